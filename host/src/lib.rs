@@ -1,1 +1,25 @@
+//! The Job Scheduler's host: what the `scheduler` binary is made of, in reading order.
+//!
+//! ARCHITECTURE.md at the root of the repository is the map.
 
+pub mod cli;
+pub mod config;
+pub mod logging;
+
+pub mod app;
+
+pub mod model;
+pub mod storage;
+
+pub mod queue;
+pub mod jobs;
+pub mod worker;
+
+pub mod registry;
+pub mod runtime;
+pub mod capabilities;
+pub mod connections;
+pub mod sealing;
+
+pub mod api;
+pub mod board;

@@ -1,1 +1,54 @@
-fn main() {}
+//! The project's own commands, as `cargo xtask NAME`.
+
+mod bench;
+mod demo;
+mod process;
+mod setup;
+mod test;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+The project's own commands.
+
+Usage: cargo xtask COMMAND
+
+  setup              install what the tests need (Debian packages; asks sudo for it)
+  demo [--once]      show the product: simulated devices, the server, two jobs on each device;
+                     stays up until Ctrl-C, or with --once ends after showing the results
+  test [ARGS]        setup, then all tests; ARGS go to `cargo test`
+  bench [ARGS]       measure the server, release build; ARGS go to the benchmark
+  help               this text";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (command, rest) = match arguments.split_first() {
+        Some((command, rest)) => (command.as_str(), rest),
+        None => ("help", [].as_slice()),
+    };
+    let done = match (command, rest) {
+        ("setup", []) => setup::run(),
+        ("demo", []) => demo::run(demo::Ending::OnInterrupt),
+        ("demo", [flag]) if flag == "--once" => demo::run(demo::Ending::AfterTheResults),
+        ("test", arguments) => test::run(arguments),
+        ("bench", arguments) => bench::run(arguments),
+        ("help" | "-h" | "--help", _) => {
+            println!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprintln!(
+                "error: `cargo xtask {}` is not known\n\n{HELP}",
+                arguments.join(" ")
+            );
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

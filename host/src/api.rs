@@ -1,0 +1,186 @@
+//! The HTTP API: the whole URL map, and what stands around every request.
+//!
+//! Handlers translate: a request into a use case, its outcome into an answer. What crosses the
+//! wire is in [`types`], every error is a [`Problem`].
+
+mod connections;
+mod extract;
+mod guard;
+mod health;
+mod jobs;
+mod plugins;
+mod problem;
+pub mod types;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware;
+use axum::response::Response;
+use tower::ServiceBuilder;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::request_id::{MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
+use tower_http::set_header::SetResponseHeaderLayer;
+use tower_http::trace::TraceLayer;
+use tracing::Span;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use utoipa_swagger_ui::SwaggerUi;
+
+use crate::app::App;
+use crate::board;
+use crate::config::ServerConfig;
+pub use problem::Problem;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Job Scheduler",
+        description = "Jobs for network devices: submit a plugin by name, follow the job, read what the devices answered. Times are RFC 3339 in UTC, ids are UUIDs, errors are problem details (RFC 9457).",
+        license(name = "MIT OR Apache-2.0")
+    ),
+    tags(
+        (name = "jobs", description = "Executions of plugins"),
+        (name = "connections", description = "How to reach devices"),
+        (name = "plugins", description = "What jobs are submitted by"),
+        (name = "health", description = "Whether the server does its work"),
+    )
+)]
+struct Specification;
+
+/// Every URL there is.
+pub fn router(app: &Arc<App>) -> Router {
+    let (api, specification) = OpenApiRouter::with_openapi(Specification::openapi())
+        .nest("/api", api_routes())
+        .split_for_parts();
+    let docs = SwaggerUi::new("/api/docs").url("/api/openapi.json", specification);
+    let mut all = api
+        .merge(docs)
+        .route("/health", axum::routing::get(health::health));
+    let board = &app.config.board;
+    if board.enabled {
+        // The dashboard's own door to the same API, so that a proxy can let the two through together.
+        let (board_api, _) = api_routes().split_for_parts();
+        all = all
+            .nest(&board.api_prefix, board_api.fallback(Problem::no_such_url))
+            .merge(board::router(board));
+    }
+    let all = all
+        .fallback(Problem::no_such_url)
+        .method_not_allowed_fallback(Problem::method_not_allowed)
+        .with_state(Arc::clone(app));
+    wrap(all, &app.config.server)
+}
+
+/// The specification, as `GET /api/openapi.json` answers it.
+#[must_use]
+pub fn specification() -> utoipa::openapi::OpenApi {
+    OpenApiRouter::with_openapi(Specification::openapi())
+        .nest("/api", api_routes())
+        .into_openapi()
+}
+
+fn api_routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(health::health))
+        .routes(routes!(jobs::create, jobs::list))
+        .routes(routes!(jobs::stats))
+        .routes(routes!(jobs::get, jobs::delete))
+        .routes(routes!(jobs::cancel))
+        .routes(routes!(jobs::results))
+        .routes(routes!(jobs::logs))
+        .routes(routes!(connections::create, connections::list))
+        .routes(routes!(connections::get, connections::replace, connections::delete))
+        .routes(routes!(connections::test))
+        .routes(routes!(plugins::list))
+        .routes(routes!(plugins::get))
+        .routes(routes!(plugins::reload))
+}
+
+/// What every request goes through, outermost first.
+fn wrap(router: Router, config: &ServerConfig) -> Router {
+    let timeout = Duration::from_secs(config.request_timeout_seconds);
+    let allowed: Arc<[String]> = config.cors_origins.clone().into();
+    let layers = ServiceBuilder::new()
+        .layer(SetRequestIdLayer::new(REQUEST_ID, RequestIds))
+        .layer(
+            TraceLayer::new_for_http()
+                .make_span_with(|request: &Request| {
+                    let request_id = request.extensions().get::<RequestId>();
+                    let request_id = request_id.and_then(|id| id.header_value().to_str().ok());
+                    tracing::info_span!(
+                        "request",
+                        method = %request.method(),
+                        path = request.uri().path(),
+                        request_id
+                    )
+                })
+                .on_request(())
+                .on_response(log_answer)
+                .on_failure(()),
+        )
+        .layer(PropagateRequestIdLayer::new(REQUEST_ID))
+        .layer(SetResponseHeaderLayer::if_not_present(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ))
+        .layer(CompressionLayer::new())
+        .layer(cors(config))
+        .layer(CatchPanicLayer::custom(Problem::panicked))
+        .layer(middleware::from_fn(move |request, next| {
+            guard::time_limit(timeout, request, next)
+        }))
+        .layer(middleware::from_fn(move |request, next| {
+            guard::same_origin(Arc::clone(&allowed), request, next)
+        }))
+        .layer(DefaultBodyLimit::max(config.max_body_bytes));
+    router.layer(layers)
+}
+
+fn log_answer<B>(response: &Response<B>, took: Duration, _: &Span) {
+    let status = response.status().as_u16();
+    let took_ms = took.as_secs_f64() * 1000.0;
+    tracing::debug!(status, took_ms, "answered");
+}
+
+fn cors(config: &ServerConfig) -> CorsLayer {
+    let layer = CorsLayer::new()
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+        .allow_headers([
+            header::CONTENT_TYPE,
+            HeaderName::from_static("idempotency-key"),
+            REQUEST_ID,
+        ])
+        .expose_headers([header::LOCATION, REQUEST_ID]);
+    if config.cors_origins.iter().any(|origin| origin == "*") {
+        return layer.allow_origin(AllowOrigin::any());
+    }
+    let origins = config.cors_origins.iter();
+    layer.allow_origin(AllowOrigin::list(
+        origins.filter_map(|origin| origin.parse().ok()),
+    ))
+}
+
+#[derive(Clone)]
+struct RequestIds;
+
+impl MakeRequestId for RequestIds {
+    fn make_request_id<B>(&mut self, _: &axum::http::Request<B>) -> Option<RequestId> {
+        let id = uuid::Uuid::now_v7().to_string();
+        id.parse().ok().map(RequestId::new)
+    }
+}
+
+/// 202 and where to look from now on.
+fn accepted<T>(location: &str, body: T) -> (StatusCode, [(HeaderName, String); 1], axum::Json<T>) {
+    let location = [(header::LOCATION, location.to_owned())];
+    (StatusCode::ACCEPTED, location, axum::Json(body))
+}

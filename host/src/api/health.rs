@@ -1,0 +1,73 @@
+//! `/health` and `/api/health`
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+
+use super::types::{
+    Health, HealthStatus, PartHealth, PluginHealth, QueueHealth, WorkerHealth,
+};
+use crate::app::App;
+
+/// A part that does not answer within this time is down.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Says whether the server does its work.
+#[utoipa::path(
+    get, path = "/health", tag = "health",
+    responses(
+        (status = 200, description = "Storage and queue work", body = Health),
+        (status = 503, description = "One of them does not", body = Health),
+    )
+)]
+pub(super) async fn health(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
+    let (storage, queue) = tokio::join!(
+        tokio::time::timeout(PATIENCE, app.storage.ping()),
+        tokio::time::timeout(PATIENCE, app.queue.length()),
+    );
+    let storage = matches!(storage, Ok(Ok(())));
+    let length = queue.ok().and_then(Result::ok);
+    let entries = app.registry.entries();
+    let broken = entries.iter().filter(|entry| entry.error.is_some()).count();
+    let all = storage && length.is_some();
+    let health = Health {
+        status: status_of(all),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime_seconds: app.started.elapsed().as_secs(),
+        storage: PartHealth {
+            status: status_of(storage),
+        },
+        queue: QueueHealth {
+            status: status_of(length.is_some()),
+            length,
+        },
+        workers: WorkerHealth {
+            status: HealthStatus::Healthy,
+            name: app.worker.name().to_owned(),
+            running: app.worker.running(),
+            concurrency: app.config.worker.concurrency,
+        },
+        plugins: PluginHealth {
+            status: status_of(broken == 0),
+            ready: entries.len() - broken,
+            broken,
+        },
+    };
+    let status = if all {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (status, Json(health))
+}
+
+fn status_of(works: bool) -> HealthStatus {
+    if works {
+        HealthStatus::Healthy
+    } else {
+        HealthStatus::Unhealthy
+    }
+}

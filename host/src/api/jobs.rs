@@ -1,0 +1,313 @@
+//! `/api/jobs`
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::IntoParams;
+use uuid::Uuid;
+
+use super::extract::{IdInPath, JsonBody, QueryParams, from_value};
+use super::problem::InvalidField;
+use super::types::{
+    CreateJob, JobAccepted, JobAnswer, JobList, JobStats, LogList, ResultList, WriteConnection,
+};
+use super::{Problem, accepted};
+use crate::app::App;
+use crate::connections::ConnectionInput;
+use crate::jobs::Submission;
+use crate::model::{JobFilter, JobStatus, LogLevel};
+use crate::registry::digest_of;
+use crate::storage::{CancelOutcome, DeleteOutcome};
+
+const DEFAULT_PAGE: u32 = 50;
+const LARGEST_PAGE: u32 = 500;
+const LARGEST_LOG_PAGE: u32 = 5_000;
+
+/// Submits a job.
+#[utoipa::path(
+    post, path = "/jobs", tag = "jobs",
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same key with the same body answers with the first job; 1 to 255 characters")),
+    request_body = CreateJob,
+    responses(
+        (status = 202, description = "Taken in; it survives a crash from now on", body = JobAccepted, headers(("Location" = String, description = "The job's URL"))),
+        (status = 404, description = "No such plugin", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The plugin does not load, or the Idempotency-Key was used with another body", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Not valid; `errors` says where", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn create(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    body: JsonBody<CreateJob>,
+) -> Result<impl IntoResponse, Problem> {
+    let idempotency = idempotency_key(&headers)?.map(|key| (key, digest_of(&body.bytes)));
+    let submission = submission(body.value, idempotency)?;
+    let (id, status) = app.jobs.submit(submission).await?;
+    Ok(accepted(&format!("/api/jobs/{id}"), JobAccepted { id, status }))
+}
+
+fn submission(
+    request: CreateJob,
+    idempotency: Option<(String, String)>,
+) -> Result<Submission, Problem> {
+    let mut errors = Vec::new();
+    let absent = [
+        ("/cron_expression", request.cron_expression.is_some(), "schedules are"),
+        ("/timezone", request.timezone.is_some(), "schedules are"),
+        ("/dry_run", request.dry_run == Some(true), "dry runs are"),
+    ];
+    for (pointer, asked, what) in absent {
+        if asked {
+            errors.push(InvalidField {
+                pointer: pointer.to_owned(),
+                message: format!("{what} not available in this version"),
+            });
+        }
+    }
+    let mut targets = request.targets;
+    let mut inline = None;
+    match request.connection {
+        None | Some(Value::Null) => {}
+        Some(Value::String(name)) => targets.push(name),
+        Some(value) => match from_value::<WriteConnection>(value, "/connection") {
+            Ok(connection) => inline = Some(ConnectionInput::from(connection)),
+            Err(error) => errors.push(error),
+        },
+    }
+    if !errors.is_empty() {
+        return Err(Problem::invalid(errors));
+    }
+    Ok(Submission {
+        plugin: request.plugin,
+        params: request.params,
+        targets,
+        inline,
+        scheduled_for: request.scheduled_for,
+        max_retries: request.max_retries,
+        timeout_seconds: request.timeout_seconds,
+        priority: request.priority,
+        description: request.description,
+        idempotency,
+    })
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(value) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
+    match value.to_str() {
+        Ok(key) if (1..=255).contains(&key.len()) => Ok(Some(key.to_owned())),
+        _ => Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid",
+            "the Idempotency-Key has to be 1 to 255 printable ASCII characters",
+        )),
+    }
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ListQuery {
+    status: Option<JobStatus>,
+    plugin: Option<String>,
+    /// A connection's name.
+    target: Option<String>,
+    created_after: Option<DateTime<Utc>>,
+    created_before: Option<DateTime<Utc>>,
+    /// Only child jobs of this one.
+    parent: Option<Uuid>,
+    /// 1 to 500; 50 if absent.
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// Lists jobs, newest first.
+#[utoipa::path(
+    get, path = "/jobs", tag = "jobs", params(ListQuery),
+    responses(
+        (status = 200, body = JobList),
+        (status = 422, description = "A parameter is not valid", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    QueryParams(query): QueryParams<ListQuery>,
+) -> Result<Json<JobList>, Problem> {
+    let limit = query.limit.unwrap_or(DEFAULT_PAGE);
+    if !(1..=LARGEST_PAGE).contains(&limit) {
+        return Err(Problem::invalid_field("", format!("limit is 1 to {LARGEST_PAGE}")));
+    }
+    let after = query.cursor.as_deref().map(read_cursor).transpose()?;
+    let filter = JobFilter {
+        status: query.status,
+        plugin: query.plugin,
+        target: query.target,
+        parent: query.parent,
+        created_after: query.created_after,
+        created_before: query.created_before,
+        after,
+        // One more than shown tells whether there is another page.
+        limit: limit + 1,
+    };
+    let mut jobs = app.storage.jobs(&filter).await?;
+    let more = jobs.len() > limit as usize;
+    jobs.truncate(limit as usize);
+    let last = jobs.last().filter(|_| more);
+    let next_cursor = last.map(|job| format!("{}.{}", job.created_at.timestamp_micros(), job.id.simple()));
+    Ok(Json(JobList {
+        jobs: jobs.into_iter().map(JobAnswer::from).collect(),
+        next_cursor,
+    }))
+}
+
+fn read_cursor(text: &str) -> Result<(DateTime<Utc>, Uuid), Problem> {
+    let read = || {
+        let (time, id) = text.split_once('.')?;
+        let time = DateTime::from_timestamp_micros(time.parse().ok()?)?;
+        Some((time, Uuid::parse_str(id).ok()?))
+    };
+    read().ok_or_else(|| {
+        Problem::invalid_field("", "cursor is not one that a listing has answered with")
+    })
+}
+
+/// Counts jobs by status.
+#[utoipa::path(get, path = "/jobs/stats", tag = "jobs", responses((status = 200, body = JobStats)))]
+pub(super) async fn stats(State(app): State<Arc<App>>) -> Result<Json<JobStats>, Problem> {
+    let yesterday = Utc::now() - TimeDelta::hours(24);
+    Ok(Json(JobStats {
+        by_status: app.storage.count_jobs(None).await?,
+        last_24h: app.storage.count_jobs(Some(yesterday)).await?,
+    }))
+}
+
+/// Shows a job.
+#[utoipa::path(
+    get, path = "/jobs/{id}", tag = "jobs", params(("id" = Uuid, Path)),
+    responses(
+        (status = 200, body = JobAnswer),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn get(
+    State(app): State<Arc<App>>,
+    IdInPath(id): IdInPath,
+) -> Result<Json<JobAnswer>, Problem> {
+    let job = app.storage.job(id).await?.ok_or_else(|| no_job(id))?;
+    Ok(Json(job.into()))
+}
+
+/// Deletes a job that does not run, with its results, logs and child jobs.
+#[utoipa::path(
+    delete, path = "/jobs/{id}", tag = "jobs", params(("id" = Uuid, Path)),
+    responses(
+        (status = 204, description = "Deleted"),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It runs; cancel it first", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn delete(
+    State(app): State<Arc<App>>,
+    IdInPath(id): IdInPath,
+) -> Result<StatusCode, Problem> {
+    match app.jobs.delete(id).await? {
+        DeleteOutcome::Deleted => Ok(StatusCode::NO_CONTENT),
+        DeleteOutcome::NotFound => Err(no_job(id)),
+        DeleteOutcome::Running => Err(Problem::conflict(
+            "the job, or a child job of it, is running; cancel it first",
+        )),
+    }
+}
+
+/// Cancels a job: at once when it waits, as soon as it has stopped when it runs.
+#[utoipa::path(
+    post, path = "/jobs/{id}/cancel", tag = "jobs", params(("id" = Uuid, Path)),
+    responses(
+        (status = 202, body = JobAccepted),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It has ended", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn cancel(
+    State(app): State<Arc<App>>,
+    IdInPath(id): IdInPath,
+) -> Result<impl IntoResponse, Problem> {
+    let status = match app.jobs.cancel(id).await? {
+        CancelOutcome::Cancelled => JobStatus::Cancelled,
+        CancelOutcome::Requested => JobStatus::Running,
+        CancelOutcome::NotFound => return Err(no_job(id)),
+        CancelOutcome::Finished => return Err(Problem::conflict("the job has ended")),
+    };
+    Ok(accepted(&format!("/api/jobs/{id}"), JobAccepted { id, status }))
+}
+
+/// Lists what the job's devices answered, in the order of the commands.
+#[utoipa::path(
+    get, path = "/jobs/{id}/results", tag = "jobs", params(("id" = Uuid, Path)),
+    responses(
+        (status = 200, body = ResultList),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn results(
+    State(app): State<Arc<App>>,
+    IdInPath(id): IdInPath,
+) -> Result<Json<ResultList>, Problem> {
+    let results = app.storage.results(id).await?;
+    if results.is_empty() && app.storage.job(id).await?.is_none() {
+        return Err(no_job(id));
+    }
+    let results = results.into_iter().map(Into::into).collect();
+    Ok(Json(ResultList { results }))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct LogQuery {
+    /// Only lines with a greater id.
+    after: Option<i64>,
+    /// Only lines of this level or a more serious one.
+    level: Option<LogLevel>,
+    /// 1 to 5000; 5000 if absent.
+    limit: Option<u32>,
+}
+
+/// Lists the job's log, oldest first.
+#[utoipa::path(
+    get, path = "/jobs/{id}/logs", tag = "jobs", params(("id" = Uuid, Path), LogQuery),
+    responses(
+        (status = 200, body = LogList),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 422, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn logs(
+    State(app): State<Arc<App>>,
+    IdInPath(id): IdInPath,
+    QueryParams(query): QueryParams<LogQuery>,
+) -> Result<Json<LogList>, Problem> {
+    let limit = query.limit.unwrap_or(LARGEST_LOG_PAGE);
+    if !(1..=LARGEST_LOG_PAGE).contains(&limit) {
+        return Err(Problem::invalid_field("", format!("limit is 1 to {LARGEST_LOG_PAGE}")));
+    }
+    let after = query.after.unwrap_or_default();
+    let logs = app.storage.logs(id, after, query.level, limit).await?;
+    if logs.is_empty() && app.storage.job(id).await?.is_none() {
+        return Err(no_job(id));
+    }
+    let logs = logs.into_iter().map(Into::into).collect();
+    Ok(Json(LogList { logs }))
+}
+
+fn no_job(id: Uuid) -> Problem {
+    Problem::not_found(format!("there is no job {id}"))
+}

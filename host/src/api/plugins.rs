@@ -1,0 +1,42 @@
+//! `/api/plugins`
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+
+use super::Problem;
+use super::types::{PluginAnswer, PluginList};
+use crate::app::App;
+
+/// Lists plugins, by name; those that do not load too, with the reason.
+#[utoipa::path(get, path = "/plugins", tag = "plugins", responses((status = 200, body = PluginList)))]
+pub(super) async fn list(State(app): State<Arc<App>>) -> Json<PluginList> {
+    let plugins = app.registry.entries().into_iter().map(Into::into).collect();
+    Json(PluginList { plugins })
+}
+
+/// Shows a plugin.
+#[utoipa::path(
+    get, path = "/plugins/{name}", tag = "plugins", params(("name" = String, Path)),
+    responses(
+        (status = 200, body = PluginAnswer),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn get(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+) -> Result<Json<PluginAnswer>, Problem> {
+    match app.registry.entry(&name) {
+        Some(entry) => Ok(Json(entry.into())),
+        None => Err(Problem::not_found(format!("there is no plugin `{name}`"))),
+    }
+}
+
+/// Looks for new, changed and removed plugin files at once, and lists what there is then.
+#[utoipa::path(post, path = "/plugins/reload", tag = "plugins", responses((status = 200, body = PluginList)))]
+pub(super) async fn reload(State(app): State<Arc<App>>) -> Json<PluginList> {
+    app.registry.scan().await;
+    list(State(app)).await
+}

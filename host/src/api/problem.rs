@@ -1,0 +1,186 @@
+//! Errors as `application/problem+json` (RFC 9457): the one mapping from the host's errors to HTTP.
+//!
+//! What a client can do something about is told; the inside of a failure goes to the log.
+
+use std::any::Any;
+
+use axum::Json;
+use axum::http::{Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::connections::{ConnectionError, FieldError};
+use crate::jobs::SubmitError;
+use crate::registry::ParamError;
+use crate::storage::StorageError;
+
+/// A problem detail.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// A name for this kind of problem.
+    #[serde(rename = "type")]
+    #[schema(example = "/problems/invalid")]
+    pub kind: String,
+    pub title: String,
+    pub status: u16,
+    pub detail: String,
+    /// For a request that is not valid: each thing that is wrong, and where.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<InvalidField>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct InvalidField {
+    /// A JSON pointer (RFC 6901) into the request's body.
+    #[schema(example = "/params/commands/0")]
+    pub pointer: String,
+    pub message: String,
+}
+
+impl Problem {
+    pub(super) fn new(status: StatusCode, name: &str, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("/problems/{name}"),
+            title: status.canonical_reason().unwrap_or("Error").to_owned(),
+            status: status.as_u16(),
+            detail: detail.into(),
+            errors: Vec::new(),
+        }
+    }
+
+    pub(super) fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", detail)
+    }
+
+    pub(super) fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", detail)
+    }
+
+    pub(super) fn invalid(errors: Vec<InvalidField>) -> Self {
+        let detail = match errors.as_slice() {
+            [one] if one.pointer.is_empty() => one.message.clone(),
+            [one] => format!("{}: {}", one.pointer, one.message),
+            several => format!("{} things are wrong with the request", several.len()),
+        };
+        Self {
+            errors,
+            ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail)
+        }
+    }
+
+    pub(super) fn invalid_field(pointer: &str, message: impl Into<String>) -> Self {
+        Self::invalid(vec![InvalidField {
+            pointer: pointer.to_owned(),
+            message: message.into(),
+        }])
+    }
+
+    pub(super) async fn no_such_url(method: Method, uri: Uri) -> Self {
+        Self::not_found(format!(
+            "there is no {method} {}; GET /api/docs lists what there is",
+            uri.path()
+        ))
+    }
+
+    pub(super) async fn method_not_allowed(method: Method, uri: Uri) -> Self {
+        let detail = format!("{} does not take {method}", uri.path());
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
+    }
+
+    pub(super) fn panicked(panic: Box<dyn Any + Send>) -> Response {
+        let message = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied());
+        tracing::error!(panic = message, "a request's handler panicked");
+        Self::internal().into_response()
+    }
+
+    fn internal() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "the server failed at this request; its log says more, under this answer's x-request-id",
+        )
+    }
+
+    fn unavailable() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "the database is not available now; try again",
+        )
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let content_type = [(header::CONTENT_TYPE, "application/problem+json")];
+        (status, content_type, Json(self)).into_response()
+    }
+}
+
+impl From<ParamError> for InvalidField {
+    fn from(error: ParamError) -> Self {
+        Self {
+            pointer: error.pointer,
+            message: error.message,
+        }
+    }
+}
+
+impl From<StorageError> for Problem {
+    fn from(error: StorageError) -> Self {
+        match error {
+            StorageError::Exists(what) => Self::conflict(format!("{what} exists already")),
+            StorageError::Unavailable(_) | StorageError::Database(_) => {
+                tracing::error!(%error, "the database failed at a request");
+                Self::unavailable()
+            }
+            StorageError::Corrupt(_) => {
+                tracing::error!(%error, "the database failed at a request");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl From<SubmitError> for Problem {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::UnknownPlugin(name) => Self::not_found(format!(
+                "there is no plugin `{name}`; GET /api/plugins lists what there is"
+            )),
+            SubmitError::BrokenPlugin(name, error) => Self::conflict(format!(
+                "the plugin `{name}` does not load: {error}"
+            )),
+            SubmitError::Invalid(errors) => {
+                Self::invalid(errors.into_iter().map(Into::into).collect())
+            }
+            SubmitError::KeyReused => Self::conflict(
+                "this Idempotency-Key was used before, with another request; use a new key for a new job",
+            ),
+            SubmitError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<ConnectionError> for Problem {
+    fn from(error: ConnectionError) -> Self {
+        match error {
+            ConnectionError::Invalid(fields) => Self::invalid(
+                fields
+                    .into_iter()
+                    .map(|FieldError { field, message }| InvalidField {
+                        pointer: format!("/{field}"),
+                        message,
+                    })
+                    .collect(),
+            ),
+            ConnectionError::NotFound(_) => Self::not_found(error.to_string()),
+            ConnectionError::Storage(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,443 @@
+//! What goes over the wire. Not the model: a field here is a promise to clients.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::model::{
+    CommandKind, CommandResult, Connection, Job, JobLog, JobStatus, LoadError, LogLevel, Needs,
+    PluginKind, Progress, SecretField, StatusCounts, TargetMode,
+};
+use crate::registry::Entry;
+
+/// A job to be submitted.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateJob {
+    /// The plugin's name.
+    #[serde(alias = "job_type")]
+    #[schema(example = "ssh-command")]
+    pub plugin: String,
+    /// Held against the plugin's schema.
+    #[serde(default, alias = "payload")]
+    #[schema(value_type = Object, example = json!({"commands": ["show version"]}))]
+    pub params: Option<Value>,
+    /// Names of connections.
+    #[serde(default)]
+    pub targets: Vec<String>,
+    /// A connection's name, or a connection for this job alone.
+    #[serde(default)]
+    #[schema(value_type = Option<ConnectionChoice>)]
+    pub connection: Option<Value>,
+    /// When to run it; now, if absent.
+    #[serde(default)]
+    pub scheduled_for: Option<DateTime<Utc>>,
+    /// Not available in this version.
+    #[serde(default)]
+    pub cron_expression: Option<String>,
+    /// Not available in this version.
+    #[serde(default)]
+    pub timezone: Option<String>,
+    /// How often to try again after a failure on the way to the device.
+    #[serde(default)]
+    pub max_retries: Option<u32>,
+    /// Limit of one attempt; `worker.timeout_seconds` if absent.
+    #[serde(default)]
+    pub timeout_seconds: Option<u32>,
+    /// -100 to 100; higher goes first.
+    #[serde(default)]
+    pub priority: Option<i32>,
+    /// Not available in this version.
+    #[serde(default)]
+    pub dry_run: Option<bool>,
+    #[serde(default)]
+    pub description: Option<String>,
+}
+
+/// Documents [`CreateJob::connection`].
+#[derive(ToSchema)]
+#[schema(title = "ConnectionChoice")]
+#[serde(untagged)]
+pub enum ConnectionChoice {
+    Name(String),
+    Inline(WriteConnection),
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct JobAccepted {
+    pub id: Uuid,
+    pub status: JobStatus,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct JobAnswer {
+    pub id: Uuid,
+    pub plugin: String,
+    /// SHA-256 of what the last attempt ran.
+    pub plugin_digest: Option<String>,
+    #[schema(value_type = Object)]
+    pub params: Value,
+    pub status: JobStatus,
+    pub targets: Vec<String>,
+    pub parent_id: Option<Uuid>,
+    pub created_at: DateTime<Utc>,
+    pub started_at: Option<DateTime<Utc>>,
+    pub completed_at: Option<DateTime<Utc>>,
+    pub scheduled_for: Option<DateTime<Utc>>,
+    /// While it is retrying: the time of the next attempt.
+    pub next_attempt_at: Option<DateTime<Utc>>,
+    pub cron_expression: Option<String>,
+    pub attempt: u32,
+    pub retry_count: u32,
+    pub max_retries: u32,
+    pub timeout_seconds: Option<u32>,
+    pub priority: i32,
+    /// What kind of error: `refused`, `timeout`, `script`, …
+    pub error_code: Option<String>,
+    pub error_message: Option<String>,
+    pub worker_id: Option<String>,
+    pub cancel_requested: bool,
+    pub progress: Option<Progress>,
+    /// What the plugin returned.
+    pub result: Option<Value>,
+    pub description: Option<String>,
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct JobList {
+    pub jobs: Vec<JobAnswer>,
+    /// For the next page: `?cursor=`; null on the last.
+    pub next_cursor: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct JobStats {
+    pub by_status: StatusCounts,
+    /// Of the jobs created in the last 24 hours.
+    pub last_24h: StatusCounts,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct ResultList {
+    pub results: Vec<ResultAnswer>,
+}
+
+/// One command, and what the device answered.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct ResultAnswer {
+    pub id: Uuid,
+    pub target: String,
+    pub kind: CommandKind,
+    pub command: String,
+    pub output: String,
+    /// The device's refusal, or why there is no answer.
+    pub error: Option<String>,
+    pub exit_code: Option<i32>,
+    pub truncated: bool,
+    pub attempt: u32,
+    pub executed_at: DateTime<Utc>,
+    pub duration_ms: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct LogList {
+    pub logs: Vec<LogAnswer>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct LogAnswer {
+    /// Grows; the last one seen is the next request's `?after=`.
+    pub id: i64,
+    pub level: LogLevel,
+    pub message: String,
+    pub timestamp: DateTime<Utc>,
+    pub context: Option<Value>,
+}
+
+/// A connection to be stored. A secret that is absent stays as it is; null takes it away.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WriteConnection {
+    #[schema(example = "core-1")]
+    pub name: Option<String>,
+    /// A host name or an IP address.
+    #[schema(example = "192.0.2.1")]
+    pub host: String,
+    #[serde(default = "port_22")]
+    #[schema(default = 22)]
+    pub port: u16,
+    pub username: String,
+    /// The platform, as netmiko names it.
+    #[schema(example = "cisco_ios")]
+    pub device_type: String,
+    /// Limit of one command.
+    #[serde(default = "thirty_seconds")]
+    #[schema(default = 30)]
+    pub timeout_seconds: u32,
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// The only host key to accept: `SHA256:…`, or a public key as OpenSSH writes it.
+    #[serde(default)]
+    pub host_key: Option<String>,
+    #[serde(default, with = "written_secret")]
+    #[schema(value_type = Option<String>, write_only)]
+    pub password: WrittenSecret,
+    /// OpenSSH or PEM text.
+    #[serde(default, with = "written_secret")]
+    #[schema(value_type = Option<String>, write_only)]
+    pub private_key: WrittenSecret,
+    /// Of the private key.
+    #[serde(default, with = "written_secret")]
+    #[schema(value_type = Option<String>, write_only)]
+    pub passphrase: WrittenSecret,
+    /// What `enable` asks for.
+    #[serde(default, with = "written_secret")]
+    #[schema(value_type = Option<String>, write_only)]
+    pub secret: WrittenSecret,
+}
+
+/// Absent, null, or a text.
+pub type WrittenSecret = Option<Option<secrecy::SecretString>>;
+
+mod written_secret {
+    use secrecy::SecretString;
+    use serde::{Deserialize, Deserializer};
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<super::WrittenSecret, D::Error> {
+        Option::<SecretString>::deserialize(deserializer).map(Some)
+    }
+}
+
+fn port_22() -> u16 {
+    22
+}
+
+fn thirty_seconds() -> u32 {
+    30
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct ConnectionAnswer {
+    pub id: Uuid,
+    pub name: String,
+    pub host: String,
+    pub port: u16,
+    pub username: String,
+    pub device_type: String,
+    pub timeout_seconds: u32,
+    pub tags: Vec<String>,
+    pub host_key: Option<String>,
+    /// Which of `password`, `private_key`, `passphrase` and `secret` are stored.
+    pub secrets_set: Vec<String>,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct ConnectionList {
+    pub connections: Vec<ConnectionAnswer>,
+}
+
+/// What came of connecting and logging in.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct ConnectionTest {
+    pub ok: bool,
+    /// What the device's prompt looks like.
+    pub prompt: Option<String>,
+    pub duration_ms: u64,
+    pub error_code: Option<String>,
+    pub error: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct PluginList {
+    pub plugins: Vec<PluginAnswer>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct PluginAnswer {
+    pub name: String,
+    pub kind: PluginKind,
+    /// SHA-256 of what serves; null for one that never loaded.
+    pub digest: Option<String>,
+    pub summary: Option<String>,
+    /// JSON Schema of the parameters.
+    pub params_schema: Option<Value>,
+    pub needs: Option<Needs>,
+    pub targets: Option<TargetMode>,
+    pub loaded_at: Option<DateTime<Utc>>,
+    pub status: PluginStatus,
+    /// Why the file as it is now does not load; what loaded last goes on serving.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<LoadError>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PluginStatus {
+    Ready,
+    Broken,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Health {
+    pub status: HealthStatus,
+    pub version: String,
+    pub uptime_seconds: u64,
+    pub storage: PartHealth,
+    pub queue: QueueHealth,
+    pub workers: WorkerHealth,
+    pub plugins: PluginHealth,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthStatus {
+    Healthy,
+    Unhealthy,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct PartHealth {
+    pub status: HealthStatus,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct QueueHealth {
+    pub status: HealthStatus,
+    /// Jobs in the queue, handed out or not.
+    pub length: Option<u64>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct WorkerHealth {
+    pub status: HealthStatus,
+    pub name: String,
+    pub running: usize,
+    pub concurrency: usize,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct PluginHealth {
+    pub status: HealthStatus,
+    pub ready: usize,
+    pub broken: usize,
+}
+
+impl From<Job> for JobAnswer {
+    fn from(job: Job) -> Self {
+        let (error_code, error_message) = job
+            .error
+            .map(|error| (error.code.0, error.message))
+            .unzip();
+        Self {
+            id: job.id,
+            plugin: job.plugin,
+            plugin_digest: job.plugin_digest,
+            params: job.params,
+            status: job.status,
+            targets: job.targets.into_iter().map(|target| target.name).collect(),
+            parent_id: job.parent_id,
+            created_at: job.created_at,
+            started_at: job.started_at,
+            completed_at: job.completed_at,
+            scheduled_for: job.scheduled_for,
+            next_attempt_at: (job.status == JobStatus::Retrying).then_some(job.ready_at),
+            cron_expression: job.cron_expression,
+            attempt: job.attempt,
+            retry_count: job.retry_count,
+            max_retries: job.max_retries,
+            timeout_seconds: job.timeout_seconds,
+            priority: job.priority,
+            error_code,
+            error_message,
+            worker_id: job.worker_id,
+            cancel_requested: job.cancel_requested,
+            progress: job.progress,
+            result: job.result,
+            description: job.description,
+            dry_run: job.dry_run,
+        }
+    }
+}
+
+impl From<CommandResult> for ResultAnswer {
+    fn from(result: CommandResult) -> Self {
+        Self {
+            id: result.id,
+            target: result.target,
+            kind: result.kind,
+            command: result.command,
+            output: result.output,
+            error: result.error,
+            exit_code: result.exit_code,
+            truncated: result.truncated,
+            attempt: result.attempt,
+            executed_at: result.executed_at,
+            duration_ms: result.duration_ms,
+        }
+    }
+}
+
+impl From<JobLog> for LogAnswer {
+    fn from(log: JobLog) -> Self {
+        Self {
+            id: log.id,
+            level: log.level,
+            message: log.message,
+            timestamp: log.timestamp,
+            context: log.context,
+        }
+    }
+}
+
+impl From<Connection> for ConnectionAnswer {
+    fn from(connection: Connection) -> Self {
+        let secrets_set = SecretField::ALL
+            .into_iter()
+            .filter(|field| connection.secrets.get(*field).is_some())
+            .map(|field| field.as_str().to_owned())
+            .collect();
+        Self {
+            id: connection.id,
+            name: connection.name,
+            host: connection.host,
+            port: connection.port,
+            username: connection.username,
+            device_type: connection.device_type,
+            timeout_seconds: connection.timeout_seconds,
+            tags: connection.tags,
+            host_key: connection.host_key,
+            secrets_set,
+            created_at: connection.created_at,
+            updated_at: connection.updated_at,
+        }
+    }
+}
+
+impl From<Entry> for PluginAnswer {
+    fn from(entry: Entry) -> Self {
+        let plugin = entry.plugin.as_deref();
+        let description = plugin.map(|plugin| &plugin.description);
+        Self {
+            name: entry.name.to_string(),
+            kind: entry.kind,
+            digest: plugin.map(|plugin| plugin.digest.clone()),
+            summary: description.map(|description| description.summary.clone()),
+            params_schema: description.map(|description| description.params.clone()),
+            needs: description.map(|description| description.needs.clone()),
+            targets: description.map(|description| description.targets),
+            loaded_at: plugin.map(|plugin| plugin.loaded_at),
+            status: match entry.error {
+                None => PluginStatus::Ready,
+                Some(_) => PluginStatus::Broken,
+            },
+            error: entry.error,
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The composition root: everything is built here, once, and handed to who needs it.
+//!
+//! The server, the CLI's `run` and the tests all build the same [`App`].
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+use crate::api;
+use crate::capabilities::Services;
+use crate::config::{Config, HostKeyPolicy};
+use crate::connections::Connections;
+use crate::jobs::Jobs;
+use crate::queue::Queue;
+use crate::registry::{Registry, Source};
+use crate::runtime::rhai::RhaiRuntime;
+use crate::sealing::MasterKey;
+use crate::storage::Storage;
+use crate::storage::sqlite::{SqliteStorage, file_of};
+use crate::worker::{Dispatcher, Parts, Running, Worker, end_interrupted};
+
+/// News of ended jobs that a slow listener may fall behind by; it then looks into the database.
+const NEWS: usize = 1_024;
+
+pub struct App {
+    pub config: Config,
+    pub storage: Arc<dyn Storage>,
+    pub queue: Queue,
+    pub registry: Arc<Registry>,
+    pub connections: Arc<Connections>,
+    pub jobs: Arc<Jobs>,
+    pub worker: Arc<Worker>,
+    pub started: Instant,
+    /// Held for as long as this process owns the database.
+    _lock: File,
+}
+
+impl App {
+    /// Opens the databases, ends what a crash left running, loads the plugins.
+    ///
+    /// # Errors
+    /// When something cannot be opened, or another process has the database; each says what.
+    pub async fn build(config: Config) -> anyhow::Result<Arc<Self>> {
+        let started = Instant::now();
+        let database = file_of(&config.database.url)?;
+        let lock = lock(&database)?;
+        let storage: Arc<dyn Storage> = Arc::new(
+            SqliteStorage::open(&config.database.url, config.database.max_connections).await?,
+        );
+        let key_file = &config.security.master_key_file;
+        let master_key = MasterKey::load_or_create(key_file)?;
+        master_key.check(&*storage, key_file).await?;
+        end_interrupted(&*storage).await?;
+        let queue = Queue::open(&config.queue_url()).await?;
+
+        let registry = Registry::new(vec![Source {
+            directory: config.plugins.scripts_dir.clone(),
+            runtime: Arc::new(RhaiRuntime::default()),
+        }]);
+        registry.scan().await;
+
+        let connections = Arc::new(Connections::new(
+            Arc::clone(&storage),
+            master_key,
+            host_key_policy(config.security.host_keys),
+        ));
+        let dispatcher = Dispatcher::default();
+        let running = Running::default();
+        let (ended, _) = broadcast::channel(NEWS);
+        let jobs = Arc::new(Jobs::new(
+            Arc::clone(&storage),
+            queue.clone(),
+            Arc::clone(&registry),
+            Arc::clone(&connections),
+            dispatcher.clone(),
+            running.clone(),
+            ended.clone(),
+        ));
+        let services = Services {
+            storage: Arc::clone(&storage),
+            connections: Arc::clone(&connections),
+            children: Arc::clone(&jobs) as _,
+        };
+        let parts = Parts {
+            storage: Arc::clone(&storage),
+            queue: queue.clone(),
+            registry: Arc::clone(&registry),
+            services,
+            dispatcher,
+            running,
+            ended,
+        };
+        let worker = Worker::new(parts, &config.worker);
+        Ok(Arc::new(Self {
+            config,
+            storage,
+            queue,
+            registry,
+            connections,
+            jobs,
+            worker,
+            started,
+            _lock: lock,
+        }))
+    }
+
+    /// Serves HTTP and runs jobs until `shutdown` is ready; then drains both and closes the files.
+    ///
+    /// # Errors
+    /// When the listener fails.
+    pub async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<()> {
+        let router = api::router(&self);
+        let stopping = shutdown.clone();
+        let server = axum::serve(listener, router)
+            .with_graceful_shutdown(async move { stopping.cancelled().await });
+        let worker = Arc::clone(&self.worker).run(shutdown.clone().cancelled_owned());
+        let watching = self.watch_plugins(shutdown.clone());
+        // A listener that fails takes the rest down in order.
+        let server = async {
+            let served = server.await;
+            shutdown.cancel();
+            served
+        };
+        let (served, (), ()) = tokio::join!(server, worker, watching);
+        self.close().await;
+        served.context("the HTTP server failed")
+    }
+
+    /// Runs jobs without HTTP until `shutdown` is ready; then drains and closes the files.
+    pub async fn work(self: Arc<Self>, shutdown: CancellationToken) {
+        Arc::clone(&self.worker).run(shutdown.cancelled_owned()).await;
+        self.close().await;
+    }
+
+    async fn watch_plugins(&self, shutdown: CancellationToken) {
+        if self.config.plugins.watch {
+            let watching = Arc::clone(&self.registry).watch();
+            shutdown.run_until_cancelled(watching).await;
+        }
+    }
+
+    async fn close(&self) {
+        self.queue.close().await;
+        self.storage.close().await;
+    }
+}
+
+/// One process owns an SQLite database: two would end one another's jobs as interrupted.
+fn lock(database: &Path) -> anyhow::Result<File> {
+    let mut path = database.as_os_str().to_owned();
+    path.push(".lock");
+    let path = PathBuf::from(path);
+    crate::storage::sqlite::create_private(&path)?;
+    let file = File::options()
+        .write(true)
+        .open(&path)
+        .with_context(|| format!("cannot open {}", path.display()))?;
+    file.try_lock().map_err(|_| {
+        anyhow::anyhow!(
+            "the database {} is in use by another scheduler; stop that one first, or give this one \
+             a database of its own with database.url",
+            database.display()
+        )
+    })?;
+    Ok(file)
+}
+
+fn host_key_policy(configured: HostKeyPolicy) -> netssh_core::HostKeyPolicy {
+    match configured {
+        HostKeyPolicy::Strict => netssh_core::HostKeyPolicy::Strict,
+        HostKeyPolicy::AcceptNew => netssh_core::HostKeyPolicy::AcceptNew,
+        HostKeyPolicy::Insecure => netssh_core::HostKeyPolicy::Insecure,
+    }
+}

@@ -1,0 +1,206 @@
+//! The host API: everything a job can do, defined once.
+//!
+//! Both runtimes bind to [`JobContext`] and add nothing of their own: the checks, limits and error
+//! codes stand here, below them. One context is one attempt at one job. Every call that can wait
+//! ends as soon as the job is to stop.
+//!
+//! Start reading at [`JobContext`]; one capability is one file.
+
+pub mod limits;
+mod log;
+mod policy;
+mod queue;
+mod ssh;
+mod stop;
+mod store;
+mod text;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::connections::Connections;
+use crate::model::{Description, ErrorCode, Job, JobError, Progress, Target};
+use crate::storage::{Claim, Storage, StorageError};
+
+pub use policy::matches_pattern;
+pub use queue::{ChildJob, ChildJobs, ChildOutcome, ParentJob};
+pub use ssh::{ConfigureOptions, Device, ExecReply, OnRefused};
+pub use stop::{Stop, StopReason};
+pub use text::{unified_diff, without_lines};
+
+/// What a capability call answers.
+pub type Result<T> = std::result::Result<T, JobError>;
+
+/// What the host lends to every job.
+#[derive(Clone)]
+pub struct Services {
+    pub storage: Arc<dyn Storage>,
+    pub connections: Arc<Connections>,
+    pub children: Arc<dyn ChildJobs>,
+}
+
+/// One attempt at one job, as its plugin's code sees the host.
+pub struct JobContext {
+    services: Services,
+    job: JobFacts,
+    claim: Claim,
+    description: Description,
+    stop: Arc<Stop>,
+    slot: Arc<dyn Slot>,
+    log: log::LogWriter,
+    sessions: ssh::Sessions,
+    results: AtomicU32,
+    output_bytes: AtomicU64,
+}
+
+/// What a plugin may know of the job it runs as.
+#[derive(Clone, Debug)]
+pub struct JobFacts {
+    pub id: Uuid,
+    pub plugin: String,
+    pub targets: Vec<Target>,
+    pub parent_id: Option<Uuid>,
+    pub attempt: u32,
+    pub description: Option<String>,
+    pub params: Value,
+    depth: u32,
+}
+
+/// The worker's place that a running job takes; given back while the job only waits for another.
+#[async_trait]
+pub trait Slot: Send + Sync {
+    fn release(&self);
+    async fn take_again(&self);
+}
+
+impl JobContext {
+    #[must_use]
+    pub fn new(
+        services: Services,
+        job: &Job,
+        claim: Claim,
+        description: Description,
+        stop: Arc<Stop>,
+        slot: Arc<dyn Slot>,
+    ) -> Self {
+        let log = log::LogWriter::start(Arc::clone(&services.storage), job.id);
+        Self {
+            services,
+            job: JobFacts {
+                id: job.id,
+                plugin: job.plugin.clone(),
+                targets: job.targets.clone(),
+                parent_id: job.parent_id,
+                attempt: claim.attempt,
+                description: job.description.clone(),
+                params: job.params.clone(),
+                depth: job.depth,
+            },
+            claim,
+            description,
+            stop,
+            slot,
+            log,
+            sessions: ssh::Sessions::default(),
+            results: AtomicU32::new(0),
+            output_bytes: AtomicU64::new(0),
+        }
+    }
+
+    #[must_use]
+    pub fn job(&self) -> &JobFacts {
+        &self.job
+    }
+
+    /// Tells whether the job is to stop, and why.
+    #[must_use]
+    pub fn stop(&self) -> &Stop {
+        &self.stop
+    }
+
+    /// Waits, unless the job is to stop before.
+    ///
+    /// # Errors
+    /// When the job is to stop.
+    pub async fn sleep(&self, time: Duration) -> Result<()> {
+        self.unless_stopped(async {
+            tokio::time::sleep(time).await;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Says how far the job is.
+    ///
+    /// # Errors
+    /// When the job is to stop, or the database is not available.
+    pub async fn progress(&self, mut progress: Progress) -> Result<()> {
+        if let Some(message) = &mut progress.message {
+            limits::cut(message, limits::LOG_MESSAGE_BYTES);
+        }
+        self.unless_stopped(async {
+            let storage = &self.services.storage;
+            storage
+                .set_progress(&self.claim, &progress)
+                .await
+                .map_err(|error| storage_failed(&error))
+        })
+        .await
+    }
+
+    /// Closes what the job left open and writes what it logged. The last call on a context.
+    pub async fn end(&self) {
+        self.close_sessions().await;
+        self.log.flush().await;
+    }
+
+    /// Races a call against the job's being stopped.
+    async fn unless_stopped<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            biased;
+            reason = self.stop.stopped() => Err(reason.into()),
+            result = call => result,
+        }
+    }
+
+    fn name_target(&self, name: Option<&str>) -> Result<&Target> {
+        let targets = &self.job.targets;
+        let names = || {
+            let names: Vec<_> = targets.iter().map(|target| target.name.as_str()).collect();
+            names.join(", ")
+        };
+        match name {
+            Some(name) => targets.iter().find(|target| target.name == name).ok_or_else(|| {
+                JobError::new(
+                    ErrorCode::DENIED,
+                    format!("`{name}` is not a target of this job; it was submitted for: {}", names()),
+                )
+            }),
+            None => match targets.as_slice() {
+                [only] => Ok(only),
+                [] => Err(JobError::new(
+                    ErrorCode::DENIED,
+                    "this job was submitted without a target",
+                )),
+                _ => Err(JobError::new(
+                    ErrorCode::INVALID,
+                    format!("this job has several targets, so name one of: {}", names()),
+                )),
+            },
+        }
+    }
+}
+
+/// A storage error as a job sees it: what it can act on, and nothing of the host's inside.
+fn storage_failed(error: &StorageError) -> JobError {
+    tracing::error!(%error, "a job's call failed in the database");
+    JobError::new(
+        ErrorCode::INTERNAL,
+        "the host's database refused this call; the server's log says why",
+    )
+}

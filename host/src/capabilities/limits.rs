@@ -1,0 +1,66 @@
+//! The bounds of what one job may take, in one place.
+
+use crate::storage::StorageUse;
+
+/// Sessions that one job may hold open at once.
+pub const SESSIONS: usize = 32;
+/// Commands whose results one attempt may leave.
+pub const RESULTS: u32 = 20_000;
+/// Output that one attempt may leave in results, bytes.
+pub const OUTPUT_BYTES: u64 = 256 * 1024 * 1024;
+/// Log lines of one attempt; one more says that the rest is missing.
+pub const LOG_LINES: u32 = 20_000;
+/// One log line, bytes; the rest is cut.
+pub const LOG_MESSAGE_BYTES: usize = 16 * 1024;
+/// A log line's context as JSON, bytes; a larger one is left out.
+pub const LOG_CONTEXT_BYTES: usize = 16 * 1024;
+/// One key of a plugin's store, bytes.
+pub const STORAGE_KEY_BYTES: usize = 512;
+/// One value of a plugin's store as JSON, bytes.
+pub const STORAGE_VALUE_BYTES: usize = 8 * 1024 * 1024;
+/// Everything that one plugin keeps.
+pub const STORAGE: StorageUse = StorageUse {
+    keys: 20_000,
+    bytes: 512 * 1024 * 1024,
+};
+/// Keys that one listing returns.
+pub const STORAGE_LISTING: u32 = 5_000;
+/// Child jobs that one job may submit.
+pub const CHILDREN: u64 = 1_000;
+/// How deep jobs may submit jobs that submit jobs.
+pub const DEPTH: u32 = 5;
+/// A job's result as JSON, bytes.
+pub const RESULT_BYTES: usize = 8 * 1024 * 1024;
+/// A command, or a line of configuration, bytes.
+pub const COMMAND_BYTES: usize = 64 * 1024;
+
+/// Cuts a text to at most `bytes`, at a character's border, and marks the place.
+pub fn cut(text: &mut String, bytes: usize) {
+    const MARK: &str = " … [cut]";
+    if text.len() <= bytes {
+        return;
+    }
+    let mut end = bytes.saturating_sub(MARK.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text.push_str(MARK);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cuts_at_a_characters_border() {
+        let mut text = "ä".repeat(100);
+        cut(&mut text, 51);
+        assert!(text.len() <= 51);
+        assert!(text.ends_with("[cut]"));
+
+        let mut short = "short".to_owned();
+        cut(&mut short, 51);
+        assert_eq!(short, "short");
+    }
+}

@@ -1,0 +1,126 @@
+//! Capability `queue`: submitting child jobs and waiting for them.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{JobContext, JobFacts, Result, limits, storage_failed};
+use crate::model::{ErrorCode, JobError, JobStatus, Target};
+
+/// A job that a job submits.
+#[derive(Clone, Debug)]
+pub struct ChildJob {
+    pub plugin: String,
+    pub params: Value,
+    /// Names of targets; each has to be one of the parent's.
+    pub targets: Vec<String>,
+    pub description: Option<String>,
+}
+
+/// How a child job ended.
+#[derive(Clone, Debug)]
+pub struct ChildOutcome {
+    pub id: Uuid,
+    pub status: JobStatus,
+    pub result: Option<Value>,
+    pub error: Option<JobError>,
+}
+
+/// What the host does for this capability; [`crate::jobs`] does it.
+#[async_trait]
+pub trait ChildJobs: Send + Sync {
+    async fn submit(&self, parent: &ParentJob<'_>, child: ChildJob) -> Result<Uuid>;
+    /// Waits until the job has ended.
+    async fn wait(&self, id: Uuid) -> Result<ChildOutcome>;
+    /// Asks the job to stop.
+    async fn cancel(&self, id: Uuid);
+}
+
+/// What a child takes from its parent.
+pub struct ParentJob<'a> {
+    pub id: Uuid,
+    pub depth: u32,
+    pub targets: &'a [Target],
+}
+
+impl JobContext {
+    /// Submits a child job and returns its id.
+    ///
+    /// # Errors
+    /// When the plugin does not declare it, names a target that is not its own, has submitted too
+    /// many, or when the submission is refused as any other would be.
+    pub async fn queue_submit(&self, child: ChildJob) -> Result<Uuid> {
+        self.may_submit(&child.plugin)?;
+        for name in &child.targets {
+            self.name_target(Some(name))?;
+        }
+        if self.job.depth >= limits::DEPTH {
+            return Err(JobError::new(
+                ErrorCode::LIMIT,
+                format!("jobs submit jobs at most {} deep", limits::DEPTH),
+            ));
+        }
+        self.unless_stopped(async {
+            let storage = &self.services.storage;
+            let children = storage
+                .count_children(self.job.id)
+                .await
+                .map_err(|error| storage_failed(&error))?;
+            if children >= limits::CHILDREN {
+                return Err(JobError::new(
+                    ErrorCode::LIMIT,
+                    format!("a job submits at most {} jobs", limits::CHILDREN),
+                ));
+            }
+            self.services.children.submit(&parent(&self.job), child).await
+        })
+        .await
+    }
+
+    /// Waits until a child job has ended. Meanwhile this job takes no worker's place, so that a
+    /// parent and its child get along with one. When this job is to stop, so is the child.
+    ///
+    /// # Errors
+    /// When the job is not this one's child, `timeout` has passed, or this job is to stop.
+    pub async fn queue_wait(&self, id: Uuid, timeout: Duration) -> Result<ChildOutcome> {
+        let not_mine =
+            || JobError::new(ErrorCode::NOT_FOUND, format!("job {id} is no child of this job"));
+        let child = self.services.storage.job(id).await;
+        let child = child.map_err(|error| storage_failed(&error))?.ok_or_else(not_mine)?;
+        if child.parent_id != Some(self.job.id) {
+            return Err(not_mine());
+        }
+        self.slot.release();
+        let waited = self
+            .unless_stopped(async {
+                let ended = self.services.children.wait(id);
+                tokio::time::timeout(timeout, ended).await.map_err(|_| {
+                    JobError::new(
+                        ErrorCode::TIMEOUT,
+                        format!("child job {id} did not end within {} s", timeout.as_secs_f64()),
+                    )
+                })?
+            })
+            .await;
+        if self.stop.reason().is_some() {
+            self.services.children.cancel(id).await;
+            return waited;
+        }
+        self.unless_stopped(async {
+            self.slot.take_again().await;
+            Ok(())
+        })
+        .await?;
+        waited
+    }
+}
+
+fn parent(job: &JobFacts) -> ParentJob<'_> {
+    ParentJob {
+        id: job.id,
+        depth: job.depth,
+        targets: &job.targets,
+    }
+}

@@ -1,0 +1,105 @@
+//! Capability `storage`: JSON values by key, kept between jobs, each plugin its own.
+
+use chrono::Utc;
+use serde_json::Value;
+
+use super::{JobContext, Result, limits, storage_failed};
+use crate::model::{ErrorCode, JobError};
+
+impl JobContext {
+    /// # Errors
+    /// When the plugin does not declare `storage`, the key is not one, or the job is to stop.
+    pub async fn storage_get(&self, key: &str) -> Result<Option<Value>> {
+        self.may_store()?;
+        check_key(key)?;
+        self.unless_stopped(async {
+            let storage = &self.services.storage;
+            storage
+                .plugin_value(&self.job.plugin, key)
+                .await
+                .map_err(|error| storage_failed(&error))
+        })
+        .await
+    }
+
+    /// # Errors
+    /// Beside those of [`Self::storage_get`]: code `limit` when the plugin would keep too much.
+    pub async fn storage_set(&self, key: &str, value: &Value) -> Result<()> {
+        self.may_store()?;
+        check_key(key)?;
+        let size = value.to_string().len();
+        if size > limits::STORAGE_VALUE_BYTES {
+            return Err(JobError::new(
+                ErrorCode::LIMIT,
+                format!(
+                    "the value for `{key}` has {size} bytes; at most {} are kept",
+                    limits::STORAGE_VALUE_BYTES
+                ),
+            ));
+        }
+        self.unless_stopped(async {
+            let storage = &self.services.storage;
+            let plugin = &self.job.plugin;
+            let kept = storage
+                .set_plugin_value(plugin, key, value, limits::STORAGE, Utc::now())
+                .await
+                .map_err(|error| storage_failed(&error))?;
+            kept.map_err(|wanted| {
+                JobError::new(
+                    ErrorCode::LIMIT,
+                    format!(
+                        "`{plugin}` would keep {} keys and {} bytes; its quota is {} keys and {} bytes",
+                        wanted.keys, wanted.bytes, limits::STORAGE.keys, limits::STORAGE.bytes
+                    ),
+                )
+            })
+        })
+        .await
+    }
+
+    /// Returns whether there was such a key.
+    ///
+    /// # Errors
+    /// As [`Self::storage_get`].
+    pub async fn storage_delete(&self, key: &str) -> Result<bool> {
+        self.may_store()?;
+        check_key(key)?;
+        self.unless_stopped(async {
+            let storage = &self.services.storage;
+            storage
+                .delete_plugin_value(&self.job.plugin, key)
+                .await
+                .map_err(|error| storage_failed(&error))
+        })
+        .await
+    }
+
+    /// The keys that begin with a prefix, in order.
+    ///
+    /// # Errors
+    /// As [`Self::storage_get`].
+    pub async fn storage_keys(&self, prefix: &str) -> Result<Vec<String>> {
+        self.may_store()?;
+        self.unless_stopped(async {
+            let storage = &self.services.storage;
+            storage
+                .plugin_keys(&self.job.plugin, prefix, limits::STORAGE_LISTING)
+                .await
+                .map_err(|error| storage_failed(&error))
+        })
+        .await
+    }
+}
+
+fn check_key(key: &str) -> Result<()> {
+    if key.is_empty() || key.len() > limits::STORAGE_KEY_BYTES || key.contains(char::is_control) {
+        return Err(JobError::new(
+            ErrorCode::INVALID,
+            format!(
+                "a storage key has 1 to {} bytes and no control characters",
+                limits::STORAGE_KEY_BYTES
+            ),
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,153 @@
+//! The command line: `scheduler serve`, and the client commands that speak to a running server.
+//!
+//! One file a subcommand. Data goes to stdout, talk to stderr; how a command can end is written
+//! in [`EXIT_CODES`]. Start reading at [`Command`].
+
+mod answers;
+mod client;
+mod connection;
+mod failure;
+mod job;
+mod output;
+mod plugin;
+mod run;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use client::{Client, ServerUrl};
+pub use failure::Failure;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  it worked; with --wait and `job watch`: the job has completed
+  1  it failed; with --wait and `job watch`: the job has failed or was cancelled
+  2  the command line is wrong
+  3  the server cannot be reached
+  4  there is no such job, connection or plugin
+  5  the server refused the request as invalid, or as in conflict with what is there";
+
+/// Runs jobs (Rhai playbooks, WASM components) on network devices.
+#[derive(Debug, Parser)]
+#[command(name = "scheduler", version, after_help = EXIT_CODES, arg_required_else_help = true)]
+pub struct Cli {
+    /// The configuration file of `serve` and `run` [default: the one that
+    /// `SCHEDULER_CONFIG` names, or `./config.toml` if there is one]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server: API, dashboard, workers
+    Serve(serve::ServeArgs),
+    /// Submit jobs and follow them
+    #[command(subcommand)]
+    Job(job::JobCommand),
+    /// Manage the connections: how to reach which device
+    #[command(subcommand)]
+    Connection(connection::ConnectionCommand),
+    /// See what can be run
+    #[command(subcommand)]
+    Plugin(plugin::PluginCommand),
+    /// Run one playbook file here and now, without a server
+    Run(run::RunArgs),
+}
+
+/// What every client command takes.
+#[derive(Debug, Args)]
+pub(crate) struct ServerArgs {
+    /// Where the server is
+    #[arg(
+        long,
+        env = crate::config::URL_VARIABLE,
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:8080"
+    )]
+    url: ServerUrl,
+
+    /// How to print: a table for people, or the API's answer for programs
+    #[arg(long, short, value_enum, default_value_t)]
+    output: OutputFormat,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    #[default]
+    Table,
+    Json,
+}
+
+impl Cli {
+    /// Does what the command line says; failures have been printed when it returns.
+    pub fn run(self) -> ExitCode {
+        match self.dispatch() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => {
+                failure.print();
+                failure.exit_code()
+            }
+        }
+    }
+
+    fn dispatch(self) -> Result<(), Failure> {
+        match self.command {
+            Command::Serve(args) => serve::run(args, self.config),
+            Command::Run(args) => run::run(args, self.config),
+            Command::Job(command) => one_thread()?.block_on(command.run()),
+            Command::Connection(command) => one_thread()?.block_on(command.run()),
+            Command::Plugin(command) => one_thread()?.block_on(command.run()),
+        }
+    }
+}
+
+impl ServerArgs {
+    fn client(&self) -> Result<Client, Failure> {
+        Client::new(&self.url)
+    }
+}
+
+/// A client makes one request at a time.
+fn one_thread() -> Result<tokio::runtime::Runtime, Failure> {
+    Ok(tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_book_names_every_command_and_exit_code() {
+        let book = include_str!("../../docs/cli.md");
+        for group in Cli::command().get_subcommands() {
+            let name = group.get_name();
+            assert!(book.contains(&format!("`{name}")), "{name}");
+            for command in group.get_subcommands() {
+                let name = format!("`{name} {}", command.get_name());
+                assert!(book.contains(&name), "{name}");
+            }
+        }
+        for line in EXIT_CODES.lines().skip(1) {
+            let (code, meaning) = line.trim().split_once("  ").unwrap();
+            let row = format!("| {code} | {meaning} |");
+            let without_markup = |text: &str| text.replace('`', "");
+            assert!(without_markup(book).contains(&without_markup(&row)), "{row}");
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! The HTTP client: one request, one answer, every way it can fail as a [`Failure`].
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use reqwest::{Method, RequestBuilder, Url};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::answers::Problem;
+use super::{Failure, output};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The server gives up on a request sooner (`server.request_timeout_seconds`) and says so.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The server's address, checked.
+#[derive(Clone)]
+pub(super) struct ServerUrl(Url);
+
+pub(super) struct Client {
+    http: reqwest::Client,
+    base: ServerUrl,
+}
+
+/// A successful answer: as it came, and what it says.
+pub(super) struct Answer<T> {
+    pub(super) text: String,
+    pub(super) body: T,
+}
+
+impl Client {
+    pub(super) fn new(base: &ServerUrl) -> Result<Self, Failure> {
+        // An error means that one is installed already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("scheduler/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(TIMEOUT)
+            // What is sent may hold a password, and belongs to the server that was named.
+            .redirect(reqwest::redirect::Policy::none());
+        if base.is_loopback() {
+            builder = builder.no_proxy();
+        }
+        if base.0.scheme() == "http" {
+            // Loads no certificates: on a machine that has none that would be an error, and
+            // elsewhere it is most of the time that a command takes.
+            builder = builder.tls_certs_only([]);
+        }
+        Ok(Self {
+            http: builder.build().map_err(anyhow::Error::from)?,
+            base: base.clone(),
+        })
+    }
+
+    /// Whether what is sent stays on this machine or is encrypted.
+    pub(super) fn is_private(&self) -> bool {
+        self.base.0.scheme() == "https" || self.base.is_loopback()
+    }
+
+    pub(super) async fn get<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+    ) -> Result<Answer<T>, Failure> {
+        self.get_with(path, &[]).await
+    }
+
+    pub(super) async fn get_with<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+    ) -> Result<Answer<T>, Failure> {
+        read(
+            self.send(self.request(Method::GET, path).query(query))
+                .await?,
+        )
+    }
+
+    pub(super) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        body: &impl Serialize,
+        idempotency_key: Option<&str>,
+    ) -> Result<Answer<T>, Failure> {
+        let mut request = self.request(Method::POST, path).json(body);
+        if let Some(key) = idempotency_key {
+            request = request.header("Idempotency-Key", key);
+        }
+        read(self.send(request).await?)
+    }
+
+    /// A POST that says everything by its path. Whatever is answered, success is success.
+    pub(super) async fn post_empty(&self, path: &[&str]) -> Result<String, Failure> {
+        Ok(self.send(self.request(Method::POST, path)).await?.text)
+    }
+
+    pub(super) async fn delete(&self, path: &[&str]) -> Result<String, Failure> {
+        Ok(self.send(self.request(Method::DELETE, path)).await?.text)
+    }
+
+    fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
+        self.http.request(method, self.base.join(path))
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Raw, Failure> {
+        let unreachable = |error: reqwest::Error| Failure::Unreachable {
+            url: self.base.to_string(),
+            reason: reason(error),
+        };
+        let response = request.send().await.map_err(unreachable)?;
+        let status = response.status();
+        let text = response.text().await.map_err(unreachable)?;
+        let raw = Raw {
+            url: self.base.to_string(),
+            status: status.as_u16(),
+            text,
+        };
+        if status.is_success() {
+            return Ok(raw);
+        }
+        match serde_json::from_str::<Problem>(&raw.text) {
+            Ok(problem) => Err(Failure::Refused(problem)),
+            Err(_) => Err(raw.not_the_api()),
+        }
+    }
+}
+
+impl ServerUrl {
+    fn join(&self, path: &[&str]) -> Url {
+        let mut url = self.0.clone();
+        // Never an error for http and https, which from_str has made sure of.
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().push("api").extend(path);
+        }
+        url
+    }
+
+    fn is_loopback(&self) -> bool {
+        self.0.host_str().is_some_and(|host| {
+            host == "localhost"
+                || host
+                    .trim_matches(['[', ']'])
+                    .parse::<IpAddr>()
+                    .is_ok_and(|address| address.is_loopback())
+        })
+    }
+}
+
+impl FromStr for ServerUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let url = Url::parse(text).map_err(|error| error.to_string())?;
+        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+            return Err("allowed: http://HOST:PORT or https://HOST:PORT".to_owned());
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err("it must not hold a ? or a #".to_owned());
+        }
+        Ok(Self(url))
+    }
+}
+
+/// Without the password that may stand in it (for a proxy that authenticates).
+impl fmt::Display for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = self.0.clone();
+        if shown.password().is_some() {
+            let _ = shown.set_password(Some("***"));
+        }
+        f.write_str(shown.as_str().trim_end_matches('/'))
+    }
+}
+
+impl fmt::Debug for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ServerUrl({self})")
+    }
+}
+
+struct Raw {
+    url: String,
+    status: u16,
+    text: String,
+}
+
+impl Raw {
+    fn not_the_api(&self) -> Failure {
+        const SHOWN: usize = 200;
+        let mut start: String = self.text.trim().chars().take(SHOWN).collect();
+        if start.is_empty() {
+            "nothing".clone_into(&mut start);
+        }
+        Failure::NotTheApi {
+            url: self.url.clone(),
+            found: format!("status {}, {start}", self.status),
+        }
+    }
+}
+
+fn read<T: DeserializeOwned>(raw: Raw) -> Result<Answer<T>, Failure> {
+    match serde_json::from_str(&raw.text) {
+        Ok(body) => Ok(Answer {
+            text: raw.text,
+            body,
+        }),
+        Err(error) => {
+            output::talk(&format!("the answer is not as expected: {error}"));
+            Err(raw.not_the_api())
+        }
+    }
+}
+
+/// The innermost cause ("Connection refused"): the outer ones say "error sending request" and
+/// repeat the URL.
+fn reason(error: reqwest::Error) -> String {
+    if error.is_timeout() && !error.is_connect() {
+        return format!("no answer within {} s", TIMEOUT.as_secs());
+    }
+    let error = error.without_url();
+    let mut innermost: &dyn std::error::Error = &error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> ServerUrl {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn paths_are_put_behind_the_base_and_encoded() {
+        let join = |base: &str| url(base).join(&["connections", "a b/c"]).to_string();
+        let expected = "http://h:1/api/connections/a%20b%2Fc";
+        assert_eq!(join("http://h:1"), expected);
+        assert_eq!(join("http://h:1/"), expected);
+        assert_eq!(
+            join("https://proxy/scheduler/"),
+            "https://proxy/scheduler/api/connections/a%20b%2Fc"
+        );
+    }
+
+    #[test]
+    fn a_password_in_the_url_is_not_shown() {
+        let url = url("https://me:s3cret@proxy");
+        assert_eq!(url.to_string(), "https://me:***@proxy");
+        assert!(!format!("{url:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn what_is_no_url_of_a_server() {
+        for text in [
+            "",
+            "localhost",
+            "localhost:8080",
+            "ftp://h",
+            "http://",
+            "http://h/?x=1",
+        ] {
+            assert!(text.parse::<ServerUrl>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn loopback() {
+        for text in [
+            "http://127.0.0.1:1",
+            "http://localhost",
+            "http://[::1]:8080",
+        ] {
+            assert!(url(text).is_loopback(), "{text}");
+        }
+        assert!(!url("http://10.0.0.1").is_loopback());
+    }
+}

@@ -1,0 +1,43 @@
+use clap::Args;
+
+use crate::cli::answers::Connection;
+use crate::cli::{Failure, OutputFormat, ServerArgs, output};
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// The connection's name or id
+    name: String,
+
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+pub(super) async fn run(args: ShowArgs) -> Result<(), Failure> {
+    let client = args.server.client()?;
+    let answer = client
+        .get::<Connection>(&["connections", &args.name])
+        .await?;
+    if args.server.output == OutputFormat::Json {
+        return output::json(&answer.text);
+    }
+    let connection = answer.body;
+    output::properties([
+        ("id", connection.id),
+        ("name", connection.name),
+        ("host", connection.host),
+        ("port", connection.port.to_string()),
+        ("username", connection.username),
+        ("platform", connection.device_type),
+        (
+            "timeout",
+            connection
+                .timeout_seconds
+                .map_or_else(String::new, |seconds| format!("{seconds} s")),
+        ),
+        ("tags", connection.tags.join(", ")),
+        ("host key", connection.host_key.unwrap_or_default()),
+        ("secrets set", connection.secrets_set.join(", ")),
+        ("created", output::time(connection.created_at)),
+        ("updated", output::time(connection.updated_at)),
+    ])
+}

@@ -1,0 +1,88 @@
+//! How a command can fail, what is said about it, and the exit code that follows.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use super::answers::Problem;
+use super::output::printable;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The command line contradicts itself, beyond what clap can see.
+    #[error("{0}")]
+    Usage(String),
+
+    #[error("cannot reach the server at {url}: {reason}")]
+    Unreachable { url: String, reason: String },
+
+    #[error("{0}")]
+    Refused(Problem),
+
+    /// Something answers at the URL, but not with this API.
+    #[error("{url} does not answer as this API does: {found}")]
+    NotTheApi { url: String, found: String },
+
+    /// A job that was waited for has not completed. All there is to say has been said.
+    #[error("the job has {status}")]
+    Job { status: String },
+
+    /// Nobody reads our stdout any more, as after `| head`.
+    #[error("stdout is closed")]
+    BrokenPipe,
+
+    #[error("{0:#}")]
+    Other(#[from] anyhow::Error),
+}
+
+impl Failure {
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::BrokenPipe => 0,
+            Self::Job { .. } | Self::Other(_) | Self::NotTheApi { .. } => 1,
+            Self::Usage(_) => 2,
+            Self::Unreachable { .. } => 3,
+            Self::Refused(problem) => match problem.status {
+                404 => 4,
+                400 | 409 | 413 | 415 | 422 => 5,
+                _ => 1,
+            },
+        })
+    }
+
+    /// Says to stderr what happened and what can be done about it.
+    pub fn print(&self) {
+        if matches!(self, Self::BrokenPipe | Self::Job { .. }) {
+            return;
+        }
+        let mut text = format!("error: {self}");
+        if let Self::Refused(problem) = self {
+            for error in &problem.errors {
+                let place = if error.pointer.is_empty() {
+                    "(the whole)"
+                } else {
+                    &error.pointer
+                };
+                let _ = write!(text, "\n  {place}: {}", error.message);
+            }
+        }
+        if let Some(hint) = self.hint() {
+            let _ = write!(text, "\nhint: {hint}");
+        }
+        eprintln!("{}", printable(&text));
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Unreachable { .. } => Some(
+                "is the server running? start it with `scheduler serve`, or say where it is with \
+                 --url or SCHEDULER_URL",
+            ),
+            Self::NotTheApi { .. } => Some("is --url (or SCHEDULER_URL) right?"),
+            Self::Refused(problem) if problem.status >= 500 => {
+                Some("the cause is in the server's log")
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,121 @@
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::cli::answers::{Job, Jobs};
+use crate::cli::client::Client;
+use crate::cli::{Failure, OutputFormat, ServerArgs, output};
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Only jobs that are: pending, running, completed, failed, cancelled or retrying
+    #[arg(long)]
+    status: Option<String>,
+
+    /// Only jobs of this plugin
+    #[arg(long, value_name = "NAME")]
+    plugin: Option<String>,
+
+    /// Only jobs for this connection
+    #[arg(long, value_name = "NAME")]
+    target: Option<String>,
+
+    /// How many at most (with --all: how many a request)
+    #[arg(long, value_name = "NUMBER")]
+    limit: Option<u32>,
+
+    /// Where the page before said to go on
+    #[arg(long)]
+    cursor: Option<String>,
+
+    /// All of them, page by page
+    #[arg(long)]
+    all: bool,
+
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+pub(super) async fn run(args: ListArgs) -> Result<(), Failure> {
+    let client = args.server.client()?;
+    if args.all {
+        return all(&client, &args).await;
+    }
+    let answer = client
+        .get_with::<Jobs>(&["jobs"], &query(&args, args.cursor.as_deref()))
+        .await?;
+    match args.server.output {
+        OutputFormat::Json => output::json(&answer.text)?,
+        OutputFormat::Table => table(&answer.body.jobs)?,
+    }
+    if let (OutputFormat::Table, Some(cursor)) = (args.server.output, answer.body.next_cursor) {
+        output::talk(&format!(
+            "there are more: --cursor {cursor}, or --all for all of them"
+        ));
+    }
+    Ok(())
+}
+
+async fn all(client: &Client, args: &ListArgs) -> Result<(), Failure> {
+    let mut jobs = Vec::new();
+    let mut cursor = args.cursor.clone();
+    loop {
+        let query = query(args, cursor.as_deref());
+        let page = client.get_with::<Value>(&["jobs"], &query).await?.body;
+        let Some(of_page) = page["jobs"].as_array() else {
+            break;
+        };
+        jobs.extend(of_page.iter().cloned());
+        cursor = page["next_cursor"].as_str().map(str::to_owned);
+        if cursor.is_none() {
+            break;
+        }
+    }
+    match args.server.output {
+        // The shape of one page, so that a program reads both alike.
+        OutputFormat::Json => output::json(&json!({"jobs": jobs, "next_cursor": null}).to_string()),
+        OutputFormat::Table => {
+            let jobs: Vec<Job> =
+                serde_json::from_value(jobs.into()).map_err(anyhow::Error::from)?;
+            table(&jobs)
+        }
+    }
+}
+
+fn query(args: &ListArgs, cursor: Option<&str>) -> Vec<(&'static str, String)> {
+    let parameters = [
+        ("status", args.status.clone()),
+        ("plugin", args.plugin.clone()),
+        ("target", args.target.clone()),
+        ("limit", args.limit.map(|limit| limit.to_string())),
+        ("cursor", cursor.map(str::to_owned)),
+    ];
+    parameters
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect()
+}
+
+fn table(jobs: &[Job]) -> Result<(), Failure> {
+    if jobs.is_empty() {
+        output::talk("there are no such jobs");
+        return Ok(());
+    }
+    output::table(
+        [
+            "ID", "STATUS", "PLUGIN", "TARGETS", "CREATED", "TOOK", "REMARK",
+        ],
+        jobs.iter().map(|job| {
+            let remark = job.error_message.as_ref().or(job.description.as_ref());
+            [
+                job.id.clone(),
+                job.status.clone(),
+                job.plugin.clone(),
+                job.target_names(),
+                output::time(job.created_at),
+                job.milliseconds()
+                    .map_or_else(String::new, output::duration),
+                remark.cloned().unwrap_or_default(),
+            ]
+        }),
+    )
+}

@@ -1,0 +1,54 @@
+use clap::Args;
+use serde_json::Value;
+
+use crate::cli::answers::{LogLine, Logs};
+use crate::cli::{Failure, OutputFormat, ServerArgs, output};
+
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    /// The job's id
+    id: String,
+
+    /// Only lines of this level or above: debug, info, warn, error
+    #[arg(long)]
+    level: Option<String>,
+
+    /// Only lines after the one with this id
+    #[arg(long, value_name = "LINE")]
+    after: Option<String>,
+
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+pub(super) async fn run(args: LogsArgs) -> Result<(), Failure> {
+    let client = args.server.client()?;
+    let query: Vec<_> = [("level", args.level), ("after", args.after)]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect();
+    let answer = client
+        .get_with::<Logs>(&["jobs", &args.id, "logs"], &query)
+        .await?;
+    if args.server.output == OutputFormat::Json {
+        return output::json(&answer.text);
+    }
+    for line in &answer.body.logs {
+        output::device_text(&text(line))?;
+    }
+    Ok(())
+}
+
+/// `2026-07-30T13:02:11Z warn  the message {"context":1}`
+pub(super) fn text(line: &LogLine) -> String {
+    let context = match &line.context {
+        None | Some(Value::Null) => String::new(),
+        Some(context) => format!(" {context}"),
+    };
+    format!(
+        "{} {:<5} {}{context}",
+        output::time(line.timestamp),
+        line.level,
+        line.message
+    )
+}

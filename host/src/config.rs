@@ -1,0 +1,261 @@
+//! One validated [`Config`] from four sources: flags over environment over file over defaults.
+//!
+//! Every key stands once in [`KEYS`], with what it allows and what it means; the variable names,
+//! the checks, the error messages and the table in `docs/configuration.md` follow from there.
+//! The structs below say what a key's Rust type and default are. A test holds the two together.
+//!
+//! Start reading at [`Config::load`].
+
+mod error;
+mod keys;
+mod sources;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+pub use error::{ConfigError, Problem};
+pub use keys::{Allowed, Check, KEYS, Key};
+
+/// The variable that names the configuration file.
+pub const FILE_VARIABLE: &str = "SCHEDULER_CONFIG";
+/// The variable that tells the CLI where the server is; no key of the server's configuration.
+pub const URL_VARIABLE: &str = "SCHEDULER_URL";
+
+/// Where a configuration comes from; everything [`Config::load`] looks at.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The file named by `--config`. Without it, `SCHEDULER_CONFIG`, then `./config.toml`.
+    pub file: Option<PathBuf>,
+    pub environment: Vec<(OsString, OsString)>,
+    /// Keys set by command-line flags, as `("server.port", "8080")`.
+    pub overrides: Vec<(String, String)>,
+    /// The working directory: where `./config.toml` is looked for.
+    pub directory: PathBuf,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    pub database: DatabaseConfig,
+    pub queue: QueueConfig,
+    pub server: ServerConfig,
+    pub worker: WorkerConfig,
+    pub board: BoardConfig,
+    pub logging: LoggingConfig,
+    pub plugins: PluginsConfig,
+    pub security: SecurityConfig,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DatabaseConfig {
+    pub url: String,
+    pub max_connections: u32,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QueueConfig {
+    /// As configured; [`Config::queue_url`] knows the default too.
+    pub url: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerConfig {
+    pub host: String,
+    /// 0: any free port.
+    pub port: u16,
+    pub request_timeout_seconds: u64,
+    pub max_body_bytes: usize,
+    /// Origins, or the single entry `*`.
+    pub cors_origins: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WorkerConfig {
+    pub concurrency: usize,
+    pub timeout_seconds: u64,
+    pub shutdown_grace_seconds: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BoardConfig {
+    pub enabled: bool,
+    pub ui_path: String,
+    pub api_prefix: String,
+    /// Always false in a valid configuration: this version has no authentication.
+    pub auth_enabled: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoggingConfig {
+    /// A level, or `EnvFilter` directives.
+    pub level: String,
+    pub file: Option<PathBuf>,
+    pub format: LogFormat,
+    pub rotation: LogRotation,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogRotation {
+    #[default]
+    Daily,
+    Hourly,
+    Never,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PluginsConfig {
+    pub scripts_dir: PathBuf,
+    pub components_dir: PathBuf,
+    pub watch: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SecurityConfig {
+    pub master_key_file: PathBuf,
+    pub host_keys: HostKeyPolicy,
+}
+
+/// What to do with a device's host key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HostKeyPolicy {
+    /// Only keys already known.
+    Strict,
+    /// Learn the key of a device seen for the first time, refuse a changed one.
+    #[default]
+    AcceptNew,
+    /// Any key. For laboratories.
+    Insecure,
+}
+
+impl Config {
+    /// Reads, merges and checks; looks at nothing but `sources` and the one file they name.
+    /// All refused keys are reported together.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
+        sources::load(sources)
+    }
+
+    /// [`Config::load`] with this process's environment and working directory.
+    pub fn from_process(
+        file: Option<PathBuf>,
+        overrides: Vec<(String, String)>,
+    ) -> Result<Self, ConfigError> {
+        Self::load(&Sources {
+            file,
+            environment: std::env::vars_os().collect(),
+            overrides,
+            directory: std::env::current_dir().map_err(ConfigError::WorkingDirectory)?,
+        })
+    }
+
+    /// The queue's database: as configured, or `apalis_queue.db` beside the product's database.
+    pub fn queue_url(&self) -> String {
+        const DEFAULT_FILE: &str = "apalis_queue.db";
+        if let Some(url) = &self.queue.url {
+            return url.clone();
+        }
+        // Cut and put together as text, so that whatever the path has percent-encoded stays so.
+        let (path, _options) = self
+            .database
+            .url
+            .split_once('?')
+            .unwrap_or((&self.database.url, ""));
+        match path.rsplit_once('/') {
+            Some((directory, _file)) => format!("{directory}/{DEFAULT_FILE}"),
+            None => format!("sqlite:{DEFAULT_FILE}"),
+        }
+    }
+}
+
+impl Default for DatabaseConfig {
+    fn default() -> Self {
+        Self {
+            url: "sqlite:scheduler.db".to_owned(),
+            max_connections: 10,
+        }
+    }
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            host: "127.0.0.1".to_owned(),
+            port: 8080,
+            request_timeout_seconds: 30,
+            max_body_bytes: 1_048_576,
+            cors_origins: Vec::new(),
+        }
+    }
+}
+
+impl Default for WorkerConfig {
+    fn default() -> Self {
+        Self {
+            concurrency: 4,
+            timeout_seconds: 300,
+            shutdown_grace_seconds: 30,
+        }
+    }
+}
+
+impl Default for BoardConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            ui_path: "/board".to_owned(),
+            api_prefix: "/board/api".to_owned(),
+            auth_enabled: false,
+        }
+    }
+}
+
+impl Default for LoggingConfig {
+    fn default() -> Self {
+        Self {
+            level: "info".to_owned(),
+            file: None,
+            format: LogFormat::default(),
+            rotation: LogRotation::default(),
+        }
+    }
+}
+
+impl Default for PluginsConfig {
+    fn default() -> Self {
+        Self {
+            scripts_dir: PathBuf::from("scripts"),
+            components_dir: PathBuf::from("plugins"),
+            watch: true,
+        }
+    }
+}
+
+impl Default for SecurityConfig {
+    fn default() -> Self {
+        Self {
+            master_key_file: PathBuf::from("scheduler.key"),
+            host_keys: HostKeyPolicy::default(),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What can be wrong with a configuration, said so that an operator can put it right.
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::PathBuf;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("the configuration file {} (named by {named_by}) does not exist", .path.display())]
+    FileMissing { path: PathBuf, named_by: String },
+
+    #[error("the configuration file {} cannot be read", .path.display())]
+    FileUnreadable { path: PathBuf, source: io::Error },
+
+    #[error("the configuration file {} is not valid TOML: {message}", .path.display())]
+    FileInvalid { path: PathBuf, message: String },
+
+    #[error("the working directory is not accessible")]
+    WorkingDirectory(#[source] io::Error),
+
+    #[error("{}", as_list(.0))]
+    Refused(Vec<Problem>),
+}
+
+/// One key or variable that was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    #[error("{key}: no such key (found in {origin}){}; allowed: {allowed}", did_you_mean(.nearest))]
+    UnknownKey {
+        key: String,
+        origin: String,
+        nearest: Option<String>,
+        allowed: String,
+    },
+
+    #[error("{variable}: no such environment variable; did you mean {nearest}?{hint}")]
+    UnknownVariable {
+        variable: String,
+        nearest: String,
+        hint: &'static str,
+    },
+
+    #[error("{variable}: the value of this environment variable is not valid UTF-8")]
+    NotUnicode { variable: String },
+
+    #[error("{key}: found {found} in {origin}{}; allowed: {allowed}", because(.reason))]
+    BadValue {
+        key: String,
+        origin: String,
+        found: String,
+        reason: Option<String>,
+        allowed: String,
+    },
+}
+
+/// Hides the password of every `scheme://user:password@host` in a text.
+pub(super) fn redact(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(scheme_end) = rest.find("://") {
+        let (before, after) = rest.split_at(scheme_end + 3);
+        shown.push_str(before);
+        // A password may hold any character an operator forgot to encode, '/' and '@' too; so up
+        // to the last '@' of the word, and a word ends only at white space or a quote.
+        let word_end = after
+            .find(|c: char| c.is_whitespace() || c == '"' || c == '\'')
+            .unwrap_or(after.len());
+        let word = &after[..word_end];
+        match (word.rfind('@'), word.find(':')) {
+            (Some(at), Some(colon)) if colon < at => {
+                shown.push_str(&word[..colon]);
+                shown.push_str(":***");
+                rest = &after[at..];
+            }
+            _ => rest = after,
+        }
+    }
+    shown.push_str(rest);
+    shown
+}
+
+fn as_list(problems: &[Problem]) -> String {
+    match problems {
+        [problem] => format!("the configuration is refused: {problem}"),
+        _ => {
+            let mut text = format!(
+                "the configuration is refused for {} reasons:",
+                problems.len()
+            );
+            for problem in problems {
+                let _ = write!(text, "\n  - {problem}");
+            }
+            text
+        }
+    }
+}
+
+fn did_you_mean(nearest: &Option<String>) -> String {
+    nearest
+        .as_ref()
+        .map_or_else(String::new, |name| format!("; did you mean {name}?"))
+}
+
+fn because(reason: &Option<String>) -> String {
+    reason
+        .as_ref()
+        .map_or_else(String::new, |reason| format!(": {reason}"))
+}

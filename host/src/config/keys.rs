@@ -1,0 +1,435 @@
+//! The one list of all keys: what each allows and what it means.
+
+use std::net::IpAddr;
+
+use config::{Value, ValueKind};
+use tracing_subscriber::EnvFilter;
+
+/// One key of the configuration.
+#[derive(Debug)]
+pub struct Key {
+    pub section: &'static str,
+    pub name: &'static str,
+    pub allowed: Allowed,
+    pub meaning: &'static str,
+}
+
+/// Which values a key takes.
+#[derive(Debug)]
+pub enum Allowed {
+    Flag,
+    Whole {
+        from: i64,
+        to: i64,
+    },
+    OneOf(&'static [&'static str]),
+    Text {
+        described: &'static str,
+        check: Check,
+    },
+    /// An array of texts in the file, comma-separated in the environment.
+    List {
+        described: &'static str,
+        check: Check,
+    },
+}
+
+/// Accepts a text or says what is wrong with it.
+pub type Check = fn(&str) -> Result<(), String>;
+
+/// A value that a key does not take. The reason is there when "allowed: …" does not say it all.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Rejected {
+    pub(super) reason: Option<String>,
+}
+
+impl Key {
+    /// `server.port`
+    pub fn path(&self) -> String {
+        format!("{}.{}", self.section, self.name)
+    }
+
+    /// `SCHEDULER_SERVER_PORT`
+    pub fn variable(&self) -> String {
+        format!("SCHEDULER_{}_{}", self.section, self.name).to_uppercase()
+    }
+}
+
+impl Allowed {
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Flag => "true or false".to_owned(),
+            Self::Whole { from, to } => format!("a whole number from {from} to {to}"),
+            Self::OneOf(choices) => choices.join(", "),
+            Self::Text { described, .. } => (*described).to_owned(),
+            Self::List { described, .. } => (*described).to_owned(),
+        }
+    }
+
+    /// A value from a variable or a flag, where everything is text.
+    pub(super) fn parse(&self, text: &str) -> Result<Value, Rejected> {
+        let kind = match self {
+            Self::Flag => ValueKind::Boolean(text.parse().map_err(|_| Rejected::default())?),
+            Self::Whole { .. } => ValueKind::I64(text.parse().map_err(|_| Rejected::default())?),
+            Self::OneOf(_) | Self::Text { .. } => text.into(),
+            Self::List { .. } => text.split(',').map(str::trim).collect::<Vec<_>>().into(),
+        };
+        let value = Value::new(None, kind);
+        self.check(&value)?;
+        Ok(value)
+    }
+
+    /// A value with a type. Crate `config` would convert ("yes" to true, 80.6 to 81); a file that
+    /// says something else than it means should be refused instead.
+    pub(super) fn check(&self, value: &Value) -> Result<(), Rejected> {
+        let accepted = match (self, &value.kind) {
+            (Self::Flag, ValueKind::Boolean(_)) => true,
+            (Self::Whole { from, to }, ValueKind::I64(number)) => (from..=to).contains(&number),
+            (Self::OneOf(choices), ValueKind::String(text)) => choices.contains(&text.as_str()),
+            (Self::Text { check, .. }, ValueKind::String(text)) => return run(*check, text),
+            (Self::List { check, .. }, ValueKind::Array(items)) => {
+                for item in items {
+                    let ValueKind::String(text) = &item.kind else {
+                        return Err(Rejected::default());
+                    };
+                    run(*check, text)?;
+                }
+                true
+            }
+            (Self::Flag | Self::Whole { .. }, ValueKind::String(_)) => {
+                return Err(Rejected {
+                    reason: Some("this key takes no text, so write it without quotes".to_owned()),
+                });
+            }
+            _ => false,
+        };
+        if accepted {
+            Ok(())
+        } else {
+            Err(Rejected::default())
+        }
+    }
+}
+
+fn run(check: Check, text: &str) -> Result<(), Rejected> {
+    check(text).map_err(|reason| Rejected {
+        reason: Some(reason),
+    })
+}
+
+pub const KEYS: &[Key] = &[
+    Key {
+        section: "database",
+        name: "url",
+        allowed: Allowed::Text {
+            described: "sqlite:PATH of a file, with mode=rwc (create, the default) or mode=rw as option",
+            check: sqlite_url,
+        },
+        meaning: "The product's database: jobs, results, logs, connections. The file is created when it is missing.",
+    },
+    Key {
+        section: "database",
+        name: "max_connections",
+        allowed: Allowed::Whole { from: 1, to: 1000 },
+        meaning: "Connections the server opens to the database at most.",
+    },
+    Key {
+        section: "queue",
+        name: "url",
+        allowed: Allowed::Text {
+            described: "sqlite:PATH of a file, with mode=rwc (create, the default) or mode=rw as option",
+            check: sqlite_url,
+        },
+        meaning: "The Apalis queue's database. Unset: `apalis_queue.db` in the directory of `database.url`. The file may be deleted while the server is stopped; it is rebuilt.",
+    },
+    Key {
+        section: "server",
+        name: "host",
+        allowed: Allowed::Text {
+            described: "an IP address or a host name, without a port",
+            check: listen_host,
+        },
+        meaning: "The address to listen on. This version has no authentication, so anything but loopback belongs behind a proxy that authenticates.",
+    },
+    Key {
+        section: "server",
+        name: "port",
+        allowed: Allowed::Whole { from: 0, to: 65535 },
+        meaning: "The port to listen on; 0 takes any free one, and the log says which.",
+    },
+    Key {
+        section: "server",
+        name: "request_timeout_seconds",
+        allowed: Allowed::Whole { from: 1, to: 3600 },
+        meaning: "How long one HTTP request may take. Event streams are not cut off.",
+    },
+    Key {
+        section: "server",
+        name: "max_body_bytes",
+        allowed: Allowed::Whole {
+            from: 1024,
+            to: 1_073_741_824,
+        },
+        meaning: "The largest request body that is read.",
+    },
+    Key {
+        section: "server",
+        name: "cors_origins",
+        allowed: Allowed::List {
+            described: "origins such as https://noc.example.com, or * for any (environment: comma-separated)",
+            check: cors_origin,
+        },
+        meaning: "Other web origins whose pages may call the API from a browser. The dashboard needs none.",
+    },
+    Key {
+        section: "worker",
+        name: "concurrency",
+        allowed: Allowed::Whole { from: 1, to: 1024 },
+        meaning: "Jobs that run at the same time.",
+    },
+    Key {
+        section: "worker",
+        name: "timeout_seconds",
+        allowed: Allowed::Whole {
+            from: 1,
+            to: 604_800,
+        },
+        meaning: "How long a job may run when it names no timeout of its own.",
+    },
+    Key {
+        section: "worker",
+        name: "shutdown_grace_seconds",
+        allowed: Allowed::Whole { from: 0, to: 3600 },
+        meaning: "How long running jobs may go on after SIGTERM or Ctrl-C before they are interrupted.",
+    },
+    Key {
+        section: "board",
+        name: "enabled",
+        allowed: Allowed::Flag,
+        meaning: "Whether the dashboard is served.",
+    },
+    Key {
+        section: "board",
+        name: "ui_path",
+        allowed: Allowed::Text {
+            described: "a path such as /board, outside /api, /health and /metrics",
+            check: url_path,
+        },
+        meaning: "Where the dashboard is.",
+    },
+    Key {
+        section: "board",
+        name: "api_prefix",
+        allowed: Allowed::Text {
+            described: "a path such as /board/api, outside /api, /health and /metrics",
+            check: url_path,
+        },
+        meaning: "Where the dashboard finds the API; the same API as under `/api`.",
+    },
+    Key {
+        section: "board",
+        name: "auth_enabled",
+        allowed: Allowed::Flag,
+        meaning: "Must stay false: authentication is not available in this version, and true is refused rather than ignored.",
+    },
+    Key {
+        section: "logging",
+        name: "level",
+        allowed: Allowed::Text {
+            described: "error, warn, info, debug, trace, or directives such as info,host=debug",
+            check: log_level,
+        },
+        meaning: "What is logged. `RUST_LOG`, where set, is used instead.",
+    },
+    Key {
+        section: "logging",
+        name: "file",
+        allowed: Allowed::Text {
+            described: "the path of a file",
+            check: file_path,
+        },
+        meaning: "A file to log to as well as to stderr. Unset: no file.",
+    },
+    Key {
+        section: "logging",
+        name: "format",
+        allowed: Allowed::OneOf(&["text", "json"]),
+        meaning: "How a log line looks, on stderr and in the file.",
+    },
+    Key {
+        section: "logging",
+        name: "rotation",
+        allowed: Allowed::OneOf(&["daily", "hourly", "never"]),
+        meaning: "When the log file is put aside and a new one begun (UTC).",
+    },
+    Key {
+        section: "plugins",
+        name: "scripts_dir",
+        allowed: Allowed::Text {
+            described: "the path of a directory",
+            check: path,
+        },
+        meaning: "Where the Rhai playbooks are (`*.rhai`).",
+    },
+    Key {
+        section: "plugins",
+        name: "components_dir",
+        allowed: Allowed::Text {
+            described: "the path of a directory",
+            check: path,
+        },
+        meaning: "Where the WASM components are (`*.wasm`).",
+    },
+    Key {
+        section: "plugins",
+        name: "watch",
+        allowed: Allowed::Flag,
+        meaning: "Whether a changed plugin is loaded while the server runs.",
+    },
+    Key {
+        section: "security",
+        name: "master_key_file",
+        allowed: Allowed::Text {
+            described: "the path of a file",
+            check: file_path,
+        },
+        meaning: "The key that the connections' secrets are sealed with. Made at the first start, with mode 0600; without it the secrets cannot be read again, so back it up, and not beside the database.",
+    },
+    Key {
+        section: "security",
+        name: "host_keys",
+        allowed: Allowed::OneOf(&["strict", "accept-new", "insecure"]),
+        meaning: "Devices' host keys: only known ones; learn the first and refuse a change; or take any (laboratories only).",
+    },
+];
+
+fn sqlite_url(url: &str) -> Result<(), String> {
+    let scheme = url.split(':').next().unwrap_or_default();
+    if matches!(scheme, "postgres" | "postgresql") {
+        return Err("PostgreSQL is not available in this version".to_owned());
+    }
+    let Some(path_and_options) = url.strip_prefix("sqlite:") else {
+        return Err("it does not start with sqlite:".to_owned());
+    };
+    let (path, options) = path_and_options
+        .split_once('?')
+        .unwrap_or((path_and_options, ""));
+    let path = path.trim_start_matches("//");
+    if path == ":memory:" {
+        return Err(
+            "a database in memory forgets the jobs it has accepted when the server stops"
+                .to_owned(),
+        );
+    }
+    if path.is_empty() || path.ends_with('/') {
+        return Err("it names no file".to_owned());
+    }
+    for option in options.split('&').filter(|option| !option.is_empty()) {
+        if !matches!(option, "mode=rwc" | "mode=rw") {
+            return Err(format!("the option {option:?} is not supported"));
+        }
+    }
+    Ok(())
+}
+
+fn listen_host(host: &str) -> Result<(), String> {
+    let host_name = |host: &str| {
+        !host.is_empty()
+            && host.len() <= 253
+            && host
+                .split('.')
+                .all(|label| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-'))
+            && host
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
+            // All digits and dots, and yet no address: 127.0.0.256.
+            && !host.chars().all(|c| c.is_ascii_digit() || c == '.')
+    };
+    if host.parse::<IpAddr>().is_ok() || host_name(host) {
+        Ok(())
+    } else {
+        Err("it is neither an address nor a name".to_owned())
+    }
+}
+
+fn cors_origin(origin: &str) -> Result<(), String> {
+    if origin == "*" {
+        return Ok(());
+    }
+    let authority = origin
+        .strip_prefix("http://")
+        .or_else(|| origin.strip_prefix("https://"))
+        .ok_or_else(|| format!("{origin:?} starts with neither http:// nor https://"))?;
+    // Browsers send an origin in lower case, without path or trailing slash, and it is compared
+    // letter by letter: anything else would never match.
+    let plain = authority.chars().all(|c| {
+        c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-' | ':' | '[' | ']')
+    });
+    if authority.is_empty() || !plain {
+        return Err(format!(
+            "{origin:?} is not scheme://host[:port] in lower case, without path or trailing slash"
+        ));
+    }
+    Ok(())
+}
+
+fn url_path(path: &str) -> Result<(), String> {
+    const TAKEN: [&str; 3] = ["/api", "/health", "/metrics"];
+    if !path.starts_with('/') {
+        return Err("it does not start with /".to_owned());
+    }
+    if path.ends_with('/') {
+        return Err("it ends with /".to_owned());
+    }
+    let segments_are_plain = path[1..].split('/').all(|segment| {
+        !matches!(segment, "" | "." | "..")
+            && segment
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~'))
+    });
+    if !segments_are_plain {
+        return Err("its segments may hold letters, digits, '-', '_', '.' and '~' only".to_owned());
+    }
+    for taken in TAKEN {
+        if path == taken || path.starts_with(&format!("{taken}/")) {
+            return Err(format!("{taken} belongs to the server"));
+        }
+    }
+    Ok(())
+}
+
+fn log_level(directives: &str) -> Result<(), String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    // EnvFilter takes a bare word that is no level for the name of a module, so that `level =
+    // "inof"` would switch nearly everything off without a word.
+    for directive in directives.split(',') {
+        let is_level = LEVELS
+            .iter()
+            .any(|level| level.eq_ignore_ascii_case(directive));
+        if !is_level && !directive.contains('=') {
+            return Err(format!("{directive:?} is no level"));
+        }
+    }
+    EnvFilter::builder()
+        .parse(directives)
+        .map(drop)
+        .map_err(|error| error.to_string())
+}
+
+fn path(path: &str) -> Result<(), String> {
+    if path.trim().is_empty() {
+        Err("it is empty".to_owned())
+    } else if path.contains('\0') {
+        Err("it holds a NUL character".to_owned())
+    } else {
+        Ok(())
+    }
+}
+
+fn file_path(text: &str) -> Result<(), String> {
+    path(text)?;
+    if text.ends_with('/') || std::path::Path::new(text).file_name().is_none() {
+        return Err("it names a directory".to_owned());
+    }
+    Ok(())
+}

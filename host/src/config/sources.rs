@@ -1,0 +1,400 @@
+//! Reads the sources and lays them over each other, key by key.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use config::{FileFormat, Map, Source as _, Value, ValueKind};
+use serde::Deserialize as _;
+
+use super::error::redact;
+use super::keys::Rejected;
+use super::{Config, ConfigError, FILE_VARIABLE, KEYS, Key, Problem, Sources, URL_VARIABLE};
+
+const PREFIX: &str = "SCHEDULER_";
+
+/// A key's value and where it was found.
+struct Found {
+    value: Value,
+    origin: String,
+}
+
+/// Every key that some source sets, by its path.
+#[derive(Default)]
+struct Layers {
+    found: HashMap<String, Found>,
+    problems: Vec<Problem>,
+}
+
+pub(super) fn load(sources: &Sources) -> Result<Config, ConfigError> {
+    let mut layers = Layers::default();
+    if let Some((path, text)) = read_file(sources)? {
+        layers.add_file(&path, &text)?;
+    }
+    layers.add_environment(sources);
+    layers.add_overrides(&sources.overrides);
+
+    let config = layers.deserialize();
+    layers.check_together(&config);
+    if layers.problems.is_empty() {
+        Ok(config)
+    } else {
+        Err(ConfigError::Refused(layers.problems))
+    }
+}
+
+fn read_file(sources: &Sources) -> Result<Option<(PathBuf, String)>, ConfigError> {
+    let from_variable = || {
+        sources
+            .environment
+            .iter()
+            .find(|(name, value)| name == FILE_VARIABLE && !value.is_empty())
+            .map(|(_, value)| (PathBuf::from(value), FILE_VARIABLE))
+    };
+    let from_flag = sources.file.clone().map(|path| (path, "--config"));
+    let (path, named_by) = match from_flag.or_else(from_variable) {
+        Some((path, named_by)) => (path, Some(named_by)),
+        None => (PathBuf::from("config.toml"), None),
+    };
+    match std::fs::read(sources.directory.join(&path)) {
+        Ok(bytes) => match String::from_utf8(bytes) {
+            Ok(text) => Ok(Some((path, text))),
+            Err(_) => Err(ConfigError::FileInvalid {
+                path,
+                message: "it is not UTF-8 text".to_owned(),
+            }),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match named_by {
+            Some(named_by) => Err(ConfigError::FileMissing {
+                path,
+                named_by: named_by.to_owned(),
+            }),
+            None => Ok(None),
+        },
+        Err(source) => Err(ConfigError::FileUnreadable { path, source }),
+    }
+}
+
+impl Layers {
+    fn add_file(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
+        let origin = path.display().to_string();
+        for (section, content) in parse_toml(path, text)? {
+            let known: Vec<&Key> = KEYS.iter().filter(|key| key.section == section).collect();
+            if known.is_empty() {
+                self.problems.push(unknown_section(&section, &origin));
+                continue;
+            }
+            let ValueKind::Table(entries) = content.kind else {
+                self.problems.push(Problem::BadValue {
+                    found: show(&content),
+                    origin: origin.clone(),
+                    reason: Some("this is a section, not a key".to_owned()),
+                    allowed: format!("[{section}] with the keys {}", names(&known)),
+                    key: section,
+                });
+                continue;
+            };
+            for (name, value) in entries {
+                match known.iter().find(|key| key.name == name) {
+                    Some(key) => {
+                        let checked = key.allowed.check(&value).map(|()| value.clone());
+                        self.add(key, &origin, checked, || show(&value));
+                    }
+                    None => self.problems.push(Problem::UnknownKey {
+                        nearest: nearest(&name, known.iter().map(|key| key.name.to_owned())),
+                        key: format!("{section}.{name}"),
+                        origin: origin.clone(),
+                        allowed: names(&known),
+                    }),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add_environment(&mut self, sources: &Sources) {
+        // Sorted, so that the same mistakes give the same message.
+        let mut variables: Vec<_> = sources.environment.iter().collect();
+        variables.sort();
+        for (name, value) in variables {
+            if !name.as_encoded_bytes().starts_with(PREFIX.as_bytes())
+                || name == FILE_VARIABLE
+                || name == URL_VARIABLE
+            {
+                continue;
+            }
+            let Some(key) = KEYS
+                .iter()
+                .find(|key| *name == *OsStr::new(&key.variable()))
+            else {
+                self.problems.push(unknown_variable(name));
+                continue;
+            };
+            let variable = key.variable();
+            match value.to_str() {
+                None => self.problems.push(Problem::NotUnicode { variable }),
+                // Compose files and unit files pass on variables that nobody set as empty ones.
+                Some("") => {}
+                Some(text) => {
+                    self.add(key, &variable, key.allowed.parse(text), || show_text(text));
+                }
+            }
+        }
+    }
+
+    fn add_overrides(&mut self, overrides: &[(String, String)]) {
+        for (path, text) in overrides {
+            match KEYS.iter().find(|key| key.path() == *path) {
+                Some(key) => {
+                    let flag = format!("--{}", key.name.replace('_', "-"));
+                    self.add(key, &flag, key.allowed.parse(text), || show_text(text));
+                }
+                None => self.problems.push(Problem::UnknownKey {
+                    key: path.clone(),
+                    origin: "a command-line flag".to_owned(),
+                    nearest: nearest(path, KEYS.iter().map(Key::path)),
+                    allowed: "the keys of docs/configuration.md".to_owned(),
+                }),
+            }
+        }
+    }
+
+    /// A refused value is reported even where a source above it sets the key too: what stands in
+    /// the file should be right, whoever starts the server today.
+    fn add(
+        &mut self,
+        key: &Key,
+        origin: &str,
+        checked: Result<Value, Rejected>,
+        found: impl Fn() -> String,
+    ) {
+        match checked {
+            Ok(value) => {
+                let found = Found {
+                    value,
+                    origin: origin.to_owned(),
+                };
+                self.found.insert(key.path(), found);
+            }
+            Err(rejected) => self.problems.push(Problem::BadValue {
+                key: key.path(),
+                origin: origin.to_owned(),
+                found: found(),
+                reason: rejected.reason,
+                allowed: key.allowed.describe(),
+            }),
+        }
+    }
+
+    fn deserialize(&mut self) -> Config {
+        let mut sections = Map::<String, Map<String, Value>>::new();
+        for key in KEYS {
+            if let Some(found) = self.found.get(&key.path()) {
+                sections
+                    .entry(key.section.to_owned())
+                    .or_default()
+                    .insert(key.name.to_owned(), found.value.clone());
+            }
+        }
+        Config::deserialize(Value::new(None, sections)).unwrap_or_else(|error| {
+            // Every value has passed its check, so this means that KEYS and the structs disagree.
+            self.problems.push(Problem::BadValue {
+                key: "configuration".to_owned(),
+                origin: "the sources together".to_owned(),
+                found: "a value that does not fit".to_owned(),
+                reason: Some(redact(&error.to_string())),
+                allowed: "see docs/configuration.md".to_owned(),
+            });
+            Config::default()
+        })
+    }
+
+    /// What no single value shows.
+    fn check_together(&mut self, config: &Config) {
+        if config.board.auth_enabled {
+            self.refuse(
+                "board.auth_enabled",
+                "true",
+                "authentication is not available in this version; listen on loopback \
+                 (server.host = \"127.0.0.1\") or behind a proxy that authenticates",
+                "false",
+            );
+        }
+        if config.board.ui_path == config.board.api_prefix {
+            self.refuse(
+                "board.api_prefix",
+                &show_text(&config.board.api_prefix),
+                "board.ui_path is the same",
+                "a path of its own",
+            );
+        }
+        let file = |url: &str| url.split('?').next().map(str::to_owned);
+        if file(&config.queue_url()) == file(&config.database.url) {
+            // Both have a table "jobs", and SQLite does not tell "Jobs" from "jobs".
+            self.refuse(
+                "queue.url",
+                &show_text(&config.queue_url()),
+                "database.url is the same file",
+                "a file of its own",
+            );
+        }
+        let origins = &config.server.cors_origins;
+        if origins.len() > 1 && origins.iter().any(|origin| origin == "*") {
+            self.refuse(
+                "server.cors_origins",
+                &show_text(&origins.join(", ")),
+                "* allows every origin, so nothing may stand beside it",
+                "either * or a list of origins",
+            );
+        }
+    }
+
+    fn refuse(&mut self, key: &str, found: &str, reason: &str, allowed: &str) {
+        let origin = match self.found.get(key) {
+            Some(found) => found.origin.clone(),
+            None => "the defaults".to_owned(),
+        };
+        self.problems.push(Problem::BadValue {
+            key: key.to_owned(),
+            origin,
+            found: found.to_owned(),
+            reason: Some(reason.to_owned()),
+            allowed: allowed.to_owned(),
+        });
+    }
+}
+
+fn parse_toml(path: &Path, text: &str) -> Result<Vec<(String, Value)>, ConfigError> {
+    let parsed = config::File::from_str(text, FileFormat::Toml).collect();
+    match parsed {
+        Ok(entries) => {
+            let mut entries: Vec<_> = entries.into_iter().collect();
+            entries.sort_by(|(one, _), (other, _)| one.cmp(other));
+            Ok(entries)
+        }
+        Err(error) => Err(ConfigError::FileInvalid {
+            path: path.to_owned(),
+            message: match huge_number(text) {
+                // The one error that the parser gives no place for.
+                Some((line, content)) => {
+                    format!("line {line}: {content}: the number is too large")
+                }
+                None => redact(error.to_string().trim_end()),
+            },
+        }),
+    }
+}
+
+/// The first line `key = 99999999999999999999`.
+fn huge_number(text: &str) -> Option<(usize, &str)> {
+    text.lines().enumerate().find_map(|(index, line)| {
+        let (_key, value) = line.split_once('=')?;
+        let value = value.split('#').next()?.trim().replace('_', "");
+        let digits = value.trim_start_matches(['+', '-']);
+        let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        (is_number && value.parse::<i64>().is_err()).then(|| (index + 1, line.trim()))
+    })
+}
+
+fn unknown_section(section: &str, origin: &str) -> Problem {
+    let mut sections: Vec<&str> = KEYS.iter().map(|key| key.section).collect();
+    sections.dedup();
+    // A key that was written above the first [section] is the likelier mistake.
+    let misplaced = KEYS
+        .iter()
+        .find(|key| key.name == section)
+        .map(|key| format!("{} under [{}]", key.name, key.section));
+    Problem::UnknownKey {
+        key: section.to_owned(),
+        origin: origin.to_owned(),
+        nearest: misplaced
+            .or_else(|| nearest(section, sections.iter().map(|name| (*name).to_owned()))),
+        allowed: format!("the sections {}", sections.join(", ")),
+    }
+}
+
+fn unknown_variable(name: &OsStr) -> Problem {
+    let variable = name.to_string_lossy().into_owned();
+    // What Kubernetes puts into every pod when there is a Service called "scheduler".
+    let service_link = ["SCHEDULER_SERVICE_", "SCHEDULER_PORT_"]
+        .iter()
+        .any(|prefix| variable.starts_with(prefix))
+        || variable == "SCHEDULER_PORT";
+    Problem::UnknownVariable {
+        nearest: closest(
+            &variable,
+            KEYS.iter()
+                .map(Key::variable)
+                .chain([FILE_VARIABLE.to_owned(), URL_VARIABLE.to_owned()]),
+        )
+        .map_or_else(String::new, |(name, _distance)| name),
+        hint: if service_link {
+            " (in Kubernetes, a Service named scheduler makes such variables: set \
+             enableServiceLinks: false)"
+        } else {
+            ""
+        },
+        variable,
+    }
+}
+
+fn names(keys: &[&Key]) -> String {
+    let names: Vec<&str> = keys.iter().map(|key| key.name).collect();
+    names.join(", ")
+}
+
+/// The known name that was probably meant, unless nothing is like it.
+fn nearest(name: &str, known: impl Iterator<Item = String>) -> Option<String> {
+    closest(name, known)
+        .filter(|(_, distance)| *distance <= 1 + name.chars().count() / 3)
+        .map(|(known, _)| known)
+}
+
+fn closest(name: &str, known: impl Iterator<Item = String>) -> Option<(String, usize)> {
+    known
+        .map(|known| {
+            let distance = edit_distance(name, &known);
+            (known, distance)
+        })
+        .min_by_key(|(_, distance)| *distance)
+}
+
+/// Levenshtein's: insertions, deletions and replacements from one text to the other.
+fn edit_distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (i, a) in one.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, b) in other.iter().enumerate() {
+            let replaced = diagonal + usize::from(a != *b);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[other.len()]
+}
+
+fn show(value: &Value) -> String {
+    match &value.kind {
+        ValueKind::String(text) => show_text(text),
+        ValueKind::Array(items) => {
+            let items: Vec<String> = items.iter().map(show).collect();
+            format!("[{}]", items.join(", "))
+        }
+        ValueKind::Table(_) => "a table".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// A found text as an error may show it: quoted, of bearable length, and without a password.
+fn show_text(text: &str) -> String {
+    const LONGEST: usize = 120;
+    let redacted = redact(text);
+    let mut shown: String = redacted.chars().take(LONGEST).collect();
+    if shown.len() < redacted.len() {
+        shown.push('…');
+    }
+    format!("{shown:?}")
+}

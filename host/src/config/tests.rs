@@ -1,0 +1,502 @@
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::*;
+
+/// Sources in a directory of their own.
+struct Setup {
+    directory: tempfile::TempDir,
+    sources: Sources,
+}
+
+impl Setup {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let sources = Sources {
+            directory: directory.path().to_owned(),
+            ..Sources::default()
+        };
+        Self { directory, sources }
+    }
+
+    fn file(self, text: &str) -> Self {
+        std::fs::write(self.directory.path().join("config.toml"), text).unwrap();
+        self
+    }
+
+    fn variable(mut self, name: &str, value: &str) -> Self {
+        self.sources.environment.push((name.into(), value.into()));
+        self
+    }
+
+    fn flag(mut self, key: &str, value: &str) -> Self {
+        self.sources.overrides.push((key.into(), value.into()));
+        self
+    }
+
+    fn load(&self) -> Result<Config, ConfigError> {
+        Config::load(&self.sources)
+    }
+
+    fn refusal(&self) -> String {
+        self.load().unwrap_err().to_string()
+    }
+}
+
+/// The structs' keys and defaults, as `section.name` with its value.
+fn defaults() -> Vec<(String, serde_json::Value)> {
+    let config = serde_json::to_value(Config::default()).unwrap();
+    let mut keys = Vec::new();
+    for (section, content) in config.as_object().unwrap() {
+        for (name, value) in content.as_object().unwrap() {
+            keys.push((format!("{section}.{name}"), value.clone()));
+        }
+    }
+    keys
+}
+
+#[test]
+fn without_sources_the_defaults_hold() {
+    assert_eq!(Setup::new().load().unwrap(), Config::default());
+}
+
+#[test]
+fn the_list_of_keys_and_the_structs_agree() {
+    let listed: Vec<String> = KEYS.iter().map(Key::path).collect();
+    let in_structs: Vec<String> = defaults().into_iter().map(|(path, _)| path).collect();
+    assert_eq!(listed, in_structs);
+}
+
+#[test]
+fn every_default_is_allowed() {
+    for ((path, value), key) in defaults().iter().zip(KEYS) {
+        let text = match value {
+            serde_json::Value::Null => continue,
+            serde_json::Value::Array(items) if items.is_empty() => continue,
+            serde_json::Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        assert!(key.allowed.parse(&text).is_ok(), "{path} = {text}");
+    }
+}
+
+#[test]
+fn every_key_can_be_set_by_its_variable_and_in_the_file() {
+    let values = [
+        (
+            "database.url",
+            "sqlite:/srv/jobs.db",
+            "'sqlite:/srv/jobs.db'",
+        ),
+        ("database.max_connections", "3", "3"),
+        (
+            "queue.url",
+            "sqlite:/srv/queue.db",
+            "'sqlite:/srv/queue.db'",
+        ),
+        ("server.host", "::1", "'::1'"),
+        ("server.port", "0", "0"),
+        ("server.request_timeout_seconds", "9", "9"),
+        ("server.max_body_bytes", "2048", "2048"),
+        (
+            "server.cors_origins",
+            "https://a.example, http://b:8000",
+            "['https://a.example', 'http://b:8000']",
+        ),
+        ("worker.concurrency", "1024", "1024"),
+        ("worker.timeout_seconds", "604800", "604800"),
+        ("worker.shutdown_grace_seconds", "1", "1"),
+        ("board.enabled", "false", "false"),
+        ("board.ui_path", "/ui", "'/ui'"),
+        ("board.api_prefix", "/ui/api", "'/ui/api'"),
+        ("board.auth_enabled", "false", "false"),
+        ("logging.level", "info,host=debug", "'info,host=debug'"),
+        ("logging.file", "logs/s.log", "'logs/s.log'"),
+        ("logging.format", "json", "'json'"),
+        ("logging.rotation", "hourly", "'hourly'"),
+        ("plugins.scripts_dir", "/srv/scripts", "'/srv/scripts'"),
+        ("plugins.components_dir", "/srv/wasm", "'/srv/wasm'"),
+        ("plugins.watch", "false", "false"),
+        ("security.master_key_file", "/srv/key", "'/srv/key'"),
+        ("security.host_keys", "strict", "'strict'"),
+    ];
+    let paths: Vec<String> = values.iter().map(|(path, ..)| (*path).to_owned()).collect();
+    assert_eq!(paths, KEYS.iter().map(Key::path).collect::<Vec<_>>());
+
+    let mut by_variables = Setup::new();
+    let mut file = String::new();
+    for (key, (_, text, toml)) in KEYS.iter().zip(values) {
+        by_variables = by_variables.variable(&key.variable(), text);
+        file.push_str(&format!("{}.{} = {toml}\n", key.section, key.name));
+    }
+    let from_variables = by_variables.load().unwrap();
+    let from_file = Setup::new().file(&file).load().unwrap();
+
+    assert_eq!(from_variables, from_file);
+    assert_eq!(from_file.server.cors_origins.len(), 2);
+    let set = serde_json::to_value(&from_file).unwrap();
+    for (path, default) in defaults() {
+        let (section, name) = path.split_once('.').unwrap();
+        if path != "board.auth_enabled" {
+            assert_ne!(set[section][name], default, "{path} was not set");
+        }
+    }
+}
+
+#[test]
+fn flags_win_over_environment_over_file_over_defaults() {
+    let file = "[server]\nport = 1\nhost = 'file'\n[worker]\nconcurrency = 1\n";
+    let config = Setup::new()
+        .file(file)
+        .variable("SCHEDULER_SERVER_PORT", "2")
+        .variable("SCHEDULER_SERVER_HOST", "variable")
+        .flag("server.port", "3")
+        .load()
+        .unwrap();
+
+    assert_eq!(config.server.port, 3);
+    assert_eq!(config.server.host, "variable");
+    assert_eq!(config.worker.concurrency, 1);
+    assert_eq!(config.worker.timeout_seconds, 300);
+}
+
+#[test]
+fn an_empty_variable_is_as_if_unset() {
+    let config = Setup::new()
+        .file("[logging]\nlevel = 'warn'\n")
+        .variable("SCHEDULER_LOGGING_LEVEL", "")
+        .variable("SCHEDULER_SERVER_PORT", "")
+        .variable("SCHEDULER_CONFIG", "")
+        .load()
+        .unwrap();
+
+    assert_eq!(config.logging.level, "warn");
+    assert_eq!(config.server.port, 8080);
+}
+
+#[test]
+fn an_unknown_variable_is_refused_with_the_nearest_known_one() {
+    let setup = Setup::new()
+        .variable("SCHEDULER_SERVER__PORT", "1")
+        .variable("SCHEDULER_URL", "http://elsewhere:8080")
+        .variable("SCHEDULERS", "not ours")
+        .variable("PATH", "/bin");
+    assert_eq!(
+        setup.refusal(),
+        "the configuration is refused: SCHEDULER_SERVER__PORT: no such environment variable; \
+         did you mean SCHEDULER_SERVER_PORT?"
+    );
+
+    // Also when it is empty: it cannot have been meant for anything else.
+    let empty = Setup::new().variable("SCHEDULER_DATABSE_URL", "");
+    assert!(
+        empty
+            .refusal()
+            .ends_with("did you mean SCHEDULER_DATABASE_URL?")
+    );
+
+    let kubernetes = Setup::new().variable("SCHEDULER_PORT_8080_TCP_ADDR", "10.0.0.1");
+    assert!(kubernetes.refusal().contains("enableServiceLinks: false"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_variable_that_is_not_utf_8_is_refused() {
+    use std::os::unix::ffi::OsStringExt as _;
+
+    let mut setup = Setup::new();
+    let latin1 = OsString::from_vec(b"stra\xdfe".to_vec());
+    setup
+        .sources
+        .environment
+        .push(("SCHEDULER_SERVER_HOST".into(), latin1.clone()));
+    setup.sources.environment.push(("OTHER".into(), latin1));
+    assert_eq!(
+        setup.refusal(),
+        "the configuration is refused: SCHEDULER_SERVER_HOST: the value of this environment \
+         variable is not valid UTF-8"
+    );
+}
+
+#[test]
+fn an_unknown_key_or_section_of_the_file_is_refused() {
+    let refusal = |text: &str| Setup::new().file(text).refusal();
+    assert_eq!(
+        refusal("[server]\nprot = 1\n"),
+        "the configuration is refused: server.prot: no such key (found in config.toml); \
+         did you mean port?; allowed: host, port, request_timeout_seconds, max_body_bytes, \
+         cors_origins"
+    );
+    assert_eq!(
+        refusal("[sever]\nport = 1\n"),
+        "the configuration is refused: sever: no such key (found in config.toml); did you mean \
+         server?; allowed: the sections database, queue, server, worker, board, logging, \
+         plugins, security"
+    );
+    assert!(refusal("port = 1\n").contains("did you mean port under [server]?"));
+    assert!(refusal("server = 1\n").contains("this is a section, not a key"));
+}
+
+#[test]
+fn all_refusals_are_reported_together_with_where_they_stand() {
+    let refusal = Setup::new()
+        .file("[worker]\nconcurrency = 0\n")
+        .variable("SCHEDULER_SERVER_PORT", "http")
+        .flag("server.host", "127.0.0.1:80")
+        .refusal();
+    assert_eq!(
+        refusal,
+        "the configuration is refused for 3 reasons:\n  \
+         - worker.concurrency: found 0 in config.toml; allowed: a whole number from 1 to 1024\n  \
+         - server.port: found \"http\" in SCHEDULER_SERVER_PORT; allowed: a whole number from 0 \
+         to 65535\n  \
+         - server.host: found \"127.0.0.1:80\" in --host: it is neither an address nor a name; \
+         allowed: an IP address or a host name, without a port"
+    );
+}
+
+#[test]
+fn values_that_are_refused() {
+    let refused = [
+        ("database.url", "scheduler.db"),
+        ("database.url", "sqlite:"),
+        ("database.url", "sqlite://"),
+        ("database.url", "sqlite:data/"),
+        ("database.url", "sqlite::memory:"),
+        ("database.url", "sqlite:a.db?mode=memory"),
+        ("database.url", "sqlite:a.db?mode=ro"),
+        ("database.url", "postgres://db/scheduler"),
+        ("database.url", "mysql://db/scheduler"),
+        ("database.max_connections", "0"),
+        ("database.max_connections", "1001"),
+        ("database.max_connections", "10 "),
+        ("queue.url", "redis://localhost"),
+        ("queue.url", "sqlite:scheduler.db?mode=rwc"),
+        ("server.host", "two words"),
+        ("server.host", "127.0.0.256"),
+        ("server.host", "[::1]"),
+        ("server.host", "-x"),
+        ("server.port", "65536"),
+        ("server.port", "-1"),
+        ("server.port", "8080.5"),
+        ("server.port", "99999999999999999999"),
+        ("server.request_timeout_seconds", "0"),
+        ("server.max_body_bytes", "1MB"),
+        ("server.cors_origins", "noc.example.com"),
+        ("server.cors_origins", "https://noc.example.com/"),
+        (
+            "server.cors_origins",
+            "https://a.example,,https://b.example",
+        ),
+        ("server.cors_origins", "*,https://a.example"),
+        ("worker.concurrency", "many"),
+        ("worker.timeout_seconds", "0"),
+        ("worker.timeout_seconds", "604801"),
+        ("worker.shutdown_grace_seconds", "3601"),
+        ("board.enabled", "maybe"),
+        ("board.enabled", "1"),
+        ("board.ui_path", "board"),
+        ("board.ui_path", "/"),
+        ("board.ui_path", "/board/"),
+        ("board.ui_path", "/a//b"),
+        ("board.ui_path", "/a/../api"),
+        ("board.ui_path", "/{x}"),
+        ("board.ui_path", "/api"),
+        ("board.ui_path", "/api/board"),
+        ("board.api_prefix", "/health"),
+        ("board.api_prefix", "/metrics/x"),
+        ("board.api_prefix", "/board"),
+        ("board.auth_enabled", "true"),
+        ("logging.level", "loud"),
+        ("logging.level", "info,host"),
+        ("logging.level", "host=loud"),
+        ("logging.file", "logs/"),
+        ("logging.file", ".."),
+        ("logging.format", "JSON"),
+        ("logging.rotation", "weekly"),
+        ("plugins.scripts_dir", "  "),
+        ("plugins.watch", "yes"),
+        ("security.master_key_file", "/"),
+        ("security.host_keys", "accept_new"),
+    ];
+    for (path, text) in refused {
+        let key = KEYS.iter().find(|key| key.path() == path).unwrap();
+        let setup = Setup::new().variable(&key.variable(), text);
+        let Err(ConfigError::Refused(problems)) = setup.load() else {
+            panic!("{path} = {text:?} was accepted");
+        };
+        let message = problems[0].to_string();
+        assert_eq!(problems.len(), 1, "{message}");
+        assert!(message.starts_with(path), "{message}");
+        assert!(message.contains(&key.variable()), "{message}");
+        assert!(message.contains("; allowed: "), "{message}");
+    }
+}
+
+#[test]
+fn values_that_are_accepted() {
+    let accepted = [
+        ("database.url", "sqlite:///var/lib/scheduler/s.db?mode=rwc"),
+        ("server.host", "0.0.0.0"),
+        ("server.host", "scheduler.example.com"),
+        ("server.cors_origins", "*"),
+        ("board.ui_path", "/apiary"),
+        ("worker.shutdown_grace_seconds", "0"),
+        ("logging.level", "WARN"),
+        ("logging.level", "info,[job{job_id=1}]=trace"),
+    ];
+    for (path, text) in accepted {
+        let key = KEYS.iter().find(|key| key.path() == path).unwrap();
+        let loaded = Setup::new().variable(&key.variable(), text).load();
+        assert!(loaded.is_ok(), "{path} = {text:?}: {loaded:?}");
+    }
+}
+
+#[test]
+fn the_file_is_taken_at_its_word() {
+    let refusal = |text: &str| Setup::new().file(text).refusal();
+    assert!(refusal("[server]\nport = '8080'\n").contains("write it without quotes"));
+    assert!(refusal("[server]\nport = 80.5\n").contains("found 80.5"));
+    assert!(refusal("[board]\nenabled = 1\n").contains("true or false"));
+    assert!(refusal("[logging]\nlevel = 3\n").contains("found 3"));
+    assert!(refusal("[logging]\nfile = ''\n").contains("it is empty"));
+    assert!(refusal("[server]\ncors_origins = '*'\n").contains("found \"*\""));
+    assert!(refusal("[server]\ncors_origins = [1]\n").contains("found [1]"));
+    assert!(refusal("[server.port]\nx = 1\n").contains("found a table"));
+}
+
+#[test]
+fn invalid_toml_is_refused_with_its_place() {
+    let refusal = Setup::new().file("[server]\nport = \n").refusal();
+    assert!(
+        refusal.contains("config.toml is not valid TOML"),
+        "{refusal}"
+    );
+    assert!(refusal.contains("line 2, column 8"), "{refusal}");
+
+    let twice = Setup::new()
+        .file("[server]\nport = 1\nport = 2\n")
+        .refusal();
+    assert!(twice.contains("line 3, column 1"), "{twice}");
+
+    let huge = Setup::new()
+        .file("[server]\nport = 99999999999999999999\n")
+        .refusal();
+    assert!(
+        huge.contains("line 2: port = 99999999999999999999"),
+        "{huge}"
+    );
+}
+
+#[test]
+fn a_password_in_a_url_is_never_shown() {
+    let url = "postgres://scheduler:s3cr/et@x@db:5432/jobs";
+    let by_variable = Setup::new().variable("SCHEDULER_DATABASE_URL", url);
+    let by_file = Setup::new().file(&format!("[database]\nurl = '{url}'\n"));
+    let unterminated = Setup::new().file(&format!("[database]\nurl = '{url}\n"));
+
+    for refusal in [by_variable, by_file].map(|setup| setup.refusal()) {
+        assert!(!refusal.contains("et@x"), "{refusal}");
+        assert!(refusal.contains("postgres://scheduler:***@db:5432/jobs"));
+        assert!(refusal.contains("PostgreSQL is not available in this version"));
+    }
+    assert!(!unterminated.refusal().contains("s3cr"));
+}
+
+#[test]
+fn which_file_is_read() {
+    let mut setup = Setup::new().file("[server]\nport = 1\n");
+    let other = setup.directory.path().join("other.toml");
+    std::fs::write(&other, "[server]\nport = 2\n").unwrap();
+    assert_eq!(setup.load().unwrap().server.port, 1);
+
+    setup = setup.variable(FILE_VARIABLE, "other.toml");
+    assert_eq!(setup.load().unwrap().server.port, 2);
+
+    setup.sources.file = Some(PathBuf::from("config.toml"));
+    assert_eq!(setup.load().unwrap().server.port, 1);
+
+    setup.sources.file = Some(PathBuf::from("/nowhere/config.toml"));
+    assert_eq!(
+        setup.refusal(),
+        "the configuration file /nowhere/config.toml (named by --config) does not exist"
+    );
+
+    let by_variable = Setup::new().variable(FILE_VARIABLE, "gone.toml");
+    assert!(
+        by_variable
+            .refusal()
+            .contains("gone.toml (named by SCHEDULER_CONFIG)")
+    );
+
+    let a_directory = Setup::new().variable(FILE_VARIABLE, ".");
+    assert!(a_directory.refusal().ends_with("cannot be read"));
+}
+
+#[test]
+fn the_queue_lies_beside_the_database() {
+    let cases = [
+        ("sqlite:scheduler.db", "sqlite:apalis_queue.db"),
+        ("sqlite://scheduler.db", "sqlite://apalis_queue.db"),
+        ("sqlite:data/s.db?mode=rwc", "sqlite:data/apalis_queue.db"),
+        (
+            "sqlite:///var/lib/s.db",
+            "sqlite:///var/lib/apalis_queue.db",
+        ),
+        ("sqlite:/s.db", "sqlite:/apalis_queue.db"),
+    ];
+    for (database, queue) in cases {
+        let mut config = Config::default();
+        config.database.url = database.to_owned();
+        assert_eq!(config.queue_url(), queue);
+    }
+    let mut config = Config::default();
+    config.queue.url = Some("sqlite:elsewhere.db".to_owned());
+    assert_eq!(config.queue_url(), "sqlite:elsewhere.db");
+}
+
+/// The tables of docs/configuration.md are made from [`KEYS`]; `UPDATE_DOCS=1` writes them.
+#[test]
+fn the_reference_in_the_book_is_up_to_date() {
+    const BEGIN: &str =
+        "<!-- made from host/src/config/keys.rs; UPDATE_DOCS=1 cargo test -p host config -->\n";
+    const END: &str = "<!-- end -->\n";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (before, rest) = text.split_once(BEGIN).unwrap();
+    let (tables, after) = rest.split_once(END).unwrap();
+
+    let expected = reference();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, format!("{before}{BEGIN}{expected}{END}{after}")).unwrap();
+    } else {
+        assert_eq!(tables, expected, "UPDATE_DOCS=1 brings it up to date");
+    }
+}
+
+fn reference() -> String {
+    let mut text = String::new();
+    let mut section = "";
+    for (key, (_, default)) in KEYS.iter().zip(defaults()) {
+        if key.section != section {
+            section = key.section;
+            text.push_str(&format!(
+                "\n### `[{section}]`\n\n| key | default | variable | allowed | meaning |\n\
+                 |---|---|---|---|---|\n"
+            ));
+        }
+        let default = match default {
+            serde_json::Value::Null => "unset".to_owned(),
+            value => format!("`{value}`"),
+        };
+        text.push_str(&format!(
+            "| `{}` | {default} | `{}` | {} | {} |\n",
+            key.name,
+            key.variable(),
+            key.allowed.describe().replace('*', "`*`"),
+            key.meaning
+        ));
+    }
+    text.push('\n');
+    text
+}

@@ -1,0 +1,418 @@
+//! Use cases of jobs: submit, cancel, delete, wait.
+//!
+//! A job is committed before it is queued, and queued before its submitter hears of it. When the
+//! queue fails in between, the dispatcher finds the job in the database and queues it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use tokio::sync::broadcast;
+use uuid::Uuid;
+
+use crate::capabilities::{ChildJob, ChildJobs, ChildOutcome, ParentJob};
+use crate::connections::{ConnectionError, ConnectionInput, Connections, FieldError};
+use crate::model::{
+    Connection, ErrorCode, Job, JobError, JobStatus, LoadError, NewJob, Target, TargetMode,
+};
+use crate::queue::{PRIORITY_LIMIT, Queue};
+use crate::registry::{ParamError, Plugin, Registry};
+use crate::storage::{AddOutcome, CancelOutcome, DeleteOutcome, Storage, StorageError};
+use crate::worker::{Dispatcher, Running};
+
+/// How often a waiter looks into the database, should it have missed the news.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// The longest an attempt may be asked to take, seconds: a week.
+pub const LONGEST_TIMEOUT: u32 = 604_800;
+pub const MOST_RETRIES: u32 = 100;
+
+/// What a client asks for.
+#[derive(Clone, Debug, Default)]
+pub struct Submission {
+    pub plugin: String,
+    pub params: Option<Value>,
+    pub targets: Vec<String>,
+    pub inline: Option<ConnectionInput>,
+    pub scheduled_for: Option<DateTime<Utc>>,
+    pub max_retries: Option<u32>,
+    pub timeout_seconds: Option<u32>,
+    pub priority: Option<i32>,
+    pub description: Option<String>,
+    /// `(key, digest of the request)`.
+    pub idempotency: Option<(String, String)>,
+}
+
+/// Why a submission is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    #[error("there is no plugin `{0}`")]
+    UnknownPlugin(String),
+    #[error("the plugin `{0}` does not load: {1}")]
+    BrokenPlugin(String, LoadError),
+    /// Fields of the request, as JSON pointers into it.
+    #[error("the job is not valid")]
+    Invalid(Vec<ParamError>),
+    #[error("the Idempotency-Key was used before, with another request")]
+    KeyReused,
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+pub struct Jobs {
+    storage: Arc<dyn Storage>,
+    queue: Queue,
+    registry: Arc<Registry>,
+    connections: Arc<Connections>,
+    dispatcher: Dispatcher,
+    running: Running,
+    ended: broadcast::Sender<Uuid>,
+}
+
+impl Jobs {
+    #[must_use]
+    pub fn new(
+        storage: Arc<dyn Storage>,
+        queue: Queue,
+        registry: Arc<Registry>,
+        connections: Arc<Connections>,
+        dispatcher: Dispatcher,
+        running: Running,
+        ended: broadcast::Sender<Uuid>,
+    ) -> Self {
+        Self {
+            storage,
+            queue,
+            registry,
+            connections,
+            dispatcher,
+            running,
+            ended,
+        }
+    }
+
+    /// Takes a job in. When this returns, the job survives whatever happens.
+    ///
+    /// # Errors
+    /// When it is refused; see [`SubmitError`].
+    pub async fn submit(&self, submission: Submission) -> Result<(Uuid, JobStatus), SubmitError> {
+        let plugin = self.plugin(&submission.plugin)?;
+        let id = Uuid::now_v7();
+        let mut errors = check_numbers(&submission);
+        let mut params = submission.params.unwrap_or_else(|| serde_json::json!({}));
+        plugin.fill_defaults(&mut params);
+        errors.extend(check_params(&plugin, &params));
+        let inline = self.inline(submission.inline, id, &mut errors);
+        let targets = self
+            .resolve(&plugin, &submission.targets, inline.as_ref(), &mut errors)
+            .await?;
+        if !errors.is_empty() {
+            return Err(SubmitError::Invalid(errors));
+        }
+        let job = NewJob {
+            id,
+            plugin: submission.plugin,
+            params,
+            targets,
+            priority: submission.priority.unwrap_or_default(),
+            description: submission.description,
+            parent_id: None,
+            depth: 0,
+            created_at: Utc::now(),
+            scheduled_for: submission.scheduled_for,
+            timeout_seconds: submission.timeout_seconds,
+            max_retries: submission.max_retries.unwrap_or_default(),
+            on_interrupt: plugin.description.on_interrupt,
+            idempotency: submission.idempotency,
+        };
+        self.add(&job, inline.as_ref()).await
+    }
+
+    async fn add(
+        &self,
+        job: &NewJob,
+        inline: Option<&Connection>,
+    ) -> Result<(Uuid, JobStatus), SubmitError> {
+        match self.storage.add_job(job, inline).await? {
+            AddOutcome::Added => {}
+            AddOutcome::Same(first) => return Ok((first.id, first.status)),
+            AddOutcome::KeyReused => return Err(SubmitError::KeyReused),
+        }
+        tracing::info!(job_id = %job.id, plugin = %job.plugin, "job submitted");
+        if job.scheduled_for.is_some_and(|time| time > job.created_at) {
+            self.dispatcher.look();
+        } else if let Err(error) = self.queue.push(&[(job.id, job.priority)]).await {
+            tracing::error!(job_id = %job.id, %error, "the job is stored, but not queued yet");
+            self.dispatcher.look_at_all();
+        }
+        Ok((job.id, JobStatus::Pending))
+    }
+
+    /// Cancels a job that waits, and tells one that runs to stop.
+    ///
+    /// # Errors
+    /// When the database is not available.
+    pub async fn cancel(&self, id: Uuid) -> Result<CancelOutcome, StorageError> {
+        let outcome = self.storage.cancel_job(id, Utc::now()).await?;
+        match outcome {
+            CancelOutcome::Requested => self.running.cancel(id),
+            CancelOutcome::Cancelled => {
+                tracing::info!(job_id = %id, "job cancelled before it started");
+                self.remove_from_queue(id).await;
+                let _ = self.ended.send(id);
+            }
+            CancelOutcome::NotFound | CancelOutcome::Finished => {}
+        }
+        Ok(outcome)
+    }
+
+    /// Deletes a job that does not run, with its results, logs and child jobs.
+    ///
+    /// # Errors
+    /// When the database is not available.
+    pub async fn delete(&self, id: Uuid) -> Result<DeleteOutcome, StorageError> {
+        let outcome = self.storage.delete_job(id).await?;
+        if outcome == DeleteOutcome::Deleted {
+            tracing::info!(job_id = %id, "job deleted");
+            self.remove_from_queue(id).await;
+        }
+        Ok(outcome)
+    }
+
+    /// Waits until a job has ended, and returns it; `None` when there is no such job.
+    ///
+    /// # Errors
+    /// When the database is not available.
+    pub async fn wait(&self, id: Uuid) -> Result<Option<Job>, StorageError> {
+        let mut news = self.ended.subscribe();
+        loop {
+            match self.storage.job(id).await? {
+                Some(job) if !job.status.is_final() => {}
+                other => return Ok(other),
+            }
+            let heard = async { while news.recv().await.is_ok_and(|ended| ended != id) {} };
+            // Whatever was missed, by a lag or another process' doing, is found by looking.
+            let _ = tokio::time::timeout(LOOK_AGAIN, heard).await;
+        }
+    }
+
+    /// A row that stays does no harm: whoever gets it finds that there is nothing to claim.
+    async fn remove_from_queue(&self, id: Uuid) {
+        if let Err(error) = self.queue.remove(id).await {
+            tracing::warn!(job_id = %id, %error, "a job that is gone is still in the queue");
+        }
+    }
+
+    fn plugin(&self, name: &str) -> Result<Arc<Plugin>, SubmitError> {
+        let entry = self.registry.entry(name);
+        let entry = entry.ok_or_else(|| SubmitError::UnknownPlugin(name.to_owned()))?;
+        match (entry.plugin, entry.error) {
+            (Some(plugin), _) => Ok(plugin),
+            (None, Some(error)) => Err(SubmitError::BrokenPlugin(name.to_owned(), error)),
+            (None, None) => Err(SubmitError::UnknownPlugin(name.to_owned())),
+        }
+    }
+
+    fn inline(
+        &self,
+        input: Option<ConnectionInput>,
+        job_id: Uuid,
+        errors: &mut Vec<ParamError>,
+    ) -> Option<Connection> {
+        match self.connections.inline(input?, job_id) {
+            Ok(connection) => Some(connection),
+            Err(ConnectionError::Invalid(fields)) => {
+                errors.extend(fields.into_iter().map(|FieldError { field, message }| ParamError {
+                    pointer: format!("/connection/{field}"),
+                    message,
+                }));
+                None
+            }
+            Err(error) => {
+                errors.push(invalid("/connection", error.to_string()));
+                None
+            }
+        }
+    }
+
+    /// Turns names into connections, and holds their number against what the plugin takes.
+    async fn resolve(
+        &self,
+        plugin: &Plugin,
+        names: &[String],
+        inline: Option<&Connection>,
+        errors: &mut Vec<ParamError>,
+    ) -> Result<Vec<Target>, StorageError> {
+        let mut targets = Vec::new();
+        for (index, name) in names.iter().enumerate() {
+            let pointer = format!("/targets/{index}");
+            if name.starts_with("tag:") {
+                errors.push(invalid(&pointer, "targets by tag are not available in this version; name connections".to_owned()));
+                continue;
+            }
+            match self.connections.find(name).await {
+                Ok(connection) => targets.push(Target {
+                    connection_id: connection.id,
+                    name: connection.name,
+                }),
+                Err(ConnectionError::Storage(error)) => return Err(error),
+                Err(error) => errors.push(invalid(&pointer, error.to_string())),
+            }
+        }
+        for (index, target) in targets.iter().enumerate() {
+            if targets[..index].contains(target) {
+                let message = format!("`{}` is named twice", target.name);
+                errors.push(invalid("/targets", message));
+            }
+        }
+        targets.extend(inline.map(|connection| Target {
+            connection_id: connection.id,
+            name: connection.name.clone(),
+        }));
+        // Names that were refused, and an inline connection that was, count all the same.
+        let count = targets.len().max(names.len());
+        let wrong = match plugin.description.targets {
+            TargetMode::None if count > 0 => Some("takes no target"),
+            TargetMode::Each if count == 0 => Some("needs a target: the name of a connection"),
+            TargetMode::All if count == 0 => Some("needs one target or more: names of connections"),
+            TargetMode::Each if count > 1 => Some(
+                "takes one target a job; fanning out over several is not available in this \
+                 version, so submit one job for each",
+            ),
+            _ => None,
+        };
+        let nothing_said = errors.iter().all(|error| !error.pointer.starts_with("/connection"));
+        if let (Some(wrong), true) = (wrong, nothing_said) {
+            errors.push(invalid("/targets", format!("`{}` {wrong}", plugin.name)));
+        }
+        Ok(targets)
+    }
+}
+
+#[async_trait]
+impl ChildJobs for Jobs {
+    async fn submit(&self, parent: &ParentJob<'_>, child: ChildJob) -> Result<Uuid, JobError> {
+        let refused = |error: &SubmitError| {
+            let code = match error {
+                SubmitError::UnknownPlugin(_) | SubmitError::BrokenPlugin(..) => ErrorCode::NOT_FOUND,
+                SubmitError::Invalid(_) | SubmitError::KeyReused => ErrorCode::INVALID,
+                SubmitError::Storage(_) => ErrorCode::INTERNAL,
+            };
+            let mut message = format!("submitting `{}`: {error}", child.plugin);
+            if let SubmitError::Invalid(errors) = error {
+                for error in errors {
+                    message.push_str(&format!("; {}: {}", error.pointer, error.message));
+                }
+            }
+            JobError::new(code, message)
+        };
+        let plugin = self.plugin(&child.plugin).map_err(|error| refused(&error))?;
+        let targets: Vec<_> = parent
+            .targets
+            .iter()
+            .filter(|target| child.targets.contains(&target.name))
+            .cloned()
+            .collect();
+        let mut params = child.params;
+        plugin.fill_defaults(&mut params);
+        let mut errors = check_params(&plugin, &params);
+        let wrong = match plugin.description.targets {
+            TargetMode::None => (!targets.is_empty()).then_some("takes no target"),
+            TargetMode::Each => (targets.len() != 1).then_some("takes exactly one target"),
+            TargetMode::All => targets.is_empty().then_some("needs one target or more"),
+        };
+        errors.extend(wrong.map(|wrong| invalid("/targets", format!("`{}` {wrong}", plugin.name))));
+        if !errors.is_empty() {
+            return Err(refused(&SubmitError::Invalid(errors)));
+        }
+        let job = NewJob {
+            id: Uuid::now_v7(),
+            plugin: child.plugin.clone(),
+            params,
+            targets,
+            priority: 0,
+            description: child.description.clone(),
+            parent_id: Some(parent.id),
+            depth: parent.depth + 1,
+            created_at: Utc::now(),
+            scheduled_for: None,
+            timeout_seconds: None,
+            max_retries: 0,
+            on_interrupt: plugin.description.on_interrupt,
+            idempotency: None,
+        };
+        let (id, _) = self.add(&job, None).await.map_err(|error| refused(&error))?;
+        Ok(id)
+    }
+
+    async fn wait(&self, id: Uuid) -> Result<ChildOutcome, JobError> {
+        let job = self.wait(id).await.map_err(|error| {
+            tracing::error!(%error, "waiting for a child job");
+            JobError::new(ErrorCode::INTERNAL, "the host's database is not available")
+        })?;
+        let job = job.ok_or_else(|| {
+            JobError::new(ErrorCode::NOT_FOUND, format!("child job {id} was deleted"))
+        })?;
+        Ok(ChildOutcome {
+            id,
+            status: job.status,
+            result: job.result,
+            error: job.error,
+        })
+    }
+
+    async fn cancel(&self, id: Uuid) {
+        if let Err(error) = self.cancel(id).await {
+            tracing::error!(job_id = %id, %error, "a child job could not be cancelled");
+        }
+    }
+}
+
+fn check_params(plugin: &Plugin, params: &Value) -> Vec<ParamError> {
+    let errors = plugin.check_params(params).err().unwrap_or_default();
+    errors
+        .into_iter()
+        .map(|error| ParamError {
+            pointer: format!("/params{}", error.pointer),
+            ..error
+        })
+        .collect()
+}
+
+fn check_numbers(submission: &Submission) -> Vec<ParamError> {
+    let mut errors = Vec::new();
+    let mut expect = |holds: bool, pointer: &str, message: String| {
+        if !holds {
+            errors.push(invalid(pointer, message));
+        }
+    };
+    expect(
+        submission.timeout_seconds.is_none_or(|seconds| (1..=LONGEST_TIMEOUT).contains(&seconds)),
+        "/timeout_seconds",
+        format!("is 1 to {LONGEST_TIMEOUT}"),
+    );
+    expect(
+        submission.max_retries.is_none_or(|retries| retries <= MOST_RETRIES),
+        "/max_retries",
+        format!("is 0 to {MOST_RETRIES}"),
+    );
+    expect(
+        submission.priority.is_none_or(|priority| priority.abs() <= PRIORITY_LIMIT),
+        "/priority",
+        format!("is -{PRIORITY_LIMIT} to {PRIORITY_LIMIT}; higher goes first"),
+    );
+    expect(
+        submission.description.as_ref().is_none_or(|text| text.len() <= 1_000),
+        "/description",
+        "has at most 1000 bytes".to_owned(),
+    );
+    errors
+}
+
+fn invalid(pointer: &str, message: String) -> ParamError {
+    ParamError {
+        pointer: pointer.to_owned(),
+        message,
+    }
+}

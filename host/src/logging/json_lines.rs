@@ -1,0 +1,195 @@
+//! One JSON object a line, with the fields of the event and of its spans at the top level.
+//!
+//! `tracing-subscriber`'s own JSON puts the innermost span's fields under `span` and all spans
+//! under `spans`, so that where a line's `job_id` stands depends on how deep in the job it was
+//! written. Here `.job_id` is always right.
+
+use std::fmt;
+
+use chrono::{SecondsFormat, Utc};
+use serde_json::{Map, Value};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
+use tracing_subscriber::registry::{LookupSpan, Scope};
+
+pub(super) struct JsonLines;
+
+/// What every line has, in this order. A field of the same name gets another one.
+const OWN: [&str; 4] = ["timestamp", "level", "module", "message"];
+
+impl<S, N> FormatEvent<S, N> for JsonLines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'writer> FormatFields<'writer> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut fields = Fields::default();
+        for span in context.event_scope().into_iter().flat_map(Scope::from_root) {
+            let extensions = span.extensions();
+            if let Some(formatted) = extensions.get::<FormattedFields<N>>()
+                && let Ok(Value::Object(of_span)) = serde_json::from_str(formatted)
+            {
+                for (name, value) in of_span {
+                    fields.add(&name, value);
+                }
+            }
+        }
+        event.record(&mut fields);
+
+        let mut line = Map::new();
+        let timestamp = Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true);
+        line.insert("timestamp".into(), timestamp.into());
+        line.insert("level".into(), event.metadata().level().as_str().into());
+        line.insert("module".into(), event.metadata().target().into());
+        line.insert("message".into(), fields.message.into());
+        line.extend(fields.others);
+        let line = serde_json::to_string(&line).map_err(|_| fmt::Error)?;
+        writeln!(writer, "{line}")
+    }
+}
+
+#[derive(Default)]
+struct Fields {
+    message: String,
+    others: Map<String, Value>,
+}
+
+impl Fields {
+    fn add(&mut self, name: &str, value: Value) {
+        let name = if OWN.contains(&name) {
+            format!("field_{name}")
+        } else {
+            name.to_owned()
+        };
+        self.others.insert(name, value);
+    }
+
+    fn record(&mut self, field: &Field, value: Value) {
+        match (field.name(), value) {
+            ("message", Value::String(text)) => self.message = text,
+            ("message", other) => self.message = other.to_string(),
+            // What `log` records carry beside their message: where in the source they come from.
+            (name, _) if name.starts_with("log.") => {}
+            (name, value) => self.add(name.strip_prefix("r#").unwrap_or(name), value),
+        }
+    }
+}
+
+impl Visit for Fields {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.record(field, value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.record(field, value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.record(field, value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.record(field, value.into());
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record(field, value.into());
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
+        // With its causes, which Display alone leaves out.
+        let mut text = value.to_string();
+        let mut cause = value.source();
+        while let Some(error) = cause {
+            text.push_str(&format!(": {error}"));
+            cause = error.source();
+        }
+        self.record(field, text.into());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.record(field, format!("{value:?}").into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use tracing_subscriber::fmt::format::JsonFields;
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Captured(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Captured {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn lines_of(act: impl FnOnce()) -> Vec<Value> {
+        let captured = Captured::default();
+        let writer = captured.clone();
+        let layer = tracing_subscriber::fmt::layer()
+            .event_format(JsonLines)
+            .fmt_fields(JsonFields::new())
+            .with_writer(move || writer.clone());
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), act);
+        let bytes = captured.0.lock().unwrap().clone();
+        String::from_utf8(bytes)
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn a_jobs_id_stands_at_the_top_however_deep_the_line() {
+        let lines = lines_of(|| {
+            let job =
+                tracing::info_span!("job", job_id = %"019881c0", attempt = tracing::field::Empty);
+            let _job = job.enter();
+            job.record("attempt", 2);
+            let _session = tracing::info_span!("session", target = "core1").entered();
+            tracing::warn!(duration_ms = 41, ok = false, "slow: {}", "show \"run\"\n");
+        });
+        let line = &lines[0];
+        assert_eq!(line["job_id"], "019881c0");
+        assert_eq!(line["attempt"], 2);
+        assert_eq!(line["target"], "core1");
+        assert_eq!(line["duration_ms"], 41);
+        assert_eq!(line["ok"], false);
+        assert_eq!(line["level"], "WARN");
+        assert_eq!(line["message"], "slow: show \"run\"\n");
+        let keys: Vec<&String> = line.as_object().unwrap().keys().take(4).collect();
+        assert_eq!(keys, OWN);
+    }
+
+    #[test]
+    fn names_that_collide_lose_nothing() {
+        let lines = lines_of(|| {
+            let _outer = tracing::info_span!("outer", level = 15, name = "outer").entered();
+            let _inner = tracing::info_span!("inner", name = "inner").entered();
+            tracing::info!("plain");
+        });
+        assert_eq!(lines[0]["level"], "INFO");
+        assert_eq!(lines[0]["field_level"], 15);
+        assert_eq!(lines[0]["name"], "inner");
+    }
+}

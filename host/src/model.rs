@@ -1,0 +1,17 @@
+//! The nouns of the product, as data: jobs, connections, plugins, and the transitions a job may make.
+//!
+//! Nothing here does I/O, and nothing here is what goes over the wire: the HTTP types stand in
+//! [`crate::api`], the rows in [`crate::storage`].
+
+mod connection;
+mod job;
+mod plugin;
+
+pub use connection::{Connection, SealedSecrets, SecretField};
+pub use job::{
+    CommandKind, CommandResult, ErrorCode, Job, JobError, JobFilter, JobLog, JobStatus, LogLevel,
+    NewJob, OnInterrupt, Progress, StatusCounts, Target,
+};
+pub use plugin::{
+    Description, LoadError, Needs, PluginKind, PluginName, QueueNeeds, SshNeeds, TargetMode,
+};

@@ -1,0 +1,398 @@
+//! A job: one execution of a plugin with parameters.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// Where a job stands.
+///
+/// ```text
+/// pending ──► running ──► completed | failed | cancelled
+///    │          │  ▲
+///    │          ▼  │
+///    │        retrying
+///    └──────────┴──────► cancelled
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum JobStatus {
+    Pending,
+    Running,
+    Completed,
+    Failed,
+    Cancelled,
+    Retrying,
+}
+
+impl JobStatus {
+    pub const ALL: [Self; 6] = [
+        Self::Pending,
+        Self::Running,
+        Self::Completed,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Retrying,
+    ];
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Retrying => "retrying",
+        }
+    }
+
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text)
+    }
+
+    /// The job has ended and will not change again.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
+    }
+
+    /// The job waits for its turn: a worker may claim it, and it can be cancelled on the spot.
+    #[must_use]
+    pub fn is_waiting(self) -> bool {
+        matches!(self, Self::Pending | Self::Retrying)
+    }
+
+    /// Whether a job may go from `self` to `next`.
+    ///
+    /// `running → pending` is the way back of a job whose process died and whose plugin says that
+    /// it may be run again.
+    #[must_use]
+    pub fn may_become(self, next: Self) -> bool {
+        match self {
+            Self::Pending | Self::Retrying => matches!(next, Self::Running | Self::Cancelled),
+            Self::Running => next != Self::Running,
+            Self::Completed | Self::Failed | Self::Cancelled => false,
+        }
+    }
+}
+
+impl fmt::Display for JobStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What happens to a job that was cut off in mid-run: by a crash, or by a shutdown that would not wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnInterrupt {
+    /// It has failed. The default: nobody knows what the device already did.
+    #[default]
+    Fail,
+    /// It runs again from the start; the plugin says that this does no harm.
+    Retry,
+}
+
+impl OnInterrupt {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fail => "fail",
+            Self::Retry => "retry",
+        }
+    }
+}
+
+/// A connection that a job may reach, under the name the job knows it by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    pub connection_id: Uuid,
+    pub name: String,
+}
+
+/// A job as it is stored.
+#[derive(Clone, Debug)]
+pub struct Job {
+    pub id: Uuid,
+    pub plugin: String,
+    pub plugin_digest: Option<String>,
+    pub params: Value,
+    pub targets: Vec<Target>,
+    pub status: JobStatus,
+    pub priority: i32,
+    pub description: Option<String>,
+    pub dry_run: bool,
+    pub parent_id: Option<Uuid>,
+    /// How many ancestors it has; bounds what jobs that submit jobs can grow to.
+    pub depth: u32,
+    pub created_at: DateTime<Utc>,
+    pub started_at: Option<DateTime<Utc>>,
+    pub completed_at: Option<DateTime<Utc>>,
+    pub scheduled_for: Option<DateTime<Utc>>,
+    /// The earliest time at which a worker may claim it.
+    pub ready_at: DateTime<Utc>,
+    pub cron_expression: Option<String>,
+    /// Wall-clock limit of one attempt, seconds; the worker's default where absent.
+    pub timeout_seconds: Option<u32>,
+    /// Counts claims and never goes back: the fence that keeps a lost attempt from writing.
+    pub attempt: u32,
+    pub retry_count: u32,
+    pub max_retries: u32,
+    pub on_interrupt: OnInterrupt,
+    pub cancel_requested: bool,
+    pub error: Option<JobError>,
+    pub worker_id: Option<String>,
+    pub progress: Option<Progress>,
+    pub result: Option<Value>,
+}
+
+/// What a submission adds to the database; the rest of a [`Job`] follows from it.
+#[derive(Clone, Debug)]
+pub struct NewJob {
+    pub id: Uuid,
+    pub plugin: String,
+    pub params: Value,
+    pub targets: Vec<Target>,
+    pub priority: i32,
+    pub description: Option<String>,
+    pub parent_id: Option<Uuid>,
+    pub depth: u32,
+    pub created_at: DateTime<Utc>,
+    pub scheduled_for: Option<DateTime<Utc>>,
+    pub timeout_seconds: Option<u32>,
+    pub max_retries: u32,
+    pub on_interrupt: OnInterrupt,
+    /// `(key, digest of the request)` of an `Idempotency-Key` header.
+    pub idempotency: Option<(String, String)>,
+}
+
+/// Why a job failed: a code to act on, a message to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobError {
+    pub code: ErrorCode,
+    pub message: String,
+}
+
+/// The kinds of failure, the same in both runtimes, in the API and in the database.
+///
+/// A string rather than an enum, because a plugin may throw a code of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ErrorCode(pub String);
+
+impl ErrorCode {
+    /// The plugin's own code failed: an exception, a wrong type, a missing function.
+    pub const SCRIPT: &'static str = "script";
+    /// A limit of the sandbox was reached: operations, depth, size.
+    pub const LIMIT: &'static str = "limit";
+    /// The attempt took longer than its timeout, or a device did not answer in time.
+    pub const TIMEOUT: &'static str = "timeout";
+    /// The job was asked to stop.
+    pub const CANCELLED: &'static str = "cancelled";
+    /// The process that ran the job ended before the job did.
+    pub const INTERRUPTED: &'static str = "interrupted";
+    /// The plugin asked for something it did not declare, or that the job was not submitted for.
+    pub const DENIED: &'static str = "denied";
+    /// A plugin, connection, key or job that does not exist.
+    pub const NOT_FOUND: &'static str = "not_found";
+    /// An argument of a call makes no sense.
+    pub const INVALID: &'static str = "invalid";
+    /// A fault of the host itself; the details are in its log.
+    pub const INTERNAL: &'static str = "internal";
+
+    /// Errors that pass by themselves, so that another attempt is worth its while: the way to the
+    /// device, not what the device said.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self.0.as_str(), "network" | "timeout" | "disconnected")
+    }
+}
+
+impl From<&str> for ErrorCode {
+    fn from(code: &str) -> Self {
+        Self(code.to_owned())
+    }
+}
+
+impl JobError {
+    pub fn new(code: &str, message: impl Into<String>) -> Self {
+        Self {
+            code: code.into(),
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for JobError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code.0, self.message)
+    }
+}
+
+/// How far a running job says it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Progress {
+    pub done: u64,
+    pub total: Option<u64>,
+    pub message: Option<String>,
+}
+
+/// What kind of exchange with a device a result records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CommandKind {
+    Exec,
+    Configure,
+    Save,
+}
+
+impl CommandKind {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Exec => "exec",
+            Self::Configure => "configure",
+            Self::Save => "save",
+        }
+    }
+}
+
+/// One command sent to a device, and what came of it.
+#[derive(Clone, Debug)]
+pub struct CommandResult {
+    pub id: Uuid,
+    pub job_id: Uuid,
+    pub attempt: u32,
+    pub target: String,
+    pub kind: CommandKind,
+    pub command: String,
+    pub output: String,
+    /// The device's refusal, or why there is no answer.
+    pub error: Option<String>,
+    pub exit_code: Option<i32>,
+    /// The output was longer than what is kept.
+    pub truncated: bool,
+    pub executed_at: DateTime<Utc>,
+    pub duration_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogLevel {
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+impl LogLevel {
+    pub const ALL: [Self; 4] = [Self::Debug, Self::Info, Self::Warn, Self::Error];
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|level| level.as_str() == text)
+    }
+}
+
+/// One line of a job's log.
+#[derive(Clone, Debug)]
+pub struct JobLog {
+    /// Grows with time within a job; 0 before it is stored.
+    pub id: i64,
+    pub job_id: Uuid,
+    pub level: LogLevel,
+    pub message: String,
+    pub timestamp: DateTime<Utc>,
+    /// A JSON object of whatever the plugin wants to say beside the message.
+    pub context: Option<Value>,
+}
+
+/// Which jobs a listing shows; newest first.
+#[derive(Clone, Debug, Default)]
+pub struct JobFilter {
+    pub status: Option<JobStatus>,
+    pub plugin: Option<String>,
+    pub target: Option<String>,
+    pub parent: Option<Uuid>,
+    pub created_after: Option<DateTime<Utc>>,
+    pub created_before: Option<DateTime<Utc>>,
+    /// The place to go on from: the last job of the page before.
+    pub after: Option<(DateTime<Utc>, Uuid)>,
+    pub limit: u32,
+}
+
+/// How many jobs stand in each status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StatusCounts {
+    pub pending: u64,
+    pub running: u64,
+    pub completed: u64,
+    pub failed: u64,
+    pub cancelled: u64,
+    pub retrying: u64,
+}
+
+impl StatusCounts {
+    pub fn of(&mut self, status: JobStatus) -> &mut u64 {
+        match status {
+            JobStatus::Pending => &mut self.pending,
+            JobStatus::Running => &mut self.running,
+            JobStatus::Completed => &mut self.completed,
+            JobStatus::Failed => &mut self.failed,
+            JobStatus::Cancelled => &mut self.cancelled,
+            JobStatus::Retrying => &mut self.retrying,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_final_status_never_changes() {
+        for status in JobStatus::ALL {
+            let ways_out = JobStatus::ALL
+                .into_iter()
+                .filter(|next| status.may_become(*next));
+            assert_eq!(status.is_final(), ways_out.count() == 0, "{status}");
+        }
+    }
+
+    #[test]
+    fn every_status_is_reached_from_pending() {
+        let mut reached = vec![JobStatus::Pending];
+        let mut next = 0;
+        while let Some(&status) = reached.get(next) {
+            for other in JobStatus::ALL {
+                if status.may_become(other) && !reached.contains(&other) {
+                    reached.push(other);
+                }
+            }
+            next += 1;
+        }
+        assert_eq!(reached.len(), JobStatus::ALL.len());
+    }
+
+    #[test]
+    fn names_round_trip() {
+        for status in JobStatus::ALL {
+            assert_eq!(JobStatus::parse(status.as_str()), Some(status));
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The queue: Apalis on a SQLite file of its own, carrying job ids and nothing else.
+//!
+//! Apalis gives the schema, the atomic fetch and priorities. What it knows is disposable: the
+//! application database is the truth, and this file is emptied at every start and filled again
+//! from there. Its acknowledgements, locks, retries and timeouts are off; [`crate::worker`] has
+//! its own, because Apalis' were measured to lose or repeat work (see ARCHITECTURE.md, "The queue").
+
+mod wake;
+
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use apalis::prelude::*;
+use apalis_core::backend::ext::BackendExt;
+use apalis_core::task::builder::TaskBuilder;
+use apalis_sqlite::{Config, SqliteStorage};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use uuid::Uuid;
+
+use crate::storage::sqlite::{create_private, file_of};
+use wake::Bell;
+
+/// The name of the queue inside the file.
+const QUEUE: &str = "jobs";
+/// Indexes that make SQLite's planner scan by status: with a backlog of 20,000 the fetch falls from
+/// 8,200 to 142 a second.
+const HARMFUL_INDEXES: [&str; 3] = ["LIdx", "idx_jobs_status_run_at", "idx_jobs_claimable"];
+/// Priorities go from minus this to plus this; the queue knows none below 0.
+pub const PRIORITY_LIMIT: i32 = 100;
+
+#[derive(Clone)]
+pub struct Queue {
+    pool: SqlitePool,
+    bell: Bell,
+}
+
+/// Takes a job id that the queue hands out; returns when the next may be handed out.
+#[async_trait::async_trait]
+pub trait Handler: Send + Sync + 'static {
+    async fn handle(&self, job_id: Uuid);
+}
+
+impl Queue {
+    /// Opens the queue file and empties it; a file that is no database is put aside.
+    ///
+    /// # Errors
+    /// When the file cannot be created or opened.
+    pub async fn open(url: &str) -> anyhow::Result<Self> {
+        let path = file_of(url)?;
+        let pool = match Self::open_file(url, &path).await {
+            Ok(pool) => pool,
+            Err(error) if is_damaged(&error) => {
+                let aside = path.with_extension(format!("damaged-{}", Uuid::now_v7().simple()));
+                tracing::warn!(file = %path.display(), aside = %aside.display(), %error, "the queue file is damaged; it is put aside and made again");
+                std::fs::rename(&path, &aside)?;
+                Self::open_file(url, &path).await?
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Self {
+            pool,
+            bell: Bell::default(),
+        })
+    }
+
+    async fn open_file(url: &str, path: &Path) -> anyhow::Result<SqlitePool> {
+        use sqlx::ConnectOptions;
+        create_private(path)?;
+        // NORMAL: what a power cut takes from this file comes back from the application database.
+        let options = SqliteConnectOptions::from_str(url)
+            .with_context(|| format!("queue.url: `{url}` is not an SQLite URL"))?
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Normal)
+            .foreign_keys(false)
+            .busy_timeout(Duration::from_secs(10))
+            .disable_statement_logging();
+        // One connection: pushes and fetches take turns, and none meets SQLITE_BUSY, which would
+        // end Apalis' worker.
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_with(options)
+            .await
+            .with_context(|| format!("cannot open the queue {}", path.display()))?;
+        SqliteStorage::migrations()
+            .run(&pool)
+            .await
+            .with_context(|| format!("cannot prepare the queue {}", path.display()))?;
+        for index in HARMFUL_INDEXES {
+            let drop = sqlx::AssertSqlSafe(format!("DROP INDEX IF EXISTS {index}"));
+            sqlx::query(drop).execute(&pool).await?;
+        }
+        sqlx::query("DELETE FROM Jobs").execute(&pool).await?;
+        sqlx::query("DELETE FROM Workers").execute(&pool).await?;
+        Ok(pool)
+    }
+
+    /// Puts jobs in the queue, with their priorities, and wakes the worker. One that is there
+    /// already stays as it is.
+    ///
+    /// # Errors
+    /// When the queue file cannot be written.
+    pub async fn push(&self, jobs: &[(Uuid, i32)]) -> anyhow::Result<()> {
+        let tasks: Vec<_> = jobs
+            .iter()
+            .map(|(id, priority)| {
+                let priority = priority.clamp(&-PRIORITY_LIMIT, &PRIORITY_LIMIT) + PRIORITY_LIMIT;
+                TaskBuilder::new(serde_json::to_vec(id).unwrap_or_default())
+                    .idempotency_key(id.to_string())
+                    .priority(usize::try_from(priority).unwrap_or_default())
+                    .build()
+            })
+            .collect();
+        let mut transaction = self.pool.begin().await?;
+        apalis_sqlite::queries::push_tasks(&mut *transaction, QUEUE, &tasks).await?;
+        transaction.commit().await?;
+        self.bell.ring();
+        Ok(())
+    }
+
+    /// Takes a job out, whoever has it.
+    ///
+    /// # Errors
+    /// When the queue file cannot be written.
+    pub async fn remove(&self, id: Uuid) -> anyhow::Result<()> {
+        sqlx::query("DELETE FROM Jobs WHERE job_type = ? AND idempotency_key = ?")
+            .bind(QUEUE)
+            .bind(id.to_string())
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// How many jobs are in the queue, handed out or not.
+    ///
+    /// # Errors
+    /// When the queue file cannot be read: it is down.
+    pub async fn length(&self) -> anyhow::Result<u64> {
+        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM Jobs")
+            .fetch_one(&self.pool)
+            .await?;
+        Ok(count.unsigned_abs())
+    }
+
+    /// Hands out job ids until the future is dropped, or until Apalis gives up.
+    ///
+    /// # Errors
+    /// What Apalis' worker ended with; its caller starts another under a new name.
+    pub async fn hand_out(&self, worker: &str, handler: Arc<dyn Handler>) -> anyhow::Result<()> {
+        // What an earlier worker of this process fetched and never handed on.
+        sqlx::query("UPDATE Jobs SET status = 'Pending', lock_by = NULL, lock_at = NULL WHERE lock_by IS NOT NULL")
+            .execute(&self.pool)
+            .await?;
+        let config = Config::default()
+            .queue(QUEUE)
+            .batch_size(1)
+            .lock_tasks(false)
+            .persist_results(false);
+        let backend = SqliteStorage::<Uuid>::new(&self.pool)
+            .with_config(config)
+            .poll_with_strategy(self.bell.listen());
+        WorkerBuilder::new(worker)
+            .backend(backend)
+            .concurrency(1)
+            .build(move |id: Uuid| {
+                let handler = Arc::clone(&handler);
+                async move { handler.handle(id).await }
+            })
+            .run()
+            .await?;
+        Ok(())
+    }
+
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// SQLite says that the file is no database, or a broken one.
+fn is_damaged(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let code = match cause.downcast_ref::<sqlx::Error>() {
+            Some(sqlx::Error::Database(error)) => error.code(),
+            _ => None,
+        };
+        // SQLITE_CORRUPT and SQLITE_NOTADB, https://www.sqlite.org/rescode.html
+        matches!(code.as_deref(), Some("11" | "26"))
+    })
+}

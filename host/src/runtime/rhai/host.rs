@@ -1,0 +1,542 @@
+//! The host API as playbooks see it: `ssh::`, `log::`, `storage::`, `queue::`, and a few functions.
+//!
+//! Every function is a thin binding: arguments in, one capability call, answer out.
+
+#![expect(
+    unreachable_pub,
+    reason = "export_module takes the functions that are pub; the crate shows none of them"
+)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rhai::plugin::*;
+use rhai::{Array, Dynamic, Engine, EvalAltResult, FLOAT, INT, Map, Module, Shared};
+use serde_json::Value;
+
+use super::errors::thrown;
+use super::values;
+use crate::capabilities::{
+    ChildOutcome, ConfigureOptions, Device, ExecReply, JobContext, JobFacts, OnRefused,
+};
+use crate::model::{ErrorCode, JobError};
+
+type Thrown<T> = Result<T, Box<EvalAltResult>>;
+
+/// The context of a run, as it travels through the engine to the functions.
+#[derive(Clone)]
+pub(super) struct Handle(pub(super) Arc<JobContext>);
+
+pub(super) struct HostModules {
+    global: Shared<Module>,
+    named: Vec<(&'static str, Shared<Module>)>,
+}
+
+impl HostModules {
+    pub(super) fn new() -> Self {
+        Self {
+            global: exported_module!(global).into(),
+            named: vec![
+                ("ssh", exported_module!(ssh).into()),
+                ("log", exported_module!(log).into()),
+                ("storage", exported_module!(storage).into()),
+                ("queue", exported_module!(queue).into()),
+            ],
+        }
+    }
+
+    pub(super) fn register(&self, engine: &mut Engine) {
+        engine.register_global_module(Shared::clone(&self.global));
+        for (name, module) in &self.named {
+            engine.register_static_module(*name, Shared::clone(module));
+        }
+    }
+}
+
+/// The `job` that `run(job, params)` gets.
+pub(super) fn job_map(job: &JobFacts) -> Map {
+    let name = |name: &str| Dynamic::from(name.to_owned());
+    let targets: Array = job.targets.iter().map(|target| name(&target.name)).collect();
+    let only = match job.targets.as_slice() {
+        [only] => name(&only.name),
+        _ => Dynamic::UNIT,
+    };
+    let optional = |text: Option<String>| text.map_or(Dynamic::UNIT, Dynamic::from);
+    Map::from([
+        ("id".into(), job.id.to_string().into()),
+        ("plugin".into(), name(&job.plugin)),
+        ("target".into(), only),
+        ("targets".into(), targets.into()),
+        ("attempt".into(), Dynamic::from(INT::from(job.attempt))),
+        ("parent_id".into(), optional(job.parent_id.map(|id| id.to_string()))),
+        ("description".into(), optional(job.description.clone())),
+    ])
+}
+
+#[export_module]
+mod global {
+    /// Waits; a job that is cancelled stops waiting at once.
+    #[rhai_fn(name = "sleep", return_raw, volatile)]
+    pub fn sleep_float(context: NativeCallContext<'_>, seconds: FLOAT) -> Thrown<()> {
+        let time = duration("sleep", seconds)?;
+        wait(&context, |job| async move { job.sleep(time).await })
+    }
+
+    #[rhai_fn(name = "sleep", return_raw, volatile)]
+    pub fn sleep_int(context: NativeCallContext<'_>, seconds: INT) -> Thrown<()> {
+        sleep_float(context, seconds as FLOAT)
+    }
+
+    /// Says how far the job is: `done` of `total`.
+    #[rhai_fn(name = "progress", return_raw, volatile)]
+    pub fn progress(context: NativeCallContext<'_>, done: INT, total: INT) -> Thrown<()> {
+        set_progress(&context, done, Some(total), None)
+    }
+
+    #[rhai_fn(name = "progress", return_raw, volatile)]
+    pub fn progress_with(
+        context: NativeCallContext<'_>,
+        done: INT,
+        total: INT,
+        message: &str,
+    ) -> Thrown<()> {
+        set_progress(&context, done, Some(total), Some(message))
+    }
+
+    /// The lines in which two texts differ, as a unified diff; empty when they do not.
+    #[rhai_fn(name = "diff", return_raw)]
+    pub fn diff(old: &str, new: &str) -> Thrown<String> {
+        crate::capabilities::unified_diff(old, new).map_err(thrown)
+    }
+
+    /// A text without the lines that begin with one of the prefixes.
+    #[rhai_fn(name = "without_lines", return_raw)]
+    pub fn without_lines(text: &str, prefixes: Array) -> Thrown<String> {
+        let prefixes = texts("without_lines", "a prefix", prefixes)?;
+        Ok(crate::capabilities::without_lines(text, &prefixes))
+    }
+
+    #[rhai_fn(get = "target", pure)]
+    pub fn target(device: &mut Device) -> String {
+        device.target().to_owned()
+    }
+
+    #[rhai_fn(get = "platform", pure)]
+    pub fn platform(device: &mut Device) -> String {
+        device.platform().to_owned()
+    }
+
+    /// Runs a command. The answer has `output`, `ok`, `failure` (the device's words of refusal, or
+    /// `()`), `exit_code` (or `()`), `elapsed_ms`, `truncated` and `command`.
+    #[rhai_fn(name = "exec", pure, return_raw, volatile)]
+    pub fn exec(context: NativeCallContext<'_>, device: &mut Device, command: &str) -> Thrown<Map> {
+        run_command(&context, device, command, None)
+    }
+
+    /// `exec` with `#{timeout: seconds}`.
+    #[rhai_fn(name = "exec", pure, return_raw, volatile)]
+    pub fn exec_with(
+        context: NativeCallContext<'_>,
+        device: &mut Device,
+        command: &str,
+        options: Map,
+    ) -> Thrown<Map> {
+        let options = Options::new("exec", options, &["timeout"])?;
+        let timeout = options.duration("timeout")?;
+        run_command(&context, device, command, timeout)
+    }
+
+    /// Enters configuration mode, sends the lines, leaves it again. Throws `refused` at the first
+    /// line the device refuses.
+    #[rhai_fn(name = "configure", pure, return_raw, volatile)]
+    pub fn configure(
+        context: NativeCallContext<'_>,
+        device: &mut Device,
+        lines: Array,
+    ) -> Thrown<Array> {
+        send_lines(&context, device, lines, ConfigureOptions::default())
+    }
+
+    /// `configure` with `#{on_refused: "stop" | "continue"}`.
+    #[rhai_fn(name = "configure", pure, return_raw, volatile)]
+    pub fn configure_with(
+        context: NativeCallContext<'_>,
+        device: &mut Device,
+        lines: Array,
+        options: Map,
+    ) -> Thrown<Array> {
+        let options = Options::new("configure", options, &["on_refused"])?;
+        let on_refused = match options.text("on_refused")?.as_deref() {
+            None | Some("stop") => OnRefused::Stop,
+            Some("continue") => OnRefused::Continue,
+            Some(other) => {
+                let message = format!("configure: on_refused is \"stop\" or \"continue\", not \"{other}\"");
+                return Err(thrown(JobError::new(ErrorCode::INVALID, message)));
+            }
+        };
+        send_lines(&context, device, lines, ConfigureOptions { on_refused })
+    }
+
+    /// Makes the running configuration the one the device starts with.
+    #[rhai_fn(name = "save", pure, return_raw, volatile)]
+    pub fn save(context: NativeCallContext<'_>, device: &mut Device) -> Thrown<Map> {
+        let device = device.clone();
+        let reply = wait(&context, |job| async move { job.ssh_save(&device).await })?;
+        Ok(reply_map(reply))
+    }
+
+    /// Closes the session. What a job leaves open is closed when it ends.
+    #[rhai_fn(name = "close", pure, return_raw, volatile)]
+    pub fn close(context: NativeCallContext<'_>, device: &mut Device) -> Thrown<()> {
+        let device = device.clone();
+        wait(&context, |job| async move {
+            job.ssh_close(&device).await;
+            Ok(())
+        })
+    }
+}
+
+#[export_module]
+mod ssh {
+    /// Opens a session to the job's only target.
+    #[rhai_fn(name = "open", return_raw, volatile)]
+    pub fn open_only(context: NativeCallContext<'_>) -> Thrown<Device> {
+        wait(&context, |job| async move { job.ssh_open(None).await })
+    }
+
+    /// Opens a session to one of the job's targets.
+    #[rhai_fn(name = "open", return_raw, volatile)]
+    pub fn open(context: NativeCallContext<'_>, target: &str) -> Thrown<Device> {
+        let target = target.to_owned();
+        wait(&context, |job| async move { job.ssh_open(Some(&target)).await })
+    }
+}
+
+#[export_module]
+mod log {
+    use crate::model::LogLevel;
+
+    #[rhai_fn(return_raw, volatile)]
+    pub fn debug(context: NativeCallContext<'_>, message: Dynamic) -> Thrown<()> {
+        write_log(&context, LogLevel::Debug, &message, None)
+    }
+
+    #[rhai_fn(return_raw, volatile)]
+    pub fn info(context: NativeCallContext<'_>, message: Dynamic) -> Thrown<()> {
+        write_log(&context, LogLevel::Info, &message, None)
+    }
+
+    #[rhai_fn(return_raw, volatile)]
+    pub fn warn(context: NativeCallContext<'_>, message: Dynamic) -> Thrown<()> {
+        write_log(&context, LogLevel::Warn, &message, None)
+    }
+
+    #[rhai_fn(return_raw, volatile)]
+    pub fn error(context: NativeCallContext<'_>, message: Dynamic) -> Thrown<()> {
+        write_log(&context, LogLevel::Error, &message, None)
+    }
+
+    #[rhai_fn(name = "debug", return_raw, volatile)]
+    pub fn debug_with(context: NativeCallContext<'_>, message: Dynamic, fields: Map) -> Thrown<()> {
+        write_log(&context, LogLevel::Debug, &message, Some(fields))
+    }
+
+    #[rhai_fn(name = "info", return_raw, volatile)]
+    pub fn info_with(context: NativeCallContext<'_>, message: Dynamic, fields: Map) -> Thrown<()> {
+        write_log(&context, LogLevel::Info, &message, Some(fields))
+    }
+
+    #[rhai_fn(name = "warn", return_raw, volatile)]
+    pub fn warn_with(context: NativeCallContext<'_>, message: Dynamic, fields: Map) -> Thrown<()> {
+        write_log(&context, LogLevel::Warn, &message, Some(fields))
+    }
+
+    #[rhai_fn(name = "error", return_raw, volatile)]
+    pub fn error_with(context: NativeCallContext<'_>, message: Dynamic, fields: Map) -> Thrown<()> {
+        write_log(&context, LogLevel::Error, &message, Some(fields))
+    }
+}
+
+#[export_module]
+mod storage {
+    /// The value kept under a key, or `()`.
+    #[rhai_fn(return_raw, volatile)]
+    pub fn get(context: NativeCallContext<'_>, key: &str) -> Thrown<Dynamic> {
+        let key = key.to_owned();
+        let value = wait(&context, |job| async move { job.storage_get(&key).await })?;
+        Ok(value.as_ref().map_or(Dynamic::UNIT, values::from_json))
+    }
+
+    /// Keeps a value under a key.
+    #[rhai_fn(return_raw, volatile)]
+    pub fn set(context: NativeCallContext<'_>, key: &str, value: Dynamic) -> Thrown<()> {
+        let key = key.to_owned();
+        let value = json("storage::set", &value)?;
+        wait(&context, |job| async move { job.storage_set(&key, &value).await })
+    }
+
+    /// Forgets a key; returns whether it was there.
+    #[rhai_fn(return_raw, volatile)]
+    pub fn delete(context: NativeCallContext<'_>, key: &str) -> Thrown<bool> {
+        let key = key.to_owned();
+        wait(&context, |job| async move { job.storage_delete(&key).await })
+    }
+
+    /// The keys that begin with a prefix, in order.
+    #[rhai_fn(return_raw, volatile)]
+    pub fn keys(context: NativeCallContext<'_>, prefix: &str) -> Thrown<Array> {
+        let prefix = prefix.to_owned();
+        let keys = wait(&context, |job| async move { job.storage_keys(&prefix).await })?;
+        Ok(keys.into_iter().map(Dynamic::from).collect())
+    }
+}
+
+#[export_module]
+mod queue {
+    use uuid::Uuid;
+
+    use crate::capabilities::ChildJob;
+
+    /// How long `wait` waits when it is not told, seconds: as long as a job may take at most.
+    const LONGEST_WAIT: FLOAT = 604_800.0;
+
+    /// Submits a child job and returns its id. Options: `targets` (of this job's), `description`.
+    #[rhai_fn(return_raw, volatile)]
+    pub fn submit(
+        context: NativeCallContext<'_>,
+        plugin: &str,
+        params: Map,
+        options: Map,
+    ) -> Thrown<String> {
+        let options = Options::new("queue::submit", options, &["targets", "description"])?;
+        let child = ChildJob {
+            plugin: plugin.to_owned(),
+            params: json("queue::submit", &params.into())?,
+            targets: options.texts("targets")?,
+            description: options.text("description")?,
+        };
+        let id = wait(&context, |job| async move { job.queue_submit(child).await })?;
+        Ok(id.to_string())
+    }
+
+    #[rhai_fn(name = "submit", return_raw, volatile)]
+    pub fn submit_plain(
+        context: NativeCallContext<'_>,
+        plugin: &str,
+        params: Map,
+    ) -> Thrown<String> {
+        submit(context, plugin, params, Map::new())
+    }
+
+    /// Waits until a child job has ended: `#{id, status, result, error}`.
+    #[rhai_fn(name = "wait", return_raw, volatile)]
+    pub fn wait_long(context: NativeCallContext<'_>, id: &str) -> Thrown<Map> {
+        wait_at_most(context, id, LONGEST_WAIT)
+    }
+
+    /// `wait` for at most so many seconds; throws `timeout` after them.
+    #[rhai_fn(name = "wait", return_raw, volatile)]
+    pub fn wait_at_most(
+        context: NativeCallContext<'_>,
+        id: &str,
+        seconds: FLOAT,
+    ) -> Thrown<Map> {
+        let time = duration("queue::wait", seconds)?;
+        let id = Uuid::parse_str(id).map_err(|_| {
+            let message = format!("queue::wait: `{id}` is not a job's id");
+            thrown(JobError::new(ErrorCode::INVALID, message))
+        })?;
+        let outcome = wait(&context, |job| async move { job.queue_wait(id, time).await })?;
+        Ok(outcome_map(outcome))
+    }
+
+    #[rhai_fn(name = "wait", return_raw, volatile)]
+    pub fn wait_at_most_int(
+        context: NativeCallContext<'_>,
+        id: &str,
+        seconds: INT,
+    ) -> Thrown<Map> {
+        wait_at_most(context, id, seconds as FLOAT)
+    }
+}
+
+/// Runs a capability call to its end on this thread.
+fn wait<T, F>(
+    context: &NativeCallContext<'_>,
+    call: impl FnOnce(Arc<JobContext>) -> F,
+) -> Thrown<T>
+where
+    F: Future<Output = Result<T, JobError>>,
+{
+    let handle = context.tag().and_then(|tag| tag.clone().try_cast::<Handle>());
+    let Some(Handle(job)) = handle else {
+        let message = "describe() says what a plugin is; it cannot call the host".to_owned();
+        return Err(thrown(JobError::new(ErrorCode::INVALID, message)));
+    };
+    let runtime = tokio::runtime::Handle::current();
+    runtime.block_on(call(job)).map_err(thrown)
+}
+
+fn run_command(
+    context: &NativeCallContext<'_>,
+    device: &Device,
+    command: &str,
+    timeout: Option<Duration>,
+) -> Thrown<Map> {
+    let (device, command) = (device.clone(), command.to_owned());
+    let reply = wait(context, |job| async move {
+        job.ssh_exec(&device, &command, timeout).await
+    })?;
+    Ok(reply_map(reply))
+}
+
+fn send_lines(
+    context: &NativeCallContext<'_>,
+    device: &Device,
+    lines: Array,
+    options: ConfigureOptions,
+) -> Thrown<Array> {
+    let lines = texts("configure", "a line", lines)?;
+    let device = device.clone();
+    let replies = wait(context, |job| async move {
+        job.ssh_configure(&device, &lines, options).await
+    })?;
+    Ok(replies
+        .into_iter()
+        .map(|reply| reply_map(reply).into())
+        .collect())
+}
+
+fn write_log(
+    context: &NativeCallContext<'_>,
+    level: crate::model::LogLevel,
+    message: &Dynamic,
+    fields: Option<Map>,
+) -> Thrown<()> {
+    let message = message.to_string();
+    let fields = fields.map(|fields| json("log", &fields.into())).transpose()?;
+    wait(context, |job| async move { job.log(level, &message, fields).await })
+}
+
+fn set_progress(
+    context: &NativeCallContext<'_>,
+    done: INT,
+    total: Option<INT>,
+    message: Option<&str>,
+) -> Thrown<()> {
+    let progress = crate::model::Progress {
+        done: u64::try_from(done).unwrap_or_default(),
+        total: total.and_then(|total| u64::try_from(total).ok()),
+        message: message.map(str::to_owned),
+    };
+    wait(context, |job| async move { job.progress(progress).await })
+}
+
+fn reply_map(reply: ExecReply) -> Map {
+    let elapsed = INT::try_from(reply.elapsed.as_millis()).unwrap_or(INT::MAX);
+    Map::from([
+        ("command".into(), reply.command.into()),
+        ("output".into(), reply.output.into()),
+        ("ok".into(), Dynamic::from(reply.failure.is_none())),
+        ("failure".into(), reply.failure.map_or(Dynamic::UNIT, Dynamic::from)),
+        (
+            "exit_code".into(),
+            reply.exit_code.map_or(Dynamic::UNIT, |code| Dynamic::from(INT::from(code))),
+        ),
+        ("elapsed_ms".into(), Dynamic::from(elapsed)),
+        ("truncated".into(), Dynamic::from(reply.truncated)),
+    ])
+}
+
+fn outcome_map(outcome: ChildOutcome) -> Map {
+    let error = outcome.error.map_or(Dynamic::UNIT, |error| {
+        Dynamic::from(Map::from([
+            ("code".into(), error.code.0.into()),
+            ("message".into(), error.message.into()),
+        ]))
+    });
+    let result = outcome.result.as_ref().map_or(Dynamic::UNIT, values::from_json);
+    Map::from([
+        ("id".into(), outcome.id.to_string().into()),
+        ("status".into(), outcome.status.as_str().into()),
+        ("result".into(), result),
+        ("error".into(), error),
+    ])
+}
+
+/// The last argument of some functions: a map whose names are known.
+struct Options {
+    function: &'static str,
+    fields: Map,
+}
+
+impl Options {
+    fn new(function: &'static str, fields: Map, known: &[&str]) -> Thrown<Self> {
+        if let Some(unknown) = fields.keys().find(|name| !known.contains(&name.as_str())) {
+            let known = known.join(", ");
+            return Err(invalid(format!("{function}: unknown option `{unknown}`; there are: {known}")));
+        }
+        Ok(Self { function, fields })
+    }
+
+    fn text(&self, name: &str) -> Thrown<Option<String>> {
+        let Some(value) = self.fields.get(name).filter(|value| !value.is_unit()) else {
+            return Ok(None);
+        };
+        let text = value.as_immutable_string_ref().map_err(|found| {
+            invalid(format!("{}: {name} is text, not {found}", self.function))
+        })?;
+        Ok(Some(text.to_string()))
+    }
+
+    fn texts(&self, name: &str) -> Thrown<Vec<String>> {
+        match self.fields.get(name) {
+            None => Ok(Vec::new()),
+            Some(value) => {
+                let values = value.as_array_ref().map_err(|found| {
+                    invalid(format!("{}: {name} is an array, not {found}", self.function))
+                })?;
+                texts(self.function, name, values.clone())
+            }
+        }
+    }
+
+    fn duration(&self, name: &str) -> Thrown<Option<Duration>> {
+        let Some(value) = self.fields.get(name).filter(|value| !value.is_unit()) else {
+            return Ok(None);
+        };
+        let seconds = value
+            .as_float()
+            .or_else(|_| value.as_int().map(|int| int as FLOAT))
+            .map_err(|found| {
+                invalid(format!("{}: {name} is a number of seconds, not {found}", self.function))
+            })?;
+        duration(self.function, seconds).map(Some)
+    }
+}
+
+fn texts(function: &str, what: &str, values: Array) -> Thrown<Vec<String>> {
+    values
+        .into_iter()
+        .map(|value| {
+            let kind = value.type_name();
+            value
+                .into_string()
+                .map_err(|_| invalid(format!("{function}: {what} is text, not {kind}")))
+        })
+        .collect()
+}
+
+fn duration(function: &str, seconds: FLOAT) -> Thrown<Duration> {
+    Duration::try_from_secs_f64(seconds).map_err(|_| {
+        invalid(format!("{function}: {seconds} is not a number of seconds to wait"))
+    })
+}
+
+fn json(function: &str, value: &Dynamic) -> Thrown<Value> {
+    values::to_json(value).map_err(|message| invalid(format!("{function}: the value is {message}")))
+}
+
+fn invalid(message: String) -> Box<EvalAltResult> {
+    thrown(JobError::new(ErrorCode::INVALID, message))
+}

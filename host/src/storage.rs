@@ -1,0 +1,205 @@
+//! The database: the one truth about jobs, connections and what plugins keep.
+//!
+//! [`Storage`] is what the rest of the host sees. Its methods are whole use cases of the state
+//! machine, not rows: each is one transaction, and whatever it returned `Ok` for survives `kill -9`.
+
+pub mod sqlite;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::model::{
+    CommandResult, Connection, Job, JobError, JobFilter, JobLog, LogLevel, NewJob, OnInterrupt,
+    Progress, StatusCounts,
+};
+
+pub type Result<T> = std::result::Result<T, StorageError>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// A name or key that is to be unique is there already.
+    #[error("{0} exists already")]
+    Exists(String),
+    /// The database cannot be used now: it is locked, full, gone. The host's log says more.
+    #[error("the database is not available: {0}")]
+    Unavailable(String),
+    /// A row that this version cannot read.
+    #[error("the database holds something this version cannot read: {0}")]
+    Corrupt(String),
+    #[error("database: {0}")]
+    Database(#[from] sqlx::Error),
+}
+
+/// A claimed job: only who holds this may write to the attempt.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    pub job_id: Uuid,
+    pub attempt: u32,
+    pub worker_id: String,
+}
+
+/// What an attempt is about to run, and what becomes of it after a crash.
+#[derive(Clone, Debug)]
+pub struct Runs {
+    pub digest: String,
+    pub on_interrupt: OnInterrupt,
+}
+
+/// A job whose time has come.
+#[derive(Clone, Debug)]
+pub struct ReadyJob {
+    pub id: Uuid,
+    pub priority: i32,
+    pub ready_at: DateTime<Utc>,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    Completed(Value),
+    Failed(JobError),
+    /// Cancelled, with what was said about it.
+    Cancelled(JobError),
+    /// To be tried again at the given time, because of this error.
+    Retry(JobError, DateTime<Utc>),
+    /// Cut off by the end of the process; to be run again from the start.
+    RunAgain(JobError),
+}
+
+/// What became of a request to cancel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CancelOutcome {
+    NotFound,
+    /// It was waiting, and is cancelled.
+    Cancelled,
+    /// It runs, and has been told to stop.
+    Requested,
+    /// It had ended before.
+    Finished,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeleteOutcome {
+    NotFound,
+    Deleted,
+    /// It runs, or one of its child jobs does.
+    Running,
+}
+
+/// What came of adding a job.
+#[derive(Clone, Debug)]
+pub enum AddOutcome {
+    Added,
+    /// The same idempotency key and the same request: this is the first job.
+    Same(Box<Job>),
+    /// The same idempotency key with another request.
+    KeyReused,
+}
+
+/// Use of a plugin's store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StorageUse {
+    pub keys: u64,
+    /// Bytes of keys and values together.
+    pub bytes: u64,
+}
+
+#[async_trait]
+pub trait Storage: Send + Sync + 'static {
+    /// A read and a write, for the health check.
+    async fn ping(&self) -> Result<()>;
+
+    // Jobs
+    /// Adds a pending job, and the connection that was given inline with it.
+    async fn add_job(&self, job: &NewJob, inline: Option<&Connection>) -> Result<AddOutcome>;
+    async fn job(&self, id: Uuid) -> Result<Option<Job>>;
+    /// Newest first, at most `filter.limit`.
+    async fn jobs(&self, filter: &JobFilter) -> Result<Vec<Job>>;
+    async fn count_jobs(&self, created_after: Option<DateTime<Utc>>) -> Result<StatusCounts>;
+    /// How many child jobs a job has submitted.
+    async fn count_children(&self, id: Uuid) -> Result<u64>;
+    async fn cancel_job(&self, id: Uuid, now: DateTime<Utc>) -> Result<CancelOutcome>;
+    async fn delete_job(&self, id: Uuid) -> Result<DeleteOutcome>;
+
+    // The dispatcher's side
+    /// Jobs that may run now, in the order in which they became ready, from after a place in it.
+    async fn ready_jobs(
+        &self,
+        after: (DateTime<Utc>, Uuid),
+        now: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<ReadyJob>>;
+    /// When the next waiting job becomes ready, after `now`.
+    async fn next_ready_at(&self, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>>;
+    /// `pending | retrying → running`; `None` when someone else has it, or it no longer waits.
+    async fn claim_job(
+        &self,
+        id: Uuid,
+        worker_id: &str,
+        runs: Option<&Runs>,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Job>>;
+    /// Ends the attempt; `false` when the claim no longer holds, and nothing was written.
+    async fn finish_job(&self, claim: &Claim, outcome: Outcome, now: DateTime<Utc>)
+    -> Result<bool>;
+    /// Jobs that stand as running.
+    async fn running_jobs(&self) -> Result<Vec<Job>>;
+
+    // What a running job leaves behind; each is refused once the claim is lost
+    async fn add_result(&self, claim: &Claim, result: &CommandResult) -> Result<()>;
+    async fn add_logs(&self, logs: Vec<JobLog>) -> Result<()>;
+    async fn set_progress(&self, claim: &Claim, progress: &Progress) -> Result<()>;
+    async fn results(&self, job_id: Uuid) -> Result<Vec<CommandResult>>;
+    /// Oldest first, at most `limit`, with ids above `after`.
+    async fn logs(
+        &self,
+        job_id: Uuid,
+        after: i64,
+        least: Option<LogLevel>,
+        limit: u32,
+    ) -> Result<Vec<JobLog>>;
+
+    // Connections
+    async fn add_connection(&self, connection: &Connection) -> Result<()>;
+    /// `false` when it does not exist.
+    async fn update_connection(&self, connection: &Connection) -> Result<bool>;
+    async fn delete_connection(&self, id: Uuid) -> Result<bool>;
+    async fn connection(&self, id: Uuid) -> Result<Option<Connection>>;
+    async fn connection_named(&self, name: &str) -> Result<Option<Connection>>;
+    /// By name; those that belong to a job are left out.
+    async fn connections(&self) -> Result<Vec<Connection>>;
+
+    // Host keys accepted at first sight: (algorithm, key, fingerprint)
+    async fn host_keys(&self, host: &str, port: u16) -> Result<Vec<(String, String, String)>>;
+    async fn add_host_key(
+        &self,
+        host: &str,
+        port: u16,
+        key: (&str, &str, &str),
+        now: DateTime<Utc>,
+    ) -> Result<()>;
+
+    // What plugins keep
+    async fn plugin_value(&self, plugin: &str, key: &str) -> Result<Option<Value>>;
+    /// Writes the value if the plugin then stays within `limit`; else says what it would use.
+    async fn set_plugin_value(
+        &self,
+        plugin: &str,
+        key: &str,
+        value: &Value,
+        limit: StorageUse,
+        now: DateTime<Utc>,
+    ) -> Result<std::result::Result<(), StorageUse>>;
+    async fn delete_plugin_value(&self, plugin: &str, key: &str) -> Result<bool>;
+    /// Keys with a prefix, in order, at most `limit`.
+    async fn plugin_keys(&self, plugin: &str, prefix: &str, limit: u32) -> Result<Vec<String>>;
+
+    // Facts about the database
+    async fn meta(&self, key: &str) -> Result<Option<Vec<u8>>>;
+    async fn set_meta(&self, key: &str, value: &[u8]) -> Result<()>;
+
+    /// Writes what waits, and closes the files.
+    async fn close(&self);
+}

@@ -1,0 +1,296 @@
+//! SQLite: WAL, foreign keys on, `synchronous=FULL`, files with mode 0600.
+//!
+//! Reads go to a pool. Writes all go through one [`writer`], which groups what is waiting into one
+//! transaction, so that a commit's price is shared; with one writer nothing in this process ever
+//! meets `SQLITE_BUSY`.
+
+mod connections;
+mod jobs;
+mod keys;
+mod rows;
+mod running;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::Context;
+use async_trait::async_trait;
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::Value;
+use sqlx::ConnectOptions;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use uuid::Uuid;
+
+use super::{
+    AddOutcome, CancelOutcome, Claim, DeleteOutcome, Outcome, ReadyJob, Result, Runs, Storage,
+    StorageError, StorageUse,
+};
+use crate::model::{
+    CommandResult, Connection, Job, JobFilter, JobLog, LogLevel, NewJob, Progress,
+    StatusCounts,
+};
+use writer::Writer;
+
+/// How long a statement waits for another process that holds the file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+pub struct SqliteStorage {
+    readers: SqlitePool,
+    writer: Writer,
+}
+
+impl SqliteStorage {
+    /// Opens or creates the database and brings it to the newest schema.
+    ///
+    /// # Errors
+    /// When the file cannot be created, opened or migrated; each says which file.
+    pub async fn open(url: &str, max_connections: u32) -> anyhow::Result<Self> {
+        let path = file_of(url)?;
+        create_private(&path)?;
+        let options = SqliteConnectOptions::from_str(url)
+            .with_context(|| format!("database.url: `{url}` is not an SQLite URL"))?
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT)
+            .disable_statement_logging();
+
+        let mut connection = options
+            .connect()
+            .await
+            .with_context(|| format!("cannot open the database {}", path.display()))?;
+        sqlx::migrate!("../migrations/sqlite")
+            .run(&mut connection)
+            .await
+            .with_context(|| format!("cannot bring {} to this version's schema", path.display()))?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(max_connections)
+            .acquire_timeout(BUSY_TIMEOUT)
+            .connect_with(options.read_only(true))
+            .await
+            .with_context(|| format!("cannot open the database {}", path.display()))?;
+        Ok(Self {
+            readers,
+            writer: Writer::start(connection),
+        })
+    }
+}
+
+/// The file that an SQLite URL names.
+///
+/// # Errors
+/// For a database in memory, which nothing here can use: readers and writer are several connections.
+pub fn file_of(url: &str) -> anyhow::Result<PathBuf> {
+    let rest = url
+        .strip_prefix("sqlite://")
+        .or_else(|| url.strip_prefix("sqlite:"))
+        .with_context(|| format!("`{url}` does not begin with sqlite:"))?;
+    let path = rest.split('?').next().unwrap_or(rest);
+    anyhow::ensure!(
+        !path.is_empty() && path != ":memory:",
+        "`{url}` names no file; the database has to be one, for example sqlite:scheduler.db"
+    );
+    Ok(PathBuf::from(path))
+}
+
+/// Creates the file with mode 0600 before SQLite does; its `-wal` and `-shm` take the same mode.
+///
+/// # Errors
+/// When the file is not there and cannot be created.
+pub fn create_private(path: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| format!("cannot create or open {}", path.display()))?;
+    // A file made by hand, or by an older umask, may be open to others.
+    let mode = file.metadata()?.permissions().mode();
+    if mode & 0o077 != 0 {
+        tracing::warn!(file = %path.display(), mode = format!("{:o}", mode & 0o777), "others could read this file; its mode is now 0600");
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    }
+    Ok(())
+}
+
+/// A time as it stands in the database: fixed width, so that text order is time order.
+fn text_of(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Micros, true)
+}
+
+#[async_trait]
+impl Storage for SqliteStorage {
+    async fn ping(&self) -> Result<()> {
+        keys::set_meta(&self.writer, "last_ping", text_of(Utc::now()).as_bytes()).await?;
+        keys::meta(&self.readers, "last_ping").await.map(drop)
+    }
+
+    async fn add_job(&self, job: &NewJob, inline: Option<&Connection>) -> Result<AddOutcome> {
+        jobs::add(&self.readers, &self.writer, job, inline).await
+    }
+
+    async fn job(&self, id: Uuid) -> Result<Option<Job>> {
+        jobs::get(&self.readers, id).await
+    }
+
+    async fn jobs(&self, filter: &JobFilter) -> Result<Vec<Job>> {
+        jobs::list(&self.readers, filter).await
+    }
+
+    async fn count_jobs(&self, created_after: Option<DateTime<Utc>>) -> Result<StatusCounts> {
+        jobs::count(&self.readers, created_after).await
+    }
+
+    async fn count_children(&self, id: Uuid) -> Result<u64> {
+        jobs::count_children(&self.readers, id).await
+    }
+
+    async fn cancel_job(&self, id: Uuid, now: DateTime<Utc>) -> Result<CancelOutcome> {
+        jobs::cancel(&self.writer, id, now).await
+    }
+
+    async fn delete_job(&self, id: Uuid) -> Result<DeleteOutcome> {
+        jobs::delete(&self.writer, id).await
+    }
+
+    async fn ready_jobs(
+        &self,
+        after: (DateTime<Utc>, Uuid),
+        now: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<ReadyJob>> {
+        running::ready(&self.readers, after, now, limit).await
+    }
+
+    async fn next_ready_at(&self, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>> {
+        running::next_ready_at(&self.readers, now).await
+    }
+
+    async fn claim_job(
+        &self,
+        id: Uuid,
+        worker_id: &str,
+        runs: Option<&Runs>,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Job>> {
+        running::claim(&self.writer, id, worker_id, runs, now).await
+    }
+
+    async fn finish_job(
+        &self,
+        claim: &Claim,
+        outcome: Outcome,
+        now: DateTime<Utc>,
+    ) -> Result<bool> {
+        running::finish(&self.writer, claim, outcome, now).await
+    }
+
+    async fn running_jobs(&self) -> Result<Vec<Job>> {
+        running::running(&self.readers).await
+    }
+
+    async fn add_result(&self, claim: &Claim, result: &CommandResult) -> Result<()> {
+        running::add_result(&self.writer, claim, result).await
+    }
+
+    async fn add_logs(&self, logs: Vec<JobLog>) -> Result<()> {
+        running::add_logs(&self.writer, logs).await
+    }
+
+    async fn set_progress(&self, claim: &Claim, progress: &Progress) -> Result<()> {
+        running::set_progress(&self.writer, claim, progress).await
+    }
+
+    async fn results(&self, job_id: Uuid) -> Result<Vec<CommandResult>> {
+        running::results(&self.readers, job_id).await
+    }
+
+    async fn logs(
+        &self,
+        job_id: Uuid,
+        after: i64,
+        least: Option<LogLevel>,
+        limit: u32,
+    ) -> Result<Vec<JobLog>> {
+        running::logs(&self.readers, job_id, after, least, limit).await
+    }
+
+    async fn add_connection(&self, connection: &Connection) -> Result<()> {
+        connections::add(&self.writer, connection).await
+    }
+
+    async fn update_connection(&self, connection: &Connection) -> Result<bool> {
+        connections::update(&self.writer, connection).await
+    }
+
+    async fn delete_connection(&self, id: Uuid) -> Result<bool> {
+        connections::delete(&self.writer, id).await
+    }
+
+    async fn connection(&self, id: Uuid) -> Result<Option<Connection>> {
+        connections::get(&self.readers, id).await
+    }
+
+    async fn connection_named(&self, name: &str) -> Result<Option<Connection>> {
+        connections::named(&self.readers, name).await
+    }
+
+    async fn connections(&self) -> Result<Vec<Connection>> {
+        connections::list(&self.readers).await
+    }
+
+    async fn host_keys(&self, host: &str, port: u16) -> Result<Vec<(String, String, String)>> {
+        connections::host_keys(&self.readers, host, port).await
+    }
+
+    async fn add_host_key(
+        &self,
+        host: &str,
+        port: u16,
+        key: (&str, &str, &str),
+        now: DateTime<Utc>,
+    ) -> Result<()> {
+        connections::add_host_key(&self.writer, host, port, key, now).await
+    }
+
+    async fn plugin_value(&self, plugin: &str, key: &str) -> Result<Option<Value>> {
+        keys::plugin_value(&self.readers, plugin, key).await
+    }
+
+    async fn set_plugin_value(
+        &self,
+        plugin: &str,
+        key: &str,
+        value: &Value,
+        limit: StorageUse,
+        now: DateTime<Utc>,
+    ) -> Result<std::result::Result<(), StorageUse>> {
+        keys::set_plugin_value(&self.writer, plugin, key, value, limit, now).await
+    }
+
+    async fn delete_plugin_value(&self, plugin: &str, key: &str) -> Result<bool> {
+        keys::delete_plugin_value(&self.writer, plugin, key).await
+    }
+
+    async fn plugin_keys(&self, plugin: &str, prefix: &str, limit: u32) -> Result<Vec<String>> {
+        keys::plugin_keys(&self.readers, plugin, prefix, limit).await
+    }
+
+    async fn meta(&self, key: &str) -> Result<Option<Vec<u8>>> {
+        keys::meta(&self.readers, key).await
+    }
+
+    async fn set_meta(&self, key: &str, value: &[u8]) -> Result<()> {
+        keys::set_meta(&self.writer, key, value).await
+    }
+
+    async fn close(&self) {
+        self.writer.close().await;
+        self.readers.close().await;
+    }
+}

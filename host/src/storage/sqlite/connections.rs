@@ -1,0 +1,176 @@
+//! Connection profiles and the host keys seen.
+
+use chrono::{DateTime, Utc};
+use sqlx::SqliteConnection;
+use sqlx::sqlite::SqlitePool;
+use uuid::Uuid;
+
+use super::writer::Writer;
+use super::{Result, StorageError, rows, text_of};
+use crate::model::Connection;
+
+pub(super) async fn add(writer: &Writer, connection: &Connection) -> Result<()> {
+    let row = connection.clone();
+    writer
+        .run(move |connection| Box::pin(async move { insert(connection, &row).await }))
+        .await
+}
+
+pub(super) async fn insert(connection: &mut SqliteConnection, row: &Connection) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO ssh_connections (id, name, host, port, username, device_type, timeout_seconds,
+                                      tags, host_key, password, private_key, passphrase, secret,
+                                      owner_job_id, created_at, updated_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(row.id.to_string())
+    .bind(&row.name)
+    .bind(&row.host)
+    .bind(row.port)
+    .bind(&row.username)
+    .bind(&row.device_type)
+    .bind(row.timeout_seconds)
+    .bind(serde_json::json!(row.tags).to_string())
+    .bind(&row.host_key)
+    .bind(&row.secrets.password)
+    .bind(&row.secrets.private_key)
+    .bind(&row.secrets.passphrase)
+    .bind(&row.secrets.secret)
+    .bind(row.owner_job_id.map(|id| id.to_string()))
+    .bind(text_of(row.created_at))
+    .bind(text_of(row.updated_at))
+    .execute(&mut *connection)
+    .await
+    .map_err(|error| named_already(error, &row.name))?;
+    Ok(())
+}
+
+pub(super) async fn update(writer: &Writer, connection: &Connection) -> Result<bool> {
+    let row = connection.clone();
+    writer
+        .run(move |connection| {
+            Box::pin(async move {
+                let done = sqlx::query(
+                    "UPDATE ssh_connections
+                     SET name = ?, host = ?, port = ?, username = ?, device_type = ?,
+                         timeout_seconds = ?, tags = ?, host_key = ?, password = ?,
+                         private_key = ?, passphrase = ?, secret = ?, updated_at = ?
+                     WHERE id = ?",
+                )
+                .bind(&row.name)
+                .bind(&row.host)
+                .bind(row.port)
+                .bind(&row.username)
+                .bind(&row.device_type)
+                .bind(row.timeout_seconds)
+                .bind(serde_json::json!(row.tags).to_string())
+                .bind(&row.host_key)
+                .bind(&row.secrets.password)
+                .bind(&row.secrets.private_key)
+                .bind(&row.secrets.passphrase)
+                .bind(&row.secrets.secret)
+                .bind(text_of(row.updated_at))
+                .bind(row.id.to_string())
+                .execute(&mut *connection)
+                .await
+                .map_err(|error| named_already(error, &row.name))?;
+                Ok(done.rows_affected() == 1)
+            })
+        })
+        .await
+}
+
+pub(super) async fn delete(writer: &Writer, id: Uuid) -> Result<bool> {
+    writer
+        .run(move |connection| {
+            Box::pin(async move {
+                let done = sqlx::query("DELETE FROM ssh_connections WHERE id = ?")
+                    .bind(id.to_string())
+                    .execute(&mut *connection)
+                    .await?;
+                Ok(done.rows_affected() == 1)
+            })
+        })
+        .await
+}
+
+pub(super) async fn get(readers: &SqlitePool, id: Uuid) -> Result<Option<Connection>> {
+    let row = sqlx::query("SELECT * FROM ssh_connections WHERE id = ?")
+        .bind(id.to_string())
+        .fetch_optional(readers)
+        .await?;
+    row.as_ref().map(rows::connection).transpose()
+}
+
+pub(super) async fn named(readers: &SqlitePool, name: &str) -> Result<Option<Connection>> {
+    let row = sqlx::query("SELECT * FROM ssh_connections WHERE name = ? AND owner_job_id IS NULL")
+        .bind(name)
+        .fetch_optional(readers)
+        .await?;
+    row.as_ref().map(rows::connection).transpose()
+}
+
+pub(super) async fn list(readers: &SqlitePool) -> Result<Vec<Connection>> {
+    let found =
+        sqlx::query("SELECT * FROM ssh_connections WHERE owner_job_id IS NULL ORDER BY name")
+            .fetch_all(readers)
+            .await?;
+    found.iter().map(rows::connection).collect()
+}
+
+pub(super) async fn host_keys(
+    readers: &SqlitePool,
+    host: &str,
+    port: u16,
+) -> Result<Vec<(String, String, String)>> {
+    let found = sqlx::query_as(
+        "SELECT algorithm, key, fingerprint FROM host_keys WHERE host = ? AND port = ?",
+    )
+    .bind(host)
+    .bind(port)
+    .fetch_all(readers)
+    .await?;
+    Ok(found)
+}
+
+pub(super) async fn add_host_key(
+    writer: &Writer,
+    host: &str,
+    port: u16,
+    (algorithm, key, fingerprint): (&str, &str, &str),
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let [host, algorithm, key, fingerprint] =
+        [host, algorithm, key, fingerprint].map(str::to_owned);
+    writer
+        .run(move |connection| {
+            Box::pin(async move {
+                // Of two first logins at once one key stands; the other login checks against it next time.
+                sqlx::query(
+                    "INSERT INTO host_keys (host, port, algorithm, key, fingerprint, first_seen)
+                     VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                )
+                .bind(host)
+                .bind(port)
+                .bind(algorithm)
+                .bind(key)
+                .bind(fingerprint)
+                .bind(text_of(now))
+                .execute(&mut *connection)
+                .await?;
+                Ok(())
+            })
+        })
+        .await
+}
+
+fn named_already(error: sqlx::Error, name: &str) -> StorageError {
+    let unique = error
+        .as_database_error()
+        .is_some_and(sqlx::error::DatabaseError::is_unique_violation);
+    if unique {
+        StorageError::Exists(format!("a connection named `{name}`"))
+    } else {
+        error.into()
+    }
+}

@@ -1,0 +1,260 @@
+//! Jobs as their submitters see them: add, list, cancel, delete.
+
+use chrono::{DateTime, Utc};
+use sqlx::sqlite::{Sqlite, SqlitePool};
+use sqlx::{QueryBuilder, Row, SqliteConnection};
+use uuid::Uuid;
+
+use super::writer::Writer;
+use super::{
+    AddOutcome, CancelOutcome, DeleteOutcome, Result, StorageError, connections, rows, text_of,
+};
+use crate::model::{
+    Connection, ErrorCode, Job, JobFilter, JobStatus, NewJob, StatusCounts,
+};
+
+pub(super) async fn add(
+    readers: &SqlitePool,
+    writer: &Writer,
+    job: &NewJob,
+    inline: Option<&Connection>,
+) -> Result<AddOutcome> {
+    let (job, inline) = (job.clone(), inline.cloned());
+    let key = job.idempotency.clone();
+    let added = writer
+        .run(move |connection| {
+            Box::pin(async move {
+                insert(connection, &job).await?;
+                if let Some(inline) = &inline {
+                    connections::insert(connection, inline).await?;
+                }
+                Ok(())
+            })
+        })
+        .await;
+    match (added, key) {
+        (Ok(()), _) => Ok(AddOutcome::Added),
+        (Err(StorageError::Database(error)), Some((key, digest))) if is_unique(&error) => {
+            let Some((first, first_digest)) = with_key(readers, &key).await? else {
+                return Err(error.into());
+            };
+            if first_digest == digest {
+                Ok(AddOutcome::Same(Box::new(first)))
+            } else {
+                Ok(AddOutcome::KeyReused)
+            }
+        }
+        (Err(error), _) => Err(error),
+    }
+}
+
+async fn insert(connection: &mut SqliteConnection, job: &NewJob) -> Result<()> {
+    let targets = serde_json::to_string(&job.targets)
+        .map_err(|error| StorageError::Corrupt(error.to_string()))?;
+    let (key, digest) = job.idempotency.clone().unzip();
+    let ready_at = job.scheduled_for.unwrap_or(job.created_at);
+    sqlx::query(
+        "INSERT INTO jobs (id, job_type, payload, targets, status, priority, description, parent_id,
+                           depth, created_at, scheduled_for, ready_at, timeout_seconds, max_retries,
+                           on_interrupt, idempotency_key, request_digest)
+         VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(job.id.to_string())
+    .bind(&job.plugin)
+    .bind(job.params.to_string())
+    .bind(targets)
+    .bind(job.priority)
+    .bind(&job.description)
+    .bind(job.parent_id.map(|id| id.to_string()))
+    .bind(job.depth)
+    .bind(text_of(job.created_at))
+    .bind(job.scheduled_for.map(text_of))
+    .bind(text_of(ready_at))
+    .bind(job.timeout_seconds)
+    .bind(job.max_retries)
+    .bind(job.on_interrupt.as_str())
+    .bind(key)
+    .bind(digest)
+    .execute(&mut *connection)
+    .await?;
+    for target in &job.targets {
+        sqlx::query("INSERT INTO job_targets (job_id, name, connection_id) VALUES (?, ?, ?)")
+            .bind(job.id.to_string())
+            .bind(&target.name)
+            .bind(target.connection_id.to_string())
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+async fn with_key(readers: &SqlitePool, key: &str) -> Result<Option<(Job, String)>> {
+    let row = sqlx::query("SELECT * FROM jobs WHERE idempotency_key = ?")
+        .bind(key)
+        .fetch_optional(readers)
+        .await?;
+    row.map(|row| Ok((rows::job(&row)?, row.try_get("request_digest")?)))
+        .transpose()
+}
+
+pub(super) async fn get(readers: &SqlitePool, id: Uuid) -> Result<Option<Job>> {
+    let row = sqlx::query("SELECT * FROM jobs WHERE id = ?")
+        .bind(id.to_string())
+        .fetch_optional(readers)
+        .await?;
+    row.as_ref().map(rows::job).transpose()
+}
+
+pub(super) async fn list(readers: &SqlitePool, filter: &JobFilter) -> Result<Vec<Job>> {
+    let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM jobs WHERE 1 = 1");
+    if let Some(status) = filter.status {
+        query.push(" AND status = ").push_bind(status.as_str());
+    }
+    if let Some(plugin) = &filter.plugin {
+        query.push(" AND job_type = ").push_bind(plugin.clone());
+    }
+    if let Some(target) = &filter.target {
+        query
+            .push(" AND id IN (SELECT job_id FROM job_targets WHERE name = ")
+            .push_bind(target.clone())
+            .push(")");
+    }
+    if let Some(parent) = filter.parent {
+        query.push(" AND parent_id = ").push_bind(parent.to_string());
+    }
+    if let Some(time) = filter.created_after {
+        query.push(" AND created_at > ").push_bind(text_of(time));
+    }
+    if let Some(time) = filter.created_before {
+        query.push(" AND created_at < ").push_bind(text_of(time));
+    }
+    if let Some((time, id)) = filter.after {
+        query
+            .push(" AND (created_at, id) < (")
+            .push_bind(text_of(time))
+            .push(", ")
+            .push_bind(id.to_string())
+            .push(")");
+    }
+    query
+        .push(" ORDER BY created_at DESC, id DESC LIMIT ")
+        .push_bind(filter.limit);
+    let found = query.build().fetch_all(readers).await?;
+    found.iter().map(rows::job).collect()
+}
+
+pub(super) async fn count(
+    readers: &SqlitePool,
+    created_after: Option<DateTime<Utc>>,
+) -> Result<StatusCounts> {
+    let mut query = QueryBuilder::<Sqlite>::new("SELECT status, count(*) AS jobs FROM jobs");
+    if let Some(time) = created_after {
+        query.push(" WHERE created_at > ").push_bind(text_of(time));
+    }
+    query.push(" GROUP BY status");
+    let mut counts = StatusCounts::default();
+    for row in query.build().fetch_all(readers).await? {
+        let status: &str = row.try_get("status")?;
+        let status = JobStatus::parse(status)
+            .ok_or_else(|| StorageError::Corrupt("column `status`".to_owned()))?;
+        *counts.of(status) = row.try_get::<i64, _>("jobs")?.unsigned_abs();
+    }
+    Ok(counts)
+}
+
+pub(super) async fn count_children(readers: &SqlitePool, id: Uuid) -> Result<u64> {
+    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM jobs WHERE parent_id = ?")
+        .bind(id.to_string())
+        .fetch_one(readers)
+        .await?;
+    Ok(count.unsigned_abs())
+}
+
+pub(super) async fn cancel(
+    writer: &Writer,
+    id: Uuid,
+    now: DateTime<Utc>,
+) -> Result<CancelOutcome> {
+    let id = id.to_string();
+    writer
+        .run(move |connection| {
+            Box::pin(async move {
+                let Some(status) = status_of(connection, &id).await? else {
+                    return Ok(CancelOutcome::NotFound);
+                };
+                if status.is_final() {
+                    return Ok(CancelOutcome::Finished);
+                }
+                if status.is_waiting() {
+                    sqlx::query(
+                        "UPDATE jobs SET status = 'cancelled', cancel_requested = 1, completed_at = ?,
+                                error_code = ?, error_message = 'cancelled before it started'
+                         WHERE id = ?",
+                    )
+                    .bind(text_of(now))
+                    .bind(ErrorCode::CANCELLED)
+                    .bind(&id)
+                    .execute(&mut *connection)
+                    .await?;
+                    return Ok(CancelOutcome::Cancelled);
+                }
+                sqlx::query("UPDATE jobs SET cancel_requested = 1 WHERE id = ?")
+                    .bind(&id)
+                    .execute(&mut *connection)
+                    .await?;
+                Ok(CancelOutcome::Requested)
+            })
+        })
+        .await
+}
+
+pub(super) async fn delete(writer: &Writer, id: Uuid) -> Result<DeleteOutcome> {
+    let id = id.to_string();
+    writer
+        .run(move |connection| {
+            Box::pin(async move {
+                let Some(status) = status_of(connection, &id).await? else {
+                    return Ok(DeleteOutcome::NotFound);
+                };
+                let running_below: i64 = sqlx::query_scalar(
+                    "WITH RECURSIVE below (id, status) AS (
+                         SELECT id, status FROM jobs WHERE parent_id = ?
+                         UNION ALL
+                         SELECT jobs.id, jobs.status FROM jobs JOIN below ON jobs.parent_id = below.id
+                     )
+                     SELECT count(*) FROM below WHERE status = 'running'",
+                )
+                .bind(&id)
+                .fetch_one(&mut *connection)
+                .await?;
+                if status == JobStatus::Running || running_below > 0 {
+                    return Ok(DeleteOutcome::Running);
+                }
+                sqlx::query("DELETE FROM jobs WHERE id = ?")
+                    .bind(&id)
+                    .execute(&mut *connection)
+                    .await?;
+                Ok(DeleteOutcome::Deleted)
+            })
+        })
+        .await
+}
+
+async fn status_of(connection: &mut SqliteConnection, id: &str) -> Result<Option<JobStatus>> {
+    let status: Option<String> = sqlx::query_scalar("SELECT status FROM jobs WHERE id = ?")
+        .bind(id)
+        .fetch_optional(&mut *connection)
+        .await?;
+    status
+        .map(|text| {
+            JobStatus::parse(&text)
+                .ok_or_else(|| StorageError::Corrupt("column `status`".to_owned()))
+        })
+        .transpose()
+}
+
+fn is_unique(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+}

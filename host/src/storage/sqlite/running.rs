@@ -1,0 +1,304 @@
+//! Jobs as workers see them: ready, claimed, writing results and logs, finished.
+
+use chrono::{DateTime, Utc};
+use sqlx::{Row, SqliteConnection};
+use sqlx::sqlite::SqlitePool;
+use uuid::Uuid;
+
+use super::writer::Writer;
+use super::{Claim, Outcome, ReadyJob, Result, Runs, StorageError, rows, text_of};
+use crate::model::{CommandResult, Job, JobError, JobLog, JobStatus, LogLevel, Progress};
+
+pub(super) async fn ready(
+    readers: &SqlitePool,
+    (after, after_id): (DateTime<Utc>, Uuid),
+    now: DateTime<Utc>,
+    limit: u32,
+) -> Result<Vec<ReadyJob>> {
+    let found = sqlx::query(
+        "SELECT id, priority, ready_at FROM jobs
+         WHERE status IN ('pending', 'retrying') AND ready_at <= ?3 AND (ready_at, id) > (?1, ?2)
+         ORDER BY ready_at, id LIMIT ?4",
+    )
+    .bind(text_of(after))
+    .bind(after_id.to_string())
+    .bind(text_of(now))
+    .bind(limit)
+    .fetch_all(readers)
+    .await?;
+    found
+        .iter()
+        .map(|row| {
+            Ok(ReadyJob {
+                id: rows::uuid(row, "id")?,
+                priority: row.try_get("priority")?,
+                ready_at: rows::time(row, "ready_at")?,
+            })
+        })
+        .collect()
+}
+
+pub(super) async fn next_ready_at(
+    readers: &SqlitePool,
+    now: DateTime<Utc>,
+) -> Result<Option<DateTime<Utc>>> {
+    let row = sqlx::query(
+        "SELECT ready_at FROM jobs
+         WHERE status IN ('pending', 'retrying') AND ready_at > ?
+         ORDER BY ready_at LIMIT 1",
+    )
+    .bind(text_of(now))
+    .fetch_optional(readers)
+    .await?;
+    row.map(|row| rows::time(&row, "ready_at")).transpose()
+}
+
+pub(super) async fn claim(
+    writer: &Writer,
+    id: Uuid,
+    worker_id: &str,
+    runs: Option<&Runs>,
+    now: DateTime<Utc>,
+) -> Result<Option<Job>> {
+    let (id, worker_id, runs) = (id.to_string(), worker_id.to_owned(), runs.cloned());
+    writer
+        .run(move |connection| {
+            Box::pin(async move {
+                let (digest, on_interrupt) = runs
+                    .map(|runs| (runs.digest, runs.on_interrupt.as_str()))
+                    .unzip();
+                let row = sqlx::query(
+                    "UPDATE jobs
+                     SET status = 'running', attempt = attempt + 1, worker_id = ?2,
+                         started_at = ?3, completed_at = NULL, error_code = NULL,
+                         error_message = NULL, progress = NULL,
+                         plugin_digest = coalesce(?4, plugin_digest),
+                         on_interrupt = coalesce(?5, on_interrupt)
+                     WHERE id = ?1 AND status IN ('pending', 'retrying') AND ready_at <= ?3
+                     RETURNING *",
+                )
+                .bind(id)
+                .bind(worker_id)
+                .bind(text_of(now))
+                .bind(digest)
+                .bind(on_interrupt)
+                .fetch_optional(&mut *connection)
+                .await?;
+                row.as_ref().map(rows::job).transpose()
+            })
+        })
+        .await
+}
+
+pub(super) async fn finish(
+    writer: &Writer,
+    claim: &Claim,
+    outcome: Outcome,
+    now: DateTime<Utc>,
+) -> Result<bool> {
+    let claim = claim.clone();
+    writer
+        .run(move |connection| {
+            Box::pin(async move {
+                let end = End::of(outcome, now);
+                let done = sqlx::query(
+                    "UPDATE jobs
+                     SET status = ?4, completed_at = ?5, error_code = ?6, error_message = ?7,
+                         result = ?8, ready_at = coalesce(?9, ready_at),
+                         retry_count = retry_count + ?10
+                     WHERE id = ?1 AND attempt = ?2 AND worker_id = ?3 AND status = 'running'",
+                )
+                .bind(claim.job_id.to_string())
+                .bind(claim.attempt)
+                .bind(claim.worker_id)
+                .bind(end.status.as_str())
+                .bind(end.status.is_final().then(|| text_of(now)))
+                .bind(end.error.as_ref().map(|error| error.code.0.clone()))
+                .bind(end.error.map(|error| error.message))
+                .bind(end.result.map(|result| result.to_string()))
+                .bind(end.ready_at.map(text_of))
+                .bind(i32::from(end.status == JobStatus::Retrying))
+                .execute(&mut *connection)
+                .await?;
+                Ok(done.rows_affected() == 1)
+            })
+        })
+        .await
+}
+
+/// An [`Outcome`] as columns.
+struct End {
+    status: JobStatus,
+    error: Option<JobError>,
+    result: Option<serde_json::Value>,
+    ready_at: Option<DateTime<Utc>>,
+}
+
+impl End {
+    fn of(outcome: Outcome, now: DateTime<Utc>) -> Self {
+        let (status, error, result, ready_at) = match outcome {
+            Outcome::Completed(result) => (JobStatus::Completed, None, Some(result), None),
+            Outcome::Failed(error) => (JobStatus::Failed, Some(error), None, None),
+            Outcome::Cancelled(error) => (JobStatus::Cancelled, Some(error), None, None),
+            Outcome::Retry(error, at) => (JobStatus::Retrying, Some(error), None, Some(at)),
+            Outcome::RunAgain(error) => (JobStatus::Pending, Some(error), None, Some(now)),
+        };
+        Self {
+            status,
+            error,
+            result,
+            ready_at,
+        }
+    }
+}
+
+pub(super) async fn running(readers: &SqlitePool) -> Result<Vec<Job>> {
+    let found = sqlx::query("SELECT * FROM jobs WHERE status = 'running'")
+        .fetch_all(readers)
+        .await?;
+    found.iter().map(rows::job).collect()
+}
+
+pub(super) async fn add_result(
+    writer: &Writer,
+    claim: &Claim,
+    result: &CommandResult,
+) -> Result<()> {
+    let (claim, result) = (claim.clone(), result.clone());
+    writer
+        .run(move |connection| {
+            Box::pin(async move {
+                if !holds(connection, &claim).await? {
+                    return Err(lost(&claim));
+                }
+                sqlx::query(
+                    "INSERT INTO job_results (id, job_id, attempt, target, kind, command, output,
+                                              error, exit_code, truncated, executed_at, duration_ms)
+                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                )
+                .bind(result.id.to_string())
+                .bind(result.job_id.to_string())
+                .bind(result.attempt)
+                .bind(result.target)
+                .bind(result.kind.as_str())
+                .bind(result.command)
+                .bind(result.output)
+                .bind(result.error)
+                .bind(result.exit_code)
+                .bind(result.truncated)
+                .bind(text_of(result.executed_at))
+                .bind(i64::try_from(result.duration_ms).unwrap_or(i64::MAX))
+                .execute(&mut *connection)
+                .await?;
+                Ok(())
+            })
+        })
+        .await
+}
+
+pub(super) async fn add_logs(writer: &Writer, logs: Vec<JobLog>) -> Result<()> {
+    writer
+        .run(move |connection| {
+            Box::pin(async move {
+                for log in logs {
+                    sqlx::query(
+                        "INSERT INTO job_logs (job_id, level, message, timestamp, context)
+                         VALUES (?, ?, ?, ?, ?)",
+                    )
+                    .bind(log.job_id.to_string())
+                    .bind(log.level.as_str())
+                    .bind(log.message)
+                    .bind(text_of(log.timestamp))
+                    .bind(log.context.map(|context| context.to_string()))
+                    .execute(&mut *connection)
+                    .await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+}
+
+pub(super) async fn set_progress(
+    writer: &Writer,
+    claim: &Claim,
+    progress: &Progress,
+) -> Result<()> {
+    let claim = claim.clone();
+    let progress = serde_json::to_string(progress)
+        .map_err(|error| StorageError::Corrupt(error.to_string()))?;
+    writer
+        .run(move |connection| {
+            Box::pin(async move {
+                let done = sqlx::query(
+                    "UPDATE jobs SET progress = ?4
+                     WHERE id = ?1 AND attempt = ?2 AND worker_id = ?3 AND status = 'running'",
+                )
+                .bind(claim.job_id.to_string())
+                .bind(claim.attempt)
+                .bind(&claim.worker_id)
+                .bind(progress)
+                .execute(&mut *connection)
+                .await?;
+                if done.rows_affected() == 0 {
+                    return Err(lost(&claim));
+                }
+                Ok(())
+            })
+        })
+        .await
+}
+
+pub(super) async fn results(readers: &SqlitePool, job_id: Uuid) -> Result<Vec<CommandResult>> {
+    let found = sqlx::query("SELECT * FROM job_results WHERE job_id = ? ORDER BY id")
+        .bind(job_id.to_string())
+        .fetch_all(readers)
+        .await?;
+    found.iter().map(rows::result).collect()
+}
+
+pub(super) async fn logs(
+    readers: &SqlitePool,
+    job_id: Uuid,
+    after: i64,
+    least: Option<LogLevel>,
+    limit: u32,
+) -> Result<Vec<JobLog>> {
+    let levels: Vec<&str> = LogLevel::ALL
+        .into_iter()
+        .filter(|level| least.is_none_or(|least| *level >= least))
+        .map(LogLevel::as_str)
+        .collect();
+    let found = sqlx::query(
+        "SELECT * FROM job_logs
+         WHERE job_id = ?1 AND id > ?2 AND level IN (SELECT value FROM json_each(?3))
+         ORDER BY id LIMIT ?4",
+    )
+    .bind(job_id.to_string())
+    .bind(after)
+    .bind(serde_json::json!(levels).to_string())
+    .bind(limit)
+    .fetch_all(readers)
+    .await?;
+    found.iter().map(rows::log).collect()
+}
+
+async fn holds(connection: &mut SqliteConnection, claim: &Claim) -> Result<bool> {
+    let count: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM jobs
+         WHERE id = ? AND attempt = ? AND worker_id = ? AND status = 'running'",
+    )
+    .bind(claim.job_id.to_string())
+    .bind(claim.attempt)
+    .bind(&claim.worker_id)
+    .fetch_one(&mut *connection)
+    .await?;
+    Ok(count == 1)
+}
+
+fn lost(claim: &Claim) -> StorageError {
+    StorageError::Unavailable(format!(
+        "attempt {} of job {} is no longer this worker's",
+        claim.attempt, claim.job_id
+    ))
+}

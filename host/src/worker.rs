@@ -1,0 +1,396 @@
+//! The worker: takes job ids from the queue, claims the jobs, runs them, records how they ended.
+//!
+//! A job runs in a task of its own, which nothing but its end, its timeout or a stop ends; Apalis
+//! only hands out ids. The number of jobs that run at once is a semaphore's, because a job gives
+//! its place back while it waits for a child job.
+
+mod dispatcher;
+mod recovery;
+mod running;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+use uuid::Uuid;
+
+use crate::capabilities::{JobContext, Services, Slot, Stop, StopReason};
+use crate::config::WorkerConfig;
+use crate::model::{ErrorCode, Job, JobError, LogLevel, OnInterrupt};
+use crate::queue::{Handler, Queue};
+use crate::registry::{Plugin, Registry};
+use crate::storage::{Claim, Outcome, Runs, Storage};
+
+pub use dispatcher::Dispatcher;
+pub use recovery::end_interrupted;
+pub use running::Running;
+
+/// How long a stopped job may take to come to its end before it is given up.
+const STOPPED_WITHIN: Duration = Duration::from_secs(10);
+/// Before Apalis' worker is started again after it gave up.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(250);
+/// How often a finished job is tried to be recorded while the database is not available.
+const RECORD_EVERY: Duration = Duration::from_secs(1);
+/// The first delay before a retry; each further one is twice as long, up to the longest.
+const FIRST_RETRY: TimeDelta = TimeDelta::seconds(5);
+const LONGEST_RETRY: TimeDelta = TimeDelta::minutes(10);
+
+pub struct Worker {
+    name: String,
+    storage: Arc<dyn Storage>,
+    queue: Queue,
+    registry: Arc<Registry>,
+    services: Services,
+    dispatcher: Dispatcher,
+    running: Running,
+    ended: broadcast::Sender<Uuid>,
+    places: Arc<Semaphore>,
+    default_timeout: u32,
+    grace: Duration,
+    tasks: TaskTracker,
+}
+
+/// What a worker is made of, beside its configuration.
+pub struct Parts {
+    pub storage: Arc<dyn Storage>,
+    pub queue: Queue,
+    pub registry: Arc<Registry>,
+    pub services: Services,
+    pub dispatcher: Dispatcher,
+    pub running: Running,
+    pub ended: broadcast::Sender<Uuid>,
+}
+
+impl Worker {
+    #[must_use]
+    pub fn new(parts: Parts, config: &WorkerConfig) -> Arc<Self> {
+        Arc::new(Self {
+            name: worker_name(),
+            storage: parts.storage,
+            queue: parts.queue,
+            registry: parts.registry,
+            services: parts.services,
+            dispatcher: parts.dispatcher,
+            running: parts.running,
+            ended: parts.ended,
+            places: Arc::new(Semaphore::new(config.concurrency)),
+            default_timeout: u32::try_from(config.timeout_seconds).unwrap_or(u32::MAX),
+            grace: Duration::from_secs(config.shutdown_grace_seconds),
+            tasks: TaskTracker::new(),
+        })
+    }
+
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How many jobs run now.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.running.count()
+    }
+
+    /// Takes and runs jobs until `shutdown` is ready; then drains: no new jobs, the running ones
+    /// get the grace period, and what still runs is stopped and recorded as interrupted.
+    pub async fn run(self: Arc<Self>, shutdown: impl Future<Output = ()>) {
+        tokio::select! {
+            () = shutdown => {}
+            () = self.take_jobs() => {}
+            () = self.dispatcher.run(&*self.storage, &self.queue) => {}
+        }
+        self.drain().await;
+    }
+
+    /// Hands out jobs for ever; Apalis gives up at a database error, and is started again.
+    async fn take_jobs(self: &Arc<Self>) {
+        loop {
+            let handler = Arc::new(Taking(Arc::clone(self)));
+            // A new name each time: Apalis refuses one that it has seen a moment ago.
+            let ended = self.queue.hand_out(&worker_name(), handler).await;
+            match ended {
+                Ok(()) => tracing::warn!("the queue's worker ended; it is started again"),
+                Err(error) => tracing::error!(error = %format!("{error:#}"), "the queue's worker failed; it is started again"),
+            }
+            tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
+            self.dispatcher.look_at_all();
+        }
+    }
+
+    async fn drain(&self) {
+        self.places.close();
+        self.tasks.close();
+        let count = self.running.count();
+        if count > 0 {
+            tracing::info!(jobs = count, grace = ?self.grace, "waiting for running jobs to end");
+        }
+        if tokio::time::timeout(self.grace, self.tasks.wait()).await.is_err() {
+            tracing::warn!(jobs = self.running.count(), "the grace period is over; what still runs is interrupted");
+            self.running.stop_all(StopReason::Shutdown);
+            let _ = tokio::time::timeout(STOPPED_WITHIN * 2, self.tasks.wait()).await;
+        }
+    }
+
+    /// Claims a job and runs it to its end.
+    async fn run_job(self: Arc<Self>, id: Uuid, permit: OwnedSemaphorePermit) {
+        let place = Arc::new(Place::new(Arc::clone(&self.places), permit));
+        // Known before it is claimed, so that a cancellation which finds it running reaches it.
+        let stop = self.running.add(id);
+        match self.claim(id).await {
+            Ok(Some((claim, job, plugin))) => {
+                let outcome = match plugin {
+                    Some(plugin) => self.attempt(&claim, &job, &plugin, stop, place).await,
+                    None => Outcome::Failed(JobError::new(
+                        ErrorCode::NOT_FOUND,
+                        format!("the plugin `{}` is no longer there", job.plugin),
+                    )),
+                };
+                self.record(&claim, outcome).await;
+            }
+            // Cancelled, deleted, or run by another: nothing to do.
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(job_id = %id, %error, "a job could not be claimed; it is tried again");
+                self.dispatcher.look_at_all();
+            }
+        }
+        self.running.remove(id);
+        if let Err(error) = self.queue.remove(id).await {
+            tracing::warn!(job_id = %id, %error, "a job that has run is still in the queue");
+        }
+        let _ = self.ended.send(id);
+    }
+
+    async fn claim(
+        &self,
+        id: Uuid,
+    ) -> Result<Option<(Claim, Job, Option<Arc<Plugin>>)>, crate::storage::StorageError> {
+        let Some(job) = self.storage.job(id).await? else {
+            return Ok(None);
+        };
+        let plugin = self.registry.get(&job.plugin);
+        let runs = plugin.as_ref().map(|plugin| Runs {
+            digest: plugin.digest.clone(),
+            on_interrupt: plugin.description.on_interrupt,
+        });
+        let claimed = self
+            .storage
+            .claim_job(id, &self.name, runs.as_ref(), Utc::now())
+            .await?;
+        Ok(claimed.map(|job| {
+            let claim = Claim {
+                job_id: id,
+                attempt: job.attempt,
+                worker_id: self.name.clone(),
+            };
+            (claim, job, plugin)
+        }))
+    }
+
+    async fn attempt(
+        &self,
+        claim: &Claim,
+        job: &Job,
+        plugin: &Arc<Plugin>,
+        stop: Arc<Stop>,
+        place: Arc<Place>,
+    ) -> Outcome {
+        let context = Arc::new(JobContext::new(
+            self.services.clone(),
+            job,
+            claim.clone(),
+            plugin.description.clone(),
+            Arc::clone(&stop),
+            place,
+        ));
+        tracing::info!(plugin = %job.plugin, attempt = claim.attempt, "job started");
+        let ended = self.run_program(plugin, &context, job).await;
+        let outcome = self.outcome(job, plugin, ended);
+        match &outcome {
+            Outcome::Completed(_) => tracing::info!("job completed"),
+            Outcome::Cancelled(error) => context.note(LogLevel::Warn, error.to_string()).await,
+            Outcome::Failed(error) | Outcome::RunAgain(error) => {
+                context.note(LogLevel::Error, error.to_string()).await;
+            }
+            Outcome::Retry(error, at) => {
+                let message = format!("{error}; next attempt at {}", at.format("%H:%M:%SZ"));
+                context.note(LogLevel::Warn, message).await;
+            }
+        }
+        context.end().await;
+        outcome
+    }
+
+    async fn run_program(
+        &self,
+        plugin: &Plugin,
+        context: &Arc<JobContext>,
+        job: &Job,
+    ) -> Result<serde_json::Value, JobError> {
+        let seconds = job.timeout_seconds.unwrap_or(self.default_timeout);
+        let stop = context.stop();
+        let program = plugin.program.run(Arc::clone(context));
+        tokio::pin!(program);
+        tokio::select! {
+            ended = &mut program => return ended,
+            () = tokio::time::sleep(Duration::from_secs(seconds.into())) => {
+                stop.now(StopReason::Timeout { seconds });
+            }
+            _ = stop.stopped() => {}
+        }
+        let reason = stop.stopped().await;
+        match tokio::time::timeout(STOPPED_WITHIN, program).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                tracing::error!("a stopped job does not come to its end; it is given up");
+                Err(reason.into())
+            }
+        }
+    }
+
+    fn outcome(
+        &self,
+        job: &Job,
+        plugin: &Plugin,
+        ended: Result<serde_json::Value, JobError>,
+    ) -> Outcome {
+        let error = match ended {
+            Ok(result) => return Outcome::Completed(result),
+            Err(error) => error,
+        };
+        match error.code.0.as_str() {
+            ErrorCode::CANCELLED => Outcome::Cancelled(error),
+            ErrorCode::INTERRUPTED => match plugin.description.on_interrupt {
+                OnInterrupt::Fail => Outcome::Failed(error),
+                OnInterrupt::Retry => Outcome::RunAgain(error),
+            },
+            _ if error.code.is_retryable() && job.retry_count < job.max_retries => {
+                Outcome::Retry(error, next_attempt(job.retry_count, Utc::now()))
+            }
+            _ => Outcome::Failed(error),
+        }
+    }
+
+    /// Records the end of an attempt, however long the database takes to come back.
+    async fn record(&self, claim: &Claim, outcome: Outcome) {
+        loop {
+            let finished = self
+                .storage
+                .finish_job(claim, outcome.clone(), Utc::now())
+                .await;
+            match finished {
+                Ok(true) => break,
+                Ok(false) => {
+                    tracing::warn!("the attempt is no longer this worker's; its end is not recorded");
+                    break;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the job's end is not recorded yet");
+                    tokio::time::sleep(RECORD_EVERY).await;
+                }
+            }
+        }
+        if matches!(outcome, Outcome::Retry(..)) {
+            self.dispatcher.look();
+        }
+    }
+}
+
+/// Takes an id, waits for a place, and starts the job; Apalis then hands out the next.
+struct Taking(Arc<Worker>);
+
+#[async_trait]
+impl Handler for Taking {
+    async fn handle(&self, job_id: Uuid) {
+        let worker = Arc::clone(&self.0);
+        // Closed when the server drains: the job stays pending in the database.
+        let Ok(permit) = Arc::clone(&worker.places).acquire_owned().await else {
+            return;
+        };
+        let span = tracing::info_span!("job", job_id = %job_id);
+        let tasks = worker.tasks.clone();
+        tasks.spawn(worker.run_job(job_id, permit).instrument(span));
+    }
+}
+
+/// A running job's place among those that may run at once.
+struct Place {
+    places: Arc<Semaphore>,
+    permit: std::sync::Mutex<Option<OwnedSemaphorePermit>>,
+}
+
+impl Place {
+    fn new(places: Arc<Semaphore>, permit: OwnedSemaphorePermit) -> Self {
+        Self {
+            places,
+            permit: std::sync::Mutex::new(Some(permit)),
+        }
+    }
+
+    fn hold(&self, permit: Option<OwnedSemaphorePermit>) {
+        *self.permit.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = permit;
+    }
+}
+
+#[async_trait]
+impl Slot for Place {
+    fn release(&self) {
+        self.hold(None);
+    }
+
+    async fn take_again(&self) {
+        // A closed semaphore means draining, during which nobody new takes a place anyway.
+        if let Ok(permit) = Arc::clone(&self.places).acquire_owned().await {
+            self.hold(Some(permit));
+        }
+    }
+}
+
+/// When to try again after the given number of retries: twice as long each time, and up to half as
+/// long again at random, so that jobs which failed together do not come back together.
+fn next_attempt(retries: u32, now: DateTime<Utc>) -> DateTime<Utc> {
+    let delay = FIRST_RETRY
+        .checked_mul(1 << retries.min(16))
+        .unwrap_or(LONGEST_RETRY)
+        .min(LONGEST_RETRY);
+    let mut random = [0; 4];
+    let jitter = match getrandom::fill(&mut random) {
+        Ok(()) => f64::from(u32::from_le_bytes(random)) / f64::from(u32::MAX) / 2.0,
+        Err(_) => 0.0,
+    };
+    let milliseconds = (delay.num_milliseconds() as f64 * (1.0 + jitter)) as i64;
+    now + TimeDelta::milliseconds(milliseconds)
+}
+
+/// Host, process, and something random: never the same twice.
+fn worker_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let random = Uuid::now_v7().simple().to_string();
+    format!("{}-{}-{}", host.trim(), std::process::id(), &random[random.len() - 8..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retries_wait_longer_each_time_up_to_a_bound() {
+        let now = Utc::now();
+        let mut shortest = TimeDelta::zero();
+        for retries in 0..40 {
+            let delay = next_attempt(retries, now) - now;
+            assert!(delay >= shortest, "retry {retries} after {delay}");
+            assert!(delay <= LONGEST_RETRY * 3 / 2, "retry {retries} after {delay}");
+            shortest = (FIRST_RETRY * (1 << retries.min(6))).min(LONGEST_RETRY);
+        }
+    }
+
+    #[test]
+    fn no_two_workers_have_one_name() {
+        assert_ne!(worker_name(), worker_name());
+    }
+}

@@ -1,0 +1,101 @@
+//! Puts jobs into the queue when their time has come, and those that were committed but never
+//! queued.
+//!
+//! The gate before the queue: only what may run now is in it. So a time is kept to the
+//! millisecond, although Apalis' own schedule knows seconds, and a job that waits is cancelled in
+//! the database alone.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use crate::queue::Queue;
+use crate::storage::Storage;
+
+/// Looks at the latest jobs at least this often, should news of one have been lost.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How far back such a look goes.
+const LATEST: TimeDelta = TimeDelta::seconds(30);
+/// Jobs read and pushed at once.
+const PAGE: u32 = 2_000;
+
+#[derive(Clone, Default)]
+pub struct Dispatcher {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    news: Notify,
+    all: AtomicBool,
+}
+
+impl Dispatcher {
+    /// There is a job with a time; make sure to be awake at it.
+    pub fn look(&self) {
+        self.shared.news.notify_one();
+    }
+
+    /// Something may be missing in the queue; go through all that wait.
+    pub fn look_at_all(&self) {
+        self.shared.all.store(true, Ordering::Release);
+        self.shared.news.notify_one();
+    }
+
+    /// Runs for as long as it is polled.
+    pub(super) async fn run(&self, storage: &dyn Storage, queue: &Queue) {
+        self.shared.all.store(true, Ordering::Release);
+        loop {
+            let now = Utc::now();
+            let all = self.shared.all.swap(false, Ordering::AcqRel);
+            let since = if all {
+                DateTime::UNIX_EPOCH
+            } else {
+                now - LATEST
+            };
+            let pause = match push_ready(storage, queue, since, now).await {
+                Ok(()) => pause(storage, now).await,
+                Err(error) => {
+                    tracing::error!(error = %format!("{error:#}"), "jobs whose time has come could not be queued");
+                    self.shared.all.store(true, Ordering::Release);
+                    LOOK_EVERY
+                }
+            };
+            let _ = tokio::time::timeout(pause, self.shared.news.notified()).await;
+        }
+    }
+}
+
+/// How long until the next job's time.
+async fn pause(storage: &dyn Storage, looked_at: DateTime<Utc>) -> Duration {
+    match storage.next_ready_at(looked_at).await {
+        // A time that has passed since the look makes no pause at all.
+        Ok(Some(next)) => (next - Utc::now())
+            .to_std()
+            .unwrap_or_default()
+            .min(LOOK_EVERY),
+        Ok(None) | Err(_) => LOOK_EVERY,
+    }
+}
+
+async fn push_ready(
+    storage: &dyn Storage,
+    queue: &Queue,
+    since: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> anyhow::Result<()> {
+    let mut after = (since, Uuid::nil());
+    loop {
+        let ready = storage.ready_jobs(after, now, PAGE).await?;
+        let Some(last) = ready.last() else {
+            return Ok(());
+        };
+        after = (last.ready_at, last.id);
+        let jobs: Vec<_> = ready.iter().map(|job| (job.id, job.priority)).collect();
+        queue.push(&jobs).await?;
+    }
+}

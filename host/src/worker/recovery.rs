@@ -1,0 +1,68 @@
+//! After a crash: jobs that stand as running, and nobody runs them.
+
+use chrono::Utc;
+
+use crate::model::{ErrorCode, Job, JobError, JobLog, LogLevel, OnInterrupt};
+use crate::storage::{Claim, Outcome, Storage};
+
+/// A job that was claimed this often and never ended is taken to be what ends its process.
+const ATTEMPTS: u32 = 3;
+
+/// Gives every job that a dead process left running the end its plugin declared: failed as
+/// interrupted, or pending again.
+///
+/// # Errors
+/// When the database is not available.
+pub async fn end_interrupted(storage: &dyn Storage) -> anyhow::Result<()> {
+    for job in storage.running_jobs().await? {
+        let (level, outcome, error) = end_of(&job);
+        tracing::warn!(job_id = %job.id, plugin = %job.plugin, "{error}");
+        let line = JobLog {
+            id: 0,
+            job_id: job.id,
+            level,
+            message: error.to_string(),
+            timestamp: Utc::now(),
+            context: None,
+        };
+        let claim = Claim {
+            job_id: job.id,
+            attempt: job.attempt,
+            worker_id: job.worker_id.unwrap_or_default(),
+        };
+        storage.add_logs(vec![line]).await?;
+        storage.finish_job(&claim, outcome, Utc::now()).await?;
+    }
+    Ok(())
+}
+
+fn end_of(job: &Job) -> (LogLevel, Outcome, JobError) {
+    let interrupted = |message: &str| JobError::new(ErrorCode::INTERRUPTED, message);
+    if job.cancel_requested {
+        let error = JobError::new(
+            ErrorCode::CANCELLED,
+            "was to be cancelled when the server ended",
+        );
+        return (LogLevel::Warn, Outcome::Cancelled(error.clone()), error);
+    }
+    match job.on_interrupt {
+        OnInterrupt::Retry if job.attempt < ATTEMPTS => {
+            let error = interrupted("the server ended while the job ran; it runs again");
+            (LogLevel::Warn, Outcome::RunAgain(error.clone()), error)
+        }
+        OnInterrupt::Retry => {
+            let error = interrupted(&format!(
+                "the server ended during each of {} attempts; it is not tried again",
+                job.attempt
+            ));
+            (LogLevel::Error, Outcome::Failed(error.clone()), error)
+        }
+        OnInterrupt::Fail => {
+            let error = interrupted(
+                "the server ended while the job ran; the last command in its results may have \
+                 been followed by one more",
+            );
+            (LogLevel::Error, Outcome::Failed(error.clone()), error)
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! The jobs that run in this process, and their stop signals.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use uuid::Uuid;
+
+use crate::capabilities::{Stop, StopReason};
+
+#[derive(Clone, Default)]
+pub struct Running {
+    jobs: Arc<Mutex<HashMap<Uuid, Arc<Stop>>>>,
+}
+
+impl Running {
+    /// Tells a job to stop, if it runs here.
+    pub fn cancel(&self, id: Uuid) {
+        if let Some(stop) = self.lock().get(&id) {
+            stop.now(StopReason::Cancelled);
+        }
+    }
+
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.lock().len()
+    }
+
+    pub(super) fn add(&self, id: Uuid) -> Arc<Stop> {
+        let stop = Arc::new(Stop::default());
+        self.lock().insert(id, Arc::clone(&stop));
+        stop
+    }
+
+    pub(super) fn remove(&self, id: Uuid) {
+        self.lock().remove(&id);
+    }
+
+    pub(super) fn stop_all(&self, reason: StopReason) {
+        for stop in self.lock().values() {
+            stop.now(reason);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Arc<Stop>>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,160 @@
+// The host's public HTTP API, one function a call. Nothing else in the dashboard uses `fetch`.
+//
+// Every failure is an `ApiError`; its `kind` says whose it is:
+//   problem      the server refused and said why (application/problem+json)
+//   http         an error status without a problem document, as a proxy sends
+//   malformed    a success that could not be read
+//   network      no answer          timeout   no answer in time
+//   aborted      we stopped waiting, because the user went elsewhere: nothing to show
+
+const BASE = document.querySelector('meta[name="api-base"]').content.replace(/\/+$/, "");
+const TIMEOUT_MS = 15_000;
+
+export const api = {
+  health: (options) => get("/health", {}, options),
+
+  listJobs: (filter, options) => get("/jobs", filter, options),
+  jobStats: (options) => get("/jobs/stats", {}, options),
+  job: (id, options) => get(`/jobs/${segment(id)}`, {}, options),
+  jobResults: (id, options) => get(`/jobs/${segment(id)}/results`, {}, options),
+  jobLogs: (id, filter, options) => get(`/jobs/${segment(id)}/logs`, filter, options),
+  submitJob: (job, idempotencyKey) =>
+    request("POST", "/jobs", { body: job, headers: { "Idempotency-Key": idempotencyKey } }),
+  cancelJob: (id) => request("POST", `/jobs/${segment(id)}/cancel`),
+  deleteJob: (id) => request("DELETE", `/jobs/${segment(id)}`),
+
+  listPlugins: (options) => get("/plugins", {}, options),
+  listConnections: (options) => get("/connections", {}, options),
+};
+
+export class ApiError extends Error {
+  constructor(kind, message, { status = null, title = null, detail = null, errors = [], body = null } = {}) {
+    super(message);
+    this.name = "ApiError";
+    this.kind = kind;
+    this.status = status;
+    this.title = title;
+    this.detail = detail;
+    /** Validation errors: `[{ pointer, message }]`. */
+    this.errors = errors;
+    this.body = body;
+  }
+}
+
+/** Calls `listener(reachable)` each time the server stops answering or answers again. */
+export function onReachability(listener) {
+  reachabilityListeners.push(listener);
+}
+
+/** Now, by the server's clock: job times come from there, and a laptop's clock may be minutes off. */
+export function serverNow() {
+  return Date.now() + clockOffsetMs;
+}
+
+/**
+ * A key that makes a repeated POST harmless.
+ * Not `crypto.randomUUID`: browsers offer that only over HTTPS, and many hosts are plain HTTP on a management LAN.
+ */
+export function newIdempotencyKey() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+// ---- how a request is made ---------------------------------------------------------------
+
+const reachabilityListeners = [];
+let reachable = true;
+let clockOffsetMs = 0;
+
+function get(path, query, options = {}) {
+  return request("GET", path, { query, ...options });
+}
+
+async function request(method, path, { query = {}, body, headers = {}, signal } = {}) {
+  const url = new URL(BASE + path, location.origin);
+  for (const [name, value] of Object.entries(query)) {
+    if (value !== undefined && value !== null && value !== "") url.searchParams.set(name, value);
+  }
+
+  const controller = new AbortController();
+  const giveUp = () => controller.abort();
+  if (signal?.aborted) giveUp();
+  signal?.addEventListener("abort", giveUp);
+  let timedOut = false;
+  const timer = setTimeout(() => {
+    timedOut = true;
+    giveUp();
+  }, TIMEOUT_MS);
+
+  try {
+    const response = await fetch(url, {
+      method,
+      signal: controller.signal,
+      cache: "no-store",
+      headers: {
+        Accept: "application/json, application/problem+json",
+        ...(body === undefined ? {} : { "Content-Type": "application/json" }),
+        ...headers,
+      },
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
+    const text = await response.text();
+    setReachable(true);
+    noteClock(response);
+    return read(response, text);
+  } catch (error) {
+    if (error instanceof ApiError) throw error;
+    if (signal?.aborted) throw new ApiError("aborted", "The request was given up.");
+    setReachable(false);
+    throw timedOut
+      ? new ApiError("timeout", `The server did not answer within ${TIMEOUT_MS / 1000} s.`)
+      : new ApiError("network", "The server cannot be reached.");
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", giveUp);
+  }
+}
+
+function read(response, text) {
+  if (response.ok) {
+    if (text === "") return null;
+    try {
+      return JSON.parse(text);
+    } catch {
+      throw new ApiError("malformed", "The server sent an answer that is not JSON.", { status: response.status });
+    }
+  }
+  const answered = `The server answered ${response.status} ${response.statusText}`.trim();
+  let body = null;
+  try {
+    body = JSON.parse(text);
+  } catch {
+    // A proxy's HTML page: the status is all there is to say.
+  }
+  const isProblem = body !== null && typeof body === "object" && (body.title || body.detail);
+  if (!isProblem) throw new ApiError("http", `${answered}.`, { status: response.status, body });
+  throw new ApiError("problem", body.detail || body.title, {
+    status: response.status,
+    title: body.title ?? null,
+    detail: body.detail ?? null,
+    errors: Array.isArray(body.errors) ? body.errors : [],
+    body,
+  });
+}
+
+function setReachable(now) {
+  if (now === reachable) return;
+  reachable = now;
+  for (const listener of reachabilityListeners) listener(now);
+}
+
+/** The `Date` header counts whole seconds, so a difference below two says nothing. */
+function noteClock(response) {
+  const server = Date.parse(response.headers.get("Date") ?? "");
+  if (Number.isNaN(server)) return;
+  const offset = server - Date.now();
+  clockOffsetMs = Math.abs(offset) < 2_000 ? 0 : offset;
+}
+
+function segment(value) {
+  return encodeURIComponent(value);
+}

@@ -1,0 +1,63 @@
+// What more than one view shows of a plugin: what it may do, why it is broken.
+
+import { h } from "../dom.js";
+import { shortDigest } from "../format.js";
+
+/** A broken plugin that was loaded before keeps serving that version; then it still has a digest. */
+export function canRun(plugin) {
+  return plugin.status !== "broken" || Boolean(plugin.digest);
+}
+
+export function pluginName(name, digest) {
+  return h("span", { class: "plugin-name" }, name, digest ? h("code", { class: "digest", title: digest }, `@${shortDigest(digest)}`) : null);
+}
+
+/** Where the fault is, as file:line:column, and what it is. */
+export function pluginError(plugin) {
+  const error = plugin.error ?? { message: "No reason was given." };
+  const place = [error.file, error.line, error.column].filter((part) => part !== null && part !== undefined).join(":");
+  return h(
+    "div",
+    { class: "notice notice-error" },
+    h("p", {}, h("strong", {}, "It does not load."), place ? [" ", h("code", {}, place)] : null),
+    h("pre", { class: "message" }, error.message),
+    h(
+      "p",
+      {},
+      canRun(plugin)
+        ? ["Still serving the last good version, ", h("code", {}, shortDigest(plugin.digest)), "."]
+        : "There is no earlier version to serve: jobs cannot be submitted for it.",
+    ),
+  );
+}
+
+/** The declared capabilities: `{ ssh: { exec: ["show *"] }, storage: true }` as a list. */
+export function needsList(needs) {
+  const lines = needsLines(needs);
+  if (lines.length === 0) return h("p", { class: "muted" }, "Nothing beyond its own computation.");
+  return h(
+    "ul",
+    { class: "needs" },
+    lines.map(({ capability, detail }) => h("li", {}, h("strong", {}, capability), detail ? [" ", h("code", {}, detail)] : null)),
+  );
+}
+
+function needsLines(needs, prefix = "") {
+  return Object.entries(needs ?? {}).flatMap(([name, scope]) => {
+    const capability = prefix + name;
+    if (isNothing(scope)) return [];
+    if (scope === true) return [{ capability, detail: "" }];
+    if (typeof scope !== "object" || Array.isArray(scope)) return [{ capability, detail: detailOf(scope) }];
+    const parts = needsLines(scope, `${capability}.`);
+    return parts.length > 0 ? parts : [{ capability, detail: "" }];
+  });
+}
+
+function isNothing(scope) {
+  return scope === false || scope === null || (Array.isArray(scope) && scope.length === 0);
+}
+
+function detailOf(value) {
+  if (Array.isArray(value)) return value.map(detailOf).join(", ");
+  return typeof value === "object" && value !== null ? JSON.stringify(value) : String(value);
+}

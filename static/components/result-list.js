@@ -1,0 +1,122 @@
+// What the devices answered: one group per target, one entry per command, in the order in which
+// they ran. A result never changes once it is stored, so an entry is built once and kept, open or
+// closed as the reader left it.
+
+import { h, patch, reconcile, setText } from "../dom.js";
+import { bytes, duration, plural } from "../format.js";
+import { isFinished } from "./status.js";
+import { fullTime } from "./time.js";
+
+/** Up to so many entries start open; more would bury the reader (and the browser). */
+const OPEN_AT_MOST = 20;
+/** Longer output is cut on screen, with a button for the rest. */
+const SHOWN_CHARACTERS = 200_000;
+
+/** Returns `{ element, update(results, job) }`. */
+export function createResultList() {
+  const note = h("p", { class: "muted" });
+  const groups = h("div", { class: "result-groups" });
+  const wrap = h("input", { type: "checkbox", id: "wrap-output", onChange: () => groups.classList.toggle("wrap-output", wrap.checked) });
+  const tools = h("div", { class: "section-tools" }, h("label", { class: "check", for: wrap.id }, wrap, h("span", {}, "Wrap long lines")));
+  let openBudget = OPEN_AT_MOST;
+
+  return {
+    element: h("div", {}, tools, note, groups),
+    update(results, job) {
+      tools.hidden = results.length === 0;
+      setText(note, results.length === 0 ? emptyText(job) : "");
+      reconcile(groups, groupByTarget(results), { keyOf: ({ target }) => target, create: createGroup, update: updateGroup });
+    },
+  };
+
+  function createEntry(result) {
+    const open = openBudget > 0 || isFailure(result);
+    openBudget -= 1;
+    return createResult(result, open);
+  }
+
+  function createGroup({ target }) {
+    return h("section", { class: "result-group" }, h("h3", {}, target || "No target", " ", h("span", { class: "muted" })), h("ol", { class: "result-entries" }));
+  }
+
+  function updateGroup(element, { results }) {
+    const [title, entries] = element.children;
+    const failed = results.filter(isFailure).length;
+    const time = results.reduce((sum, { duration_ms: ms }) => sum + (ms ?? 0), 0);
+    const remarks = [plural(results.length, "command"), failed > 0 && `${failed} failed`, duration(time)];
+    setText(title.lastChild, remarks.filter(Boolean).join(" · "));
+    reconcile(entries, results, { keyOf: ({ id }) => id, create: createEntry });
+  }
+}
+
+function createResult(result, open) {
+  const failed = isFailure(result);
+  const body = h("div", { class: "result-body" });
+  const details = h(
+    "details",
+    { class: failed ? "result result-failed" : "result", open },
+    h(
+      "summary",
+      {},
+      h("code", { class: "command" }, result.command ?? "(no command)"),
+      h("span", { class: "result-facts" }, resultFacts(result, failed).map((text) => h("span", {}, text))),
+    ),
+    body,
+  );
+  // Filled when first opened: hundreds of long outputs would make the page slow for nobody.
+  const fill = () => {
+    if (!details.open || body.hasChildNodes()) return;
+    patch(
+      body,
+      result.error && h("pre", { class: "message message-error" }, result.error),
+      outputOf(result),
+      result.truncated && h("p", { class: "muted" }, "The device sent more than the server keeps."),
+      h("p", { class: "muted" }, fullTime(result.executed_at)),
+    );
+  };
+  details.addEventListener("toggle", fill);
+  fill();
+  return h("li", {}, details);
+}
+
+function outputOf({ output }) {
+  if (!output) return h("p", { class: "muted" }, "No output.");
+  const pre = h("pre", { class: "output", tabindex: "0" }, output.slice(0, SHOWN_CHARACTERS));
+  if (output.length <= SHOWN_CHARACTERS) return pre;
+  const all = h("button", { type: "button", class: "button button-small", onClick: showAll }, `Show all ${bytes(output.length)}`);
+  function showAll() {
+    pre.textContent = output;
+    pre.focus();
+    all.remove();
+  }
+  return h("div", {}, pre, all);
+}
+
+function resultFacts(result, failed) {
+  const { exit_code: exitCode, duration_ms: ms, attempt, kind } = result;
+  const facts = [failed ? "Failed" : "OK"];
+  if (exitCode !== null && exitCode !== undefined) facts.push(`exit ${exitCode}`);
+  if (ms !== null && ms !== undefined) facts.push(duration(ms));
+  if (attempt > 1) facts.push(`attempt ${attempt}`);
+  if (kind && kind !== "exec") facts.push(kind);
+  return facts;
+}
+
+function isFailure({ error, exit_code: exitCode }) {
+  return Boolean(error) || (exitCode !== null && exitCode !== undefined && exitCode !== 0);
+}
+
+function groupByTarget(results) {
+  const groups = new Map();
+  for (const result of results) {
+    const target = result.target ?? "";
+    if (!groups.has(target)) groups.set(target, { target, results: [] });
+    groups.get(target).results.push(result);
+  }
+  return [...groups.values()];
+}
+
+function emptyText(job) {
+  if (isFinished(job.status)) return "This job sent no command to a device.";
+  return job.started_at ? "No command has been answered yet." : "The job has not started yet.";
+}

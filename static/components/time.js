@@ -1,0 +1,47 @@
+// Times that stay true while they are looked at: one clock rewrites every `<time>` on the page.
+
+import { serverNow } from "../api.js";
+import { h, setText } from "../dom.js";
+import { absolute, duration, relative } from "../format.js";
+
+const TICK_MS = 1_000;
+
+/** "12 s ago", with the full time as its tooltip. */
+export function relativeTime(iso) {
+  if (!iso) return "–";
+  return h("time", { datetime: iso, title: absolute(iso), "data-shows": "relative" }, relative(iso, serverNow()));
+}
+
+/** "2026-03-01 14:05:09 UTC (12 s ago)", for where there is room. */
+export function fullTime(iso) {
+  if (!iso) return "–";
+  return h("span", {}, absolute(iso), " (", relativeTime(iso), ")");
+}
+
+/** How long from `start` to `end`; without an end it counts on. */
+export function elapsed(start, end) {
+  if (!start) return "–";
+  if (end) return duration(Date.parse(end) - Date.parse(start));
+  return h("time", { datetime: start, "data-shows": "elapsed" }, duration(serverNow() - Date.parse(start)));
+}
+
+/** How old something of the dashboard's own is: both ends by the viewer's clock, not the server's. */
+export function localAge(at) {
+  const iso = at.toISOString();
+  return h("time", { datetime: iso, title: absolute(iso), "data-shows": "local-age" }, relative(iso, Date.now()));
+}
+
+export function startClock() {
+  setInterval(() => {
+    if (document.hidden) return;
+    for (const element of document.querySelectorAll("time[data-shows]")) {
+      setText(element, WORDS[element.dataset.shows](element.dateTime));
+    }
+  }, TICK_MS);
+}
+
+const WORDS = {
+  relative: (iso) => relative(iso, serverNow()),
+  elapsed: (iso) => duration(serverNow() - Date.parse(iso)),
+  "local-age": (iso) => relative(iso, Date.now()),
+};

@@ -1,0 +1,83 @@
+// Building and updating the page. Data reaches the DOM as text nodes and attributes, never as
+// HTML, so a device's output cannot become markup.
+
+const AS_PROPERTY = new Set(["value", "checked", "selected", "disabled", "hidden", "open"]);
+
+/**
+ * `h("a", { href, class: "x", onClick: fn }, "text", node, [more])`.
+ * Attributes that are null, undefined or false are left out; so are such children.
+ */
+export function h(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (typeof value === "function" && name.startsWith("on")) {
+      element.addEventListener(name.slice(2).toLowerCase(), value);
+    } else if (AS_PROPERTY.has(name)) {
+      element[name] = value;
+    } else {
+      element.setAttribute(name, value === true ? "" : String(value));
+    }
+  }
+  element.append(...toNodes(children));
+  return element;
+}
+
+/**
+ * Makes `children` the content of `parent`, but keeps each child that already looks the same:
+ * focus and selection survive a refresh. Kept children keep their old listeners, so listeners
+ * on patched content must not close over data that changes.
+ */
+export function patch(parent, ...children) {
+  const wanted = toNodes(children);
+  const present = [...parent.childNodes];
+  wanted.forEach((node, index) => {
+    const old = present[index];
+    if (!old) parent.append(node);
+    else if (!old.isEqualNode(node)) old.replaceWith(node);
+  });
+  for (const extra of present.slice(wanted.length)) extra.remove();
+}
+
+/**
+ * Makes `parent` hold one child per item, in order. A child whose key is still there is updated
+ * in its place and moved only when the order changed: moving a node takes its focus away.
+ */
+export function reconcile(parent, items, { keyOf, create, update = () => {} }) {
+  const known = childrenByKey.get(parent) ?? new Map();
+  const kept = new Map();
+  for (const item of items) {
+    const key = keyOf(item);
+    kept.set(key, known.get(key) ?? create(item));
+  }
+  for (const [key, node] of known) {
+    if (!kept.has(key)) node.remove();
+  }
+  let place = parent.firstChild;
+  for (const node of kept.values()) {
+    if (node === place) place = place.nextSibling;
+    else parent.insertBefore(node, place);
+  }
+  for (const item of items) update(kept.get(keyOf(item)), item);
+  childrenByKey.set(parent, kept);
+}
+
+/** An id for `for`, `aria-describedby` and their kind. */
+export function uniqueId(stem) {
+  idCount += 1;
+  return `${stem}-${idCount}`;
+}
+
+export function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+const childrenByKey = new WeakMap();
+let idCount = 0;
+
+function toNodes(children) {
+  return children
+    .flat(Infinity)
+    .filter((child) => child !== null && child !== undefined && child !== false)
+    .map((child) => (child instanceof Node ? child : document.createTextNode(String(child))));
+}

@@ -1,0 +1,45 @@
+// Doing something again and again while someone looks: nothing runs in a hidden tab, and a tab
+// that comes back into view catches up at once.
+
+/**
+ * Runs `task(signal)` now and after each pause. `pause` is milliseconds or a function of none
+ * that returns them; null stops. A run that is still going when the next is asked for is aborted.
+ * Returns `run`, to be called for an immediate turn; its promise ends with that turn.
+ */
+export function every(pause, task, signal) {
+  let timer;
+  let running = null;
+  let finishedAt = 0;
+
+  async function run() {
+    clearTimeout(timer);
+    running?.abort();
+    if (signal?.aborted) return;
+    const turn = new AbortController();
+    running = turn;
+    try {
+      await task(turn.signal);
+    } finally {
+      if (running === turn) {
+        running = null;
+        finishedAt = Date.now();
+        schedule();
+      }
+    }
+  }
+
+  function schedule() {
+    clearTimeout(timer);
+    const wait = typeof pause === "function" ? pause() : pause;
+    if (wait === null || document.hidden || running || signal?.aborted) return;
+    timer = setTimeout(run, Math.max(0, finishedAt + wait - Date.now()));
+  }
+
+  document.addEventListener("visibilitychange", schedule, { signal });
+  signal?.addEventListener("abort", () => {
+    clearTimeout(timer);
+    running?.abort();
+  });
+  run();
+  return run;
+}

@@ -1,0 +1,109 @@
+// Client-side routing over the history API, under whatever path the host serves the dashboard.
+//
+// `href` makes links, `navigate` goes somewhere, `startRouter` watches. The scroll position
+// lives in the history entry, so that Back returns to the same row of a long list.
+
+const BASE = new URL(document.baseURI).pathname.replace(/\/+$/, "");
+const SCROLL_SETTLE_MS = 200;
+
+let showCurrent = () => {};
+let scrollTimer;
+
+/** The address of a dashboard page, such as `href("new", { plugin: "noop" })`. */
+export function href(path = "", query = {}) {
+  const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== "");
+  const search = new URLSearchParams(given).toString();
+  const pathname = path ? `${BASE}/${path}` : BASE || "/";
+  return search ? `${pathname}?${search}` : pathname;
+}
+
+export function jobHref(id) {
+  return href(`jobs/${encodeURIComponent(id)}`);
+}
+
+/** Goes to an address made by `href`. */
+export function navigate(address) {
+  rememberScroll();
+  history.pushState({}, "", address);
+  showCurrent("push", 0);
+}
+
+/** Notes an address for reload and sharing without leaving the view. */
+export function replaceAddress(address) {
+  history.replaceState(history.state, "", address);
+}
+
+export function startRouter({ routes, fallback, show }) {
+  showCurrent = (arrival, scrollTo) => show(match(routes, fallback), arrival, scrollTo);
+  history.scrollRestoration = "manual";
+
+  window.addEventListener("popstate", () => {
+    clearTimeout(scrollTimer);
+    showCurrent("back", history.state?.scroll ?? 0);
+  });
+  window.addEventListener("scroll", () => {
+    clearTimeout(scrollTimer);
+    scrollTimer = setTimeout(rememberScroll, SCROLL_SETTLE_MS);
+  }, { passive: true });
+  document.addEventListener("click", followLink);
+
+  showCurrent("load", history.state?.scroll ?? 0);
+}
+
+function rememberScroll() {
+  clearTimeout(scrollTimer);
+  history.replaceState({ ...history.state, scroll: window.scrollY }, "");
+}
+
+function match(routes, fallback) {
+  const path = pathBelowBase(location.pathname);
+  const query = new URLSearchParams(location.search);
+  for (const route of routes) {
+    const params = matchPath(route.path, path);
+    if (params) return { route, path, params, query };
+  }
+  return { route: fallback, path, params: {}, query };
+}
+
+function matchPath(pattern, path) {
+  const wanted = pattern.split("/");
+  const given = path.split("/");
+  if (wanted.length !== given.length) return null;
+  const params = {};
+  for (const [index, part] of wanted.entries()) {
+    if (part.startsWith(":")) {
+      if (!given[index]) return null;
+      params[part.slice(1)] = decode(given[index]);
+    } else if (part !== given[index]) {
+      return null;
+    }
+  }
+  return params;
+}
+
+function pathBelowBase(pathname) {
+  return pathname.slice(BASE.length).replace(/^\/+|\/+$/g, "");
+}
+
+function decode(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
+/** Turns a plain click on a dashboard link into a route change; everything else is the browser's. */
+function followLink(event) {
+  if (event.defaultPrevented || event.button !== 0) return;
+  if (event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+  const anchor = event.target.closest?.("a[href]");
+  if (!anchor || anchor.target || anchor.hasAttribute("download")) return;
+  const url = new URL(anchor.href);
+  const ours = url.origin === location.origin && (url.pathname === BASE || url.pathname.startsWith(`${BASE}/`));
+  const isFile = url.pathname.startsWith(`${BASE}/static/`);
+  if (!ours || isFile) return;
+  event.preventDefault();
+  if (url.href === location.href) return;
+  navigate(url.pathname + url.search);
+}

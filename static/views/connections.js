@@ -1,0 +1,57 @@
+// The connection profiles: how each device is reached. Read-only for now; which secrets are set
+// is all the server ever says about them.
+
+import { api } from "../api.js";
+import { h, patch } from "../dom.js";
+import { plural, shorten } from "../format.js";
+import { href } from "../router.js";
+import { createRefresher, emptyBox } from "../components/refresher.js";
+import { createTable } from "../components/table.js";
+import { relativeTime } from "../components/time.js";
+
+const REFRESH_MS = 30_000;
+
+const COLUMNS = [
+  { label: "Name", render: ({ name }) => h("a", { class: "job-link", href: href("", { target: name }), title: `Jobs on ${name}` }, name), header: true },
+  { label: "Address", render: ({ host, port }) => h("code", {}, address(host, port)) },
+  { label: "User", render: ({ username }) => username ?? "–" },
+  { label: "Platform", render: ({ device_type: platform }) => platform ?? "–" },
+  { label: "Secrets set", render: ({ secrets_set: secrets }) => (secrets ?? []).join(", ") || "None" },
+  { label: "Host key", render: ({ host_key: key }) => (key ? h("code", { title: key }, shorten(key, 28)) : "Not seen yet") },
+  { label: "Timeout", render: ({ timeout_seconds: seconds }) => (seconds ? `${seconds} s` : "–") },
+  { label: "Tags", render: ({ tags }) => (tags ?? []).map((tag) => h("span", { class: "tag" }, tag)) },
+  { label: "Changed", render: ({ updated_at: at }) => relativeTime(at) },
+];
+
+export function connectionsView({ signal }) {
+  const table = createTable({ caption: "Connections", columns: COLUMNS, keyOf: ({ id }) => id });
+  const empty = h("div");
+  const content = h("div", {}, table.element, empty);
+  const refresher = createRefresher({ what: "the connections", content, load, pause: () => REFRESH_MS, signal });
+
+  return {
+    title: "Connections",
+    element: h(
+      "div",
+      {},
+      h("div", { class: "view-head" }, h("h1", { tabindex: "-1" }, "Connections"), refresher.controls),
+      h("p", { class: "view-note muted" }, "To add one, use ", h("code", {}, "scheduler connection add"), " or ", h("code", {}, "POST /api/connections"), ". Secrets are sealed when they are stored and never shown again."),
+      refresher.element,
+    ),
+    ready: refresher.ready,
+    refresh: refresher.refresh,
+  };
+
+  async function load(turnSignal) {
+    const { connections } = await api.listConnections({ signal: turnSignal });
+    table.update(connections);
+    table.element.hidden = connections.length === 0;
+    patch(empty, connections.length === 0 && emptyBox("No connections yet.", h("p", {}, "A job reaches devices only through a connection.")));
+    return `${plural(connections.length, "connection")}.`;
+  }
+}
+
+/** IPv6 addresses need brackets before a port. */
+function address(host, port) {
+  return String(host).includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+}

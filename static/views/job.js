@@ -1,0 +1,221 @@
+// One job: what was asked, how it stands, what the devices answered, what it logged; cancel,
+// submit again, delete. Follows the job every 2 s until it has finished.
+
+import { api } from "../api.js";
+import { h, patch, setText } from "../dom.js";
+import { count, plural, prettyJson } from "../format.js";
+import { href, jobHref, navigate } from "../router.js";
+import { confirmDialog } from "../components/dialog.js";
+import { createLogList } from "../components/log-list.js";
+import { pluginName } from "../components/plugin.js";
+import { createRefresher, emptyBox, errorBox } from "../components/refresher.js";
+import { createResultList } from "../components/result-list.js";
+import { isFinished, STATUSES, statusBadge, statusLabel } from "../components/status.js";
+import { createTable } from "../components/table.js";
+import { elapsed, fullTime, relativeTime } from "../components/time.js";
+
+const FOLLOW_MS = 2_000;
+const CHILDREN_SHOWN = 100;
+/** A long log arrives over several turns, so that the rest of the page need not wait for it. */
+const LOG_PAGES_A_TURN = 10;
+
+const FAILURE_HEADLINES = {
+  failed: "The job failed.",
+  cancelled: "The job was cancelled.",
+  completed: "The job completed, with an error.",
+};
+
+const CHILD_COLUMNS = [
+  { label: "Status", render: (child) => statusBadge(child.status), class: "col-status" },
+  { label: "Job", render: (child) => h("a", { class: "job-link", href: jobHref(child.id) }, pluginName(child.plugin, child.plugin_digest)), class: "col-job", header: true },
+  { label: "Targets", render: (child) => (child.targets ?? []).join(", ") || "–", class: "col-targets" },
+  { label: "Started", render: (child) => relativeTime(child.started_at), class: "col-time" },
+  { label: "Duration", render: (child) => elapsed(child.started_at, child.completed_at), class: "col-time" },
+];
+
+export function jobView({ params: { id }, signal, setTitle, flash }) {
+  let job = null;
+  let logComplete = false;
+  let cancelAsked = false;
+
+  const heading = h("h1", { tabindex: "-1" }, "Job");
+  const actions = createActions();
+  const facts = h("dl", { class: "facts" });
+  const failure = h("div");
+  const result = h("div");
+  const parameters = h("div");
+  const results = createResultList();
+  const logs = createLogList();
+  const children = createTable({ caption: "Child jobs", columns: CHILD_COLUMNS, keyOf: (child) => child.id });
+  const childrenNote = h("p", { class: "muted" });
+  const childrenSection = section("Child jobs", childrenNote, children.element);
+  const resultSection = section("Result", result);
+
+  const content = h(
+    "div",
+    {},
+    actions.element,
+    failure,
+    facts,
+    resultSection,
+    section("Commands and output", results.element),
+    childrenSection,
+    section("Log", logs.element),
+    section("Parameters", parameters),
+  );
+  const refresher = createRefresher({
+    what: "the job",
+    content,
+    load,
+    pause: () => (job && isFinished(job.status) && logComplete ? null : FOLLOW_MS),
+    signal,
+    missing: () => emptyBox("There is no job with this id.", h("p", {}, "It may have been deleted. ", h("a", { href: href() }, "Go to the jobs"))),
+  });
+
+  return {
+    title: "Job",
+    element: h(
+      "div",
+      {},
+      h("nav", { class: "crumbs", "aria-label": "Breadcrumbs" }, h("a", { href: href() }, "Jobs"), " / ", h("code", {}, id)),
+      h("div", { class: "view-head" }, heading, refresher.controls),
+      refresher.element,
+    ),
+    ready: refresher.ready,
+    refresh: refresher.refresh,
+  };
+
+  async function load(turnSignal) {
+    const options = { signal: turnSignal };
+    // The job first: once it says finished, what is asked after it is complete, and the last turn.
+    const now = await api.job(id, options);
+    const [resultsAnswer, childrenAnswer] = await Promise.all([
+      api.jobResults(id, options),
+      api.listJobs({ parent: id, limit: CHILDREN_SHOWN }, options),
+      loadLogs(options),
+    ]);
+    if (job && !isFinished(job.status) && isFinished(now.status)) flash(`The job is ${now.status}.`);
+    job = now;
+    showJob();
+    results.update(resultsAnswer.results, job);
+    logs.settle(job);
+    // Asked for again here, so that a server that does not know the filter cannot make every job a child.
+    showChildren(childrenAnswer.jobs.filter((child) => child.parent_id === id), childrenAnswer.next_cursor);
+    return `The job is ${job.status}.`;
+  }
+
+  /** Asks for what came after the last line seen, until there is no more for now. */
+  async function loadLogs(options) {
+    logComplete = false;
+    for (let page = 0; page < LOG_PAGES_A_TURN && !logComplete; page += 1) {
+      const answer = await api.jobLogs(id, { after: logs.lastId() }, options);
+      logComplete = logs.append(answer.logs) === 0;
+    }
+  }
+
+  function showJob() {
+    setTitle(`${statusLabel(job.status)}: ${job.plugin}`);
+    patch(heading, pluginName(job.plugin, job.plugin_digest));
+    actions.update();
+    const headline = FAILURE_HEADLINES[job.status] ?? "The last attempt failed.";
+    patch(failure, job.error_message && h("div", { class: "notice notice-error" }, h("strong", {}, headline), h("pre", { class: "message" }, job.error_message)));
+    showFacts();
+    resultSection.hidden = job.result === null || job.result === undefined;
+    patch(result, h("pre", { class: "code", tabindex: "0" }, typeof job.result === "string" ? job.result : prettyJson(job.result ?? null)));
+    const given = job.params && Object.keys(job.params).length > 0;
+    patch(parameters, given ? h("pre", { class: "code", tabindex: "0" }, prettyJson(job.params)) : h("p", { class: "muted" }, "None."));
+  }
+
+  function showFacts() {
+    const targets = job.targets ?? [];
+    patch(
+      facts,
+      fact("Status", [statusBadge(job.status), job.dry_run && h("span", { class: "tag" }, "dry run")]),
+      job.description && fact("Description", job.description),
+      fact("Targets", targets.length === 0 ? "None" : targets.map((name, index) => [index > 0 ? ", " : "", h("a", { href: href("", { target: name }) }, name)])),
+      fact("Created", fullTime(job.created_at)),
+      job.scheduled_for && fact("Scheduled for", fullTime(job.scheduled_for)),
+      fact("Started", job.started_at ? fullTime(job.started_at) : "Not yet"),
+      job.completed_at && fact("Finished", fullTime(job.completed_at)),
+      job.started_at && fact("Duration", elapsed(job.started_at, job.completed_at)),
+      fact("Retries", `${job.retry_count ?? 0} of ${job.max_retries ?? 0}`),
+      job.worker_id && fact("Worker", h("code", {}, job.worker_id)),
+      job.parent_id && fact("Child of", h("a", { href: jobHref(job.parent_id) }, h("code", {}, job.parent_id))),
+      job.plugin_digest && fact("Plugin digest", h("code", {}, job.plugin_digest)),
+    );
+  }
+
+  function showChildren(jobs, more) {
+    childrenSection.hidden = jobs.length === 0;
+    children.update(jobs);
+    const tally = STATUSES.map((status) => [status, jobs.filter((child) => child.status === status).length])
+      .filter(([, number]) => number > 0)
+      .map(([status, number]) => `${count(number)} ${status}`);
+    setText(childrenNote, `${more ? "Of the newest" : "Of"} ${plural(jobs.length, "child job")}: ${tally.join(", ")}.`);
+  }
+
+  function createActions() {
+    const cancel = h("button", { type: "button", class: "button", onClick: cancelJob }, "Cancel job");
+    const again = h("a", { class: "button", href: href("new", { from: id }) }, "Submit again…");
+    const remove = h("button", { type: "button", class: "button button-danger-quiet", onClick: deleteJob, "aria-describedby": "delete-reason" }, "Delete…");
+    const reason = h("span", { class: "muted", id: "delete-reason" });
+    const problem = h("div", { class: "action-problem" });
+
+    return {
+      element: h("div", { class: "actions" }, h("div", { class: "actions-row" }, cancel, again, remove, reason), problem),
+      problem,
+      update() {
+        const finished = isFinished(job.status);
+        if (finished && document.activeElement === cancel) remove.focus();
+        cancel.hidden = finished;
+        cancel.disabled = cancelAsked;
+        setText(cancel, cancelAsked ? "Cancelling…" : "Cancel job");
+        remove.disabled = job.status === "running";
+        setText(reason, remove.disabled ? "A running job cannot be deleted; cancel it first." : "");
+      },
+    };
+  }
+
+  async function cancelJob() {
+    cancelAsked = true;
+    patch(actions.problem);
+    actions.update();
+    try {
+      await api.cancelJob(id);
+      flash("Cancellation requested. A command already sent to a device is not taken back.");
+    } catch (error) {
+      cancelAsked = false;
+      patch(actions.problem, errorBox("The job was not cancelled.", error));
+    }
+    if (!signal.aborted) await refresher.refresh();
+  }
+
+  async function deleteJob() {
+    const deleted = await confirmDialog({
+      title: "Delete this job?",
+      body: [
+        h("p", {}, "The job ", h("strong", {}, job.plugin), " on ", (job.targets ?? []).join(", ") || "no target", ", with its results and its log. This cannot be undone."),
+        h("p", {}, h("code", {}, id)),
+      ],
+      confirm: "Delete job",
+      confirming: "Deleting…",
+      action: () => api.deleteJob(id),
+      signal,
+    });
+    if (signal.aborted) return;
+    if (!deleted) {
+      refresher.refresh();
+      return;
+    }
+    flash(`Job ${id} was deleted.`);
+    navigate(href());
+  }
+}
+
+function section(title, ...children) {
+  return h("section", { class: "section" }, h("h2", {}, title), children);
+}
+
+function fact(name, value) {
+  return h("div", { class: "fact" }, h("dt", {}, name), h("dd", {}, value));
+}

@@ -1,0 +1,232 @@
+// The job list: counts by status that filter, filters on plugin and target, keyset pages, and a
+// refresh every 30 s that leaves scroll position and focus where they are.
+//
+// Filters and page live in the URL (`?status=&plugin=&target=&cursor=`), so a view can be shared
+// and Back works. "Older" goes to the next page instead of growing this one: a refresh then asks
+// for exactly what is shown, however far back that is.
+
+import { api } from "../api.js";
+import { h, patch, reconcile, setText, uniqueId } from "../dom.js";
+import { count, plural, shorten, summary } from "../format.js";
+import { href, jobHref, navigate } from "../router.js";
+import { pluginName } from "../components/plugin.js";
+import { createRefresher, emptyBox } from "../components/refresher.js";
+import { STATUSES, statusBadge, statusLabel } from "../components/status.js";
+import { createTable } from "../components/table.js";
+import { elapsed, relativeTime } from "../components/time.js";
+
+const REFRESH_MS = 30_000;
+const PAGE_SIZE = 50;
+const TARGETS_SHOWN = 3;
+
+const COLUMNS = [
+  { label: "Status", render: (job) => statusBadge(job.status), class: "col-status" },
+  { label: "Job", render: jobCell, class: "col-job", header: true },
+  { label: "Targets", render: (job) => targetsText(job.targets), class: "col-targets" },
+  { label: "Created", render: (job) => relativeTime(job.created_at), class: "col-time" },
+  { label: "Started", render: startedCell, class: "col-time" },
+  { label: "Duration", render: (job) => elapsed(job.started_at, job.completed_at), class: "col-time" },
+];
+
+export function jobsView({ query, signal }) {
+  let filters = readFilters(query);
+
+  const counts = createCounts();
+  const filterForm = createFilterForm(signal);
+  const table = createTable({ caption: "Jobs, newest first", columns: COLUMNS, keyOf: (job) => job.id });
+  const empty = h("div");
+  const pages = h("nav", { class: "pages", "aria-label": "Pages" });
+  const content = h("div", {}, table.element, empty, pages);
+
+  const refresher = createRefresher({ what: "the jobs", content, load, pause: () => REFRESH_MS, signal });
+
+  showFilters();
+  return {
+    title: "Jobs",
+    element: h(
+      "div",
+      {},
+      h("div", { class: "view-head" }, h("h1", { tabindex: "-1" }, "Jobs"), refresher.controls),
+      counts.element,
+      filterForm.element,
+      refresher.element,
+    ),
+    ready: refresher.ready,
+    refresh: refresher.refresh,
+    update(newQuery) {
+      filters = readFilters(newQuery);
+      showFilters();
+      refresher.reset();
+    },
+  };
+
+  async function load(turnSignal) {
+    const options = { signal: turnSignal };
+    // The counts are a help; without them the list is still worth showing.
+    const [page, stats] = await Promise.all([
+      api.listJobs({ ...filters, limit: PAGE_SIZE }, options),
+      api.jobStats(options).catch((error) => (error.kind === "aborted" ? Promise.reject(error) : null)),
+    ]);
+    counts.update(stats, filters);
+    table.update(page.jobs);
+    table.element.hidden = page.jobs.length === 0;
+    patch(empty, page.jobs.length === 0 && emptyMessage(filters));
+    patch(
+      pages,
+      filters.cursor && h("a", { class: "button", href: addressOf({ ...filters, cursor: "" }) }, "Newest"),
+      page.next_cursor && h("a", { class: "button", href: addressOf({ ...filters, cursor: page.next_cursor }), rel: "next" }, "Older"),
+    );
+    return `${plural(page.jobs.length, "job")} shown.`;
+  }
+
+  function showFilters() {
+    counts.update(undefined, filters);
+    filterForm.update(filters);
+  }
+}
+
+// ---- filters in the URL ------------------------------------------------------------------
+
+function readFilters(query) {
+  const value = (name) => query.get(name) ?? "";
+  return { status: value("status"), plugin: value("plugin"), target: value("target"), cursor: value("cursor") };
+}
+
+function addressOf(filters) {
+  return href("", filters);
+}
+
+// ---- counts ------------------------------------------------------------------------------
+
+/** One link per status with its count; they are the status filter. */
+function createCounts() {
+  const list = h("ul", { class: "counts-list" });
+  const note = h("p", { class: "muted counts-note" });
+  let known = null;
+
+  return {
+    element: h("nav", { class: "counts", "aria-label": "Jobs by status" }, list, note),
+    /** `stats`: null when they could not be had, undefined to leave them as they are. */
+    update(stats, filters) {
+      if (stats !== undefined) known = stats;
+      reconcile(list, ["", ...STATUSES], { keyOf: (status) => status, create: countLink, update: (item, status) => showCount(item, status, filters) });
+      const remarks = [
+        stats === null && "The counts could not be loaded.",
+        (filters.plugin || filters.target) && "The counts are of all jobs; the plugin and target filters narrow the list only.",
+      ];
+      setText(note, remarks.filter(Boolean).join(" "));
+    },
+  };
+
+  function countLink(status) {
+    return h(
+      "li",
+      {},
+      h(
+        "a",
+        { class: "count", "data-status": status || "all" },
+        h("span", { class: "count-number" }),
+        h("span", { class: "count-label" }, status ? statusLabel(status) : "All"),
+        h("span", { class: "count-recent" }),
+      ),
+    );
+  }
+
+  function showCount(item, status, filters) {
+    const link = item.firstChild;
+    const [number, , recent] = link.children;
+    link.href = addressOf({ ...filters, status, cursor: "" });
+    if (filters.status === status) link.setAttribute("aria-current", "true");
+    else link.removeAttribute("aria-current");
+    setText(number, known ? count(valueOf(known.by_status, status)) : "–");
+    setText(recent, known?.last_24h ? `${count(valueOf(known.last_24h, status))} in 24 h` : "");
+  }
+}
+
+function valueOf(byStatus, status) {
+  if (status) return byStatus[status] ?? 0;
+  return Object.values(byStatus).reduce((sum, number) => sum + number, 0);
+}
+
+// ---- plugin and target filter ------------------------------------------------------------
+
+function createFilterForm(signal) {
+  const pluginNames = h("datalist", { id: uniqueId("plugins") });
+  const targetNames = h("datalist", { id: uniqueId("targets") });
+  const plugin = h("input", { id: uniqueId("filter"), name: "plugin", list: pluginNames.id, autocomplete: "off", spellcheck: "false" });
+  const target = h("input", { id: uniqueId("filter"), name: "target", list: targetNames.id, autocomplete: "off", spellcheck: "false" });
+  const clear = h("a", { class: "button button-quiet", href: href() }, "Clear filters");
+  let filters;
+
+  const element = h(
+    "form",
+    { class: "filters", role: "search", "aria-label": "Filter the jobs", onSubmit: apply, onChange: apply },
+    h("div", { class: "filter" }, h("label", { for: plugin.id }, "Plugin"), plugin, pluginNames),
+    h("div", { class: "filter" }, h("label", { for: target.id }, "Target"), target, targetNames),
+    h("button", { type: "submit", class: "button" }, "Filter"),
+    clear,
+  );
+  suggest();
+
+  return {
+    element,
+    update(now) {
+      filters = now;
+      plugin.value = now.plugin;
+      target.value = now.target;
+      clear.hidden = !(now.status || now.plugin || now.target || now.cursor);
+    },
+  };
+
+  function apply(event) {
+    event.preventDefault();
+    const wanted = { ...filters, plugin: plugin.value.trim(), target: target.value.trim() };
+    if (wanted.plugin === filters.plugin && wanted.target === filters.target) return;
+    navigate(addressOf({ ...wanted, cursor: "" }));
+  }
+
+  /** Suggestions only: a job's plugin or target may be long gone, so any name can be asked for. */
+  async function suggest() {
+    const option = ({ name }) => h("option", { value: name });
+    const [plugins, connections] = await Promise.allSettled([api.listPlugins({ signal }), api.listConnections({ signal })]);
+    if (plugins.value) patch(pluginNames, plugins.value.plugins.map(option));
+    if (connections.value) patch(targetNames, connections.value.connections.map(option));
+  }
+}
+
+// ---- cells -------------------------------------------------------------------------------
+
+export function jobCell(job) {
+  const note = job.description || summary(job.params);
+  return [
+    h("a", { class: "job-link", href: jobHref(job.id) }, pluginName(job.plugin, job.plugin_digest)),
+    job.dry_run && h("span", { class: "tag" }, "dry run"),
+    note && h("div", { class: "job-note" }, shorten(note, 160)),
+    job.status === "failed" && job.error_message && h("div", { class: "job-note job-note-error" }, shorten(job.error_message.split("\n", 1)[0], 160)),
+  ];
+}
+
+function startedCell(job) {
+  if (job.started_at) return relativeTime(job.started_at);
+  if (job.scheduled_for && job.status === "pending") return ["due ", relativeTime(job.scheduled_for)];
+  return "–";
+}
+
+function targetsText(targets) {
+  const names = targets ?? [];
+  if (names.length === 0) return "–";
+  const shown = names.slice(0, TARGETS_SHOWN).join(", ");
+  return names.length > TARGETS_SHOWN ? `${shown} +${names.length - TARGETS_SHOWN}` : shown;
+}
+
+function emptyMessage(filters) {
+  if (filters.cursor) return emptyBox("There are no older jobs.");
+  if (filters.status || filters.plugin || filters.target) {
+    return emptyBox("No job matches these filters.", h("p", {}, h("a", { href: href() }, "Show all jobs")));
+  }
+  return emptyBox(
+    "No jobs yet.",
+    h("p", {}, h("a", { class: "button button-primary", href: href("new") }, "Submit the first job")),
+    h("p", { class: "muted" }, "From a shell: ", h("code", {}, "scheduler job submit PLUGIN")),
+  );
+}

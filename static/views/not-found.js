@@ -1,0 +1,17 @@
+// An address that leads nowhere.
+
+import { h } from "../dom.js";
+import { href } from "../router.js";
+import { emptyBox } from "../components/refresher.js";
+
+export function notFoundView() {
+  return {
+    title: "Not found",
+    element: h(
+      "div",
+      {},
+      h("h1", { tabindex: "-1" }, "Not found"),
+      emptyBox("There is no such page on the dashboard.", h("p", {}, h("a", { href: href() }, "Go to the jobs"))),
+    ),
+  };
+}

@@ -1,0 +1,78 @@
+// The plugins: what each does, what it may do, which version is served, and what is wrong with
+// the broken ones.
+
+import { api } from "../api.js";
+import { h, patch, reconcile } from "../dom.js";
+import { plural, prettyJson } from "../format.js";
+import { href } from "../router.js";
+import { canRun, needsList, pluginError, pluginName } from "../components/plugin.js";
+import { createRefresher, emptyBox } from "../components/refresher.js";
+import { relativeTime } from "../components/time.js";
+
+const REFRESH_MS = 30_000;
+
+const KINDS = { rhai: "Rhai playbook", wasm: "WASM component" };
+const TARGETS = { each: "One job per target", all: "One job for all targets", none: "No target" };
+
+export function pluginsView({ signal }) {
+  const cards = h("ul", { class: "cards" });
+  const empty = h("div");
+  const content = h("div", {}, cards, empty);
+  const refresher = createRefresher({ what: "the plugins", content, load, pause: () => REFRESH_MS, signal });
+
+  return {
+    title: "Plugins",
+    element: h("div", {}, h("div", { class: "view-head" }, h("h1", { tabindex: "-1" }, "Plugins"), refresher.controls), refresher.element),
+    ready: refresher.ready,
+    refresh: refresher.refresh,
+  };
+
+  async function load(turnSignal) {
+    const { plugins } = await api.listPlugins({ signal: turnSignal });
+    reconcile(cards, plugins, { keyOf: ({ name }) => name, create: () => h("li", { class: "card" }), update: showCard });
+    patch(
+      empty,
+      plugins.length === 0 &&
+        emptyBox("There are no plugins.", h("p", {}, "Put a playbook (", h("code", {}, "*.rhai"), ") into the scripts directory, or a component (", h("code", {}, "*.wasm"), ") into the plugins directory.")),
+    );
+    const broken = plugins.filter(({ status }) => status === "broken").length;
+    return `${plural(plugins.length, "plugin")}${broken > 0 ? `, ${broken} broken` : ""}.`;
+  }
+}
+
+const shown = new WeakMap();
+
+function showCard(card, plugin) {
+  // An unchanged card is left alone, with its schema unfolded if the reader unfolded it.
+  const state = JSON.stringify(plugin);
+  if (shown.get(card) === state) return;
+  shown.set(card, state);
+  const broken = plugin.status === "broken";
+  card.classList.toggle("card-broken", broken);
+  patch(
+    card,
+    h("h2", { class: "card-title" }, pluginName(plugin.name, plugin.digest), h("span", { class: "badge", "data-status": broken ? "failed" : "completed" }, broken ? "Broken" : "Ready")),
+    plugin.summary && h("p", {}, plugin.summary),
+    broken && pluginError(plugin),
+    h(
+      "dl",
+      { class: "facts facts-small" },
+      fact("Kind", KINDS[plugin.kind] ?? plugin.kind),
+      fact("Targets", TARGETS[plugin.targets] ?? "–"),
+      fact("Loaded", relativeTime(plugin.loaded_at)),
+    ),
+    h("h3", { class: "minor" }, "What it may do"),
+    needsList(plugin.needs),
+    plugin.params_schema && h("details", {}, h("summary", {}, "Parameters schema"), h("pre", { class: "code", tabindex: "0" }, prettyJson(plugin.params_schema))),
+    h(
+      "div",
+      { class: "card-actions" },
+      canRun(plugin) && h("a", { class: "button button-primary", href: href("new", { plugin: plugin.name }) }, "Submit a job"),
+      h("a", { class: "button", href: href("", { plugin: plugin.name }) }, "Its jobs"),
+    ),
+  );
+}
+
+function fact(name, value) {
+  return h("div", { class: "fact" }, h("dt", {}, name), h("dd", {}, value));
+}

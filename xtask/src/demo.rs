@@ -1,0 +1,471 @@
+//! `cargo xtask demo`: the whole product without hardware.
+//!
+//! Simulated devices (netssh-core's example `lab`), the server in a scratch directory, and a
+//! newcomer's first steps, taken with the CLI a newcomer would use.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+
+use crate::process::{Background, Interrupt, Watchdog, cargo, repository, run_unless_interrupted};
+
+/// When the demonstration ends.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Ending {
+    OnInterrupt,
+    AfterTheResults,
+}
+
+const DEVICES: u16 = 3;
+const USERNAME: &str = "admin";
+const STARTUP: Duration = Duration::from_secs(30);
+
+struct Device {
+    name: String,
+    platform: String,
+    port: u16,
+}
+
+/// Where everything of this run lies; removed with it.
+struct Scratch(PathBuf);
+
+/// The running product. Fields are dropped in this order: the server first, then its devices,
+/// then what they stood on.
+struct Demo {
+    server: Background,
+    _lab: Background,
+    devices: Vec<Device>,
+    url: String,
+    password: String,
+    scheduler: PathBuf,
+    interrupt: Interrupt,
+    _watchdog: Watchdog,
+    scratch: Scratch,
+}
+
+pub(crate) fn run(ending: Ending) -> anyhow::Result<()> {
+    let interrupt = Interrupt::listen()?;
+    let mut demo = match Demo::start(&interrupt) {
+        Ok(demo) => demo,
+        Err(_) if interrupt.happened() => return interrupted(),
+        Err(error) => return Err(error),
+    };
+    if let Err(error) = demo.first_steps() {
+        if interrupt.happened() {
+            return interrupted();
+        }
+        demo.print_log_tail();
+        return Err(error);
+    }
+    if ending == Ending::OnInterrupt {
+        demo.stay_up()?;
+    }
+    drop(demo);
+    println!("\nStopped; nothing is left behind.");
+    Ok(())
+}
+
+fn interrupted() -> anyhow::Result<()> {
+    bail!("interrupted; everything is stopped")
+}
+
+impl Demo {
+    fn start(interrupt: &Interrupt) -> anyhow::Result<Self> {
+        heading("Building (the first time takes some minutes)");
+        let host = ["build", "--package", "host", "--bin", "scheduler"];
+        let lab = [
+            "build",
+            "--package",
+            "netssh-core",
+            "--example",
+            "lab",
+            "--features",
+            "lab",
+        ];
+        run_unless_interrupted(&mut cargo(&host), "", interrupt)?;
+        run_unless_interrupted(&mut cargo(&lab), "", interrupt)?;
+        let binaries = binaries()?;
+        let scheduler = binaries.join("scheduler");
+
+        let scratch = Scratch::create()?;
+        let mut watchdog = Watchdog::start(&scratch.0)?;
+        let password = random_hex()?;
+
+        heading(&format!(
+            "Starting {DEVICES} simulated devices and the server"
+        ));
+        let (lab, devices) = start_lab(&binaries, &scratch, &password, &mut watchdog, interrupt)?;
+        let (server, url) = start_server(&scheduler, &scratch)?;
+        watchdog.watch(&server)?;
+        let mut demo = Self {
+            server,
+            _lab: lab,
+            devices,
+            url,
+            password,
+            scheduler,
+            interrupt: interrupt.clone(),
+            _watchdog: watchdog,
+            scratch,
+        };
+        if let Err(error) = demo.wait_until_healthy() {
+            demo.print_log_tail();
+            return Err(error);
+        }
+        for device in &demo.devices {
+            println!(
+                "  {:<12} {} on 127.0.0.1:{}",
+                device.name, device.platform, device.port
+            );
+        }
+        println!("  {:<12} {}", "server", demo.url);
+        Ok(demo)
+    }
+
+    /// What a newcomer would type.
+    fn first_steps(&mut self) -> anyhow::Result<()> {
+        heading("Telling the server about the devices");
+        for device in &self.devices {
+            let port = device.port.to_string();
+            self.cli(&[
+                "connection",
+                "add",
+                &device.name,
+                "--host",
+                "127.0.0.1",
+                "--port",
+                &port,
+                "--username",
+                USERNAME,
+                "--device-type",
+                &device.platform,
+                "--password-stdin",
+            ])?;
+        }
+
+        heading("Job 1: run show commands (scripts/ssh-command.rhai)");
+        for device in &self.devices {
+            self.cli(&[
+                "job",
+                "submit",
+                "ssh-command",
+                "--target",
+                &device.name,
+                "--params",
+                r#"{"commands":["show version","show ip interface brief"]}"#,
+                "--wait",
+            ])?;
+        }
+
+        heading("Job 2: back up the configuration (scripts/backup-config.rhai)");
+        for device in &self.devices {
+            self.cli(&[
+                "job",
+                "submit",
+                "backup-config",
+                "--target",
+                &device.name,
+                "--wait",
+            ])?;
+        }
+
+        heading("All jobs so far");
+        self.cli(&["job", "list"])
+    }
+
+    fn stay_up(&mut self) -> anyhow::Result<()> {
+        heading("It is yours");
+        println!(
+            "  dashboard          {url}/board\n  \
+             API documentation  {url}/api/docs\n  \
+             command line       export SCHEDULER_URL={url}\n                     \
+             {scheduler} job submit ssh-command --target {device} \
+             --param 'commands=[\"show version\"]' --wait\n  \
+             playbooks          {scripts} (edit one: it is loaded at once)\n\n\
+             Ctrl-C stops the server and the devices and removes all of it.",
+            url = self.url,
+            scheduler = self.scheduler.display(),
+            device = self.devices[0].name,
+            scripts = repository().join("scripts").display(),
+        );
+        while !self.interrupt.happened() {
+            if let Some(status) = self.server.ended()? {
+                self.print_log_tail();
+                bail!("the server has ended ({status})");
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(())
+    }
+
+    /// Shows a command of the CLI, runs it, and shows what it says.
+    fn cli(&self, arguments: &[&str]) -> anyhow::Result<()> {
+        if self.interrupt.happened() {
+            return interrupted();
+        }
+        let quoted: Vec<String> = arguments.iter().copied().map(quote).collect();
+        println!("\n$ scheduler {}", quoted.join(" "));
+        let mut command = Command::new(&self.scheduler);
+        without_our_variables(&mut command)
+            .args(arguments)
+            .env("SCHEDULER_URL", &self.url);
+        run_unless_interrupted(&mut command, &self.password, &self.interrupt)
+    }
+
+    fn wait_until_healthy(&mut self) -> anyhow::Result<()> {
+        let started = Instant::now();
+        let address = self.url.trim_start_matches("http://").to_owned();
+        while !is_healthy(&address) {
+            if let Some(status) = self.server.ended()? {
+                bail!("the server has ended ({status})");
+            }
+            if self.interrupt.happened() {
+                return interrupted();
+            }
+            if started.elapsed() > STARTUP {
+                bail!("the server is not healthy after {} s", STARTUP.as_secs());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    fn print_log_tail(&self) {
+        const LINES: usize = 30;
+        let log = fs::read_to_string(self.scratch.server_log()).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        eprintln!("\nThe end of the server's log:");
+        for line in &lines[lines.len().saturating_sub(LINES)..] {
+            eprintln!("  {line}");
+        }
+    }
+}
+
+impl Scratch {
+    fn create() -> anyhow::Result<Self> {
+        let path = std::env::temp_dir().join(format!("job-scheduler-demo-{}", random_hex()?));
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .with_context(|| format!("cannot create {}", path.display()))?;
+        Ok(Self(path))
+    }
+
+    fn server_log(&self) -> PathBuf {
+        self.0.join("server.log")
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            eprintln!("cannot remove {}: {error}", self.0.display());
+        }
+    }
+}
+
+fn start_lab(
+    binaries: &Path,
+    scratch: &Scratch,
+    password: &str,
+    watchdog: &mut Watchdog,
+    interrupt: &Interrupt,
+) -> anyhow::Result<(Background, Vec<Device>)> {
+    let password_file = scratch.0.join("password");
+    fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&password_file)
+        .and_then(|mut file| file.write_all(password.as_bytes()))
+        .context("cannot write the devices' password")?;
+
+    let mut command = Command::new(binaries.join("examples/lab"));
+    command
+        .args(["--port", &free_ports(DEVICES)?.to_string()])
+        .args(["--count", &DEVICES.to_string()])
+        .args(["--username", USERNAME])
+        .arg("--password-file")
+        .arg(&password_file)
+        .current_dir(&scratch.0)
+        .stdout(Stdio::piped());
+    let mut lab = Background::start("the lab", &mut command)?;
+    watchdog.watch(&lab)?;
+
+    let output = lab.child().stdout.take().context("the lab has no output")?;
+    let (sender, lines) = mpsc::channel();
+    // A thread of its own, because it must be read to its end, or the lab would one day block.
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            let _ = sender.send(line);
+        }
+    });
+    let started = Instant::now();
+    let mut devices = Vec::new();
+    while devices.len() < usize::from(DEVICES) {
+        match lines.recv_timeout(Duration::from_millis(100)) {
+            Ok(line) => devices.push(
+                Device::from_json(&line)
+                    .with_context(|| format!("the lab said {line:?}, which is no device"))?,
+            ),
+            Err(mpsc::RecvTimeoutError::Disconnected) => bail!("the lab has ended"),
+            Err(mpsc::RecvTimeoutError::Timeout) if interrupt.happened() => interrupted()?,
+            Err(mpsc::RecvTimeoutError::Timeout) if started.elapsed() > STARTUP => {
+                bail!("the lab's devices are not up after {} s", STARTUP.as_secs())
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+        }
+    }
+    Ok((lab, devices))
+}
+
+fn start_server(scheduler: &Path, scratch: &Scratch) -> anyhow::Result<(Background, String)> {
+    let usual = TcpListener::bind((Ipv4Addr::LOCALHOST, 8080)).is_ok();
+    let port = if usual { 8080 } else { free_ports(1)? };
+    let log = fs::File::create(scratch.server_log()).context("cannot create the server's log")?;
+
+    let mut command = Command::new(scheduler);
+    without_our_variables(&mut command)
+        .arg("serve")
+        // The database, the queue, the master key: all of it lands in the working directory. A
+        // config.toml of the repository is not read there.
+        .current_dir(&scratch.0)
+        .env("SCHEDULER_SERVER_PORT", port.to_string())
+        .env(
+            "SCHEDULER_PLUGINS_SCRIPTS_DIR",
+            repository().join("scripts"),
+        )
+        .env(
+            "SCHEDULER_PLUGINS_COMPONENTS_DIR",
+            repository().join("plugins"),
+        )
+        .stdout(log.try_clone()?)
+        .stderr(log);
+    let server = Background::start("the server", &mut command)?;
+    Ok((server, format!("http://127.0.0.1:{port}")))
+}
+
+/// What the developer has set for a server of their own means nothing to this one.
+fn without_our_variables(command: &mut Command) -> &mut Command {
+    for (name, _) in std::env::vars_os() {
+        if name.as_encoded_bytes().starts_with(b"SCHEDULER_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+fn is_healthy(address: &str) -> bool {
+    let get = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+        write!(stream, "GET /health HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
+        let mut start = [0; 12];
+        stream.read_exact(&mut start)?;
+        Ok(String::from_utf8_lossy(&start).into_owned())
+    };
+    get().is_ok_and(|start| start.ends_with(" 200"))
+}
+
+/// The first of `count` neighbouring ports that nobody listens on.
+fn free_ports(count: u16) -> anyhow::Result<u16> {
+    for _ in 0..100 {
+        let first = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let port = first.local_addr()?.port();
+        let neighbours: Option<Vec<_>> = (1..count)
+            .map(|offset| {
+                let port = port.checked_add(offset)?;
+                TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()
+            })
+            .collect();
+        if neighbours.is_some() {
+            return Ok(port);
+        }
+    }
+    bail!("no {count} free ports in a row")
+}
+
+/// Where cargo puts what it builds.
+fn binaries() -> anyhow::Result<PathBuf> {
+    // target/debug/xtask: cargo has built us into the same directory.
+    let ours = std::env::current_exe().context("where is this program?")?;
+    let directory = ours.parent().context("this program has no directory")?;
+    Ok(directory.to_owned())
+}
+
+fn random_hex() -> anyhow::Result<String> {
+    let mut bytes = [0; 12];
+    fs::File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .context("cannot read /dev/urandom")?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+impl Device {
+    /// From a line `{"hostname":"core1","platform":"cisco_ios","port":2201}`.
+    fn from_json(line: &str) -> Option<Self> {
+        Some(Self {
+            name: json_field(line, "hostname")?,
+            platform: json_field(line, "platform")?,
+            port: json_field(line, "port")?.parse().ok()?,
+        })
+    }
+}
+
+/// A text without escapes or a number in a flat JSON object; all that the lab writes, and no
+/// reason to wait for a JSON library to be built.
+fn json_field(object: &str, name: &str) -> Option<String> {
+    let (_, rest) = object.split_once(&format!("\"{name}\""))?;
+    let value = rest.trim_start().strip_prefix(':')?.trim_start();
+    let value = match value.strip_prefix('"') {
+        Some(text) => text.split_once('"')?.0,
+        None => value.split([',', '}']).next()?.trim_end(),
+    };
+    Some(value.to_owned())
+}
+
+/// As one would type it in a shell.
+fn quote(argument: &str) -> String {
+    let plain = argument
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || "-_./:=".contains(c));
+    if plain {
+        argument.to_owned()
+    } else {
+        format!("'{argument}'")
+    }
+}
+
+fn heading(text: &str) {
+    println!("\n== {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_read_from_the_labs_line() {
+        let line = r#"{"port": 2201, "hostname":"core1","platform":"cisco_ios"}"#;
+        let device = Device::from_json(line).unwrap();
+        assert_eq!(device.name, "core1");
+        assert_eq!(device.platform, "cisco_ios");
+        assert_eq!(device.port, 2201);
+        assert!(Device::from_json("listening").is_none());
+    }
+
+    #[test]
+    fn free_ports_are_neighbours() {
+        let first = free_ports(3).unwrap();
+        for port in first..first + 3 {
+            TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+        }
+    }
+}

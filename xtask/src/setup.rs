@@ -1,0 +1,122 @@
+//! `cargo xtask setup`: installs the Debian packages that the tests need and the machine lacks.
+//!
+//! No C compiler is on the list, though some crates need one: without it, cargo could not have
+//! linked this program.
+
+use std::process::Command;
+
+use anyhow::{Context as _, bail};
+
+use crate::process::run_to_success;
+
+const PACKAGES: [(&str, &str); 4] = [
+    ("openssh-server", "real SSH devices"),
+    ("frr", "a real router"),
+    ("chromium", "the dashboard's tests"),
+    ("chromium-driver", "the dashboard's tests"),
+];
+
+/// Runs as root, with the packages as arguments.
+///
+/// A package's service must not start on the developer's machine: policy-rc.d forbids it while we
+/// install. One that is there already belongs to someone else and stays as it is (unless it is
+/// ours, left by a run that was killed). The shell removes it on every way out.
+const INSTALL: &str = r#"
+    set -eu
+    exec 9> /run/lock/job-scheduler-setup.lock
+    flock 9
+
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ] || grep -q 'cargo xtask setup' "$policy"; then
+        trap 'rm -f "$policy"' EXIT
+        trap 'exit 130' INT TERM HUP
+        printf '#!/bin/sh\n# by cargo xtask setup, for as long as it runs\nexit 101\n' > "$policy"
+        chmod 755 "$policy"
+    fi
+
+    # DPkg::Lock::Timeout makes apt wait for the lock on dpkg, not for the one on its lists.
+    export DEBIAN_FRONTEND=noninteractive LC_ALL=C
+    waited=0
+    until output=$(apt-get -q update 2>&1); do
+        case $output in
+            *"Could not get lock"*) ;;
+            *) printf '%s\n' "$output" >&2; break ;;
+        esac
+        if [ "$waited" -ge 120 ]; then
+            printf '%s\n' "$output" >&2
+            exit 1
+        fi
+        sleep 2
+        waited=$((waited + 2))
+    done
+    apt-get -q -y -o DPkg::Lock::Timeout=120 install --no-install-recommends "$@"
+"#;
+
+pub(crate) fn run() -> anyhow::Result<()> {
+    let missing = missing()?;
+    if missing.is_empty() {
+        println!("setup: everything is installed");
+        return Ok(());
+    }
+    for (package, reason) in &missing {
+        println!("setup: installing {package} ({reason})");
+    }
+    let mut command = as_root()?;
+    command
+        .args(["sh", "-c", INSTALL, "cargo-xtask-setup"])
+        .args(missing.iter().map(|(package, _)| package));
+    run_quoting_only_the_outcome(&mut command, &missing)?;
+    println!("setup: done");
+    Ok(())
+}
+
+fn missing() -> anyhow::Result<Vec<(&'static str, &'static str)>> {
+    let names = PACKAGES.map(|(package, _)| package);
+    let output = Command::new("dpkg-query")
+        .args(["--show", "--showformat=${Package} ${db:Status-Status}\n"])
+        .args(names)
+        .output()
+        .with_context(|| {
+            format!(
+                "dpkg-query is not there, and `cargo xtask setup` knows Debian only; on another \
+                 system, install what corresponds to {} yourself and run `cargo test`",
+                names.join(", ")
+            )
+        })?;
+    // It fails when it does not know one of the packages, and answers for the others.
+    let answer = String::from_utf8_lossy(&output.stdout);
+    Ok(PACKAGES
+        .into_iter()
+        .filter(|(package, _)| {
+            !answer
+                .lines()
+                .any(|line| line == format!("{package} installed"))
+        })
+        .collect())
+}
+
+/// `env`, by way of sudo for those who are not root.
+fn as_root() -> anyhow::Result<Command> {
+    let output = Command::new("id").arg("-u").output().context("id")?;
+    if output.stdout.trim_ascii() == b"0" {
+        return Ok(Command::new("env"));
+    }
+    let sudo = Command::new("sudo").arg("--version").output();
+    if sudo.is_err() {
+        bail!("packages are missing, and installing them needs root or sudo");
+    }
+    let mut command = Command::new("sudo");
+    command.arg("env");
+    Ok(command)
+}
+
+fn run_quoting_only_the_outcome(
+    command: &mut Command,
+    missing: &[(&str, &str)],
+) -> anyhow::Result<()> {
+    // The command holds the whole script, which says nothing in an error message.
+    run_to_success(command).map_err(|_| {
+        let names: Vec<&str> = missing.iter().map(|(package, _)| *package).collect();
+        anyhow::anyhow!("installing {} failed; see above", names.join(", "))
+    })
+}

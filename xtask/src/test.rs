@@ -1,0 +1,11 @@
+//! `cargo xtask test`: everything that the tests need, then the tests.
+
+use crate::process::{cargo, run_to_success};
+use crate::setup;
+
+pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
+    setup::run()?;
+    let mut command = cargo(&["test", "--workspace", "--all-features"]);
+    command.args(arguments);
+    run_to_success(&mut command)
+}
