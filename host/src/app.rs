@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api;
 use crate::capabilities::Services;
-use crate::config::{Config, HostKeyPolicy};
+use crate::config::{Config, HostKeyPolicy, WorkerConfig};
 use crate::connections::Connections;
 use crate::jobs::Jobs;
 use crate::queue::Queue;
@@ -27,6 +27,11 @@ use crate::worker::{Dispatcher, Parts, Running, Worker, end_interrupted};
 
 /// News of ended jobs that a slow listener may fall behind by; it then looks into the database.
 const NEWS: usize = 1_024;
+
+/// Beside the threads that jobs run on: file access, name look-ups, loading plugins.
+const MORE_BLOCKING_THREADS: usize = 64;
+/// Playbooks evaluate deep expressions on these stacks; pages that are not used cost nothing.
+const STACK_BYTES: usize = 8 * 1024 * 1024;
 
 pub struct App {
     pub config: Config,
@@ -153,6 +158,19 @@ impl App {
         self.queue.close().await;
         self.storage.close().await;
     }
+}
+
+/// The threads that everything runs on.
+///
+/// # Errors
+/// When the system gives no threads.
+pub fn runtime(config: &WorkerConfig) -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(config.concurrency + MORE_BLOCKING_THREADS)
+        .thread_stack_size(STACK_BYTES)
+        .build()
+        .context("cannot start threads")
 }
 
 /// One process owns an SQLite database: two would end one another's jobs as interrupted.

@@ -3,7 +3,6 @@
 //! One file a subcommand. Data goes to stdout, talk to stderr; how a command can end is written
 //! in [`EXIT_CODES`]. Start reading at [`Command`].
 
-mod answers;
 mod client;
 mod connection;
 mod failure;

@@ -17,6 +17,7 @@ use apalis::prelude::*;
 use apalis_core::backend::ext::BackendExt;
 use apalis_core::task::builder::TaskBuilder;
 use apalis_sqlite::{Config, SqliteStorage};
+use futures::future::BoxFuture;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -153,10 +154,7 @@ impl Queue {
     /// # Errors
     /// What Apalis' worker ended with; its caller starts another under a new name.
     pub async fn hand_out(&self, worker: &str, handler: Arc<dyn Handler>) -> anyhow::Result<()> {
-        // What an earlier worker of this process fetched and never handed on.
-        sqlx::query("UPDATE Jobs SET status = 'Pending', lock_by = NULL, lock_at = NULL WHERE lock_by IS NOT NULL")
-            .execute(&self.pool)
-            .await?;
+        self.release().await?;
         let config = Config::default()
             .queue(QUEUE)
             .batch_size(1)
@@ -165,15 +163,26 @@ impl Queue {
         let backend = SqliteStorage::<Uuid>::new(&self.pool)
             .with_config(config)
             .poll_with_strategy(self.bell.listen());
-        WorkerBuilder::new(worker)
+        let worker = WorkerBuilder::new(worker)
             .backend(backend)
             .concurrency(1)
             .build(move |id: Uuid| {
                 let handler = Arc::clone(&handler);
                 async move { handler.handle(id).await }
-            })
-            .run()
-            .await?;
+            });
+        // Boxed, or the compiler loses track of whether all of it can be sent between threads.
+        let running: BoxFuture<'_, _> = Box::pin(worker.run());
+        Ok(running.await?)
+    }
+
+    /// Puts back what an earlier worker of this process fetched and never handed on.
+    async fn release(&self) -> anyhow::Result<()> {
+        sqlx::query(
+            "UPDATE Jobs SET status = 'Pending', lock_by = NULL, lock_at = NULL
+             WHERE lock_by IS NOT NULL",
+        )
+        .execute(&self.pool)
+        .await?;
         Ok(())
     }
 

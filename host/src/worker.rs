@@ -98,18 +98,20 @@ impl Worker {
     /// Takes and runs jobs until `shutdown` is ready; then drains: no new jobs, the running ones
     /// get the grace period, and what still runs is stopped and recorded as interrupted.
     pub async fn run(self: Arc<Self>, shutdown: impl Future<Output = ()>) {
+        let dispatching = self.dispatcher.clone();
+        let dispatching = dispatching.run(Arc::clone(&self.storage), self.queue.clone());
         tokio::select! {
             () = shutdown => {}
-            () = self.take_jobs() => {}
-            () = self.dispatcher.run(&*self.storage, &self.queue) => {}
+            () = Arc::clone(&self).take_jobs() => {}
+            () = dispatching => {}
         }
         self.drain().await;
     }
 
     /// Hands out jobs for ever; Apalis gives up at a database error, and is started again.
-    async fn take_jobs(self: &Arc<Self>) {
+    async fn take_jobs(self: Arc<Self>) {
         loop {
-            let handler = Arc::new(Taking(Arc::clone(self)));
+            let handler = Arc::new(Taking(Arc::clone(&self)));
             // A new name each time: Apalis refuses one that it has seen a moment ago.
             let ended = self.queue.hand_out(&worker_name(), handler).await;
             match ended {

@@ -23,14 +23,14 @@ pub(crate) enum Ending {
     AfterTheResults,
 }
 
-const DEVICES: u16 = 3;
+const DEVICES: usize = 3;
 const USERNAME: &str = "admin";
 const STARTUP: Duration = Duration::from_secs(30);
 
 struct Device {
     name: String,
-    platform: String,
-    port: u16,
+    device_type: String,
+    port: String,
 }
 
 /// Where everything of this run lies; removed with it.
@@ -79,18 +79,17 @@ fn interrupted() -> anyhow::Result<()> {
 impl Demo {
     fn start(interrupt: &Interrupt) -> anyhow::Result<Self> {
         heading("Building (the first time takes some minutes)");
-        let host = ["build", "--package", "host", "--bin", "scheduler"];
-        let lab = [
-            "build",
-            "--package",
-            "netssh-core",
-            "--example",
-            "lab",
-            "--features",
-            "lab",
+        // In one go: built one after the other, each with its own choice of features, they would
+        // have half of their dependencies built twice.
+        let build = [
+            ["build", "--package=host", "--bin=scheduler"],
+            [
+                "--package=netssh-core",
+                "--example=lab",
+                "--features=netssh-core/lab",
+            ],
         ];
-        run_unless_interrupted(&mut cargo(&host), "", interrupt)?;
-        run_unless_interrupted(&mut cargo(&lab), "", interrupt)?;
+        run_unless_interrupted(&mut cargo(&build.concat()), "", interrupt)?;
         let binaries = binaries()?;
         let scheduler = binaries.join("scheduler");
 
@@ -122,7 +121,7 @@ impl Demo {
         for device in &demo.devices {
             println!(
                 "  {:<12} {} on 127.0.0.1:{}",
-                device.name, device.platform, device.port
+                device.name, device.device_type, device.port
             );
         }
         println!("  {:<12} {}", "server", demo.url);
@@ -132,8 +131,9 @@ impl Demo {
     /// What a newcomer would type.
     fn first_steps(&mut self) -> anyhow::Result<()> {
         heading("Telling the server about the devices");
+        // The lab's devices ask for the same at `enable`.
+        let secret_file = self.scratch.password_file().display().to_string();
         for device in &self.devices {
-            let port = device.port.to_string();
             self.cli(&[
                 "connection",
                 "add",
@@ -141,12 +141,14 @@ impl Demo {
                 "--host",
                 "127.0.0.1",
                 "--port",
-                &port,
+                &device.port,
                 "--username",
                 USERNAME,
                 "--device-type",
-                &device.platform,
+                &device.device_type,
                 "--password-stdin",
+                "--secret-file",
+                &secret_file,
             ])?;
         }
 
@@ -258,6 +260,10 @@ impl Scratch {
         Ok(Self(path))
     }
 
+    fn password_file(&self) -> PathBuf {
+        self.0.join("password")
+    }
+
     fn server_log(&self) -> PathBuf {
         self.0.join("server.log")
     }
@@ -278,7 +284,7 @@ fn start_lab(
     watchdog: &mut Watchdog,
     interrupt: &Interrupt,
 ) -> anyhow::Result<(Background, Vec<Device>)> {
-    let password_file = scratch.0.join("password");
+    let password_file = scratch.password_file();
     fs::OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -289,12 +295,13 @@ fn start_lab(
 
     let mut command = Command::new(binaries.join("examples/lab"));
     command
-        .args(["--port", &free_ports(DEVICES)?.to_string()])
         .args(["--count", &DEVICES.to_string()])
         .args(["--username", USERNAME])
         .arg("--password-file")
         .arg(&password_file)
         .current_dir(&scratch.0)
+        // It ends when its input does, which is when we end, however that comes about.
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped());
     let mut lab = Background::start("the lab", &mut command)?;
     watchdog.watch(&lab)?;
@@ -309,7 +316,7 @@ fn start_lab(
     });
     let started = Instant::now();
     let mut devices = Vec::new();
-    while devices.len() < usize::from(DEVICES) {
+    while devices.len() < DEVICES {
         match lines.recv_timeout(Duration::from_millis(100)) {
             Ok(line) => devices.push(
                 Device::from_json(&line)
@@ -328,7 +335,7 @@ fn start_lab(
 
 fn start_server(scheduler: &Path, scratch: &Scratch) -> anyhow::Result<(Background, String)> {
     let usual = TcpListener::bind((Ipv4Addr::LOCALHOST, 8080)).is_ok();
-    let port = if usual { 8080 } else { free_ports(1)? };
+    let port = if usual { 8080 } else { free_port()? };
     let log = fs::File::create(scratch.server_log()).context("cannot create the server's log")?;
 
     let mut command = Command::new(scheduler);
@@ -346,6 +353,7 @@ fn start_server(scheduler: &Path, scratch: &Scratch) -> anyhow::Result<(Backgrou
             "SCHEDULER_PLUGINS_COMPONENTS_DIR",
             repository().join("plugins"),
         )
+        .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log);
     let server = Background::start("the server", &mut command)?;
@@ -374,22 +382,9 @@ fn is_healthy(address: &str) -> bool {
     get().is_ok_and(|start| start.ends_with(" 200"))
 }
 
-/// The first of `count` neighbouring ports that nobody listens on.
-fn free_ports(count: u16) -> anyhow::Result<u16> {
-    for _ in 0..100 {
-        let first = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let port = first.local_addr()?.port();
-        let neighbours: Option<Vec<_>> = (1..count)
-            .map(|offset| {
-                let port = port.checked_add(offset)?;
-                TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()
-            })
-            .collect();
-        if neighbours.is_some() {
-            return Ok(port);
-        }
-    }
-    bail!("no {count} free ports in a row")
+fn free_port() -> anyhow::Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free")?;
+    Ok(listener.local_addr()?.port())
 }
 
 /// Where cargo puts what it builds.
@@ -409,12 +404,12 @@ fn random_hex() -> anyhow::Result<String> {
 }
 
 impl Device {
-    /// From a line `{"hostname":"core1","platform":"cisco_ios","port":2201}`.
+    /// From a line `{"name":"lab-r1","host":"127.0.0.1","port":2201,"device_type":"cisco_ios"}`.
     fn from_json(line: &str) -> Option<Self> {
         Some(Self {
-            name: json_field(line, "hostname")?,
-            platform: json_field(line, "platform")?,
-            port: json_field(line, "port")?.parse().ok()?,
+            name: json_field(line, "name")?,
+            device_type: json_field(line, "device_type")?,
+            port: json_field(line, "port")?,
         })
     }
 }
@@ -453,19 +448,11 @@ mod tests {
 
     #[test]
     fn a_device_is_read_from_the_labs_line() {
-        let line = r#"{"port": 2201, "hostname":"core1","platform":"cisco_ios"}"#;
+        let line = r#"{"port": 2201,"name":"lab-r1","username":"admin","device_type":"frr"}"#;
         let device = Device::from_json(line).unwrap();
-        assert_eq!(device.name, "core1");
-        assert_eq!(device.platform, "cisco_ios");
-        assert_eq!(device.port, 2201);
+        assert_eq!(device.name, "lab-r1");
+        assert_eq!(device.device_type, "frr");
+        assert_eq!(device.port, "2201");
         assert!(Device::from_json("listening").is_none());
-    }
-
-    #[test]
-    fn free_ports_are_neighbours() {
-        let first = free_ports(3).unwrap();
-        for port in first..first + 3 {
-            TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
-        }
     }
 }

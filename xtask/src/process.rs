@@ -17,10 +17,20 @@ pub(crate) fn repository() -> PathBuf {
 }
 
 /// The cargo that started us.
+///
+/// What it has told us about our own package it must not hear again: build scripts (ring's) look
+/// at such variables, and with them everything that stands on ring would be built anew whenever
+/// `cargo xtask` and `cargo` take turns.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(arguments).current_dir(repository());
+    for (name, _) in std::env::vars_os() {
+        let bytes = name.as_encoded_bytes();
+        if bytes.starts_with(b"CARGO_PKG_") || bytes.starts_with(b"CARGO_MANIFEST_") {
+            command.env_remove(name);
+        }
+    }
     command
 }
 
@@ -102,7 +112,6 @@ impl Background {
     pub(crate) fn start(name: &'static str, command: &mut Command) -> anyhow::Result<Self> {
         let child = command
             .process_group(0)
-            .stdin(Stdio::null())
             .spawn()
             .with_context(|| format!("cannot start {}", shown(command)))?;
         Ok(Self { name, child })

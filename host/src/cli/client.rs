@@ -9,8 +9,8 @@ use reqwest::{Method, RequestBuilder, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::answers::Problem;
 use super::{Failure, output};
+use crate::api::Problem;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The server gives up on a request sooner (`server.request_timeout_seconds`) and says so.

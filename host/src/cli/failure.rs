@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use super::answers::Problem;
 use super::output::printable;
+use crate::api::Problem;
+use crate::model::JobStatus;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -15,7 +16,7 @@ pub enum Failure {
     #[error("cannot reach the server at {url}: {reason}")]
     Unreachable { url: String, reason: String },
 
-    #[error("{0}")]
+    #[error("{}", .0.detail)]
     Refused(Problem),
 
     /// Something answers at the URL, but not with this API.
@@ -24,7 +25,7 @@ pub enum Failure {
 
     /// A job that was waited for has not completed. All there is to say has been said.
     #[error("the job has {status}")]
-    Job { status: String },
+    Job { status: JobStatus },
 
     /// Nobody reads our stdout any more, as after `| head`.
     #[error("stdout is closed")]
@@ -57,13 +58,9 @@ impl Failure {
         }
         let mut text = format!("error: {self}");
         if let Self::Refused(problem) = self {
-            for error in &problem.errors {
-                let place = if error.pointer.is_empty() {
-                    "(the whole)"
-                } else {
-                    &error.pointer
-                };
-                let _ = write!(text, "\n  {place}: {}", error.message);
+            // A single error is the detail already.
+            for error in problem.errors.iter().filter(|_| problem.errors.len() > 1) {
+                let _ = write!(text, "\n  {}: {}", error.pointer, error.message);
             }
         }
         if let Some(hint) = self.hint() {

@@ -8,9 +8,11 @@ mod show;
 mod submit;
 mod watch;
 
+use chrono::Utc;
 use clap::Subcommand;
 
-use super::Failure;
+use super::{Failure, output};
+use crate::api::types::JobAnswer;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum JobCommand {
@@ -42,4 +44,19 @@ impl JobCommand {
             Self::Cancel(args) => cancel::run(args).await,
         }
     }
+}
+
+/// How long the job's last attempt has taken, or has been taking.
+fn took(job: &JobAnswer) -> String {
+    let end = job.completed_at.unwrap_or_else(Utc::now);
+    job.started_at.map_or_else(String::new, |start| {
+        output::duration((end - start).num_milliseconds())
+    })
+}
+
+/// `timeout: the device did not answer within 30 s`
+fn error_of(job: &JobAnswer) -> String {
+    let parts = [job.error_code.as_deref(), job.error_message.as_deref()];
+    let parts: Vec<&str> = parts.into_iter().flatten().collect();
+    parts.join(": ")
 }

@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use chrono::{DateTime, SecondsFormat, Utc};
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
+use serde::Serialize;
 use serde_json::Value;
 
 use super::Failure;
@@ -82,6 +83,14 @@ pub(super) fn readable(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         other => serde_json::to_string_pretty(other).unwrap_or_default(),
+    }
+}
+
+/// A unit variant as the API spells it; nothing for what is not there.
+pub(super) fn word(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(Value::String(word)) => word,
+        _ => String::new(),
     }
 }
 

@@ -9,14 +9,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::Failure;
-use crate::app::App;
+use crate::app::{self, App};
 use crate::config::Config;
 use crate::logging;
-
-/// Beside the threads that jobs run on: file access, name look-ups, loading plugins.
-const MORE_BLOCKING_THREADS: usize = 64;
-/// Playbooks evaluate deep expressions on these stacks; pages that are not used cost nothing.
-const STACK_BYTES: usize = 8 * 1024 * 1024;
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
@@ -36,24 +31,11 @@ pub(super) fn run(args: ServeArgs, config_file: Option<PathBuf>) -> Result<(), F
     overrides.extend(args.port.map(|port| ("server.port".to_owned(), port.to_string())));
     let config = Config::from_process(config_file, overrides).map_err(anyhow::Error::from)?;
     let _logging = logging::init(&config.logging)?;
-    let runtime = runtime(&config)?;
+    let runtime = app::runtime(&config.worker)?;
     let served = runtime.block_on(serve(config));
     // A blocked thread, such as a name look-up, must not hold the process back.
     runtime.shutdown_background();
     Ok(served?)
-}
-
-/// The threads that everything runs on.
-///
-/// # Errors
-/// When the system gives no threads.
-pub(super) fn runtime(config: &Config) -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .max_blocking_threads(config.worker.concurrency + MORE_BLOCKING_THREADS)
-        .thread_stack_size(STACK_BYTES)
-        .build()
-        .context("cannot start threads")
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {

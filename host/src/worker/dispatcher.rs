@@ -47,7 +47,7 @@ impl Dispatcher {
     }
 
     /// Runs for as long as it is polled.
-    pub(super) async fn run(&self, storage: &dyn Storage, queue: &Queue) {
+    pub(super) async fn run(self, storage: Arc<dyn Storage>, queue: Queue) {
         self.shared.all.store(true, Ordering::Release);
         loop {
             let now = Utc::now();
@@ -57,8 +57,8 @@ impl Dispatcher {
             } else {
                 now - LATEST
             };
-            let pause = match push_ready(storage, queue, since, now).await {
-                Ok(()) => pause(storage, now).await,
+            let pause = match push_ready(&*storage, &queue, since, now).await {
+                Ok(()) => pause(&*storage, now).await,
                 Err(error) => {
                     tracing::error!(error = %format!("{error:#}"), "jobs whose time has come could not be queued");
                     self.shared.all.store(true, Ordering::Release);

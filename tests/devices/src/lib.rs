@@ -1,1 +1,71 @@
+//! Real devices for tests: OpenSSH hosts and FRR routers, started on loopback.
+//!
+//! [`linux`] and [`frr`] give one device of each kind to a whole test process; [`Linux::start`]
+//! and [`Frr::start`] give one of its own to a test that stops sessions or counts them. Every
+//! device has free ports, a scratch directory and a local account of its own, so any number of
+//! test processes can run at once. Whatever was started ends with the value, and also when the
+//! test process is killed: see [`supervisor`](mod@supervisor).
+//!
+//! Everything here needs root and the Debian packages [`PACKAGES`]; what is missing is a panic
+//! that says so, never a skipped test.
 
+mod account;
+mod frr;
+mod linux;
+mod sshd;
+mod supervisor;
+
+use std::path::Path;
+use std::sync::LazyLock;
+
+pub use crate::frr::Frr;
+pub use crate::linux::{Linux, LinuxOptions};
+pub use crate::sshd::Sshd;
+
+/// The Debian packages that the devices are made of. They must be installed without starting
+/// their services.
+pub const PACKAGES: &[&str] = &["openssh-server", "frr", "procps", "iproute2"];
+
+/// The router shared by all tests of this process. Tests that change its configuration use
+/// names of their own.
+#[must_use]
+pub fn frr() -> &'static Frr {
+    static FRR: LazyLock<Frr> = LazyLock::new(Frr::start);
+    &FRR
+}
+
+/// The Linux host (bash) shared by all tests of this process.
+#[must_use]
+pub fn linux() -> &'static Linux {
+    static LINUX: LazyLock<Linux> = LazyLock::new(Linux::start);
+    &LINUX
+}
+
+/// Panics unless everything needed is there.
+fn check_requirements() {
+    for (program, package) in [
+        ("/usr/sbin/sshd", "openssh-server"),
+        ("/usr/bin/vtysh", "frr"),
+        ("/usr/lib/frr/zebra", "frr"),
+        ("/usr/bin/pgrep", "procps"),
+    ] {
+        assert!(
+            Path::new(program).exists(),
+            "{package} is not installed; run: cargo xtask setup"
+        );
+    }
+    let root = std::fs::metadata("/proc/self")
+        .map(|meta| std::os::unix::fs::MetadataExt::uid(&meta))
+        .is_ok_and(|uid| uid == 0);
+    assert!(
+        root,
+        "the test devices need root: sshd checks passwords, FRRouting changes its user"
+    );
+}
+
+/// `bytes` random bytes in hex.
+fn random_hex(bytes: usize) -> String {
+    let mut buffer = vec![0; bytes];
+    getrandom::fill(&mut buffer).expect("random numbers");
+    buffer.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -5,7 +5,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
 
-use crate::cli::answers::Connection;
+use crate::api::types::ConnectionAnswer;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
 
 /// Secrets come from files, stdin or the keyboard, never as arguments: those are in the process
@@ -124,7 +124,7 @@ pub(super) async fn run(args: AddArgs) -> Result<(), Failure> {
         host_key: args.host_key,
     };
     let answer = client
-        .post::<Connection>(&["connections"], &connection, None)
+        .post::<ConnectionAnswer>(&["connections"], &connection, None)
         .await?;
     match args.server.output {
         OutputFormat::Json => output::json(&answer.text),

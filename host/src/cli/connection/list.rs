@@ -1,6 +1,6 @@
 use clap::Args;
 
-use crate::cli::answers::Connections;
+use crate::api::types::ConnectionList;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
 
 #[derive(Debug, Args)]
@@ -11,7 +11,7 @@ pub(crate) struct ListArgs {
 
 pub(super) async fn run(args: ListArgs) -> Result<(), Failure> {
     let client = args.server.client()?;
-    let answer = client.get::<Connections>(&["connections"]).await?;
+    let answer = client.get::<ConnectionList>(&["connections"]).await?;
     if args.server.output == OutputFormat::Json {
         return output::json(&answer.text);
     }

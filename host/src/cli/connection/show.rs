@@ -1,6 +1,6 @@
 use clap::Args;
 
-use crate::cli::answers::Connection;
+use crate::api::types::ConnectionAnswer;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
 
 #[derive(Debug, Args)]
@@ -15,25 +15,20 @@ pub(crate) struct ShowArgs {
 pub(super) async fn run(args: ShowArgs) -> Result<(), Failure> {
     let client = args.server.client()?;
     let answer = client
-        .get::<Connection>(&["connections", &args.name])
+        .get::<ConnectionAnswer>(&["connections", &args.name])
         .await?;
     if args.server.output == OutputFormat::Json {
         return output::json(&answer.text);
     }
     let connection = answer.body;
     output::properties([
-        ("id", connection.id),
+        ("id", connection.id.to_string()),
         ("name", connection.name),
         ("host", connection.host),
         ("port", connection.port.to_string()),
         ("username", connection.username),
         ("platform", connection.device_type),
-        (
-            "timeout",
-            connection
-                .timeout_seconds
-                .map_or_else(String::new, |seconds| format!("{seconds} s")),
-        ),
+        ("timeout", format!("{} s", connection.timeout_seconds)),
         ("tags", connection.tags.join(", ")),
         ("host key", connection.host_key.unwrap_or_default()),
         ("secrets set", connection.secrets_set.join(", ")),

@@ -1,7 +1,8 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::cli::answers::{Job, Jobs};
+use super::took;
+use crate::api::types::{JobAnswer, JobList};
 use crate::cli::client::Client;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
 
@@ -41,7 +42,7 @@ pub(super) async fn run(args: ListArgs) -> Result<(), Failure> {
         return all(&client, &args).await;
     }
     let answer = client
-        .get_with::<Jobs>(&["jobs"], &query(&args, args.cursor.as_deref()))
+        .get_with::<JobList>(&["jobs"], &query(&args, args.cursor.as_deref()))
         .await?;
     match args.server.output {
         OutputFormat::Json => output::json(&answer.text)?,
@@ -74,7 +75,7 @@ async fn all(client: &Client, args: &ListArgs) -> Result<(), Failure> {
         // The shape of one page, so that a program reads both alike.
         OutputFormat::Json => output::json(&json!({"jobs": jobs, "next_cursor": null}).to_string()),
         OutputFormat::Table => {
-            let jobs: Vec<Job> =
+            let jobs: Vec<JobAnswer> =
                 serde_json::from_value(jobs.into()).map_err(anyhow::Error::from)?;
             table(&jobs)
         }
@@ -95,7 +96,7 @@ fn query(args: &ListArgs, cursor: Option<&str>) -> Vec<(&'static str, String)> {
         .collect()
 }
 
-fn table(jobs: &[Job]) -> Result<(), Failure> {
+fn table(jobs: &[JobAnswer]) -> Result<(), Failure> {
     if jobs.is_empty() {
         output::talk("there are no such jobs");
         return Ok(());
@@ -107,13 +108,12 @@ fn table(jobs: &[Job]) -> Result<(), Failure> {
         jobs.iter().map(|job| {
             let remark = job.error_message.as_ref().or(job.description.as_ref());
             [
-                job.id.clone(),
-                job.status.clone(),
+                job.id.to_string(),
+                job.status.to_string(),
                 job.plugin.clone(),
-                job.target_names(),
+                job.targets.join(", "),
                 output::time(job.created_at),
-                job.milliseconds()
-                    .map_or_else(String::new, output::duration),
+                took(job),
                 remark.cloned().unwrap_or_default(),
             ]
         }),

@@ -1,7 +1,7 @@
 use clap::Args;
 use serde_json::Value;
 
-use crate::cli::answers::{LogLine, Logs};
+use crate::api::types::{LogAnswer, LogList};
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
 
 #[derive(Debug, Args)]
@@ -28,7 +28,7 @@ pub(super) async fn run(args: LogsArgs) -> Result<(), Failure> {
         .filter_map(|(name, value)| Some((name, value?)))
         .collect();
     let answer = client
-        .get_with::<Logs>(&["jobs", &args.id, "logs"], &query)
+        .get_with::<LogList>(&["jobs", &args.id, "logs"], &query)
         .await?;
     if args.server.output == OutputFormat::Json {
         return output::json(&answer.text);
@@ -40,7 +40,7 @@ pub(super) async fn run(args: LogsArgs) -> Result<(), Failure> {
 }
 
 /// `2026-07-30T13:02:11Z warn  the message {"context":1}`
-pub(super) fn text(line: &LogLine) -> String {
+pub(super) fn text(line: &LogAnswer) -> String {
     let context = match &line.context {
         None | Some(Value::Null) => String::new(),
         Some(context) => format!(" {context}"),
@@ -48,7 +48,7 @@ pub(super) fn text(line: &LogLine) -> String {
     format!(
         "{} {:<5} {}{context}",
         output::time(line.timestamp),
-        line.level,
+        line.level.as_str(),
         line.message
     )
 }

@@ -1,6 +1,6 @@
 use clap::Args;
 
-use crate::cli::answers::{CommandResult, Results};
+use crate::api::types::{ResultAnswer, ResultList};
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
 
 #[derive(Debug, Args)]
@@ -15,7 +15,7 @@ pub(crate) struct ResultsArgs {
 pub(super) async fn run(args: ResultsArgs) -> Result<(), Failure> {
     let client = args.server.client()?;
     let answer = client
-        .get::<Results>(&["jobs", &args.id, "results"])
+        .get::<ResultList>(&["jobs", &args.id, "results"])
         .await?;
     if args.server.output == OutputFormat::Json {
         return output::json(&answer.text);
@@ -30,19 +30,18 @@ pub(super) async fn run(args: ResultsArgs) -> Result<(), Failure> {
 }
 
 /// A command and what came of it.
-pub(super) fn print(result: &CommandResult) -> Result<(), Failure> {
-    let target = result.target.as_deref().unwrap_or("-");
-    let took = result
-        .duration_ms
-        .map_or_else(String::new, |ms| format!("  ({})", output::duration(ms)));
-    let command = output::printable(&result.command);
+pub(super) fn print(result: &ResultAnswer) -> Result<(), Failure> {
     output::data(&format!(
-        "── {}: {command}{took}\n",
-        output::printable(target)
+        "── {}: {}  ({})\n",
+        output::printable(&result.target),
+        output::printable(&result.command),
+        output::duration(i64::try_from(result.duration_ms).unwrap_or(i64::MAX)),
     ))?;
-    match result.output.as_deref() {
-        None | Some("") => {}
-        Some(text) => output::device_text(text)?,
+    if !result.output.is_empty() {
+        output::device_text(&result.output)?;
+    }
+    if result.truncated {
+        output::data("!! the rest of the output was not kept\n")?;
     }
     if let Some(error) = &result.error {
         output::data(&format!("!! {}\n", output::printable(error)))?;

@@ -1,6 +1,7 @@
 use clap::Args;
 
-use crate::cli::answers::Job;
+use super::{error_of, took};
+use crate::api::types::JobAnswer;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
 
 #[derive(Debug, Args)]
@@ -14,34 +15,31 @@ pub(crate) struct ShowArgs {
 
 pub(super) async fn run(args: ShowArgs) -> Result<(), Failure> {
     let client = args.server.client()?;
-    let answer = client.get::<Job>(&["jobs", &args.id]).await?;
+    let answer = client.get::<JobAnswer>(&["jobs", &args.id]).await?;
     if args.server.output == OutputFormat::Json {
         return output::json(&answer.text);
     }
     let job = answer.body;
     let time = |time| Option::map_or_else(time, String::new, output::time);
     output::properties([
-        ("id", job.id.clone()),
+        ("id", job.id.to_string()),
         ("plugin", job.plugin.clone()),
         ("digest", job.plugin_digest.clone().unwrap_or_default()),
-        ("status", job.status.clone()),
-        ("error", job.error_message.clone().unwrap_or_default()),
-        ("targets", job.target_names()),
+        ("status", job.status.to_string()),
+        ("error", error_of(&job)),
+        ("targets", job.targets.join(", ")),
         ("params", job.params.to_string()),
         ("description", job.description.clone().unwrap_or_default()),
         ("created", output::time(job.created_at)),
         ("scheduled for", time(job.scheduled_for)),
         ("started", time(job.started_at)),
         ("ended", time(job.completed_at)),
-        (
-            "took",
-            job.milliseconds()
-                .map_or_else(String::new, output::duration),
-        ),
+        ("took", took(&job)),
         (
             "retries",
             format!("{} of {}", job.retry_count, job.max_retries),
         ),
+        ("next attempt", time(job.next_attempt_at)),
         ("worker", job.worker_id.clone().unwrap_or_default()),
     ])?;
     if let Some(result) = &job.result {

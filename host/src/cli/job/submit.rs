@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::watch;
-use crate::cli::answers::Submitted;
+use crate::api::types::JobAccepted;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
 
 #[derive(Debug, Args)]
@@ -85,12 +85,12 @@ pub(super) async fn run(args: SubmitArgs) -> Result<(), Failure> {
     };
     let client = args.server.client()?;
     let answer = client
-        .post::<Submitted>(&["jobs"], &submission, args.idempotency_key.as_deref())
+        .post::<JobAccepted>(&["jobs"], &submission, args.idempotency_key.as_deref())
         .await?;
-    let Submitted { id, status } = &answer.body;
+    let JobAccepted { id, status } = &answer.body;
     if args.wait {
         output::talk(&format!("job {id} submitted"));
-        return watch::follow(&client, id, args.server.output).await;
+        return watch::follow(&client, &id.to_string(), args.server.output).await;
     }
     match args.server.output {
         OutputFormat::Json => output::json(&answer.text),

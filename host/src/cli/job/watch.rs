@@ -3,11 +3,13 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::Value;
+use uuid::Uuid;
 
-use super::{logs, results};
-use crate::cli::answers::{Job, Logs, Results};
+use super::{error_of, logs, results, took};
+use crate::api::types::{JobAnswer, LogList, ResultList};
 use crate::cli::client::Client;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
+use crate::model::{JobStatus, Progress};
 
 /// Asked again after this long; sooner in the beginning, because most jobs are short.
 const SLOWEST: Duration = Duration::from_millis(500);
@@ -36,23 +38,21 @@ pub(super) async fn follow(client: &Client, id: &str, format: OutputFormat) -> R
     let mut pause = FASTEST;
     loop {
         // The job first: when it has ended, everything asked for after that is complete.
-        let answer = client.get::<Job>(&["jobs", id]).await?;
+        let answer = client.get::<JobAnswer>(&["jobs", id]).await?;
         let job = &answer.body;
         seen.show_status(job);
         seen.show_logs(client, id).await?;
         if format == OutputFormat::Table {
             seen.show_results(client, id).await?;
         }
-        if job.has_ended() {
+        if job.status.is_final() {
             match format {
                 OutputFormat::Json => output::json(&answer.text)?,
                 OutputFormat::Table => seen.show_outcome(job)?,
             }
-            return match job.status.as_str() {
-                "completed" => Ok(()),
-                status => Err(Failure::Job {
-                    status: status.to_owned(),
-                }),
+            return match job.status {
+                JobStatus::Completed => Ok(()),
+                status => Err(Failure::Job { status }),
             };
         }
         tokio::time::sleep(pause).await;
@@ -63,18 +63,33 @@ pub(super) async fn follow(client: &Client, id: &str, format: OutputFormat) -> R
 /// What has been shown.
 #[derive(Default)]
 struct Seen {
-    status: String,
-    last_log: Option<String>,
-    results: HashSet<String>,
+    status: Option<JobStatus>,
+    progress: Option<Progress>,
+    last_log: Option<i64>,
+    results: HashSet<Uuid>,
     outputs: HashSet<String>,
 }
 
 impl Seen {
-    fn show_status(&mut self, job: &Job) {
-        if job.status != self.status {
-            self.status.clone_from(&job.status);
-            if !job.has_ended() {
+    fn show_status(&mut self, job: &JobAnswer) {
+        if self.status != Some(job.status) {
+            self.status = Some(job.status);
+            if !job.status.is_final() {
                 output::talk(&format!("job {} is {}", job.id, job.status));
+            }
+        }
+        if self.progress != job.progress {
+            self.progress.clone_from(&job.progress);
+            if let Some(Progress {
+                done,
+                total,
+                message,
+            }) = &job.progress
+            {
+                let total = total.map_or_else(String::new, |total| format!(" of {total}"));
+                let message = message.as_deref().unwrap_or_default();
+                let text = format!("progress: {done}{total} {message}");
+                output::talk(text.trim_end());
             }
         }
     }
@@ -85,16 +100,16 @@ impl Seen {
             let query: Vec<_> = self
                 .last_log
                 .iter()
-                .map(|id| ("after", id.clone()))
+                .map(|id| ("after", id.to_string()))
                 .collect();
             let page = client
-                .get_with::<Logs>(&["jobs", id, "logs"], &query)
+                .get_with::<LogList>(&["jobs", id, "logs"], &query)
                 .await?
                 .body;
             let Some(last) = page.logs.last() else {
                 return Ok(());
             };
-            self.last_log = Some(plain(&last.id));
+            self.last_log = Some(last.id);
             for line in &page.logs {
                 output::talk(&logs::text(line));
             }
@@ -102,34 +117,32 @@ impl Seen {
     }
 
     async fn show_results(&mut self, client: &Client, id: &str) -> Result<(), Failure> {
-        let answer = client.get::<Results>(&["jobs", id, "results"]).await?;
+        let answer = client.get::<ResultList>(&["jobs", id, "results"]).await?;
         for result in answer.body.results {
-            if self.results.insert(plain(&result.id)) {
+            if self.results.insert(result.id) {
                 results::print(&result)?;
-                self.outputs.extend(result.output);
+                self.outputs.insert(result.output);
             }
         }
         Ok(())
     }
 
-    fn show_outcome(&self, job: &Job) -> Result<(), Failure> {
+    fn show_outcome(&self, job: &JobAnswer) -> Result<(), Failure> {
         if let Some(result) = job.result.clone().and_then(|result| self.news_in(result)) {
             output::data("── result\n")?;
             show_result(&result)?;
         }
-        let took = job
-            .milliseconds()
-            .map_or_else(String::new, |ms| format!(" after {}", output::duration(ms)));
-        let status = match job.status.as_str() {
-            "cancelled" => "was cancelled",
-            "failed" => "has failed",
-            _ => "has completed",
+        let mut text = match job.status {
+            JobStatus::Cancelled => format!("job {} was cancelled", job.id),
+            status => format!("job {} has {status}", job.id),
         };
-        let error = job
-            .error_message
-            .as_ref()
-            .map_or_else(String::new, |message| format!(": {message}"));
-        output::talk(&format!("job {} {status}{took}{error}", job.id));
+        if job.started_at.is_some() {
+            text.push_str(&format!(" after {}", took(job)));
+        }
+        if job.error_message.is_some() {
+            text.push_str(&format!(": {}", error_of(job)));
+        }
+        output::talk(&text);
         Ok(())
     }
 
@@ -174,18 +187,13 @@ fn show_result(result: &Value) -> Result<(), Failure> {
             Value::String(text) => text.trim_end().to_owned(),
             other => output::readable(other),
         };
+        if text.is_empty() {
+            continue;
+        }
         let gap = if text.contains('\n') { "\n" } else { " " };
         output::device_text(&format!("{name}:{gap}{text}"))?;
     }
     Ok(())
-}
-
-/// An id, be it a number or a text.
-fn plain(id: &Value) -> String {
-    match id {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
 }
 
 #[cfg(test)]

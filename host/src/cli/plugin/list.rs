@@ -1,6 +1,6 @@
 use clap::Args;
 
-use crate::cli::answers::Plugins;
+use crate::api::types::PluginList;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
 
 #[derive(Debug, Args)]
@@ -11,7 +11,7 @@ pub(crate) struct ListArgs {
 
 pub(super) async fn run(args: ListArgs) -> Result<(), Failure> {
     let client = args.server.client()?;
-    let answer = client.get::<Plugins>(&["plugins"]).await?;
+    let answer = client.get::<PluginList>(&["plugins"]).await?;
     if args.server.output == OutputFormat::Json {
         return output::json(&answer.text);
     }
@@ -24,7 +24,7 @@ pub(super) async fn run(args: ListArgs) -> Result<(), Failure> {
         .iter()
         .filter_map(|plugin| {
             let error = plugin.error.as_ref()?;
-            Some(format!("{} is broken: {}", plugin.name, error.located()))
+            Some(format!("{} is broken: {}", plugin.name, error))
         })
         .collect();
     output::table(
@@ -32,9 +32,9 @@ pub(super) async fn run(args: ListArgs) -> Result<(), Failure> {
         plugins.into_iter().map(|plugin| {
             [
                 plugin.name,
-                plugin.kind,
-                plugin.status,
-                plugin.targets.unwrap_or_default(),
+                output::word(&plugin.kind),
+                output::word(&plugin.status),
+                output::word(&plugin.targets),
                 plugin.summary.unwrap_or_default(),
             ]
         }),

@@ -1,7 +1,6 @@
 use clap::Args;
-use serde_json::Value;
 
-use crate::cli::answers::Plugin;
+use crate::api::types::PluginAnswer;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
 
 #[derive(Debug, Args)]
@@ -15,7 +14,7 @@ pub(crate) struct ShowArgs {
 
 pub(super) async fn run(args: ShowArgs) -> Result<(), Failure> {
     let client = args.server.client()?;
-    let answer = client.get::<Plugin>(&["plugins", &args.name]).await?;
+    let answer = client.get::<PluginAnswer>(&["plugins", &args.name]).await?;
     if args.server.output == OutputFormat::Json {
         return output::json(&answer.text);
     }
@@ -23,26 +22,27 @@ pub(super) async fn run(args: ShowArgs) -> Result<(), Failure> {
     output::properties([
         ("name", plugin.name),
         ("summary", plugin.summary.unwrap_or_default()),
-        ("kind", plugin.kind),
-        ("status", plugin.status),
+        ("kind", output::word(&plugin.kind)),
+        ("status", output::word(&plugin.status)),
         (
             "error",
             plugin
                 .error
-                .map_or_else(String::new, |error| error.located()),
+                .map_or_else(String::new, |error| error.to_string()),
         ),
-        ("targets", plugin.targets.unwrap_or_default()),
+        ("targets", output::word(&plugin.targets)),
         ("digest", plugin.digest.unwrap_or_default()),
         (
             "loaded",
             plugin.loaded_at.map_or_else(String::new, output::time),
         ),
     ])?;
-    for (name, value) in [("needs", plugin.needs), ("params", plugin.params_schema)] {
-        if value != Value::Null {
-            output::data(&format!("{name}:\n"))?;
-            output::device_text(&output::readable(&value))?;
-        }
+    if let Some(needs) = plugin.needs {
+        let needs = serde_json::to_value(needs).map_err(anyhow::Error::from)?;
+        output::device_text(&format!("needs:\n{}", output::readable(&needs)))?;
+    }
+    if let Some(schema) = plugin.params_schema {
+        output::device_text(&format!("params:\n{}", output::readable(&schema)))?;
     }
     Ok(())
 }

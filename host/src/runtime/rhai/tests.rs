@@ -1,0 +1,51 @@
+//! The sandbox by itself; with real jobs it is tested in `tests/sandbox.rs`.
+
+use std::path::Path;
+
+use super::*;
+
+fn load(source: &str) -> Result<Loaded, LoadError> {
+    RhaiRuntime::default().load(Path::new("test.rhai"), source.as_bytes())
+}
+
+#[test]
+fn a_description_is_read() {
+    let loaded = load(
+        r#"
+        const NAME = "from a constant";
+        fn describe() { #{ summary: global::NAME, targets: "each", needs: #{ ssh: #{ exec: ["show *"] } }, on_interrupt: "retry" } }
+        fn run(job, params) { }
+        "#,
+    )
+    .ok()
+    .unwrap();
+    assert_eq!(loaded.description.summary, "from a constant");
+    let ssh = loaded.description.needs.ssh.unwrap();
+    assert_eq!(ssh.exec, ["show *"]);
+    assert!(!ssh.configure);
+    assert_eq!(loaded.description.params["additionalProperties"], false);
+}
+
+#[test]
+fn bytes_that_are_no_text_do_not_load() {
+    let error = RhaiRuntime::default()
+        .load(Path::new("test.rhai"), &[b'f', 0xff])
+        .err()
+        .unwrap();
+    assert!(error.message.contains("not UTF-8 text from byte 1"), "{error}");
+}
+
+#[test]
+fn json_goes_in_and_comes_out_as_it_was() {
+    let value = serde_json::json!({
+        "null": null, "bool": true, "int": -7, "float": 1.5, "text": "ü", "list": [1, [2]], "map": {}
+    });
+    let back = values::to_json(&values::from_json(&value)).unwrap();
+    assert_eq!(back, value);
+}
+
+#[test]
+fn what_json_has_no_word_for_is_named() {
+    assert!(values::to_json(&Dynamic::from(f64::NAN)).unwrap_err().contains("NaN"));
+    assert!(values::to_json(&Dynamic::from(1_u8)).is_err());
+}

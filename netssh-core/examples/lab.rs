@@ -1,0 +1,136 @@
+//! Starts simulated devices and prints one line of JSON for each when it listens.
+//!
+//! `cargo run -p netssh-core --example lab --features lab -- --port 2201 --count 3 --username admin
+//! --password-file FILE` (or the password in `LAB_PASSWORD`). Runs until it gets SIGTERM or SIGINT,
+//! or until its standard input is closed.
+
+use std::io::Read;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use netssh_core::lab::{Lab, LabDevice};
+
+const USAGE: &str = "usage: lab [--port N] [--count N] [--name PREFIX] [--username NAME]
+           [--password-file FILE] [--enable-secret-file FILE] [--privileged] [--delay-ms N]
+
+  --port N               the first device's port, the next ones follow; 0 (default): free ports
+  --count N              how many devices (default 1)
+  --name PREFIX          they are called PREFIX1, PREFIX2 … (default lab-r)
+  --username NAME        default admin
+  --password-file FILE   or the environment variable LAB_PASSWORD
+  --enable-secret-file   or LAB_ENABLE_SECRET; default: the password
+  --privileged           logins land in privileged mode
+  --delay-ms N           how long each command takes";
+
+struct Options {
+    port: u16,
+    count: u16,
+    name: String,
+    device: LabDevice,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let options = match parse(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(message) => {
+            eprintln!("{message}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match run(options).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(options: Options) -> std::io::Result<()> {
+    let mut labs = Vec::new();
+    for number in 0..options.count {
+        let hostname = format!("{}{}", options.name, number + 1);
+        let port = match options.port {
+            0 => 0,
+            first => first.saturating_add(number),
+        };
+        let device = LabDevice {
+            hostname: hostname.clone(),
+            ..options.device.clone()
+        };
+        let lab = Lab::start_on(device, port)
+            .await
+            .map_err(|error| std::io::Error::new(error.kind(), format!("port {port}: {error}")))?;
+        let line = serde_json::json!({
+            "name": hostname,
+            "host": lab.addr().ip(),
+            "port": lab.addr().port(),
+            "username": options.device.username,
+            "device_type": "cisco_ios",
+        });
+        println!("{line}");
+        labs.push(lab);
+    }
+    wait_for_the_end().await
+}
+
+async fn wait_for_the_end() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (closed, mut input) = tokio::sync::mpsc::channel::<()>(1);
+    std::thread::spawn(move || {
+        let mut ignored = [0; 256];
+        while matches!(std::io::stdin().read(&mut ignored), Ok(1..)) {}
+        drop(closed);
+    });
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        _ = input.recv() => {}
+    }
+    Ok(())
+}
+
+fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {
+    let mut options = Options {
+        port: 0,
+        count: 1,
+        name: "lab-r".into(),
+        device: LabDevice::cisco_ios(""),
+    };
+    let mut password = std::env::var("LAB_PASSWORD").ok();
+    let mut secret = std::env::var("LAB_ENABLE_SECRET").ok();
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
+        let number = |text: String| {
+            text.parse()
+                .map_err(|_| format!("{text:?} is no number from 0 to 65535"))
+        };
+        match argument.as_str() {
+            "--port" => options.port = number(value()?)?,
+            "--count" => options.count = number(value()?)?,
+            "--name" => options.name = value()?,
+            "--username" => options.device.username = value()?,
+            "--password-file" => password = Some(read(&value()?)?),
+            "--enable-secret-file" => secret = Some(read(&value()?)?),
+            "--privileged" => options.device.privileged = true,
+            "--delay-ms" => {
+                options.device.delay = Duration::from_millis(number(value()?)?.into());
+            }
+            _ => return Err(format!("unknown argument {argument:?}")),
+        }
+    }
+    options.device.password =
+        password.ok_or("no password: give --password-file, or set LAB_PASSWORD")?;
+    let secret = secret.unwrap_or_else(|| options.device.password.clone());
+    options.device.enable_secret = Some(secret);
+    Ok(options)
+}
+
+fn read(path: &str) -> Result<String, String> {
+    std::fs::read_to_string(path)
+        .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
+        .map_err(|error| format!("{path}: {error}"))
+}

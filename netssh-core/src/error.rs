@@ -1,0 +1,172 @@
+//! What can go wrong, and whose fault it was.
+//!
+//! No message holds a secret, and every message says what to do next where there is something to do.
+
+use std::time::Duration;
+
+/// Every way in which a session can fail.
+///
+/// Tell them apart by [`Error::code`] (stable strings, for scripts and APIs) or by
+/// [`Error::fault`] (who has to act).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The device could not be reached, or did not speak SSH.
+    #[error("{message}")]
+    Network {
+        /// What failed, with host and port.
+        message: String,
+    },
+    /// The device refused the user, the password, the key or the enable secret.
+    #[error("{message}")]
+    Authentication {
+        /// Which credential was refused, and what the device would accept.
+        message: String,
+    },
+    /// The device's host key is not the one that was expected, or is not known.
+    #[error("{message}")]
+    HostKey {
+        /// Which key was expected and which one was offered, both as SHA-256 fingerprints.
+        message: String,
+    },
+    /// The device refused a command that the session itself needs (`configure terminal`, say).
+    /// A refused command of the caller is no error: see [`crate::Reply::failure`].
+    #[error("the device refused {command:?}: {message}")]
+    Refused {
+        /// The command sent.
+        command: String,
+        /// The device's own words.
+        message: String,
+    },
+    /// No answer in time. The session is not usable any more.
+    #[error("{doing}: no answer within {after:?}; the session is closed")]
+    Timeout {
+        /// What was being done.
+        doing: String,
+        /// The limit that was exceeded.
+        after: Duration,
+        /// What had arrived by then.
+        partial: String,
+    },
+    /// The device, or the network, ended the session. The session is not usable any more.
+    #[error("{doing}: the device closed the session{reason}")]
+    Disconnected {
+        /// What was being done.
+        doing: String,
+        /// The reason, where there is one: empty, or `": …"`.
+        reason: String,
+        /// What had arrived by then.
+        partial: String,
+    },
+    /// The device answered something that makes no sense here.
+    #[error("{message}")]
+    Protocol {
+        /// What was expected and what came.
+        message: String,
+    },
+    /// The platform has no such thing (a save command, a configuration mode).
+    #[error("platform {platform} has no {what}")]
+    Unsupported {
+        /// The platform's name.
+        platform: String,
+        /// What it lacks.
+        what: String,
+    },
+    /// The caller asked for something impossible; nothing was sent to the device.
+    #[error("{message}")]
+    Invalid {
+        /// What is wrong with it.
+        message: String,
+    },
+}
+
+/// Who has to act for an [`Error`] to go away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The path to the device: address, port, route, firewall.
+    Network,
+    /// User name, password, key or enable secret.
+    Credentials,
+    /// The host key known for the device.
+    HostKey,
+    /// The device: it hangs, hung up, or refused.
+    Device,
+    /// The two sides do not understand each other: algorithms, or the wrong platform.
+    Protocol,
+    /// The program that uses this crate.
+    Caller,
+}
+
+impl Error {
+    /// A stable word for scripts and APIs: `network`, `authentication`, `host_key`, `refused`,
+    /// `timeout`, `disconnected`, `protocol`, `unsupported` or `invalid`.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Network { .. } => "network",
+            Self::Authentication { .. } => "authentication",
+            Self::HostKey { .. } => "host_key",
+            Self::Refused { .. } => "refused",
+            Self::Timeout { .. } => "timeout",
+            Self::Disconnected { .. } => "disconnected",
+            Self::Protocol { .. } => "protocol",
+            Self::Unsupported { .. } => "unsupported",
+            Self::Invalid { .. } => "invalid",
+        }
+    }
+
+    /// Who has to act.
+    #[must_use]
+    pub const fn fault(&self) -> Fault {
+        match self {
+            Self::Network { .. } => Fault::Network,
+            Self::Authentication { .. } => Fault::Credentials,
+            Self::HostKey { .. } => Fault::HostKey,
+            Self::Refused { .. } | Self::Timeout { .. } | Self::Disconnected { .. } => {
+                Fault::Device
+            }
+            Self::Protocol { .. } => Fault::Protocol,
+            Self::Unsupported { .. } | Self::Invalid { .. } => Fault::Caller,
+        }
+    }
+
+    /// The output that had arrived when a command timed out or the device hung up.
+    #[must_use]
+    pub fn partial(&self) -> Option<&str> {
+        match self {
+            Self::Timeout { partial, .. } | Self::Disconnected { partial, .. } => Some(partial),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn network(message: impl Into<String>) -> Self {
+        Self::Network {
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn authentication(message: impl Into<String>) -> Self {
+        Self::Authentication {
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn host_key(message: impl Into<String>) -> Self {
+        Self::HostKey {
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn protocol(message: impl Into<String>) -> Self {
+        Self::Protocol {
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::Invalid {
+            message: message.into(),
+        }
+    }
+}

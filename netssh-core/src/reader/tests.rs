@@ -1,0 +1,187 @@
+//! The same bytes, cut anywhere, give the same answer.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const MARK: &str = "!a1b2c3";
+
+fn ios() -> &'static Platform {
+    static IOS: std::sync::LazyLock<std::sync::Arc<Platform>> =
+        std::sync::LazyLock::new(|| Platform::named("cisco_ios").unwrap());
+    &IOS
+}
+
+/// Feeds `bytes` in pieces until the end is found; answers pagers as a session would.
+fn read<'p>(
+    platform: &'p Platform,
+    expect: Expect,
+    pieces: &[&[u8]],
+    limit: usize,
+) -> (Step, Reader<'p>) {
+    let mut reader = Reader::new(platform, limit, expect);
+    let mut last = Step::Read;
+    for piece in pieces {
+        reader.push(piece);
+        last = reader.step();
+        match &last {
+            Step::Pager(_) => reader.pager_answered(),
+            Step::End { .. } => break,
+            _ => {}
+        }
+    }
+    (last, reader)
+}
+
+fn cut(bytes: &[u8], size: usize) -> Vec<&[u8]> {
+    bytes.chunks(size.max(1)).collect()
+}
+
+fn end(prompt: &str) -> Step {
+    Step::End {
+        prompt: prompt.into(),
+        exit_code: None,
+    }
+}
+
+#[test]
+fn a_prompt_in_the_output_is_output() {
+    let stream = format!("show x\r\nr1#\r\nr1#\r\n r1# \r\nr1#{MARK}\r\nr1#");
+    for size in 1..=stream.len() {
+        let expect = Expect::Comment(MARK.into());
+        let (step, reader) = read(ios(), expect, &cut(stream.as_bytes(), size), 1 << 20);
+        assert_eq!(step, end("r1#"), "{size}");
+        assert_eq!(reader.answer(Some("show x")).output, "r1#\nr1#\n r1# ");
+    }
+}
+
+#[test]
+fn output_without_a_newline_before_the_prompt() {
+    let stream = format!("show x\r\nno newliner1#{MARK}\r\nr1#");
+    let expect = Expect::Comment(MARK.into());
+    let (step, reader) = read(ios(), expect, &[stream.as_bytes()], 1 << 20);
+    assert_eq!(step, end("r1#"));
+    assert_eq!(reader.answer(Some("show x")).output, "no newline");
+}
+
+#[test]
+fn a_redrawn_echo_is_removed() {
+    let stream =
+        format!("show aaa\r<aaaaaaaaaaaabbb\x08\x08bbbbbbbbbbbbb\r\nout\r\nr1#{MARK}\r\nr1#");
+    let expect = Expect::Comment(MARK.into());
+    let (_, reader) = read(ios(), expect, &[stream.as_bytes()], 1 << 20);
+    assert_eq!(
+        reader
+            .answer(Some("show aaaaaaaaaaaaaaabbbbbbbbbbbbbb"))
+            .output,
+        "out"
+    );
+}
+
+#[test]
+fn a_device_that_does_not_echo_loses_no_line() {
+    let stream = format!("first line\r\nsecond\r\nr1#{MARK}\r\nr1#");
+    let expect = Expect::Comment(MARK.into());
+    let (_, reader) = read(ios(), expect, &[stream.as_bytes()], 1 << 20);
+    assert_eq!(reader.answer(Some("show x")).output, "first line\nsecond");
+}
+
+#[test]
+fn pager_marks_and_their_erasure_are_removed() {
+    let page = "one\r\ntwo\r\n --More-- ";
+    let rest = format!(
+        "\x08\x08\x08\x08\x08\x08\x08\x08\x08        \x08\x08\x08\x08\x08\x08\x08\x08x\r\nr1#{MARK}\r\nr1#"
+    );
+    let expect = Expect::Comment(MARK.into());
+    let (step, reader) = read(ios(), expect, &[page.as_bytes(), rest.as_bytes()], 1 << 20);
+    assert_eq!(step, end("r1#"));
+    assert_eq!(reader.answer(None).output, "one\ntwo\nx");
+}
+
+#[test]
+fn the_shells_prompt_wherever_it_stands() {
+    let linux = Platform::named("linux").unwrap();
+    let stream = b"PS1='@@w:$?@@'\n@@w:x@@ @@w:1\nabc@@w:130@@";
+    for size in 1..=stream.len() {
+        let expect = Expect::ShellPrompt("w".into());
+        let (step, reader) = read(&linux, expect, &cut(stream, size), 1 << 20);
+        let exit_code = Some(130);
+        assert_eq!(
+            step,
+            Step::End {
+                prompt: String::new(),
+                exit_code
+            },
+            "{size}"
+        );
+        let output = reader.answer(None).output;
+        assert_eq!(output, "PS1='@@w:$?@@'\n@@w:x@@ @@w:1\nabc");
+    }
+}
+
+#[test]
+fn the_secret_question_is_seen_after_the_echo_only() {
+    let expect = Expect::PromptOrSecret;
+    let (step, _) = read(ios(), expect.clone(), &[b"enable\r\nPassword: "], 1 << 20);
+    assert_eq!(step, Step::Secret);
+    let (step, _) = read(ios(), expect, &[b"Password:"], 1 << 20);
+    assert_eq!(step, Step::Read);
+}
+
+#[test]
+fn eight_megabytes_in_small_packets_take_linear_time() {
+    let line = b"interface GigabitEthernet0/0 is up, line protocol is up\r\n";
+    let platform = ios();
+    let mut reader = Reader::new(platform, 1 << 20, Expect::Comment(MARK.into()));
+    for _ in 0..(8 << 20) / line.len() {
+        reader.push(line);
+        assert_eq!(reader.step(), Step::Read);
+    }
+    reader.push(format!("r1#{MARK}\r\nr1#").as_bytes());
+    assert_eq!(reader.step(), end("r1#"));
+    let answer = reader.answer(None);
+    assert!(answer.truncated);
+    assert!(answer.output.len() <= 1 << 20);
+    assert!(reader.buffer.len() <= (1 << 20) + TAIL + SLACK);
+}
+
+proptest! {
+    #[test]
+    fn where_packets_are_cut_changes_nothing(
+        output in "[ a-z#>!1\\-\\n\\r\\x08\\x1b\\[é]{0,120}",
+        sizes in proptest::collection::vec(1usize..20, 1..40),
+        limit in prop_oneof![Just(1usize << 20), Just(40usize)],
+    ) {
+        let stream = format!("show x\r\n{output}\r\nr1#{MARK}\r\nr1#");
+        let bytes = stream.as_bytes();
+        let mut pieces = Vec::new();
+        let (mut at, mut sizes) = (0, sizes.iter().cycle());
+        while at < bytes.len() {
+            let to = (at + sizes.next().unwrap()).min(bytes.len());
+            pieces.push(&bytes[at..to]);
+            at = to;
+        }
+        let expect = Expect::Comment(MARK.into());
+        let (whole, one) = read(ios(), expect.clone(), &[bytes], limit);
+        let (step, other) = read(ios(), expect, &pieces, limit);
+        prop_assert_eq!(&whole, &end("r1#"));
+        prop_assert_eq!(whole, step);
+        prop_assert_eq!(one.answer(Some("show x")), other.answer(Some("show x")));
+    }
+
+    #[test]
+    fn nothing_makes_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600), size in 1usize..64) {
+        for name in Platform::names() {
+            let platform = Platform::named(name).unwrap();
+            for expect in [
+                Expect::Prompt,
+                Expect::PromptOrSecret,
+                Expect::Comment(MARK.into()),
+                Expect::ShellPrompt("w".into()),
+            ] {
+                let (_, reader) = read(&platform, expect, &cut(&bytes, size), 100);
+                let _ = reader.answer(Some("show x"));
+            }
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Terminal noise: turns the bytes of a terminal into the text a reader would see.
+//!
+//! Pure, linear in its input, never panics. Works line by line on a terminal of one line:
+//! carriage return, backspace, cursor moves and erasing within the line are played, everything
+//! else that is no text is dropped. Bytes that are not UTF-8 become U+FFFD.
+
+/// The text that `bytes` would leave on a screen, lines separated by `\n`.
+#[must_use]
+pub fn clean(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    if !text.contains(is_noise) {
+        return text.into_owned();
+    }
+    let mut cleaned = String::with_capacity(text.len());
+    let mut cells = Vec::new();
+    for (index, line) in text.split('\n').enumerate() {
+        if index > 0 {
+            cleaned.push('\n');
+        }
+        // Nearly every line's only noise is the \r before its \n.
+        let line = line.trim_end_matches('\r');
+        if line.contains(is_noise) {
+            render(line, &mut cells);
+            cleaned.extend(cells.iter());
+        } else {
+            cleaned.push_str(line);
+        }
+    }
+    cleaned
+}
+
+fn is_noise(c: char) -> bool {
+    c.is_control() && c != '\n' && c != '\t'
+}
+
+/// Plays one line (no `\n` in it) into `cells`.
+fn render(line: &str, cells: &mut Vec<char>) {
+    cells.clear();
+    let mut column: usize = 0;
+    let mut chars = line.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\r' => column = 0,
+            '\x08' => column = column.saturating_sub(1),
+            '\x1b' => column = escape(&mut chars, cells, column),
+            '\u{9b}' => column = control_sequence(&mut chars, cells, column),
+            c if is_noise(c) => {}
+            c => {
+                match cells.get_mut(column) {
+                    Some(cell) => *cell = c,
+                    None => cells.push(c),
+                }
+                column += 1;
+            }
+        }
+    }
+}
+
+/// One escape sequence, after its ESC. Returns the new column.
+fn escape(chars: &mut std::str::Chars<'_>, cells: &mut Vec<char>, column: usize) -> usize {
+    match chars.next() {
+        Some('[') => return control_sequence(chars, cells, column),
+        // Operating system command (window titles): up to BEL or ESC \.
+        Some(']' | 'P' | '_' | '^' | 'X') => {
+            while let Some(c) = chars.next() {
+                if c == '\x07' {
+                    break;
+                }
+                if c == '\x1b' {
+                    chars.next();
+                    break;
+                }
+            }
+        }
+        // Character set selection takes one more character.
+        Some('(' | ')' | '#' | '%' | ' ') => {
+            chars.next();
+        }
+        _ => {}
+    }
+    column
+}
+
+/// `ESC [ parameters final`. Returns the new column, which never exceeds the line's length.
+fn control_sequence(
+    chars: &mut std::str::Chars<'_>,
+    cells: &mut Vec<char>,
+    column: usize,
+) -> usize {
+    let mut parameter: usize = 0;
+    let mut given = false;
+    for c in chars.by_ref() {
+        match c {
+            '0'..='9' => {
+                given = true;
+                parameter = parameter
+                    .saturating_mul(10)
+                    .saturating_add(c as usize - '0' as usize);
+            }
+            '\x40'..='\x7e' => {
+                let count = if given { parameter } else { 1 };
+                return match c {
+                    'C' => column.saturating_add(count).min(cells.len()),
+                    'D' => column.saturating_sub(count),
+                    'G' => count.saturating_sub(1).min(cells.len()),
+                    'K' | 'J' => {
+                        match parameter {
+                            0 => cells.truncate(column),
+                            1 => cells.iter_mut().take(column).for_each(|cell| *cell = ' '),
+                            _ => cells.clear(),
+                        }
+                        column.min(cells.len())
+                    }
+                    _ => column,
+                };
+            }
+            '\x20'..='\x3f' => {}
+            _ => break,
+        }
+    }
+    column
+}
+
+/// How many bytes at the start of `bytes` only wipe out a pager's mark: backspaces, spaces and
+/// carriage returns that end where they began, or an erase-line sequence.
+pub(crate) fn erase_length(bytes: &[u8]) -> usize {
+    let run = |from: usize, wanted: u8| {
+        bytes[from..]
+            .iter()
+            .take_while(|&&byte| byte == wanted)
+            .count()
+    };
+    // \b\b\b   \b\b\b
+    let back = run(0, b'\x08');
+    if back > 0 {
+        let blank = run(back, b' ');
+        let again = run(back + blank, b'\x08');
+        return if blank > 0 && again > 0 {
+            back + blank + again
+        } else {
+            back
+        };
+    }
+    // \r      \r, or \r ESC [ K
+    let start = run(0, b'\r');
+    let mut end = start;
+    let blank = run(start, b' ');
+    if start > 0 && blank > 0 && run(start + blank, b'\r') > 0 {
+        end = start + blank + run(start + blank, b'\r');
+    }
+    if let Some(sequence) = bytes
+        .get(end..)
+        .and_then(|rest| rest.strip_prefix(b"\x1b["))
+    {
+        let digits = sequence.iter().take_while(|b| b.is_ascii_digit()).count();
+        if sequence.get(digits) == Some(&b'K') {
+            return end + 2 + digits + 1;
+        }
+    }
+    // A lone \r before \n is the end of an empty line, which is not the pager's.
+    if bytes.get(end) == Some(&b'\n') {
+        0
+    } else {
+        end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn carriage_returns_and_backspaces() {
+        assert_eq!(clean(b"one\r\ntwo\r\r\nthree\n"), "one\ntwo\nthree\n");
+        assert_eq!(clean(b"10%\r20%\r100%\n"), "100%\n");
+        assert_eq!(clean(b"abd\x08c\x00\x07"), "abc");
+    }
+
+    #[test]
+    fn colours_titles_and_erasing() {
+        assert_eq!(clean(b"\x1b[1;31mred\x1b[0m \x1b]0;title\x07x"), "red x");
+        assert_eq!(clean(b"garbage\r\x1b[Kclean"), "clean");
+        assert_eq!(clean(b"\x1b(Bok\x1b[?2004l"), "ok");
+    }
+
+    #[test]
+    fn bytes_that_are_no_utf8() {
+        assert_eq!(clean(b"caf\xe9\r\n"), "caf\u{fffd}\n");
+    }
+
+    #[test]
+    fn erasures_of_pagers() {
+        assert_eq!(erase_length(b"\x08\x08  \x08\x08text"), 6);
+        assert_eq!(erase_length(b"\r    \rtext"), 6);
+        assert_eq!(erase_length(b"\r\x1b[Ktext"), 4);
+        assert_eq!(erase_length(b"\x1b[42Dtext"), 0);
+        assert_eq!(erase_length(b"text"), 0);
+        assert_eq!(erase_length(b"\r\ntext"), 0);
+        assert_eq!(erase_length(b" indented"), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics_and_leaves_no_noise(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            prop_assert!(!clean(&bytes).contains(is_noise));
+            let _ = erase_length(&bytes);
+        }
+
+        #[test]
+        fn plain_text_is_unchanged(text in "[a-zA-Z0-9 #>\\n\\t]{0,200}") {
+            prop_assert_eq!(clean(text.as_bytes()), text);
+        }
+    }
+}

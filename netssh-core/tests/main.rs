@@ -1,0 +1,13 @@
+//! Sessions against real devices (OpenSSH, FRR) and, for what a real device does not do
+//! on demand, against the lab.
+
+#![allow(clippy::unwrap_used, reason = "all of it is tests, the helpers too")]
+
+mod configuration;
+mod failures;
+mod frr;
+mod host_keys;
+mod lab;
+mod linux;
+mod login;
+mod support;

@@ -1,0 +1,38 @@
+//! Endpoints for the test devices.
+
+use std::future::Future;
+use std::time::Duration;
+
+use netssh_core::{Endpoint, Platform, SecretString, Session};
+use test_devices::Sshd;
+
+/// An endpoint for a device, with its password.
+pub(crate) fn endpoint(ssh: &Sshd, platform: &str) -> Endpoint {
+    let platform = Platform::named(platform).expect("a built-in platform");
+    let mut endpoint = Endpoint::new(&ssh.host, &ssh.username, platform);
+    endpoint.port = ssh.port;
+    endpoint.credentials.password = Some(SecretString::from(ssh.password.as_str()));
+    endpoint
+}
+
+pub(crate) async fn linux() -> Session {
+    let endpoint = endpoint(&test_devices::linux().ssh, "linux");
+    Session::connect(&endpoint).await.expect("a session")
+}
+
+pub(crate) async fn frr() -> Session {
+    let endpoint = endpoint(&test_devices::frr().ssh, "frr");
+    Session::connect(&endpoint).await.expect("a session")
+}
+
+/// Nothing in these tests takes longer; what does hangs.
+pub(crate) async fn within<F: Future>(limit: Duration, future: F) -> F::Output {
+    tokio::time::timeout(limit, future)
+        .await
+        .unwrap_or_else(|_| panic!("not within {limit:?}"))
+}
+
+/// Waits for the device's side of the sessions to be gone, off the async threads.
+pub(crate) fn wait_for_sessions(ssh: &Sshd, count: usize) {
+    tokio::task::block_in_place(|| ssh.wait_for_sessions(count));
+}

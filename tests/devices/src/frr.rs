@@ -1,0 +1,207 @@
+//! A router: FRR in a network namespace of its own, `vtysh` behind sshd.
+//!
+//! The namespace keeps the router's addresses and routes away from the machine's. Its daemons
+//! are reached by sockets in the scratch directory, which need no network.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+
+use tempfile::TempDir;
+
+use crate::check_requirements;
+use crate::sshd::{Options, Sshd, set_mode};
+use crate::supervisor::{Supervisor, wait_until};
+
+/// A router.
+#[derive(Debug)]
+pub struct Frr {
+    /// How to log in.
+    pub ssh: Sshd,
+    /// Its host name: the prompt is `edge1# `.
+    pub hostname: String,
+    supervisor: Mutex<Supervisor>,
+    directory: TempDir,
+}
+
+const HOSTNAME: &str = "edge1";
+const DAEMONS: [(&str, &str); 3] = [
+    ("zebra", ""),
+    ("staticd", ""),
+    ("bgpd", "--bgp_port 0 --no_kernel"),
+];
+
+impl Frr {
+    /// A router of its own, with a start-up configuration of about 12 kB in which some lines look
+    /// like prompts, pagers and error messages.
+    #[must_use]
+    pub fn start() -> Self {
+        check_requirements();
+        let directory = tempfile::Builder::new()
+            .prefix("test-frr-")
+            .tempdir()
+            .expect("a scratch directory");
+        let path = directory.path();
+        set_mode(path, 0o755);
+        for name in ["etc", "vty", "run"] {
+            std::fs::create_dir(path.join(name)).expect("a directory");
+        }
+        std::fs::write(path.join("etc/vtysh.conf"), vtysh_conf()).expect("vtysh.conf");
+        for (daemon, _) in DAEMONS {
+            let file = path.join(format!("etc/{daemon}.conf"));
+            std::fs::write(file, start_up_configuration(daemon)).expect("a configuration");
+        }
+        let chown = Command::new("chown")
+            .args(["-R", "frr:frrvty"])
+            .arg(path)
+            .output()
+            .expect("chown");
+        assert!(chown.status.success(), "chown: {chown:?}");
+        set_mode(&path.join("vty"), 0o775);
+
+        let (supervisor, lines) = Supervisor::start(&["unshare", "--net", "sh"], &script(path));
+        // Nobody reads what the daemons say; keep the pipe from filling up.
+        std::thread::spawn(move || lines.iter().count());
+        wait_until_ready(path);
+        let ssh = Sshd::start(&Options {
+            shell: "/bin/sh",
+            group: Some("frrvty"),
+            config: format!(
+                "ForceCommand exec vtysh --vty_socket {0}/vty --config_dir {0}/etc",
+                path.display()
+            ),
+        });
+        Self {
+            ssh,
+            hostname: HOSTNAME.into(),
+            supervisor: Mutex::new(supervisor),
+            directory,
+        }
+    }
+
+    /// Runs commands beside the SSH session: `vtysh -c … -c …`. Gives what it printed.
+    #[must_use]
+    pub fn vtysh(&self, commands: &[&str]) -> String {
+        let output = vtysh(self.directory.path(), commands);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// The running configuration, as the daemons have it.
+    #[must_use]
+    pub fn running_config(&self) -> String {
+        self.vtysh(&["show running-config"])
+    }
+
+    /// Back to the start-up configuration, by starting the daemons again. Open sessions lose
+    /// their daemons; for routers of one's own, not for the shared one.
+    pub fn reset(&self) {
+        let path = self.directory.path();
+        for (daemon, _) in DAEMONS {
+            let file = path.join(format!("etc/{daemon}.conf"));
+            std::fs::write(file, start_up_configuration(daemon)).expect("a configuration");
+            let _ = std::fs::remove_file(path.join(format!("vty/{daemon}.vty")));
+        }
+        self.supervisor
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .restart();
+        wait_until_ready(path);
+    }
+}
+
+fn script(path: &Path) -> String {
+    let directory = path.display();
+    let mut start = String::new();
+    for (daemon, options) in DAEMONS {
+        let _ = write!(
+            start,
+            "rm -f {directory}/vty/{daemon}.vty\n\
+             /usr/lib/frr/{daemon} -u frr -g frr --vty_socket {directory}/vty \
+             -i {directory}/run/{daemon}.pid -z {directory}/run/zserv.api \
+             -f {directory}/etc/{daemon}.conf -P 0 {options} </dev/null & \
+             children=\"$children $!\"\n"
+        );
+        if daemon == "zebra" {
+            // The others look for its socket once a second only.
+            let _ = writeln!(
+                start,
+                "for n in $(seq 500); do [ -S {directory}/run/zserv.api ] && break; sleep 0.01; done"
+            );
+        }
+    }
+    format!(
+        "ip link set lo up; for n in 0 1 2 3; do ip link add eth$n type dummy; done\n\
+         start() {{\nrm -f {directory}/run/*\n{start}}}\n\
+         clean() {{ rm -rf {directory}; }}"
+    )
+}
+
+fn vtysh(path: &Path, commands: &[&str]) -> std::process::Output {
+    let mut vtysh = Command::new("vtysh");
+    vtysh
+        .arg("--vty_socket")
+        .arg(path.join("vty"))
+        .arg("--config_dir")
+        .arg(path.join("etc"));
+    for command in commands {
+        vtysh.args(["-c", command]);
+    }
+    vtysh.output().expect("vtysh")
+}
+
+/// All daemons answer, and have read their configuration.
+fn wait_until_ready(path: &Path) {
+    wait_until("FRRouting", || {
+        let output = vtysh(path, &["show daemons", "show running-config"]);
+        let text = String::from_utf8_lossy(&output.stdout);
+        let ready = DAEMONS.iter().all(|(daemon, _)| text.contains(daemon))
+            && text.contains("router bgp 65001")
+            && text.contains("198.51.100.0/24")
+            && text.contains("description uplink");
+        ready.then_some(())
+    });
+}
+
+fn vtysh_conf() -> String {
+    // A banner that holds prompt characters: login must not take them for a prompt.
+    format!(
+        "hostname {HOSTNAME}\nbanner motd line Authorised use only. {HOSTNAME}# is watched > always #\n"
+    )
+}
+
+fn start_up_configuration(daemon: &str) -> String {
+    let mut text = format!("hostname {HOSTNAME}\n");
+    match daemon {
+        "zebra" => {
+            text.push_str(
+                "interface eth0\n description uplink\n ip address 192.0.2.1/24\n!\n\
+                 interface eth1\n description edge1#\n!\n\
+                 interface eth2\n description --More--\n!\n\
+                 interface eth3\n description % Unknown command: edge1>\n!\n",
+            );
+            for number in 0..120 {
+                let _ = writeln!(
+                    text,
+                    "ip prefix-list customers seq {} permit 10.{}.{}.0/24 le 32",
+                    (number + 1) * 5,
+                    number / 50,
+                    number % 50
+                );
+            }
+        }
+        "staticd" => {
+            text.push_str("ip route 198.51.100.0/24 Null0\n");
+        }
+        _ => {
+            text.push_str("router bgp 65001\n no bgp default ipv4-unicast\n");
+            for number in 1..=40 {
+                let _ = writeln!(
+                    text,
+                    " neighbor 192.0.2.{number} remote-as 65100\n neighbor 192.0.2.{number} description edge1# customer {number}\n neighbor 192.0.2.{number} shutdown"
+                );
+            }
+        }
+    }
+    text
+}

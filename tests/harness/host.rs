@@ -1,0 +1,221 @@
+//! The real host in this process, on a free port, with a database and a directory of its own.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use host::app::App;
+use host::config::Config;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::{Client, DEADLINE};
+
+pub(crate) struct TestHost {
+    pub(crate) app: Arc<App>,
+    pub(crate) client: Client,
+    shutdown: DropGuard,
+    serving: JoinHandle<anyhow::Result<()>>,
+    directory: Arc<TempDir>,
+    config: Config,
+}
+
+/// Runs a test on the threads that the server has.
+pub(crate) fn run(test: impl Future<Output = ()>) {
+    let config = Config::default();
+    let runtime = host::app::runtime(&config.worker).unwrap();
+    let ended = runtime.block_on(async { tokio::time::timeout(DEADLINE * 2, test).await });
+    runtime.shutdown_background();
+    ended.expect("the test ends within its deadline");
+}
+
+/// The bundled playbooks.
+pub(crate) fn scripts_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts")
+}
+
+/// Everything the host writes goes into one directory; the bundled playbooks are read.
+fn config_in(directory: &Path) -> Config {
+    let mut config = Config::default();
+    config.database.url = format!("sqlite:{}", directory.join("scheduler.db").display());
+    config.security.master_key_file = directory.join("scheduler.key");
+    config.plugins.scripts_dir = scripts_dir();
+    config.plugins.components_dir = directory.join("plugins");
+    config.plugins.watch = false;
+    config
+}
+
+impl TestHost {
+    /// A host with the bundled playbooks.
+    pub(crate) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    pub(crate) async fn start_with(configure: impl FnOnce(&mut Config)) -> Self {
+        let directory = Arc::new(tempfile::tempdir().unwrap());
+        let mut config = config_in(directory.path());
+        configure(&mut config);
+        Self::start_in(directory, config).await
+    }
+
+    /// A host with one playbook more, given as its source.
+    pub(crate) async fn with_playbook(name: &str, source: &str) -> Self {
+        let host = Self::with_own_scripts(&[(name, source)]).await;
+        host.expect_ready(name).await;
+        host
+    }
+
+    /// A host with these playbooks alone.
+    pub(crate) async fn with_own_scripts(playbooks: &[(&str, &str)]) -> Self {
+        Self::with_scripts_and(playbooks, |_| {}).await
+    }
+
+    pub(crate) async fn with_scripts_and(
+        playbooks: &[(&str, &str)],
+        configure: impl FnOnce(&mut Config),
+    ) -> Self {
+        let directory = Arc::new(tempfile::tempdir().unwrap());
+        let scripts = directory.path().join("scripts");
+        std::fs::create_dir(&scripts).unwrap();
+        for (name, source) in playbooks {
+            std::fs::write(scripts.join(format!("{name}.rhai")), source).unwrap();
+        }
+        let mut config = config_in(directory.path());
+        config.plugins.scripts_dir = scripts;
+        configure(&mut config);
+        Self::start_in(directory, config).await
+    }
+
+    async fn start_in(directory: Arc<TempDir>, config: Config) -> Self {
+        let app = App::build(config.clone()).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let shutdown = CancellationToken::new();
+        let serving = tokio::spawn(Arc::clone(&app).serve(listener, shutdown.clone()));
+        Self {
+            app,
+            client: Client::new(&url),
+            shutdown: shutdown.drop_guard(),
+            serving,
+            directory,
+            config,
+        }
+    }
+
+    /// Shuts the host down as SIGTERM would, and returns when it has drained.
+    pub(crate) async fn stop(self) -> Stopped {
+        drop(self.shutdown);
+        drop(self.app);
+        let served = tokio::time::timeout(DEADLINE, self.serving).await;
+        served.expect("the host drains").unwrap().unwrap();
+        Stopped {
+            directory: self.directory,
+            config: self.config,
+        }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Adds a connection and returns its name.
+    pub(crate) async fn connect(&self, connection: Value) -> String {
+        let answer = self.client.post("/api/connections", &connection).await;
+        assert_eq!(answer.status, 201, "{}", answer.body);
+        answer.body["name"].as_str().unwrap().to_owned()
+    }
+
+    /// Submits a job that is to be taken in, and returns its id.
+    pub(crate) async fn submit(&self, job: Value) -> String {
+        let answer = self.client.post("/api/jobs", &job).await;
+        assert_eq!(answer.status, 202, "{}", answer.body);
+        answer.body["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until a job has ended, and returns it as the API shows it.
+    pub(crate) async fn ended(&self, id: &str) -> Value {
+        let waiting = self.app.jobs.wait(id.parse().unwrap());
+        let ended = tokio::time::timeout(DEADLINE, waiting).await;
+        ended.expect("the job ends").unwrap().expect("the job exists");
+        self.job(id).await
+    }
+
+    /// Waits until a job stands as running.
+    pub(crate) async fn running(&self, id: &str) {
+        self.until(id, |job| job["status"] == "running").await;
+    }
+
+    /// Waits until a job looks as it should.
+    pub(crate) async fn until(&self, id: &str, looks: impl Fn(&Value) -> bool) -> Value {
+        let waiting = async {
+            loop {
+                let job = self.job(id).await;
+                if looks(&job) {
+                    return job;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let seen = tokio::time::timeout(DEADLINE, waiting).await;
+        seen.expect("the job comes to look as it should")
+    }
+
+    pub(crate) async fn job(&self, id: &str) -> Value {
+        let answer = self.client.get(&format!("/api/jobs/{id}")).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.body
+    }
+
+    /// Submits a job and waits until it has ended.
+    pub(crate) async fn run_job(&self, job: Value) -> Value {
+        let id = self.submit(job).await;
+        self.ended(&id).await
+    }
+
+    pub(crate) async fn results(&self, id: &Value) -> Vec<Value> {
+        self.list(&format!("/api/jobs/{}/results", id.as_str().unwrap()), "results").await
+    }
+
+    pub(crate) async fn logs(&self, id: &Value) -> Vec<Value> {
+        self.list(&format!("/api/jobs/{}/logs", id.as_str().unwrap()), "logs").await
+    }
+
+    async fn list(&self, url: &str, field: &str) -> Vec<Value> {
+        let answer = self.client.get(url).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.body[field].as_array().unwrap().clone()
+    }
+
+    async fn expect_ready(&self, plugin: &str) {
+        let answer = self.client.get(&format!("/api/plugins/{plugin}")).await;
+        assert_eq!(answer.body["status"], "ready", "{}", answer.body);
+    }
+}
+
+/// A host that was shut down, and can be started again on what it left.
+pub(crate) struct Stopped {
+    directory: Arc<TempDir>,
+    config: Config,
+}
+
+impl Stopped {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub(crate) async fn start(self) -> TestHost {
+        TestHost::start_in(self.directory, self.config).await
+    }
+}
+
+/// A playbook without targets, from the body of its `run`.
+pub(crate) fn playbook(run: &str) -> String {
+    format!(
+        r#"
+        fn describe() {{ #{{ summary: "A test", targets: "none", needs: #{{ storage: true, queue: #{{ submit: ["*"] }} }}, params: #{{ type: "object" }} }} }}
+        fn run(job, params) {{ {run} }}
+        "#
+    )
+}

@@ -1,0 +1,26 @@
+//! Starts the host and gives tests hands to use it with.
+
+mod client;
+mod host;
+mod process;
+
+use std::time::Duration;
+
+pub(crate) use client::Client;
+pub(crate) use host::{TestHost, playbook, run, scripts_dir};
+pub(crate) use process::{Server, scheduler};
+
+/// The longest that anything is waited for. Nothing takes as long, unless it never comes.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A connection's fields for a device that logs in by password.
+pub(crate) fn password_connection(name: &str, ssh: &test_devices::Sshd, device_type: &str) -> serde_json::Value {
+    serde_json::json!({
+        "name": name,
+        "host": ssh.host,
+        "port": ssh.port,
+        "username": ssh.username,
+        "password": ssh.password,
+        "device_type": device_type,
+    })
+}

@@ -1,0 +1,97 @@
+//! The real binary as a process, for tests that kill it.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+
+use serde_json::Value;
+
+use super::{Client, DEADLINE, scripts_dir};
+
+/// `scheduler serve` in a directory, on a free port.
+pub(crate) struct Server {
+    pub(crate) client: Client,
+    child: Child,
+}
+
+impl Server {
+    /// Starts the binary and returns when it listens.
+    pub(crate) fn start(directory: &Path) -> Self {
+        Self::start_with(directory, &[])
+    }
+
+    pub(crate) fn start_with(directory: &Path, environment: &[(&str, &str)]) -> Self {
+        let mut child = Self::command(directory)
+            .envs(environment.iter().copied())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = child.stderr.take().unwrap();
+        let (found, listening) = mpsc::channel();
+        std::thread::spawn(move || read_log(stderr, &found));
+        let url = listening.recv_timeout(DEADLINE).expect("the server says where it listens");
+        Self {
+            client: Client::new(&url),
+            child,
+        }
+    }
+
+    /// `scheduler serve`, with nothing of this process' environment that it would read.
+    pub(crate) fn command(directory: &Path) -> Command {
+        let mut command = scheduler();
+        command
+            .arg("serve")
+            .current_dir(directory)
+            .env("SCHEDULER_SERVER_PORT", "0")
+            .env("SCHEDULER_LOGGING_FORMAT", "json")
+            .env("SCHEDULER_PLUGINS_SCRIPTS_DIR", scripts_dir())
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// SIGKILL: no warning, nothing is written any more.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and the exit code.
+    pub(crate) fn terminate(mut self) -> Option<i32> {
+        let signalled = Command::new("kill")
+            .args(["-TERM", &self.child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(signalled.success());
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The binary, with nothing set that it would read from the environment.
+pub(crate) fn scheduler() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_scheduler"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("SCHEDULER_") || name == "RUST_LOG" {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// Reads the log to its end, so that the server never waits for a reader.
+fn read_log(stderr: impl Read, found: &mpsc::Sender<String>) {
+    for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+        eprintln!("{line}");
+        let line: Value = serde_json::from_str(&line).unwrap_or_default();
+        if let Some(url) = line["url"].as_str() {
+            let _ = found.send(url.to_owned());
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The product's tests: the real host, real devices, one binary.
+//!
+//! A test arranges through the [`harness`], acts once, and looks at what came of it, over the
+//! public API wherever that shows it.
+
+mod api;
+mod cancel;
+
+mod connections;
+mod contracts;
+mod harness;
+mod logging;
+mod plugins;
+mod process;
+mod queue;
+mod sandbox;
+mod scripts;

@@ -1,0 +1,160 @@
+//! The real binary, killed: whatever was acknowledged is there afterwards, and comes to an end.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::harness::{Client, DEADLINE, Server, run};
+
+#[test]
+fn acknowledged_jobs_survive_being_killed_while_they_run_and_are_submitted() {
+    run(async {
+        let directory = tempfile::tempdir().unwrap();
+        let mut acknowledged = Vec::new();
+        for round in 0..4_u64 {
+            let server = Server::start(directory.path());
+            let submitting = tokio::spawn(submit_until_refused(server.client.clone()));
+            // Killed in the middle of it, at another point each time.
+            let point = 20 + 15 * round as usize;
+            wait_for_jobs(&server.client, acknowledged.len() + point).await;
+            server.kill();
+            acknowledged.extend(submitting.await.unwrap());
+        }
+        assert!(acknowledged.len() >= 100, "{} were acknowledged", acknowledged.len());
+
+        let server = Server::start(directory.path());
+        for id in &acknowledged {
+            let job = wait_for_end(&server.client, id).await;
+            // `noop` may be run again, so being cut off does not fail it, unless it was so each time.
+            let status = job["status"].as_str().unwrap();
+            let fits = status == "completed" || (status == "failed" && job["error_code"] == "interrupted");
+            assert!(fits, "{job}");
+        }
+        let stats = server.client.get("/api/jobs/stats").await.body;
+        let of = |status: &str| stats["by_status"][status].as_u64().unwrap();
+        assert_eq!((of("pending"), of("running"), of("retrying")), (0, 0, 0), "{stats}");
+        assert_eq!(server.terminate(), Some(0));
+    });
+}
+
+#[test]
+fn a_job_cut_off_by_a_kill_ends_as_its_plugin_declared() {
+    run(async {
+        let directory = tempfile::tempdir().unwrap();
+        let scripts = directory.path().join("scripts");
+        std::fs::create_dir(&scripts).unwrap();
+        let source = crate::harness::playbook("sleep(3600);");
+        std::fs::write(scripts.join("once.rhai"), &source).unwrap();
+        let environment = [("SCHEDULER_PLUGINS_SCRIPTS_DIR", "scripts")];
+        let server = Server::start_with(directory.path(), &environment);
+        let id = submit(&server.client, json!({ "plugin": "once" })).await.unwrap();
+        wait_until(&server.client, &id, |job| job["status"] == "running").await;
+        server.kill();
+
+        let server = Server::start_with(directory.path(), &environment);
+        let job = wait_for_end(&server.client, &id).await;
+        assert_eq!(job["status"], "failed");
+        assert_eq!(job["error_code"], "interrupted");
+        assert_eq!(job["attempt"], 1, "it is not run again by itself");
+        let logs = server.client.get(&format!("/api/jobs/{id}/logs")).await.body;
+        assert!(logs["logs"].to_string().contains("the server ended while the job ran"), "{logs}");
+    });
+}
+
+#[test]
+fn sigterm_drains_and_exits_cleanly() {
+    run(async {
+        let directory = tempfile::tempdir().unwrap();
+        let server = Server::start(directory.path());
+        let id = submit(&server.client, json!({ "plugin": "noop", "params": { "seconds": 0.5 } })).await;
+        let id = id.unwrap();
+        wait_until(&server.client, &id, |job| job["status"] == "running").await;
+        assert_eq!(server.terminate(), Some(0));
+        let server = Server::start(directory.path());
+        let job = wait_for_end(&server.client, &id).await;
+        assert_eq!(job["status"], "completed", "it was let end: {job}");
+    });
+}
+
+#[test]
+fn a_bad_configuration_stops_the_start_and_names_the_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let refused = |name: &str, value: &str| {
+        let output = Server::command(directory.path()).env(name, value).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{name}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let told = refused("SCHEDULER_WORKER_CONCURRENCY", "many");
+    assert!(told.contains("worker.concurrency") && told.contains("many"), "{told}");
+    let told = refused("SCHEDULER_WORKER_CONCURRENZY", "4");
+    assert!(told.contains("SCHEDULER_WORKER_CONCURRENZY"), "{told}");
+    let told = refused("SCHEDULER_DATABASE_URL", "sqlite:/nowhere/at/all.db");
+    assert!(told.contains("/nowhere/at/all.db"), "{told}");
+    let told = refused("SCHEDULER_SERVER_HOST", "192.0.2.1");
+    assert!(told.contains("server.host"), "{told}");
+}
+
+async fn submit(client: &Client, job: Value) -> Option<String> {
+    let sent = client.request(reqwest::Method::POST, "/api/jobs").json(&job).send().await.ok()?;
+    let accepted = sent.status() == 202;
+    let body: Value = sent.json().await.ok()?;
+    accepted.then(|| body["id"].as_str().unwrap().to_owned())
+}
+
+/// Submits jobs, some of which take their time, until the server is gone; returns those it took.
+async fn submit_until_refused(client: Client) -> Vec<String> {
+    let mut ids = Vec::new();
+    loop {
+        let batch = (0..8).map(|n| {
+            let seconds = f64::from(n % 3) * 0.05;
+            submit(&client, json!({ "plugin": "noop", "params": { "seconds": seconds } }))
+        });
+        let answers = futures::future::join_all(batch).await;
+        let refused = answers.iter().any(Option::is_none);
+        ids.extend(answers.into_iter().flatten());
+        if refused {
+            return ids;
+        }
+    }
+}
+
+/// Waits until so many jobs have been taken in.
+async fn wait_for_jobs(client: &Client, count: usize) {
+    let begun = Instant::now();
+    loop {
+        let stats = client.get("/api/jobs/stats").await.body;
+        let total: u64 = stats["by_status"]
+            .as_object()
+            .unwrap()
+            .values()
+            .filter_map(Value::as_u64)
+            .sum();
+        if total >= count as u64 {
+            return;
+        }
+        assert!(begun.elapsed() < DEADLINE, "only {total} jobs of {count}");
+    }
+}
+
+async fn wait_for_end(client: &Client, id: &str) -> Value {
+    wait_until(client, id, |job| {
+        ["completed", "failed", "cancelled"].contains(&job["status"].as_str().unwrap())
+    })
+    .await
+}
+
+/// Asks again until a job looks as it should. The process tells nobody by itself, so this looks
+/// every few milliseconds.
+async fn wait_until(client: &Client, id: &str, looks: impl Fn(&Value) -> bool) -> Value {
+    let begun = Instant::now();
+    let mut look_again = tokio::time::interval(Duration::from_millis(5));
+    loop {
+        look_again.tick().await;
+        let answer = client.get(&format!("/api/jobs/{id}")).await;
+        assert_eq!(answer.status, 200, "an acknowledged job is there: {}", answer.body);
+        if looks(&answer.body) {
+            return answer.body;
+        }
+        assert!(begun.elapsed() < DEADLINE, "{}", answer.body);
+    }
+}

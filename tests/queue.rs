@@ -1,0 +1,117 @@
+//! Time, order, retries, and a queue file that may go.
+
+use serde_json::json;
+
+use crate::harness::{TestHost, playbook, run};
+
+#[test]
+fn a_job_runs_at_its_time_and_not_before() {
+    run(async {
+        let host = TestHost::start().await;
+        let time = chrono::Utc::now() + chrono::TimeDelta::milliseconds(1_200);
+        let id = host.submit(json!({ "plugin": "noop", "scheduled_for": time })).await;
+        assert_eq!(host.job(&id).await["status"], "pending");
+        let job = host.ended(&id).await;
+        let started: chrono::DateTime<chrono::Utc> = job["started_at"].as_str().unwrap().parse().unwrap();
+        assert!(started >= time, "{started} is not before {time}");
+    });
+}
+
+#[test]
+fn jobs_without_a_place_wait_and_the_more_urgent_goes_first() {
+    run(async {
+        let host = TestHost::start_with(|config| config.worker.concurrency = 1).await;
+        let blocker = host.submit(json!({ "plugin": "noop", "params": { "seconds": 1 } })).await;
+        host.running(&blocker).await;
+        // One more is already on its way to the place.
+        let next = host.submit(json!({ "plugin": "noop" })).await;
+        let mut order = Vec::new();
+        for (name, priority) in [("low", -10), ("high", 10), ("middle", 0)] {
+            let id = host
+                .submit(json!({ "plugin": "noop", "priority": priority, "description": name }))
+                .await;
+            order.push(id);
+        }
+        host.ended(&next).await;
+        let mut started = Vec::new();
+        for id in &order {
+            let job = host.ended(id).await;
+            let text = |field: &str| job[field].as_str().unwrap().to_owned();
+            started.push((text("started_at"), text("description")));
+        }
+        started.sort();
+        let names: Vec<_> = started.into_iter().map(|(_, name)| name).collect();
+        assert_eq!(names, ["high", "middle", "low"]);
+    });
+}
+
+#[test]
+fn a_failure_on_the_way_is_tried_again() {
+    run(async {
+        let host = TestHost::start().await;
+        // A port nobody listens on: connections are refused at once.
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        host.connect(json!({
+            "name": "gone", "host": "127.0.0.1", "port": port, "username": "u", "password": "p",
+            "device_type": "linux"
+        }))
+        .await;
+        let id = host
+            .submit(json!({ "plugin": "collect-facts", "targets": ["gone"], "max_retries": 5 }))
+            .await;
+        let job = host.until(&id, |job| job["status"] == "retrying").await;
+        assert_eq!(job["retry_count"], 1);
+        assert_eq!(job["error_code"], "network", "{job}");
+        assert!(job["next_attempt_at"].is_string());
+
+        let answer = host.client.act(&format!("/api/jobs/{id}/cancel")).await;
+        assert_eq!(answer.body["status"], "cancelled", "in its delay it is cancelled at once");
+    });
+}
+
+#[test]
+fn a_hundred_jobs_at_once_all_end() {
+    run(async {
+        let host = TestHost::start().await;
+        let jobs = futures::future::join_all((0..100).map(|_| host.run_job(json!({ "plugin": "noop" })))).await;
+        assert!(jobs.iter().all(|job| job["status"] == "completed"));
+        assert!(jobs.iter().all(|job| job["attempt"] == 1));
+    });
+}
+
+#[test]
+fn a_lost_queue_file_is_made_again() {
+    run(async {
+        let host = TestHost::start_with(|config| config.worker.shutdown_grace_seconds = 0).await;
+        let id = host
+            .submit(json!({ "plugin": "noop", "scheduled_for": "2999-01-01T00:00:00Z" }))
+            .await;
+        let running = host.submit(json!({ "plugin": "noop", "params": { "seconds": 3600 } })).await;
+        host.running(&running).await;
+        let stopped = host.stop().await;
+        std::fs::write(stopped.path("apalis_queue.db"), "this is no database, whatever its name says").unwrap();
+        let _ = std::fs::remove_file(stopped.path("apalis_queue.db-wal"));
+        let host = stopped.start().await;
+        assert_eq!(host.job(&id).await["status"], "pending");
+        // Its playbook says that it may be run again.
+        host.running(&running).await;
+        let job = host.run_job(json!({ "plugin": "noop" })).await;
+        assert_eq!(job["status"], "completed");
+    });
+}
+
+#[test]
+fn a_plugin_that_was_removed_fails_the_jobs_that_wait_for_it() {
+    run(async {
+        let host = TestHost::with_own_scripts(&[("p", &playbook("1"))]).await;
+        let time = chrono::Utc::now() + chrono::TimeDelta::milliseconds(500);
+        let id = host.submit(json!({ "plugin": "p", "scheduled_for": time })).await;
+        std::fs::remove_file(host.path("scripts/p.rhai")).unwrap();
+        host.client.act("/api/plugins/reload").await;
+        let job = host.ended(&id).await;
+        assert_eq!(job["status"], "failed");
+        assert_eq!(job["error_code"], "not_found", "{job}");
+    });
+}

@@ -1,0 +1,226 @@
+//! Playbooks that mean harm, or were written badly: only their own job suffers, and its error says
+//! what it was.
+
+use serde_json::{Value, json};
+
+use crate::harness::{TestHost, playbook, run};
+
+/// Runs a playbook without targets, given the body of its `run` and functions beside it.
+async fn run_playbook(functions: &str, body: &str) -> Value {
+    let source = format!("{functions}\n{}", playbook(body));
+    let host = TestHost::with_playbook("test", &source).await;
+    let job = host.run_job(json!({ "plugin": "test" })).await;
+    let next = host.client.get("/health").await;
+    assert_eq!(next.status, 200, "the server goes on");
+    job
+}
+
+#[test]
+fn limits_end_the_job_that_reaches_them() {
+    let cases = [
+        ("fn f(x) { f(x + 1) }", "f(1)", "limit"),
+        ("", r#"let x = "x"; loop { x += x; }"#, "limit"),
+        ("", "let x = []; loop { x.push(1); }", "limit"),
+        ("", "let x = #{}; let i = 0; loop { x[`k${i}`] = i; i += 1; }", "limit"),
+        ("", "let x = []; loop { x = [x]; }", "limit"),
+        ("", "let x = blob(1000000000); x", "limit"),
+        ("", r#"let x = "abc"; x.pad(1000000000, "x"); x"#, "limit"),
+        ("", "let x = []; x.pad(1000000000, 1); x", "limit"),
+        ("", "let x = []; for i in 0..70 { x = [x]; } x", "script"),
+    ];
+    run(async move {
+        for (functions, body, code) in cases {
+            let job = run_playbook(functions, body).await;
+            assert_eq!(job["status"], "failed", "{body}: {job}");
+            assert_eq!(job["error_code"], code, "{body}: {}", job["error_message"]);
+            let message = job["error_message"].as_str().unwrap();
+            assert!(message.starts_with("test.rhai:"), "{body}: {message}");
+        }
+    });
+}
+
+#[test]
+fn what_is_not_there_cannot_be_called() {
+    let bodies = [
+        r#"eval("1 + 1")"#,
+        r#"import "/etc/passwd" as x; 1"#,
+        r#"import "lib/x" as x; 1"#,
+        r#"open_file("/etc/passwd")"#,
+        r#"env("HOME")"#,
+        r#"http_get("http://127.0.0.1")"#,
+        r#"exit_process()"#,
+    ];
+    run(async move {
+        for body in bodies {
+            let host = TestHost::with_own_scripts(&[("test", &playbook(body))]).await;
+            let answer = host.client.get("/api/plugins/test").await.body;
+            if answer["status"] == "broken" {
+                assert_eq!(answer["error"]["file"], "test.rhai", "{body}");
+                continue;
+            }
+            let job = host.run_job(json!({ "plugin": "test" })).await;
+            assert_eq!(job["status"], "failed", "{body}: {job}");
+        }
+    });
+}
+
+#[test]
+fn an_error_tells_its_place_and_the_way_to_it() {
+    let functions = "fn inner(x) {\n    x.nothing_like_this()\n}\nfn outer(x) {\n    inner(x)\n}";
+    run(async move {
+        let job = run_playbook(functions, "outer(7)").await;
+        let message = job["error_message"].as_str().unwrap();
+        assert!(message.starts_with("test.rhai:2:7: "), "{message}");
+        assert!(message.contains("nothing_like_this"), "{message}");
+        assert!(message.ends_with("(in run → outer → inner)") || message.ends_with("(in outer → inner)"), "{message}");
+    });
+}
+
+#[test]
+fn an_error_stands_in_the_jobs_log_too() {
+    run(async {
+        let host = TestHost::with_playbook("test", &playbook(r#"throw "on purpose""#)).await;
+        let job = host.run_job(json!({ "plugin": "test" })).await;
+        let logs = host.logs(&job["id"]).await;
+        let last = logs.last().unwrap();
+        assert_eq!(last["level"], "error");
+        assert!(last["message"].as_str().unwrap().contains("on purpose"), "{last}");
+    });
+}
+
+#[test]
+fn a_script_throws_and_catches_by_code() {
+    let body = r#"
+        let codes = [];
+        try { ssh::open(); } catch (e) { codes.push(e.code); }
+        try { ssh::open("nowhere"); } catch (e) { codes.push(e.code); }
+        try { storage::get(""); } catch (e) { codes.push(e.code); }
+        try { queue::submit("nothing", #{}); } catch (e) { codes.push(e.code); }
+        try { queue::submit("test", #{}, #{ nonsense: 1 }); } catch (e) { codes.push(e.code); }
+        try { queue::wait("not-an-id"); } catch (e) { codes.push(e.code); }
+        try { queue::wait("01a20b6c-0c48-7463-ae47-0df747c0413d"); } catch (e) { codes.push(e.code); }
+        try { sleep(-1); } catch (e) { codes.push(e.code); }
+        codes
+    "#;
+    run(async move {
+        let job = run_playbook("", body).await;
+        let codes = [
+            "denied", "denied", "invalid", "not_found", "invalid", "invalid", "not_found", "invalid",
+        ];
+        assert_eq!(job["result"], json!(codes), "{job}");
+
+        let job = run_playbook("", r#"throw #{ code: "my_own", message: "mine" }"#).await;
+        assert_eq!(job["error_code"], "my_own");
+    });
+}
+
+#[test]
+fn what_is_not_declared_is_denied() {
+    let source = r#"
+        fn describe() { #{ summary: "Modest", targets: "none" } }
+        fn run(job, params) {
+            let codes = [];
+            try { ssh::open("x"); } catch (e) { codes.push(e.code); }
+            try { storage::set("x", 1); } catch (e) { codes.push(e.code); }
+            try { queue::submit("noop", #{}); } catch (e) { codes.push(e.code); }
+            codes
+        }
+    "#;
+    run(async move {
+        let host = TestHost::with_playbook("modest", source).await;
+        let job = host.run_job(json!({ "plugin": "modest" })).await;
+        assert_eq!(job["result"], json!(["denied", "denied", "denied"]), "{job}");
+    });
+}
+
+#[test]
+fn storage_is_each_plugins_own_and_has_a_quota() {
+    let writer = playbook(
+        r#"
+        storage::set("a/1", #{ x: [1, 2.5, "three", (), true] });
+        storage::set("a/2", "two");
+        storage::set("b", 3);
+        let gone = [storage::delete("b"), storage::delete("b")];
+        #{ value: storage::get("a/1"), none: storage::get("b"), keys: storage::keys("a/"), gone: gone }
+        "#,
+    );
+    let reader = playbook(r#"storage::get("a/1")"#);
+    let hog = playbook(r#"let big = ""; big.pad(9000000, "x"); storage::set("big", big);"#);
+    run(async move {
+        let scripts = [("writer", writer.as_str()), ("reader", reader.as_str()), ("hog", hog.as_str())];
+        let host = TestHost::with_own_scripts(&scripts).await;
+        let job = host.run_job(json!({ "plugin": "writer" })).await;
+        let expected = json!({
+            "value": { "x": [1, 2.5, "three", null, true] },
+            "none": null,
+            "keys": ["a/1", "a/2"],
+            "gone": [true, false]
+        });
+        assert_eq!(job["result"], expected, "{job}");
+        let job = host.run_job(json!({ "plugin": "reader" })).await;
+        assert_eq!(job["result"], Value::Null, "another plugin's values are out of reach");
+        let job = host.run_job(json!({ "plugin": "hog" })).await;
+        assert_eq!(job["error_code"], "limit", "{job}");
+    });
+}
+
+#[test]
+fn a_flood_of_log_lines_ends_at_its_bound() {
+    run(async {
+        let host = TestHost::with_playbook("flood", &playbook("for i in 0..30000 { log::info(i); }")).await;
+        let job = host.run_job(json!({ "plugin": "flood" })).await;
+        assert_eq!(job["status"], "completed", "{job}");
+        let url = format!("/api/jobs/{}/logs?after=", job["id"].as_str().unwrap());
+        let (mut lines, mut after, mut last) = (0, 0, Value::Null);
+        loop {
+            let page = host.client.get(&format!("{url}{after}")).await.body;
+            let page = page["logs"].as_array().unwrap().clone();
+            let Some(line) = page.last() else { break };
+            after = line["id"].as_i64().unwrap();
+            lines += page.len();
+            last = line.clone();
+        }
+        assert_eq!(lines, 20_001);
+        assert_eq!(last["level"], "warn");
+        assert!(last["message"].as_str().unwrap().contains("not kept"), "{last}");
+    });
+}
+
+#[test]
+fn a_child_job_runs_and_its_parent_takes_no_place_while_it_waits() {
+    let parent = playbook(
+        r#"
+        let id = queue::submit("child", #{ n: 20 }, #{ description: "double it" });
+        let child = queue::wait(id);
+        #{ status: child.status, result: child.result.n }
+        "#,
+    );
+    let child = playbook("#{ n: params.n * 2 }");
+    run(async move {
+        let scripts = [("parent", parent.as_str()), ("child", child.as_str())];
+        let host = TestHost::with_scripts_and(&scripts, |config| config.worker.concurrency = 1).await;
+        let job = host.run_job(json!({ "plugin": "parent" })).await;
+        assert_eq!(job["result"], json!({ "status": "completed", "result": 40 }), "{job}");
+        let children = host
+            .client
+            .get(&format!("/api/jobs?parent={}", job["id"].as_str().unwrap()))
+            .await
+            .body;
+        assert_eq!(children["jobs"][0]["parent_id"], job["id"]);
+        assert_eq!(children["jobs"][0]["description"], "double it");
+    });
+}
+
+#[test]
+fn jobs_that_submit_themselves_come_to_an_end() {
+    let source = playbook(r#"queue::wait(queue::submit("endless", #{}))"#);
+    run(async move {
+        let host = TestHost::with_playbook("endless", &source).await;
+        let job = host.run_job(json!({ "plugin": "endless" })).await;
+        assert_eq!(job["status"], "completed", "{job}");
+        let jobs = host.client.get("/api/jobs").await.body;
+        let jobs = jobs["jobs"].as_array().unwrap();
+        assert_eq!(jobs.len(), 6, "five deep");
+        assert_eq!(jobs[0]["error_code"], "limit");
+    });
+}
