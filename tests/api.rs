@@ -104,7 +104,7 @@ fn a_body_that_is_no_json_is_refused() {
             host.client.send(request)
         };
         assert_eq!(send("application/json", b"{".to_vec()).await.status, 400);
-        assert_eq!(send("application/json", b"{} {}".to_vec()).await.status, 400);
+        assert_eq!(send("application/json", b"{\"plugin\":\"noop\"} {}".to_vec()).await.status, 400);
         assert_eq!(send("application/json", vec![0xff, 0xfe]).await.status, 400);
         assert_eq!(send("text/plain", b"{\"plugin\":\"noop\"}".to_vec()).await.status, 415);
         let large = format!("{{\"plugin\":\"noop\",\"description\":\"{}\"}}", "x".repeat(2_000_000));
@@ -226,7 +226,7 @@ fn a_deleted_job_is_gone_with_what_it_left() {
 fn logs_are_read_on_from_where_one_was_and_by_level() {
     run(async {
         let source = playbook(
-            r#"log::debug("one"); log::info("two", #{ port: 22 }); log::warn("three"); log::error(4); print("five");"#,
+            r#"log::write("debug", "one"); log::info("two", #{ port: 22 }); log::warn("three"); log::error(4); print("five");"#,
         );
         let host = TestHost::with_playbook("talker", &source).await;
         let job = host.run_job(json!({ "plugin": "talker" })).await;

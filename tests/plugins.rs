@@ -13,7 +13,7 @@ fn a_broken_playbook_tells_where() {
         ("fn describe() { 7 }\nfn run(job, params) { }", None, "no description"),
         ("fn describe() { #{ summary: \"x\", targets: \"some\" } }\nfn run(job, params) { }", None, "some"),
         ("fn describe() { #{ summary: \"x\", targets: \"none\", nonsense: 1 } }\nfn run(job, params) { }", None, "nonsense"),
-        ("fn describe() {\n  loop { }\n}\nfn run(job, params) { }", Some(2), "operations"),
+        ("fn describe() {\n  loop { }\n}\nfn run(job, params) { }", None, "operations"),
         ("fn describe() {\n  ssh::open()\n}\nfn run(job, params) { }", Some(2), "describe()"),
         ("fn describe() {\n  throw \"no\"\n}\nfn run(job, params) { }", Some(2), "no"),
         (

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
+use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use rust_embed::{EmbeddedFile, RustEmbed};
 
+use crate::api::Problem;
 use crate::app::App;
 use crate::config::BoardConfig;
 
@@ -34,11 +35,17 @@ pub fn router(config: &BoardConfig) -> Router<Arc<App>> {
 }
 
 /// The one page; which view it shows is its own business.
-async fn page(State(app): State<Arc<App>>) -> Response {
+async fn page(State(app): State<Arc<App>>, method: Method, uri: Uri) -> Response {
+    let board = &app.config.board;
+    let path = uri.path();
+    let of_api = path.strip_prefix(&board.api_prefix);
+    let is_file = path.rsplit('/').next().is_some_and(|name| name.contains('.'));
     let Some(index) = Files::get("index.html") else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    let board = &app.config.board;
+    if is_file || of_api.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+        return Problem::no_such_url(method, uri).await.into_response();
+    }
     let html = String::from_utf8_lossy(&index.data)
         .replace(r#"<base href="/board/">"#, &format!(r#"<base href="{}/">"#, board.ui_path))
         .replace(

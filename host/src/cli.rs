@@ -8,8 +8,10 @@ mod connection;
 mod failure;
 mod job;
 mod output;
+mod params;
 mod plugin;
 mod run;
+mod secrets;
 mod serve;
 
 use std::path::PathBuf;

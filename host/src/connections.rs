@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::Utc;
 use netssh_core::{
     Credentials, Endpoint, HostKey, HostKeyPolicy, HostKeyStore, HostKeyStoreError, Platform,
     Timeouts,
@@ -15,7 +14,7 @@ use netssh_core::{
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
-use crate::model::{Connection, ErrorCode, JobError, SealedSecrets, SecretField, Target};
+use crate::model::{Connection, ErrorCode, JobError, SealedSecrets, SecretField, Target, now};
 use crate::sealing::MasterKey;
 use crate::storage::{Storage, StorageError};
 
@@ -120,7 +119,7 @@ impl Connections {
             tags: input.tags,
             host_key: input.host_key,
             secrets,
-            updated_at: Utc::now(),
+            updated_at: now(),
             ..old
         };
         if !self.storage.update_connection(&new).await? {
@@ -219,7 +218,7 @@ impl Connections {
     ) -> Result<Connection, ConnectionError> {
         check(&input)?;
         let id = Uuid::now_v7();
-        let now = Utc::now();
+        let now = now();
         let mut secrets = SealedSecrets::default();
         self.apply(id, &mut secrets, &input.secrets);
         Ok(Connection {
@@ -290,7 +289,7 @@ impl HostKeyStore for StoredHostKeys {
             key.key.as_str(),
             key.fingerprint.as_str(),
         );
-        self.0.add_host_key(host, port, columns, Utc::now()).await?;
+        self.0.add_host_key(host, port, columns, now()).await?;
         Ok(())
     }
 }

@@ -15,8 +15,7 @@ use uuid::Uuid;
 use crate::capabilities::{ChildJob, ChildJobs, ChildOutcome, ParentJob};
 use crate::connections::{ConnectionError, ConnectionInput, Connections, FieldError};
 use crate::model::{
-    Connection, ErrorCode, Job, JobError, JobStatus, LoadError, NewJob, Target, TargetMode,
-};
+    Connection, ErrorCode, Job, JobError, JobStatus, LoadError, NewJob, Target, TargetMode, now};
 use crate::queue::{PRIORITY_LIMIT, Queue};
 use crate::registry::{ParamError, Plugin, Registry};
 use crate::storage::{AddOutcome, CancelOutcome, DeleteOutcome, Storage, StorageError};
@@ -119,7 +118,7 @@ impl Jobs {
             description: submission.description,
             parent_id: None,
             depth: 0,
-            created_at: Utc::now(),
+            created_at: now(),
             scheduled_for: submission.scheduled_for,
             timeout_seconds: submission.timeout_seconds,
             max_retries: submission.max_retries.unwrap_or_default(),
@@ -154,7 +153,7 @@ impl Jobs {
     /// # Errors
     /// When the database is not available.
     pub async fn cancel(&self, id: Uuid) -> Result<CancelOutcome, StorageError> {
-        let outcome = self.storage.cancel_job(id, Utc::now()).await?;
+        let outcome = self.storage.cancel_job(id, now()).await?;
         match outcome {
             CancelOutcome::Requested => self.running.cancel(id),
             CancelOutcome::Cancelled => {
@@ -335,7 +334,7 @@ impl ChildJobs for Jobs {
             description: child.description.clone(),
             parent_id: Some(parent.id),
             depth: parent.depth + 1,
-            created_at: Utc::now(),
+            created_at: now(),
             scheduled_for: None,
             timeout_seconds: None,
             max_retries: 0,

@@ -15,3 +15,12 @@ pub use job::{
 pub use plugin::{
     Description, LoadError, Needs, PluginKind, PluginName, QueueNeeds, SshNeeds, TargetMode,
 };
+
+use chrono::{DateTime, SubsecRound, Utc};
+
+/// The time now, to the microsecond: as exact as it is stored, so that what is answered before and
+/// after storing is the same.
+#[must_use]
+pub fn now() -> DateTime<Utc> {
+    Utc::now().trunc_subsecs(6)
+}

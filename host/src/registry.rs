@@ -17,7 +17,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
-use crate::model::{Description, LoadError, PluginKind, PluginName};
+use crate::model::{Description, LoadError, PluginKind, PluginName, now};
 use crate::runtime::{JobRuntime, Program};
 
 /// How often the directories are looked at for changes.
@@ -270,7 +270,7 @@ fn load_file(source: &Source, name: &PluginName, file: &Path) -> Result<Plugin, 
         digest: digest_of(&bytes),
         description: loaded.description,
         program: loaded.program,
-        loaded_at: Utc::now(),
+        loaded_at: now(),
         params,
     })
 }

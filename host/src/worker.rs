@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use crate::capabilities::{JobContext, Services, Slot, Stop, StopReason};
 use crate::config::WorkerConfig;
-use crate::model::{ErrorCode, Job, JobError, LogLevel, OnInterrupt};
+use crate::model::{ErrorCode, Job, JobError, LogLevel, OnInterrupt, now};
 use crate::queue::{Handler, Queue};
 use crate::registry::{Plugin, Registry};
 use crate::storage::{Claim, Outcome, Runs, Storage};
@@ -181,7 +181,7 @@ impl Worker {
         });
         let claimed = self
             .storage
-            .claim_job(id, &self.name, runs.as_ref(), Utc::now())
+            .claim_job(id, &self.name, runs.as_ref(), now())
             .await?;
         Ok(claimed.map(|job| {
             let claim = Claim {
@@ -271,7 +271,7 @@ impl Worker {
                 OnInterrupt::Retry => Outcome::RunAgain(error),
             },
             _ if error.code.is_retryable() && job.retry_count < job.max_retries => {
-                Outcome::Retry(error, next_attempt(job.retry_count, Utc::now()))
+                Outcome::Retry(error, next_attempt(job.retry_count, now()))
             }
             _ => Outcome::Failed(error),
         }
@@ -282,7 +282,7 @@ impl Worker {
         loop {
             let finished = self
                 .storage
-                .finish_job(claim, outcome.clone(), Utc::now())
+                .finish_job(claim, outcome.clone(), now())
                 .await;
             match finished {
                 Ok(true) => break,
@@ -381,7 +381,7 @@ mod tests {
 
     #[test]
     fn retries_wait_longer_each_time_up_to_a_bound() {
-        let now = Utc::now();
+        let now = now();
         let mut shortest = TimeDelta::zero();
         for retries in 0..40 {
             let delay = next_attempt(retries, now) - now;

@@ -16,58 +16,70 @@ type Failure = Box<dyn std::error::Error>;
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let (host, port, user, password, platform, command, count) = match arguments.as_slice() {
+    match arguments.as_slice() {
         [] => {
-            let ssh = &test_devices::frr().ssh;
-            (
-                ssh.host.clone(),
-                ssh.port,
-                ssh.username.clone(),
-                ssh.password.clone(),
-                "frr".to_owned(),
-                "show version".to_owned(),
-                50,
-            )
+            let (router, host) = (&test_devices::frr().ssh, &test_devices::linux().ssh);
+            let line = "All work and no play makes Jack a dull boy.\n";
+            std::fs::write(host.home().join("long"), line.repeat(589_000 / line.len()))?;
+            for (ssh, platform, command) in [
+                (router, "frr", "show version"),
+                (router, "frr", "show running-config"),
+                (host, "linux", "cat ~/long"),
+            ] {
+                let mut endpoint = endpoint(&ssh.host, &ssh.username, platform)?;
+                endpoint.port = ssh.port;
+                measure(endpoint, &ssh.password, command, 30).await?;
+            }
+            Ok(())
         }
-        [host, port, user, platform, command, count @ ..] => (
-            host.clone(),
-            port.parse()?,
-            user.clone(),
-            std::env::var("NETSSH_PASSWORD")?,
-            platform.clone(),
-            command.clone(),
-            count.first().map_or(Ok(20), |count| count.parse())?,
-        ),
-        _ => return Err("bare HOST PORT USER PLATFORM COMMAND [COUNT]".into()),
-    };
-    let platform = Platform::named(&platform).ok_or("no such platform")?;
-    let mut endpoint = Endpoint::new(host, user, platform);
-    endpoint.port = port;
-    endpoint.credentials.password = Some(SecretString::from(password.as_str()));
-    endpoint.host_key_policy = HostKeyPolicy::Insecure;
+        [host, port, user, platform, command, count @ ..] => {
+            let mut endpoint = endpoint(host, user, platform)?;
+            endpoint.port = port.parse()?;
+            let count = count.first().map_or(Ok(20), |count| count.parse())?;
+            measure(endpoint, &std::env::var("NETSSH_PASSWORD")?, command, count).await
+        }
+        _ => Err("bare HOST PORT USER PLATFORM COMMAND [COUNT]".into()),
+    }
+}
 
+fn endpoint(host: &str, user: &str, platform: &str) -> Result<Endpoint, Failure> {
+    let platform = Platform::named(platform).ok_or("no such platform")?;
+    let mut endpoint = Endpoint::new(host, user, platform);
+    endpoint.host_key_policy = HostKeyPolicy::Insecure;
+    Ok(endpoint)
+}
+
+async fn measure(
+    mut endpoint: Endpoint,
+    password: &str,
+    command: &str,
+    count: usize,
+) -> Result<(), Failure> {
+    endpoint.credentials.password = Some(SecretString::from(password));
     let (mut whole, mut floor, mut floor_command) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..count {
         // In turn, so that a noisy machine is noisy for both.
         let started = Instant::now();
         let mut session = Session::connect(&endpoint).await?;
-        session.exec(&command).await?;
+        session.exec(command).await?;
         session.close().await;
         whole.push(started.elapsed());
 
         let started = Instant::now();
-        floor_command.push(bare_russh(&endpoint, &password, &command).await?);
-        floor.push(started.elapsed());
+        let again = bare_russh(&endpoint, password, command).await?;
+        floor.push(started.elapsed() - again);
+        floor_command.push(again);
     }
     let mut session = Session::connect(&endpoint).await?;
     let mut open = Vec::new();
-    for _ in 0..count * 4 {
-        open.push(session.exec(&command).await?.elapsed);
+    for _ in 0..count * 2 {
+        open.push(session.exec(command).await?.elapsed);
     }
     session.close().await;
     println!(
         "{}",
         serde_json::json!({
+            "command": command,
             "count": count,
             "connect_command_close_ms": median(whole),
             "floor_connect_command_close_ms": median(floor),

@@ -42,8 +42,9 @@ impl std::fmt::Debug for Shell {
 /// Connects and exchanges keys. To be limited by the caller to the connect timeout.
 pub(crate) async fn connect(endpoint: &Endpoint) -> Result<Handle<Client>, Error> {
     let (host, port) = (endpoint.host.as_str(), endpoint.port);
-    let known = if endpoint.pinned_host_key.is_some() {
-        Vec::new()
+    let known = if let Some(pinned) = &endpoint.pinned_host_key {
+        // Of use for the order of algorithms only; a fingerprint says nothing about that.
+        HostKey::parse(pinned).into_iter().collect()
     } else {
         endpoint
             .host_keys

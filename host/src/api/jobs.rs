@@ -21,7 +21,7 @@ use super::{Problem, accepted};
 use crate::app::App;
 use crate::connections::ConnectionInput;
 use crate::jobs::Submission;
-use crate::model::{JobFilter, JobStatus, LogLevel};
+use crate::model::{JobFilter, JobStatus, LogLevel, now};
 use crate::registry::digest_of;
 use crate::storage::{CancelOutcome, DeleteOutcome};
 
@@ -182,7 +182,7 @@ fn read_cursor(text: &str) -> Result<(DateTime<Utc>, Uuid), Problem> {
 /// Counts jobs by status.
 #[utoipa::path(get, path = "/jobs/stats", tag = "jobs", responses((status = 200, body = JobStats)))]
 pub(super) async fn stats(State(app): State<Arc<App>>) -> Result<Json<JobStats>, Problem> {
-    let yesterday = Utc::now() - TimeDelta::hours(24);
+    let yesterday = now() - TimeDelta::hours(24);
     Ok(Json(JobStats {
         by_status: app.storage.count_jobs(None).await?,
         last_24h: app.storage.count_jobs(Some(yesterday)).await?,

@@ -76,7 +76,7 @@ impl Problem {
         }])
     }
 
-    pub(super) async fn no_such_url(method: Method, uri: Uri) -> Self {
+    pub(crate) async fn no_such_url(method: Method, uri: Uri) -> Self {
         Self::not_found(format!(
             "there is no {method} {}; GET /api/docs lists what there is",
             uri.path()

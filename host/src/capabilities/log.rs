@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use chrono::Utc;
 use serde_json::Value;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::{JobContext, Result, limits};
-use crate::model::{JobLog, LogLevel};
+use crate::model::{JobLog, LogLevel, now};
 use crate::storage::Storage;
 
 /// Lines that may wait to be written; a job that logs faster than the database writes waits here.
@@ -86,7 +85,7 @@ impl LogWriter {
             job_id: self.job_id,
             level,
             message,
-            timestamp: Utc::now(),
+            timestamp: now(),
             context,
         };
         let sender = self.sender.lock().await.clone();

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::policy::check_command_text;
 use super::{JobContext, Result, limits, storage_failed};
-use crate::model::{CommandKind, CommandResult, ErrorCode, JobError, LogLevel};
+use crate::model::{CommandKind, CommandResult, ErrorCode, JobError, LogLevel, now};
 
 /// Time for a session to say goodbye when its job has ended.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -349,7 +349,7 @@ struct Began {
 impl Began {
     fn now() -> Self {
         Self {
-            at: Utc::now(),
+            at: now(),
             clock: std::time::Instant::now(),
         }
     }

@@ -1,10 +1,9 @@
 //! Capability `storage`: JSON values by key, kept between jobs, each plugin its own.
 
-use chrono::Utc;
 use serde_json::Value;
 
 use super::{JobContext, Result, limits, storage_failed};
-use crate::model::{ErrorCode, JobError};
+use crate::model::{ErrorCode, JobError, now};
 
 impl JobContext {
     /// # Errors
@@ -41,7 +40,7 @@ impl JobContext {
             let storage = &self.services.storage;
             let plugin = &self.job.plugin;
             let kept = storage
-                .set_plugin_value(plugin, key, value, limits::STORAGE, Utc::now())
+                .set_plugin_value(plugin, key, value, limits::STORAGE, now())
                 .await
                 .map_err(|error| storage_failed(&error))?;
             kept.map_err(|wanted| {

@@ -6,7 +6,7 @@ mod logs;
 mod results;
 mod show;
 mod submit;
-mod watch;
+pub(super) mod watch;
 
 use chrono::Utc;
 use clap::Subcommand;

@@ -1,8 +1,193 @@
-use std::path::PathBuf;
+//! `scheduler run`: one playbook, here and now.
+//!
+//! The whole host, in this process and in a directory that goes with it, without a port: the
+//! playbook runs as it would on a server, and nothing is left behind.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
 use clap::Args;
-use super::Failure;
+use serde::Serialize;
+use serde_json::Value;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::client::Client;
+use super::job::watch;
+use super::params::ParamArgs;
+use super::secrets::{SecretArgs, Secrets};
+use super::{Failure, OutputFormat, output};
+use crate::api;
+use crate::api::types::{JobAccepted, PluginAnswer, PluginStatus};
+use crate::app::{self, App};
+use crate::config::Config;
+use crate::logging;
+use crate::model::PluginName;
+
 #[derive(Debug, Args)]
-pub(crate) struct RunArgs { file: PathBuf }
-pub(super) fn run(args: RunArgs, _config: Option<PathBuf>) -> Result<(), Failure> {
-    Err(Failure::Usage(format!("{}", args.file.display())))
+pub(crate) struct RunArgs {
+    /// The playbook
+    file: PathBuf,
+
+    /// The device's address, for a playbook that takes a target
+    #[arg(long, requires_all = ["username", "device_type"])]
+    host: Option<String>,
+
+    /// Its SSH port
+    #[arg(long, default_value_t = 22, requires = "host")]
+    port: u16,
+
+    /// The user to log in as
+    #[arg(long, requires = "host")]
+    username: Option<String>,
+
+    /// Its platform, as netmiko calls it: `cisco_ios`, `linux`, `frr` …
+    #[arg(long, value_name = "PLATFORM", requires = "host")]
+    device_type: Option<String>,
+
+    /// The only host key to accept: SHA256:… or an OpenSSH public key
+    #[arg(long, value_name = "KEY", requires = "host")]
+    host_key: Option<String>,
+
+    #[command(flatten)]
+    secrets: SecretArgs,
+
+    #[command(flatten)]
+    params: ParamArgs,
+
+    /// How long it may take
+    #[arg(long, value_name = "SECONDS")]
+    timeout_seconds: Option<u32>,
+
+    /// How to print: for people, or the ended job as JSON
+    #[arg(long, short, value_enum, default_value_t)]
+    output: OutputFormat,
+}
+
+/// The body of `POST /api/jobs`. Not Debug: it holds secrets.
+#[derive(Serialize)]
+struct Submission {
+    plugin: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    params: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connection: Option<InlineConnection>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout_seconds: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct InlineConnection {
+    /// What the playbook knows the device by.
+    name: &'static str,
+    host: String,
+    port: u16,
+    username: String,
+    device_type: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host_key: Option<String>,
+    #[serde(flatten)]
+    secrets: Secrets,
+}
+
+pub(super) fn run(args: RunArgs, config_file: Option<PathBuf>) -> Result<(), Failure> {
+    let mut config = Config::from_process(config_file, Vec::new()).map_err(anyhow::Error::from)?;
+    // What the job logs is shown as it comes; of the host only what is wrong.
+    "warn,job=off".clone_into(&mut config.logging.level);
+    config.logging.file = None;
+    let _logging = logging::init(&config.logging)?;
+    let scratch = tempfile::tempdir().context("cannot make a directory for the run")?;
+    let plugin = put_alone(&args.file, scratch.path())?;
+    live_in(&mut config, scratch.path());
+    let submission = submission(&args, plugin)?;
+    let runtime = app::runtime(&config.worker)?;
+    let ended = runtime.block_on(run_to_end(config, submission, args.output));
+    runtime.shutdown_background();
+    ended
+}
+
+async fn run_to_end(
+    config: Config,
+    submission: Submission,
+    format: OutputFormat,
+) -> Result<(), Failure> {
+    let app = App::build(config).await?;
+    let client = Client::in_process(api::router(&app))?;
+    let shutdown = CancellationToken::new();
+    let working = tokio::spawn(Arc::clone(&app).work(shutdown.clone()));
+    let ended = submit_and_follow(&client, &submission, format).await;
+    shutdown.cancel();
+    working.await.context("the worker failed")?;
+    ended
+}
+
+async fn submit_and_follow(
+    client: &Client,
+    submission: &Submission,
+    format: OutputFormat,
+) -> Result<(), Failure> {
+    let plugin: PluginAnswer = client.get(&["plugins", &submission.plugin]).await?.body;
+    if let (PluginStatus::Broken, Some(error)) = (plugin.status, plugin.error) {
+        return Err(anyhow::anyhow!("{error}").into());
+    }
+    let accepted = client.post::<JobAccepted>(&["jobs"], submission, None).await?;
+    let id = accepted.body.id.to_string();
+    let following = watch::follow(client, &id, format);
+    tokio::pin!(following);
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(anyhow::Error::from)?;
+    tokio::select! {
+        ended = &mut following => return ended,
+        _ = interrupt.recv() => output::talk("stopping the job"),
+    }
+    client.post_empty(&["jobs", &id, "cancel"]).await?;
+    following.await
+}
+
+/// Copies the playbook into a directory where it is the only one; returns the plugin's name.
+fn put_alone(file: &Path, scratch: &Path) -> Result<String, Failure> {
+    let name = file.file_stem().and_then(|stem| stem.to_str());
+    let fits = file.extension().is_some_and(|end| end == "rhai");
+    let (Some(name), true) = (name, fits) else {
+        let text = format!("{} is not a playbook: their names end in .rhai", file.display());
+        return Err(Failure::Usage(text));
+    };
+    let name = PluginName::parse(name).map_err(Failure::Usage)?.to_string();
+    let scripts = scratch.join("scripts");
+    std::fs::create_dir(&scripts).context("cannot make a directory for the run")?;
+    std::fs::copy(file, scripts.join(format!("{name}.rhai")))
+        .with_context(|| format!("cannot read {}", file.display()))?;
+    Ok(name)
+}
+
+/// Whatever the host writes or loads is in the run's own directory.
+fn live_in(config: &mut Config, scratch: &Path) {
+    config.database.url = format!("sqlite:{}", scratch.join("scheduler.db").display());
+    config.queue.url = None;
+    config.security.master_key_file = scratch.join("scheduler.key");
+    config.plugins.scripts_dir = scratch.join("scripts");
+    config.plugins.components_dir = scratch.join("plugins");
+    config.plugins.watch = false;
+    config.worker.shutdown_grace_seconds = 0;
+}
+
+fn submission(args: &RunArgs, plugin: String) -> Result<Submission, Failure> {
+    let connection = match (&args.host, &args.username, &args.device_type) {
+        (Some(host), Some(username), Some(device_type)) => Some(InlineConnection {
+            name: "device",
+            host: host.clone(),
+            port: args.port,
+            username: username.clone(),
+            device_type: device_type.clone(),
+            host_key: args.host_key.clone(),
+            secrets: args.secrets.read(&format!("{username} on {host}"))?,
+        }),
+        _ => None,
+    };
+    Ok(Submission {
+        plugin,
+        params: args.params.read()?,
+        connection,
+        timeout_seconds: args.timeout_seconds,
+    })
 }

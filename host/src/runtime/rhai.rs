@@ -30,9 +30,10 @@ const TIME_TO_DESCRIBE: Duration = Duration::from_secs(2);
 const CALL_LEVELS: usize = 48;
 const EXPRESSION_DEPTH: usize = 64;
 const STRING_BYTES: usize = 16 * 1024 * 1024;
-/// Elements, counted through nested arrays and maps. Larger ones make each change of them slow.
-const ARRAY_ELEMENTS: usize = 20_000;
-const MAP_ENTRIES: usize = 20_000;
+/// Elements, counted through nested arrays and maps. The engine counts them at each change, so that
+/// filling a map up to twice as many entries takes four times as long, and already seconds.
+const ARRAY_ELEMENTS: usize = 10_000;
+const MAP_ENTRIES: usize = 5_000;
 const VARIABLES: usize = 1_000;
 const FUNCTIONS: usize = 500;
 /// The source of a playbook, bytes.

@@ -31,8 +31,7 @@ use super::{
 };
 use crate::model::{
     CommandResult, Connection, Job, JobFilter, JobLog, LogLevel, NewJob, Progress,
-    StatusCounts,
-};
+    StatusCounts, now};
 use writer::Writer;
 
 /// How long a statement waits for another process that holds the file.
@@ -126,7 +125,7 @@ fn text_of(time: DateTime<Utc>) -> String {
 #[async_trait]
 impl Storage for SqliteStorage {
     async fn ping(&self) -> Result<()> {
-        keys::set_meta(&self.writer, "last_ping", text_of(Utc::now()).as_bytes()).await?;
+        keys::set_meta(&self.writer, "last_ping", text_of(now()).as_bytes()).await?;
         keys::meta(&self.readers, "last_ping").await.map(drop)
     }
 

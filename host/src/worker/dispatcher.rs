@@ -13,6 +13,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use crate::model::now;
 use crate::queue::Queue;
 use crate::storage::Storage;
 
@@ -50,7 +51,7 @@ impl Dispatcher {
     pub(super) async fn run(self, storage: Arc<dyn Storage>, queue: Queue) {
         self.shared.all.store(true, Ordering::Release);
         loop {
-            let now = Utc::now();
+            let now = now();
             let all = self.shared.all.swap(false, Ordering::AcqRel);
             let since = if all {
                 DateTime::UNIX_EPOCH
@@ -74,7 +75,7 @@ impl Dispatcher {
 async fn pause(storage: &dyn Storage, looked_at: DateTime<Utc>) -> Duration {
     match storage.next_ready_at(looked_at).await {
         // A time that has passed since the look makes no pause at all.
-        Ok(Some(next)) => (next - Utc::now())
+        Ok(Some(next)) => (next - now())
             .to_std()
             .unwrap_or_default()
             .min(LOOK_EVERY),

@@ -1,8 +1,7 @@
 //! After a crash: jobs that stand as running, and nobody runs them.
 
-use chrono::Utc;
 
-use crate::model::{ErrorCode, Job, JobError, JobLog, LogLevel, OnInterrupt};
+use crate::model::{ErrorCode, Job, JobError, JobLog, LogLevel, OnInterrupt, now};
 use crate::storage::{Claim, Outcome, Storage};
 
 /// A job that was claimed this often and never ended is taken to be what ends its process.
@@ -22,7 +21,7 @@ pub async fn end_interrupted(storage: &dyn Storage) -> anyhow::Result<()> {
             job_id: job.id,
             level,
             message: error.to_string(),
-            timestamp: Utc::now(),
+            timestamp: now(),
             context: None,
         };
         let claim = Claim {
@@ -31,7 +30,7 @@ pub async fn end_interrupted(storage: &dyn Storage) -> anyhow::Result<()> {
             worker_id: job.worker_id.unwrap_or_default(),
         };
         storage.add_logs(vec![line]).await?;
-        storage.finish_job(&claim, outcome, Utc::now()).await?;
+        storage.finish_job(&claim, outcome, now()).await?;
     }
     Ok(())
 }

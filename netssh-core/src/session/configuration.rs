@@ -1,6 +1,7 @@
 //! Configuration mode, as a value that has to be left.
 
-use super::{Manner, Reply, Session, check_command};
+use super::dialogue::Manner;
+use super::{Reply, Session, check_command};
 use crate::error::Error;
 
 /// A session in configuration mode. Call [`Configuration::leave`]; if it is dropped instead (by

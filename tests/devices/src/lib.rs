@@ -4,7 +4,7 @@
 //! and [`Frr::start`] give one of its own to a test that stops sessions or counts them. Every
 //! device has free ports, a scratch directory and a local account of its own, so any number of
 //! test processes can run at once. Whatever was started ends with the value, and also when the
-//! test process is killed: see [`supervisor`](mod@supervisor).
+//! test process is killed: see `supervisor.rs`.
 //!
 //! Everything here needs root and the Debian packages [`PACKAGES`]; what is missing is a panic
 //! that says so, never a skipped test.

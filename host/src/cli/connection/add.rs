@@ -1,15 +1,10 @@
-use std::io::{IsTerminal as _, Read as _};
-use std::path::{Path, PathBuf};
-
-use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
 
 use crate::api::types::ConnectionAnswer;
+use crate::cli::secrets::{SecretArgs, Secrets};
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
 
-/// Secrets come from files, stdin or the keyboard, never as arguments: those are in the process
-/// list and in the shell's history.
 #[derive(Debug, Args)]
 pub(crate) struct AddArgs {
     /// The name by which jobs ask for it
@@ -43,29 +38,8 @@ pub(crate) struct AddArgs {
     #[arg(long, value_name = "KEY")]
     host_key: Option<String>,
 
-    /// Read the password from stdin
-    #[arg(long, group = "password_source")]
-    password_stdin: bool,
-
-    /// Read the password from a file
-    #[arg(long, value_name = "FILE", group = "password_source")]
-    password_file: Option<PathBuf>,
-
-    /// Ask for the password at the terminal
-    #[arg(long, group = "password_source")]
-    ask_password: bool,
-
-    /// A private key to log in with
-    #[arg(long, value_name = "FILE")]
-    private_key_file: Option<PathBuf>,
-
-    /// The passphrase of that private key
-    #[arg(long, value_name = "FILE", requires = "private_key_file")]
-    passphrase_file: Option<PathBuf>,
-
-    /// What the device asks for at `enable`
-    #[arg(long, value_name = "FILE")]
-    secret_file: Option<PathBuf>,
+    #[command(flatten)]
+    secrets: SecretArgs,
 
     #[command(flatten)]
     server: ServerArgs,
@@ -85,35 +59,20 @@ struct NewConnection {
     timeout_seconds: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     host_key: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    password: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    private_key: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    passphrase: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    secret: Option<String>,
+    #[serde(flatten)]
+    secrets: Secrets,
 }
 
 pub(super) async fn run(args: AddArgs) -> Result<(), Failure> {
     let client = args.server.client()?;
-    let password = password(&args)?;
-    let private_key = args.private_key_file.as_deref().map(read).transpose()?;
-    if password.is_none() && private_key.is_none() {
-        output::talk(
-            "note: no password and no private key is given; the device would have to let anyone in",
-        );
-    }
+    let secrets = args.secrets.read(&format!("{} on {}", args.username, args.host))?;
     if !client.is_private() {
         output::talk(
             "warning: the server is reached over plain http, so the secrets can be read on the way",
         );
     }
     let connection = NewConnection {
-        password,
-        private_key,
-        passphrase: secret_in(args.passphrase_file.as_deref())?,
-        secret: secret_in(args.secret_file.as_deref())?,
+        secrets,
         name: args.name,
         host: args.host,
         port: args.port,
@@ -132,63 +91,5 @@ pub(super) async fn run(args: AddArgs) -> Result<(), Failure> {
             output::talk(&format!("the connection {} is there", answer.body.name));
             output::data(&format!("{}\n", answer.body.id))
         }
-    }
-}
-
-fn password(args: &AddArgs) -> Result<Option<String>, Failure> {
-    if args.password_stdin {
-        if std::io::stdin().is_terminal() {
-            return Err(Failure::Usage(
-                "--password-stdin takes the password from a pipe; at a terminal, use --ask-password"
-                    .to_owned(),
-            ));
-        }
-        let mut text = String::new();
-        std::io::stdin()
-            .read_to_string(&mut text)
-            .context("cannot read the password from stdin")?;
-        return Ok(Some(without_line_end(text)));
-    }
-    if args.ask_password {
-        let prompt = format!("Password of {} on {}: ", args.username, args.host);
-        let password = rpassword::prompt_password(prompt)
-            .context("cannot ask for the password, because there is no terminal")?;
-        return Ok(Some(password));
-    }
-    secret_in(args.password_file.as_deref())
-}
-
-fn secret_in(path: Option<&Path>) -> Result<Option<String>, Failure> {
-    path.map(|path| Ok(without_line_end(read(path)?)))
-        .transpose()
-}
-
-fn read(path: &Path) -> Result<String, Failure> {
-    Ok(std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?)
-}
-
-/// Editors and `echo` end a file with a line end that is no part of a password. Only one, since
-/// what a password ends with is its owner's business.
-fn without_line_end(mut text: String) -> String {
-    if text.ends_with('\n') {
-        text.pop();
-        if text.ends_with('\r') {
-            text.pop();
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_line_end_is_no_part_of_a_password() {
-        let password = |text: &str| without_line_end(text.to_owned());
-        assert_eq!(password("s3cret\n"), "s3cret");
-        assert_eq!(password("s3cret\r\n"), "s3cret");
-        assert_eq!(password(" s3cret \n\n"), " s3cret \n");
-        assert_eq!(password("s3cret"), "s3cret");
     }
 }

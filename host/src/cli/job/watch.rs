@@ -33,7 +33,7 @@ pub(super) async fn run(args: WatchArgs) -> Result<(), Failure> {
 /// stdout gets the ended job instead. Anything but `completed` is a failure.
 ///
 /// It asks again and again: the API has no event stream yet.
-pub(super) async fn follow(client: &Client, id: &str, format: OutputFormat) -> Result<(), Failure> {
+pub(crate) async fn follow(client: &Client, id: &str, format: OutputFormat) -> Result<(), Failure> {
     let mut seen = Seen::default();
     let mut pause = FASTEST;
     loop {

@@ -19,7 +19,7 @@ use super::values;
 use crate::capabilities::{
     ChildOutcome, ConfigureOptions, Device, ExecReply, JobContext, JobFacts, OnRefused,
 };
-use crate::model::{ErrorCode, JobError};
+use crate::model::{ErrorCode, JobError, LogLevel, Progress};
 
 type Thrown<T> = Result<T, Box<EvalAltResult>>;
 
@@ -216,9 +216,20 @@ mod ssh {
 mod log {
     use crate::model::LogLevel;
 
+    /// Adds a line at a level given by name: "debug", "info", "warn" or "error".
     #[rhai_fn(return_raw, volatile)]
-    pub fn debug(context: NativeCallContext<'_>, message: Dynamic) -> Thrown<()> {
-        write_log(&context, LogLevel::Debug, &message, None)
+    pub fn write(context: NativeCallContext<'_>, level: &str, message: Dynamic) -> Thrown<()> {
+        write_log(&context, named_level(level)?, &message, None)
+    }
+
+    #[rhai_fn(name = "write", return_raw, volatile)]
+    pub fn write_with(
+        context: NativeCallContext<'_>,
+        level: &str,
+        message: Dynamic,
+        fields: Map,
+    ) -> Thrown<()> {
+        write_log(&context, named_level(level)?, &message, Some(fields))
     }
 
     #[rhai_fn(return_raw, volatile)]
@@ -234,11 +245,6 @@ mod log {
     #[rhai_fn(return_raw, volatile)]
     pub fn error(context: NativeCallContext<'_>, message: Dynamic) -> Thrown<()> {
         write_log(&context, LogLevel::Error, &message, None)
-    }
-
-    #[rhai_fn(name = "debug", return_raw, volatile)]
-    pub fn debug_with(context: NativeCallContext<'_>, message: Dynamic, fields: Map) -> Thrown<()> {
-        write_log(&context, LogLevel::Debug, &message, Some(fields))
     }
 
     #[rhai_fn(name = "info", return_raw, volatile)]
@@ -409,7 +415,7 @@ fn send_lines(
 
 fn write_log(
     context: &NativeCallContext<'_>,
-    level: crate::model::LogLevel,
+    level: LogLevel,
     message: &Dynamic,
     fields: Option<Map>,
 ) -> Thrown<()> {
@@ -418,13 +424,20 @@ fn write_log(
     wait(context, |job| async move { job.log(level, &message, fields).await })
 }
 
+// Rhai reserves the word `debug`, so that a function of this name cannot stand beside `log::info`.
+fn named_level(name: &str) -> Thrown<LogLevel> {
+    LogLevel::parse(name).ok_or_else(|| {
+        invalid(format!("log::write: a level is \"debug\", \"info\", \"warn\" or \"error\", not \"{name}\""))
+    })
+}
+
 fn set_progress(
     context: &NativeCallContext<'_>,
     done: INT,
     total: Option<INT>,
     message: Option<&str>,
 ) -> Thrown<()> {
-    let progress = crate::model::Progress {
+    let progress = Progress {
         done: u64::try_from(done).unwrap_or_default(),
         total: total.and_then(|total| u64::try_from(total).ok()),
         message: message.map(str::to_owned),
