@@ -109,7 +109,7 @@ fn a_body_that_is_no_json_is_refused() {
         assert_eq!(send("text/plain", b"{\"plugin\":\"noop\"}".to_vec()).await.status, 415);
         let large = format!("{{\"plugin\":\"noop\",\"description\":\"{}\"}}", "x".repeat(2_000_000));
         assert_eq!(send("application/json", large.into_bytes()).await.status, 413);
-        let deep = "[".repeat(100_000);
+        let deep = format!("{{\"plugin\":\"noop\",\"params\":{}", "[".repeat(100_000));
         assert_eq!(send("application/json", deep.into_bytes()).await.status, 400);
     });
 }

@@ -9,9 +9,11 @@ use anyhow::{Context as _, bail};
 
 use crate::process::run_to_success;
 
-const PACKAGES: [(&str, &str); 4] = [
+const PACKAGES: [(&str, &str); 6] = [
     ("openssh-server", "real SSH devices"),
     ("frr", "a real router"),
+    ("iproute2", "a network of the router's own"),
+    ("procps", "counting a device's sessions"),
     ("chromium", "the dashboard's tests"),
     ("chromium-driver", "the dashboard's tests"),
 ];

@@ -7,6 +7,7 @@
 
 mod errors;
 mod host;
+mod memory;
 mod values;
 
 use std::path::Path;
@@ -29,7 +30,7 @@ const OPERATIONS_TO_DESCRIBE: u64 = 1_000_000;
 const TIME_TO_DESCRIBE: Duration = Duration::from_secs(2);
 const CALL_LEVELS: usize = 48;
 const EXPRESSION_DEPTH: usize = 64;
-const STRING_BYTES: usize = 16 * 1024 * 1024;
+const STRING_BYTES: usize = 10 * 1024 * 1024;
 /// Elements, counted through nested arrays and maps. The engine counts them at each change, so that
 /// filling a map up to twice as many entries takes four times as long, and already seconds.
 const ARRAY_ELEMENTS: usize = 10_000;
@@ -223,6 +224,7 @@ impl Modules {
             .disable_symbol("eval")
             .set_fail_on_invalid_map_property(true)
             .register_global_module(Shared::clone(&self.standard));
+        memory::bound(&mut engine);
         // After the language's own, so that its blocking `sleep` is hidden by the host's.
         self.host.register(&mut engine);
         engine

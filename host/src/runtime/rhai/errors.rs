@@ -18,7 +18,7 @@ pub(super) fn thrown(error: JobError) -> Box<EvalAltResult> {
 }
 
 pub(super) fn load_error(file: &str, error: &EvalAltResult) -> LoadError {
-    let told = Told::of(error);
+    let told = Told::of("describe", error);
     LoadError {
         message: told.message_with_path(),
         file: file.to_owned(),
@@ -28,7 +28,7 @@ pub(super) fn load_error(file: &str, error: &EvalAltResult) -> LoadError {
 }
 
 pub(super) fn job_error(file: &str, error: &EvalAltResult) -> JobError {
-    let told = Told::of(error);
+    let told = Told::of("run", error);
     let place = match (told.position.line(), told.position.position()) {
         (Some(line), Some(column)) => format!("{file}:{line}:{column}"),
         (Some(line), None) => format!("{file}:{line}"),
@@ -45,12 +45,14 @@ struct Told {
     code: ErrorCode,
     message: String,
     position: Position,
-    /// The functions it came through, outermost first.
+    /// The function that the host called.
+    entry: &'static str,
+    /// The functions it came through from there, outermost first.
     path: Vec<String>,
 }
 
 impl Told {
-    fn of(error: &EvalAltResult) -> Self {
+    fn of(entry: &'static str, error: &EvalAltResult) -> Self {
         let mut path = Vec::new();
         let mut position = Position::NONE;
         let mut inner = error;
@@ -73,16 +75,16 @@ impl Told {
             code,
             message,
             position,
+            entry,
             path,
         }
     }
 
     fn message_with_path(&self) -> String {
-        // One name is the function the host called; it says nothing.
-        if self.path.len() < 2 {
+        if self.path.is_empty() {
             return self.message.clone();
         }
-        format!("{} (in {})", self.message, self.path.join(" → "))
+        format!("{} (in {} → {})", self.message, self.entry, self.path.join(" → "))
     }
 }
 

@@ -171,7 +171,7 @@ mod global {
             Some("continue") => OnRefused::Continue,
             Some(other) => {
                 let message = format!("configure: on_refused is \"stop\" or \"continue\", not \"{other}\"");
-                return Err(thrown(JobError::new(ErrorCode::INVALID, message)));
+                return Err(invalid(message));
             }
         };
         send_lines(&context, device, lines, ConfigureOptions { on_refused })
@@ -219,7 +219,7 @@ mod log {
     /// Adds a line at a level given by name: "debug", "info", "warn" or "error".
     #[rhai_fn(return_raw, volatile)]
     pub fn write(context: NativeCallContext<'_>, level: &str, message: Dynamic) -> Thrown<()> {
-        write_log(&context, named_level(level)?, &message, None)
+        write_log(&context, located(&context, named_level(level))?, &message, None)
     }
 
     #[rhai_fn(name = "write", return_raw, volatile)]
@@ -229,7 +229,7 @@ mod log {
         message: Dynamic,
         fields: Map,
     ) -> Thrown<()> {
-        write_log(&context, named_level(level)?, &message, Some(fields))
+        write_log(&context, located(&context, named_level(level))?, &message, Some(fields))
     }
 
     #[rhai_fn(return_raw, volatile)]
@@ -277,7 +277,7 @@ mod storage {
     #[rhai_fn(return_raw, volatile)]
     pub fn set(context: NativeCallContext<'_>, key: &str, value: Dynamic) -> Thrown<()> {
         let key = key.to_owned();
-        let value = json("storage::set", &value)?;
+        let value = located(&context, json("storage::set", &value))?;
         wait(&context, |job| async move { job.storage_set(&key, &value).await })
     }
 
@@ -314,15 +314,19 @@ mod queue {
         params: Map,
         options: Map,
     ) -> Thrown<String> {
+        let child = located(&context, child_of(plugin, params, options))?;
+        let id = wait(&context, |job| async move { job.queue_submit(child).await })?;
+        Ok(id.to_string())
+    }
+
+    fn child_of(plugin: &str, params: Map, options: Map) -> Thrown<ChildJob> {
         let options = Options::new("queue::submit", options, &["targets", "description"])?;
-        let child = ChildJob {
+        Ok(ChildJob {
             plugin: plugin.to_owned(),
             params: json("queue::submit", &params.into())?,
             targets: options.texts("targets")?,
             description: options.text("description")?,
-        };
-        let id = wait(&context, |job| async move { job.queue_submit(child).await })?;
-        Ok(id.to_string())
+        })
     }
 
     #[rhai_fn(name = "submit", return_raw, volatile)]
@@ -347,11 +351,10 @@ mod queue {
         id: &str,
         seconds: FLOAT,
     ) -> Thrown<Map> {
-        let time = duration("queue::wait", seconds)?;
-        let id = Uuid::parse_str(id).map_err(|_| {
-            let message = format!("queue::wait: `{id}` is not a job's id");
-            thrown(JobError::new(ErrorCode::INVALID, message))
-        })?;
+        let time = located(&context, duration("queue::wait", seconds))?;
+        let id = Uuid::parse_str(id)
+            .map_err(|_| invalid(format!("queue::wait: `{id}` is not a job's id")));
+        let id = located(&context, id)?;
         let outcome = wait(&context, |job| async move { job.queue_wait(id, time).await })?;
         Ok(outcome_map(outcome))
     }
@@ -377,10 +380,22 @@ where
     let handle = context.tag().and_then(|tag| tag.clone().try_cast::<Handle>());
     let Some(Handle(job)) = handle else {
         let message = "describe() says what a plugin is; it cannot call the host".to_owned();
-        return Err(thrown(JobError::new(ErrorCode::INVALID, message)));
+        return located(context, Err(invalid(message)));
     };
     let runtime = tokio::runtime::Handle::current();
-    runtime.block_on(call(job)).map_err(thrown)
+    let answer = runtime.block_on(call(job)).map_err(thrown);
+    located(context, answer)
+}
+
+/// Adds the place of the call to an error that has none: the engine does not, for functions of a
+/// named module.
+fn located<T>(context: &NativeCallContext<'_>, result: Thrown<T>) -> Thrown<T> {
+    result.map_err(|mut error| {
+        if error.position().is_none() {
+            error.set_position(context.call_position());
+        }
+        error
+    })
 }
 
 fn run_command(
@@ -420,7 +435,8 @@ fn write_log(
     fields: Option<Map>,
 ) -> Thrown<()> {
     let message = message.to_string();
-    let fields = fields.map(|fields| json("log", &fields.into())).transpose()?;
+    let fields = fields.map(|fields| json("log", &fields.into())).transpose();
+    let fields = located(context, fields)?;
     wait(context, |job| async move { job.log(level, &message, fields).await })
 }
 
