@@ -9,11 +9,17 @@ use crate::harness::{TestHost, playbook, run};
 fn a_submission_answers_where_the_job_is() {
     run(async {
         let host = TestHost::start().await;
-        let answer = host.client.post("/api/jobs", &json!({ "plugin": "noop" })).await;
+        let answer = host
+            .client
+            .post("/api/jobs", &json!({ "plugin": "noop" }))
+            .await;
 
         assert_eq!(answer.status, 202);
         let location = answer.headers["location"].to_str().unwrap().to_owned();
-        assert_eq!(location, format!("/api/jobs/{}", answer.body["id"].as_str().unwrap()));
+        assert_eq!(
+            location,
+            format!("/api/jobs/{}", answer.body["id"].as_str().unwrap())
+        );
         assert_eq!(answer.body["status"], "pending");
         assert_eq!(host.client.get(&location).await.status, 200);
     });
@@ -38,29 +44,81 @@ fn a_bad_submission_is_refused_with_its_places() {
         (json!({ "plugin": "nothing" }), 404, vec![]),
         (json!({}), 422, vec![""]),
         (json!({ "plugin": 7 }), 422, vec!["/plugin"]),
-        (json!({ "plugin": "noop", "nonsense": 1 }), 422, vec!["/nonsense"]),
-        (json!({ "plugin": "noop", "params": [] }), 422, vec!["/params"]),
-        (json!({ "plugin": "noop", "params": { "seconds": "soon" } }), 422, vec!["/params/seconds"]),
-        (json!({ "plugin": "noop", "params": { "x": 1 } }), 422, vec!["/params"]),
+        (
+            json!({ "plugin": "noop", "nonsense": 1 }),
+            422,
+            vec!["/nonsense"],
+        ),
+        (
+            json!({ "plugin": "noop", "params": [] }),
+            422,
+            vec!["/params"],
+        ),
+        (
+            json!({ "plugin": "noop", "params": { "seconds": "soon" } }),
+            422,
+            vec!["/params/seconds"],
+        ),
+        (
+            json!({ "plugin": "noop", "params": { "x": 1 } }),
+            422,
+            vec!["/params"],
+        ),
         (
             json!({ "plugin": "noop", "params": { "seconds": -1, "fail": 3 } }),
             422,
             vec!["/params/fail", "/params/seconds"],
         ),
-        (json!({ "plugin": "noop", "targets": ["ghost"] }), 422, vec!["/targets", "/targets/0"]),
-        (json!({ "plugin": "ssh-command", "params": { "commands": ["x"] } }), 422, vec!["/targets"]),
+        (
+            json!({ "plugin": "noop", "targets": ["ghost"] }),
+            422,
+            vec!["/targets", "/targets/0"],
+        ),
+        (
+            json!({ "plugin": "ssh-command", "params": { "commands": ["x"] } }),
+            422,
+            vec!["/targets"],
+        ),
         (
             json!({ "plugin": "ssh-command", "targets": ["ghost"], "params": { "commands": [""] } }),
             422,
             vec!["/params/commands/0", "/targets/0"],
         ),
-        (json!({ "plugin": "noop", "timeout_seconds": 0 }), 422, vec!["/timeout_seconds"]),
-        (json!({ "plugin": "noop", "timeout_seconds": -1 }), 422, vec!["/timeout_seconds"]),
-        (json!({ "plugin": "noop", "priority": 101 }), 422, vec!["/priority"]),
-        (json!({ "plugin": "noop", "max_retries": 101 }), 422, vec!["/max_retries"]),
-        (json!({ "plugin": "noop", "scheduled_for": "soon" }), 422, vec!["/scheduled_for"]),
-        (json!({ "plugin": "noop", "cron_expression": "* * * * *" }), 422, vec!["/cron_expression"]),
-        (json!({ "plugin": "noop", "dry_run": true }), 422, vec!["/dry_run"]),
+        (
+            json!({ "plugin": "noop", "timeout_seconds": 0 }),
+            422,
+            vec!["/timeout_seconds"],
+        ),
+        (
+            json!({ "plugin": "noop", "timeout_seconds": -1 }),
+            422,
+            vec!["/timeout_seconds"],
+        ),
+        (
+            json!({ "plugin": "noop", "priority": 101 }),
+            422,
+            vec!["/priority"],
+        ),
+        (
+            json!({ "plugin": "noop", "max_retries": 101 }),
+            422,
+            vec!["/max_retries"],
+        ),
+        (
+            json!({ "plugin": "noop", "scheduled_for": "soon" }),
+            422,
+            vec!["/scheduled_for"],
+        ),
+        (
+            json!({ "plugin": "noop", "cron_expression": "* * * * *" }),
+            422,
+            vec!["/cron_expression"],
+        ),
+        (
+            json!({ "plugin": "noop", "dry_run": true }),
+            422,
+            vec!["/dry_run"],
+        ),
         (
             json!({ "plugin": "noop", "connection": { "host": "x", "username": "y", "nonsense": 1 } }),
             422,
@@ -78,11 +136,20 @@ fn a_bad_submission_is_refused_with_its_places() {
         for (job, status, pointers) in cases {
             let answer = host.client.post("/api/jobs", &job).await;
             assert_eq!(answer.status, status, "{job}: {}", answer.body);
-            assert_eq!(answer.headers["content-type"], "application/problem+json", "{job}");
+            assert_eq!(
+                answer.headers["content-type"], "application/problem+json",
+                "{job}"
+            );
             assert_eq!(answer.body["status"], status, "{job}");
             assert!(!answer.body["detail"].as_str().unwrap().is_empty(), "{job}");
-            let errors = answer.body["errors"].as_array().cloned().unwrap_or_default();
-            let mut found: Vec<_> = errors.iter().map(|error| error["pointer"].as_str().unwrap()).collect();
+            let errors = answer.body["errors"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default();
+            let mut found: Vec<_> = errors
+                .iter()
+                .map(|error| error["pointer"].as_str().unwrap())
+                .collect();
             found.sort_unstable();
             assert_eq!(found, pointers, "{job}: {}", answer.body);
         }
@@ -104,13 +171,32 @@ fn a_body_that_is_no_json_is_refused() {
             host.client.send(request)
         };
         assert_eq!(send("application/json", b"{".to_vec()).await.status, 400);
-        assert_eq!(send("application/json", b"{\"plugin\":\"noop\"} {}".to_vec()).await.status, 400);
+        assert_eq!(
+            send("application/json", b"{\"plugin\":\"noop\"} {}".to_vec())
+                .await
+                .status,
+            400
+        );
         assert_eq!(send("application/json", vec![0xff, 0xfe]).await.status, 400);
-        assert_eq!(send("text/plain", b"{\"plugin\":\"noop\"}".to_vec()).await.status, 415);
-        let large = format!("{{\"plugin\":\"noop\",\"description\":\"{}\"}}", "x".repeat(2_000_000));
-        assert_eq!(send("application/json", large.into_bytes()).await.status, 413);
+        assert_eq!(
+            send("text/plain", b"{\"plugin\":\"noop\"}".to_vec())
+                .await
+                .status,
+            415
+        );
+        let large = format!(
+            "{{\"plugin\":\"noop\",\"description\":\"{}\"}}",
+            "x".repeat(2_000_000)
+        );
+        assert_eq!(
+            send("application/json", large.into_bytes()).await.status,
+            413
+        );
         let deep = format!("{{\"plugin\":\"noop\",\"params\":{}", "[".repeat(100_000));
-        assert_eq!(send("application/json", deep.into_bytes()).await.status, 400);
+        assert_eq!(
+            send("application/json", deep.into_bytes()).await.status,
+            400
+        );
     });
 }
 
@@ -169,23 +255,40 @@ fn listings_are_filtered() {
     run(async {
         let host = TestHost::start().await;
         let good = host.run_job(json!({ "plugin": "noop" })).await;
-        let bad = host.run_job(json!({ "plugin": "noop", "params": { "fail": true } })).await;
+        let bad = host
+            .run_job(json!({ "plugin": "noop", "params": { "fail": true } }))
+            .await;
         let ids = |query: String| {
             let host = &host;
             async move {
                 let answer = host.client.get(&format!("/api/jobs?{query}")).await;
                 assert_eq!(answer.status, 200, "{}", answer.body);
                 let jobs = answer.body["jobs"].as_array().unwrap().clone();
-                jobs.into_iter().map(|job| job["id"].clone()).collect::<Vec<_>>()
+                jobs.into_iter()
+                    .map(|job| job["id"].clone())
+                    .collect::<Vec<_>>()
             }
         };
         assert_eq!(ids("status=failed".into()).await, [bad["id"].clone()]);
-        assert_eq!(ids("status=completed&plugin=noop".into()).await, [good["id"].clone()]);
+        assert_eq!(
+            ids("status=completed&plugin=noop".into()).await,
+            [good["id"].clone()]
+        );
         assert!(ids("plugin=other".into()).await.is_empty());
         assert!(ids("target=edge1".into()).await.is_empty());
         let after = good["created_at"].as_str().unwrap();
-        assert_eq!(ids(format!("created_after={after}")).await, [bad["id"].clone()]);
-        for wrong in ["status=odd", "limit=0", "limit=501", "cursor=x", "nonsense=1", "created_after=x"] {
+        assert_eq!(
+            ids(format!("created_after={after}")).await,
+            [bad["id"].clone()]
+        );
+        for wrong in [
+            "status=odd",
+            "limit=0",
+            "limit=501",
+            "cursor=x",
+            "nonsense=1",
+            "created_after=x",
+        ] {
             let answer = host.client.get(&format!("/api/jobs?{wrong}")).await;
             assert_eq!(answer.status, 422, "{wrong}: {}", answer.body);
         }
@@ -197,7 +300,8 @@ fn stats_count_jobs_by_status() {
     run(async {
         let host = TestHost::start().await;
         host.run_job(json!({ "plugin": "noop" })).await;
-        host.run_job(json!({ "plugin": "noop", "params": { "fail": true } })).await;
+        host.run_job(json!({ "plugin": "noop", "params": { "fail": true } }))
+            .await;
         let stats = host.client.get("/api/jobs/stats").await.body;
         assert_eq!(stats["by_status"]["completed"], 1);
         assert_eq!(stats["by_status"]["failed"], 1);
@@ -233,16 +337,31 @@ fn logs_are_read_on_from_where_one_was_and_by_level() {
         let logs = host.logs(&job["id"]).await;
         let said: Vec<_> = logs
             .iter()
-            .map(|line| (line["level"].as_str().unwrap(), line["message"].as_str().unwrap()))
+            .map(|line| {
+                (
+                    line["level"].as_str().unwrap(),
+                    line["message"].as_str().unwrap(),
+                )
+            })
             .collect();
         assert_eq!(
             said,
-            [("debug", "one"), ("info", "two"), ("warn", "three"), ("error", "4"), ("info", "five")]
+            [
+                ("debug", "one"),
+                ("info", "two"),
+                ("warn", "three"),
+                ("error", "4"),
+                ("info", "five")
+            ]
         );
         assert_eq!(logs[1]["context"], json!({ "port": 22 }));
 
         let url = format!("/api/jobs/{}/logs", job["id"].as_str().unwrap());
-        let rest = host.client.get(&format!("{url}?after={}", logs[2]["id"])).await.body;
+        let rest = host
+            .client
+            .get(&format!("{url}?after={}", logs[2]["id"]))
+            .await
+            .body;
         assert_eq!(rest["logs"].as_array().unwrap()[..], logs[3..]);
         let serious = host.client.get(&format!("{url}?level=warn")).await.body;
         assert_eq!(serious["logs"].as_array().unwrap()[..], logs[2..4]);
@@ -253,10 +372,19 @@ fn logs_are_read_on_from_where_one_was_and_by_level() {
 fn unknown_urls_and_methods_are_problems_too() {
     run(async {
         let host = TestHost::start().await;
-        for url in ["/nothing", "/api/nothing", "/board/api/nothing", "/api/jobs/not-an-id", "/api/plugins/x"] {
+        for url in [
+            "/nothing",
+            "/api/nothing",
+            "/board/api/nothing",
+            "/api/jobs/not-an-id",
+            "/api/plugins/x",
+        ] {
             let answer = host.client.get(url).await;
             assert_eq!(answer.status, 404, "{url}");
-            assert_eq!(answer.headers["content-type"], "application/problem+json", "{url}");
+            assert_eq!(
+                answer.headers["content-type"], "application/problem+json",
+                "{url}"
+            );
         }
         let answer = host.client.put("/api/jobs", &json!({})).await;
         assert_eq!(answer.status, 405);
@@ -270,8 +398,14 @@ fn every_answer_carries_a_request_id() {
         let host = TestHost::start().await;
         let answer = host.client.get("/api/jobs").await;
         assert!(!answer.headers["x-request-id"].is_empty());
-        let request = host.client.request(Method::GET, "/api/jobs").header("x-request-id", "mine");
-        assert_eq!(host.client.send(request).await.headers["x-request-id"], "mine");
+        let request = host
+            .client
+            .request(Method::GET, "/api/jobs")
+            .header("x-request-id", "mine");
+        assert_eq!(
+            host.client.send(request).await.headers["x-request-id"],
+            "mine"
+        );
     });
 }
 
@@ -324,15 +458,28 @@ fn the_dashboard_is_served_with_its_files() {
             let page = host.client.get(url).await;
             assert_eq!(page.status, 200, "{url}");
             assert!(page.text.contains(r#"<base href="/board/">"#), "{url}");
-            assert!(page.text.contains(r#"<meta name="api-base" content="/board/api">"#), "{url}");
+            assert!(
+                page.text
+                    .contains(r#"<meta name="api-base" content="/board/api">"#),
+                "{url}"
+            );
             let policy = page.headers["content-security-policy"].to_str().unwrap();
             assert!(policy.contains("script-src 'self'"), "{policy}");
         }
         let script = host.client.get("/board/static/main.js").await;
         assert_eq!(script.status, 200);
-        assert_eq!(script.headers["content-type"], "text/javascript; charset=utf-8");
-        assert_eq!(host.client.get("/board/static/nothing.js").await.status, 404);
-        assert_eq!(host.client.get("/board/static/../Cargo.toml").await.status, 404);
+        assert_eq!(
+            script.headers["content-type"],
+            "text/javascript; charset=utf-8"
+        );
+        assert_eq!(
+            host.client.get("/board/static/nothing.js").await.status,
+            404
+        );
+        assert_eq!(
+            host.client.get("/board/static/../Cargo.toml").await.status,
+            404
+        );
         assert_eq!(host.client.get("/board/api/jobs").await.status, 200);
     });
 }

@@ -42,14 +42,19 @@ fn a_running_job_stops_wherever_it_is() {
         ("loop", "", "loop { }"),
         ("function", "fn f(x) { loop { x += 1; } }", "f(1)"),
         ("caught", "", "loop { try { sleep(3600); } catch { } }"),
-        ("child", "", r#"let id = queue::submit("sleeper", #{}); queue::wait(id);"#),
+        (
+            "child",
+            "",
+            r#"let id = queue::submit("sleeper", #{}); queue::wait(id);"#,
+        ),
         ("logging", "", r#"loop { log::info("again"); }"#),
     ];
     run(async move {
         for (place, functions, body) in places {
             let source = format!("{functions}\n{}", playbook(body));
             let sleeper = playbook("sleep(3600);");
-            let host = TestHost::with_own_scripts(&[("busy", &source), ("sleeper", &sleeper)]).await;
+            let host =
+                TestHost::with_own_scripts(&[("busy", &source), ("sleeper", &sleeper)]).await;
             let id = host.submit(json!({ "plugin": "busy" })).await;
             host.running(&id).await;
             if place == "child" {
@@ -66,7 +71,11 @@ fn a_running_job_stops_wherever_it_is() {
             assert_eq!(job["error_code"], "cancelled", "{place}");
             assert!(asked.elapsed() < SOON, "{place}: {:?}", asked.elapsed());
             if place == "child" {
-                let children = host.client.get(&format!("/api/jobs?parent={id}")).await.body;
+                let children = host
+                    .client
+                    .get(&format!("/api/jobs?parent={id}"))
+                    .await
+                    .body;
                 let child = children["jobs"][0]["id"].as_str().unwrap().to_owned();
                 assert_eq!(host.ended(&child).await["status"], "cancelled", "{place}");
             }
@@ -79,7 +88,8 @@ fn a_job_that_waits_for_a_device_stops_and_its_session_is_closed() {
     run(async {
         let host = TestHost::start().await;
         let linux = test_devices::Linux::start();
-        host.connect(password_connection("server", &linux.ssh, "linux")).await;
+        host.connect(password_connection("server", &linux.ssh, "linux"))
+            .await;
         let id = host
             .submit(json!({
                 "plugin": "ssh-command", "targets": ["server"], "params": { "commands": ["echo here", "sleep 3600"] }
@@ -91,7 +101,11 @@ fn a_job_that_waits_for_a_device_stops_and_its_session_is_closed() {
 
         assert_eq!(job["status"], "cancelled", "{job}");
         let results = host.results(&job["id"]).await;
-        assert_eq!(results[0]["output"].as_str().unwrap().trim_end(), "here", "what was done is kept");
+        assert_eq!(
+            results[0]["output"].as_str().unwrap().trim_end(),
+            "here",
+            "what was done is kept"
+        );
         assert_eq!(results[1]["command"], "sleep 3600");
         assert_eq!(results[1]["error"], "cancelled while it ran");
         linux.ssh.wait_for_sessions(0);
@@ -102,10 +116,18 @@ fn a_job_that_waits_for_a_device_stops_and_its_session_is_closed() {
 fn a_job_that_takes_too_long_fails() {
     run(async {
         let host = TestHost::with_playbook("busy", &playbook("loop { }")).await;
-        let job = host.run_job(json!({ "plugin": "busy", "timeout_seconds": 1 })).await;
+        let job = host
+            .run_job(json!({ "plugin": "busy", "timeout_seconds": 1 }))
+            .await;
         assert_eq!(job["status"], "failed");
         assert_eq!(job["error_code"], "timeout");
-        assert!(job["error_message"].as_str().unwrap().contains("longer than 1 s"), "{job}");
+        assert!(
+            job["error_message"]
+                .as_str()
+                .unwrap()
+                .contains("longer than 1 s"),
+            "{job}"
+        );
     });
 }
 
@@ -113,13 +135,18 @@ fn a_job_that_takes_too_long_fails() {
 fn a_running_job_is_not_deleted() {
     run(async {
         let host = TestHost::start().await;
-        let id = host.submit(json!({ "plugin": "noop", "params": { "seconds": 3600 } })).await;
+        let id = host
+            .submit(json!({ "plugin": "noop", "params": { "seconds": 3600 } }))
+            .await;
         host.running(&id).await;
         let answer = host.client.delete(&format!("/api/jobs/{id}")).await;
         assert_eq!(answer.status, 409, "{}", answer.body);
         cancel(&host, &id).await;
         host.ended(&id).await;
-        assert_eq!(host.client.delete(&format!("/api/jobs/{id}")).await.status, 204);
+        assert_eq!(
+            host.client.delete(&format!("/api/jobs/{id}")).await.status,
+            204
+        );
     });
 }
 
@@ -127,7 +154,9 @@ fn a_running_job_is_not_deleted() {
 fn a_shutdown_lets_jobs_end_within_the_grace_period() {
     run(async {
         let host = TestHost::start_with(|config| config.worker.shutdown_grace_seconds = 60).await;
-        let id = host.submit(json!({ "plugin": "noop", "params": { "seconds": 0.5 } })).await;
+        let id = host
+            .submit(json!({ "plugin": "noop", "params": { "seconds": 0.5 } }))
+            .await;
         host.running(&id).await;
         let host = host.stop().await.start().await;
         assert_eq!(host.job(&id).await["status"], "completed");

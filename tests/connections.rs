@@ -25,7 +25,10 @@ fn a_connection_is_stored_and_told_without_its_secrets() {
             format!("/api/connections/{}", created.body["id"].as_str().unwrap())
         );
         let by_name = host.client.get("/api/connections/core-1").await;
-        let by_id = host.client.get(created.headers["location"].to_str().unwrap()).await;
+        let by_id = host
+            .client
+            .get(created.headers["location"].to_str().unwrap())
+            .await;
         let listed = host.client.get("/api/connections").await;
         assert_eq!(by_name.body, created.body);
         assert_eq!(by_id.body, created.body);
@@ -54,7 +57,11 @@ fn no_secret_stands_in_the_files_or_in_the_log_of_an_error() {
             let path = file.unwrap().path();
             if path.is_file() {
                 let bytes = std::fs::read(&path).unwrap();
-                assert!(!bytes.windows(7).any(|window| window == b"hunter2"), "{}", path.display());
+                assert!(
+                    !bytes.windows(7).any(|window| window == b"hunter2"),
+                    "{}",
+                    path.display()
+                );
             }
         }
     });
@@ -66,8 +73,16 @@ fn the_files_are_for_their_owner_alone() {
     run(async {
         let host = TestHost::start().await;
         host.connect(core1()).await;
-        for name in ["scheduler.db", "scheduler.db-wal", "apalis_queue.db", "scheduler.key"] {
-            let mode = std::fs::metadata(host.path(name)).unwrap().permissions().mode();
+        for name in [
+            "scheduler.db",
+            "scheduler.db-wal",
+            "apalis_queue.db",
+            "scheduler.key",
+        ] {
+            let mode = std::fs::metadata(host.path(name))
+                .unwrap()
+                .permissions()
+                .mode();
             assert_eq!(mode & 0o777, 0o600, "{name}");
         }
     });
@@ -81,9 +96,15 @@ fn another_master_key_does_not_start() {
         let config = host.app.config.clone();
         let stopped = host.stop().await;
         std::fs::remove_file(stopped.path("scheduler.key")).unwrap();
-        let error = host::app::App::build(config).await.err().expect("it does not start");
+        let error = host::app::App::build(config)
+            .await
+            .err()
+            .expect("it does not start");
         let error = format!("{error:#}");
-        assert!(error.contains("scheduler.key is not the master key"), "{error}");
+        assert!(
+            error.contains("scheduler.key is not the master key"),
+            "{error}"
+        );
     });
 }
 
@@ -115,9 +136,18 @@ fn an_update_keeps_the_secrets_it_does_not_mention() {
         let updated = host.client.put("/api/connections/core-1", &changed).await;
         assert_eq!(updated.body["secrets_set"], json!(["password"]));
         assert_eq!(host.client.get("/api/connections/core-1").await.status, 404);
-        assert_eq!(host.client.get("/api/connections/renamed").await.status, 200);
-        assert_eq!(host.client.delete("/api/connections/renamed").await.status, 204);
-        assert_eq!(host.client.delete("/api/connections/renamed").await.status, 404);
+        assert_eq!(
+            host.client.get("/api/connections/renamed").await.status,
+            200
+        );
+        assert_eq!(
+            host.client.delete("/api/connections/renamed").await.status,
+            204
+        );
+        assert_eq!(
+            host.client.delete("/api/connections/renamed").await.status,
+            404
+        );
     });
 }
 
@@ -132,16 +162,29 @@ fn a_bad_connection_is_refused_field_by_field() {
         let answer = host.client.post("/api/connections", &bad).await;
         assert_eq!(answer.status, 422);
         let errors = answer.body["errors"].as_array().unwrap();
-        let pointers: Vec<_> = errors.iter().map(|error| error["pointer"].as_str().unwrap()).collect();
+        let pointers: Vec<_> = errors
+            .iter()
+            .map(|error| error["pointer"].as_str().unwrap())
+            .collect();
         assert_eq!(
             pointers,
             [
-                "/name", "/host", "/port", "/username", "/device_type", "/timeout_seconds", "/tags",
-                "/host_key", "/password"
+                "/name",
+                "/host",
+                "/port",
+                "/username",
+                "/device_type",
+                "/timeout_seconds",
+                "/tags",
+                "/host_key",
+                "/password"
             ]
         );
         let platform = errors[4]["message"].as_str().unwrap();
-        assert!(platform.contains("cisco_ios"), "it names what there is: {platform}");
+        assert!(
+            platform.contains("cisco_ios"),
+            "it names what there is: {platform}"
+        );
         let unnamed = json!({ "host": "h", "username": "u", "device_type": "linux" });
         let answer = host.client.post("/api/connections", &unnamed).await;
         assert_eq!(answer.body["errors"][0]["pointer"], "/name");
@@ -179,7 +222,10 @@ fn a_wrong_password_is_told_and_tried_once() {
                 "params": { "commands": ["true"] }, "max_retries": 3
             }))
             .await;
-        assert_eq!(job["status"], "failed", "bad credentials are not tried again: {job}");
+        assert_eq!(
+            job["status"], "failed",
+            "bad credentials are not tried again: {job}"
+        );
         assert_eq!(job["error_code"], "authentication");
         assert!(!job.to_string().contains("not-the-password"));
         assert_eq!(linux.ssh.failed_passwords(), 1);
@@ -191,26 +237,42 @@ fn a_host_key_that_changes_is_refused() {
     run(async {
         let host = TestHost::start().await;
         let first = test_devices::Linux::start();
-        host.connect(password_connection("server", &first.ssh, "linux")).await;
+        host.connect(password_connection("server", &first.ssh, "linux"))
+            .await;
         let test = || host.client.act("/api/connections/server/test");
         assert_eq!(test().await.body["ok"], true);
 
         // The same address with another device behind it.
         let second = test_devices::Linux::start();
-        let seen = host.app.storage.host_keys(&first.ssh.host, first.ssh.port).await.unwrap();
+        let seen = host
+            .app
+            .storage
+            .host_keys(&first.ssh.host, first.ssh.port)
+            .await
+            .unwrap();
         assert_eq!(seen.len(), 1);
         let (algorithm, key, fingerprint) = &seen[0];
         let known = (algorithm.as_str(), key.as_str(), fingerprint.as_str());
         let now = chrono::Utc::now();
-        host.app.storage.add_host_key(&second.ssh.host, second.ssh.port, known, now).await.unwrap();
+        host.app
+            .storage
+            .add_host_key(&second.ssh.host, second.ssh.port, known, now)
+            .await
+            .unwrap();
         let moved = password_connection("moved", &second.ssh, "linux");
         host.connect(moved).await;
         let refused = host.client.act("/api/connections/moved/test").await.body;
         assert_eq!(refused["ok"], false, "{refused}");
         assert_eq!(refused["error_code"], "host_key");
         let message = refused["error"].as_str().unwrap();
-        assert!(message.contains(&first.ssh.host_key_fingerprint), "{message}");
-        assert!(message.contains(&second.ssh.host_key_fingerprint), "{message}");
+        assert!(
+            message.contains(&first.ssh.host_key_fingerprint),
+            "{message}"
+        );
+        assert!(
+            message.contains(&second.ssh.host_key_fingerprint),
+            "{message}"
+        );
     });
 }
 
@@ -242,13 +304,28 @@ fn a_job_cannot_open_what_it_was_not_submitted_for() {
     "#;
     run(async move {
         let host = TestHost::with_playbook("curious", source).await;
-        host.connect(password_connection("mine", &test_devices::linux().ssh, "linux")).await;
-        host.connect(password_connection("other", &test_devices::linux().ssh, "linux")).await;
-        let job = host.run_job(json!({ "plugin": "curious", "targets": ["mine"] })).await;
+        host.connect(password_connection(
+            "mine",
+            &test_devices::linux().ssh,
+            "linux",
+        ))
+        .await;
+        host.connect(password_connection(
+            "other",
+            &test_devices::linux().ssh,
+            "linux",
+        ))
+        .await;
+        let job = host
+            .run_job(json!({ "plugin": "curious", "targets": ["mine"] }))
+            .await;
         assert_eq!(job["status"], "failed");
         assert_eq!(job["error_code"], "denied", "{job}");
         let message = job["error_message"].as_str().unwrap();
-        assert!(message.contains("`other` is not a target of this job"), "{message}");
+        assert!(
+            message.contains("`other` is not a target of this job"),
+            "{message}"
+        );
     });
 }
 
@@ -261,8 +338,11 @@ fn a_command_that_was_not_declared_never_reaches_the_device() {
     run(async move {
         let host = TestHost::with_playbook("curious", source).await;
         let ssh = &test_devices::linux().ssh;
-        host.connect(password_connection("server", ssh, "linux")).await;
-        let job = host.run_job(json!({ "plugin": "curious", "targets": ["server"] })).await;
+        host.connect(password_connection("server", ssh, "linux"))
+            .await;
+        let job = host
+            .run_job(json!({ "plugin": "curious", "targets": ["server"] }))
+            .await;
         assert_eq!(job["error_code"], "denied", "{job}");
         assert_eq!(host.results(&job["id"]).await.len(), 1);
         assert!(!ssh.home().join("marker").exists());

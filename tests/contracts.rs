@@ -21,7 +21,12 @@ fn the_specification_is_what_was_agreed() {
 #[test]
 fn the_command_line_is_what_was_agreed() {
     let help = |arguments: &[&str]| {
-        let output = scheduler().args(arguments).arg("--help").env("COLUMNS", "100").output().unwrap();
+        let output = scheduler()
+            .args(arguments)
+            .arg("--help")
+            .env("COLUMNS", "100")
+            .output()
+            .unwrap();
         assert_eq!(output.status.code(), Some(0));
         String::from_utf8(output.stdout).unwrap()
     };

@@ -15,7 +15,10 @@ fn every_line_of_a_job_carries_its_id_on_the_console_and_in_the_file() {
         ];
         let server = Server::start_with(directory.path(), &environment);
         let job = json!({ "plugin": "noop", "params": { "seconds": 0.01 } });
-        let id = server.client.post("/api/jobs", &job).await.body["id"].as_str().unwrap().to_owned();
+        let id = server.client.post("/api/jobs", &job).await.body["id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         loop {
             let job = server.client.get(&format!("/api/jobs/{id}")).await.body;
             if job["status"] == "completed" {
@@ -24,8 +27,16 @@ fn every_line_of_a_job_carries_its_id_on_the_console_and_in_the_file() {
         }
         assert_eq!(server.terminate(), Some(0));
         let text = std::fs::read_to_string(&log).unwrap();
-        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        for message in ["job submitted", "job started", "taking 0.01 s", "job completed"] {
+        let lines: Vec<Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        for message in [
+            "job submitted",
+            "job started",
+            "taking 0.01 s",
+            "job completed",
+        ] {
             let line = lines.iter().find(|line| line["message"] == message);
             let line = line.unwrap_or_else(|| panic!("no line says {message}: {text}"));
             assert_eq!(line["job_id"], id.as_str(), "{line}");

@@ -3,6 +3,11 @@
 //! A test arranges through the [`harness`], acts once, and looks at what came of it, over the
 //! public API wherever that shows it.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test, what is not there is a failure"
+)]
+
 mod api;
 mod cancel;
 

@@ -9,13 +9,41 @@ fn a_broken_playbook_tells_where() {
     let cases = [
         ("fn describe() {\n  #{ summary: }\n}", Some(2), "syntax"),
         ("fn run(job, params) { }", None, "describe()"),
-        ("fn describe() { #{ summary: \"x\", targets: \"none\" } }", None, "run(job, params)"),
-        ("fn describe() { 7 }\nfn run(job, params) { }", None, "no description"),
-        ("fn describe() { #{ summary: \"x\", targets: \"some\" } }\nfn run(job, params) { }", None, "some"),
-        ("fn describe() { #{ summary: \"x\", targets: \"none\", nonsense: 1 } }\nfn run(job, params) { }", None, "nonsense"),
-        ("fn describe() {\n  loop { }\n}\nfn run(job, params) { }", None, "operations"),
-        ("fn describe() {\n  ssh::open()\n}\nfn run(job, params) { }", Some(2), "describe()"),
-        ("fn describe() {\n  throw \"no\"\n}\nfn run(job, params) { }", Some(2), "no"),
+        (
+            "fn describe() { #{ summary: \"x\", targets: \"none\" } }",
+            None,
+            "run(job, params)",
+        ),
+        (
+            "fn describe() { 7 }\nfn run(job, params) { }",
+            None,
+            "no description",
+        ),
+        (
+            "fn describe() { #{ summary: \"x\", targets: \"some\" } }\nfn run(job, params) { }",
+            None,
+            "some",
+        ),
+        (
+            "fn describe() { #{ summary: \"x\", targets: \"none\", nonsense: 1 } }\nfn run(job, params) { }",
+            None,
+            "nonsense",
+        ),
+        (
+            "fn describe() {\n  loop { }\n}\nfn run(job, params) { }",
+            None,
+            "operations",
+        ),
+        (
+            "fn describe() {\n  ssh::open()\n}\nfn run(job, params) { }",
+            Some(2),
+            "describe()",
+        ),
+        (
+            "fn describe() {\n  throw \"no\"\n}\nfn run(job, params) { }",
+            Some(2),
+            "no",
+        ),
         (
             "fn describe() { #{ summary: \"x\", targets: \"none\", params: #{ type: \"nonsense\" } } }\nfn run(job, params) { }",
             None,
@@ -29,16 +57,23 @@ fn a_broken_playbook_tells_where() {
     ];
     run(async move {
         for (source, line, says) in cases {
-            let host = TestHost::with_own_scripts(&[("bad", source), ("good", &playbook("1"))]).await;
+            let host =
+                TestHost::with_own_scripts(&[("bad", source), ("good", &playbook("1"))]).await;
             let plugin = host.client.get("/api/plugins/bad").await.body;
             assert_eq!(plugin["status"], "broken", "{source}: {plugin}");
             assert_eq!(plugin["digest"], json!(null));
             assert_eq!(plugin["error"]["file"], "bad.rhai");
             assert_eq!(plugin["error"]["line"], json!(line), "{source}: {plugin}");
             let message = plugin["error"]["message"].as_str().unwrap().to_lowercase();
-            assert!(message.contains(&says.to_lowercase()), "{source}: {message}");
+            assert!(
+                message.contains(&says.to_lowercase()),
+                "{source}: {message}"
+            );
 
-            let refused = host.client.post("/api/jobs", &json!({ "plugin": "bad" })).await;
+            let refused = host
+                .client
+                .post("/api/jobs", &json!({ "plugin": "bad" }))
+                .await;
             assert_eq!(refused.status, 409, "{}", refused.body);
             let job = host.run_job(json!({ "plugin": "good" })).await;
             assert_eq!(job["status"], "completed", "others go on");
@@ -65,13 +100,19 @@ fn a_change_is_loaded_and_a_broken_one_leaves_the_last_good_serving() {
         std::fs::write(&file, "fn run(").unwrap();
         let broken = reload().await.body["plugins"][0].clone();
         assert_eq!(broken["status"], "broken");
-        assert_eq!(broken["digest"], changed["digest"], "what loaded last serves");
+        assert_eq!(
+            broken["digest"], changed["digest"],
+            "what loaded last serves"
+        );
         assert_eq!(broken["error"]["line"], 1);
         assert_eq!(host.run_job(json!({ "plugin": "p" })).await["result"], 22);
 
         std::fs::remove_file(&file).unwrap();
         assert_eq!(reload().await.body["plugins"], json!([]));
-        let gone = host.client.post("/api/jobs", &json!({ "plugin": "p" })).await;
+        let gone = host
+            .client
+            .post("/api/jobs", &json!({ "plugin": "p" }))
+            .await;
         assert_eq!(gone.status, 404);
     });
 }
@@ -79,7 +120,9 @@ fn a_change_is_loaded_and_a_broken_one_leaves_the_last_good_serving() {
 #[test]
 fn a_running_job_keeps_what_it_began_with() {
     run(async {
-        let source = playbook("storage::set(\"began\", true); while storage::get(\"go\") == () { sleep(0.01); } 1");
+        let source = playbook(
+            "storage::set(\"began\", true); while storage::get(\"go\") == () { sleep(0.01); } 1",
+        );
         let host = TestHost::with_own_scripts(&[("p", &source)]).await;
         let id = host.submit(json!({ "plugin": "p" })).await;
         host.running(&id).await;
@@ -97,11 +140,18 @@ fn a_running_job_keeps_what_it_began_with() {
 #[test]
 fn only_files_with_a_plugins_name_are_plugins() {
     run(async {
-        let host = TestHost::with_own_scripts(&[("good", &playbook("1")), ("Bad Name", &playbook("1"))]).await;
+        let host =
+            TestHost::with_own_scripts(&[("good", &playbook("1")), ("Bad Name", &playbook("1"))])
+                .await;
         std::fs::write(host.path("scripts/notes.txt"), "x").unwrap();
         std::fs::create_dir(host.path("scripts/dir.rhai")).unwrap();
         let answer = host.client.act("/api/plugins/reload").await.body;
-        let names: Vec<_> = answer["plugins"].as_array().unwrap().iter().map(|p| p["name"].clone()).collect();
+        let names: Vec<_> = answer["plugins"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|p| p["name"].clone())
+            .collect();
         assert_eq!(names, ["good"]);
     });
 }

@@ -20,19 +20,28 @@ fn acknowledged_jobs_survive_being_killed_while_they_run_and_are_submitted() {
             server.kill();
             acknowledged.extend(submitting.await.unwrap());
         }
-        assert!(acknowledged.len() >= 100, "{} were acknowledged", acknowledged.len());
+        assert!(
+            acknowledged.len() >= 100,
+            "{} were acknowledged",
+            acknowledged.len()
+        );
 
         let server = Server::start(directory.path());
         for id in &acknowledged {
             let job = wait_for_end(&server.client, id).await;
             // `noop` may be run again, so being cut off does not fail it, unless it was so each time.
             let status = job["status"].as_str().unwrap();
-            let fits = status == "completed" || (status == "failed" && job["error_code"] == "interrupted");
+            let fits =
+                status == "completed" || (status == "failed" && job["error_code"] == "interrupted");
             assert!(fits, "{job}");
         }
         let stats = server.client.get("/api/jobs/stats").await.body;
         let of = |status: &str| stats["by_status"][status].as_u64().unwrap();
-        assert_eq!((of("pending"), of("running"), of("retrying")), (0, 0, 0), "{stats}");
+        assert_eq!(
+            (of("pending"), of("running"), of("retrying")),
+            (0, 0, 0),
+            "{stats}"
+        );
         assert_eq!(server.terminate(), Some(0));
     });
 }
@@ -47,7 +56,9 @@ fn a_job_cut_off_by_a_kill_ends_as_its_plugin_declared() {
         std::fs::write(scripts.join("once.rhai"), &source).unwrap();
         let environment = [("SCHEDULER_PLUGINS_SCRIPTS_DIR", "scripts")];
         let server = Server::start_with(directory.path(), &environment);
-        let id = submit(&server.client, json!({ "plugin": "once" })).await.unwrap();
+        let id = submit(&server.client, json!({ "plugin": "once" }))
+            .await
+            .unwrap();
         wait_until(&server.client, &id, |job| job["status"] == "running").await;
         server.kill();
 
@@ -56,8 +67,17 @@ fn a_job_cut_off_by_a_kill_ends_as_its_plugin_declared() {
         assert_eq!(job["status"], "failed");
         assert_eq!(job["error_code"], "interrupted");
         assert_eq!(job["attempt"], 1, "it is not run again by itself");
-        let logs = server.client.get(&format!("/api/jobs/{id}/logs")).await.body;
-        assert!(logs["logs"].to_string().contains("the server ended while the job ran"), "{logs}");
+        let logs = server
+            .client
+            .get(&format!("/api/jobs/{id}/logs"))
+            .await
+            .body;
+        assert!(
+            logs["logs"]
+                .to_string()
+                .contains("the server ended while the job ran"),
+            "{logs}"
+        );
     });
 }
 
@@ -66,7 +86,11 @@ fn sigterm_drains_and_exits_cleanly() {
     run(async {
         let directory = tempfile::tempdir().unwrap();
         let server = Server::start(directory.path());
-        let id = submit(&server.client, json!({ "plugin": "noop", "params": { "seconds": 0.5 } })).await;
+        let id = submit(
+            &server.client,
+            json!({ "plugin": "noop", "params": { "seconds": 0.5 } }),
+        )
+        .await;
         let id = id.unwrap();
         wait_until(&server.client, &id, |job| job["status"] == "running").await;
         assert_eq!(server.terminate(), Some(0));
@@ -80,12 +104,18 @@ fn sigterm_drains_and_exits_cleanly() {
 fn a_bad_configuration_stops_the_start_and_names_the_key() {
     let directory = tempfile::tempdir().unwrap();
     let refused = |name: &str, value: &str| {
-        let output = Server::command(directory.path()).env(name, value).output().unwrap();
+        let output = Server::command(directory.path())
+            .env(name, value)
+            .output()
+            .unwrap();
         assert_eq!(output.status.code(), Some(1), "{name}");
         String::from_utf8(output.stderr).unwrap()
     };
     let told = refused("SCHEDULER_WORKER_CONCURRENCY", "many");
-    assert!(told.contains("worker.concurrency") && told.contains("many"), "{told}");
+    assert!(
+        told.contains("worker.concurrency") && told.contains("many"),
+        "{told}"
+    );
     let told = refused("SCHEDULER_WORKER_CONCURRENZY", "4");
     assert!(told.contains("SCHEDULER_WORKER_CONCURRENZY"), "{told}");
     let told = refused("SCHEDULER_DATABASE_URL", "sqlite:/nowhere/at/all.db");
@@ -95,7 +125,12 @@ fn a_bad_configuration_stops_the_start_and_names_the_key() {
 }
 
 async fn submit(client: &Client, job: Value) -> Option<String> {
-    let sent = client.request(reqwest::Method::POST, "/api/jobs").json(&job).send().await.ok()?;
+    let sent = client
+        .request(reqwest::Method::POST, "/api/jobs")
+        .json(&job)
+        .send()
+        .await
+        .ok()?;
     let accepted = sent.status() == 202;
     let body: Value = sent.json().await.ok()?;
     accepted.then(|| body["id"].as_str().unwrap().to_owned())
@@ -107,7 +142,10 @@ async fn submit_until_refused(client: Client) -> Vec<String> {
     loop {
         let batch = (0..8).map(|n| {
             let seconds = f64::from(n % 3) * 0.05;
-            submit(&client, json!({ "plugin": "noop", "params": { "seconds": seconds } }))
+            submit(
+                &client,
+                json!({ "plugin": "noop", "params": { "seconds": seconds } }),
+            )
         });
         let answers = futures::future::join_all(batch).await;
         let refused = answers.iter().any(Option::is_none);
@@ -151,7 +189,11 @@ async fn wait_until(client: &Client, id: &str, looks: impl Fn(&Value) -> bool) -
     loop {
         look_again.tick().await;
         let answer = client.get(&format!("/api/jobs/{id}")).await;
-        assert_eq!(answer.status, 200, "an acknowledged job is there: {}", answer.body);
+        assert_eq!(
+            answer.status, 200,
+            "an acknowledged job is there: {}",
+            answer.body
+        );
         if looks(&answer.body) {
             return answer.body;
         }

@@ -9,10 +9,13 @@ fn a_job_runs_at_its_time_and_not_before() {
     run(async {
         let host = TestHost::start().await;
         let time = chrono::Utc::now() + chrono::TimeDelta::milliseconds(1_200);
-        let id = host.submit(json!({ "plugin": "noop", "scheduled_for": time })).await;
+        let id = host
+            .submit(json!({ "plugin": "noop", "scheduled_for": time }))
+            .await;
         assert_eq!(host.job(&id).await["status"], "pending");
         let job = host.ended(&id).await;
-        let started: chrono::DateTime<chrono::Utc> = job["started_at"].as_str().unwrap().parse().unwrap();
+        let started: chrono::DateTime<chrono::Utc> =
+            job["started_at"].as_str().unwrap().parse().unwrap();
         assert!(started >= time, "{started} is not before {time}");
     });
 }
@@ -21,7 +24,9 @@ fn a_job_runs_at_its_time_and_not_before() {
 fn jobs_without_a_place_wait_and_the_more_urgent_goes_first() {
     run(async {
         let host = TestHost::start_with(|config| config.worker.concurrency = 1).await;
-        let blocker = host.submit(json!({ "plugin": "noop", "params": { "seconds": 1 } })).await;
+        let blocker = host
+            .submit(json!({ "plugin": "noop", "params": { "seconds": 1 } }))
+            .await;
         host.running(&blocker).await;
         // One more is already on its way to the place.
         let next = host.submit(json!({ "plugin": "noop" })).await;
@@ -67,7 +72,10 @@ fn a_failure_on_the_way_is_tried_again() {
         assert!(job["next_attempt_at"].is_string());
 
         let answer = host.client.act(&format!("/api/jobs/{id}/cancel")).await;
-        assert_eq!(answer.body["status"], "cancelled", "in its delay it is cancelled at once");
+        assert_eq!(
+            answer.body["status"], "cancelled",
+            "in its delay it is cancelled at once"
+        );
     });
 }
 
@@ -75,7 +83,9 @@ fn a_failure_on_the_way_is_tried_again() {
 fn a_hundred_jobs_at_once_all_end() {
     run(async {
         let host = TestHost::start().await;
-        let jobs = futures::future::join_all((0..100).map(|_| host.run_job(json!({ "plugin": "noop" })))).await;
+        let jobs =
+            futures::future::join_all((0..100).map(|_| host.run_job(json!({ "plugin": "noop" }))))
+                .await;
         assert!(jobs.iter().all(|job| job["status"] == "completed"));
         assert!(jobs.iter().all(|job| job["attempt"] == 1));
     });
@@ -88,10 +98,16 @@ fn a_lost_queue_file_is_made_again() {
         let id = host
             .submit(json!({ "plugin": "noop", "scheduled_for": "2999-01-01T00:00:00Z" }))
             .await;
-        let running = host.submit(json!({ "plugin": "noop", "params": { "seconds": 3600 } })).await;
+        let running = host
+            .submit(json!({ "plugin": "noop", "params": { "seconds": 3600 } }))
+            .await;
         host.running(&running).await;
         let stopped = host.stop().await;
-        std::fs::write(stopped.path("apalis_queue.db"), "this is no database, whatever its name says").unwrap();
+        std::fs::write(
+            stopped.path("apalis_queue.db"),
+            "this is no database, whatever its name says",
+        )
+        .unwrap();
         let _ = std::fs::remove_file(stopped.path("apalis_queue.db-wal"));
         let host = stopped.start().await;
         assert_eq!(host.job(&id).await["status"], "pending");
@@ -107,7 +123,9 @@ fn a_plugin_that_was_removed_fails_the_jobs_that_wait_for_it() {
     run(async {
         let host = TestHost::with_own_scripts(&[("p", &playbook("1"))]).await;
         let time = chrono::Utc::now() + chrono::TimeDelta::milliseconds(500);
-        let id = host.submit(json!({ "plugin": "p", "scheduled_for": time })).await;
+        let id = host
+            .submit(json!({ "plugin": "p", "scheduled_for": time }))
+            .await;
         std::fs::remove_file(host.path("scripts/p.rhai")).unwrap();
         host.client.act("/api/plugins/reload").await;
         let job = host.ended(&id).await;

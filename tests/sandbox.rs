@@ -21,13 +21,25 @@ fn limits_end_the_job_that_reaches_them() {
         ("fn f(x) { f(x + 1) }", "f(1)", "limit"),
         ("", r#"let x = "x"; loop { x += x; }"#, "limit"),
         ("", "let x = []; loop { x.push(1); }", "limit"),
-        ("", "let x = #{}; let i = 0; loop { x[`k${i}`] = i; i += 1; }", "limit"),
+        (
+            "",
+            "let x = #{}; let i = 0; loop { x[`k${i}`] = i; i += 1; }",
+            "limit",
+        ),
         ("", "let x = []; loop { x = [x]; }", "limit"),
         ("", "let x = blob(1000000000); x", "limit"),
         ("", r#"let x = "abc"; x.pad(1000000000, "x"); x"#, "limit"),
         ("", "let x = []; x.pad(1000000000, 1); x", "limit"),
-        ("", "let x = #{}; let big = \"\"; big.pad(1000000, \"x\"); let i = 0; loop { x[`k${i}`] = big + i; i += 1; }", "limit"),
-        ("fn grow() { let i = 0; loop { this[`k${i}`] = i; i += 1; } }", "let x = #{}; x.grow()", "limit"),
+        (
+            "",
+            "let x = #{}; let big = \"\"; big.pad(1000000, \"x\"); let i = 0; loop { x[`k${i}`] = big + i; i += 1; }",
+            "limit",
+        ),
+        (
+            "fn grow() { let i = 0; loop { this[`k${i}`] = i; i += 1; } }",
+            "let x = #{}; x.grow()",
+            "limit",
+        ),
         ("", "let x = []; for i in 0..70 { x = [x]; } x", "script"),
     ];
     run(async move {
@@ -86,7 +98,10 @@ fn an_error_stands_in_the_jobs_log_too() {
         let logs = host.logs(&job["id"]).await;
         let last = logs.last().unwrap();
         assert_eq!(last["level"], "error");
-        assert!(last["message"].as_str().unwrap().contains("on purpose"), "{last}");
+        assert!(
+            last["message"].as_str().unwrap().contains("on purpose"),
+            "{last}"
+        );
     });
 }
 
@@ -107,7 +122,14 @@ fn a_script_throws_and_catches_by_code() {
     run(async move {
         let job = run_playbook("", body).await;
         let codes = [
-            "denied", "denied", "invalid", "not_found", "invalid", "invalid", "not_found", "invalid",
+            "denied",
+            "denied",
+            "invalid",
+            "not_found",
+            "invalid",
+            "invalid",
+            "not_found",
+            "invalid",
         ];
         assert_eq!(job["result"], json!(codes), "{job}");
 
@@ -131,7 +153,11 @@ fn what_is_not_declared_is_denied() {
     run(async move {
         let host = TestHost::with_playbook("modest", source).await;
         let job = host.run_job(json!({ "plugin": "modest" })).await;
-        assert_eq!(job["result"], json!(["denied", "denied", "denied"]), "{job}");
+        assert_eq!(
+            job["result"],
+            json!(["denied", "denied", "denied"]),
+            "{job}"
+        );
     });
 }
 
@@ -149,7 +175,11 @@ fn storage_is_each_plugins_own_and_has_a_quota() {
     let reader = playbook(r#"storage::get("a/1")"#);
     let hog = playbook(r#"let big = ""; big.pad(9000000, "x"); storage::set("big", big);"#);
     run(async move {
-        let scripts = [("writer", writer.as_str()), ("reader", reader.as_str()), ("hog", hog.as_str())];
+        let scripts = [
+            ("writer", writer.as_str()),
+            ("reader", reader.as_str()),
+            ("hog", hog.as_str()),
+        ];
         let host = TestHost::with_own_scripts(&scripts).await;
         let job = host.run_job(json!({ "plugin": "writer" })).await;
         let expected = json!({
@@ -160,7 +190,11 @@ fn storage_is_each_plugins_own_and_has_a_quota() {
         });
         assert_eq!(job["result"], expected, "{job}");
         let job = host.run_job(json!({ "plugin": "reader" })).await;
-        assert_eq!(job["result"], Value::Null, "another plugin's values are out of reach");
+        assert_eq!(
+            job["result"],
+            Value::Null,
+            "another plugin's values are out of reach"
+        );
         let job = host.run_job(json!({ "plugin": "hog" })).await;
         assert_eq!(job["error_code"], "limit", "{job}");
     });
@@ -169,7 +203,9 @@ fn storage_is_each_plugins_own_and_has_a_quota() {
 #[test]
 fn a_flood_of_log_lines_ends_at_its_bound() {
     run(async {
-        let host = TestHost::with_playbook("flood", &playbook("for i in 0..30000 { log::info(i); }")).await;
+        let host =
+            TestHost::with_playbook("flood", &playbook("for i in 0..30000 { log::info(i); }"))
+                .await;
         let job = host.run_job(json!({ "plugin": "flood" })).await;
         assert_eq!(job["status"], "completed", "{job}");
         let url = format!("/api/jobs/{}/logs?after=", job["id"].as_str().unwrap());
@@ -184,7 +220,10 @@ fn a_flood_of_log_lines_ends_at_its_bound() {
         }
         assert_eq!(lines, 20_001);
         assert_eq!(last["level"], "warn");
-        assert!(last["message"].as_str().unwrap().contains("not kept"), "{last}");
+        assert!(
+            last["message"].as_str().unwrap().contains("not kept"),
+            "{last}"
+        );
     });
 }
 
@@ -200,9 +239,14 @@ fn a_child_job_runs_and_its_parent_takes_no_place_while_it_waits() {
     let child = playbook("#{ n: params.n * 2 }");
     run(async move {
         let scripts = [("parent", parent.as_str()), ("child", child.as_str())];
-        let host = TestHost::with_scripts_and(&scripts, |config| config.worker.concurrency = 1).await;
+        let host =
+            TestHost::with_scripts_and(&scripts, |config| config.worker.concurrency = 1).await;
         let job = host.run_job(json!({ "plugin": "parent" })).await;
-        assert_eq!(job["result"], json!({ "status": "completed", "result": 40 }), "{job}");
+        assert_eq!(
+            job["result"],
+            json!({ "status": "completed", "result": 40 }),
+            "{job}"
+        );
         let children = host
             .client
             .get(&format!("/api/jobs?parent={}", job["id"].as_str().unwrap()))

@@ -15,7 +15,8 @@ async fn with_router() -> TestHost {
 async fn with_linux() -> TestHost {
     let host = TestHost::start().await;
     let ssh = &test_devices::linux().ssh;
-    host.connect(password_connection("server", ssh, "linux")).await;
+    host.connect(password_connection("server", ssh, "linux"))
+        .await;
     host
 }
 
@@ -25,10 +26,19 @@ fn every_bundled_playbook_loads() {
         let host = TestHost::start().await;
         let answer = host.client.get("/api/plugins").await;
         let plugins = answer.body["plugins"].as_array().unwrap().clone();
-        let names: Vec<_> = plugins.iter().map(|plugin| plugin["name"].as_str().unwrap()).collect();
+        let names: Vec<_> = plugins
+            .iter()
+            .map(|plugin| plugin["name"].as_str().unwrap())
+            .collect();
         assert_eq!(
             names,
-            ["backup-config", "collect-facts", "noop", "push-config", "ssh-command"]
+            [
+                "backup-config",
+                "collect-facts",
+                "noop",
+                "push-config",
+                "ssh-command"
+            ]
         );
         for plugin in &plugins {
             assert_eq!(plugin["status"], "ready", "{plugin}");
@@ -57,9 +67,20 @@ fn ssh_command_keeps_what_the_router_answers() {
         assert!(version.starts_with("FRRouting "), "{version}");
         assert_eq!(results[0]["error"], Value::Null);
         let running = results[1]["output"].as_str().unwrap();
-        assert_eq!(running.trim_end(), test_devices::frr().vtysh(&["show running-config"]).trim_end());
-        assert_eq!(job["result"]["outputs"]["show version"], results[0]["output"]);
-        assert_eq!(job["progress"], json!({ "done": 2, "total": 2, "message": null }));
+        assert_eq!(
+            running.trim_end(),
+            test_devices::frr()
+                .vtysh(&["show running-config"])
+                .trim_end()
+        );
+        assert_eq!(
+            job["result"]["outputs"]["show version"],
+            results[0]["output"]
+        );
+        assert_eq!(
+            job["progress"],
+            json!({ "done": 2, "total": 2, "message": null })
+        );
     });
 }
 
@@ -77,11 +98,19 @@ fn ssh_command_stops_at_a_refused_command() {
         assert_eq!(job["status"], "failed");
         assert_eq!(job["error_code"], "refused");
         let message = job["error_message"].as_str().unwrap();
-        assert!(message.contains("edge1 refused 'show nonsense'"), "{message}");
+        assert!(
+            message.contains("edge1 refused 'show nonsense'"),
+            "{message}"
+        );
         assert!(message.contains("% Unknown command"), "{message}");
         let results = host.results(&job["id"]).await;
         assert_eq!(results.len(), 2, "{results:?}");
-        assert!(results[1]["error"].as_str().unwrap().contains("% Unknown command"));
+        assert!(
+            results[1]["error"]
+                .as_str()
+                .unwrap()
+                .contains("% Unknown command")
+        );
     });
 }
 
@@ -108,7 +137,11 @@ fn ssh_command_goes_on_when_asked() {
 fn ssh_command_gives_the_exit_codes_of_a_linux_host() {
     run(async {
         let host = with_linux().await;
-        let commands = json!(["echo one; echo two >&2", "false", "exit_with() { return 7; }; exit_with"]);
+        let commands = json!([
+            "echo one; echo two >&2",
+            "false",
+            "exit_with() { return 7; }; exit_with"
+        ]);
         let job = host
             .run_job(json!({
                 "plugin": "ssh-command",
@@ -121,7 +154,10 @@ fn ssh_command_gives_the_exit_codes_of_a_linux_host() {
         let results = host.results(&job["id"]).await;
         let codes: Vec<_> = results.iter().map(|result| &result["exit_code"]).collect();
         assert_eq!(codes, [0, 1, 7]);
-        assert_eq!(results[0]["output"].as_str().unwrap().trim_end(), "one\ntwo");
+        assert_eq!(
+            results[0]["output"].as_str().unwrap().trim_end(),
+            "one\ntwo"
+        );
     });
 }
 
@@ -129,7 +165,9 @@ fn ssh_command_gives_the_exit_codes_of_a_linux_host() {
 fn collect_facts_reads_the_router() {
     run(async {
         let host = with_router().await;
-        let job = host.run_job(json!({ "plugin": "collect-facts", "targets": ["edge1"] })).await;
+        let job = host
+            .run_job(json!({ "plugin": "collect-facts", "targets": ["edge1"] }))
+            .await;
 
         assert_eq!(job["status"], "completed", "{job}");
         let facts = &job["result"];
@@ -137,7 +175,10 @@ fn collect_facts_reads_the_router() {
         assert_eq!(facts["hostname"], test_devices::frr().hostname.as_str());
         let version = facts["version"].as_str().unwrap();
         let shown = test_devices::frr().vtysh(&["show version"]);
-        assert!(shown.starts_with(&format!("FRRouting {version} ")), "{version}: {shown}");
+        assert!(
+            shown.starts_with(&format!("FRRouting {version} ")),
+            "{version}: {shown}"
+        );
     });
 }
 
@@ -145,7 +186,9 @@ fn collect_facts_reads_the_router() {
 fn collect_facts_reads_a_linux_host() {
     run(async {
         let host = with_linux().await;
-        let job = host.run_job(json!({ "plugin": "collect-facts", "targets": ["server"] })).await;
+        let job = host
+            .run_job(json!({ "plugin": "collect-facts", "targets": ["server"] }))
+            .await;
 
         assert_eq!(job["status"], "completed", "{job}");
         let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
@@ -160,7 +203,8 @@ fn backup_config_says_what_changed() {
         let host = TestHost::start().await;
         // Its own router: others change the shared one.
         let router = test_devices::Frr::start();
-        host.connect(password_connection("edge1", &router.ssh, "frr")).await;
+        host.connect(password_connection("edge1", &router.ssh, "frr"))
+            .await;
         let backup = json!({ "plugin": "backup-config", "targets": ["edge1"] });
 
         let first = host.run_job(backup.clone()).await;
@@ -172,11 +216,14 @@ fn backup_config_says_what_changed() {
         assert_eq!(second["result"]["changed"], false, "{second}");
         assert_eq!(second["result"]["diff"], "");
 
-        router.vtysh(&["configure terminal", "ip route 198.51.100.0/24 blackhole"]);
+        let _ = router.vtysh(&["configure terminal", "ip route 198.51.100.0/24 blackhole"]);
         let third = host.run_job(backup).await;
         assert_eq!(third["result"]["changed"], true, "{third}");
         let diff = third["result"]["diff"].as_str().unwrap();
-        assert!(diff.contains("\n+ip route 198.51.100.0/24 blackhole\n"), "{diff}");
+        assert!(
+            diff.contains("\n+ip route 198.51.100.0/24 blackhole\n"),
+            "{diff}"
+        );
     });
 }
 
@@ -193,10 +240,16 @@ fn push_config_changes_the_router() {
 
         assert_eq!(job["status"], "completed", "{job}");
         let results = host.results(&job["id"]).await;
-        let kinds: Vec<_> = results.iter().map(|result| result["kind"].as_str().unwrap()).collect();
+        let kinds: Vec<_> = results
+            .iter()
+            .map(|result| result["kind"].as_str().unwrap())
+            .collect();
         assert_eq!(kinds, ["configure", "configure", "configure", "save"]);
         let config = test_devices::frr().running_config();
-        assert!(config.contains("interface pushed0\n description set by a job\n"), "{config}");
+        assert!(
+            config.contains("interface pushed0\n description set by a job\n"),
+            "{config}"
+        );
     });
 }
 
@@ -212,11 +265,22 @@ fn push_config_says_which_line_was_refused_and_leaves_configuration_mode() {
         assert_eq!(job["status"], "failed");
         assert_eq!(job["error_code"], "refused");
         let message = job["error_message"].as_str().unwrap();
-        assert!(message.contains("edge1 refused line 2 of 3, `nonsense 1`: % Unknown command"), "{message}");
+        assert!(
+            message.contains("edge1 refused line 2 of 3, `nonsense 1`: % Unknown command"),
+            "{message}"
+        );
         assert!(message.contains("push-config.rhai:"), "{message}");
         let results = host.results(&job["id"]).await;
-        assert_eq!(results.len(), 2, "the third line is never sent: {results:?}");
-        assert!(!test_devices::frr().running_config().contains("description never"));
+        assert_eq!(
+            results.len(),
+            2,
+            "the third line is never sent: {results:?}"
+        );
+        assert!(
+            !test_devices::frr()
+                .running_config()
+                .contains("description never")
+        );
 
         // Another job configures at once: nobody holds configuration mode.
         let lines = json!(["interface after0", "description later", "exit"]);
@@ -233,9 +297,15 @@ fn noop_does_nothing_or_fails_as_asked() {
         let host = TestHost::start().await;
         let job = host.run_job(json!({ "plugin": "noop" })).await;
         assert_eq!(job["status"], "completed");
-        assert_eq!(job["params"], json!({ "seconds": 0, "fail": false }), "defaults are filled in");
+        assert_eq!(
+            job["params"],
+            json!({ "seconds": 0, "fail": false }),
+            "defaults are filled in"
+        );
 
-        let job = host.run_job(json!({ "plugin": "noop", "params": { "fail": true } })).await;
+        let job = host
+            .run_job(json!({ "plugin": "noop", "params": { "fail": true } }))
+            .await;
         assert_eq!(job["status"], "failed");
         assert_eq!(job["error_code"], "script");
         let message = job["error_message"].as_str().unwrap();

@@ -24,7 +24,9 @@ use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
-use tower_http::request_id::{MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
+use tower_http::request_id::{
+    MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer,
+};
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::trace::TraceLayer;
 use tracing::Span;
@@ -98,7 +100,11 @@ fn api_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(jobs::results))
         .routes(routes!(jobs::logs))
         .routes(routes!(connections::create, connections::list))
-        .routes(routes!(connections::get, connections::replace, connections::delete))
+        .routes(routes!(
+            connections::get,
+            connections::replace,
+            connections::delete
+        ))
         .routes(routes!(connections::test))
         .routes(routes!(plugins::list))
         .routes(routes!(plugins::get))

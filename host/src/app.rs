@@ -143,7 +143,9 @@ impl App {
 
     /// Runs jobs without HTTP until `shutdown` is ready; then drains and closes the files.
     pub async fn work(self: Arc<Self>, shutdown: CancellationToken) {
-        Arc::clone(&self.worker).run(shutdown.cancelled_owned()).await;
+        Arc::clone(&self.worker)
+            .run(shutdown.cancelled_owned())
+            .await;
         self.close().await;
     }
 

@@ -39,7 +39,10 @@ async fn page(State(app): State<Arc<App>>, method: Method, uri: Uri) -> Response
     let board = &app.config.board;
     let path = uri.path();
     let of_api = path.strip_prefix(&board.api_prefix);
-    let is_file = path.rsplit('/').next().is_some_and(|name| name.contains('.'));
+    let is_file = path
+        .rsplit('/')
+        .next()
+        .is_some_and(|name| name.contains('.'));
     let Some(index) = Files::get("index.html") else {
         return StatusCode::NOT_FOUND.into_response();
     };
@@ -47,7 +50,10 @@ async fn page(State(app): State<Arc<App>>, method: Method, uri: Uri) -> Response
         return Problem::no_such_url(method, uri).await.into_response();
     }
     let html = String::from_utf8_lossy(&index.data)
-        .replace(r#"<base href="/board/">"#, &format!(r#"<base href="{}/">"#, board.ui_path))
+        .replace(
+            r#"<base href="/board/">"#,
+            &format!(r#"<base href="{}/">"#, board.ui_path),
+        )
         .replace(
             r#"<meta name="api-base" content="/api">"#,
             &format!(r#"<meta name="api-base" content="{}">"#, board.api_prefix),

@@ -175,12 +175,18 @@ impl JobContext {
             names.join(", ")
         };
         match name {
-            Some(name) => targets.iter().find(|target| target.name == name).ok_or_else(|| {
-                JobError::new(
-                    ErrorCode::DENIED,
-                    format!("`{name}` is not a target of this job; it was submitted for: {}", names()),
-                )
-            }),
+            Some(name) => targets
+                .iter()
+                .find(|target| target.name == name)
+                .ok_or_else(|| {
+                    JobError::new(
+                        ErrorCode::DENIED,
+                        format!(
+                            "`{name}` is not a target of this job; it was submitted for: {}",
+                            names()
+                        ),
+                    )
+                }),
             None => match targets.as_slice() {
                 [only] => Ok(only),
                 [] => Err(JobError::new(

@@ -148,7 +148,10 @@ mod tests {
             let (code, meaning) = line.trim().split_once("  ").unwrap();
             let row = format!("| {code} | {meaning} |");
             let without_markup = |text: &str| text.replace('`', "");
-            assert!(without_markup(book).contains(&without_markup(&row)), "{row}");
+            assert!(
+                without_markup(book).contains(&without_markup(&row)),
+                "{row}"
+            );
         }
     }
 }

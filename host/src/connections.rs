@@ -167,18 +167,27 @@ impl Connections {
             tracing::error!(%error, connection = %target.name, "a connection cannot be used");
             JobError::new(
                 ErrorCode::INTERNAL,
-                format!("the connection `{}` cannot be used; the server's log says why", target.name),
+                format!(
+                    "the connection `{}` cannot be used; the server's log says why",
+                    target.name
+                ),
             )
         };
         let stored = self.storage.connection(target.connection_id).await;
         let connection = stored.map_err(|error| internal(&error))?.ok_or_else(|| {
             JobError::new(
                 ErrorCode::NOT_FOUND,
-                format!("the connection `{}` has been deleted since the job was submitted", target.name),
+                format!(
+                    "the connection `{}` has been deleted since the job was submitted",
+                    target.name
+                ),
             )
         })?;
         let platform = Platform::named(&connection.device_type).ok_or_else(|| {
-            JobError::new(ErrorCode::INVALID, unknown_platform(&connection.device_type))
+            JobError::new(
+                ErrorCode::INVALID,
+                unknown_platform(&connection.device_type),
+            )
         })?;
         let open = |field| {
             let sealed = connection.secrets.get(field);
@@ -346,7 +355,8 @@ fn check(input: &ConnectionInput) -> Result<(), ConnectionError> {
         "tags",
         "are at most 64, each 1 to 128 characters without spaces and without / : , ? # %",
     );
-    let pin_is_one = |pin: &String| pin.starts_with("SHA256:") || pin.split_whitespace().count() >= 2;
+    let pin_is_one =
+        |pin: &String| pin.starts_with("SHA256:") || pin.split_whitespace().count() >= 2;
     expect(
         input.host_key.as_ref().is_none_or(pin_is_one),
         "host_key",

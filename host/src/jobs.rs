@@ -15,7 +15,8 @@ use uuid::Uuid;
 use crate::capabilities::{ChildJob, ChildJobs, ChildOutcome, ParentJob};
 use crate::connections::{ConnectionError, ConnectionInput, Connections, FieldError};
 use crate::model::{
-    Connection, ErrorCode, Job, JobError, JobStatus, LoadError, NewJob, Target, TargetMode, now};
+    Connection, ErrorCode, Job, JobError, JobStatus, LoadError, NewJob, Target, TargetMode, now,
+};
 use crate::queue::{PRIORITY_LIMIT, Queue};
 use crate::registry::{ParamError, Plugin, Registry};
 use crate::storage::{AddOutcome, CancelOutcome, DeleteOutcome, Storage, StorageError};
@@ -222,10 +223,14 @@ impl Jobs {
         match self.connections.inline(input?, job_id) {
             Ok(connection) => Some(connection),
             Err(ConnectionError::Invalid(fields)) => {
-                errors.extend(fields.into_iter().map(|FieldError { field, message }| ParamError {
-                    pointer: format!("/connection/{field}"),
-                    message,
-                }));
+                errors.extend(
+                    fields
+                        .into_iter()
+                        .map(|FieldError { field, message }| ParamError {
+                            pointer: format!("/connection/{field}"),
+                            message,
+                        }),
+                );
                 None
             }
             Err(error) => {
@@ -247,7 +252,10 @@ impl Jobs {
         for (index, name) in names.iter().enumerate() {
             let pointer = format!("/targets/{index}");
             if name.starts_with("tag:") {
-                errors.push(invalid(&pointer, "targets by tag are not available in this version; name connections".to_owned()));
+                errors.push(invalid(
+                    &pointer,
+                    "targets by tag are not available in this version; name connections".to_owned(),
+                ));
                 continue;
             }
             match self.connections.find(name).await {
@@ -259,16 +267,19 @@ impl Jobs {
                 Err(error) => errors.push(invalid(&pointer, error.to_string())),
             }
         }
-        for (index, target) in targets.iter().enumerate() {
-            if targets[..index].contains(target) {
-                let message = format!("`{}` is named twice", target.name);
-                errors.push(invalid("/targets", message));
-            }
-        }
         targets.extend(inline.map(|connection| Target {
             connection_id: connection.id,
             name: connection.name.clone(),
         }));
+        for (index, target) in targets.iter().enumerate() {
+            if targets[..index]
+                .iter()
+                .any(|other| other.name == target.name)
+            {
+                let message = format!("`{}` is named twice", target.name);
+                errors.push(invalid("/targets", message));
+            }
+        }
         // Names that were refused, and an inline connection that was, count all the same.
         let count = targets.len().max(names.len());
         let wrong = match plugin.description.targets {
@@ -281,7 +292,9 @@ impl Jobs {
             ),
             _ => None,
         };
-        let nothing_said = errors.iter().all(|error| !error.pointer.starts_with("/connection"));
+        let nothing_said = errors
+            .iter()
+            .all(|error| !error.pointer.starts_with("/connection"));
         if let (Some(wrong), true) = (wrong, nothing_said) {
             errors.push(invalid("/targets", format!("`{}` {wrong}", plugin.name)));
         }
@@ -294,7 +307,9 @@ impl ChildJobs for Jobs {
     async fn submit(&self, parent: &ParentJob<'_>, child: ChildJob) -> Result<Uuid, JobError> {
         let refused = |error: &SubmitError| {
             let code = match error {
-                SubmitError::UnknownPlugin(_) | SubmitError::BrokenPlugin(..) => ErrorCode::NOT_FOUND,
+                SubmitError::UnknownPlugin(_) | SubmitError::BrokenPlugin(..) => {
+                    ErrorCode::NOT_FOUND
+                }
                 SubmitError::Invalid(_) | SubmitError::KeyReused => ErrorCode::INVALID,
                 SubmitError::Storage(_) => ErrorCode::INTERNAL,
             };
@@ -306,7 +321,9 @@ impl ChildJobs for Jobs {
             }
             JobError::new(code, message)
         };
-        let plugin = self.plugin(&child.plugin).map_err(|error| refused(&error))?;
+        let plugin = self
+            .plugin(&child.plugin)
+            .map_err(|error| refused(&error))?;
         let targets: Vec<_> = parent
             .targets
             .iter()
@@ -341,7 +358,10 @@ impl ChildJobs for Jobs {
             on_interrupt: plugin.description.on_interrupt,
             idempotency: None,
         };
-        let (id, _) = self.add(&job, None).await.map_err(|error| refused(&error))?;
+        let (id, _) = self
+            .add(&job, None)
+            .await
+            .map_err(|error| refused(&error))?;
         Ok(id)
     }
 
@@ -387,22 +407,31 @@ fn check_numbers(submission: &Submission) -> Vec<ParamError> {
         }
     };
     expect(
-        submission.timeout_seconds.is_none_or(|seconds| (1..=LONGEST_TIMEOUT).contains(&seconds)),
+        submission
+            .timeout_seconds
+            .is_none_or(|seconds| (1..=LONGEST_TIMEOUT).contains(&seconds)),
         "/timeout_seconds",
         format!("is 1 to {LONGEST_TIMEOUT}"),
     );
     expect(
-        submission.max_retries.is_none_or(|retries| retries <= MOST_RETRIES),
+        submission
+            .max_retries
+            .is_none_or(|retries| retries <= MOST_RETRIES),
         "/max_retries",
         format!("is 0 to {MOST_RETRIES}"),
     );
     expect(
-        submission.priority.is_none_or(|priority| priority.abs() <= PRIORITY_LIMIT),
+        submission
+            .priority
+            .is_none_or(|priority| priority.abs() <= PRIORITY_LIMIT),
         "/priority",
         format!("is -{PRIORITY_LIMIT} to {PRIORITY_LIMIT}; higher goes first"),
     );
     expect(
-        submission.description.as_ref().is_none_or(|text| text.len() <= 1_000),
+        submission
+            .description
+            .as_ref()
+            .is_none_or(|text| text.len() <= 1_000),
         "/description",
         "has at most 1000 bytes".to_owned(),
     );

@@ -11,14 +11,14 @@ pub mod app;
 pub mod model;
 pub mod storage;
 
-pub mod queue;
 pub mod jobs;
+pub mod queue;
 pub mod worker;
 
-pub mod registry;
-pub mod runtime;
 pub mod capabilities;
 pub mod connections;
+pub mod registry;
+pub mod runtime;
 pub mod sealing;
 
 pub mod api;

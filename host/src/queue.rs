@@ -154,7 +154,7 @@ impl Queue {
     /// # Errors
     /// What Apalis' worker ended with; its caller starts another under a new name.
     pub async fn hand_out(&self, worker: &str, handler: Arc<dyn Handler>) -> anyhow::Result<()> {
-        self.release().await?;
+        self.put_back(&[]).await?;
         let config = Config::default()
             .queue(QUEUE)
             .batch_size(1)
@@ -175,12 +175,17 @@ impl Queue {
         Ok(running.await?)
     }
 
-    /// Puts back what an earlier worker of this process fetched and never handed on.
-    async fn release(&self) -> anyhow::Result<()> {
+    /// Puts back what was handed out and does not run: a worker that gave up had it, or it has run
+    /// and could not be removed. Whoever gets one that has ended finds nothing to claim.
+    ///
+    /// # Errors
+    /// When the queue file cannot be written.
+    pub async fn put_back(&self, running: &[Uuid]) -> anyhow::Result<()> {
         sqlx::query(
             "UPDATE Jobs SET status = 'Pending', lock_by = NULL, lock_at = NULL
-             WHERE lock_by IS NOT NULL",
+             WHERE lock_by IS NOT NULL AND idempotency_key NOT IN (SELECT value FROM json_each(?))",
         )
+        .bind(serde_json::to_string(running)?)
         .execute(&self.pool)
         .await?;
         Ok(())

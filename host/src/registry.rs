@@ -105,7 +105,11 @@ impl Plugin {
                 message: error.to_string(),
             })
             .collect();
-        if errors.is_empty() { Ok(()) } else { Err(errors) }
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(errors)
+        }
     }
 }
 
@@ -196,7 +200,9 @@ fn files_of(source: &Source) -> Vec<(PluginName, PathBuf, Metadata)> {
     };
     let mut files: HashMap<PluginName, (PathBuf, Metadata)> = HashMap::new();
     for path in listing.filter_map(Result::ok).map(|file| file.path()) {
-        let fits = path.extension().is_some_and(|end| end == source.runtime.extension());
+        let fits = path
+            .extension()
+            .is_some_and(|end| end == source.runtime.extension());
         let stem = path.file_stem().and_then(|stem| stem.to_str());
         // Follows links: a deployment may swap them.
         let (true, Some(stem), Ok(metadata)) = (fits, stem, std::fs::metadata(&path)) else {

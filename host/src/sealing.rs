@@ -64,9 +64,8 @@ impl MasterKey {
         let mut text = String::new();
         file.read_to_string(&mut text)
             .context("is not text, so it is not a key this program made")?;
-        let bytes = from_hex(text.trim()).with_context(|| {
-            format!("has to hold {} hexadecimal digits", KEY_LENGTH * 2)
-        })?;
+        let bytes = from_hex(text.trim())
+            .with_context(|| format!("has to hold {} hexadecimal digits", KEY_LENGTH * 2))?;
         Ok(Self::from_bytes(bytes))
     }
 
@@ -136,7 +135,8 @@ impl MasterKey {
         field: SecretField,
         sealed: &[u8],
     ) -> Result<SecretString, DoesNotOpen> {
-        self.open(sealed, &place(row, field)).map(SecretString::from)
+        self.open(sealed, &place(row, field))
+            .map(SecretString::from)
     }
 
     fn seal(&self, text: &str, place: &str) -> Vec<u8> {
@@ -203,7 +203,9 @@ mod tests {
         let row = Uuid::now_v7();
         let sealed = key.seal_secret(row, SecretField::Password, &"hunter2".into());
 
-        let opened = key.open_secret(row, SecretField::Password, &sealed).unwrap();
+        let opened = key
+            .open_secret(row, SecretField::Password, &sealed)
+            .unwrap();
         assert_eq!(opened.expose_secret(), "hunter2");
         assert!(key.open_secret(row, SecretField::Secret, &sealed).is_err());
         assert!(
@@ -219,10 +221,16 @@ mod tests {
         let row = Uuid::now_v7();
         let sealed = key.seal_secret(row, SecretField::Password, &"hunter2".into());
         for length in 0..sealed.len() {
-            assert!(key.open_secret(row, SecretField::Password, &sealed[..length]).is_err());
+            assert!(
+                key.open_secret(row, SecretField::Password, &sealed[..length])
+                    .is_err()
+            );
             let mut changed = sealed.clone();
             changed[length] ^= 1;
-            assert!(key.open_secret(row, SecretField::Password, &changed).is_err());
+            assert!(
+                key.open_secret(row, SecretField::Password, &changed)
+                    .is_err()
+            );
         }
     }
 
@@ -237,7 +245,11 @@ mod tests {
         let row = Uuid::now_v7();
         let sealed = first.seal_secret(row, SecretField::Password, &"x".into());
         let again = MasterKey::load_or_create(&path).unwrap();
-        assert!(again.open_secret(row, SecretField::Password, &sealed).is_ok());
+        assert!(
+            again
+                .open_secret(row, SecretField::Password, &sealed)
+                .is_ok()
+        );
 
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         let error = format!("{:#}", MasterKey::load_or_create(&path).unwrap_err());

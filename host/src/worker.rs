@@ -99,7 +99,11 @@ impl Worker {
     /// get the grace period, and what still runs is stopped and recorded as interrupted.
     pub async fn run(self: Arc<Self>, shutdown: impl Future<Output = ()>) {
         let dispatching = self.dispatcher.clone();
-        let dispatching = dispatching.run(Arc::clone(&self.storage), self.queue.clone());
+        let dispatching = dispatching.run(
+            Arc::clone(&self.storage),
+            self.queue.clone(),
+            self.running.clone(),
+        );
         tokio::select! {
             () = shutdown => {}
             () = Arc::clone(&self).take_jobs() => {}
@@ -116,7 +120,9 @@ impl Worker {
             let ended = self.queue.hand_out(&worker_name(), handler).await;
             match ended {
                 Ok(()) => tracing::warn!("the queue's worker ended; it is started again"),
-                Err(error) => tracing::error!(error = %format!("{error:#}"), "the queue's worker failed; it is started again"),
+                Err(error) => {
+                    tracing::error!(error = %format!("{error:#}"), "the queue's worker failed; it is started again");
+                }
             }
             tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
             self.dispatcher.look_at_all();
@@ -130,8 +136,14 @@ impl Worker {
         if count > 0 {
             tracing::info!(jobs = count, grace = ?self.grace, "waiting for running jobs to end");
         }
-        if tokio::time::timeout(self.grace, self.tasks.wait()).await.is_err() {
-            tracing::warn!(jobs = self.running.count(), "the grace period is over; what still runs is interrupted");
+        if tokio::time::timeout(self.grace, self.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                jobs = self.running.count(),
+                "the grace period is over; what still runs is interrupted"
+            );
             self.running.stop_all(StopReason::Shutdown);
             let _ = tokio::time::timeout(STOPPED_WITHIN * 2, self.tasks.wait()).await;
         }
@@ -141,7 +153,10 @@ impl Worker {
     async fn run_job(self: Arc<Self>, id: Uuid, permit: OwnedSemaphorePermit) {
         let place = Arc::new(Place::new(Arc::clone(&self.places), permit));
         // Known before it is claimed, so that a cancellation which finds it running reaches it.
-        let stop = self.running.add(id);
+        // Handed out a second time while it runs: the first will remove it from the queue.
+        let Some(stop) = self.running.add(id) else {
+            return;
+        };
         match self.claim(id).await {
             Ok(Some((claim, job, plugin))) => {
                 let outcome = match plugin {
@@ -280,14 +295,13 @@ impl Worker {
     /// Records the end of an attempt, however long the database takes to come back.
     async fn record(&self, claim: &Claim, outcome: Outcome) {
         loop {
-            let finished = self
-                .storage
-                .finish_job(claim, outcome.clone(), now())
-                .await;
+            let finished = self.storage.finish_job(claim, outcome.clone(), now()).await;
             match finished {
                 Ok(true) => break,
                 Ok(false) => {
-                    tracing::warn!("the attempt is no longer this worker's; its end is not recorded");
+                    tracing::warn!(
+                        "the attempt is no longer this worker's; its end is not recorded"
+                    );
                     break;
                 }
                 Err(error) => {
@@ -334,7 +348,10 @@ impl Place {
     }
 
     fn hold(&self, permit: Option<OwnedSemaphorePermit>) {
-        *self.permit.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = permit;
+        *self
+            .permit
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = permit;
     }
 }
 
@@ -372,7 +389,12 @@ fn next_attempt(retries: u32, now: DateTime<Utc>) -> DateTime<Utc> {
 fn worker_name() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let random = Uuid::now_v7().simple().to_string();
-    format!("{}-{}-{}", host.trim(), std::process::id(), &random[random.len() - 8..])
+    format!(
+        "{}-{}-{}",
+        host.trim(),
+        std::process::id(),
+        &random[random.len() - 8..]
+    )
 }
 
 #[cfg(test)]
@@ -386,7 +408,10 @@ mod tests {
         for retries in 0..40 {
             let delay = next_attempt(retries, now) - now;
             assert!(delay >= shortest, "retry {retries} after {delay}");
-            assert!(delay <= LONGEST_RETRY * 3 / 2, "retry {retries} after {delay}");
+            assert!(
+                delay <= LONGEST_RETRY * 3 / 2,
+                "retry {retries} after {delay}"
+            );
             shortest = (FIRST_RETRY * (1 << retries.min(6))).min(LONGEST_RETRY);
         }
     }

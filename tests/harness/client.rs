@@ -24,7 +24,10 @@ impl Client {
         // Fails when another test was first, which comes to the same.
         let _ = rustls::crypto::ring::default_provider().install_default();
         Self {
-            http: reqwest::Client::builder().timeout(DEADLINE).build().unwrap(),
+            http: reqwest::Client::builder()
+                .timeout(DEADLINE)
+                .build()
+                .unwrap(),
             url: url.to_owned(),
         }
     }

@@ -138,7 +138,10 @@ impl TestHost {
     pub(crate) async fn ended(&self, id: &str) -> Value {
         let waiting = self.app.jobs.wait(id.parse().unwrap());
         let ended = tokio::time::timeout(DEADLINE, waiting).await;
-        ended.expect("the job ends").unwrap().expect("the job exists");
+        ended
+            .expect("the job ends")
+            .unwrap()
+            .expect("the job exists");
         self.job(id).await
     }
 
@@ -175,11 +178,16 @@ impl TestHost {
     }
 
     pub(crate) async fn results(&self, id: &Value) -> Vec<Value> {
-        self.list(&format!("/api/jobs/{}/results", id.as_str().unwrap()), "results").await
+        self.list(
+            &format!("/api/jobs/{}/results", id.as_str().unwrap()),
+            "results",
+        )
+        .await
     }
 
     pub(crate) async fn logs(&self, id: &Value) -> Vec<Value> {
-        self.list(&format!("/api/jobs/{}/logs", id.as_str().unwrap()), "logs").await
+        self.list(&format!("/api/jobs/{}/logs", id.as_str().unwrap()), "logs")
+            .await
     }
 
     async fn list(&self, url: &str, field: &str) -> Vec<Value> {

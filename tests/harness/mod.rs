@@ -14,7 +14,11 @@ pub(crate) use process::{Server, scheduler};
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A connection's fields for a device that logs in by password.
-pub(crate) fn password_connection(name: &str, ssh: &test_devices::Sshd, device_type: &str) -> serde_json::Value {
+pub(crate) fn password_connection(
+    name: &str,
+    ssh: &test_devices::Sshd,
+    device_type: &str,
+) -> serde_json::Value {
     serde_json::json!({
         "name": name,
         "host": ssh.host,

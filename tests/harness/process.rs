@@ -30,7 +30,9 @@ impl Server {
         let stderr = child.stderr.take().unwrap();
         let (found, listening) = mpsc::channel();
         std::thread::spawn(move || read_log(stderr, &found));
-        let url = listening.recv_timeout(DEADLINE).expect("the server says where it listens");
+        let url = listening
+            .recv_timeout(DEADLINE)
+            .expect("the server says where it listens");
         Self {
             client: Client::new(&url),
             child,

@@ -29,12 +29,22 @@ use crate::model::{JobError, SecretField, Target};
 pub(super) async fn create(
     State(app): State<Arc<App>>,
     body: JsonBody<WriteConnection>,
-) -> Result<(StatusCode, [(HeaderName, String); 1], Json<ConnectionAnswer>), Problem> {
+) -> Result<
+    (
+        StatusCode,
+        [(HeaderName, String); 1],
+        Json<ConnectionAnswer>,
+    ),
+    Problem,
+> {
     if body.value.name.is_none() {
         return Err(Problem::invalid_field("/name", "missing field `name`"));
     }
     let connection = app.connections.create(body.value.into()).await?;
-    let location = [(header::LOCATION, format!("/api/connections/{}", connection.id))];
+    let location = [(
+        header::LOCATION,
+        format!("/api/connections/{}", connection.id),
+    )];
     Ok((StatusCode::CREATED, location, Json(connection.into())))
 }
 

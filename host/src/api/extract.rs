@@ -22,7 +22,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let content_type = request.headers().get(header::CONTENT_TYPE);
-        let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let content_type = content_type
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
         let media_type = content_type.split(';').next().unwrap_or_default().trim();
         if !media_type.eq_ignore_ascii_case("application/json") {
             return Err(Problem::new(
@@ -31,16 +33,18 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
                 "the body has to be JSON, with the header Content-Type: application/json",
             ));
         }
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
-            let (name, detail) = match rejection.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => (
-                    "too-large",
-                    "the body is larger than server.max_body_bytes allows".to_owned(),
-                ),
-                _ => ("unreadable", rejection.body_text()),
-            };
-            Problem::new(rejection.status(), name, detail)
-        })?;
+        let bytes = Bytes::from_request(request, state)
+            .await
+            .map_err(|rejection| {
+                let (name, detail) = match rejection.status() {
+                    StatusCode::PAYLOAD_TOO_LARGE => (
+                        "too-large",
+                        "the body is larger than server.max_body_bytes allows".to_owned(),
+                    ),
+                    _ => ("unreadable", rejection.body_text()),
+                };
+                Problem::new(rejection.status(), name, detail)
+            })?;
         let value = parse(&bytes)?;
         Ok(Self { value, bytes })
     }

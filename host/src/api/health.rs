@@ -7,9 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 
-use super::types::{
-    Health, HealthStatus, PartHealth, PluginHealth, QueueHealth, WorkerHealth,
-};
+use super::types::{Health, HealthStatus, PartHealth, PluginHealth, QueueHealth, WorkerHealth};
 use crate::app::App;
 
 /// A part that does not answer within this time is down.

@@ -49,7 +49,10 @@ pub(super) async fn create(
     let idempotency = idempotency_key(&headers)?.map(|key| (key, digest_of(&body.bytes)));
     let submission = submission(body.value, idempotency)?;
     let (id, status) = app.jobs.submit(submission).await?;
-    Ok(accepted(&format!("/api/jobs/{id}"), JobAccepted { id, status }))
+    Ok(accepted(
+        &format!("/api/jobs/{id}"),
+        JobAccepted { id, status },
+    ))
 }
 
 fn submission(
@@ -58,7 +61,11 @@ fn submission(
 ) -> Result<Submission, Problem> {
     let mut errors = Vec::new();
     let absent = [
-        ("/cron_expression", request.cron_expression.is_some(), "schedules are"),
+        (
+            "/cron_expression",
+            request.cron_expression.is_some(),
+            "schedules are",
+        ),
         ("/timezone", request.timezone.is_some(), "schedules are"),
         ("/dry_run", request.dry_run == Some(true), "dry runs are"),
     ];
@@ -143,7 +150,10 @@ pub(super) async fn list(
 ) -> Result<Json<JobList>, Problem> {
     let limit = query.limit.unwrap_or(DEFAULT_PAGE);
     if !(1..=LARGEST_PAGE).contains(&limit) {
-        return Err(Problem::invalid_field("", format!("limit is 1 to {LARGEST_PAGE}")));
+        return Err(Problem::invalid_field(
+            "",
+            format!("limit is 1 to {LARGEST_PAGE}"),
+        ));
     }
     let after = query.cursor.as_deref().map(read_cursor).transpose()?;
     let filter = JobFilter {
@@ -161,7 +171,8 @@ pub(super) async fn list(
     let more = jobs.len() > limit as usize;
     jobs.truncate(limit as usize);
     let last = jobs.last().filter(|_| more);
-    let next_cursor = last.map(|job| format!("{}.{}", job.created_at.timestamp_micros(), job.id.simple()));
+    let next_cursor =
+        last.map(|job| format!("{}.{}", job.created_at.timestamp_micros(), job.id.simple()));
     Ok(Json(JobList {
         jobs: jobs.into_iter().map(JobAnswer::from).collect(),
         next_cursor,
@@ -246,7 +257,10 @@ pub(super) async fn cancel(
         CancelOutcome::NotFound => return Err(no_job(id)),
         CancelOutcome::Finished => return Err(Problem::conflict("the job has ended")),
     };
-    Ok(accepted(&format!("/api/jobs/{id}"), JobAccepted { id, status }))
+    Ok(accepted(
+        &format!("/api/jobs/{id}"),
+        JobAccepted { id, status },
+    ))
 }
 
 /// Lists what the job's devices answered, in the order of the commands.
@@ -297,7 +311,10 @@ pub(super) async fn logs(
 ) -> Result<Json<LogList>, Problem> {
     let limit = query.limit.unwrap_or(LARGEST_LOG_PAGE);
     if !(1..=LARGEST_LOG_PAGE).contains(&limit) {
-        return Err(Problem::invalid_field("", format!("limit is 1 to {LARGEST_LOG_PAGE}")));
+        return Err(Problem::invalid_field(
+            "",
+            format!("limit is 1 to {LARGEST_LOG_PAGE}"),
+        ));
     }
     let after = query.after.unwrap_or_default();
     let logs = app.storage.logs(id, after, query.level, limit).await?;

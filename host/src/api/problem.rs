@@ -88,6 +88,10 @@ impl Problem {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
     }
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the layer hands the panic over"
+    )]
     pub(super) fn panicked(panic: Box<dyn Any + Send>) -> Response {
         let message = panic
             .downcast_ref::<String>()
@@ -153,9 +157,9 @@ impl From<SubmitError> for Problem {
             SubmitError::UnknownPlugin(name) => Self::not_found(format!(
                 "there is no plugin `{name}`; GET /api/plugins lists what there is"
             )),
-            SubmitError::BrokenPlugin(name, error) => Self::conflict(format!(
-                "the plugin `{name}` does not load: {error}"
-            )),
+            SubmitError::BrokenPlugin(name, error) => {
+                Self::conflict(format!("the plugin `{name}` does not load: {error}"))
+            }
             SubmitError::Invalid(errors) => {
                 Self::invalid(errors.into_iter().map(Into::into).collect())
             }

@@ -62,7 +62,7 @@ pub struct CreateJob {
 #[serde(untagged)]
 pub enum ConnectionChoice {
     Name(String),
-    Inline(WriteConnection),
+    Inline(Box<WriteConnection>),
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -331,10 +331,8 @@ pub struct PluginHealth {
 
 impl From<Job> for JobAnswer {
     fn from(job: Job) -> Self {
-        let (error_code, error_message) = job
-            .error
-            .map(|error| (error.code.0, error.message))
-            .unzip();
+        let (error_code, error_message) =
+            job.error.map(|error| (error.code.0, error.message)).unzip();
         Self {
             id: job.id,
             plugin: job.plugin,

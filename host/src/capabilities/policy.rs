@@ -79,13 +79,18 @@ pub(super) fn check_command_text(command: &str) -> Result<()> {
     } else if command.len() > limits::COMMAND_BYTES {
         Some(format!("is longer than {} bytes", limits::COMMAND_BYTES))
     } else {
-        command
-            .chars()
-            .find(|c| c.is_control())
-            .map(|c| format!("holds the control character U+{:04X}; a command is one line", c as u32))
+        command.chars().find(|c| c.is_control()).map(|c| {
+            format!(
+                "holds the control character U+{:04X}; a command is one line",
+                c as u32
+            )
+        })
     };
     match wrong {
-        Some(wrong) => Err(JobError::new(ErrorCode::INVALID, format!("a command {wrong}"))),
+        Some(wrong) => Err(JobError::new(
+            ErrorCode::INVALID,
+            format!("a command {wrong}"),
+        )),
         None => Ok(()),
     }
 }
@@ -161,7 +166,14 @@ mod tests {
 
     #[test]
     fn a_command_is_one_line() {
-        for bad in ["", "  ", "show version\nreload", "show\r", "show \u{3}", "show\u{0}"] {
+        for bad in [
+            "",
+            "  ",
+            "show version\nreload",
+            "show\r",
+            "show \u{3}",
+            "show\u{0}",
+        ] {
             assert!(check_command_text(bad).is_err(), "{bad:?}");
         }
     }

@@ -74,7 +74,10 @@ impl JobContext {
                     format!("a job submits at most {} jobs", limits::CHILDREN),
                 ));
             }
-            self.services.children.submit(&parent(&self.job), child).await
+            self.services
+                .children
+                .submit(&parent(&self.job), child)
+                .await
         })
         .await
     }
@@ -85,10 +88,16 @@ impl JobContext {
     /// # Errors
     /// When the job is not this one's child, `timeout` has passed, or this job is to stop.
     pub async fn queue_wait(&self, id: Uuid, timeout: Duration) -> Result<ChildOutcome> {
-        let not_mine =
-            || JobError::new(ErrorCode::NOT_FOUND, format!("job {id} is no child of this job"));
+        let not_mine = || {
+            JobError::new(
+                ErrorCode::NOT_FOUND,
+                format!("job {id} is no child of this job"),
+            )
+        };
         let child = self.services.storage.job(id).await;
-        let child = child.map_err(|error| storage_failed(&error))?.ok_or_else(not_mine)?;
+        let child = child
+            .map_err(|error| storage_failed(&error))?
+            .ok_or_else(not_mine)?;
         if child.parent_id != Some(self.job.id) {
             return Err(not_mine());
         }
@@ -99,7 +108,10 @@ impl JobContext {
                 tokio::time::timeout(timeout, ended).await.map_err(|_| {
                     JobError::new(
                         ErrorCode::TIMEOUT,
-                        format!("child job {id} did not end within {} s", timeout.as_secs_f64()),
+                        format!(
+                            "child job {id} did not end within {} s",
+                            timeout.as_secs_f64()
+                        ),
                     )
                 })?
             })

@@ -85,7 +85,10 @@ impl JobContext {
         if self.sessions.count() >= limits::SESSIONS {
             return Err(JobError::new(
                 ErrorCode::LIMIT,
-                format!("a job holds at most {} sessions open; close one first", limits::SESSIONS),
+                format!(
+                    "a job holds at most {} sessions open; close one first",
+                    limits::SESSIONS
+                ),
             ));
         }
         self.unless_stopped(async {
@@ -150,15 +153,21 @@ impl JobContext {
                 ..error
             })?;
         }
-        let mut session = self.unless_stopped(async { Ok(device.session.lock().await) }).await?;
+        let mut session = self
+            .unless_stopped(async { Ok(device.session.lock().await) })
+            .await?;
         let session = session.as_mut().ok_or_else(|| closed(device))?;
         let entered = async { Ok(session.configuration().await) };
         let mut configuration = self
             .unless_stopped(entered)
             .await?
             .map_err(|error| ssh_failed(&device.target, "entering configuration mode", &error))?;
-        let sent = self.send_lines(device, &mut configuration, lines, options).await;
-        let left = self.unless_stopped(async { Ok(configuration.leave().await) }).await;
+        let sent = self
+            .send_lines(device, &mut configuration, lines, options)
+            .await;
+        let left = self
+            .unless_stopped(async { Ok(configuration.leave().await) })
+            .await;
         let replies = sent?;
         left?.map_err(|error| ssh_failed(&device.target, "leaving configuration mode", &error))?;
         Ok(replies)
@@ -256,17 +265,38 @@ impl JobContext {
                     elapsed: reply.elapsed,
                     truncated: reply.truncated,
                 };
-                (command, reply.output, reply.failure, reply.exit_code, reply.truncated, Ok(outcome))
+                (
+                    command,
+                    reply.output,
+                    reply.failure,
+                    reply.exit_code,
+                    reply.truncated,
+                    Ok(outcome),
+                )
             }
             Ok(Err(error)) => {
                 let failed = ssh_failed(&device.target, &format!("`{command}`"), &error);
                 let partial = error.partial().unwrap_or_default().to_owned();
                 let message = Some(failed.message.clone());
-                (command.to_owned(), partial, message, None, false, Err(failed))
+                (
+                    command.to_owned(),
+                    partial,
+                    message,
+                    None,
+                    false,
+                    Err(failed),
+                )
             }
             Err(stopped) => {
                 let message = Some(stopped.message.clone());
-                (command.to_owned(), String::new(), message, None, false, Err(stopped))
+                (
+                    command.to_owned(),
+                    String::new(),
+                    message,
+                    None,
+                    false,
+                    Err(stopped),
+                )
             }
         };
         self.count_result(output.len() as u64)?;
@@ -336,7 +366,9 @@ impl Sessions {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<Mutex<Option<Session>>>>> {
-        self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.open
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -356,7 +388,10 @@ impl Began {
 }
 
 async fn close(session: Session) {
-    if tokio::time::timeout(CLOSE_TIMEOUT, session.close()).await.is_err() {
+    if tokio::time::timeout(CLOSE_TIMEOUT, session.close())
+        .await
+        .is_err()
+    {
         tracing::debug!("a session did not say goodbye in time; it is cut");
     }
 }

@@ -31,7 +31,9 @@ impl Stop {
 
     #[must_use]
     pub fn reason(&self) -> Option<StopReason> {
-        self.token.is_cancelled().then(|| self.reason.get().copied())?
+        self.token
+            .is_cancelled()
+            .then(|| self.reason.get().copied())?
     }
 
     /// Waits until the job is to stop.

@@ -15,7 +15,11 @@ const DIFF_TIME: Duration = Duration::from_millis(500);
 /// A text without the lines that begin with one of the prefixes; what is left stays as it is.
 #[must_use]
 pub fn without_lines(text: &str, prefixes: &[String]) -> String {
-    let keeps = |line: &&str| !prefixes.iter().any(|prefix| line.starts_with(prefix.as_str()));
+    let keeps = |line: &&str| {
+        !prefixes
+            .iter()
+            .any(|prefix| line.starts_with(prefix.as_str()))
+    };
     text.split_inclusive('\n').filter(keeps).collect()
 }
 
@@ -27,10 +31,15 @@ pub fn unified_diff(old: &str, new: &str) -> Result<String> {
     if old.len().max(new.len()) > limits::STORAGE_VALUE_BYTES {
         return Err(JobError::new(
             ErrorCode::LIMIT,
-            format!("diff takes texts of at most {} bytes", limits::STORAGE_VALUE_BYTES),
+            format!(
+                "diff takes texts of at most {} bytes",
+                limits::STORAGE_VALUE_BYTES
+            ),
         ));
     }
-    let diff = TextDiff::configure().timeout(DIFF_TIME).diff_lines(old, new);
+    let diff = TextDiff::configure()
+        .timeout(DIFF_TIME)
+        .diff_lines(old, new);
     Ok(diff
         .unified_diff()
         .context_radius(CONTEXT_LINES)

@@ -98,11 +98,12 @@ pub(super) fn run(args: RunArgs, config_file: Option<PathBuf>) -> Result<(), Fai
     config.logging.file = None;
     let _logging = logging::init(&config.logging)?;
     let scratch = tempfile::tempdir().context("cannot make a directory for the run")?;
+    let format = args.output;
     let plugin = put_alone(&args.file, scratch.path())?;
     live_in(&mut config, scratch.path());
-    let submission = submission(&args, plugin)?;
+    let submission = submission(args, plugin)?;
     let runtime = app::runtime(&config.worker)?;
-    let ended = runtime.block_on(run_to_end(config, submission, args.output));
+    let ended = runtime.block_on(run_to_end(config, submission, format));
     runtime.shutdown_background();
     ended
 }
@@ -131,7 +132,9 @@ async fn submit_and_follow(
     if let (PluginStatus::Broken, Some(error)) = (plugin.status, plugin.error) {
         return Err(anyhow::anyhow!("{error}").into());
     }
-    let accepted = client.post::<JobAccepted>(&["jobs"], submission, None).await?;
+    let accepted = client
+        .post::<JobAccepted>(&["jobs"], submission, None)
+        .await?;
     let id = accepted.body.id.to_string();
     let following = watch::follow(client, &id, format);
     tokio::pin!(following);
@@ -149,7 +152,10 @@ fn put_alone(file: &Path, scratch: &Path) -> Result<String, Failure> {
     let name = file.file_stem().and_then(|stem| stem.to_str());
     let fits = file.extension().is_some_and(|end| end == "rhai");
     let (Some(name), true) = (name, fits) else {
-        let text = format!("{} is not a playbook: their names end in .rhai", file.display());
+        let text = format!(
+            "{} is not a playbook: their names end in .rhai",
+            file.display()
+        );
         return Err(Failure::Usage(text));
     };
     let name = PluginName::parse(name).map_err(Failure::Usage)?.to_string();
@@ -171,16 +177,16 @@ fn live_in(config: &mut Config, scratch: &Path) {
     config.worker.shutdown_grace_seconds = 0;
 }
 
-fn submission(args: &RunArgs, plugin: String) -> Result<Submission, Failure> {
-    let connection = match (&args.host, &args.username, &args.device_type) {
+fn submission(args: RunArgs, plugin: String) -> Result<Submission, Failure> {
+    let connection = match (args.host, args.username, args.device_type) {
         (Some(host), Some(username), Some(device_type)) => Some(InlineConnection {
             name: "device",
-            host: host.clone(),
-            port: args.port,
-            username: username.clone(),
-            device_type: device_type.clone(),
-            host_key: args.host_key.clone(),
             secrets: args.secrets.read(&format!("{username} on {host}"))?,
+            host,
+            port: args.port,
+            username,
+            device_type,
+            host_key: args.host_key,
         }),
         _ => None,
     };

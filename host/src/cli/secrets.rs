@@ -69,27 +69,27 @@ impl SecretArgs {
     }
 
     fn password(&self, user: &str) -> Result<Option<String>, Failure> {
-    if self.password_stdin {
-        if std::io::stdin().is_terminal() {
-            return Err(Failure::Usage(
+        if self.password_stdin {
+            if std::io::stdin().is_terminal() {
+                return Err(Failure::Usage(
                 "--password-stdin takes the password from a pipe; at a terminal, use --ask-password"
                     .to_owned(),
             ));
+            }
+            let mut text = String::new();
+            std::io::stdin()
+                .read_to_string(&mut text)
+                .context("cannot read the password from stdin")?;
+            return Ok(Some(without_line_end(text)));
         }
-        let mut text = String::new();
-        std::io::stdin()
-            .read_to_string(&mut text)
-            .context("cannot read the password from stdin")?;
-        return Ok(Some(without_line_end(text)));
+        if self.ask_password {
+            let prompt = format!("Password of {user}: ");
+            let password = rpassword::prompt_password(prompt)
+                .context("cannot ask for the password, because there is no terminal")?;
+            return Ok(Some(password));
+        }
+        secret_in(self.password_file.as_deref())
     }
-    if self.ask_password {
-        let prompt = format!("Password of {user}: ");
-        let password = rpassword::prompt_password(prompt)
-            .context("cannot ask for the password, because there is no terminal")?;
-        return Ok(Some(password));
-    }
-    secret_in(self.password_file.as_deref())
-}
 }
 
 fn secret_in(path: Option<&Path>) -> Result<Option<String>, Failure> {

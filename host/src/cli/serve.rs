@@ -28,7 +28,10 @@ pub(crate) struct ServeArgs {
 pub(super) fn run(args: ServeArgs, config_file: Option<PathBuf>) -> Result<(), Failure> {
     let mut overrides = Vec::new();
     overrides.extend(args.host.map(|host| ("server.host".to_owned(), host)));
-    overrides.extend(args.port.map(|port| ("server.port".to_owned(), port.to_string())));
+    overrides.extend(
+        args.port
+            .map(|port| ("server.port".to_owned(), port.to_string())),
+    );
     let config = Config::from_process(config_file, overrides).map_err(anyhow::Error::from)?;
     let _logging = logging::init(&config.logging)?;
     let runtime = app::runtime(&config.worker)?;
@@ -44,7 +47,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     stop_on_signals(&shutdown)?;
     let app = App::build(config).await?;
     let listener = TcpListener::bind(&address).await.with_context(|| {
-        format!("cannot listen on {}:{} (server.host, server.port)", address.0, address.1)
+        format!(
+            "cannot listen on {}:{} (server.host, server.port)",
+            address.0, address.1
+        )
     })?;
     let url = format!("http://{}", listener.local_addr()?);
     let board = &app.config.board;
@@ -70,7 +76,10 @@ fn stop_on_signals(shutdown: &CancellationToken) -> anyhow::Result<()> {
                 tracing::warn!(signal = name, "told to stop again; ending at once");
                 std::process::exit(130);
             }
-            tracing::info!(signal = name, "stopping: no new jobs; once more to end at once");
+            tracing::info!(
+                signal = name,
+                "stopping: no new jobs; once more to end at once"
+            );
             shutdown.cancel();
         }
     });

@@ -152,7 +152,17 @@ mod tests {
             assert!(PluginName::parse(good).is_ok(), "{good}");
         }
         let long = "a".repeat(65);
-        for bad in ["", "-x", "_x", "../x", "A", "a b", "ü", "a/b", long.as_str()] {
+        for bad in [
+            "",
+            "-x",
+            "_x",
+            "../x",
+            "A",
+            "a b",
+            "ü",
+            "a/b",
+            long.as_str(),
+        ] {
             assert!(PluginName::parse(bad).is_err(), "{bad}");
         }
     }

@@ -85,7 +85,10 @@ impl JobRuntime for RhaiRuntime {
             .map(|name| name.to_string_lossy().into_owned())
             .unwrap_or_default();
         if bytes.len() > SOURCE_BYTES {
-            let message = format!("has {} bytes; a playbook has at most {SOURCE_BYTES}", bytes.len());
+            let message = format!(
+                "has {} bytes; a playbook has at most {SOURCE_BYTES}",
+                bytes.len()
+            );
             return Err(LoadError::new(&name, message));
         }
         let source = std::str::from_utf8(bytes).map_err(|error| {
@@ -109,8 +112,9 @@ impl JobRuntime for RhaiRuntime {
             .map_err(|error| errors::load_error(&name, &error))?;
         let described = values::to_json(&described)
             .map_err(|message| LoadError::new(&name, format!("describe() returns {message}")))?;
-        let description: Description = serde_json::from_value(described)
-            .map_err(|error| LoadError::new(&name, format!("describe() returns no description: {error}")))?;
+        let description: Description = serde_json::from_value(described).map_err(|error| {
+            LoadError::new(&name, format!("describe() returns no description: {error}"))
+        })?;
         let program = Playbook {
             file: name,
             ast,
@@ -133,7 +137,7 @@ impl Program for Playbook {
             context,
         };
         let span = tracing::Span::current();
-        let ended = tokio::task::spawn_blocking(move || span.in_scope(|| run.to_end())).await;
+        let ended = tokio::task::spawn_blocking(move || span.in_scope(|| run.finish())).await;
         ended.unwrap_or_else(|panic| {
             tracing::error!(%panic, "a playbook's thread panicked");
             Err(JobError::new(
@@ -153,20 +157,29 @@ struct Run {
 }
 
 impl Run {
-    fn to_end(self) -> Result<Value, JobError> {
+    fn finish(&self) -> Result<Value, JobError> {
         let engine = self.engine();
         let job = host::job_map(self.context.job());
         let params = values::from_json(&self.context.job().params);
-        let options = CallFnOptions::new().with_tag(Dynamic::from(host::Handle(Arc::clone(&self.context))));
-        let returned: Result<Dynamic, _> =
-            engine.call_fn_with_options(options, &mut Scope::new(), &self.ast, "run", (job, params));
+        let options =
+            CallFnOptions::new().with_tag(Dynamic::from(host::Handle(Arc::clone(&self.context))));
+        let returned: Result<Dynamic, _> = engine.call_fn_with_options(
+            options,
+            &mut Scope::new(),
+            &self.ast,
+            "run",
+            (job, params),
+        );
         // However the script took it: a job that is to stop has stopped.
         if let Some(reason) = self.context.stop().reason() {
             return Err(reason.into());
         }
         let result = returned.map_err(|error| errors::job_error(&self.file, &error))?;
         let result = values::to_json(&result).map_err(|message| {
-            JobError::new(ErrorCode::SCRIPT, format!("{}: run() returns {message}", self.file))
+            JobError::new(
+                ErrorCode::SCRIPT,
+                format!("{}: run() returns {message}", self.file),
+            )
         })?;
         let size = result.to_string().len();
         if size > limits::RESULT_BYTES {
@@ -232,7 +245,10 @@ impl Modules {
 }
 
 fn expect_functions(file: &str, ast: &AST) -> Result<(), LoadError> {
-    for (name, arguments, signature) in [("describe", 0, "describe()"), ("run", 2, "run(job, params)")] {
+    for (name, arguments, signature) in [
+        ("describe", 0, "describe()"),
+        ("run", 2, "run(job, params)"),
+    ] {
         let defined = ast
             .iter_functions()
             .any(|function| function.name == name && function.params.len() == arguments);

@@ -30,8 +30,9 @@ use super::{
     StorageError, StorageUse,
 };
 use crate::model::{
-    CommandResult, Connection, Job, JobFilter, JobLog, LogLevel, NewJob, Progress,
-    StatusCounts, now};
+    CommandResult, Connection, Job, JobFilter, JobLog, LogLevel, NewJob, Progress, StatusCounts,
+    now,
+};
 use writer::Writer;
 
 /// How long a statement waits for another process that holds the file.

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::Notify;
@@ -16,11 +16,15 @@ use uuid::Uuid;
 use crate::model::now;
 use crate::queue::Queue;
 use crate::storage::Storage;
+use crate::worker::Running;
 
 /// Looks at the latest jobs at least this often, should news of one have been lost.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How far back such a look goes.
 const LATEST: TimeDelta = TimeDelta::seconds(30);
+/// Goes through all that wait at least this often: the queue then holds what it should, whatever
+/// happened to it.
+const ALL_EVERY: Duration = Duration::from_secs(60);
 /// Jobs read and pushed at once.
 const PAGE: u32 = 2_000;
 
@@ -48,17 +52,18 @@ impl Dispatcher {
     }
 
     /// Runs for as long as it is polled.
-    pub(super) async fn run(self, storage: Arc<dyn Storage>, queue: Queue) {
-        self.shared.all.store(true, Ordering::Release);
+    pub(super) async fn run(self, storage: Arc<dyn Storage>, queue: Queue, running: Running) {
+        let mut all_at = Instant::now();
         loop {
             let now = now();
-            let all = self.shared.all.swap(false, Ordering::AcqRel);
-            let since = if all {
-                DateTime::UNIX_EPOCH
+            let asked = self.shared.all.swap(false, Ordering::AcqRel);
+            let pushed = if asked || Instant::now() >= all_at {
+                all_at = Instant::now() + ALL_EVERY;
+                push_all(&*storage, &queue, &running, now).await
             } else {
-                now - LATEST
+                push_ready(&*storage, &queue, now - LATEST, now).await
             };
-            let pause = match push_ready(&*storage, &queue, since, now).await {
+            let pause = match pushed {
                 Ok(()) => pause(&*storage, now).await,
                 Err(error) => {
                     tracing::error!(error = %format!("{error:#}"), "jobs whose time has come could not be queued");
@@ -75,12 +80,19 @@ impl Dispatcher {
 async fn pause(storage: &dyn Storage, looked_at: DateTime<Utc>) -> Duration {
     match storage.next_ready_at(looked_at).await {
         // A time that has passed since the look makes no pause at all.
-        Ok(Some(next)) => (next - now())
-            .to_std()
-            .unwrap_or_default()
-            .min(LOOK_EVERY),
+        Ok(Some(next)) => (next - now()).to_std().unwrap_or_default().min(LOOK_EVERY),
         Ok(None) | Err(_) => LOOK_EVERY,
     }
+}
+
+async fn push_all(
+    storage: &dyn Storage,
+    queue: &Queue,
+    running: &Running,
+    now: DateTime<Utc>,
+) -> anyhow::Result<()> {
+    queue.put_back(&running.ids()).await?;
+    push_ready(storage, queue, DateTime::UNIX_EPOCH, now).await
 }
 
 async fn push_ready(

@@ -1,6 +1,5 @@
 //! After a crash: jobs that stand as running, and nobody runs them.
 
-
 use crate::model::{ErrorCode, Job, JobError, JobLog, LogLevel, OnInterrupt, now};
 use crate::storage::{Claim, Outcome, Storage};
 

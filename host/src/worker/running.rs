@@ -1,6 +1,7 @@
 //! The jobs that run in this process, and their stop signals.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
@@ -21,14 +22,21 @@ impl Running {
     }
 
     #[must_use]
+    pub fn ids(&self) -> Vec<Uuid> {
+        self.lock().keys().copied().collect()
+    }
+
+    #[must_use]
     pub fn count(&self) -> usize {
         self.lock().len()
     }
 
-    pub(super) fn add(&self, id: Uuid) -> Arc<Stop> {
-        let stop = Arc::new(Stop::default());
-        self.lock().insert(id, Arc::clone(&stop));
-        stop
+    /// Notes a job; `None` when it runs here already.
+    pub(super) fn add(&self, id: Uuid) -> Option<Arc<Stop>> {
+        match self.lock().entry(id) {
+            Entry::Occupied(_) => None,
+            Entry::Vacant(place) => Some(Arc::clone(place.insert(Arc::default()))),
+        }
     }
 
     pub(super) fn remove(&self, id: Uuid) {

@@ -65,7 +65,9 @@ struct NewConnection {
 
 pub(super) async fn run(args: AddArgs) -> Result<(), Failure> {
     let client = args.server.client()?;
-    let secrets = args.secrets.read(&format!("{} on {}", args.username, args.host))?;
+    let secrets = args
+        .secrets
+        .read(&format!("{} on {}", args.username, args.host))?;
     if !client.is_private() {
         output::talk(
             "warning: the server is reached over plain http, so the secrets can be read on the way",

@@ -9,7 +9,10 @@ pub(super) fn thrown(error: JobError) -> Box<EvalAltResult> {
     let stops = [ErrorCode::CANCELLED, ErrorCode::INTERRUPTED];
     if stops.contains(&error.code.0.as_str()) {
         // Cannot be caught: a script has no say in whether it is stopped.
-        return Box::new(EvalAltResult::ErrorTerminated(error.message.into(), Position::NONE));
+        return Box::new(EvalAltResult::ErrorTerminated(
+            error.message.into(),
+            Position::NONE,
+        ));
     }
     let mut value = Map::new();
     value.insert("code".into(), error.code.0.into());
@@ -23,7 +26,10 @@ pub(super) fn load_error(file: &str, error: &EvalAltResult) -> LoadError {
         message: told.message_with_path(),
         file: file.to_owned(),
         line: told.position.line().and_then(|line| line.try_into().ok()),
-        column: told.position.position().and_then(|column| column.try_into().ok()),
+        column: told
+            .position
+            .position()
+            .and_then(|column| column.try_into().ok()),
     }
 }
 
@@ -84,7 +90,12 @@ impl Told {
         if self.path.is_empty() {
             return self.message.clone();
         }
-        format!("{} (in {} → {})", self.message, self.entry, self.path.join(" → "))
+        format!(
+            "{} (in {} → {})",
+            self.message,
+            self.entry,
+            self.path.join(" → ")
+        )
     }
 }
 
@@ -123,7 +134,10 @@ fn thrown_by_script(thrown: &Dynamic) -> (ErrorCode, String) {
     if let Ok(fields) = thrown.as_map_ref() {
         let text = |name: &str| {
             let value = fields.get(name)?;
-            value.as_immutable_string_ref().ok().map(|text| text.to_string())
+            value
+                .as_immutable_string_ref()
+                .ok()
+                .map(|text| text.to_string())
         };
         if let Some(message) = text("message") {
             let code = text("code").unwrap_or_else(|| ErrorCode::SCRIPT.to_owned());

@@ -4,7 +4,8 @@
 
 #![expect(
     unreachable_pub,
-    reason = "export_module takes the functions that are pub; the crate shows none of them"
+    clippy::unwrap_used,
+    reason = "export_module takes the functions that are pub, though the crate shows none of them, and the code it makes for them unwraps"
 )]
 
 use std::sync::Arc;
@@ -56,7 +57,11 @@ impl HostModules {
 /// The `job` that `run(job, params)` gets.
 pub(super) fn job_map(job: &JobFacts) -> Map {
     let name = |name: &str| Dynamic::from(name.to_owned());
-    let targets: Array = job.targets.iter().map(|target| name(&target.name)).collect();
+    let targets: Array = job
+        .targets
+        .iter()
+        .map(|target| name(&target.name))
+        .collect();
     let only = match job.targets.as_slice() {
         [only] => name(&only.name),
         _ => Dynamic::UNIT,
@@ -68,7 +73,10 @@ pub(super) fn job_map(job: &JobFacts) -> Map {
         ("target".into(), only),
         ("targets".into(), targets.into()),
         ("attempt".into(), Dynamic::from(INT::from(job.attempt))),
-        ("parent_id".into(), optional(job.parent_id.map(|id| id.to_string()))),
+        (
+            "parent_id".into(),
+            optional(job.parent_id.map(|id| id.to_string())),
+        ),
         ("description".into(), optional(job.description.clone())),
     ])
 }
@@ -170,7 +178,8 @@ mod global {
             None | Some("stop") => OnRefused::Stop,
             Some("continue") => OnRefused::Continue,
             Some(other) => {
-                let message = format!("configure: on_refused is \"stop\" or \"continue\", not \"{other}\"");
+                let message =
+                    format!("configure: on_refused is \"stop\" or \"continue\", not \"{other}\"");
                 return Err(invalid(message));
             }
         };
@@ -208,7 +217,10 @@ mod ssh {
     #[rhai_fn(name = "open", return_raw, volatile)]
     pub fn open(context: NativeCallContext<'_>, target: &str) -> Thrown<Device> {
         let target = target.to_owned();
-        wait(&context, |job| async move { job.ssh_open(Some(&target)).await })
+        wait(
+            &context,
+            |job| async move { job.ssh_open(Some(&target)).await },
+        )
     }
 }
 
@@ -219,7 +231,12 @@ mod log {
     /// Adds a line at a level given by name: "debug", "info", "warn" or "error".
     #[rhai_fn(return_raw, volatile)]
     pub fn write(context: NativeCallContext<'_>, level: &str, message: Dynamic) -> Thrown<()> {
-        write_log(&context, located(&context, named_level(level))?, &message, None)
+        write_log(
+            &context,
+            located(&context, named_level(level))?,
+            &message,
+            None,
+        )
     }
 
     #[rhai_fn(name = "write", return_raw, volatile)]
@@ -229,7 +246,12 @@ mod log {
         message: Dynamic,
         fields: Map,
     ) -> Thrown<()> {
-        write_log(&context, located(&context, named_level(level))?, &message, Some(fields))
+        write_log(
+            &context,
+            located(&context, named_level(level))?,
+            &message,
+            Some(fields),
+        )
     }
 
     #[rhai_fn(return_raw, volatile)]
@@ -278,21 +300,29 @@ mod storage {
     pub fn set(context: NativeCallContext<'_>, key: &str, value: Dynamic) -> Thrown<()> {
         let key = key.to_owned();
         let value = located(&context, json("storage::set", &value))?;
-        wait(&context, |job| async move { job.storage_set(&key, &value).await })
+        wait(&context, |job| async move {
+            job.storage_set(&key, &value).await
+        })
     }
 
     /// Forgets a key; returns whether it was there.
     #[rhai_fn(return_raw, volatile)]
     pub fn delete(context: NativeCallContext<'_>, key: &str) -> Thrown<bool> {
         let key = key.to_owned();
-        wait(&context, |job| async move { job.storage_delete(&key).await })
+        wait(
+            &context,
+            |job| async move { job.storage_delete(&key).await },
+        )
     }
 
     /// The keys that begin with a prefix, in order.
     #[rhai_fn(return_raw, volatile)]
     pub fn keys(context: NativeCallContext<'_>, prefix: &str) -> Thrown<Array> {
         let prefix = prefix.to_owned();
-        let keys = wait(&context, |job| async move { job.storage_keys(&prefix).await })?;
+        let keys = wait(
+            &context,
+            |job| async move { job.storage_keys(&prefix).await },
+        )?;
         Ok(keys.into_iter().map(Dynamic::from).collect())
     }
 }
@@ -346,38 +376,32 @@ mod queue {
 
     /// `wait` for at most so many seconds; throws `timeout` after them.
     #[rhai_fn(name = "wait", return_raw, volatile)]
-    pub fn wait_at_most(
-        context: NativeCallContext<'_>,
-        id: &str,
-        seconds: FLOAT,
-    ) -> Thrown<Map> {
+    pub fn wait_at_most(context: NativeCallContext<'_>, id: &str, seconds: FLOAT) -> Thrown<Map> {
         let time = located(&context, duration("queue::wait", seconds))?;
         let id = Uuid::parse_str(id)
             .map_err(|_| invalid(format!("queue::wait: `{id}` is not a job's id")));
         let id = located(&context, id)?;
-        let outcome = wait(&context, |job| async move { job.queue_wait(id, time).await })?;
+        let outcome = wait(
+            &context,
+            |job| async move { job.queue_wait(id, time).await },
+        )?;
         Ok(outcome_map(outcome))
     }
 
     #[rhai_fn(name = "wait", return_raw, volatile)]
-    pub fn wait_at_most_int(
-        context: NativeCallContext<'_>,
-        id: &str,
-        seconds: INT,
-    ) -> Thrown<Map> {
+    pub fn wait_at_most_int(context: NativeCallContext<'_>, id: &str, seconds: INT) -> Thrown<Map> {
         wait_at_most(context, id, seconds as FLOAT)
     }
 }
 
 /// Runs a capability call to its end on this thread.
-fn wait<T, F>(
-    context: &NativeCallContext<'_>,
-    call: impl FnOnce(Arc<JobContext>) -> F,
-) -> Thrown<T>
+fn wait<T, F>(context: &NativeCallContext<'_>, call: impl FnOnce(Arc<JobContext>) -> F) -> Thrown<T>
 where
     F: Future<Output = Result<T, JobError>>,
 {
-    let handle = context.tag().and_then(|tag| tag.clone().try_cast::<Handle>());
+    let handle = context
+        .tag()
+        .and_then(|tag| tag.clone().try_cast::<Handle>());
     let Some(Handle(job)) = handle else {
         let message = "describe() says what a plugin is; it cannot call the host".to_owned();
         return located(context, Err(invalid(message)));
@@ -437,13 +461,17 @@ fn write_log(
     let message = message.to_string();
     let fields = fields.map(|fields| json("log", &fields.into())).transpose();
     let fields = located(context, fields)?;
-    wait(context, |job| async move { job.log(level, &message, fields).await })
+    wait(context, |job| async move {
+        job.log(level, &message, fields).await
+    })
 }
 
 // Rhai reserves the word `debug`, so that a function of this name cannot stand beside `log::info`.
 fn named_level(name: &str) -> Thrown<LogLevel> {
     LogLevel::parse(name).ok_or_else(|| {
-        invalid(format!("log::write: a level is \"debug\", \"info\", \"warn\" or \"error\", not \"{name}\""))
+        invalid(format!(
+            "log::write: a level is \"debug\", \"info\", \"warn\" or \"error\", not \"{name}\""
+        ))
     })
 }
 
@@ -467,10 +495,15 @@ fn reply_map(reply: ExecReply) -> Map {
         ("command".into(), reply.command.into()),
         ("output".into(), reply.output.into()),
         ("ok".into(), Dynamic::from(reply.failure.is_none())),
-        ("failure".into(), reply.failure.map_or(Dynamic::UNIT, Dynamic::from)),
+        (
+            "failure".into(),
+            reply.failure.map_or(Dynamic::UNIT, Dynamic::from),
+        ),
         (
             "exit_code".into(),
-            reply.exit_code.map_or(Dynamic::UNIT, |code| Dynamic::from(INT::from(code))),
+            reply
+                .exit_code
+                .map_or(Dynamic::UNIT, |code| Dynamic::from(INT::from(code))),
         ),
         ("elapsed_ms".into(), Dynamic::from(elapsed)),
         ("truncated".into(), Dynamic::from(reply.truncated)),
@@ -484,7 +517,10 @@ fn outcome_map(outcome: ChildOutcome) -> Map {
             ("message".into(), error.message.into()),
         ]))
     });
-    let result = outcome.result.as_ref().map_or(Dynamic::UNIT, values::from_json);
+    let result = outcome
+        .result
+        .as_ref()
+        .map_or(Dynamic::UNIT, values::from_json);
     Map::from([
         ("id".into(), outcome.id.to_string().into()),
         ("status".into(), outcome.status.as_str().into()),
@@ -503,7 +539,9 @@ impl Options {
     fn new(function: &'static str, fields: Map, known: &[&str]) -> Thrown<Self> {
         if let Some(unknown) = fields.keys().find(|name| !known.contains(&name.as_str())) {
             let known = known.join(", ");
-            return Err(invalid(format!("{function}: unknown option `{unknown}`; there are: {known}")));
+            return Err(invalid(format!(
+                "{function}: unknown option `{unknown}`; there are: {known}"
+            )));
         }
         Ok(Self { function, fields })
     }
@@ -512,9 +550,9 @@ impl Options {
         let Some(value) = self.fields.get(name).filter(|value| !value.is_unit()) else {
             return Ok(None);
         };
-        let text = value.as_immutable_string_ref().map_err(|found| {
-            invalid(format!("{}: {name} is text, not {found}", self.function))
-        })?;
+        let text = value
+            .as_immutable_string_ref()
+            .map_err(|found| invalid(format!("{}: {name} is text, not {found}", self.function)))?;
         Ok(Some(text.to_string()))
     }
 
@@ -523,7 +561,10 @@ impl Options {
             None => Ok(Vec::new()),
             Some(value) => {
                 let values = value.as_array_ref().map_err(|found| {
-                    invalid(format!("{}: {name} is an array, not {found}", self.function))
+                    invalid(format!(
+                        "{}: {name} is an array, not {found}",
+                        self.function
+                    ))
                 })?;
                 texts(self.function, name, values.clone())
             }
@@ -538,7 +579,10 @@ impl Options {
             .as_float()
             .or_else(|_| value.as_int().map(|int| int as FLOAT))
             .map_err(|found| {
-                invalid(format!("{}: {name} is a number of seconds, not {found}", self.function))
+                invalid(format!(
+                    "{}: {name} is a number of seconds, not {found}",
+                    self.function
+                ))
             })?;
         duration(self.function, seconds).map(Some)
     }
@@ -558,7 +602,9 @@ fn texts(function: &str, what: &str, values: Array) -> Thrown<Vec<String>> {
 
 fn duration(function: &str, seconds: FLOAT) -> Thrown<Duration> {
     Duration::try_from_secs_f64(seconds).map_err(|_| {
-        invalid(format!("{function}: {seconds} is not a number of seconds to wait"))
+        invalid(format!(
+            "{function}: {seconds} is not a number of seconds to wait"
+        ))
     })
 }
 

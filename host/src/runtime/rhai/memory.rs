@@ -28,22 +28,33 @@ const ENTRY: usize = 64;
 
 pub(super) fn bound(engine: &mut Engine) {
     let until_look = AtomicUsize::new(READS);
-    #[expect(deprecated, reason = "not deprecated, says its documentation, but volatile")]
+    #[expect(
+        deprecated,
+        reason = "not deprecated, says its documentation, but volatile"
+    )]
     engine.on_var(move |_name, _index, context| {
         if until_look.fetch_sub(1, Ordering::Relaxed) > 1 {
             return Ok(None);
         }
         let held = weigh(&context);
         if held.bytes > BYTES {
-            return Err(too_large(format!("the variables together, over {} MiB", BYTES >> 20)));
+            return Err(too_large(format!(
+                "the variables together, over {} MiB",
+                BYTES >> 20
+            )));
         }
         if held.elements > ELEMENTS {
-            return Err(too_large(format!("the variables together, over {ELEMENTS} elements")));
+            return Err(too_large(format!(
+                "the variables together, over {ELEMENTS} elements"
+            )));
         }
         if held.too_deep {
             return Err(too_large(format!("arrays and maps more than {DEPTH} deep")));
         }
-        until_look.store(READS.max(held.elements / ELEMENTS_PER_READ), Ordering::Relaxed);
+        until_look.store(
+            READS.max(held.elements / ELEMENTS_PER_READ),
+            Ordering::Relaxed,
+        );
         Ok(None)
     });
 }

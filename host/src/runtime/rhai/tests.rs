@@ -32,7 +32,10 @@ fn bytes_that_are_no_text_do_not_load() {
         .load(Path::new("test.rhai"), &[b'f', 0xff])
         .err()
         .unwrap();
-    assert!(error.message.contains("not UTF-8 text from byte 1"), "{error}");
+    assert!(
+        error.message.contains("not UTF-8 text from byte 1"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -46,6 +49,10 @@ fn json_goes_in_and_comes_out_as_it_was() {
 
 #[test]
 fn what_json_has_no_word_for_is_named() {
-    assert!(values::to_json(&Dynamic::from(f64::NAN)).unwrap_err().contains("NaN"));
+    assert!(
+        values::to_json(&Dynamic::from(f64::NAN))
+            .unwrap_err()
+            .contains("NaN")
+    );
     assert!(values::to_json(&Dynamic::from(1_u8)).is_err());
 }

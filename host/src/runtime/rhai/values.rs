@@ -16,9 +16,7 @@ pub(super) fn from_json(value: &Value) -> Dynamic {
             (None, None) => Dynamic::UNIT,
         },
         Value::String(text) => Dynamic::from(text.clone()),
-        Value::Array(values) => {
-            Dynamic::from_array(values.iter().map(from_json).collect())
-        }
+        Value::Array(values) => Dynamic::from_array(values.iter().map(from_json).collect()),
         Value::Object(fields) => Dynamic::from_map(
             fields
                 .iter()
@@ -49,7 +47,9 @@ fn to_json_within(value: &Dynamic, depth: usize) -> Result<Value, String> {
     }
     if let Ok(float) = value.as_float() {
         let number = Number::from_f64(float);
-        return number.map(Value::Number).ok_or_else(|| format!("the number {float}"));
+        return number
+            .map(Value::Number)
+            .ok_or_else(|| format!("the number {float}"));
     }
     if let Ok(text) = value.as_immutable_string_ref() {
         return Ok(Value::String(text.to_string()));
@@ -58,7 +58,10 @@ fn to_json_within(value: &Dynamic, depth: usize) -> Result<Value, String> {
         return Ok(Value::String(char.to_string()));
     }
     if let Ok(values) = value.as_array_ref() {
-        let values: Result<_, _> = values.iter().map(|value| to_json_within(value, depth)).collect();
+        let values: Result<_, _> = values
+            .iter()
+            .map(|value| to_json_within(value, depth))
+            .collect();
         return values.map(Value::Array);
     }
     if let Ok(fields) = value.as_map_ref() {
@@ -68,5 +71,8 @@ fn to_json_within(value: &Dynamic, depth: usize) -> Result<Value, String> {
             .collect();
         return fields.map(Value::Object);
     }
-    Err(format!("a value of type {}, which is not JSON", value.type_name()))
+    Err(format!(
+        "a value of type {}, which is not JSON",
+        value.type_name()
+    ))
 }

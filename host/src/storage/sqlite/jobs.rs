@@ -9,9 +9,7 @@ use super::writer::Writer;
 use super::{
     AddOutcome, CancelOutcome, DeleteOutcome, Result, StorageError, connections, rows, text_of,
 };
-use crate::model::{
-    Connection, ErrorCode, Job, JobFilter, JobStatus, NewJob, StatusCounts,
-};
+use crate::model::{Connection, ErrorCode, Job, JobFilter, JobStatus, NewJob, StatusCounts};
 
 pub(super) async fn add(
     readers: &SqlitePool,
@@ -120,7 +118,9 @@ pub(super) async fn list(readers: &SqlitePool, filter: &JobFilter) -> Result<Vec
             .push(")");
     }
     if let Some(parent) = filter.parent {
-        query.push(" AND parent_id = ").push_bind(parent.to_string());
+        query
+            .push(" AND parent_id = ")
+            .push_bind(parent.to_string());
     }
     if let Some(time) = filter.created_after {
         query.push(" AND created_at > ").push_bind(text_of(time));
@@ -170,11 +170,7 @@ pub(super) async fn count_children(readers: &SqlitePool, id: Uuid) -> Result<u64
     Ok(count.unsigned_abs())
 }
 
-pub(super) async fn cancel(
-    writer: &Writer,
-    id: Uuid,
-    now: DateTime<Utc>,
-) -> Result<CancelOutcome> {
+pub(super) async fn cancel(writer: &Writer, id: Uuid, now: DateTime<Utc>) -> Result<CancelOutcome> {
     let id = id.to_string();
     writer
         .run(move |connection| {

@@ -1,8 +1,8 @@
 //! Jobs as workers see them: ready, claimed, writing results and logs, finished.
 
 use chrono::{DateTime, Utc};
-use sqlx::{Row, SqliteConnection};
 use sqlx::sqlite::SqlitePool;
+use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
 use super::writer::Writer;

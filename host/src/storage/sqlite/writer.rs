@@ -119,19 +119,27 @@ async fn write_group(
     group: impl Iterator<Item = Work>,
     answers: &mut Vec<Box<dyn FnOnce(Committed) + Send>>,
 ) -> sqlx::Result<()> {
-    let begun = sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await;
+    let begun = sqlx::query("BEGIN IMMEDIATE")
+        .execute(&mut *connection)
+        .await;
     for work in group {
         if begun.is_err() {
             // Dropping the work drops the sender of its answer: the caller sees it as unavailable.
             continue;
         }
-        sqlx::query("SAVEPOINT work").execute(&mut *connection).await?;
+        sqlx::query("SAVEPOINT work")
+            .execute(&mut *connection)
+            .await?;
         let worked = work(&mut *connection).await;
         answers.push(worked.answer);
         if !worked.keep {
-            sqlx::query("ROLLBACK TO work").execute(&mut *connection).await?;
+            sqlx::query("ROLLBACK TO work")
+                .execute(&mut *connection)
+                .await?;
         }
-        sqlx::query("RELEASE work").execute(&mut *connection).await?;
+        sqlx::query("RELEASE work")
+            .execute(&mut *connection)
+            .await?;
     }
     begun?;
     sqlx::query("COMMIT").execute(&mut *connection).await?;

@@ -1,0 +1,219 @@
+//! What the host costs beside the work itself: `cargo xtask bench`.
+//!
+//! Needs root and the test devices' packages (`cargo xtask setup`), because the work is a real
+//! session to FRRouting. Figures that are compared are measured in turn, in one run.
+
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on ends")]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use host::app::{self, App};
+use host::config::Config;
+use netssh_core::{Credentials, Endpoint, HostKeyPolicy, Platform, Session};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// Pairs of one job and one bare session.
+const PAIRS: usize = 40;
+/// Jobs whose way from submission to start is timed, one after the other.
+const LATENCIES: usize = 300;
+/// Jobs submitted by many clients at once.
+const BURST: usize = 2_000;
+const CLIENTS: usize = 64;
+
+fn main() {
+    let config = Config::default();
+    let runtime = app::runtime(&config.worker).unwrap();
+    runtime.block_on(measure());
+    runtime.shutdown_background();
+}
+
+async fn measure() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let mut config = Config::default();
+    config.database.url = format!("sqlite:{}", path("scheduler.db").display());
+    config.security.master_key_file = path("scheduler.key");
+    config.plugins.scripts_dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts").into();
+    config.plugins.watch = false;
+    let app = App::build(config).await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = Server {
+        url: format!("http://{}", listener.local_addr().unwrap()),
+        http: http(),
+        app: Arc::clone(&app),
+    };
+    let shutdown = CancellationToken::new();
+    let serving = tokio::spawn(app.serve(listener, shutdown.clone()));
+
+    println!("{:<46} {:>10} {:>10} {:>10}", "", "median", "p99", "ratio");
+    job_beside_bare_session(&server).await;
+    submit_to_start(&server).await;
+    bursts(&server).await;
+
+    shutdown.cancel();
+    serving.await.unwrap().unwrap();
+}
+
+/// One `show version` on FRR: as a job, from POST to completed; and with the session library alone.
+async fn job_beside_bare_session(server: &Server) {
+    let router = tokio::task::spawn_blocking(test_devices::frr)
+        .await
+        .unwrap();
+    let ssh = &router.ssh;
+    let connection = json!({
+        "name": "router", "host": ssh.host, "port": ssh.port, "username": ssh.username,
+        "password": ssh.password, "device_type": "frr"
+    });
+    server.post("/api/connections", &connection).await;
+    let endpoint = Endpoint {
+        port: ssh.port,
+        credentials: Credentials {
+            password: Some(ssh.password.clone().into()),
+            ..Credentials::default()
+        },
+        host_key_policy: HostKeyPolicy::AcceptNew,
+        ..Endpoint::new(&ssh.host, &ssh.username, Platform::named("frr").unwrap())
+    };
+    let submission = json!({
+        "plugin": "ssh-command", "targets": ["router"], "params": { "commands": ["show version"] }
+    });
+    let (mut jobs, mut bare) = (Vec::new(), Vec::new());
+    for pair in 0..=PAIRS {
+        let begun = Instant::now();
+        let job = server.run(&submission).await;
+        let took = begun.elapsed();
+        assert_eq!(job["status"], "completed", "{job}");
+
+        let begun = Instant::now();
+        let mut session = Session::connect(&endpoint).await.unwrap();
+        session.exec("show version").await.unwrap();
+        session.close().await;
+        // The first pair warms both up.
+        if pair > 0 {
+            jobs.push(took);
+            bare.push(begun.elapsed());
+        }
+    }
+    let ratio = median(&jobs).as_secs_f64() / median(&bare).as_secs_f64();
+    row("FRR: connect + show version + close, bare", &bare, None);
+    row(
+        "FRR: the same as a job, POST to completed",
+        &jobs,
+        Some(ratio),
+    );
+}
+
+/// From a job's creation to its start, as its record says, on an idle host.
+async fn submit_to_start(server: &Server) {
+    let mut latencies = Vec::new();
+    for _ in 0..LATENCIES {
+        let job = server.run(&json!({ "plugin": "noop" })).await;
+        latencies.push(
+            (time(&job, "started_at") - time(&job, "created_at"))
+                .to_std()
+                .unwrap(),
+        );
+        // Long enough for the worker to be idle again, and of no even length.
+        tokio::time::sleep(Duration::from_millis(3 + latencies.len() as u64 % 7)).await;
+    }
+    row("submit to start, idle host", &latencies, None);
+}
+
+/// Jobs a second: submitted one after the other, submitted by many clients at once, and run.
+async fn bursts(server: &Server) {
+    let begun = Instant::now();
+    for _ in 0..BURST / 10 {
+        server.submit(&json!({ "plugin": "noop" })).await;
+    }
+    let alone = (BURST / 10) as f64 / begun.elapsed().as_secs_f64();
+
+    let begun = Instant::now();
+    let clients = (0..CLIENTS).map(|_| async {
+        let mut ids = Vec::new();
+        for _ in 0..BURST / CLIENTS {
+            ids.push(server.submit(&json!({ "plugin": "noop" })).await);
+        }
+        ids
+    });
+    let ids = futures::future::join_all(clients).await.concat();
+    let together = ids.len() as f64 / begun.elapsed().as_secs_f64();
+    for id in &ids {
+        server.ended(id).await;
+    }
+    let run = ids.len() as f64 / begun.elapsed().as_secs_f64();
+    println!("{:<46} {alone:>8.0}/s", "submissions, one client");
+    println!(
+        "{:<46} {together:>8.0}/s {:>21.2}x",
+        format!("submissions, {CLIENTS} clients"),
+        together / alone
+    );
+    println!("{:<46} {run:>8.0}/s", "submitted and run");
+}
+
+struct Server {
+    url: String,
+    http: reqwest::Client,
+    app: Arc<App>,
+}
+
+impl Server {
+    async fn post(&self, path: &str, body: &Value) -> Value {
+        let answer = self.http.post(format!("{}{path}", self.url)).json(body);
+        let answer = answer.send().await.unwrap();
+        assert!(answer.status().is_success(), "{}", answer.status());
+        answer.json().await.unwrap()
+    }
+
+    async fn submit(&self, job: &Value) -> String {
+        self.post("/api/jobs", job).await["id"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    async fn ended(&self, id: &str) {
+        self.app.jobs.wait(id.parse().unwrap()).await.unwrap();
+    }
+
+    async fn run(&self, job: &Value) -> Value {
+        let id = self.submit(job).await;
+        self.ended(&id).await;
+        let answer = self.http.get(format!("{}/api/jobs/{id}", self.url));
+        answer.send().await.unwrap().json().await.unwrap()
+    }
+}
+
+fn http() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .tls_certs_only([])
+        .build()
+        .unwrap()
+}
+
+fn time(job: &Value, field: &str) -> DateTime<Utc> {
+    job[field].as_str().unwrap().parse().unwrap()
+}
+
+fn row(name: &str, times: &[Duration], ratio: Option<f64>) {
+    let mut sorted = times.to_vec();
+    sorted.sort_unstable();
+    let p99 = sorted[(sorted.len() * 99 / 100).min(sorted.len() - 1)];
+    let milliseconds = |time: Duration| format!("{:.2} ms", time.as_secs_f64() * 1_000.0);
+    let ratio = ratio.map_or(String::new(), |ratio| format!("{ratio:.2}x"));
+    println!(
+        "{name:<46} {:>10} {:>10} {ratio:>10}",
+        milliseconds(median(times)),
+        milliseconds(p99)
+    );
+}
+
+fn median(times: &[Duration]) -> Duration {
+    let mut sorted = times.to_vec();
+    sorted.sort_unstable();
+    sorted[sorted.len() / 2]
+}
