@@ -13,6 +13,7 @@
 
 import { api, onReachability } from "./api.js";
 import { h, patch } from "./dom.js";
+import { count, plural } from "./format.js";
 import { every } from "./poll.js";
 import { href, startRouter } from "./router.js";
 import { startClock } from "./components/time.js";
@@ -141,6 +142,8 @@ function watchHealth() {
       line,
       h("span", { class: good ? "health health-good" : "health health-bad" }, `Server: ${health.status}`),
       health.version && h("span", {}, `Job Scheduler ${health.version}`),
+      health.workers && h("span", {}, `${count(health.workers.running)} of ${count(health.workers.concurrency)} workers busy`),
+      health.plugins?.broken > 0 && h("a", { class: "health-bad", href: href("plugins") }, `${plural(health.plugins.broken, "plugin")} broken`),
     );
   });
 }

@@ -1,5 +1,6 @@
 //! Every bundled playbook, on real devices: FRRouting behind vtysh, and a Linux host.
 
+use netssh_core::lab::{Lab, LabDevice};
 use serde_json::{Value, json};
 
 use crate::harness::{TestHost, password_connection, run};
@@ -312,4 +313,58 @@ fn noop_does_nothing_or_fails_as_asked() {
         assert!(message.starts_with("noop.rhai:"), "{message}");
         assert!(message.ends_with("failed, as asked"), "{message}");
     });
+}
+
+/// The platform that no package brings: a simulated one, behind a real SSH connection.
+async fn with_ios() -> (TestHost, Lab) {
+    let lab = Lab::start(LabDevice::cisco_ios("r1")).await.unwrap();
+    let device = lab.device();
+    let host = TestHost::start().await;
+    host.connect(json!({
+        "name": "r1", "host": lab.addr().ip().to_string(), "port": lab.addr().port(),
+        "username": device.username, "password": device.password, "secret": device.enable_secret,
+        "device_type": "cisco_ios"
+    }))
+    .await;
+    (host, lab)
+}
+
+#[test]
+fn every_bundled_playbook_for_devices_runs_on_ios() {
+    run(async {
+        let (host, lab) = with_ios().await;
+        let completed = async |job: Value| {
+            let job = host.run_job(job).await;
+            assert_eq!(job["status"], "completed", "{job}");
+            job["result"].clone()
+        };
+        let facts = completed(json!({ "plugin": "collect-facts", "targets": ["r1"] })).await;
+        for fact in ["hostname", "os", "version", "model", "serial", "uptime"] {
+            assert!(facts[fact].is_string(), "{fact}: {facts}");
+        }
+        let backup = json!({ "plugin": "backup-config", "targets": ["r1"] });
+        let first = completed(backup.clone()).await;
+        assert_eq!(first["bytes"].as_u64().unwrap(), without_volatile(&lab.running_config()), "{first}");
+        let lines = json!(["interface GigabitEthernet0/1", "description from a job", "exit"]);
+        let push = json!({
+            "plugin": "push-config", "targets": ["r1"], "params": { "lines": lines, "save": true }
+        });
+        completed(push).await;
+        let second = completed(backup).await;
+        assert_eq!(second["changed"], true);
+        assert!(second["diff"].as_str().unwrap().contains("+ description from a job"), "{second}");
+        let show = json!({
+            "plugin": "ssh-command", "targets": ["r1"], "params": { "commands": ["show version"] }
+        });
+        completed(show).await;
+    });
+}
+
+/// The length of a configuration without the lines that a backup leaves out.
+fn without_volatile(config: &str) -> u64 {
+    let kept = config.lines().filter(|line| {
+        !line.starts_with("Building configuration") && !line.starts_with("Current configuration")
+            && !line.starts_with("! Last configuration change")
+    });
+    kept.map(|line| line.len() as u64 + 1).sum::<u64>() - 1
 }

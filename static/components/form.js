@@ -18,8 +18,12 @@ export function createParamsForm(schema, initial) {
   const properties = asSchema(root.properties);
   if (!isFlat(root, properties, initial)) return jsonForm(root, initial);
 
-  const entries = Object.entries(properties).map(([name, property]) => {
-    const required = (root.required ?? []).includes(name);
+  const isRequired = ([name]) => (root.required ?? []).includes(name);
+  const all = Object.entries(properties);
+  // Rhai sorts a schema's properties by name: what has to be filled in would hide among the rest.
+  const ordered = [...all.filter(isRequired), ...all.filter((one) => !isRequired(one))];
+  const entries = ordered.map(([name, property]) => {
+    const required = isRequired([name]);
     const resolved = resolve(property, root);
     resolved.items = resolve(resolved.items, root);
     const value = initial && Object.hasOwn(initial, name) ? initial[name] : resolved.default;

@@ -17,7 +17,7 @@ const COLUMNS = [
   { label: "User", render: ({ username }) => username ?? "–" },
   { label: "Platform", render: ({ device_type: platform }) => platform ?? "–" },
   { label: "Secrets set", render: ({ secrets_set: secrets }) => (secrets ?? []).join(", ") || "None" },
-  { label: "Host key", render: ({ host_key: key }) => (key ? h("code", { title: key }, shorten(key, 28)) : "Not seen yet") },
+  { label: "Pinned host key", render: ({ host_key: key }) => (key ? h("code", { title: key }, shorten(key, 28)) : "None") },
   { label: "Timeout", render: ({ timeout_seconds: seconds }) => (seconds ? `${seconds} s` : "–") },
   { label: "Tags", render: ({ tags }) => (tags ?? []).map((tag) => h("span", { class: "tag" }, tag)) },
   { label: "Changed", render: ({ updated_at: at }) => relativeTime(at) },

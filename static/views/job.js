@@ -1,20 +1,23 @@
 // One job: what was asked, how it stands, what the devices answered, what it logged; cancel,
-// submit again, delete. Follows the job every 2 s until it has finished.
+// submit again, delete. Follows the job every 2 s until it has finished, and less often while it
+// waits for a time that is far off.
 
-import { api } from "../api.js";
+import { api, serverNow } from "../api.js";
 import { h, patch, setText } from "../dom.js";
 import { count, plural, prettyJson } from "../format.js";
 import { href, jobHref, navigate } from "../router.js";
 import { confirmDialog } from "../components/dialog.js";
+import { jobDuration, nextTurn, progressBar, startedCell } from "../components/job.js";
 import { createLogList } from "../components/log-list.js";
 import { pluginName } from "../components/plugin.js";
 import { createRefresher, emptyBox, errorBox } from "../components/refresher.js";
 import { createResultList } from "../components/result-list.js";
 import { isFinished, STATUSES, statusBadge, statusLabel } from "../components/status.js";
 import { createTable } from "../components/table.js";
-import { elapsed, fullTime, relativeTime } from "../components/time.js";
+import { fullTime } from "../components/time.js";
 
 const FOLLOW_MS = 2_000;
+const WAIT_MS = 30_000;
 const CHILDREN_SHOWN = 100;
 /** A long log arrives over several turns, so that the rest of the page need not wait for it. */
 const LOG_PAGES_A_TURN = 10;
@@ -29,8 +32,8 @@ const CHILD_COLUMNS = [
   { label: "Status", render: (child) => statusBadge(child.status), class: "col-status" },
   { label: "Job", render: (child) => h("a", { class: "job-link", href: jobHref(child.id) }, pluginName(child.plugin, child.plugin_digest)), class: "col-job", header: true },
   { label: "Targets", render: (child) => (child.targets ?? []).join(", ") || "–", class: "col-targets" },
-  { label: "Started", render: (child) => relativeTime(child.started_at), class: "col-time" },
-  { label: "Duration", render: (child) => elapsed(child.started_at, child.completed_at), class: "col-time" },
+  { label: "Started", render: startedCell, class: "col-time" },
+  { label: "Duration", render: jobDuration, class: "col-time" },
 ];
 
 export function jobView({ params: { id }, signal, setTitle, flash }) {
@@ -67,7 +70,7 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
     what: "the job",
     content,
     load,
-    pause: () => (job && isFinished(job.status) && logComplete ? null : FOLLOW_MS),
+    pause,
     signal,
     missing: () => emptyBox("There is no job with this id.", h("p", {}, "It may have been deleted. ", h("a", { href: href() }, "Go to the jobs"))),
   });
@@ -84,6 +87,13 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
     ready: refresher.ready,
     refresh: refresher.refresh,
   };
+
+  function pause() {
+    if (!job || !logComplete) return FOLLOW_MS;
+    if (isFinished(job.status)) return null;
+    const next = nextTurn(job);
+    return next && Date.parse(next) - serverNow() > 2 * WAIT_MS ? WAIT_MS : FOLLOW_MS;
+  }
 
   async function load(turnSignal) {
     const options = { signal: turnSignal };
@@ -118,10 +128,19 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
     patch(heading, pluginName(job.plugin, job.plugin_digest));
     actions.update();
     const headline = FAILURE_HEADLINES[job.status] ?? "The last attempt failed.";
-    patch(failure, job.error_message && h("div", { class: "notice notice-error" }, h("strong", {}, headline), h("pre", { class: "message" }, job.error_message)));
+    patch(
+      failure,
+      job.error_message &&
+        h(
+          "div",
+          { class: "notice notice-error" },
+          h("p", {}, h("strong", {}, headline), job.error_code && h("code", { class: "tag" }, job.error_code)),
+          h("pre", { class: "message" }, job.error_message),
+        ),
+    );
     showFacts();
     resultSection.hidden = job.result === null || job.result === undefined;
-    patch(result, h("pre", { class: "code", tabindex: "0" }, typeof job.result === "string" ? job.result : prettyJson(job.result ?? null)));
+    patch(result, jobResult(job.result));
     const given = job.params && Object.keys(job.params).length > 0;
     patch(parameters, given ? h("pre", { class: "code", tabindex: "0" }, prettyJson(job.params)) : h("p", { class: "muted" }, "None."));
   }
@@ -130,15 +149,19 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
     const targets = job.targets ?? [];
     patch(
       facts,
-      fact("Status", [statusBadge(job.status), job.dry_run && h("span", { class: "tag" }, "dry run")]),
+      fact("Status", [statusBadge(job.status), job.dry_run && h("span", { class: "tag" }, "dry run"), cancelling() && h("span", { class: "tag" }, "cancelling")]),
+      job.progress && !isFinished(job.status) && fact("Progress", progressBar(job.progress)),
       job.description && fact("Description", job.description),
       fact("Targets", targets.length === 0 ? "None" : targets.map((name, index) => [index > 0 ? ", " : "", h("a", { href: href("", { target: name }) }, name)])),
       fact("Created", fullTime(job.created_at)),
       job.scheduled_for && fact("Scheduled for", fullTime(job.scheduled_for)),
-      fact("Started", job.started_at ? fullTime(job.started_at) : "Not yet"),
+      fact(job.attempt > 1 ? `Started attempt ${count(job.attempt)}` : "Started", job.started_at ? fullTime(job.started_at) : "Not yet"),
       job.completed_at && fact("Finished", fullTime(job.completed_at)),
-      job.started_at && fact("Duration", elapsed(job.started_at, job.completed_at)),
-      fact("Retries", `${job.retry_count ?? 0} of ${job.max_retries ?? 0}`),
+      job.started_at && fact("Duration", jobDuration(job)),
+      job.next_attempt_at && !isFinished(job.status) && fact("Next attempt", fullTime(job.next_attempt_at)),
+      job.max_retries > 0 && fact("Retries", `${count(job.retry_count)} of ${count(job.max_retries)}`),
+      job.timeout_seconds && fact("Time limit", `${count(job.timeout_seconds)} s per attempt`),
+      Boolean(job.priority) && fact("Priority", job.priority),
       job.worker_id && fact("Worker", h("code", {}, job.worker_id)),
       job.parent_id && fact("Child of", h("a", { href: jobHref(job.parent_id) }, h("code", {}, job.parent_id))),
       job.plugin_digest && fact("Plugin digest", h("code", {}, job.plugin_digest)),
@@ -168,12 +191,16 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
         const finished = isFinished(job.status);
         if (finished && document.activeElement === cancel) remove.focus();
         cancel.hidden = finished;
-        cancel.disabled = cancelAsked;
-        setText(cancel, cancelAsked ? "Cancelling…" : "Cancel job");
+        cancel.disabled = cancelling();
+        setText(cancel, cancelling() ? "Cancelling…" : "Cancel job");
         remove.disabled = job.status === "running";
         setText(reason, remove.disabled ? "A running job cannot be deleted; cancel it first." : "");
       },
     };
+  }
+
+  function cancelling() {
+    return !isFinished(job.status) && (cancelAsked || job.cancel_requested);
   }
 
   async function cancelJob() {
@@ -194,7 +221,7 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
     const deleted = await confirmDialog({
       title: "Delete this job?",
       body: [
-        h("p", {}, "The job ", h("strong", {}, job.plugin), " on ", (job.targets ?? []).join(", ") || "no target", ", with its results and its log. This cannot be undone."),
+        h("p", {}, "The job ", h("strong", {}, job.plugin), " on ", (job.targets ?? []).join(", ") || "no target", ", with its results, its log and its child jobs. This cannot be undone."),
         h("p", {}, h("code", {}, id)),
       ],
       confirm: "Delete job",
@@ -210,6 +237,21 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
     flash(`Job ${id} was deleted.`);
     navigate(href());
   }
+}
+
+/** As JSON; but texts of several lines, a diff for instance, are shown as the texts they are. */
+function jobResult(value) {
+  if (typeof value === "string") return h("pre", { class: "code", tabindex: "0" }, value);
+  const isText = (part) => typeof part === "string" && part.includes("\n");
+  const isObject = value !== null && typeof value === "object" && !Array.isArray(value);
+  const texts = isObject ? Object.entries(value).filter(([, part]) => isText(part)) : [];
+  const rest = texts.length > 0 ? Object.fromEntries(Object.entries(value).filter(([, part]) => !isText(part))) : value;
+  return h(
+    "div",
+    { class: "result-parts" },
+    texts.length > 0 && Object.keys(rest).length === 0 ? null : h("pre", { class: "code", tabindex: "0" }, prettyJson(rest ?? null)),
+    texts.map(([name, text]) => [h("h3", {}, name), h("pre", { class: "code", tabindex: "0" }, text)]),
+  );
 }
 
 function section(title, ...children) {

@@ -9,23 +9,24 @@ import { api } from "../api.js";
 import { h, patch, reconcile, setText, uniqueId } from "../dom.js";
 import { count, plural, shorten, summary } from "../format.js";
 import { href, jobHref, navigate } from "../router.js";
+import { jobDuration, progressBar, startedCell } from "../components/job.js";
 import { pluginName } from "../components/plugin.js";
 import { createRefresher, emptyBox } from "../components/refresher.js";
-import { STATUSES, statusBadge, statusLabel } from "../components/status.js";
+import { isFinished, STATUSES, statusBadge, statusLabel } from "../components/status.js";
 import { createTable } from "../components/table.js";
-import { elapsed, relativeTime } from "../components/time.js";
+import { relativeTime } from "../components/time.js";
 
 const REFRESH_MS = 30_000;
 const PAGE_SIZE = 50;
 const TARGETS_SHOWN = 3;
 
 const COLUMNS = [
-  { label: "Status", render: (job) => statusBadge(job.status), class: "col-status" },
+  { label: "Status", render: statusCell, class: "col-status" },
   { label: "Job", render: jobCell, class: "col-job", header: true },
   { label: "Targets", render: (job) => targetsText(job.targets), class: "col-targets" },
   { label: "Created", render: (job) => relativeTime(job.created_at), class: "col-time" },
   { label: "Started", render: startedCell, class: "col-time" },
-  { label: "Duration", render: (job) => elapsed(job.started_at, job.completed_at), class: "col-time" },
+  { label: "Duration", render: jobDuration, class: "col-time" },
 ];
 
 export function jobsView({ query, signal }) {
@@ -196,20 +197,21 @@ function createFilterForm(signal) {
 
 // ---- cells -------------------------------------------------------------------------------
 
-export function jobCell(job) {
+function statusCell(job) {
+  const cancelling = job.cancel_requested && !isFinished(job.status);
+  return [statusBadge(job.status), cancelling && h("div", { class: "job-note" }, "cancelling")];
+}
+
+function jobCell(job) {
   const note = job.description || summary(job.params);
+  const failing = job.status === "failed" || job.status === "retrying";
   return [
     h("a", { class: "job-link", href: jobHref(job.id) }, pluginName(job.plugin, job.plugin_digest)),
     job.dry_run && h("span", { class: "tag" }, "dry run"),
     note && h("div", { class: "job-note" }, shorten(note, 160)),
-    job.status === "failed" && job.error_message && h("div", { class: "job-note job-note-error" }, shorten(job.error_message.split("\n", 1)[0], 160)),
+    job.status === "running" && job.progress && h("div", { class: "job-note" }, progressBar(job.progress)),
+    failing && job.error_message && h("div", { class: "job-note job-note-error" }, shorten(job.error_message.split("\n", 1)[0], 160)),
   ];
-}
-
-function startedCell(job) {
-  if (job.started_at) return relativeTime(job.started_at);
-  if (job.scheduled_for && job.status === "pending") return ["due ", relativeTime(job.scheduled_for)];
-  return "–";
 }
 
 function targetsText(targets) {

@@ -58,11 +58,11 @@ function showCard(card, plugin) {
       "dl",
       { class: "facts facts-small" },
       fact("Kind", KINDS[plugin.kind] ?? plugin.kind),
-      fact("Targets", TARGETS[plugin.targets] ?? "–"),
-      fact("Loaded", relativeTime(plugin.loaded_at)),
+      plugin.targets && fact("Targets", TARGETS[plugin.targets] ?? plugin.targets),
+      plugin.loaded_at && fact("Loaded", relativeTime(plugin.loaded_at)),
     ),
-    h("h3", { class: "minor" }, "What it may do"),
-    needsList(plugin.needs),
+    // What never loaded has declared nothing, which is not to say that it needs nothing.
+    canRun(plugin) && [h("h3", { class: "minor" }, "What it may do"), needsList(plugin.needs)],
     plugin.params_schema && h("details", {}, h("summary", {}, "Parameters schema"), h("pre", { class: "code", tabindex: "0" }, prettyJson(plugin.params_schema))),
     h(
       "div",

@@ -169,7 +169,7 @@ function createSubmitForm({ plugins, connections, earlier, wanted, signal, flash
       h(
         "div",
         { class: "notice notice-error", role: "alert" },
-        h("p", {}, h("strong", {}, "The job was not submitted."), error ? ` ${error.message}` : ""),
+        h("p", {}, h("strong", {}, "The job was not submitted."), error && lines.length === 0 ? ` ${error.message}` : ""),
         lines.length > 0 && h("ul", {}, lines),
       ),
     );
