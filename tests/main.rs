@@ -10,7 +10,7 @@
 
 mod api;
 mod cancel;
-
+mod cli;
 mod connections;
 mod contracts;
 mod harness;

@@ -344,15 +344,29 @@ fn every_bundled_playbook_for_devices_runs_on_ios() {
         }
         let backup = json!({ "plugin": "backup-config", "targets": ["r1"] });
         let first = completed(backup.clone()).await;
-        assert_eq!(first["bytes"].as_u64().unwrap(), without_volatile(&lab.running_config()), "{first}");
-        let lines = json!(["interface GigabitEthernet0/1", "description from a job", "exit"]);
+        assert_eq!(
+            first["bytes"].as_u64().unwrap(),
+            without_volatile(&lab.running_config()),
+            "{first}"
+        );
+        let lines = json!([
+            "interface GigabitEthernet0/1",
+            "description from a job",
+            "exit"
+        ]);
         let push = json!({
             "plugin": "push-config", "targets": ["r1"], "params": { "lines": lines, "save": true }
         });
         completed(push).await;
         let second = completed(backup).await;
         assert_eq!(second["changed"], true);
-        assert!(second["diff"].as_str().unwrap().contains("+ description from a job"), "{second}");
+        assert!(
+            second["diff"]
+                .as_str()
+                .unwrap()
+                .contains("+ description from a job"),
+            "{second}"
+        );
         let show = json!({
             "plugin": "ssh-command", "targets": ["r1"], "params": { "commands": ["show version"] }
         });
@@ -363,7 +377,8 @@ fn every_bundled_playbook_for_devices_runs_on_ios() {
 /// The length of a configuration without the lines that a backup leaves out.
 fn without_volatile(config: &str) -> u64 {
     let kept = config.lines().filter(|line| {
-        !line.starts_with("Building configuration") && !line.starts_with("Current configuration")
+        !line.starts_with("Building configuration")
+            && !line.starts_with("Current configuration")
             && !line.starts_with("! Last configuration change")
     });
     kept.map(|line| line.len() as u64 + 1).sum::<u64>() - 1

@@ -1,6 +1,6 @@
 // One job: what was asked, how it stands, what the devices answered, what it logged; cancel,
-// submit again, delete. Follows the job every 2 s until it has finished, and less often while it
-// waits for a time that is far off.
+// submit again, delete. Follows the job every 2 s until it and its child jobs have finished, and
+// less often while it waits for a time that is far off.
 
 import { api, serverNow } from "../api.js";
 import { h, patch, setText } from "../dom.js";
@@ -39,6 +39,7 @@ const CHILD_COLUMNS = [
 export function jobView({ params: { id }, signal, setTitle, flash }) {
   let job = null;
   let logComplete = false;
+  let childrenFinished = true;
   let cancelAsked = false;
 
   const heading = h("h1", { tabindex: "-1" }, "Job");
@@ -90,7 +91,8 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
 
   function pause() {
     if (!job || !logComplete) return FOLLOW_MS;
-    if (isFinished(job.status)) return null;
+    // A child job goes on when its parent has ended.
+    if (isFinished(job.status)) return childrenFinished ? null : FOLLOW_MS;
     const next = nextTurn(job);
     return next && Date.parse(next) - serverNow() > 2 * WAIT_MS ? WAIT_MS : FOLLOW_MS;
   }
@@ -133,8 +135,8 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
       job.error_message &&
         h(
           "div",
-          { class: "notice notice-error" },
-          h("p", {}, h("strong", {}, headline), job.error_code && h("code", { class: "tag" }, job.error_code)),
+          { class: job.status === "cancelled" ? "notice" : "notice notice-error" },
+          h("p", {}, h("strong", {}, headline), job.error_code !== job.status && h("code", { class: "tag" }, job.error_code)),
           h("pre", { class: "message" }, job.error_message),
         ),
     );
@@ -169,6 +171,7 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
   }
 
   function showChildren(jobs, more) {
+    childrenFinished = jobs.every(({ status }) => isFinished(status));
     childrenSection.hidden = jobs.length === 0;
     children.update(jobs);
     const tally = STATUSES.map((status) => [status, jobs.filter((child) => child.status === status).length])

@@ -160,7 +160,7 @@ function createSubmitForm({ plugins, connections, earlier, wanted, signal, flash
     ];
     if (!error && atFields.length === 0 && elsewhere.length === 0) return patch(summary);
 
-    const line = ({ field, messages }) => h("li", {}, h("button", { type: "button", class: "link", onClick: () => field.focus() }, field.label), `: ${messages.join(" ")}`);
+    const line = ({ field, messages }) => h("li", {}, h("button", { type: "button", class: "link", onClick: () => field.focus() }, field.label), `: ${messages.join("; ")}`);
     const lines = [
       ...atFields.map(line),
       ...elsewhere.map(({ pointer, message }) => h("li", {}, pointer ? [h("code", {}, pointer), ": "] : "", message)),

@@ -5,6 +5,7 @@
 //! for each run, which costs about a microsecond, because the packages and host functions in it are
 //! shared.
 
+mod arguments;
 mod errors;
 mod host;
 mod memory;

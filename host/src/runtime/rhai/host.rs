@@ -12,17 +12,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rhai::plugin::*;
-use rhai::{Array, Dynamic, Engine, EvalAltResult, FLOAT, INT, Map, Module, Shared};
-use serde_json::Value;
+use rhai::{Array, Dynamic, Engine, FLOAT, INT, Map, Module, Shared};
 
+use super::arguments::{Options, Thrown, duration, invalid, json, texts};
 use super::errors::thrown;
 use super::values;
 use crate::capabilities::{
     ChildOutcome, ConfigureOptions, Device, ExecReply, JobContext, JobFacts, OnRefused,
 };
-use crate::model::{ErrorCode, JobError, LogLevel, Progress};
-
-type Thrown<T> = Result<T, Box<EvalAltResult>>;
+use crate::model::{JobError, LogLevel, Progress};
 
 /// The context of a run, as it travels through the engine to the functions.
 #[derive(Clone)]
@@ -527,91 +525,4 @@ fn outcome_map(outcome: ChildOutcome) -> Map {
         ("result".into(), result),
         ("error".into(), error),
     ])
-}
-
-/// The last argument of some functions: a map whose names are known.
-struct Options {
-    function: &'static str,
-    fields: Map,
-}
-
-impl Options {
-    fn new(function: &'static str, fields: Map, known: &[&str]) -> Thrown<Self> {
-        if let Some(unknown) = fields.keys().find(|name| !known.contains(&name.as_str())) {
-            let known = known.join(", ");
-            return Err(invalid(format!(
-                "{function}: unknown option `{unknown}`; there are: {known}"
-            )));
-        }
-        Ok(Self { function, fields })
-    }
-
-    fn text(&self, name: &str) -> Thrown<Option<String>> {
-        let Some(value) = self.fields.get(name).filter(|value| !value.is_unit()) else {
-            return Ok(None);
-        };
-        let text = value
-            .as_immutable_string_ref()
-            .map_err(|found| invalid(format!("{}: {name} is text, not {found}", self.function)))?;
-        Ok(Some(text.to_string()))
-    }
-
-    fn texts(&self, name: &str) -> Thrown<Vec<String>> {
-        match self.fields.get(name) {
-            None => Ok(Vec::new()),
-            Some(value) => {
-                let values = value.as_array_ref().map_err(|found| {
-                    invalid(format!(
-                        "{}: {name} is an array, not {found}",
-                        self.function
-                    ))
-                })?;
-                texts(self.function, name, values.clone())
-            }
-        }
-    }
-
-    fn duration(&self, name: &str) -> Thrown<Option<Duration>> {
-        let Some(value) = self.fields.get(name).filter(|value| !value.is_unit()) else {
-            return Ok(None);
-        };
-        let seconds = value
-            .as_float()
-            .or_else(|_| value.as_int().map(|int| int as FLOAT))
-            .map_err(|found| {
-                invalid(format!(
-                    "{}: {name} is a number of seconds, not {found}",
-                    self.function
-                ))
-            })?;
-        duration(self.function, seconds).map(Some)
-    }
-}
-
-fn texts(function: &str, what: &str, values: Array) -> Thrown<Vec<String>> {
-    values
-        .into_iter()
-        .map(|value| {
-            let kind = value.type_name();
-            value
-                .into_string()
-                .map_err(|_| invalid(format!("{function}: {what} is text, not {kind}")))
-        })
-        .collect()
-}
-
-fn duration(function: &str, seconds: FLOAT) -> Thrown<Duration> {
-    Duration::try_from_secs_f64(seconds).map_err(|_| {
-        invalid(format!(
-            "{function}: {seconds} is not a number of seconds to wait"
-        ))
-    })
-}
-
-fn json(function: &str, value: &Dynamic) -> Thrown<Value> {
-    values::to_json(value).map_err(|message| invalid(format!("{function}: the value is {message}")))
-}
-
-fn invalid(message: String) -> Box<EvalAltResult> {
-    thrown(JobError::new(ErrorCode::INVALID, message))
 }

@@ -1,0 +1,208 @@
+//! The command line against a running server: what goes to stdout, what to stderr, and the exit
+//! codes.
+
+use std::io::Write;
+use std::process::{Output, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::harness::{TestHost, run, scheduler, scripts_dir};
+
+/// Runs the client against a host in this process, off its threads.
+async fn client(host: &TestHost, arguments: &[&str]) -> Output {
+    with_stdin(host, arguments, "").await
+}
+
+async fn with_stdin(host: &TestHost, arguments: &[&str], stdin: &str) -> Output {
+    let mut command = scheduler();
+    command
+        .args(arguments)
+        .env("SCHEDULER_URL", host.client.url(""));
+    let stdin = stdin.to_owned();
+    let ended = tokio::task::spawn_blocking(move || {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // Who does not read it has closed it.
+        let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
+        child.wait_with_output().unwrap()
+    });
+    ended.await.unwrap()
+}
+
+fn stdout(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+fn stderr(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).unwrap()
+}
+
+#[test]
+fn a_job_is_submitted_followed_and_read() {
+    run(async {
+        let host = TestHost::start().await;
+        let ssh = &test_devices::linux().ssh;
+        let port = ssh.port.to_string();
+        let add = [
+            "connection",
+            "add",
+            "server",
+            "--host",
+            &ssh.host,
+            "--port",
+            &port,
+            "--username",
+            &ssh.username,
+            "--device-type",
+            "linux",
+            "--password-stdin",
+        ];
+        let added = with_stdin(&host, &add, &format!("{}\n", ssh.password)).await;
+        assert_eq!(added.status.code(), Some(0), "{}", stderr(&added));
+        assert!(!stdout(&added).contains(&ssh.password) && !stderr(&added).contains(&ssh.password));
+
+        let submit = [
+            "job",
+            "submit",
+            "ssh-command",
+            "--target",
+            "server",
+            "--param",
+            r#"commands=["echo to stdout"]"#,
+            "--wait",
+        ];
+        let done = client(&host, &submit).await;
+        assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));
+        assert!(stdout(&done).contains("to stdout"), "{}", stdout(&done));
+        assert!(stderr(&done).contains("has completed"), "{}", stderr(&done));
+
+        let listed = client(&host, &["job", "list", "--output", "json"]).await;
+        let listed: Value = serde_json::from_str(stdout(&listed)).unwrap();
+        let id = listed["jobs"][0]["id"].as_str().unwrap().to_owned();
+        assert_eq!(listed["jobs"][0]["status"], "completed");
+        let shown = client(&host, &["job", "show", &id]).await;
+        assert!(stdout(&shown).contains("ssh-command"), "{}", stdout(&shown));
+        let results = client(&host, &["job", "results", &id]).await;
+        assert!(stdout(&results).contains("to stdout"));
+
+        let plugins = client(&host, &["plugin", "list"]).await;
+        assert!(
+            stdout(&plugins).contains("push-config"),
+            "{}",
+            stdout(&plugins)
+        );
+        let removed = client(&host, &["connection", "rm", "server"]).await;
+        assert_eq!(removed.status.code(), Some(0));
+    });
+}
+
+#[test]
+fn exit_codes_tell_how_it_ended() {
+    run(async {
+        let host = TestHost::start().await;
+        let code = async |arguments: &[&str]| client(&host, arguments).await.status.code().unwrap();
+        assert_eq!(code(&["job", "submit", "noop", "--wait"]).await, 0);
+        assert_eq!(
+            code(&["job", "submit", "noop", "--param", "fail=true", "--wait"]).await,
+            1
+        );
+        assert_eq!(code(&["job", "submit"]).await, 2);
+        assert_eq!(
+            code(&["job", "list", "--url", "http://127.0.0.1:1"]).await,
+            3
+        );
+        assert_eq!(code(&["job", "submit", "nothing"]).await, 4);
+        assert_eq!(
+            code(&["job", "submit", "noop", "--param", "seconds=-1"]).await,
+            5
+        );
+    });
+}
+
+#[test]
+fn a_refusal_names_its_places_on_stderr_alone() {
+    run(async {
+        let host = TestHost::start().await;
+        let refused = client(&host, &["job", "submit", "noop", "--param", "seconds=soon"]).await;
+        assert_eq!(stdout(&refused), "");
+        assert!(
+            stderr(&refused).contains("/params/seconds"),
+            "{}",
+            stderr(&refused)
+        );
+    });
+}
+
+#[test]
+fn a_waiting_job_is_cancelled() {
+    run(async {
+        let host = TestHost::start().await;
+        let id = host
+            .submit(json!({ "plugin": "noop", "scheduled_for": "2999-01-01T00:00:00Z" }))
+            .await;
+        assert_eq!(
+            client(&host, &["job", "cancel", &id]).await.status.code(),
+            Some(0)
+        );
+        assert_eq!(host.job(&id).await["status"], "cancelled");
+        assert_eq!(
+            client(&host, &["job", "watch", &id]).await.status.code(),
+            Some(1)
+        );
+        assert_eq!(
+            client(&host, &["job", "cancel", &id]).await.status.code(),
+            Some(5)
+        );
+    });
+}
+
+#[test]
+fn a_playbook_runs_without_a_server() {
+    let ssh = &test_devices::linux().ssh;
+    let directory = tempfile::tempdir().unwrap();
+    let password = directory.path().join("password");
+    std::fs::write(&password, &ssh.password).unwrap();
+    let output = scheduler()
+        .arg("run")
+        .arg(scripts_dir().join("ssh-command.rhai"))
+        .args([
+            "--host",
+            &ssh.host,
+            "--port",
+            &ssh.port.to_string(),
+            "--username",
+            &ssh.username,
+        ])
+        .args([
+            "--device-type",
+            "linux",
+            "--password-file",
+            password.to_str().unwrap(),
+        ])
+        .args(["--param", r#"commands=["echo here and now"]"#])
+        .current_dir(directory.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(
+        stdout(&output).contains("here and now"),
+        "{}",
+        stdout(&output)
+    );
+    let left: Vec<_> = std::fs::read_dir(directory.path()).unwrap().collect();
+    assert_eq!(left.len(), 1, "nothing is left behind");
+
+    let broken = directory.path().join("broken.rhai");
+    std::fs::write(&broken, "fn run(").unwrap();
+    let output = scheduler().arg("run").arg(&broken).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("broken.rhai:1:"),
+        "{}",
+        stderr(&output)
+    );
+}
