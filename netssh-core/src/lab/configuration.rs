@@ -190,11 +190,7 @@ impl RunningConfiguration {
     }
 
     pub(super) fn text(&self) -> String {
-        let mut text = format!(
-            "Building configuration...\n\nCurrent configuration : {} bytes\n!\nversion 15.9\n!\nhostname {}\n!\n",
-            1_024 + self.entries.len() * 61,
-            self.hostname
-        );
+        let mut text = format!("!\nversion 15.9\n!\nhostname {}\n!\n", self.hostname);
         for entry in &self.entries {
             text.push_str(&entry.line);
             text.push('\n');
@@ -208,7 +204,8 @@ impl RunningConfiguration {
             }
         }
         text.push_str("!\nend\n");
-        text
+        let bytes = text.len();
+        format!("Building configuration...\n\nCurrent configuration : {bytes} bytes\n{text}")
     }
 }
 

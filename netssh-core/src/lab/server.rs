@@ -28,7 +28,6 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         auth_rejection_time_initial: Some(Duration::ZERO),
         max_auth_attempts: 3,
         keys: vec![key],
-        nodelay: true,
         ..Config::default()
     });
     let mut connections = JoinSet::new();
@@ -49,6 +48,11 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 async fn connection(stream: TcpStream, config: Arc<Config>, shared: Arc<Shared>) {
+    // russh sets this only on sockets it accepts by itself; without it an answer in two packets
+    // waits 40 ms for the client's acknowledgement of the first.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "cannot switch Nagle's algorithm off");
+    }
     // The session runs in a task of its own, which outlives this future when the device is
     // stopped: a second handle of the socket ends it.
     let Ok(stream) = stream.into_std() else {

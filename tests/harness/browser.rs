@@ -1,0 +1,281 @@
+//! A real browser, driven over the WebDriver protocol: chromium by way of chromedriver.
+//!
+//! A page comes to look as it should in its own time, so everything here tries again until it
+//! succeeds or the deadline passes. Selectors are CSS, or XPath where they start with `//`.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+use super::{Client, DEADLINE};
+
+/// How a WebDriver answer names the element that it found.
+const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+/// Between two looks at the page. The browser needs the processor more than we do.
+const PAUSE: Duration = Duration::from_millis(50);
+/// For closing the browser; after that it is killed.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One browser with a profile of its own, closed when dropped. If the test is failing by then, it
+/// leaves a screenshot behind.
+pub(crate) struct Browser {
+    driver: Driver,
+    client: Client,
+    session: String,
+    site: Client,
+    _profile: TempDir,
+}
+
+impl Browser {
+    /// Starts a browser that looks at the host behind `site`.
+    pub(crate) async fn start(site: &Client) -> Self {
+        let chromium = installed("chromium");
+        let profile = tempfile::tempdir().unwrap();
+        let (driver, url) = Driver::start();
+        let client = Client::new(&url);
+        let answer = client
+            .post(
+                "/session",
+                &json!({ "capabilities": { "alwaysMatch": {
+                    "goog:loggingPrefs": { "browser": "ALL" },
+                    "goog:chromeOptions": { "binary": chromium, "args": [
+                        "--headless",
+                        // Tests may run as root, in a container.
+                        "--no-sandbox",
+                        "--disable-dev-shm-usage",
+                        "--disable-gpu",
+                        "--disable-quic",
+                        "--disable-sync",
+                        "--disable-background-networking",
+                        "--disable-component-update",
+                        "--no-first-run",
+                        "--window-size=1280,900",
+                        // The browser ends when chromedriver does, however that comes about.
+                        "--remote-debugging-pipe",
+                        format!("--user-data-dir={}", profile.path().display()),
+                    ] },
+                } } }),
+            )
+            .await;
+        let session = answer.body["value"]["sessionId"].as_str();
+        let session = session.unwrap_or_else(|| panic!("chromium does not start: {}", answer.text));
+        Self {
+            session: session.to_owned(),
+            driver,
+            client,
+            site: site.clone(),
+            _profile: profile,
+        }
+    }
+
+    /// Goes to a page of the site, such as `/board`.
+    pub(crate) async fn open(&self, path: &str) {
+        let url = json!({ "url": self.site.url(path) });
+        self.act("/url", &url).await.unwrap();
+    }
+
+    /// The path of the page that is shown.
+    pub(crate) async fn path(&self) -> String {
+        let path = self.script("return location.pathname").await;
+        path.as_str().unwrap().to_owned()
+    }
+
+    pub(crate) async fn click(&self, selector: &str) {
+        self.with(selector, "/click", &json!({})).await;
+    }
+
+    /// Puts a text into an input, in place of what is there.
+    pub(crate) async fn fill(&self, selector: &str, text: &str) {
+        self.with(selector, "/clear", &json!({})).await;
+        self.with(selector, "/value", &json!({ "text": text })).await;
+    }
+
+    /// The text that an element shows, as soon as it is there.
+    pub(crate) async fn text(&self, selector: &str) -> String {
+        self.until(&format!("{selector} is on the page"), async || {
+            self.text_now(selector).await.ok()
+        })
+        .await
+    }
+
+    /// Waits until an element shows a text, perhaps among others.
+    pub(crate) async fn shows(&self, selector: &str, text: &str) {
+        self.until(&format!("{selector} shows {text:?}"), async || {
+            let shown = self.text_now(selector).await.ok()?;
+            shown.contains(text).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until no element matches.
+    pub(crate) async fn lacks(&self, selector: &str) {
+        self.until(&format!("{selector} is gone"), async || {
+            let found = self.act("/elements", &locate(selector)).await.ok()?;
+            found.as_array()?.is_empty().then_some(())
+        })
+        .await;
+    }
+
+    /// Runs JavaScript in the page and gives what it returns.
+    pub(crate) async fn script(&self, script: &str) -> Value {
+        let script = json!({ "script": script, "args": [] });
+        self.act("/execute/sync", &script).await.unwrap()
+    }
+
+    /// What was logged to the browser's console since the last call.
+    pub(crate) async fn console(&self) -> Vec<String> {
+        let entries = self.act("/se/log", &json!({ "type": "browser" })).await.unwrap();
+        let entries = entries.as_array().unwrap().iter();
+        entries.map(|entry| entry["message"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Looks again and again until `look` sees something.
+    pub(crate) async fn until<T>(&self, what: &str, look: impl AsyncFn() -> Option<T>) -> T {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            if let Some(seen) = look().await {
+                return seen;
+            }
+            assert!(Instant::now() < end, "the page does not come so far that {what}");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Does something with an element. It may not be there yet, be hidden, or just be replaced by
+    /// a newer one: then again.
+    async fn with(&self, selector: &str, action: &str, body: &Value) {
+        self.until(&format!("{selector} takes a {action}"), async || {
+            let element = self.element(selector).await.ok()?;
+            self.act(&format!("/element/{element}{action}"), body).await.ok()
+        })
+        .await;
+    }
+
+    async fn text_now(&self, selector: &str) -> Result<String, Value> {
+        let element = self.element(selector).await?;
+        let text = self.ask(&format!("/element/{element}/text")).await?;
+        Ok(text.as_str().unwrap().to_owned())
+    }
+
+    async fn element(&self, selector: &str) -> Result<String, Value> {
+        let found = self.act("/element", &locate(selector)).await?;
+        Ok(found[ELEMENT].as_str().unwrap().to_owned())
+    }
+
+    async fn ask(&self, command: &str) -> Result<Value, Value> {
+        let answer = self.client.get(&self.command(command)).await;
+        value_of(answer.status, answer.body)
+    }
+
+    async fn act(&self, command: &str, body: &Value) -> Result<Value, Value> {
+        let answer = self.client.post(&self.command(command), body).await;
+        value_of(answer.status, answer.body)
+    }
+
+    fn command(&self, command: &str) -> String {
+        format!("/session/{}{command}", self.session)
+    }
+
+    /// For who has to find out why a test failed. Must not panic: it runs while a panic unwinds.
+    async fn report(&self) {
+        let take = self.client.request(Method::GET, &self.command("/screenshot"));
+        let Ok(answer) = take.send().await else { return };
+        let Ok(answer) = answer.json::<Value>().await else { return };
+        let Some(image) = answer["value"].as_str().and_then(decode_base64) else { return };
+        let test = std::thread::current().name().unwrap_or("test").replace("::", "-");
+        let path = std::env::temp_dir().join(format!("{test}-{}.png", std::process::id()));
+        if std::fs::write(&path, image).is_ok() {
+            eprintln!("what the browser showed: {}", path.display());
+        }
+    }
+
+    async fn quit(&self) {
+        let quit = self.client.request(Method::DELETE, &self.command(""));
+        let _ = quit.send().await;
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // Asked to close, it takes its processes and files along.
+        let close = async {
+            if std::thread::panicking() {
+                self.report().await;
+            }
+            self.quit().await;
+        };
+        tokio::task::block_in_place(|| {
+            let _ = Handle::current().block_on(async { tokio::time::timeout(PATIENCE, close).await });
+        });
+        self.driver.kill();
+    }
+}
+
+/// chromedriver as a process.
+struct Driver(Child);
+
+impl Driver {
+    /// Starts it, and returns with its URL when it listens.
+    fn start() -> (Self, String) {
+        let mut child = Command::new(installed("chromedriver"))
+            .arg("--port=0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdout = child.stdout.take().unwrap();
+        let driver = Self(child);
+        let (found, listening) = mpsc::channel();
+        std::thread::spawn(move || read_port(stdout, &found));
+        let port = listening.recv_timeout(DEADLINE).expect("chromedriver says where it listens");
+        (driver, format!("http://127.0.0.1:{port}"))
+    }
+
+    fn kill(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// `ChromeDriver was started successfully on port 40123.` Reads on to the end, so that it never
+/// waits for a reader.
+fn read_port(stdout: impl Read, found: &mpsc::Sender<u16>) {
+    for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+        let port = line.split_once("successfully on port ").map(|(_, port)| port);
+        if let Some(port) = port.and_then(|port| port.trim_end_matches('.').parse().ok()) {
+            let _ = found.send(port);
+        }
+    }
+}
+
+fn installed(program: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|directory| directory.join(program))
+        .find(|file| file.is_file())
+        .unwrap_or_else(|| panic!("{program} is not installed; run: cargo xtask setup"))
+}
+
+fn locate(selector: &str) -> Value {
+    let using = if selector.starts_with("//") { "xpath" } else { "css selector" };
+    json!({ "using": using, "value": selector })
+}
+
+fn value_of(status: u16, mut body: Value) -> Result<Value, Value> {
+    let value = body["value"].take();
+    if status == 200 { Ok(value) } else { Err(value) }
+}
