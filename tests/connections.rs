@@ -95,12 +95,20 @@ fn another_master_key_does_not_start() {
         host.connect(core1()).await;
         let config = host.app.config.clone();
         let stopped = host.stop().await;
+        let refused = async || {
+            let refused = host::app::App::build(config.clone()).await;
+            format!("{:#}", refused.err().expect("it does not start"))
+        };
         std::fs::remove_file(stopped.path("scheduler.key")).unwrap();
-        let error = host::app::App::build(config)
-            .await
-            .err()
-            .expect("it does not start");
-        let error = format!("{error:#}");
+        let error = refused().await;
+        assert!(error.contains("scheduler.key is not there"), "{error}");
+        assert!(
+            !stopped.path("scheduler.key").exists(),
+            "no other is made in its place"
+        );
+        let other = TestHost::start().await;
+        std::fs::copy(other.path("scheduler.key"), stopped.path("scheduler.key")).unwrap();
+        let error = refused().await;
         assert!(
             error.contains("scheduler.key is not the master key"),
             "{error}"

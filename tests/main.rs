@@ -9,6 +9,7 @@
 )]
 
 mod api;
+mod board;
 mod cancel;
 mod cli;
 mod connections;

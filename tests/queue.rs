@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{TestHost, playbook, run};
+use crate::harness::{TestHost, password_connection, playbook, run};
 
 #[test]
 fn a_job_runs_at_its_time_and_not_before() {
@@ -75,6 +75,28 @@ fn a_failure_on_the_way_is_tried_again() {
         assert_eq!(
             answer.body["status"], "cancelled",
             "in its delay it is cancelled at once"
+        );
+    });
+}
+
+#[test]
+fn what_was_sent_to_a_device_is_not_sent_again() {
+    run(async {
+        let host = TestHost::start().await;
+        let mut connection = password_connection("server", &test_devices::linux().ssh, "linux");
+        connection["timeout_seconds"] = json!(1);
+        host.connect(connection).await;
+        let job = host
+            .run_job(json!({
+                "plugin": "ssh-command", "targets": ["server"],
+                "params": { "commands": ["sleep 30"] }, "max_retries": 5
+            }))
+            .await;
+        assert_eq!(job["status"], "failed", "{job}");
+        assert_eq!(job["error_code"], "timeout");
+        assert_eq!(
+            (&job["attempt"], &job["retry_count"]),
+            (&json!(1), &json!(0))
         );
     });
 }

@@ -258,6 +258,20 @@ fn a_child_job_runs_and_its_parent_takes_no_place_while_it_waits() {
 }
 
 #[test]
+fn many_parents_wait_for_their_children() {
+    let parent = playbook(r#"queue::wait(queue::submit("child", #{})).status"#);
+    let child = playbook("1");
+    run(async move {
+        let scripts = [("parent", parent.as_str()), ("child", child.as_str())];
+        let host = TestHost::with_own_scripts(&scripts).await;
+        let parents = (0..150).map(|_| host.run_job(json!({ "plugin": "parent" })));
+        for job in futures::future::join_all(parents).await {
+            assert_eq!(job["result"], "completed", "{job}");
+        }
+    });
+}
+
+#[test]
 fn jobs_that_submit_themselves_come_to_an_end() {
     let source = playbook(r#"queue::wait(queue::submit("endless", #{}))"#);
     run(async move {

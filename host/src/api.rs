@@ -114,7 +114,7 @@ fn api_routes() -> OpenApiRouter<Arc<App>> {
 /// What every request goes through, outermost first.
 fn wrap(router: Router, config: &ServerConfig) -> Router {
     let timeout = Duration::from_secs(config.request_timeout_seconds);
-    let allowed: Arc<[String]> = config.cors_origins.clone().into();
+    let gate = guard::Gate::new(config);
     let layers = ServiceBuilder::new()
         .layer(SetRequestIdLayer::new(REQUEST_ID, RequestIds))
         .layer(
@@ -145,7 +145,7 @@ fn wrap(router: Router, config: &ServerConfig) -> Router {
             guard::time_limit(timeout, request, next)
         }))
         .layer(middleware::from_fn(move |request, next| {
-            guard::same_origin(Arc::clone(&allowed), request, next)
+            gate.clone().pass(request, next)
         }))
         .layer(DefaultBodyLimit::max(config.max_body_bytes));
     router.layer(layers)

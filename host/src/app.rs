@@ -5,15 +5,15 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::net::TcpListener;
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 
 use crate::api;
-use crate::capabilities::Services;
+use crate::capabilities::{Services, limits};
 use crate::config::{Config, HostKeyPolicy, WorkerConfig};
 use crate::connections::Connections;
 use crate::jobs::Jobs;
@@ -28,7 +28,8 @@ use crate::worker::{Dispatcher, Parts, Running, Worker, end_interrupted};
 /// News of ended jobs that a slow listener may fall behind by; it then looks into the database.
 const NEWS: usize = 1_024;
 
-/// Beside the threads that jobs run on: file access, name look-ups, loading plugins.
+/// Beside the threads of jobs that run or wait for child jobs: file access, name look-ups, loading
+/// plugins.
 const MORE_BLOCKING_THREADS: usize = 64;
 /// Playbooks evaluate deep expressions on these stacks; pages that are not used cost nothing.
 const STACK_BYTES: usize = 8 * 1024 * 1024;
@@ -58,9 +59,7 @@ impl App {
         let storage: Arc<dyn Storage> = Arc::new(
             SqliteStorage::open(&config.database.url, config.database.max_connections).await?,
         );
-        let key_file = &config.security.master_key_file;
-        let master_key = MasterKey::load_or_create(key_file)?;
-        master_key.check(&*storage, key_file).await?;
+        let master_key = MasterKey::of(&*storage, &config.security.master_key_file).await?;
         end_interrupted(&*storage).await?;
         let queue = Queue::open(&config.queue_url()).await?;
 
@@ -91,6 +90,7 @@ impl App {
             storage: Arc::clone(&storage),
             connections: Arc::clone(&connections),
             children: Arc::clone(&jobs) as _,
+            waiting: Arc::new(Semaphore::new(limits::WAITING)),
         };
         let parts = Parts {
             storage: Arc::clone(&storage),
@@ -130,9 +130,19 @@ impl App {
             .with_graceful_shutdown(async move { stopping.cancelled().await });
         let worker = Arc::clone(&self.worker).run(shutdown.clone().cancelled_owned());
         let watching = self.watch_plugins(shutdown.clone());
-        // A listener that fails takes the rest down in order.
+        // Who is in the middle of a request may finish it, within the time a request may take; a
+        // client that never does holds nobody back.
+        let patience = Duration::from_secs(self.config.server.request_timeout_seconds);
+        let out_of_patience = async {
+            shutdown.cancelled().await;
+            tokio::time::sleep(patience).await;
+        };
         let server = async {
-            let served = server.await;
+            let served = tokio::select! {
+                served = server => served,
+                () = out_of_patience => Ok(()),
+            };
+            // A listener that fails takes the rest down in order.
             shutdown.cancel();
             served
         };
@@ -169,7 +179,7 @@ impl App {
 pub fn runtime(config: &WorkerConfig) -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .max_blocking_threads(config.concurrency + MORE_BLOCKING_THREADS)
+        .max_blocking_threads(config.concurrency + limits::WAITING + MORE_BLOCKING_THREADS)
         .thread_stack_size(STACK_BYTES)
         .build()
         .context("cannot start threads")

@@ -16,11 +16,12 @@ mod store;
 mod text;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::connections::Connections;
@@ -42,6 +43,8 @@ pub struct Services {
     pub storage: Arc<dyn Storage>,
     pub connections: Arc<Connections>,
     pub children: Arc<dyn ChildJobs>,
+    /// How many more jobs may wait for child jobs.
+    pub waiting: Arc<Semaphore>,
 }
 
 /// One attempt at one job, as its plugin's code sees the host.
@@ -54,6 +57,8 @@ pub struct JobContext {
     slot: Arc<dyn Slot>,
     log: log::LogWriter,
     sessions: ssh::Sessions,
+    /// A command was sent to a device, or a child job submitted.
+    acted: AtomicBool,
     results: AtomicU32,
     output_bytes: AtomicU64,
 }
@@ -107,6 +112,7 @@ impl JobContext {
             slot,
             log,
             sessions: ssh::Sessions::default(),
+            acted: AtomicBool::new(false),
             results: AtomicU32::new(0),
             output_bytes: AtomicU64::new(0),
         }
@@ -121,6 +127,13 @@ impl JobContext {
     #[must_use]
     pub fn stop(&self) -> &Stop {
         &self.stop
+    }
+
+    /// Whether the attempt has done something outside of this server: running the job once more would
+    /// do it twice.
+    #[must_use]
+    pub fn has_acted(&self) -> bool {
+        self.acted.load(Ordering::Relaxed)
     }
 
     /// Waits, unless the job is to stop before.

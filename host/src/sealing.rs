@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use chacha20poly1305::aead::{Aead, Generate, Key, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use secrecy::{ExposeSecret, SecretString};
@@ -39,11 +39,35 @@ impl std::fmt::Debug for MasterKey {
 }
 
 impl MasterKey {
-    /// Reads the key file, or makes one with mode 0600 if there is none.
+    /// Reads the key file, and makes sure that it is the one this database was sealed with. For a
+    /// database that nothing was sealed in yet, makes one with mode 0600 if there is none.
     ///
     /// # Errors
-    /// When the file cannot be read or made, is not a key, or can be read by others.
-    pub fn load_or_create(path: &Path) -> anyhow::Result<Self> {
+    /// When the file cannot be read or made, is not a key, can be read by others, or is not there
+    /// although there are secrets it would open; or when it is another key: starting would make
+    /// every stored credential useless, and new ones would be sealed with a second key.
+    pub async fn of(storage: &dyn Storage, path: &Path) -> anyhow::Result<Self> {
+        let shown = path.display();
+        let sealed = storage.meta(CHECK).await?;
+        if sealed.is_some() && !path.exists() {
+            bail!(
+                "the master key file {shown} is not there; put the one this database was sealed \
+                 with in its place, or name it in security.master_key_file"
+            );
+        }
+        let key = Self::load_or_create(path)?;
+        match sealed {
+            Some(sealed) if key.open(&sealed, CHECK).is_err() => bail!(
+                "{shown} is not the master key this database was sealed with; put the right file \
+                 there, or name it in security.master_key_file"
+            ),
+            Some(_) => {}
+            None => storage.set_meta(CHECK, &key.seal(CHECK, CHECK)).await?,
+        }
+        Ok(key)
+    }
+
+    fn load_or_create(path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
         match std::fs::File::open(path) {
             Ok(file) => Self::load(file).with_context(|| format!("the master key file {shown}")),
@@ -95,30 +119,6 @@ impl MasterKey {
         Self {
             cipher: XChaCha20Poly1305::new(&bytes.into()),
         }
-    }
-
-    /// Makes sure that what the database holds was sealed with this key.
-    ///
-    /// # Errors
-    /// When it was not: starting would make every stored credential useless, and new ones would be
-    /// sealed with a second key.
-    pub async fn check(&self, storage: &dyn Storage, path: &Path) -> anyhow::Result<()> {
-        match storage.meta(CHECK).await? {
-            Some(sealed) => {
-                self.open(&sealed, CHECK).map_err(|_| {
-                    anyhow::anyhow!(
-                        "{} is not the master key this database was sealed with; put the right \
-                         file there, or name it in security.master_key_file",
-                        path.display()
-                    )
-                })?;
-            }
-            None => {
-                let sealed = self.seal(CHECK, CHECK);
-                storage.set_meta(CHECK, &sealed).await?;
-            }
-        }
-        Ok(())
     }
 
     /// Seals a secret of a connection.

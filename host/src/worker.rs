@@ -226,7 +226,9 @@ impl Worker {
         ));
         tracing::info!(plugin = %job.plugin, attempt = claim.attempt, "job started");
         let ended = self.run_program(plugin, &context, job).await;
-        let outcome = self.outcome(job, plugin, ended);
+        let again_is_safe =
+            !context.has_acted() || plugin.description.on_interrupt == OnInterrupt::Retry;
+        let outcome = self.outcome(job, plugin, ended, again_is_safe);
         match &outcome {
             Outcome::Completed(_) => tracing::info!("job completed"),
             Outcome::Cancelled(error) => context.note(LogLevel::Warn, error.to_string()).await,
@@ -274,6 +276,7 @@ impl Worker {
         job: &Job,
         plugin: &Plugin,
         ended: Result<serde_json::Value, JobError>,
+        again_is_safe: bool,
     ) -> Outcome {
         let error = match ended {
             Ok(result) => return Outcome::Completed(result),
@@ -285,7 +288,11 @@ impl Worker {
                 OnInterrupt::Fail => Outcome::Failed(error),
                 OnInterrupt::Retry => Outcome::RunAgain(error),
             },
-            _ if error.code.is_retryable() && job.retry_count < job.max_retries => {
+            // Never a second time to a device, unless the plugin says that it does no harm.
+            _ if error.code.is_retryable()
+                && again_is_safe
+                && job.retry_count < job.max_retries =>
+            {
                 Outcome::Retry(error, next_attempt(job.retry_count, now()))
             }
             _ => Outcome::Failed(error),

@@ -1,7 +1,7 @@
-//! A real browser, driven over the WebDriver protocol: chromium by way of chromedriver.
+//! A real browser, driven over the `WebDriver` protocol: chromium by way of chromedriver.
 //!
 //! A page comes to look as it should in its own time, so everything here tries again until it
-//! succeeds or the deadline passes. Selectors are CSS, or XPath where they start with `//`.
+//! succeeds or the deadline passes. Selectors are CSS, or `XPath` where they start with `//`.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::{Client, DEADLINE};
 
-/// How a WebDriver answer names the element that it found.
+/// How a `WebDriver` answer names the element that it found.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 /// Between two looks at the page. The browser needs the processor more than we do.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -82,10 +82,16 @@ impl Browser {
         self.act("/url", &url).await.unwrap();
     }
 
-    /// The path of the page that is shown.
-    pub(crate) async fn path(&self) -> String {
-        let path = self.script("return location.pathname").await;
-        path.as_str().unwrap().to_owned()
+    /// Waits until the page shown is one below `path`, and gives the rest of its path.
+    pub(crate) async fn lands_below(&self, path: &str) -> String {
+        self.until(&format!("it is one below {path}"), async || {
+            let shown = self.script("return location.pathname").await;
+            let shown = shown.as_str().unwrap_or_default();
+            let rest = shown.strip_prefix(path).filter(|rest| !rest.is_empty());
+            rest.map(str::to_owned)
+                .ok_or_else(|| format!("it is {shown}"))
+        })
+        .await
     }
 
     pub(crate) async fn click(&self, selector: &str) {
@@ -95,22 +101,15 @@ impl Browser {
     /// Puts a text into an input, in place of what is there.
     pub(crate) async fn fill(&self, selector: &str, text: &str) {
         self.with(selector, "/clear", &json!({})).await;
-        self.with(selector, "/value", &json!({ "text": text })).await;
-    }
-
-    /// The text that an element shows, as soon as it is there.
-    pub(crate) async fn text(&self, selector: &str) -> String {
-        self.until(&format!("{selector} is on the page"), async || {
-            self.text_now(selector).await.ok()
-        })
-        .await
+        self.with(selector, "/value", &json!({ "text": text }))
+            .await;
     }
 
     /// Waits until an element shows a text, perhaps among others.
     pub(crate) async fn shows(&self, selector: &str, text: &str) {
         self.until(&format!("{selector} shows {text:?}"), async || {
-            let shown = self.text_now(selector).await.ok()?;
-            shown.contains(text).then_some(())
+            let shown = self.text(selector).await?;
+            expect(shown.contains(text), || format!("it shows {shown:?}"))
         })
         .await;
     }
@@ -118,8 +117,8 @@ impl Browser {
     /// Waits until no element matches.
     pub(crate) async fn lacks(&self, selector: &str) {
         self.until(&format!("{selector} is gone"), async || {
-            let found = self.act("/elements", &locate(selector)).await.ok()?;
-            found.as_array()?.is_empty().then_some(())
+            let found = self.act("/elements", &locate(selector)).await?;
+            expect(found == json!([]), || "it is there".to_owned())
         })
         .await;
     }
@@ -132,20 +131,27 @@ impl Browser {
 
     /// What was logged to the browser's console since the last call.
     pub(crate) async fn console(&self) -> Vec<String> {
-        let entries = self.act("/se/log", &json!({ "type": "browser" })).await.unwrap();
+        let entries = self
+            .act("/se/log", &json!({ "type": "browser" }))
+            .await
+            .unwrap();
         let entries = entries.as_array().unwrap().iter();
-        entries.map(|entry| entry["message"].as_str().unwrap().to_owned()).collect()
+        entries
+            .map(|entry| entry["message"].as_str().unwrap().to_owned())
+            .collect()
     }
 
-    /// Looks again and again until `look` sees something.
-    pub(crate) async fn until<T>(&self, what: &str, look: impl AsyncFn() -> Option<T>) -> T {
+    /// Looks again and again until `look` succeeds.
+    async fn until<T>(&self, what: &str, look: impl AsyncFn() -> Result<T, String>) -> T {
         let end = Instant::now() + DEADLINE;
         loop {
-            if let Some(seen) = look().await {
-                return seen;
+            match look().await {
+                Ok(seen) => return seen,
+                Err(error) if Instant::now() > end => {
+                    panic!("the page never came so far that {what}: {error}")
+                }
+                Err(_) => tokio::time::sleep(PAUSE).await,
             }
-            assert!(Instant::now() < end, "the page does not come so far that {what}");
-            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -153,29 +159,29 @@ impl Browser {
     /// a newer one: then again.
     async fn with(&self, selector: &str, action: &str, body: &Value) {
         self.until(&format!("{selector} takes a {action}"), async || {
-            let element = self.element(selector).await.ok()?;
-            self.act(&format!("/element/{element}{action}"), body).await.ok()
+            let element = self.element(selector).await?;
+            self.act(&format!("/element/{element}{action}"), body).await
         })
         .await;
     }
 
-    async fn text_now(&self, selector: &str) -> Result<String, Value> {
+    async fn text(&self, selector: &str) -> Result<String, String> {
         let element = self.element(selector).await?;
         let text = self.ask(&format!("/element/{element}/text")).await?;
         Ok(text.as_str().unwrap().to_owned())
     }
 
-    async fn element(&self, selector: &str) -> Result<String, Value> {
+    async fn element(&self, selector: &str) -> Result<String, String> {
         let found = self.act("/element", &locate(selector)).await?;
         Ok(found[ELEMENT].as_str().unwrap().to_owned())
     }
 
-    async fn ask(&self, command: &str) -> Result<Value, Value> {
+    async fn ask(&self, command: &str) -> Result<Value, String> {
         let answer = self.client.get(&self.command(command)).await;
         value_of(answer.status, answer.body)
     }
 
-    async fn act(&self, command: &str, body: &Value) -> Result<Value, Value> {
+    async fn act(&self, command: &str, body: &Value) -> Result<Value, String> {
         let answer = self.client.post(&self.command(command), body).await;
         value_of(answer.status, answer.body)
     }
@@ -186,11 +192,22 @@ impl Browser {
 
     /// For who has to find out why a test failed. Must not panic: it runs while a panic unwinds.
     async fn report(&self) {
-        let take = self.client.request(Method::GET, &self.command("/screenshot"));
-        let Ok(answer) = take.send().await else { return };
-        let Ok(answer) = answer.json::<Value>().await else { return };
-        let Some(image) = answer["value"].as_str().and_then(decode_base64) else { return };
-        let test = std::thread::current().name().unwrap_or("test").replace("::", "-");
+        let take = self
+            .client
+            .request(Method::GET, &self.command("/screenshot"));
+        let Ok(answer) = take.send().await else {
+            return;
+        };
+        let Ok(answer) = answer.json::<Value>().await else {
+            return;
+        };
+        let Some(image) = answer["value"].as_str().and_then(decode_base64) else {
+            return;
+        };
+        let test = std::thread::current()
+            .name()
+            .unwrap_or("test")
+            .replace("::", "-");
         let path = std::env::temp_dir().join(format!("{test}-{}.png", std::process::id()));
         if std::fs::write(&path, image).is_ok() {
             eprintln!("what the browser showed: {}", path.display());
@@ -213,7 +230,8 @@ impl Drop for Browser {
             self.quit().await;
         };
         tokio::task::block_in_place(|| {
-            let _ = Handle::current().block_on(async { tokio::time::timeout(PATIENCE, close).await });
+            let _ =
+                Handle::current().block_on(async { tokio::time::timeout(PATIENCE, close).await });
         });
         self.driver.kill();
     }
@@ -235,7 +253,9 @@ impl Driver {
         let driver = Self(child);
         let (found, listening) = mpsc::channel();
         std::thread::spawn(move || read_port(stdout, &found));
-        let port = listening.recv_timeout(DEADLINE).expect("chromedriver says where it listens");
+        let port = listening
+            .recv_timeout(DEADLINE)
+            .expect("chromedriver says where it listens");
         (driver, format!("http://127.0.0.1:{port}"))
     }
 
@@ -255,7 +275,9 @@ impl Drop for Driver {
 /// waits for a reader.
 fn read_port(stdout: impl Read, found: &mpsc::Sender<u16>) {
     for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-        let port = line.split_once("successfully on port ").map(|(_, port)| port);
+        let port = line
+            .split_once("successfully on port ")
+            .map(|(_, port)| port);
         if let Some(port) = port.and_then(|port| port.trim_end_matches('.').parse().ok()) {
             let _ = found.send(port);
         }
@@ -271,11 +293,38 @@ fn installed(program: &str) -> PathBuf {
 }
 
 fn locate(selector: &str) -> Value {
-    let using = if selector.starts_with("//") { "xpath" } else { "css selector" };
+    let using = if selector.starts_with("//") {
+        "xpath"
+    } else {
+        "css selector"
+    };
     json!({ "using": using, "value": selector })
 }
 
-fn value_of(status: u16, mut body: Value) -> Result<Value, Value> {
+fn value_of(status: u16, mut body: Value) -> Result<Value, String> {
     let value = body["value"].take();
-    if status == 200 { Ok(value) } else { Err(value) }
+    if status == 200 {
+        return Ok(value);
+    }
+    Err(format!("{}: {}", value["error"], value["message"]))
+}
+
+fn expect(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(otherwise()) }
+}
+
+fn decode_base64(text: &str) -> Option<Vec<u8>> {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digits = text.trim_end_matches('=').as_bytes();
+    let mut bytes = Vec::with_capacity(digits.len() * 3 / 4);
+    for four in digits.chunks(4) {
+        let mut bits = 0_u32;
+        for digit in four {
+            bits =
+                bits << 6 | u32::try_from(DIGITS.iter().position(|known| known == digit)?).ok()?;
+        }
+        bits <<= 6 * (4 - four.len());
+        bytes.extend_from_slice(&bits.to_be_bytes()[1..four.len()]);
+    }
+    Some(bytes)
 }

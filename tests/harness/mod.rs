@@ -1,11 +1,13 @@
 //! Starts the host and gives tests hands to use it with.
 
+mod browser;
 mod client;
 mod host;
 mod process;
 
 use std::time::Duration;
 
+pub(crate) use browser::Browser;
 pub(crate) use client::Client;
 pub(crate) use host::{TestHost, playbook, run, scripts_dir};
 pub(crate) use process::{Server, scheduler};

@@ -29,6 +29,8 @@ pub const STORAGE_LISTING: u32 = 5_000;
 pub const CHILDREN: u64 = 1_000;
 /// How deep jobs may submit jobs that submit jobs.
 pub const DEPTH: u32 = 5;
+/// Jobs that may wait for child jobs at once, on one server. Each keeps a thread.
+pub const WAITING: usize = 512;
 /// A job's result as JSON, bytes.
 pub const RESULT_BYTES: usize = 8 * 1024 * 1024;
 /// A command, or a line of configuration, bytes.

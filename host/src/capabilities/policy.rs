@@ -29,11 +29,7 @@ impl JobContext {
             format!(
                 "the command `{command}` is not among what `{}` declares in needs.ssh.exec: {}",
                 self.job.plugin,
-                if patterns.is_empty() {
-                    "nothing".to_owned()
-                } else {
-                    patterns.join(", ")
-                }
+                listed(patterns)
             ),
         ))
     }
@@ -58,7 +54,14 @@ impl JobContext {
         if names.iter().any(|name| name == "*" || name == plugin) {
             return Ok(());
         }
-        Err(self.undeclared(&format!("submitting `{plugin}`"), "queue.submit"))
+        Err(JobError::new(
+            ErrorCode::DENIED,
+            format!(
+                "submitting `{plugin}` is not among what `{}` declares in needs.queue.submit: {}",
+                self.job.plugin,
+                listed(names)
+            ),
+        ))
     }
 
     fn undeclared(&self, what: &str, need: &str) -> JobError {
@@ -69,6 +72,14 @@ impl JobContext {
                 self.job.plugin
             ),
         )
+    }
+}
+
+fn listed(names: &[String]) -> String {
+    if names.is_empty() {
+        "nothing".to_owned()
+    } else {
+        names.join(", ")
     }
 }
 

@@ -1,5 +1,6 @@
 //! Capability `queue`: submitting child jobs and waiting for them.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -74,6 +75,7 @@ impl JobContext {
                     format!("a job submits at most {} jobs", limits::CHILDREN),
                 ));
             }
+            self.acted.store(true, Ordering::Relaxed);
             self.services
                 .children
                 .submit(&parent(&self.job), child)
@@ -101,6 +103,13 @@ impl JobContext {
         if child.parent_id != Some(self.job.id) {
             return Err(not_mine());
         }
+        let _waiting = self.services.waiting.try_acquire().map_err(|_| {
+            let most = limits::WAITING;
+            JobError::new(
+                ErrorCode::LIMIT,
+                format!("{most} jobs of this server wait for child jobs already; no more may"),
+            )
+        })?;
         self.slot.release();
         let waited = self
             .unless_stopped(async {

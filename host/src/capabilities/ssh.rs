@@ -119,7 +119,7 @@ impl JobContext {
         timeout: Option<Duration>,
     ) -> Result<ExecReply> {
         self.may_exec(command)?;
-        let began = Began::now();
+        let began = self.begin();
         let exchange = self
             .unless_stopped(async {
                 let mut session = device.session.lock().await;
@@ -182,7 +182,7 @@ impl JobContext {
     ) -> Result<Vec<ExecReply>> {
         let mut replies = Vec::with_capacity(lines.len());
         for (number, line) in (1..).zip(lines) {
-            let began = Began::now();
+            let began = self.begin();
             let exchange = self
                 .unless_stopped(async { Ok(configuration.line(line).await) })
                 .await;
@@ -210,7 +210,7 @@ impl JobContext {
     /// Code `unsupported` where the platform has no such thing; else as [`Self::ssh_exec`].
     pub async fn ssh_save(&self, device: &Device) -> Result<ExecReply> {
         self.may_configure()?;
-        let began = Began::now();
+        let began = self.begin();
         let exchange = self
             .unless_stopped(async {
                 let mut session = device.session.lock().await;
@@ -239,6 +239,15 @@ impl JobContext {
             }
         });
         futures::future::join_all(closing).await;
+    }
+
+    /// An exchange with a device begins: from here on the attempt has acted.
+    fn begin(&self) -> Began {
+        self.acted.store(true, Ordering::Relaxed);
+        Began {
+            at: now(),
+            clock: std::time::Instant::now(),
+        }
     }
 
     /// Stores an exchange, then hands its outcome on.
@@ -376,15 +385,6 @@ impl Sessions {
 struct Began {
     at: DateTime<Utc>,
     clock: std::time::Instant,
-}
-
-impl Began {
-    fn now() -> Self {
-        Self {
-            at: now(),
-            clock: std::time::Instant::now(),
-        }
-    }
 }
 
 async fn close(session: Session) {

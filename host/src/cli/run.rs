@@ -93,8 +93,8 @@ struct InlineConnection {
 
 pub(super) fn run(args: RunArgs, config_file: Option<PathBuf>) -> Result<(), Failure> {
     let mut config = Config::from_process(config_file, Vec::new()).map_err(anyhow::Error::from)?;
-    // What the job logs is shown as it comes; of the host only what is wrong.
-    "warn,job=off".clone_into(&mut config.logging.level);
+    // What the job logs is shown as it comes, and so is why a playbook does not load.
+    "error,job=off".clone_into(&mut config.logging.level);
     config.logging.file = None;
     let _logging = logging::init(&config.logging)?;
     let scratch = tempfile::tempdir().context("cannot make a directory for the run")?;

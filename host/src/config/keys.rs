@@ -161,7 +161,7 @@ pub const KEYS: &[Key] = &[
         section: "server",
         name: "request_timeout_seconds",
         allowed: Allowed::Whole { from: 1, to: 3600 },
-        meaning: "How long one HTTP request may take. Event streams are not cut off.",
+        meaning: "How long one HTTP request may take.",
     },
     Key {
         section: "server",

@@ -290,7 +290,8 @@ impl Storage for SqliteStorage {
     }
 
     async fn close(&self) {
-        self.writer.close().await;
+        // The last connection to close moves the WAL into the database, which a reader cannot do.
         self.readers.close().await;
+        self.writer.close().await;
     }
 }

@@ -116,8 +116,11 @@ fn code_and_message(error: &EvalAltResult) -> (ErrorCode, String) {
         EvalAltResult::ErrorTooManyVariables(_) => {
             limit("the script has too many variables".to_owned())
         }
-        EvalAltResult::ErrorTooManyModules(_) | EvalAltResult::ErrorModuleNotFound(..) => {
-            script("this version's playbooks cannot import modules".to_owned())
+        EvalAltResult::ErrorModuleNotFound(name, _) => script(format!(
+            "there is no module `{name}`; playbooks of this version cannot import any"
+        )),
+        EvalAltResult::ErrorTooManyModules(_) => {
+            script("playbooks of this version cannot import modules".to_owned())
         }
         EvalAltResult::ErrorTerminated(reason, _) => limit(reason.to_string()),
         other => {

@@ -74,11 +74,13 @@ impl Writer {
                 }
             })
         });
-        let closed = || StorageError::Unavailable("it is being closed".to_owned());
+        let unavailable = |why: &str| StorageError::Unavailable(why.to_owned());
+        let closed = || unavailable("it is being closed");
         let sender = self.sender.upgrade().ok_or_else(closed)?;
         sender.send(work).await.map_err(|_| closed())?;
         drop(sender);
-        answered.await.map_err(|_| closed())?
+        let unwritten = |_| unavailable("the transaction failed before this was written");
+        answered.await.map_err(unwritten)?
     }
 
     /// Lets what was handed over be written, then ends the task.
@@ -124,7 +126,7 @@ async fn write_group(
         .await;
     for work in group {
         if begun.is_err() {
-            // Dropping the work drops the sender of its answer: the caller sees it as unavailable.
+            // Dropping the work drops the sender of its answer, which tells its caller.
             continue;
         }
         sqlx::query("SAVEPOINT work")

@@ -1,0 +1,223 @@
+//! The dashboard in a real browser, on the real host.
+
+use serde_json::json;
+
+use crate::harness::{Browser, TestHost, password_connection, playbook, run};
+
+/// What a device must not be able to do to the page: run as a script, in four ways.
+const HOSTILE: &str = r#"</pre><script>owned = 1</script><img src=x onerror="owned = 2"><svg onload="owned = 3"><a href="javascript:owned = 4">"#;
+
+#[test]
+fn the_job_list_counts_and_refreshes_by_its_button() {
+    run(async {
+        let host = TestHost::start().await;
+        host.run_job(json!({ "plugin": "noop", "description": "the first job" }))
+            .await;
+        let browser = Browser::start(&host.client).await;
+        browser.open("/board").await;
+
+        browser
+            .shows(".count[data-status=completed]", "1\nCompleted")
+            .await;
+        browser.shows("//tbody/tr[1]", "Completed").await;
+        browser.shows("//tbody/tr[1]", "the first job").await;
+
+        host.run_job(json!({ "plugin": "noop", "params": { "fail": true } }))
+            .await;
+        browser.click("//button[.='Refresh']").await;
+
+        // Said only when someone asked: the page also refreshes by itself.
+        browser
+            .shows(
+                ".refresh-controls [role=status]",
+                "Refreshed. 2 jobs shown.",
+            )
+            .await;
+        browser
+            .shows(".count[data-status=failed]", "1\nFailed")
+            .await;
+        browser.shows("//tbody/tr[1]", "failed, as asked").await;
+        browser.shows("//tbody/tr[2]", "the first job").await;
+    });
+}
+
+#[test]
+fn a_jobs_page_shows_what_the_device_answered_and_what_was_logged() {
+    run(async {
+        let host = TestHost::start().await;
+        let ssh = &test_devices::linux().ssh;
+        host.connect(password_connection("server", ssh, "linux"))
+            .await;
+        let commands = json!(["echo all is well", "ls /nowhere"]);
+        let job = host
+            .run_job(json!({
+                "plugin": "ssh-command", "targets": ["server"], "params": { "commands": commands }
+            }))
+            .await;
+        let browser = Browser::start(&host.client).await;
+        browser
+            .open(&format!("/board/jobs/{}", job["id"].as_str().unwrap()))
+            .await;
+
+        browser.shows(".facts", "Failed").await;
+        browser.shows(".notice-error", "refused").await;
+        browser
+            .shows(".result-group h3", "server 2 commands · 1 failed")
+            .await;
+        browser
+            .shows("//ol[@class='result-entries']/li[1]", "echo all is well")
+            .await;
+        browser
+            .shows("//ol[@class='result-entries']/li[1]//pre", "all is well")
+            .await;
+        browser.shows(".result-failed", "exit code 2").await;
+        browser
+            .shows(
+                ".log-line[data-level=error]",
+                "server refused 'ls /nowhere'",
+            )
+            .await;
+    });
+}
+
+#[test]
+fn a_running_job_is_followed_and_cancelled() {
+    run(async {
+        let waits = playbook(r#"progress(1, 3, "waiting"); sleep(600);"#);
+        let host = TestHost::with_playbook("waits", &waits).await;
+        let id = host.submit(json!({ "plugin": "waits" })).await;
+        let browser = Browser::start(&host.client).await;
+        browser.open(&format!("/board/jobs/{id}")).await;
+
+        browser.shows(".facts", "1 of 3: waiting").await;
+        browser.click("//button[.='Cancel job']").await;
+
+        browser.shows(".facts", "Cancelled").await;
+        assert_eq!(host.job(&id).await["status"], "cancelled");
+    });
+}
+
+#[test]
+fn a_job_submitted_by_the_form_is_shown_and_completes() {
+    run(async {
+        let host = TestHost::start().await;
+        let browser = Browser::start(&host.client).await;
+        browser.open("/board/new").await;
+
+        browser.click("form.form option[value=noop]").await;
+        browser.fill(&input("seconds"), "0.1").await;
+        browser.fill(&input("Description"), "by hand").await;
+        browser.click("//button[.='Submit job']").await;
+
+        let id = browser.lands_below("/board/jobs/").await;
+        browser.shows(".facts", "Completed").await;
+        let job = host.job(&id).await;
+        assert_eq!(job["plugin"], "noop");
+        assert_eq!(job["params"], json!({ "seconds": 0.1, "fail": false }));
+        assert_eq!(job["description"], "by hand");
+    });
+}
+
+#[test]
+fn what_the_server_refuses_is_said_at_its_field() {
+    run(async {
+        let host = TestHost::start().await;
+        let browser = Browser::start(&host.client).await;
+        browser.open("/board/new?plugin=noop").await;
+
+        browser.fill(&input("seconds"), "-1").await;
+        browser.click("//button[.='Submit job']").await;
+
+        browser
+            .shows(".problem-summary", "The job was not submitted.")
+            .await;
+        browser.shows(".field-invalid", "seconds").await;
+        browser
+            .shows(
+                ".field-invalid .field-problem",
+                "-1 is less than the minimum of 0",
+            )
+            .await;
+
+        browser.fill(&input("seconds"), "0").await;
+        browser.click("//button[.='Submit job']").await;
+        browser.lands_below("/board/jobs/").await;
+    });
+}
+
+#[test]
+fn deleting_a_job_asks_first() {
+    run(async {
+        let host = TestHost::start().await;
+        let job = host.run_job(json!({ "plugin": "noop" })).await;
+        let id = job["id"].as_str().unwrap();
+        let browser = Browser::start(&host.client).await;
+        browser.open(&format!("/board/jobs/{id}")).await;
+
+        browser.click("//button[.='Delete…']").await;
+        browser.shows("dialog", "Delete this job?").await;
+        browser.click("//dialog//button[.='Keep it']").await;
+        browser.lacks("dialog").await;
+        host.job(id).await;
+
+        browser.click("//button[.='Delete…']").await;
+        browser.click("//dialog//button[.='Delete job']").await;
+        browser.shows("main", "No jobs yet.").await;
+        assert_eq!(
+            host.client.get(&format!("/api/jobs/{id}")).await.status,
+            404
+        );
+    });
+}
+
+#[test]
+fn what_a_device_says_stays_text() {
+    run(async {
+        let host = TestHost::start().await;
+        let ssh = &test_devices::linux().ssh;
+        host.connect(password_connection("server", ssh, "linux"))
+            .await;
+        let commands = json!([format!("echo '{HOSTILE}'"), format!("cat '{HOSTILE}'")]);
+        let job = host
+            .run_job(json!({
+                "plugin": "ssh-command",
+                "targets": ["server"],
+                "params": { "commands": commands },
+                "description": HOSTILE
+            }))
+            .await;
+        let id = job["id"].as_str().unwrap();
+        let browser = Browser::start(&host.client).await;
+
+        browser.open("/board").await;
+        browser.shows("//tbody/tr[1]", HOSTILE).await;
+        browser.open(&format!("/board/new?from={id}")).await;
+        browser.shows("form.form", "Filled in from job").await;
+        browser.open(&format!("/board/jobs/{id}")).await;
+        browser
+            .shows("//ol[@class='result-entries']/li[1]//pre", HOSTILE)
+            .await;
+        browser.shows(".notice-error", HOSTILE).await;
+        browser.shows(".log", HOSTILE).await;
+
+        let foreign = "return document.querySelectorAll('main :is(script, img, svg, [href^=javascript])').length";
+        assert_eq!(browser.script(foreign).await, 0);
+        assert_eq!(browser.script("return typeof owned").await, "undefined");
+        assert_eq!(browser.console().await, Vec::<String>::new());
+
+        // Were it ever markup, the page would still not run it, and the console would tell.
+        let inject =
+            "const script = document.createElement('script'); script.textContent = 'owned = 5';
+            document.body.append(script); return typeof owned";
+        assert_eq!(browser.script(inject).await, "undefined");
+        let console = browser.console().await.join("\n");
+        assert!(console.contains("Content Security Policy"), "{console}");
+    });
+}
+
+/// The input of the form's field that has this name.
+fn input(field: &str) -> String {
+    format!(
+        "//div[@class='field' or contains(@class, 'field ')][.//span[@class='field-name' and .='{field}']]//input"
+    )
+}
