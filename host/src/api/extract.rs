@@ -129,10 +129,19 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryParams<T>
             Err(rejection) => Err(Problem::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "invalid",
-                format!("the query string is not valid: {}", rejection.body_text()),
+                format!("the query string is not valid: {}", innermost(&rejection)),
             )),
         }
     }
+}
+
+/// What was wrong, without what the layers around it say of themselves.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
 }
 
 /// An id in the path; a text that is none names nothing.

@@ -184,7 +184,9 @@ pub(super) async fn cancel(writer: &Writer, id: Uuid, now: DateTime<Utc>) -> Res
                 if status.is_waiting() {
                     sqlx::query(
                         "UPDATE jobs SET status = 'cancelled', cancel_requested = 1, completed_at = ?,
-                                error_code = ?, error_message = 'cancelled before it started'
+                                error_code = ?,
+                                error_message = iif(attempt = 0, 'cancelled before it started',
+                                                    'cancelled while it waited for its next attempt')
                          WHERE id = ?",
                     )
                     .bind(text_of(now))
