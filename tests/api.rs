@@ -110,6 +110,12 @@ fn a_bad_submission_is_refused_with_its_places() {
             vec!["/scheduled_for"],
         ),
         (
+            json!({ "plugin": "noop", "scheduled_for": "+10000-01-01T00:00:00Z" }),
+            422,
+            vec!["/scheduled_for"],
+        ),
+        (json!(["noop"]), 422, vec![""]),
+        (
             json!({ "plugin": "noop", "cron_expression": "* * * * *" }),
             422,
             vec!["/cron_expression"],

@@ -51,6 +51,10 @@ fn no_secret_stands_in_the_files_or_in_the_log_of_an_error() {
         let wrong = host.client.post("/api/connections", &wrong).await;
         assert_eq!(wrong.status, 422);
         assert_eq!(wrong.body["errors"][0]["pointer"], "/password");
+        let wrong = json!({ "name": "x", "host": "h", "username": "u", "device_type": "linux", "password": 12345678 });
+        let wrong = host.client.post("/api/connections", &wrong).await;
+        assert_eq!(wrong.status, 422);
+        assert!(!wrong.text.contains("12345678"), "{}", wrong.text);
 
         let stopped = host.stop().await;
         for file in std::fs::read_dir(stopped.path("")).unwrap() {

@@ -138,6 +138,20 @@ fn a_running_job_keeps_what_it_began_with() {
 }
 
 #[test]
+fn a_directory_out_of_reach_takes_no_plugin_away() {
+    run(async {
+        let host = TestHost::with_own_scripts(&[("p", &playbook("1"))]).await;
+        std::fs::rename(host.path("scripts"), host.path("elsewhere")).unwrap();
+        host.client.act("/api/plugins/reload").await;
+        let job = host.run_job(json!({ "plugin": "p" })).await;
+        assert_eq!(job["status"], "completed", "{job}");
+        std::fs::rename(host.path("elsewhere"), host.path("scripts")).unwrap();
+        let back = host.client.act("/api/plugins/reload").await.body;
+        assert_eq!(back["plugins"][0]["status"], "ready");
+    });
+}
+
+#[test]
 fn only_files_with_a_plugins_name_are_plugins() {
     run(async {
         let host =

@@ -40,6 +40,16 @@ fn limits_end_the_job_that_reaches_them() {
             "let x = #{}; x.grow()",
             "limit",
         ),
+        (
+            "",
+            r#"let s = ""; s.pad(9000000, "a"); let t = ""; t.pad(9000000, "b"); s.replace("a", t);"#,
+            "limit",
+        ),
+        (
+            "",
+            r#"let s = ""; s.pad(9000000, "a"); let t = ""; t.pad(9000000, "b"); s.replace('a', t);"#,
+            "limit",
+        ),
         ("", "let x = []; for i in 0..70 { x = [x]; } x", "script"),
     ];
     run(async move {
@@ -135,6 +145,29 @@ fn a_script_throws_and_catches_by_code() {
 
         let job = run_playbook("", r#"throw #{ code: "my_own", message: "mine" }"#).await;
         assert_eq!(job["error_code"], "my_own");
+    });
+}
+
+#[test]
+fn a_script_cannot_say_that_it_was_stopped() {
+    let thrower = |code: &str| {
+        playbook(&format!(r#"throw #{{ code: "{code}", message: "mine" }}"#))
+            .replace("targets:", "on_interrupt: \"retry\", targets:")
+    };
+    let (cancelled, interrupted) = (thrower("cancelled"), thrower("interrupted"));
+    let odd = thrower("Odd code\\n");
+    run(async move {
+        let scripts = [
+            ("c", cancelled.as_str()),
+            ("i", interrupted.as_str()),
+            ("o", odd.as_str()),
+        ];
+        let host = TestHost::with_own_scripts(&scripts).await;
+        for plugin in ["c", "i", "o"] {
+            let job = host.run_job(json!({ "plugin": plugin })).await;
+            assert_eq!(job["status"], "failed", "{plugin}: {job}");
+            assert_eq!(job["error_code"], "script", "{plugin}: {job}");
+        }
     });
 }
 

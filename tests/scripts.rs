@@ -374,6 +374,30 @@ fn every_bundled_playbook_for_devices_runs_on_ios() {
     });
 }
 
+#[test]
+fn push_config_sends_thousands_of_lines() {
+    run(async {
+        let (host, lab) = with_ios().await;
+        let lines: Vec<_> = (0..1_500)
+            .map(|n| {
+                format!(
+                    "ip route 10.{}.{}.0 255.255.255.0 192.0.2.1",
+                    n / 250,
+                    n % 250
+                )
+            })
+            .collect();
+        let job = host
+            .run_job(json!({
+                "plugin": "push-config", "targets": ["r1"], "params": { "lines": lines, "save": true }
+            }))
+            .await;
+        assert_eq!(job["status"], "completed", "{}", job["error_message"]);
+        assert_eq!(job["result"], json!({ "lines": 1_500, "saved": true }));
+        assert!(lab.running_config().contains(lines.last().unwrap()));
+    });
+}
+
 /// The length of a configuration without the lines that a backup leaves out.
 fn without_volatile(config: &str) -> u64 {
     let kept = config.lines().filter(|line| {

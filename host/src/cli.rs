@@ -1,7 +1,7 @@
 //! The command line: `scheduler serve`, and the client commands that speak to a running server.
 //!
 //! One file a subcommand. Data goes to stdout, talk to stderr; how a command can end is written
-//! in [`EXIT_CODES`]. Start reading at [`Command`].
+//! in `EXIT_CODES`. Start reading at `Command`.
 
 mod client;
 mod connection;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
 use serde_json::Value;
 use tokio::sync::broadcast;
 use uuid::Uuid;
@@ -339,6 +339,11 @@ impl ChildJobs for Jobs {
             TargetMode::All => targets.is_empty().then_some("needs one target or more"),
         };
         errors.extend(wrong.map(|wrong| invalid("/targets", format!("`{}` {wrong}", plugin.name))));
+        let long = child
+            .description
+            .as_ref()
+            .is_some_and(|text| text.len() > 1_000);
+        errors.extend(long.then(|| invalid("/description", "has at most 1000 bytes".to_owned())));
         if !errors.is_empty() {
             return Err(refused(&SubmitError::Invalid(errors)));
         }
@@ -412,6 +417,13 @@ fn check_numbers(submission: &Submission) -> Vec<ParamError> {
             .is_none_or(|seconds| (1..=LONGEST_TIMEOUT).contains(&seconds)),
         "/timeout_seconds",
         format!("is 1 to {LONGEST_TIMEOUT}"),
+    );
+    expect(
+        submission
+            .scheduled_for
+            .is_none_or(|time| (1970..=9999).contains(&time.year())),
+        "/scheduled_for",
+        "is in the years 1970 to 9999".to_owned(),
     );
     expect(
         submission

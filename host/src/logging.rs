@@ -202,7 +202,8 @@ mod tests {
 
     #[test]
     fn a_text_file_gets_the_spans_and_no_colours() {
-        let path = tempfile::tempdir().unwrap().keep().join("text.log");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("text.log");
         let file = RotatingFile::open(&path, crate::config::LogRotation::Never).unwrap();
         let mut guard = LoggingGuard {
             writers: Vec::new(),

@@ -167,7 +167,18 @@ impl Registry {
         let mut after = BTreeMap::new();
         let mut changed = false;
         for source in &self.sources {
-            for (name, file, metadata) in files_of(source) {
+            let files = match files_of(source) {
+                Ok(files) => files,
+                Err(error) => {
+                    // Out of reach is not removed: what is loaded goes on serving.
+                    tracing::warn!(directory = %source.directory.display(), %error, "a plugin directory cannot be read");
+                    let kept = before.iter();
+                    let kept = kept.filter(|(_, entry)| entry.kind == source.runtime.kind());
+                    after.extend(kept.map(|(name, entry)| (name.clone(), entry.clone())));
+                    continue;
+                }
+            };
+            for (name, file, metadata) in files {
                 if after.contains_key(name.as_str()) {
                     // The first source keeps the name; the same file is reported once, at its change.
                     continue;
@@ -193,20 +204,24 @@ impl Registry {
     }
 }
 
-/// The plugin files of a directory, by name. A directory that is not there has none.
-fn files_of(source: &Source) -> Vec<(PluginName, PathBuf, Metadata)> {
-    let Ok(listing) = std::fs::read_dir(&source.directory) else {
-        return Vec::new();
-    };
+/// The plugin files of a directory, by name.
+fn files_of(source: &Source) -> std::io::Result<Vec<(PluginName, PathBuf, Metadata)>> {
+    let listing = std::fs::read_dir(&source.directory)?;
     let mut files: HashMap<PluginName, (PathBuf, Metadata)> = HashMap::new();
-    for path in listing.filter_map(Result::ok).map(|file| file.path()) {
+    for file in listing {
+        let path = file?.path();
         let fits = path
             .extension()
             .is_some_and(|end| end == source.runtime.extension());
         let stem = path.file_stem().and_then(|stem| stem.to_str());
-        // Follows links: a deployment may swap them.
-        let (true, Some(stem), Ok(metadata)) = (fits, stem, std::fs::metadata(&path)) else {
+        let (true, Some(stem)) = (fits, stem) else {
             continue;
+        };
+        // Follows links: a deployment may swap them.
+        let metadata = match std::fs::metadata(&path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
         };
         if !metadata.is_file() {
             continue;
@@ -223,7 +238,7 @@ fn files_of(source: &Source) -> Vec<(PluginName, PathBuf, Metadata)> {
         .map(|(name, (path, metadata))| (name, path, metadata))
         .collect();
     files.sort_by(|a, b| a.0.cmp(&b.0));
-    files
+    Ok(files)
 }
 
 fn load(

@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use crate::capabilities::{JobContext, Services, Slot, Stop, StopReason};
+use crate::capabilities::{JobContext, Services, Slot, Stop, StopReason, limits};
 use crate::config::WorkerConfig;
 use crate::model::{ErrorCode, Job, JobError, LogLevel, OnInterrupt, now};
 use crate::queue::{Handler, Queue};
@@ -157,6 +157,7 @@ impl Worker {
         let Some(stop) = self.running.add(id) else {
             return;
         };
+        let mut again = false;
         match self.claim(id).await {
             Ok(Some((claim, job, plugin))) => {
                 let outcome = match plugin {
@@ -172,12 +173,17 @@ impl Worker {
             Ok(None) => {}
             Err(error) => {
                 tracing::error!(job_id = %id, %error, "a job could not be claimed; it is tried again");
-                self.dispatcher.look_at_all();
+                again = true;
             }
         }
         self.running.remove(id);
         if let Err(error) = self.queue.remove(id).await {
             tracing::warn!(job_id = %id, %error, "a job that has run is still in the queue");
+        }
+        if again {
+            // Out of the queue first: the dispatcher puts it there anew.
+            tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
+            self.dispatcher.look_at_all();
         }
         let _ = self.ended.send(id);
     }
@@ -226,9 +232,10 @@ impl Worker {
         ));
         tracing::info!(plugin = %job.plugin, attempt = claim.attempt, "job started");
         let ended = self.run_program(plugin, &context, job).await;
+        let stop = context.stop();
         let again_is_safe =
             !context.has_acted() || plugin.description.on_interrupt == OnInterrupt::Retry;
-        let outcome = self.outcome(job, plugin, ended, again_is_safe);
+        let outcome = outcome(job, plugin, ended, stop.reason(), again_is_safe);
         match &outcome {
             Outcome::Completed(_) => tracing::info!("job completed"),
             Outcome::Cancelled(error) => context.note(LogLevel::Warn, error.to_string()).await,
@@ -271,34 +278,6 @@ impl Worker {
         }
     }
 
-    fn outcome(
-        &self,
-        job: &Job,
-        plugin: &Plugin,
-        ended: Result<serde_json::Value, JobError>,
-        again_is_safe: bool,
-    ) -> Outcome {
-        let error = match ended {
-            Ok(result) => return Outcome::Completed(result),
-            Err(error) => error,
-        };
-        match error.code.0.as_str() {
-            ErrorCode::CANCELLED => Outcome::Cancelled(error),
-            ErrorCode::INTERRUPTED => match plugin.description.on_interrupt {
-                OnInterrupt::Fail => Outcome::Failed(error),
-                OnInterrupt::Retry => Outcome::RunAgain(error),
-            },
-            // Never a second time to a device, unless the plugin says that it does no harm.
-            _ if error.code.is_retryable()
-                && again_is_safe
-                && job.retry_count < job.max_retries =>
-            {
-                Outcome::Retry(error, next_attempt(job.retry_count, now()))
-            }
-            _ => Outcome::Failed(error),
-        }
-    }
-
     /// Records the end of an attempt, however long the database takes to come back.
     async fn record(&self, claim: &Claim, outcome: Outcome) {
         loop {
@@ -321,6 +300,37 @@ impl Worker {
             self.dispatcher.look();
         }
     }
+}
+
+/// What becomes of a job whose attempt has ended so. Whether it was stopped says its stop signal;
+/// a code that a plugin throws decides nothing that only the host can know.
+fn outcome(
+    job: &Job,
+    plugin: &Plugin,
+    ended: Result<serde_json::Value, JobError>,
+    stopped: Option<StopReason>,
+    again_is_safe: bool,
+) -> Outcome {
+    let mut error = match ended {
+        Ok(result) => return Outcome::Completed(result),
+        Err(error) => error,
+    };
+    limits::cut(&mut error.message, limits::LOG_MESSAGE_BYTES);
+    match stopped {
+        Some(StopReason::Cancelled) => return Outcome::Cancelled(error),
+        Some(StopReason::Shutdown) => {
+            return match plugin.description.on_interrupt {
+                OnInterrupt::Fail => Outcome::Failed(error),
+                OnInterrupt::Retry => Outcome::RunAgain(error),
+            };
+        }
+        Some(StopReason::Timeout { .. }) | None => {}
+    }
+    // Never a second time to a device, unless the plugin says that it does no harm.
+    if error.code.is_retryable() && again_is_safe && job.retry_count < job.max_retries {
+        return Outcome::Retry(error, next_attempt(job.retry_count, now()));
+    }
+    Outcome::Failed(error)
 }
 
 /// Takes an id, waits for a place, and starts the job; Apalis then hands out the next.

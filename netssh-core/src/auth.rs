@@ -76,19 +76,24 @@ enum Outcome {
 
 async fn with_key(handle: &mut Handle<Client>, endpoint: &Endpoint) -> Result<Outcome, Error> {
     let credentials = &endpoint.credentials;
-    let text = credentials
-        .private_key
-        .as_ref()
-        .map_or("", |key| key.expose_secret());
-    let passphrase = credentials
-        .passphrase
-        .as_ref()
-        .map(ExposeSecret::expose_secret);
-    let key = decode_secret_key(text, passphrase).map_err(|error| {
-        let hint = match (&error, passphrase) {
-            (russh::keys::Error::KeyIsEncrypted, None) => " (it needs a passphrase)",
-            (_, Some(_)) => " (is the passphrase right?)",
-            (_, None) => "",
+    let has_passphrase = credentials.passphrase.is_some();
+    let (text, passphrase) = (
+        credentials.private_key.clone(),
+        credentials.passphrase.clone(),
+    );
+    // Off the async threads: a key's own text says how much work its passphrase is to be.
+    let decoding = tokio::task::spawn_blocking(move || {
+        let text = text.as_ref().map_or("", |key| key.expose_secret());
+        decode_secret_key(text, passphrase.as_ref().map(ExposeSecret::expose_secret))
+    });
+    let decoded = decoding
+        .await
+        .map_err(|_| Error::authentication("the private key cannot be read"))?;
+    let key = decoded.map_err(|error| {
+        let hint = match (&error, has_passphrase) {
+            (russh::keys::Error::KeyIsEncrypted, false) => " (it needs a passphrase)",
+            (_, true) => " (is the passphrase right?)",
+            (_, false) => "",
         };
         Error::authentication(format!("the private key cannot be read: {error}{hint}"))
     })?;

@@ -51,6 +51,13 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // Else serde takes an array for an object, field by field.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        return Err(Problem::invalid_field(
+            "",
+            "the body has to be a JSON object",
+        ));
+    }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let pointer = pointer_of(error.path());

@@ -204,12 +204,18 @@ pub type WrittenSecret = Option<Option<secrecy::SecretString>>;
 
 mod written_secret {
     use secrecy::SecretString;
+    use serde::de::Error;
     use serde::{Deserialize, Deserializer};
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<super::WrittenSecret, D::Error> {
-        Option::<SecretString>::deserialize(deserializer).map(Some)
+        // An error of serde's own would show what it found.
+        match Option::<serde_json::Value>::deserialize(deserializer)? {
+            None => Ok(Some(None)),
+            Some(serde_json::Value::String(text)) => Ok(Some(Some(SecretString::from(text)))),
+            Some(_) => Err(D::Error::custom("is a text, or null")),
+        }
     }
 }
 

@@ -36,6 +36,8 @@ impl JobContext {
 
     /// A line of the host's own about the job; goes through even when the job is to stop.
     pub async fn note(&self, level: LogLevel, message: String) {
+        let mut message = message;
+        limits::cut(&mut message, limits::LOG_MESSAGE_BYTES);
         self.log.write(level, message, None).await;
     }
 }

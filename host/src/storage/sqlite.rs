@@ -1,6 +1,6 @@
 //! SQLite: WAL, foreign keys on, `synchronous=FULL`, files with mode 0600.
 //!
-//! Reads go to a pool. Writes all go through one [`writer`], which groups what is waiting into one
+//! Reads go to a pool. Writes all go through one `writer`, which groups what is waiting into one
 //! transaction, so that a commit's price is shared; with one writer nothing in this process ever
 //! meets `SQLITE_BUSY`.
 

@@ -132,6 +132,15 @@ fn code_and_message(error: &EvalAltResult) -> (ErrorCode, String) {
     }
 }
 
+/// Whether a script may throw this code: a short word, and none by which the host says that it has
+/// stopped a job.
+fn is_free(code: &str) -> bool {
+    let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
+    (1..=64).contains(&code.len())
+        && code.chars().all(is_word)
+        && ![ErrorCode::CANCELLED, ErrorCode::INTERRUPTED].contains(&code)
+}
+
 /// `throw "text"`, `throw #{code, message}`, or anything else.
 fn thrown_by_script(thrown: &Dynamic) -> (ErrorCode, String) {
     if let Ok(fields) = thrown.as_map_ref() {
@@ -143,7 +152,8 @@ fn thrown_by_script(thrown: &Dynamic) -> (ErrorCode, String) {
                 .map(|text| text.to_string())
         };
         if let Some(message) = text("message") {
-            let code = text("code").unwrap_or_else(|| ErrorCode::SCRIPT.to_owned());
+            let code = text("code").filter(|code| is_free(code));
+            let code = code.unwrap_or_else(|| ErrorCode::SCRIPT.to_owned());
             return (ErrorCode(code), message);
         }
     }

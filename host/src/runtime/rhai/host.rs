@@ -12,8 +12,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rhai::plugin::*;
-use rhai::{Array, Dynamic, Engine, FLOAT, INT, Map, Module, Shared};
+use rhai::{
+    Array, Dynamic, Engine, EvalAltResult, FLOAT, INT, ImmutableString, Map, Module, Position,
+    Shared,
+};
 
+use super::STRING_BYTES;
 use super::arguments::{Options, Thrown, duration, invalid, json, texts};
 use super::errors::thrown;
 use super::values;
@@ -115,6 +119,20 @@ mod global {
         crate::capabilities::unified_diff(old, new).map_err(thrown)
     }
 
+    // The language's own `replace` makes its result before it looks at the limits, so that two
+    // texts of a few megabytes could ask for more memory than there is.
+    #[rhai_fn(name = "replace", return_raw)]
+    pub fn replace(text: &mut ImmutableString, find: &str, put: &str) -> Thrown<()> {
+        *text = replaced(text, find, put)?.into();
+        Ok(())
+    }
+
+    #[rhai_fn(name = "replace", return_raw)]
+    pub fn replace_char(text: &mut ImmutableString, find: char, put: &str) -> Thrown<()> {
+        *text = replaced(text, find.encode_utf8(&mut [0; 4]), put)?.into();
+        Ok(())
+    }
+
     /// A text without the lines that begin with one of the prefixes.
     #[rhai_fn(name = "without_lines", return_raw)]
     pub fn without_lines(text: &str, prefixes: Array) -> Thrown<String> {
@@ -159,7 +177,7 @@ mod global {
         context: NativeCallContext<'_>,
         device: &mut Device,
         lines: Array,
-    ) -> Thrown<Array> {
+    ) -> Thrown<Map> {
         send_lines(&context, device, lines, ConfigureOptions::default())
     }
 
@@ -170,7 +188,7 @@ mod global {
         device: &mut Device,
         lines: Array,
         options: Map,
-    ) -> Thrown<Array> {
+    ) -> Thrown<Map> {
         let options = Options::new("configure", options, &["on_refused"])?;
         let on_refused = match options.text("on_refused")?.as_deref() {
             None | Some("stop") => OnRefused::Stop,
@@ -438,16 +456,29 @@ fn send_lines(
     device: &Device,
     lines: Array,
     options: ConfigureOptions,
-) -> Thrown<Array> {
+) -> Thrown<Map> {
     let lines = texts("configure", "a line", lines)?;
     let device = device.clone();
     let replies = wait(context, |job| async move {
         job.ssh_configure(&device, &lines, options).await
     })?;
-    Ok(replies
-        .into_iter()
-        .map(|reply| reply_map(reply).into())
-        .collect())
+    let sent = INT::try_from(replies.len()).unwrap_or(INT::MAX);
+    let refused = replies.into_iter().filter(|reply| reply.failure.is_some());
+    let refused: Array = refused.map(|reply| reply_map(reply).into()).collect();
+    Ok(Map::from([
+        ("lines".into(), sent.into()),
+        ("refused".into(), refused.into()),
+    ]))
+}
+
+fn replaced(text: &str, find: &str, put: &str) -> Thrown<String> {
+    let found = text.matches(find).count();
+    let length = text.len() + found * put.len();
+    if length > STRING_BYTES {
+        let what = "Length of string".to_owned();
+        return Err(EvalAltResult::ErrorDataTooLarge(what, Position::NONE).into());
+    }
+    Ok(text.replace(find, put))
 }
 
 fn write_log(

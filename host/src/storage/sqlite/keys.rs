@@ -34,7 +34,7 @@ pub(super) async fn set_plugin_value(
             Box::pin(async move {
                 let (keys, bytes): (i64, i64) = sqlx::query_as(
                     "SELECT count(*),
-                            coalesce(sum(length(CAST(key AS BLOB)) + length(CAST(value AS BLOB))), 0)
+                            coalesce(sum(octet_length(key) + octet_length(value)), 0)
                      FROM plugin_storage WHERE plugin = ? AND key <> ?",
                 )
                 .bind(&plugin)

@@ -102,8 +102,13 @@ pub(super) async fn finish(
             Box::pin(async move {
                 let end = End::of(outcome, now);
                 let done = sqlx::query(
+                    // A cancellation that came while the attempt was ending is kept to: the job does
+                    // not run again.
                     "UPDATE jobs
-                     SET status = ?4, completed_at = ?5, error_code = ?6, error_message = ?7,
+                     SET status = iif(?4 IN ('retrying', 'pending') AND cancel_requested, 'cancelled', ?4),
+                         completed_at = iif(?4 IN ('retrying', 'pending') AND cancel_requested, ?11, ?5),
+                         error_code = iif(?4 IN ('retrying', 'pending') AND cancel_requested, 'cancelled', ?6),
+                         error_message = ?7,
                          result = ?8, ready_at = coalesce(?9, ready_at),
                          retry_count = retry_count + ?10
                      WHERE id = ?1 AND attempt = ?2 AND worker_id = ?3 AND status = 'running'",
@@ -118,6 +123,7 @@ pub(super) async fn finish(
                 .bind(end.result.map(|result| result.to_string()))
                 .bind(end.ready_at.map(text_of))
                 .bind(i32::from(end.status == JobStatus::Retrying))
+                .bind(text_of(now))
                 .execute(&mut *connection)
                 .await?;
                 Ok(done.rows_affected() == 1)
