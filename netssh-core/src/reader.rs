@@ -235,9 +235,11 @@ impl<'a> Reader<'a> {
         self.cuts.push(line);
     }
 
-    /// Whether nothing but the command's echo stands before the prompt in the last line.
-    pub(crate) fn is_empty_before_prompt(&self) -> bool {
-        self.buffer.iter().filter(|&&byte| byte == b'\n').count() == 1
+    /// Whether the echo of `command`, and nothing else, stands before the prompt in the last line.
+    pub(crate) fn holds_only_echo(&self, command: &str) -> bool {
+        let one_line = self.buffer.iter().filter(|&&byte| byte == b'\n').count() == 1;
+        let echo = without_echo(&self.buffer, command).len() < self.buffer.len();
+        one_line && (echo || !self.platform.terminal.echo)
     }
 
     /// The last line, as it looks on a screen, whether it is finished or not.

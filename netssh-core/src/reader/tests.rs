@@ -185,3 +185,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn only_the_echo_of_its_own_line_answers_a_silent_line() {
+    let holds = |stream: &str| {
+        let (step, reader) = read(ios(), Expect::Prompt, &[stream.as_bytes()], 1 << 20);
+        assert_eq!(step, Step::Prompt, "{stream:?}");
+        reader.holds_only_echo("description uplink")
+    };
+    assert!(holds("description uplink\r\nr1(config-if)#"));
+    // What the line before left behind, or the device said by itself.
+    assert!(!holds("\r\nr1(config)#"));
+    assert!(!holds("% Warning: late\r\nr1(config-if)#"));
+    assert!(!holds(
+        "description uplink\r\n% Invalid input\r\nr1(config-if)#"
+    ));
+}

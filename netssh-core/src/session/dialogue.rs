@@ -137,7 +137,8 @@ impl Session {
                     reader.clear();
                 }
                 self.shell.send(&format!("{typed}\n")).await?;
-                self.read_carefully(prefix, manner, reader).await
+                let silent = (manner == Manner::ConfigurationLine).then_some(command);
+                self.read_carefully(prefix, silent, reader).await
             }
         }
     }
@@ -189,7 +190,7 @@ impl Session {
                         return Ok(None);
                     };
                     reader.expect(Expect::Prompt);
-                    self.read_carefully(prefix, Manner::Careful, reader).await?;
+                    self.read_carefully(prefix, None, reader).await?;
                     return Ok(None);
                 }
                 _ => {}
@@ -198,19 +199,20 @@ impl Session {
     }
 
     /// Reads up to something that looks like a prompt, and makes sure that it is one. That costs
-    /// a round trip more, save for a configuration line without any output.
+    /// a round trip more, save for a configuration line, `silent`, that is echoed and has no output.
+    /// The echo has to be there: a prompt that comes late, after something the device said by
+    /// itself, must not be taken for the answer, or every answer after it belongs to the line before.
     async fn read_carefully(
         &mut self,
         prefix: &str,
-        manner: Manner,
+        silent: Option<&str>,
         reader: &mut Reader<'_>,
     ) -> Result<CommandEnd, Error> {
         reader.expect(Expect::Prompt);
         loop {
             match self.next_step(reader).await? {
                 Step::Prompt => {
-                    if manner == Manner::ConfigurationLine
-                        && reader.is_empty_before_prompt()
+                    if silent.is_some_and(|line| reader.holds_only_echo(line))
                         && self.platform.is_configuration(&reader.last_line())
                     {
                         self.prompt = reader.last_line().trim().to_owned();
