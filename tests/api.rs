@@ -231,6 +231,26 @@ fn the_same_idempotency_key_answers_with_the_first_job() {
 }
 
 #[test]
+fn a_repeated_request_is_answered_although_its_plugin_is_gone() {
+    run(async {
+        let host = TestHost::with_own_scripts(&[("p", &playbook("1"))]).await;
+        let send = || {
+            let request = host
+                .client
+                .request(Method::POST, "/api/jobs")
+                .header("idempotency-key", "night-1")
+                .json(&json!({ "plugin": "p" }));
+            host.client.send(request)
+        };
+        let first = send().await;
+        std::fs::remove_file(host.path("scripts/p.rhai")).unwrap();
+        host.client.act("/api/plugins/reload").await;
+        let again = send().await;
+        assert_eq!((again.status, &again.body["id"]), (202, &first.body["id"]));
+    });
+}
+
+#[test]
 fn pages_of_jobs_go_on_where_the_last_ended() {
     run(async {
         let host = TestHost::start().await;

@@ -97,6 +97,15 @@ impl Jobs {
     /// # Errors
     /// When it is refused; see [`SubmitError`].
     pub async fn submit(&self, submission: Submission) -> Result<(Uuid, JobStatus), SubmitError> {
+        // A repeated request is answered as the first was, whatever has changed in between.
+        if let Some((key, digest)) = &submission.idempotency
+            && let Some((first, first_digest)) = self.storage.job_with_key(key).await?
+        {
+            if first_digest != *digest {
+                return Err(SubmitError::KeyReused);
+            }
+            return Ok((first.id, first.status));
+        }
         let plugin = self.plugin(&submission.plugin)?;
         let id = Uuid::now_v7();
         let mut errors = check_numbers(&submission);

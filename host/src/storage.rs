@@ -115,6 +115,8 @@ pub trait Storage: Send + Sync + 'static {
     /// Adds a pending job, and the connection that was given inline with it.
     async fn add_job(&self, job: &NewJob, inline: Option<&Connection>) -> Result<AddOutcome>;
     async fn job(&self, id: Uuid) -> Result<Option<Job>>;
+    /// The job that was submitted with an idempotency key, and the digest of its request.
+    async fn job_with_key(&self, key: &str) -> Result<Option<(Job, String)>>;
     /// Newest first, at most `filter.limit`.
     async fn jobs(&self, filter: &JobFilter) -> Result<Vec<Job>>;
     async fn count_jobs(&self, created_after: Option<DateTime<Utc>>) -> Result<StatusCounts>;

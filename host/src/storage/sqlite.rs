@@ -138,6 +138,10 @@ impl Storage for SqliteStorage {
         jobs::get(&self.readers, id).await
     }
 
+    async fn job_with_key(&self, key: &str) -> Result<Option<(Job, String)>> {
+        jobs::with_key(&self.readers, key).await
+    }
+
     async fn jobs(&self, filter: &JobFilter) -> Result<Vec<Job>> {
         jobs::list(&self.readers, filter).await
     }

@@ -86,7 +86,7 @@ async fn insert(connection: &mut SqliteConnection, job: &NewJob) -> Result<()> {
     Ok(())
 }
 
-async fn with_key(readers: &SqlitePool, key: &str) -> Result<Option<(Job, String)>> {
+pub(super) async fn with_key(readers: &SqlitePool, key: &str) -> Result<Option<(Job, String)>> {
     let row = sqlx::query("SELECT * FROM jobs WHERE idempotency_key = ?")
         .bind(key)
         .fetch_optional(readers)
