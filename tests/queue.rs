@@ -1,6 +1,10 @@
 //! Time, order, retries, and a queue file that may go.
 
+use host::model::{JobError, JobStatus, NewJob, OnInterrupt, now};
+use host::storage::sqlite::SqliteStorage;
+use host::storage::{CancelOutcome, Claim, Outcome, Storage};
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::harness::{TestHost, password_connection, playbook, run};
 
@@ -153,5 +157,55 @@ fn a_plugin_that_was_removed_fails_the_jobs_that_wait_for_it() {
         let job = host.ended(&id).await;
         assert_eq!(job["status"], "failed");
         assert_eq!(job["error_code"], "not_found", "{job}");
+    });
+}
+
+#[test]
+fn a_cancellation_while_the_attempt_ends_is_kept_to() {
+    run(async {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", directory.path().join("jobs.db").display());
+        let storage = SqliteStorage::open(&url, 1).await.unwrap();
+        let id = Uuid::now_v7();
+        let job = NewJob {
+            id,
+            plugin: "p".to_owned(),
+            params: json!({}),
+            targets: Vec::new(),
+            priority: 0,
+            description: None,
+            parent_id: None,
+            depth: 0,
+            created_at: now(),
+            scheduled_for: None,
+            timeout_seconds: None,
+            max_retries: 1,
+            on_interrupt: OnInterrupt::Fail,
+            idempotency: None,
+        };
+        storage.add_job(&job, None).await.unwrap();
+        let claimed = storage
+            .claim_job(id, "w", None, now())
+            .await
+            .unwrap()
+            .unwrap();
+        let asked = storage.cancel_job(id, now()).await.unwrap();
+        assert_eq!(asked, CancelOutcome::Requested);
+        let claim = Claim {
+            job_id: id,
+            attempt: claimed.attempt,
+            worker_id: "w".to_owned(),
+        };
+        let retry = Outcome::Retry(JobError::new("timeout", "late"), now());
+        assert!(storage.finish_job(&claim, retry, now()).await.unwrap());
+        let job = storage.job(id).await.unwrap().unwrap();
+        assert_eq!(job.status, JobStatus::Cancelled);
+        assert!(job.completed_at.is_some());
+        assert!(
+            !storage
+                .finish_job(&claim, Outcome::Completed(json!(1)), now())
+                .await
+                .unwrap()
+        );
     });
 }
