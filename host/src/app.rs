@@ -63,10 +63,10 @@ impl App {
         end_interrupted(&*storage).await?;
         let queue = Queue::open(&config.queue_url()).await?;
 
-        let registry = Registry::new(vec![Source {
-            directory: config.plugins.scripts_dir.clone(),
-            runtime: Arc::new(RhaiRuntime::default()),
-        }]);
+        let registry = Registry::new(vec![Source::new(
+            config.plugins.scripts_dir.clone(),
+            Arc::new(RhaiRuntime::default()),
+        )]);
         registry.scan().await;
 
         let connections = Arc::new(Connections::new(

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -66,8 +67,21 @@ struct Stamp {
 
 /// A directory and the runtime for the files in it.
 pub struct Source {
-    pub directory: PathBuf,
-    pub runtime: Arc<dyn JobRuntime>,
+    directory: PathBuf,
+    runtime: Arc<dyn JobRuntime>,
+    /// Could not be read at the last look; said once, not at each.
+    out_of_reach: AtomicBool,
+}
+
+impl Source {
+    #[must_use]
+    pub fn new(directory: PathBuf, runtime: Arc<dyn JobRuntime>) -> Self {
+        Self {
+            directory,
+            runtime,
+            out_of_reach: AtomicBool::new(false),
+        }
+    }
 }
 
 pub struct Registry {
@@ -168,10 +182,15 @@ impl Registry {
         let mut changed = false;
         for source in &self.sources {
             let files = match files_of(source) {
-                Ok(files) => files,
+                Ok(files) => {
+                    source.out_of_reach.store(false, Ordering::Relaxed);
+                    files
+                }
                 Err(error) => {
                     // Out of reach is not removed: what is loaded goes on serving.
-                    tracing::warn!(directory = %source.directory.display(), %error, "a plugin directory cannot be read");
+                    if !source.out_of_reach.swap(true, Ordering::Relaxed) {
+                        tracing::warn!(directory = %source.directory.display(), %error, "a plugin directory cannot be read");
+                    }
                     let kept = before.iter();
                     let kept = kept.filter(|(_, entry)| entry.kind == source.runtime.kind());
                     after.extend(kept.map(|(name, entry)| (name.clone(), entry.clone())));
