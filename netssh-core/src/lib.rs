@@ -5,7 +5,6 @@ mod endpoint;
 mod error;
 mod host_keys;
 mod platform;
-mod platforms;
 mod session;
 
 mod auth;
@@ -22,8 +21,9 @@ pub use crate::host_keys::{
     HostKey, HostKeyPolicy, HostKeyStore, HostKeyStoreError, KnownHostsFile, MemoryHostKeys,
 };
 pub use crate::platform::{
-    ConfigurationMode, Enable, Ending, Pager, Pattern, Platform, Prompts, Setup, Terminal,
-    TypeAhead,
+    Candidate, Command, ConfigurationMode, Credential, Enable, Ending, Evidence, FactSource, Login,
+    LoginAnswer, LoginQuestion, Pager, Pattern, Platform, PlatformError, Platforms, Prompts,
+    Question, Terminal, TypeAhead,
 };
 pub use crate::session::{Configuration, Reply, Session};
 pub use crate::terminal::clean;

@@ -116,7 +116,7 @@ impl Session {
         let Some(command) = self.platform.save.clone() else {
             return Err(self.unsupported("save command"));
         };
-        self.exec(&command).await
+        self.exec(&command.send).await
     }
 
     /// The prompt that the device showed last, without the space after it. On `linux`, the
@@ -165,7 +165,9 @@ impl Session {
             return;
         }
         let leave = match &self.platform.configuration {
-            Some(configuration) if self.in_configuration => format!("{}\n", configuration.leave),
+            Some(configuration) if self.in_configuration => {
+                format!("{}\n", configuration.leave.send)
+            }
             _ => String::new(),
         };
         if self.shell.send(&(leave + &exit)).await.is_err() {

@@ -10,8 +10,16 @@ use serde::{Deserialize, Deserializer};
 
 use super::words::Words;
 
-/// One line a platform: its name is the file's.
-const BUILT_IN: &[(&str, &str)] = &[("cisco_ios", include_str!("../../lab/cisco_ios.toml"))];
+macro_rules! files {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_str!(concat!("../../lab/", $name, ".toml")))),*]
+    };
+}
+
+/// The files by name.
+const BUILT_IN: &[(&str, &str)] = files![
+    "cisco_ios", //
+];
 
 /// Login questions any platform may be given, by name.
 const QUESTIONS: &str = include_str!("../../lab/questions.toml");

@@ -21,16 +21,18 @@ impl Session {
         let Some(mode) = self.platform.configuration.clone() else {
             return Err(self.unsupported("configuration mode"));
         };
-        if !self.in_configuration {
+        if let Some(enter) = mode.enter
+            && !self.in_configuration
+        {
             // From here on `close` has to leave it, also if this future is dropped.
             self.in_configuration = true;
             let reply = self
-                .run(&mode.enter, Manner::TypeAhead, self.timeouts.command)
+                .run(&enter.send, Manner::TypeAhead, self.timeouts.command)
                 .await?;
             if !self.platform.is_configuration(&self.prompt) {
                 self.in_configuration = false;
                 return Err(Error::Refused {
-                    command: mode.enter,
+                    command: enter.send,
                     message: refusal_of(reply),
                 });
             }
@@ -43,11 +45,11 @@ impl Session {
             return Ok(());
         };
         let reply = self
-            .run(&mode.leave, Manner::TypeAhead, self.timeouts.command)
+            .run(&mode.leave.send, Manner::TypeAhead, self.timeouts.command)
             .await?;
         if self.platform.is_configuration(&self.prompt) {
             return Err(Error::Refused {
-                command: mode.leave,
+                command: mode.leave.send,
                 message: refusal_of(reply),
             });
         }

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::{Health, Session};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
-use crate::platform::{Ending, Platform};
+use crate::platform::Ending;
 use crate::reader::{Expect, Reader, Step};
 use crate::transport;
 
@@ -55,7 +55,7 @@ async fn log_in(
     let platform = &endpoint.platform;
     let word = random_word()?;
     let mut setup: String = platform
-        .setup
+        .login
         .commands
         .iter()
         .map(|command| command.replace("{word}", &word) + "\n")
@@ -69,7 +69,7 @@ async fn log_in(
             Expect::Comment(comment)
         }
     };
-    let early = platform.setup.early;
+    let early = platform.login.early;
     let first = if early { setup.as_str() } else { "" };
     let shell = transport::open_shell(handle, endpoint, first).await?;
     let mut session = Session {
@@ -201,16 +201,4 @@ fn random_word() -> Result<String, Error> {
     getrandom::fill(&mut bytes)
         .map_err(|error| Error::protocol(format!("no random numbers: {error}")))?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-impl Platform {
-    pub(super) fn is_user(&self, prompt: &str) -> bool {
-        let user = self.prompts.user.as_ref();
-        user.is_some_and(|pattern| pattern.matches(prompt))
-    }
-
-    pub(super) fn is_configuration(&self, prompt: &str) -> bool {
-        let configuration = self.prompts.configuration.as_ref();
-        configuration.is_some_and(|pattern| pattern.matches(prompt))
-    }
 }
