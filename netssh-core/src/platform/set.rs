@@ -32,7 +32,7 @@ macro_rules! built_in {
     };
 }
 
-static BUILT_IN: [BuiltIn; 3] = built_in!["cisco_ios", "frr", "linux"];
+static BUILT_IN: [BuiltIn; 4] = built_in!["cisco_ios", "frr", "generic", "linux"];
 
 /// The names of the built-in platforms, without their aliases.
 pub(super) fn built_in_names() -> impl Iterator<Item = &'static str> {
