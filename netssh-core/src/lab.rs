@@ -23,6 +23,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use self::configuration::Store;
+pub use self::platform::Example;
 use self::platform::{DEFINITIONS, Definition};
 use self::transcript::Latest;
 pub use self::transcript::{Entry, What};
@@ -124,6 +125,12 @@ impl LabPlatform {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// A session that shows what it is like.
+    #[must_use]
+    pub fn example(&self) -> Option<&Example> {
+        self.0.example.as_ref()
     }
 
     fn definition(&self) -> Arc<Definition> {
@@ -281,6 +288,13 @@ impl Lab {
     #[must_use]
     pub fn transcript(&self) -> Vec<Entry> {
         lock(&self.shared.transcript).to_vec()
+    }
+
+    /// What the device says to a command, before any terminal has a part in it; none where the
+    /// platform's file has no text for exactly this command.
+    #[must_use]
+    pub fn says(&self, command: &str) -> Option<String> {
+        cli::said(&self.shared, command)
     }
 
     /// The running configuration, as the platform prints it.

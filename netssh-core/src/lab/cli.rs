@@ -207,20 +207,27 @@ impl<'a> Cli<'a> {
         }
     }
 
+    /// What the terminal says to a key.
+    fn drawn(&self, template: &str, char: &str) -> String {
+        let prompt = self.prompt();
+        let column = width(&prompt) + self.line.chars().count() + 1;
+        expand(template, |name| match name {
+            "char" => Some(char.to_owned()),
+            "line" => Some(self.line.clone()),
+            "prompt" => Some(prompt.lines().last().unwrap_or_default().to_owned()),
+            "at" => Some((column - 1).to_string()),
+            "column" => Some(column.to_string()),
+            _ => None,
+        })
+    }
+
     fn echo(&mut self, c: char) {
         let faults = &self.shared.device.faults;
         let terminal = &self.definition.terminal;
-        let prompt = self.prompt();
-        let before = width(&prompt);
+        let echo = self.drawn(&terminal.echo, c.encode_utf8(&mut [0; 4]));
+        let before = width(&self.prompt());
         let typed = self.line.chars().count();
         let column = before + typed + 1;
-        let echo = expand(&terminal.echo, |name| match name {
-            "char" => Some(c.to_string()),
-            "line" => Some(self.line.clone()),
-            "prompt" => Some(prompt.lines().last().unwrap_or_default().to_owned()),
-            "column" => Some(column.to_string()),
-            _ => None,
-        });
         let edge = self.columns.max(before + 2);
         match terminal.wrap {
             Wrap::Scroll if before + self.visible + 1 >= edge => {
@@ -272,11 +279,16 @@ impl<'a> Cli<'a> {
     }
 
     fn enter(&mut self) {
+        let hidden = self.asked().is_some_and(|(question, _)| question.hidden);
+        let drawn = if hidden {
+            "\n".to_owned()
+        } else {
+            self.drawn(&self.definition.terminal.enter, "")
+        };
         let line = std::mem::take(&mut self.line);
         let line = line.trim().to_owned();
         self.visible = 0;
-        let enter = self.definition.terminal.enter.clone();
-        self.print(&enter);
+        self.print(&drawn);
         match self.waiting {
             Waiting::Answer { .. } => return self.answer(&line),
             Waiting::Text(end) => {
@@ -322,7 +334,8 @@ impl<'a> Cli<'a> {
         let own = self.shared.device.outputs.iter();
         let own = own.filter(|_| !rules.configuration || mode == definition.login.mode);
         if let Some((_, text)) = own.into_iter().find(|(command, _)| command == line) {
-            return self.show(text.clone());
+            let text = format!("{}{text}", rules.before_output);
+            return self.show(&text);
         }
         let abbreviations = definition.terminal.abbreviations;
         let here = definition.commands.iter().filter(|command| {
@@ -443,10 +456,13 @@ impl<'a> Cli<'a> {
         let text = expand(template, |name| match name {
             "caret" => Some(caret.clone()),
             "word" => Some(fault.to_owned()),
+            "token" => Some(right.min(words.saturating_sub(1)).to_string()),
+            // Of a command, without the path before it.
+            "name" => Some(fault.trim_start_matches('/').to_owned()),
             "line" => Some(line.to_owned()),
             name => self.value(name, ""),
         });
-        self.show(text);
+        self.print(&text);
     }
 
     fn is(&self, when: When) -> bool {
@@ -468,13 +484,20 @@ impl<'a> Cli<'a> {
     /// `stays` when the command was one of another mode.
     fn act(&mut self, action: &Action, line: &str, rest: &str, stays: bool) {
         let mut text = self.text(&action.print, rest);
+        let mode = self.mode();
+        let commits = action.steps.contains(&Do::Commit);
+        let stamp = if commits || !text.is_empty() || !mode.configuration {
+            mode.before_output.clone()
+        } else {
+            String::new()
+        };
         for step in &action.steps {
             self.step(*step, line, &mut text);
         }
         if let Some(mode) = action.goto.as_ref().filter(|_| !stays) {
             self.go(mode);
         }
-        self.show(text);
+        self.show(&(stamp + &text));
         if let Some(question) = &action.ask {
             self.ask(question, 1);
         }
@@ -599,13 +622,7 @@ impl<'a> Cli<'a> {
     }
 
     /// Prints, page by page if paging is on.
-    fn show(&mut self, text: String) {
-        let before = &self.definition.modes[&self.mode].before_output;
-        let text = if text.is_empty() {
-            text
-        } else {
-            format!("{before}{text}")
-        };
+    fn show(&mut self, text: &str) {
         let lines = text.lines().count();
         match self.rows {
             Some(rows) if lines >= rows => {
@@ -616,7 +633,7 @@ impl<'a> Cli<'a> {
                 };
                 self.print_lines(rows - 1);
             }
-            _ => self.print(&text),
+            _ => self.print(text),
         }
     }
 
@@ -693,7 +710,10 @@ impl<'a> Cli<'a> {
         let mode = self.mode();
         let section = mode.section_prompt.as_ref();
         let section = section.filter(|_| !self.sections.is_empty());
-        self.text(section.unwrap_or(&mode.prompt), "")
+        let prompt = self.text(section.unwrap_or(&mode.prompt), "");
+        // For devices that put the cursor behind the prompt themselves.
+        let column = width(&prompt.replace("{width}", "1")) + 1;
+        prompt.replace("{width}", &column.to_string())
     }
 
     fn text(&self, template: &str, rest: &str) -> String {
@@ -703,12 +723,6 @@ impl<'a> Cli<'a> {
     fn value(&self, name: &str, rest: &str) -> Option<String> {
         let definition = &self.definition;
         let rules = &definition.configuration;
-        let device = &self.shared.device;
-        let hostname = || {
-            let mut store = lock(&self.shared.configuration);
-            let configured = store.hostname(definition);
-            configured.unwrap_or_else(|| device.hostname.clone())
-        };
         let labels = || self.sections.iter().map(|section| section.label.as_str());
         let with_changes = |print: fn(&super::platform::Configuration, &Tree, &Tree) -> String| {
             let mut store = lock(&self.shared.configuration);
@@ -716,27 +730,15 @@ impl<'a> Cli<'a> {
             print(rules, before, after)
         };
         Some(match name {
-            "hostname" => hostname(),
-            "short" => short(&hostname(), definition),
-            "username" => device.username.clone(),
             "rest" => rest.to_owned(),
             "section" => labels().next_back().unwrap_or_default().to_owned(),
             "sections" => labels().collect::<Vec<_>>().join(" "),
             "dirty" if self.is(When::Changed) => definition.hostname.dirty.clone(),
             "dirty" => definition.hostname.clean.clone(),
-            "running" => configuration::shown(rules, lock(&self.shared.configuration).running()),
-            "running_lines" => {
-                configuration::lines(rules, lock(&self.shared.configuration).running())
-            }
             "candidate" => with_changes(|rules, _, after| configuration::lines(rules, after)),
             "added" => with_changes(configuration::added),
             "changes" => with_changes(configuration::changes),
-            "serial" => texts::serial(&hostname()),
-            "uptime" => texts::uptime(self.shared.started.elapsed()),
-            "ip_interface_brief" => {
-                texts::ip_interface_brief(lock(&self.shared.configuration).running())
-            }
-            _ => return None,
+            name => return value(self.shared, definition, name),
         })
     }
 
@@ -770,6 +772,35 @@ impl Drop for Cli<'_> {
     fn drop(&mut self) {
         self.record(What::Ended);
     }
+}
+
+/// What the device says to a command, in the first mode that has a text for it.
+pub(super) fn said(shared: &Shared, command: &str) -> Option<String> {
+    let definition = shared.device.platform.definition();
+    let known = definition.commands.iter().find(|known| {
+        !known.action.print.is_empty() && known.typed.iter().any(|typed| typed.fits(command))
+    })?;
+    let text = expand(&known.action.print, |name| value(shared, &definition, name));
+    Some(text)
+}
+
+/// A placeholder that is the same in all sessions.
+fn value(shared: &Shared, definition: &Definition, name: &str) -> Option<String> {
+    let rules = &definition.configuration;
+    let mut store = lock(&shared.configuration);
+    let hostname = store.hostname(definition);
+    let hostname = hostname.unwrap_or_else(|| shared.device.hostname.clone());
+    Some(match name {
+        "hostname" => hostname,
+        "short" => short(&hostname, definition),
+        "username" => shared.device.username.clone(),
+        "running" => configuration::shown(rules, store.running()),
+        "running_lines" => configuration::lines(rules, store.running()),
+        "serial" => texts::serial(&hostname),
+        "uptime" => texts::uptime(shared.started.elapsed()),
+        "ip_interface_brief" => texts::ip_interface_brief(store.running()),
+        _ => return None,
+    })
 }
 
 fn mark(pager: &Pager, on_screen: usize, total: usize) -> String {

@@ -203,7 +203,8 @@ impl Store {
         let flat = self.running().flat();
         let line = flat.iter().find(|line| pattern.fits(line))?;
         let name = line.split_whitespace().last()?;
-        Some(name.trim_matches('"').trim_end_matches(';').to_owned())
+        let name = name.rsplit_once('=').map_or(name, |(_, name)| name);
+        Some(name.trim_matches('"').to_owned())
     }
 
     /// What lines change: the running configuration, or a copy until it is committed.

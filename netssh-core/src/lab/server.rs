@@ -102,6 +102,10 @@ impl server::Handler for Client {
 
     async fn auth_password(&mut self, user: &str, password: &str) -> Result<Auth, russh::Error> {
         let device = &self.shared.device;
+        let options = device.platform.definition().login.options_after;
+        let user = options
+            .and_then(|mark| user.split_once(mark))
+            .map_or(user, |(name, _)| name);
         if user == device.username && password == device.password {
             self.shared.logins.fetch_add(1, Ordering::SeqCst);
             Ok(Auth::Accept)
