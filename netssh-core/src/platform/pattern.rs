@@ -31,6 +31,12 @@ impl Pattern {
         Self(Regex::new(&regex::escape(text)).expect("an escaped text is a pattern"))
     }
 
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
     /// Whether it is found in `text`.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
