@@ -10,4 +10,5 @@ mod host_keys;
 mod lab;
 mod linux;
 mod login;
+mod platforms;
 mod support;
