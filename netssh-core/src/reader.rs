@@ -412,11 +412,11 @@ impl<'a> Reader<'a> {
 
     /// So many prompts and no echo of the comment.
     fn is_silent(&self, comment: &str, lines: usize) -> bool {
-        // The same prompt again and again, and twice at least: a banner may hold one.
+        // The same prompt again and again: a banner may hold others.
         let last = self.last_line();
         let text = clean(&self.buffer);
         let prompts = text.lines().filter(|line| line.trim() == last.trim());
-        !text.contains(comment) && self.is_prompt(last.trim()) && prompts.count() >= lines.max(2)
+        !text.contains(comment) && self.is_prompt(last.trim()) && prompts.count() >= lines
     }
 
     /// The last two lines that are not empty are the same prompt.

@@ -363,6 +363,8 @@ impl Session {
         let platform = Arc::clone(&self.platform);
         let reader = self.reader(&platform, Expect::Prompt);
         let mut exchange = Exchange::new(reader, "");
+        // The device stands there already, and will not say so again.
+        exchange.reader.push(self.prompt.as_bytes());
         match &platform.ending {
             Ending::ShellPrompt => {
                 self.shell_dialogue(&platform.terminal.newline, &mut exchange)

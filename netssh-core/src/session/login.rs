@@ -48,8 +48,8 @@ static COMMON_QUESTIONS: LazyLock<Vec<LoginQuestion>> = LazyLock::new(|| {
     .into()
 });
 
-/// A device that says nothing for so long after a question before its prompt waits for the answer.
-const SETTLED: Duration = Duration::from_millis(250);
+/// A device that says nothing for so long before its first prompt waits for an answer.
+const SETTLED: Duration = Duration::from_millis(500);
 
 impl Session {
     /// Connects, logs in, answers what the device asks before its prompt, learns the prompt,
@@ -90,7 +90,7 @@ async fn log_in(
     let word = random_word()?;
     let early = platform.login.early;
     let typed = if early {
-        first_lines(platform, &word).0
+        first_lines(platform, &word, 0).0
     } else {
         String::new()
     };
@@ -113,7 +113,7 @@ async fn log_in(
     };
     if early {
         exchange.reader.typed();
-        let expect = first_lines(platform, &session.word).1;
+        let expect = first_lines(platform, &session.word, 0).1;
         exchange.reader.expect(expect);
     }
     let questions = LoginQuestions::new(endpoint);
@@ -132,7 +132,7 @@ async fn log_in(
 }
 
 /// What is typed first, and what then shows that all of it was read.
-fn first_lines(platform: &Platform, word: &str) -> (String, Expect) {
+fn first_lines(platform: &Platform, word: &str, number: u64) -> (String, Expect) {
     let mut lines: Vec<String> = platform
         .login
         .commands
@@ -142,7 +142,7 @@ fn first_lines(platform: &Platform, word: &str) -> (String, Expect) {
     let expect = match &platform.ending {
         Ending::ShellPrompt => Expect::ShellPrompt(word.to_owned()),
         Ending::Comment { prefix } => {
-            let comment = format!("{prefix}{word}0");
+            let comment = format!("{prefix}{word}{number:x}");
             lines.push(comment.clone());
             Expect::FirstComment {
                 comment,
@@ -176,7 +176,9 @@ impl Session {
             match self.next_step(exchange).await? {
                 Step::Prompt if !sent => {
                     sent = true;
-                    let (typed, expect) = first_lines(&platform, &self.word);
+                    // Every time another comment: the answer to an earlier one may be under way.
+                    self.commands += 1;
+                    let (typed, expect) = first_lines(&platform, &self.word, self.commands);
                     // What comes now is counted; the banner may hold anything.
                     exchange.reader.clear();
                     exchange.reader.typed();
@@ -204,6 +206,9 @@ impl Session {
                     self.type_ahead = false;
                 }
                 Step::NoEcho => {
+                    if self.says_more(exchange).await? {
+                        continue;
+                    }
                     tracing::debug!("the device does not echo");
                     self.echo = false;
                     self.prompt = exchange.reader.last_line().trim().to_owned();
@@ -230,8 +235,9 @@ impl Session {
         }
     }
 
-    /// Whether more follows what looks like a question: a line of a banner may look like one until
-    /// the rest of it arrives, and a password typed there would end up in the device's history.
+    /// Whether more follows what looks like a question, or like prompts without an echo: a banner
+    /// may look like either until the rest of it arrives, and a password typed there would end up
+    /// in the device's history.
     async fn says_more(&mut self, exchange: &mut Exchange<'_, '_>) -> Result<bool, Error> {
         match timeout(SETTLED, self.shell.receive()).await {
             Ok(received) => {
