@@ -200,6 +200,23 @@ struct Shared {
     transcript: Mutex<Latest<Entry>>,
 }
 
+impl Shared {
+    fn new(device: LabDevice) -> Self {
+        let configuration = Store::new(&device.platform.0, &device.hostname);
+        Self {
+            device,
+            started: Instant::now(),
+            configuration: Mutex::new(configuration),
+            logins: AtomicUsize::new(0),
+            refused_logins: AtomicUsize::new(0),
+            open_sessions: AtomicUsize::new(0),
+            sessions: AtomicUsize::new(0),
+            commands: Mutex::new(Latest::new()),
+            transcript: Mutex::new(Latest::new()),
+        }
+    }
+}
+
 impl Lab {
     /// Starts a device on a free port of 127.0.0.1.
     ///
@@ -227,18 +244,7 @@ impl Lab {
                 ));
             }
         }
-        let configuration = Store::new(&device.platform.0, &device.hostname);
-        let shared = Arc::new(Shared {
-            device,
-            started: Instant::now(),
-            configuration: Mutex::new(configuration),
-            logins: AtomicUsize::new(0),
-            refused_logins: AtomicUsize::new(0),
-            open_sessions: AtomicUsize::new(0),
-            sessions: AtomicUsize::new(0),
-            commands: Mutex::new(Latest::new()),
-            transcript: Mutex::new(Latest::new()),
-        });
+        let shared = Arc::new(Shared::new(device));
         let task = tokio::spawn(server::serve(listener, Arc::clone(&shared)));
         Ok(Self {
             address,

@@ -232,7 +232,11 @@ impl<'a> Cli<'a> {
         let typed = self.line.chars().count();
         let column = before + typed + 1;
         let edge = self.columns.max(before + 2);
-        match terminal.wrap {
+        let wrap = match self.waiting {
+            Waiting::Command => terminal.wrap,
+            _ => Wrap::Never,
+        };
+        match wrap {
             Wrap::Scroll if before + self.visible + 1 >= edge => {
                 // A third of the row stays in sight.
                 let kept = ((edge - before) / 3).max(1);
@@ -382,3 +386,6 @@ impl Drop for Cli<'_> {
         self.record(What::Ended);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -191,6 +191,9 @@ impl Cli<'_> {
             self.go(mode);
         }
         self.show(&(stamp + &text));
+        if action.steps.contains(&Do::Close) {
+            self.effects.push(Effect::Close);
+        }
         if let Some(question) = &action.ask {
             self.ask(question, 1);
         }
@@ -201,7 +204,8 @@ impl Cli<'_> {
         let last = line.split_whitespace().last().unwrap_or_default();
         let number = last.parse().ok();
         match step {
-            Do::Close => self.effects.push(Effect::Close),
+            // Once it has said everything.
+            Do::Close => {}
             Do::PageOff | Do::PageLength | Do::PageOn => {
                 let length = match step {
                     Do::PageOff => None,
