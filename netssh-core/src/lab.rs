@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use self::configuration::Store;
@@ -194,7 +195,7 @@ struct Shared {
     configuration: Mutex<Store>,
     logins: AtomicUsize,
     refused_logins: AtomicUsize,
-    open_sessions: AtomicUsize,
+    open_sessions: watch::Sender<usize>,
     sessions: AtomicUsize,
     commands: Mutex<Latest<String>>,
     transcript: Mutex<Latest<Entry>>,
@@ -209,7 +210,7 @@ impl Shared {
             configuration: Mutex::new(configuration),
             logins: AtomicUsize::new(0),
             refused_logins: AtomicUsize::new(0),
-            open_sessions: AtomicUsize::new(0),
+            open_sessions: watch::Sender::new(0),
             sessions: AtomicUsize::new(0),
             commands: Mutex::new(Latest::new()),
             transcript: Mutex::new(Latest::new()),
@@ -280,7 +281,15 @@ impl Lab {
     /// Sessions at a command line now.
     #[must_use]
     pub fn open_sessions(&self) -> usize {
-        self.shared.open_sessions.load(Ordering::SeqCst)
+        *self.shared.open_sessions.borrow()
+    }
+
+    /// Waits until so many sessions are at a command line. The transcript holds the end of one
+    /// that is gone.
+    pub async fn wait_for_open_sessions(&self, count: usize) {
+        let mut sessions = self.shared.open_sessions.subscribe();
+        // The sender lives as long as this device.
+        let _ = sessions.wait_for(|open| *open == count).await;
     }
 
     /// The command lines received, of all sessions, without comments and answers. The last

@@ -159,9 +159,7 @@ async fn configure(session: &mut Session, lab: &Lab) {
 
 /// Waits for the device's side to end, and for where it was then.
 async fn ends_outside_configuration(lab: &Lab) {
-    while lab.open_sessions() > 0 {
-        tokio::task::yield_now().await;
-    }
+    within(LIMIT, lab.wait_for_open_sessions(0)).await;
     let transcript = lab.transcript();
     let last = transcript.last().unwrap();
     assert_eq!(last.what, What::Ended);

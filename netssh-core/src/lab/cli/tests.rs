@@ -330,3 +330,120 @@ fn configuration_of(shared: &Shared) -> String {
     let rules = &shared.device.platform.definition().configuration;
     crate::lab::configuration::lines(rules, lock(&shared.configuration).running())
 }
+
+/// A platform whose lines hold their whole path.
+const PATHS: &str = r##"
+login = { mode = "operational" }
+refusals = { unknown = "unknown command.\n" }
+commands = [
+  { typed = "configure", goto = "configuration" },
+  { typed = "show | compare", in = ["configuration"], print = "{changes}" },
+  { typed = "commit", in = ["configuration"], do = ["commit"], print = "commit complete\n" },
+  { typed = "up", in = ["configuration"], do = ["up"] },
+]
+[hostname]
+line = "set system host-name *"
+[modes.operational]
+prompt = "admin@{hostname}> "
+[modes.configuration]
+prompt = "\n[edit]\nadmin@{hostname}# "
+section_prompt = "\n[edit {sections}]\nadmin@{hostname}# "
+configuration = true
+[configuration]
+candidate = "shared"
+initial = "set system host-name {hostname}\nset interfaces ge-0/0/0 mtu 1500\n"
+add = "set "
+remove = "delete "
+single = ["set system host-name *", "set interfaces * mtu *"]
+lines = ["set system ...", "set interfaces ..."]
+sections = [{ line = "edit ...", label = "{rest}", nested = true, prefix = true }]
+added = "[edit]\n+  {line}\n"
+removed = "[edit]\n-  {line}\n"
+"##;
+
+#[test]
+fn lines_with_their_path_are_set_deleted_and_committed() {
+    let platform = LabPlatform::parse("paths", PATHS).unwrap();
+    let shared = Shared::new(LabDevice::of(platform, "r1"));
+    let typed = [
+        "configure\r",
+        "edit interfaces\r",
+        "edit ge-0/0/0\r",
+        "set mtu 9000\r",
+        "up\r",
+        "set ge-0/0/1 disable\r",
+        "show | compare\r",
+        "nonsense\r",
+        "commit\r",
+        "delete ge-0/0/1\r",
+    ];
+    let said = talk(&shared, 80, &typed);
+    assert!(said[3].ends_with("\n\n[edit interfaces ge-0/0/0]\nadmin@r1# "));
+    assert!(said[5].ends_with("\n\n[edit interfaces]\nadmin@r1# "));
+    assert!(said[7].contains(
+        "\n[edit]\n-  set interfaces ge-0/0/0 mtu 1500\n\
+         [edit]\n+  set interfaces ge-0/0/0 mtu 9000\n\
+         [edit]\n+  set interfaces ge-0/0/1 disable\n"
+    ));
+    assert!(said[8].starts_with("nonsense\nunknown command.\n"));
+    assert_eq!(
+        configuration_of(&shared),
+        "set system host-name r1\nset interfaces ge-0/0/0 mtu 9000\nset interfaces ge-0/0/1 disable\n"
+    );
+}
+
+/// A platform whose sections stand in each other, at its only prompt.
+const NESTED: &str = r##"
+login = { mode = "root" }
+refusals = { unknown = "Unknown action 0\n" }
+commands = [
+  { typed = "next", in = ["root"], when = "section", do = ["up"] },
+  { typed = "end", in = ["root"], when = "section", do = ["top"] },
+]
+[hostname]
+line = "config system global set hostname *"
+[modes.root]
+prompt = "{hostname} # "
+section_prompt = "{hostname} ({section}) # "
+configuration = true
+[configuration]
+initial = "config system global\n    set hostname {hostname}\nconfig system interface\n    edit \"port1\"\n        set mtu 1500\n"
+indent = "    "
+add = "set "
+remove = "unset "
+single = ["set hostname *", "set mtu *"]
+lines = ["set ..."]
+sections = [
+  { line = "config ...", label = "{rest}", end = "end" },
+  { line = "edit *", label = "{rest}", nested = true, end = "next" },
+]
+"##;
+
+#[test]
+fn sections_stand_in_each_other() {
+    let platform = LabPlatform::parse("nested", NESTED).unwrap();
+    let shared = Shared::new(LabDevice::of(platform, "fw1"));
+    let typed = [
+        "config system interface\r",
+        "edit \"port2\"\r",
+        "set mtu 9000\r",
+        "next\r",
+        "end\r",
+        "config system global\r",
+        "set hostname fw2\r",
+        "end\r",
+    ];
+    let said = talk(&shared, 80, &typed);
+    assert!(said[2].ends_with("\nfw1 (\"port2\") # "), "{}", said[2]);
+    assert!(
+        said[4].ends_with("\nfw1 (system interface) # "),
+        "{}",
+        said[4]
+    );
+    assert!(said[8].ends_with("\nfw2 # "), "{}", said[8]);
+    let port2 = "    edit \"port2\"\n        set mtu 9000\n    next\nend\n";
+    assert!(configuration_of(&shared).ends_with(port2));
+    let transcript = lock(&shared.transcript).to_vec();
+    assert!(transcript.iter().any(|entry| entry.configures));
+    assert!(!transcript.last().unwrap().configures);
+}
