@@ -205,6 +205,7 @@ impl Connections {
                 password: open(SecretField::Password)?,
                 private_key: open(SecretField::PrivateKey)?,
                 passphrase: open(SecretField::Passphrase)?,
+                ..Credentials::default()
             },
             enable_secret: open(SecretField::Secret)?,
             platform,
@@ -215,7 +216,7 @@ impl Connections {
             host_key_policy: self.host_key_policy,
             pinned_host_key: connection.host_key.clone(),
             host_keys: Arc::new(StoredHostKeys(Arc::clone(&self.storage))),
-            output_limit: Endpoint::OUTPUT_LIMIT,
+            ..Endpoint::new("", "", Platform::named("generic").expect("x"))
         };
         Ok((endpoint, connection.device_type))
     }

@@ -248,6 +248,12 @@ impl Session {
         self.health == Health::Ready && !self.shell.is_closed()
     }
 
+    /// Whether it is in configuration mode.
+    #[must_use]
+    pub const fn is_configuring(&self) -> bool {
+        self.in_configuration
+    }
+
     /// Whether it is as it was after the login: usable, not in configuration mode, and it has run
     /// nothing that may have changed what the next command does. Such are the commands that the
     /// platform calls safe, configuration, and [`Session::save`].
