@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use netssh_core::lab::{Faults, Lab, LabDevice, LabPlatform, Paging, What};
+use netssh_core::lab::{Faults, Interruption, Lab, LabDevice, LabPlatform, Paging, What};
 use netssh_core::{CommitOptions, Endpoint, Platform, Platforms, SecretString, Session, detect};
 
 use crate::support::within;
@@ -426,4 +426,50 @@ async fn a_device_that_starts_again_is_known_by_its_key() {
     let _other = within(LIMIT, start("dell_os10")).await;
     let error = Session::connect(&endpoint).await.unwrap_err();
     assert_eq!(error.code(), "host_key", "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_line_in_the_middle_of_a_command_does_not_put_a_session_out_of_step() {
+    for name in platforms() {
+        let mut device = device(name);
+        let example = device.platform.example().unwrap().clone();
+        let after = &example.show[..example.show.len() - 2];
+        device.faults.interruption = Some(Interruption {
+            after: after.to_owned(),
+            text: "%LINK-3-UPDOWN: Interface 1, changed state to down".into(),
+        });
+        let lab = Lab::start(device).await.unwrap();
+        let mut session = Session::connect(&endpoint(&lab)).await.unwrap();
+        for _ in 0..2 {
+            let shown = session.exec(&example.show).await.unwrap();
+            let expected = text(&lab.says(&example.show).unwrap());
+            let output = shown.output.trim_matches('\n');
+            assert!(
+                output.ends_with(expected.trim_matches('\n')),
+                "{name}: {output}"
+            );
+            let paged = session.exec(&example.paged).await.unwrap();
+            let expected = text(&lab.says(&example.paged).unwrap());
+            assert_eq!(
+                paged.output.trim_matches('\n'),
+                expected.trim_matches('\n'),
+                "{name}"
+            );
+        }
+        session.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_without_echo() {
+    let silent = "extends = \"cisco_ios\"\n[terminal]\necho = \"\"";
+    let platform = LabPlatform::parse("cisco_ios", silent).unwrap();
+    let lab = Lab::start(LabDevice::of(platform, "silent")).await.unwrap();
+    let mut session = Session::connect(&endpoint(&lab)).await.unwrap();
+    assert_eq!(session.prompt(), "silent#");
+    let shown = session.exec("show running-config").await.unwrap();
+    // Enter is answered with a newline, and that may be the output's own.
+    let output = shown.output.trim_start_matches('\n');
+    assert_eq!(output, text(&lab.running_config()));
+    session.close().await;
 }
