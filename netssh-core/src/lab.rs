@@ -20,9 +20,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use self::configuration::Store;
+pub use self::platform::Example;
 use self::platform::{DEFINITIONS, Definition};
 use self::transcript::Latest;
 pub use self::transcript::{Entry, What};
@@ -126,6 +128,12 @@ impl LabPlatform {
         &self.0.name
     }
 
+    /// A session that shows what it is like.
+    #[must_use]
+    pub fn example(&self) -> Option<&Example> {
+        self.0.example.as_ref()
+    }
+
     fn definition(&self) -> Arc<Definition> {
         Arc::clone(&self.0)
     }
@@ -187,10 +195,27 @@ struct Shared {
     configuration: Mutex<Store>,
     logins: AtomicUsize,
     refused_logins: AtomicUsize,
-    open_sessions: AtomicUsize,
+    open_sessions: watch::Sender<usize>,
     sessions: AtomicUsize,
     commands: Mutex<Latest<String>>,
     transcript: Mutex<Latest<Entry>>,
+}
+
+impl Shared {
+    fn new(device: LabDevice) -> Self {
+        let configuration = Store::new(&device.platform.0, &device.hostname);
+        Self {
+            device,
+            started: Instant::now(),
+            configuration: Mutex::new(configuration),
+            logins: AtomicUsize::new(0),
+            refused_logins: AtomicUsize::new(0),
+            open_sessions: watch::Sender::new(0),
+            sessions: AtomicUsize::new(0),
+            commands: Mutex::new(Latest::new()),
+            transcript: Mutex::new(Latest::new()),
+        }
+    }
 }
 
 impl Lab {
@@ -220,18 +245,7 @@ impl Lab {
                 ));
             }
         }
-        let configuration = Store::new(&device.platform.0, &device.hostname);
-        let shared = Arc::new(Shared {
-            device,
-            started: Instant::now(),
-            configuration: Mutex::new(configuration),
-            logins: AtomicUsize::new(0),
-            refused_logins: AtomicUsize::new(0),
-            open_sessions: AtomicUsize::new(0),
-            sessions: AtomicUsize::new(0),
-            commands: Mutex::new(Latest::new()),
-            transcript: Mutex::new(Latest::new()),
-        });
+        let shared = Arc::new(Shared::new(device));
         let task = tokio::spawn(server::serve(listener, Arc::clone(&shared)));
         Ok(Self {
             address,
@@ -267,7 +281,15 @@ impl Lab {
     /// Sessions at a command line now.
     #[must_use]
     pub fn open_sessions(&self) -> usize {
-        self.shared.open_sessions.load(Ordering::SeqCst)
+        *self.shared.open_sessions.borrow()
+    }
+
+    /// Waits until so many sessions are at a command line. The transcript holds the end of one
+    /// that is gone.
+    pub async fn wait_for_open_sessions(&self, count: usize) {
+        let mut sessions = self.shared.open_sessions.subscribe();
+        // The sender lives as long as this device.
+        let _ = sessions.wait_for(|open| *open == count).await;
     }
 
     /// The command lines received, of all sessions, without comments and answers. The last
@@ -281,6 +303,13 @@ impl Lab {
     #[must_use]
     pub fn transcript(&self) -> Vec<Entry> {
         lock(&self.shared.transcript).to_vec()
+    }
+
+    /// What the device says to a command, before any terminal has a part in it; none where the
+    /// platform's file has no text for exactly this command.
+    #[must_use]
+    pub fn says(&self, command: &str) -> Option<String> {
+        cli::said(&self.shared, command)
     }
 
     /// The running configuration, as the platform prints it.

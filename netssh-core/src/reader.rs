@@ -185,7 +185,14 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn push(&mut self, bytes: &[u8]) {
+        let last = self.buffer.len().saturating_sub(1);
         self.buffer.extend_from_slice(bytes);
+        // "Next line" is a newline to the devices that say it; the ESC may have come before.
+        for at in last..self.buffer.len().saturating_sub(1) {
+            if self.buffer[at..].starts_with(b"\x1bE") {
+                self.buffer[at..at + 2].copy_from_slice(b"\r\n");
+            }
+        }
         // Keep the beginning up to the limit, and enough to see the end in.
         if self.buffer.len() > self.limit + 2 * SLACK {
             self.truncated = true;
@@ -295,24 +302,16 @@ impl<'a> Reader<'a> {
 
     /// `PROMPT!comment`, a newline, what the device says to that, and a prompt at the very end.
     fn comment(&mut self, comment: &str) -> Option<Step> {
-        let start = self.tail_start();
-        let (line_start, newline) = self.comment_line(comment)?;
         let last = self.buffer.iter().rposition(|&byte| byte == b'\n')?;
         let prompt = clean(&self.buffer[last + 1..]);
         let prompt = prompt.trim();
         if prompt.is_empty() || !self.is_prompt(prompt) {
             return None;
         }
-        let before = self.before_comment(start + line_start, start + newline, comment)?;
-        let rest = match before.strip_suffix(prompt) {
-            Some(rest) => rest.to_owned(),
-            // A prompt may change from line to line: some count the commands.
-            None if self.is_prompt(&before) => String::new(),
-            None => return None,
-        };
+        let (offset, rest) = self.comment_line(comment, prompt, last)?;
         let prompt = prompt.to_owned();
         self.end = Some(End {
-            offset: start + line_start,
+            offset,
             rest,
             next: self.buffer.len(),
         });
@@ -320,6 +319,43 @@ impl<'a> Reader<'a> {
             prompt,
             exit_code: None,
         })
+    }
+
+    /// Where the line `PROMPT!comment` begins, and output before it on that line. Looked for from
+    /// `newline` upwards, on a screen: some devices move the cursor between any two characters.
+    /// The first of several in a row counts: some devices draw the line once more on Enter, and
+    /// some repeat it in their complaint.
+    fn comment_line(
+        &self,
+        comment: &str,
+        prompt: &str,
+        mut newline: usize,
+    ) -> Option<(usize, String)> {
+        /// A device has no more to say about a comment.
+        const LINES: usize = 16;
+        let mut found = None;
+        for _ in 0..LINES {
+            let above = self.buffer[..newline].iter().rposition(|&b| b == b'\n');
+            let start = above.map_or(0, |at| at + 1);
+            let line = clean(&self.buffer[start..newline]);
+            if let Some(before) = line.trim_end().strip_suffix(comment) {
+                let before = before.trim_end();
+                if let Some(rest) = before.strip_suffix(prompt) {
+                    found = Some((start, rest.to_owned()));
+                } else if self.is_prompt(before) || (before.is_empty() && start == 0) {
+                    // A prompt may change from line to line: some count the commands. And the
+                    // first one of all came before anything was typed.
+                    found = Some((start, String::new()));
+                }
+            } else if found.is_some() {
+                break;
+            }
+            let Some(above) = above else {
+                break;
+            };
+            newline = above;
+        }
+        found
     }
 
     /// `PROMPT!comment` and a newline: the end of this answer, and the beginning of the next.
@@ -367,11 +403,6 @@ impl<'a> Reader<'a> {
             .then(|| (rest.to_owned(), prompt.to_owned()))
     }
 
-    /// The last line that holds the comment, in the tail.
-    fn comment_line(&self, comment: &str) -> Option<(usize, usize)> {
-        line_with(&self.buffer[self.tail_start()..], comment)
-    }
-
     /// What stands before the comment, on a screen.
     fn before_comment(&self, line_start: usize, newline: usize, comment: &str) -> Option<String> {
         let line = clean(&self.buffer[line_start..newline]);
@@ -381,12 +412,11 @@ impl<'a> Reader<'a> {
 
     /// So many prompts and no echo of the comment.
     fn is_silent(&self, comment: &str, lines: usize) -> bool {
-        if find_last(&self.buffer, comment.as_bytes()).is_some() {
-            return false;
-        }
+        // The same prompt again and again: a banner may hold others.
+        let last = self.last_line();
         let text = clean(&self.buffer);
-        let prompts = text.lines().filter(|line| self.is_prompt(line.trim()));
-        self.is_prompt(self.last_line().trim()) && prompts.count() >= lines
+        let prompts = text.lines().filter(|line| line.trim() == last.trim());
+        !text.contains(comment) && self.is_prompt(last.trim()) && prompts.count() >= lines
     }
 
     /// The last two lines that are not empty are the same prompt.
@@ -551,7 +581,7 @@ impl<'a> Reader<'a> {
         if let Some(command) = command
             && self.echo
         {
-            let without = without_echo(bytes, command);
+            let without = self.without_second_echo(without_echo(bytes, command), command);
             skipped = bytes.len() - without.len();
             bytes = without;
         }
@@ -569,6 +599,19 @@ impl<'a> Reader<'a> {
         }
         self.trim(&mut output);
         Answer { output, truncated }
+    }
+
+    /// Some devices draw the line once more on Enter, with the prompt before it.
+    fn without_second_echo<'b>(&self, bytes: &'b [u8], command: &str) -> &'b [u8] {
+        let Some(newline) = bytes.iter().position(|&byte| byte == b'\n') else {
+            return bytes;
+        };
+        let line = clean(&bytes[..newline]);
+        let prompt = line.trim_end().strip_suffix(command.trim());
+        match prompt {
+            Some(prompt) if self.is_prompt(prompt.trim_end()) => &bytes[newline + 1..],
+            _ => bytes,
+        }
     }
 
     /// Takes out what the platform puts around every output.
@@ -638,13 +681,6 @@ fn without_erasures(bytes: &[u8], cuts: impl Iterator<Item = usize>) -> Vec<u8> 
 }
 
 /// Where the last line that holds `wanted` begins, and where its newline is.
-fn line_with(text: &[u8], wanted: &str) -> Option<(usize, usize)> {
-    let at = find_last(text, wanted.as_bytes())?;
-    let start = text[..at].iter().rposition(|&byte| byte == b'\n');
-    let newline = text[at..].iter().position(|&byte| byte == b'\n')?;
-    Some((start.map_or(0, |at| at + 1), at + newline))
-}
-
 fn last_line_start(text: &str) -> Option<usize> {
     if text.is_empty() {
         return None;

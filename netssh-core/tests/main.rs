@@ -12,5 +12,6 @@ mod lab;
 mod linux;
 mod login;
 mod pipelining;
+mod platforms;
 mod pool;
 mod support;

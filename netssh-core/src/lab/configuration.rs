@@ -203,7 +203,8 @@ impl Store {
         let flat = self.running().flat();
         let line = flat.iter().find(|line| pattern.fits(line))?;
         let name = line.split_whitespace().last()?;
-        Some(name.trim_matches('"').trim_end_matches(';').to_owned())
+        let name = name.rsplit_once('=').map_or(name, |(_, name)| name);
+        Some(name.trim_matches('"').to_owned())
     }
 
     /// What lines change: the running configuration, or a copy until it is committed.
@@ -372,5 +373,28 @@ mod tests {
             added(&rules(), &before, &after),
             "interface a\n description two\n!\n"
         );
+    }
+
+    #[test]
+    fn a_commit_that_is_not_confirmed_is_taken_back() {
+        let definition = crate::lab::platform::Definition::parse(
+            "own",
+            "extends = \"cisco_ios\"\n[configuration]\ncandidate = \"session\"",
+        );
+        let mut store = Store::new(&definition.unwrap(), "r1");
+        let (kind, mut own) = (Candidate::Session, None);
+        let before = store.running().clone();
+        let line = "hostname r2";
+        store.edited(kind, &mut own).apply(&rules(), &[], line);
+        store.commit(kind, &mut own, Some(Duration::from_secs(3600)));
+        assert_ne!(*store.running(), before);
+        store.commit(kind, &mut own, None);
+        assert_ne!(*store.running(), before, "confirmed");
+
+        store.roll_back(kind, &mut own);
+        store.commit(kind, &mut own, None);
+        store.edited(kind, &mut own).apply(&rules(), &[], line);
+        store.commit(kind, &mut own, Some(Duration::ZERO));
+        assert_eq!(*store.running(), before, "not confirmed");
     }
 }

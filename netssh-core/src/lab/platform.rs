@@ -1,5 +1,7 @@
 //! What a simulated device says, read from TOML: the files `lab/*.toml`, one a platform.
 //!
+//! A file may say `extends = "cisco_ios"` and hold only what differs, see [`extend`].
+//!
 //! Texts may hold placeholders, see [`super::text`]; newlines are `\n` and leave as
 //! [`Terminal::newline`] says. What is typed is compared with patterns, see [`super::words`].
 
@@ -7,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Deserializer};
+use toml::{Table, Value};
 
 use super::words::Words;
 
@@ -18,7 +21,18 @@ macro_rules! files {
 
 /// The files by name.
 const BUILT_IN: &[(&str, &str)] = files![
-    "cisco_ios", //
+    "arista_eos",
+    "aruba_aoscx",
+    "cisco_asa",
+    "cisco_ios",
+    "cisco_nxos",
+    "cisco_xe",
+    "cisco_xr",
+    "dell_os10",
+    "frr",
+    "generic",
+    "hp_procurve",
+    "mikrotik_routeros",
 ];
 
 /// Login questions any platform may be given, by name.
@@ -38,6 +52,8 @@ pub(super) struct Definition {
     #[serde(skip)]
     pub(super) name: String,
     #[serde(default)]
+    pub(super) example: Option<Example>,
+    #[serde(default)]
     pub(super) terminal: Terminal,
     #[serde(default)]
     pub(super) pager: Option<Pager>,
@@ -55,6 +71,28 @@ pub(super) struct Definition {
     pub(super) configuration: Configuration,
 }
 
+/// A session that shows what a platform is like: a tour for people, a test case for tests.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Example {
+    /// Prints less than a page.
+    pub show: String,
+    /// Prints more than a page.
+    pub paged: String,
+    /// Is refused …
+    pub refused: String,
+    /// … with this line.
+    pub refusal: String,
+    /// Configuration lines that are accepted.
+    pub lines: Vec<String>,
+    /// One that is refused …
+    pub refused_line: String,
+    /// … with this line.
+    pub line_refusal: String,
+    /// What stands in the running configuration then.
+    pub configured: String,
+}
+
 /// How it talks back to whoever types.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -62,9 +100,10 @@ pub(super) struct Terminal {
     /// What a newline of a text is on the wire.
     pub(super) newline: String,
     /// What a typed character is answered with: `{char}`, and for devices that draw the line
-    /// anew `{prompt}`, `{line}` and `{column}` (of the cursor behind it, from 1).
+    /// anew `{prompt}`, `{line}`, `{at}` (its column, from 1) and
+    /// `{column}` (of the cursor behind it).
     pub(super) echo: String,
-    /// What Enter is answered with.
+    /// What Enter is answered with; the same placeholders.
     pub(super) enter: String,
     /// What a deleted character is answered with.
     pub(super) erase: String,
@@ -184,6 +223,9 @@ pub(super) struct Login {
     /// Printed after the questions.
     #[serde(default)]
     pub(super) message: String,
+    /// What follows this in a user name are options: `admin+cet`.
+    #[serde(default)]
+    pub(super) options_after: Option<char>,
     /// Where the login lands.
     pub(super) mode: String,
     /// Where it lands when the device is to land privileged.
@@ -496,11 +538,48 @@ where
     })
 }
 
+/// Puts a platform on top of the one it extends: its commands go first, tables are merged key by
+/// key, anything else is replaced.
+fn extend(table: &mut Table) -> Result<(), toml::de::Error> {
+    let Some(Value::String(name)) = table.remove("extends") else {
+        return Ok(());
+    };
+    let base = BUILT_IN.iter().find(|(known, _)| *known == name);
+    let (_, text) = base.ok_or_else(|| {
+        serde::de::Error::custom(format!(
+            "it extends {name:?}, which is no platform of the lab"
+        ))
+    })?;
+    let mut base: Table = toml::from_str(text)?;
+    extend(&mut base)?;
+    // Its example session is not this one's.
+    base.remove("example");
+    merge(table, base);
+    Ok(())
+}
+
+fn merge(table: &mut Table, base: Table) {
+    for (key, below) in base {
+        match (table.get_mut(&key), below) {
+            (None, below) => drop(table.insert(key, below)),
+            (Some(Value::Table(table)), Value::Table(below)) => merge(table, below),
+            (Some(Value::Array(commands)), Value::Array(below)) if key == "commands" => {
+                commands.extend(below);
+            }
+            _ => {}
+        }
+    }
+}
+
 impl Definition {
     /// Reads a platform, and makes sure that every mode and question it names exists.
     pub(super) fn parse(name: &str, text: &str) -> Result<Self, String> {
-        let mut platform: Self =
-            toml::from_str(text).map_err(|error| format!("{name}: {error}"))?;
+        let read = || -> Result<Self, toml::de::Error> {
+            let mut table: Table = toml::from_str(text)?;
+            extend(&mut table)?;
+            table.try_into()
+        };
+        let mut platform = read().map_err(|error| format!("{name}: {error}"))?;
         let common: BTreeMap<String, Question> =
             toml::from_str(QUESTIONS).map_err(|error| format!("questions: {error}"))?;
         name.clone_into(&mut platform.name);
@@ -550,5 +629,31 @@ impl Definition {
         });
         let commands = self.commands.iter().map(|command| &command.action);
         commands.chain(answered)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_is_a_platform_with_an_example() {
+        for (name, text) in BUILT_IN {
+            let platform = Definition::parse(name, text).unwrap();
+            assert!(platform.example.is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_said() {
+        let file = |text: &str| Definition::parse("own", text).unwrap_err();
+        let extended = "extends = \"cisco_ios\"\n";
+        assert!(file("extends = \"nonesuch\"").contains("nonesuch"));
+        let misspelt = format!("{extended}[[commands]]\ntyped = \"x\"\nprnt = \"y\"");
+        assert!(file(&misspelt).contains("prnt"), "{}", file(&misspelt));
+        let nowhere = format!("{extended}[[commands]]\ntyped = \"x\"\ngoto = \"nowhere\"");
+        assert!(file(&nowhere).contains("[modes.nowhere]"));
+        let unasked = format!("{extended}[[commands]]\ntyped = \"x\"\nask = \"nothing\"");
+        assert!(file(&unasked).contains("[questions.nothing]"));
     }
 }

@@ -102,6 +102,10 @@ impl server::Handler for Client {
 
     async fn auth_password(&mut self, user: &str, password: &str) -> Result<Auth, russh::Error> {
         let device = &self.shared.device;
+        let options = device.platform.definition().login.options_after;
+        let user = options
+            .and_then(|mark| user.split_once(mark))
+            .map_or(user, |(name, _)| name);
         if user == device.username && password == device.password {
             self.shared.logins.fetch_add(1, Ordering::SeqCst);
             Ok(Auth::Accept)
@@ -147,11 +151,11 @@ impl server::Handler for Client {
                 let (shared, handle) = (Arc::clone(&self.shared), session.handle());
                 let (columns, rows) = (self.columns, self.rows);
                 tokio::spawn(async move {
-                    shared.open_sessions.fetch_add(1, Ordering::SeqCst);
+                    shared.open_sessions.send_modify(|open| *open += 1);
                     let number = shared.sessions.fetch_add(1, Ordering::SeqCst) + 1;
                     let cli = Cli::new(&shared, number, columns, rows);
                     let _ = command_line(channel, &shared, cli, &handle).await;
-                    shared.open_sessions.fetch_sub(1, Ordering::SeqCst);
+                    shared.open_sessions.send_modify(|open| *open -= 1);
                 });
                 session.channel_success(id)
             }

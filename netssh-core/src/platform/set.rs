@@ -32,7 +32,21 @@ macro_rules! built_in {
     };
 }
 
-static BUILT_IN: [BuiltIn; 4] = built_in!["cisco_ios", "frr", "generic", "linux"];
+static BUILT_IN: [BuiltIn; 13] = built_in![
+    "arista_eos",
+    "aruba_aoscx",
+    "cisco_asa",
+    "cisco_ios",
+    "cisco_nxos",
+    "cisco_xe",
+    "cisco_xr",
+    "dell_os10",
+    "frr",
+    "generic",
+    "hp_procurve",
+    "linux",
+    "mikrotik_routeros",
+];
 
 /// The names of the built-in platforms, without their aliases.
 pub(super) fn built_in_names() -> impl Iterator<Item = &'static str> {

@@ -301,3 +301,34 @@ fn only_the_echo_of_its_own_line_answers_a_silent_line() {
         "description uplink\r\n% Invalid input\r\nr1(config-if)#"
     ));
 }
+
+#[test]
+fn a_complaint_that_repeats_the_comment_is_no_output() {
+    let stream = format!("show x\r\ntext\r\nr1#{MARK}\r\nInvalid input: {MARK}\r\nr1#");
+    for size in 1..=stream.len() {
+        let expect = Expect::Comment(MARK.into());
+        let (step, reader) = read(ios(), expect, &cut(stream.as_bytes(), size), 1 << 20);
+        assert_eq!(step, end("r1#"), "{size}");
+        assert_eq!(reader.answer(Some("show x")).output, "text", "{size}");
+    }
+}
+
+#[test]
+fn a_device_that_moves_the_cursor_for_every_character() {
+    let typed = |from: usize, text: &str| -> String {
+        let key = |(at, c)| format!("\x1b[24;{at}H{c}\x1b[24;{at}H\x1b[?25h");
+        (from..).zip(text.chars()).map(key).collect()
+    };
+    let prompt = "\x1b[24;1H\x1b[2K\x1b[24;1Hr1# \x1b[24;1H\x1b[24;5H";
+    let stream = format!(
+        "{}\x1b[24;0H\x1bEtext\r\n{prompt}{}\x1b[24;0H\x1bE{prompt}",
+        typed(5, "show x"),
+        typed(5, MARK)
+    );
+    for size in 1..=stream.len() {
+        let expect = Expect::Comment(MARK.into());
+        let (step, reader) = read(ios(), expect, &cut(stream.as_bytes(), size), 1 << 20);
+        assert_eq!(step, end("r1#"), "{size}");
+        assert_eq!(reader.answer(Some("show x")).output, "text", "{size}");
+    }
+}
