@@ -246,6 +246,9 @@ pub struct ConfigurationMode {
     pub leave: Command,
     /// Makes an ordinary command work in configuration mode: `do {command}`.
     pub run: Option<String>,
+    /// Makes the running configuration the start-up configuration, where that is a command of
+    /// configuration mode.
+    pub save: Option<Command>,
     /// Where lines change a candidate, which takes effect when it is committed.
     pub candidate: Option<Candidate>,
 }

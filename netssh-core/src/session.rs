@@ -202,11 +202,16 @@ impl Session {
     /// # Errors
     /// [`Error::Unsupported`] on a platform without such a command, and as [`Session::exec`].
     pub async fn save(&mut self) -> Result<Reply, Error> {
-        let Some(command) = self.platform.save.clone() else {
-            return Err(self.unsupported("save command"));
-        };
-        let typed = self.at_the_right_prompt(&command.send).await?;
-        self.run_command(&command, &typed, None).await
+        let platform = Arc::clone(&self.platform);
+        let mode = platform.configuration.as_ref();
+        match (&platform.save, mode.and_then(|mode| mode.save.as_ref())) {
+            (Some(command), _) => {
+                let typed = self.at_the_right_prompt(&command.send).await?;
+                self.run_command(command, &typed, None).await
+            }
+            (None, Some(command)) => self.save_while_configuring(command).await,
+            (None, None) => Err(self.unsupported("save command")),
+        }
     }
 
     /// What the device says of itself: `hostname`, `version`, `model`, `serial`, `uptime`, as far

@@ -49,6 +49,8 @@ pub(super) struct Cli<'a> {
     logged_in: bool,
     waiting: Waiting,
     line: String,
+    /// Of the line that is being typed, from 1.
+    number: usize,
     /// How much of the line is on the screen, where it scrolls.
     visible: usize,
     /// Ctrl-V was typed: the next character is text.
@@ -113,6 +115,7 @@ impl<'a> Cli<'a> {
             logged_in: false,
             waiting: Waiting::Command,
             line: String::new(),
+            number: 1,
             visible: 0,
             quoted: false,
             returned: false,
@@ -295,6 +298,7 @@ impl<'a> Cli<'a> {
         let line = std::mem::take(&mut self.line);
         let line = line.trim().to_owned();
         self.visible = 0;
+        self.number += 1;
         self.print(&drawn);
         match self.waiting {
             Waiting::Answer { .. } => return self.answer(&line),

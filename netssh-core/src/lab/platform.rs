@@ -29,10 +29,19 @@ const BUILT_IN: &[(&str, &str)] = files![
     "cisco_xe",
     "cisco_xr",
     "dell_os10",
+    "extreme_exos",
+    "fortinet",
     "frr",
     "generic",
+    "hp_comware",
     "hp_procurve",
+    "huawei_vrp",
+    "juniper_junos",
     "mikrotik_routeros",
+    "nokia_sros",
+    "paloalto_panos",
+    "ubiquiti_edgerouter",
+    "vyos",
 ];
 
 /// Login questions any platform may be given, by name.

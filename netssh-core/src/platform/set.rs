@@ -32,7 +32,7 @@ macro_rules! built_in {
     };
 }
 
-static BUILT_IN: [BuiltIn; 13] = built_in![
+static BUILT_IN: [BuiltIn; 22] = built_in![
     "arista_eos",
     "aruba_aoscx",
     "cisco_asa",
@@ -41,11 +41,20 @@ static BUILT_IN: [BuiltIn; 13] = built_in![
     "cisco_xe",
     "cisco_xr",
     "dell_os10",
+    "extreme_exos" | "extreme",
+    "fortinet" | "fortios",
     "frr",
     "generic",
+    "hp_comware" | "h3c_comware",
     "hp_procurve",
+    "huawei_vrp" | "huawei" | "huawei_vrpv8",
+    "juniper_junos" | "juniper",
     "linux",
     "mikrotik_routeros",
+    "nokia_sros" | "alcatel_sros",
+    "paloalto_panos" | "panos",
+    "ubiquiti_edgerouter" | "ubiquiti_edgeos",
+    "vyos" | "vyatta_vyos",
 ];
 
 /// The names of the built-in platforms, without their aliases.

@@ -98,6 +98,21 @@ impl Session {
         Ok(())
     }
 
+    pub(super) async fn save_while_configuring(
+        &mut self,
+        command: &Command,
+    ) -> Result<Reply, Error> {
+        if self.uncommitted {
+            return Err(Error::invalid(
+                "there are uncommitted changes: commit or discard them first",
+            ));
+        }
+        let configuration = self.configuration().await?;
+        let reply = configuration.session.run_own(command, None).await?;
+        configuration.leave().await?;
+        Ok(reply)
+    }
+
     async fn discard(&mut self, candidate: &Candidate) -> Result<Reply, Error> {
         let reply = self.run_own(&candidate.discard, None).await?;
         self.after_configuring();

@@ -22,6 +22,7 @@ impl Cli<'_> {
         };
         Some(match name {
             "rest" => rest.to_owned(),
+            "number" => self.number.to_string(),
             "section" => labels().next_back().unwrap_or_default().to_owned(),
             "sections" => labels().collect::<Vec<_>>().join(" "),
             "dirty" if self.is(When::Changed) => definition.hostname.dirty.clone(),
