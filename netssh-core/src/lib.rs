@@ -10,6 +10,8 @@ mod session;
 
 mod algorithms;
 mod auth;
+mod console;
+mod jump;
 mod reader;
 mod session_log;
 mod terminal;
@@ -19,10 +21,12 @@ mod transport;
 pub mod lab;
 
 pub use crate::algorithms::Algorithms;
+pub use crate::console::Console;
 pub use crate::endpoint::{Answer, Credentials, Endpoint, Jump, Timeouts};
 pub use crate::error::{Error, Fault};
 pub use crate::host_keys::{
-    HostKey, HostKeyPolicy, HostKeyStore, HostKeyStoreError, KnownHostsFile, MemoryHostKeys,
+    HostKey, HostKeyMarks, HostKeyPolicy, HostKeyStore, HostKeyStoreError, KnownHostsFile,
+    MemoryHostKeys,
 };
 pub use crate::platform::{
     Candidate, Command, ConfigurationMode, Credential, Enable, Ending, Evidence, FactSource, Login,

@@ -1,17 +1,19 @@
 //! Host keys in a file of OpenSSH's `known_hosts` format.
 //!
 //! An own reader, because russh's silently ignores `@revoked` and knows no patterns. Understood
-//! are names, `[name]:port`, comma lists, `*`, `?` and `!` patterns, comments and `@revoked`
-//! (refused by being reported as an error). Hashed names (`|1|…`) and `@cert-authority` are
-//! skipped: a device known only by those counts as unknown.
+//! are names, `[name]:port`, comma lists, `*`, `?` and `!` patterns, hashed names, comments,
+//! `@revoked` and `@cert-authority`.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
+use data_encoding::BASE64;
+use hmac::{Hmac, KeyInit, Mac};
+use sha1::Sha1;
 use tokio::io::AsyncWriteExt;
 
-use super::{HostKey, HostKeyStore, HostKeyStoreError};
+use super::{HostKey, HostKeyMarks, HostKeyStore, HostKeyStoreError};
 
 /// Host keys in a file of OpenSSH's `known_hosts` format, created with mode 0600 when the first
 /// key is remembered.
@@ -36,16 +38,24 @@ impl KnownHostsFile {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    async fn read(&self, host: &str, port: u16) -> Result<Found, HostKeyStoreError> {
+        match tokio::fs::read_to_string(&self.path).await {
+            Ok(text) => Ok(find(&text, host, port)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Found::default()),
+            Err(error) => Err(format!("{}: {error}", self.path.display()).into()),
+        }
+    }
 }
 
 #[async_trait]
 impl HostKeyStore for KnownHostsFile {
     async fn lookup(&self, host: &str, port: u16) -> Result<Vec<HostKey>, HostKeyStoreError> {
-        match tokio::fs::read_to_string(&self.path).await {
-            Ok(text) => find(&text, host, port),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(format!("{}: {error}", self.path.display()).into()),
-        }
+        Ok(self.read(host, port).await?.keys)
+    }
+
+    async fn marks(&self, host: &str, port: u16) -> Result<HostKeyMarks, HostKeyStoreError> {
+        Ok(self.read(host, port).await?.marks)
     }
 
     async fn remember(
@@ -79,18 +89,24 @@ fn written_name(host: &str, port: u16) -> String {
     }
 }
 
-/// The keys that a `known_hosts` text holds for one device. Lines that cannot be read are skipped,
-/// as OpenSSH does; a revoked key is an error.
-fn find(text: &str, host: &str, port: u16) -> Result<Vec<HostKey>, HostKeyStoreError> {
+/// What a `known_hosts` text says of one device. Lines that cannot be read are skipped, as OpenSSH
+/// does.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Found {
+    keys: Vec<HostKey>,
+    marks: HostKeyMarks,
+}
+
+fn find(text: &str, host: &str, port: u16) -> Found {
     let name = written_name(host, port).to_lowercase();
-    let mut keys = Vec::new();
-    for (number, line) in text.lines().enumerate() {
+    let mut found = Found::default();
+    for line in text.lines() {
         let line = line.trim();
         let (mark, rest) = match line.split_once(char::is_whitespace) {
             Some((mark, rest)) if mark.starts_with('@') => (Some(mark), rest.trim_start()),
             _ => (None, line),
         };
-        if rest.starts_with('#') || mark == Some("@cert-authority") {
+        if rest.starts_with('#') {
             continue;
         }
         let Some((names, key)) = rest.split_once(char::is_whitespace) else {
@@ -102,20 +118,20 @@ fn find(text: &str, host: &str, port: u16) -> Result<Vec<HostKey>, HostKeyStoreE
         let Ok(key) = HostKey::parse(key) else {
             continue;
         };
-        if mark == Some("@revoked") {
-            return Err(format!(
-                "the known hosts file revokes a key of {name} in line {}: {}",
-                number + 1,
-                key.fingerprint
-            )
-            .into());
+        match mark {
+            None => found.keys.push(key),
+            Some("@revoked") => found.marks.revoked.push(key),
+            Some("@cert-authority") => found.marks.authorities.push(key),
+            Some(_) => {}
         }
-        keys.push(key);
     }
-    Ok(keys)
+    found
 }
 
 fn names_match(names: &str, name: &str) -> bool {
+    if let Some(hashed) = names.strip_prefix("|1|") {
+        return hash_matches(hashed, name).unwrap_or_default();
+    }
     let mut found = false;
     for pattern in names.split(',') {
         let (pattern, negated) = match pattern.strip_prefix('!') {
@@ -132,8 +148,18 @@ fn names_match(names: &str, name: &str) -> bool {
     found
 }
 
+/// `salt|hash`: the HMAC-SHA1 of the name, see `ssh-keygen -H`.
+fn hash_matches(hashed: &str, name: &str) -> Option<bool> {
+    let (salt, hash) = hashed.split_once('|')?;
+    let salt = BASE64.decode(salt.as_bytes()).ok()?;
+    let hash = BASE64.decode(hash.as_bytes()).ok()?;
+    let mut mac = Hmac::<Sha1>::new_from_slice(&salt).ok()?;
+    mac.update(name.as_bytes());
+    Some(mac.verify_slice(&hash).is_ok())
+}
+
 /// `*` and `?` patterns, in linear memory and without recursion.
-fn pattern_matches(pattern: &[u8], name: &[u8]) -> bool {
+pub(super) fn pattern_matches(pattern: &[u8], name: &[u8]) -> bool {
     let (mut p, mut n) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;
     while n < name.len() {
@@ -169,15 +195,41 @@ mod tests {
     #[test]
     fn finds_names_ports_and_patterns() {
         let text = format!("# note\n\nr1,10.0.0.* {KEY} comment\n[r2]:2222 {KEY}\n!r9,r* {KEY}\n");
-        assert_eq!(find(&text, "R1", 22).unwrap().len(), 2);
-        assert_eq!(find(&text, "10.0.0.7", 22).unwrap().len(), 1);
-        assert_eq!(find(&text, "r2", 2222).unwrap().len(), 1);
-        assert_eq!(find(&text, "r9", 22).unwrap().len(), 0);
-        assert_eq!(find(&text, "x", 22).unwrap().len(), 0);
+        let count = |host, port| find(&text, host, port).keys.len();
+        assert_eq!(count("R1", 22), 2);
+        assert_eq!(count("10.0.0.7", 22), 1);
+        assert_eq!(count("r2", 2222), 1);
+        assert_eq!(count("r9", 22), 0);
+        assert_eq!(count("x", 22), 0);
     }
 
     #[test]
-    fn a_revoked_key_is_an_error() {
-        assert!(find(&format!("@revoked * {KEY}\n"), "r1", 22).is_err());
+    fn marked_keys_are_no_known_keys() {
+        let text = format!("@revoked * {KEY}\n@cert-authority *.lab {KEY}\n@other * {KEY}\n");
+        let found = find(&text, "r1.lab", 22);
+        assert_eq!(found.keys, []);
+        assert_eq!(found.marks.revoked.len(), 1);
+        assert_eq!(found.marks.authorities.len(), 1);
+        assert_eq!(find(&text, "r1", 22).marks.authorities, []);
+    }
+
+    #[test]
+    fn hashed_names_are_found() {
+        // `printf 'r1 ssh-ed25519 …' > f; ssh-keygen -H -f f`
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("known_hosts");
+        std::fs::write(&path, format!("r1 {KEY}\n[r2]:2222 {KEY}\n")).unwrap();
+        let hashing = std::process::Command::new("ssh-keygen")
+            .args(["-H", "-f"])
+            .arg(&path)
+            .output()
+            .unwrap();
+        assert!(hashing.status.success(), "{hashing:?}");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(!text.contains("r1"), "{text}");
+        assert_eq!(find(&text, "r1", 22).keys.len(), 1);
+        assert_eq!(find(&text, "R2", 2222).keys.len(), 1);
+        assert_eq!(find(&text, "r3", 22).keys.len(), 0);
+        assert_eq!(find("|1|!|! ssh-ed25519 AAAA", "r1", 22), Found::default());
     }
 }

@@ -48,7 +48,7 @@ pub async fn detect(endpoint: &Endpoint, platforms: &Platforms) -> Result<Detect
 }
 
 async fn look(session: &mut Session, platforms: &Platforms) -> Result<Detection, Error> {
-    let server = session.shell.server_identification().to_owned();
+    let server = session.shell.server_identification();
     let mut certainty: BTreeMap<String, u8> = BTreeMap::new();
     let mut outputs: BTreeMap<String, String> = BTreeMap::new();
     let platforms: Vec<_> = platforms.iter().collect();
