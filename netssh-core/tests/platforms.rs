@@ -173,11 +173,13 @@ async fn every_platform_plays_a_whole_session() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_every_platform_a_pager_that_stays_on_is_answered() {
-    let paged = |name: &str| LabDevice {
-        paging: Paging::Always,
-        ..device(name)
-    };
-    on_every_platform(paged, "paging").await;
+    for paging in [Paging::Always, Paging::Unauthorised] {
+        let paged = |name: &str| LabDevice {
+            paging,
+            ..device(name)
+        };
+        on_every_platform(paged, "paging").await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
