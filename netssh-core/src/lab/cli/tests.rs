@@ -322,6 +322,26 @@ fn a_refused_commit_is_explained_and_changes_nothing() {
 }
 
 #[test]
+fn thousands_of_lines_are_taken_in_seconds() {
+    let shared = Shared::new(privileged(device("cisco_ios")));
+    let lines = (0..3000).map(|n| {
+        format!(
+            "ip route 10.{}.{}.0 255.255.255.0 192.0.2.1\r",
+            n / 250,
+            n % 250
+        )
+    });
+    let typed: String = std::iter::once("conf t\r".to_owned())
+        .chain(lines)
+        .collect();
+    let started = std::time::Instant::now();
+    talk(&shared, 511, &[&typed]);
+    assert!(configuration_of(&shared).contains("ip route 10.11.249.0 "));
+    let elapsed = started.elapsed();
+    assert!(elapsed.as_secs() < 20, "{elapsed:?}");
+}
+
+#[test]
 fn a_shared_candidate_outlives_its_session() {
     let shared = Shared::new(own("[configuration]\ncandidate = \"shared\""));
     let shared = Shared::new(privileged(shared.device));
