@@ -231,7 +231,7 @@ impl<'a> Reader<'a> {
             }
             Expect::PromptTwice => self.prompt_twice().unwrap_or_else(|| self.pager()),
             Expect::Prompt => {
-                if self.is_prompt(self.last_line().trim_start()) {
+                if self.is_prompt(self.last_line().trim()) {
                     Step::Prompt
                 } else {
                     self.pager()
@@ -303,7 +303,8 @@ impl<'a> Reader<'a> {
     /// `PROMPT!comment`, a newline, what the device says to that, and a prompt at the very end.
     fn comment(&mut self, comment: &str) -> Option<Step> {
         let last = self.buffer.iter().rposition(|&byte| byte == b'\n')?;
-        let prompt = clean(&self.buffer[last + 1..]);
+        // Of a line that is drawn over and over the tail shows as much.
+        let prompt = self.last_line();
         let prompt = prompt.trim();
         if prompt.is_empty() || !self.is_prompt(prompt) {
             return None;

@@ -175,24 +175,26 @@ async fn every_platform_plays_a_whole_session() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_every_platform_a_pager_that_stays_on_is_answered() {
-    let paged = |name: &str| LabDevice {
-        paging: Paging::Always,
-        ..device(name)
-    };
-    on_every_platform(paged, "paging").await;
+    for paging in [Paging::Always, Paging::Unauthorised] {
+        let paged = |name: &str| LabDevice {
+            paging,
+            ..device(name)
+        };
+        on_every_platform(paged, "paging").await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_no_platform_does_it_matter_where_the_packets_were_cut() {
     let in_pieces = |name: &str| LabDevice {
         faults: Faults {
-            packet_size: Some(5),
+            packet_size: Some(23),
             echo_in_pieces: true,
             ..Faults::default()
         },
         ..device(name)
     };
-    on_every_platform(in_pieces, "packets of five bytes").await;
+    on_every_platform(in_pieces, "small packets").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,7 @@ use std::sync::Arc;
 pub(super) use self::values::said;
 use super::configuration::Tree;
 use super::platform::{Definition, Mode, Wrap};
-use super::text::{expand, width};
+use super::text::{expand, on_screen, width};
 use super::transcript::{Entry, What};
 use super::{Shared, lock};
 
@@ -220,7 +220,8 @@ impl<'a> Cli<'a> {
         expand(template, |name| match name {
             "char" => Some(char.to_owned()),
             "line" => Some(self.line.clone()),
-            "prompt" => Some(prompt.lines().last().unwrap_or_default().to_owned()),
+            "prompt" => Some(on_screen(&prompt)),
+            "pad" => Some(" ".repeat(self.columns.saturating_sub(column))),
             "at" => Some((column - 1).to_string()),
             "column" => Some(column.to_string()),
             _ => None,

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::platform::{Candidate, Configuration, Definition};
 use super::text::expand;
-use super::words::first;
+use super::words::{Words, first};
 
 /// Lines in order; a section has lines below it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -102,6 +102,17 @@ impl Tree {
         flat
     }
 
+    /// The first line that fits with its sections before it.
+    fn find(&self, before: &str, pattern: &Words) -> Option<String> {
+        self.0.iter().find_map(|line| {
+            let text = format!("{before}{}", line.text);
+            if line.below.0.is_empty() && pattern.fits(&text) {
+                return Some(text);
+            }
+            line.below.find(&(text + " "), pattern)
+        })
+    }
+
     /// What is here and not in `other`, with its sections.
     fn without(&self, other: &Self) -> Self {
         let lines = self.0.iter().filter_map(|line| {
@@ -175,6 +186,8 @@ pub(super) struct Store {
     shared: Option<Tree>,
     /// What comes back, and when, unless a commit follows.
     unconfirmed: Option<(Instant, Tree)>,
+    /// Of the running configuration, until that changes: every prompt has it.
+    hostname: Option<Option<String>>,
 }
 
 impl Store {
@@ -187,24 +200,33 @@ impl Store {
             previous: None,
             shared: None,
             unconfirmed: None,
+            hostname: None,
         }
     }
 
     pub(super) fn running(&mut self) -> &Tree {
         if let Some((_, before)) = self.unconfirmed.take_if(|(end, _)| Instant::now() >= *end) {
             self.running = before;
+            self.hostname = None;
         }
         &self.running
     }
 
     /// The hostname in force.
     pub(super) fn hostname(&mut self, definition: &Definition) -> Option<String> {
+        self.running();
+        if let Some(known) = &self.hostname {
+            return known.clone();
+        }
         let pattern = definition.hostname.line.as_ref()?;
-        let flat = self.running().flat();
-        let line = flat.iter().find(|line| pattern.fits(line))?;
-        let name = line.split_whitespace().last()?;
-        let name = name.rsplit_once('=').map_or(name, |(_, name)| name);
-        Some(name.trim_matches('"').to_owned())
+        let line = self.running.find("", pattern);
+        let name = line.and_then(|line| {
+            let name = line.split_whitespace().last()?;
+            let name = name.rsplit_once('=').map_or(name, |(_, name)| name);
+            Some(name.trim_matches('"').to_owned())
+        });
+        self.hostname = Some(name.clone());
+        name
     }
 
     /// What lines change: the running configuration, or a copy until it is committed.
@@ -215,7 +237,10 @@ impl Store {
     ) -> &'a mut Tree {
         self.running();
         match kind {
-            Candidate::None => &mut self.running,
+            Candidate::None => {
+                self.hostname = None;
+                &mut self.running
+            }
             Candidate::Shared => self.shared.get_or_insert_with(|| self.running.clone()),
             Candidate::Session => own.get_or_insert_with(|| self.running.clone()),
         }
@@ -257,6 +282,7 @@ impl Store {
             self.previous = Some(before.clone());
         }
         self.running = edited;
+        self.hostname = None;
         self.discard(own);
         self.unconfirmed = confirm_within.map(|limit| (Instant::now() + limit, before));
     }

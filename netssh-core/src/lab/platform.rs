@@ -109,8 +109,8 @@ pub(super) struct Terminal {
     /// What a newline of a text is on the wire.
     pub(super) newline: String,
     /// What a typed character is answered with: `{char}`, and for devices that draw the line
-    /// anew `{prompt}`, `{line}`, `{at}` (its column, from 1) and
-    /// `{column}` (of the cursor behind it).
+    /// anew `{prompt}`, `{line}`, `{at}` (its column, from 1),
+    /// `{column}` (of the cursor behind it) and `{pad}` (spaces up to the terminal's edge).
     pub(super) echo: String,
     /// What Enter is answered with; the same placeholders.
     pub(super) enter: String,

@@ -23,12 +23,15 @@ pub(super) fn expand(template: &str, value: impl Fn(&str) -> Option<String>) -> 
     text
 }
 
-/// How many columns the last line of a text takes, without colours and cursor moves.
+/// The last line of a text, without colours and cursor moves.
+pub(super) fn on_screen(text: &str) -> String {
+    let shown = crate::terminal::clean(text.as_bytes());
+    shown.lines().last().unwrap_or_default().to_owned()
+}
+
+/// How many columns that takes.
 pub(super) fn width(text: &str) -> usize {
-    crate::terminal::clean(text.as_bytes())
-        .lines()
-        .last()
-        .map_or(0, |line| line.chars().count())
+    on_screen(text).chars().count()
 }
 
 #[cfg(test)]

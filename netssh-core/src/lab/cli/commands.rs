@@ -152,6 +152,10 @@ impl Cli<'_> {
             "token" => Some(right.min(words.saturating_sub(1)).to_string()),
             // Of a command, without the path before it.
             "name" => Some(fault.trim_start_matches('/').to_owned()),
+            "position" => {
+                let path = fault.len() - fault.trim_start_matches('/').len();
+                Some((line[..offset + path].chars().count() + 1).to_string())
+            }
             "line" => Some(line.to_owned()),
             name => self.value(name, ""),
         });

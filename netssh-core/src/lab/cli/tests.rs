@@ -107,9 +107,16 @@ fn a_line_wider_than_the_terminal_scrolls_wraps_or_is_drawn_by_readline() {
 #[test]
 fn a_line_is_drawn_anew_for_every_key() {
     let said = answers(device("mikrotik_routeros"), &["/i", "\r"]);
-    let drawn = "\r[admin@r1] > /\u{1b}[K\r[admin@r1] > /i\u{1b}[K";
+    let pad = |length: usize| " ".repeat(80 - length);
+    let drawn = format!(
+        "/\r\r[admin@r1] > /{}\x1b[K\r[admin@r1] > /\
+         i\r\r[admin@r1] > /i{}\x1b[K\r[admin@r1] > /i",
+        pad(15),
+        pad(16)
+    );
     assert_eq!(said[1], drawn);
-    assert!(said[2].starts_with("\r[admin@r1] > /i\u{1b}[K\nbad command name i"));
+    let refused = "\r[admin@r1] > /i\n\rbad command name i (line 1 column 2)\n";
+    assert!(said[2].starts_with(refused), "{:?}", said[2]);
 }
 
 #[test]
@@ -312,6 +319,26 @@ fn a_refused_commit_is_explained_and_changes_nothing() {
     );
     assert!(said[6].ends_with("\nRP/0/RP0/CPU0:r1#"), "{}", said[6]);
     assert!(!configuration_of(&shared).contains("0.0.0.0 255.0.0.0"));
+}
+
+#[test]
+fn thousands_of_lines_are_taken_in_seconds() {
+    let shared = Shared::new(privileged(device("cisco_ios")));
+    let lines = (0..3000).map(|n| {
+        format!(
+            "ip route 10.{}.{}.0 255.255.255.0 192.0.2.1\r",
+            n / 250,
+            n % 250
+        )
+    });
+    let typed: String = std::iter::once("conf t\r".to_owned())
+        .chain(lines)
+        .collect();
+    let started = std::time::Instant::now();
+    talk(&shared, 511, &[&typed]);
+    assert!(configuration_of(&shared).contains("ip route 10.11.249.0 "));
+    let elapsed = started.elapsed();
+    assert!(elapsed.as_secs() < 20, "{elapsed:?}");
 }
 
 #[test]
