@@ -53,6 +53,8 @@ pub(crate) enum Step {
     },
     /// The device echoes nothing.
     NoEcho,
+    /// A pager has read what was typed ahead, and is gone.
+    Swallowed,
     /// The shell waits for the rest of the command.
     Incomplete,
 }
@@ -81,6 +83,11 @@ pub(crate) struct Reader<'a> {
     answered: usize,
     /// Up to here, no line holds the comment that is waited for.
     searched: usize,
+    /// The comment was sent together with the command.
+    typed_ahead: bool,
+    /// Up to here, it is known whether a pager's mark was wiped out unanswered: `wiped`.
+    swept: usize,
+    wiped: bool,
     /// Where the output ends, once it is known.
     end: Option<End>,
     watched: Watched,
@@ -135,6 +142,9 @@ impl<'a> Reader<'a> {
             questions: Vec::new(),
             answered: 0,
             searched: 0,
+            typed_ahead: false,
+            swept: 0,
+            wiped: false,
             end: None,
             watched: Watched::default(),
         }
@@ -161,6 +171,11 @@ impl<'a> Reader<'a> {
         self
     }
 
+    /// The comment goes with the command, so a pager may read it.
+    pub(crate) const fn expect_ahead(&mut self, ahead: bool) {
+        self.typed_ahead = ahead;
+    }
+
     /// These questions may be asked from here on.
     pub(crate) fn ask(&mut self, questions: Vec<Question>) {
         self.questions = questions;
@@ -177,6 +192,8 @@ impl<'a> Reader<'a> {
         self.truncated = false;
         self.answered = 0;
         self.searched = 0;
+        self.swept = 0;
+        self.wiped = false;
         self.end = None;
         self.watched = Watched {
             skip: self.watched.skip.max(self.watched.lines),
@@ -200,7 +217,7 @@ impl<'a> Reader<'a> {
             self.buffer.copy_within(tail.., self.limit);
             self.buffer.truncate(self.limit + SLACK);
             self.cuts.retain(|&cut| cut < self.limit);
-            for offset in [&mut self.answered, &mut self.searched] {
+            for offset in [&mut self.answered, &mut self.searched, &mut self.swept] {
                 if *offset > self.limit {
                     *offset = offset.saturating_sub(tail - self.limit).max(self.limit);
                 }
@@ -215,7 +232,11 @@ impl<'a> Reader<'a> {
         }
         match self.expect.clone() {
             Expect::ShellPrompt(word) => self.shell_prompt(&word),
-            Expect::Comment(comment) => self.comment(&comment).unwrap_or_else(|| self.pager()),
+            Expect::Comment(comment) => match self.comment(&comment) {
+                Some(step) => step,
+                None if self.typed_ahead && self.is_swallowed() => Step::Swallowed,
+                None => self.pager(),
+            },
             Expect::FirstComment { comment, lines } => {
                 if let Some(step) = self.comment(&comment) {
                     step
@@ -225,10 +246,11 @@ impl<'a> Reader<'a> {
                     self.pager()
                 }
             }
-            Expect::CommentAmong(comment) => {
-                let found = self.comment_among(&comment);
-                found.unwrap_or_else(|| self.pager())
-            }
+            Expect::CommentAmong(comment) => match self.comment_among(&comment) {
+                Some(step) => step,
+                None if self.is_swallowed() => Step::Swallowed,
+                None => self.pager(),
+            },
             Expect::PromptTwice => self.prompt_twice().unwrap_or_else(|| self.pager()),
             Expect::Prompt => {
                 if self.is_prompt(self.last_line().trim()) {
@@ -341,7 +363,11 @@ impl<'a> Reader<'a> {
             let line = clean(&self.buffer[start..newline]);
             if let Some(before) = line.trim_end().strip_suffix(comment) {
                 let before = before.trim_end();
-                if let Some(rest) = before.strip_suffix(prompt) {
+                let typed = self.without_pager_keys(before);
+                if let Some(rest) = before
+                    .strip_suffix(prompt)
+                    .or_else(|| typed.strip_suffix(prompt))
+                {
                     found = Some((start, rest.to_owned()));
                 } else if self.is_prompt(before) || (before.is_empty() && start == 0) {
                     // A prompt may change from line to line: some count the commands. And the
@@ -359,6 +385,40 @@ impl<'a> Reader<'a> {
         found
     }
 
+    /// A key meant for a pager that was gone already ends up before the comment.
+    fn without_pager_keys<'l>(&self, line: &'l str) -> &'l str {
+        if self.cuts.is_empty() {
+            return line;
+        }
+        let pagers = &self.platform.pagers;
+        let is_key = |c: char| c == ' ' || pagers.iter().any(|pager| pager.answer.contains(c));
+        line.trim_end_matches(is_key)
+    }
+
+    /// The last line is a prompt, and before it a pager has read what was typed ahead: its mark
+    /// is there, wiped out, although nobody answered it.
+    fn is_swallowed(&mut self) -> bool {
+        let new = &self.buffer[self.swept.min(self.buffer.len())..];
+        self.wiped |= new.split(|&byte| byte == b'\n').any(|line| {
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            let mut pieces = line.split(|byte| matches!(byte, b'\r' | b'\x08' | b'\x1b'));
+            // What follows the last of these was not wiped out.
+            let last = pieces.next_back();
+            last.is_some_and(|last| last.len() < line.len())
+                && pieces.any(|piece| {
+                    let piece = clean(piece);
+                    let mut marks = self.platform.pagers.iter().map(|pager| &pager.mark);
+                    !piece.trim().is_empty() && marks.any(|mark| mark.matches(&piece))
+                })
+        });
+        self.swept = self
+            .buffer
+            .iter()
+            .rposition(|&byte| byte == b'\n')
+            .unwrap_or(0);
+        self.wiped && self.is_prompt(self.last_line().trim())
+    }
+
     /// `PROMPT!comment` and a newline: the end of this answer, and the beginning of the next.
     fn comment_among(&mut self, comment: &str) -> Option<Step> {
         while let Some(length) = self.buffer[self.searched..]
@@ -368,7 +428,9 @@ impl<'a> Reader<'a> {
             let (start, newline) = (self.searched, self.searched + length);
             self.searched = newline + 1;
             let line = &self.buffer[start..newline];
-            if find_last(line, comment.as_bytes()).is_none() {
+            // Some devices move the cursor between any two characters of what is typed.
+            let drawn = line.contains(&b'\x1b') || line.contains(&b'\x08');
+            if !drawn && find_last(line, comment.as_bytes()).is_none() {
                 continue;
             }
             let Some((rest, prompt)) = self.prompt_before(start, newline, comment) else {

@@ -182,6 +182,22 @@ fn answers_that_arrive_together_are_told_apart() {
 }
 
 #[test]
+fn a_pager_that_read_the_comment_and_went_is_noticed() {
+    let page = "show x\r\none\r\n --More-- \r         \rtwo\r\nr1#";
+    for (ahead, expected) in [(true, Step::Swallowed), (false, Step::Read)] {
+        let mut reader = Reader::new(ios(), 1 << 20, Expect::Comment(MARK.into()));
+        reader.expect_ahead(ahead);
+        reader.push(page.as_bytes());
+        assert_eq!(reader.step(), expected);
+    }
+    // A text like a pager's mark that nobody wipes out is a text.
+    let mut reader = Reader::new(ios(), 1 << 20, Expect::Comment(MARK.into()));
+    reader.expect_ahead(true);
+    reader.push(b"show x\r\n--More--\r\ndescription --More--\r\nr1#");
+    assert_eq!(reader.step(), Step::Read);
+}
+
+#[test]
 fn without_an_echo_the_prompt_comes_twice() {
     let stream = "out\r\nr1#\r\nr1#\r\nr1#";
     let mut reader = Reader::new(ios(), 1 << 20, Expect::PromptTwice).with_echo(false);

@@ -224,6 +224,7 @@ impl Session {
                 if ahead {
                     let comment = self.next_comment(prefix);
                     exchange.reader.expect(Expect::Comment(comment.clone()));
+                    exchange.reader.expect_ahead(true);
                     self.shell
                         .send(&format!("{typed}{}", self.typed(&comment)))
                         .await?;
@@ -285,19 +286,30 @@ impl Session {
                 Step::Pager(answer) => {
                     exchange.reader.pager_answered();
                     self.shell.send(&answer).await?;
-                    let platform = Arc::clone(&self.platform);
-                    let Ending::Comment { prefix } = &platform.ending else {
-                        return Ok(None);
-                    };
-                    let watch = exchange.watch.take();
-                    let in_step = self.read_carefully(prefix, false, exchange).await;
-                    exchange.watch = watch;
-                    in_step?;
+                    self.get_in_step(exchange).await?;
+                    return Ok(None);
+                }
+                Step::Swallowed => {
+                    exchange.unseen = true;
+                    self.get_in_step(exchange).await?;
                     return Ok(None);
                 }
                 _ => {}
             }
         }
+    }
+
+    /// After a pager has read what was typed ahead: up to the next prompt, watched by nobody.
+    async fn get_in_step(&mut self, exchange: &mut Exchange<'_, '_>) -> Result<(), Error> {
+        let platform = Arc::clone(&self.platform);
+        let Ending::Comment { prefix } = &platform.ending else {
+            return Ok(());
+        };
+        exchange.reader.expect_ahead(false);
+        let watch = exchange.watch.take();
+        let in_step = self.read_carefully(prefix, false, exchange).await;
+        exchange.watch = watch;
+        in_step.map(|_| ())
     }
 
     /// Reads up to something that looks like a prompt, and makes sure that it is one. That costs a

@@ -130,6 +130,7 @@ impl Pipeline<'_> {
             Expect::CommentAmong(comment)
         };
         let mut exchange = Exchange::new(session.reader(&platform, expect), command);
+        exchange.reader.expect_ahead(true);
         // It came together with the answer before this one.
         exchange.push(&std::mem::take(&mut self.arrived));
         let started = Instant::now();
