@@ -106,6 +106,12 @@ fn api_routes() -> OpenApiRouter<Arc<App>> {
             connections::delete
         ))
         .routes(routes!(connections::test))
+        .routes(routes!(connections::test_unsaved))
+        .route("/connections/test", connections::named_test())
+        .routes(routes!(
+            connections::host_keys,
+            connections::forget_host_keys
+        ))
         .routes(routes!(plugins::list))
         .routes(routes!(plugins::get))
         .routes(routes!(plugins::reload))

@@ -73,6 +73,7 @@ impl App {
             Arc::clone(&storage),
             master_key,
             host_key_policy(config.security.host_keys),
+            config.devices.ssh_agent.clone(),
         ));
         let dispatcher = Dispatcher::default();
         let running = Running::default();

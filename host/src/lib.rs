@@ -17,6 +17,7 @@ pub mod worker;
 
 pub mod capabilities;
 pub mod connections;
+pub mod credentials;
 pub mod registry;
 pub mod runtime;
 pub mod sealing;
