@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use netssh_core::{Pool, PoolOptions};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 
 use crate::api;
-use crate::capabilities::{Services, limits};
-use crate::config::{Config, HostKeyPolicy, WorkerConfig};
+use crate::capabilities::{LiveOutput, Services, limits};
+use crate::config::{Config, DevicesConfig, HostKeyPolicy, WorkerConfig};
 use crate::connections::Connections;
 use crate::jobs::Jobs;
 use crate::queue::Queue;
@@ -42,6 +43,8 @@ pub struct App {
     pub connections: Arc<Connections>,
     pub jobs: Arc<Jobs>,
     pub worker: Arc<Worker>,
+    pub live: LiveOutput,
+    sessions: Pool,
     pub started: Instant,
     /// Held for as long as this process owns the database.
     _lock: File,
@@ -87,9 +90,13 @@ impl App {
             running.clone(),
             ended.clone(),
         ));
+        let sessions = Pool::new(pool_options(&config.devices));
+        let live = LiveOutput::default();
         let services = Services {
             storage: Arc::clone(&storage),
             connections: Arc::clone(&connections),
+            sessions: sessions.clone(),
+            live: live.clone(),
             children: Arc::clone(&jobs) as _,
             waiting: Arc::new(Semaphore::new(limits::WAITING)),
         };
@@ -111,6 +118,8 @@ impl App {
             connections,
             jobs,
             worker,
+            live,
+            sessions,
             started,
             _lock: lock,
         }))
@@ -168,6 +177,7 @@ impl App {
     }
 
     async fn close(&self) {
+        self.sessions.close().await;
         self.queue.close().await;
         self.storage.close().await;
     }
@@ -204,6 +214,15 @@ fn lock(database: &Path) -> anyhow::Result<File> {
         )
     })?;
     Ok(file)
+}
+
+fn pool_options(devices: &DevicesConfig) -> PoolOptions {
+    PoolOptions {
+        idle_time: Duration::from_secs(devices.pool_idle_seconds),
+        idle_sessions: devices.pool_sessions,
+        sessions_per_device: devices.max_sessions_per_device,
+        ..PoolOptions::default()
+    }
 }
 
 fn host_key_policy(configured: HostKeyPolicy) -> netssh_core::HostKeyPolicy {

@@ -1,13 +1,18 @@
-//! Simulated devices: an SSH server on loopback that plays a Cisco IOS command line from data.
+//! Simulated devices: an SSH server on loopback that plays a platform's command line from data.
 //!
 //! For demos, for many devices at once, and for faults that a real device does not produce on
 //! demand. Never the only proof that something works. Start at [`Lab::start`]; what is played is
-//! [`LabDevice`], the command line itself is a pure state machine in `lab/cli.rs`.
+//! [`LabDevice`]. What a platform says stands in `lab/*.toml`, its format in `lab/platform.rs`,
+//! and the command line itself is a pure state machine in `lab/cli.rs`.
 
 mod cli;
 mod configuration;
+mod platform;
 mod server;
+mod text;
 mod texts;
+mod transcript;
+mod words;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,11 +22,16 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use self::configuration::RunningConfiguration;
+use self::configuration::Store;
+use self::platform::{DEFINITIONS, Definition};
+use self::transcript::Latest;
+pub use self::transcript::{Entry, What};
 
 /// What a simulated device is like.
 #[derive(Debug, Clone)]
 pub struct LabDevice {
+    /// What kind of device it is.
+    pub platform: LabPlatform,
     /// Its name, and so its prompt.
     pub hostname: String,
     /// The only user.
@@ -30,12 +40,15 @@ pub struct LabDevice {
     pub password: String,
     /// What `enable` asks for; `None` refuses it (`% No password set`).
     pub enable_secret: Option<String>,
-    /// The login lands at `host#` instead of `host>`.
+    /// The login lands at `host#` instead of `host>`, on platforms that have both.
     pub privileged: bool,
     /// How it pages long output.
     pub paging: Paging,
     /// Printed before the first prompt.
     pub banner: String,
+    /// Questions asked before the first prompt, by name; those of its platform if none are given.
+    /// Every platform knows `press_any_key`, `terms`, `username` and `password_change`.
+    pub login_questions: Option<Vec<String>>,
     /// More commands (exact words), and what they print.
     pub outputs: Vec<(String, String)>,
     /// How long each command takes.
@@ -47,12 +60,12 @@ pub struct LabDevice {
 /// How long output is paged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Paging {
-    /// 24 lines at a time, until `terminal length 0`.
+    /// A page at a time, until the platform's command (`terminal length 0`).
     #[default]
     UntilSwitchedOff,
-    /// `terminal length 0` is not allowed (`Command authorization failed`).
+    /// That command is not allowed (`Command authorization failed`).
     Unauthorised,
-    /// `terminal length 0` is accepted and has no effect.
+    /// That command is accepted and has no effect.
     Always,
 }
 
@@ -65,13 +78,84 @@ pub struct Faults {
     pub never_answer: Option<String>,
     /// Output leaves in pieces of this many bytes, each in a packet of its own.
     pub packet_size: Option<usize>,
+    /// Bytes that are not UTF-8 come after this many bytes of output.
+    pub garbage_after: Option<usize>,
+    /// The echo of a command leaves in two packets, one some milliseconds after the other.
+    pub echo_in_pieces: bool,
+    /// Something the device says by itself while a command is typed.
+    pub interruption: Option<Interruption>,
+}
+
+/// Something the device says by itself while a command is typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interruption {
+    /// When this much of a line was typed: `show ver`.
+    pub after: String,
+    /// A line of a log.
+    pub text: String,
+}
+
+/// What a kind of device says.
+#[derive(Clone)]
+pub struct LabPlatform(Arc<Definition>);
+
+impl LabPlatform {
+    /// A platform the lab brings.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let found = DEFINITIONS.iter().find(|platform| platform.name == name)?;
+        Some(Self(Arc::clone(found)))
+    }
+
+    /// The platforms the lab brings.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        DEFINITIONS.iter().map(|platform| platform.name.as_str())
+    }
+
+    /// A platform of one's own, in the format of the lab's files.
+    ///
+    /// # Errors
+    /// Says what is wrong, and where.
+    pub fn parse(name: &str, toml: &str) -> Result<Self, String> {
+        Definition::parse(name, toml).map(|definition| Self(Arc::new(definition)))
+    }
+
+    /// Its name, `cisco_ios`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    fn definition(&self) -> Arc<Definition> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl std::fmt::Debug for LabPlatform {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("LabPlatform").field(&self.0.name).finish()
+    }
 }
 
 impl LabDevice {
     /// A Cisco IOS router with user `admin`, password `admin`, enable secret `enable`.
     #[must_use]
     pub fn cisco_ios(hostname: &str) -> Self {
+        Self::new("cisco_ios", hostname).expect("a platform of the lab")
+    }
+
+    /// A device of a platform the lab brings, with user `admin`, password `admin`, enable secret
+    /// `enable`.
+    #[must_use]
+    pub fn new(platform: &str, hostname: &str) -> Option<Self> {
+        LabPlatform::named(platform).map(|platform| Self::of(platform, hostname))
+    }
+
+    /// A device of any platform, with the same user.
+    #[must_use]
+    pub fn of(platform: LabPlatform, hostname: &str) -> Self {
         Self {
+            platform,
             hostname: hostname.into(),
             username: "admin".into(),
             password: "admin".into(),
@@ -79,6 +163,7 @@ impl LabDevice {
             privileged: false,
             paging: Paging::default(),
             banner: String::new(),
+            login_questions: None,
             outputs: Vec::new(),
             delay: Duration::ZERO,
             faults: Faults::default(),
@@ -99,18 +184,20 @@ pub struct Lab {
 struct Shared {
     device: LabDevice,
     started: Instant,
-    configuration: Mutex<RunningConfiguration>,
+    configuration: Mutex<Store>,
     logins: AtomicUsize,
     refused_logins: AtomicUsize,
     open_sessions: AtomicUsize,
-    commands: Mutex<Vec<String>>,
+    sessions: AtomicUsize,
+    commands: Mutex<Latest<String>>,
+    transcript: Mutex<Latest<Entry>>,
 }
 
 impl Lab {
     /// Starts a device on a free port of 127.0.0.1.
     ///
     /// # Errors
-    /// No free port.
+    /// No free port, or the device's platform has no such login question.
     pub async fn start(device: LabDevice) -> std::io::Result<Self> {
         Self::start_on(device, 0).await
     }
@@ -118,11 +205,22 @@ impl Lab {
     /// Starts a device on a given port of 127.0.0.1; 0 for a free one.
     ///
     /// # Errors
-    /// The port is taken.
+    /// The port is taken, or the device's platform has no such login question.
     pub async fn start_on(device: LabDevice, port: u16) -> std::io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let address = listener.local_addr()?;
-        let configuration = RunningConfiguration::new(&device);
+        if let Some(questions) = &device.login_questions {
+            let known = &device.platform.0.questions;
+            if let Some(question) = questions.iter().find(|name| !known.contains_key(*name)) {
+                let platform = device.platform.name();
+                let message = format!("{platform}: there is no login question {question:?}");
+                return Err(std::io::Error::new(
+                    std::io::ErrorKind::InvalidInput,
+                    message,
+                ));
+            }
+        }
+        let configuration = Store::new(&device.platform.0, &device.hostname);
         let shared = Arc::new(Shared {
             device,
             started: Instant::now(),
@@ -130,7 +228,9 @@ impl Lab {
             logins: AtomicUsize::new(0),
             refused_logins: AtomicUsize::new(0),
             open_sessions: AtomicUsize::new(0),
-            commands: Mutex::new(Vec::new()),
+            sessions: AtomicUsize::new(0),
+            commands: Mutex::new(Latest::new()),
+            transcript: Mutex::new(Latest::new()),
         });
         let task = tokio::spawn(server::serve(listener, Arc::clone(&shared)));
         Ok(Self {
@@ -170,16 +270,30 @@ impl Lab {
         self.shared.open_sessions.load(Ordering::SeqCst)
     }
 
-    /// All command lines received so far, of all sessions, without comments and secrets.
+    /// The command lines received, of all sessions, without comments and answers. The last
+    /// 100,000 are kept.
     #[must_use]
     pub fn commands(&self) -> Vec<String> {
-        lock(&self.shared.commands).clone()
+        lock(&self.shared.commands).to_vec()
     }
 
-    /// The running configuration, as `show running-config` prints it.
+    /// What happened, in all sessions. The last 100,000 entries are kept.
+    #[must_use]
+    pub fn transcript(&self) -> Vec<Entry> {
+        lock(&self.shared.transcript).to_vec()
+    }
+
+    /// The running configuration, as the platform prints it.
     #[must_use]
     pub fn running_config(&self) -> String {
-        lock(&self.shared.configuration).text()
+        let rules = &self.shared.device.platform.0.configuration;
+        configuration::shown(rules, lock(&self.shared.configuration).running())
+    }
+
+    /// Whether the running configuration is the start-up configuration.
+    #[must_use]
+    pub fn is_saved(&self) -> bool {
+        lock(&self.shared.configuration).is_saved()
     }
 }
 

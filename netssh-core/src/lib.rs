@@ -5,26 +5,34 @@ mod endpoint;
 mod error;
 mod host_keys;
 mod platform;
-mod platforms;
+mod pool;
 mod session;
 
+mod algorithms;
 mod auth;
 mod reader;
+mod session_log;
 mod terminal;
 mod transport;
 
 #[cfg(feature = "lab")]
 pub mod lab;
 
-pub use crate::endpoint::{Credentials, Endpoint, Timeouts};
+pub use crate::algorithms::Algorithms;
+pub use crate::endpoint::{Answer, Credentials, Endpoint, Jump, Timeouts};
 pub use crate::error::{Error, Fault};
 pub use crate::host_keys::{
     HostKey, HostKeyPolicy, HostKeyStore, HostKeyStoreError, KnownHostsFile, MemoryHostKeys,
 };
 pub use crate::platform::{
-    ConfigurationMode, Enable, Ending, Pager, Pattern, Platform, Prompts, Setup, Terminal,
-    TypeAhead,
+    Candidate, Command, ConfigurationMode, Credential, Enable, Ending, Evidence, FactSource, Login,
+    LoginAnswer, LoginQuestion, Pager, Pattern, Platform, PlatformError, Platforms, Prompts,
+    Question, Terminal, TypeAhead,
 };
-pub use crate::session::{Configuration, Reply, Session};
+pub use crate::pool::{Pool, PoolOptions, PooledSession};
+pub use crate::session::{
+    CommitOptions, Configuration, Detection, ExecOptions, Pipeline, Reply, Session, detect,
+};
+pub use crate::session_log::{Direction, SessionLog, SessionLogEntry, SessionLogFile};
 pub use crate::terminal::clean;
 pub use secrecy::SecretString;

@@ -22,6 +22,8 @@ const ROWS: u32 = 1000;
 const KEEPALIVE: Duration = Duration::from_secs(15);
 const KEEPALIVES: usize = 3;
 
+pub(crate) type Connection = Handle<Client>;
+
 /// A channel to the device's CLI.
 pub(crate) struct Shell {
     handle: Handle<Client>,
@@ -41,6 +43,16 @@ impl std::fmt::Debug for Shell {
 
 /// Connects and exchanges keys. To be limited by the caller to the connect timeout.
 pub(crate) async fn connect(endpoint: &Endpoint) -> Result<Handle<Client>, Error> {
+    let limit = endpoint.timeouts.connect;
+    tokio::time::timeout(limit, connect2(endpoint))
+        .await
+        .map_err(|_| Error::Timeout {
+            doing: format!("connecting to {}:{}", endpoint.host, endpoint.port),
+            after: limit,
+            partial: String::new(),
+        })?
+}
+pub(crate) async fn connect2(endpoint: &Endpoint) -> Result<Handle<Client>, Error> {
     let (host, port) = (endpoint.host.as_str(), endpoint.port);
     let known = if let Some(pinned) = &endpoint.pinned_host_key {
         // Of use for the order of algorithms only; a fingerprint says nothing about that.
@@ -165,6 +177,13 @@ impl Shell {
                 self.closed = true;
                 lost(&error)
             })
+    }
+
+    pub(crate) async fn send_secret(&mut self, secret: &str, end: &str) -> Result<(), Error> {
+        self.send(&format!("{secret}{end}")).await
+    }
+    pub(crate) fn server_identification(&self) -> &str {
+        ""
     }
 
     /// Waits for bytes. Cancelling it loses nothing.

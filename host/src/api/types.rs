@@ -7,6 +7,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::capabilities::RunningCommand;
 use crate::model::{
     Algorithms, CommandKind, CommandResult, Connection, Job, JobLog, JobStatus, KnownHostKey,
     LoadError, LogLevel, Needs, PluginKind, Progress, SecretField, StatusCounts, TargetMode,
@@ -124,6 +125,20 @@ pub struct JobStats {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct ResultList {
     pub results: Vec<ResultAnswer>,
+    /// Commands that have not ended.
+    #[serde(default)]
+    pub running: Vec<RunningAnswer>,
+}
+
+/// A command that runs, and the lines that it has printed so far.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct RunningAnswer {
+    pub target: String,
+    pub command: String,
+    pub started_at: DateTime<Utc>,
+    pub output: String,
+    /// It has printed more; this is the end of it.
+    pub cut: bool,
 }
 
 /// One command, and what the device answered.
@@ -425,6 +440,18 @@ impl From<Job> for JobAnswer {
             result: job.result,
             description: job.description,
             dry_run: job.dry_run,
+        }
+    }
+}
+
+impl From<RunningCommand> for RunningAnswer {
+    fn from(running: RunningCommand) -> Self {
+        Self {
+            target: running.target,
+            command: running.command,
+            started_at: running.started_at,
+            output: running.output,
+            cut: running.cut,
         }
     }
 }

@@ -59,12 +59,7 @@ pub(super) fn result(row: &SqliteRow) -> Result<CommandResult> {
         job_id: uuid(row, "job_id")?,
         attempt: row.try_get("attempt")?,
         target: row.try_get("target")?,
-        kind: named(row, "kind", |text| match text {
-            "exec" => Some(CommandKind::Exec),
-            "configure" => Some(CommandKind::Configure),
-            "save" => Some(CommandKind::Save),
-            _ => None,
-        })?,
+        kind: named(row, "kind", CommandKind::parse)?,
         command: row.try_get("command")?,
         output: row.try_get("output")?,
         error: row.try_get("error")?,
