@@ -10,6 +10,7 @@ mod health;
 mod jobs;
 mod plugins;
 mod problem;
+mod terminal;
 pub mod types;
 
 use std::sync::Arc;
@@ -112,6 +113,7 @@ fn api_routes() -> OpenApiRouter<Arc<App>> {
             connections::host_keys,
             connections::forget_host_keys
         ))
+        .routes(routes!(terminal::open))
         .routes(routes!(plugins::list))
         .routes(routes!(plugins::get))
         .routes(routes!(plugins::reload))

@@ -21,6 +21,7 @@ pub mod credentials;
 pub mod registry;
 pub mod runtime;
 pub mod sealing;
+pub mod terminals;
 
 pub mod api;
 pub mod board;
