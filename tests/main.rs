@@ -21,3 +21,4 @@ mod process;
 mod queue;
 mod sandbox;
 mod scripts;
+mod terminal;

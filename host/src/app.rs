@@ -24,6 +24,7 @@ use crate::runtime::rhai::RhaiRuntime;
 use crate::sealing::MasterKey;
 use crate::storage::Storage;
 use crate::storage::sqlite::{SqliteStorage, file_of};
+use crate::terminals::Terminals;
 use crate::worker::{Dispatcher, Parts, Running, Worker, end_interrupted};
 
 /// News of ended jobs that a slow listener may fall behind by; it then looks into the database.
@@ -44,6 +45,7 @@ pub struct App {
     pub jobs: Arc<Jobs>,
     pub worker: Arc<Worker>,
     pub live: LiveOutput,
+    pub terminals: Terminals,
     sessions: Pool,
     pub started: Instant,
     /// Held for as long as this process owns the database.
@@ -76,6 +78,7 @@ impl App {
             Arc::clone(&storage),
             master_key,
             host_key_policy(config.security.host_keys),
+            config.devices.ssh_agent.clone(),
         ));
         let dispatcher = Dispatcher::default();
         let running = Running::default();
@@ -118,6 +121,7 @@ impl App {
             jobs,
             worker,
             live,
+            terminals: Terminals::default(),
             sessions,
             started,
             _lock: lock,
@@ -155,7 +159,11 @@ impl App {
             shutdown.cancel();
             served
         };
-        let (served, (), ()) = tokio::join!(server, worker, watching);
+        let terminals = async {
+            shutdown.cancelled().await;
+            self.terminals.close().await;
+        };
+        let (served, (), (), ()) = tokio::join!(server, worker, watching, terminals);
         self.close().await;
         served.context("the HTTP server failed")
     }
