@@ -107,6 +107,7 @@ fn api_routes() -> OpenApiRouter<Arc<App>> {
             connections::delete
         ))
         .routes(routes!(connections::test))
+        .routes(routes!(connections::detect))
         .routes(routes!(connections::test_unsaved))
         .route("/connections/test", connections::named_test())
         .routes(routes!(

@@ -78,8 +78,8 @@ impl App {
             Arc::clone(&storage),
             master_key,
             host_key_policy(config.security.host_keys),
-            config.devices.ssh_agent.clone(),
-        ));
+            config.devices.clone(),
+        )?);
         let dispatcher = Dispatcher::default();
         let running = Running::default();
         let (ended, _) = broadcast::channel(NEWS);

@@ -4,18 +4,19 @@
 //! [`netssh_core::Endpoint`] and nowhere else.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use async_trait::async_trait;
 use netssh_core::{
-    Credentials, Endpoint, HostKey, HostKeyPolicy, HostKeyStore, HostKeyStoreError, Jump, Platform,
-    Timeouts,
+    Credentials, Endpoint, HostKey, HostKeyPolicy, HostKeyStore, HostKeyStoreError, Jump,
+    Platforms, SessionLog, SessionLogFile, Timeouts,
 };
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
+use crate::config::DevicesConfig;
 use crate::credentials::{check_certificate, check_private_key};
 use crate::model::{
     Algorithms, Connection, ErrorCode, JobError, KnownHostKey, SealedSecrets, SecretField, Target,
@@ -77,28 +78,45 @@ pub enum ConnectionError {
     Storage(#[from] StorageError),
 }
 
+/// A session log grows to this; the next session begins another when half of it is full.
+const SESSION_LOG_BYTES: u64 = 16 * 1024 * 1024;
+
 pub struct Connections {
     storage: Arc<dyn Storage>,
     master_key: MasterKey,
     host_key_policy: HostKeyPolicy,
-    /// The socket of `devices.ssh_agent`.
-    ssh_agent: Option<PathBuf>,
+    devices: DevicesConfig,
+    platforms: Arc<Platforms>,
 }
 
 impl Connections {
-    #[must_use]
+    /// Reads the operator's platforms.
+    ///
+    /// # Errors
+    /// When one of them is wrong: the file, the key, the reason.
     pub fn new(
         storage: Arc<dyn Storage>,
         master_key: MasterKey,
         host_key_policy: HostKeyPolicy,
-        ssh_agent: Option<PathBuf>,
-    ) -> Self {
-        Self {
+        devices: DevicesConfig,
+    ) -> anyhow::Result<Self> {
+        let platforms = match &devices.platforms_dir {
+            Some(directory) => Platforms::load(directory).context("devices.platforms_dir")?,
+            None => Platforms::built_in().clone(),
+        };
+        Ok(Self {
             storage,
             master_key,
             host_key_policy,
-            ssh_agent,
-        }
+            devices,
+            platforms: Arc::new(platforms),
+        })
+    }
+
+    /// The platforms that a connection may have.
+    #[must_use]
+    pub fn platforms(&self) -> &Arc<Platforms> {
+        &self.platforms
     }
 
     /// # Errors
@@ -256,12 +274,15 @@ impl Connections {
     /// # Errors
     /// Code `invalid` when there is no way to the device, `internal` when secrets do not open.
     pub async fn endpoint_of(&self, connection: &Connection) -> Result<Endpoint, JobError> {
-        let platform = Platform::named(&connection.device_type).ok_or_else(|| {
-            JobError::new(
-                ErrorCode::INVALID,
-                unknown_platform(&connection.device_type),
-            )
-        })?;
+        let platform = self
+            .platforms
+            .named(&connection.device_type)
+            .ok_or_else(|| {
+                JobError::new(
+                    ErrorCode::INVALID,
+                    self.unknown_platform(&connection.device_type),
+                )
+            })?;
         let host_keys: Arc<dyn HostKeyStore> = Arc::new(StoredHostKeys(Arc::clone(&self.storage)));
         let mut jumps = Vec::new();
         for hop in self.hops(connection).await? {
@@ -289,7 +310,36 @@ impl Connections {
         endpoint.host_keys = host_keys;
         endpoint.jumps = jumps;
         endpoint.algorithms = offered(connection.algorithms);
+        endpoint.session_log = self.session_log(connection);
         Ok(endpoint)
+    }
+
+    /// The log of the sessions to a device, where the operator wants one. A log that cannot be
+    /// written keeps nobody from the device.
+    fn session_log(&self, connection: &Connection) -> Option<Arc<dyn SessionLog>> {
+        let directory = self.devices.session_log_dir.as_ref()?;
+        let path = directory.join(format!("{}.log", connection.name));
+        let open = || {
+            std::fs::create_dir_all(directory)?;
+            if std::fs::metadata(&path).is_ok_and(|file| file.len() > SESSION_LOG_BYTES / 2) {
+                std::fs::rename(&path, path.with_extension("log.1"))?;
+            }
+            SessionLogFile::open(&path, SESSION_LOG_BYTES)
+        };
+        match open() {
+            Ok(log) => Some(Arc::new(log)),
+            Err(error) => {
+                tracing::warn!(%error, path = %path.display(), "the session log cannot be opened");
+                None
+            }
+        }
+    }
+
+    fn unknown_platform(&self, name: &str) -> String {
+        format!(
+            "`{name}` is no platform known here; known are {}",
+            self.platforms.names().join(", ")
+        )
     }
 
     /// An error on the way to a device, with what can be done about a host key.
@@ -329,7 +379,7 @@ impl Connections {
     }
 
     fn credentials(&self, connection: &Connection) -> Result<Credentials, JobError> {
-        let agent = match (connection.agent, &self.ssh_agent) {
+        let agent = match (connection.agent, &self.devices.ssh_agent) {
             (false, _) => None,
             (true, Some(socket)) => Some(socket.clone()),
             (true, None) => {
@@ -414,7 +464,11 @@ impl Connections {
         old: Option<&Connection>,
     ) -> Result<(), ConnectionError> {
         let mut errors = check_fields(input);
-        if input.agent && self.ssh_agent.is_none() {
+        if self.platforms.named(&input.device_type).is_none() {
+            let message = self.unknown_platform(&input.device_type);
+            errors.push(FieldError::new("device_type", message));
+        }
+        if input.agent && self.devices.ssh_agent.is_none() {
             errors.push(FieldError::new("agent", NO_AGENT));
         }
         if let Some(old) = old {
@@ -628,11 +682,6 @@ fn check_fields(input: &ConnectionInput) -> Vec<FieldError> {
         "is 1 to 256 characters without spaces",
     );
     expect(
-        Platform::named(&input.device_type).is_some(),
-        "device_type",
-        &unknown_platform(&input.device_type),
-    );
-    expect(
         (1..=86_400).contains(&input.timeout_seconds),
         "timeout_seconds",
         "is 1 to 86400 seconds",
@@ -666,11 +715,4 @@ fn check_fields(input: &ConnectionInput) -> Vec<FieldError> {
         }
     }
     errors
-}
-
-fn unknown_platform(name: &str) -> String {
-    format!(
-        "`{name}` is no platform known here; known are {}",
-        Platform::names().join(", ")
-    )
 }

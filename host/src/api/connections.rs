@@ -7,12 +7,13 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::routing::MethodRouter;
-use netssh_core::Session;
+use netssh_core::{Detection, Session};
 
 use super::Problem;
 use super::extract::JsonBody;
 use super::types::{
-    ConnectionAnswer, ConnectionList, ConnectionTest, HostKeyList, WriteConnection, WrittenSecret,
+    ConnectionAnswer, ConnectionDetection, ConnectionList, ConnectionTest, DetectedPlatform,
+    HostKeyList, WriteConnection, WrittenSecret,
 };
 use crate::app::App;
 use crate::connections::{ConnectionInput, SecretChange};
@@ -128,6 +129,62 @@ pub(super) async fn test(
 ) -> Result<Json<ConnectionTest>, Problem> {
     let connection = app.connections.find(&id).await?;
     Ok(Json(try_out(&app, &connection).await))
+}
+
+/// Finds out what kind of device it is: logs in, and asks a few harmless commands. A device that
+/// cannot be reached is an answer, not an error: `ok` is false. Nothing is changed.
+#[utoipa::path(
+    post, path = "/connections/{id}/detect", tag = "connections", params(("id" = String, Path, description = "Id or name")),
+    responses(
+        (status = 200, body = ConnectionDetection),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn detect(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Json<ConnectionDetection>, Problem> {
+    let connection = app.connections.find(&id).await?;
+    let begun = Instant::now();
+    let found = look(&app, &connection).await;
+    let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let (found, error) = match found {
+        Ok(found) => (Some(found), None),
+        Err(error) => (None, Some(error)),
+    };
+    let (error_code, message) = error.map(|error| (error.code.0, error.message)).unzip();
+    Ok(Json(ConnectionDetection {
+        ok: found.is_some(),
+        device_type: connection.device_type,
+        duration_ms,
+        error_code,
+        error: message,
+        ..found.map(ConnectionDetection::from).unwrap_or_default()
+    }))
+}
+
+async fn look(app: &App, connection: &Connection) -> Result<Detection, JobError> {
+    let endpoint = app.connections.endpoint_of(connection).await?;
+    netssh_core::detect(&endpoint, app.connections.platforms())
+        .await
+        .map_err(|error| app.connections.explain(connection, &error))
+}
+
+impl From<Detection> for ConnectionDetection {
+    fn from(found: Detection) -> Self {
+        let candidates = found.candidates.into_iter();
+        Self {
+            candidates: candidates
+                .map(|(device_type, certainty)| DetectedPlatform {
+                    device_type,
+                    certainty,
+                })
+                .collect(),
+            server: Some(found.server),
+            prompt: Some(found.prompt),
+            ..Self::default()
+        }
+    }
 }
 
 /// Connects and logs in by a connection that is not stored.

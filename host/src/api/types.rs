@@ -377,6 +377,29 @@ pub struct ConnectionTest {
     pub error: Option<String>,
 }
 
+/// What kind of device it seems to be.
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct ConnectionDetection {
+    pub ok: bool,
+    /// What the connection says that it is.
+    pub device_type: String,
+    /// What it may be, the likeliest first.
+    pub candidates: Vec<DetectedPlatform>,
+    /// How its SSH server calls itself.
+    pub server: Option<String>,
+    pub prompt: Option<String>,
+    pub duration_ms: u64,
+    pub error_code: Option<String>,
+    pub error: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct DetectedPlatform {
+    pub device_type: String,
+    /// 1 to 100.
+    pub certainty: u8,
+}
+
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct PluginList {
     pub plugins: Vec<PluginAnswer>,

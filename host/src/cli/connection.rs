@@ -1,6 +1,7 @@
 //! `scheduler connection`: how to reach which device.
 
 mod add;
+mod detect;
 mod edit;
 mod fields;
 mod host_keys;
@@ -25,6 +26,8 @@ pub(crate) enum ConnectionCommand {
     Edit(Box<edit::EditArgs>),
     /// Log in to the device and show its prompt
     Test(test::TestArgs),
+    /// Find out what kind of device it is
+    Detect(detect::DetectArgs),
     /// Show the host keys known for the device, or forget them
     HostKeys(host_keys::HostKeysArgs),
     /// Remove a connection
@@ -40,6 +43,7 @@ impl ConnectionCommand {
             Self::Show(args) => show::run(args).await,
             Self::Edit(args) => edit::run(*args).await,
             Self::Test(args) => test::run(args).await,
+            Self::Detect(args) => detect::run(args).await,
             Self::HostKeys(args) => host_keys::run(args).await,
             Self::Remove(args) => remove::run(args).await,
         }

@@ -3,6 +3,7 @@ use serde_json::{Map, Value};
 
 use super::fields::WayArgs;
 use crate::api::types::ConnectionAnswer;
+use crate::cli::client::{Answer, Client};
 use crate::cli::secrets::SecretArgs;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
 
@@ -82,24 +83,16 @@ pub(super) async fn run(args: EditArgs) -> Result<(), Failure> {
         args.username.as_ref().unwrap_or(&stored.body.username),
         args.host.as_ref().unwrap_or(&stored.body.host)
     );
-    let id = stored.body.id.to_string();
     let changes = args.changes(&user)?;
     if changes.is_empty() {
         return Err(Failure::Usage(
             "nothing to change is given; --help shows what can be".to_owned(),
         ));
     }
-    let mut connection: Map<String, Value> =
-        serde_json::from_str(&stored.text).map_err(anyhow::Error::from)?;
-    connection.retain(|field, _| !ANSWERED_ALONE.contains(&field.as_str()));
-    connection.extend(changes);
     if args.secrets.any() {
         client.warn_of_plain_http();
     }
-    // By its id: the name may have gone to another connection meanwhile.
-    let answer = client
-        .put::<ConnectionAnswer>(&["connections", &id], &connection)
-        .await?;
+    let answer = put(&client, &stored, changes).await?;
     match args.server.output {
         OutputFormat::Json => output::json(&answer.text),
         OutputFormat::Table => {
@@ -107,6 +100,33 @@ pub(super) async fn run(args: EditArgs) -> Result<(), Failure> {
             Ok(())
         }
     }
+}
+
+/// Changes single fields of a connection.
+pub(super) async fn change(
+    client: &Client,
+    name: &str,
+    changes: Map<String, Value>,
+) -> Result<(), Failure> {
+    let stored = client
+        .get::<ConnectionAnswer>(&["connections", name])
+        .await?;
+    put(client, &stored, changes).await?;
+    Ok(())
+}
+
+async fn put(
+    client: &Client,
+    stored: &Answer<ConnectionAnswer>,
+    changes: Map<String, Value>,
+) -> Result<Answer<ConnectionAnswer>, Failure> {
+    let mut connection: Map<String, Value> =
+        serde_json::from_str(&stored.text).map_err(anyhow::Error::from)?;
+    connection.retain(|field, _| !ANSWERED_ALONE.contains(&field.as_str()));
+    connection.extend(changes);
+    // By its id: the name may have gone to another connection meanwhile.
+    let id = stored.body.id.to_string();
+    client.put(&["connections", &id], &connection).await
 }
 
 impl EditArgs {
