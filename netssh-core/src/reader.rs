@@ -275,7 +275,8 @@ impl<'a> Reader<'a> {
             return None;
         }
         let line = clean(&tail[newline.map_or(0, |at| at + 1)..]);
-        if line.trim().is_empty() {
+        // An answer typed at a prompt would be a command.
+        if line.trim().is_empty() || self.typed && self.is_at_prompt(line.trim()) {
             return None;
         }
         let asked = |question: &Question| question.ask.matches(line.trim_start());
@@ -284,6 +285,13 @@ impl<'a> Reader<'a> {
         of(&|question| open(question) && asked(question))
             .map(Step::Question)
             .or_else(|| of(&asked).map(Step::AskedAgain))
+    }
+
+    fn is_at_prompt(&self, line: &str) -> bool {
+        match &self.expect {
+            Expect::ShellPrompt(word) => line.contains(&format!("@@{word}:")),
+            _ => self.is_prompt(line),
+        }
     }
 
     /// A question was answered; what has arrived so far asks no more.
