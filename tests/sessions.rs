@@ -95,7 +95,10 @@ fn facts_are_what_the_device_says_of_itself() {
         let job = run_it(&host).await;
         assert_eq!(job["result"]["hostname"], "edge1", "{job}");
         let version = job["result"]["version"].as_str().unwrap();
-        assert!(version.starts_with(|c: char| c.is_ascii_digit()), "{version}");
+        assert!(
+            version.starts_with(|c: char| c.is_ascii_digit()),
+            "{version}"
+        );
     });
 }
 
@@ -125,8 +128,7 @@ fn an_answer_cannot_carry_a_command_past_the_declaration() {
     run(async {
         // `expect` fits the prompt, so the answer would be a command of its own.
         let body = "ssh::open().send_interactive(\"show version\", [#{ expect: \"#\", answer: \"configure terminal\" }]).ok";
-        let source = playbook(body)
-            .replace("exec: [\"*\"], configure: true", "exec: [\"show *\"]");
+        let source = playbook(body).replace("exec: [\"*\"], configure: true", "exec: [\"show *\"]");
         let host = TestHost::with_playbook("it", &source).await;
         let router = Frr::start();
         host.connect(password_connection("r1", &router.ssh, "frr"))
@@ -151,7 +153,10 @@ fn a_candidate_takes_effect_by_its_commit() {
         assert_eq!(job["status"], "completed", "{job}");
         assert_eq!(job["result"]["in_effect"], true);
         let diff = job["result"]["diff"].as_str().unwrap();
-        assert!(diff.contains("+  set interfaces ge-0/0/1 description new"), "{diff}");
+        assert!(
+            diff.contains("+  set interfaces ge-0/0/1 description new"),
+            "{diff}"
+        );
         assert!(lab.running_config().contains("description new\n"));
         let kinds: Vec<Value> = host
             .results(&job["id"])
@@ -171,7 +176,12 @@ fn a_refused_line_throws_the_candidate_away() {
         let before = lab.running_config();
         let job = run_it(&host).await;
         assert_eq!(job["error_code"], "refused", "{job}");
-        assert!(job["error_message"].as_str().unwrap().contains("line 2 of 2"));
+        assert!(
+            job["error_message"]
+                .as_str()
+                .unwrap()
+                .contains("line 2 of 2")
+        );
         assert_eq!(lab.running_config(), before);
         host.stop().await;
         lab.wait_for_open_sessions(0).await;
@@ -204,7 +214,9 @@ fn a_staged_candidate_is_committed_or_rolled_back_later() {
         assert_eq!(job["result"]["nothing"], "invalid");
         assert_eq!(lab.running_config(), before);
         let committed = lab.transcript();
-        let commits = committed.iter().filter(|entry| entry.what == What::Committed);
+        let commits = committed
+            .iter()
+            .filter(|entry| entry.what == What::Committed);
         assert_eq!(commits.count(), 2);
     });
 }
@@ -272,7 +284,11 @@ fn an_unknown_device_is_found_out() {
         host.connect(password_connection("server", linux, "frr"))
             .await;
         let answer = host.client.act("/api/connections/server/detect").await;
-        assert_eq!(answer.body["candidates"][0]["device_type"], "linux", "{}", answer.body);
+        assert_eq!(
+            answer.body["candidates"][0]["device_type"], "linux",
+            "{}",
+            answer.body
+        );
     });
 }
 
@@ -280,7 +296,8 @@ fn an_unknown_device_is_found_out() {
 fn an_operators_platform_is_one_like_the_others() {
     run(async {
         let directory = tempfile::tempdir().unwrap();
-        let text = "name = \"acme\"\nextends = \"frr\"\n[login]\ncommands = [\"terminal length 0\"]\n";
+        let text =
+            "name = \"acme\"\nextends = \"frr\"\n[login]\ncommands = [\"terminal length 0\"]\n";
         std::fs::write(directory.path().join("acme.toml"), text).unwrap();
         let host = TestHost::start_with(|config| {
             config.devices.platforms_dir = Some(directory.path().to_owned());
@@ -304,7 +321,10 @@ fn an_operators_platform_is_one_like_the_others() {
             .await;
         assert_eq!(answer.status, 422);
         let detail = answer.body.to_string();
-        assert!(detail.contains("acme") && detail.contains("cisco_ios"), "{detail}");
+        assert!(
+            detail.contains("acme") && detail.contains("cisco_ios"),
+            "{detail}"
+        );
     });
 }
 
@@ -327,5 +347,38 @@ fn sessions_are_logged_where_the_operator_wants_it_without_secrets() {
         assert!(log.contains("> show version"), "{log}");
         assert!(log.contains("FRRouting"), "{log}");
         assert!(!log.contains(ssh.password.as_str()), "{log}");
+    });
+}
+
+#[test]
+fn an_output_is_parsed_by_the_operators_templates() {
+    run(async {
+        let body = "let device = ssh::open();\n\
+            let brief = device.parse(device.exec(\"show ip interface brief\"));\n\
+            let code = \"\";\n\
+            try { parse(\"cisco_ios\", \"show nonsense\", \"\"); } catch (e) { code = e.code; }\n\
+            #{ interfaces: brief.map(|i| i.interface), code: code }";
+        let lab = Lab::start(LabDevice::cisco_ios("r1")).await.unwrap();
+        let directory =
+            env!("CARGO_TARGET_TMPDIR").to_owned() + "/ntc-templates/ntc_templates/templates";
+        let scripts = tempfile::tempdir().unwrap();
+        std::fs::write(scripts.path().join("it.rhai"), playbook(body)).unwrap();
+        let host = TestHost::start_with(|config| {
+            config.plugins.scripts_dir = scripts.path().to_owned();
+            config.devices.templates_dir = Some(directory.into());
+        })
+        .await;
+        host.connect(json!({
+            "name": "r1", "host": "127.0.0.1", "port": lab.addr().port(), "secret": "enable",
+            "username": "admin", "password": "admin", "device_type": "cisco_ios",
+        }))
+        .await;
+        let job = run_it(&host).await;
+        assert_eq!(job["status"], "completed", "{job}");
+        assert_eq!(
+            job["result"]["interfaces"][1], "GigabitEthernet0/0",
+            "{job}"
+        );
+        assert_eq!(job["result"]["code"], "not_found");
     });
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use netssh_core::{Pool, PoolOptions};
+use netssh_core::{Pool, PoolOptions, Templates};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
@@ -99,6 +99,7 @@ impl App {
             connections: Arc::clone(&connections),
             sessions: sessions.clone(),
             live: live.clone(),
+            templates: templates(&config.devices)?,
             children: Arc::clone(&jobs) as _,
             waiting: Arc::new(Semaphore::new(limits::WAITING)),
         };
@@ -221,6 +222,12 @@ fn lock(database: &Path) -> anyhow::Result<File> {
         )
     })?;
     Ok(file)
+}
+
+fn templates(devices: &DevicesConfig) -> anyhow::Result<Option<Arc<Templates>>> {
+    let directory = devices.templates_dir.as_deref();
+    let loaded = directory.map(Templates::load).transpose();
+    Ok(loaded.context("devices.templates_dir")?.map(Arc::new))
 }
 
 fn pool_options(devices: &DevicesConfig) -> PoolOptions {

@@ -9,6 +9,7 @@
 pub mod limits;
 mod live;
 mod log;
+mod parse;
 mod policy;
 mod queue;
 mod ssh;
@@ -21,6 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use netssh_core::Templates;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -50,6 +52,8 @@ pub struct Services {
     pub sessions: netssh_core::Pool,
     /// What running commands have printed so far.
     pub live: LiveOutput,
+    /// For structured output; none where the operator has named no directory.
+    pub templates: Option<Arc<Templates>>,
     pub children: Arc<dyn ChildJobs>,
     /// How many more jobs may wait for child jobs.
     pub waiting: Arc<Semaphore>,

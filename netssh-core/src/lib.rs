@@ -19,6 +19,8 @@ mod transport;
 
 #[cfg(feature = "lab")]
 pub mod lab;
+#[cfg(feature = "textfsm")]
+mod parse;
 
 pub use crate::algorithms::Algorithms;
 pub use crate::console::Console;
@@ -28,6 +30,8 @@ pub use crate::host_keys::{
     HostKey, HostKeyMarks, HostKeyPolicy, HostKeyStore, HostKeyStoreError, KnownHostsFile,
     MemoryHostKeys,
 };
+#[cfg(feature = "textfsm")]
+pub use crate::parse::{Field, Item, ParseError, Record, Templates};
 pub use crate::platform::{
     Candidate, Command, ConfigurationMode, Credential, Enable, Ending, Evidence, FactSource, Login,
     LoginAnswer, LoginQuestion, Pager, Pattern, Platform, PlatformError, Platforms, Prompts,

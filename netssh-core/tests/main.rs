@@ -11,6 +11,7 @@ mod interaction;
 mod lab;
 mod linux;
 mod login;
+mod parse;
 mod pipelining;
 mod platforms;
 mod pool;

@@ -1,19 +1,25 @@
-//! `cargo xtask setup`: installs the Debian packages that the tests need and the machine lacks.
+//! `cargo xtask setup`: installs the Debian packages that the tests need and the machine lacks, and
+//! the TextFSM templates.
 //!
 //! No C compiler is on the list, though some crates need one: without it, cargo could not have
 //! linked this program.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
 use crate::process::run_to_success;
 
-const PACKAGES: [(&str, &str); 6] = [
+const PACKAGES: [(&str, &str); 7] = [
     ("openssh-server", "real SSH devices"),
     ("frr", "a real router"),
     ("iproute2", "a network of the router's own"),
     ("procps", "counting a device's sessions"),
+    (
+        "python3-pip",
+        "TextFSM templates, which are a Python package",
+    ),
     ("chromium", "the dashboard's tests"),
     ("chromium-driver", "the dashboard's tests"),
 ];
@@ -57,6 +63,7 @@ const INSTALL: &str = r#"
 pub(crate) fn run() -> anyhow::Result<()> {
     let missing = missing()?;
     if missing.is_empty() {
+        install_templates()?;
         println!("setup: everything is installed");
         return Ok(());
     }
@@ -68,8 +75,35 @@ pub(crate) fn run() -> anyhow::Result<()> {
         .args(["sh", "-c", INSTALL, "cargo-xtask-setup"])
         .args(missing.iter().map(|(package, _)| package));
     run_quoting_only_the_outcome(&mut command, &missing)?;
+    install_templates()?;
     println!("setup: done");
     Ok(())
+}
+
+/// The templates that the tests parse outputs with, beside what cargo keeps for tests.
+const TEMPLATES: &str = "ntc-templates==9.3.0";
+
+fn install_templates() -> anyhow::Result<()> {
+    let directory = target_directory()?.join("tmp/ntc-templates");
+    if directory.join("ntc_templates/templates/index").is_file() {
+        return Ok(());
+    }
+    println!("setup: installing {TEMPLATES} (structured output)");
+    let mut command = Command::new("python3");
+    command
+        .args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"])
+        .arg(&directory)
+        .arg(TEMPLATES);
+    run_to_success(&mut command)
+}
+
+/// Where cargo builds: this program stands in `<target>/<profile>/`.
+fn target_directory() -> anyhow::Result<PathBuf> {
+    let program = std::env::current_exe().context("where this program is")?;
+    let target = program.ancestors().nth(2);
+    target
+        .map(Path::to_owned)
+        .with_context(|| format!("{} is not in a target directory", program.display()))
 }
 
 fn missing() -> anyhow::Result<Vec<(&'static str, &'static str)>> {

@@ -141,6 +141,41 @@ mod global {
         Ok(crate::capabilities::without_lines(text, &prefixes))
     }
 
+    /// The records in a command's output, by the operator's templates for the platform: an array of
+    /// maps.
+    #[rhai_fn(name = "parse", return_raw, volatile)]
+    pub fn parse(
+        context: NativeCallContext<'_>,
+        platform: &str,
+        command: &str,
+        output: &str,
+    ) -> Thrown<Dynamic> {
+        let (platform, command) = (platform.to_owned(), command.to_owned());
+        let output = output.to_owned();
+        let records = wait(&context, |job| async move {
+            job.parse(&platform, &command, output).await
+        })?;
+        Ok(values::from_json(&records))
+    }
+
+    /// `parse` of a reply of this device.
+    #[rhai_fn(name = "parse", pure, return_raw, volatile)]
+    pub fn parse_reply(
+        context: NativeCallContext<'_>,
+        device: &mut Device,
+        reply: Map,
+    ) -> Thrown<Dynamic> {
+        let text = |name: &str| {
+            reply
+                .get(name)
+                .and_then(|value| value.clone().into_string().ok())
+                .ok_or_else(|| invalid("parse: takes a reply, as exec answers it".to_owned()))
+        };
+        let (command, output) = (text("command")?, text("output")?);
+        let platform = device.platform().to_owned();
+        parse(context, &platform, &command, &output)
+    }
+
     #[rhai_fn(get = "target", pure)]
     pub fn target(device: &mut Device) -> String {
         device.target().to_owned()
