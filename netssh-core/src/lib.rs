@@ -11,6 +11,7 @@ mod session;
 mod algorithms;
 mod auth;
 mod console;
+mod files;
 mod jump;
 mod reader;
 mod session_log;
@@ -26,6 +27,7 @@ pub use crate::algorithms::Algorithms;
 pub use crate::console::Console;
 pub use crate::endpoint::{Answer, Credentials, Endpoint, Jump, Timeouts};
 pub use crate::error::{Error, Fault};
+pub use crate::files::{Protocol, Transfer, TransferOptions};
 pub use crate::host_keys::{
     HostKey, HostKeyMarks, HostKeyPolicy, HostKeyStore, HostKeyStoreError, KnownHostsFile,
     MemoryHostKeys,

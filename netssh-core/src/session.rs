@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use russh::Channel;
+use russh::client::Msg;
 use tokio::time::timeout;
 
 pub use self::configuration::{CommitOptions, Configuration};
@@ -299,6 +301,35 @@ impl Session {
             self.shell.disconnect().await;
         })
         .await;
+    }
+
+    /// Another channel beside the CLI, which stays at its prompt.
+    pub(crate) async fn open_channel(&self, limit: Duration) -> Result<Channel<Msg>, Error> {
+        if !self.is_usable() {
+            return Err(Error::invalid("the session is not usable any more"));
+        }
+        let opening = timeout(limit, self.shell.open_channel());
+        opening.await.unwrap_or_else(|_| {
+            Err(Error::Timeout {
+                doing: "opening a channel".into(),
+                after: limit,
+                partial: String::new(),
+            })
+        })
+    }
+
+    /// Does something beside the CLI. What that says meanwhile is dropped: left alone, it would
+    /// stall the connection.
+    pub(crate) async fn beside<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let listening = async {
+            self.idle().await;
+            // The work notices by itself when the connection is gone, too.
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            done = work => done,
+            () = listening => unreachable!("it never ends"),
+        }
     }
 
     async fn say_goodbye(&mut self) {

@@ -390,6 +390,17 @@ impl Shell {
         self.closed
     }
 
+    /// Another channel on the connection, for a file.
+    pub(crate) async fn open_channel(&self) -> Result<Channel<Msg>, Error> {
+        let opened = self.connection.handle.channel_open_session().await;
+        opened.map_err(|error| match error {
+            russh::Error::ChannelOpenFailure(reason) => Error::protocol(format!(
+                "the device opens no second channel on the connection ({reason:?})"
+            )),
+            error => lost(&error),
+        })
+    }
+
     /// How the SSH server calls itself: `SSH-2.0-OpenSSH_9.2`.
     pub(crate) fn server_identification(&self) -> String {
         lock(&self.connection.seen).server.clone()

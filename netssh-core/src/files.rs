@@ -1,0 +1,323 @@
+//! Files to and from a device, over a channel of their own beside the CLI.
+//!
+//! Start at [`Session::upload`] and [`Session::download`]. SFTP (`files/sftp.rs`) comes first, SCP
+//! (`files/scp.rs`) where there is no SFTP. The CLI stays at its prompt meanwhile, and a dropped
+//! future leaves it there: only the file's channel is closed.
+
+mod scp;
+mod sftp;
+
+use std::time::{Duration, Instant};
+
+use russh::Channel;
+use russh::client::Msg;
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+
+use crate::error::Error;
+use crate::session::Session;
+
+/// How a file went over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// The `sftp` subsystem, version 3.
+    Sftp,
+    /// The `scp` command of the device.
+    Scp,
+}
+
+/// A file that went over whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Transfer {
+    /// How many bytes.
+    pub bytes: u64,
+    /// SHA-256 of these bytes, as 64 lower-case hexadecimal digits.
+    pub sha256: String,
+    /// From the request to the last answer.
+    pub elapsed: Duration,
+    /// How.
+    pub protocol: Protocol,
+}
+
+/// Options of [`Session::upload`] and [`Session::download`]; the default suits most files.
+pub struct TransferOptions<'a> {
+    /// Is told the bytes that went over so far and the size of the file, as far as it is known.
+    pub progress: Option<&'a mut (dyn FnMut(u64, u64) + Send)>,
+    /// The largest file to download, in bytes: 4 GiB.
+    pub limit: u64,
+    /// How long the device, or the caller's source or sink, may be silent: 60 s.
+    pub idle_timeout: Duration,
+    /// One protocol only. By default SFTP, or SCP where there is no SFTP.
+    pub protocol: Option<Protocol>,
+    /// The permissions of a file that an upload creates: `0o600`.
+    pub mode: u32,
+}
+
+impl Default for TransferOptions<'_> {
+    fn default() -> Self {
+        Self {
+            progress: None,
+            limit: 4 << 30,
+            idle_timeout: Duration::from_secs(60),
+            protocol: None,
+            mode: 0o600,
+        }
+    }
+}
+
+impl std::fmt::Debug for TransferOptions<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TransferOptions")
+            .field("limit", &self.limit)
+            .field("idle_timeout", &self.idle_timeout)
+            .field("protocol", &self.protocol)
+            .field("mode", &format_args!("{:o}", self.mode))
+            .finish_non_exhaustive()
+    }
+}
+
+type Source<'a> = &'a mut (dyn AsyncRead + Send + Unpin);
+type Sink<'a> = &'a mut (dyn AsyncWrite + Send + Unpin);
+
+enum Direction<'a> {
+    Up { source: Source<'a>, mode: u32 },
+    Down { sink: Sink<'a>, limit: u64 },
+}
+
+/// Why a file did not go over.
+#[derive(Debug)]
+enum Failure {
+    /// The device has no such protocol; another one may do.
+    Unavailable(String),
+    /// The device's words.
+    Refused(String),
+    /// The caller's source, sink or limit.
+    Caller(String),
+    Idle,
+    /// The connection is gone.
+    Gone,
+}
+
+impl Session {
+    /// Writes the first `size` bytes of `source` to the file `remote`, which is created or
+    /// replaced. Over SFTP the device is asked for the file's size afterwards, and what an upload
+    /// that fails has written is removed; dropping the future leaves a part of the file there.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] in the device's words (no such directory, permission denied, no space,
+    /// a directory), [`Error::Unsupported`] without SFTP and SCP, [`Error::Invalid`] for a path
+    /// with control characters or a source that ends early, [`Error::Timeout`],
+    /// [`Error::Disconnected`].
+    pub async fn upload(
+        &mut self,
+        source: &mut (dyn AsyncRead + Send + Unpin),
+        size: u64,
+        remote: &str,
+        options: TransferOptions<'_>,
+    ) -> Result<Transfer, Error> {
+        let mode = options.mode;
+        let up = Direction::Up { source, mode };
+        self.transfer(up, size, remote, options).await
+    }
+
+    /// Writes the content of the file `remote` to `sink`, and flushes that.
+    ///
+    /// # Errors
+    /// As [`Session::upload`], and [`Error::Invalid`] for a file larger than
+    /// [`TransferOptions::limit`].
+    pub async fn download(
+        &mut self,
+        remote: &str,
+        sink: &mut (dyn AsyncWrite + Send + Unpin),
+        options: TransferOptions<'_>,
+    ) -> Result<Transfer, Error> {
+        let limit = options.limit;
+        let down = Direction::Down { sink, limit };
+        self.transfer(down, 0, remote, options).await
+    }
+
+    async fn transfer(
+        &mut self,
+        mut direction: Direction<'_>,
+        size: u64,
+        remote: &str,
+        options: TransferOptions<'_>,
+    ) -> Result<Transfer, Error> {
+        check_path(remote)?;
+        let started = Instant::now();
+        let mut meter = Meter {
+            done: 0,
+            size,
+            hash: Sha256::new(),
+            idle: options.idle_timeout,
+            progress: options.progress,
+        };
+        let doing = match &direction {
+            Direction::Up { .. } => format!("upload to {remote}"),
+            Direction::Down { .. } => format!("download of {remote}"),
+        };
+        let both = [Protocol::Sftp, Protocol::Scp];
+        let one = options.protocol.map(|protocol| [protocol]);
+        let protocols = one.as_ref().map_or(&both[..], |one| &one[..]);
+        let mut lacks = Vec::new();
+        for &protocol in protocols {
+            let channel = self.open_channel(options.idle_timeout).await?;
+            let work = run(protocol, channel, &mut direction, remote, &mut meter);
+            match self.beside(work).await {
+                Ok(()) => {
+                    return Ok(Transfer {
+                        bytes: meter.done,
+                        sha256: hexadecimal(&meter.hash.finalize()),
+                        elapsed: started.elapsed(),
+                        protocol,
+                    });
+                }
+                Err(Failure::Unavailable(reason)) => lacks.push(reason),
+                Err(failure) => return Err(failure.into_error(doing, &meter)),
+            }
+        }
+        Err(Error::Unsupported {
+            platform: self.platform().name.clone(),
+            what: format!("way to transfer files that works: {}", lacks.join("; ")),
+        })
+    }
+}
+
+async fn run(
+    protocol: Protocol,
+    channel: Channel<Msg>,
+    direction: &mut Direction<'_>,
+    remote: &str,
+    meter: &mut Meter<'_>,
+) -> Result<(), Failure> {
+    match (protocol, direction) {
+        (Protocol::Sftp, Direction::Up { source, mode }) => {
+            sftp::upload(channel, *source, remote, *mode, meter).await
+        }
+        (Protocol::Sftp, Direction::Down { sink, limit }) => {
+            sftp::download(channel, *sink, remote, *limit, meter).await
+        }
+        (Protocol::Scp, Direction::Up { source, mode }) => {
+            scp::upload(channel, *source, remote, *mode, meter).await
+        }
+        (Protocol::Scp, Direction::Down { sink, limit }) => {
+            scp::download(channel, *sink, remote, *limit, meter).await
+        }
+    }
+}
+
+/// Counts what goes over.
+struct Meter<'a> {
+    done: u64,
+    size: u64,
+    hash: Sha256,
+    idle: Duration,
+    progress: Option<&'a mut (dyn FnMut(u64, u64) + Send)>,
+}
+
+impl Meter<'_> {
+    /// The next bytes of the source, `most` of them but for the last.
+    async fn read(
+        &mut self,
+        source: Source<'_>,
+        left: u64,
+        most: usize,
+    ) -> Result<Vec<u8>, Failure> {
+        let wanted = usize::try_from(left).map_or(most, |left| left.min(most));
+        let mut bytes = vec![0; wanted];
+        let reading = timeout(self.idle, source.read_exact(&mut bytes));
+        match reading.await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => return Err(Failure::Caller(format!("the source: {error}"))),
+            Err(_) => return Err(Failure::Idle),
+        }
+        self.hash.update(&bytes);
+        Ok(bytes)
+    }
+
+    async fn write(&mut self, sink: Sink<'_>, bytes: &[u8]) -> Result<(), Failure> {
+        self.hash.update(bytes);
+        self.into_sink(sink.write_all(bytes)).await?;
+        self.count(bytes.len());
+        Ok(())
+    }
+
+    async fn flush(&self, sink: Sink<'_>) -> Result<(), Failure> {
+        self.into_sink(sink.flush()).await
+    }
+
+    async fn into_sink(
+        &self,
+        writing: impl Future<Output = std::io::Result<()>>,
+    ) -> Result<(), Failure> {
+        match timeout(self.idle, writing).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Failure::Caller(format!("the sink: {error}"))),
+            Err(_) => Err(Failure::Idle),
+        }
+    }
+
+    fn count(&mut self, bytes: usize) {
+        self.done += bytes as u64;
+        let size = self.size.max(self.done);
+        if let Some(progress) = &mut self.progress {
+            progress(self.done, size);
+        }
+    }
+
+    /// A file to be downloaded, of this size.
+    fn announce(&mut self, size: u64, limit: u64) -> Result<(), Failure> {
+        self.size = size;
+        if size > limit {
+            return Err(Failure::Caller(format!(
+                "the file has {size} bytes, more than the {limit} allowed"
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl Failure {
+    fn into_error(self, doing: String, meter: &Meter<'_>) -> Error {
+        let so_far = format!("{doing}, after {} bytes", meter.done);
+        match self {
+            Self::Refused(message) => Error::Refused {
+                command: doing,
+                message,
+            },
+            Self::Caller(message) | Self::Unavailable(message) => {
+                Error::invalid(format!("{doing}: {message}"))
+            }
+            Self::Idle => Error::Timeout {
+                doing: so_far,
+                after: meter.idle,
+                partial: String::new(),
+            },
+            Self::Gone => Error::Disconnected {
+                doing: so_far,
+                reason: String::new(),
+                partial: String::new(),
+            },
+        }
+    }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A newline would end the command of SCP, and no file of a device has such a name.
+fn check_path(path: &str) -> Result<(), Error> {
+    if path.is_empty() {
+        return Err(Error::invalid("the remote path is empty"));
+    }
+    match path.chars().position(char::is_control) {
+        None => Ok(()),
+        Some(at) => Err(Error::invalid(format!(
+            "the remote path holds a control character at position {}",
+            at + 1
+        ))),
+    }
+}

@@ -1,0 +1,197 @@
+//! SFTP, version 3 (draft-ietf-secsh-filexfer-02), with several requests under way.
+
+use futures::stream::{FuturesOrdered, StreamExt as _};
+use russh::client::Msg;
+use russh::{Channel, ChannelMsg};
+use russh_sftp::client::RawSftpSession;
+use russh_sftp::client::error::Error as SftpError;
+use russh_sftp::protocol::{FileAttributes, OpenFlags, StatusCode};
+use tokio::time::timeout;
+
+use super::{Failure, Meter, Sink, Source};
+
+/// What every server takes in one request.
+const PIECE: usize = 32 * 1024;
+/// Requests under way: 2 MiB, enough for 100 Mbit/s over a path of 150 ms.
+const REQUESTS: usize = 64;
+
+pub(super) async fn upload(
+    channel: Channel<Msg>,
+    source: Source<'_>,
+    remote: &str,
+    mode: u32,
+    meter: &mut Meter<'_>,
+) -> Result<(), Failure> {
+    let sftp = start(channel, meter).await?;
+    let flags = OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::TRUNCATE;
+    let attributes = FileAttributes {
+        permissions: Some(mode),
+        ..FileAttributes::empty()
+    };
+    let handle = sftp.open(remote, flags, attributes).await?.handle;
+    let sent = send(&sftp, &handle, source, meter).await;
+    let closed = sftp.close(handle).await;
+    let whole = match sent {
+        Ok(()) => match closed {
+            Ok(_) => check_size(&sftp, remote, meter.done).await,
+            Err(error) => Err(error.into()),
+        },
+        Err(failure) => Err(failure),
+    };
+    if whole.is_err() {
+        // Half a file is worse than none. Whether this works or not, the failure is the news.
+        let _ = sftp.remove(remote).await;
+    }
+    whole
+}
+
+async fn send(
+    sftp: &RawSftpSession,
+    handle: &str,
+    source: Source<'_>,
+    meter: &mut Meter<'_>,
+) -> Result<(), Failure> {
+    let size = meter.size;
+    let mut read = 0;
+    let mut writes = FuturesOrdered::new();
+    while read < size || !writes.is_empty() {
+        if read < size && writes.len() < REQUESTS {
+            let bytes = meter.read(source, size - read, PIECE).await?;
+            let (offset, length) = (read, bytes.len());
+            read += length as u64;
+            writes.push_back(async move { (length, sftp.write(handle, offset, bytes).await) });
+        } else if let Some((length, written)) = writes.next().await {
+            written?;
+            meter.count(length);
+        }
+    }
+    Ok(())
+}
+
+async fn check_size(sftp: &RawSftpSession, remote: &str, sent: u64) -> Result<(), Failure> {
+    match sftp.stat(remote).await {
+        Ok(found) => match found.attrs.size {
+            Some(size) if size != sent => Err(Failure::Refused(format!(
+                "the file has {size} bytes there, {sent} were sent"
+            ))),
+            _ => Ok(()),
+        },
+        // Some servers let nobody look at what was written.
+        Err(SftpError::Status(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(super) async fn download(
+    channel: Channel<Msg>,
+    sink: Sink<'_>,
+    remote: &str,
+    limit: u64,
+    meter: &mut Meter<'_>,
+) -> Result<(), Failure> {
+    let sftp = start(channel, meter).await?;
+    let attributes = sftp.stat(remote).await?.attrs;
+    if attributes.is_dir() {
+        return Err(Failure::Refused("is a directory".into()));
+    }
+    meter.announce(attributes.size.unwrap_or_default(), limit)?;
+    let opened = sftp.open(remote, OpenFlags::READ, FileAttributes::empty());
+    let handle = opened.await?.handle;
+    let received = receive(&sftp, &handle, sink, limit, meter).await;
+    let _ = sftp.close(handle).await;
+    received
+}
+
+/// Reads up to the end, which is where the server says so: a file may grow meanwhile.
+async fn receive(
+    sftp: &RawSftpSession,
+    handle: &str,
+    sink: Sink<'_>,
+    limit: u64,
+    meter: &mut Meter<'_>,
+) -> Result<(), Failure> {
+    let mut asked = 0;
+    let mut reads = FuturesOrdered::new();
+    let piece = |offset: u64, length: usize| async move {
+        let length = u32::try_from(length).unwrap_or(u32::MAX);
+        match sftp.read(handle, offset, length).await {
+            Ok(data) => Ok(data.data),
+            Err(SftpError::Status(status)) if status.status_code == StatusCode::Eof => {
+                Ok(Vec::new())
+            }
+            Err(error) => Err(Failure::from(error)),
+        }
+    };
+    loop {
+        // One beyond the announced end, which finds out whether it is the end.
+        while reads.len() < REQUESTS && (asked <= meter.size || reads.is_empty()) {
+            let offset = asked;
+            asked += PIECE as u64;
+            reads.push_back(async move { (offset, piece(offset, PIECE).await) });
+        }
+        let Some((offset, bytes)) = reads.next().await else {
+            break;
+        };
+        let mut bytes = bytes?;
+        if bytes.is_empty() {
+            break;
+        }
+        // A server may give less than was asked for.
+        while bytes.len() < PIECE {
+            let more = piece(offset + bytes.len() as u64, PIECE - bytes.len()).await?;
+            if more.is_empty() {
+                break;
+            }
+            bytes.extend_from_slice(&more);
+        }
+        meter.announce(meter.size.max(meter.done + bytes.len() as u64), limit)?;
+        meter.write(sink, &bytes).await?;
+        if bytes.len() < PIECE {
+            break;
+        }
+    }
+    meter.flush(sink).await
+}
+
+async fn start(mut channel: Channel<Msg>, meter: &Meter<'_>) -> Result<RawSftpSession, Failure> {
+    let lacking = || Failure::Unavailable("the device has no SFTP".into());
+    let asking = async {
+        let asked = channel.request_subsystem(true, "sftp").await;
+        asked.map_err(|_| Failure::Gone)?;
+        loop {
+            match channel.wait().await {
+                Some(ChannelMsg::Success) => return Ok(()),
+                Some(ChannelMsg::Failure) => return Err(lacking()),
+                Some(ChannelMsg::Close | ChannelMsg::Eof) | None => return Err(lacking()),
+                Some(_) => {}
+            }
+        }
+    };
+    timeout(meter.idle, asking)
+        .await
+        .map_err(|_| Failure::Idle)??;
+    let sftp = RawSftpSession::new(channel.into_stream());
+    sftp.set_timeout(meter.idle.as_secs().max(1));
+    // A server may accept the subsystem and then not be able to start it.
+    sftp.init().await.map_err(|_| lacking())?;
+    Ok(sftp)
+}
+
+impl From<SftpError> for Failure {
+    fn from(error: SftpError) -> Self {
+        match error {
+            SftpError::Status(status) => {
+                let code = status.status_code.to_string();
+                let words = status.error_message.trim();
+                Self::Refused(if words.is_empty() || words.eq_ignore_ascii_case(&code) {
+                    code
+                } else {
+                    format!("{code}: {words}")
+                })
+            }
+            SftpError::Timeout => Self::Idle,
+            SftpError::IO(_) => Self::Gone,
+            other => Self::Refused(other.to_string()),
+        }
+    }
+}
