@@ -198,16 +198,14 @@ impl Connections {
         };
         let command_timeout = Duration::from_secs(connection.timeout_seconds.into());
         let endpoint = Endpoint {
-            host: connection.host.clone(),
             port: connection.port,
-            username: connection.username.clone(),
             credentials: Credentials {
                 password: open(SecretField::Password)?,
                 private_key: open(SecretField::PrivateKey)?,
                 passphrase: open(SecretField::Passphrase)?,
+                ..Credentials::default()
             },
             enable_secret: open(SecretField::Secret)?,
-            platform,
             timeouts: Timeouts {
                 command: command_timeout,
                 ..Timeouts::default()
@@ -215,7 +213,7 @@ impl Connections {
             host_key_policy: self.host_key_policy,
             pinned_host_key: connection.host_key.clone(),
             host_keys: Arc::new(StoredHostKeys(Arc::clone(&self.storage))),
-            output_limit: Endpoint::OUTPUT_LIMIT,
+            ..Endpoint::new(&connection.host, &connection.username, platform)
         };
         Ok((endpoint, connection.device_type))
     }

@@ -1,12 +1,15 @@
 //! Everything needed to reach one device.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
 
+use crate::algorithms::Algorithms;
 use crate::host_keys::{HostKeyPolicy, HostKeyStore, MemoryHostKeys};
-use crate::platform::Platform;
+use crate::platform::{Pattern, Platform};
+use crate::session_log::SessionLog;
 
 /// Everything needed to reach one device. Its `Debug` output shows no secret.
 #[derive(Debug, Clone)]
@@ -33,6 +36,12 @@ pub struct Endpoint {
     pub pinned_host_key: Option<String>,
     /// The host keys known so far.
     pub host_keys: Arc<dyn HostKeyStore>,
+    /// The hosts to go through, in order, from here to the device.
+    pub jumps: Vec<Jump>,
+    /// Which algorithms to offer the device. Each jump has its own.
+    pub algorithms: Algorithms,
+    /// Where everything sent and received is written, with secrets masked.
+    pub session_log: Option<Arc<dyn SessionLog>>,
     /// How much of one command's output is kept, in bytes. What exceeds it is read and dropped,
     /// and the reply is marked as truncated.
     pub output_limit: usize,
@@ -57,6 +66,9 @@ impl Endpoint {
             host_key_policy: HostKeyPolicy::default(),
             pinned_host_key: None,
             host_keys: Arc::new(MemoryHostKeys::default()),
+            jumps: Vec::new(),
+            algorithms: Algorithms::default(),
+            session_log: None,
             output_limit: Self::OUTPUT_LIMIT,
         }
     }
@@ -65,26 +77,88 @@ impl Endpoint {
     pub const OUTPUT_LIMIT: usize = 8 * 1024 * 1024;
 }
 
-/// How a user proves who they are. The key is tried first, then the password.
+/// A host on the way to the device, which forwards a TCP connection to the next one
+/// (`direct-tcpip`). Its `Debug` output shows no secret.
+#[derive(Debug, Clone)]
+pub struct Jump {
+    /// Name or address, as the host before it knows it.
+    pub host: String,
+    /// TCP port, 22 by default.
+    pub port: u16,
+    /// The user to log in as.
+    pub username: String,
+    /// How the user proves who they are.
+    pub credentials: Credentials,
+    /// Which algorithms to offer this host.
+    pub algorithms: Algorithms,
+    /// What to do about a host key that is not known.
+    pub host_key_policy: HostKeyPolicy,
+    /// As [`Endpoint::pinned_host_key`].
+    pub pinned_host_key: Option<String>,
+    /// The host keys known so far.
+    pub host_keys: Arc<dyn HostKeyStore>,
+}
+
+impl Jump {
+    /// A jump host on port 22 with accept-new host keys in memory, and no credentials yet.
+    pub fn new(host: impl Into<String>, username: impl Into<String>) -> Self {
+        Self {
+            host: host.into(),
+            port: 22,
+            username: username.into(),
+            credentials: Credentials::default(),
+            algorithms: Algorithms::default(),
+            host_key_policy: HostKeyPolicy::default(),
+            pinned_host_key: None,
+            host_keys: Arc::new(MemoryHostKeys::default()),
+        }
+    }
+}
+
+/// How a user proves who they are. Tried in this order, as far as the device accepts it: the
+/// certificate, the private key, the agent's keys, the password. At most five keys are tried,
+/// and the password is sent once, so that nobody is locked out.
 #[derive(Debug, Clone, Default)]
 pub struct Credentials {
-    /// Password, also the answer to keyboard-interactive's question.
+    /// Password, also the answer to keyboard-interactive's question for it.
     pub password: Option<SecretString>,
     /// The text of a private key: OpenSSH format or PEM.
     pub private_key: Option<SecretString>,
     /// What the private key is encrypted with.
     pub passphrase: Option<SecretString>,
+    /// An OpenSSH certificate for the private key, as its one line:
+    /// `ssh-ed25519-cert-v01@openssh.com AAAA…`.
+    pub certificate: Option<String>,
+    /// The socket of an ssh-agent whose keys are tried.
+    pub agent: Option<PathBuf>,
+    /// Answers to the questions of keyboard-interactive beyond the password. Each is used once,
+    /// for the first question it matches.
+    pub answers: Vec<Answer>,
 }
 
-/// How long to wait. All three are limits on the whole step, not on silence.
+/// An answer to a question that a device asks during the login.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// What is found in the question.
+    pub question: Pattern,
+    /// What to answer.
+    pub answer: SecretString,
+}
+
+/// How long to wait. The first three are limits on the whole step, not on silence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// TCP connection and key exchange: 10 s by default.
+    /// TCP connection and key exchange, and everything that has to do with jump hosts: 10 s by
+    /// default.
     pub connect: Duration,
     /// Authentication, first prompt, paging off and enable: 20 s by default.
     pub login: Duration,
     /// One command, from sending it to the prompt after it: 30 s by default.
     pub command: Duration,
+    /// After this long without a sign of life the peer is asked for one; after three questions
+    /// without an answer the session ends. 15 s by default, zero for never. Nothing is asked
+    /// before the login, some devices hang up on that.
+    pub keepalive: Duration,
 }
 
 impl Default for Timeouts {
@@ -93,6 +167,7 @@ impl Default for Timeouts {
             connect: Duration::from_secs(10),
             login: Duration::from_secs(20),
             command: Duration::from_secs(30),
+            keepalive: Duration::from_secs(15),
         }
     }
 }

@@ -9,7 +9,8 @@ use std::fmt::Debug;
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
-use russh::keys::{HashAlg, PublicKey};
+use russh::keys::ssh_key::certificate::CertType;
+use russh::keys::{Certificate, HashAlg, PublicKey};
 
 pub use self::file::KnownHostsFile;
 
@@ -30,6 +31,7 @@ impl HostKey {
     /// # Errors
     /// Says why the line is no public key.
     pub fn parse(line: &str) -> Result<Self, HostKeyStoreError> {
+        check_nesting(line)?;
         Ok(Self::from_public_key(&PublicKey::from_openssh(
             line.trim(),
         )?)?)
@@ -71,6 +73,140 @@ pub trait HostKeyStore: Send + Sync + Debug {
     /// come twice.
     async fn remember(&self, host: &str, port: u16, key: &HostKey)
     -> Result<(), HostKeyStoreError>;
+
+    /// Certificate authorities for the device, and keys that it must not have any more. None by
+    /// default.
+    async fn marks(&self, host: &str, port: u16) -> Result<HostKeyMarks, HostKeyStoreError> {
+        let _ = (host, port);
+        Ok(HostKeyMarks::default())
+    }
+}
+
+/// What a store may know about a device beside its keys.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostKeyMarks {
+    /// The keys of authorities whose host certificates are believed (`@cert-authority`). A
+    /// device that has a certificate is asked for it.
+    pub authorities: Vec<HostKey>,
+    /// Keys that are refused whatever the policy (`@revoked`).
+    pub revoked: Vec<HostKey>,
+}
+
+impl HostKeyMarks {
+    /// Whether the certificate proves that its key is the host's. The error is a message for the
+    /// operator.
+    pub(crate) fn check_certificate(
+        &self,
+        certificate: &Certificate,
+        host: &str,
+    ) -> Result<(), String> {
+        let wrong = |what: String| Err(format!("the host certificate is not valid: {what}"));
+        let read = |key: &russh::keys::ssh_key::public::KeyData| {
+            HostKey::from_public_key(&PublicKey::new(key.clone(), ""))
+                .map_err(|error| format!("the host certificate cannot be read: {error}"))
+        };
+        let authority = read(certificate.signature_key())?;
+        let key = read(certificate.public_key())?;
+        if let Some(revoked) = [&key, &authority]
+            .into_iter()
+            .find(|key| self.revoked.contains(key))
+        {
+            return wrong(format!("the key {} is revoked", revoked.fingerprint));
+        }
+        if !self.authorities.contains(&authority) {
+            return wrong(format!(
+                "it is signed by {}, which is no authority known for this host",
+                authority.fingerprint
+            ));
+        }
+        if certificate.cert_type() != CertType::Host {
+            return wrong("it is for a user, not for a host".into());
+        }
+        let principals = certificate.valid_principals();
+        // A certificate without names is for all hosts.
+        let named = principals.is_empty()
+            || principals
+                .iter()
+                .any(|name| file::pattern_matches(name.to_lowercase().as_bytes(), host.as_bytes()));
+        if !named {
+            return wrong(format!(
+                "it is for {}, not for {host}",
+                principals.join(", ")
+            ));
+        }
+        if let Some((option, _)) = certificate.critical_options().iter().next() {
+            return wrong(format!("its critical option {option:?} is not known here"));
+        }
+        let fingerprint = certificate.signature_key().fingerprint(HashAlg::Sha256);
+        if certificate.validate([&fingerprint]).is_err() {
+            return wrong(format!(
+                "its signature does not match, or it is out of date (valid {})",
+                crate::auth::validity(certificate)
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// A certificate may hold a certificate as its authority's key, and so on; the parser follows
+/// that without a limit of its own.
+pub(crate) fn check_nesting(line: &str) -> Result<(), String> {
+    const MARK: &[u8] = b"-cert-v01@";
+    const DEEPEST: usize = 8;
+    let blob = line.split_whitespace().nth(1).unwrap_or_default();
+    let bytes = data_encoding::BASE64
+        .decode(blob.as_bytes())
+        .unwrap_or_default();
+    let marks = bytes.windows(MARK.len()).filter(|part| *part == MARK);
+    if marks.count() > DEEPEST {
+        return Err("the key holds certificates within certificates".into());
+    }
+    Ok(())
+}
+
+/// The one host key to accept.
+#[derive(Debug, Clone)]
+pub(crate) enum Pin {
+    Fingerprint(String),
+    Key(HostKey),
+}
+
+impl Pin {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        if text.starts_with("SHA256:") {
+            return Ok(Self::Fingerprint(text.trim_end_matches('=').to_owned()));
+        }
+        HostKey::parse(text)
+            .map(Self::Key)
+            .map_err(|error| format!("the pinned host key cannot be read: {error}"))
+    }
+
+    pub(crate) const fn is_fingerprint(&self) -> bool {
+        matches!(self, Self::Fingerprint(_))
+    }
+
+    /// A fingerprint says nothing about the type of the key, a key does.
+    pub(crate) const fn key(&self) -> Option<&HostKey> {
+        match self {
+            Self::Fingerprint(_) => None,
+            Self::Key(key) => Some(key),
+        }
+    }
+
+    pub(crate) fn check(&self, offered: &HostKey) -> Result<(), String> {
+        let expected = match self {
+            Self::Fingerprint(fingerprint) => fingerprint,
+            Self::Key(key) => &key.fingerprint,
+        };
+        if *expected == offered.fingerprint {
+            return Ok(());
+        }
+        Err(format!(
+            "the host key is not the pinned one: expected {expected}, offered {} ({})",
+            offered.fingerprint, offered.algorithm
+        ))
+    }
 }
 
 /// Host keys in memory, forgotten with the process.
@@ -82,7 +218,7 @@ impl HostKeyStore for MemoryHostKeys {
     async fn lookup(&self, host: &str, port: u16) -> Result<Vec<HostKey>, HostKeyStoreError> {
         let keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(keys
-            .get(&(host.to_owned(), port))
+            .get(&(host.to_lowercase(), port))
             .cloned()
             .unwrap_or_default())
     }
@@ -94,7 +230,7 @@ impl HostKeyStore for MemoryHostKeys {
         key: &HostKey,
     ) -> Result<(), HostKeyStoreError> {
         let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = keys.entry((host.to_owned(), port)).or_default();
+        let known = keys.entry((host.to_lowercase(), port)).or_default();
         if !known.contains(key) {
             known.push(key.clone());
         }
@@ -115,26 +251,15 @@ pub(crate) enum Verdict {
 /// are asked for first, so a device that still had its old key would have shown that one.
 pub(crate) fn judge(
     policy: HostKeyPolicy,
-    pinned: Option<&str>,
     known: &[HostKey],
+    marks: &HostKeyMarks,
     offered: &HostKey,
 ) -> Result<Verdict, String> {
-    if let Some(pinned) = pinned {
-        let expected = if pinned.starts_with("SHA256:") {
-            pinned.trim().to_owned()
-        } else {
-            HostKey::parse(pinned)
-                .map_err(|error| format!("the pinned host key cannot be read: {error}"))?
-                .fingerprint
-        };
-        return if expected == offered.fingerprint {
-            Ok(Verdict::Accept)
-        } else {
-            Err(format!(
-                "the host key is not the pinned one: expected {expected}, offered {} ({})",
-                offered.fingerprint, offered.algorithm
-            ))
-        };
+    if marks.revoked.contains(offered) {
+        return Err(format!(
+            "the host key is revoked in the known host keys: {} ({})",
+            offered.fingerprint, offered.algorithm
+        ));
     }
     if policy == HostKeyPolicy::Insecure || known.iter().any(|known| known.key == offered.key) {
         return Ok(Verdict::Accept);

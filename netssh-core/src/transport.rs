@@ -1,34 +1,45 @@
 //! The SSH connection below a session: TCP, algorithms, host key, the channel with its terminal.
 
-use std::borrow::Cow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use russh::client::{self, Handle, Msg};
-use russh::keys::{Algorithm, PublicKeyOrCertificate};
-use russh::{Channel, ChannelMsg, Disconnect, Preferred, Pty};
+use russh::client::{self, DisconnectReason, Handle, Msg};
+use russh::keys::PublicKeyOrCertificate;
+use russh::keys::ssh_key::public::RsaPublicKey;
+use russh::{AlgorithmKind, Channel, ChannelMsg, Disconnect, Pty};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
+use crate::algorithms::{Algorithms, HINT};
 use crate::auth;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Timeouts};
 use crate::error::Error;
-use crate::host_keys::{HostKey, Verdict, judge};
+use crate::host_keys::{HostKey, Pin, Verdict, judge};
+use crate::jump::{self, Hop, Tunnel};
+use crate::session_log::Recorder;
 
 /// Wide and tall enough that most pagers and line editors leave the output alone.
 const COLUMNS: u32 = 511;
 const ROWS: u32 = 1000;
 
-/// A dead peer is noticed after `KEEPALIVE * KEEPALIVES` without an answer.
-const KEEPALIVE: Duration = Duration::from_secs(15);
+/// So many questions without an answer, and the peer is dead.
 const KEEPALIVES: usize = 3;
+
+/// A connection to the device, with those to the jump hosts that carry it.
+pub(crate) struct Connection {
+    handle: Handle<Client>,
+    /// In order, from here to the device.
+    tunnels: Vec<Tunnel>,
+    /// The connection's task has been seen to end; it must not be awaited again.
+    ended: bool,
+}
 
 /// A channel to the device's CLI.
 pub(crate) struct Shell {
-    handle: Handle<Client>,
+    connection: Connection,
     channel: Channel<Msg>,
+    recorder: Option<Recorder>,
     closed: bool,
-    /// The connection's task has been seen to end; it must not be awaited again.
-    ended: bool,
 }
 
 impl std::fmt::Debug for Shell {
@@ -39,71 +50,168 @@ impl std::fmt::Debug for Shell {
     }
 }
 
-/// Connects and exchanges keys. To be limited by the caller to the connect timeout.
-pub(crate) async fn connect(endpoint: &Endpoint) -> Result<Handle<Client>, Error> {
-    let (host, port) = (endpoint.host.as_str(), endpoint.port);
-    let known = if let Some(pinned) = &endpoint.pinned_host_key {
-        // Of use for the order of algorithms only; a fingerprint says nothing about that.
-        HostKey::parse(pinned).into_iter().collect()
-    } else {
-        endpoint
-            .host_keys
-            .lookup(host, port)
-            .await
-            .map_err(|error| {
-                Error::host_key(format!("the known host keys cannot be read: {error}"))
-            })?
+/// Connects through all jump hosts and exchanges keys with the device, within the connect
+/// timeout.
+pub(crate) async fn connect(endpoint: &Endpoint) -> Result<Connection, Error> {
+    let limit = endpoint.timeouts.connect;
+    let mut doing = String::new();
+    let outcome = timeout(limit, jump::connect(endpoint, &mut doing)).await;
+    match outcome {
+        Ok(Ok((handle, tunnels))) => Ok(Connection {
+            handle,
+            tunnels,
+            ended: false,
+        }),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(Error::Timeout {
+            doing,
+            after: limit,
+            partial: String::new(),
+        }),
+    }
+}
+
+/// Connects to one host, through `via` if it is given, and exchanges keys with it.
+pub(crate) async fn exchange_keys(
+    hop: &Hop<'_>,
+    via: Option<&Tunnel>,
+    timeouts: Timeouts,
+) -> Result<Handle<Client>, Error> {
+    let host = hop.host.to_lowercase();
+    let unreadable = |error| {
+        Error::host_key(format!(
+            "{hop}: the known host keys cannot be read: {error}"
+        ))
     };
-    let stream = TcpStream::connect((host, port))
+    let pin = hop
+        .pinned_host_key
+        .map(Pin::parse)
+        .transpose()
+        .map_err(|message| Error::host_key(format!("{hop}: {message}")))?;
+    let (known, marks) = match &pin {
+        Some(pin) => (pin.key().cloned().into_iter().collect(), Default::default()),
+        None => (
+            hop.host_keys
+                .lookup(&host, hop.port)
+                .await
+                .map_err(unreadable)?,
+            hop.host_keys
+                .marks(&host, hop.port)
+                .await
+                .map_err(unreadable)?,
+        ),
+    };
+    // A fingerprint does not say which type of key it is of. The device shows its best key, so
+    // those that turn out to be others are left out, one type after the other.
+    let mut without: Vec<String> = Vec::new();
+    let mut mismatch = None;
+    loop {
+        let new_key = Arc::new(Mutex::new(None));
+        let client = Client {
+            host: host.clone(),
+            algorithms: hop.algorithms,
+            policy: hop.host_key_policy,
+            pin: pin.clone(),
+            known: known.clone(),
+            marks: marks.clone(),
+            new_key: Arc::clone(&new_key),
+        };
+        let config = Arc::new(config(&client, &without, timeouts)?);
+        if config.preferred.key.is_empty() {
+            return Err(mismatch.unwrap_or_else(|| Error::host_key(format!("{hop}: no host key"))));
+        }
+        let failure = match connect_once(hop, via, config, client).await? {
+            Ok(handle) => {
+                let key = lock(&new_key).take();
+                if let Some(key) = key {
+                    hop.host_keys
+                        .remember(&host, hop.port, &key)
+                        .await
+                        .map_err(|error| {
+                            Error::host_key(format!(
+                                "{hop}: the new host key cannot be stored: {error}"
+                            ))
+                        })?;
+                }
+                return Ok(handle);
+            }
+            Err(failure) => failure,
+        };
+        let shown = match &failure {
+            Failure::NotPinned { shown, .. } => Some(shown.clone()),
+            _ => None,
+        };
+        let error = failure.into_error(hop, via);
+        match shown {
+            Some(shown) if pin.as_ref().is_some_and(Pin::is_fingerprint) => {
+                mismatch.get_or_insert(error);
+                without.push(shown);
+            }
+            // The device has no other type of key, or refuses to be asked so often.
+            _ => return Err(mismatch.unwrap_or(error)),
+        }
+    }
+}
+
+/// One connection and key exchange. The outer error is about the way there.
+async fn connect_once(
+    hop: &Hop<'_>,
+    via: Option<&Tunnel>,
+    config: Arc<client::Config>,
+    client: Client,
+) -> Result<Result<Handle<Client>, Failure>, Error> {
+    if let Some(tunnel) = via {
+        let channel = tunnel
+            .handle
+            .channel_open_direct_tcpip(hop.host, hop.port.into(), "127.0.0.1", 0)
+            .await
+            .map_err(|error| jump::refusal(tunnel, hop, &error))?;
+        return Ok(client::connect_stream(config, channel.into_stream(), client).await);
+    }
+    let stream = TcpStream::connect((hop.host, hop.port))
         .await
-        .map_err(|error| Error::network(format!("cannot connect to {host}:{port}: {error}")))?;
+        .map_err(|error| Error::network(format!("cannot connect to {hop}: {error}")))?;
     // 40 to 80 ms a login otherwise (Nagle's algorithm against delayed acknowledgements).
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY was refused");
     }
+    Ok(client::connect_stream(config, stream, client).await)
+}
 
-    let new_key = Arc::new(Mutex::new(None));
-    let client = Client {
-        policy: endpoint.host_key_policy,
-        pinned: endpoint.pinned_host_key.clone(),
-        known,
-        new_key: Arc::clone(&new_key),
-    };
-    let config = Arc::new(config(&client.known)?);
-    let handle = client::connect_stream(config, stream, client)
-        .await
-        .map_err(|failure| failure.into_error(host, port))?;
-
-    let key = new_key
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .take();
-    if let Some(key) = key {
-        endpoint
-            .host_keys
-            .remember(host, port, &key)
-            .await
-            .map_err(|error| {
-                Error::host_key(format!("the new host key cannot be stored: {error}"))
-            })?;
+fn config(
+    client: &Client,
+    without: &[String],
+    timeouts: Timeouts,
+) -> Result<client::Config, Error> {
+    // The library's default asks for 8192-bit groups: 700 ms a login on old devices.
+    let gex = client::GexParams::new(2048, 2048, 8192)
+        .map_err(|error| Error::protocol(error.to_string()))?;
+    let mut preferred = client.algorithms.preferred(&client.known, without);
+    if !client.marks.authorities.is_empty() {
+        preferred.host_key_certificates = preferred.key.clone();
     }
-    Ok(handle)
+    Ok(client::Config {
+        nodelay: true,
+        gex,
+        // The library asks nothing before the login, and gives up after one more interval.
+        keepalive_interval: Some(timeouts.keepalive).filter(|interval| !interval.is_zero()),
+        keepalive_max: KEEPALIVES,
+        // A message that nobody takes out stalls the connection, keepalives included. Between
+        // two commands nobody does, so there must be room for what a device says unasked. The
+        // room costs nothing until it is used.
+        channel_buffer_size: 1024,
+        preferred,
+        ..client::Config::default()
+    })
 }
 
 /// Logs in and starts a shell on a terminal; sends `first` without waiting for anything the
 /// device has to say. To be limited by the caller to the login timeout.
 pub(crate) async fn open_shell(
-    mut handle: Handle<Client>,
+    connection: Connection,
     endpoint: &Endpoint,
     first: &str,
 ) -> Result<Shell, Error> {
-    auth::authenticate(&mut handle, endpoint).await?;
-    let channel = handle.channel_open_session().await.map_err(|error| {
-        Error::network(format!(
-            "{}:{} opens no channel: {error}",
-            endpoint.host, endpoint.port
-        ))
-    })?;
     // Without echo, line editing and output processing where the platform needs no echo: then
     // what arrives is what the command wrote. Devices that are no computers ignore these.
     let modes: &[(Pty, u32)] = if endpoint.platform.terminal.echo {
@@ -116,27 +224,43 @@ pub(crate) async fn open_shell(
             (Pty::ONLCR, 0),
         ]
     };
-    let mut shell = Shell {
-        handle,
-        channel,
-        closed: false,
-        ended: false,
-    };
-    // All three in one go: replies are looked at when they arrive, see `receive`.
-    shell
-        .channel
-        .request_pty(true, "dumb", COLUMNS, ROWS, 0, 0, modes)
-        .await
-        .map_err(|error| lost(&error))?;
-    shell
-        .channel
-        .request_shell(true)
-        .await
-        .map_err(|error| lost(&error))?;
+    let mut shell = open_terminal(connection, endpoint, ("dumb", COLUMNS, ROWS), modes).await?;
     if !first.is_empty() {
         shell.send(first).await?;
     }
     Ok(shell)
+}
+
+/// Logs in and starts a shell on a terminal of the given type, columns and rows. To be limited by
+/// the caller to the login timeout.
+pub(crate) async fn open_terminal(
+    mut connection: Connection,
+    endpoint: &Endpoint,
+    (term, columns, rows): (&str, u32, u32),
+    modes: &[(Pty, u32)],
+) -> Result<Shell, Error> {
+    let device = Hop::device(endpoint);
+    auth::authenticate(&mut connection.handle, &device).await?;
+    let channel = connection
+        .handle
+        .channel_open_session()
+        .await
+        .map_err(|error| Error::network(format!("{device} opens no channel: {error}")))?;
+    // In one go: replies are looked at when they arrive, see `receive`.
+    channel
+        .request_pty(true, term, columns, rows, 0, 0, modes)
+        .await
+        .map_err(|error| lost(&error))?;
+    channel
+        .request_shell(true)
+        .await
+        .map_err(|error| lost(&error))?;
+    Ok(Shell {
+        connection,
+        channel,
+        recorder: Recorder::new(endpoint),
+        closed: false,
+    })
 }
 
 fn lost(error: &russh::Error) -> Error {
@@ -158,8 +282,28 @@ pub(crate) enum Received {
 impl Shell {
     /// One write, so that the device reads all of it before it answers.
     pub(crate) async fn send(&mut self, text: &str) -> Result<(), Error> {
+        self.send_bytes(text.as_bytes()).await
+    }
+
+    pub(crate) async fn send_bytes(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.sent(bytes);
+        }
+        self.write(bytes).await
+    }
+
+    /// A secret and what ends it (`"\n"`). The session log shows the end only, and masks the
+    /// secret wherever it occurs from here on.
+    pub(crate) async fn send_secret(&mut self, secret: &str, end: &str) -> Result<(), Error> {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.sent_secret(secret, end);
+        }
+        self.write(format!("{secret}{end}").as_bytes()).await
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.channel
-            .data_bytes(text.as_bytes().to_vec())
+            .data_bytes(bytes.to_vec())
             .await
             .map_err(|error| {
                 self.closed = true;
@@ -167,11 +311,20 @@ impl Shell {
             })
     }
 
+    /// Tells the device that its terminal has another size.
+    pub(crate) async fn resize(&mut self, columns: u32, rows: u32) -> Result<(), Error> {
+        self.channel
+            .window_change(columns, rows, 0, 0)
+            .await
+            .map_err(|error| lost(&error))
+    }
+
     /// Waits for bytes. Cancelling it loses nothing.
     pub(crate) async fn receive(&mut self) -> Result<Received, Error> {
         loop {
             match self.channel.wait().await {
                 Some(ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. }) => {
+                    self.record(&data);
                     return Ok(Received::Bytes(data.to_vec()));
                 }
                 Some(ChannelMsg::Failure) => {
@@ -181,26 +334,16 @@ impl Shell {
                 }
                 Some(ChannelMsg::Eof | ChannelMsg::Close) | None => {
                     self.closed = true;
-                    return Ok(Received::Closed(self.reason().await));
+                    return Ok(Received::Closed(self.connection.reason().await));
                 }
                 Some(_) => {}
             }
         }
     }
 
-    /// Why the connection ended, if the transport knows: it ends with the reason in hand.
-    async fn reason(&mut self) -> String {
-        if self.ended || !self.handle.is_closed() {
-            return String::new();
-        }
-        let end = tokio::time::timeout(Duration::from_millis(100), &mut self.handle).await;
-        self.ended = end.is_ok();
-        match end {
-            Ok(Err(Failure::Ssh(russh::Error::KeepaliveTimeout))) => {
-                ": it did not answer keepalives".into()
-            }
-            Ok(Err(Failure::Ssh(russh::Error::IO(error)))) => format!(": {error}"),
-            _ => String::new(),
+    fn record(&mut self, bytes: &[u8]) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.received(bytes);
         }
     }
 
@@ -211,9 +354,15 @@ impl Shell {
         let mut bytes = 0;
         let mut context = Context::from_waker(Waker::noop());
         loop {
-            let wait = std::pin::pin!(self.channel.wait());
-            match wait.poll(&mut context) {
-                Poll::Ready(Some(ChannelMsg::Data { data })) => bytes += data.len(),
+            let polled = {
+                let wait = std::pin::pin!(self.channel.wait());
+                wait.poll(&mut context)
+            };
+            match polled {
+                Poll::Ready(Some(ChannelMsg::Data { data })) => {
+                    self.record(&data);
+                    bytes += data.len();
+                }
                 Poll::Ready(Some(ChannelMsg::Eof | ChannelMsg::Close) | None) => {
                     self.closed = true;
                     return bytes;
@@ -224,28 +373,73 @@ impl Shell {
         }
     }
 
+    /// The end has been seen; there is nothing more to receive.
+    pub(crate) const fn is_finished(&self) -> bool {
+        self.closed
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
-        self.closed || self.handle.is_closed()
+        self.closed || self.connection.handle.is_closed()
     }
 
     /// Says goodbye on the SSH level and waits until it is written. Bounded by the caller.
-    pub(crate) async fn disconnect(mut self) {
-        if self.ended {
-            return;
-        }
-        let _ = self
-            .handle
-            .disconnect(Disconnect::ByApplication, "", "en")
-            .await;
-        let _ = (&mut self.handle).await;
+    pub(crate) async fn disconnect(self) {
+        self.connection.disconnect().await;
     }
+}
+
+impl Connection {
+    /// Why the connection ended, if the transport knows: it ends with the reason in hand.
+    async fn reason(&mut self) -> String {
+        for tunnel in &self.tunnels {
+            if tunnel.handle.is_closed() {
+                return format!(": the connection to {} is gone", tunnel.name);
+            }
+        }
+        if self.ended || !self.handle.is_closed() {
+            return String::new();
+        }
+        let end = timeout(Duration::from_millis(100), &mut self.handle).await;
+        self.ended = end.is_ok();
+        match end {
+            Ok(Err(Failure::Ssh(russh::Error::KeepaliveTimeout))) => {
+                ": it did not answer keepalives".into()
+            }
+            Ok(Err(Failure::Ssh(russh::Error::IO(error)))) => format!(": {error}"),
+            Ok(Err(Failure::Farewell(words))) => format!(": {}", printable(&words)),
+            _ => String::new(),
+        }
+    }
+
+    /// From the device back to here, so that each goodbye still finds its way.
+    async fn disconnect(mut self) {
+        if !self.ended {
+            say_goodbye(&mut self.handle).await;
+        }
+        for tunnel in self.tunnels.iter_mut().rev() {
+            say_goodbye(&mut tunnel.handle).await;
+        }
+    }
+}
+
+async fn say_goodbye(handle: &mut Handle<Client>) {
+    let _ = handle.disconnect(Disconnect::ByApplication, "", "en").await;
+    let _ = handle.await;
+}
+
+fn lock(key: &Mutex<Option<HostKey>>) -> MutexGuard<'_, Option<HostKey>> {
+    key.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Looks at the host key.
 pub(crate) struct Client {
+    host: String,
+    algorithms: Algorithms,
     policy: crate::HostKeyPolicy,
-    pinned: Option<String>,
+    pin: Option<Pin>,
     known: Vec<HostKey>,
+    marks: crate::HostKeyMarks,
+    /// To be remembered.
     new_key: Arc<Mutex<Option<HostKey>>>,
 }
 
@@ -256,23 +450,69 @@ impl client::Handler for Client {
         &mut self,
         offered: &PublicKeyOrCertificate,
     ) -> Result<bool, Failure> {
-        let key = HostKey::from_public_key(&offered.public_key())
+        let public = offered.public_key();
+        let key = HostKey::from_public_key(&public)
             .map_err(|error| Failure::HostKey(format!("the host key cannot be read: {error}")))?;
-        match judge(self.policy, self.pinned.as_deref(), &self.known, &key) {
-            Ok(Verdict::Accept) => Ok(true),
-            Ok(Verdict::AcceptAndRemember) => {
-                *self.new_key.lock().unwrap_or_else(PoisonError::into_inner) = Some(key);
-                Ok(true)
-            }
-            Err(message) => Err(Failure::HostKey(message)),
+        if let Some(pin) = &self.pin {
+            pin.check(&key).map_err(|message| Failure::NotPinned {
+                message,
+                shown: key.algorithm.clone(),
+            })?;
+        }
+        let bits = public.key_data().rsa().map(RsaPublicKey::key_size);
+        check_size(bits, self.algorithms)?;
+        if self.pin.is_some() {
+            return Ok(true);
+        }
+        if let Some(certificate) = offered.certificate()
+            && !self.known.contains(&key)
+        {
+            self.marks
+                .check_certificate(certificate, &self.host)
+                .map_err(Failure::HostKey)?;
+            return Ok(true);
+        }
+        match judge(self.policy, &self.known, &self.marks, &key).map_err(Failure::HostKey)? {
+            Verdict::Accept => {}
+            Verdict::AcceptAndRemember => *lock(&self.new_key) = Some(key),
+        }
+        Ok(true)
+    }
+
+    async fn disconnected(&mut self, reason: DisconnectReason<Failure>) -> Result<(), Failure> {
+        match reason {
+            DisconnectReason::ReceivedDisconnect(info) => Err(Failure::Farewell(info.message)),
+            DisconnectReason::Error(error) => Err(error),
         }
     }
+}
+
+/// An RSA key that is too short can be broken, and its owner then be impersonated.
+fn check_size(bits: Option<u32>, algorithms: Algorithms) -> Result<(), Failure> {
+    let Some(bits) = bits.filter(|bits| *bits < algorithms.shortest_rsa()) else {
+        return Ok(());
+    };
+    let hint = if bits >= Algorithms::Legacy.shortest_rsa() {
+        format!("make a longer one on the device, or {HINT}")
+    } else {
+        "make a longer one on the device".into()
+    };
+    Err(Failure::HostKey(format!(
+        "the RSA host key has {bits} bits only; {hint}"
+    )))
 }
 
 /// Why the connection's task ended.
 #[derive(Debug)]
 pub(crate) enum Failure {
     HostKey(String),
+    NotPinned {
+        message: String,
+        /// The type of the key that was shown.
+        shown: String,
+    },
+    /// The device said goodbye, in these words.
+    Farewell(String),
     Ssh(russh::Error),
 }
 
@@ -283,84 +523,58 @@ impl From<russh::Error> for Failure {
 }
 
 impl Failure {
-    fn into_error(self, host: &str, port: u16) -> Error {
+    fn into_error(self, hop: &Hop<'_>, via: Option<&Tunnel>) -> Error {
+        let through = via
+            .map(|tunnel| format!(" (through {})", tunnel.name))
+            .unwrap_or_default();
         match self {
-            Self::HostKey(message) => Error::host_key(format!("{host}:{port}: {message}")),
+            Self::HostKey(message) | Self::NotPinned { message, .. } => {
+                Error::host_key(format!("{hop}{through}: {message}"))
+            }
             Self::Ssh(russh::Error::NoCommonAlgo { kind, ours, theirs }) => {
+                let what = match kind {
+                    AlgorithmKind::Kex => "key exchange",
+                    AlgorithmKind::Key => "host key",
+                    AlgorithmKind::Cipher => "cipher",
+                    AlgorithmKind::Compression => "compression",
+                    AlgorithmKind::Mac => "MAC",
+                };
                 Error::protocol(format!(
-                    "{host}:{port}: no common {} algorithm; the device offers {}, this side {}",
-                    format!("{kind:?}").to_lowercase(),
+                    "{hop}{through}: no common {what} algorithm; the device offers {}, this side \
+                     {}{}",
                     theirs.join(", "),
-                    ours.join(", ")
+                    ours.join(", "),
+                    hop.algorithms.hint(&kind, &theirs)
                 ))
             }
+            Self::Farewell(words) => Error::network(format!(
+                "{hop}{through} closed the connection before the login: {}",
+                printable(&words)
+            )),
+            Self::Ssh(_) if via.is_some_and(|tunnel| tunnel.handle.is_closed()) => Error::network(
+                format!("the connection to {hop}{through} went away with the jump host"),
+            ),
             Self::Ssh(russh::Error::HUP | russh::Error::Disconnect) => Error::network(format!(
-                "{host}:{port} closed the connection before the login; it may have too many \
+                "{hop}{through} closed the connection before the login; it may have too many \
                  sessions, or refuse this address"
             )),
             Self::Ssh(russh::Error::Version) => Error::network(format!(
-                "{host}:{port} does not speak SSH version 2; is this the right port?"
+                "{hop}{through} does not speak SSH version 2; is this the right port?"
             )),
-            Self::Ssh(error) => Error::network(format!("{host}:{port}: {error}")),
+            Self::Ssh(error) => Error::network(format!("{hop}{through}: {error}")),
         }
     }
 }
 
-fn config(known: &[HostKey]) -> Result<client::Config, Error> {
-    // The library's default asks for 8192-bit groups: 700 ms a login on old devices.
-    let gex = client::GexParams::new(2048, 2048, 8192)
-        .map_err(|error| Error::protocol(error.to_string()))?;
-    Ok(client::Config {
-        nodelay: true,
-        gex,
-        keepalive_interval: Some(KEEPALIVE),
-        keepalive_max: KEEPALIVES,
-        // A message that nobody takes out stalls the connection, keepalives included. Between
-        // two commands nobody does, so there must be room for what a device says unasked.
-        channel_buffer_size: 1024,
-        preferred: Preferred {
-            kex: Cow::Owned(key_exchanges()),
-            key: Cow::Owned(host_key_algorithms(known)),
-            compression: Cow::Borrowed(&[russh::compression::NONE]),
-            ..Preferred::default()
-        },
-        ..client::Config::default()
-    })
-}
-
-/// The library's safe list, and the NIST curves, which many devices offer as their best.
-fn key_exchanges() -> Vec<russh::kex::Name> {
-    let mut names = Preferred::default().kex.into_owned();
-    let at = names
-        .iter()
-        .position(|name| *name == russh::kex::DH_GEX_SHA256)
-        .unwrap_or(0);
-    names.splice(
-        at..at,
-        [
-            russh::kex::ECDH_SHA2_NISTP256,
-            russh::kex::ECDH_SHA2_NISTP384,
-            russh::kex::ECDH_SHA2_NISTP521,
-        ],
-    );
-    names
-}
-
-/// The algorithms of known keys first: a device with several keys is to show the known one.
-/// `ssh-rsa` (SHA-1) signatures are left to the legacy profile.
-fn host_key_algorithms(known: &[HostKey]) -> Vec<Algorithm> {
-    let mut algorithms: Vec<Algorithm> = Preferred::default()
-        .key
-        .iter()
-        .filter(|algorithm| !matches!(algorithm, Algorithm::Rsa { hash: None }))
-        .cloned()
-        .collect();
-    let is_known = |algorithm: &Algorithm| {
-        known.iter().any(|key| match algorithm {
-            Algorithm::Rsa { .. } => key.algorithm == "ssh-rsa",
-            other => key.algorithm == other.as_str(),
-        })
+/// A device's words for a message: one line, and not too long.
+pub(crate) fn printable(words: &str) -> String {
+    let clean = |character: char| {
+        if character.is_control() {
+            ' '
+        } else {
+            character
+        }
     };
-    algorithms.sort_by_key(|algorithm| !is_known(algorithm));
-    algorithms
+    let text: String = words.trim().chars().take(200).map(clean).collect();
+    text
 }

@@ -1,17 +1,19 @@
 //! Host keys in a file of OpenSSH's `known_hosts` format.
 //!
 //! An own reader, because russh's silently ignores `@revoked` and knows no patterns. Understood
-//! are names, `[name]:port`, comma lists, `*`, `?` and `!` patterns, comments and `@revoked`
-//! (refused by being reported as an error). Hashed names (`|1|…`) and `@cert-authority` are
-//! skipped: a device known only by those counts as unknown.
+//! are names, `[name]:port`, comma lists, `*`, `?` and `!` patterns, hashed names (`|1|…`),
+//! comments, `@revoked` and `@cert-authority`.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
+use data_encoding::BASE64;
+use hmac::{Hmac, KeyInit, Mac};
+use sha1::Sha1;
 use tokio::io::AsyncWriteExt;
 
-use super::{HostKey, HostKeyStore, HostKeyStoreError};
+use super::{HostKey, HostKeyMarks, HostKeyStore, HostKeyStoreError};
 
 /// Host keys in a file of OpenSSH's `known_hosts` format, created with mode 0600 when the first
 /// key is remembered.
@@ -36,16 +38,24 @@ impl KnownHostsFile {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    async fn read(&self) -> Result<String, HostKeyStoreError> {
+        match tokio::fs::read_to_string(&self.path).await {
+            Ok(text) => Ok(text),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
+            Err(error) => Err(format!("{}: {error}", self.path.display()).into()),
+        }
+    }
 }
 
 #[async_trait]
 impl HostKeyStore for KnownHostsFile {
     async fn lookup(&self, host: &str, port: u16) -> Result<Vec<HostKey>, HostKeyStoreError> {
-        match tokio::fs::read_to_string(&self.path).await {
-            Ok(text) => find(&text, host, port),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(format!("{}: {error}", self.path.display()).into()),
-        }
+        Ok(find(&self.read().await?, host, port).keys)
+    }
+
+    async fn marks(&self, host: &str, port: u16) -> Result<HostKeyMarks, HostKeyStoreError> {
+        Ok(find(&self.read().await?, host, port).marks)
     }
 
     async fn remember(
@@ -72,25 +82,32 @@ impl HostKeyStore for KnownHostsFile {
 }
 
 fn written_name(host: &str, port: u16) -> String {
+    let host = host.to_lowercase();
     if port == 22 {
-        host.to_owned()
+        host
     } else {
         format!("[{host}]:{port}")
     }
 }
 
-/// The keys that a `known_hosts` text holds for one device. Lines that cannot be read are skipped,
-/// as OpenSSH does; a revoked key is an error.
-fn find(text: &str, host: &str, port: u16) -> Result<Vec<HostKey>, HostKeyStoreError> {
-    let name = written_name(host, port).to_lowercase();
-    let mut keys = Vec::new();
-    for (number, line) in text.lines().enumerate() {
+/// What a `known_hosts` text holds for one device.
+#[derive(Debug, Default)]
+struct Found {
+    keys: Vec<HostKey>,
+    marks: HostKeyMarks,
+}
+
+/// Lines that cannot be read are skipped, as OpenSSH does.
+fn find(text: &str, host: &str, port: u16) -> Found {
+    let name = written_name(host, port);
+    let mut found = Found::default();
+    for line in text.lines() {
         let line = line.trim();
         let (mark, rest) = match line.split_once(char::is_whitespace) {
             Some((mark, rest)) if mark.starts_with('@') => (Some(mark), rest.trim_start()),
             _ => (None, line),
         };
-        if rest.starts_with('#') || mark == Some("@cert-authority") {
+        if rest.starts_with('#') {
             continue;
         }
         let Some((names, key)) = rest.split_once(char::is_whitespace) else {
@@ -102,20 +119,20 @@ fn find(text: &str, host: &str, port: u16) -> Result<Vec<HostKey>, HostKeyStoreE
         let Ok(key) = HostKey::parse(key) else {
             continue;
         };
-        if mark == Some("@revoked") {
-            return Err(format!(
-                "the known hosts file revokes a key of {name} in line {}: {}",
-                number + 1,
-                key.fingerprint
-            )
-            .into());
+        match mark {
+            None => found.keys.push(key),
+            Some("@cert-authority") => found.marks.authorities.push(key),
+            Some("@revoked") => found.marks.revoked.push(key),
+            Some(_) => {}
         }
-        keys.push(key);
     }
-    Ok(keys)
+    found
 }
 
 fn names_match(names: &str, name: &str) -> bool {
+    if let Some(hashed) = names.strip_prefix("|1|") {
+        return hash_matches(hashed, name);
+    }
     let mut found = false;
     for pattern in names.split(',') {
         let (pattern, negated) = match pattern.strip_prefix('!') {
@@ -132,8 +149,21 @@ fn names_match(names: &str, name: &str) -> bool {
     found
 }
 
+/// `salt|hash`, both in base 64: HMAC-SHA1 of the name, with the salt as its key.
+fn hash_matches(hashed: &str, name: &str) -> bool {
+    let matches = || {
+        let (salt, hash) = hashed.split_once('|')?;
+        let salt = BASE64.decode(salt.as_bytes()).ok()?;
+        let hash = BASE64.decode(hash.as_bytes()).ok()?;
+        let mut mac = Hmac::<Sha1>::new_from_slice(&salt).ok()?;
+        mac.update(name.as_bytes());
+        mac.verify_slice(&hash).ok()
+    };
+    matches().is_some()
+}
+
 /// `*` and `?` patterns, in linear memory and without recursion.
-fn pattern_matches(pattern: &[u8], name: &[u8]) -> bool {
+pub(super) fn pattern_matches(pattern: &[u8], name: &[u8]) -> bool {
     let (mut p, mut n) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;
     while n < name.len() {
@@ -166,18 +196,29 @@ mod tests {
     const KEY: &str =
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
 
-    #[test]
-    fn finds_names_ports_and_patterns() {
-        let text = format!("# note\n\nr1,10.0.0.* {KEY} comment\n[r2]:2222 {KEY}\n!r9,r* {KEY}\n");
-        assert_eq!(find(&text, "R1", 22).unwrap().len(), 2);
-        assert_eq!(find(&text, "10.0.0.7", 22).unwrap().len(), 1);
-        assert_eq!(find(&text, "r2", 2222).unwrap().len(), 1);
-        assert_eq!(find(&text, "r9", 22).unwrap().len(), 0);
-        assert_eq!(find(&text, "x", 22).unwrap().len(), 0);
+    fn keys(text: &str, host: &str, port: u16) -> usize {
+        find(text, host, port).keys.len()
     }
 
     #[test]
-    fn a_revoked_key_is_an_error() {
-        assert!(find(&format!("@revoked * {KEY}\n"), "r1", 22).is_err());
+    fn finds_names_ports_and_patterns() {
+        let text = format!("# note\n\nr1,10.0.0.* {KEY} comment\n[r2]:2222 {KEY}\n!r9,r* {KEY}\n");
+        assert_eq!(keys(&text, "R1", 22), 2);
+        assert_eq!(keys(&text, "10.0.0.7", 22), 1);
+        assert_eq!(keys(&text, "r2", 2222), 1);
+        assert_eq!(keys(&text, "r9", 22), 0);
+        assert_eq!(keys(&text, "x", 22), 0);
+    }
+
+    #[test]
+    fn marked_keys_are_kept_apart() {
+        let found = find(
+            &format!("@revoked * {KEY}\n@cert-authority r* {KEY}\n@other * {KEY}\n"),
+            "r1",
+            22,
+        );
+        assert!(found.keys.is_empty());
+        assert_eq!(found.marks.revoked.len(), 1);
+        assert_eq!(found.marks.authorities.len(), 1);
     }
 }

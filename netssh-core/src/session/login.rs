@@ -19,14 +19,7 @@ impl Session {
     /// # Errors
     /// Everything but [`Error::Refused`] and [`Error::Unsupported`].
     pub async fn connect(endpoint: &Endpoint) -> Result<Self, Error> {
-        let limit = endpoint.timeouts.connect;
-        let handle = timeout(limit, transport::connect(endpoint))
-            .await
-            .map_err(|_| Error::Timeout {
-                doing: format!("connecting to {}:{}", endpoint.host, endpoint.port),
-                after: limit,
-                partial: String::new(),
-            })??;
+        let handle = transport::connect(endpoint).await?;
         let limit = endpoint.timeouts.login;
         let platform = Arc::clone(&endpoint.platform);
         let mut reader = Reader::new(&platform, endpoint.output_limit, Expect::Prompt);
@@ -48,7 +41,7 @@ impl Session {
 }
 
 async fn log_in(
-    handle: russh::client::Handle<transport::Client>,
+    handle: transport::Connection,
     endpoint: &Endpoint,
     reader: &mut Reader<'_>,
 ) -> Result<Session, Error> {
@@ -159,9 +152,7 @@ impl Session {
                     // The question is answered; the same question again is a refusal.
                     reader.clear();
                     reader.push(b"\n");
-                    self.shell
-                        .send(&format!("{}\n", secret.expose_secret()))
-                        .await?;
+                    self.shell.send_secret(secret.expose_secret(), "\n").await?;
                 }
                 Step::Prompt => {
                     self.read_rest(prefix, &mut reader).await?;

@@ -1,0 +1,99 @@
+//! A device's terminal for a person: bytes both ways, nothing interpreted.
+
+use tokio::time::timeout;
+
+use crate::endpoint::{Endpoint, Timeouts};
+use crate::error::Error;
+use crate::transport::{self, Received, Shell};
+
+/// An interactive terminal on a device: bytes both ways, nothing interpreted. Dropping it without
+/// [`Console::close`] drops the connection.
+///
+/// What the device sends waits until it is read; a console that is not read for long holds up
+/// the device.
+#[derive(Debug)]
+pub struct Console {
+    shell: Shell,
+    timeouts: Timeouts,
+}
+
+/// Saying goodbye takes no longer than this.
+const CLOSING: std::time::Duration = std::time::Duration::from_secs(1);
+
+impl Console {
+    /// Connects, logs in and starts a shell on a terminal of the type `term` (`xterm-256color`)
+    /// with so many columns and rows of characters.
+    ///
+    /// # Errors
+    /// As [`crate::Session::connect`].
+    pub async fn open(
+        endpoint: &Endpoint,
+        term: &str,
+        columns: u16,
+        rows: u16,
+    ) -> Result<Self, Error> {
+        let connection = transport::connect(endpoint).await?;
+        let limit = endpoint.timeouts.login;
+        let terminal = (term, columns.into(), rows.into());
+        let opening = transport::open_terminal(connection, endpoint, terminal, &[]);
+        let shell = timeout(limit, opening).await.map_err(|_| Error::Timeout {
+            doing: format!("logging in to {}:{}", endpoint.host, endpoint.port),
+            after: limit,
+            partial: String::new(),
+        })??;
+        Ok(Self {
+            shell,
+            timeouts: endpoint.timeouts,
+        })
+    }
+
+    /// Waits for bytes, as long as it takes; `None` when the device has closed the terminal.
+    /// Cancelling it loses nothing.
+    ///
+    /// # Errors
+    /// [`Error::Protocol`] if the device gives the user no terminal, [`Error::Disconnected`] if
+    /// the connection broke.
+    pub async fn read(&mut self) -> Result<Option<Vec<u8>>, Error> {
+        if self.shell.is_finished() {
+            return Ok(None);
+        }
+        match self.shell.receive().await? {
+            Received::Bytes(bytes) => Ok(Some(bytes)),
+            Received::Closed(reason) if reason.is_empty() => Ok(None),
+            Received::Closed(reason) => Err(Error::Disconnected {
+                doing: "reading from the terminal".into(),
+                reason,
+                partial: String::new(),
+            }),
+        }
+    }
+
+    /// Sends bytes as they are.
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`], and [`Error::Timeout`] when the device does not take them within
+    /// the endpoint's command timeout.
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let limit = self.timeouts.command;
+        timeout(limit, self.shell.send_bytes(bytes))
+            .await
+            .map_err(|_| Error::Timeout {
+                doing: "writing to the terminal".into(),
+                after: limit,
+                partial: String::new(),
+            })?
+    }
+
+    /// Tells the device that the terminal has another size, in characters.
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`].
+    pub async fn resize(&mut self, columns: u16, rows: u16) -> Result<(), Error> {
+        self.shell.resize(columns.into(), rows.into()).await
+    }
+
+    /// Ends the connection. Takes a second at most.
+    pub async fn close(self) {
+        let _ = timeout(CLOSING, self.shell.disconnect()).await;
+    }
+}

@@ -1,0 +1,123 @@
+//! The way to a device: one host after the other, each reached through the one before it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use russh::ChannelOpenFailure;
+use russh::client::Handle;
+
+use crate::algorithms::Algorithms;
+use crate::auth;
+use crate::endpoint::{Credentials, Endpoint, Jump};
+use crate::error::Error;
+use crate::host_keys::{HostKeyPolicy, HostKeyStore};
+use crate::transport::{self, Client};
+
+/// One host on the way, the device included.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Hop<'a> {
+    pub(crate) host: &'a str,
+    pub(crate) port: u16,
+    pub(crate) username: &'a str,
+    pub(crate) credentials: &'a Credentials,
+    pub(crate) algorithms: Algorithms,
+    pub(crate) host_key_policy: HostKeyPolicy,
+    pub(crate) pinned_host_key: Option<&'a str>,
+    pub(crate) host_keys: &'a Arc<dyn HostKeyStore>,
+    is_jump: bool,
+}
+
+impl<'a> Hop<'a> {
+    pub(crate) fn device(endpoint: &'a Endpoint) -> Self {
+        Self {
+            host: &endpoint.host,
+            port: endpoint.port,
+            username: &endpoint.username,
+            credentials: &endpoint.credentials,
+            algorithms: endpoint.algorithms,
+            host_key_policy: endpoint.host_key_policy,
+            pinned_host_key: endpoint.pinned_host_key.as_deref(),
+            host_keys: &endpoint.host_keys,
+            is_jump: false,
+        }
+    }
+
+    fn jump(jump: &'a Jump) -> Self {
+        Self {
+            host: &jump.host,
+            port: jump.port,
+            username: &jump.username,
+            credentials: &jump.credentials,
+            algorithms: jump.algorithms,
+            host_key_policy: jump.host_key_policy,
+            pinned_host_key: jump.pinned_host_key.as_deref(),
+            host_keys: &jump.host_keys,
+            is_jump: true,
+        }
+    }
+}
+
+impl fmt::Display for Hop<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.is_jump { "jump host " } else { "" };
+        write!(f, "{kind}{}:{}", self.host, self.port)
+    }
+}
+
+/// A jump host that is logged in to. It belongs to one session alone: were it shared, a session
+/// that nobody reads would hold up all others behind the same host.
+pub(crate) struct Tunnel {
+    pub(crate) name: String,
+    pub(crate) handle: Handle<Client>,
+}
+
+/// Connects from host to host, logs in to all but the device. `doing` says at any time what is
+/// being waited for.
+pub(crate) async fn connect(
+    endpoint: &Endpoint,
+    doing: &mut String,
+) -> Result<(Handle<Client>, Vec<Tunnel>), Error> {
+    let mut tunnels: Vec<Tunnel> = Vec::with_capacity(endpoint.jumps.len());
+    for jump in &endpoint.jumps {
+        let hop = Hop::jump(jump);
+        *doing = connecting(&hop, &tunnels);
+        let mut handle = transport::exchange_keys(&hop, tunnels.last(), endpoint.timeouts).await?;
+        *doing = format!("logging in to {hop}");
+        auth::authenticate(&mut handle, &hop).await?;
+        tunnels.push(Tunnel {
+            name: hop.to_string(),
+            handle,
+        });
+    }
+    let device = Hop::device(endpoint);
+    *doing = connecting(&device, &tunnels);
+    let handle = transport::exchange_keys(&device, tunnels.last(), endpoint.timeouts).await?;
+    Ok((handle, tunnels))
+}
+
+fn connecting(hop: &Hop<'_>, tunnels: &[Tunnel]) -> String {
+    match tunnels.last() {
+        Some(tunnel) => format!("connecting to {hop} through {}", tunnel.name),
+        None => format!("connecting to {hop}"),
+    }
+}
+
+/// Why a jump host does not connect to the next host, for the operator.
+pub(crate) fn refusal(tunnel: &Tunnel, next: &Hop<'_>, error: &russh::Error) -> Error {
+    let name = &tunnel.name;
+    Error::network(match error {
+        russh::Error::ChannelOpenFailure(ChannelOpenFailure::AdministrativelyProhibited) => {
+            format!(
+                "{name} does not forward to {next}: it forbids that (AllowTcpForwarding, \
+                 PermitOpen, or the like)"
+            )
+        }
+        russh::Error::ChannelOpenFailure(ChannelOpenFailure::ConnectFailed) => {
+            format!("{name} cannot connect to {next}: is the address right, is it reachable there?")
+        }
+        russh::Error::ChannelOpenFailure(ChannelOpenFailure::UnknownChannelType) => {
+            format!("{name} cannot forward connections (to {next}); it is no jump host")
+        }
+        error => format!("{name} does not connect to {next}: {error}"),
+    })
+}
