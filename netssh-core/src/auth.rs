@@ -228,7 +228,9 @@ impl Login<'_> {
         let legacy = self.hop.algorithms == Algorithms::Legacy;
         let old = || format!("if the device takes RSA keys with SHA-1 only, {HINT}");
         let hashes = match (said, legacy) {
-            (Some(Some(hash)), _) => vec![Some(hash)],
+            (Some(Some(hash)), false) => vec![Some(hash)],
+            // Some say what they know, and take less.
+            (Some(Some(hash)), true) => vec![Some(hash), None],
             (Some(None), true) => vec![None],
             (Some(None), false) => {
                 self.note(old());

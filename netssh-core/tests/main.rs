@@ -4,10 +4,14 @@
 #![allow(clippy::unwrap_used, reason = "all of it is tests, the helpers too")]
 
 mod configuration;
+mod console;
 mod failures;
 mod frr;
 mod host_keys;
+mod jump;
 mod lab;
+mod legacy;
 mod linux;
 mod login;
+mod session_log;
 mod support;
