@@ -9,6 +9,7 @@ mod failures;
 mod frr;
 mod host_keys;
 mod jump;
+mod keepalive;
 mod lab;
 mod legacy;
 mod linux;
