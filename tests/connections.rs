@@ -263,8 +263,11 @@ fn a_host_key_that_changes_is_refused() {
             .await
             .unwrap();
         assert_eq!(seen.len(), 1);
-        let (algorithm, key, fingerprint) = &seen[0];
-        let known = (algorithm.as_str(), key.as_str(), fingerprint.as_str());
+        let known = (
+            seen[0].algorithm.as_str(),
+            seen[0].key.as_str(),
+            seen[0].fingerprint.as_str(),
+        );
         let now = chrono::Utc::now();
         host.app
             .storage

@@ -21,3 +21,5 @@ mod process;
 mod queue;
 mod sandbox;
 mod scripts;
+mod sessions;
+mod terminal;

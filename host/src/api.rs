@@ -10,6 +10,7 @@ mod health;
 mod jobs;
 mod plugins;
 mod problem;
+mod terminal;
 pub mod types;
 
 use std::sync::Arc;
@@ -106,6 +107,14 @@ fn api_routes() -> OpenApiRouter<Arc<App>> {
             connections::delete
         ))
         .routes(routes!(connections::test))
+        .routes(routes!(connections::detect))
+        .routes(routes!(connections::test_unsaved))
+        .route("/connections/test", connections::named_test())
+        .routes(routes!(
+            connections::host_keys,
+            connections::forget_host_keys
+        ))
+        .routes(routes!(terminal::open))
         .routes(routes!(plugins::list))
         .routes(routes!(plugins::get))
         .routes(routes!(plugins::reload))

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use netssh_core::{Pool, PoolOptions};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 
 use crate::api;
-use crate::capabilities::{Services, limits};
-use crate::config::{Config, HostKeyPolicy, WorkerConfig};
+use crate::capabilities::{LiveOutput, Services, limits};
+use crate::config::{Config, DevicesConfig, HostKeyPolicy, WorkerConfig};
 use crate::connections::Connections;
 use crate::jobs::Jobs;
 use crate::queue::Queue;
@@ -23,6 +24,7 @@ use crate::runtime::rhai::RhaiRuntime;
 use crate::sealing::MasterKey;
 use crate::storage::Storage;
 use crate::storage::sqlite::{SqliteStorage, file_of};
+use crate::terminals::Terminals;
 use crate::worker::{Dispatcher, Parts, Running, Worker, end_interrupted};
 
 /// News of ended jobs that a slow listener may fall behind by; it then looks into the database.
@@ -42,6 +44,9 @@ pub struct App {
     pub connections: Arc<Connections>,
     pub jobs: Arc<Jobs>,
     pub worker: Arc<Worker>,
+    pub live: LiveOutput,
+    pub terminals: Terminals,
+    sessions: Pool,
     pub started: Instant,
     /// Held for as long as this process owns the database.
     _lock: File,
@@ -73,7 +78,8 @@ impl App {
             Arc::clone(&storage),
             master_key,
             host_key_policy(config.security.host_keys),
-        ));
+            config.devices.clone(),
+        )?);
         let dispatcher = Dispatcher::default();
         let running = Running::default();
         let (ended, _) = broadcast::channel(NEWS);
@@ -86,9 +92,13 @@ impl App {
             running.clone(),
             ended.clone(),
         ));
+        let sessions = Pool::new(pool_options(&config.devices));
+        let live = LiveOutput::default();
         let services = Services {
             storage: Arc::clone(&storage),
             connections: Arc::clone(&connections),
+            sessions: sessions.clone(),
+            live: live.clone(),
             children: Arc::clone(&jobs) as _,
             waiting: Arc::new(Semaphore::new(limits::WAITING)),
         };
@@ -110,6 +120,9 @@ impl App {
             connections,
             jobs,
             worker,
+            live,
+            terminals: Terminals::default(),
+            sessions,
             started,
             _lock: lock,
         }))
@@ -146,7 +159,11 @@ impl App {
             shutdown.cancel();
             served
         };
-        let (served, (), ()) = tokio::join!(server, worker, watching);
+        let terminals = async {
+            shutdown.cancelled().await;
+            self.terminals.close().await;
+        };
+        let (served, (), (), ()) = tokio::join!(server, worker, watching, terminals);
         self.close().await;
         served.context("the HTTP server failed")
     }
@@ -167,6 +184,7 @@ impl App {
     }
 
     async fn close(&self) {
+        self.sessions.close().await;
         self.queue.close().await;
         self.storage.close().await;
     }
@@ -203,6 +221,15 @@ fn lock(database: &Path) -> anyhow::Result<File> {
         )
     })?;
     Ok(file)
+}
+
+fn pool_options(devices: &DevicesConfig) -> PoolOptions {
+    PoolOptions {
+        idle_time: Duration::from_secs(devices.pool_idle_seconds),
+        idle_sessions: devices.pool_sessions,
+        sessions_per_device: devices.max_sessions_per_device,
+        ..PoolOptions::default()
+    }
 }
 
 fn host_key_policy(configured: HostKeyPolicy) -> netssh_core::HostKeyPolicy {

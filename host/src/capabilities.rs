@@ -7,6 +7,7 @@
 //! Start reading at [`JobContext`]; one capability is one file.
 
 pub mod limits;
+mod live;
 mod log;
 mod policy;
 mod queue;
@@ -28,9 +29,12 @@ use crate::connections::Connections;
 use crate::model::{Description, ErrorCode, Job, JobError, Progress, Target};
 use crate::storage::{Claim, Storage, StorageError};
 
+pub use live::{LiveOutput, RunningCommand};
 pub use policy::matches_pattern;
 pub use queue::{ChildJob, ChildJobs, ChildOutcome, ParentJob};
-pub use ssh::{ConfigureOptions, Device, ExecReply, OnRefused};
+pub use ssh::{
+    CommitOptions, ConfigureOptions, Configured, Device, ExecReply, OnRefused, Question,
+};
 pub use stop::{Stop, StopReason};
 pub use text::{unified_diff, without_lines};
 
@@ -42,6 +46,10 @@ pub type Result<T> = std::result::Result<T, JobError>;
 pub struct Services {
     pub storage: Arc<dyn Storage>,
     pub connections: Arc<Connections>,
+    /// Open sessions, kept for the next job on the same device.
+    pub sessions: netssh_core::Pool,
+    /// What running commands have printed so far.
+    pub live: LiveOutput,
     pub children: Arc<dyn ChildJobs>,
     /// How many more jobs may wait for child jobs.
     pub waiting: Arc<Semaphore>,

@@ -4,6 +4,7 @@
 //! in `EXIT_CODES`. Start reading at `Command`.
 
 mod client;
+mod connect;
 mod connection;
 mod failure;
 mod job;
@@ -54,6 +55,8 @@ enum Command {
     /// Manage the connections: how to reach which device
     #[command(subcommand)]
     Connection(connection::ConnectionCommand),
+    /// Open a device's terminal here, through the server
+    Connect(connect::ConnectArgs),
     /// See what can be run
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
@@ -103,6 +106,7 @@ impl Cli {
             Command::Run(args) => run::run(args, self.config),
             Command::Job(command) => one_thread()?.block_on(command.run()),
             Command::Connection(command) => one_thread()?.block_on(command.run()),
+            Command::Connect(args) => one_thread()?.block_on(connect::run(args)),
             Command::Plugin(command) => one_thread()?.block_on(command.run()),
         }
     }

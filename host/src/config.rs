@@ -48,6 +48,7 @@ pub struct Config {
     pub logging: LoggingConfig,
     pub plugins: PluginsConfig,
     pub security: SecurityConfig,
+    pub devices: DevicesConfig,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -134,6 +135,23 @@ pub struct PluginsConfig {
 pub struct SecurityConfig {
     pub master_key_file: PathBuf,
     pub host_keys: HostKeyPolicy,
+}
+
+/// How devices are reached and what about them is kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DevicesConfig {
+    pub platforms_dir: Option<PathBuf>,
+    pub templates_dir: Option<PathBuf>,
+    pub files_dir: Option<PathBuf>,
+    /// The agent's socket.
+    pub ssh_agent: Option<PathBuf>,
+    pub session_log_dir: Option<PathBuf>,
+    /// 0: no pool.
+    pub pool_idle_seconds: u64,
+    pub pool_sessions: usize,
+    pub max_sessions_per_device: usize,
+    pub terminal_idle_seconds: u64,
 }
 
 /// What to do with a device's host key.
@@ -256,6 +274,22 @@ impl Default for SecurityConfig {
         Self {
             master_key_file: PathBuf::from("scheduler.key"),
             host_keys: HostKeyPolicy::default(),
+        }
+    }
+}
+
+impl Default for DevicesConfig {
+    fn default() -> Self {
+        Self {
+            platforms_dir: None,
+            templates_dir: None,
+            files_dir: None,
+            ssh_agent: None,
+            session_log_dir: None,
+            pool_idle_seconds: 60,
+            pool_sessions: 256,
+            max_sessions_per_device: 4,
+            terminal_idle_seconds: 600,
         }
     }
 }

@@ -112,7 +112,7 @@ impl Jobs {
         let mut params = submission.params.unwrap_or_else(|| serde_json::json!({}));
         plugin.fill_defaults(&mut params);
         errors.extend(check_params(&plugin, &params));
-        let inline = self.inline(submission.inline, id, &mut errors);
+        let inline = self.inline(submission.inline, id, &mut errors).await?;
         let targets = self
             .resolve(&plugin, &submission.targets, inline.as_ref(), &mut errors)
             .await?;
@@ -223,14 +223,16 @@ impl Jobs {
         }
     }
 
-    fn inline(
+    async fn inline(
         &self,
         input: Option<ConnectionInput>,
         job_id: Uuid,
         errors: &mut Vec<ParamError>,
-    ) -> Option<Connection> {
-        match self.connections.inline(input?, job_id) {
-            Ok(connection) => Some(connection),
+    ) -> Result<Option<Connection>, StorageError> {
+        let Some(input) = input else { return Ok(None) };
+        match self.connections.inline(input, job_id).await {
+            Ok(connection) => return Ok(Some(connection)),
+            Err(ConnectionError::Storage(error)) => return Err(error),
             Err(ConnectionError::Invalid(fields)) => {
                 errors.extend(
                     fields
@@ -240,13 +242,10 @@ impl Jobs {
                             message,
                         }),
                 );
-                None
             }
-            Err(error) => {
-                errors.push(invalid("/connection", error.to_string()));
-                None
-            }
+            Err(error) => errors.push(invalid("/connection", error.to_string())),
         }
+        Ok(None)
     }
 
     /// Turns names into connections, and holds their number against what the plugin takes.

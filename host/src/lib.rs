@@ -17,9 +17,11 @@ pub mod worker;
 
 pub mod capabilities;
 pub mod connections;
+pub mod credentials;
 pub mod registry;
 pub mod runtime;
 pub mod sealing;
+pub mod terminals;
 
 pub mod api;
 pub mod board;

@@ -7,7 +7,9 @@ mod connection;
 mod job;
 mod plugin;
 
-pub use connection::{Connection, SealedSecrets, SecretField};
+pub use connection::{
+    Algorithms, Connection, KnownHostKey, MOST_JUMPS, RouteError, SealedSecrets, SecretField, route,
+};
 pub use job::{
     CommandKind, CommandResult, ErrorCode, Job, JobError, JobFilter, JobLog, JobStatus, LogLevel,
     NewJob, OnInterrupt, Progress, StatusCounts, Target,

@@ -11,8 +11,8 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::model::{
-    CommandResult, Connection, Job, JobError, JobFilter, JobLog, LogLevel, NewJob, OnInterrupt,
-    Progress, StatusCounts,
+    CommandResult, Connection, Job, JobError, JobFilter, JobLog, KnownHostKey, LogLevel, NewJob,
+    OnInterrupt, Progress, StatusCounts,
 };
 
 pub type Result<T> = std::result::Result<T, StorageError>;
@@ -86,6 +86,14 @@ pub enum DeleteOutcome {
     Deleted,
     /// It runs, or one of its child jobs does.
     Running,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeleteConnectionOutcome {
+    NotFound,
+    Deleted,
+    /// These connections, by name, jump through it.
+    JumpedThrough(Vec<String>),
 }
 
 /// What came of adding a job.
@@ -165,16 +173,19 @@ pub trait Storage: Send + Sync + 'static {
 
     // Connections
     async fn add_connection(&self, connection: &Connection) -> Result<()>;
-    /// `false` when it does not exist.
+    /// `false` when it does not exist. A new name replaces the old where others jump through it.
     async fn update_connection(&self, connection: &Connection) -> Result<bool>;
-    async fn delete_connection(&self, id: Uuid) -> Result<bool>;
+    async fn delete_connection(&self, id: Uuid) -> Result<DeleteConnectionOutcome>;
     async fn connection(&self, id: Uuid) -> Result<Option<Connection>>;
     async fn connection_named(&self, name: &str) -> Result<Option<Connection>>;
     /// By name; those that belong to a job are left out.
     async fn connections(&self) -> Result<Vec<Connection>>;
 
-    // Host keys accepted at first sight: (algorithm, key, fingerprint)
-    async fn host_keys(&self, host: &str, port: u16) -> Result<Vec<(String, String, String)>>;
+    // Host keys accepted at first sight; host names in any case
+    async fn host_keys(&self, host: &str, port: u16) -> Result<Vec<KnownHostKey>>;
+    /// Forgets them, and says how many.
+    async fn delete_host_keys(&self, host: &str, port: u16) -> Result<u64>;
+    /// `key` is (algorithm, key, fingerprint).
     async fn add_host_key(
         &self,
         host: &str,

@@ -8,11 +8,13 @@ use std::io::Read;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use netssh_core::lab::{Lab, LabDevice};
+use netssh_core::lab::{Lab, LabDevice, LabPlatform};
 
-const USAGE: &str = "usage: lab [--port N] [--count N] [--name PREFIX] [--username NAME]
+const USAGE: &str =
+    "usage: lab [--platform NAME] [--port N] [--count N] [--name PREFIX] [--username NAME]
            [--password-file FILE] [--enable-secret-file FILE] [--privileged] [--delay-ms N]
 
+  --platform NAME        what they play, one of the files in netssh-core/lab (default cisco_ios)
   --port N               the first device's port, the next ones follow; 0 (default): free ports
   --count N              how many devices (default 1)
   --name PREFIX          they are called PREFIX1, PREFIX2 … (default lab-r)
@@ -55,6 +57,7 @@ async fn run(options: Options) -> std::io::Result<()> {
             0 => 0,
             first => first.saturating_add(number),
         };
+        let device_type = options.device.platform.name();
         let device = LabDevice {
             hostname: hostname.clone(),
             ..options.device.clone()
@@ -67,7 +70,7 @@ async fn run(options: Options) -> std::io::Result<()> {
             "host": lab.addr().ip(),
             "port": lab.addr().port(),
             "username": options.device.username,
-            "device_type": "cisco_ios",
+            "device_type": device_type,
         });
         println!("{line}");
         labs.push(lab);
@@ -109,6 +112,13 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
                 .map_err(|_| format!("{text:?} is no number from 0 to 65535"))
         };
         match argument.as_str() {
+            "--platform" => {
+                let name = value()?;
+                options.device.platform = LabPlatform::named(&name).ok_or_else(|| {
+                    let known: Vec<&str> = LabPlatform::names().collect();
+                    format!("no platform {name:?}; there are {}", known.join(", "))
+                })?;
+            }
             "--port" => options.port = number(value()?)?,
             "--count" => options.count = number(value()?)?,
             "--name" => options.name = value()?,

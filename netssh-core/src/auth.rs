@@ -150,7 +150,7 @@ impl Login<'_> {
             false => vec![None],
         };
         if let Some(certificate) = key::certificate(self.hop, &key)? {
-            if let Some(problem) = key::problem(&certificate, self.hop.username) {
+            if let Some(problem) = key::problem(&certificate, &self.hop.username) {
                 self.note(problem);
             }
             if !key::is_out_of_date(&certificate) {
@@ -169,7 +169,7 @@ impl Login<'_> {
             let key = PrivateKeyWithHashAlg::new(Arc::clone(&key), hash);
             let result = self
                 .handle
-                .authenticate_publickey(self.hop.username, key)
+                .authenticate_publickey(&self.hop.username, key)
                 .await
                 .map_err(|error| self.broken(&error))?;
             match self.outcome(result, "key").await? {
@@ -192,7 +192,7 @@ impl Login<'_> {
         let result = self
             .handle
             .authenticate_certificate_with(
-                self.hop.username,
+                &self.hop.username,
                 certificate.clone(),
                 hash,
                 &mut key::OwnKey(key),
@@ -280,7 +280,7 @@ impl Login<'_> {
                 if !self.take_key_try() {
                     return Ok(Outcome::Refused);
                 }
-                let user = self.hop.username;
+                let user = &self.hop.username;
                 let result = match &identity {
                     AgentIdentity::PublicKey { key, .. } => {
                         let key = key.clone();
@@ -318,7 +318,7 @@ impl Login<'_> {
         self.password = Password::Sent;
         let result = self
             .handle
-            .authenticate_password(self.hop.username, password.expose_secret())
+            .authenticate_password(&self.hop.username, password.expose_secret())
             .await
             .map_err(|error| self.broken(&error))?;
         let outcome = self.outcome(result, "password").await?;
@@ -337,7 +337,7 @@ impl Login<'_> {
     async fn keyboard_interactive(&mut self) -> Result<Outcome, Error> {
         let mut response = self
             .handle
-            .authenticate_keyboard_interactive_start(self.hop.username, None)
+            .authenticate_keyboard_interactive_start(&self.hop.username, None)
             .await
             .map_err(|error| self.broken(&error))?;
         for _ in 0..ROUNDS {
@@ -400,7 +400,7 @@ impl Login<'_> {
     }
 
     fn unanswered(&mut self, question: &str) -> Error {
-        let (hop, user) = (self.hop, self.hop.username);
+        let (hop, user) = (self.hop, &self.hop.username);
         let asked = printable(question);
         let again = hop
             .credentials
@@ -448,7 +448,7 @@ impl Login<'_> {
 
     /// The library reports a connection that ended as a refusal with no methods left.
     async fn check_connection(&mut self, what: &str) -> Result<(), Error> {
-        let (hop, user) = (self.hop, self.hop.username);
+        let (hop, user) = (self.hop, &self.hop.username);
         let ended = timeout(Duration::from_secs(1), &mut *self.handle).await;
         let words = match ended {
             // It said that there is nothing left to try.
@@ -481,7 +481,7 @@ impl Login<'_> {
     }
 
     fn refusal(&self) -> Error {
-        let (hop, user) = (self.hop, self.hop.username);
+        let (hop, user) = (self.hop, &self.hop.username);
         let mut message = if self.refused.is_empty() {
             format!("{hop} accepts none of the credentials given for user {user}")
         } else {

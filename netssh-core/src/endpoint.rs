@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::algorithms::Algorithms;
+use crate::error::Error;
 use crate::host_keys::{HostKeyPolicy, HostKeyStore, MemoryHostKeys};
 use crate::platform::{Pattern, Platform};
 use crate::session_log::SessionLog;
@@ -132,7 +133,8 @@ pub struct Credentials {
     /// The socket of an ssh-agent whose keys are tried.
     pub agent: Option<PathBuf>,
     /// Answers to the questions of keyboard-interactive beyond the password. Each is used once,
-    /// for the first question it matches.
+    /// for the first question it matches. Questions for a code, a token or a new password are
+    /// answered by these alone.
     pub answers: Vec<Answer>,
 }
 
@@ -159,6 +161,18 @@ pub struct Timeouts {
     /// without an answer the session ends. 15 s by default, zero for never. Nothing is asked
     /// before the login, some devices hang up on that.
     pub keepalive: Duration,
+}
+
+impl Answer {
+    /// One line and nothing that a terminal would act on. Does not show it.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.answer.expose_secret().contains(char::is_control) {
+            return Err(Error::invalid(
+                "an answer holds a control character (a newline, a tab, …); it is one line",
+            ));
+        }
+        Ok(())
+    }
 }
 
 impl Default for Timeouts {

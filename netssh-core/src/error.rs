@@ -8,7 +8,7 @@ use std::time::Duration;
 ///
 /// Tell them apart by [`Error::code`] (stable strings, for scripts and APIs) or by
 /// [`Error::fault`] (who has to act).
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The device could not be reached, or did not speak SSH.
@@ -58,6 +58,12 @@ pub enum Error {
         /// What had arrived by then.
         partial: String,
     },
+    /// The device has as many sessions as it may have, and none became free in time.
+    #[error("{message}")]
+    Busy {
+        /// Which device, and why.
+        message: String,
+    },
     /// The device answered something that makes no sense here.
     #[error("{message}")]
     Protocol {
@@ -100,7 +106,7 @@ pub enum Fault {
 
 impl Error {
     /// A stable word for scripts and APIs: `network`, `authentication`, `host_key`, `refused`,
-    /// `timeout`, `disconnected`, `protocol`, `unsupported` or `invalid`.
+    /// `timeout`, `disconnected`, `busy`, `protocol`, `unsupported` or `invalid`.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -110,6 +116,7 @@ impl Error {
             Self::Refused { .. } => "refused",
             Self::Timeout { .. } => "timeout",
             Self::Disconnected { .. } => "disconnected",
+            Self::Busy { .. } => "busy",
             Self::Protocol { .. } => "protocol",
             Self::Unsupported { .. } => "unsupported",
             Self::Invalid { .. } => "invalid",
@@ -123,9 +130,10 @@ impl Error {
             Self::Network { .. } => Fault::Network,
             Self::Authentication { .. } => Fault::Credentials,
             Self::HostKey { .. } => Fault::HostKey,
-            Self::Refused { .. } | Self::Timeout { .. } | Self::Disconnected { .. } => {
-                Fault::Device
-            }
+            Self::Refused { .. }
+            | Self::Timeout { .. }
+            | Self::Disconnected { .. }
+            | Self::Busy { .. } => Fault::Device,
             Self::Protocol { .. } => Fault::Protocol,
             Self::Unsupported { .. } | Self::Invalid { .. } => Fault::Caller,
         }
@@ -137,6 +145,31 @@ impl Error {
         match self {
             Self::Timeout { partial, .. } | Self::Disconnected { partial, .. } => Some(partial),
             _ => None,
+        }
+    }
+
+    /// Says what was being done, and what had arrived, where that is not known deeper down.
+    pub(crate) fn while_doing(
+        self,
+        doing: impl FnOnce() -> String,
+        partial: impl FnOnce() -> String,
+    ) -> Self {
+        match self {
+            Self::Timeout {
+                doing: unknown,
+                after,
+                ..
+            } if unknown.is_empty() => Self::Timeout {
+                doing: doing(),
+                after,
+                partial: partial(),
+            },
+            Self::Disconnected { reason, .. } => Self::Disconnected {
+                doing: doing(),
+                reason,
+                partial: partial(),
+            },
+            other => other,
         }
     }
 

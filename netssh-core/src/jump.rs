@@ -11,14 +11,14 @@ use crate::auth;
 use crate::endpoint::{Credentials, Endpoint, Jump};
 use crate::error::Error;
 use crate::host_keys::{HostKeyPolicy, HostKeyStore};
-use crate::transport::{self, Client};
+use crate::transport::{self, Client, Link};
 
 /// One host on the way, the device included.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Hop<'a> {
     pub(crate) host: &'a str,
     pub(crate) port: u16,
-    pub(crate) username: &'a str,
+    pub(crate) username: String,
     pub(crate) credentials: &'a Credentials,
     pub(crate) algorithms: Algorithms,
     pub(crate) host_key_policy: HostKeyPolicy,
@@ -32,7 +32,7 @@ impl<'a> Hop<'a> {
         Self {
             host: &endpoint.host,
             port: endpoint.port,
-            username: &endpoint.username,
+            username: endpoint.username.clone() + &endpoint.platform.login.username_suffix,
             credentials: &endpoint.credentials,
             algorithms: endpoint.algorithms,
             host_key_policy: endpoint.host_key_policy,
@@ -46,7 +46,7 @@ impl<'a> Hop<'a> {
         Self {
             host: &jump.host,
             port: jump.port,
-            username: &jump.username,
+            username: jump.username.clone(),
             credentials: &jump.credentials,
             algorithms: jump.algorithms,
             host_key_policy: jump.host_key_policy,
@@ -76,12 +76,13 @@ pub(crate) struct Tunnel {
 pub(crate) async fn connect(
     endpoint: &Endpoint,
     doing: &mut String,
-) -> Result<(Handle<Client>, Vec<Tunnel>), Error> {
+) -> Result<(Link, Vec<Tunnel>), Error> {
     let mut tunnels: Vec<Tunnel> = Vec::with_capacity(endpoint.jumps.len());
     for jump in &endpoint.jumps {
         let hop = Hop::jump(jump);
         *doing = connecting(&hop, &tunnels);
-        let mut handle = transport::exchange_keys(&hop, tunnels.last(), endpoint.timeouts).await?;
+        let link = transport::exchange_keys(&hop, tunnels.last(), endpoint.timeouts).await?;
+        let mut handle = link.handle;
         *doing = format!("logging in to {hop}");
         auth::authenticate(&mut handle, &hop).await?;
         tunnels.push(Tunnel {
@@ -91,8 +92,8 @@ pub(crate) async fn connect(
     }
     let device = Hop::device(endpoint);
     *doing = connecting(&device, &tunnels);
-    let handle = transport::exchange_keys(&device, tunnels.last(), endpoint.timeouts).await?;
-    Ok((handle, tunnels))
+    let link = transport::exchange_keys(&device, tunnels.last(), endpoint.timeouts).await?;
+    Ok((link, tunnels))
 }
 
 fn connecting(hop: &Hop<'_>, tunnels: &[Tunnel]) -> String {

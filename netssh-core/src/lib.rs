@@ -5,7 +5,7 @@ mod endpoint;
 mod error;
 mod host_keys;
 mod platform;
-mod platforms;
+mod pool;
 mod session;
 
 mod algorithms;
@@ -29,10 +29,14 @@ pub use crate::host_keys::{
     MemoryHostKeys,
 };
 pub use crate::platform::{
-    ConfigurationMode, Enable, Ending, Pager, Pattern, Platform, Prompts, Setup, Terminal,
-    TypeAhead,
+    Candidate, Command, ConfigurationMode, Credential, Enable, Ending, Evidence, FactSource, Login,
+    LoginAnswer, LoginQuestion, Pager, Pattern, Platform, PlatformError, Platforms, Prompts,
+    Question, Terminal, TypeAhead,
 };
-pub use crate::session::{Configuration, Reply, Session};
+pub use crate::pool::{Pool, PoolOptions, PooledSession};
+pub use crate::session::{
+    CommitOptions, Configuration, Detection, ExecOptions, Pipeline, Reply, Session, detect,
+};
 pub use crate::session_log::{Direction, SessionLog, SessionLogEntry, SessionLogFile};
 pub use crate::terminal::clean;
 pub use secrecy::SecretString;

@@ -1,53 +1,78 @@
 //! What kind of device: one [`Platform`] value each, data only.
 //!
 //! Vendors differ by prompts and commands, so a platform is a value and never a class. The
-//! built-in ones stand in `platforms/`, one file each.
+//! built-in ones are TOML files in `platforms/`, one each; an operator's own are files of the same
+//! format, read by [`Platforms::load`] (in `platform/set.rs`). This file says what such a file may
+//! hold.
 
-use std::sync::{Arc, LazyLock};
+mod pattern;
+mod set;
 
-use regex::Regex;
+use std::collections::BTreeMap;
 
-use crate::platforms;
+use serde::Deserialize;
+
+pub use self::pattern::Pattern;
+pub use self::set::{PlatformError, Platforms};
 
 /// How one kind of device talks.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Platform {
     /// The name operators use, as in netmiko: `cisco_ios`.
     pub name: String,
+    /// Other names for the same.
+    #[serde(default)]
+    pub aliases: Vec<String>,
     /// How the end of a command's output is recognised.
     pub ending: Ending,
     /// Prompts, matched against the last line of what arrived.
     pub prompts: Prompts,
     /// How to ask for a terminal.
+    #[serde(default)]
     pub terminal: Terminal,
-    /// What is sent first, paging off above all.
-    pub setup: Setup,
+    /// What happens between the first byte and the first prompt.
+    #[serde(default)]
+    pub login: Login,
     /// Commands that may be sent together with what follows them.
+    #[serde(default)]
     pub type_ahead: TypeAhead,
     /// Pagers that may appear although paging was switched off.
+    #[serde(default)]
     pub pagers: Vec<Pager>,
+    /// A line that the device prints before every output (a time stamp), to be removed.
+    pub header: Option<Pattern>,
     /// How to get from the user's prompt to the privileged one.
     pub enable: Option<Enable>,
-    /// How to enter and leave configuration mode.
+    /// How to configure.
     pub configuration: Option<ConfigurationMode>,
     /// Makes the running configuration the start-up configuration.
-    pub save: Option<String>,
+    pub save: Option<Command>,
     /// Ends the session.
     pub exit: String,
     /// Lines by which the device refuses a command. Matched against single lines, and to be
     /// anchored to their start: text like this in the middle of good output is common.
+    #[serde(default)]
     pub refusals: Vec<Pattern>,
+    /// By what a device of this kind is known.
+    #[serde(default)]
+    pub detect: Vec<Evidence>,
+    /// Where the facts about a device are found.
+    #[serde(default)]
+    pub facts: Vec<FactSource>,
 }
 
 /// How the end of a command's output is recognised. A prompt alone is not enough: output may
 /// hold the prompt's text on a line of its own, and a packet may end right there.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Ending {
     /// After the command a comment of the CLI is sent, with a random word in it. The device
     /// echoes it at the prompt that follows the output, and prompts again: only then is it the
-    /// end, and the prompt has been learnt anew, so it may change from command to command.
+    /// end, and the prompt has been learnt anew, so it may change from command to command. What
+    /// the device has to say about the comment (that it is no command, say) is dropped.
     Comment {
         /// What starts a comment: `!`.
         prefix: String,
@@ -58,56 +83,150 @@ pub enum Ending {
 }
 
 /// Prompts, matched against the last line of what arrived.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Prompts {
-    /// Any prompt.
+    /// Any prompt, as a whole line: `^…$`.
     pub any: Pattern,
     /// The prompt of an unprivileged user, from which `enable` leads on.
     pub user: Option<Pattern>,
     /// The prompt in configuration mode and its sub-modes.
     pub configuration: Option<Pattern>,
+    /// A line above the prompt that belongs to it, not to the output (`[edit]`).
+    pub above: Option<Pattern>,
 }
 
 /// How to ask for a terminal.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Terminal {
     /// The device echoes what is typed.
     pub echo: bool,
+    /// What ends a line that is typed.
+    pub newline: String,
     /// Sent before a `?`, which would ask for help otherwise: Ctrl-V on many CLIs.
     pub quote_question_mark: Option<String>,
 }
 
-/// What is sent first.
-#[derive(Debug, Clone)]
-pub struct Setup {
-    /// Commands; a refused one is harmless. `{word}` stands for the session's random word.
+impl Default for Terminal {
+    fn default() -> Self {
+        Self {
+            echo: true,
+            newline: "\n".into(),
+            quote_question_mark: None,
+        }
+    }
+}
+
+/// What happens between the first byte and the first prompt.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Login {
+    /// Appended to the user name: some devices take terminal options there.
+    pub username_suffix: String,
+    /// Questions that come before the first prompt, besides those that all platforms know.
+    pub questions: Vec<LoginQuestion>,
+    /// Commands sent first, paging off above all; a refused one is harmless. `{word}` stands for
+    /// the session's random word.
     pub commands: Vec<String>,
-    /// Send them without waiting for the first prompt, which saves a round trip. Only for
-    /// devices that are known to read what was typed before they were ready.
+    /// The same, for those that need the privileged prompt: sent after `enable`.
+    pub privileged_commands: Vec<String>,
+    /// Send the commands without waiting for the first prompt, which saves a round trip. Only for
+    /// devices that are known to read what was typed before they were ready, and ask nothing.
     pub early: bool,
+}
+
+/// A question before the first prompt. In a file: `ask`, and one of `answer`, `key`, `credential`
+/// and `fail`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "WrittenLoginQuestion")]
+pub struct LoginQuestion {
+    /// Matched against the last line of what arrived.
+    pub ask: Pattern,
+    /// What to do about it.
+    pub answer: LoginAnswer,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenLoginQuestion {
+    ask: Pattern,
+    answer: Option<String>,
+    key: Option<String>,
+    credential: Option<Credential>,
+    fail: Option<String>,
+}
+
+impl TryFrom<WrittenLoginQuestion> for LoginQuestion {
+    type Error = &'static str;
+
+    fn try_from(written: WrittenLoginQuestion) -> Result<Self, Self::Error> {
+        let mut answers = [
+            written.answer.map(LoginAnswer::Answer),
+            written.key.map(LoginAnswer::Key),
+            written.credential.map(LoginAnswer::Credential),
+            written.fail.map(LoginAnswer::Fail),
+        ]
+        .into_iter()
+        .flatten();
+        match (answers.next(), answers.next()) {
+            (Some(answer), None) => Ok(Self {
+                ask: written.ask,
+                answer,
+            }),
+            _ => Err("a login question has exactly one of answer, key, credential and fail"),
+        }
+    }
+}
+
+/// What to do about a question before the first prompt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LoginAnswer {
+    /// This line.
+    Answer(String),
+    /// These characters, with no newline.
+    Key(String),
+    /// One of the login's own credentials, once.
+    Credential(Credential),
+    /// The login fails: a person has to act. Says what to do.
+    Fail(String),
+}
+
+/// One of the login's own credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Credential {
+    /// [`crate::Endpoint::username`].
+    Username,
+    /// The password of [`crate::Credentials`].
+    Password,
 }
 
 /// Commands that may be sent together with the comment that marks their end: those that never
 /// ask a question, because the comment would answer it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct TypeAhead {
-    /// Commands that ask nothing (`show …`).
+    /// Commands that ask nothing and change nothing (`show …`). A session that has run nothing
+    /// else may be used again by someone else.
     pub safe: Option<Pattern>,
     /// Exceptions (`show … | redirect …`).
     pub except: Option<Pattern>,
 }
 
 /// A pager, and how to make it go on.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Pager {
     /// Its mark, matched against the last line of what arrived.
     pub mark: Pattern,
-    /// What makes it go on.
+    /// What makes it go on; sent as it is.
     pub answer: String,
 }
 
 /// How to get from the user's prompt to the privileged one.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Enable {
     /// The command.
     pub command: String,
@@ -115,66 +234,150 @@ pub struct Enable {
     pub question: Pattern,
 }
 
-/// How to enter and leave configuration mode.
-#[derive(Debug, Clone)]
+/// How to configure.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ConfigurationMode {
-    /// The command that enters it.
-    pub enter: String,
-    /// The command that leaves it from any sub-mode.
-    pub leave: String,
+    /// The command that enters configuration mode; none where lines are typed at the ordinary
+    /// prompt.
+    pub enter: Option<Command>,
+    /// The command that leads out of it. It is repeated while the prompt is still one of
+    /// configuration mode, so one that leads up one level will do.
+    pub leave: Command,
+    /// Makes an ordinary command work in configuration mode: `do {command}`.
+    pub run: Option<String>,
+    /// Makes the running configuration the start-up configuration, where that is a command of
+    /// configuration mode.
+    pub save: Option<Command>,
+    /// Where lines change a candidate, which takes effect when it is committed.
+    pub candidate: Option<Candidate>,
 }
 
-/// A regular expression. Matching is linear in the text, whatever the pattern.
-#[derive(Debug, Clone)]
-pub struct Pattern(Regex);
+/// The commands of a platform whose configuration is committed. All are typed in configuration mode.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Candidate {
+    /// Makes the candidate the running configuration.
+    pub commit: Command,
+    /// The same with `{comment}` to be recorded.
+    pub commit_comment: Option<Command>,
+    /// The same, taken back after `{minutes}` unless confirmed.
+    pub commit_confirmed: Option<Command>,
+    /// Confirms it. Where there is none, a plain commit does.
+    pub confirm: Option<Command>,
+    /// Shows what would change.
+    pub compare: Option<Command>,
+    /// Throws the candidate away.
+    pub discard: Command,
+    /// Makes an earlier configuration, `{number}` commits ago, the candidate or, with
+    /// `rollback_commits`, the running configuration.
+    pub rollback: Option<Command>,
+    /// `rollback` takes effect without a commit.
+    #[serde(default)]
+    pub rollback_commits: bool,
+    /// Explains a failed commit.
+    pub explain: Option<String>,
+}
 
-impl Pattern {
-    /// Compiles a pattern.
-    ///
-    /// # Errors
-    /// Says where the pattern is wrong.
-    pub fn new(pattern: &str) -> Result<Self, String> {
-        Regex::new(pattern)
-            .map(Self)
-            .map_err(|error| error.to_string())
-    }
+/// A command that may ask questions. In a file, a text stands for one that asks none.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "WrittenCommand")]
+pub struct Command {
+    /// What is typed.
+    pub send: String,
+    /// What it may ask, each at most once.
+    pub questions: Vec<Question>,
+}
 
-    /// A pattern of a built-in platform, which the tests have compiled.
-    pub(crate) fn built_in(pattern: &str) -> Self {
-        Self::new(pattern).expect("a built-in platform's pattern")
-    }
+/// A question of a command.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Question {
+    /// Matched against the last line of what arrived.
+    pub ask: Pattern,
+    /// The line that answers it.
+    pub answer: String,
+}
 
-    /// Whether it is found in `text`.
-    #[must_use]
-    pub fn matches(&self, text: &str) -> bool {
-        self.0.is_match(text)
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum WrittenCommand {
+    Plain(String),
+    WithQuestions(CommandTable),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CommandTable {
+    send: String,
+    #[serde(default)]
+    questions: Vec<Question>,
+}
+
+impl From<WrittenCommand> for Command {
+    fn from(written: WrittenCommand) -> Self {
+        match written {
+            WrittenCommand::Plain(send) => Self {
+                send,
+                questions: Vec::new(),
+            },
+            WrittenCommand::WithQuestions(CommandTable { send, questions }) => {
+                Self { send, questions }
+            }
+        }
     }
 }
 
-static BUILT_IN: LazyLock<Vec<Arc<Platform>>> = LazyLock::new(|| {
-    [
-        platforms::linux::platform(),
-        platforms::cisco_ios::platform(),
-        platforms::frr::platform(),
-    ]
-    .map(Arc::new)
-    .into()
-});
+impl Command {
+    /// With every `{name}` replaced by a value.
+    pub(crate) fn with(&self, name: &str, value: &str) -> Self {
+        Self {
+            send: self.send.replace(&format!("{{{name}}}"), value),
+            questions: self.questions.clone(),
+        }
+    }
+}
 
-static NAMES: LazyLock<Vec<&'static str>> =
-    LazyLock::new(|| BUILT_IN.iter().map(|p| p.name.as_str()).collect());
+/// One thing by which a device of a platform is known; any of them will do.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Evidence {
+    /// A command; without one, the identification that the SSH server sends is looked at.
+    pub command: Option<String>,
+    /// What it answers.
+    pub pattern: Pattern,
+    /// How much it says, 1 to 100: the platform with the highest wins. 50 by default; more for a
+    /// text that only this platform prints, less for one that it shares with others.
+    #[serde(default = "half_certain")]
+    pub certainty: u8,
+}
+
+const fn half_certain() -> u8 {
+    50
+}
+
+/// A command, and the facts in its output.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FactSource {
+    /// The command.
+    pub command: String,
+    /// A fact's name (`hostname`, `vendor`, `model`, `version`, `serial`, `uptime`) and the
+    /// pattern whose first group is its value.
+    pub find: BTreeMap<String, Pattern>,
+}
 
 impl Platform {
     /// A built-in platform.
     #[must_use]
-    pub fn named(name: &str) -> Option<Arc<Self>> {
-        BUILT_IN.iter().find(|p| p.name == name).cloned()
+    pub fn named(name: &str) -> Option<std::sync::Arc<Self>> {
+        Platforms::built_in().named(name)
     }
 
     /// The names of the built-in platforms.
     #[must_use]
-    pub fn names() -> &'static [&'static str] {
-        &NAMES
+    pub fn names() -> Vec<&'static str> {
+        set::built_in_names().collect()
     }
 
     /// The line by which the device refused a command, if it did.
@@ -201,20 +404,21 @@ impl Platform {
         };
         found(&self.type_ahead.safe) && !found(&self.type_ahead.except)
     }
+
+    pub(crate) fn is_user(&self, prompt: &str) -> bool {
+        let user = self.prompts.user.as_ref();
+        user.is_some_and(|pattern| pattern.matches(prompt))
+    }
+
+    pub(crate) fn is_configuration(&self, prompt: &str) -> bool {
+        let configuration = self.prompts.configuration.as_ref();
+        configuration.is_some_and(|pattern| pattern.matches(prompt))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn all_built_in_platforms_compile_and_are_found_by_name() {
-        assert_eq!(Platform::names(), ["linux", "cisco_ios", "frr"]);
-        for name in Platform::names() {
-            assert_eq!(Platform::named(name).unwrap().name, *name);
-        }
-        assert!(Platform::named("nonesuch").is_none());
-    }
 
     #[test]
     fn refusals_are_found_at_the_edges_only() {

@@ -10,17 +10,22 @@
 //! The result does not depend on where the packets were cut.
 
 use crate::platform::{Pager, Pattern, Platform};
-use crate::terminal::{clean, erase_length};
+use crate::terminal::{clean, erase_length_after_mark};
 
 /// What the reader waits for.
 #[derive(Debug, Clone)]
 pub(crate) enum Expect {
     /// Something that looks like a prompt, after the command's echo if there is one.
     Prompt,
-    /// A prompt, or the platform's question for the enable secret.
-    PromptOrSecret,
-    /// `PROMPT` + this comment, a newline, and `PROMPT` again.
+    /// `PROMPT` + this comment, a newline, whatever the device says to that, and a prompt.
     Comment(String),
+    /// The same, for the first comment of a session, the last of so many lines that were typed:
+    /// so many prompts and no comment mean that the device does not echo.
+    FirstComment { comment: String, lines: usize },
+    /// `PROMPT` + this comment and a newline: something else follows at once.
+    CommentAmong(String),
+    /// The prompt twice in a row: the end where nothing is echoed.
+    PromptTwice,
     /// `@@word:digits@@`, the prompt that holds this word.
     ShellPrompt(String),
 }
@@ -34,8 +39,11 @@ pub(crate) enum Step {
     Pager(String),
     /// The last line looks like a prompt.
     Prompt,
-    /// The device asks for the secret.
-    Secret,
+    /// The device asks the question of this index: answer it, call
+    /// [`Reader::question_answered`], and read on.
+    Question(usize),
+    /// It asks that question again, although it was answered.
+    AskedAgain(usize),
     /// The end, beyond doubt.
     End {
         /// The prompt now; empty where it is ours.
@@ -43,13 +51,18 @@ pub(crate) enum Step {
         /// Where the platform has one.
         exit_code: Option<i32>,
     },
+    /// The device echoes nothing.
+    NoEcho,
+    /// A pager has read what was typed ahead, and is gone.
+    Swallowed,
     /// The shell waits for the rest of the command.
     Incomplete,
 }
 
 /// The last lines are looked for in this much of the end. Longer than any prompt.
 const TAIL: usize = 2048;
-/// Reads beyond the limit are cut out in pieces of this size, so that cutting costs little.
+/// What exceeds the limit is cut out in pieces of this size, so that cutting costs little, and as
+/// much of the end is kept: more than one packet, which may hold an end and the next beginning.
 const SLACK: usize = 64 * 1024;
 
 /// One answer while it arrives.
@@ -57,13 +70,36 @@ const SLACK: usize = 64 * 1024;
 pub(crate) struct Reader<'a> {
     platform: &'a Platform,
     limit: usize,
+    echo: bool,
+    /// Something was typed, so its echo comes first.
+    typed: bool,
     buffer: Vec<u8>,
     truncated: bool,
     /// Where pager marks were, so that their erasure can be removed.
     cuts: Vec<usize>,
     expect: Expect,
+    questions: Vec<Question>,
+    /// Up to here, questions have been answered.
+    answered: usize,
+    /// Up to here, no line holds the comment that is waited for.
+    searched: usize,
+    /// The comment was sent together with the command.
+    typed_ahead: bool,
+    /// Up to here, it is known whether a pager's mark was wiped out unanswered: `wiped`.
+    swept: usize,
+    wiped: bool,
     /// Where the output ends, once it is known.
     end: Option<End>,
+    watched: Watched,
+}
+
+/// A question the device may ask.
+#[derive(Debug, Clone)]
+pub(crate) struct Question {
+    pub(crate) ask: Pattern,
+    /// It may come any number of times.
+    pub(crate) again: bool,
+    pub(crate) answered: bool,
 }
 
 #[derive(Debug)]
@@ -71,6 +107,18 @@ struct End {
     offset: usize,
     /// Output on the prompt's own line, where the output did not end with a newline.
     rest: String,
+    /// What begins here is not this answer's.
+    next: usize,
+}
+
+/// How much of the output a watcher has seen.
+#[derive(Debug, Default)]
+struct Watched {
+    /// Up to this byte.
+    offset: usize,
+    lines: usize,
+    /// Lines that it saw before the command had to be sent again.
+    skip: usize,
 }
 
 /// A finished answer.
@@ -81,16 +129,56 @@ pub(crate) struct Answer {
 }
 
 impl<'a> Reader<'a> {
-    pub(crate) const fn new(platform: &'a Platform, limit: usize, expect: Expect) -> Self {
+    pub(crate) fn new(platform: &'a Platform, limit: usize, expect: Expect) -> Self {
         Self {
             platform,
             limit,
+            echo: platform.terminal.echo,
+            typed: true,
             buffer: Vec::new(),
             truncated: false,
             cuts: Vec::new(),
             expect,
+            questions: Vec::new(),
+            answered: 0,
+            searched: 0,
+            typed_ahead: false,
+            swept: 0,
+            wiped: false,
             end: None,
+            watched: Watched::default(),
         }
+    }
+
+    /// Whether what is typed comes back, where that is not as the platform says.
+    pub(crate) const fn with_echo(mut self, echo: bool) -> Self {
+        self.echo = echo;
+        self
+    }
+
+    /// Nothing has been typed yet: what comes is the device's own.
+    pub(crate) const fn before_typing(mut self) -> Self {
+        self.typed = false;
+        self
+    }
+
+    pub(crate) const fn typed(&mut self) {
+        self.typed = true;
+    }
+
+    pub(crate) fn with_questions(mut self, questions: Vec<Question>) -> Self {
+        self.questions = questions;
+        self
+    }
+
+    /// The comment goes with the command, so a pager may read it.
+    pub(crate) const fn expect_ahead(&mut self, ahead: bool) {
+        self.typed_ahead = ahead;
+    }
+
+    /// These questions may be asked from here on.
+    pub(crate) fn ask(&mut self, questions: Vec<Question>) {
+        self.questions = questions;
     }
 
     pub(crate) fn expect(&mut self, expect: Expect) {
@@ -102,36 +190,115 @@ impl<'a> Reader<'a> {
         self.buffer.clear();
         self.cuts.clear();
         self.truncated = false;
+        self.answered = 0;
+        self.searched = 0;
+        self.swept = 0;
+        self.wiped = false;
+        self.end = None;
+        self.watched = Watched {
+            skip: self.watched.skip.max(self.watched.lines),
+            ..Watched::default()
+        };
     }
 
     pub(crate) fn push(&mut self, bytes: &[u8]) {
+        let last = self.buffer.len().saturating_sub(1);
         self.buffer.extend_from_slice(bytes);
-        // Keep the beginning up to the limit, and a tail to see the end in.
-        if self.buffer.len() > self.limit + TAIL + SLACK {
+        // "Next line" is a newline to the devices that say it; the ESC may have come before.
+        for at in last..self.buffer.len().saturating_sub(1) {
+            if self.buffer[at..].starts_with(b"\x1bE") {
+                self.buffer[at..at + 2].copy_from_slice(b"\r\n");
+            }
+        }
+        // Keep the beginning up to the limit, and enough to see the end in.
+        if self.buffer.len() > self.limit + 2 * SLACK {
             self.truncated = true;
-            let tail = self.buffer.len() - TAIL;
+            let tail = self.buffer.len() - SLACK;
             self.buffer.copy_within(tail.., self.limit);
-            self.buffer.truncate(self.limit + TAIL);
+            self.buffer.truncate(self.limit + SLACK);
             self.cuts.retain(|&cut| cut < self.limit);
+            for offset in [&mut self.answered, &mut self.searched, &mut self.swept] {
+                if *offset > self.limit {
+                    *offset = offset.saturating_sub(tail - self.limit).max(self.limit);
+                }
+            }
         }
     }
 
     /// What the bytes so far call for.
     pub(crate) fn step(&mut self) -> Step {
+        if let Some(step) = self.question() {
+            return step;
+        }
+        match self.expect.clone() {
+            Expect::ShellPrompt(word) => self.shell_prompt(&word),
+            Expect::Comment(comment) => match self.comment(&comment) {
+                Some(step) => step,
+                None if self.typed_ahead && self.is_swallowed() => Step::Swallowed,
+                None => self.pager(),
+            },
+            Expect::FirstComment { comment, lines } => {
+                if let Some(step) = self.comment(&comment) {
+                    step
+                } else if self.is_silent(&comment, lines) {
+                    Step::NoEcho
+                } else {
+                    self.pager()
+                }
+            }
+            Expect::CommentAmong(comment) => match self.comment_among(&comment) {
+                Some(step) => step,
+                None if self.is_swallowed() => Step::Swallowed,
+                None => self.pager(),
+            },
+            Expect::PromptTwice => self.prompt_twice().unwrap_or_else(|| self.pager()),
+            Expect::Prompt => {
+                if self.is_prompt(self.last_line().trim()) {
+                    Step::Prompt
+                } else {
+                    self.pager()
+                }
+            }
+        }
+    }
+
+    /// A question in what has arrived since the last one was answered.
+    fn question(&self) -> Option<Step> {
+        if self.questions.is_empty() {
+            return None;
+        }
+        let start = self.tail_start().max(self.answered.min(self.buffer.len()));
+        let tail = &self.buffer[start..];
+        let newline = tail.iter().rposition(|&byte| byte == b'\n');
+        // The first line is the command's echo, which may look like anything.
+        if newline.is_none() && self.answered == 0 && self.echo && self.typed {
+            return None;
+        }
+        let line = clean(&tail[newline.map_or(0, |at| at + 1)..]);
+        // An answer typed at a prompt would be a command.
+        if line.trim().is_empty() || self.typed && self.is_at_prompt(line.trim()) {
+            return None;
+        }
+        let asked = |question: &Question| question.ask.matches(line.trim_start());
+        let open = |question: &Question| question.again || !question.answered;
+        let of = |wanted: &dyn Fn(&Question) -> bool| self.questions.iter().position(wanted);
+        of(&|question| open(question) && asked(question))
+            .map(Step::Question)
+            .or_else(|| of(&asked).map(Step::AskedAgain))
+    }
+
+    fn is_at_prompt(&self, line: &str) -> bool {
         match &self.expect {
-            Expect::ShellPrompt(word) => {
-                let word = word.clone();
-                self.shell_prompt(&word)
-            }
-            Expect::Comment(comment) => {
-                let comment = comment.clone();
-                self.comment(&comment).unwrap_or_else(|| self.pager())
-            }
-            Expect::Prompt => self.prompt(None),
-            Expect::PromptOrSecret => {
-                let question = self.platform.enable.as_ref().map(|e| e.question.clone());
-                self.prompt(question.as_ref())
-            }
+            Expect::ShellPrompt(word) => line.contains(&format!("@@{word}:")),
+            _ => self.is_prompt(line),
+        }
+    }
+
+    /// A question was answered; what has arrived so far asks no more.
+    pub(crate) fn question_answered(&mut self, index: usize) {
+        self.answered = self.buffer.len();
+        if let Some(question) = self.questions.get_mut(index) {
+            question.answered = true;
         }
     }
 
@@ -155,6 +322,7 @@ impl<'a> Reader<'a> {
         self.end = Some(End {
             offset: self.tail_start() + at,
             rest: String::new(),
+            next: self.buffer.len(),
         });
         Step::End {
             prompt: String::new(),
@@ -162,33 +330,21 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// `PROMPT!comment`, a newline, and `PROMPT` at the very end.
+    /// `PROMPT!comment`, a newline, what the device says to that, and a prompt at the very end.
     fn comment(&mut self, comment: &str) -> Option<Step> {
-        let start = self.tail_start();
-        let tail = &self.buffer[start..];
-        let newline = tail.iter().rposition(|&byte| byte == b'\n')?;
-        let line_start = tail[..newline]
-            .iter()
-            .rposition(|&byte| byte == b'\n')
-            .map_or(0, |at| at + 1);
-        // Cheap refusal first: this runs for every packet of a large answer.
-        find_last(&tail[line_start..newline], comment.as_bytes())?;
-        let prompt = clean(&tail[newline + 1..]);
+        let last = self.buffer.iter().rposition(|&byte| byte == b'\n')?;
+        // Of a line that is drawn over and over the tail shows as much.
+        let prompt = self.last_line();
         let prompt = prompt.trim();
-        if prompt.is_empty() || !self.platform.prompts.any.matches(prompt) {
+        if prompt.is_empty() || !self.is_prompt(prompt) {
             return None;
         }
-        let line = clean(&tail[line_start..newline]);
-        let rest = line
-            .trim_end()
-            .strip_suffix(comment)?
-            .trim_end()
-            .strip_suffix(prompt)?
-            .to_owned();
+        let (offset, rest) = self.comment_line(comment, prompt, last)?;
         let prompt = prompt.to_owned();
         self.end = Some(End {
-            offset: start + line_start,
+            offset,
             rest,
+            next: self.buffer.len(),
         });
         Some(Step::End {
             prompt,
@@ -196,20 +352,183 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn prompt(&self, question: Option<&Pattern>) -> Step {
-        let line = self.last_line();
-        // The first line is the command's echo, which may look like anything.
-        let echo_over = !self.platform.terminal.echo || self.buffer.contains(&b'\n');
-        if let Some(question) = question
-            && echo_over
-            && question.matches(line.trim_start())
+    /// Where the line `PROMPT!comment` begins, and output before it on that line. Looked for from
+    /// `newline` upwards, on a screen: some devices move the cursor between any two characters.
+    /// The first of several in a row counts: some devices draw the line once more on Enter, and
+    /// some repeat it in their complaint.
+    fn comment_line(
+        &self,
+        comment: &str,
+        prompt: &str,
+        mut newline: usize,
+    ) -> Option<(usize, String)> {
+        /// A device has no more to say about a comment.
+        const LINES: usize = 16;
+        let mut found = None;
+        for _ in 0..LINES {
+            let above = self.buffer[..newline].iter().rposition(|&b| b == b'\n');
+            let start = above.map_or(0, |at| at + 1);
+            let line = clean(&self.buffer[start..newline]);
+            if let Some(before) = line.trim_end().strip_suffix(comment) {
+                let before = before.trim_end();
+                let typed = self.without_pager_keys(before);
+                if let Some(rest) = before
+                    .strip_suffix(prompt)
+                    .or_else(|| typed.strip_suffix(prompt))
+                {
+                    found = Some((start, rest.to_owned()));
+                } else if self.is_prompt(before) || (before.is_empty() && start == 0) {
+                    // A prompt may change from line to line: some count the commands. And the
+                    // first one of all came before anything was typed.
+                    found = Some((start, String::new()));
+                }
+            } else if found.is_some() {
+                break;
+            }
+            let Some(above) = above else {
+                break;
+            };
+            newline = above;
+        }
+        found
+    }
+
+    /// A key meant for a pager that was gone already ends up before the comment.
+    fn without_pager_keys<'l>(&self, line: &'l str) -> &'l str {
+        if self.cuts.is_empty() {
+            return line;
+        }
+        let pagers = &self.platform.pagers;
+        let is_key = |c: char| c == ' ' || pagers.iter().any(|pager| pager.answer.contains(c));
+        line.trim_end_matches(is_key)
+    }
+
+    /// The last line is a prompt, and before it a pager has read what was typed ahead: its mark
+    /// is there, wiped out, although nobody answered it.
+    fn is_swallowed(&mut self) -> bool {
+        let new = &self.buffer[self.swept.min(self.buffer.len())..];
+        self.wiped |= new.split(|&byte| byte == b'\n').any(|line| {
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            let mut pieces = line.split(|byte| matches!(byte, b'\r' | b'\x08' | b'\x1b'));
+            // What follows the last of these was not wiped out.
+            let last = pieces.next_back();
+            last.is_some_and(|last| last.len() < line.len())
+                && pieces.any(|piece| {
+                    let piece = clean(piece);
+                    let mut marks = self.platform.pagers.iter().map(|pager| &pager.mark);
+                    !piece.trim().is_empty() && marks.any(|mark| mark.matches(&piece))
+                })
+        });
+        self.swept = self
+            .buffer
+            .iter()
+            .rposition(|&byte| byte == b'\n')
+            .unwrap_or(0);
+        self.wiped && self.is_prompt(self.last_line().trim())
+    }
+
+    /// `PROMPT!comment` and a newline: the end of this answer, and the beginning of the next.
+    fn comment_among(&mut self, comment: &str) -> Option<Step> {
+        while let Some(length) = self.buffer[self.searched..]
+            .iter()
+            .position(|&byte| byte == b'\n')
         {
-            return Step::Secret;
+            let (start, newline) = (self.searched, self.searched + length);
+            self.searched = newline + 1;
+            let line = &self.buffer[start..newline];
+            // Some devices move the cursor between any two characters of what is typed.
+            let drawn = line.contains(&b'\x1b') || line.contains(&b'\x08');
+            if !drawn && find_last(line, comment.as_bytes()).is_none() {
+                continue;
+            }
+            let Some((rest, prompt)) = self.prompt_before(start, newline, comment) else {
+                continue;
+            };
+            self.end = Some(End {
+                offset: start,
+                rest,
+                next: newline + 1,
+            });
+            return Some(Step::End {
+                prompt,
+                exit_code: None,
+            });
         }
-        if self.platform.prompts.any.matches(line.trim_start()) {
-            return Step::Prompt;
+        None
+    }
+
+    /// Output without a newline at its end, if any, and the prompt, in a line with the comment.
+    fn prompt_before(
+        &self,
+        start: usize,
+        newline: usize,
+        comment: &str,
+    ) -> Option<(String, String)> {
+        let before = self.before_comment(start, newline, comment)?;
+        if self.is_prompt(&before) {
+            return Some((String::new(), before));
         }
-        self.pager()
+        let prompt = before.rsplit(char::is_whitespace).next()?;
+        let rest = before.strip_suffix(prompt)?;
+        self.is_prompt(prompt)
+            .then(|| (rest.to_owned(), prompt.to_owned()))
+    }
+
+    /// What stands before the comment, on a screen.
+    fn before_comment(&self, line_start: usize, newline: usize, comment: &str) -> Option<String> {
+        let line = clean(&self.buffer[line_start..newline]);
+        let before = line.trim_end().strip_suffix(comment)?;
+        Some(before.trim_end().to_owned())
+    }
+
+    /// So many prompts and no echo of the comment.
+    fn is_silent(&self, comment: &str, lines: usize) -> bool {
+        // The same prompt again and again: a banner may hold others.
+        let last = self.last_line();
+        let text = clean(&self.buffer);
+        let prompts = text.lines().filter(|line| line.trim() == last.trim());
+        !text.contains(comment) && self.is_prompt(last.trim()) && prompts.count() >= lines
+    }
+
+    /// The last two lines that are not empty are the same prompt.
+    fn prompt_twice(&mut self) -> Option<Step> {
+        let start = self.tail_start();
+        let text = clean(&self.buffer[start..]);
+        let mut lines = text.lines().rev().map(str::trim);
+        let last = lines.next().filter(|line| self.is_prompt(line))?;
+        if lines.find(|line| !line.is_empty())? != last {
+            return None;
+        }
+        let mut newlines = self.buffer.iter().enumerate().rev();
+        let mut from = self.buffer.len();
+        // Back over the last prompt, empty lines, and the prompt before it.
+        let mut seen = 0;
+        while seen < 2 {
+            let line_start = newlines
+                .find(|&(_, &byte)| byte == b'\n')
+                .map_or(0, |(at, _)| at + 1);
+            if !clean(&self.buffer[line_start..from]).trim().is_empty() {
+                seen += 1;
+            }
+            from = line_start.saturating_sub(1);
+            if line_start == 0 {
+                break;
+            }
+        }
+        let offset = if from == 0 { 0 } else { from + 1 };
+        self.end = Some(End {
+            offset,
+            rest: String::new(),
+            next: self.buffer.len(),
+        });
+        Some(Step::End {
+            prompt: last.to_owned(),
+            exit_code: None,
+        })
+    }
+
+    fn is_prompt(&self, line: &str) -> bool {
+        self.platform.prompts.any.matches(line)
     }
 
     fn pager(&self) -> Step {
@@ -239,7 +558,7 @@ impl<'a> Reader<'a> {
     pub(crate) fn holds_only_echo(&self, command: &str) -> bool {
         let one_line = self.buffer.iter().filter(|&&byte| byte == b'\n').count() == 1;
         let echo = without_echo(&self.buffer, command).len() < self.buffer.len();
-        one_line && (echo || !self.platform.terminal.echo)
+        one_line && (echo || !self.echo)
     }
 
     /// The last line, as it looks on a screen, whether it is finished or not.
@@ -262,7 +581,59 @@ impl<'a> Reader<'a> {
         self.end = Some(End {
             offset,
             rest: String::new(),
+            next: self.buffer.len(),
         });
+    }
+
+    /// What arrived after the end: the beginning of the next answer.
+    pub(crate) fn take_next(&mut self) -> Vec<u8> {
+        let next = self.end.as_ref().map_or(self.buffer.len(), |end| end.next);
+        self.buffer.split_off(next)
+    }
+
+    /// The finished lines that have arrived since the last call, for a watcher; without the echo
+    /// of `command`. Nothing beyond the limit.
+    pub(crate) fn new_lines(&mut self, command: &str) -> Option<String> {
+        if self.truncated {
+            return None;
+        }
+        let end = match &self.end {
+            Some(end) => end.offset,
+            None => {
+                let newline = self.buffer.iter().rposition(|&byte| byte == b'\n');
+                newline.map_or(0, |at| at + 1)
+            }
+        };
+        let end = end.min(self.limit);
+        let from = self.watched.offset;
+        if end <= from {
+            return None;
+        }
+        let mut bytes = &self.buffer[from..end];
+        let mut skipped = from;
+        if from == 0 && self.echo {
+            bytes = without_echo(bytes, command);
+            skipped = end - bytes.len();
+        }
+        let cuts = self.cuts.iter().filter_map(|cut| cut.checked_sub(skipped));
+        let text = clean(&without_erasures(bytes, cuts));
+        self.watched.offset = end;
+        let comment = match &self.expect {
+            Expect::Comment(comment) | Expect::CommentAmong(comment) => Some(comment),
+            _ => None,
+        };
+        let mut lines = String::new();
+        for line in text.lines() {
+            if comment.is_some_and(|comment| line.contains(comment.as_str())) {
+                break;
+            }
+            self.watched.lines += 1;
+            if self.watched.lines > self.watched.skip {
+                lines.push_str(line);
+                lines.push('\n');
+            }
+        }
+        (!lines.is_empty()).then_some(lines)
     }
 
     /// The answer so far, or as a whole once its end was found; without the echo of `command`.
@@ -279,9 +650,9 @@ impl<'a> Reader<'a> {
         let mut bytes = &self.buffer[..end];
         let mut skipped = 0;
         if let Some(command) = command
-            && self.platform.terminal.echo
+            && self.echo
         {
-            let without = without_echo(bytes, command);
+            let without = self.without_second_echo(without_echo(bytes, command), command);
             skipped = bytes.len() - without.len();
             bytes = without;
         }
@@ -297,7 +668,46 @@ impl<'a> Reader<'a> {
         if output.ends_with('\n') {
             output.pop();
         }
+        self.trim(&mut output);
         Answer { output, truncated }
+    }
+
+    /// Some devices draw the line once more on Enter, with the prompt before it.
+    fn without_second_echo<'b>(&self, bytes: &'b [u8], command: &str) -> &'b [u8] {
+        let Some(newline) = bytes.iter().position(|&byte| byte == b'\n') else {
+            return bytes;
+        };
+        let line = clean(&bytes[..newline]);
+        let prompt = line.trim_end().strip_suffix(command.trim());
+        match prompt {
+            Some(prompt) if self.is_prompt(prompt.trim_end()) => &bytes[newline + 1..],
+            _ => bytes,
+        }
+    }
+
+    /// Takes out what the platform puts around every output.
+    fn trim(&self, output: &mut String) {
+        if let Some(above) = &self.platform.prompts.above {
+            while let Some(at) = last_line_start(output) {
+                let line = output[at..].trim();
+                if line.is_empty() || !above.matches(line) {
+                    break;
+                }
+                output.truncate(at.saturating_sub(1));
+                // The empty line before it belongs to it, too.
+                if output.ends_with('\n') {
+                    output.pop();
+                }
+            }
+        }
+        if let Some(header) = &self.platform.header {
+            let blank = output.len() - output.trim_start_matches('\n').len();
+            let line = output[blank..].lines().next().unwrap_or_default();
+            if header.matches(line) {
+                let length = (blank + line.len() + 1).min(output.len());
+                output.drain(..length);
+            }
+        }
     }
 
     const fn tail_start(&self) -> usize {
@@ -335,10 +745,18 @@ fn without_erasures(bytes: &[u8], cuts: impl Iterator<Item = usize>) -> Vec<u8> 
     for cut in cuts {
         let cut = cut.clamp(from, bytes.len());
         kept.extend_from_slice(&bytes[from..cut]);
-        from = cut + erase_length(&bytes[cut..]);
+        from = cut + erase_length_after_mark(&bytes[cut..]);
     }
     kept.extend_from_slice(&bytes[from..]);
     kept
+}
+
+/// Where the last line that holds `wanted` begins, and where its newline is.
+fn last_line_start(text: &str) -> Option<usize> {
+    if text.is_empty() {
+        return None;
+    }
+    Some(text.rfind('\n').map_or(0, |at| at + 1))
 }
 
 fn find_last(text: &[u8], wanted: &[u8]) -> Option<usize> {

@@ -5,19 +5,24 @@
 //! hang-up, a dropped future) makes it unusable, and [`Session::close`] still tidies up.
 
 mod configuration;
+mod detect;
 mod dialogue;
 mod login;
+mod pipeline;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
 
-pub use self::configuration::Configuration;
-use self::dialogue::Manner;
-use crate::endpoint::Timeouts;
+pub use self::configuration::{CommitOptions, Configuration};
+pub use self::detect::{Detection, detect};
+use self::dialogue::{Manner, Request};
+pub use self::pipeline::Pipeline;
+use crate::endpoint::{Answer, Timeouts};
 use crate::error::Error;
-use crate::platform::Platform;
+use crate::platform::{Command, Platform};
 use crate::transport::{Received, Shell};
 
 /// A CLI session to one device. Dropping it without [`Session::close`] drops the connection.
@@ -27,9 +32,17 @@ pub struct Session {
     platform: Arc<Platform>,
     timeouts: Timeouts,
     output_limit: usize,
+    /// The prompt that the login ended at, and the one that was shown last.
+    home: String,
     prompt: String,
     health: Health,
     in_configuration: bool,
+    /// Lines have changed the candidate, and were neither committed nor thrown away.
+    uncommitted: bool,
+    /// Nothing was run that may have changed what the next command does.
+    pristine: bool,
+    /// What is typed comes back.
+    echo: bool,
     /// The pager is off, as far as known, so nothing but the CLI reads what is typed ahead.
     type_ahead: bool,
     /// Random, so that no output can hold it.
@@ -75,20 +88,45 @@ impl Reply {
     }
 }
 
+/// How to wait for an answer. The default: as long as the endpoint says, watched by nobody.
+#[derive(Default)]
+pub struct ExecOptions<'a> {
+    /// At most this long in all, instead of the endpoint's command timeout.
+    pub timeout: Option<Duration>,
+    /// At most this long without a byte. Silence of several seconds is normal for a device.
+    pub silence: Option<Duration>,
+    /// Is given the output as it arrives, some finished lines at a time: each once, in order,
+    /// cleaned as in [`Reply::output`], and none beyond the output limit.
+    pub watch: Option<&'a mut (dyn FnMut(&str) + Send)>,
+}
+
+impl std::fmt::Debug for ExecOptions<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ExecOptions")
+            .field("timeout", &self.timeout)
+            .field("silence", &self.silence)
+            .field("watched", &self.watch.is_some())
+            .finish()
+    }
+}
+
 /// Tidying up takes no longer than this.
 const CLOSING: Duration = Duration::from_secs(1);
+/// Asking a session that has been idle whether it is still there takes no longer than this.
+const CHECKING: Duration = Duration::from_secs(5);
 
 impl Session {
     /// Sends a command and waits for its answer, at most the endpoint's command timeout.
     ///
-    /// In configuration mode (after a [`Configuration`] was dropped) it leaves that first.
+    /// In configuration mode (after a [`Configuration`] was dropped) it leaves that first, or,
+    /// with uncommitted changes, runs the command from there (`do show …`).
     /// A command that the device refuses is no error: see [`Reply::failure`].
     ///
     /// # Errors
     /// [`Error::Invalid`] for a command with control characters (nothing is sent),
     /// [`Error::Timeout`], [`Error::Disconnected`]; the latter two end the session.
     pub async fn exec(&mut self, command: &str) -> Result<Reply, Error> {
-        self.exec_timeout(command, self.timeouts.command).await
+        self.exec_with(command, ExecOptions::default()).await
     }
 
     /// [`Session::exec`] with a limit of its own.
@@ -96,16 +134,67 @@ impl Session {
     /// # Errors
     /// As [`Session::exec`].
     pub async fn exec_timeout(&mut self, command: &str, limit: Duration) -> Result<Reply, Error> {
+        let options = ExecOptions {
+            timeout: Some(limit),
+            ..ExecOptions::default()
+        };
+        self.exec_with(command, options).await
+    }
+
+    /// [`Session::exec`] with limits of its own, or watched.
+    ///
+    /// # Errors
+    /// As [`Session::exec`].
+    pub async fn exec_with(
+        &mut self,
+        command: &str,
+        options: ExecOptions<'_>,
+    ) -> Result<Reply, Error> {
         check_command(command)?;
-        if self.in_configuration {
-            self.leave_configuration().await?;
-        }
+        let typed = self.at_the_right_prompt(command).await?;
         let manner = if self.platform.may_type_ahead(command) {
             Manner::TypeAhead
         } else {
+            self.pristine = false;
             Manner::Careful
         };
-        self.run(command, manner, limit).await
+        let request = Request {
+            manner,
+            options,
+            ..Request::new(&typed)
+        };
+        let reply = self.run(request).await?;
+        Ok(Reply {
+            command: command.to_owned(),
+            ..reply
+        })
+    }
+
+    /// Runs a command that asks questions, and answers them: each answer is used at most once, in
+    /// whatever order the device asks. Answers are not shown in the session log.
+    ///
+    /// # Errors
+    /// As [`Session::exec`]; [`Error::Refused`] when a question that was answered is asked again,
+    /// which ends the session. A question that no answer fits is waited out: [`Error::Timeout`],
+    /// with the question at the end of its partial output.
+    pub async fn interact(
+        &mut self,
+        command: &str,
+        answers: &[Answer],
+        options: ExecOptions<'_>,
+    ) -> Result<Reply, Error> {
+        check_command(command)?;
+        for answer in answers {
+            answer.check()?;
+        }
+        let typed = self.at_the_right_prompt(command).await?;
+        self.pristine = false;
+        let request = Request {
+            answers,
+            options,
+            ..Request::new(&typed)
+        };
+        self.run(request).await
     }
 
     /// Makes the running configuration the start-up configuration.
@@ -113,10 +202,35 @@ impl Session {
     /// # Errors
     /// [`Error::Unsupported`] on a platform without such a command, and as [`Session::exec`].
     pub async fn save(&mut self) -> Result<Reply, Error> {
-        let Some(command) = self.platform.save.clone() else {
-            return Err(self.unsupported("save command"));
-        };
-        self.exec(&command).await
+        let platform = Arc::clone(&self.platform);
+        let mode = platform.configuration.as_ref();
+        match (&platform.save, mode.and_then(|mode| mode.save.as_ref())) {
+            (Some(command), _) => {
+                let typed = self.at_the_right_prompt(&command.send).await?;
+                self.run_command(command, &typed, None).await
+            }
+            (None, Some(command)) => self.save_while_configuring(command).await,
+            (None, None) => Err(self.unsupported("save command")),
+        }
+    }
+
+    /// What the device says of itself: `hostname`, `version`, `model`, `serial`, `uptime`, as far
+    /// as the platform knows where to find them.
+    ///
+    /// # Errors
+    /// As [`Session::exec`].
+    pub async fn facts(&mut self) -> Result<BTreeMap<String, String>, Error> {
+        let platform = Arc::clone(&self.platform);
+        let mut facts = BTreeMap::new();
+        for source in &platform.facts {
+            let reply = self.exec(&source.command).await?;
+            for (name, pattern) in &source.find {
+                if let Some(value) = pattern.find(&reply.output) {
+                    facts.insert(name.clone(), value.trim().to_owned());
+                }
+            }
+        }
+        Ok(facts)
     }
 
     /// The prompt that the device showed last, without the space after it. On `linux`, the
@@ -139,9 +253,44 @@ impl Session {
         self.health == Health::Ready && !self.shell.is_closed()
     }
 
-    /// Ends the session: leaves configuration mode if it may be in it (also when a command was
-    /// cut off by dropping its future or by a timeout), says `exit`, closes the connection.
-    /// Takes a second at most.
+    /// Whether it is in configuration mode.
+    #[must_use]
+    pub const fn is_configuring(&self) -> bool {
+        self.in_configuration
+    }
+
+    /// Whether it is as it was after the login: usable, not in configuration mode, and it has run
+    /// nothing that may have changed what the next command does. Such are the commands that the
+    /// platform calls safe, configuration, and [`Session::save`].
+    #[must_use]
+    pub fn is_pristine(&self) -> bool {
+        self.is_usable() && self.pristine && !self.in_configuration && !self.uncommitted
+    }
+
+    /// Whether the device still answers, at the prompt that the login ended at; one round trip.
+    /// A session that has been idle may have died, or been logged out.
+    pub async fn check(&mut self) -> bool {
+        if !self.is_usable() {
+            return false;
+        }
+        let answered = matches!(timeout(CHECKING, self.ask_for_prompt()).await, Ok(Ok(())));
+        answered && same_prompt(&self.home, &self.prompt)
+    }
+
+    /// Waits until the device ends the session, dropping what it says meanwhile, so that nothing
+    /// piles up. Dropping the future is safe.
+    pub async fn idle(&mut self) {
+        while !self.shell.is_closed() {
+            match self.shell.receive().await {
+                Ok(Received::Bytes(_)) => {}
+                Ok(Received::Closed(_)) | Err(_) => return,
+            }
+        }
+    }
+
+    /// Ends the session: throws away what was not committed, leaves configuration mode if it may
+    /// be in it (also when a command was cut off by dropping its future or by a timeout), says
+    /// `exit`, closes the connection. Takes a second at most.
     pub async fn close(mut self) {
         let _ = timeout(CLOSING, async {
             if !self.shell.is_closed() {
@@ -153,7 +302,8 @@ impl Session {
     }
 
     async fn say_goodbye(&mut self) {
-        let exit = format!("{}\n", self.platform.exit);
+        let newline = self.platform.terminal.newline.clone();
+        let exit = format!("{}{newline}", self.platform.exit);
         if self.health == Health::Ready && !self.in_configuration {
             // Nothing to wait for: the device frees its line on `exit` or on the disconnect.
             let _ = self.shell.send(&exit).await;
@@ -164,15 +314,62 @@ impl Session {
         if self.health != Health::Ready && self.shell.send("\x03").await.is_err() {
             return;
         }
-        let leave = match &self.platform.configuration {
-            Some(configuration) if self.in_configuration => format!("{}\n", configuration.leave),
-            _ => String::new(),
-        };
-        if self.shell.send(&(leave + &exit)).await.is_err() {
+        let mut goodbye = String::new();
+        if let Some(mode) = &self.platform.configuration
+            && self.in_configuration
+        {
+            if let Some(candidate) = &mode.candidate
+                && self.uncommitted
+            {
+                goodbye.push_str(&candidate.discard.send);
+                goodbye.push_str(&newline);
+            }
+            goodbye.push_str(&mode.leave.send);
+            goodbye.push_str(&newline);
+        }
+        if self.shell.send(&(goodbye + &exit)).await.is_err() {
             return;
         }
         // The device closes the channel when it has read all of it.
         while let Ok(Received::Bytes(_)) = self.shell.receive().await {}
+    }
+
+    /// Leaves configuration mode, or finds the form of the command that works in it.
+    async fn at_the_right_prompt(&mut self, command: &str) -> Result<String, Error> {
+        if !self.in_configuration {
+            return Ok(command.to_owned());
+        }
+        if !self.uncommitted {
+            self.leave_configuration().await?;
+            return Ok(command.to_owned());
+        }
+        let mode = self.platform.configuration.as_ref();
+        match mode.and_then(|mode| mode.run.as_ref()) {
+            Some(form) => Ok(form.replace("{command}", command)),
+            None => Err(Error::invalid(
+                "there are uncommitted changes: commit or discard them first",
+            )),
+        }
+    }
+
+    /// One of the platform's own commands, with the questions it is known to ask.
+    async fn run_command(
+        &mut self,
+        command: &Command,
+        typed: &str,
+        limit: Option<Duration>,
+    ) -> Result<Reply, Error> {
+        let answers: Vec<Answer> = command.questions.iter().map(Answer::from).collect();
+        let options = ExecOptions {
+            timeout: limit,
+            ..ExecOptions::default()
+        };
+        self.run(Request {
+            answers: &answers,
+            options,
+            ..Request::new(typed)
+        })
+        .await
     }
 
     fn unsupported(&self, what: &str) -> Error {
@@ -194,4 +391,13 @@ fn check_command(command: &str) -> Result<(), Error> {
             at + 1
         ))),
     }
+}
+
+/// Whether two prompts stand for the same mode. Some count commands, or mark unsaved changes.
+fn same_prompt(one: &str, other: &str) -> bool {
+    let essence = |prompt: &str| {
+        let prompt = prompt.trim_start_matches(['*', ' ']);
+        prompt.replace(|c: char| c.is_ascii_digit(), "")
+    };
+    essence(one) == essence(other)
 }

@@ -102,7 +102,7 @@ fn control_sequence(
                 return match c {
                     'C' => column.saturating_add(count).min(cells.len()),
                     'D' => column.saturating_sub(count),
-                    'G' => count.saturating_sub(1).min(cells.len()),
+                    'G' | 'H' | 'f' => count.saturating_sub(1).min(cells.len()),
                     'K' | 'J' => {
                         match parameter {
                             0 => cells.truncate(column),
@@ -114,6 +114,8 @@ fn control_sequence(
                     _ => column,
                 };
             }
+            // Of several parameters the last one counts: the column of `row;column`.
+            ';' => (parameter, given) = (0, false),
             '\x20'..='\x3f' => {}
             _ => break,
         }
@@ -121,47 +123,44 @@ fn control_sequence(
     column
 }
 
-/// How many bytes at the start of `bytes` only wipe out a pager's mark: backspaces, spaces and
-/// carriage returns that end where they began, or an erase-line sequence.
+/// How many bytes at the start of `bytes` only wipe out a pager's mark: carriage returns,
+/// backspaces, moves to the left, erasing, and the blanks between them. Blanks after the last of
+/// these are a line's own.
 pub(crate) fn erase_length(bytes: &[u8]) -> usize {
-    let run = |from: usize, wanted: u8| {
-        bytes[from..]
-            .iter()
-            .take_while(|&&byte| byte == wanted)
-            .count()
-    };
-    // \b\b\b   \b\b\b
-    let back = run(0, b'\x08');
-    if back > 0 {
-        let blank = run(back, b' ');
-        let again = run(back + blank, b'\x08');
-        return if blank > 0 && again > 0 {
-            back + blank + again
-        } else {
-            back
+    let mut length = 0;
+    let mut at = 0;
+    loop {
+        let step = match &bytes[at..] {
+            // The end of an empty line, which is not the pager's.
+            [b'\r', b'\n', ..] => return length,
+            [b'\r' | b'\x08', ..] => 1,
+            [b'\x1b', b'[', rest @ ..] => {
+                let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+                match rest.get(digits) {
+                    Some(b'D' | b'K' | b'm') => 2 + digits + 1,
+                    _ => return length,
+                }
+            }
+            [b' ', ..] if length > 0 => {
+                at += 1;
+                continue;
+            }
+            _ => return length,
         };
+        at += step;
+        length = at;
     }
-    // \r      \r, or \r ESC [ K
-    let start = run(0, b'\r');
-    let mut end = start;
-    let blank = run(start, b' ');
-    if start > 0 && blank > 0 && run(start + blank, b'\r') > 0 {
-        end = start + blank + run(start + blank, b'\r');
-    }
-    if let Some(sequence) = bytes
-        .get(end..)
-        .and_then(|rest| rest.strip_prefix(b"\x1b["))
-    {
-        let digits = sequence.iter().take_while(|b| b.is_ascii_digit()).count();
-        if sequence.get(digits) == Some(&b'K') {
-            return end + 2 + digits + 1;
-        }
-    }
-    // A lone \r before \n is the end of an empty line, which is not the pager's.
-    if bytes.get(end) == Some(&b'\n') {
-        0
-    } else {
-        end
+}
+
+/// The same where a pager's mark was recognised before the whole of it had arrived: what is left
+/// of it goes, too, if it is wiped out.
+pub(crate) fn erase_length_after_mark(bytes: &[u8]) -> usize {
+    const LONGEST: usize = 40;
+    let of_mark = |byte: &&u8| byte.is_ascii_alphanumeric() || b" -()[]%<>:,.=".contains(*byte);
+    let left = bytes.iter().take(LONGEST).take_while(of_mark).count();
+    match erase_length(&bytes[left..]) {
+        0 => 0,
+        erased => left + erased,
     }
 }
 
@@ -195,7 +194,10 @@ mod tests {
         assert_eq!(erase_length(b"\x08\x08  \x08\x08text"), 6);
         assert_eq!(erase_length(b"\r    \rtext"), 6);
         assert_eq!(erase_length(b"\r\x1b[Ktext"), 4);
-        assert_eq!(erase_length(b"\x1b[42Dtext"), 0);
+        assert_eq!(erase_length(b"\x1b[8D        \x1b[8Dtext"), 16);
+        assert_eq!(erase_length(b"\x08\x08  \x08\x08  indented"), 6);
+        assert_eq!(erase_length_after_mark(b"-- \r    \r text"), 9);
+        assert_eq!(erase_length_after_mark(b"text\r\n"), 0);
         assert_eq!(erase_length(b"text"), 0);
         assert_eq!(erase_length(b"\r\ntext"), 0);
         assert_eq!(erase_length(b" indented"), 0);

@@ -1,6 +1,6 @@
 //! The SSH connection below a session: TCP, algorithms, host key, the channel with its terminal.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use russh::client::{self, DisconnectReason, Handle, Msg};
@@ -30,8 +30,15 @@ pub(crate) struct Connection {
     handle: Handle<Client>,
     /// In order, from here to the device.
     tunnels: Vec<Tunnel>,
+    seen: Arc<Mutex<Seen>>,
     /// The connection's task has been seen to end; it must not be awaited again.
     ended: bool,
+}
+
+/// A connection to one host, keys exchanged, nobody logged in.
+pub(crate) struct Link {
+    pub(crate) handle: Handle<Client>,
+    seen: Arc<Mutex<Seen>>,
 }
 
 /// A channel to the device's CLI.
@@ -57,9 +64,10 @@ pub(crate) async fn connect(endpoint: &Endpoint) -> Result<Connection, Error> {
     let mut doing = String::new();
     let outcome = timeout(limit, jump::connect(endpoint, &mut doing)).await;
     match outcome {
-        Ok(Ok((handle, tunnels))) => Ok(Connection {
-            handle,
+        Ok(Ok((link, tunnels))) => Ok(Connection {
+            handle: link.handle,
             tunnels,
+            seen: link.seen,
             ended: false,
         }),
         Ok(Err(error)) => Err(error),
@@ -76,7 +84,7 @@ pub(crate) async fn exchange_keys(
     hop: &Hop<'_>,
     via: Option<&Tunnel>,
     timeouts: Timeouts,
-) -> Result<Handle<Client>, Error> {
+) -> Result<Link, Error> {
     let host = hop.host.to_lowercase();
     let unreadable = |error| {
         Error::host_key(format!(
@@ -106,7 +114,7 @@ pub(crate) async fn exchange_keys(
     let mut without: Vec<String> = Vec::new();
     let mut mismatch = None;
     loop {
-        let new_key = Arc::new(Mutex::new(None));
+        let seen = Arc::new(Mutex::new(Seen::default()));
         let client = Client {
             host: host.clone(),
             algorithms: hop.algorithms,
@@ -114,7 +122,7 @@ pub(crate) async fn exchange_keys(
             pin: pin.clone(),
             known: known.clone(),
             marks: marks.clone(),
-            new_key: Arc::clone(&new_key),
+            seen: Arc::clone(&seen),
         };
         let config = Arc::new(config(&client, &without, timeouts)?);
         if config.preferred.key.is_empty() {
@@ -122,7 +130,7 @@ pub(crate) async fn exchange_keys(
         }
         let failure = match connect_once(hop, via, config, client).await? {
             Ok(handle) => {
-                let key = lock(&new_key).take();
+                let key = lock(&seen).new_key.take();
                 if let Some(key) = key {
                     hop.host_keys
                         .remember(&host, hop.port, &key)
@@ -133,7 +141,7 @@ pub(crate) async fn exchange_keys(
                             ))
                         })?;
                 }
-                return Ok(handle);
+                return Ok(Link { handle, seen });
             }
             Err(failure) => failure,
         };
@@ -373,13 +381,18 @@ impl Shell {
         }
     }
 
-    /// The end has been seen; there is nothing more to receive.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed || self.connection.handle.is_closed()
+    }
+
+    /// The device has said that nothing more comes.
     pub(crate) const fn is_finished(&self) -> bool {
         self.closed
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed || self.connection.handle.is_closed()
+    /// How the SSH server calls itself: `SSH-2.0-OpenSSH_9.2`.
+    pub(crate) fn server_identification(&self) -> String {
+        lock(&self.connection.seen).server.clone()
     }
 
     /// Says goodbye on the SSH level and waits until it is written. Bounded by the caller.
@@ -427,8 +440,16 @@ async fn say_goodbye(handle: &mut Handle<Client>) {
     let _ = handle.await;
 }
 
-fn lock(key: &Mutex<Option<HostKey>>) -> MutexGuard<'_, Option<HostKey>> {
-    key.lock().unwrap_or_else(PoisonError::into_inner)
+/// What a connection's task has seen, for those that wait for it.
+#[derive(Debug, Default)]
+struct Seen {
+    new_key: Option<HostKey>,
+    /// How the server calls itself.
+    server: String,
+}
+
+fn lock(seen: &Mutex<Seen>) -> std::sync::MutexGuard<'_, Seen> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Looks at the host key.
@@ -439,8 +460,7 @@ pub(crate) struct Client {
     pin: Option<Pin>,
     known: Vec<HostKey>,
     marks: crate::HostKeyMarks,
-    /// To be remembered.
-    new_key: Arc<Mutex<Option<HostKey>>>,
+    seen: Arc<Mutex<Seen>>,
 }
 
 impl client::Handler for Client {
@@ -474,9 +494,20 @@ impl client::Handler for Client {
         }
         match judge(self.policy, &self.known, &self.marks, &key).map_err(Failure::HostKey)? {
             Verdict::Accept => {}
-            Verdict::AcceptAndRemember => *lock(&self.new_key) = Some(key),
+            Verdict::AcceptAndRemember => lock(&self.seen).new_key = Some(key),
         }
         Ok(true)
+    }
+
+    async fn kex_done(
+        &mut self,
+        _shared_secret: Option<&[u8]>,
+        _names: &russh::Names,
+        session: &mut client::Session,
+    ) -> Result<(), Failure> {
+        let server = String::from_utf8_lossy(session.remote_sshid());
+        lock(&self.seen).server = printable(&server);
+        Ok(())
     }
 
     async fn disconnected(&mut self, reason: DisconnectReason<Failure>) -> Result<(), Failure> {

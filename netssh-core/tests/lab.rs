@@ -11,7 +11,7 @@ fn device() -> LabDevice {
     LabDevice::cisco_ios("lab-r1")
 }
 
-fn endpoint(lab: &Lab) -> Endpoint {
+pub(crate) fn endpoint(lab: &Lab) -> Endpoint {
     let platform = Platform::named("cisco_ios").unwrap();
     let mut endpoint = Endpoint::new("127.0.0.1", &lab.device().username, platform);
     endpoint.port = lab.addr().port();

@@ -77,6 +77,13 @@ async fn a_wrong_password_is_tried_once_and_fails_within_seconds() {
     );
     assert!(!text.contains("not the password"));
     wait_for_sessions(&host.ssh, 0);
+    // sshd writes its log a little later.
+    within(Duration::from_secs(5), async {
+        while host.ssh.failed_passwords() == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     assert_eq!(host.ssh.failed_passwords(), 1);
 }
 

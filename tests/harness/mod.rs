@@ -4,13 +4,17 @@ mod browser;
 mod client;
 mod host;
 mod process;
+mod pty;
+mod terminal;
 
 use std::time::Duration;
 
 pub(crate) use browser::Browser;
 pub(crate) use client::Client;
 pub(crate) use host::{TestHost, playbook, run, scripts_dir};
-pub(crate) use process::{Server, scheduler};
+pub(crate) use process::{Server, clean, scheduler};
+pub(crate) use pty::Pty;
+pub(crate) use terminal::Terminal;
 
 /// The longest that anything is waited for. Nothing takes as long, unless it never comes.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);

@@ -78,7 +78,11 @@ impl Drop for Server {
 
 /// The binary, with nothing set that it would read from the environment.
 pub(crate) fn scheduler() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_scheduler"));
+    clean(Command::new(env!("CARGO_BIN_EXE_scheduler")))
+}
+
+/// A command that gets nothing from the environment that the binary would read.
+pub(crate) fn clean(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("SCHEDULER_") || name == "RUST_LOG" {
             command.env_remove(name);

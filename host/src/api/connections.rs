@@ -6,16 +6,18 @@ use std::time::Instant;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, StatusCode, header};
-use netssh_core::Session;
+use axum::routing::MethodRouter;
+use netssh_core::{Detection, Session};
 
 use super::Problem;
 use super::extract::JsonBody;
 use super::types::{
-    ConnectionAnswer, ConnectionList, ConnectionTest, WriteConnection, WrittenSecret,
+    ConnectionAnswer, ConnectionDetection, ConnectionList, ConnectionTest, DetectedPlatform,
+    HostKeyList, WriteConnection, WrittenSecret,
 };
 use crate::app::App;
 use crate::connections::{ConnectionInput, SecretChange};
-use crate::model::{JobError, SecretField, Target};
+use crate::model::{Connection, JobError, SecretField};
 
 /// Stores a connection.
 #[utoipa::path(
@@ -102,6 +104,7 @@ pub(super) async fn replace(
     responses(
         (status = 204, description = "Deleted"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Others jump through it", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn delete(
@@ -125,39 +128,155 @@ pub(super) async fn test(
     Path(id): Path<String>,
 ) -> Result<Json<ConnectionTest>, Problem> {
     let connection = app.connections.find(&id).await?;
-    let target = Target {
-        connection_id: connection.id,
-        name: connection.name,
-    };
+    Ok(Json(try_out(&app, &connection).await))
+}
+
+/// Finds out what kind of device it is: logs in, and asks a few harmless commands. A device that
+/// cannot be reached is an answer, not an error: `ok` is false. Nothing is changed.
+#[utoipa::path(
+    post, path = "/connections/{id}/detect", tag = "connections", params(("id" = String, Path, description = "Id or name")),
+    responses(
+        (status = 200, body = ConnectionDetection),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn detect(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Json<ConnectionDetection>, Problem> {
+    let connection = app.connections.find(&id).await?;
     let begun = Instant::now();
-    let tried = log_in(&app, &target).await;
+    let found = look(&app, &connection).await;
     let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    Ok(Json(match tried {
-        Ok(prompt) => ConnectionTest {
-            ok: true,
-            prompt: Some(prompt),
-            duration_ms,
-            error_code: None,
-            error: None,
-        },
-        Err(error) => ConnectionTest {
-            ok: false,
-            prompt: None,
-            duration_ms,
-            error_code: Some(error.code.0),
-            error: Some(error.message),
-        },
+    let (found, error) = match found {
+        Ok(found) => (Some(found), None),
+        Err(error) => (None, Some(error)),
+    };
+    let (error_code, message) = error.map(|error| (error.code.0, error.message)).unzip();
+    Ok(Json(ConnectionDetection {
+        ok: found.is_some(),
+        device_type: connection.device_type,
+        duration_ms,
+        error_code,
+        error: message,
+        ..found.map(ConnectionDetection::from).unwrap_or_default()
     }))
 }
 
-async fn log_in(app: &App, target: &Target) -> Result<String, JobError> {
-    let (endpoint, _) = app.connections.endpoint(target).await?;
+async fn look(app: &App, connection: &Connection) -> Result<Detection, JobError> {
+    let endpoint = app.connections.endpoint_of(connection).await?;
+    netssh_core::detect(&endpoint, app.connections.platforms())
+        .await
+        .map_err(|error| app.connections.explain(connection, &error))
+}
+
+impl From<Detection> for ConnectionDetection {
+    fn from(found: Detection) -> Self {
+        let candidates = found.candidates.into_iter();
+        Self {
+            candidates: candidates
+                .map(|(device_type, certainty)| DetectedPlatform {
+                    device_type,
+                    certainty,
+                })
+                .collect(),
+            server: Some(found.server),
+            prompt: Some(found.prompt),
+            ..Self::default()
+        }
+    }
+}
+
+/// Connects and logs in by a connection that is not stored.
+#[utoipa::path(
+    post, path = "/connections/test", tag = "connections", request_body = WriteConnection,
+    responses(
+        (status = 200, body = ConnectionTest),
+        (status = 422, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn test_unsaved(
+    State(app): State<Arc<App>>,
+    body: JsonBody<WriteConnection>,
+) -> Result<Json<ConnectionTest>, Problem> {
+    let connection = app.connections.unsaved(body.value.into()).await?;
+    Ok(Json(try_out(&app, &connection).await))
+}
+
+/// Lists the host keys known for a connection's address.
+#[utoipa::path(
+    get, path = "/connections/{id}/host-keys", tag = "connections", params(("id" = String, Path, description = "Id or name")),
+    responses(
+        (status = 200, body = HostKeyList),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn host_keys(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Json<HostKeyList>, Problem> {
+    let (connection, known) = app.connections.host_keys(&id).await?;
+    Ok(Json(HostKeyList {
+        host: connection.host,
+        port: connection.port,
+        host_keys: known.into_iter().map(Into::into).collect(),
+    }))
+}
+
+/// Forgets the host keys known for a connection's address; the next session learns anew.
+#[utoipa::path(
+    delete, path = "/connections/{id}/host-keys", tag = "connections", params(("id" = String, Path, description = "Id or name")),
+    responses(
+        (status = 204, description = "Forgotten"),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn forget_host_keys(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    app.connections.forget_host_keys(&id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What `/connections/test` is besides [`test_unsaved`]: a connection that happens to be called so.
+pub(super) fn named_test() -> MethodRouter<Arc<App>> {
+    let name = || Path("test".to_owned());
+    axum::routing::get(move |state| get(state, name()))
+        .put(move |state, body| replace(state, name(), body))
+        .delete(move |state| delete(state, name()))
+}
+
+async fn try_out(app: &App, connection: &Connection) -> ConnectionTest {
+    let begun = Instant::now();
+    let tried = log_in(app, connection).await;
+    let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let (seen, error) = match tried {
+        Ok(seen) => (Some(seen), None),
+        Err(error) => (None, Some(error)),
+    };
+    let (prompt, platform) = seen.unzip();
+    let ok = error.is_none();
+    let (error_code, error) = error.map(|error| (error.code.0, error.message)).unzip();
+    ConnectionTest {
+        ok,
+        prompt,
+        platform,
+        duration_ms,
+        error_code,
+        error,
+    }
+}
+
+/// The device's prompt, and the platform's name.
+async fn log_in(app: &App, connection: &Connection) -> Result<(String, String), JobError> {
+    let endpoint = app.connections.endpoint_of(connection).await?;
     let session = Session::connect(&endpoint)
         .await
-        .map_err(|error| JobError::new(error.code(), error.to_string()))?;
-    let prompt = session.prompt().to_owned();
+        .map_err(|error| app.connections.explain(connection, &error))?;
+    let seen = (session.prompt().to_owned(), session.platform().name.clone());
     session.close().await;
-    Ok(prompt)
+    Ok(seen)
 }
 
 impl From<WriteConnection> for ConnectionInput {
@@ -185,6 +304,10 @@ impl From<WriteConnection> for ConnectionInput {
             timeout_seconds: body.timeout_seconds,
             tags: body.tags,
             host_key: body.host_key,
+            jump: body.jump,
+            algorithms: body.algorithms,
+            certificate: body.certificate,
+            agent: body.agent,
             secrets: secrets.into_iter().flatten().collect(),
         }
     }

@@ -46,11 +46,15 @@ impl Gate {
     /// Keeps pages of other sites, open in an operator's browser, from using the server: by a
     /// request that changes something and says it is from there, or by a name of theirs that was
     /// pointed at this machine (DNS rebinding), under which a browser takes the server for theirs.
+    ///
+    /// A WebSocket is asked for by GET, changes what it likes, and is the one thing whose answers
+    /// a browser lets pages of other sites read.
     pub(super) async fn pass(self, request: Request, next: Next) -> Response {
-        let changes = !matches!(
+        let reads = matches!(
             *request.method(),
             Method::GET | Method::HEAD | Method::OPTIONS
         );
+        let changes = !reads || request.headers().contains_key(header::UPGRADE);
         let stranger = self.foreign_name(request.headers()).or_else(|| {
             let origin = self.foreign_origin(request.headers());
             origin.filter(|_| changes)

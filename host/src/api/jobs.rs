@@ -263,7 +263,8 @@ pub(super) async fn cancel(
     ))
 }
 
-/// Lists what the job's devices answered, in the order of the commands.
+/// Lists what the job's devices answered, in the order of the commands, and what the commands that
+/// run now have printed so far.
 #[utoipa::path(
     get, path = "/jobs/{id}/results", tag = "jobs", params(("id" = Uuid, Path)),
     responses(
@@ -275,12 +276,16 @@ pub(super) async fn results(
     State(app): State<Arc<App>>,
     IdInPath(id): IdInPath,
 ) -> Result<Json<ResultList>, Problem> {
+    // First: a command that ends meanwhile is seen twice rather than not at all.
+    let running = app.live.of(id);
     let results = app.storage.results(id).await?;
     if results.is_empty() && app.storage.job(id).await?.is_none() {
         return Err(no_job(id));
     }
-    let results = results.into_iter().map(Into::into).collect();
-    Ok(Json(ResultList { results }))
+    Ok(Json(ResultList {
+        results: results.into_iter().map(Into::into).collect(),
+        running: running.into_iter().map(Into::into).collect(),
+    }))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

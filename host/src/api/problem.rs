@@ -184,6 +184,7 @@ impl From<ConnectionError> for Problem {
                     .collect(),
             ),
             ConnectionError::NotFound(_) => Self::not_found(error.to_string()),
+            ConnectionError::JumpedThrough { .. } => Self::conflict(error.to_string()),
             ConnectionError::Storage(error) => error.into(),
         }
     }

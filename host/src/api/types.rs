@@ -1,14 +1,16 @@
 //! What goes over the wire. Not the model: a field here is a promise to clients.
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::capabilities::RunningCommand;
 use crate::model::{
-    CommandKind, CommandResult, Connection, Job, JobLog, JobStatus, LoadError, LogLevel, Needs,
-    PluginKind, Progress, SecretField, StatusCounts, TargetMode,
+    Algorithms, CommandKind, CommandResult, Connection, Job, JobLog, JobStatus, KnownHostKey,
+    LoadError, LogLevel, Needs, PluginKind, Progress, SecretField, StatusCounts, TargetMode,
 };
 use crate::registry::Entry;
 
@@ -123,6 +125,20 @@ pub struct JobStats {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct ResultList {
     pub results: Vec<ResultAnswer>,
+    /// Commands that have not ended.
+    #[serde(default)]
+    pub running: Vec<RunningAnswer>,
+}
+
+/// A command that runs, and the lines that it has printed so far.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct RunningAnswer {
+    pub target: String,
+    pub command: String,
+    pub started_at: DateTime<Utc>,
+    pub output: String,
+    /// It has printed more; this is the end of it.
+    pub cut: bool,
 }
 
 /// One command, and what the device answered.
@@ -182,6 +198,20 @@ pub struct WriteConnection {
     /// The only host key to accept: `SHA256:…`, or a public key as OpenSSH writes it.
     #[serde(default)]
     pub host_key: Option<String>,
+    /// Names of the connections to go through, in order from here to the device; one name may
+    /// stand alone. How the first is reached is its own `jump`'s business.
+    #[serde(default, deserialize_with = "one_or_several")]
+    #[schema(value_type = Option<JumpChoice>, example = json!(["bastion"]))]
+    pub jump: Vec<String>,
+    /// `legacy` offers what old devices need as well: SHA-1, CBC, 1024-bit groups.
+    #[serde(default)]
+    pub algorithms: Algorithms,
+    /// An OpenSSH user certificate, for the private key or for one that the agent has.
+    #[serde(default)]
+    pub certificate: Option<String>,
+    /// Whether to log in by the server's ssh-agent (`devices.ssh_agent`).
+    #[serde(default)]
+    pub agent: bool,
     #[serde(default, with = "written_secret")]
     #[schema(value_type = Option<String>, write_only)]
     pub password: WrittenSecret,
@@ -219,6 +249,24 @@ mod written_secret {
     }
 }
 
+/// Documents [`WriteConnection::jump`].
+#[derive(ToSchema)]
+#[schema(title = "JumpChoice")]
+#[serde(untagged)]
+pub enum JumpChoice {
+    One(String),
+    Several(Vec<String>),
+}
+
+fn one_or_several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::Null => Ok(Vec::new()),
+        Value::String(name) => Ok(vec![name]),
+        other => serde_json::from_value(other)
+            .map_err(|_| D::Error::custom("is a name or a list of names")),
+    }
+}
+
 fn port_22() -> u16 {
     22
 }
@@ -238,6 +286,10 @@ pub struct ConnectionAnswer {
     pub timeout_seconds: u32,
     pub tags: Vec<String>,
     pub host_key: Option<String>,
+    pub jump: Vec<String>,
+    pub algorithms: Algorithms,
+    pub certificate: Option<String>,
+    pub agent: bool,
     /// Which of `password`, `private_key`, `passphrase` and `secret` are stored.
     pub secrets_set: Vec<String>,
     pub created_at: DateTime<Utc>,
@@ -249,15 +301,103 @@ pub struct ConnectionList {
     pub connections: Vec<ConnectionAnswer>,
 }
 
+/// The host keys known for a connection's address.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct HostKeyList {
+    pub host: String,
+    pub port: u16,
+    pub host_keys: Vec<HostKeyAnswer>,
+}
+
+/// A host key accepted at first sight.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct HostKeyAnswer {
+    #[schema(example = "ssh-ed25519")]
+    pub algorithm: String,
+    #[schema(example = "SHA256:…")]
+    pub fingerprint: String,
+    /// As OpenSSH writes it.
+    pub key: String,
+    pub first_seen: DateTime<Utc>,
+}
+
+/// What a terminal's client says in a text message.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum TerminalCommand {
+    /// The terminal has another size, in characters.
+    Resize { columns: u16, rows: u16 },
+}
+
+/// What the server says in a text message of a terminal.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TerminalEvent {
+    /// The login is done; what is typed goes to the device.
+    Opened {},
+    /// The last message: it failed.
+    Error { code: String, message: String },
+    /// The last message: it is over.
+    Closed { reason: CloseReason },
+}
+
+/// Who has ended a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CloseReason {
+    /// The device, as after `exit`.
+    Device,
+    /// Nothing was typed or shown for `devices.terminal_idle_seconds`.
+    Idle,
+    /// The server is stopping.
+    Shutdown,
+}
+
+impl CloseReason {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Device => "device",
+            Self::Idle => "idle",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
 /// What came of connecting and logging in.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct ConnectionTest {
     pub ok: bool,
     /// What the device's prompt looks like.
     pub prompt: Option<String>,
+    /// The platform that the session was opened as.
+    pub platform: Option<String>,
     pub duration_ms: u64,
     pub error_code: Option<String>,
     pub error: Option<String>,
+}
+
+/// What kind of device it seems to be.
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct ConnectionDetection {
+    pub ok: bool,
+    /// What the connection says that it is.
+    pub device_type: String,
+    /// What it may be, the likeliest first.
+    pub candidates: Vec<DetectedPlatform>,
+    /// How its SSH server calls itself.
+    pub server: Option<String>,
+    pub prompt: Option<String>,
+    pub duration_ms: u64,
+    pub error_code: Option<String>,
+    pub error: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct DetectedPlatform {
+    pub device_type: String,
+    /// 1 to 100.
+    pub certainty: u8,
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -370,6 +510,18 @@ impl From<Job> for JobAnswer {
     }
 }
 
+impl From<RunningCommand> for RunningAnswer {
+    fn from(running: RunningCommand) -> Self {
+        Self {
+            target: running.target,
+            command: running.command,
+            started_at: running.started_at,
+            output: running.output,
+            cut: running.cut,
+        }
+    }
+}
+
 impl From<CommandResult> for ResultAnswer {
     fn from(result: CommandResult) -> Self {
         Self {
@@ -417,9 +569,24 @@ impl From<Connection> for ConnectionAnswer {
             timeout_seconds: connection.timeout_seconds,
             tags: connection.tags,
             host_key: connection.host_key,
+            jump: connection.jump,
+            algorithms: connection.algorithms,
+            certificate: connection.certificate,
+            agent: connection.agent,
             secrets_set,
             created_at: connection.created_at,
             updated_at: connection.updated_at,
+        }
+    }
+}
+
+impl From<KnownHostKey> for HostKeyAnswer {
+    fn from(known: KnownHostKey) -> Self {
+        Self {
+            algorithm: known.algorithm,
+            fingerprint: known.fingerprint,
+            key: known.key,
+            first_seen: known.first_seen,
         }
     }
 }

@@ -1,19 +1,25 @@
-//! Capability `ssh`: sessions to the job's targets, commands, configuration.
+//! Capability `ssh`: sessions to the job's targets, and commands. Configuration is in
+//! `ssh/configure.rs`.
 //!
 //! The job names a target and gets a handle. Address and credentials stay on this side, and every
 //! exchange with the device is stored before the job hears of it.
 
-use std::collections::HashMap;
+mod configure;
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use netssh_core::{Configuration, Error as SshError, Reply, Session};
-use tokio::sync::Mutex;
+use netssh_core::{
+    Answer, Error as SshError, ExecOptions, Pattern, PooledSession, Reply, SecretString,
+};
+use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
-use super::policy::check_command_text;
+pub use self::configure::{CommitOptions, ConfigureOptions, Configured, OnRefused};
+use super::live::Live;
 use super::{JobContext, Result, limits, storage_failed};
 use crate::model::{CommandKind, CommandResult, ErrorCode, JobError, LogLevel, now};
 
@@ -26,14 +32,31 @@ pub struct Device {
     target: Arc<str>,
     platform: Arc<str>,
     id: u64,
-    session: Arc<Mutex<Option<Session>>>,
+    held: Arc<Held>,
+}
+
+/// What all handles to one session share.
+struct Held {
+    session: Mutex<Option<PooledSession>>,
+    /// The prompt shown last.
+    prompt: std::sync::Mutex<String>,
+    /// A commit will be taken back by the device unless it is confirmed.
+    unconfirmed: AtomicBool,
 }
 
 /// The sessions a job has open.
 #[derive(Default)]
 pub(super) struct Sessions {
     next_id: AtomicU64,
-    open: std::sync::Mutex<HashMap<u64, Arc<Mutex<Option<Session>>>>>,
+    open: std::sync::Mutex<HashMap<u64, (Arc<str>, Arc<Held>)>>,
+}
+
+/// A question that a command asks, and the line that answers it. The answer is stored nowhere.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// A regular expression, found in the line that the device waits behind.
+    pub expect: String,
+    pub answer: SecretString,
 }
 
 /// What a device answered to a command.
@@ -49,19 +72,6 @@ pub struct ExecReply {
     pub truncated: bool,
 }
 
-/// What to do when a device refuses a line of configuration.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnRefused {
-    #[default]
-    Stop,
-    Continue,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ConfigureOptions {
-    pub on_refused: OnRefused,
-}
-
 impl Device {
     #[must_use]
     pub fn target(&self) -> &str {
@@ -71,6 +81,43 @@ impl Device {
     #[must_use]
     pub fn platform(&self) -> &str {
         &self.platform
+    }
+
+    /// The prompt that the device showed last.
+    #[must_use]
+    pub fn prompt(&self) -> String {
+        locked(&self.held.prompt).clone()
+    }
+}
+
+/// A session in use: exclusively, and with its prompt handed on when the use ends.
+struct InUse<'a> {
+    session: MutexGuard<'a, Option<PooledSession>>,
+    device: &'a Device,
+}
+
+impl InUse<'_> {
+    fn session(&mut self) -> Result<&mut PooledSession> {
+        self.session.as_mut().ok_or_else(|| closed(self.device))
+    }
+}
+
+impl Drop for InUse<'_> {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.as_ref() {
+            session
+                .prompt()
+                .clone_into(&mut locked(&self.device.held.prompt));
+        }
+    }
+}
+
+impl Device {
+    async fn lock(&self) -> InUse<'_> {
+        InUse {
+            session: self.held.session.lock().await,
+            device: self,
+        }
     }
 }
 
@@ -94,11 +141,14 @@ impl JobContext {
         self.unless_stopped(async {
             let (endpoint, platform) = self.services.connections.endpoint(target).await?;
             let begun = std::time::Instant::now();
-            let session = Session::connect(&endpoint)
+            let session = self
+                .services
+                .sessions
+                .open(&endpoint)
                 .await
                 .map_err(|error| ssh_failed(&target.name, "opening a session", &error))?;
-            let elapsed = begun.elapsed();
-            tracing::debug!(target = %target.name, ?elapsed, "session open");
+            let (elapsed, reused) = (begun.elapsed(), session.is_reused());
+            tracing::debug!(target = %target.name, ?elapsed, reused, "session open");
             Ok(self.sessions.add(&target.name, &platform, session))
         })
         .await
@@ -119,126 +169,167 @@ impl JobContext {
         timeout: Option<Duration>,
     ) -> Result<ExecReply> {
         self.may_exec(command)?;
-        let began = self.begin();
-        let exchange = self
-            .unless_stopped(async {
-                let mut session = device.session.lock().await;
-                let session = session.as_mut().ok_or_else(|| closed(device))?;
-                let exchange = match timeout {
-                    Some(timeout) => session.exec_timeout(command, timeout).await,
-                    None => session.exec(command).await,
-                };
-                Ok(exchange)
-            })
-            .await;
-        self.record(device, CommandKind::Exec, command, began, exchange)
+        let exchange = self.exchange(device, command, &[], timeout).await;
+        self.record(device, CommandKind::Exec, command, exchange)
             .await
     }
 
-    /// Enters configuration mode, sends lines, and leaves it again whatever happened.
+    /// Runs a command that asks questions, and answers them: each answer once, in whatever order
+    /// the device asks.
     ///
     /// # Errors
-    /// Code `refused` with the number and text of the line when the device refuses one and
-    /// `options` say to stop; else as [`Self::ssh_exec`].
-    pub async fn ssh_configure(
+    /// As [`Self::ssh_exec`]; `invalid` for a pattern that cannot be read, `refused` when a
+    /// question is asked again although it was answered.
+    pub async fn ssh_interact(
         &self,
         device: &Device,
-        lines: &[String],
-        options: ConfigureOptions,
-    ) -> Result<Vec<ExecReply>> {
-        self.may_configure()?;
-        for (number, line) in (1..).zip(lines) {
-            check_command_text(line).map_err(|error| JobError {
-                message: format!("line {number}: {}", error.message),
-                ..error
-            })?;
+        command: &str,
+        questions: &[Question],
+        timeout: Option<Duration>,
+    ) -> Result<ExecReply> {
+        self.may_exec(command)?;
+        if questions.len() > limits::QUESTIONS {
+            return Err(JobError::new(
+                ErrorCode::LIMIT,
+                format!("a command has at most {} questions", limits::QUESTIONS),
+            ));
         }
-        let mut session = self
-            .unless_stopped(async { Ok(device.session.lock().await) })
+        let answers: Vec<Answer> = questions
+            .iter()
+            .map(Question::answer)
+            .collect::<Result<_>>()?;
+        let exchange = self.exchange(device, command, &answers, timeout).await;
+        self.record(device, CommandKind::Exec, command, exchange)
+            .await
+    }
+
+    /// Runs commands in one go, where the platform allows it with one round trip for all of them.
+    /// A refused one does not stop those after it.
+    ///
+    /// # Errors
+    /// As [`Self::ssh_exec`]; the answers before the error stand in the job's results. Code
+    /// `denied` before anything is sent.
+    pub async fn ssh_exec_all(
+        &self,
+        device: &Device,
+        commands: &[String],
+    ) -> Result<Vec<ExecReply>> {
+        for command in commands {
+            self.may_exec(command)?;
+        }
+        let mut using = self
+            .unless_stopped(async { Ok(device.lock().await) })
             .await?;
-        let session = session.as_mut().ok_or_else(|| closed(device))?;
-        let entered = async { Ok(session.configuration().await) };
-        let mut configuration = self
-            .unless_stopped(entered)
-            .await?
-            .map_err(|error| ssh_failed(&device.target, "entering configuration mode", &error))?;
-        let sent = self
-            .send_lines(device, &mut configuration, lines, options)
-            .await;
-        let left = self
-            .unless_stopped(async { Ok(configuration.leave().await) })
-            .await;
-        let replies = sent?;
-        left?.map_err(|error| ssh_failed(&device.target, "leaving configuration mode", &error))?;
-        Ok(replies)
-    }
-
-    async fn send_lines(
-        &self,
-        device: &Device,
-        configuration: &mut Configuration<'_>,
-        lines: &[String],
-        options: ConfigureOptions,
-    ) -> Result<Vec<ExecReply>> {
-        let mut replies = Vec::with_capacity(lines.len());
-        for (number, line) in (1..).zip(lines) {
+        let session = using.session()?;
+        let mut pipeline = session
+            .pipeline(commands.to_vec())
+            .map_err(|error| ssh_failed(&device.target, "several commands", &error))?;
+        let mut replies = Vec::with_capacity(commands.len());
+        for command in commands {
             let began = self.begin();
-            let exchange = self
-                .unless_stopped(async { Ok(configuration.line(line).await) })
-                .await;
-            let reply = self
-                .record(device, CommandKind::Configure, line, began, exchange)
-                .await?;
-            if let (Some(failure), OnRefused::Stop) = (&reply.failure, options.on_refused) {
-                return Err(JobError::new(
-                    "refused",
-                    format!(
-                        "{} refused line {number} of {}, `{line}`: {failure}",
-                        device.target,
-                        lines.len()
-                    ),
-                ));
-            }
-            replies.push(reply);
+            let live = self.watch(device, command, began.at);
+            let next = async {
+                match pipeline.next().await {
+                    Some(outcome) => Ok(outcome),
+                    None => Err(closed(device)),
+                }
+            };
+            let outcome = self.unless_stopped(next).await;
+            drop(live);
+            let exchange = Exchange { began, outcome };
+            replies.push(
+                self.record(device, CommandKind::Exec, command, exchange)
+                    .await?,
+            );
         }
         Ok(replies)
     }
 
-    /// Makes the running configuration the one the device starts with.
+    /// What the device says of itself: `hostname`, `version`, `model`, `serial`, `uptime`, as far
+    /// as its platform knows where to find them. The commands that show them need no declaration.
     ///
     /// # Errors
-    /// Code `unsupported` where the platform has no such thing; else as [`Self::ssh_exec`].
-    pub async fn ssh_save(&self, device: &Device) -> Result<ExecReply> {
-        self.may_configure()?;
+    /// As [`Self::ssh_exec`].
+    pub async fn ssh_facts(&self, device: &Device) -> Result<BTreeMap<String, String>> {
+        self.may_open()?;
+        self.unless_stopped(async {
+            let mut using = device.lock().await;
+            let facts = using.session()?.facts().await;
+            facts.map_err(|error| ssh_failed(&device.target, "asking for facts", &error))
+        })
+        .await
+    }
+
+    /// One command to the device, watched, and raced against the job's being stopped.
+    async fn exchange(
+        &self,
+        device: &Device,
+        command: &str,
+        answers: &[Answer],
+        timeout: Option<Duration>,
+    ) -> Exchange {
         let began = self.begin();
-        let exchange = self
-            .unless_stopped(async {
-                let mut session = device.session.lock().await;
-                let session = session.as_mut().ok_or_else(|| closed(device))?;
-                Ok(session.save().await)
+        let live = self.watch(device, command, began.at);
+        let mut watch = |lines: &str| live.push(lines);
+        let options = ExecOptions {
+            timeout,
+            watch: Some(&mut watch),
+            ..ExecOptions::default()
+        };
+        let call = async {
+            let mut using = device.lock().await;
+            let session = using.session()?;
+            Ok(if answers.is_empty() {
+                session.exec_with(command, options).await
+            } else {
+                session.interact(command, answers, options).await
             })
-            .await;
-        self.record(device, CommandKind::Save, "save", began, exchange)
-            .await
+        };
+        let outcome = self.unless_stopped(call).await;
+        Exchange { began, outcome }
+    }
+
+    fn watch(&self, device: &Device, command: &str, began: DateTime<Utc>) -> Live {
+        let live = &self.services.live;
+        live.begin(self.job.id, &device.target, command, began)
     }
 
     /// Closes a session; closing it twice does nothing.
     pub async fn ssh_close(&self, device: &Device) {
         self.sessions.forget(device.id);
-        if let Some(session) = device.session.lock().await.take() {
-            close(session).await;
+        let session = device.held.session.lock().await.take();
+        if let Some(session) = session {
+            self.give_back(&device.target, session).await;
         }
     }
 
     /// Closes every session the job left open.
     pub(super) async fn close_sessions(&self) {
-        let open: Vec<_> = self.sessions.take_all();
-        let closing = open.into_iter().map(|session| async move {
-            if let Some(session) = session.lock().await.take() {
-                close(session).await;
-            }
-        });
+        let closing = self
+            .sessions
+            .take_all()
+            .into_iter()
+            .map(|(target, held)| async move {
+                let session = held.session.lock().await.take();
+                if let Some(session) = session {
+                    self.give_back(&target, session).await;
+                }
+            });
         futures::future::join_all(closing).await;
+    }
+
+    /// Back into the pool, or closed if somebody else could find it other than after its login.
+    async fn give_back(&self, target: &str, session: PooledSession) {
+        if session.has_uncommitted_changes() {
+            let message = format!("{target}: changes that were not committed are thrown away");
+            self.note(LogLevel::Warn, message).await;
+        }
+        if tokio::time::timeout(CLOSE_TIMEOUT, session.release())
+            .await
+            .is_err()
+        {
+            tracing::debug!("a session did not say goodbye in time; it is cut");
+        }
     }
 
     /// An exchange with a device begins: from here on the attempt has acted.
@@ -256,57 +347,25 @@ impl JobContext {
         device: &Device,
         kind: CommandKind,
         command: &str,
-        began: Began,
-        exchange: Result<std::result::Result<Reply, SshError>>,
+        exchange: Exchange,
     ) -> Result<ExecReply> {
-        let (command, output, error, exit_code, truncated, outcome) = match exchange {
-            Ok(Ok(reply)) => {
-                let command = if kind == CommandKind::Save {
-                    reply.command.clone()
-                } else {
-                    command.to_owned()
-                };
-                let outcome = ExecReply {
-                    command: command.clone(),
-                    output: reply.output.clone(),
-                    exit_code: reply.exit_code,
-                    failure: reply.failure.clone(),
-                    elapsed: reply.elapsed,
-                    truncated: reply.truncated,
-                };
-                (
-                    command,
-                    reply.output,
-                    reply.failure,
-                    reply.exit_code,
-                    reply.truncated,
-                    Ok(outcome),
-                )
-            }
+        let Exchange { began, outcome } = exchange;
+        let outcome = match outcome {
+            Ok(Ok(reply)) => Ok(ExecReply::from(reply)),
             Ok(Err(error)) => {
                 let failed = ssh_failed(&device.target, &format!("`{command}`"), &error);
-                let partial = error.partial().unwrap_or_default().to_owned();
-                let message = Some(failed.message.clone());
-                (
-                    command.to_owned(),
-                    partial,
-                    message,
-                    None,
-                    false,
-                    Err(failed),
-                )
+                Err((failed, error.partial().unwrap_or_default().to_owned()))
             }
-            Err(stopped) => {
-                let message = Some(stopped.message.clone());
-                (
-                    command.to_owned(),
-                    String::new(),
-                    message,
-                    None,
-                    false,
-                    Err(stopped),
-                )
-            }
+            Err(stopped) => Err((stopped, String::new())),
+        };
+        let (output, error, exit_code, truncated) = match &outcome {
+            Ok(reply) => (
+                reply.output.clone(),
+                reply.failure.clone(),
+                reply.exit_code,
+                reply.truncated,
+            ),
+            Err((error, partial)) => (partial.clone(), Some(error.message.clone()), None, false),
         };
         self.count_result(output.len() as u64)?;
         let result = CommandResult {
@@ -315,7 +374,7 @@ impl JobContext {
             attempt: self.claim.attempt,
             target: device.target.to_string(),
             kind,
-            command,
+            command: command.to_owned(),
             output,
             error,
             exit_code,
@@ -329,7 +388,7 @@ impl JobContext {
             let message = format!("{}: `{}`: {failure}", result.target, result.command);
             self.note(LogLevel::Warn, message).await;
         }
-        outcome
+        outcome.map_err(|(error, _)| error)
     }
 
     fn count_result(&self, bytes: u64) -> Result<()> {
@@ -350,50 +409,81 @@ impl JobContext {
 }
 
 impl Sessions {
-    fn count(&self) -> usize {
-        self.lock().len()
-    }
-
-    fn add(&self, target: &str, platform: &str, session: Session) -> Device {
+    fn add(&self, target: &str, platform: &str, session: PooledSession) -> Device {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let session = Arc::new(Mutex::new(Some(session)));
-        self.lock().insert(id, Arc::clone(&session));
+        let held = Arc::new(Held {
+            prompt: std::sync::Mutex::new(session.prompt().to_owned()),
+            session: Mutex::new(Some(session)),
+            unconfirmed: AtomicBool::new(false),
+        });
+        let target: Arc<str> = target.into();
+        let mut open = locked(&self.open);
+        open.insert(id, (Arc::clone(&target), Arc::clone(&held)));
         Device {
-            target: target.into(),
+            target,
             platform: platform.into(),
             id,
-            session,
+            held,
         }
     }
 
+    fn count(&self) -> usize {
+        locked(&self.open).len()
+    }
+
     fn forget(&self, id: u64) {
-        self.lock().remove(&id);
+        locked(&self.open).remove(&id);
     }
 
-    fn take_all(&self) -> Vec<Arc<Mutex<Option<Session>>>> {
-        self.lock().drain().map(|(_, session)| session).collect()
+    fn take_all(&self) -> Vec<(Arc<str>, Arc<Held>)> {
+        locked(&self.open).drain().map(|(_, held)| held).collect()
     }
+}
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<Mutex<Option<Session>>>>> {
-        self.open
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+fn locked<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+impl Question {
+    fn answer(&self) -> Result<Answer> {
+        let question = Pattern::new(&self.expect).map_err(|error| {
+            JobError::new(
+                ErrorCode::INVALID,
+                format!("the pattern `{}` cannot be read: {error}", self.expect),
+            )
+        })?;
+        Ok(Answer {
+            question,
+            answer: self.answer.clone(),
+        })
     }
+}
+
+impl From<Reply> for ExecReply {
+    fn from(reply: Reply) -> Self {
+        Self {
+            command: reply.command,
+            output: reply.output,
+            exit_code: reply.exit_code,
+            failure: reply.failure,
+            elapsed: reply.elapsed,
+            truncated: reply.truncated,
+        }
+    }
+}
+
+/// One exchange with a device, and what came of it: an answer, none, or the job was stopped.
+struct Exchange {
+    began: Began,
+    outcome: Result<std::result::Result<Reply, SshError>>,
 }
 
 /// When an exchange began: for people, and for measuring.
 struct Began {
     at: DateTime<Utc>,
     clock: std::time::Instant,
-}
-
-async fn close(session: Session) {
-    if tokio::time::timeout(CLOSE_TIMEOUT, session.close())
-        .await
-        .is_err()
-    {
-        tracing::debug!("a session did not say goodbye in time; it is cut");
-    }
 }
 
 fn closed(device: &Device) -> JobError {

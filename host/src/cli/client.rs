@@ -6,9 +6,14 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use axum::Router;
-use reqwest::{Method, RequestBuilder, StatusCode, Url};
+use reqwest::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, UPGRADE};
+use reqwest::{Method, RequestBuilder, StatusCode, Upgraded, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::Role;
 use tower::ServiceExt as _;
 
 use super::{Failure, output};
@@ -34,6 +39,8 @@ pub(super) struct Answer<T> {
     pub(super) text: String,
     pub(super) body: T,
 }
+
+pub(super) type WebSocket = WebSocketStream<Upgraded>;
 
 impl Client {
     pub(super) fn new(base: &ServerUrl) -> Result<Self, Failure> {
@@ -70,8 +77,16 @@ impl Client {
     }
 
     /// Whether what is sent stays on this machine or is encrypted.
-    pub(super) fn is_private(&self) -> bool {
+    fn is_private(&self) -> bool {
         self.base.0.scheme() == "https" || self.base.is_loopback()
+    }
+
+    pub(super) fn warn_of_plain_http(&self) {
+        if !self.is_private() {
+            output::talk(
+                "warning: the server is reached over plain http, so what is sent can be read on the way",
+            );
+        }
     }
 
     pub(super) async fn get<T: DeserializeOwned>(
@@ -105,9 +120,28 @@ impl Client {
         read(self.send(request).await?)
     }
 
+    /// A POST that says everything by its path.
+    pub(super) async fn post_empty_for<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+    ) -> Result<Answer<T>, Failure> {
+        read(self.send(self.request(Method::POST, path)).await?)
+    }
+
     /// A POST that says everything by its path. Whatever is answered, success is success.
     pub(super) async fn post_empty(&self, path: &[&str]) -> Result<String, Failure> {
         Ok(self.send(self.request(Method::POST, path)).await?.text)
+    }
+
+    pub(super) async fn put<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        body: &impl Serialize,
+    ) -> Result<Answer<T>, Failure> {
+        read(
+            self.send(self.request(Method::PUT, path).json(body))
+                .await?,
+        )
     }
 
     pub(super) async fn delete(&self, path: &[&str]) -> Result<String, Failure> {
@@ -118,11 +152,54 @@ impl Client {
         self.http.request(method, self.base.join(path))
     }
 
-    async fn send(&self, request: RequestBuilder) -> Result<Raw, Failure> {
-        let unreachable = |error: reqwest::Error| Failure::Unreachable {
+    /// Opens a WebSocket, over the same connection, proxy and TLS as any request.
+    pub(super) async fn websocket(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+    ) -> Result<WebSocket, Failure> {
+        let key = generate_key();
+        let request = self
+            .request(Method::GET, path)
+            .query(query)
+            .header(CONNECTION, "Upgrade")
+            .header(UPGRADE, "websocket")
+            .header("Sec-WebSocket-Version", "13")
+            .header("Sec-WebSocket-Key", &key);
+        let response = request.send().await;
+        let response = response.map_err(|error| self.unreachable(error))?;
+        let status = response.status();
+        let accepted = response.headers().get(SEC_WEBSOCKET_ACCEPT);
+        let accepted = accepted.and_then(|accepted| accepted.to_str().ok());
+        if status == StatusCode::SWITCHING_PROTOCOLS
+            && accepted == Some(&derive_accept_key(key.as_bytes()))
+        {
+            let upgraded = response.upgrade().await;
+            let upgraded = upgraded.map_err(|error| self.unreachable(error))?;
+            return Ok(WebSocketStream::from_raw_socket(upgraded, Role::Client, None).await);
+        }
+        let text = response.text().await;
+        let text = text.map_err(|error| self.unreachable(error))?;
+        Err(self.raw(status, text).refusal())
+    }
+
+    fn unreachable(&self, error: reqwest::Error) -> Failure {
+        Failure::Unreachable {
             url: self.base.to_string(),
             reason: reason(error),
-        };
+        }
+    }
+
+    fn raw(&self, status: StatusCode, text: String) -> Raw {
+        Raw {
+            url: self.base.to_string(),
+            status: status.as_u16(),
+            text,
+        }
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Raw, Failure> {
+        let unreachable = |error: reqwest::Error| self.unreachable(error);
         let request = request.build().map_err(anyhow::Error::from)?;
         let (status, text) = match &self.in_process {
             Some(router) => ask(router.clone(), request).await?,
@@ -132,18 +209,11 @@ impl Client {
                 (status, response.text().await.map_err(unreachable)?)
             }
         };
-        let raw = Raw {
-            url: self.base.to_string(),
-            status: status.as_u16(),
-            text,
-        };
+        let raw = self.raw(status, text);
         if status.is_success() {
             return Ok(raw);
         }
-        match serde_json::from_str::<Problem>(&raw.text) {
-            Ok(problem) => Err(Failure::Refused(problem)),
-            Err(_) => Err(raw.not_the_api()),
-        }
+        Err(raw.refusal())
     }
 }
 
@@ -222,6 +292,13 @@ struct Raw {
 }
 
 impl Raw {
+    fn refusal(&self) -> Failure {
+        match serde_json::from_str::<Problem>(&self.text) {
+            Ok(problem) => Failure::Refused(problem),
+            Err(_) => self.not_the_api(),
+        }
+    }
+
     fn not_the_api(&self) -> Failure {
         const SHOWN: usize = 200;
         let mut start: String = self.text.trim().chars().take(SHOWN).collect();

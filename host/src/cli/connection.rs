@@ -1,9 +1,14 @@
 //! `scheduler connection`: how to reach which device.
 
 mod add;
+mod detect;
+mod edit;
+mod fields;
+mod host_keys;
 mod list;
 mod remove;
 mod show;
+mod test;
 
 use clap::Subcommand;
 
@@ -17,6 +22,14 @@ pub(crate) enum ConnectionCommand {
     List(list::ListArgs),
     /// Show a connection
     Show(show::ShowArgs),
+    /// Change a connection; what is not said stays as it is
+    Edit(Box<edit::EditArgs>),
+    /// Log in to the device and show its prompt
+    Test(test::TestArgs),
+    /// Find out what kind of device it is
+    Detect(detect::DetectArgs),
+    /// Show the host keys known for the device, or forget them
+    HostKeys(host_keys::HostKeysArgs),
     /// Remove a connection
     #[command(name = "rm", visible_alias = "remove")]
     Remove(remove::RemoveArgs),
@@ -28,6 +41,10 @@ impl ConnectionCommand {
             Self::Add(args) => add::run(*args).await,
             Self::List(args) => list::run(args).await,
             Self::Show(args) => show::run(args).await,
+            Self::Edit(args) => edit::run(*args).await,
+            Self::Test(args) => test::run(args).await,
+            Self::Detect(args) => detect::run(args).await,
+            Self::HostKeys(args) => host_keys::run(args).await,
             Self::Remove(args) => remove::run(args).await,
         }
     }

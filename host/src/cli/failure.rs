@@ -27,6 +27,10 @@ pub enum Failure {
     #[error("the job has {status}")]
     Job { status: JobStatus },
 
+    /// The server could not log in to a device, or lost it.
+    #[error("{message} ({code})")]
+    Device { code: String, message: String },
+
     /// Nobody reads our stdout any more, as after `| head`.
     #[error("stdout is closed")]
     BrokenPipe,
@@ -40,7 +44,7 @@ impl Failure {
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::BrokenPipe => 0,
-            Self::Job { .. } | Self::Other(_) | Self::NotTheApi { .. } => 1,
+            Self::Job { .. } | Self::Other(_) | Self::Device { .. } | Self::NotTheApi { .. } => 1,
             Self::Usage(_) => 2,
             Self::Unreachable { .. } => 3,
             Self::Refused(problem) => match problem.status {
@@ -76,6 +80,22 @@ impl Failure {
                  --url or SCHEDULER_URL",
             ),
             Self::NotTheApi { .. } => Some("is --url (or SCHEDULER_URL) right?"),
+            Self::Device { code, .. } => match code.as_str() {
+                "network" => Some(
+                    "are host and port right, and is the device reachable from the server? \
+                     `scheduler connection show` shows them, `connection edit` changes them",
+                ),
+                "auth" => Some(
+                    "are the user and the secrets right? `scheduler connection edit NAME \
+                     --ask-password` sets another password",
+                ),
+                "timeout" => Some(
+                    "is it the right device_type, and does the device answer at all? `scheduler \
+                     connect NAME` shows what it says",
+                ),
+                "internal" => Some("the cause is in the server's log"),
+                _ => None,
+            },
             Self::Refused(problem) if problem.status >= 500 => {
                 Some("the cause is in the server's log")
             }

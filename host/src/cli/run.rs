@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::client::Client;
 use super::job::watch;
 use super::params::ParamArgs;
-use super::secrets::{SecretArgs, Secrets};
+use super::secrets::{SecretArgs, Secrets, note_nothing_to_log_in_with};
 use super::{Failure, OutputFormat, output};
 use crate::api;
 use crate::api::types::{JobAccepted, PluginAnswer, PluginStatus};
@@ -179,15 +179,21 @@ fn live_in(config: &mut Config, scratch: &Path) {
 
 fn submission(args: RunArgs, plugin: String) -> Result<Submission, Failure> {
     let connection = match (args.host, args.username, args.device_type) {
-        (Some(host), Some(username), Some(device_type)) => Some(InlineConnection {
-            name: "device",
-            secrets: args.secrets.read(&format!("{username} on {host}"))?,
-            host,
-            port: args.port,
-            username,
-            device_type,
-            host_key: args.host_key,
-        }),
+        (Some(host), Some(username), Some(device_type)) => {
+            let secrets = args.secrets.read(&format!("{username} on {host}"))?;
+            if !secrets.can_log_in() {
+                note_nothing_to_log_in_with();
+            }
+            Some(InlineConnection {
+                name: "device",
+                secrets,
+                host,
+                port: args.port,
+                username,
+                device_type,
+                host_key: args.host_key,
+            })
+        }
         _ => None,
     };
     Ok(Submission {

@@ -55,17 +55,22 @@ impl SecretArgs {
     pub(super) fn read(&self, user: &str) -> Result<Secrets, Failure> {
         let password = self.password(user)?;
         let private_key = self.private_key_file.as_deref().map(read).transpose()?;
-        if password.is_none() && private_key.is_none() {
-            output::talk(
-                "note: no password and no private key is given; the device would have to let anyone in",
-            );
-        }
         Ok(Secrets {
             password,
             private_key,
             passphrase: secret_in(self.passphrase_file.as_deref())?,
             secret: secret_in(self.secret_file.as_deref())?,
         })
+    }
+
+    /// Whether any was named.
+    pub(super) fn any(&self) -> bool {
+        self.password_stdin
+            || self.ask_password
+            || self.password_file.is_some()
+            || self.private_key_file.is_some()
+            || self.passphrase_file.is_some()
+            || self.secret_file.is_some()
     }
 
     fn password(&self, user: &str) -> Result<Option<String>, Failure> {
@@ -92,12 +97,26 @@ impl SecretArgs {
     }
 }
 
+impl Secrets {
+    /// Whether there is anything to log in with.
+    pub(super) fn can_log_in(&self) -> bool {
+        self.password.is_some() || self.private_key.is_some()
+    }
+}
+
+/// Says that a connection has nothing to log in with, which few devices take.
+pub(super) fn note_nothing_to_log_in_with() {
+    output::talk(
+        "note: no password and no private key is given; the device would have to let anyone in",
+    );
+}
+
 fn secret_in(path: Option<&Path>) -> Result<Option<String>, Failure> {
     path.map(|path| Ok(without_line_end(read(path)?)))
         .transpose()
 }
 
-fn read(path: &Path) -> Result<String, Failure> {
+pub(super) fn read(path: &Path) -> Result<String, Failure> {
     Ok(std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?)
 }
 

@@ -301,6 +301,84 @@ pub const KEYS: &[Key] = &[
         allowed: Allowed::OneOf(&["strict", "accept-new", "insecure"]),
         meaning: "Devices' host keys: only known ones; learn the first and refuse a change; or take any (laboratories only).",
     },
+    Key {
+        section: "devices",
+        name: "platforms_dir",
+        allowed: Allowed::Text {
+            described: "the path of a directory",
+            check: path,
+        },
+        meaning: "Platforms of your own, one TOML file each. Unset: the ones built in.",
+    },
+    Key {
+        section: "devices",
+        name: "templates_dir",
+        allowed: Allowed::Text {
+            described: "the path of a directory",
+            check: path,
+        },
+        meaning: "TextFSM templates, with their `index`, as the project ntc-templates lays them out. Unset: no structured output.",
+    },
+    Key {
+        section: "devices",
+        name: "files_dir",
+        allowed: Allowed::Text {
+            described: "the path of a directory",
+            check: path,
+        },
+        meaning: "Where files that jobs upload come from, and where downloads go. Unset: no files.",
+    },
+    Key {
+        section: "devices",
+        name: "ssh_agent",
+        allowed: Allowed::Text {
+            described: "the path of a socket",
+            check: file_path,
+        },
+        meaning: "The ssh-agent that logs in for connections with `agent`. Unset: such connections are refused.",
+    },
+    Key {
+        section: "devices",
+        name: "session_log_dir",
+        allowed: Allowed::Text {
+            described: "the path of a directory",
+            check: path,
+        },
+        meaning: "Where everything sent to and received from devices is logged, secrets masked. Unset: nowhere.",
+    },
+    Key {
+        section: "devices",
+        name: "pool_idle_seconds",
+        allowed: Allowed::Whole {
+            from: 0,
+            to: 86_400,
+        },
+        meaning: "How long a session that a job has left is kept for the next one; 0 switches the pool off.",
+    },
+    Key {
+        section: "devices",
+        name: "pool_sessions",
+        allowed: Allowed::Whole {
+            from: 1,
+            to: 10_000,
+        },
+        meaning: "Idle sessions kept at most, of all devices together.",
+    },
+    Key {
+        section: "devices",
+        name: "max_sessions_per_device",
+        allowed: Allowed::Whole { from: 1, to: 64 },
+        meaning: "Sessions to one device at the same time; who wants one more waits.",
+    },
+    Key {
+        section: "devices",
+        name: "terminal_idle_seconds",
+        allowed: Allowed::Whole {
+            from: 1,
+            to: 86_400,
+        },
+        meaning: "How long a terminal (`scheduler connect`) may be silent before it is closed.",
+    },
 ];
 
 fn sqlite_url(url: &str) -> Result<(), String> {

@@ -119,6 +119,27 @@ fn every_key_can_be_set_by_its_variable_and_in_the_file() {
         ("plugins.watch", "false", "false"),
         ("security.master_key_file", "/srv/key", "'/srv/key'"),
         ("security.host_keys", "strict", "'strict'"),
+        (
+            "devices.platforms_dir",
+            "/srv/platforms",
+            "'/srv/platforms'",
+        ),
+        (
+            "devices.templates_dir",
+            "/srv/templates",
+            "'/srv/templates'",
+        ),
+        ("devices.files_dir", "/srv/files", "'/srv/files'"),
+        ("devices.ssh_agent", "/run/agent.sock", "'/run/agent.sock'"),
+        (
+            "devices.session_log_dir",
+            "/srv/sessions",
+            "'/srv/sessions'",
+        ),
+        ("devices.pool_idle_seconds", "0", "0"),
+        ("devices.pool_sessions", "8", "8"),
+        ("devices.max_sessions_per_device", "1", "1"),
+        ("devices.terminal_idle_seconds", "30", "30"),
     ];
     let paths: Vec<String> = values.iter().map(|(path, ..)| (*path).to_owned()).collect();
     assert_eq!(paths, KEYS.iter().map(Key::path).collect::<Vec<_>>());
@@ -231,7 +252,7 @@ fn an_unknown_key_or_section_of_the_file_is_refused() {
         refusal("[sever]\nport = 1\n"),
         "the configuration is refused: sever: no such key (found in config.toml); did you mean \
          server?; allowed: the sections database, queue, server, worker, board, logging, \
-         plugins, security"
+         plugins, security, devices"
     );
     assert!(refusal("port = 1\n").contains("did you mean port under [server]?"));
     assert!(refusal("server = 1\n").contains("this is a section, not a key"));
@@ -318,6 +339,12 @@ fn values_that_are_refused() {
         ("plugins.watch", "yes"),
         ("security.master_key_file", "/"),
         ("security.host_keys", "accept_new"),
+        ("devices.files_dir", " "),
+        ("devices.ssh_agent", "/run/"),
+        ("devices.pool_idle_seconds", "-1"),
+        ("devices.pool_sessions", "0"),
+        ("devices.max_sessions_per_device", "0"),
+        ("devices.terminal_idle_seconds", "0"),
     ];
     for (path, text) in refused {
         let key = KEYS.iter().find(|key| key.path() == path).unwrap();

@@ -1,7 +1,14 @@
 //! A stored connection profile: how to reach one device.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
+
+/// Jump hosts on the way to a device at most.
+pub const MOST_JUMPS: usize = 8;
 
 /// A connection as it is stored; its secrets are sealed.
 #[derive(Clone, Debug)]
@@ -18,11 +25,47 @@ pub struct Connection {
     pub tags: Vec<String>,
     /// The only host key to accept: a `SHA256:…` fingerprint or an OpenSSH public key.
     pub host_key: Option<String>,
+    /// Names of the connections to go through, from here to the device. The first one's own
+    /// `jump` comes before it; see [`route`].
+    pub jump: Vec<String>,
+    pub algorithms: Algorithms,
+    /// An OpenSSH user certificate. Public.
+    pub certificate: Option<String>,
+    /// Whether the configured ssh-agent logs in.
+    pub agent: bool,
     pub secrets: SealedSecrets,
     /// Set for a connection that was given inline with a job.
     pub owner_job_id: Option<Uuid>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
+}
+
+/// Which SSH algorithms are offered to a device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Algorithms {
+    /// What is sound today.
+    #[default]
+    Default,
+    /// What old devices need as well: SHA-1, CBC, 1024-bit groups.
+    Legacy,
+}
+
+impl Algorithms {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Legacy => "legacy",
+        }
+    }
+
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Default, Self::Legacy]
+            .into_iter()
+            .find(|algorithms| algorithms.as_str() == text)
+    }
 }
 
 /// Ciphertexts, each bound to its row and field; see [`crate::sealing`].
@@ -81,5 +124,107 @@ impl SealedSecrets {
             SecretField::Passphrase => self.passphrase = sealed,
             SecretField::Secret => self.secret = sealed,
         }
+    }
+}
+
+/// A host key accepted at first sight.
+#[derive(Clone, Debug)]
+pub struct KnownHostKey {
+    /// `ssh-ed25519`
+    pub algorithm: String,
+    /// As OpenSSH writes it.
+    pub key: String,
+    /// `SHA256:…`
+    pub fingerprint: String,
+    pub first_seen: DateTime<Utc>,
+}
+
+/// Why there is no way to a device.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RouteError {
+    #[error("there is no connection `{0}` to jump through")]
+    Unknown(String),
+    #[error("`{0}` comes up twice on the way: {1}")]
+    Circle(String, String),
+    #[error("the way has more than {MOST_JUMPS} jump hosts: {0}")]
+    TooLong(String),
+}
+
+/// All jump hosts on the way to a connection, in order: its own `jump`, and before that how its
+/// first jump host is reached, as that one's own `jump` says. What the others' say does not count:
+/// they are reached from the jump host before them.
+///
+/// # Errors
+/// When a name is unknown, comes up twice (`name` included), or the way is too long.
+pub fn route(
+    name: &str,
+    jump: &[String],
+    jump_of: impl Fn(&str) -> Option<Vec<String>>,
+) -> Result<Vec<String>, RouteError> {
+    let mut way = jump.to_vec();
+    loop {
+        let shown = || format!("{} -> {name}", way.join(" -> "));
+        let mut seen = HashSet::from([name]);
+        if let Some(twice) = way.iter().find(|hop| !seen.insert(hop)) {
+            return Err(RouteError::Circle(twice.clone(), shown()));
+        }
+        if way.len() > MOST_JUMPS {
+            return Err(RouteError::TooLong(shown()));
+        }
+        if let Some(unknown) = way.iter().find(|hop| jump_of(hop).is_none()) {
+            return Err(RouteError::Unknown(unknown.clone()));
+        }
+        let before = way.first().and_then(|first| jump_of(first));
+        match before {
+            Some(before) if !before.is_empty() => {
+                way.splice(..0, before);
+            }
+            _ => return Ok(way),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(text: &str) -> Vec<String> {
+        text.split_whitespace().map(str::to_owned).collect()
+    }
+
+    /// Of `a: b c` lines, the way to a connection named `device` by `jump`.
+    fn way(stored: &[(&str, &str)], jump: &str) -> Result<Vec<String>, RouteError> {
+        let jump_of = |name: &str| {
+            let found = stored.iter().find(|(stored, _)| *stored == name);
+            found.map(|(_, jump)| names(jump))
+        };
+        route("device", &names(jump), jump_of)
+    }
+
+    #[test]
+    fn the_first_jump_host_is_reached_by_its_own_jump() {
+        let stored = [("outer", ""), ("inner", "outer"), ("last", "elsewhere")];
+        assert_eq!(way(&stored, ""), Ok(vec![]));
+        assert_eq!(way(&stored, "inner last"), Ok(names("outer inner last")));
+    }
+
+    #[test]
+    fn a_way_that_leads_nowhere_is_refused() {
+        let circle = [("a", "b"), ("b", "a"), ("c", "device")];
+        let refused = |jump| way(&circle, jump).unwrap_err().to_string();
+        assert!(
+            refused("a").contains("`a` comes up twice"),
+            "{}",
+            refused("a")
+        );
+        assert!(refused("c").contains("`device` comes up twice"));
+        assert!(refused("device").contains("`device` comes up twice"));
+        assert_eq!(way(&circle, "x"), Err(RouteError::Unknown("x".to_owned())));
+        let long: Vec<_> = ["1", "2", "3", "4", "5", "6", "7", "8", "9"]
+            .map(|n| (n, ""))
+            .into();
+        assert!(way(&long, "1 2 3 4 5 6 7 8").is_ok());
+        let nine = way(&long, "1 2 3 4 5 6 7 8 9");
+        assert!(matches!(nine, Err(RouteError::TooLong(_))), "{nine:?}");
     }
 }

@@ -209,7 +209,10 @@ impl ErrorCode {
     /// device, not what the device said.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self.0.as_str(), "network" | "timeout" | "disconnected")
+        matches!(
+            self.0.as_str(),
+            "network" | "timeout" | "disconnected" | "busy"
+        )
     }
 }
 
@@ -248,16 +251,39 @@ pub struct Progress {
 pub enum CommandKind {
     Exec,
     Configure,
+    Commit,
+    Rollback,
     Save,
+    Upload,
+    Download,
 }
 
 impl CommandKind {
+    const ALL: [Self; 7] = [
+        Self::Exec,
+        Self::Configure,
+        Self::Commit,
+        Self::Rollback,
+        Self::Save,
+        Self::Upload,
+        Self::Download,
+    ];
+
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Exec => "exec",
             Self::Configure => "configure",
+            Self::Commit => "commit",
+            Self::Rollback => "rollback",
             Self::Save => "save",
+            Self::Upload => "upload",
+            Self::Download => "download",
         }
     }
 }

@@ -26,12 +26,12 @@ use sqlx::sqlite::{
 use uuid::Uuid;
 
 use super::{
-    AddOutcome, CancelOutcome, Claim, DeleteOutcome, Outcome, ReadyJob, Result, Runs, Storage,
-    StorageError, StorageUse,
+    AddOutcome, CancelOutcome, Claim, DeleteConnectionOutcome, DeleteOutcome, Outcome, ReadyJob,
+    Result, Runs, Storage, StorageError, StorageUse,
 };
 use crate::model::{
-    CommandResult, Connection, Job, JobFilter, JobLog, LogLevel, NewJob, Progress, StatusCounts,
-    now,
+    CommandResult, Connection, Job, JobFilter, JobLog, KnownHostKey, LogLevel, NewJob, Progress,
+    StatusCounts, now,
 };
 use writer::Writer;
 
@@ -232,7 +232,7 @@ impl Storage for SqliteStorage {
         connections::update(&self.writer, connection).await
     }
 
-    async fn delete_connection(&self, id: Uuid) -> Result<bool> {
+    async fn delete_connection(&self, id: Uuid) -> Result<DeleteConnectionOutcome> {
         connections::delete(&self.writer, id).await
     }
 
@@ -248,8 +248,12 @@ impl Storage for SqliteStorage {
         connections::list(&self.readers).await
     }
 
-    async fn host_keys(&self, host: &str, port: u16) -> Result<Vec<(String, String, String)>> {
+    async fn host_keys(&self, host: &str, port: u16) -> Result<Vec<KnownHostKey>> {
         connections::host_keys(&self.readers, host, port).await
+    }
+
+    async fn delete_host_keys(&self, host: &str, port: u16) -> Result<u64> {
+        connections::delete_host_keys(&self.writer, host, port).await
     }
 
     async fn add_host_key(

@@ -18,7 +18,7 @@ use crate::jump::Hop;
 use crate::session_log::timestamp;
 
 /// The most work that a passphrase may be, so that a key does not hold a thread: rounds of
-/// bcrypt, about a second.
+/// bcrypt, a second and a half.
 const BCRYPT_ROUNDS: u32 = 200;
 /// Rounds of PBKDF2, as above.
 const PBKDF2_ROUNDS: u64 = 2_000_000;
@@ -34,7 +34,7 @@ pub(super) async fn read(hop: &Hop<'_>) -> Result<PrivateKey, Error> {
         hop.credentials.private_key.clone(),
         hop.credentials.passphrase.clone(),
     );
-    let user = hop.username;
+    let user = &hop.username;
     let unreadable = |reason: &str| {
         Error::authentication(format!(
             "the private key of user {user} on {hop} cannot be read: {reason}"

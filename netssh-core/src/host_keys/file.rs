@@ -1,8 +1,8 @@
 //! Host keys in a file of OpenSSH's `known_hosts` format.
 //!
 //! An own reader, because russh's silently ignores `@revoked` and knows no patterns. Understood
-//! are names, `[name]:port`, comma lists, `*`, `?` and `!` patterns, hashed names (`|1|…`),
-//! comments, `@revoked` and `@cert-authority`.
+//! are names, `[name]:port`, comma lists, `*`, `?` and `!` patterns, hashed names, comments,
+//! `@revoked` and `@cert-authority`.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -39,10 +39,10 @@ impl KnownHostsFile {
         &self.path
     }
 
-    async fn read(&self) -> Result<String, HostKeyStoreError> {
+    async fn read(&self, host: &str, port: u16) -> Result<Found, HostKeyStoreError> {
         match tokio::fs::read_to_string(&self.path).await {
-            Ok(text) => Ok(text),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
+            Ok(text) => Ok(find(&text, host, port)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Found::default()),
             Err(error) => Err(format!("{}: {error}", self.path.display()).into()),
         }
     }
@@ -51,11 +51,11 @@ impl KnownHostsFile {
 #[async_trait]
 impl HostKeyStore for KnownHostsFile {
     async fn lookup(&self, host: &str, port: u16) -> Result<Vec<HostKey>, HostKeyStoreError> {
-        Ok(find(&self.read().await?, host, port).keys)
+        Ok(self.read(host, port).await?.keys)
     }
 
     async fn marks(&self, host: &str, port: u16) -> Result<HostKeyMarks, HostKeyStoreError> {
-        Ok(find(&self.read().await?, host, port).marks)
+        Ok(self.read(host, port).await?.marks)
     }
 
     async fn remember(
@@ -82,24 +82,23 @@ impl HostKeyStore for KnownHostsFile {
 }
 
 fn written_name(host: &str, port: u16) -> String {
-    let host = host.to_lowercase();
     if port == 22 {
-        host
+        host.to_owned()
     } else {
         format!("[{host}]:{port}")
     }
 }
 
-/// What a `known_hosts` text holds for one device.
-#[derive(Debug, Default)]
+/// What a `known_hosts` text says of one device. Lines that cannot be read are skipped, as OpenSSH
+/// does.
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Found {
     keys: Vec<HostKey>,
     marks: HostKeyMarks,
 }
 
-/// Lines that cannot be read are skipped, as OpenSSH does.
 fn find(text: &str, host: &str, port: u16) -> Found {
-    let name = written_name(host, port);
+    let name = written_name(host, port).to_lowercase();
     let mut found = Found::default();
     for line in text.lines() {
         let line = line.trim();
@@ -121,8 +120,8 @@ fn find(text: &str, host: &str, port: u16) -> Found {
         };
         match mark {
             None => found.keys.push(key),
-            Some("@cert-authority") => found.marks.authorities.push(key),
             Some("@revoked") => found.marks.revoked.push(key),
+            Some("@cert-authority") => found.marks.authorities.push(key),
             Some(_) => {}
         }
     }
@@ -131,7 +130,7 @@ fn find(text: &str, host: &str, port: u16) -> Found {
 
 fn names_match(names: &str, name: &str) -> bool {
     if let Some(hashed) = names.strip_prefix("|1|") {
-        return hash_matches(hashed, name);
+        return hash_matches(hashed, name).unwrap_or_default();
     }
     let mut found = false;
     for pattern in names.split(',') {
@@ -149,17 +148,14 @@ fn names_match(names: &str, name: &str) -> bool {
     found
 }
 
-/// `salt|hash`, both in base 64: HMAC-SHA1 of the name, with the salt as its key.
-fn hash_matches(hashed: &str, name: &str) -> bool {
-    let matches = || {
-        let (salt, hash) = hashed.split_once('|')?;
-        let salt = BASE64.decode(salt.as_bytes()).ok()?;
-        let hash = BASE64.decode(hash.as_bytes()).ok()?;
-        let mut mac = Hmac::<Sha1>::new_from_slice(&salt).ok()?;
-        mac.update(name.as_bytes());
-        mac.verify_slice(&hash).ok()
-    };
-    matches().is_some()
+/// `salt|hash`: the HMAC-SHA1 of the name, see `ssh-keygen -H`.
+fn hash_matches(hashed: &str, name: &str) -> Option<bool> {
+    let (salt, hash) = hashed.split_once('|')?;
+    let salt = BASE64.decode(salt.as_bytes()).ok()?;
+    let hash = BASE64.decode(hash.as_bytes()).ok()?;
+    let mut mac = Hmac::<Sha1>::new_from_slice(&salt).ok()?;
+    mac.update(name.as_bytes());
+    Some(mac.verify_slice(&hash).is_ok())
 }
 
 /// `*` and `?` patterns, in linear memory and without recursion.
@@ -196,29 +192,44 @@ mod tests {
     const KEY: &str =
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
 
-    fn keys(text: &str, host: &str, port: u16) -> usize {
-        find(text, host, port).keys.len()
-    }
-
     #[test]
     fn finds_names_ports_and_patterns() {
         let text = format!("# note\n\nr1,10.0.0.* {KEY} comment\n[r2]:2222 {KEY}\n!r9,r* {KEY}\n");
-        assert_eq!(keys(&text, "R1", 22), 2);
-        assert_eq!(keys(&text, "10.0.0.7", 22), 1);
-        assert_eq!(keys(&text, "r2", 2222), 1);
-        assert_eq!(keys(&text, "r9", 22), 0);
-        assert_eq!(keys(&text, "x", 22), 0);
+        let count = |host, port| find(&text, host, port).keys.len();
+        assert_eq!(count("R1", 22), 2);
+        assert_eq!(count("10.0.0.7", 22), 1);
+        assert_eq!(count("r2", 2222), 1);
+        assert_eq!(count("r9", 22), 0);
+        assert_eq!(count("x", 22), 0);
     }
 
     #[test]
-    fn marked_keys_are_kept_apart() {
-        let found = find(
-            &format!("@revoked * {KEY}\n@cert-authority r* {KEY}\n@other * {KEY}\n"),
-            "r1",
-            22,
-        );
-        assert!(found.keys.is_empty());
+    fn marked_keys_are_no_known_keys() {
+        let text = format!("@revoked * {KEY}\n@cert-authority *.lab {KEY}\n@other * {KEY}\n");
+        let found = find(&text, "r1.lab", 22);
+        assert_eq!(found.keys, []);
         assert_eq!(found.marks.revoked.len(), 1);
         assert_eq!(found.marks.authorities.len(), 1);
+        assert_eq!(find(&text, "r1", 22).marks.authorities, []);
+    }
+
+    #[test]
+    fn hashed_names_are_found() {
+        // `printf 'r1 ssh-ed25519 …' > f; ssh-keygen -H -f f`
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("known_hosts");
+        std::fs::write(&path, format!("r1 {KEY}\n[r2]:2222 {KEY}\n")).unwrap();
+        let hashing = std::process::Command::new("ssh-keygen")
+            .args(["-H", "-f"])
+            .arg(&path)
+            .output()
+            .unwrap();
+        assert!(hashing.status.success(), "{hashing:?}");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(!text.contains("r1"), "{text}");
+        assert_eq!(find(&text, "r1", 22).keys.len(), 1);
+        assert_eq!(find(&text, "R2", 2222).keys.len(), 1);
+        assert_eq!(find(&text, "r3", 22).keys.len(), 0);
+        assert_eq!(find("|1|!|! ssh-ed25519 AAAA", "r1", 22), Found::default());
     }
 }

@@ -1,10 +1,21 @@
-//! The command line of a simulated Cisco IOS device: characters in, [`Effect`]s out. Pure but for
-//! the configuration it shares with the device's other sessions.
+//! The command line of a simulated device: characters in, [`Effect`]s out. Pure but for what it
+//! shares with the device's other sessions. What it says stands in the platform's file.
+//!
+//! Keys and the terminal are here, lines and answers in `cli/commands.rs`.
+
+mod commands;
+mod pager;
+mod values;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use super::configuration::RunningConfiguration;
-use super::{Paging, Shared, lock, texts};
+pub(super) use self::values::said;
+use super::configuration::Tree;
+use super::platform::{Definition, Mode, Wrap};
+use super::text::{expand, on_screen, width};
+use super::transcript::{Entry, What};
+use super::{Shared, lock};
 
 /// What the device does next.
 #[derive(Debug, PartialEq, Eq)]
@@ -13,331 +24,373 @@ pub(super) enum Effect {
     Print(String),
     /// Works for as long as its commands take.
     Work,
+    /// What was printed leaves before more is.
+    Flush,
+    /// And arrives, too.
+    Pause,
     /// Never says anything again.
     Hang,
     /// Ends the session.
     Close,
 }
 
-/// A page, like an IOS terminal's default.
-const PAGE: usize = 24;
-const MORE: &str = " --More-- ";
+/// Longer lines are cut, as by any device.
+const LONGEST_LINE: usize = 8192;
 
 #[derive(Debug)]
 pub(super) struct Cli<'a> {
     shared: &'a Shared,
-    mode: Mode,
+    definition: Arc<Definition>,
+    session: usize,
+    mode: String,
+    sections: Vec<Open>,
+    /// Questions before the first prompt.
+    login: VecDeque<String>,
+    logged_in: bool,
+    waiting: Waiting,
     line: String,
+    /// Of the line that is being typed, from 1.
+    number: usize,
+    /// How much of the line is on the screen, where it scrolls.
+    visible: usize,
     /// Ctrl-V was typed: the next character is text.
     quoted: bool,
-    paging: bool,
+    /// The last character was a carriage return; a newline after it is the same Enter.
+    returned: bool,
+    columns: usize,
+    /// Lines on a page; none when nothing is paged.
+    rows: Option<usize>,
+    candidate: Option<Tree>,
     effects: Vec<Effect>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Mode {
-    User,
-    Enabled,
-    Configuration,
-    Section {
-        line: String,
-        mode: &'static str,
+/// A section that was entered.
+#[derive(Debug, Clone)]
+struct Open {
+    line: String,
+    label: String,
+    /// It only goes before the lines typed in it.
+    prefix: bool,
+}
+
+/// What the next characters are for.
+#[derive(Debug, Default)]
+enum Waiting {
+    #[default]
+    Command,
+    Answer {
+        question: String,
+        attempt: usize,
     },
-    /// `enable` asks for its secret, for the n-th time.
-    Secret(usize),
-    /// `copy` asks for a file name.
-    FileName,
-    /// The pager waits; then back to where it was.
-    Pager {
+    Page {
         rest: VecDeque<String>,
-        back: Box<Self>,
+        total: usize,
+        on_screen: usize,
     },
+    /// Lines up to one with this character.
+    Text(char),
 }
 
 impl<'a> Cli<'a> {
-    pub(super) fn new(shared: &'a Shared) -> Self {
+    pub(super) fn new(shared: &'a Shared, session: usize, columns: u32, rows: u32) -> Self {
+        let definition = shared.device.platform.definition();
+        let login = &definition.login;
+        let privileged = login.privileged.as_ref();
+        let mode = privileged.filter(|_| shared.device.privileged);
+        let questions = &shared.device.login_questions;
+        let page = definition.pager.as_ref().map(|pager| {
+            let of_client = pager.rows_of_client && rows > 1;
+            if of_client { rows as usize } else { pager.rows }
+        });
         Self {
             shared,
-            mode: if shared.device.privileged {
-                Mode::Enabled
-            } else {
-                Mode::User
-            },
+            session,
+            mode: mode.unwrap_or(&login.mode).clone(),
+            sections: Vec::new(),
+            login: questions
+                .as_ref()
+                .unwrap_or(&login.questions)
+                .clone()
+                .into(),
+            logged_in: false,
+            waiting: Waiting::Command,
             line: String::new(),
+            number: 1,
+            visible: 0,
             quoted: false,
-            paging: true,
+            returned: false,
+            columns: definition.terminal.width.unwrap_or(columns as usize),
+            rows: page,
+            candidate: None,
             effects: Vec::new(),
+            definition,
         }
     }
 
     /// Before anything is typed.
-    pub(super) fn greeting(&self) -> String {
-        format!("{}\n{}", self.shared.device.banner, self.prompt())
+    pub(super) fn greeting(&mut self) -> Vec<Effect> {
+        let banner = self.text(&self.definition.login.banner, "");
+        let own = &self.shared.device.banner;
+        self.print(&banner);
+        if !own.is_empty() || banner.is_empty() {
+            self.print(&format!("{own}\n"));
+        }
+        self.log_in();
+        std::mem::take(&mut self.effects)
+    }
+
+    /// The next question before the first prompt, or that prompt.
+    fn log_in(&mut self) {
+        if let Some(question) = self.login.pop_front() {
+            self.ask(&question, 1);
+            return;
+        }
+        self.logged_in = true;
+        let message = self.text(&self.definition.login.message, "");
+        self.print(&message);
+        self.record(What::Mode);
+        self.print_prompt();
     }
 
     /// One character typed.
     pub(super) fn typed(&mut self, c: char) -> Vec<Effect> {
-        match (&self.mode, c) {
-            (Mode::Pager { .. }, c) => self.page(c),
-            (_, '\r' | '\n') => self.enter(),
-            (_, '\x03') => {
-                self.line.clear();
-                if !matches!(self.mode, Mode::User) {
-                    self.mode = Mode::Enabled;
-                }
-                self.print("\n");
-                self.print_prompt();
-            }
-            (_, '\x16') => self.quoted = true,
-            (_, '\x08' | '\x7f') => {
-                if self.line.pop().is_some() {
-                    self.print("\x08 \x08");
-                }
-            }
-            (_, '?') if !self.quoted => {
-                self.print("?\n  LINE  <cr>\n\n");
-                self.print_prompt();
-                let line = self.line.clone();
-                self.print(&line);
-            }
-            (mode, c) => {
-                let silent = matches!(mode, Mode::Secret(_));
-                self.quoted = false;
-                self.line.push(c);
-                if !silent {
-                    self.print(&c.to_string());
-                }
-            }
+        let second_half = c == '\n' && std::mem::replace(&mut self.returned, c == '\r');
+        if !second_half {
+            self.returned = c == '\r';
+            self.key(c);
         }
         std::mem::take(&mut self.effects)
     }
 
-    fn enter(&mut self) {
-        let line = std::mem::take(&mut self.line);
-        let line = line.trim();
-        self.print("\n");
-        match self.mode.clone() {
-            Mode::Secret(attempt) => self.secret(line, attempt),
-            Mode::FileName => {
-                self.mode = Mode::Enabled;
-                self.print("Building configuration...\n[OK]\n");
-            }
-            _ if line.is_empty() || line.starts_with('!') => {}
-            _ => {
-                lock(&self.shared.commands).push(line.to_owned());
-                self.effects.push(Effect::Work);
-                let faults = &self.shared.device.faults;
-                if faults
-                    .never_answer
-                    .as_deref()
-                    .is_some_and(|start| line.starts_with(start))
-                {
-                    self.effects.push(Effect::Hang);
-                    return;
-                }
-                self.command(line);
-            }
+    fn key(&mut self, c: char) {
+        if matches!(self.waiting, Waiting::Page { .. }) {
+            return self.page(c);
         }
-        if !matches!(self.mode, Mode::Pager { .. }) {
-            self.print_prompt();
-        }
-    }
-
-    fn command(&mut self, line: &str) {
-        match self.mode.clone() {
-            Mode::Configuration => self.configure(line, None),
-            Mode::Section { line: section, .. } => self.configure(line, Some(&section)),
-            _ => self.execute(line),
-        }
-    }
-
-    fn execute(&mut self, line: &str) {
-        let enabled = self.mode != Mode::User;
-        let is = |full: &str| abbreviates(line, full);
-        let hostname = lock(&self.shared.configuration).hostname.clone();
-        let outputs = &self.shared.device.outputs;
-        if let Some((_, text)) = outputs.iter().find(|(command, _)| command == line) {
-            self.show(text);
-        } else if is("show version") {
-            self.show(&texts::show_version(
-                &hostname,
-                self.shared.started.elapsed(),
-            ));
-        } else if is("show inventory") {
-            self.show(&texts::show_inventory(&hostname));
-        } else if is("show ip interface brief") {
-            let text = texts::show_ip_interface_brief(&lock(&self.shared.configuration));
-            self.show(&text);
-        } else if is("show privilege") {
-            let level = if enabled { 15 } else { 1 };
-            self.show(&format!("Current privilege level is {level}\n"));
-        } else if enabled && (is("show running-config") || is("show startup-config")) {
-            let text = lock(&self.shared.configuration).text();
-            self.show(&text);
-        } else if let Some(length) = line.strip_prefix("terminal length ") {
-            match self.shared.device.paging {
-                Paging::Unauthorised => self.print("Command authorization failed.\n\n"),
-                Paging::Always => {}
-                Paging::UntilSwitchedOff => self.paging = length.trim() != "0",
-            }
-        } else if line.starts_with("terminal width ") || line.starts_with("ping ") {
-        } else if is("enable") {
-            if enabled {
-            } else if self.shared.device.enable_secret.is_some() {
-                self.mode = Mode::Secret(1);
+        if let Some((question, _)) = self.asked()
+            && question.key
+        {
+            let key = if matches!(c, '\r' | '\n') {
+                String::new()
             } else {
-                self.print("% No password set\n");
-            }
-        } else if is("disable") {
-            self.mode = Mode::User;
-        } else if enabled && is("configure terminal") {
-            self.print("Enter configuration commands, one per line.  End with CNTL/Z.\n");
-            self.mode = Mode::Configuration;
-        } else if enabled && is("write memory") {
-            self.print("Building configuration...\n[OK]\n");
-        } else if enabled && is("copy running-config startup-config") {
-            self.mode = Mode::FileName;
-        } else if is("exit") || is("logout") || is("quit") {
-            self.effects.push(Effect::Close);
-        } else if is("show") || (enabled && is("configure")) {
-            self.print("% Incomplete command.\n\n");
-        } else {
-            self.invalid();
-        }
-    }
-
-    fn configure(&mut self, line: &str, section: Option<&str>) {
-        if line == "end" {
-            self.mode = Mode::Enabled;
-        } else if line == "exit" {
-            self.mode = match section {
-                Some(_) => Mode::Configuration,
-                None => Mode::Enabled,
+                c.into()
             };
-        } else if let Some(command) = line.strip_prefix("do ") {
-            let back = self.mode.clone();
-            self.mode = Mode::Enabled;
-            self.execute(command.trim());
-            match &mut self.mode {
-                Mode::Pager {
-                    back: return_to, ..
-                } => **return_to = back,
-                mode => *mode = back,
-            }
-        } else if let Some(mode) = RunningConfiguration::section_mode(line) {
-            lock(&self.shared.configuration).open_section(line);
-            self.mode = Mode::Section {
-                line: line.into(),
-                mode,
-            };
-        } else if RunningConfiguration::knows(line) {
-            lock(&self.shared.configuration).apply(section, line);
-        } else {
-            self.invalid();
+            return self.answer(&key);
         }
-    }
-
-    fn secret(&mut self, line: &str, attempt: usize) {
-        if self.shared.device.enable_secret.as_deref() == Some(line) {
-            self.mode = Mode::Enabled;
-        } else if attempt < 3 {
-            self.mode = Mode::Secret(attempt + 1);
-        } else {
-            self.mode = Mode::User;
-            self.print("% Bad secrets\n\n");
-        }
-    }
-
-    fn invalid(&mut self) {
-        let caret = " ".repeat(self.prompt().len());
-        self.print(&format!(
-            "{caret}^\n% Invalid input detected at '^' marker.\n\n"
-        ));
-    }
-
-    /// Prints, page by page if paging is on.
-    fn show(&mut self, text: &str) {
-        if !self.paging {
-            self.print(text);
-            return;
-        }
-        let back = Box::new(self.mode.clone());
-        let rest = text.lines().map(str::to_owned).collect();
-        self.mode = Mode::Pager { rest, back };
-        self.print_lines(PAGE - 1);
-    }
-
-    /// A character typed at the pager: a page, a line, or the end of it.
-    fn page(&mut self, c: char) {
-        self.print(
-            "\x08\x08\x08\x08\x08\x08\x08\x08\x08\x08        \x08\x08\x08\x08\x08\x08\x08\x08",
-        );
+        let definition = Arc::clone(&self.definition);
+        let hidden = self.asked().is_some_and(|(question, _)| question.hidden);
         match c {
-            ' ' => self.print_lines(PAGE - 1),
-            '\r' | '\n' => self.print_lines(1),
-            _ => {
-                if let Mode::Pager { rest, .. } = &mut self.mode {
-                    rest.clear();
+            '\r' | '\n' => self.enter(),
+            '\x03' => self.interrupt(&definition.terminal.interrupt),
+            '\x16' if definition.terminal.help.is_some() => self.quoted = true,
+            '\x08' | '\x7f' => {
+                if self.line.pop().is_some() && !hidden {
+                    self.print(&definition.terminal.erase);
                 }
+            }
+            c if self.mode().keys.contains_key(&c) => {
+                let to = self.mode().keys[&c].clone();
+                self.line.clear();
                 self.print("\n");
-                self.print_lines(0);
+                self.go(&to);
+                self.print_prompt();
+            }
+            '?' if !self.quoted && !hidden && definition.terminal.help.is_some() => {
+                let help = definition.terminal.help.clone().unwrap_or_default();
+                self.print(&format!("?\n{help}"));
+                self.print_prompt();
+                let line = self.line.clone();
+                self.print(&line);
+            }
+            c => {
+                self.quoted = false;
+                if self.line.len() < LONGEST_LINE {
+                    self.line.push(c);
+                    if !hidden {
+                        self.echo(c);
+                    }
+                }
             }
         }
-        if !matches!(self.mode, Mode::Pager { .. }) {
-            self.print_prompt();
-        }
     }
 
-    fn print_lines(&mut self, count: usize) {
-        let Mode::Pager { rest, back } = &mut self.mode else {
-            return;
-        };
-        let lines: String = rest
-            .drain(..count.min(rest.len()))
-            .map(|line| line + "\n")
-            .collect();
-        if rest.is_empty() {
-            self.mode = (**back).clone();
-            self.print(&lines);
-        } else {
-            self.print(&(lines + MORE));
-        }
-    }
-
-    fn print_prompt(&mut self) {
+    /// What the terminal says to a key.
+    fn drawn(&self, template: &str, char: &str) -> String {
         let prompt = self.prompt();
-        self.print(&prompt);
+        let column = width(&prompt) + self.line.chars().count() + 1;
+        expand(template, |name| match name {
+            "char" => Some(char.to_owned()),
+            "line" => Some(self.line.clone()),
+            "prompt" => Some(on_screen(&prompt)),
+            "pad" => Some(" ".repeat(self.columns.saturating_sub(column))),
+            "at" => Some((column - 1).to_string()),
+            "column" => Some(column.to_string()),
+            _ => None,
+        })
+    }
+
+    fn echo(&mut self, c: char) {
+        let faults = &self.shared.device.faults;
+        let terminal = &self.definition.terminal;
+        let echo = self.drawn(&terminal.echo, c.encode_utf8(&mut [0; 4]));
+        let before = width(&self.prompt());
+        let typed = self.line.chars().count();
+        let column = before + typed + 1;
+        let edge = self.columns.max(before + 2);
+        let wrap = match self.waiting {
+            Waiting::Command => terminal.wrap,
+            _ => Wrap::Never,
+        };
+        match wrap {
+            Wrap::Scroll if before + self.visible + 1 >= edge => {
+                // A third of the row stays in sight.
+                let kept = ((edge - before) / 3).max(1);
+                let end: String = self.line.chars().skip(typed - kept.min(typed)).collect();
+                let blank = self.visible.saturating_sub(kept + 1);
+                let scrolled = format!(
+                    "{back}${end}{gone}{left}",
+                    back = "\x08".repeat(self.visible),
+                    gone = " ".repeat(blank),
+                    left = "\x08".repeat(blank),
+                );
+                self.visible = kept + 1;
+                self.print(&scrolled);
+            }
+            Wrap::Newline if (column - 1).is_multiple_of(edge) => self.print(&format!("{echo}\n")),
+            Wrap::Readline if (column - 1).is_multiple_of(edge) => {
+                self.print(&format!("{echo} \r"));
+            }
+            _ => {
+                self.visible += 1;
+                self.print(&echo);
+            }
+        }
+        if let Some(interruption) = &faults.interruption
+            && interruption.after == self.line
+        {
+            self.print(&format!("\n{}\n", interruption.text));
+        }
+        if faults.echo_in_pieces && typed == 3 {
+            self.effects.push(Effect::Pause);
+        }
+    }
+
+    fn interrupt(&mut self, text: &str) {
+        self.line.clear();
+        self.visible = 0;
+        self.print(text);
+        self.waiting = Waiting::Command;
+        if !self.logged_in {
+            self.effects.push(Effect::Close);
+            return;
+        }
+        if let Some(to) = self.mode().keys.get(&'\x03').cloned() {
+            self.go(&to);
+        }
+        self.print_prompt();
+    }
+
+    fn enter(&mut self) {
+        let hidden = self.asked().is_some_and(|(question, _)| question.hidden);
+        let drawn = if hidden {
+            "\n".to_owned()
+        } else {
+            self.drawn(&self.definition.terminal.enter, "")
+        };
+        let line = std::mem::take(&mut self.line);
+        let line = line.trim().to_owned();
+        self.visible = 0;
+        self.number += 1;
+        self.print(&drawn);
+        match self.waiting {
+            Waiting::Answer { .. } => return self.answer(&line),
+            Waiting::Text(end) => {
+                if line.contains(end) {
+                    self.waiting = Waiting::Command;
+                    self.print_prompt();
+                }
+                return;
+            }
+            _ => {}
+        }
+        let comments = &self.definition.terminal.comments;
+        let comment = comments.iter().any(|comment| line.starts_with(comment));
+        if comment {
+            self.record(What::Comment(line));
+        } else if !line.is_empty() {
+            self.record(What::Typed(line.clone()));
+            lock(&self.shared.commands).push(line.clone());
+            self.effects.push(Effect::Work);
+            let never = &self.shared.device.faults.never_answer;
+            if never
+                .as_deref()
+                .is_some_and(|start| line.starts_with(start))
+            {
+                self.effects.push(Effect::Hang);
+                return;
+            }
+            let mode = self.mode.clone();
+            self.command(&mode, &line);
+        }
+        self.print_prompt();
+    }
+
+    /// Unless something else waits for a key, or nothing will ever.
+    fn print_prompt(&mut self) {
+        let ends = self.effects.contains(&Effect::Close);
+        if matches!(self.waiting, Waiting::Command) && !ends {
+            let prompt = self.prompt();
+            self.print(&prompt);
+        }
+    }
+
+    fn mode(&self) -> &Mode {
+        &self.definition.modes[&self.mode]
     }
 
     fn prompt(&self) -> String {
-        let hostname = &lock(&self.shared.configuration).hostname;
-        // As IOS does, a long name is cut in configuration mode.
-        let short: String = hostname.chars().take(20).collect();
-        match &self.mode {
-            Mode::User => format!("{hostname}>"),
-            Mode::Enabled | Mode::Pager { .. } => format!("{hostname}#"),
-            Mode::Configuration => format!("{short}(config)#"),
-            Mode::Section { mode, .. } => format!("{short}({mode})#"),
-            Mode::Secret(_) => "Password: ".into(),
-            Mode::FileName => "Destination filename [startup-config]? ".into(),
+        if let Some((question, _)) = self.asked() {
+            return self.text(&question.print, "");
         }
+        let mode = self.mode();
+        let section = mode.section_prompt.as_ref();
+        let section = section.filter(|_| !self.sections.is_empty());
+        let prompt = self.text(section.unwrap_or(&mode.prompt), "");
+        // For devices that put the cursor behind the prompt themselves.
+        let column = width(&prompt.replace("{width}", "1")) + 1;
+        prompt.replace("{width}", &column.to_string())
     }
 
     fn print(&mut self, text: &str) {
         match self.effects.last_mut() {
+            _ if text.is_empty() => {}
             Some(Effect::Print(printed)) => printed.push_str(text),
             _ => self.effects.push(Effect::Print(text.into())),
         }
     }
+
+    fn record(&self, what: What) {
+        let rules = &self.definition;
+        let landing = [Some(&rules.login.mode), rules.login.privileged.as_ref()];
+        let at_home = landing.contains(&Some(&self.mode)) && self.sections.is_empty();
+        let mut mode = self.mode.clone();
+        for section in &self.sections {
+            mode.push('/');
+            mode.push_str(&section.line);
+        }
+        lock(&self.shared.transcript).push(Entry {
+            session: self.session,
+            mode,
+            configures: self.mode().configuration && !at_home,
+            what,
+        });
+    }
 }
 
-/// `sh ver` stands for `show version`.
-fn abbreviates(typed: &str, full: &str) -> bool {
-    let typed: Vec<&str> = typed.split_whitespace().collect();
-    let full: Vec<&str> = full.split(' ').collect();
-    typed.len() == full.len()
-        && typed
-            .iter()
-            .zip(&full)
-            .all(|(typed, full)| full.starts_with(&typed.to_lowercase()))
+impl Drop for Cli<'_> {
+    fn drop(&mut self) {
+        self.record(What::Ended);
+    }
 }
+
+#[cfg(test)]
+mod tests;

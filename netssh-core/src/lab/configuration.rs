@@ -1,239 +1,426 @@
-//! The running configuration of a simulated device: lines, and sections of lines.
+//! The configuration of a simulated device: lines, and sections of lines.
 
-use super::LabDevice;
+use std::time::{Duration, Instant};
 
-#[derive(Debug)]
-pub(super) struct RunningConfiguration {
-    pub(super) hostname: String,
-    /// In order; a section has lines below it.
-    entries: Vec<Entry>,
+use super::platform::{Candidate, Configuration, Definition};
+use super::text::expand;
+use super::words::{Words, first};
+
+/// Lines in order; a section has lines below it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Tree(Vec<Line>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Line {
+    text: String,
+    below: Tree,
 }
 
-#[derive(Debug)]
-struct Entry {
-    line: String,
-    below: Vec<String>,
-}
-
-/// Lines that open a section, and the name of its mode.
-pub(super) const SECTIONS: [(&str, &str); 8] = [
-    ("interface ", "config-if"),
-    ("router ", "config-router"),
-    ("line ", "config-line"),
-    ("vlan ", "config-vlan"),
-    ("vrf definition ", "config-vrf"),
-    ("route-map ", "config-route-map"),
-    ("ip access-list ", "config-nacl"),
-    ("class-map ", "config-cmap"),
-];
-
-/// What a line in configuration mode may start with.
-const KNOWN: &[&str] = &[
-    "aaa",
-    "access-list",
-    "archive",
-    "banner",
-    "boot",
-    "bridge-domain",
-    "cdp",
-    "clock",
-    "crypto",
-    "enable",
-    "errdisable",
-    "exec-timeout",
-    "hostname",
-    "ip",
-    "ipv6",
-    "lldp",
-    "logging",
-    "login",
-    "mac",
-    "monitor",
-    "mpls",
-    "ntp",
-    "password",
-    "policy-map",
-    "privilege",
-    "redundancy",
-    "service",
-    "snmp-server",
-    "spanning-tree",
-    "tacacs",
-    "transport",
-    "username",
-    "vtp",
-    // Below a section.
-    "address-family",
-    "bandwidth",
-    "delay",
-    "description",
-    "duplex",
-    "encapsulation",
-    "match",
-    "mtu",
-    "name",
-    "neighbor",
-    "network",
-    "permit",
-    "deny",
-    "rd",
-    "redistribute",
-    "route-target",
-    "router-id",
-    "set",
-    "shutdown",
-    "speed",
-    "standby",
-    "switchport",
-];
-
-impl RunningConfiguration {
-    pub(super) fn new(device: &LabDevice) -> Self {
-        let mut configuration = Self {
-            hostname: device.hostname.clone(),
-            entries: Vec::new(),
-        };
-        for line in [
-            "service timestamps log datetime msec",
-            "no ip domain-lookup",
-            "ip cef",
-        ] {
-            configuration.push(line);
+impl Tree {
+    /// Sections by indentation.
+    fn parse(text: &str) -> Self {
+        let mut tree = Self::default();
+        let mut path: Vec<(usize, String)> = Vec::new();
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            let indent = line.len() - line.trim_start().len();
+            path.retain(|(above, _)| *above < indent);
+            let sections: Vec<String> = path.iter().map(|(_, line)| line.clone()).collect();
+            tree.section(&sections).push(line.trim());
+            path.push((indent, line.trim().to_owned()));
         }
-        for (interface, lines) in [
-            ("Loopback0", &["ip address 10.255.0.1 255.255.255.255"][..]),
-            (
-                "GigabitEthernet0/0",
-                &["description uplink", "ip address 192.0.2.10 255.255.255.0"],
-            ),
-            ("GigabitEthernet0/1", &["no ip address", "shutdown"]),
-            ("GigabitEthernet0/2", &["no ip address", "shutdown"]),
-        ] {
-            let section = format!("interface {interface}");
-            for line in lines {
-                configuration.apply(Some(&section), line);
-            }
-        }
-        configuration.push("ip route 0.0.0.0 0.0.0.0 192.0.2.1");
-        configuration.apply(Some("line vty 0 4"), "transport input ssh");
-        configuration
+        tree
     }
 
-    fn push(&mut self, line: &str) {
-        self.entries.push(Entry {
-            line: line.into(),
-            below: Vec::new(),
+    fn push(&mut self, text: &str) {
+        self.0.push(Line {
+            text: text.to_owned(),
+            below: Self::default(),
         });
     }
 
-    /// The lines of one section.
-    pub(super) fn section(&self, line: &str) -> &[String] {
-        self.entries
-            .iter()
-            .find(|entry| entry.line == line)
-            .map_or(&[], |entry| &entry.below)
+    /// Makes sure that there is such a section.
+    pub(super) fn open(&mut self, path: &[String]) {
+        self.section(path);
     }
 
-    pub(super) fn interfaces(&self) -> impl Iterator<Item = &str> {
-        self.entries
-            .iter()
-            .filter_map(|entry| entry.line.strip_prefix("interface "))
+    /// The lines below a section, which is made if there is none.
+    fn section(&mut self, path: &[String]) -> &mut Self {
+        path.iter().fold(self, |tree, line| {
+            if !tree.0.iter().any(|known| known.text == *line) {
+                tree.push(line);
+            }
+            let at = tree.0.iter().position(|known| known.text == *line);
+            &mut tree.0[at.unwrap_or_default()].below
+        })
     }
 
-    /// Whether such a line exists at all.
-    pub(super) fn knows(line: &str) -> bool {
-        let line = line.strip_prefix("no ").unwrap_or(line);
-        let word = line.split(' ').next().unwrap_or_default();
-        KNOWN.contains(&word) || Self::section_mode(line).is_some()
-    }
-
-    pub(super) fn section_mode(line: &str) -> Option<&'static str> {
-        SECTIONS
-            .iter()
-            .find(|(start, _)| line.starts_with(start))
-            .map(|(_, mode)| *mode)
-    }
-
-    pub(super) fn open_section(&mut self, line: &str) {
-        if !self.entries.iter().any(|entry| entry.line == line) {
-            self.push(line);
-        }
-    }
-
-    /// Applies a line, globally or in a section, which it creates.
-    pub(super) fn apply(&mut self, section: Option<&str>, line: &str) {
-        // From a sub-mode too, as in IOS.
-        if let Some(name) = line.strip_prefix("hostname ") {
-            self.hostname = name.trim().into();
+    /// A line typed in a section: adds, replaces or removes.
+    pub(super) fn apply(&mut self, rules: &Configuration, path: &[String], line: &str) {
+        let Self(lines) = self.section(path);
+        if let Some(removed) = removes(rules, line) {
+            let words: Vec<&str> = removed.split_whitespace().collect();
+            let at = lines.iter().position(|known| starts(&known.text, &words));
+            lines.retain(|known| !starts(&known.text, &words));
+            let kept = rules.kept_removals.iter().any(|kept| kept.fits(line));
+            if kept && !lines.iter().any(|known| known.text == line) {
+                let at = at.unwrap_or(lines.len());
+                let (text, below) = (line.to_owned(), Self::default());
+                lines.insert(at, Line { text, below });
+            }
             return;
         }
-        match section {
-            None => {
-                let entries = &mut self.entries;
-                if let Some(undone) = line.strip_prefix("no ")
-                    && let Some(at) = entries
-                        .iter()
-                        .position(|entry| entry.line.starts_with(undone))
-                {
-                    entries.remove(at);
-                } else if !entries.iter().any(|entry| entry.line == line) {
-                    self.push(line);
-                }
-            }
-            Some(section) => {
-                self.open_section(section);
-                if let Some(entry) = self.entries.iter_mut().find(|e| e.line == section) {
-                    replace(&mut entry.below, line);
-                }
-            }
+        if lines.iter().any(|known| known.text == line) {
+            return;
+        }
+        let single = rules.single.iter().find(|single| single.fits(line));
+        let key = single.map(|single| first(line, single.key_length()));
+        let replaced = key.and_then(|key| {
+            let removed = [rules.remove.trim()].into_iter().chain(key.iter().copied());
+            let removed: Vec<&str> = removed.collect();
+            let same = |known: &Line| starts(&known.text, &key) || starts(&known.text, &removed);
+            lines.iter_mut().find(|known| same(known))
+        });
+        match replaced {
+            Some(known) => line.clone_into(&mut known.text),
+            None => lines.push(Line {
+                text: line.to_owned(),
+                below: Self::default(),
+            }),
         }
     }
 
-    pub(super) fn text(&self) -> String {
-        let mut text = format!("!\nversion 15.9\n!\nhostname {}\n!\n", self.hostname);
-        for entry in &self.entries {
-            text.push_str(&entry.line);
-            text.push('\n');
-            for line in &entry.below {
-                text.push(' ');
-                text.push_str(line);
-                text.push('\n');
+    /// Every line with its sections before it.
+    fn flat(&self) -> Vec<String> {
+        let mut flat = Vec::new();
+        for line in &self.0 {
+            if line.below.0.is_empty() {
+                flat.push(line.text.clone());
             }
-            if !entry.below.is_empty() {
-                text.push_str("!\n");
+            let below = line.below.flat().into_iter();
+            flat.extend(below.map(|below| format!("{} {below}", line.text)));
+        }
+        flat
+    }
+
+    /// The first line that fits with its sections before it.
+    fn find(&self, before: &str, pattern: &Words) -> Option<String> {
+        self.0.iter().find_map(|line| {
+            let text = format!("{before}{}", line.text);
+            if line.below.0.is_empty() && pattern.fits(&text) {
+                return Some(text);
+            }
+            line.below.find(&(text + " "), pattern)
+        })
+    }
+
+    /// What is here and not in `other`, with its sections.
+    fn without(&self, other: &Self) -> Self {
+        let lines = self.0.iter().filter_map(|line| {
+            let Some(same) = other.0.iter().find(|known| known.text == line.text) else {
+                return Some(line.clone());
+            };
+            let below = line.below.without(&same.below);
+            let text = line.text.clone();
+            (!below.0.is_empty()).then_some(Line { text, below })
+        });
+        Self(lines.collect())
+    }
+
+    fn print(&self, rules: &Configuration, depth: usize) -> String {
+        let indent = rules.indent.as_deref().unwrap_or(" ").repeat(depth);
+        let mut text = String::new();
+        for line in &self.0 {
+            text.push_str(&format!("{indent}{}\n", line.text));
+            if !line.below.0.is_empty() {
+                text.push_str(&line.below.print(rules, depth + 1));
+                let mut sections = rules.sections.iter();
+                let section = sections.find(|section| section.line.fits(&line.text));
+                if let Some(section) = section.filter(|section| !section.end.is_empty()) {
+                    text.push_str(&format!("{indent}{}\n", section.end));
+                }
             }
         }
-        text.push_str("!\nend\n");
-        let bytes = text.len();
-        format!("Building configuration...\n\nCurrent configuration : {bytes} bytes\n{text}")
+        text
+    }
+
+    /// The interfaces, and the lines of each.
+    pub(super) fn interfaces(&self) -> impl Iterator<Item = (&str, Vec<&str>)> {
+        self.0.iter().filter_map(|line| {
+            let name = line.text.strip_prefix("interface ")?;
+            let lines = line.below.0.iter().map(|line| line.text.as_str());
+            Some((name, lines.collect()))
+        })
+    }
+
+    /// Whether there is a line that a commit refuses.
+    pub(super) fn is_refused(&self, rules: &Configuration) -> bool {
+        let refused = |line: &Line| {
+            let mut patterns = rules.commit_refuses.iter();
+            patterns.any(|pattern| pattern.fits(&line.text)) || line.below.is_refused(rules)
+        };
+        self.0.iter().any(refused)
     }
 }
 
-/// A second `description` or `ip address` replaces the first; `no x` removes `x`.
-fn replace(lines: &mut Vec<String>, line: &str) {
-    if lines.iter().any(|existing| existing == line) {
-        return;
+/// What a line removes, if it does.
+pub(super) fn removes(rules: &Configuration, line: &str) -> Option<String> {
+    if rules.remove.is_empty() {
+        return None;
     }
-    let subject = line.strip_prefix("no ").unwrap_or(line);
-    let words = |text: &str, count: usize| -> Vec<String> {
-        text.split(' ').take(count).map(str::to_owned).collect()
-    };
-    let single = ["description", "shutdown", "mtu", "speed", "duplex", "name"];
-    let count = if single.iter().any(|word| subject.starts_with(word)) {
-        1
-    } else {
-        2
-    };
-    if count == 1 || subject.starts_with("ip address") {
-        let key = words(subject, count);
-        lines.retain(|existing| {
-            words(existing.strip_prefix("no ").unwrap_or(existing), count) != key
+    let removed = line.strip_prefix(&rules.remove)?;
+    Some(format!("{}{removed}", rules.add))
+}
+
+fn starts(line: &str, words: &[&str]) -> bool {
+    first(line, words.len()) == words
+}
+
+/// What all sessions of a device see.
+#[derive(Debug)]
+pub(super) struct Store {
+    running: Tree,
+    saved: Tree,
+    /// Before the last commit.
+    previous: Option<Tree>,
+    /// Of all sessions, where they share it.
+    shared: Option<Tree>,
+    /// What comes back, and when, unless a commit follows.
+    unconfirmed: Option<(Instant, Tree)>,
+    /// Of the running configuration, until that changes: every prompt has it.
+    hostname: Option<Option<String>>,
+}
+
+impl Store {
+    pub(super) fn new(definition: &Definition, hostname: &str) -> Self {
+        let value = |name: &str| (name == "hostname").then(|| hostname.to_owned());
+        let running = Tree::parse(&expand(&definition.configuration.initial, value));
+        Self {
+            saved: running.clone(),
+            running,
+            previous: None,
+            shared: None,
+            unconfirmed: None,
+            hostname: None,
+        }
+    }
+
+    pub(super) fn running(&mut self) -> &Tree {
+        if let Some((_, before)) = self.unconfirmed.take_if(|(end, _)| Instant::now() >= *end) {
+            self.running = before;
+            self.hostname = None;
+        }
+        &self.running
+    }
+
+    /// The hostname in force.
+    pub(super) fn hostname(&mut self, definition: &Definition) -> Option<String> {
+        self.running();
+        if let Some(known) = &self.hostname {
+            return known.clone();
+        }
+        let pattern = definition.hostname.line.as_ref()?;
+        let line = self.running.find("", pattern);
+        let name = line.and_then(|line| {
+            let name = line.split_whitespace().last()?;
+            let name = name.rsplit_once('=').map_or(name, |(_, name)| name);
+            Some(name.trim_matches('"').to_owned())
         });
-    } else if line.starts_with("no ") {
-        lines.retain(|existing| !existing.starts_with(subject));
-        return;
+        self.hostname = Some(name.clone());
+        name
     }
-    if line != "no shutdown" && line != "no description" {
-        lines.push(line.into());
+
+    /// What lines change: the running configuration, or a copy until it is committed.
+    pub(super) fn edited<'a>(
+        &'a mut self,
+        kind: Candidate,
+        own: &'a mut Option<Tree>,
+    ) -> &'a mut Tree {
+        self.running();
+        match kind {
+            Candidate::None => {
+                self.hostname = None;
+                &mut self.running
+            }
+            Candidate::Shared => self.shared.get_or_insert_with(|| self.running.clone()),
+            Candidate::Session => own.get_or_insert_with(|| self.running.clone()),
+        }
+    }
+
+    /// Before and after the changes that were not committed, or not saved where there is no
+    /// commit.
+    pub(super) fn pending<'a>(
+        &'a mut self,
+        kind: Candidate,
+        own: &'a Option<Tree>,
+    ) -> (&'a Tree, &'a Tree) {
+        self.running();
+        match kind {
+            Candidate::None => (&self.saved, &self.running),
+            Candidate::Shared => (&self.running, self.shared.as_ref().unwrap_or(&self.running)),
+            Candidate::Session => (&self.running, own.as_ref().unwrap_or(&self.running)),
+        }
+    }
+
+    pub(super) fn is_saved(&mut self) -> bool {
+        self.running();
+        self.saved == self.running
+    }
+
+    pub(super) fn save(&mut self) {
+        self.saved = self.running().clone();
+    }
+
+    pub(super) fn commit(
+        &mut self,
+        kind: Candidate,
+        own: &mut Option<Tree>,
+        confirm_within: Option<Duration>,
+    ) {
+        let before = self.running().clone();
+        let edited = self.edited(kind, own).clone();
+        if edited != before {
+            self.previous = Some(before.clone());
+        }
+        self.running = edited;
+        self.hostname = None;
+        self.discard(own);
+        self.unconfirmed = confirm_within.map(|limit| (Instant::now() + limit, before));
+    }
+
+    pub(super) fn discard(&mut self, own: &mut Option<Tree>) {
+        self.shared = None;
+        *own = None;
+    }
+
+    pub(super) fn roll_back(&mut self, kind: Candidate, own: &mut Option<Tree>) {
+        let before = self
+            .previous
+            .clone()
+            .unwrap_or_else(|| self.running.clone());
+        *self.edited(kind, own) = before;
+    }
+}
+
+/// The lines, without anything around them.
+pub(super) fn lines(rules: &Configuration, tree: &Tree) -> String {
+    tree.print(rules, 0)
+}
+
+/// As `show running-config` prints it.
+pub(super) fn shown(rules: &Configuration, tree: &Tree) -> String {
+    let text = rules.text.as_deref().unwrap_or("{lines}");
+    let text = expand(text, |name| (name == "lines").then(|| lines(rules, tree)));
+    expand(
+        rules.shown.as_deref().unwrap_or("{text}"),
+        |name| match name {
+            "text" => Some(text.clone()),
+            "bytes" => Some(text.len().to_string()),
+            _ => None,
+        },
+    )
+}
+
+/// What was added, in its sections.
+pub(super) fn added(rules: &Configuration, before: &Tree, after: &Tree) -> String {
+    after.without(before).print(rules, 0)
+}
+
+/// A line for every line that was removed or added.
+pub(super) fn changes(rules: &Configuration, before: &Tree, after: &Tree) -> String {
+    let (old, new) = (before.flat(), after.flat());
+    let format = |template: &Option<String>, default: &str, line: &str| {
+        let template = template.as_deref().unwrap_or(default);
+        expand(template, |name| (name == "line").then(|| line.to_owned()))
+    };
+    let removed = old.iter().filter(|line| !new.contains(line));
+    let removed = removed.map(|line| format(&rules.removed, "- {line}\n", line));
+    let added = new.iter().filter(|line| !old.contains(line));
+    let added = added.map(|line| format(&rules.added, "+ {line}\n", line));
+    removed.chain(added).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules() -> Configuration {
+        toml::from_str(
+            r#"
+            remove = "no "
+            single = ["ip address ...", "description ..."]
+            kept_removals = ["no ip address"]
+            sections = [{ line = "interface ...", end = "!" }]
+            "#,
+        )
+        .unwrap()
+    }
+
+    fn section(name: &str) -> Vec<String> {
+        vec![format!("interface {name}")]
+    }
+
+    #[test]
+    fn a_second_description_replaces_the_first_in_its_place() {
+        let mut tree = Tree::parse("interface a\n description one\n shutdown\n");
+        tree.apply(&rules(), &section("a"), "description two words");
+        tree.apply(&rules(), &section("a"), "no shutdown");
+        assert_eq!(
+            lines(&rules(), &tree),
+            "interface a\n description two words\n!\n"
+        );
+    }
+
+    #[test]
+    fn removals_that_are_lines_of_their_own_are_kept() {
+        let mut tree = Tree::parse("interface a\n ip address 192.0.2.1 255.255.255.0\n");
+        tree.apply(&rules(), &section("a"), "no ip address");
+        assert_eq!(lines(&rules(), &tree), "interface a\n no ip address\n!\n");
+        tree.apply(
+            &rules(),
+            &section("a"),
+            "ip address 192.0.2.2 255.255.255.0",
+        );
+        assert_eq!(
+            lines(&rules(), &tree),
+            "interface a\n ip address 192.0.2.2 255.255.255.0\n!\n"
+        );
+    }
+
+    #[test]
+    fn changes_name_the_section_and_additions_stand_in_it() {
+        let before = Tree::parse("interface a\n mtu 1500\n description one\n");
+        let mut after = before.clone();
+        after.apply(&rules(), &section("a"), "description two");
+        assert_eq!(
+            changes(&rules(), &before, &after),
+            "- interface a description one\n+ interface a description two\n"
+        );
+        assert_eq!(
+            added(&rules(), &before, &after),
+            "interface a\n description two\n!\n"
+        );
+    }
+
+    #[test]
+    fn a_commit_that_is_not_confirmed_is_taken_back() {
+        let definition = crate::lab::platform::Definition::parse(
+            "own",
+            "extends = \"cisco_ios\"\n[configuration]\ncandidate = \"session\"",
+        );
+        let mut store = Store::new(&definition.unwrap(), "r1");
+        let (kind, mut own) = (Candidate::Session, None);
+        let before = store.running().clone();
+        let line = "hostname r2";
+        store.edited(kind, &mut own).apply(&rules(), &[], line);
+        store.commit(kind, &mut own, Some(Duration::from_secs(3600)));
+        assert_ne!(*store.running(), before);
+        store.commit(kind, &mut own, None);
+        assert_ne!(*store.running(), before, "confirmed");
+
+        store.roll_back(kind, &mut own);
+        store.commit(kind, &mut own, None);
+        store.edited(kind, &mut own).apply(&rules(), &[], line);
+        store.commit(kind, &mut own, Some(Duration::ZERO));
+        assert_eq!(*store.running(), before, "not confirmed");
     }
 }

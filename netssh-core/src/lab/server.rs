@@ -1,12 +1,15 @@
 //! The SSH server of a simulated device.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use russh::keys::{Algorithm, PrivateKey};
+use russh::keys::PrivateKey;
+use russh::keys::ssh_key::private::Ed25519Keypair;
 use russh::server::{self, Auth, ChannelOpenHandle, Config, Msg, Session};
 use russh::{Channel, ChannelId, ChannelMsg, Disconnect, MethodKind, MethodSet, Pty};
+use sha2::{Digest, Sha256};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
@@ -15,13 +18,7 @@ use super::cli::{Cli, Effect};
 
 /// Takes connections until it is dropped; then all of them end.
 pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
-    let key = match PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519) {
-        Ok(key) => key,
-        Err(error) => {
-            tracing::error!(%error, "no host key for a simulated device");
-            return;
-        }
-    };
+    let key = host_key(&shared.device.hostname);
     let config = Arc::new(Config {
         methods: MethodSet::from(&[MethodKind::Password][..]),
         auth_rejection_time: Duration::ZERO,
@@ -47,6 +44,12 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
+/// The same for the same name, so that a device that is started again is known.
+fn host_key(hostname: &str) -> PrivateKey {
+    let seed = Sha256::digest(format!("simulated device {hostname}"));
+    PrivateKey::from(Ed25519Keypair::from_seed(&seed.into()))
+}
+
 async fn connection(stream: TcpStream, config: Arc<Config>, shared: Arc<Shared>) {
     // russh sets this only on sockets it accepts by itself; without it an answer in two packets
     // waits 40 ms for the client's acknowledgement of the first.
@@ -68,6 +71,8 @@ async fn connection(stream: TcpStream, config: Arc<Config>, shared: Arc<Shared>)
     let client = Client {
         shared,
         channel: None,
+        columns: 80,
+        rows: 24,
     };
     if let Ok(session) = server::run_stream(config, stream, client).await {
         let _ = session.await;
@@ -87,6 +92,9 @@ impl Drop for Line {
 struct Client {
     shared: Arc<Shared>,
     channel: Option<Channel<Msg>>,
+    /// Of its terminal.
+    columns: u32,
+    rows: u32,
 }
 
 impl server::Handler for Client {
@@ -94,6 +102,10 @@ impl server::Handler for Client {
 
     async fn auth_password(&mut self, user: &str, password: &str) -> Result<Auth, russh::Error> {
         let device = &self.shared.device;
+        let options = device.platform.definition().login.options_after;
+        let user = options
+            .and_then(|mark| user.split_once(mark))
+            .map_or(user, |(name, _)| name);
         if user == device.username && password == device.password {
             self.shared.logins.fetch_add(1, Ordering::SeqCst);
             Ok(Auth::Accept)
@@ -118,13 +130,14 @@ impl server::Handler for Client {
         &mut self,
         channel: ChannelId,
         _term: &str,
-        _columns: u32,
-        _rows: u32,
+        columns: u32,
+        rows: u32,
         _width: u32,
         _height: u32,
         _modes: &[(Pty, u32)],
         session: &mut Session,
     ) -> Result<(), russh::Error> {
+        (self.columns, self.rows) = (columns, rows);
         session.channel_success(channel)
     }
 
@@ -136,10 +149,13 @@ impl server::Handler for Client {
         match self.channel.take() {
             Some(channel) => {
                 let (shared, handle) = (Arc::clone(&self.shared), session.handle());
+                let (columns, rows) = (self.columns, self.rows);
                 tokio::spawn(async move {
-                    shared.open_sessions.fetch_add(1, Ordering::SeqCst);
-                    let _ = command_line(channel, &shared, &handle).await;
-                    shared.open_sessions.fetch_sub(1, Ordering::SeqCst);
+                    shared.open_sessions.send_modify(|open| *open += 1);
+                    let number = shared.sessions.fetch_add(1, Ordering::SeqCst) + 1;
+                    let cli = Cli::new(&shared, number, columns, rows);
+                    let _ = command_line(channel, &shared, cli, &handle).await;
+                    shared.open_sessions.send_modify(|open| *open -= 1);
                 });
                 session.channel_success(id)
             }
@@ -152,52 +168,73 @@ impl server::Handler for Client {
 async fn command_line(
     mut channel: Channel<Msg>,
     shared: &Shared,
+    mut cli: Cli<'_>,
     handle: &server::Handle,
 ) -> Result<(), russh::Error> {
-    let mut cli = Cli::new(shared);
+    let faults = &shared.device.faults;
     let mut printer = Printer {
-        left: shared.device.faults.drop_after,
-        packet_size: shared.device.faults.packet_size,
+        newline: shared.device.platform.definition().terminal.newline.clone(),
+        printed: 0,
+        drop_after: faults.drop_after,
+        garbage_after: faults.garbage_after,
+        packet_size: faults.packet_size,
+        waiting: Vec::new(),
     };
-    let mut hangs = false;
-    if !printer.print(&channel, &cli.greeting()).await? {
-        return hang_up(handle).await;
-    }
-    while let Some(message) = channel.wait().await {
-        let data = match message {
-            ChannelMsg::Data { data } => data,
-            ChannelMsg::Eof | ChannelMsg::Close => break,
-            _ => continue,
-        };
-        for c in String::from_utf8_lossy(&data).chars() {
-            if hangs {
-                break;
-            }
-            for effect in cli.typed(c) {
-                match effect {
-                    Effect::Print(text) => {
-                        if !printer.print(&channel, &text).await? {
-                            return hang_up(handle).await;
-                        }
-                    }
-                    Effect::Work => {
-                        if !shared.device.delay.is_zero() {
-                            tokio::time::sleep(shared.device.delay).await;
-                        }
-                    }
-                    Effect::Hang => {
-                        hangs = true;
-                        break;
-                    }
-                    Effect::Close => {
-                        channel.exit_status(0).await?;
-                        return channel.close().await;
-                    }
+    let mut effects = cli.greeting();
+    let mut typed = VecDeque::new();
+    loop {
+        for effect in effects {
+            let wait = match effect {
+                Effect::Print(text) => {
+                    printer.add(&text);
+                    continue;
                 }
+                Effect::Work if shared.device.delay.is_zero() => continue,
+                Effect::Work => shared.device.delay,
+                Effect::Pause => PAUSE,
+                Effect::Flush | Effect::Hang | Effect::Close => Duration::ZERO,
+            };
+            if !printer.send(&channel).await? {
+                return hang_up(handle).await;
+            }
+            match effect {
+                Effect::Hang => {
+                    while next_characters(&mut channel).await.is_some() {}
+                    return Ok(());
+                }
+                Effect::Close => {
+                    drop(cli);
+                    channel.exit_status(0).await?;
+                    return channel.close().await;
+                }
+                Effect::Flush => {}
+                _ => tokio::time::sleep(wait).await,
             }
         }
+        while typed.is_empty() {
+            if !printer.send(&channel).await? {
+                return hang_up(handle).await;
+            }
+            match next_characters(&mut channel).await {
+                Some(characters) => typed.extend(characters),
+                None => return Ok(()),
+            }
+        }
+        effects = typed.pop_front().map(|c| cli.typed(c)).unwrap_or_default();
     }
-    Ok(())
+}
+
+/// What is typed next; none when the client has gone.
+async fn next_characters(channel: &mut Channel<Msg>) -> Option<Vec<char>> {
+    loop {
+        match channel.wait().await? {
+            ChannelMsg::Data { data } => {
+                return Some(String::from_utf8_lossy(&data).chars().collect());
+            }
+            ChannelMsg::Eof | ChannelMsg::Close => return None,
+            _ => {}
+        }
+    }
 }
 
 /// After what was sent before it.
@@ -207,21 +244,49 @@ async fn hang_up(handle: &server::Handle) -> Result<(), russh::Error> {
         .await
 }
 
+/// Between two pieces of an echo: longer than a packet takes on loopback.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// No beginning of any character, an overlong one, half of one in GBK.
+const GARBAGE: &[u8] = b"\xff\xfe\xc0\x80\x81";
+
 /// Sends output, as the faults want it.
 struct Printer {
-    left: Option<usize>,
+    newline: String,
+    /// Bytes so far.
+    printed: usize,
+    drop_after: Option<usize>,
+    garbage_after: Option<usize>,
     packet_size: Option<usize>,
+    waiting: Vec<u8>,
 }
 
 impl Printer {
+    fn add(&mut self, text: &str) {
+        let text = text.replace('\n', &self.newline);
+        let before = self.printed;
+        self.printed += text.len();
+        let at = self
+            .garbage_after
+            .and_then(|after| after.checked_sub(before));
+        match at.filter(|at| *at < text.len()) {
+            Some(at) => {
+                let (first, rest) = text.as_bytes().split_at(at);
+                self.waiting.extend_from_slice(first);
+                self.waiting.extend_from_slice(GARBAGE);
+                self.waiting.extend_from_slice(rest);
+            }
+            None => self.waiting.extend_from_slice(text.as_bytes()),
+        }
+    }
+
     /// False when the line is to be cut.
-    async fn print(&mut self, channel: &Channel<Msg>, text: &str) -> Result<bool, russh::Error> {
-        let text = text.replace('\n', "\r\n");
-        let mut bytes = text.as_bytes();
+    async fn send(&mut self, channel: &Channel<Msg>) -> Result<bool, russh::Error> {
+        let mut bytes = std::mem::take(&mut self.waiting);
         let mut goes_on = true;
-        if let Some(left) = &mut self.left {
+        if let Some(left) = &mut self.drop_after {
             if bytes.len() >= *left {
-                bytes = &bytes[..*left];
+                bytes.truncate(*left);
                 goes_on = false;
             }
             *left -= bytes.len();

@@ -119,13 +119,128 @@ fn the_shells_prompt_wherever_it_stands() {
     }
 }
 
+fn asking(bytes: &[u8], ask: &str) -> (Step, Reader<'static>) {
+    let questions = vec![Question {
+        ask: Pattern::new(ask).unwrap(),
+        again: false,
+        answered: false,
+    }];
+    let mut reader = Reader::new(ios(), 1 << 20, Expect::Prompt).with_questions(questions);
+    reader.push(bytes);
+    (reader.step(), reader)
+}
+
 #[test]
-fn the_secret_question_is_seen_after_the_echo_only() {
-    let expect = Expect::PromptOrSecret;
-    let (step, _) = read(ios(), expect.clone(), &[b"enable\r\nPassword: "], 1 << 20);
-    assert_eq!(step, Step::Secret);
-    let (step, _) = read(ios(), expect, &[b"Password:"], 1 << 20);
+fn a_question_is_seen_after_the_echo_only() {
+    let (step, _) = asking(b"enable\r\nPassword: ", "^Password: ?$");
+    assert_eq!(step, Step::Question(0));
+    let (step, _) = asking(b"Password:", "^Password: ?$");
     assert_eq!(step, Step::Read);
+}
+
+#[test]
+fn an_answered_question_is_seen_again_only_when_it_is_asked_again() {
+    let (step, mut reader) = asking(b"reload\r\nProceed? [confirm]", r"\[confirm\]");
+    assert_eq!(step, Step::Question(0));
+    reader.question_answered(0);
+    reader.push(b"y");
+    assert_eq!(reader.step(), Step::Read);
+    reader.push(b"\r\nProceed? [confirm]");
+    assert_eq!(reader.step(), Step::AskedAgain(0));
+}
+
+#[test]
+fn what_a_device_says_to_the_comment_is_no_output() {
+    let vyos =
+        format!("show x\r\nout\r\n\r\nr1#{MARK}\r\n         ^\r\n% Invalid input\r\n\r\nr1#");
+    for size in 1..=vyos.len() {
+        let expect = Expect::Comment(MARK.into());
+        let (step, reader) = read(ios(), expect, &cut(vyos.as_bytes(), size), 1 << 20);
+        assert_eq!(step, end("r1#"), "{size}");
+        assert_eq!(reader.answer(Some("show x")).output, "out\n");
+    }
+}
+
+#[test]
+fn answers_that_arrive_together_are_told_apart() {
+    let stream = format!("show a\r\nr1#\r\none\r\nr1#{MARK}1\r\nr1#show b\r\ntwor1#{MARK}2\r\nr1#");
+    for size in 1..=stream.len() {
+        let mut pieces = cut(stream.as_bytes(), size).into_iter();
+        let mut reader = Reader::new(ios(), 1 << 20, Expect::CommentAmong(format!("{MARK}1")));
+        while reader.step() == Step::Read {
+            reader.push(pieces.next().unwrap());
+        }
+        assert_eq!(reader.answer(Some("show a")).output, "r1#\none", "{size}");
+        let rest = reader.take_next();
+        let mut reader = Reader::new(ios(), 1 << 20, Expect::Comment(format!("{MARK}2")));
+        reader.push(&rest);
+        while reader.step() == Step::Read {
+            reader.push(pieces.next().unwrap());
+        }
+        assert_eq!(reader.answer(Some("show b")).output, "two", "{size}");
+    }
+}
+
+#[test]
+fn a_pager_that_read_the_comment_and_went_is_noticed() {
+    let page = "show x\r\none\r\n --More-- \r         \rtwo\r\nr1#";
+    for (ahead, expected) in [(true, Step::Swallowed), (false, Step::Read)] {
+        let mut reader = Reader::new(ios(), 1 << 20, Expect::Comment(MARK.into()));
+        reader.expect_ahead(ahead);
+        reader.push(page.as_bytes());
+        assert_eq!(reader.step(), expected);
+    }
+    // A text like a pager's mark that nobody wipes out is a text.
+    let mut reader = Reader::new(ios(), 1 << 20, Expect::Comment(MARK.into()));
+    reader.expect_ahead(true);
+    reader.push(b"show x\r\n--More--\r\ndescription --More--\r\nr1#");
+    assert_eq!(reader.step(), Step::Read);
+}
+
+#[test]
+fn without_an_echo_the_prompt_comes_twice() {
+    let stream = "out\r\nr1#\r\nr1#\r\nr1#";
+    let mut reader = Reader::new(ios(), 1 << 20, Expect::PromptTwice).with_echo(false);
+    reader.push(b"out\r\nr1#");
+    assert_eq!(reader.step(), Step::Read);
+    reader.push(b"\r\nr1#");
+    assert_eq!(reader.step(), end("r1#"));
+    assert_eq!(reader.answer(Some("show x")).output, "out");
+    let mut first = Expect::FirstComment {
+        comment: MARK.into(),
+        lines: 3,
+    };
+    let mut reader = Reader::new(ios(), 1 << 20, first.clone());
+    reader.push(stream.as_bytes());
+    assert_eq!(reader.step(), Step::NoEcho);
+    first = Expect::FirstComment {
+        comment: MARK.into(),
+        lines: 4,
+    };
+    reader.expect(first);
+    assert_eq!(reader.step(), Step::Read);
+}
+
+#[test]
+fn a_watcher_sees_every_line_once_and_no_echo_or_comment() {
+    // The device waits at its pager.
+    let page = "show x\r\none\r\ntwo\r\n --More-- ";
+    let rest = format!("\r         \rthree\r\nr1#{MARK}\r\nr1#");
+    for size in 1..=rest.len() {
+        let mut reader = Reader::new(ios(), 1 << 20, Expect::Comment(MARK.into()));
+        let mut seen = String::new();
+        for piece in cut(page.as_bytes(), size)
+            .into_iter()
+            .chain(cut(rest.as_bytes(), size))
+        {
+            reader.push(piece);
+            if let Step::Pager(_) = reader.step() {
+                reader.pager_answered();
+            }
+            seen.extend(reader.new_lines("show x"));
+        }
+        assert_eq!(seen, "one\ntwo\nthree\n", "{size}");
+    }
 }
 
 #[test]
@@ -142,7 +257,7 @@ fn eight_megabytes_in_small_packets_take_linear_time() {
     let answer = reader.answer(None);
     assert!(answer.truncated);
     assert!(answer.output.len() <= 1 << 20);
-    assert!(reader.buffer.len() <= (1 << 20) + TAIL + SLACK);
+    assert!(reader.buffer.len() <= (1 << 20) + 2 * SLACK);
 }
 
 proptest! {
@@ -175,7 +290,8 @@ proptest! {
             let platform = Platform::named(name).unwrap();
             for expect in [
                 Expect::Prompt,
-                Expect::PromptOrSecret,
+                Expect::PromptTwice,
+                Expect::CommentAmong(MARK.into()),
                 Expect::Comment(MARK.into()),
                 Expect::ShellPrompt("w".into()),
             ] {
@@ -200,4 +316,35 @@ fn only_the_echo_of_its_own_line_answers_a_silent_line() {
     assert!(!holds(
         "description uplink\r\n% Invalid input\r\nr1(config-if)#"
     ));
+}
+
+#[test]
+fn a_complaint_that_repeats_the_comment_is_no_output() {
+    let stream = format!("show x\r\ntext\r\nr1#{MARK}\r\nInvalid input: {MARK}\r\nr1#");
+    for size in 1..=stream.len() {
+        let expect = Expect::Comment(MARK.into());
+        let (step, reader) = read(ios(), expect, &cut(stream.as_bytes(), size), 1 << 20);
+        assert_eq!(step, end("r1#"), "{size}");
+        assert_eq!(reader.answer(Some("show x")).output, "text", "{size}");
+    }
+}
+
+#[test]
+fn a_device_that_moves_the_cursor_for_every_character() {
+    let typed = |from: usize, text: &str| -> String {
+        let key = |(at, c)| format!("\x1b[24;{at}H{c}\x1b[24;{at}H\x1b[?25h");
+        (from..).zip(text.chars()).map(key).collect()
+    };
+    let prompt = "\x1b[24;1H\x1b[2K\x1b[24;1Hr1# \x1b[24;1H\x1b[24;5H";
+    let stream = format!(
+        "{}\x1b[24;0H\x1bEtext\r\n{prompt}{}\x1b[24;0H\x1bE{prompt}",
+        typed(5, "show x"),
+        typed(5, MARK)
+    );
+    for size in 1..=stream.len() {
+        let expect = Expect::Comment(MARK.into());
+        let (step, reader) = read(ios(), expect, &cut(stream.as_bytes(), size), 1 << 20);
+        assert_eq!(step, end("r1#"), "{size}");
+        assert_eq!(reader.answer(Some("show x")).output, "text", "{size}");
+    }
 }

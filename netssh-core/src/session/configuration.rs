@@ -1,18 +1,43 @@
 //! Configuration mode, as a value that has to be left.
 
-use super::dialogue::Manner;
+use std::time::Duration;
+
+use super::dialogue::{Manner, Request};
 use super::{Reply, Session, check_command};
 use crate::error::Error;
+use crate::platform::{Candidate, Command};
+
+/// A commit may take longer than other commands: at least this long is waited.
+const COMMIT: Duration = Duration::from_secs(180);
+/// Leading out of configuration mode takes no more steps than this.
+const LEVELS: usize = 8;
 
 /// A session in configuration mode. Call [`Configuration::leave`]; if it is dropped instead (by
 /// a `?`, say), the session leaves the mode before its next command, or when it is closed.
+///
+/// On a platform with a candidate configuration ([`Configuration::has_candidate`]) nothing takes
+/// effect before [`Configuration::commit`]. Changes that are not committed survive a dropped
+/// value, so that [`Session::configuration`] finds them again; leaving the mode and closing the
+/// session throw them away.
 #[derive(Debug)]
 pub struct Configuration<'a> {
     session: &'a mut Session,
 }
 
+/// How to commit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CommitOptions {
+    /// The device takes the commit back after this time, in whole minutes, unless
+    /// [`Configuration::confirm`] comes first.
+    pub confirm_within: Option<Duration>,
+    /// Recorded by the device. One line, without `"`.
+    pub comment: Option<String>,
+    /// At most this long, instead of 180 s or the command timeout, whichever is longer.
+    pub timeout: Option<Duration>,
+}
+
 impl Session {
-    /// Enters configuration mode.
+    /// Enters configuration mode, or finds the one that it is in.
     ///
     /// # Errors
     /// [`Error::Unsupported`] on a platform without such a mode, [`Error::Refused`] when the
@@ -21,42 +46,105 @@ impl Session {
         let Some(mode) = self.platform.configuration.clone() else {
             return Err(self.unsupported("configuration mode"));
         };
-        if !self.in_configuration {
+        if let Some(enter) = &mode.enter
+            && !self.in_configuration
+        {
             // From here on `close` has to leave it, also if this future is dropped.
             self.in_configuration = true;
-            let reply = self
-                .run(&mode.enter, Manner::TypeAhead, self.timeouts.command)
-                .await?;
+            let reply = self.run_own(enter, None).await?;
             if !self.platform.is_configuration(&self.prompt) {
                 self.in_configuration = false;
                 return Err(Error::Refused {
-                    command: mode.enter,
-                    message: refusal_of(reply),
+                    command: enter.send.clone(),
+                    message: words_of(reply),
                 });
             }
         }
         Ok(Configuration { session: self })
     }
 
+    /// Whether there are changes that were neither committed nor thrown away.
+    #[must_use]
+    pub const fn has_uncommitted_changes(&self) -> bool {
+        self.uncommitted
+    }
+
     pub(super) async fn leave_configuration(&mut self) -> Result<(), Error> {
         let Some(mode) = self.platform.configuration.clone() else {
             return Ok(());
         };
-        let reply = self
-            .run(&mode.leave, Manner::TypeAhead, self.timeouts.command)
-            .await?;
-        if self.platform.is_configuration(&self.prompt) {
+        if self.uncommitted
+            && let Some(candidate) = &mode.candidate
+        {
+            self.discard(candidate).await?;
+        }
+        for _ in 0..LEVELS {
+            if !self.in_configuration {
+                return Ok(());
+            }
+            let reply = self.run_own(&mode.leave, None).await?;
+            let before = self.in_configuration;
+            self.in_configuration = self.platform.is_configuration(&self.prompt);
+            if before && self.in_configuration && reply.failure.is_some() {
+                break;
+            }
+        }
+        if self.in_configuration {
             return Err(Error::Refused {
-                command: mode.leave,
-                message: refusal_of(reply),
+                command: mode.leave.send,
+                message: format!("the device stays in configuration mode, at {}", self.prompt),
             });
         }
-        self.in_configuration = false;
         Ok(())
+    }
+
+    pub(super) async fn save_while_configuring(
+        &mut self,
+        command: &Command,
+    ) -> Result<Reply, Error> {
+        if self.uncommitted {
+            return Err(Error::invalid(
+                "there are uncommitted changes: commit or discard them first",
+            ));
+        }
+        let configuration = self.configuration().await?;
+        let reply = configuration.session.run_own(command, None).await?;
+        configuration.leave().await?;
+        Ok(reply)
+    }
+
+    async fn discard(&mut self, candidate: &Candidate) -> Result<Reply, Error> {
+        let reply = self.run_own(&candidate.discard, None).await?;
+        self.after_configuring();
+        if reply.is_success() {
+            self.uncommitted = false;
+        }
+        Ok(reply)
+    }
+
+    /// A command of the platform's, where it stands.
+    async fn run_own(
+        &mut self,
+        command: &Command,
+        limit: Option<Duration>,
+    ) -> Result<Reply, Error> {
+        if command.questions.is_empty() && limit.is_none() {
+            let request = Request {
+                manner: Manner::TypeAhead,
+                ..Request::new(&command.send)
+            };
+            return self.run(request).await;
+        }
+        self.run_command(command, &command.send, limit).await
+    }
+
+    /// Some lines lead out of configuration mode; where there is none to enter, some lead into it.
+    fn after_configuring(&mut self) {
+        self.in_configuration = self.platform.is_configuration(&self.prompt);
     }
 }
 
-fn refusal_of(reply: Reply) -> String {
+fn words_of(reply: Reply) -> String {
     reply.failure.unwrap_or(reply.output)
 }
 
@@ -67,15 +155,106 @@ impl Configuration<'_> {
     /// As [`Session::exec`].
     pub async fn line(&mut self, line: &str) -> Result<Reply, Error> {
         check_command(line)?;
-        let limit = self.session.timeouts.command;
-        let reply = self
-            .session
-            .run(line, Manner::ConfigurationLine, limit)
-            .await?;
-        // `exit` and `end` lead out of it, too.
-        self.session.in_configuration =
-            self.session.platform.is_configuration(&self.session.prompt);
+        if self.has_candidate() {
+            self.session.uncommitted = true;
+        }
+        let request = Request {
+            manner: Manner::ConfigurationLine,
+            ..Request::new(line)
+        };
+        let reply = self.session.run(request).await?;
+        self.session.after_configuring();
         Ok(reply)
+    }
+
+    /// Whether lines change a candidate, which takes effect when it is committed.
+    #[must_use]
+    pub fn has_candidate(&self) -> bool {
+        let mode = self.session.platform.configuration.as_ref();
+        mode.is_some_and(|mode| mode.candidate.is_some())
+    }
+
+    /// What committing would change, in the platform's own notation.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`], and as [`Session::exec`].
+    pub async fn compare(&mut self) -> Result<Reply, Error> {
+        let candidate = self.candidate()?;
+        let Some(compare) = candidate.compare else {
+            return Err(self.session.unsupported("command to compare a candidate"));
+        };
+        self.session.run_own(&compare, None).await
+    }
+
+    /// Makes the candidate the running configuration. When the device refuses, the reply says
+    /// why ([`Reply::failure`]) and the candidate stays as it is.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a platform without a candidate or an option it does not have,
+    /// [`Error::Invalid`], and as [`Session::exec`].
+    pub async fn commit(&mut self, options: &CommitOptions) -> Result<Reply, Error> {
+        let candidate = self.candidate()?;
+        let command = self.commit_command(&candidate, options)?;
+        let limit = options
+            .timeout
+            .unwrap_or_else(|| self.session.timeouts.command.max(COMMIT));
+        let mut reply = self.session.run_own(&command, Some(limit)).await?;
+        self.session.after_configuring();
+        if reply.is_success() {
+            self.session.uncommitted = false;
+        } else if let Some(explain) = &candidate.explain {
+            let request = Request {
+                manner: Manner::TypeAhead,
+                ..Request::new(explain)
+            };
+            let explanation = self.session.run(request).await?;
+            reply.output.push('\n');
+            reply.output.push_str(&explanation.output);
+        }
+        Ok(reply)
+    }
+
+    /// Confirms a commit that would be taken back otherwise.
+    ///
+    /// # Errors
+    /// As [`Configuration::commit`].
+    pub async fn confirm(&mut self) -> Result<Reply, Error> {
+        let candidate = self.candidate()?;
+        let command = candidate.confirm.unwrap_or(candidate.commit);
+        let limit = self.session.timeouts.command.max(COMMIT);
+        let reply = self.session.run_own(&command, Some(limit)).await?;
+        self.session.after_configuring();
+        Ok(reply)
+    }
+
+    /// Throws the candidate away.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`], and as [`Session::exec`].
+    pub async fn discard(&mut self) -> Result<Reply, Error> {
+        let candidate = self.candidate()?;
+        self.session.discard(&candidate).await
+    }
+
+    /// Takes the device back to its configuration of `number` commits ago, 1 for the one before
+    /// the last commit. It is committed, too.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`], and as [`Session::exec`].
+    pub async fn rollback(&mut self, number: u32) -> Result<Reply, Error> {
+        let candidate = self.candidate()?;
+        let Some(rollback) = &candidate.rollback else {
+            return Err(self.session.unsupported("rollback to an earlier commit"));
+        };
+        let command = rollback.with("number", &number.to_string());
+        let limit = self.session.timeouts.command.max(COMMIT);
+        self.session.uncommitted = !candidate.rollback_commits;
+        let reply = self.session.run_own(&command, Some(limit)).await?;
+        self.session.after_configuring();
+        if candidate.rollback_commits || !reply.is_success() {
+            return Ok(reply);
+        }
+        self.commit(&CommitOptions::default()).await
     }
 
     /// The prompt that the device showed last.
@@ -84,7 +263,8 @@ impl Configuration<'_> {
         self.session.prompt()
     }
 
-    /// Leaves configuration mode, from any of its sub-modes.
+    /// Leaves configuration mode, from any of its sub-modes. What was not committed is thrown
+    /// away.
     ///
     /// # Errors
     /// As [`Session::exec`], and [`Error::Refused`] if the device stays in the mode.
@@ -93,5 +273,43 @@ impl Configuration<'_> {
             self.session.leave_configuration().await?;
         }
         Ok(())
+    }
+
+    fn candidate(&self) -> Result<Candidate, Error> {
+        let mode = self.session.platform.configuration.as_ref();
+        mode.and_then(|mode| mode.candidate.clone())
+            .ok_or_else(|| self.session.unsupported("candidate configuration"))
+    }
+
+    fn commit_command(
+        &self,
+        candidate: &Candidate,
+        options: &CommitOptions,
+    ) -> Result<Command, Error> {
+        let lacking = |what: &str| self.session.unsupported(what);
+        match (&options.confirm_within, &options.comment) {
+            (None, None) => Ok(candidate.commit.clone()),
+            (Some(_), Some(_)) => Err(Error::invalid(
+                "a commit that has to be confirmed takes no comment: give it when confirming",
+            )),
+            (Some(time), None) => {
+                let command = candidate.commit_confirmed.as_ref();
+                let command = command.ok_or_else(|| lacking("commit that has to be confirmed"))?;
+                let minutes = time.as_secs().div_ceil(60);
+                if minutes == 0 {
+                    return Err(Error::invalid("confirm_within: is a minute at least"));
+                }
+                Ok(command.with("minutes", &minutes.to_string()))
+            }
+            (None, Some(comment)) => {
+                check_command(comment)?;
+                if comment.contains('"') {
+                    return Err(Error::invalid("a commit comment cannot hold a \""));
+                }
+                let command = candidate.commit_comment.as_ref();
+                let command = command.ok_or_else(|| lacking("commit with a comment"))?;
+                Ok(command.with("comment", comment))
+            }
+        }
     }
 }

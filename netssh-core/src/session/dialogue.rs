@@ -5,15 +5,16 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
-use super::{Health, Reply, Session};
+use super::{ExecOptions, Health, Reply, Session};
+use crate::endpoint::Answer;
 use crate::error::Error;
 use crate::platform::{Ending, Platform};
-use crate::reader::{Expect, Reader, Step};
+use crate::reader::{Expect, Question, Reader, Step};
 use crate::transport::Received;
 
 /// A longer command may reach the device in two pieces, and the second one after the first was
 /// read: then the comment would be echoed in the middle of the output.
-const TYPE_AHEAD_LIMIT: usize = 2000;
+pub(super) const TYPE_AHEAD_LIMIT: usize = 2000;
 
 /// How a command is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,8 +27,27 @@ pub(super) enum Manner {
     ConfigurationLine,
 }
 
+/// A command, and how to deal with its answer.
+pub(super) struct Request<'c, 'w> {
+    pub(super) command: &'c str,
+    pub(super) manner: Manner,
+    pub(super) answers: &'c [Answer],
+    pub(super) options: ExecOptions<'w>,
+}
+
+impl<'c> Request<'c, '_> {
+    pub(super) fn new(command: &'c str) -> Self {
+        Self {
+            command,
+            manner: Manner::Careful,
+            answers: &[],
+            options: ExecOptions::default(),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, Default)]
-struct CommandEnd {
+pub(super) struct CommandEnd {
     exit_code: Option<i32>,
     incomplete: bool,
 }
@@ -46,14 +66,90 @@ impl CommandEnd {
     }
 }
 
+/// An answer while it is being read: what has arrived, what may be asked, who watches.
+pub(super) struct Exchange<'c, 'w> {
+    pub(super) reader: Reader<'c>,
+    command: &'c str,
+    answers: &'c [Answer],
+    silence: Option<Duration>,
+    watch: Option<&'w mut (dyn FnMut(&str) + Send)>,
+    /// Something has arrived that was not looked at.
+    unseen: bool,
+}
+
+impl<'c> Exchange<'c, '_> {
+    pub(super) const fn new(reader: Reader<'c>, command: &'c str) -> Self {
+        Self {
+            reader,
+            command,
+            answers: &[],
+            silence: None,
+            watch: None,
+            unseen: false,
+        }
+    }
+
+    /// Bytes that have arrived, to be looked at.
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.reader.push(bytes);
+        self.unseen = !bytes.is_empty();
+    }
+
+    pub(super) fn received(&mut self, received: Received) -> Result<(), Error> {
+        match received {
+            Received::Bytes(bytes) => {
+                self.push(&bytes);
+                Ok(())
+            }
+            Received::Closed(reason) => Err(Error::Disconnected {
+                doing: String::new(),
+                reason,
+                partial: String::new(),
+            }),
+        }
+    }
+
+    fn show_new_lines(&mut self) {
+        if let Some(watch) = &mut self.watch
+            && let Some(lines) = self.reader.new_lines(self.command)
+        {
+            watch(&lines);
+        }
+    }
+}
+
 impl Session {
     /// Sends one command and reads its answer; the session is unusable unless this ends well.
-    pub(super) async fn run(
-        &mut self,
-        command: &str,
-        manner: Manner,
-        limit: Duration,
-    ) -> Result<Reply, Error> {
+    pub(super) async fn run(&mut self, request: Request<'_, '_>) -> Result<Reply, Error> {
+        self.begin()?;
+        let platform = Arc::clone(&self.platform);
+        let Request {
+            command,
+            manner,
+            answers,
+            options,
+        } = request;
+        let limit = options.timeout.unwrap_or(self.timeouts.command);
+        let questions = answers.iter().map(Question::from).collect();
+        let reader = self
+            .reader(&platform, Expect::Prompt)
+            .with_questions(questions);
+        let mut exchange = Exchange {
+            reader,
+            command,
+            answers,
+            silence: options.silence,
+            watch: options.watch,
+            unseen: false,
+        };
+        let started = Instant::now();
+        // The exchange is outside the future: what has arrived survives the timeout.
+        let outcome = timeout(limit, self.dialogue(manner, &mut exchange)).await;
+        self.end(&exchange.reader, command, started, limit, outcome)
+    }
+
+    /// Whether a command may be sent now.
+    pub(super) fn begin(&mut self) -> Result<(), Error> {
         if self.health != Health::Ready {
             return Err(Error::invalid(
                 "the session is not usable any more: an earlier command was cut off or timed out",
@@ -64,81 +160,85 @@ impl Session {
             tracing::debug!(bytes = unasked, "dropped what the device said unasked");
         }
         self.health = Health::Busy;
-        let platform = Arc::clone(&self.platform);
-        let mut reader = Reader::new(&platform, self.output_limit, Expect::Prompt);
-        let started = Instant::now();
-        // The reader is outside the future: what has arrived survives the timeout.
-        let outcome = timeout(limit, self.dialogue(command, manner, &mut reader)).await;
-        let partial = || reader.answer(Some(command)).output;
-        match outcome {
+        Ok(())
+    }
+
+    pub(super) fn reader<'p>(&self, platform: &'p Platform, expect: Expect) -> Reader<'p> {
+        Reader::new(platform, self.output_limit, expect).with_echo(self.echo)
+    }
+
+    /// What came of a command.
+    pub(super) fn end(
+        &mut self,
+        reader: &Reader<'_>,
+        command: &str,
+        started: Instant,
+        limit: Duration,
+        outcome: Result<Result<CommandEnd, Error>, tokio::time::error::Elapsed>,
+    ) -> Result<Reply, Error> {
+        let error = match outcome {
             Ok(Ok(end)) => {
                 self.health = Health::Ready;
                 let answer = reader.answer(Some(command));
                 let failure = end
-                    .failure(&platform)
-                    .or_else(|| platform.refusal(&answer.output).map(str::to_owned));
-                Ok(Reply {
+                    .failure(&self.platform)
+                    .or_else(|| self.platform.refusal(&answer.output).map(str::to_owned));
+                return Ok(Reply {
                     command: command.to_owned(),
                     output: answer.output,
                     failure,
                     exit_code: end.exit_code,
                     elapsed: started.elapsed(),
                     truncated: answer.truncated,
-                })
+                });
             }
-            Ok(Err(Error::Disconnected { reason, .. })) => {
-                self.health = Health::Broken;
-                Err(Error::Disconnected {
-                    doing: format!("{command:?}"),
-                    reason,
-                    partial: partial(),
-                })
-            }
-            Ok(Err(error)) => {
-                self.health = Health::Broken;
-                Err(error)
-            }
-            Err(_) => {
-                self.health = Health::Broken;
-                Err(Error::Timeout {
-                    doing: format!("{command:?}"),
-                    after: limit,
-                    partial: partial(),
-                })
-            }
-        }
+            Ok(Err(error)) => error,
+            Err(_) => Error::Timeout {
+                doing: String::new(),
+                after: limit,
+                partial: String::new(),
+            },
+        };
+        self.health = Health::Broken;
+        Err(error.while_doing(
+            || format!("{command:?}"),
+            || reader.answer(Some(command)).output,
+        ))
     }
 
     async fn dialogue(
         &mut self,
-        command: &str,
         manner: Manner,
-        reader: &mut Reader<'_>,
+        exchange: &mut Exchange<'_, '_>,
     ) -> Result<CommandEnd, Error> {
         let platform = Arc::clone(&self.platform);
-        let typed = typed(command, &platform);
+        let typed = self.typed(exchange.command);
         match &platform.ending {
-            Ending::ShellPrompt => self.shell_dialogue(&typed, reader).await,
+            Ending::ShellPrompt => self.shell_dialogue(&typed, exchange).await,
             Ending::Comment { prefix } => {
-                let ahead = manner != Manner::Careful
-                    && manner != Manner::ConfigurationLine
+                let ahead = manner == Manner::TypeAhead
                     && self.type_ahead
+                    && self.echo
+                    && exchange.answers.is_empty()
                     && typed.len() <= TYPE_AHEAD_LIMIT;
                 if ahead {
                     let comment = self.next_comment(prefix);
-                    reader.expect(Expect::Comment(comment.clone()));
-                    self.shell.send(&format!("{typed}\n{comment}\n")).await?;
-                    if let Some(end) = self.read_typed_ahead(reader).await? {
+                    exchange.reader.expect(Expect::Comment(comment.clone()));
+                    exchange.reader.expect_ahead(true);
+                    self.shell
+                        .send(&format!("{typed}{}", self.typed(&comment)))
+                        .await?;
+                    if let Some(end) = self.read_typed_ahead(exchange).await? {
                         return Ok(end);
                     }
                     // A pager read the comment, so the output is cut short. Back in step, the
                     // command is sent once more: it only shows something.
                     self.type_ahead = false;
-                    reader.clear();
+                    exchange.reader.clear();
                 }
-                self.shell.send(&format!("{typed}\n")).await?;
-                let silent = (manner == Manner::ConfigurationLine).then_some(command);
-                self.read_carefully(prefix, silent, reader).await
+                self.shell.send(&typed).await?;
+                let silent = manner == Manner::ConfigurationLine;
+                self.read_carefully(prefix, silent, exchange).await
             }
         }
     }
@@ -146,13 +246,14 @@ impl Session {
     async fn shell_dialogue(
         &mut self,
         typed: &str,
-        reader: &mut Reader<'_>,
+        exchange: &mut Exchange<'_, '_>,
     ) -> Result<CommandEnd, Error> {
-        reader.expect(Expect::ShellPrompt(self.word.clone()));
-        self.shell.send(&format!("{typed}\n")).await?;
+        let expect = Expect::ShellPrompt(self.word.clone());
+        exchange.reader.expect(expect);
+        self.shell.send(typed).await?;
         let mut incomplete = false;
         loop {
-            match self.next_step(reader).await? {
+            match self.next_step(exchange).await? {
                 Step::End { exit_code, .. } => {
                     return Ok(CommandEnd {
                         exit_code,
@@ -162,7 +263,7 @@ impl Session {
                 // The shell waits for a closing quote or the like, which will not come.
                 Step::Incomplete => {
                     incomplete = true;
-                    reader.clear();
+                    exchange.reader.clear();
                     self.shell.send("\x03").await?;
                 }
                 _ => {}
@@ -172,25 +273,25 @@ impl Session {
 
     /// Reads an answer whose end was typed ahead. `None` if a pager swallowed that; then the
     /// session is in step again, and the answer is useless.
-    async fn read_typed_ahead(
+    pub(super) async fn read_typed_ahead(
         &mut self,
-        reader: &mut Reader<'_>,
+        exchange: &mut Exchange<'_, '_>,
     ) -> Result<Option<CommandEnd>, Error> {
         loop {
-            match self.next_step(reader).await? {
+            match self.next_step(exchange).await? {
                 Step::End { prompt, .. } => {
                     self.prompt = prompt;
                     return Ok(Some(CommandEnd::default()));
                 }
                 Step::Pager(answer) => {
-                    reader.pager_answered();
+                    exchange.reader.pager_answered();
                     self.shell.send(&answer).await?;
-                    let platform = Arc::clone(&self.platform);
-                    let Ending::Comment { prefix } = &platform.ending else {
-                        return Ok(None);
-                    };
-                    reader.expect(Expect::Prompt);
-                    self.read_carefully(prefix, None, reader).await?;
+                    self.get_in_step(exchange).await?;
+                    return Ok(None);
+                }
+                Step::Swallowed => {
+                    exchange.unseen = true;
+                    self.get_in_step(exchange).await?;
                     return Ok(None);
                 }
                 _ => {}
@@ -198,37 +299,51 @@ impl Session {
         }
     }
 
-    /// Reads up to something that looks like a prompt, and makes sure that it is one. That costs
-    /// a round trip more, save for a configuration line, `silent`, that is echoed and has no output.
+    /// After a pager has read what was typed ahead: up to the next prompt, watched by nobody.
+    async fn get_in_step(&mut self, exchange: &mut Exchange<'_, '_>) -> Result<(), Error> {
+        let platform = Arc::clone(&self.platform);
+        let Ending::Comment { prefix } = &platform.ending else {
+            return Ok(());
+        };
+        exchange.reader.expect_ahead(false);
+        let watch = exchange.watch.take();
+        let in_step = self.read_carefully(prefix, false, exchange).await;
+        exchange.watch = watch;
+        in_step.map(|_| ())
+    }
+
+    /// Reads up to something that looks like a prompt, and makes sure that it is one. That costs a
+    /// round trip more, save for a configuration line, `silent`, that is echoed and has no output.
     /// The echo has to be there: a prompt that comes late, after something the device said by
-    /// itself, must not be taken for the answer, or every answer after it belongs to the line before.
-    async fn read_carefully(
+    /// itself, must not be taken for the answer, or every answer after it belongs to the line
+    /// before.
+    pub(super) async fn read_carefully(
         &mut self,
         prefix: &str,
-        silent: Option<&str>,
-        reader: &mut Reader<'_>,
+        silent: bool,
+        exchange: &mut Exchange<'_, '_>,
     ) -> Result<CommandEnd, Error> {
-        reader.expect(Expect::Prompt);
+        exchange.reader.expect(Expect::Prompt);
         loop {
-            match self.next_step(reader).await? {
+            match self.next_step(exchange).await? {
                 Step::Prompt => {
-                    if silent.is_some_and(|line| reader.holds_only_echo(line))
+                    let reader = &mut exchange.reader;
+                    if silent
+                        && reader.holds_only_echo(exchange.command)
                         && self.platform.is_configuration(&reader.last_line())
                     {
                         self.prompt = reader.last_line().trim().to_owned();
                         reader.end_at_last_line();
                         return Ok(CommandEnd::default());
                     }
-                    let comment = self.next_comment(prefix);
-                    reader.expect(Expect::Comment(comment.clone()));
-                    self.shell.send(&format!("{comment}\n")).await?;
+                    self.ask_for_end(prefix, &mut exchange.reader).await?;
                 }
                 Step::End { prompt, .. } => {
                     self.prompt = prompt;
                     return Ok(CommandEnd::default());
                 }
                 Step::Pager(answer) => {
-                    reader.pager_answered();
+                    exchange.reader.pager_answered();
                     self.shell.send(&answer).await?;
                 }
                 _ => {}
@@ -236,23 +351,99 @@ impl Session {
         }
     }
 
-    /// Reads until there is something to do.
-    pub(super) async fn next_step(&mut self, reader: &mut Reader<'_>) -> Result<Step, Error> {
+    /// Sends what makes the device show its prompt once more, so that it can be told from output.
+    pub(super) async fn ask_for_end(
+        &mut self,
+        prefix: &str,
+        reader: &mut Reader<'_>,
+    ) -> Result<(), Error> {
+        if self.echo {
+            let comment = self.next_comment(prefix);
+            let typed = self.typed(&comment);
+            reader.expect(Expect::Comment(comment));
+            self.shell.send(&typed).await
+        } else {
+            reader.expect(Expect::PromptTwice);
+            let newline = self.platform.terminal.newline.clone();
+            self.shell.send(&newline).await
+        }
+    }
+
+    /// Learns the prompt anew: what the device says first is dropped.
+    pub(super) async fn ask_for_prompt(&mut self) -> Result<(), Error> {
+        self.begin()?;
+        let platform = Arc::clone(&self.platform);
+        let reader = self.reader(&platform, Expect::Prompt);
+        let mut exchange = Exchange::new(reader, "");
+        // The device stands there already, and will not say so again.
+        exchange.reader.push(self.prompt.as_bytes());
+        match &platform.ending {
+            Ending::ShellPrompt => {
+                self.shell_dialogue(&platform.terminal.newline, &mut exchange)
+                    .await?;
+            }
+            Ending::Comment { prefix } => {
+                if !self.echo {
+                    let newline = platform.terminal.newline.clone();
+                    self.shell.send(&newline).await?;
+                }
+                self.ask_for_end(prefix, &mut exchange.reader).await?;
+                self.prompt = loop {
+                    if let Step::End { prompt, .. } = self.next_step(&mut exchange).await? {
+                        break prompt;
+                    }
+                };
+            }
+        }
+        self.health = Health::Ready;
+        Ok(())
+    }
+
+    /// Reads until there is something to do; answers questions by itself.
+    pub(super) async fn next_step(
+        &mut self,
+        exchange: &mut Exchange<'_, '_>,
+    ) -> Result<Step, Error> {
         loop {
-            match self.shell.receive().await? {
-                Received::Bytes(bytes) => reader.push(&bytes),
-                Received::Closed(reason) => {
-                    return Err(Error::Disconnected {
-                        doing: String::new(),
-                        reason,
-                        partial: String::new(),
+            if !std::mem::take(&mut exchange.unseen) {
+                let received = self.receive(exchange.silence).await?;
+                exchange.received(received)?;
+                exchange.unseen = false;
+            }
+            let step = exchange.reader.step();
+            exchange.show_new_lines();
+            match step {
+                Step::Read => {}
+                Step::Question(index) if index < exchange.answers.len() => {
+                    exchange.reader.question_answered(index);
+                    self.answer(&exchange.answers[index]).await?;
+                }
+                Step::AskedAgain(index) if index < exchange.answers.len() => {
+                    return Err(Error::Refused {
+                        command: exchange.command.to_owned(),
+                        message: format!(
+                            "it asks {:?} again, although that was answered",
+                            exchange.reader.last_line().trim()
+                        ),
                     });
                 }
-            }
-            match reader.step() {
-                Step::Read => {}
                 step => return Ok(step),
             }
+        }
+    }
+
+    async fn receive(&mut self, silence: Option<Duration>) -> Result<Received, Error> {
+        match silence {
+            None => self.shell.receive().await,
+            Some(limit) => timeout(limit, self.shell.receive())
+                .await
+                .unwrap_or_else(|_| {
+                    Err(Error::Timeout {
+                        doing: String::new(),
+                        after: limit,
+                        partial: String::new(),
+                    })
+                }),
         }
     }
 
@@ -262,12 +453,23 @@ impl Session {
         self.commands += 1;
         format!("{prefix}{}{:x}", self.word, self.commands)
     }
+
+    /// What is to be typed for a command.
+    pub(super) fn typed(&self, command: &str) -> String {
+        let terminal = &self.platform.terminal;
+        match &terminal.quote_question_mark {
+            Some(quote) => command.replace('?', &format!("{quote}?")) + &terminal.newline,
+            None => format!("{command}{}", terminal.newline),
+        }
+    }
 }
 
-/// What is to be typed for a command.
-fn typed(command: &str, platform: &Platform) -> String {
-    match &platform.terminal.quote_question_mark {
-        Some(quote) => command.replace('?', &format!("{quote}?")),
-        None => command.to_owned(),
+impl From<&Answer> for Question {
+    fn from(answer: &Answer) -> Self {
+        Self {
+            ask: answer.question.clone(),
+            again: false,
+            answered: false,
+        }
     }
 }

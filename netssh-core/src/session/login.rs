@@ -1,117 +1,221 @@
 //! From an endpoint to a session at its prompt.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
 
-use super::{Health, Session};
-use crate::endpoint::Endpoint;
+use super::dialogue::Exchange;
+use super::{ExecOptions, Health, Session};
+use crate::endpoint::{Answer, Endpoint};
 use crate::error::Error;
-use crate::platform::{Ending, Platform};
-use crate::reader::{Expect, Reader, Step};
+use crate::platform::{
+    Credential, Ending, LoginAnswer, LoginQuestion, Pattern, Platform, Question,
+};
+use crate::reader::{self, Expect, Reader, Step};
 use crate::transport;
 
+/// What any device may ask before its first prompt; a platform's own questions come first.
+static COMMON_QUESTIONS: LazyLock<Vec<LoginQuestion>> = LazyLock::new(|| {
+    let change = "the device demands a new password: log in by hand and set one";
+    [
+        (
+            r"(?i)press (any key|return|enter|<?cr>?)",
+            LoginAnswer::Answer(String::new()),
+        ),
+        (
+            r"(?i)(new password|password (has )?expired|change (your|the) password|enter old password).*[:?] ?$",
+            LoginAnswer::Fail(change.into()),
+        ),
+        (
+            r"(?i)^((user ?)?name|login|user) ?: ?$",
+            LoginAnswer::Credential(Credential::Username),
+        ),
+        (
+            r"(?i)^(\S+ )?password ?: ?$",
+            LoginAnswer::Credential(Credential::Password),
+        ),
+        (
+            r"(?i)(accept|agree)\b.*[\[(]y(es)?/no?[\])]\s*[:?]? ?$",
+            LoginAnswer::Answer("yes".into()),
+        ),
+    ]
+    .map(|(ask, answer)| LoginQuestion {
+        ask: Pattern::new(ask).expect("the tests ask every question"),
+        answer,
+    })
+    .into()
+});
+
+/// A device that says nothing for so long before its first prompt waits for an answer.
+const SETTLED: Duration = Duration::from_millis(500);
+
 impl Session {
-    /// Connects, logs in, learns the prompt, switches paging off, and enables if the platform
-    /// has that, the login landed on the user's prompt, and there is a secret.
+    /// Connects, logs in, answers what the device asks before its prompt, learns the prompt,
+    /// switches paging off, and enables if the platform has that, the login landed on the user's
+    /// prompt, and there is a secret.
     ///
     /// # Errors
     /// Everything but [`Error::Refused`] and [`Error::Unsupported`].
     pub async fn connect(endpoint: &Endpoint) -> Result<Self, Error> {
-        let handle = transport::connect(endpoint).await?;
+        let connection = transport::connect(endpoint).await?;
         let limit = endpoint.timeouts.login;
         let platform = Arc::clone(&endpoint.platform);
-        let mut reader = Reader::new(&platform, endpoint.output_limit, Expect::Prompt);
-        let doing = format!("logging in to {}:{}", endpoint.host, endpoint.port);
-        match timeout(limit, log_in(handle, endpoint, &mut reader)).await {
-            Ok(Err(Error::Disconnected { reason, .. })) => Err(Error::Disconnected {
-                doing,
-                reason,
-                partial: reader.answer(None).output,
-            }),
-            Ok(outcome) => outcome,
-            Err(_) => Err(Error::Timeout {
-                doing,
+        let reader = Reader::new(&platform, endpoint.output_limit, Expect::Prompt).before_typing();
+        let mut exchange = Exchange::new(reader, "");
+        let outcome = timeout(limit, log_in(connection, endpoint, &mut exchange)).await;
+        let error = match outcome {
+            Ok(Ok(session)) => return Ok(session),
+            Ok(Err(error)) => error,
+            Err(_) => Error::Timeout {
+                doing: String::new(),
                 after: limit,
-                partial: reader.answer(None).output,
-            }),
-        }
+                partial: String::new(),
+            },
+        };
+        Err(error.while_doing(
+            || format!("logging in to {}:{}", endpoint.host, endpoint.port),
+            || exchange.reader.answer(None).output,
+        ))
     }
 }
 
 async fn log_in(
-    handle: transport::Connection,
+    connection: transport::Connection,
     endpoint: &Endpoint,
-    reader: &mut Reader<'_>,
+    exchange: &mut Exchange<'_, '_>,
 ) -> Result<Session, Error> {
     let platform = &endpoint.platform;
     let word = random_word()?;
-    let mut setup: String = platform
-        .setup
-        .commands
-        .iter()
-        .map(|command| command.replace("{word}", &word) + "\n")
-        .collect();
-    let expect = match &platform.ending {
-        Ending::ShellPrompt => Expect::ShellPrompt(word.clone()),
-        Ending::Comment { prefix } => {
-            let comment = format!("{prefix}{word}0");
-            setup.push_str(&comment);
-            setup.push('\n');
-            Expect::Comment(comment)
-        }
+    let early = platform.login.early;
+    let typed = if early {
+        first_lines(platform, &word, 0).0
+    } else {
+        String::new()
     };
-    let early = platform.setup.early;
-    let first = if early { setup.as_str() } else { "" };
-    let shell = transport::open_shell(handle, endpoint, first).await?;
+    let shell = transport::open_shell(connection, endpoint, &typed).await?;
     let mut session = Session {
         shell,
         platform: Arc::clone(platform),
         timeouts: endpoint.timeouts,
         output_limit: endpoint.output_limit,
+        home: String::new(),
         prompt: String::new(),
         health: Health::Busy,
         in_configuration: false,
+        uncommitted: false,
+        pristine: true,
+        echo: platform.terminal.echo,
         type_ahead: true,
         word,
         commands: 0,
     };
     if early {
-        reader.expect(expect);
+        exchange.reader.typed();
+        let expect = first_lines(platform, &session.word, 0).1;
+        exchange.reader.expect(expect);
     }
-    session.set_up(reader, &setup, early).await?;
+    let questions = LoginQuestions::new(endpoint);
+    session.set_up(exchange, &questions, early).await?;
+    session.health = Health::Ready;
     if let Some(secret) = &endpoint.enable_secret {
         session.enable(secret).await?;
     }
-    session.health = Health::Ready;
+    for command in &platform.login.privileged_commands {
+        let reply = session.exec_with(command, ExecOptions::default()).await?;
+        session.type_ahead &= reply.is_success();
+    }
+    session.home.clone_from(&session.prompt);
+    session.pristine = true;
     Ok(session)
 }
 
+/// What is typed first, and what then shows that all of it was read.
+fn first_lines(platform: &Platform, word: &str, number: u64) -> (String, Expect) {
+    let mut lines: Vec<String> = platform
+        .login
+        .commands
+        .iter()
+        .map(|command| command.replace("{word}", word))
+        .collect();
+    let expect = match &platform.ending {
+        Ending::ShellPrompt => Expect::ShellPrompt(word.to_owned()),
+        Ending::Comment { prefix } => {
+            let comment = format!("{prefix}{word}{number:x}");
+            lines.push(comment.clone());
+            Expect::FirstComment {
+                comment,
+                lines: lines.len(),
+            }
+        }
+    };
+    let newline = &platform.terminal.newline;
+    let typed = lines
+        .iter()
+        .map(|line| format!("{line}{newline}"))
+        .collect();
+    (typed, expect)
+}
+
 impl Session {
-    /// Reads up to the prompt after the set-up commands. If they were not sent yet, they are as
-    /// soon as something looks like a prompt: should that be a banner, they are just early.
+    /// Answers questions, sends the set-up commands when something looks like a prompt (unless
+    /// they are under way: `sent`), and reads up to the prompt after them. Should the first prompt
+    /// be a banner, the commands are just early.
     async fn set_up(
         &mut self,
-        reader: &mut Reader<'_>,
-        setup: &str,
+        exchange: &mut Exchange<'_, '_>,
+        questions: &LoginQuestions<'_>,
         mut sent: bool,
     ) -> Result<(), Error> {
+        let platform = Arc::clone(&self.platform);
+        if !sent {
+            exchange.reader.ask(questions.patterns());
+        }
         loop {
-            match self.next_step(reader).await? {
+            match self.next_step(exchange).await? {
                 Step::Prompt if !sent => {
                     sent = true;
-                    let comment = setup.lines().last().unwrap_or_default().to_owned();
-                    reader.expect(Expect::Comment(comment));
-                    self.shell.send(setup).await?;
+                    // Every time another comment: the answer to an earlier one may be under way.
+                    self.commands += 1;
+                    let (typed, expect) = first_lines(&platform, &self.word, self.commands);
+                    // What comes now is counted; the banner may hold anything.
+                    exchange.reader.clear();
+                    exchange.reader.typed();
+                    exchange.reader.expect(expect);
+                    self.shell.send(&typed).await?;
+                }
+                Step::Question(index) => {
+                    if self.says_more(exchange).await? {
+                        continue;
+                    }
+                    let asked = exchange.reader.last_line().trim().to_owned();
+                    exchange.reader.question_answered(index);
+                    questions.answer(self, index, &asked).await?;
+                    // It may have read some of the set-up.
+                    sent = false;
+                    exchange.reader.expect(Expect::Prompt);
+                }
+                Step::AskedAgain(index) => {
+                    let asked = exchange.reader.last_line();
+                    return Err(questions.asked_again(index, asked.trim()));
                 }
                 Step::Pager(answer) => {
-                    reader.pager_answered();
+                    exchange.reader.pager_answered();
                     self.shell.send(&answer).await?;
                     self.type_ahead = false;
                 }
+                Step::NoEcho => {
+                    if self.says_more(exchange).await? {
+                        continue;
+                    }
+                    tracing::debug!("the device does not echo");
+                    self.echo = false;
+                    self.prompt = exchange.reader.last_line().trim().to_owned();
+                    return Ok(());
+                }
                 Step::End { prompt, .. } => {
-                    let answer = reader.answer(None);
+                    let answer = exchange.reader.answer(None);
                     self.prompt = if prompt.is_empty() {
                         // Ours says nothing; what stood before it was the user's own.
                         let own = answer.output.lines().last().unwrap_or_default();
@@ -120,7 +224,7 @@ impl Session {
                         prompt
                     };
                     // A refused set-up command is harmless, but then there may be a pager.
-                    let refused = |line: &str| self.platform.refusal(line).is_some();
+                    let refused = |line: &str| platform.refusal(line).is_some();
                     if answer.output.lines().any(refused) {
                         self.type_ahead = false;
                     }
@@ -131,53 +235,149 @@ impl Session {
         }
     }
 
+    /// Whether more follows what looks like a question, or like prompts without an echo: a banner
+    /// may look like either until the rest of it arrives, and a password typed there would end up
+    /// in the device's history.
+    async fn says_more(&mut self, exchange: &mut Exchange<'_, '_>) -> Result<bool, Error> {
+        match timeout(SETTLED, self.shell.receive()).await {
+            Ok(received) => {
+                exchange.received(received?)?;
+                Ok(true)
+            }
+            Err(_) => Ok(false),
+        }
+    }
+
     /// From the user's prompt to the privileged one. The secret is sent once.
     async fn enable(&mut self, secret: &SecretString) -> Result<(), Error> {
         let platform = Arc::clone(&self.platform);
-        let (Some(enable), Ending::Comment { prefix }) = (&platform.enable, &platform.ending)
-        else {
+        let Some(enable) = &platform.enable else {
             return Ok(());
         };
         if !platform.is_user(&self.prompt) {
             return Ok(());
         }
-        let mut reader = Reader::new(&platform, self.output_limit, Expect::PromptOrSecret);
-        self.shell.send(&format!("{}\n", enable.command)).await?;
-        let mut asked = false;
-        loop {
-            match self.next_step(&mut reader).await? {
-                Step::Secret if asked => return Err(wrong_secret("it asks again")),
-                Step::Secret => {
-                    asked = true;
-                    // The question is answered; the same question again is a refusal.
-                    reader.clear();
-                    reader.push(b"\n");
-                    self.shell.send_secret(secret.expose_secret(), "\n").await?;
-                }
-                Step::Prompt => {
-                    self.read_rest(prefix, &mut reader).await?;
-                    if platform.is_user(&self.prompt) {
-                        let answer = reader.answer(Some(&enable.command)).output;
-                        return Err(wrong_secret(answer.trim()));
-                    }
-                    return Ok(());
-                }
-                Step::Pager(answer) => self.shell.send(&answer).await?,
-                _ => {}
-            }
+        let answer = Answer {
+            question: enable.question.clone(),
+            answer: secret.clone(),
+        };
+        let reply = self
+            .interact(&enable.command, &[answer], ExecOptions::default())
+            .await;
+        match reply {
+            Err(Error::Refused { .. }) => Err(wrong_secret("it asks again")),
+            Err(error) => Err(error),
+            Ok(reply) if platform.is_user(&self.prompt) => Err(wrong_secret(reply.output.trim())),
+            Ok(_) => Ok(()),
         }
     }
 
-    /// Makes sure that the prompt just seen is one, and learns it.
-    async fn read_rest(&mut self, prefix: &str, reader: &mut Reader<'_>) -> Result<(), Error> {
-        let comment = self.next_comment(prefix);
-        self.shell.send(&format!("{comment}\n")).await?;
-        reader.expect(Expect::Comment(comment));
-        loop {
-            if let Step::End { prompt, .. } = self.next_step(reader).await? {
-                self.prompt = prompt;
-                return Ok(());
+    /// Types an answer, which no log shows.
+    pub(super) async fn answer(&mut self, answer: &Answer) -> Result<(), Error> {
+        let newline = self.platform.terminal.newline.clone();
+        self.shell
+            .send_secret(answer.answer.expose_secret(), &newline)
+            .await
+    }
+}
+
+/// The questions before the first prompt, and their answers.
+struct LoginQuestions<'a> {
+    endpoint: &'a Endpoint,
+}
+
+impl<'a> LoginQuestions<'a> {
+    const fn new(endpoint: &'a Endpoint) -> Self {
+        Self { endpoint }
+    }
+
+    /// The operator's own answers, the platform's, and everybody's.
+    fn patterns(&self) -> Vec<reader::Question> {
+        let own = self.endpoint.credentials.answers.iter().map(Into::into);
+        let known = self.known().map(|question| reader::Question {
+            ask: question.ask.clone(),
+            again: matches!(
+                question.answer,
+                LoginAnswer::Key(_) | LoginAnswer::Answer(_)
+            ),
+            answered: false,
+        });
+        own.chain(known).collect()
+    }
+
+    fn known(&self) -> impl Iterator<Item = &LoginQuestion> {
+        let platform = &self.endpoint.platform;
+        platform
+            .login
+            .questions
+            .iter()
+            .chain(COMMON_QUESTIONS.iter())
+    }
+
+    async fn answer(&self, session: &mut Session, index: usize, asked: &str) -> Result<(), Error> {
+        /// A device that asks more often asks in a circle.
+        const QUESTIONS: usize = 32;
+        session.commands += 1;
+        if session.commands > QUESTIONS as u64 {
+            return Err(Error::protocol(format!(
+                "the device asks {asked:?} over and over before its prompt"
+            )));
+        }
+        let endpoint = self.endpoint;
+        let newline = &endpoint.platform.terminal.newline;
+        let own = &endpoint.credentials.answers;
+        let question = match own.get(index) {
+            Some(answer) => return session.answer(answer).await,
+            None => self.known().nth(index - own.len()),
+        };
+        match question.map(|question| &question.answer) {
+            Some(LoginAnswer::Answer(line)) => {
+                session.shell.send(&format!("{line}{newline}")).await
             }
+            Some(LoginAnswer::Key(key)) => session.shell.send(key).await,
+            Some(LoginAnswer::Credential(Credential::Username)) => {
+                let line = format!("{}{newline}", endpoint.username);
+                session.shell.send(&line).await
+            }
+            Some(LoginAnswer::Credential(Credential::Password)) => {
+                let Some(password) = &endpoint.credentials.password else {
+                    return Err(Error::authentication(format!(
+                        "the device asks {asked:?} before its prompt, and there is no password"
+                    )));
+                };
+                session
+                    .shell
+                    .send_secret(password.expose_secret(), newline)
+                    .await
+            }
+            Some(LoginAnswer::Fail(message)) => Err(Error::authentication(format!(
+                "{message} (it says {asked:?})"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    fn asked_again(&self, index: usize, asked: &str) -> Error {
+        let own = self.endpoint.credentials.answers.len();
+        let what = match index.checked_sub(own).and_then(|at| self.known().nth(at)) {
+            Some(LoginQuestion {
+                answer: LoginAnswer::Credential(Credential::Username),
+                ..
+            }) => "user name or password",
+            Some(_) => "password",
+            None => "answer",
+        };
+        Error::authentication(format!(
+            "the device refused the {what} that it asked for before its prompt: it asks {asked:?} again"
+        ))
+    }
+}
+
+impl From<&Question> for Answer {
+    fn from(question: &Question) -> Self {
+        Self {
+            question: question.ask.clone(),
+            answer: SecretString::from(question.answer.as_str()),
         }
     }
 }
@@ -194,14 +394,44 @@ fn random_word() -> Result<String, Error> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-impl Platform {
-    pub(super) fn is_user(&self, prompt: &str) -> bool {
-        let user = self.prompts.user.as_ref();
-        user.is_some_and(|pattern| pattern.matches(prompt))
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    pub(super) fn is_configuration(&self, prompt: &str) -> bool {
-        let configuration = self.prompts.configuration.as_ref();
-        configuration.is_some_and(|pattern| pattern.matches(prompt))
+    #[test]
+    fn what_devices_ask_before_their_prompt() {
+        let asked = |text: &str| {
+            let found = COMMON_QUESTIONS.iter().find(|q| q.ask.matches(text));
+            found.map(|question| question.answer.clone())
+        };
+        let password = Some(LoginAnswer::Credential(Credential::Password));
+        let username = Some(LoginAnswer::Credential(Credential::Username));
+        assert_eq!(asked("Password: "), password);
+        assert_eq!(asked("Enter password:"), password);
+        assert_eq!(asked("Username:"), username);
+        assert_eq!(asked("login: "), username);
+        let press = Some(LoginAnswer::Answer(String::new()));
+        assert_eq!(asked("Press any key to continue"), press);
+        assert_eq!(asked("-- Press RETURN to get started. --"), press);
+        let accept = Some(LoginAnswer::Answer("yes".into()));
+        assert_eq!(asked("Do you accept the terms? [yes/no]: "), accept);
+        for change in [
+            "Enter new password: ",
+            "New password:",
+            "Enter old password:",
+        ] {
+            assert!(
+                matches!(asked(change), Some(LoginAnswer::Fail(_))),
+                "{change}"
+            );
+        }
+        for harmless in [
+            "r1#",
+            "Last login: Mon",
+            "the password policy is strict",
+            "name r1",
+        ] {
+            assert_eq!(asked(harmless), None, "{harmless}");
+        }
     }
 }

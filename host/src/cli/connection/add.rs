@@ -1,8 +1,9 @@
 use clap::Args;
 use serde::Serialize;
 
+use super::fields::{Way, WayArgs};
 use crate::api::types::ConnectionAnswer;
-use crate::cli::secrets::{SecretArgs, Secrets};
+use crate::cli::secrets::{SecretArgs, Secrets, note_nothing_to_log_in_with};
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
 
 #[derive(Debug, Args)]
@@ -39,6 +40,9 @@ pub(crate) struct AddArgs {
     host_key: Option<String>,
 
     #[command(flatten)]
+    way: WayArgs,
+
+    #[command(flatten)]
     secrets: SecretArgs,
 
     #[command(flatten)]
@@ -60,20 +64,23 @@ struct NewConnection {
     #[serde(skip_serializing_if = "Option::is_none")]
     host_key: Option<String>,
     #[serde(flatten)]
+    way: Way,
+    #[serde(flatten)]
     secrets: Secrets,
 }
 
 pub(super) async fn run(args: AddArgs) -> Result<(), Failure> {
     let client = args.server.client()?;
+    let way = args.way.read()?;
     let secrets = args
         .secrets
         .read(&format!("{} on {}", args.username, args.host))?;
-    if !client.is_private() {
-        output::talk(
-            "warning: the server is reached over plain http, so the secrets can be read on the way",
-        );
+    if !secrets.can_log_in() && !way.can_log_in() {
+        note_nothing_to_log_in_with();
     }
+    client.warn_of_plain_http();
     let connection = NewConnection {
+        way,
         secrets,
         name: args.name,
         host: args.host,

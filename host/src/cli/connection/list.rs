@@ -20,15 +20,21 @@ pub(super) async fn run(args: ListArgs) -> Result<(), Failure> {
         return Ok(());
     }
     output::table(
-        ["NAME", "ADDRESS", "USER", "PLATFORM", "TAGS", "SECRETS"],
+        [
+            "NAME", "ADDRESS", "USER", "PLATFORM", "JUMP", "TAGS", "LOGIN",
+        ],
         answer.body.connections.into_iter().map(|connection| {
+            let mut login = connection.secrets_set;
+            login.extend(connection.certificate.map(|_| "certificate".to_owned()));
+            login.extend(connection.agent.then(|| "agent".to_owned()));
             [
                 connection.name,
                 format!("{}:{}", connection.host, connection.port),
                 connection.username,
                 connection.device_type,
+                connection.jump.join(" -> "),
                 connection.tags.join(", "),
-                connection.secrets_set.join(", "),
+                login.join(", "),
             ]
         }),
     )

@@ -30,6 +30,13 @@ pub(super) async fn run(args: ShowArgs) -> Result<(), Failure> {
         ("platform", connection.device_type),
         ("timeout", format!("{} s", connection.timeout_seconds)),
         ("tags", connection.tags.join(", ")),
+        ("jump", connection.jump.join(" -> ")),
+        ("algorithms", output::word(&connection.algorithms)),
+        (
+            "agent",
+            if connection.agent { "yes" } else { "" }.to_owned(),
+        ),
+        ("certificate", connection.certificate.unwrap_or_default()),
         ("host key", connection.host_key.unwrap_or_default()),
         ("secrets set", connection.secrets_set.join(", ")),
         ("created", output::time(connection.created_at)),

@@ -38,6 +38,24 @@ impl Options {
         Ok(Some(text.to_string()))
     }
 
+    pub(super) fn required_text(&self, name: &str) -> Thrown<String> {
+        self.text(name)?
+            .ok_or_else(|| invalid(format!("{}: {name} is missing", self.function)))
+    }
+
+    pub(super) fn flag(&self, name: &str) -> Thrown<Option<bool>> {
+        let Some(value) = self.fields.get(name).filter(|value| !value.is_unit()) else {
+            return Ok(None);
+        };
+        let flag = value.as_bool().map_err(|found| {
+            invalid(format!(
+                "{}: {name} is true or false, not {found}",
+                self.function
+            ))
+        })?;
+        Ok(Some(flag))
+    }
+
     pub(super) fn texts(&self, name: &str) -> Thrown<Vec<String>> {
         match self.fields.get(name) {
             None => Ok(Vec::new()),

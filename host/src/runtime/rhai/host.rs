@@ -22,7 +22,8 @@ use super::arguments::{Options, Thrown, duration, invalid, json, texts};
 use super::errors::thrown;
 use super::values;
 use crate::capabilities::{
-    ChildOutcome, ConfigureOptions, Device, ExecReply, JobContext, JobFacts, OnRefused,
+    ChildOutcome, CommitOptions, ConfigureOptions, Device, ExecReply, JobContext, JobFacts,
+    OnRefused, Question,
 };
 use crate::model::{JobError, LogLevel, Progress};
 
@@ -150,6 +151,12 @@ mod global {
         device.platform().to_owned()
     }
 
+    /// The prompt that the device showed last.
+    #[rhai_fn(get = "prompt", pure)]
+    pub fn prompt(device: &mut Device) -> String {
+        device.prompt()
+    }
+
     /// Runs a command. The answer has `output`, `ok`, `failure` (the device's words of refusal, or
     /// `()`), `exit_code` (or `()`), `elapsed_ms`, `truncated` and `command`.
     #[rhai_fn(name = "exec", pure, return_raw, volatile)]
@@ -170,8 +177,76 @@ mod global {
         run_command(&context, device, command, timeout)
     }
 
-    /// Enters configuration mode, sends the lines, leaves it again. Throws `refused` at the first
-    /// line the device refuses.
+    /// Runs commands in one go, where the platform allows it with one round trip for all of them;
+    /// answers with their replies, in order. A refused one does not stop those after it.
+    #[rhai_fn(name = "exec_all", pure, return_raw, volatile)]
+    pub fn exec_all(
+        context: NativeCallContext<'_>,
+        device: &mut Device,
+        commands: Array,
+    ) -> Thrown<Array> {
+        let commands = texts("exec_all", "a command", commands)?;
+        let device = device.clone();
+        let replies = wait(&context, |job| async move {
+            job.ssh_exec_all(&device, &commands).await
+        })?;
+        Ok(replies
+            .into_iter()
+            .map(|reply| reply_map(reply).into())
+            .collect())
+    }
+
+    /// Runs a command that asks questions: `[#{expect: "pattern", answer: "text"}, …]`. Each
+    /// answer is used once; the job's results do not show it.
+    #[rhai_fn(name = "send_interactive", pure, return_raw, volatile)]
+    pub fn send_interactive(
+        context: NativeCallContext<'_>,
+        device: &mut Device,
+        command: &str,
+        questions: Array,
+    ) -> Thrown<Map> {
+        send_interactive_with(context, device, command, questions, Map::new())
+    }
+
+    /// `send_interactive` with `#{timeout: seconds}`.
+    #[rhai_fn(name = "send_interactive", pure, return_raw, volatile)]
+    pub fn send_interactive_with(
+        context: NativeCallContext<'_>,
+        device: &mut Device,
+        command: &str,
+        questions: Array,
+        options: Map,
+    ) -> Thrown<Map> {
+        let options = Options::new("send_interactive", options, &["timeout"])?;
+        let timeout = options.duration("timeout")?;
+        let questions = questions
+            .into_iter()
+            .map(question)
+            .collect::<Thrown<Vec<_>>>()?;
+        let (device, command) = (device.clone(), command.to_owned());
+        let reply = wait(&context, |job| async move {
+            job.ssh_interact(&device, &command, &questions, timeout)
+                .await
+        })?;
+        Ok(reply_map(reply))
+    }
+
+    /// What the device says of itself, as far as its platform knows where to look: `hostname`,
+    /// `version`, `model`, `serial`, `uptime`.
+    #[rhai_fn(name = "facts", pure, return_raw, volatile)]
+    pub fn facts(context: NativeCallContext<'_>, device: &mut Device) -> Thrown<Map> {
+        let device = device.clone();
+        let facts = wait(&context, |job| async move { job.ssh_facts(&device).await })?;
+        Ok(facts
+            .into_iter()
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect())
+    }
+
+    /// Enters configuration mode, sends the lines, makes them take effect (where the platform has
+    /// a candidate, by a commit), leaves the mode again. Throws `refused` at the first line that
+    /// the device refuses, or when it refuses the commit. Answers with `lines`, `refused`, `diff`
+    /// (or `()`) and `in_effect`.
     #[rhai_fn(name = "configure", pure, return_raw, volatile)]
     pub fn configure(
         context: NativeCallContext<'_>,
@@ -181,7 +256,8 @@ mod global {
         send_lines(&context, device, lines, ConfigureOptions::default())
     }
 
-    /// `configure` with `#{on_refused: "stop" | "continue"}`.
+    /// `configure` with `#{on_refused: "stop" | "continue", commit: true | false, confirm:
+    /// seconds, comment: "text"}`.
     #[rhai_fn(name = "configure", pure, return_raw, volatile)]
     pub fn configure_with(
         context: NativeCallContext<'_>,
@@ -189,7 +265,8 @@ mod global {
         lines: Array,
         options: Map,
     ) -> Thrown<Map> {
-        let options = Options::new("configure", options, &["on_refused"])?;
+        let known = ["on_refused", "commit", "confirm", "comment"];
+        let options = Options::new("configure", options, &known)?;
         let on_refused = match options.text("on_refused")?.as_deref() {
             None | Some("stop") => OnRefused::Stop,
             Some("continue") => OnRefused::Continue,
@@ -199,7 +276,54 @@ mod global {
                 return Err(invalid(message));
             }
         };
-        send_lines(&context, device, lines, ConfigureOptions { on_refused })
+        let options = ConfigureOptions {
+            on_refused,
+            stage: options.flag("commit")? == Some(false),
+            commit: commit_options(&options)?,
+        };
+        send_lines(&context, device, lines, options)
+    }
+
+    /// Makes what `configure` left uncommitted take effect, or confirms a commit that the device
+    /// would take back.
+    #[rhai_fn(name = "commit", pure, return_raw, volatile)]
+    pub fn commit(context: NativeCallContext<'_>, device: &mut Device) -> Thrown<Map> {
+        commit_with(context, device, Map::new())
+    }
+
+    /// `commit` with `#{confirm: seconds, comment: "text"}`.
+    #[rhai_fn(name = "commit", pure, return_raw, volatile)]
+    pub fn commit_with(
+        context: NativeCallContext<'_>,
+        device: &mut Device,
+        options: Map,
+    ) -> Thrown<Map> {
+        let options = Options::new("commit", options, &["confirm", "comment"])?;
+        let options = commit_options(&options)?;
+        let device = device.clone();
+        let reply = wait(&context, |job| async move {
+            job.ssh_commit(&device, options).await
+        })?;
+        Ok(reply_map(reply))
+    }
+
+    /// Throws away what `configure` left uncommitted; without that, takes the device back to its
+    /// configuration before the last commit.
+    #[rhai_fn(name = "rollback", pure, return_raw, volatile)]
+    pub fn rollback(context: NativeCallContext<'_>, device: &mut Device) -> Thrown<Map> {
+        roll_back(&context, device, None)
+    }
+
+    /// Takes the device back to its configuration of so many commits ago.
+    #[rhai_fn(name = "rollback", pure, return_raw, volatile)]
+    pub fn rollback_to(
+        context: NativeCallContext<'_>,
+        device: &mut Device,
+        number: INT,
+    ) -> Thrown<Map> {
+        let number = u32::try_from(number)
+            .map_err(|_| invalid(format!("rollback: {number} is no number of commits")))?;
+        roll_back(&context, device, Some(number))
     }
 
     /// Makes the running configuration the one the device starts with.
@@ -451,6 +575,35 @@ fn run_command(
     Ok(reply_map(reply))
 }
 
+fn question(written: Dynamic) -> Thrown<Question> {
+    let kind = written.type_name();
+    let fields = written.try_cast::<Map>().ok_or_else(|| {
+        invalid(format!(
+            "send_interactive: a question is #{{expect, answer}}, not {kind}"
+        ))
+    })?;
+    let fields = Options::new("send_interactive", fields, &["expect", "answer"])?;
+    Ok(Question {
+        expect: fields.required_text("expect")?,
+        answer: fields.required_text("answer")?.into(),
+    })
+}
+
+fn commit_options(options: &Options) -> Thrown<CommitOptions> {
+    Ok(CommitOptions {
+        confirm_within: options.duration("confirm")?,
+        comment: options.text("comment")?,
+    })
+}
+
+fn roll_back(context: &NativeCallContext<'_>, device: &Device, number: Option<u32>) -> Thrown<Map> {
+    let device = device.clone();
+    let reply = wait(context, |job| async move {
+        job.ssh_rollback(&device, number).await
+    })?;
+    Ok(reply_map(reply))
+}
+
 fn send_lines(
     context: &NativeCallContext<'_>,
     device: &Device,
@@ -459,15 +612,21 @@ fn send_lines(
 ) -> Thrown<Map> {
     let lines = texts("configure", "a line", lines)?;
     let device = device.clone();
-    let replies = wait(context, |job| async move {
+    let configured = wait(context, |job| async move {
         job.ssh_configure(&device, &lines, options).await
     })?;
+    let replies = configured.replies;
     let sent = INT::try_from(replies.len()).unwrap_or(INT::MAX);
     let refused = replies.into_iter().filter(|reply| reply.failure.is_some());
     let refused: Array = refused.map(|reply| reply_map(reply).into()).collect();
     Ok(Map::from([
         ("lines".into(), sent.into()),
         ("refused".into(), refused.into()),
+        (
+            "diff".into(),
+            configured.diff.map_or(Dynamic::UNIT, Dynamic::from),
+        ),
+        ("in_effect".into(), configured.in_effect.into()),
     ]))
 }
 

@@ -6,8 +6,8 @@ use sqlx::sqlite::SqlitePool;
 use uuid::Uuid;
 
 use super::writer::Writer;
-use super::{Result, StorageError, rows, text_of};
-use crate::model::Connection;
+use super::{DeleteConnectionOutcome, Result, StorageError, rows, text_of};
+use crate::model::{Connection, KnownHostKey};
 
 pub(super) async fn add(writer: &Writer, connection: &Connection) -> Result<()> {
     let row = connection.clone();
@@ -19,9 +19,10 @@ pub(super) async fn add(writer: &Writer, connection: &Connection) -> Result<()> 
 pub(super) async fn insert(connection: &mut SqliteConnection, row: &Connection) -> Result<()> {
     sqlx::query(
         "INSERT INTO ssh_connections (id, name, host, port, username, device_type, timeout_seconds,
-                                      tags, host_key, password, private_key, passphrase, secret,
+                                      tags, host_key, jump, algorithms, certificate, agent,
+                                      password, private_key, passphrase, secret,
                                       owner_job_id, created_at, updated_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(row.id.to_string())
     .bind(&row.name)
@@ -32,6 +33,10 @@ pub(super) async fn insert(connection: &mut SqliteConnection, row: &Connection) 
     .bind(row.timeout_seconds)
     .bind(serde_json::json!(row.tags).to_string())
     .bind(&row.host_key)
+    .bind(serde_json::json!(row.jump).to_string())
+    .bind(row.algorithms.as_str())
+    .bind(&row.certificate)
+    .bind(row.agent)
     .bind(&row.secrets.password)
     .bind(&row.secrets.private_key)
     .bind(&row.secrets.passphrase)
@@ -50,10 +55,12 @@ pub(super) async fn update(writer: &Writer, connection: &Connection) -> Result<b
     writer
         .run(move |connection| {
             Box::pin(async move {
+                rename_in_jumps(connection, row.id, &row.name).await?;
                 let done = sqlx::query(
                     "UPDATE ssh_connections
                      SET name = ?, host = ?, port = ?, username = ?, device_type = ?,
-                         timeout_seconds = ?, tags = ?, host_key = ?, password = ?,
+                         timeout_seconds = ?, tags = ?, host_key = ?, jump = ?,
+                         algorithms = ?, certificate = ?, agent = ?, password = ?,
                          private_key = ?, passphrase = ?, secret = ?, updated_at = ?
                      WHERE id = ?",
                 )
@@ -65,6 +72,10 @@ pub(super) async fn update(writer: &Writer, connection: &Connection) -> Result<b
                 .bind(row.timeout_seconds)
                 .bind(serde_json::json!(row.tags).to_string())
                 .bind(&row.host_key)
+                .bind(serde_json::json!(row.jump).to_string())
+                .bind(row.algorithms.as_str())
+                .bind(&row.certificate)
+                .bind(row.agent)
                 .bind(&row.secrets.password)
                 .bind(&row.secrets.private_key)
                 .bind(&row.secrets.passphrase)
@@ -80,15 +91,53 @@ pub(super) async fn update(writer: &Writer, connection: &Connection) -> Result<b
         .await
 }
 
-pub(super) async fn delete(writer: &Writer, id: Uuid) -> Result<bool> {
+/// Who jumps through a connection knows it by its name.
+async fn rename_in_jumps(connection: &mut SqliteConnection, id: Uuid, new: &str) -> Result<()> {
+    let old: Option<String> = sqlx::query_scalar("SELECT name FROM ssh_connections WHERE id = ?")
+        .bind(id.to_string())
+        .fetch_optional(&mut *connection)
+        .await?;
+    let Some(old) = old.filter(|old| old != new) else {
+        return Ok(());
+    };
+    sqlx::query(
+        "UPDATE ssh_connections
+         SET jump = (SELECT json_group_array(CASE value WHEN ?1 THEN ?2 ELSE value END)
+                     FROM json_each(ssh_connections.jump))
+         WHERE EXISTS (SELECT 1 FROM json_each(jump) WHERE value = ?1)",
+    )
+    .bind(old)
+    .bind(new)
+    .execute(&mut *connection)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn delete(writer: &Writer, id: Uuid) -> Result<DeleteConnectionOutcome> {
     writer
         .run(move |connection| {
             Box::pin(async move {
+                let users: Vec<String> = sqlx::query_scalar(
+                    "SELECT name FROM ssh_connections
+                     WHERE owner_job_id IS NULL AND EXISTS (
+                         SELECT 1 FROM json_each(ssh_connections.jump)
+                         WHERE value = (SELECT name FROM ssh_connections WHERE id = ?))
+                     ORDER BY name",
+                )
+                .bind(id.to_string())
+                .fetch_all(&mut *connection)
+                .await?;
+                if !users.is_empty() {
+                    return Ok(DeleteConnectionOutcome::JumpedThrough(users));
+                }
                 let done = sqlx::query("DELETE FROM ssh_connections WHERE id = ?")
                     .bind(id.to_string())
                     .execute(&mut *connection)
                     .await?;
-                Ok(done.rows_affected() == 1)
+                Ok(match done.rows_affected() {
+                    0 => DeleteConnectionOutcome::NotFound,
+                    _ => DeleteConnectionOutcome::Deleted,
+                })
             })
         })
         .await
@@ -122,15 +171,32 @@ pub(super) async fn host_keys(
     readers: &SqlitePool,
     host: &str,
     port: u16,
-) -> Result<Vec<(String, String, String)>> {
-    let found = sqlx::query_as(
-        "SELECT algorithm, key, fingerprint FROM host_keys WHERE host = ? AND port = ?",
+) -> Result<Vec<KnownHostKey>> {
+    let found = sqlx::query(
+        "SELECT algorithm, key, fingerprint, first_seen FROM host_keys
+         WHERE host = ? AND port = ? ORDER BY algorithm",
     )
-    .bind(host)
+    .bind(host.to_ascii_lowercase())
     .bind(port)
     .fetch_all(readers)
     .await?;
-    Ok(found)
+    found.iter().map(rows::host_key).collect()
+}
+
+pub(super) async fn delete_host_keys(writer: &Writer, host: &str, port: u16) -> Result<u64> {
+    let host = host.to_ascii_lowercase();
+    writer
+        .run(move |connection| {
+            Box::pin(async move {
+                let done = sqlx::query("DELETE FROM host_keys WHERE host = ? AND port = ?")
+                    .bind(host)
+                    .bind(port)
+                    .execute(&mut *connection)
+                    .await?;
+                Ok(done.rows_affected())
+            })
+        })
+        .await
 }
 
 pub(super) async fn add_host_key(
@@ -140,8 +206,9 @@ pub(super) async fn add_host_key(
     (algorithm, key, fingerprint): (&str, &str, &str),
     now: DateTime<Utc>,
 ) -> Result<()> {
-    let [host, algorithm, key, fingerprint] =
-        [host, algorithm, key, fingerprint].map(str::to_owned);
+    let [algorithm, key, fingerprint] = [algorithm, key, fingerprint].map(str::to_owned);
+    // Host names mean the same in any case.
+    let host = host.to_ascii_lowercase();
     writer
         .run(move |connection| {
             Box::pin(async move {

@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::{Result, StorageError};
 use crate::model::{
-    CommandKind, CommandResult, Connection, ErrorCode, Job, JobError, JobLog, JobStatus, LogLevel,
-    OnInterrupt, SealedSecrets,
+    Algorithms, CommandKind, CommandResult, Connection, ErrorCode, Job, JobError, JobLog,
+    JobStatus, KnownHostKey, LogLevel, OnInterrupt, SealedSecrets,
 };
 
 pub(super) fn job(row: &SqliteRow) -> Result<Job> {
@@ -59,12 +59,7 @@ pub(super) fn result(row: &SqliteRow) -> Result<CommandResult> {
         job_id: uuid(row, "job_id")?,
         attempt: row.try_get("attempt")?,
         target: row.try_get("target")?,
-        kind: named(row, "kind", |text| match text {
-            "exec" => Some(CommandKind::Exec),
-            "configure" => Some(CommandKind::Configure),
-            "save" => Some(CommandKind::Save),
-            _ => None,
-        })?,
+        kind: named(row, "kind", CommandKind::parse)?,
         command: row.try_get("command")?,
         output: row.try_get("output")?,
         error: row.try_get("error")?,
@@ -97,6 +92,10 @@ pub(super) fn connection(row: &SqliteRow) -> Result<Connection> {
         timeout_seconds: row.try_get("timeout_seconds")?,
         tags: json(row, "tags")?,
         host_key: row.try_get("host_key")?,
+        jump: json(row, "jump")?,
+        algorithms: named(row, "algorithms", Algorithms::parse)?,
+        certificate: row.try_get("certificate")?,
+        agent: row.try_get("agent")?,
         secrets: SealedSecrets {
             password: row.try_get("password")?,
             private_key: row.try_get("private_key")?,
@@ -106,6 +105,15 @@ pub(super) fn connection(row: &SqliteRow) -> Result<Connection> {
         owner_job_id: optional(row, "owner_job_id", uuid)?,
         created_at: time(row, "created_at")?,
         updated_at: time(row, "updated_at")?,
+    })
+}
+
+pub(super) fn host_key(row: &SqliteRow) -> Result<KnownHostKey> {
+    Ok(KnownHostKey {
+        algorithm: row.try_get("algorithm")?,
+        key: row.try_get("key")?,
+        fingerprint: row.try_get("fingerprint")?,
+        first_seen: time(row, "first_seen")?,
     })
 }
 

@@ -1,0 +1,281 @@
+//! `/api/connections/{id}/terminal`: a device's terminal, for a person, over a WebSocket.
+//!
+//! Binary messages are what is typed and what the device shows, as it is. Text messages are
+//! control, in JSON: [`TerminalCommand`] from the client, [`TerminalEvent`] from the server.
+//! What goes through is neither logged nor stored.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use netssh_core::Console;
+use serde::Deserialize;
+use tokio::time::timeout;
+use utoipa::IntoParams;
+
+use super::Problem;
+use super::extract::QueryParams;
+use super::types::{CloseReason, TerminalCommand, TerminalEvent};
+use crate::app::App;
+use crate::model::{Connection, ErrorCode, JobError};
+use crate::terminals::{MOST_TERMINALS, Place};
+
+/// The largest message that is taken. Who pastes more sends several.
+const MOST_MESSAGE_BYTES: usize = 64 * 1024;
+/// No terminal is wider or taller.
+const MOST_CELLS: u16 = 1_000;
+/// A client that takes nothing of what the device shows for so long is gone.
+const SENDING: Duration = Duration::from_secs(30);
+/// The last word and the closing handshake take no longer.
+const PARTING: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct TerminalParams {
+    /// The terminal's type, as in `TERM`.
+    #[serde(default = "xterm")]
+    #[param(default = "xterm")]
+    term: String,
+    /// Its width in characters, 1 to 1000.
+    #[serde(default = "eighty")]
+    #[param(default = 80)]
+    columns: u16,
+    /// Its height in characters, 1 to 1000.
+    #[serde(default = "twenty_four")]
+    #[param(default = 24)]
+    rows: u16,
+}
+
+/// Opens a terminal on the device, as a WebSocket. Binary messages are bytes in both directions.
+/// Text messages are JSON: `{"resize":{"columns":132,"rows":43}}` from the client; from the server
+/// `{"opened":{}}` after the login, `{"error":{"code":…,"message":…}}` or
+/// `{"closed":{"reason":"device"}}` (or `idle`, `shutdown`) as the last one.
+#[utoipa::path(
+    get, path = "/connections/{id}/terminal", tag = "connections",
+    params(("id" = String, Path, description = "Id or name"), TerminalParams),
+    responses(
+        (status = 101, description = "The terminal is being opened"),
+        (status = 403, description = "Asked for by a page of another site", body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 422, body = Problem, content_type = "application/problem+json"),
+        (status = 426, description = "Not a WebSocket's request", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Too many terminals are open", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn open(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    QueryParams(params): QueryParams<TerminalParams>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, Problem> {
+    params.check()?;
+    let connection = app.connections.find(&id).await?;
+    let upgrade = upgrade.map_err(|rejection| {
+        Problem::new(
+            StatusCode::UPGRADE_REQUIRED,
+            "not-a-websocket",
+            format!("this is for WebSockets: {}", rejection.body_text()),
+        )
+    })?;
+    let place = app.terminals.enter().ok_or_else(|| {
+        Problem::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too-many-terminals",
+            format!("{MOST_TERMINALS} terminals are open already; close one"),
+        )
+    })?;
+    Ok(upgrade
+        .max_frame_size(MOST_MESSAGE_BYTES)
+        .max_message_size(MOST_MESSAGE_BYTES)
+        .on_upgrade(move |socket| serve(app, connection, params, socket, place)))
+}
+
+impl TerminalParams {
+    fn check(&self) -> Result<(), Problem> {
+        let is_term = (1..=64).contains(&self.term.len())
+            && self
+                .term
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-+._".contains(&byte));
+        if !is_term {
+            let message = "is 1 to 64 letters, digits and - + . _";
+            return Err(Problem::invalid_field("/term", message));
+        }
+        for (pointer, cells) in [("/columns", self.columns), ("/rows", self.rows)] {
+            if !is_size(cells) {
+                let message = format!("is 1 to {MOST_CELLS}");
+                return Err(Problem::invalid_field(pointer, message));
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn serve(
+    app: Arc<App>,
+    connection: Connection,
+    params: TerminalParams,
+    mut socket: WebSocket,
+    place: Place,
+) {
+    let begun = Instant::now();
+    tracing::info!(connection = %connection.name, "terminal opened");
+    let ended = tokio::select! {
+        ended = talk(&app, &connection, &params, &mut socket) => ended,
+        () = place.closing() => Ended::Closed(CloseReason::Shutdown),
+    };
+    let (reason, event) = match ended {
+        Ended::Left => ("the client has left".to_owned(), None),
+        Ended::Closed(reason) => (
+            reason.as_str().to_owned(),
+            Some(TerminalEvent::Closed { reason }),
+        ),
+        Ended::Failed(JobError { code, message, .. }) => (
+            code.0.clone(),
+            Some(TerminalEvent::Error {
+                code: code.0,
+                message,
+            }),
+        ),
+    };
+    let part = async {
+        if let Some(event) = event {
+            tell(&mut socket, &event).await;
+        }
+        let _ = socket.send(Message::Close(None)).await;
+    };
+    let _ = timeout(PARTING, part).await;
+    let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(connection = %connection.name, reason, duration_ms, "terminal closed");
+}
+
+enum Ended {
+    /// There is nobody to tell.
+    Left,
+    Closed(CloseReason),
+    Failed(JobError),
+}
+
+/// Until one side has had enough. What is typed before the login is done waits.
+async fn talk(
+    app: &App,
+    connection: &Connection,
+    params: &TerminalParams,
+    socket: &mut WebSocket,
+) -> Ended {
+    let mut console = match log_in(app, connection, params).await {
+        Ok(console) => console,
+        Err(error) => return Ended::Failed(error),
+    };
+    tell(socket, &TerminalEvent::Opened {}).await;
+    let idle = Duration::from_secs(app.config.devices.terminal_idle_seconds);
+    let ended = loop {
+        let step = tokio::select! {
+            shown = console.read() => Step::Shown(shown),
+            message = socket.recv() => Step::Said(message),
+            () = tokio::time::sleep(idle) => break Ended::Closed(CloseReason::Idle),
+        };
+        let done = match step {
+            Step::Shown(Ok(Some(bytes))) => show(socket, bytes).await,
+            Step::Shown(Ok(None)) => Err(Ended::Closed(CloseReason::Device)),
+            Step::Shown(Err(error)) => Err(failed(&error)),
+            Step::Said(message) => obey(&mut console, message).await,
+        };
+        if let Err(ended) = done {
+            break ended;
+        }
+    };
+    console.close().await;
+    ended
+}
+
+enum Step {
+    Shown(Result<Option<Vec<u8>>, netssh_core::Error>),
+    Said(Option<Result<Message, axum::Error>>),
+}
+
+async fn log_in(
+    app: &App,
+    connection: &Connection,
+    params: &TerminalParams,
+) -> Result<Console, JobError> {
+    let endpoint = app.connections.endpoint_of(connection).await?;
+    Console::open(&endpoint, &params.term, params.columns, params.rows)
+        .await
+        .map_err(|error| app.connections.explain(connection, &error))
+}
+
+async fn show(socket: &mut WebSocket, bytes: Vec<u8>) -> Result<(), Ended> {
+    match timeout(SENDING, socket.send(Message::Binary(bytes.into()))).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(Ended::Left),
+    }
+}
+
+async fn obey(
+    console: &mut Console,
+    message: Option<Result<Message, axum::Error>>,
+) -> Result<(), Ended> {
+    let done = match message {
+        Some(Ok(Message::Binary(bytes))) => console.write(&bytes).await,
+        Some(Ok(Message::Text(text))) => match serde_json::from_str(&text) {
+            Ok(TerminalCommand::Resize { columns, rows }) if is_size(columns) && is_size(rows) => {
+                console.resize(columns, rows).await
+            }
+            Ok(TerminalCommand::Resize { .. }) => {
+                return Err(invalid(format!(
+                    "columns and rows are 1 to {MOST_CELLS} each"
+                )));
+            }
+            Err(error) => {
+                return Err(invalid(format!(
+                    "not a text message that is known: {error}"
+                )));
+            }
+        },
+        Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
+        Some(Err(error)) => {
+            return Err(invalid(format!(
+                "the message cannot be read ({error}); it has {MOST_MESSAGE_BYTES} bytes at most"
+            )));
+        }
+        Some(Ok(Message::Close(_))) | None => return Err(Ended::Left),
+    };
+    done.map_err(|error| failed(&error))
+}
+
+async fn tell(socket: &mut WebSocket, event: &TerminalEvent) {
+    // Who is gone is noticed at the next read.
+    if let Ok(text) = serde_json::to_string(event) {
+        let _ = timeout(SENDING, socket.send(Message::Text(text.into()))).await;
+    }
+}
+
+fn failed(error: &netssh_core::Error) -> Ended {
+    Ended::Failed(JobError::new(error.code(), error.to_string()))
+}
+
+fn invalid(message: String) -> Ended {
+    Ended::Failed(JobError::new(ErrorCode::INVALID, message))
+}
+
+fn is_size(cells: u16) -> bool {
+    (1..=MOST_CELLS).contains(&cells)
+}
+
+fn xterm() -> String {
+    "xterm".to_owned()
+}
+
+fn eighty() -> u16 {
+    80
+}
+
+fn twenty_four() -> u16 {
+    24
+}

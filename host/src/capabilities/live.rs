@@ -1,0 +1,155 @@
+//! What running commands have printed so far, for whoever looks at a job meanwhile.
+//!
+//! Kept in memory only: the whole output is stored when the command has ended.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+/// Of a command that prints more, the end is kept: bytes.
+const OUTPUT_BYTES: usize = 64 * 1024;
+
+/// The commands that run now, by job.
+#[derive(Clone, Default)]
+pub struct LiveOutput(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    next_id: u64,
+    jobs: HashMap<Uuid, Vec<Running>>,
+}
+
+struct Running {
+    id: u64,
+    target: String,
+    command: String,
+    started_at: DateTime<Utc>,
+    lines: VecDeque<String>,
+    bytes: usize,
+    cut: bool,
+}
+
+/// A command that runs, and what it has printed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunningCommand {
+    pub target: String,
+    pub command: String,
+    pub started_at: DateTime<Utc>,
+    pub output: String,
+    /// Its beginning is missing.
+    pub cut: bool,
+}
+
+impl LiveOutput {
+    /// A command begins; it runs until what is returned is dropped.
+    pub(super) fn begin(
+        &self,
+        job: Uuid,
+        target: &str,
+        command: &str,
+        started_at: DateTime<Utc>,
+    ) -> Live {
+        let mut state = self.lock();
+        state.next_id += 1;
+        let id = state.next_id;
+        state.jobs.entry(job).or_default().push(Running {
+            id,
+            target: target.to_owned(),
+            command: command.to_owned(),
+            started_at,
+            lines: VecDeque::new(),
+            bytes: 0,
+            cut: false,
+        });
+        Live {
+            all: self.clone(),
+            job,
+            id,
+        }
+    }
+
+    /// The commands that a job runs now, the oldest first.
+    #[must_use]
+    pub fn of(&self, job: Uuid) -> Vec<RunningCommand> {
+        let state = self.lock();
+        let running = state.jobs.get(&job).map_or(&[][..], Vec::as_slice);
+        running
+            .iter()
+            .map(|running| RunningCommand {
+                target: running.target.clone(),
+                command: running.command.clone(),
+                started_at: running.started_at,
+                output: running.lines.iter().map(String::as_str).collect(),
+                cut: running.cut,
+            })
+            .collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A command that runs.
+pub(super) struct Live {
+    all: LiveOutput,
+    job: Uuid,
+    id: u64,
+}
+
+impl Live {
+    pub(super) fn push(&self, lines: &str) {
+        let mut state = self.all.lock();
+        let running = state.jobs.get_mut(&self.job);
+        let Some(running) = running.and_then(|all| all.iter_mut().find(|one| one.id == self.id))
+        else {
+            return;
+        };
+        running.lines.push_back(lines.to_owned());
+        running.bytes += lines.len();
+        while running.bytes > OUTPUT_BYTES
+            && let Some(oldest) = running.lines.pop_front()
+        {
+            running.bytes -= oldest.len();
+            running.cut = true;
+        }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        let mut state = self.all.lock();
+        if let Some(running) = state.jobs.get_mut(&self.job) {
+            running.retain(|one| one.id != self.id);
+            if running.is_empty() {
+                state.jobs.remove(&self.job);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::now;
+
+    #[test]
+    fn a_command_is_seen_while_it_runs_and_its_end_is_kept() {
+        let live = LiveOutput::default();
+        let job = Uuid::now_v7();
+        let command = live.begin(job, "r1", "show log", now());
+        command.push("one\n");
+        command.push("two\n");
+        assert_eq!(live.of(job)[0].output, "one\ntwo\n");
+        assert!(!live.of(job)[0].cut);
+        command.push(&"x".repeat(OUTPUT_BYTES));
+        assert_eq!(live.of(job)[0].output.len(), OUTPUT_BYTES);
+        assert!(live.of(job)[0].cut);
+        assert!(live.of(Uuid::now_v7()).is_empty());
+        drop(command);
+        assert!(live.of(job).is_empty());
+        assert!(live.lock().jobs.is_empty());
+    }
+}

@@ -1,0 +1,190 @@
+use clap::{Args, ValueEnum};
+use serde_json::{Map, Value};
+
+use super::fields::WayArgs;
+use crate::api::types::ConnectionAnswer;
+use crate::cli::client::{Answer, Client};
+use crate::cli::secrets::SecretArgs;
+use crate::cli::{Failure, OutputFormat, ServerArgs, output};
+
+#[derive(Debug, Args)]
+pub(crate) struct EditArgs {
+    /// The connection's name or id
+    name: String,
+
+    /// Another name
+    #[arg(long, value_name = "NAME")]
+    rename: Option<String>,
+
+    /// Another address; the stored secrets have to be given again then, or cleared
+    #[arg(long)]
+    host: Option<String>,
+
+    /// Another SSH port
+    #[arg(long)]
+    port: Option<u16>,
+
+    /// Another user to log in as
+    #[arg(long)]
+    username: Option<String>,
+
+    /// Another platform
+    #[arg(long, value_name = "PLATFORM")]
+    device_type: Option<String>,
+
+    /// The tags, in place of all there are; can be given more than once
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+
+    /// How long one command may take
+    #[arg(long, value_name = "SECONDS")]
+    timeout_seconds: Option<u32>,
+
+    /// The only host key to accept: SHA256:… or an OpenSSH public key
+    #[arg(long, value_name = "KEY")]
+    host_key: Option<String>,
+
+    #[command(flatten)]
+    way: WayArgs,
+
+    /// A field to empty; can be given more than once
+    #[arg(long, value_name = "FIELD")]
+    clear: Vec<Clearable>,
+
+    #[command(flatten)]
+    secrets: SecretArgs,
+
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Clearable {
+    Tags,
+    HostKey,
+    Jump,
+    Certificate,
+    Password,
+    PrivateKey,
+    Passphrase,
+    Secret,
+}
+
+/// What the API says of a connection and does not take.
+const ANSWERED_ALONE: [&str; 4] = ["id", "secrets_set", "created_at", "updated_at"];
+
+pub(super) async fn run(args: EditArgs) -> Result<(), Failure> {
+    let client = args.server.client()?;
+    let stored = client
+        .get::<ConnectionAnswer>(&["connections", &args.name])
+        .await?;
+    let user = format!(
+        "{} on {}",
+        args.username.as_ref().unwrap_or(&stored.body.username),
+        args.host.as_ref().unwrap_or(&stored.body.host)
+    );
+    let changes = args.changes(&user)?;
+    if changes.is_empty() {
+        return Err(Failure::Usage(
+            "nothing to change is given; --help shows what can be".to_owned(),
+        ));
+    }
+    if args.secrets.any() {
+        client.warn_of_plain_http();
+    }
+    let answer = put(&client, &stored, changes).await?;
+    match args.server.output {
+        OutputFormat::Json => output::json(&answer.text),
+        OutputFormat::Table => {
+            output::talk(&format!("the connection {} is changed", answer.body.name));
+            Ok(())
+        }
+    }
+}
+
+/// Changes single fields of a connection.
+pub(super) async fn change(
+    client: &Client,
+    name: &str,
+    changes: Map<String, Value>,
+) -> Result<(), Failure> {
+    let stored = client
+        .get::<ConnectionAnswer>(&["connections", name])
+        .await?;
+    put(client, &stored, changes).await?;
+    Ok(())
+}
+
+async fn put(
+    client: &Client,
+    stored: &Answer<ConnectionAnswer>,
+    changes: Map<String, Value>,
+) -> Result<Answer<ConnectionAnswer>, Failure> {
+    let mut connection: Map<String, Value> =
+        serde_json::from_str(&stored.text).map_err(anyhow::Error::from)?;
+    connection.retain(|field, _| !ANSWERED_ALONE.contains(&field.as_str()));
+    connection.extend(changes);
+    // By its id: the name may have gone to another connection meanwhile.
+    let id = stored.body.id.to_string();
+    client.put(&["connections", &id], &connection).await
+}
+
+impl EditArgs {
+    fn changes(&self, user: &str) -> Result<Map<String, Value>, Failure> {
+        let mut changes = Map::new();
+        let plain = [
+            ("name", self.rename.as_deref().map(Value::from)),
+            ("host", self.host.as_deref().map(Value::from)),
+            ("port", self.port.map(Value::from)),
+            ("username", self.username.as_deref().map(Value::from)),
+            ("device_type", self.device_type.as_deref().map(Value::from)),
+            ("timeout_seconds", self.timeout_seconds.map(Value::from)),
+            ("host_key", self.host_key.as_deref().map(Value::from)),
+            (
+                "tags",
+                (!self.tags.is_empty()).then(|| self.tags.clone().into()),
+            ),
+        ];
+        let said = plain
+            .into_iter()
+            .filter_map(|(field, value)| Some((field.to_owned(), value?)));
+        changes.extend(said);
+        let fields = [
+            serde_json::to_value(self.way.read()?),
+            serde_json::to_value(self.secrets.read(user)?),
+        ];
+        for fields in fields {
+            if let Value::Object(fields) = fields.map_err(anyhow::Error::from)? {
+                changes.extend(fields);
+            }
+        }
+        for field in &self.clear {
+            let field = field.name();
+            let nothing = match field {
+                "tags" | "jump" => Value::Array(Vec::new()),
+                _ => Value::Null,
+            };
+            if changes.insert(field.to_owned(), nothing).is_some() {
+                return Err(Failure::Usage(format!(
+                    "{field} is given, and is to be cleared"
+                )));
+            }
+        }
+        Ok(changes)
+    }
+}
+
+impl Clearable {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Tags => "tags",
+            Self::HostKey => "host_key",
+            Self::Jump => "jump",
+            Self::Certificate => "certificate",
+            Self::Password => "password",
+            Self::PrivateKey => "private_key",
+            Self::Passphrase => "passphrase",
+            Self::Secret => "secret",
+        }
+    }
+}

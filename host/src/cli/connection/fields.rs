@@ -1,0 +1,65 @@
+//! How a device is reached and logged in to beside address and secrets, for `add` and `edit`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::cli::{Failure, secrets};
+use crate::model::Algorithms;
+
+#[derive(Debug, Args)]
+pub(super) struct WayArgs {
+    /// A connection to jump through; several in order from the server to the device
+    #[arg(long = "jump", value_name = "NAME")]
+    jump: Vec<String>,
+
+    /// `legacy` offers what old devices need as well: SHA-1, CBC, 1024-bit groups
+    #[arg(long, value_parser = parse_algorithms, value_name = "default|legacy")]
+    algorithms: Option<Algorithms>,
+
+    /// An OpenSSH user certificate, for the private key or for one that the agent has
+    #[arg(long, value_name = "FILE")]
+    certificate_file: Option<PathBuf>,
+
+    /// Log in by the server's ssh-agent; `--agent=false` does not
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    agent: Option<bool>,
+}
+
+/// Fields of a connection, as the API takes them.
+#[derive(Serialize)]
+pub(super) struct Way {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    jump: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    algorithms: Option<Algorithms>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent: Option<bool>,
+}
+
+impl WayArgs {
+    pub(super) fn read(&self) -> Result<Way, Failure> {
+        let certificate = self.certificate_file.as_deref();
+        let certificate = certificate.map(secrets::read).transpose()?;
+        Ok(Way {
+            jump: self.jump.clone(),
+            algorithms: self.algorithms,
+            certificate: certificate.map(|text| text.trim().to_owned()),
+            agent: self.agent,
+        })
+    }
+}
+
+impl Way {
+    /// Whether there is anything to log in with.
+    pub(super) fn can_log_in(&self) -> bool {
+        self.agent == Some(true)
+    }
+}
+
+fn parse_algorithms(text: &str) -> Result<Algorithms, String> {
+    Algorithms::parse(text).ok_or_else(|| "allowed: default, legacy".to_owned())
+}

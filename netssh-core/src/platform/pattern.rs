@@ -1,0 +1,69 @@
+//! A regular expression of a platform.
+
+use regex::Regex;
+use serde::Deserialize;
+
+/// A regular expression in the syntax of the crate [`regex`]. Matching is linear in the text,
+/// whatever the pattern.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Pattern(Regex);
+
+/// A pattern that is longer once compiled is refused: it may be somebody's mistake.
+const COMPILED_BYTES: usize = 1 << 20;
+
+impl Pattern {
+    /// Compiles a pattern.
+    ///
+    /// # Errors
+    /// Says where the pattern is wrong.
+    pub fn new(pattern: &str) -> Result<Self, String> {
+        regex::RegexBuilder::new(pattern)
+            .size_limit(COMPILED_BYTES)
+            .build()
+            .map(Self)
+            .map_err(|error| error.to_string())
+    }
+
+    /// A pattern that finds this text, whatever characters it holds.
+    #[must_use]
+    pub fn literal(text: &str) -> Self {
+        Self(Regex::new(&regex::escape(text)).expect("an escaped text is a pattern"))
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// Whether it is found in `text`.
+    #[must_use]
+    pub fn matches(&self, text: &str) -> bool {
+        self.0.is_match(text)
+    }
+
+    /// The text of its first group that took part, or of the whole match where it has no groups.
+    #[must_use]
+    pub fn find<'t>(&self, text: &'t str) -> Option<&'t str> {
+        let found = self.0.captures(text)?;
+        let group = found.iter().skip(1).flatten().next();
+        group.or_else(|| found.get(0)).map(|found| found.as_str())
+    }
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+impl Eq for Pattern {}
+
+impl TryFrom<String> for Pattern {
+    type Error = String;
+
+    fn try_from(pattern: String) -> Result<Self, String> {
+        Self::new(&pattern)
+    }
+}

@@ -1,0 +1,399 @@
+//! Open sessions, kept for whoever needs the same device next.
+//!
+//! A login costs a device and its user more than most commands do, and some devices allow four a
+//! minute. So a session goes back to the [`Pool`] when its user is done, if it is as it was after
+//! the login ([`Session::is_pristine`]); the next user of the same endpoint gets it after one
+//! round trip that shows that it still answers. A session has one user at a time, logins to one
+//! device come one after the other, and what is in doubt is closed.
+//!
+//! Start at [`Pool::open`].
+
+mod key;
+
+use std::collections::HashMap;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use self::key::{Address, Key};
+use crate::endpoint::Endpoint;
+use crate::error::Error;
+use crate::session::Session;
+
+/// How many sessions are kept, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolOptions {
+    /// A session that nobody wanted for this long is closed: 60 s by default. Zero keeps none.
+    pub idle_time: Duration,
+    /// At most this many unused sessions are kept in all, the oldest go first: 256 by default.
+    pub idle_sessions: usize,
+    /// At most this many sessions to one device, used or not: 4 by default. Devices have as few
+    /// as five lines.
+    pub sessions_per_device: usize,
+    /// Whoever finds all of them in use waits at most this long: 5 minutes by default.
+    pub wait: Duration,
+}
+
+/// From so many devices on, those that nobody uses are forgotten.
+const DEVICES: usize = 1024;
+
+impl Default for PoolOptions {
+    fn default() -> Self {
+        Self {
+            idle_time: Duration::from_secs(60),
+            idle_sessions: 256,
+            sessions_per_device: 4,
+            wait: Duration::from_secs(300),
+        }
+    }
+}
+
+/// Open sessions by endpoint. Cloning gives another handle to the same pool.
+#[derive(Debug, Clone)]
+pub struct Pool {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    options: PoolOptions,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    devices: HashMap<Address, Arc<Device>>,
+    /// The oldest first.
+    idle: Vec<Idle>,
+    next_id: u64,
+    closed: bool,
+}
+
+/// What all sessions to one address share.
+#[derive(Debug)]
+struct Device {
+    /// One permit for every session in use.
+    in_use: Arc<Semaphore>,
+    /// Held while somebody logs in.
+    login: tokio::sync::Mutex<()>,
+    failed: Mutex<Option<FailedLogin>>,
+}
+
+/// The login that failed last, for those who waited behind it.
+#[derive(Debug)]
+struct FailedLogin {
+    key: Key,
+    at: Instant,
+    error: Error,
+}
+
+/// A session that nobody uses. Its task reads what the device says meanwhile.
+#[derive(Debug)]
+struct Idle {
+    id: u64,
+    key: Key,
+    address: Address,
+    take: oneshot::Sender<()>,
+    task: JoinHandle<Option<Session>>,
+}
+
+/// A session from a pool. Give it back with [`PooledSession::release`]; one that is dropped
+/// instead is cut.
+#[derive(Debug)]
+pub struct PooledSession {
+    session: Option<Session>,
+    pool: Arc<Inner>,
+    key: Key,
+    address: Address,
+    reused: bool,
+    // Dropped after the session.
+    _in_use: OwnedSemaphorePermit,
+}
+
+impl Pool {
+    /// An empty pool.
+    #[must_use]
+    pub fn new(options: PoolOptions) -> Self {
+        let state = Mutex::default();
+        Self {
+            inner: Arc::new(Inner { options, state }),
+        }
+    }
+
+    /// A session that was opened with these very credentials and is still there, or one newly
+    /// opened. Waits while the device has as many users as it may have, and while somebody else
+    /// logs in to it; whoever waited behind a login that failed gets its error, without a try of
+    /// their own.
+    ///
+    /// # Errors
+    /// As [`Session::connect`], and [`Error::Busy`] when it has waited too long.
+    pub async fn open(&self, endpoint: &Endpoint) -> Result<PooledSession, Error> {
+        let came = Instant::now();
+        let inner = &self.inner;
+        let (key, address) = (Key::of(endpoint), Address::of(endpoint));
+        let device = inner.device(&address)?;
+        let permit = inner.permit(&device, &address).await?;
+        let pooled = |session, reused| PooledSession {
+            session: Some(session),
+            pool: Arc::clone(inner),
+            key,
+            address: address.clone(),
+            reused,
+            _in_use: permit,
+        };
+        if let Some(session) = inner.take_idle(&key).await {
+            return Ok(pooled(session, true));
+        }
+        let login = timeout(inner.options.wait, device.login.lock()).await;
+        let _login = login.map_err(|_| busy(&address, "somebody else logs in"))?;
+        if let Some(error) = device.failure_since(came, &key) {
+            return Err(error);
+        }
+        // Somebody may have given one back meanwhile.
+        if let Some(session) = inner.take_idle(&key).await {
+            return Ok(pooled(session, true));
+        }
+        inner.make_room(&device, &address).await;
+        match Session::connect(endpoint).await {
+            Ok(session) => Ok(pooled(session, false)),
+            Err(error) => {
+                *lock(&device.failed) = Some(FailedLogin {
+                    key,
+                    at: Instant::now(),
+                    error: error.clone(),
+                });
+                Err(error)
+            }
+        }
+    }
+
+    /// How many sessions nobody uses.
+    #[must_use]
+    pub fn idle_sessions(&self) -> usize {
+        lock(&self.inner.state).idle.len()
+    }
+
+    /// Closes what nobody uses, and from now on everything that is given back.
+    pub async fn close(&self) {
+        let idle = {
+            let mut state = lock(&self.inner.state);
+            state.closed = true;
+            std::mem::take(&mut state.idle)
+        };
+        let closing: Vec<_> = idle
+            .into_iter()
+            .map(|idle| tokio::spawn(idle.close()))
+            .collect();
+        for closing in closing {
+            let _ = closing.await;
+        }
+    }
+}
+
+impl Inner {
+    fn device(&self, address: &Address) -> Result<Arc<Device>, Error> {
+        let mut state = lock(&self.state);
+        if state.closed {
+            return Err(Error::invalid("the pool is closed"));
+        }
+        if state.devices.len() >= DEVICES {
+            // Nobody but the map knows those without users.
+            state.devices.retain(|_, device| {
+                Arc::strong_count(device) > 1 || Arc::strong_count(&device.in_use) > 1
+            });
+        }
+        let device = state.devices.entry(address.clone()).or_insert_with(|| {
+            let sessions = self.options.sessions_per_device.max(1);
+            Arc::new(Device {
+                in_use: Arc::new(Semaphore::new(sessions)),
+                login: tokio::sync::Mutex::default(),
+                failed: Mutex::default(),
+            })
+        });
+        Ok(Arc::clone(device))
+    }
+
+    async fn permit(
+        &self,
+        device: &Device,
+        address: &Address,
+    ) -> Result<OwnedSemaphorePermit, Error> {
+        let acquired = Arc::clone(&device.in_use).acquire_owned();
+        match timeout(self.options.wait, acquired).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(busy(
+                address,
+                &format!(
+                    "all {} that it may have are in use",
+                    self.options.sessions_per_device
+                ),
+            )),
+        }
+    }
+
+    /// The session that was used last of those that fit, if it still answers.
+    async fn take_idle(&self, key: &Key) -> Option<Session> {
+        loop {
+            let idle = {
+                let mut state = lock(&self.state);
+                let found = state.idle.iter().rposition(|idle| idle.key == *key)?;
+                state.idle.remove(found)
+            };
+            let Some(mut session) = idle.take().await else {
+                continue;
+            };
+            if session.check().await {
+                return Some(session);
+            }
+            tracing::debug!("an idle session does not answer; it is closed");
+            tokio::spawn(session.close());
+        }
+    }
+
+    /// Closes idle sessions of a device that would exceed its number with one more.
+    async fn make_room(&self, device: &Device, address: &Address) {
+        let most = self.options.sessions_per_device.max(1);
+        let in_use = most - device.in_use.available_permits().min(most);
+        let mut leaving = Vec::new();
+        {
+            let mut state = lock(&self.state);
+            let of_device = |idle: &Idle| idle.address == *address;
+            let mut idle = state.idle.iter().filter(|idle| of_device(idle)).count();
+            while idle > 0 && idle + in_use > most {
+                idle -= 1;
+                if let Some(at) = state.idle.iter().position(of_device) {
+                    leaving.push(state.idle.remove(at));
+                }
+            }
+        }
+        for idle in leaving {
+            idle.close().await;
+        }
+    }
+
+    /// Keeps a session for the next user, and closes the oldest one if there are too many.
+    fn keep(self: &Arc<Self>, session: Session, key: Key, address: Address) {
+        let (take, taken) = oneshot::channel();
+        let mut state = lock(&self.state);
+        if state.closed {
+            drop(state);
+            tokio::spawn(session.close());
+            return;
+        }
+        state.next_id += 1;
+        let id = state.next_id;
+        let task = tokio::spawn(idle(Arc::clone(self), id, session, taken));
+        state.idle.push(Idle {
+            id,
+            key,
+            address,
+            take,
+            task,
+        });
+        if state.idle.len() > self.options.idle_sessions {
+            let oldest = state.idle.remove(0);
+            drop(state);
+            tokio::spawn(oldest.close());
+        }
+    }
+
+    fn forget(&self, id: u64) {
+        lock(&self.state).idle.retain(|idle| idle.id != id);
+    }
+}
+
+/// The life of a session that nobody uses: until it is wanted (then it is returned), the device
+/// ends it, or its time is over.
+async fn idle(
+    pool: Arc<Inner>,
+    id: u64,
+    mut session: Session,
+    taken: oneshot::Receiver<()>,
+) -> Option<Session> {
+    let over = tokio::select! {
+        // An error means that the pool is gone.
+        wanted = taken => return wanted.ok().map(|()| session),
+        () = session.idle() => false,
+        () = tokio::time::sleep(pool.options.idle_time) => true,
+    };
+    pool.forget(id);
+    if over {
+        session.close().await;
+    }
+    None
+}
+
+impl Idle {
+    async fn take(self) -> Option<Session> {
+        // An error means that its task has just ended.
+        let _ = self.take.send(());
+        self.task.await.ok().flatten()
+    }
+
+    async fn close(self) {
+        if let Some(session) = self.take().await {
+            session.close().await;
+        }
+    }
+}
+
+impl Device {
+    fn failure_since(&self, came: Instant, key: &Key) -> Option<Error> {
+        let failed = lock(&self.failed);
+        let failed = failed.as_ref()?;
+        (failed.at > came && failed.key == *key).then(|| failed.error.clone())
+    }
+}
+
+impl PooledSession {
+    /// Whether it had been opened before.
+    #[must_use]
+    pub const fn is_reused(&self) -> bool {
+        self.reused
+    }
+
+    /// Gives it back: kept for the next user if it is as it was after the login, closed
+    /// otherwise, which takes a second at most.
+    pub async fn release(mut self) {
+        let Some(session) = self.session.take() else {
+            return;
+        };
+        if session.is_pristine() && !self.pool.options.idle_time.is_zero() {
+            self.pool.keep(session, self.key, self.address.clone());
+        } else {
+            session.close().await;
+        }
+    }
+}
+
+impl Deref for PooledSession {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        self.session
+            .as_ref()
+            .expect("taken by release alone, which consumes this")
+    }
+}
+
+impl DerefMut for PooledSession {
+    fn deref_mut(&mut self) -> &mut Session {
+        self.session
+            .as_mut()
+            .expect("taken by release alone, which consumes this")
+    }
+}
+
+fn busy(address: &Address, why: &str) -> Error {
+    Error::Busy {
+        message: format!("{address} has no session to spare: {why}"),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,111 @@
+//! Which sessions are interchangeable.
+
+use std::fmt;
+
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+
+use crate::endpoint::{Credentials, Endpoint};
+use crate::host_keys::HostKeyPolicy;
+
+/// A digest of everything that makes a session what it is: where it leads, on which way, as whom,
+/// with which secrets, under which checks. Nobody gets a session that other credentials opened.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Key([u8; 32]);
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key")
+    }
+}
+
+impl Key {
+    pub(super) fn of(endpoint: &Endpoint) -> Self {
+        let mut hash = Fields(Sha256::new());
+        hash.text(&Address::of(endpoint).to_string());
+        hash.text(&endpoint.username);
+        hash.credentials(&endpoint.credentials);
+        hash.secret(endpoint.enable_secret.as_ref());
+        hash.text(&endpoint.platform.name);
+        hash.text(&format!("{:?}", endpoint.algorithms));
+        hash.checks(endpoint.host_key_policy, endpoint.pinned_host_key.as_ref());
+        for jump in &endpoint.jumps {
+            hash.text(&jump.host);
+            hash.text(&jump.port.to_string());
+            hash.text(&jump.username);
+            hash.credentials(&jump.credentials);
+            hash.text(&format!("{:?}", jump.algorithms));
+            hash.checks(jump.host_key_policy, jump.pinned_host_key.as_ref());
+        }
+        // Of the session itself: it keeps what it was opened with.
+        hash.text(&format!(
+            "{:?} {}",
+            endpoint.timeouts, endpoint.output_limit
+        ));
+        Self(hash.0.finalize().into())
+    }
+}
+
+/// Fields one after the other, each with its length, so that none can run into the next.
+struct Fields(Sha256);
+
+impl Fields {
+    fn text(&mut self, text: &str) {
+        self.0.update(text.len().to_le_bytes());
+        self.0.update(text);
+    }
+
+    fn optional(&mut self, text: Option<&str>) {
+        self.0.update([u8::from(text.is_some())]);
+        self.text(text.unwrap_or_default());
+    }
+
+    fn secret(&mut self, secret: Option<&SecretString>) {
+        self.optional(secret.map(|secret| secret.expose_secret()));
+    }
+
+    fn credentials(&mut self, credentials: &Credentials) {
+        self.secret(credentials.password.as_ref());
+        self.secret(credentials.private_key.as_ref());
+        self.secret(credentials.passphrase.as_ref());
+        self.optional(credentials.certificate.as_deref());
+        let agent = credentials
+            .agent
+            .as_ref()
+            .map(|path| path.to_string_lossy());
+        self.optional(agent.as_deref());
+        for answer in &credentials.answers {
+            self.text(answer.question.as_str());
+            self.text(answer.answer.expose_secret());
+        }
+    }
+
+    fn checks(&mut self, policy: HostKeyPolicy, pinned: Option<&String>) {
+        self.text(&format!("{policy:?}"));
+        self.optional(pinned.map(String::as_str));
+    }
+}
+
+/// One device, as seen from here: host and port, and the way there.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Address(String);
+
+impl Address {
+    pub(super) fn of(endpoint: &Endpoint) -> Self {
+        let mut address = format!("{}:{}", endpoint.host.to_lowercase(), endpoint.port);
+        for jump in endpoint.jumps.iter().rev() {
+            address.push_str(&format!(
+                " by way of {}:{}",
+                jump.host.to_lowercase(),
+                jump.port
+            ));
+        }
+        Self(address)
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,216 @@
+//! Sessions that are kept and used again.
+
+use std::time::Duration;
+
+use netssh_core::lab::{Faults, Lab, LabDevice};
+use netssh_core::{Pool, PoolOptions, SecretString};
+
+use crate::lab::endpoint;
+use crate::support::{endpoint as of_device, wait_for_sessions, within};
+
+const SOON: Duration = Duration::from_secs(10);
+
+async fn lab() -> Lab {
+    Lab::start(LabDevice::cisco_ios("r1")).await.unwrap()
+}
+
+/// Waits until the device has so many sessions.
+async fn open_sessions(lab: &Lab, count: usize) {
+    within(SOON, async {
+        while lab.open_sessions() != count {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_second_user_pays_no_login() {
+    let lab = lab().await;
+    let pool = Pool::new(PoolOptions::default());
+    for user in 0..3 {
+        let mut session = pool.open(&endpoint(&lab)).await.unwrap();
+        assert_eq!(session.is_reused(), user > 0);
+        assert!(session.exec("show version").await.unwrap().is_success());
+        session.release().await;
+        assert_eq!(pool.idle_sessions(), 1);
+    }
+    assert_eq!(lab.logins(), 1);
+    pool.close().await;
+    assert_eq!(pool.idle_sessions(), 0);
+    open_sessions(&lab, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn configuration_and_save_leave_a_session_fit_for_others() {
+    let lab = lab().await;
+    let pool = Pool::new(PoolOptions::default());
+    let mut session = pool.open(&endpoint(&lab)).await.unwrap();
+    let mut configuration = session.configuration().await.unwrap();
+    configuration.line("hostname r2").await.unwrap();
+    configuration.leave().await.unwrap();
+    session.save().await.unwrap();
+    session.release().await;
+    assert!(pool.open(&endpoint(&lab)).await.unwrap().is_reused() || lab.logins() == 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_doubt_is_thrown_away() {
+    let lab = Lab::start(LabDevice {
+        faults: Faults {
+            never_answer: Some("show clock".into()),
+            ..Faults::default()
+        },
+        ..LabDevice::cisco_ios("r1")
+    })
+    .await
+    .unwrap();
+    let pool = Pool::new(PoolOptions::default());
+    for (case, command) in ["terminal length 10", "disable", "enable"]
+        .iter()
+        .enumerate()
+    {
+        let mut session = pool.open(&endpoint(&lab)).await.unwrap();
+        assert!(!session.is_reused());
+        let _ = session.exec(command).await;
+        session.release().await;
+        assert_eq!(pool.idle_sessions(), 0, "{command}");
+        assert_eq!(lab.logins(), case + 1);
+    }
+    // In configuration mode.
+    let mut session = pool.open(&endpoint(&lab)).await.unwrap();
+    drop(session.configuration().await.unwrap());
+    session.release().await;
+    assert_eq!(pool.idle_sessions(), 0);
+    // Cut off in mid-command.
+    let mut session = pool.open(&endpoint(&lab)).await.unwrap();
+    let cut = session.exec_timeout("show clock", Duration::from_millis(50));
+    assert_eq!(cut.await.unwrap_err().code(), "timeout");
+    session.release().await;
+    assert_eq!(pool.idle_sessions(), 0);
+    open_sessions(&lab, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_the_device_has_ended_is_not_given_out() {
+    let router = test_devices::Frr::start();
+    let endpoint = of_device(&router.ssh, "frr");
+    let pool = Pool::new(PoolOptions::default());
+    let session = pool.open(&endpoint).await.unwrap();
+    session.release().await;
+    assert_eq!(pool.idle_sessions(), 1);
+    tokio::task::block_in_place(|| router.ssh.kill_sessions());
+    let mut session = pool.open(&endpoint).await.unwrap();
+    assert!(!session.is_reused());
+    assert!(session.exec("show version").await.unwrap().is_success());
+    session.release().await;
+    pool.close().await;
+    wait_for_sessions(&router.ssh, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_credentials_get_a_session_of_their_own() {
+    let lab = lab().await;
+    let pool = Pool::new(PoolOptions::default());
+    pool.open(&endpoint(&lab)).await.unwrap().release().await;
+    let mut other = endpoint(&lab);
+    other.enable_secret = None;
+    let session = pool.open(&other).await.unwrap();
+    assert!(!session.is_reused());
+    assert_eq!(session.prompt(), "r1>");
+    session.release().await;
+    let mut wrong = endpoint(&lab);
+    wrong.credentials.password = Some(SecretString::from("wrong"));
+    let error = pool.open(&wrong).await.unwrap_err();
+    assert_eq!(error.code(), "authentication");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_session_is_closed_when_its_time_is_over() {
+    let lab = lab().await;
+    let pool = Pool::new(PoolOptions {
+        idle_time: Duration::from_millis(100),
+        ..PoolOptions::default()
+    });
+    pool.open(&endpoint(&lab)).await.unwrap().release().await;
+    open_sessions(&lab, 0).await;
+    assert_eq!(pool.idle_sessions(), 0);
+    let none = Pool::new(PoolOptions {
+        idle_time: Duration::ZERO,
+        ..PoolOptions::default()
+    });
+    none.open(&endpoint(&lab)).await.unwrap().release().await;
+    assert_eq!(none.idle_sessions(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_has_no_more_sessions_than_it_may() {
+    let lab = lab().await;
+    let pool = Pool::new(PoolOptions {
+        sessions_per_device: 2,
+        wait: Duration::from_millis(200),
+        ..PoolOptions::default()
+    });
+    let one = pool.open(&endpoint(&lab)).await.unwrap();
+    let two = pool.open(&endpoint(&lab)).await.unwrap();
+    let error = pool.open(&endpoint(&lab)).await.unwrap_err();
+    assert_eq!(error.code(), "busy");
+    assert!(error.to_string().contains("all 2"), "{error}");
+    one.release().await;
+    two.release().await;
+    // Two are idle: one of them goes for somebody with other credentials.
+    let mut other = endpoint(&lab);
+    other.enable_secret = None;
+    let session = pool.open(&other).await.unwrap();
+    assert_eq!(pool.idle_sessions(), 1);
+    open_sessions(&lab, 2).await;
+    session.release().await;
+    pool.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_number_of_idle_sessions_is_bounded() {
+    let pool = Pool::new(PoolOptions {
+        idle_sessions: 2,
+        ..PoolOptions::default()
+    });
+    let labs = [lab().await, lab().await, lab().await];
+    for lab in &labs {
+        pool.open(&endpoint(lab)).await.unwrap().release().await;
+    }
+    assert_eq!(pool.idle_sessions(), 2);
+    open_sessions(&labs[0], 0).await;
+    assert!(pool.open(&endpoint(&labs[2])).await.unwrap().is_reused());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logins_to_one_device_do_not_pile_up() {
+    let lab = lab().await;
+    let pool = Pool::new(PoolOptions {
+        sessions_per_device: 10,
+        ..PoolOptions::default()
+    });
+    let mut wrong = endpoint(&lab);
+    wrong.credentials.password = Some(SecretString::from("wrong"));
+    let tries = (0..10).map(|_| {
+        let (pool, wrong) = (pool.clone(), wrong.clone());
+        tokio::spawn(async move { pool.open(&wrong).await.unwrap_err().code() })
+    });
+    for outcome in tries.collect::<Vec<_>>() {
+        assert_eq!(outcome.await.unwrap(), "authentication");
+    }
+    // Those who waited behind a refused login did not try the same password again.
+    assert!(lab.refused_logins() < 10, "{}", lab.refused_logins());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_device_says_while_nobody_listens_does_not_pile_up() {
+    let lab = lab().await;
+    let pool = Pool::new(PoolOptions::default());
+    let session = pool.open(&endpoint(&lab)).await.unwrap();
+    session.release().await;
+    let mut session = pool.open(&endpoint(&lab)).await.unwrap();
+    assert!(session.is_reused());
+    assert!(session.exec("show version").await.unwrap().is_success());
+    session.release().await;
+}

@@ -1,0 +1,131 @@
+//! A program at a real terminal.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::time::Instant;
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+
+use super::{DEADLINE, clean};
+
+/// Who sits at the terminal. Everything here blocks.
+pub(crate) struct Pty {
+    keyboard: File,
+    screen: Receiver<Vec<u8>>,
+    /// What was shown so far.
+    pub(crate) shown: String,
+    child: Child,
+}
+
+impl Pty {
+    /// Starts the binary in a session of its own, whose terminal has so many columns and rows.
+    pub(crate) fn start(arguments: &[&str], url: &str, (columns, rows): (u16, u16)) -> Self {
+        let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&controller).unwrap();
+        unlockpt(&controller).unwrap();
+        let name = ptsname(&controller, Vec::new()).unwrap();
+        let user = || {
+            File::options()
+                .read(true)
+                .write(true)
+                .open(name.to_str().unwrap())
+        };
+        let keyboard = File::from(controller);
+        resize(&keyboard, columns, rows);
+        let mut command = clean(Command::new("setsid"));
+        command
+            .args(["--ctty", "--wait", env!("CARGO_BIN_EXE_scheduler")])
+            .args(arguments)
+            .env("SCHEDULER_URL", url)
+            .env("TERM", "xterm")
+            .stdin(Stdio::from(user().unwrap()))
+            .stdout(Stdio::from(user().unwrap()))
+            .stderr(Stdio::from(user().unwrap()));
+        let child = command.spawn().unwrap();
+        let mut reading = keyboard.try_clone().unwrap();
+        let (seen, screen) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut chunk = [0; 4096];
+            // Fails when nobody has the other side open any more.
+            while let Ok(length) = reading.read(&mut chunk) {
+                if length == 0 || seen.send(chunk[..length].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        Self {
+            keyboard,
+            screen,
+            shown: String::new(),
+            child,
+        }
+    }
+
+    pub(crate) fn type_in(&mut self, text: &str) {
+        self.keyboard.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Waits until a text is shown.
+    pub(crate) fn shows(&mut self, text: &str) {
+        let end = Instant::now() + DEADLINE;
+        while !self.shown.contains(text) {
+            let left = end.saturating_duration_since(Instant::now());
+            match self.screen.recv_timeout(left) {
+                Ok(bytes) => self.shown.push_str(&String::from_utf8_lossy(&bytes)),
+                Err(_) => panic!("{text:?} is never shown: {:?}", self.shown),
+            }
+        }
+    }
+
+    /// Whether keys go through as they are typed, instead of lines with an echo.
+    pub(crate) fn is_raw(&self) -> bool {
+        let modes = tcgetattr(&self.keyboard).unwrap().local_modes;
+        !modes.intersects(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
+    }
+
+    pub(crate) fn resize(&self, columns: u16, rows: u16) {
+        resize(&self.keyboard, columns, rows);
+    }
+
+    /// Sends a signal to the binary.
+    pub(crate) fn signal(&self, name: &str) {
+        let parent = self.child.id().to_string();
+        let sent = Command::new("pkill")
+            .args(["--signal", name, "--parent", &parent])
+            .status();
+        // setsid forks only where it has to; else it has become the binary.
+        if !sent.unwrap().success() {
+            let sent = Command::new("kill").args(["-s", name, &parent]).status();
+            assert!(sent.unwrap().success());
+        }
+    }
+
+    /// Waits for the end: the exit code.
+    pub(crate) fn ends(&mut self) -> Option<i32> {
+        let code = self.child.wait().unwrap().code();
+        while let Ok(bytes) = self.screen.try_recv() {
+            self.shown.push_str(&String::from_utf8_lossy(&bytes));
+        }
+        code
+    }
+}
+
+impl Drop for Pty {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn resize(terminal: &File, columns: u16, rows: u16) {
+    let size = Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    tcsetwinsize(terminal, size).unwrap();
+}
