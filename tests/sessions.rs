@@ -349,3 +349,36 @@ fn sessions_are_logged_where_the_operator_wants_it_without_secrets() {
         assert!(!log.contains(ssh.password.as_str()), "{log}");
     });
 }
+
+#[test]
+fn an_output_is_parsed_by_the_operators_templates() {
+    run(async {
+        let body = "let device = ssh::open();\n\
+            let brief = device.parse(device.exec(\"show ip interface brief\"));\n\
+            let code = \"\";\n\
+            try { parse(\"cisco_ios\", \"show nonsense\", \"\"); } catch (e) { code = e.code; }\n\
+            #{ interfaces: brief.map(|i| i.interface), code: code }";
+        let lab = Lab::start(LabDevice::cisco_ios("r1")).await.unwrap();
+        let directory =
+            env!("CARGO_TARGET_TMPDIR").to_owned() + "/ntc-templates/ntc_templates/templates";
+        let scripts = tempfile::tempdir().unwrap();
+        std::fs::write(scripts.path().join("it.rhai"), playbook(body)).unwrap();
+        let host = TestHost::start_with(|config| {
+            config.plugins.scripts_dir = scripts.path().to_owned();
+            config.devices.templates_dir = Some(directory.into());
+        })
+        .await;
+        host.connect(json!({
+            "name": "r1", "host": "127.0.0.1", "port": lab.addr().port(), "secret": "enable",
+            "username": "admin", "password": "admin", "device_type": "cisco_ios",
+        }))
+        .await;
+        let job = run_it(&host).await;
+        assert_eq!(job["status"], "completed", "{job}");
+        assert_eq!(
+            job["result"]["interfaces"][1], "GigabitEthernet0/0",
+            "{job}"
+        );
+        assert_eq!(job["result"]["code"], "not_found");
+    });
+}
