@@ -76,7 +76,7 @@ impl Algorithms {
     }
 
     /// What to add to an error about missing common algorithms: empty, or `"; …"`.
-    pub(crate) fn hint(self, kind: AlgorithmKind, theirs: &[String]) -> String {
+    pub(crate) fn hint(self, kind: &AlgorithmKind, theirs: &[String]) -> String {
         let offers = |names: &[&str]| theirs.iter().any(|name| names.contains(&name.as_str()));
         let helps = match kind {
             AlgorithmKind::Kex => offers(&names(LEGACY_KEY_EXCHANGES)),

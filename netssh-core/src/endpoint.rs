@@ -133,7 +133,8 @@ pub struct Credentials {
     /// The socket of an ssh-agent whose keys are tried.
     pub agent: Option<PathBuf>,
     /// Answers to the questions of keyboard-interactive beyond the password. Each is used once,
-    /// for the first question it matches.
+    /// for the first question it matches. Questions for a code, a token or a new password are
+    /// answered by these alone.
     pub answers: Vec<Answer>,
 }
 

@@ -12,6 +12,7 @@ use std::time::SystemTime;
 use secrecy::{ExposeSecret, SecretString};
 
 pub use self::file::SessionLogFile;
+pub(crate) use self::file::timestamp;
 use self::mask::{Mask, Secrets};
 use crate::endpoint::{Credentials, Endpoint};
 
@@ -30,7 +31,8 @@ pub struct SessionLogEntry {
     /// Which way it went.
     pub direction: Direction,
     /// The text as it was, terminal control included, with each secret replaced by `***`. What
-    /// is not UTF-8 is replaced by U+FFFD.
+    /// is not UTF-8 is replaced by U+FFFD. Secrets of fewer than four bytes are not looked for:
+    /// that would mask half of every output.
     pub text: String,
 }
 

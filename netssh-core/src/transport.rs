@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use russh::client::{self, DisconnectReason, Handle, Msg};
 use russh::keys::PublicKeyOrCertificate;
+use russh::keys::ssh_key::public::RsaPublicKey;
 use russh::{AlgorithmKind, Channel, ChannelMsg, Disconnect, Pty};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -148,8 +149,7 @@ pub(crate) async fn exchange_keys(
             Failure::NotPinned { shown, .. } => Some(shown.clone()),
             _ => None,
         };
-        let farewell = lock(&seen).farewell.take();
-        let error = failure.into_error(hop, via, farewell);
+        let error = failure.into_error(hop, via);
         match shown {
             Some(shown) if pin.as_ref().is_some_and(Pin::is_fingerprint) => {
                 mismatch.get_or_insert(error);
@@ -430,6 +430,7 @@ impl Connection {
                 ": it did not answer keepalives".into()
             }
             Ok(Err(Failure::Ssh(russh::Error::IO(error)))) => format!(": {error}"),
+            Ok(Err(Failure::Farewell(words))) => format!(": {}", printable(&words)),
             _ => String::new(),
         }
     }
@@ -456,8 +457,6 @@ struct Seen {
     new_key: Option<HostKey>,
     /// How the server calls itself.
     server: String,
-    /// The device's own words on disconnecting.
-    farewell: Option<String>,
 }
 
 fn lock(seen: &Mutex<Seen>) -> std::sync::MutexGuard<'_, Seen> {
@@ -491,7 +490,7 @@ impl client::Handler for Client {
                 shown: key.algorithm.clone(),
             })?;
         }
-        let bits = public.key_data().rsa().map(|rsa| rsa.key_size());
+        let bits = public.key_data().rsa().map(RsaPublicKey::key_size);
         check_size(bits, self.algorithms)?;
         if self.pin.is_some() {
             return Ok(true);
@@ -524,10 +523,7 @@ impl client::Handler for Client {
 
     async fn disconnected(&mut self, reason: DisconnectReason<Failure>) -> Result<(), Failure> {
         match reason {
-            DisconnectReason::ReceivedDisconnect(info) => {
-                lock(&self.seen).farewell = Some(info.message);
-                Ok(())
-            }
+            DisconnectReason::ReceivedDisconnect(info) => Err(Failure::Farewell(info.message)),
             DisconnectReason::Error(error) => Err(error),
         }
     }
@@ -557,6 +553,8 @@ pub(crate) enum Failure {
         /// The type of the key that was shown.
         shown: String,
     },
+    /// The device said goodbye, in these words.
+    Farewell(String),
     Ssh(russh::Error),
 }
 
@@ -567,7 +565,7 @@ impl From<russh::Error> for Failure {
 }
 
 impl Failure {
-    fn into_error(self, hop: &Hop<'_>, via: Option<&Tunnel>, farewell: Option<String>) -> Error {
+    fn into_error(self, hop: &Hop<'_>, via: Option<&Tunnel>) -> Error {
         let through = via
             .map(|tunnel| format!(" (through {})", tunnel.name))
             .unwrap_or_default();
@@ -588,23 +586,20 @@ impl Failure {
                      {}{}",
                     theirs.join(", "),
                     ours.join(", "),
-                    hop.algorithms.hint(kind, &theirs)
+                    hop.algorithms.hint(&kind, &theirs)
                 ))
             }
-            Self::Ssh(russh::Error::HUP | russh::Error::Disconnect) => match (via, farewell) {
-                (Some(tunnel), _) if tunnel.handle.is_closed() => Error::network(format!(
-                    "the connection to {} went away while connecting to {hop}",
-                    tunnel.name
-                )),
-                (_, Some(words)) => Error::network(format!(
-                    "{hop}{through} closed the connection before the login: {}",
-                    printable(&words)
-                )),
-                _ => Error::network(format!(
-                    "{hop}{through} closed the connection before the login; it may have too many \
-                     sessions, or refuse this address"
-                )),
-            },
+            Self::Farewell(words) => Error::network(format!(
+                "{hop}{through} closed the connection before the login: {}",
+                printable(&words)
+            )),
+            Self::Ssh(_) if via.is_some_and(|tunnel| tunnel.handle.is_closed()) => Error::network(
+                format!("the connection to {hop}{through} went away with the jump host"),
+            ),
+            Self::Ssh(russh::Error::HUP | russh::Error::Disconnect) => Error::network(format!(
+                "{hop}{through} closed the connection before the login; it may have too many \
+                 sessions, or refuse this address"
+            )),
             Self::Ssh(russh::Error::Version) => Error::network(format!(
                 "{hop}{through} does not speak SSH version 2; is this the right port?"
             )),

@@ -4,15 +4,20 @@
 #![allow(clippy::unwrap_used, reason = "all of it is tests, the helpers too")]
 
 mod configuration;
+mod console;
 mod failures;
 mod frr;
 mod host_keys;
 mod interaction;
+mod jump;
+mod keepalive;
 mod lab;
+mod legacy;
 mod linux;
 mod login;
 mod parse;
 mod pipelining;
 mod platforms;
 mod pool;
+mod session_log;
 mod support;

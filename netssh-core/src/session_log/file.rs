@@ -120,7 +120,7 @@ fn render(entry: &SessionLogEntry) -> String {
 }
 
 /// `2026-01-31T12:00:00.000Z`
-fn timestamp(time: SystemTime) -> String {
+pub(crate) fn timestamp(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let (days, seconds) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
     let (year, month, day) = date(days);

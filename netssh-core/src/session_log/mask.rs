@@ -9,7 +9,7 @@ use secrecy::zeroize::Zeroize;
 
 use super::MASKED;
 
-/// Shorter secrets are not looked for: they would mask half of every output.
+/// Shorter secrets are not looked for.
 const SHORTEST: usize = 4;
 /// Longer ones are not looked for either, and so much is held back at most.
 const LONGEST: usize = 4096;

@@ -71,6 +71,8 @@ impl Frr {
                 "ForceCommand exec vtysh --vty_socket {0}/vty --config_dir {0}/etc",
                 path.display()
             ),
+            host_keys: &[vec!["-t", "ed25519"]],
+            host_certificate: None,
         });
         Self {
             ssh,

@@ -10,6 +10,8 @@
 //! that says so, never a skipped test.
 
 mod account;
+mod agent;
+mod authority;
 mod frr;
 mod linux;
 mod sshd;
@@ -18,6 +20,8 @@ mod supervisor;
 use std::path::Path;
 use std::sync::LazyLock;
 
+pub use crate::agent::Agent;
+pub use crate::authority::Authority;
 pub use crate::frr::Frr;
 pub use crate::linux::{Linux, LinuxOptions};
 pub use crate::sshd::Sshd;

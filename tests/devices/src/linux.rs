@@ -1,5 +1,8 @@
 //! A Linux host: a shell behind sshd.
 
+use std::sync::Arc;
+
+use crate::authority::Authority;
 use crate::sshd::{Options, Sshd};
 
 /// A Linux host.
@@ -18,6 +21,12 @@ pub struct LinuxOptions {
     pub keyboard_interactive: bool,
     /// More lines of `sshd_config`.
     pub sshd_config: String,
+    /// `ssh-keygen`'s options for each host key, `["-t", "rsa", "-b", "1024"]`: one of ed25519 by
+    /// default.
+    pub host_keys: Vec<Vec<&'static str>>,
+    /// Who certifies the first host key, with which options of `ssh-keygen`: see
+    /// [`Authority::sign`].
+    pub host_certificate: Option<(Arc<Authority>, Vec<&'static str>)>,
 }
 
 impl Default for LinuxOptions {
@@ -26,6 +35,8 @@ impl Default for LinuxOptions {
             shell: "/bin/bash".into(),
             keyboard_interactive: false,
             sshd_config: String::new(),
+            host_keys: vec![vec!["-t", "ed25519"]],
+            host_certificate: None,
         }
     }
 }
@@ -51,6 +62,8 @@ impl Linux {
                 shell: &options.shell,
                 group: None,
                 config,
+                host_keys: &options.host_keys,
+                host_certificate: options.host_certificate.clone(),
             }),
         }
     }

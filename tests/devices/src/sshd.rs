@@ -10,6 +10,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::account::Account;
+use crate::authority::Authority;
 use crate::supervisor::{Supervisor, wait_until};
 use crate::{check_requirements, random_hex};
 
@@ -34,7 +35,7 @@ pub struct Sshd {
     pub rsa_private_key: String,
     /// An ECDSA key (nistp256) that may log in.
     pub ecdsa_private_key: String,
-    /// The ed25519 host key as an OpenSSH line, without a comment.
+    /// The (first) host key as an OpenSSH line, without a comment.
     pub host_key: String,
     /// Its `SHA256:…` fingerprint.
     pub host_key_fingerprint: String,
@@ -51,6 +52,9 @@ pub(crate) struct Options<'a> {
     pub(crate) group: Option<&'a str>,
     /// More lines of `sshd_config`; they stand first, and the first value counts.
     pub(crate) config: String,
+    /// `ssh-keygen`'s options for each.
+    pub(crate) host_keys: &'a [Vec<&'static str>],
+    pub(crate) host_certificate: Option<(Arc<Authority>, Vec<&'static str>)>,
 }
 
 impl Sshd {
@@ -69,7 +73,7 @@ impl Sshd {
 
         let account = Account::create(options.shell, options.group, &home);
         let passphrase = random_hex(8);
-        let keys = Keys::generate(path, &passphrase);
+        let keys = Keys::generate(path, &passphrase, options);
         let (supervisor, listener, port, log) = launch(path, options, &account);
         Self {
             host: "127.0.0.1".into(),
@@ -155,25 +159,32 @@ struct Keys {
 }
 
 impl Keys {
-    fn generate(path: &Path, passphrase: &str) -> Self {
+    fn generate(path: &Path, passphrase: &str, options: &Options<'_>) -> Self {
         let make = |name: &str, kind: &[&str], passphrase: &str| {
             let file = path.join(name);
             let output = Command::new("ssh-keygen")
                 .args(["-q", "-N", passphrase, "-C", "test", "-f"])
                 .arg(&file)
-                .arg("-t")
                 .args(kind)
                 .output()
                 .expect("ssh-keygen");
             assert!(output.status.success(), "ssh-keygen: {output:?}");
             std::fs::read_to_string(&file).expect("the key")
         };
-        make("host", &["ed25519"], "");
+        for (number, kind) in options.host_keys.iter().enumerate() {
+            let text = make(&host_key_file(number), kind, "");
+            if let Some((authority, sign)) = &options.host_certificate
+                && number == 0
+            {
+                let certificate = authority.sign(&text, sign);
+                std::fs::write(path.join("host-cert.pub"), certificate).expect("the certificate");
+            }
+        }
         let keys = Self {
-            plain: make("plain", &["ed25519"], ""),
-            encrypted: make("encrypted", &["ed25519"], passphrase),
-            rsa: make("rsa", &["rsa", "-b", "2048"], ""),
-            ecdsa: make("ecdsa", &["ecdsa", "-b", "256"], ""),
+            plain: make("plain", &["-t", "ed25519"], ""),
+            encrypted: make("encrypted", &["-t", "ed25519"], passphrase),
+            rsa: make("rsa", &["-t", "rsa", "-b", "2048"], ""),
+            ecdsa: make("ecdsa", &["-t", "ecdsa", "-b", "256"], ""),
             host: std::fs::read_to_string(path.join("host.pub"))
                 .expect("the host key")
                 .trim()
@@ -189,6 +200,13 @@ impl Keys {
         std::fs::write(&file, authorized).expect("authorized_keys");
         set_mode(&file, 0o644);
         keys
+    }
+}
+
+fn host_key_file(number: usize) -> String {
+    match number {
+        0 => "host".into(),
+        number => format!("host{number}"),
     }
 }
 
@@ -212,6 +230,12 @@ fn launch(
     account: &Account,
 ) -> (Supervisor, u32, u16, Arc<Mutex<Vec<String>>>) {
     let directory = path.display();
+    let mut host_keys: String = (0..options.host_keys.len())
+        .map(|number| format!("HostKey {directory}/{}\n", host_key_file(number)))
+        .collect();
+    if options.host_certificate.is_some() {
+        host_keys += &format!("HostCertificate {directory}/host-cert.pub\n");
+    }
     for _ in 0..20 {
         let port = TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
@@ -221,7 +245,7 @@ fn launch(
             "{}\n\
              Port {port}\n\
              ListenAddress 127.0.0.1\n\
-             HostKey {directory}/host\n\
+             {host_keys}\
              PidFile {directory}/sshd.pid\n\
              AuthorizedKeysFile {directory}/authorized_keys\n\
              AllowUsers {}\n\
