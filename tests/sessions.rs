@@ -382,3 +382,69 @@ fn an_output_is_parsed_by_the_operators_templates() {
         assert_eq!(job["result"]["code"], "not_found");
     });
 }
+
+#[test]
+fn files_come_from_and_go_to_the_operators_directory_alone() {
+    run(async {
+        let linux = Linux::start();
+        let remote = linux.ssh.home().join("image.bin");
+        let body = format!(
+            "let device = ssh::open();\n\
+             let up = device.upload(\"image.bin\", \"{0}\");\n\
+             let down = device.download(\"{0}\", \"copies/image.bin\");\n\
+             let codes = [];\n\
+             for file in [\"../outside\", \"/etc/passwd\", \"link\", \"nowhere\"] {{\n\
+                 try {{ device.upload(file, \"{0}\"); }} catch (e) {{ codes.push(e.code); }}\n\
+                 try {{ device.download(\"{0}\", file + \"/x\"); }} catch (e) {{ codes.push(e.code); }}\n\
+             }}\n\
+             #{{ up: up, same: up.sha256 == down.sha256, codes: codes }}",
+            remote.display()
+        );
+        let source = playbook(&body).replace("configure: true", "upload: true, download: true");
+        let base = tempfile::tempdir().unwrap();
+        let files = base.path().join("files");
+        let scripts = base.path().join("scripts");
+        for directory in [&files, &scripts] {
+            std::fs::create_dir(directory).unwrap();
+        }
+        std::fs::write(base.path().join("outside"), "outside").unwrap();
+        std::fs::write(files.join("image.bin"), vec![7; 300_000]).unwrap();
+        std::os::unix::fs::symlink(base.path(), files.join("link")).unwrap();
+        std::fs::write(scripts.join("it.rhai"), source).unwrap();
+        let host = TestHost::start_with(|config| {
+            config.plugins.scripts_dir = scripts.clone();
+            config.devices.files_dir = Some(files.clone());
+        })
+        .await;
+        host.connect(password_connection("r1", &linux.ssh, "linux"))
+            .await;
+        let job = run_it(&host).await;
+        assert_eq!(job["status"], "completed", "{job}");
+        assert_eq!(job["result"]["same"], true);
+        assert_eq!(job["result"]["up"]["bytes"], 300_000);
+        assert_eq!(job["result"]["up"]["protocol"], "sftp");
+        let copy = std::fs::read(files.join("copies/image.bin")).unwrap();
+        assert_eq!(copy, vec![7; 300_000]);
+        // All but the download into a directory that did not exist yet.
+        assert_eq!(job["result"]["codes"].as_array().unwrap().len(), 7, "{job}");
+        assert!(!base.path().join("x").exists());
+        let results = host.results(&job["id"]).await;
+        assert_eq!(results[0]["kind"], "upload");
+        assert!(
+            results[0]["output"]
+                .as_str()
+                .unwrap()
+                .starts_with("300000 bytes")
+        );
+    });
+}
+
+#[test]
+fn files_that_were_not_declared_are_denied() {
+    run(async {
+        let body = "ssh::open().upload(\"image.bin\", \"x\")";
+        let host = with_frr(body, test_devices::frr()).await;
+        let job = run_it(&host).await;
+        assert_eq!(job["error_code"], "denied", "{job}");
+    });
+}

@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 
 use crate::api;
-use crate::capabilities::{LiveOutput, Services, limits};
+use crate::capabilities::{Files, LiveOutput, Services, limits};
 use crate::config::{Config, DevicesConfig, HostKeyPolicy, WorkerConfig};
 use crate::connections::Connections;
 use crate::jobs::Jobs;
@@ -99,6 +99,7 @@ impl App {
             connections: Arc::clone(&connections),
             sessions: sessions.clone(),
             live: live.clone(),
+            files: files(&config.devices)?,
             templates: templates(&config.devices)?,
             children: Arc::clone(&jobs) as _,
             waiting: Arc::new(Semaphore::new(limits::WAITING)),
@@ -222,6 +223,15 @@ fn lock(database: &Path) -> anyhow::Result<File> {
         )
     })?;
     Ok(file)
+}
+
+fn files(devices: &DevicesConfig) -> anyhow::Result<Option<Files>> {
+    let directory = devices.files_dir.as_deref();
+    let opened = directory.map(|directory| {
+        let named = || format!("devices.files_dir: {}", directory.display());
+        Files::open(directory).with_context(named)
+    });
+    opened.transpose()
 }
 
 fn templates(devices: &DevicesConfig) -> anyhow::Result<Option<Arc<Templates>>> {

@@ -35,7 +35,7 @@ pub use live::{LiveOutput, RunningCommand};
 pub use policy::matches_pattern;
 pub use queue::{ChildJob, ChildJobs, ChildOutcome, ParentJob};
 pub use ssh::{
-    CommitOptions, ConfigureOptions, Configured, Device, ExecReply, OnRefused, Question,
+    CommitOptions, ConfigureOptions, Configured, Device, ExecReply, Files, OnRefused, Question,
 };
 pub use stop::{Stop, StopReason};
 pub use text::{unified_diff, without_lines};
@@ -52,6 +52,9 @@ pub struct Services {
     pub sessions: netssh_core::Pool,
     /// What running commands have printed so far.
     pub live: LiveOutput,
+    /// Where files that jobs transfer come from and go to; none where the operator has named no
+    /// directory.
+    pub files: Option<Files>,
     /// For structured output; none where the operator has named no directory.
     pub templates: Option<Arc<Templates>>,
     pub children: Arc<dyn ChildJobs>,

@@ -218,7 +218,7 @@ struct Meter<'a> {
 }
 
 impl Meter<'_> {
-    /// The next bytes of the source, `most` of them but for the last.
+    /// The next bytes of the source, at most so many. Cancelling it loses nothing.
     async fn read(
         &mut self,
         source: Source<'_>,
@@ -227,28 +227,32 @@ impl Meter<'_> {
     ) -> Result<Vec<u8>, Failure> {
         let wanted = usize::try_from(left).map_or(most, |left| left.min(most));
         let mut bytes = vec![0; wanted];
-        let reading = timeout(self.idle, source.read_exact(&mut bytes));
-        match reading.await {
-            Ok(Ok(_)) => {}
+        let length = match timeout(self.idle, source.read(&mut bytes)).await {
+            Ok(Ok(0)) => {
+                let message = format!("the source ends {left} bytes before its size");
+                return Err(Failure::Caller(message));
+            }
+            Ok(Ok(length)) => length,
             Ok(Err(error)) => return Err(Failure::Caller(format!("the source: {error}"))),
             Err(_) => return Err(Failure::Idle),
-        }
+        };
+        bytes.truncate(length);
         self.hash.update(&bytes);
         Ok(bytes)
     }
 
     async fn write(&mut self, sink: Sink<'_>, bytes: &[u8]) -> Result<(), Failure> {
         self.hash.update(bytes);
-        self.into_sink(sink.write_all(bytes)).await?;
+        self.complete(sink.write_all(bytes)).await?;
         self.count(bytes.len());
         Ok(())
     }
 
     async fn flush(&self, sink: Sink<'_>) -> Result<(), Failure> {
-        self.into_sink(sink.flush()).await
+        self.complete(sink.flush()).await
     }
 
-    async fn into_sink(
+    async fn complete(
         &self,
         writing: impl Future<Output = std::io::Result<()>>,
     ) -> Result<(), Failure> {

@@ -6,6 +6,7 @@
 mod configuration;
 mod console;
 mod failures;
+mod files;
 mod frr;
 mod host_keys;
 mod interaction;

@@ -79,7 +79,7 @@ async fn what_is_in_doubt_is_thrown_away() {
     }
     // In configuration mode.
     let mut session = pool.open(&endpoint(&lab)).await.unwrap();
-    drop(session.configuration().await.unwrap());
+    session.configuration().await.unwrap();
     session.release().await;
     assert_eq!(pool.idle_sessions(), 0);
     // Cut off in mid-command.

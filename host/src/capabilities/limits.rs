@@ -33,6 +33,8 @@ pub const DEPTH: u32 = 5;
 pub const WAITING: usize = 512;
 /// A job's result as JSON, bytes.
 pub const RESULT_BYTES: usize = 8 * 1024 * 1024;
+/// A file that a job downloads, bytes.
+pub const FILE_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 /// Questions that one interactive command may be given answers to.
 pub const QUESTIONS: usize = 64;
 /// A command, or a line of configuration, bytes.

@@ -41,6 +41,20 @@ impl JobContext {
         }
     }
 
+    pub(super) fn may_upload(&self) -> Result<()> {
+        match &self.description.needs.ssh {
+            Some(ssh) if ssh.upload => Ok(()),
+            _ => Err(self.undeclared("writing files to a device", "ssh.upload")),
+        }
+    }
+
+    pub(super) fn may_download(&self) -> Result<()> {
+        match &self.description.needs.ssh {
+            Some(ssh) if ssh.download => Ok(()),
+            _ => Err(self.undeclared("reading files of a device", "ssh.download")),
+        }
+    }
+
     pub(super) fn may_store(&self) -> Result<()> {
         if self.description.needs.storage {
             return Ok(());

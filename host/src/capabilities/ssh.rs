@@ -5,6 +5,7 @@
 //! exchange with the device is stored before the job hears of it.
 
 mod configure;
+mod files;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 pub use self::configure::{CommitOptions, ConfigureOptions, Configured, OnRefused};
+pub use self::files::Files;
 use super::live::Live;
 use super::{JobContext, Result, limits, storage_failed};
 use crate::model::{CommandKind, CommandResult, ErrorCode, JobError, LogLevel, now};
@@ -48,7 +50,7 @@ struct Held {
 #[derive(Default)]
 pub(super) struct Sessions {
     next_id: AtomicU64,
-    open: std::sync::Mutex<HashMap<u64, (Arc<str>, Arc<Held>)>>,
+    open: std::sync::Mutex<HashMap<u64, Device>>,
 }
 
 /// A question that a command asks, and the line that answers it. The answer is stored nowhere.
@@ -309,10 +311,10 @@ impl JobContext {
             .sessions
             .take_all()
             .into_iter()
-            .map(|(target, held)| async move {
-                let session = held.session.lock().await.take();
+            .map(|device| async move {
+                let session = device.held.session.lock().await.take();
                 if let Some(session) = session {
-                    self.give_back(&target, session).await;
+                    self.give_back(&device.target, session).await;
                 }
             });
         futures::future::join_all(closing).await;
@@ -358,16 +360,32 @@ impl JobContext {
             }
             Err(stopped) => Err((stopped, String::new())),
         };
-        let (output, error, exit_code, truncated) = match &outcome {
-            Ok(reply) => (
-                reply.output.clone(),
-                reply.failure.clone(),
-                reply.exit_code,
-                reply.truncated,
-            ),
-            Err((error, partial)) => (partial.clone(), Some(error.message.clone()), None, false),
+        let kept = match &outcome {
+            Ok(reply) => Kept {
+                output: reply.output.clone(),
+                error: reply.failure.clone(),
+                exit_code: reply.exit_code,
+                truncated: reply.truncated,
+            },
+            Err((error, partial)) => Kept {
+                output: partial.clone(),
+                error: Some(error.message.clone()),
+                ..Kept::default()
+            },
         };
-        self.count_result(output.len() as u64)?;
+        self.store(device, kind, command, began, kept).await?;
+        outcome.map_err(|(error, _)| error)
+    }
+
+    async fn store(
+        &self,
+        device: &Device,
+        kind: CommandKind,
+        command: &str,
+        began: Began,
+        kept: Kept,
+    ) -> Result<()> {
+        self.count_result(kept.output.len() as u64)?;
         let result = CommandResult {
             id: Uuid::now_v7(),
             job_id: self.job.id,
@@ -375,10 +393,10 @@ impl JobContext {
             target: device.target.to_string(),
             kind,
             command: command.to_owned(),
-            output,
-            error,
-            exit_code,
-            truncated,
+            output: kept.output,
+            error: kept.error,
+            exit_code: kept.exit_code,
+            truncated: kept.truncated,
             executed_at: began.at,
             duration_ms: u64::try_from(began.clock.elapsed().as_millis()).unwrap_or(u64::MAX),
         };
@@ -388,7 +406,7 @@ impl JobContext {
             let message = format!("{}: `{}`: {failure}", result.target, result.command);
             self.note(LogLevel::Warn, message).await;
         }
-        outcome.map_err(|(error, _)| error)
+        Ok(())
     }
 
     fn count_result(&self, bytes: u64) -> Result<()> {
@@ -416,15 +434,14 @@ impl Sessions {
             session: Mutex::new(Some(session)),
             unconfirmed: AtomicBool::new(false),
         });
-        let target: Arc<str> = target.into();
-        let mut open = locked(&self.open);
-        open.insert(id, (Arc::clone(&target), Arc::clone(&held)));
-        Device {
-            target,
+        let device = Device {
+            target: target.into(),
             platform: platform.into(),
             id,
             held,
-        }
+        };
+        locked(&self.open).insert(id, device.clone());
+        device
     }
 
     fn count(&self) -> usize {
@@ -435,8 +452,9 @@ impl Sessions {
         locked(&self.open).remove(&id);
     }
 
-    fn take_all(&self) -> Vec<(Arc<str>, Arc<Held>)> {
-        locked(&self.open).drain().map(|(_, held)| held).collect()
+    fn take_all(&self) -> Vec<Device> {
+        let mut open = locked(&self.open);
+        open.drain().map(|(_, device)| device).collect()
     }
 }
 
@@ -472,6 +490,15 @@ impl From<Reply> for ExecReply {
             truncated: reply.truncated,
         }
     }
+}
+
+/// What is stored of an exchange.
+#[derive(Default)]
+struct Kept {
+    output: String,
+    error: Option<String>,
+    exit_code: Option<i32>,
+    truncated: bool,
 }
 
 /// One exchange with a device, and what came of it: an answer, none, or the job was stopped.

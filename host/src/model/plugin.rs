@@ -96,6 +96,12 @@ pub struct SshNeeds {
     pub exec: Vec<String>,
     /// Entering configuration mode, and saving.
     pub configure: bool,
+    /// Writing files of the operator's directory to devices.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub upload: bool,
+    /// Writing files of devices into the operator's directory.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub download: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

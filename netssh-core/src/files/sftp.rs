@@ -5,7 +5,7 @@ use russh::client::Msg;
 use russh::{Channel, ChannelMsg};
 use russh_sftp::client::RawSftpSession;
 use russh_sftp::client::error::Error as SftpError;
-use russh_sftp::protocol::{FileAttributes, OpenFlags, StatusCode};
+use russh_sftp::protocol::{FileAttributes, OpenFlags, Status, StatusCode};
 use tokio::time::timeout;
 
 use super::{Failure, Meter, Sink, Source};
@@ -55,14 +55,18 @@ async fn send(
     let mut read = 0;
     let mut writes = FuturesOrdered::new();
     while read < size || !writes.is_empty() {
-        if read < size && writes.len() < REQUESTS {
-            let bytes = meter.read(source, size - read, PIECE).await?;
-            let (offset, length) = (read, bytes.len());
-            read += length as u64;
-            writes.push_back(async move { (length, sftp.write(handle, offset, bytes).await) });
-        } else if let Some((length, written)) = writes.next().await {
-            written?;
-            meter.count(length);
+        // Both at once: a slow source holds up no answer, and a slow device no source.
+        tokio::select! {
+            Some((length, written)) = writes.next(), if !writes.is_empty() => {
+                let _: Status = written?;
+                meter.count(length);
+            }
+            bytes = meter.read(source, size - read, PIECE), if read < size && writes.len() < REQUESTS => {
+                let bytes = bytes?;
+                let (offset, length) = (read, bytes.len());
+                read += length as u64;
+                writes.push_back(async move { (length, sftp.write(handle, offset, bytes).await) });
+            }
         }
     }
     Ok(())
@@ -191,6 +195,7 @@ impl From<SftpError> for Failure {
             }
             SftpError::Timeout => Self::Idle,
             SftpError::IO(_) => Self::Gone,
+            SftpError::UnexpectedBehavior(what) if what.contains("session closed") => Self::Gone,
             other => Self::Refused(other.to_string()),
         }
     }

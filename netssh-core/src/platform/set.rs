@@ -118,7 +118,7 @@ impl Platforms {
         let mut tables = BTreeMap::new();
         for path in toml_files(directory)? {
             let name = path.file_stem().unwrap_or_default().to_string_lossy();
-            let table = read_table(&path).map_err(|message| at(&path, message))?;
+            let table = read_table(&path).map_err(|message| at(&path, &message))?;
             tables.insert(name.into_owned(), (path, table));
         }
         let mut own = BTreeMap::new();
@@ -130,7 +130,7 @@ impl Platforms {
             };
             let platform = from_table(name, table.clone(), &parent)
                 .and_then(|platform| named_as(platform, name))
-                .map_err(|message| at(path, message))?;
+                .map_err(|message| at(path, &message))?;
             own.insert(name.clone(), Arc::new(platform));
         }
         Ok(Self { own })
@@ -177,10 +177,10 @@ impl Platforms {
 }
 
 fn toml_files(directory: &Path) -> Result<Vec<std::path::PathBuf>, PlatformError> {
-    let entries = std::fs::read_dir(directory).map_err(|error| at(directory, error))?;
+    let entries = std::fs::read_dir(directory).map_err(|error| at(directory, &error))?;
     let mut files = Vec::new();
     for entry in entries {
-        let path = entry.map_err(|error| at(directory, error))?.path();
+        let path = entry.map_err(|error| at(directory, &error))?.path();
         if path
             .extension()
             .is_some_and(|extension| extension == "toml")
@@ -190,7 +190,7 @@ fn toml_files(directory: &Path) -> Result<Vec<std::path::PathBuf>, PlatformError
     }
     if files.len() > FILES {
         let message = format!("{} platforms, more than the {FILES} allowed", files.len());
-        return Err(at(directory, message));
+        return Err(at(directory, &message));
     }
     files.sort();
     Ok(files)
@@ -205,7 +205,7 @@ fn read_table(path: &Path) -> Result<Table, String> {
     text.parse::<Table>().map_err(|error| error.to_string())
 }
 
-fn at(path: &Path, message: impl ToString) -> PlatformError {
+fn at(path: &Path, message: &dyn std::fmt::Display) -> PlatformError {
     PlatformError {
         file: path.display().to_string(),
         message: message.to_string(),

@@ -61,7 +61,7 @@ impl Fields {
     }
 
     fn secret(&mut self, secret: Option<&SecretString>) {
-        self.optional(secret.map(|secret| secret.expose_secret()));
+        self.optional(secret.map(ExposeSecret::expose_secret));
     }
 
     fn credentials(&mut self, credentials: &Credentials) {

@@ -241,11 +241,17 @@ fn launch(
             .and_then(|listener| listener.local_addr())
             .expect("a free port")
             .port();
+        let sftp = if options.config.contains("Subsystem") {
+            ""
+        } else {
+            "Subsystem sftp internal-sftp\n"
+        };
         let config = format!(
             "{}\n\
              Port {port}\n\
              ListenAddress 127.0.0.1\n\
              {host_keys}\
+             {sftp}\
              PidFile {directory}/sshd.pid\n\
              AuthorizedKeysFile {directory}/authorized_keys\n\
              AllowUsers {}\n\

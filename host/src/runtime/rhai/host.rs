@@ -369,6 +369,37 @@ mod global {
         Ok(reply_map(reply))
     }
 
+    /// Writes a file of the operator's directory to the device. Answers with `bytes`, `sha256`,
+    /// `elapsed_ms` and `protocol`.
+    #[rhai_fn(name = "upload", pure, return_raw, volatile)]
+    pub fn upload(
+        context: NativeCallContext<'_>,
+        device: &mut Device,
+        file: &str,
+        remote: &str,
+    ) -> Thrown<Map> {
+        let (device, file, remote) = (device.clone(), file.to_owned(), remote.to_owned());
+        let transfer = wait(&context, |job| async move {
+            job.ssh_upload(&device, &file, &remote).await
+        })?;
+        Ok(transfer_map(&transfer))
+    }
+
+    /// Writes a file of the device into the operator's directory.
+    #[rhai_fn(name = "download", pure, return_raw, volatile)]
+    pub fn download(
+        context: NativeCallContext<'_>,
+        device: &mut Device,
+        remote: &str,
+        file: &str,
+    ) -> Thrown<Map> {
+        let (device, remote, file) = (device.clone(), remote.to_owned(), file.to_owned());
+        let transfer = wait(&context, |job| async move {
+            job.ssh_download(&device, &remote, &file).await
+        })?;
+        Ok(transfer_map(&transfer))
+    }
+
     /// Closes the session. What a job leaves open is closed when it ends.
     #[rhai_fn(name = "close", pure, return_raw, volatile)]
     pub fn close(context: NativeCallContext<'_>, device: &mut Device) -> Thrown<()> {
@@ -710,6 +741,20 @@ fn set_progress(
         message: message.map(str::to_owned),
     };
     wait(context, |job| async move { job.progress(progress).await })
+}
+
+fn transfer_map(transfer: &netssh_core::Transfer) -> Map {
+    let number = |number: u128| Dynamic::from(INT::try_from(number).unwrap_or(INT::MAX));
+    let protocol = match transfer.protocol {
+        netssh_core::Protocol::Sftp => "sftp",
+        netssh_core::Protocol::Scp => "scp",
+    };
+    Map::from([
+        ("bytes".into(), number(transfer.bytes.into())),
+        ("sha256".into(), transfer.sha256.clone().into()),
+        ("elapsed_ms".into(), number(transfer.elapsed.as_millis())),
+        ("protocol".into(), protocol.into()),
+    ])
 }
 
 fn reply_map(reply: ExecReply) -> Map {
