@@ -77,6 +77,8 @@ pub(crate) struct Reader<'a> {
     truncated: bool,
     /// Where pager marks were, so that their erasure can be removed.
     cuts: Vec<usize>,
+    /// A pager was answered at some time, and may have been gone when the answer came.
+    keys_sent: bool,
     expect: Expect,
     questions: Vec<Question>,
     /// Up to here, questions have been answered.
@@ -138,6 +140,7 @@ impl<'a> Reader<'a> {
             buffer: Vec::new(),
             truncated: false,
             cuts: Vec::new(),
+            keys_sent: false,
             expect,
             questions: Vec::new(),
             answered: 0,
@@ -395,7 +398,7 @@ impl<'a> Reader<'a> {
 
     /// A key meant for a pager that was gone already ends up before the comment.
     fn without_pager_keys<'l>(&self, line: &'l str) -> &'l str {
-        if self.cuts.is_empty() {
+        if !self.keys_sent {
             return line;
         }
         let pagers = &self.platform.pagers;
@@ -535,8 +538,9 @@ impl<'a> Reader<'a> {
         if self.platform.pagers.is_empty() {
             return Step::Read;
         }
+        // What one mark leaves behind another one that is drawn over it is blank.
         let line = self.last_line();
-        let waiting = |pager: &&Pager| pager.mark.matches(&line);
+        let waiting = |pager: &&Pager| pager.mark.matches(line.trim_end());
         match self.platform.pagers.iter().find(waiting) {
             Some(pager) => Step::Pager(pager.answer.clone()),
             None => Step::Read,
@@ -552,6 +556,7 @@ impl<'a> Reader<'a> {
             .map_or(start, |at| start + at + 1);
         self.buffer.truncate(line);
         self.cuts.push(line);
+        self.keys_sent = true;
     }
 
     /// Whether the echo of `command`, and nothing else, stands before the prompt in the last line.

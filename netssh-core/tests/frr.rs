@@ -1,7 +1,12 @@
 //! FRR: whole output, whatever it looks like.
 
-use crate::support::{frr, within};
+use std::sync::Arc;
 use std::time::Duration;
+
+use netssh_core::Session;
+use test_devices::{Frr, FrrOptions};
+
+use crate::support::{endpoint, frr, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn shows_are_what_vtysh_prints_beside_the_session() {
@@ -45,6 +50,39 @@ async fn a_configuration_with_hostile_descriptions_is_whole() {
         assert_eq!(reply.failure, None);
     }
     session.close().await;
+}
+
+/// `more` draws a line over its mark, with blanks to the mark's end, and fills the last page with
+/// empty lines.
+fn without_blanks(text: &str) -> String {
+    let lines = text.lines().map(str::trim_end);
+    let lines = lines.filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_are_turned_where_paging_stays_on() {
+    let router = tokio::task::block_in_place(|| {
+        Frr::start_with(&FrrOptions {
+            pager: Some("more -10".into()),
+        })
+    });
+    let expected = without_blanks(&router.running_config());
+    let mut endpoint = endpoint(&router.ssh, "frr");
+    // Switched off, as at every login; and as if the device did not let this user do that.
+    for commands in [endpoint.platform.login.commands.clone(), vec![]] {
+        let mut platform = (*endpoint.platform).clone();
+        platform.login.commands = commands;
+        endpoint.platform = Arc::new(platform);
+        let mut session = Session::connect(&endpoint).await.unwrap();
+        for _ in 0..2 {
+            let reply = session.exec("show running-config").await.unwrap();
+            assert_eq!(without_blanks(&reply.output), expected);
+        }
+        let version = session.exec("show version").await.unwrap();
+        assert!(version.output.starts_with("FRRouting"), "{version:?}");
+        session.close().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

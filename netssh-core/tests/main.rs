@@ -22,3 +22,4 @@ mod platforms;
 mod pool;
 mod session_log;
 mod support;
+mod zebra;

@@ -11,10 +11,11 @@ use anyhow::{Context as _, bail};
 
 use crate::process::run_to_success;
 
-const PACKAGES: [(&str, &str); 7] = [
+const PACKAGES: [(&str, &str); 8] = [
     ("openssh-server", "real SSH devices"),
     ("frr", "a real router"),
     ("iproute2", "a network of the router's own"),
+    ("inetutils-telnet", "a router that speaks telnet only"),
     ("procps", "counting a device's sessions"),
     (
         "python3-pip",

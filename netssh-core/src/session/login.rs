@@ -88,7 +88,8 @@ async fn log_in(
 ) -> Result<Session, Error> {
     let platform = &endpoint.platform;
     let word = random_word()?;
-    let early = platform.login.early;
+    // Whoever has answers knows of questions, and what is early would be taken for an answer.
+    let early = platform.login.early && endpoint.credentials.answers.is_empty();
     let typed = if early {
         first_lines(platform, &word, 0).0
     } else {
@@ -204,6 +205,9 @@ impl Session {
                     exchange.reader.pager_answered();
                     self.shell.send(&answer).await?;
                     self.type_ahead = false;
+                    // A banner that is paged: the pager may have read some of the set-up.
+                    sent = false;
+                    exchange.reader.expect(Expect::Prompt);
                 }
                 Step::NoEcho => {
                     if self.says_more(exchange).await? {

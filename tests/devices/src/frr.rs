@@ -25,6 +25,13 @@ pub struct Frr {
     directory: TempDir,
 }
 
+/// What kind of router.
+#[derive(Debug, Clone, Default)]
+pub struct FrrOptions {
+    /// `VTYSH_PAGER`, what vtysh shows its output with: none by default.
+    pub pager: Option<String>,
+}
+
 const HOSTNAME: &str = "edge1";
 const DAEMONS: [(&str, &str); 3] = [
     ("zebra", ""),
@@ -37,6 +44,12 @@ impl Frr {
     /// like prompts, pagers and error messages.
     #[must_use]
     pub fn start() -> Self {
+        Self::start_with(&FrrOptions::default())
+    }
+
+    /// A router of another kind.
+    #[must_use]
+    pub fn start_with(options: &FrrOptions) -> Self {
         check_requirements();
         let directory = tempfile::Builder::new()
             .prefix("test-frr-")
@@ -52,23 +65,20 @@ impl Frr {
             let file = path.join(format!("etc/{daemon}.conf"));
             std::fs::write(file, start_up_configuration(daemon)).expect("a configuration");
         }
-        let chown = Command::new("chown")
-            .args(["-R", "frr:frrvty"])
-            .arg(path)
-            .output()
-            .expect("chown");
-        assert!(chown.status.success(), "chown: {chown:?}");
+        chown(path);
         set_mode(&path.join("vty"), 0o775);
 
         let (supervisor, lines) = Supervisor::start(&["unshare", "--net", "sh"], &script(path));
         // Nobody reads what the daemons say; keep the pipe from filling up.
         std::thread::spawn(move || lines.iter().count());
         wait_until_ready(path);
+        let pager = options.pager.as_ref();
+        let pager = pager.map_or(String::new(), |pager| format!("VTYSH_PAGER='{pager}'"));
         let ssh = Sshd::start(&Options {
             shell: "/bin/sh",
             group: Some("frrvty"),
             config: format!(
-                "ForceCommand exec vtysh --vty_socket {0}/vty --config_dir {0}/etc",
+                "ForceCommand exec env {pager} vtysh --vty_socket {0}/vty --config_dir {0}/etc",
                 path.display()
             ),
             host_keys: &[vec!["-t", "ed25519"]],
@@ -110,6 +120,16 @@ impl Frr {
             .restart();
         wait_until_ready(path);
     }
+}
+
+/// FRRouting gives up root.
+pub(crate) fn chown(path: &Path) {
+    let chown = Command::new("chown")
+        .args(["-R", "frr:frrvty"])
+        .arg(path)
+        .output()
+        .expect("chown");
+    assert!(chown.status.success(), "chown: {chown:?}");
 }
 
 fn script(path: &Path) -> String {

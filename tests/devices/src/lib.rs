@@ -6,8 +6,8 @@
 //! test processes can run at once. Whatever was started ends with the value, and also when the
 //! test process is killed: see `supervisor.rs`.
 //!
-//! Everything here needs root and the Debian packages [`PACKAGES`]; what is missing is a panic
-//! that says so, never a skipped test.
+//! Everything here needs root and the Debian packages that `cargo xtask setup` installs; what is
+//! missing is a panic that says so, never a skipped test.
 
 mod account;
 mod agent;
@@ -16,19 +16,17 @@ mod frr;
 mod linux;
 mod sshd;
 mod supervisor;
+mod zebra;
 
 use std::path::Path;
 use std::sync::LazyLock;
 
 pub use crate::agent::Agent;
 pub use crate::authority::Authority;
-pub use crate::frr::Frr;
+pub use crate::frr::{Frr, FrrOptions};
 pub use crate::linux::{Linux, LinuxOptions};
 pub use crate::sshd::Sshd;
-
-/// The Debian packages that the devices are made of. They must be installed without starting
-/// their services.
-pub const PACKAGES: &[&str] = &["openssh-server", "frr", "procps", "iproute2"];
+pub use crate::zebra::Zebra;
 
 /// The router shared by all tests of this process. Tests that change its configuration use
 /// names of their own.
@@ -52,6 +50,7 @@ fn check_requirements() {
         ("/usr/bin/vtysh", "frr"),
         ("/usr/lib/frr/zebra", "frr"),
         ("/usr/bin/pgrep", "procps"),
+        ("/usr/bin/telnet", "inetutils-telnet"),
     ] {
         assert!(
             Path::new(program).exists(),
