@@ -115,7 +115,9 @@ fn a_job_that_waits_for_a_device_stops_and_its_session_is_closed() {
 #[test]
 fn a_job_that_takes_too_long_fails() {
     run(async {
-        let host = TestHost::with_playbook("busy", &playbook("loop { }")).await;
+        // Slower than the limit on operations.
+        let busy = playbook(r#"loop { "text".split("e"); }"#);
+        let host = TestHost::with_playbook("busy", &busy).await;
         let job = host
             .run_job(json!({ "plugin": "busy", "timeout_seconds": 1 }))
             .await;

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use host::model::JobStatus;
 use serde_json::{Value, json};
 
 use crate::harness::{Client, DEADLINE, Server, run};
@@ -35,13 +36,11 @@ fn acknowledged_jobs_survive_being_killed_while_they_run_and_are_submitted() {
                 status == "completed" || (status == "failed" && job["error_code"] == "interrupted");
             assert!(fits, "{job}");
         }
-        let stats = server.client.get("/api/jobs/stats").await.body;
-        let of = |status: &str| stats["by_status"][status].as_u64().unwrap();
-        assert_eq!(
-            (of("pending"), of("running"), of("retrying")),
-            (0, 0, 0),
-            "{stats}"
-        );
+        // Those whose acknowledgement the kill has cut off come to an end, too.
+        wait_for_stats(&server.client, |of| {
+            of("pending") + of("running") + of("retrying") == 0
+        })
+        .await;
         assert_eq!(server.terminate(), Some(0));
     });
 }
@@ -158,19 +157,25 @@ async fn submit_until_refused(client: Client) -> Vec<String> {
 
 /// Waits until so many jobs have been taken in.
 async fn wait_for_jobs(client: &Client, count: usize) {
+    wait_for_stats(client, |of| {
+        JobStatus::ALL
+            .iter()
+            .map(|status| of(status.as_str()))
+            .sum::<u64>()
+            >= count as u64
+    })
+    .await;
+}
+
+/// Asks again until there are as many jobs of each status as there should be.
+async fn wait_for_stats(client: &Client, looks: impl Fn(&dyn Fn(&str) -> u64) -> bool) {
     let begun = Instant::now();
     loop {
         let stats = client.get("/api/jobs/stats").await.body;
-        let total: u64 = stats["by_status"]
-            .as_object()
-            .unwrap()
-            .values()
-            .filter_map(Value::as_u64)
-            .sum();
-        if total >= count as u64 {
+        if looks(&|status| stats["by_status"][status].as_u64().unwrap()) {
             return;
         }
-        assert!(begun.elapsed() < DEADLINE, "only {total} jobs of {count}");
+        assert!(begun.elapsed() < DEADLINE, "{stats}");
     }
 }
 

@@ -91,7 +91,7 @@ fn who_gets_no_terminal_is_told_why() {
         host.connect(wrong).await;
         let mut terminal = Terminal::open(&host, "wrong", "").await.unwrap();
         let event = terminal.event().await;
-        assert_eq!(event["error"]["code"], "auth", "{event}");
+        assert_eq!(event["error"]["code"], "authentication", "{event}");
         assert!(!event.to_string().contains("wrong-password"), "{event}");
         terminal.ends().await;
     });
@@ -167,10 +167,13 @@ fn connect_passes_every_key_and_leaves_the_terminal_as_it_was() {
             // The signal and the keys take different ways; ask until it has arrived.
             pty.resize(91, 27);
             pty.type_in("until stty size | grep '27 91'; do read -t 0.1; done\r");
-            pty.shows("\n27 91");
+            pty.shows("27 91\r\n");
             // Ctrl-C is the device's, not ours.
-            pty.type_in("sleep 1000; echo not-reached\r");
+            pty.type_in("echo asleep-$((1 + 1)); sleep 1000; echo not-reached\r");
+            pty.shows("asleep-2");
             pty.type_in("\x03");
+            // What is typed while the shell tidies up is lost.
+            pty.shows_after("^C", "$ ");
             pty.type_in("echo still-$((1 + 1))\r");
             pty.shows("still-2");
             pty.type_in("\r~.");

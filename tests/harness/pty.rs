@@ -70,8 +70,17 @@ impl Pty {
 
     /// Waits until a text is shown.
     pub(crate) fn shows(&mut self, text: &str) {
+        self.shows_after("", text);
+    }
+
+    /// Waits until a text is shown after another one.
+    pub(crate) fn shows_after(&mut self, earlier: &str, text: &str) {
         let end = Instant::now() + DEADLINE;
-        while !self.shown.contains(text) {
+        let shown = |all: &str| {
+            let from = all.find(earlier)?;
+            all[from + earlier.len()..].find(text)
+        };
+        while shown(&self.shown).is_none() {
             let left = end.saturating_duration_since(Instant::now());
             match self.screen.recv_timeout(left) {
                 Ok(bytes) => self.shown.push_str(&String::from_utf8_lossy(&bytes)),

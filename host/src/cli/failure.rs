@@ -85,7 +85,7 @@ impl Failure {
                     "are host and port right, and is the device reachable from the server? \
                      `scheduler connection show` shows them, `connection edit` changes them",
                 ),
-                "auth" => Some(
+                "authentication" => Some(
                     "are the user and the secrets right? `scheduler connection edit NAME \
                      --ask-password` sets another password",
                 ),
