@@ -17,7 +17,7 @@ Usage: cargo xtask COMMAND
   demo [--once]      show the product: simulated devices, the server, two jobs on each device;
                      stays up until Ctrl-C, or with --once ends after showing the results
   test [ARGS]        setup, then all tests; ARGS go to `cargo test`
-  bench [ARGS]       measure the server, release build; ARGS go to the benchmark
+  bench [NAME]       measure, in a release build: jobs, sessions; all of them without a name
   help               this text";
 
 fn main() -> ExitCode {
