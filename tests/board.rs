@@ -1,6 +1,7 @@
 //! The dashboard in a real browser, on the real host.
 
 use serde_json::json;
+use test_devices::Linux;
 
 use crate::harness::{Browser, TestHost, password_connection, playbook, run};
 
@@ -167,6 +168,32 @@ fn deleting_a_job_asks_first() {
             host.client.get(&format!("/api/jobs/{id}")).await.status,
             404
         );
+    });
+}
+
+#[test]
+fn what_a_running_command_prints_is_shown_while_it_runs() {
+    run(async {
+        let host = TestHost::start().await;
+        let linux = Linux::start();
+        let go = linux.ssh.home().join("go");
+        host.connect(password_connection("server", &linux.ssh, "linux"))
+            .await;
+        let wait = format!(
+            "echo first; until [ -e {} ]; do sleep 0.05; done; echo last",
+            go.display()
+        );
+        let id = host
+            .submit(json!({
+                "plugin": "ssh-command", "targets": ["server"], "params": { "commands": [wait] }
+            }))
+            .await;
+        let browser = Browser::start(&host.client).await;
+        browser.open(&format!("/board/jobs/{id}")).await;
+        browser.shows(".result-running", "first").await;
+        std::fs::write(&go, "").unwrap();
+        browser.shows(".result-entries", "last").await;
+        browser.lacks(".result-running").await;
     });
 }
 

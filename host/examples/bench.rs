@@ -1,4 +1,5 @@
-//! What the host costs beside the work itself: `cargo xtask bench`.
+//! What the host costs beside the work itself: `cargo xtask bench jobs`, and what a job costs on a
+//! device that another one has just left: the end of `cargo xtask bench sessions`.
 //!
 //! Needs root and the test devices' packages (`cargo xtask setup`), because the work is a real
 //! session to FRRouting. Figures that are compared are measured in turn, in one run.
@@ -13,6 +14,7 @@ use host::app::{self, App};
 use host::config::Config;
 use netssh_core::{Credentials, Endpoint, HostKeyPolicy, Platform, Session};
 use serde_json::{Value, json};
+use test_devices::Frr;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -24,51 +26,34 @@ const LATENCIES: usize = 300;
 const BURST: usize = 2_000;
 const CLIENTS: usize = 64;
 
+/// Jobs on a device whose session is in the pool.
+const POOLED: usize = 100;
+
 fn main() {
+    let what = std::env::args().nth(1);
     let config = Config::default();
     let runtime = app::runtime(&config.worker).unwrap();
-    runtime.block_on(measure());
+    runtime.block_on(async {
+        let pooled = what.as_deref() == Some("sessions");
+        let (server, stop) = Server::start(pooled).await;
+        println!("{:<50} {:>10} {:>10} {:>7}", "", "median", "p99", "ratio");
+        match what.as_deref() {
+            Some("jobs") => {
+                job_beside_bare_session(&server).await;
+                submit_to_start(&server).await;
+                bursts(&server).await;
+            }
+            Some("sessions") => second_job(&server).await,
+            _ => panic!("bench jobs | sessions"),
+        }
+        stop.await;
+    });
     runtime.shutdown_background();
-}
-
-async fn measure() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = |name: &str| directory.path().join(name);
-    let mut config = Config::default();
-    config.database.url = format!("sqlite:{}", path("scheduler.db").display());
-    config.security.master_key_file = path("scheduler.key");
-    config.plugins.scripts_dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts").into();
-    config.plugins.watch = false;
-    let app = App::build(config).await.unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let server = Server {
-        url: format!("http://{}", listener.local_addr().unwrap()),
-        http: http(),
-        app: Arc::clone(&app),
-    };
-    let shutdown = CancellationToken::new();
-    let serving = tokio::spawn(app.serve(listener, shutdown.clone()));
-
-    println!("{:<46} {:>10} {:>10} {:>10}", "", "median", "p99", "ratio");
-    job_beside_bare_session(&server).await;
-    submit_to_start(&server).await;
-    bursts(&server).await;
-
-    shutdown.cancel();
-    serving.await.unwrap().unwrap();
 }
 
 /// One `show version` on FRR: as a job, from POST to completed; and with the session library alone.
 async fn job_beside_bare_session(server: &Server) {
-    let router = tokio::task::spawn_blocking(test_devices::frr)
-        .await
-        .unwrap();
-    let ssh = &router.ssh;
-    let connection = json!({
-        "name": "router", "host": ssh.host, "port": ssh.port, "username": ssh.username,
-        "password": ssh.password, "device_type": "frr"
-    });
-    server.post("/api/connections", &connection).await;
+    let ssh = &server.router().await.ssh;
     let endpoint = Endpoint {
         port: ssh.port,
         credentials: Credentials {
@@ -78,9 +63,7 @@ async fn job_beside_bare_session(server: &Server) {
         host_key_policy: HostKeyPolicy::AcceptNew,
         ..Endpoint::new(&ssh.host, &ssh.username, Platform::named("frr").unwrap())
     };
-    let submission = json!({
-        "plugin": "ssh-command", "targets": ["router"], "params": { "commands": ["show version"] }
-    });
+    let submission = show_version();
     let (mut jobs, mut bare) = (Vec::new(), Vec::new());
     for pair in 0..=PAIRS {
         let begun = Instant::now();
@@ -105,6 +88,32 @@ async fn job_beside_bare_session(server: &Server) {
         &jobs,
         Some(ratio),
     );
+}
+
+/// The second job on a device pays no login: from claim to completed, as its record says.
+async fn second_job(server: &Server) {
+    server.router().await;
+    let mut times = Vec::new();
+    for number in 0..=POOLED {
+        let job = server.run(&show_version()).await;
+        assert_eq!(job["status"], "completed", "{job}");
+        let took = time(&job, "completed_at") - time(&job, "started_at");
+        // The first one logs in.
+        if number > 0 {
+            times.push(took.to_std().unwrap());
+        }
+    }
+    row(
+        "FRR: second job, claim to completed (asked: 5 ms)",
+        &times,
+        None,
+    );
+}
+
+fn show_version() -> Value {
+    json!({
+        "plugin": "ssh-command", "targets": ["router"], "params": { "commands": ["show version"] }
+    })
 }
 
 /// From a job's creation to its start, as its record says, on an idle host.
@@ -145,13 +154,13 @@ async fn bursts(server: &Server) {
         server.ended(id).await;
     }
     let run = ids.len() as f64 / begun.elapsed().as_secs_f64();
-    println!("{:<46} {alone:>8.0}/s", "submissions, one client");
+    println!("{:<50} {alone:>8.0}/s", "submissions, one client");
     println!(
-        "{:<46} {together:>8.0}/s {:>21.2}x",
+        "{:<50} {together:>8.0}/s {:>18.2}x",
         format!("submissions, {CLIENTS} clients"),
         together / alone
     );
-    println!("{:<46} {run:>8.0}/s", "submitted and run");
+    println!("{:<50} {run:>8.0}/s", "submitted and run");
 }
 
 struct Server {
@@ -161,6 +170,49 @@ struct Server {
 }
 
 impl Server {
+    /// A host of its own, in a scratch directory, and what stops it.
+    async fn start(pooled: bool) -> (Self, impl Future<Output = ()>) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let mut config = Config::default();
+        config.database.url = format!("sqlite:{}", path("scheduler.db").display());
+        config.security.master_key_file = path("scheduler.key");
+        config.plugins.scripts_dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts").into();
+        config.plugins.watch = false;
+        if !pooled {
+            config.devices.pool_idle_seconds = 0;
+        }
+        let app = App::build(config).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = Self {
+            url: format!("http://{}", listener.local_addr().unwrap()),
+            http: http(),
+            app: Arc::clone(&app),
+        };
+        let shutdown = CancellationToken::new();
+        let serving = tokio::spawn(app.serve(listener, shutdown.clone()));
+        let stop = async move {
+            shutdown.cancel();
+            serving.await.unwrap().unwrap();
+            drop(directory);
+        };
+        (server, stop)
+    }
+
+    /// FRRouting, stored as the connection `router`.
+    async fn router(&self) -> &'static Frr {
+        let router = tokio::task::spawn_blocking(test_devices::frr)
+            .await
+            .unwrap();
+        let ssh = &router.ssh;
+        let connection = json!({
+            "name": "router", "host": ssh.host, "port": ssh.port, "username": ssh.username,
+            "password": ssh.password, "device_type": "frr"
+        });
+        self.post("/api/connections", &connection).await;
+        router
+    }
+
     async fn post(&self, path: &str, body: &Value) -> Value {
         let answer = self.http.post(format!("{}{path}", self.url)).json(body);
         let answer = answer.send().await.unwrap();
@@ -206,7 +258,7 @@ fn row(name: &str, times: &[Duration], ratio: Option<f64>) {
     let milliseconds = |time: Duration| format!("{:.2} ms", time.as_secs_f64() * 1_000.0);
     let ratio = ratio.map_or(String::new(), |ratio| format!("{ratio:.2}x"));
     println!(
-        "{name:<46} {:>10} {:>10} {ratio:>10}",
+        "{name:<50} {:>10} {:>10} {ratio:>7}",
         milliseconds(median(times)),
         milliseconds(p99)
     );

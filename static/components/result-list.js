@@ -1,33 +1,40 @@
 // What the devices answered: one group per target, one entry per command, in the order in which
 // they ran. A result never changes once it is stored, so an entry is built once and kept, open or
-// closed as the reader left it.
+// closed as the reader left it. Below them stand the commands that still run, with what they have
+// printed so far.
 
 import { h, patch, reconcile, setText } from "../dom.js";
 import { bytes, duration, plural } from "../format.js";
 import { isFinished } from "./status.js";
-import { fullTime } from "./time.js";
+import { elapsed, fullTime } from "./time.js";
 
 /** Up to so many entries start open; more would bury the reader (and the browser). */
 const OPEN_AT_MOST = 20;
 /** Longer output is cut on screen, with a button for the rest. */
 const SHOWN_CHARACTERS = 200_000;
 
-/** Returns `{ element, update(results, job) }`. */
+/** Returns `{ element, update(results, running, job) }`. */
 export function createResultList() {
   const note = h("p", { class: "muted" });
   const groups = h("div", { class: "result-groups" });
-  const wrap = h("input", { type: "checkbox", id: "wrap-output", onChange: () => groups.classList.toggle("wrap-output", wrap.checked) });
+  const live = h("div", { class: "result-groups" });
+  const wrap = h("input", { type: "checkbox", id: "wrap-output", onChange: wrapLines });
   const tools = h("div", { class: "section-tools" }, h("label", { class: "check", for: wrap.id }, wrap, h("span", {}, "Wrap long lines")));
   let openBudget = OPEN_AT_MOST;
 
   return {
-    element: h("div", {}, tools, note, groups),
-    update(results, job) {
-      tools.hidden = results.length === 0;
-      setText(note, results.length === 0 ? emptyText(job) : "");
+    element: h("div", {}, tools, note, groups, live),
+    update(results, running, job) {
+      tools.hidden = results.length + running.length === 0;
+      setText(note, tools.hidden ? emptyText(job) : "");
+      patch(live, running.map(runningCommand));
       reconcile(groups, groupByTarget(results), { keyOf: ({ target }) => target, create: createGroup, update: updateGroup });
     },
   };
+
+  function wrapLines() {
+    for (const element of [groups, live]) element.classList.toggle("wrap-output", wrap.checked);
+  }
 
   function createEntry(result) {
     const open = openBudget > 0 || isFailure(result);
@@ -47,6 +54,16 @@ export function createResultList() {
     setText(title.lastChild, remarks.filter(Boolean).join(" · "));
     reconcile(entries, results, { keyOf: ({ id }) => id, create: createEntry });
   }
+}
+
+function runningCommand({ target, command, started_at: startedAt, output, cut }) {
+  return h(
+    "section",
+    { class: "result result-running" },
+    h("h3", {}, target, " ", h("code", { class: "command" }, command), h("span", { class: "result-facts" }, h("span", {}, "running for "), elapsed(startedAt))),
+    cut && h("p", { class: "muted" }, "It has printed more; this is the end of it."),
+    output ? h("pre", { class: "output", tabindex: "0" }, output) : h("p", { class: "muted" }, "No output yet."),
+  );
 }
 
 function createResult(result, open) {

@@ -109,7 +109,7 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
     if (job && !isFinished(job.status) && isFinished(now.status)) flash(`The job is ${now.status}.`);
     job = now;
     showJob();
-    results.update(resultsAnswer.results, job);
+    results.update(resultsAnswer.results, resultsAnswer.running, job);
     logs.settle(job);
     // Asked for again here, so that a server that does not know the filter cannot make every job a child.
     showChildren(childrenAnswer.jobs.filter((child) => child.parent_id === id), childrenAnswer.next_cursor);
