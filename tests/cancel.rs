@@ -92,10 +92,11 @@ fn a_job_that_waits_for_a_device_stops_and_its_session_is_closed() {
             .await;
         let id = host
             .submit(json!({
-                "plugin": "ssh-command", "targets": ["server"], "params": { "commands": ["echo here", "sleep 3600"] }
+                "plugin": "ssh-command", "targets": ["server"], "params": { "commands": ["echo here", "echo begun; sleep 3600"] }
             }))
             .await;
         host.until(&id, |job| job["progress"]["done"] == 1).await;
+        host.until_prints(&id, "begun\n").await;
         cancel(&host, &id).await;
         let job = host.ended(&id).await;
 
@@ -106,7 +107,8 @@ fn a_job_that_waits_for_a_device_stops_and_its_session_is_closed() {
             "here",
             "what was done is kept"
         );
-        assert_eq!(results[1]["command"], "sleep 3600");
+        assert_eq!(results[1]["command"], "echo begun; sleep 3600");
+        assert_eq!(results[1]["output"], "begun\n");
         assert_eq!(results[1]["error"], "cancelled while it ran");
         linux.ssh.wait_for_sessions(0);
     });

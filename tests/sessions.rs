@@ -247,23 +247,14 @@ fn what_a_running_command_prints_is_seen_while_it_runs() {
         let id = host
             .submit(json!({ "plugin": "it", "targets": ["r1"] }))
             .await;
-        let path = format!("/api/jobs/{id}/results");
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-        loop {
-            let answer = host.client.get(&path).await;
-            let running = &answer.body["running"][0];
-            if running["output"] == "first\n" {
-                assert_eq!(running["target"], "r1");
-                assert_eq!(answer.body["results"], json!([]));
-                break;
-            }
-            assert!(std::time::Instant::now() < deadline, "{}", answer.body);
-            tokio::task::yield_now().await;
-        }
+        let seen = host.until_prints(&id, "first\n").await;
+        assert_eq!(seen["running"][0]["target"], "r1");
+        assert_eq!(seen["results"], json!([]));
         std::fs::write(&go, "").unwrap();
         let job = host.ended(&id).await;
         assert_eq!(job["result"], "first\nlast");
-        assert_eq!(host.client.get(&path).await.body["running"], json!([]));
+        let ended = host.client.get(&format!("/api/jobs/{id}/results")).await;
+        assert_eq!(ended.body["running"], json!([]));
     });
 }
 

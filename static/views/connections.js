@@ -15,7 +15,7 @@ const COLUMNS = [
   { label: "Name", render: ({ name }) => h("a", { class: "job-link", href: href("", { target: name }), title: `Jobs on ${name}` }, name), header: true },
   { label: "Address", render: ({ host, port, jump }) => [h("code", {}, address(host, port)), jump.length > 0 && h("div", { class: "muted" }, "through ", jump.join(", "))] },
   { label: "User", render: ({ username }) => username ?? "–" },
-  { label: "Platform", render: ({ device_type: platform, algorithms }) => [platform, algorithms === "legacy" && h("span", { class: "tag" }, "legacy algorithms")] },
+  { label: "Platform", render: ({ device_type: platform, algorithms }) => [platform, algorithms === "legacy" && [" ", h("span", { class: "tag" }, "legacy algorithms")]] },
   { label: "Secrets set", render: ({ secrets_set: secrets, agent }) => [...secrets, ...(agent ? ["ssh-agent"] : [])].join(", ") || "None" },
   { label: "Pinned host key", render: ({ host_key: key }) => (key ? h("code", { title: key }, shorten(key, 28)) : "None") },
   { label: "Timeout", render: ({ timeout_seconds: seconds }) => (seconds ? `${seconds} s` : "–") },

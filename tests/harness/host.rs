@@ -165,6 +165,23 @@ impl TestHost {
         seen.expect("the job comes to look as it should")
     }
 
+    /// Waits until the command that a job runs has printed this, and nothing else. Gives what is
+    /// told of the job's commands.
+    pub(crate) async fn until_prints(&self, id: &str, output: &str) -> Value {
+        let path = format!("/api/jobs/{id}/results");
+        let waiting = async {
+            loop {
+                let answer = self.client.get(&path).await.body;
+                if answer["running"][0]["output"] == output {
+                    return answer;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let seen = tokio::time::timeout(DEADLINE, waiting).await;
+        seen.expect("the command prints it")
+    }
+
     pub(crate) async fn job(&self, id: &str) -> Value {
         let answer = self.client.get(&format!("/api/jobs/{id}")).await;
         assert_eq!(answer.status, 200, "{}", answer.body);

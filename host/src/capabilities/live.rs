@@ -42,6 +42,12 @@ pub struct RunningCommand {
     pub cut: bool,
 }
 
+impl Running {
+    fn output(&self) -> String {
+        self.lines.iter().map(String::as_str).collect()
+    }
+}
+
 impl LiveOutput {
     /// A command begins; it runs until what is returned is dropped.
     pub(super) fn begin(
@@ -81,7 +87,7 @@ impl LiveOutput {
                 target: running.target.clone(),
                 command: running.command.clone(),
                 started_at: running.started_at,
-                output: running.lines.iter().map(String::as_str).collect(),
+                output: running.output(),
                 cut: running.cut,
             })
             .collect()
@@ -101,20 +107,27 @@ pub(super) struct Live {
 
 impl Live {
     pub(super) fn push(&self, lines: &str) {
+        self.with(|running| {
+            running.lines.push_back(lines.to_owned());
+            running.bytes += lines.len();
+            while running.bytes > OUTPUT_BYTES
+                && let Some(oldest) = running.lines.pop_front()
+            {
+                running.bytes -= oldest.len();
+                running.cut = true;
+            }
+        });
+    }
+
+    /// What it has printed so far, as far as it is kept.
+    pub(super) fn printed(&self) -> String {
+        self.with(|running| running.output()).unwrap_or_default()
+    }
+
+    fn with<T>(&self, look: impl FnOnce(&mut Running) -> T) -> Option<T> {
         let mut state = self.all.lock();
-        let running = state.jobs.get_mut(&self.job);
-        let Some(running) = running.and_then(|all| all.iter_mut().find(|one| one.id == self.id))
-        else {
-            return;
-        };
-        running.lines.push_back(lines.to_owned());
-        running.bytes += lines.len();
-        while running.bytes > OUTPUT_BYTES
-            && let Some(oldest) = running.lines.pop_front()
-        {
-            running.bytes -= oldest.len();
-            running.cut = true;
-        }
+        let all = state.jobs.get_mut(&self.job)?;
+        all.iter_mut().find(|one| one.id == self.id).map(look)
     }
 }
 

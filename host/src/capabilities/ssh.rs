@@ -237,8 +237,8 @@ impl JobContext {
                 }
             };
             let outcome = self.unless_stopped(next).await;
+            let exchange = Exchange::watched(began, outcome, &live);
             drop(live);
-            let exchange = Exchange { began, outcome };
             replies.push(
                 self.record(device, CommandKind::Exec, command, exchange)
                     .await?,
@@ -288,7 +288,7 @@ impl JobContext {
             })
         };
         let outcome = self.unless_stopped(call).await;
-        Exchange { began, outcome }
+        Exchange::watched(began, outcome, &live)
     }
 
     fn watch(&self, device: &Device, command: &str, began: DateTime<Utc>) -> Live {
@@ -351,14 +351,18 @@ impl JobContext {
         command: &str,
         exchange: Exchange,
     ) -> Result<ExecReply> {
-        let Exchange { began, outcome } = exchange;
+        let Exchange {
+            began,
+            outcome,
+            printed,
+        } = exchange;
         let outcome = match outcome {
             Ok(Ok(reply)) => Ok(ExecReply::from(reply)),
             Ok(Err(error)) => {
                 let failed = ssh_failed(&device.target, &format!("`{command}`"), &error);
                 Err((failed, error.partial().unwrap_or_default().to_owned()))
             }
-            Err(stopped) => Err((stopped, String::new())),
+            Err(stopped) => Err((stopped, printed)),
         };
         let kept = match &outcome {
             Ok(reply) => Kept {
@@ -505,6 +509,30 @@ struct Kept {
 struct Exchange {
     began: Began,
     outcome: Result<std::result::Result<Reply, SshError>>,
+    /// What had arrived when the job was stopped, as far as somebody watched.
+    printed: String,
+}
+
+impl Exchange {
+    fn new(began: Began, outcome: Result<std::result::Result<Reply, SshError>>) -> Self {
+        Self {
+            began,
+            outcome,
+            printed: String::new(),
+        }
+    }
+
+    fn watched(
+        began: Began,
+        outcome: Result<std::result::Result<Reply, SshError>>,
+        live: &Live,
+    ) -> Self {
+        let printed = outcome.as_ref().err().map(|_| live.printed());
+        Self {
+            printed: printed.unwrap_or_default(),
+            ..Self::new(began, outcome)
+        }
+    }
 }
 
 /// When an exchange began: for people, and for measuring.

@@ -141,7 +141,7 @@ impl JobContext {
                 ("rollback", self.unless_stopped(call).await)
             }
         };
-        let exchange = Exchange { began, outcome };
+        let exchange = Exchange::new(began, outcome);
         let reply = self
             .record(device, CommandKind::Rollback, what, exchange)
             .await;
@@ -167,7 +167,7 @@ impl JobContext {
             Ok(Ok(reply)) => reply.command.clone(),
             _ => "save".to_owned(),
         };
-        let exchange = Exchange { began, outcome };
+        let exchange = Exchange::new(began, outcome);
         self.record(device, CommandKind::Save, &command, exchange)
             .await
     }
@@ -240,7 +240,7 @@ impl JobContext {
             let outcome = self
                 .unless_stopped(async { Ok(configuration.line(line).await) })
                 .await;
-            let exchange = Exchange { began, outcome };
+            let exchange = Exchange::new(began, outcome);
             let reply = self
                 .record(device, CommandKind::Configure, line, exchange)
                 .await?;
@@ -287,7 +287,7 @@ impl JobContext {
         let outcome = self
             .unless_stopped(async { Ok(configuration.commit(&commit).await) })
             .await;
-        let exchange = Exchange { began, outcome };
+        let exchange = Exchange::new(began, outcome);
         let reply = self
             .record(device, CommandKind::Commit, "commit", exchange)
             .await?;
@@ -309,7 +309,7 @@ impl JobContext {
         let outcome = self
             .unless_stopped(async { Ok(configuration.confirm().await) })
             .await;
-        let exchange = Exchange { began, outcome };
+        let exchange = Exchange::new(began, outcome);
         let reply = self
             .record(device, CommandKind::Commit, "confirm", exchange)
             .await?;
