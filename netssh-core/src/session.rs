@@ -226,6 +226,10 @@ impl Session {
         let mut facts = BTreeMap::new();
         for source in &platform.facts {
             let reply = self.exec(&source.command).await?;
+            // A complaint is no fact.
+            if !reply.is_success() {
+                continue;
+            }
             for (name, pattern) in &source.find {
                 if let Some(value) = pattern.find(&reply.output) {
                     facts.insert(name.clone(), value.trim().to_owned());
