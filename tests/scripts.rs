@@ -399,7 +399,10 @@ fn push_config_sends_thousands_of_lines() {
             }))
             .await;
         assert_eq!(job["status"], "completed", "{}", job["error_message"]);
-        assert_eq!(job["result"], json!({ "lines": 1_500, "saved": true }));
+        assert_eq!(
+            job["result"],
+            json!({ "lines": 1_500, "diff": null, "saved": true })
+        );
         assert!(lab.running_config().contains(lines.last().unwrap()));
     });
 }
