@@ -243,6 +243,8 @@ impl<'a> Reader<'a> {
             Expect::FirstComment { comment, lines } => {
                 if let Some(step) = self.comment(&comment) {
                     step
+                } else if self.is_swallowed() {
+                    Step::Swallowed
                 } else if self.is_silent(&comment, lines) {
                     Step::NoEcho
                 } else {
@@ -256,7 +258,7 @@ impl<'a> Reader<'a> {
             },
             Expect::PromptTwice => self.prompt_twice().unwrap_or_else(|| self.pager()),
             Expect::Prompt => {
-                if self.is_prompt(self.last_line().trim()) {
+                if self.shows_prompt() {
                     Step::Prompt
                 } else {
                     self.pager()
@@ -380,7 +382,7 @@ impl<'a> Reader<'a> {
                     .or_else(|| typed.strip_suffix(prompt))
                 {
                     found = Some((start, rest.to_owned()));
-                } else if self.is_prompt(before) || (before.is_empty() && start == 0) {
+                } else if self.is_prompt(typed) || (typed.is_empty() && start == 0) {
                     // A prompt may change from line to line: some count the commands. And the
                     // first one of all came before anything was typed.
                     found = Some((start, String::new()));
@@ -396,7 +398,13 @@ impl<'a> Reader<'a> {
         found
     }
 
-    /// A key meant for a pager that was gone already ends up before the comment.
+    /// The last line is a prompt.
+    fn shows_prompt(&self) -> bool {
+        let line = self.last_line();
+        self.is_prompt(self.without_pager_keys(line.trim()).trim())
+    }
+
+    /// A key meant for a pager that was gone already ends up at the prompt, before the comment.
     fn without_pager_keys<'l>(&self, line: &'l str) -> &'l str {
         if !self.keys_sent {
             return line;
@@ -427,7 +435,7 @@ impl<'a> Reader<'a> {
             .iter()
             .rposition(|&byte| byte == b'\n')
             .unwrap_or(0);
-        self.wiped && self.is_prompt(self.last_line().trim())
+        self.wiped && self.shows_prompt()
     }
 
     /// `PROMPT!comment` and a newline: the end of this answer, and the beginning of the next.

@@ -9,6 +9,7 @@ mod detect;
 mod dialogue;
 mod login;
 mod pipeline;
+mod word;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ pub use self::configuration::{CommitOptions, Configuration};
 pub use self::detect::{Detection, detect};
 use self::dialogue::{Manner, Request};
 pub use self::pipeline::Pipeline;
+use self::word::Word;
 use crate::endpoint::{Answer, Timeouts};
 use crate::error::Error;
 use crate::platform::{Command, Platform};
@@ -47,8 +49,7 @@ pub struct Session {
     echo: bool,
     /// The pager is off, as far as known, so nothing but the CLI reads what is typed ahead.
     type_ahead: bool,
-    /// Random, so that no output can hold it.
-    word: String,
+    word: Word,
     commands: u64,
 }
 

@@ -95,6 +95,11 @@ impl<'c> Exchange<'c, '_> {
         self.unseen = !bytes.is_empty();
     }
 
+    /// What has arrived calls for something else now.
+    pub(super) const fn look_again(&mut self) {
+        self.unseen = true;
+    }
+
     pub(super) fn received(&mut self, received: Received) -> Result<(), Error> {
         match received {
             Received::Bytes(bytes) => {
@@ -248,7 +253,7 @@ impl Session {
         typed: &str,
         exchange: &mut Exchange<'_, '_>,
     ) -> Result<CommandEnd, Error> {
-        let expect = Expect::ShellPrompt(self.word.clone());
+        let expect = Expect::ShellPrompt(self.word.as_str().to_owned());
         exchange.reader.expect(expect);
         self.shell.send(typed).await?;
         let mut incomplete = false;
@@ -290,7 +295,7 @@ impl Session {
                     return Ok(None);
                 }
                 Step::Swallowed => {
-                    exchange.unseen = true;
+                    exchange.look_again();
                     self.get_in_step(exchange).await?;
                     return Ok(None);
                 }
@@ -447,11 +452,9 @@ impl Session {
         }
     }
 
-    /// A comment that no output can hold: random, and another one each time, so that a
-    /// device's command history does not hold it either.
     pub(super) fn next_comment(&mut self, prefix: &str) -> String {
         self.commands += 1;
-        format!("{prefix}{}{:x}", self.word, self.commands)
+        self.word.comment(prefix, self.commands)
     }
 
     /// What is to be typed for a command.

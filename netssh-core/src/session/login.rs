@@ -7,6 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
 
 use super::dialogue::Exchange;
+use super::word::Word;
 use super::{ExecOptions, Health, Session};
 use crate::endpoint::{Answer, Endpoint};
 use crate::error::Error;
@@ -87,7 +88,7 @@ async fn log_in(
     exchange: &mut Exchange<'_, '_>,
 ) -> Result<Session, Error> {
     let platform = &endpoint.platform;
-    let word = random_word()?;
+    let word = Word::random()?;
     // Whoever has answers knows of questions, and what is early would be taken for an answer.
     let early = platform.login.early && endpoint.credentials.answers.is_empty();
     let typed = if early {
@@ -133,17 +134,17 @@ async fn log_in(
 }
 
 /// What is typed first, and what then shows that all of it was read.
-fn first_lines(platform: &Platform, word: &str, number: u64) -> (String, Expect) {
+fn first_lines(platform: &Platform, word: &Word, number: u64) -> (String, Expect) {
     let mut lines: Vec<String> = platform
         .login
         .commands
         .iter()
-        .map(|command| command.replace("{word}", word))
+        .map(|command| command.replace("{word}", word.as_str()))
         .collect();
     let expect = match &platform.ending {
-        Ending::ShellPrompt => Expect::ShellPrompt(word.to_owned()),
+        Ending::ShellPrompt => Expect::ShellPrompt(word.as_str().to_owned()),
         Ending::Comment { prefix } => {
-            let comment = format!("{prefix}{word}{number:x}");
+            let comment = word.comment(prefix, number);
             lines.push(comment.clone());
             Expect::FirstComment {
                 comment,
@@ -208,6 +209,12 @@ impl Session {
                     // A banner that is paged: the pager may have read some of the set-up.
                     sent = false;
                     exchange.reader.expect(Expect::Prompt);
+                }
+                Step::Swallowed => {
+                    self.type_ahead = false;
+                    sent = false;
+                    exchange.reader.expect(Expect::Prompt);
+                    exchange.look_again();
                 }
                 Step::NoEcho => {
                     if self.says_more(exchange).await? {
@@ -388,14 +395,6 @@ impl From<&Question> for Answer {
 
 fn wrong_secret(answer: &str) -> Error {
     Error::authentication(format!("the device refused the enable secret: {answer}"))
-}
-
-/// 48 random bits: no output holds them by chance.
-fn random_word() -> Result<String, Error> {
-    let mut bytes = [0; 6];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| Error::protocol(format!("no random numbers: {error}")))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 #[cfg(test)]
