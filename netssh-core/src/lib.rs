@@ -18,6 +18,12 @@ mod session_log;
 mod terminal;
 mod transport;
 
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
+#[cfg(all(test, not(fuzzing)))]
+#[expect(unreachable_pub, reason = "it is public for the fuzz targets")]
+mod fuzzing;
 #[cfg(feature = "lab")]
 pub mod lab;
 #[cfg(feature = "textfsm")]

@@ -61,6 +61,9 @@ pub(crate) enum Step {
 
 /// The last lines are looked for in this much of the end. Longer than any prompt.
 const TAIL: usize = 2048;
+/// A line is looked at as a whole up to this length, of a longer one the end: so much may a device draw
+/// over and over that echoes a comment. It keeps the work of a step within bounds, whatever arrives.
+const LINE: usize = 16 * 1024;
 /// What exceeds the limit is cut out in pieces of this size, so that cutting costs little, and as
 /// much of the end is kept: more than one packet, which may hold an end and the next beginning.
 const SLACK: usize = 64 * 1024;
@@ -74,6 +77,8 @@ pub(crate) struct Reader<'a> {
     /// Something was typed, so its echo comes first.
     typed: bool,
     buffer: Vec<u8>,
+    /// Where its last newline is. None where it was cut out.
+    newline: Option<usize>,
     truncated: bool,
     /// Where pager marks were, so that their erasure can be removed.
     cuts: Vec<usize>,
@@ -138,6 +143,7 @@ impl<'a> Reader<'a> {
             echo: platform.terminal.echo,
             typed: true,
             buffer: Vec::new(),
+            newline: None,
             truncated: false,
             cuts: Vec::new(),
             keys_sent: false,
@@ -191,6 +197,7 @@ impl<'a> Reader<'a> {
     /// Forgets what has arrived.
     pub(crate) fn clear(&mut self) {
         self.buffer.clear();
+        self.newline = None;
         self.cuts.clear();
         self.truncated = false;
         self.answered = 0;
@@ -213,6 +220,10 @@ impl<'a> Reader<'a> {
                 self.buffer[at..at + 2].copy_from_slice(b"\r\n");
             }
         }
+        let newline = self.buffer[last..].iter().rposition(|&byte| byte == b'\n');
+        if let Some(at) = newline {
+            self.newline = Some(last + at);
+        }
         // Keep the beginning up to the limit, and enough to see the end in.
         if self.buffer.len() > self.limit + 2 * SLACK {
             self.truncated = true;
@@ -220,6 +231,8 @@ impl<'a> Reader<'a> {
             self.buffer.copy_within(tail.., self.limit);
             self.buffer.truncate(self.limit + SLACK);
             self.cuts.retain(|&cut| cut < self.limit);
+            let kept = |at: usize| at.checked_sub(tail).map(|at| at + self.limit);
+            self.newline = self.newline.and_then(kept);
             for offset in [&mut self.answered, &mut self.searched, &mut self.swept] {
                 if *offset > self.limit {
                     *offset = offset.saturating_sub(tail - self.limit).max(self.limit);
@@ -337,7 +350,7 @@ impl<'a> Reader<'a> {
 
     /// `PROMPT!comment`, a newline, what the device says to that, and a prompt at the very end.
     fn comment(&mut self, comment: &str) -> Option<Step> {
-        let last = self.buffer.iter().rposition(|&byte| byte == b'\n')?;
+        let last = self.newline?;
         // Of a line that is drawn over and over the tail shows as much.
         let prompt = self.last_line();
         let prompt = prompt.trim();
@@ -371,9 +384,14 @@ impl<'a> Reader<'a> {
         const LINES: usize = 16;
         let mut found = None;
         for _ in 0..LINES {
-            let above = self.buffer[..newline].iter().rposition(|&b| b == b'\n');
-            let start = above.map_or(0, |at| at + 1);
-            let line = clean(&self.buffer[start..newline]);
+            let (mut start, whole) = self.line_start(newline);
+            let mut line = clean(&self.buffer[start..newline]);
+            if !whole && line.trim_end().ends_with(comment) {
+                // Output without a newline at its end.
+                let above = self.buffer[..start].iter().rposition(|&b| b == b'\n');
+                start = above.map_or(0, |at| at + 1);
+                line = clean(&self.buffer[start..newline]);
+            }
             if let Some(before) = line.trim_end().strip_suffix(comment) {
                 let before = before.trim_end();
                 let typed = self.without_pager_keys(before);
@@ -390,12 +408,23 @@ impl<'a> Reader<'a> {
             } else if found.is_some() {
                 break;
             }
-            let Some(above) = above else {
+            if !whole || start == 0 {
                 break;
-            };
-            newline = above;
+            }
+            newline = start - 1;
         }
         found
+    }
+
+    /// Where the line begins that ends at `newline`, and whether that is its beginning: not where
+    /// it is longer than [`LINE`].
+    fn line_start(&self, newline: usize) -> (usize, bool) {
+        let from = newline.saturating_sub(LINE);
+        let above = self.buffer[from..newline].iter().rposition(|&b| b == b'\n');
+        match above {
+            Some(at) => (from + at + 1, true),
+            None => (from, from == 0),
+        }
     }
 
     /// The last line is a prompt.
@@ -430,16 +459,17 @@ impl<'a> Reader<'a> {
                     !piece.trim().is_empty() && marks.any(|mark| mark.matches(&piece))
                 })
         });
-        self.swept = self
-            .buffer
-            .iter()
-            .rposition(|&byte| byte == b'\n')
-            .unwrap_or(0);
+        let longest = self.buffer.len().saturating_sub(LINE);
+        self.swept = self.newline.unwrap_or(0).max(longest);
         self.wiped && self.shows_prompt()
     }
 
     /// `PROMPT!comment` and a newline: the end of this answer, and the beginning of the next.
     fn comment_among(&mut self, comment: &str) -> Option<Step> {
+        // Nothing new is finished.
+        if self.newline.is_none_or(|newline| newline < self.searched) {
+            return None;
+        }
         while let Some(length) = self.buffer[self.searched..]
             .iter()
             .position(|&byte| byte == b'\n')
@@ -494,11 +524,14 @@ impl<'a> Reader<'a> {
 
     /// So many prompts and no echo of the comment.
     fn is_silent(&self, comment: &str, lines: usize) -> bool {
-        // The same prompt again and again: a banner may hold others.
         let last = self.last_line();
-        let text = clean(&self.buffer);
+        if !self.is_prompt(last.trim()) {
+            return false;
+        }
+        // The same prompt again and again: a banner may hold others.
+        let text = clean(&self.buffer[self.buffer.len().saturating_sub(LINE)..]);
         let prompts = text.lines().filter(|line| line.trim() == last.trim());
-        !text.contains(comment) && self.is_prompt(last.trim()) && prompts.count() >= lines
+        !text.contains(comment) && prompts.count() >= lines
     }
 
     /// The last two lines that are not empty are the same prompt.
@@ -563,6 +596,7 @@ impl<'a> Reader<'a> {
             .rposition(|&byte| byte == b'\n')
             .map_or(start, |at| start + at + 1);
         self.buffer.truncate(line);
+        self.newline = line.checked_sub(1).filter(|&at| self.buffer[at] == b'\n');
         self.cuts.push(line);
         self.keys_sent = true;
     }
@@ -612,10 +646,7 @@ impl<'a> Reader<'a> {
         }
         let end = match &self.end {
             Some(end) => end.offset,
-            None => {
-                let newline = self.buffer.iter().rposition(|&byte| byte == b'\n');
-                newline.map_or(0, |at| at + 1)
-            }
+            None => self.newline.map_or(0, |at| at + 1),
         };
         let end = end.min(self.limit);
         let from = self.watched.offset;

@@ -13,6 +13,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 pub use self::file::SessionLogFile;
 pub(crate) use self::file::timestamp;
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::mask::masked;
 use self::mask::{Mask, Secrets};
 use crate::endpoint::{Credentials, Endpoint};
 

@@ -4,17 +4,31 @@ use anyhow::bail;
 
 use crate::process::{cargo, run_to_success};
 
-/// What is measured: the package, the example in it, and what it is told.
-const BENCHES: [(&str, &[(&str, &str, &[&str])]); 2] = [
-    ("jobs", &[("host", "bench", &["jobs"])]),
-    (
-        "sessions",
-        &[
-            ("netssh-core", "sessions", &[]),
-            ("host", "bench", &["sessions"]),
-        ],
-    ),
+/// What measures: an example of a package, and what it is told.
+struct Program {
+    package: &'static str,
+    example: &'static str,
+    arguments: &'static [&'static str],
+}
+
+const JOBS: [Program; 1] = [Program {
+    package: "host",
+    example: "bench",
+    arguments: &["jobs"],
+}];
+const SESSIONS: [Program; 2] = [
+    Program {
+        package: "netssh-core",
+        example: "sessions",
+        arguments: &[],
+    },
+    Program {
+        package: "host",
+        example: "bench",
+        arguments: &["sessions"],
+    },
 ];
+const BENCHES: [(&str, &[Program]); 2] = [("jobs", &JOBS), ("sessions", &SESSIONS)];
 
 pub(crate) fn run(names: &[String]) -> anyhow::Result<()> {
     let known = BENCHES.map(|(name, _)| name);
@@ -24,16 +38,23 @@ pub(crate) fn run(names: &[String]) -> anyhow::Result<()> {
             known.join(", ")
         );
     }
-    for (name, examples) in BENCHES {
-        if !names.is_empty() && names.iter().all(|wanted| wanted != name) {
-            continue;
-        }
-        for (package, example, arguments) in examples {
-            let mut command = cargo(&["run", "--release", "--all-features"]);
-            command.args(["--package", package, "--example", example, "--"]);
-            command.args(*arguments);
-            run_to_success(&mut command)?;
-        }
+    let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
+    for program in BENCHES
+        .iter()
+        .filter(|(name, _)| wanted(name))
+        .flat_map(|(_, all)| *all)
+    {
+        let mut command = cargo(&["run", "--release", "--all-features"]);
+        command
+            .args([
+                "--package",
+                program.package,
+                "--example",
+                program.example,
+                "--",
+            ])
+            .args(program.arguments);
+        run_to_success(&mut command)?;
     }
     Ok(())
 }

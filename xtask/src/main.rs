@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod fuzz;
 mod process;
 mod setup;
 mod test;
@@ -18,6 +19,9 @@ Usage: cargo xtask COMMAND
                      stays up until Ctrl-C, or with --once ends after showing the results
   test [ARGS]        setup, then all tests; ARGS go to `cargo test`
   bench [NAME]       measure, in a release build: jobs, sessions; all of them without a name
+  fuzz [TARGET] [--seconds N]
+                     look for bytes of a device that break the reading of them: terminal, mask,
+                     platform, reader; all of them without a name, 60 s each
   help               this text";
 
 fn main() -> ExitCode {
@@ -32,6 +36,7 @@ fn main() -> ExitCode {
         ("demo", [flag]) if flag == "--once" => demo::run(demo::Ending::AfterTheResults),
         ("test", arguments) => test::run(arguments),
         ("bench", arguments) => bench::run(arguments),
+        ("fuzz", arguments) => fuzz::run(arguments),
         ("help" | "-h" | "--help", _) => {
             println!("{HELP}");
             return ExitCode::SUCCESS;

@@ -1,8 +1,7 @@
 //! The same bytes, cut anywhere, give the same answer.
 
-use proptest::prelude::*;
-
 use super::*;
+use crate::terminal::CLEANED;
 
 const MARK: &str = "!a1b2c3";
 
@@ -260,44 +259,45 @@ fn eight_megabytes_in_small_packets_take_linear_time() {
     assert!(reader.buffer.len() <= (1 << 20) + 2 * SLACK);
 }
 
-proptest! {
-    #[test]
-    fn where_packets_are_cut_changes_nothing(
-        output in "[ a-z#>!1\\-\\n\\r\\x08\\x1b\\[é]{0,120}",
-        sizes in proptest::collection::vec(1usize..20, 1..40),
-        limit in prop_oneof![Just(1usize << 20), Just(40usize)],
-    ) {
-        let stream = format!("show x\r\n{output}\r\nr1#{MARK}\r\nr1#");
-        let bytes = stream.as_bytes();
-        let mut pieces = Vec::new();
-        let (mut at, mut sizes) = (0, sizes.iter().cycle());
-        while at < bytes.len() {
-            let to = (at + sizes.next().unwrap()).min(bytes.len());
-            pieces.push(&bytes[at..to]);
-            at = to;
-        }
-        let expect = Expect::Comment(MARK.into());
-        let (whole, one) = read(ios(), expect.clone(), &[bytes], limit);
-        let (step, other) = read(ios(), expect, &pieces, limit);
-        prop_assert_eq!(&whole, &end("r1#"));
-        prop_assert_eq!(whole, step);
-        prop_assert_eq!(one.answer(Some("show x")), other.answer(Some("show x")));
-    }
-
-    #[test]
-    fn nothing_makes_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600), size in 1usize..64) {
-        for name in Platform::names() {
-            let platform = Platform::named(name).unwrap();
-            for expect in [
-                Expect::Prompt,
-                Expect::PromptTwice,
-                Expect::CommentAmong(MARK.into()),
-                Expect::Comment(MARK.into()),
-                Expect::ShellPrompt("w".into()),
-            ] {
-                let (_, reader) = read(&platform, expect, &cut(&bytes, size), 100);
-                let _ = reader.answer(Some("show x"));
+/// Counted, not timed: a step looks at what is new and at the end, not at all that has arrived.
+#[test]
+fn no_output_makes_the_work_grow_with_its_square() {
+    const BYTES: usize = 256 * 1024;
+    let drawn_over = format!("r1#{}\r", "x".repeat(500));
+    for (what, packet) in [
+        ("one line", "x".repeat(512)),
+        ("one line that looks like a prompt", "r1#".repeat(170)),
+        ("prompts", "r1#\r\n".repeat(100)),
+        ("empty lines", "\r\n".repeat(256)),
+        ("one line drawn over and over", drawn_over),
+        (
+            "pagers come and gone",
+            " --More-- \r          \r".repeat(24),
+        ),
+    ] {
+        let comment = || MARK.to_owned();
+        for expect in [
+            Expect::Prompt,
+            Expect::PromptTwice,
+            Expect::Comment(comment()),
+            Expect::CommentAmong(comment()),
+            Expect::FirstComment {
+                comment: comment(),
+                lines: usize::MAX,
+            },
+            Expect::ShellPrompt("w".into()),
+        ] {
+            let mut reader = Reader::new(ios(), 8 << 20, expect);
+            reader.expect_ahead(true);
+            CLEANED.set(0);
+            for _ in 0..BYTES / packet.len() {
+                reader.push(packet.as_bytes());
+                let step = reader.step();
+                assert_ne!(step, Step::NoEcho, "{what}");
+                let _ = reader.new_lines("show x");
             }
+            let times = CLEANED.get() / BYTES;
+            assert!(times < 64, "{what}: every byte was looked at {times} times");
         }
     }
 }

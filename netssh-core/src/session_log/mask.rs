@@ -173,29 +173,35 @@ fn incomplete(bytes: &[u8]) -> usize {
     0
 }
 
+/// What a log shows of bytes that come in these pieces.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn masked(texts: &[String], pieces: &[&[u8]]) -> String {
+    let mut secrets = Secrets::default();
+    texts.iter().for_each(|text| secrets.add(text));
+    let mut mask = Mask::default();
+    let shown: String = pieces
+        .iter()
+        .map(|piece| mask.push(&secrets, piece))
+        .collect();
+    shown + &mask.finish(&secrets)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    fn secrets(texts: &[&str]) -> Secrets {
-        let mut secrets = Secrets::default();
-        for text in texts {
-            secrets.add(text);
-        }
-        secrets
+    fn mask(texts: &[&str], chunks: &[&str]) -> String {
+        let texts: Vec<String> = texts.iter().copied().map(str::to_owned).collect();
+        let pieces: Vec<&[u8]> = chunks.iter().map(|chunk| chunk.as_bytes()).collect();
+        masked(&texts, &pieces)
     }
 
-    fn mask(texts: &[&str], chunks: &[&str]) -> String {
-        let secrets = secrets(texts);
-        let mut mask = Mask::default();
-        let mut text: String = chunks
-            .iter()
-            .map(|chunk| mask.push(&secrets, chunk.as_bytes()))
-            .collect();
-        text += &mask.finish(&secrets);
-        text
+    fn secrets(texts: &[&str]) -> Secrets {
+        let mut secrets = Secrets::default();
+        texts.iter().for_each(|text| secrets.add(text));
+        secrets
     }
 
     #[test]

@@ -1,0 +1,337 @@
+//! What holds for any bytes, as functions that panic where it does not.
+//!
+//! One text for two callers: the fuzz targets in `fuzz/`, which look for bytes by coverage, and the
+//! tests below, which try random ones and those that the fuzz targets begin with.
+
+use std::sync::{Arc, LazyLock};
+
+use crate::platform::{Ending, Pattern, Platform, Platforms};
+use crate::reader::{Answer, Expect, Question, Reader, Step};
+use crate::session_log::masked;
+use crate::terminal::{clean, erase_length, erase_length_after_mark};
+
+/// Terminal noise: the text has none left, a line depends on no other, and what wipes out a pager's
+/// mark is a part of what follows it.
+pub fn terminal(bytes: &[u8]) {
+    let text = clean(bytes);
+    let noise = |c: char| c.is_control() && c != '\n' && c != '\t';
+    assert!(!text.contains(noise), "{text:?}");
+    let lines: Vec<String> = bytes.split(|&byte| byte == b'\n').map(clean).collect();
+    assert_eq!(text, lines.join("\n"));
+    assert_eq!(clean(text.as_bytes()), text);
+    assert!(erase_length(bytes) <= bytes.len());
+    assert!(erase_length_after_mark(bytes) <= bytes.len());
+}
+
+/// A session log: no secret in it, wherever the bytes are cut, and everything else.
+pub fn mask(bytes: &[u8]) {
+    let mut input = Input(bytes);
+    let secrets: Vec<String> = (0..input.number(3))
+        .map(|_| input.letters(4 + usize::from(input.clone().number(8))))
+        .collect();
+    let cuts = input.cuts();
+    // Of a small alphabet, so that much of it is nearly a secret.
+    let text: String = input.0.iter().map(|byte| letter(*byte)).collect();
+    let whole = masked(&secrets, &[text.as_bytes()]);
+    assert_eq!(masked(&secrets, &cut(text.as_bytes(), &cuts)), whole);
+    for secret in &secrets {
+        assert!(!whole.contains(secret.as_str()), "{secret} in {whole}");
+    }
+    if secrets.iter().all(|secret| !text.contains(secret.as_str())) {
+        let known = whole.strip_suffix("***").unwrap_or(&whole);
+        assert!(text.starts_with(known), "{text} became {whole}");
+    }
+}
+
+/// An operator's platform: it can be read, or the error says why not.
+pub fn platform(bytes: &[u8]) {
+    if let Err(message) = Platforms::parse(&String::from_utf8_lossy(bytes)) {
+        assert!(!message.is_empty());
+    }
+}
+
+/// A device's answer: where it was cut into packets changes nothing; and no bytes at all make the
+/// reader panic, or keep more than it may.
+pub fn reader(bytes: &[u8]) {
+    let mut input = Input(bytes);
+    let device = Device::new(&mut input);
+    let (one, other) = (input.cuts(), input.cuts());
+    let limit = if input.number(4) == 0 { 64 } else { 1 << 20 };
+    let names = Platform::names();
+    let name = names[usize::from(input.byte()) % names.len()];
+    let platform = Platform::named(name).expect("a built-in platform");
+    anything(&platform, &device.comment, limit, &cut(input.0, &one));
+    let mut pages = device.pages(input.0);
+    // It is random, so that no output holds it.
+    if device.shows_comment(&pages) {
+        return;
+    }
+    device.end(&mut pages);
+    let first = device.read(&pages, &one, limit);
+    let second = device.read(&pages, &other, limit);
+    assert_eq!(first, second);
+    assert!(first.ended, "{first:?}");
+}
+
+/// Bytes that no device sends.
+fn anything(platform: &Platform, comment: &str, limit: usize, pieces: &[&[u8]]) {
+    let comment = || comment.to_owned();
+    for expect in [
+        Expect::Prompt,
+        Expect::PromptTwice,
+        Expect::Comment(comment()),
+        Expect::CommentAmong(comment()),
+        Expect::FirstComment {
+            comment: comment(),
+            lines: 2,
+        },
+        Expect::ShellPrompt(comment()),
+    ] {
+        let questions = vec![Question {
+            ask: ASKS.clone(),
+            again: true,
+            answered: false,
+        }];
+        let mut reader = Reader::new(platform, limit, expect).with_questions(questions);
+        reader.expect_ahead(true);
+        for piece in pieces {
+            reader.push(piece);
+            match reader.step() {
+                Step::Pager(_) => reader.pager_answered(),
+                Step::Question(index) => reader.question_answered(index),
+                Step::End { .. } => break,
+                _ => {}
+            }
+            let _ = reader.new_lines(COMMAND);
+        }
+        // A byte that is no character becomes one of three bytes.
+        assert!(reader.answer(Some(COMMAND)).output.len() <= 3 * limit + LAST_LINE);
+        let _ = (reader.holds_only_echo(COMMAND), reader.take_next());
+    }
+}
+
+const COMMAND: &str = "show x";
+static ASKS: LazyLock<Pattern> = LazyLock::new(|| Pattern::new(r"\? ?$").expect("a pattern"));
+/// Output on the prompt's own line comes on top of the limit.
+const LAST_LINE: usize = 1 << 16;
+
+/// A device that answers one command.
+struct Device {
+    platform: Arc<Platform>,
+    prompt: &'static str,
+    /// A pager's mark, and how it is wiped out.
+    mark: &'static str,
+    erasure: &'static str,
+    comment: String,
+}
+
+/// What came of it.
+#[derive(Debug, PartialEq, Eq)]
+struct Outcome {
+    ended: bool,
+    answer: Answer,
+    watched: String,
+}
+
+impl Device {
+    const KINDS: [(&'static str, &'static str, &'static str, &'static str); 4] = [
+        (
+            "cisco_ios",
+            "r1#",
+            " --More-- ",
+            "\x08\x08\x08\x08\x08\x08\x08\x08\x08        \x08\x08\x08\x08\x08\x08\x08\x08\x08",
+        ),
+        (
+            "juniper_junos",
+            "admin@r1>",
+            "---(more 42%)---",
+            "\r                                        \r",
+        ),
+        (
+            "huawei_vrp",
+            "<r1>",
+            "  ---- More ----",
+            "\x1b[42D                                          \x1b[42D",
+        ),
+        ("arista_eos", "r1(s1)#", " --More-- ", "\r\x1b[K"),
+    ];
+
+    fn new(input: &mut Input<'_>) -> Self {
+        let (name, prompt, mark, erasure) = Self::KINDS[usize::from(input.number(4))];
+        let platform = Platform::named(name).expect("a built-in platform");
+        let prefix = match &platform.ending {
+            Ending::Comment { prefix } => prefix.clone(),
+            Ending::ShellPrompt => String::new(),
+        };
+        Self {
+            platform,
+            prompt,
+            mark,
+            erasure,
+            comment: format!("{prefix}acijlowxacijlowxc"),
+        }
+    }
+
+    /// The output of a command, in pages: after each but the last one the device waits for a key.
+    /// Some bytes stand for what a device may print that looks like something else.
+    fn pages(&self, output: &[u8]) -> Vec<Vec<u8>> {
+        let mut pages = vec![format!("{COMMAND}\r\n").into_bytes()];
+        for &byte in output {
+            let page = pages.last_mut().expect("there is one");
+            match byte {
+                0 => page.extend(self.prompt.bytes()),
+                1 => page.extend(b"\r\n"),
+                2 => {
+                    // A mark stands on a line of its own.
+                    page.extend(b"\r\n");
+                    page.extend(self.mark.bytes());
+                    pages.push(self.erasure.bytes().collect());
+                }
+                3 => page.extend(self.prompt.bytes().chain(*b"\r\n")),
+                4 => page.extend(COMMAND.bytes()),
+                5 => page.extend(self.comment[..self.comment.len() / 2].bytes()),
+                6 => page.extend(b"\x1b[31m"),
+                7 => page.extend(b"\r\x1b[K"),
+                other => page.push(other),
+            }
+        }
+        pages
+    }
+
+    /// Whether it can be read somewhere; "next line" is a newline.
+    fn shows_comment(&self, pages: &[Vec<u8>]) -> bool {
+        let mut bytes = pages.concat();
+        for at in 1..bytes.len() {
+            if bytes[at - 1..=at] == *b"\x1bE" {
+                bytes[at] = b'\n';
+            }
+        }
+        clean(&bytes).contains(&self.comment)
+    }
+
+    /// The prompt after it, with the comment, and the one after that.
+    fn end(&self, pages: &mut [Vec<u8>]) {
+        let end = format!("\r\n{0}{1}\r\n{0}", self.prompt, self.comment);
+        let page = pages.last_mut().expect("there is one");
+        page.extend(end.bytes());
+    }
+
+    /// Reads it in pieces, as a session does that watches.
+    fn read(&self, pages: &[Vec<u8>], cuts: &[usize], limit: usize) -> Outcome {
+        let expect = Expect::Comment(self.comment.clone());
+        let mut reader = Reader::new(&self.platform, limit, expect);
+        let (mut watched, mut ended) = (String::new(), false);
+        for (number, page) in pages.iter().enumerate() {
+            for piece in cut(page, cuts) {
+                reader.push(piece);
+                // What looks like a mark in the middle of a page is none, and is not answered.
+                ended = matches!(reader.step(), Step::End { .. });
+                watched.extend(reader.new_lines(COMMAND));
+            }
+            if number + 1 < pages.len() {
+                assert!(matches!(reader.step(), Step::Pager(_)), "{reader:?}");
+                reader.pager_answered();
+            }
+        }
+        Outcome {
+            ended,
+            answer: reader.answer(Some(COMMAND)),
+            // Beyond the limit it depends on when it was looked at.
+            watched: if limit < 1 << 20 {
+                String::new()
+            } else {
+                watched
+            },
+        }
+    }
+}
+
+/// Takes what a case is made of from its first bytes; without any left, zeros.
+#[derive(Clone)]
+struct Input<'a>(&'a [u8]);
+
+impl Input<'_> {
+    fn byte(&mut self) -> u8 {
+        let Some((first, rest)) = self.0.split_first() else {
+            return 0;
+        };
+        self.0 = rest;
+        *first
+    }
+
+    fn number(&mut self, below: u8) -> u8 {
+        self.byte() % below
+    }
+
+    fn letters(&mut self, length: usize) -> String {
+        (0..length).map(|_| letter(self.byte())).collect()
+    }
+
+    /// Lengths of pieces, used again and again.
+    fn cuts(&mut self) -> Vec<usize> {
+        (0..=self.number(6))
+            .map(|_| 1 + usize::from(self.byte()))
+            .collect()
+    }
+}
+
+fn letter(byte: u8) -> char {
+    char::from(b'a' + byte % 3)
+}
+
+fn cut<'b>(mut bytes: &'b [u8], lengths: &[usize]) -> Vec<&'b [u8]> {
+    let mut pieces = Vec::new();
+    for &length in lengths.iter().cycle() {
+        if bytes.is_empty() {
+            break;
+        }
+        let (piece, rest) = bytes.split_at(length.min(bytes.len()));
+        pieces.push(piece);
+        bytes = rest;
+    }
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What the fuzz targets begin with, and what they have found.
+    #[test]
+    fn the_seeds_hold() {
+        hold("terminal", terminal);
+        hold("mask", mask);
+        hold("platform", platform);
+        hold("reader", reader);
+    }
+
+    fn hold(target: &str, holds: fn(&[u8])) {
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/seeds");
+        let mut count = 0;
+        for seed in std::fs::read_dir(format!("{directory}/{target}")).unwrap() {
+            holds(&std::fs::read(seed.unwrap().path()).unwrap());
+            count += 1;
+        }
+        assert!(count > 0, "{target}");
+    }
+
+    proptest! {
+        #[test]
+        fn random_bytes_hold(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+            terminal(&bytes);
+            mask(&bytes);
+            platform(&bytes);
+            reader(&bytes);
+        }
+
+        #[test]
+        fn answers_hold(
+            head in prop::collection::vec(any::<u8>(), 16),
+            body in "[\\x00-\\x07ab#>!\\r\\x08\\-\\[é ]{0,200}",
+        ) {
+            reader(&[head.as_slice(), body.as_bytes()].concat());
+        }
+    }
+}
