@@ -10,6 +10,7 @@
 
 mod api;
 mod board;
+mod book;
 mod cancel;
 mod cli;
 mod connections;

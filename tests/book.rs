@@ -1,0 +1,73 @@
+//! The book's playbooks: they load, and do what the book says.
+
+use netssh_core::lab::{Lab, LabDevice, What};
+use serde_json::json;
+
+use crate::harness::{TestHost, run};
+
+/// Every whole playbook of a chapter, by its order.
+fn playbooks(chapter: &str) -> Vec<String> {
+    let path = format!("{}/../{chapter}", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).unwrap();
+    let blocks = text.split("```rhai\n").skip(1);
+    let blocks = blocks.map(|rest| rest.split("```").next().unwrap().to_owned());
+    blocks
+        .filter(|block| block.contains("fn describe()"))
+        .collect()
+}
+
+#[test]
+fn every_playbook_of_the_book_loads() {
+    run(async {
+        let all = [playbooks("docs/playbooks.md"), playbooks("README.md")].concat();
+        assert!(all.len() >= 6, "{}", all.len());
+        let named: Vec<(String, &str)> = (1..)
+            .zip(&all)
+            .map(|(number, source)| (format!("book-{number}"), source.as_str()))
+            .collect();
+        let named: Vec<(&str, &str)> = named
+            .iter()
+            .map(|(name, source)| (name.as_str(), *source))
+            .collect();
+        let host = TestHost::with_own_scripts(&named).await;
+        let answer = host.client.get("/api/plugins").await;
+        let plugins = answer.body["plugins"].as_array().unwrap();
+        assert_eq!(plugins.len(), all.len());
+        for plugin in plugins {
+            assert_eq!(plugin["status"], "ready", "{plugin}");
+        }
+    });
+}
+
+#[test]
+fn the_change_that_undoes_itself_is_confirmed_when_the_device_is_still_there() {
+    run(async {
+        let all = playbooks("docs/playbooks.md");
+        let change = all.iter().find(|text| text.contains("confirm: 300"));
+        let lab = Lab::start(LabDevice::new("juniper_junos", "r1").unwrap())
+            .await
+            .unwrap();
+        let host = TestHost::with_playbook("change", change.unwrap()).await;
+        host.connect(json!({
+            "name": "r1", "host": "127.0.0.1", "port": lab.addr().port(), "username": "admin",
+            "password": lab.device().password, "device_type": "juniper_junos",
+        }))
+        .await;
+        let lines = json!(["set interfaces ge-0/0/1 description new"]);
+        let submission =
+            json!({ "plugin": "change", "targets": ["r1"], "params": { "lines": lines } });
+        let changed = host.run_job(submission.clone()).await;
+        assert_eq!(changed["result"]["changed"], true, "{changed}");
+        assert!(lab.running_config().contains("description new\n"));
+        let commits = |transcript: Vec<netssh_core::lab::Entry>| {
+            transcript
+                .iter()
+                .filter(|entry| entry.what == What::Committed)
+                .count()
+        };
+        assert_eq!(commits(lab.transcript()), 2, "with confirmation");
+        let again = host.run_job(submission).await;
+        assert_eq!(again["result"], json!({ "changed": false }), "{again}");
+        assert_eq!(commits(lab.transcript()), 2);
+    });
+}
