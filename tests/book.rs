@@ -1,6 +1,7 @@
 //! The book's playbooks: they load, and do what the book says.
 
 use netssh_core::lab::{Lab, LabDevice, What};
+use netssh_core::{Platform, Platforms};
 use serde_json::json;
 
 use crate::harness::{TestHost, run};
@@ -70,4 +71,30 @@ fn the_change_that_undoes_itself_is_confirmed_when_the_device_is_still_there() {
         assert_eq!(again["result"], json!({ "changed": false }), "{again}");
         assert_eq!(commits(lab.transcript()), 2);
     });
+}
+
+#[test]
+fn the_book_lists_every_platform_and_its_examples_load() {
+    let path = format!("{}/../docs/platforms.md", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).unwrap();
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `"));
+    let listed: Vec<&str> = rows
+        .filter_map(|row| row.split_once('`').map(|(name, _)| name))
+        .skip_while(|&name| name == "device_type")
+        .take(Platform::names().len())
+        .collect();
+    assert_eq!(listed, Platform::names());
+
+    let directory = tempfile::tempdir().unwrap();
+    let examples = text.split("```toml\n# platforms/").skip(1);
+    for example in examples {
+        let (name, rest) = example.split_once(".toml").unwrap();
+        let body = rest.split("```").next().unwrap();
+        let file = directory.path().join(format!("{name}.toml"));
+        std::fs::write(file, format!("#{body}")).unwrap();
+    }
+    let platforms = Platforms::load(directory.path()).unwrap();
+    assert!(platforms.named("acme_os").is_some());
+    let own = platforms.named("cisco_ios").unwrap();
+    assert_eq!(own.login.questions.len(), 1);
 }
