@@ -13,14 +13,6 @@ async fn with_router() -> TestHost {
     host
 }
 
-async fn with_linux() -> TestHost {
-    let host = TestHost::start().await;
-    let ssh = &test_devices::linux().ssh;
-    host.connect(password_connection("server", ssh, "linux"))
-        .await;
-    host
-}
-
 #[test]
 fn every_bundled_playbook_loads() {
     run(async {
@@ -137,7 +129,7 @@ fn ssh_command_goes_on_when_asked() {
 #[test]
 fn ssh_command_gives_the_exit_codes_of_a_linux_host() {
     run(async {
-        let host = with_linux().await;
+        let host = TestHost::with_server().await;
         let commands = json!([
             "echo one; echo two >&2",
             "false",
@@ -186,7 +178,7 @@ fn collect_facts_reads_the_router() {
 #[test]
 fn collect_facts_reads_a_linux_host() {
     run(async {
-        let host = with_linux().await;
+        let host = TestHost::with_server().await;
         let job = host
             .run_job(json!({ "plugin": "collect-facts", "targets": ["server"] }))
             .await;

@@ -8,18 +8,10 @@ use serde_json::json;
 use crate::harness::{Pty, Terminal, TestHost, password_connection, run, scheduler};
 
 /// A host with the connection `server` to a real Linux host.
-async fn host_with_server() -> TestHost {
-    let host = TestHost::start().await;
-    let ssh = &test_devices::linux().ssh;
-    host.connect(password_connection("server", ssh, "linux"))
-        .await;
-    host
-}
-
 #[test]
 fn what_is_typed_reaches_the_device_and_its_answer_comes_back() {
     run(async {
-        let host = host_with_server().await;
+        let host = TestHost::with_server().await;
         let query = "?term=vt100&columns=101&rows=33";
         let mut terminal = Terminal::opened(&host, "server", query).await;
         terminal.type_in("stty size; echo $TERM-$((6 * 7))\r").await;
@@ -60,7 +52,7 @@ fn a_router_has_a_terminal_too() {
 #[test]
 fn a_page_of_another_site_gets_no_terminal() {
     run(async {
-        let host = host_with_server().await;
+        let host = TestHost::with_server().await;
         let own = host.client.url("");
         let ask = async |headers: &[(&'static str, &str)]| {
             Terminal::open_with(&host, "server", "", headers)
@@ -77,7 +69,7 @@ fn a_page_of_another_site_gets_no_terminal() {
 #[test]
 fn who_gets_no_terminal_is_told_why() {
     run(async {
-        let host = host_with_server().await;
+        let host = TestHost::with_server().await;
         let refused = async |name, query| Terminal::open(&host, name, query).await.err();
         assert_eq!(refused("nothing", "").await, Some(404));
         assert_eq!(refused("server", "?columns=0").await, Some(422));
@@ -100,7 +92,7 @@ fn who_gets_no_terminal_is_told_why() {
 #[test]
 fn a_message_that_is_not_understood_ends_the_terminal() {
     run(async {
-        let host = host_with_server().await;
+        let host = TestHost::with_server().await;
         for control in [
             json!({ "resize": { "columns": 0, "rows": 1 } }),
             json!({ "explode": {} }),
@@ -134,7 +126,7 @@ fn a_silent_terminal_is_closed() {
 #[test]
 fn terminals_end_with_the_server() {
     run(async {
-        let host = host_with_server().await;
+        let host = TestHost::with_server().await;
         let mut terminal = Terminal::opened(&host, "server", "").await;
         terminal.type_in("echo $((6 * 7))\r").await;
         terminal.shows("42").await;
@@ -157,7 +149,7 @@ fn connect(url: &str) -> Pty {
 #[test]
 fn connect_passes_every_key_and_leaves_the_terminal_as_it_was() {
     run(async {
-        let host = host_with_server().await;
+        let host = TestHost::with_server().await;
         let url = host.client.url("");
         let at_the_terminal = tokio::task::spawn_blocking(move || {
             let mut pty = connect(&url);
@@ -197,7 +189,7 @@ fn connect_passes_every_key_and_leaves_the_terminal_as_it_was() {
 #[test]
 fn connect_says_that_the_server_has_stopped() {
     run(async {
-        let host = host_with_server().await;
+        let host = TestHost::with_server().await;
         let url = host.client.url("");
         let opened = tokio::task::spawn_blocking(move || connect(&url));
         let mut pty = opened.await.unwrap();
@@ -232,7 +224,7 @@ async fn piped(host: &TestHost, arguments: &[&str], stdin: &'static str) -> Outp
 #[test]
 fn connect_types_what_is_piped_into_it() {
     run(async {
-        let host = host_with_server().await;
+        let host = TestHost::with_server().await;
         for stdin in [
             "echo piped-$((1 + 1))\nexit\n",
             // Its end is the terminal's: Ctrl-D.
@@ -249,7 +241,7 @@ fn connect_types_what_is_piped_into_it() {
 #[test]
 fn connect_that_fails_says_so_and_by_its_exit_code() {
     run(async {
-        let host = host_with_server().await;
+        let host = TestHost::with_server().await;
         let mut wrong = password_connection("wrong", &test_devices::linux().ssh, "linux");
         wrong["password"] = json!("wrong-password");
         host.connect(wrong).await;

@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::password_connection;
 use super::{Client, DEADLINE};
 
 pub(crate) struct TestHost {
@@ -64,6 +65,15 @@ impl TestHost {
     pub(crate) async fn with_playbook(name: &str, source: &str) -> Self {
         let host = Self::with_own_scripts(&[(name, source)]).await;
         host.expect_ready(name).await;
+        host
+    }
+
+    /// A host that knows a Linux host, the one all tests share, as the connection `server`.
+    pub(crate) async fn with_server() -> Self {
+        let host = Self::start().await;
+        let ssh = &test_devices::linux().ssh;
+        host.connect(password_connection("server", ssh, "linux"))
+            .await;
         host
     }
 
