@@ -41,9 +41,9 @@ pub use crate::host_keys::{
 #[cfg(feature = "textfsm")]
 pub use crate::parse::{Field, Item, ParseError, Record, Templates};
 pub use crate::platform::{
-    Candidate, Command, ConfigurationMode, Credential, Enable, Ending, Evidence, FactSource, Login,
-    LoginAnswer, LoginQuestion, Pager, Pattern, Platform, PlatformError, Platforms, Prompts,
-    Question, Terminal, TypeAhead,
+    Candidate, Command, ConfigurationMode, Credential, Enable, Encoding, Ending, Evidence,
+    FactSource, Login, LoginAnswer, LoginQuestion, Pager, Pattern, Platform, PlatformError,
+    Platforms, Prompts, Question, Terminal, TypeAhead,
 };
 pub use crate::pool::{Pool, PoolOptions, PooledSession};
 pub use crate::session::{

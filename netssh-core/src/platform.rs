@@ -5,6 +5,7 @@
 //! format, read by [`Platforms::load`] (in `platform/set.rs`). This file says what such a file may
 //! hold.
 
+mod encoding;
 mod pattern;
 mod set;
 
@@ -12,6 +13,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+pub(crate) use self::encoding::Decoder;
+pub use self::encoding::Encoding;
 pub use self::pattern::Pattern;
 pub use self::set::{PlatformError, Platforms};
 
@@ -102,6 +105,8 @@ pub struct Prompts {
 pub struct Terminal {
     /// The device echoes what is typed.
     pub echo: bool,
+    /// How the device writes text, where that is not UTF-8.
+    pub encoding: Option<Encoding>,
     /// What ends a line that is typed.
     pub newline: String,
     /// Sent before a `?`, which would ask for help otherwise: Ctrl-V on many CLIs.
@@ -112,6 +117,7 @@ impl Default for Terminal {
     fn default() -> Self {
         Self {
             echo: true,
+            encoding: None,
             newline: "\n".into(),
             quote_question_mark: None,
         }

@@ -153,7 +153,7 @@ impl Session {
         command: &str,
         options: ExecOptions<'_>,
     ) -> Result<Reply, Error> {
-        check_command(command)?;
+        self.check_command(command)?;
         let typed = self.at_the_right_prompt(command).await?;
         let manner = if self.platform.may_type_ahead(command) {
             Manner::TypeAhead
@@ -186,7 +186,7 @@ impl Session {
         answers: &[Answer],
         options: ExecOptions<'_>,
     ) -> Result<Reply, Error> {
-        check_command(command)?;
+        self.check_command(command)?;
         for answer in answers {
             answer.check()?;
         }
@@ -370,6 +370,24 @@ impl Session {
         while let Ok(Received::Bytes(_)) = self.shell.receive().await {}
     }
 
+    /// One line, of characters that the device can be told.
+    fn check_command(&self, command: &str) -> Result<(), Error> {
+        if let Some(at) = command.chars().position(char::is_control) {
+            return Err(Error::invalid(format!(
+                "the command holds a control character (a newline, a tab, …) at position {}; send \
+                 one line at a time",
+                at + 1
+            )));
+        }
+        let encoding = self.platform.terminal.encoding;
+        if encoding.is_some_and(|encoding| encoding.encode(command).is_none()) {
+            return Err(Error::invalid(
+                "the command holds a character that the device's encoding lacks",
+            ));
+        }
+        Ok(())
+    }
+
     /// Leaves configuration mode, or finds the form of the command that works in it.
     async fn at_the_right_prompt(&mut self, command: &str) -> Result<String, Error> {
         if !self.in_configuration {
@@ -418,17 +436,6 @@ impl Session {
 
 /// One line of text and nothing that a terminal would act on: a newline would start a second
 /// command, Ctrl-C or a tab do what no caller means.
-fn check_command(command: &str) -> Result<(), Error> {
-    match command.chars().position(char::is_control) {
-        None => Ok(()),
-        Some(at) => Err(Error::invalid(format!(
-            "the command holds a control character (a newline, a tab, …) at position {}; send one \
-             line at a time",
-            at + 1
-        ))),
-    }
-}
-
 /// Whether two prompts stand for the same mode. Some count commands, or mark unsaved changes.
 fn same_prompt(one: &str, other: &str) -> bool {
     let essence = |prompt: &str| {

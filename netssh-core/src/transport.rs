@@ -16,6 +16,7 @@ use crate::endpoint::{Endpoint, Timeouts};
 use crate::error::Error;
 use crate::host_keys::{HostKey, Pin, Verdict, judge};
 use crate::jump::{self, Hop, Tunnel};
+use crate::platform::{Decoder, Encoding};
 use crate::session_log::Recorder;
 
 /// Wide and tall enough that most pagers and line editors leave the output alone.
@@ -46,6 +47,8 @@ pub(crate) struct Shell {
     connection: Connection,
     channel: Channel<Msg>,
     recorder: Option<Recorder>,
+    /// How the device writes text, where that is not UTF-8, and what it has written of a character.
+    encoding: Option<(Encoding, Decoder)>,
     closed: bool,
 }
 
@@ -233,6 +236,8 @@ pub(crate) async fn open_shell(
         ]
     };
     let mut shell = open_terminal(connection, endpoint, ("dumb", COLUMNS, ROWS), modes).await?;
+    let encoding = endpoint.platform.terminal.encoding;
+    shell.encoding = encoding.map(|encoding| (encoding, encoding.decoder()));
     if !first.is_empty() {
         shell.send(first).await?;
     }
@@ -267,6 +272,7 @@ pub(crate) async fn open_terminal(
         connection,
         channel,
         recorder: Recorder::new(endpoint),
+        encoding: None,
         closed: false,
     })
 }
@@ -310,13 +316,16 @@ impl Shell {
     }
 
     async fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.channel
-            .data_bytes(bytes.to_vec())
-            .await
-            .map_err(|error| {
-                self.closed = true;
-                lost(&error)
-            })
+        let encoded = match (&self.encoding, std::str::from_utf8(bytes)) {
+            (Some((encoding, _)), Ok(text)) => encoding
+                .encode(text)
+                .ok_or_else(|| Error::invalid("the device's encoding lacks a character of it"))?,
+            _ => bytes.to_vec(),
+        };
+        self.channel.data_bytes(encoded).await.map_err(|error| {
+            self.closed = true;
+            lost(&error)
+        })
     }
 
     /// Tells the device that its terminal has another size.
@@ -332,8 +341,9 @@ impl Shell {
         loop {
             match self.channel.wait().await {
                 Some(ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. }) => {
-                    self.record(&data);
-                    return Ok(Received::Bytes(data.to_vec()));
+                    let bytes = self.decoded(data.to_vec());
+                    self.record(&bytes);
+                    return Ok(Received::Bytes(bytes));
                 }
                 Some(ChannelMsg::Failure) => {
                     return Err(Error::protocol(
@@ -346,6 +356,13 @@ impl Shell {
                 }
                 Some(_) => {}
             }
+        }
+    }
+
+    fn decoded(&mut self, bytes: Vec<u8>) -> Vec<u8> {
+        match &mut self.encoding {
+            Some((_, decoder)) => decoder.decode(&bytes),
+            None => bytes,
         }
     }
 
@@ -368,6 +385,7 @@ impl Shell {
             };
             match polled {
                 Poll::Ready(Some(ChannelMsg::Data { data })) => {
+                    let data = self.decoded(data.to_vec());
                     self.record(&data);
                     bytes += data.len();
                 }

@@ -1,8 +1,9 @@
 //! A Linux host: exact output, exit codes, and what shells do to unwary clients.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use netssh_core::Session;
+use netssh_core::{Encoding, Session};
 use test_devices::{Linux, LinuxOptions};
 
 use crate::support::{endpoint, linux};
@@ -39,6 +40,24 @@ async fn output_is_what_the_command_wrote() {
         assert_eq!(reply.exit_code, Some(0), "{command}");
         assert_eq!(reply.failure, None, "{command}");
     }
+    session.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_writes_no_utf_8() {
+    let mut endpoint = endpoint(&test_devices::linux().ssh, "linux");
+    let mut platform = (*endpoint.platform).clone();
+    platform.terminal.encoding = Some(Encoding::named("gbk").unwrap());
+    endpoint.platform = Arc::new(platform);
+    let mut session = Session::connect(&endpoint).await.unwrap();
+    // A character in two packets, as far as anybody can make a server do that.
+    let halves = r"printf '\326'; sleep 0.05; printf '\320\316\304\n'";
+    assert_eq!(session.exec(halves).await.unwrap().output, "中文");
+    let typed = session.exec("printf 中文 | od -An -tx1").await.unwrap();
+    assert_eq!(typed.output.trim(), "d6 d0 ce c4");
+    let error = session.exec("echo 🙂").await.unwrap_err();
+    assert_eq!(error.code(), "invalid", "{error}");
+    assert_eq!(session.exec("echo here").await.unwrap().output, "here");
     session.close().await;
 }
 

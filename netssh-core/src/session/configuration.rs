@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::dialogue::{Manner, Request};
-use super::{Reply, Session, check_command};
+use super::{Reply, Session};
 use crate::error::Error;
 use crate::platform::{Candidate, Command};
 
@@ -154,7 +154,7 @@ impl Configuration<'_> {
     /// # Errors
     /// As [`Session::exec`].
     pub async fn line(&mut self, line: &str) -> Result<Reply, Error> {
-        check_command(line)?;
+        self.session.check_command(line)?;
         if self.has_candidate() {
             self.session.uncommitted = true;
         }
@@ -302,7 +302,7 @@ impl Configuration<'_> {
                 Ok(command.with("minutes", &minutes.to_string()))
             }
             (None, Some(comment)) => {
-                check_command(comment)?;
+                self.session.check_command(comment)?;
                 if comment.contains('"') {
                     return Err(Error::invalid("a commit comment cannot hold a \""));
                 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use tokio::time::timeout;
 
 use super::dialogue::{Exchange, TYPE_AHEAD_LIMIT};
-use super::{ExecOptions, Health, Reply, Session, check_command};
+use super::{ExecOptions, Health, Reply, Session};
 use crate::error::Error;
 use crate::platform::Ending;
 use crate::reader::Expect;
@@ -33,7 +33,7 @@ impl Session {
     /// [`Error::Invalid`] for a command that cannot be sent, before any of them is.
     pub fn pipeline(&mut self, commands: Vec<String>) -> Result<Pipeline<'_>, Error> {
         for command in &commands {
-            check_command(command)?;
+            self.check_command(command)?;
         }
         Ok(Pipeline {
             session: self,
