@@ -5,7 +5,7 @@ use netssh_core::lab::{Lab, LabDevice, What};
 use serde_json::{Value, json};
 use test_devices::{Frr, Linux};
 
-use crate::harness::{TestHost, password_connection, run};
+use crate::harness::{DEADLINE, TestHost, password_connection, run};
 
 /// A playbook that may do everything with a session.
 fn playbook(body: &str) -> String {
@@ -334,9 +334,18 @@ fn sessions_are_logged_where_the_operator_wants_it_without_secrets() {
             "params": { "commands": ["show version"] }
         }))
         .await;
-        let log = std::fs::read_to_string(directory.path().join("r1.log")).unwrap();
+        // It is written by a thread of its own.
+        let read = || std::fs::read_to_string(directory.path().join("r1.log"));
+        let written = async {
+            loop {
+                match read() {
+                    Ok(log) if log.contains("FRRouting") => return log,
+                    _ => tokio::task::yield_now().await,
+                }
+            }
+        };
+        let log = tokio::time::timeout(DEADLINE, written).await.unwrap();
         assert!(log.contains("> show version"), "{log}");
-        assert!(log.contains("FRRouting"), "{log}");
         assert!(!log.contains(ssh.password.as_str()), "{log}");
     });
 }
@@ -415,6 +424,7 @@ fn files_come_from_and_go_to_the_operators_directory_alone() {
         assert_eq!(job["result"]["up"]["bytes"], 300_000);
         assert_eq!(job["result"]["up"]["protocol"], "sftp");
         let copy = std::fs::read(files.join("copies/image.bin")).unwrap();
+        assert_eq!(std::fs::read_dir(files.join("copies")).unwrap().count(), 1);
         assert_eq!(copy, vec![7; 300_000]);
         // All but the download into a directory that did not exist yet.
         assert_eq!(job["result"]["codes"].as_array().unwrap().len(), 7, "{job}");

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use netssh_core::{
     Credentials, Endpoint, HostKey, HostKeyPolicy, HostKeyStore, HostKeyStoreError, Jump,
-    Platforms, SessionLog, SessionLogFile, Timeouts,
+    Platforms, Timeouts,
 };
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
@@ -23,6 +23,7 @@ use crate::model::{
     now, route,
 };
 use crate::sealing::MasterKey;
+use crate::session_logs::SessionLogs;
 use crate::storage::{DeleteConnectionOutcome, Storage, StorageError};
 
 /// What a client says of a connection.
@@ -78,15 +79,13 @@ pub enum ConnectionError {
     Storage(#[from] StorageError),
 }
 
-/// A session log grows to this; the next session begins another when half of it is full.
-const SESSION_LOG_BYTES: u64 = 16 * 1024 * 1024;
-
 pub struct Connections {
     storage: Arc<dyn Storage>,
     master_key: MasterKey,
     host_key_policy: HostKeyPolicy,
     devices: DevicesConfig,
     platforms: Arc<Platforms>,
+    session_logs: Option<SessionLogs>,
 }
 
 impl Connections {
@@ -104,12 +103,16 @@ impl Connections {
             Some(directory) => Platforms::load(directory).context("devices.platforms_dir")?,
             None => Platforms::built_in().clone(),
         };
+        let session_logs = devices.session_log_dir.as_deref().map(SessionLogs::start);
         Ok(Self {
             storage,
             master_key,
             host_key_policy,
             devices,
             platforms: Arc::new(platforms),
+            session_logs: session_logs
+                .transpose()
+                .context("devices.session_log_dir")?,
         })
     }
 
@@ -310,29 +313,9 @@ impl Connections {
         endpoint.host_keys = host_keys;
         endpoint.jumps = jumps;
         endpoint.algorithms = offered(connection.algorithms);
-        endpoint.session_log = self.session_log(connection);
+        let logs = self.session_logs.as_ref();
+        endpoint.session_log = logs.map(|logs| logs.of(&connection.name));
         Ok(endpoint)
-    }
-
-    /// The log of the sessions to a device, where the operator wants one. A log that cannot be
-    /// written keeps nobody from the device.
-    fn session_log(&self, connection: &Connection) -> Option<Arc<dyn SessionLog>> {
-        let directory = self.devices.session_log_dir.as_ref()?;
-        let path = directory.join(format!("{}.log", connection.name));
-        let open = || {
-            std::fs::create_dir_all(directory)?;
-            if std::fs::metadata(&path).is_ok_and(|file| file.len() > SESSION_LOG_BYTES / 2) {
-                std::fs::rename(&path, path.with_extension("log.1"))?;
-            }
-            SessionLogFile::open(&path, SESSION_LOG_BYTES)
-        };
-        match open() {
-            Ok(log) => Some(Arc::new(log)),
-            Err(error) => {
-                tracing::warn!(%error, path = %path.display(), "the session log cannot be opened");
-                None
-            }
-        }
     }
 
     fn unknown_platform(&self, name: &str) -> String {

@@ -21,6 +21,7 @@ pub mod credentials;
 pub mod registry;
 pub mod runtime;
 pub mod sealing;
+pub mod session_logs;
 pub mod terminals;
 
 pub mod api;

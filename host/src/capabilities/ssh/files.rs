@@ -11,6 +11,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions};
 use netssh_core::{Error as SshError, Transfer, TransferOptions};
 use tokio::io::AsyncWriteExt as _;
+use uuid::Uuid;
 
 use super::{Began, Device, JobContext, Kept, Result, ssh_failed};
 use crate::capabilities::limits;
@@ -44,36 +45,51 @@ impl Files {
         .await
     }
 
-    /// A new file beside the one that is to be: it takes its place when it is whole.
-    async fn create(&self, path: &str) -> io::Result<tokio::fs::File> {
-        let (directory, part) = (Arc::clone(&self.0), part_of(path));
+    /// A new file beside the one that is to be, of a name that nobody else has: it takes its place
+    /// when it is whole.
+    async fn create(&self, path: &str) -> io::Result<(Part, tokio::fs::File)> {
+        let part = Part {
+            directory: Arc::clone(&self.0),
+            path: path.to_owned(),
+            name: format!("{path}.{}.part", Uuid::now_v7().simple()),
+        };
         blocking(move || {
-            if let Some(parent) = Path::new(&part).parent() {
-                directory.create_dir_all(parent)?;
+            if let Some(parent) = Path::new(&part.path).parent() {
+                part.directory.create_dir_all(parent)?;
             }
             let mut options = OpenOptions::new();
-            options.write(true).create(true).truncate(true);
-            let file = directory.open_with(&part, &options)?;
-            Ok(tokio::fs::File::from_std(file.into_std()))
-        })
-        .await
-    }
-
-    async fn finish(&self, path: &str, whole: bool) -> io::Result<()> {
-        let (directory, part, path) = (Arc::clone(&self.0), part_of(path), path.to_owned());
-        blocking(move || {
-            if whole {
-                directory.rename(&part, &directory, &path)
-            } else {
-                directory.remove_file(&part)
-            }
+            options.write(true).create_new(true);
+            let file = part.directory.open_with(&part.name, &options)?;
+            Ok((part, tokio::fs::File::from_std(file.into_std())))
         })
         .await
     }
 }
 
-fn part_of(path: &str) -> String {
-    format!("{path}.part")
+/// A download that is not whole yet.
+struct Part {
+    directory: Arc<Dir>,
+    path: String,
+    name: String,
+}
+
+impl Part {
+    async fn finish(self, whole: bool) -> io::Result<()> {
+        blocking(move || {
+            if whole {
+                let renamed = self
+                    .directory
+                    .rename(&self.name, &self.directory, &self.path);
+                if renamed.is_ok() {
+                    return Ok(());
+                }
+                let _ = self.directory.remove_file(&self.name);
+                return renamed;
+            }
+            self.directory.remove_file(&self.name)
+        })
+        .await
+    }
 }
 
 async fn blocking<T: Send + 'static>(
@@ -128,7 +144,7 @@ impl JobContext {
         self.may_download()?;
         let files = self.files()?;
         let created = files.create(file).await;
-        let mut sink = created.map_err(|error| not_a_file(file, &error))?;
+        let (part, mut sink) = created.map_err(|error| not_a_file(file, &error))?;
         let what = format!("download {remote} to {file}");
         let began = self.begin();
         let live = self.watch(device, &what, began.at);
@@ -146,7 +162,7 @@ impl JobContext {
         let outcome = self.unless_stopped(call).await;
         let flushed = sink.shutdown().await;
         let whole = matches!(outcome, Ok(Ok(_))) && flushed.is_ok();
-        let finished = files.finish(file, whole).await;
+        let finished = part.finish(whole).await;
         let transfer = self
             .record_transfer(device, CommandKind::Download, &what, began, outcome)
             .await?;
