@@ -1,6 +1,6 @@
 //! Every bundled playbook, on real devices: FRRouting behind vtysh, and a Linux host.
 
-use netssh_core::lab::{Lab, LabDevice};
+use netssh_core::lab::{Lab, LabDevice, LabPlatform};
 use serde_json::{Value, json};
 
 use crate::harness::{TestHost, password_connection, run};
@@ -369,6 +369,41 @@ fn every_bundled_playbook_for_devices_runs_on_ios() {
             "plugin": "ssh-command", "targets": ["r1"], "params": { "commands": ["show version"] }
         });
         completed(show).await;
+    });
+}
+
+#[test]
+fn backups_and_facts_work_on_every_platform() {
+    run(async {
+        let host = TestHost::start().await;
+        // `generic` has no configuration that anybody knows of.
+        let platforms = LabPlatform::names().filter(|name| *name != "generic");
+        for platform in platforms {
+            let lab = Lab::start(LabDevice::new(platform, "r1").unwrap())
+                .await
+                .unwrap();
+            host.connect(json!({
+                "name": platform, "host": "127.0.0.1", "port": lab.addr().port(),
+                "username": lab.device().username, "password": lab.device().password,
+                "secret": lab.device().enable_secret, "device_type": platform,
+            }))
+            .await;
+            for first in [true, false] {
+                let backup = json!({ "plugin": "backup-config", "targets": [platform] });
+                let job = host.run_job(backup).await;
+                assert_eq!(job["status"], "completed", "{platform}: {job}");
+                assert_eq!(job["result"]["first"], first, "{platform}: {job}");
+                assert_eq!(job["result"]["changed"], first, "{platform}: {job}");
+                assert!(
+                    job["result"]["bytes"].as_u64().unwrap() > 50,
+                    "{platform}: {job}"
+                );
+            }
+            let facts = json!({ "plugin": "collect-facts", "targets": [platform] });
+            let job = host.run_job(facts).await;
+            assert_eq!(job["status"], "completed", "{platform}: {job}");
+            assert_eq!(job["result"]["platform"], platform);
+        }
     });
 }
 

@@ -138,8 +138,8 @@ pub struct Login {
     /// The same, for those that need the privileged prompt: sent after `enable`.
     pub privileged_commands: Vec<String>,
     /// Send the commands without waiting for the first prompt, which saves a round trip. Only for
-    /// devices that are known to read what was typed before they were ready, and ask nothing; not
-    /// done for an endpoint with [answers](crate::Credentials::answers).
+    /// devices that are known to read what was typed before they were ready, and ask nothing. Not
+    /// done where there are questions, here or in [`crate::Credentials::answers`].
     pub early: bool,
 }
 

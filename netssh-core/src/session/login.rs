@@ -89,8 +89,9 @@ async fn log_in(
 ) -> Result<Session, Error> {
     let platform = &endpoint.platform;
     let word = Word::random()?;
-    // Whoever has answers knows of questions, and what is early would be taken for an answer.
-    let early = platform.login.early && endpoint.credentials.answers.is_empty();
+    // Where there are answers there are questions, and what is early would be taken for an answer.
+    let asks = !platform.login.questions.is_empty() || !endpoint.credentials.answers.is_empty();
+    let early = platform.login.early && !asks;
     let typed = if early {
         first_lines(platform, &word, 0).0
     } else {
