@@ -1,7 +1,7 @@
 //! Session logs: what goes to and comes from each device, one file a connection, written by a thread
 //! of their own, so that a slow disk holds up no session.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,6 +43,7 @@ impl SessionLogs {
         let writer = Writer {
             directory: directory.to_owned(),
             open: HashMap::new(),
+            failing: HashSet::new(),
             lost: Arc::clone(&lost),
         };
         std::thread::Builder::new()
@@ -73,6 +74,8 @@ impl SessionLog for ConnectionLog {
 struct Writer {
     directory: PathBuf,
     open: HashMap<Arc<str>, SessionLogFile>,
+    /// Whose logs could not be written the last time; it is said once.
+    failing: HashSet<Arc<str>>,
     lost: Arc<AtomicU64>,
 }
 
@@ -83,8 +86,15 @@ impl Writer {
                 0 => {}
                 lost => tracing::warn!(lost, "entries of session logs: the disk is too slow"),
             }
-            if let Err(error) = self.write(&connection, &entry) {
-                tracing::warn!(%error, %connection, "a session log cannot be written");
+            match self.write(&connection, &entry) {
+                Ok(()) => {
+                    self.failing.remove(&connection);
+                }
+                Err(error) => {
+                    if self.failing.insert(Arc::clone(&connection)) {
+                        tracing::warn!(%error, %connection, "a session log cannot be written");
+                    }
+                }
             }
         }
     }
