@@ -31,6 +31,10 @@ pub fn clean(bytes: &[u8]) -> String {
     cleaned
 }
 
+/// Erasing to the left goes so far at most: more than any terminal is wide. A line here may be as long
+/// as an output, and erasing all of it over and over would take for ever.
+const WIDEST: usize = 1024;
+
 fn is_noise(c: char) -> bool {
     c.is_control() && c != '\n' && c != '\t'
 }
@@ -108,7 +112,7 @@ fn control_sequence(
                     'K' | 'J' => {
                         match parameter {
                             0 => cells.truncate(column),
-                            1 => cells.iter_mut().take(column).for_each(|cell| *cell = ' '),
+                            1 => cells[column.saturating_sub(WIDEST)..column].fill(' '),
                             _ => cells.clear(),
                         }
                         column.min(cells.len())
@@ -188,6 +192,17 @@ mod tests {
         assert_eq!(clean(b"\x1b[1;31mred\x1b[0m \x1b]0;title\x07x"), "red x");
         assert_eq!(clean(b"garbage\r\x1b[Kclean"), "clean");
         assert_eq!(clean(b"\x1b(Bok\x1b[?2004l"), "ok");
+    }
+
+    #[test]
+    fn erasing_to_the_left_is_bounded() {
+        assert_eq!(clean(b"abc\x1b[1Kd"), "   d");
+        assert_eq!(clean(b"abc\x1b[2D\x1b[1K"), " bc");
+        let long = format!("{}\x1b[1K", "x".repeat(WIDEST + 2));
+        assert_eq!(clean(long.as_bytes()), format!("xx{}", " ".repeat(WIDEST)));
+        // Minutes, if all of it were erased each time.
+        let hostile = format!("{}{}", "x".repeat(1 << 20), "\x1b[1K".repeat(1 << 18));
+        assert_eq!(clean(hostile.as_bytes()).len(), 1 << 20);
     }
 
     #[test]
