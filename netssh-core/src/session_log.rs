@@ -62,19 +62,9 @@ impl Recorder {
     /// For a session that knows all secrets of the endpoint, where there is a log.
     pub(crate) fn new(endpoint: &Endpoint) -> Option<Self> {
         let log = Arc::clone(endpoint.session_log.as_ref()?);
-        let mut secrets = Secrets::default();
-        let jumps = endpoint.jumps.iter().map(|jump| &jump.credentials);
-        for credentials in jumps.chain([&endpoint.credentials]) {
-            for secret in of_credentials(credentials) {
-                secrets.add(secret.expose_secret());
-            }
-        }
-        if let Some(secret) = &endpoint.enable_secret {
-            secrets.add(secret.expose_secret());
-        }
         Some(Self {
             log,
-            secrets,
+            secrets: secrets_of(endpoint),
             sent: Mask::default(),
             received: Mask::default(),
         })
@@ -124,6 +114,27 @@ impl Drop for Recorder {
         let text = self.received.finish(&self.secrets);
         self.write(Direction::Received, text);
     }
+}
+
+/// A text that a device has printed, for an error.
+pub(crate) fn without_secrets(endpoint: &Endpoint, text: &str) -> String {
+    let secrets = secrets_of(endpoint);
+    let mut mask = Mask::default();
+    mask.push(&secrets, text.as_bytes()) + &mask.finish(&secrets)
+}
+
+fn secrets_of(endpoint: &Endpoint) -> Secrets {
+    let mut secrets = Secrets::default();
+    let jumps = endpoint.jumps.iter().map(|jump| &jump.credentials);
+    for credentials in jumps.chain([&endpoint.credentials]) {
+        for secret in of_credentials(credentials) {
+            secrets.add(secret.expose_secret());
+        }
+    }
+    if let Some(secret) = &endpoint.enable_secret {
+        secrets.add(secret.expose_secret());
+    }
+    secrets
 }
 
 fn of_credentials(credentials: &Credentials) -> impl Iterator<Item = &SecretString> {

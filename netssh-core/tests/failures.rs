@@ -199,4 +199,25 @@ async fn the_wrong_platform_times_out_with_what_the_device_said() {
     let error = Session::connect(&endpoint).await.unwrap_err();
     assert_eq!(error.code(), "timeout");
     assert!(error.partial().unwrap().contains('$'), "{error:?}");
+    // It says where it stands, without what it may have been told.
+    let text = error.to_string();
+    assert!(text.contains("which stands at \""), "{text}");
+    assert!(text.contains("$ \"") || text.contains("$\""), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_in_the_line_where_a_login_ends_is_masked() {
+    let host = tokio::task::block_in_place(Linux::start);
+    let mut endpoint = endpoint(&host.ssh, "cisco_ios");
+    endpoint.timeouts.login = Duration::from_millis(500);
+    let secret = &host.ssh.password;
+    std::fs::write(
+        host.ssh.home().join(".bashrc"),
+        format!("PS1='{secret}$ '\n"),
+    )
+    .unwrap();
+    let error = Session::connect(&endpoint).await.unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("***$"), "{text}");
+    assert!(!text.contains(secret.as_str()), "{text}");
 }

@@ -15,6 +15,7 @@ use crate::platform::{
     Credential, Ending, LoginAnswer, LoginQuestion, Pattern, Platform, Question,
 };
 use crate::reader::{self, Expect, Reader, Step};
+use crate::session_log::without_secrets;
 use crate::transport;
 
 /// What any device may ask before its first prompt; a platform's own questions come first.
@@ -75,10 +76,24 @@ impl Session {
                 partial: String::new(),
             },
         };
-        Err(error.while_doing(
-            || format!("logging in to {}:{}", endpoint.host, endpoint.port),
-            || exchange.reader.answer(None).output,
-        ))
+        let shown = exchange.reader.answer(None).output;
+        Err(error.while_doing(|| doing(endpoint, &shown), || shown.clone()))
+    }
+}
+
+/// What was being done, and the line that the device stands at: nearly always, that is the prompt
+/// that was not recognised or the question that nobody answered.
+fn doing(endpoint: &Endpoint, shown: &str) -> String {
+    /// Longer lines are no prompts.
+    const CHARACTERS: usize = 80;
+    let way = format!("logging in to {}:{}", endpoint.host, endpoint.port);
+    let shown = without_secrets(endpoint, shown);
+    match shown.lines().rev().find(|line| !line.trim().is_empty()) {
+        Some(line) => {
+            let line: String = line.chars().take(CHARACTERS).collect();
+            format!("{way}, which stands at {line:?}")
+        }
+        None => way,
     }
 }
 
