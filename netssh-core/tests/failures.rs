@@ -212,7 +212,7 @@ async fn a_secret_in_the_line_where_a_login_ends_is_masked() {
     endpoint.timeouts.login = Duration::from_millis(500);
     let secret = &host.ssh.password;
     std::fs::write(
-        host.ssh.home().join(".bashrc"),
+        host.ssh.home().join(".bash_profile"),
         format!("PS1='{secret}$ '\n"),
     )
     .unwrap();
