@@ -161,7 +161,8 @@ fn connect_passes_every_key_and_leaves_the_terminal_as_it_was() {
             pty.type_in("until stty size | grep '27 91'; do read -t 0.1; done\r");
             pty.shows("27 91\r\n");
             // Ctrl-C is the device's, not ours.
-            pty.type_in("echo asleep-$((1 + 1)); sleep 1000; echo not-reached\r");
+            // What says that it sleeps is what will be interrupted.
+            pty.type_in("sh -c 'echo asleep-$((1 + 1)); exec sleep 1000'; echo not-reached\r");
             pty.shows("asleep-2");
             pty.type_in("\x03");
             // What is typed while the shell tidies up is lost.

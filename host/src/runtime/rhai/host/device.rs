@@ -1,0 +1,394 @@
+//! What a playbook does with a device: the methods of what `ssh::open` answers.
+
+#![expect(
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "export_module takes the functions that are pub, though the crate shows none of them, and the code it makes for them unwraps"
+)]
+
+use std::time::Duration;
+
+use rhai::plugin::*;
+use rhai::{Array, Dynamic, INT, Map};
+
+use super::wait;
+use crate::capabilities::{
+    CommitOptions, ConfigureOptions, Device, ExecReply, OnRefused, Question,
+};
+use crate::runtime::rhai::arguments::{Options, Thrown, invalid, texts};
+use crate::runtime::rhai::values;
+
+#[export_module]
+pub(super) mod methods {
+    /// The records in a command's output, by the operator's templates for the platform: an array of
+    /// maps.
+    #[rhai_fn(name = "parse", return_raw, volatile)]
+    pub fn parse(
+        context: NativeCallContext<'_>,
+        platform: &str,
+        command: &str,
+        output: &str,
+    ) -> Thrown<Dynamic> {
+        let (platform, command) = (platform.to_owned(), command.to_owned());
+        let output = output.to_owned();
+        let records = wait(&context, |job| async move {
+            job.parse(&platform, &command, output).await
+        })?;
+        Ok(values::from_json(&records))
+    }
+
+    /// `parse` of a reply of this device.
+    #[rhai_fn(name = "parse", pure, return_raw, volatile)]
+    pub fn parse_reply(
+        context: NativeCallContext<'_>,
+        device: &mut Device,
+        reply: Map,
+    ) -> Thrown<Dynamic> {
+        let text = |name: &str| {
+            reply
+                .get(name)
+                .and_then(|value| value.clone().into_string().ok())
+                .ok_or_else(|| invalid("parse: takes a reply, as exec answers it".to_owned()))
+        };
+        let (command, output) = (text("command")?, text("output")?);
+        let platform = device.platform().to_owned();
+        parse(context, &platform, &command, &output)
+    }
+
+    #[rhai_fn(get = "target", pure)]
+    pub fn target(device: &mut Device) -> String {
+        device.target().to_owned()
+    }
+
+    #[rhai_fn(get = "platform", pure)]
+    pub fn platform(device: &mut Device) -> String {
+        device.platform().to_owned()
+    }
+
+    /// The prompt that the device showed last.
+    #[rhai_fn(get = "prompt", pure)]
+    pub fn prompt(device: &mut Device) -> String {
+        device.prompt()
+    }
+
+    /// Runs a command. The answer has `output`, `ok`, `failure` (the device's words of refusal, or
+    /// `()`), `exit_code` (or `()`), `elapsed_ms`, `truncated` and `command`.
+    #[rhai_fn(name = "exec", pure, return_raw, volatile)]
+    pub fn exec(context: NativeCallContext<'_>, device: &mut Device, command: &str) -> Thrown<Map> {
+        run_command(&context, device, command, None)
+    }
+
+    /// `exec` with `#{timeout: seconds}`.
+    #[rhai_fn(name = "exec", pure, return_raw, volatile)]
+    pub fn exec_with(
+        context: NativeCallContext<'_>,
+        device: &mut Device,
+        command: &str,
+        options: Map,
+    ) -> Thrown<Map> {
+        let options = Options::new("exec", options, &["timeout"])?;
+        let timeout = options.duration("timeout")?;
+        run_command(&context, device, command, timeout)
+    }
+
+    /// Runs commands in one go, where the platform allows it with one round trip for all of them;
+    /// answers with their replies, in order. A refused one does not stop those after it.
+    #[rhai_fn(name = "exec_all", pure, return_raw, volatile)]
+    pub fn exec_all(
+        context: NativeCallContext<'_>,
+        device: &mut Device,
+        commands: Array,
+    ) -> Thrown<Array> {
+        let commands = texts("exec_all", "a command", commands)?;
+        let device = device.clone();
+        let replies = wait(&context, |job| async move {
+            job.ssh_exec_all(&device, &commands).await
+        })?;
+        Ok(replies
+            .into_iter()
+            .map(|reply| reply_map(reply).into())
+            .collect())
+    }
+
+    /// Runs a command that asks questions: `[#{expect: "pattern", answer: "text"}, …]`. Each
+    /// answer is used once; the job's results do not show it.
+    #[rhai_fn(name = "send_interactive", pure, return_raw, volatile)]
+    pub fn send_interactive(
+        context: NativeCallContext<'_>,
+        device: &mut Device,
+        command: &str,
+        questions: Array,
+    ) -> Thrown<Map> {
+        send_interactive_with(context, device, command, questions, Map::new())
+    }
+
+    /// `send_interactive` with `#{timeout: seconds}`.
+    #[rhai_fn(name = "send_interactive", pure, return_raw, volatile)]
+    pub fn send_interactive_with(
+        context: NativeCallContext<'_>,
+        device: &mut Device,
+        command: &str,
+        questions: Array,
+        options: Map,
+    ) -> Thrown<Map> {
+        let options = Options::new("send_interactive", options, &["timeout"])?;
+        let timeout = options.duration("timeout")?;
+        let questions = questions
+            .into_iter()
+            .map(question)
+            .collect::<Thrown<Vec<_>>>()?;
+        let (device, command) = (device.clone(), command.to_owned());
+        let reply = wait(&context, |job| async move {
+            job.ssh_interact(&device, &command, &questions, timeout)
+                .await
+        })?;
+        Ok(reply_map(reply))
+    }
+
+    /// What the device says of itself, as far as its platform knows where to look: `hostname`,
+    /// `version`, `model`, `serial`, `uptime`.
+    #[rhai_fn(name = "facts", pure, return_raw, volatile)]
+    pub fn facts(context: NativeCallContext<'_>, device: &mut Device) -> Thrown<Map> {
+        let device = device.clone();
+        let facts = wait(&context, |job| async move { job.ssh_facts(&device).await })?;
+        Ok(facts
+            .into_iter()
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect())
+    }
+
+    /// Enters configuration mode, sends the lines, makes them take effect (where the platform has
+    /// a candidate, by a commit), leaves the mode again. Throws `refused` at the first line that
+    /// the device refuses, or when it refuses the commit. Answers with `lines`, `refused`, `diff`
+    /// (or `()`) and `in_effect`.
+    #[rhai_fn(name = "configure", pure, return_raw, volatile)]
+    pub fn configure(
+        context: NativeCallContext<'_>,
+        device: &mut Device,
+        lines: Array,
+    ) -> Thrown<Map> {
+        send_lines(&context, device, lines, ConfigureOptions::default())
+    }
+
+    /// `configure` with `#{on_refused: "stop" | "continue", commit: true | false, confirm:
+    /// seconds, comment: "text"}`.
+    #[rhai_fn(name = "configure", pure, return_raw, volatile)]
+    pub fn configure_with(
+        context: NativeCallContext<'_>,
+        device: &mut Device,
+        lines: Array,
+        options: Map,
+    ) -> Thrown<Map> {
+        let known = ["on_refused", "commit", "confirm", "comment"];
+        let options = Options::new("configure", options, &known)?;
+        let on_refused = match options.text("on_refused")?.as_deref() {
+            None | Some("stop") => OnRefused::Stop,
+            Some("continue") => OnRefused::Continue,
+            Some(other) => {
+                let message =
+                    format!("configure: on_refused is \"stop\" or \"continue\", not \"{other}\"");
+                return Err(invalid(message));
+            }
+        };
+        let options = ConfigureOptions {
+            on_refused,
+            stage: options.flag("commit")? == Some(false),
+            commit: commit_options(&options)?,
+        };
+        send_lines(&context, device, lines, options)
+    }
+
+    /// Makes what `configure` left uncommitted take effect, or confirms a commit that the device
+    /// would take back.
+    #[rhai_fn(name = "commit", pure, return_raw, volatile)]
+    pub fn commit(context: NativeCallContext<'_>, device: &mut Device) -> Thrown<Map> {
+        commit_with(context, device, Map::new())
+    }
+
+    /// `commit` with `#{confirm: seconds, comment: "text"}`.
+    #[rhai_fn(name = "commit", pure, return_raw, volatile)]
+    pub fn commit_with(
+        context: NativeCallContext<'_>,
+        device: &mut Device,
+        options: Map,
+    ) -> Thrown<Map> {
+        let options = Options::new("commit", options, &["confirm", "comment"])?;
+        let options = commit_options(&options)?;
+        let device = device.clone();
+        let reply = wait(&context, |job| async move {
+            job.ssh_commit(&device, options).await
+        })?;
+        Ok(reply_map(reply))
+    }
+
+    /// Throws away what `configure` left uncommitted; without that, takes the device back to its
+    /// configuration before the last commit.
+    #[rhai_fn(name = "rollback", pure, return_raw, volatile)]
+    pub fn rollback(context: NativeCallContext<'_>, device: &mut Device) -> Thrown<Map> {
+        roll_back(&context, device, None)
+    }
+
+    /// Takes the device back to its configuration of so many commits ago.
+    #[rhai_fn(name = "rollback", pure, return_raw, volatile)]
+    pub fn rollback_to(
+        context: NativeCallContext<'_>,
+        device: &mut Device,
+        number: INT,
+    ) -> Thrown<Map> {
+        let number = u32::try_from(number)
+            .map_err(|_| invalid(format!("rollback: {number} is no number of commits")))?;
+        roll_back(&context, device, Some(number))
+    }
+
+    /// Makes the running configuration the one the device starts with.
+    #[rhai_fn(name = "save", pure, return_raw, volatile)]
+    pub fn save(context: NativeCallContext<'_>, device: &mut Device) -> Thrown<Map> {
+        let device = device.clone();
+        let reply = wait(&context, |job| async move { job.ssh_save(&device).await })?;
+        Ok(reply_map(reply))
+    }
+
+    /// Writes a file of the operator's directory to the device. Answers with `bytes`, `sha256`,
+    /// `elapsed_ms` and `protocol`.
+    #[rhai_fn(name = "upload", pure, return_raw, volatile)]
+    pub fn upload(
+        context: NativeCallContext<'_>,
+        device: &mut Device,
+        file: &str,
+        remote: &str,
+    ) -> Thrown<Map> {
+        let (device, file, remote) = (device.clone(), file.to_owned(), remote.to_owned());
+        let transfer = wait(&context, |job| async move {
+            job.ssh_upload(&device, &file, &remote).await
+        })?;
+        Ok(transfer_map(&transfer))
+    }
+
+    /// Writes a file of the device into the operator's directory.
+    #[rhai_fn(name = "download", pure, return_raw, volatile)]
+    pub fn download(
+        context: NativeCallContext<'_>,
+        device: &mut Device,
+        remote: &str,
+        file: &str,
+    ) -> Thrown<Map> {
+        let (device, remote, file) = (device.clone(), remote.to_owned(), file.to_owned());
+        let transfer = wait(&context, |job| async move {
+            job.ssh_download(&device, &remote, &file).await
+        })?;
+        Ok(transfer_map(&transfer))
+    }
+
+    /// Closes the session. What a job leaves open is closed when it ends.
+    #[rhai_fn(name = "close", pure, return_raw, volatile)]
+    pub fn close(context: NativeCallContext<'_>, device: &mut Device) -> Thrown<()> {
+        let device = device.clone();
+        wait(&context, |job| async move {
+            job.ssh_close(&device).await;
+            Ok(())
+        })
+    }
+}
+
+fn run_command(
+    context: &NativeCallContext<'_>,
+    device: &Device,
+    command: &str,
+    timeout: Option<Duration>,
+) -> Thrown<Map> {
+    let (device, command) = (device.clone(), command.to_owned());
+    let reply = wait(context, |job| async move {
+        job.ssh_exec(&device, &command, timeout).await
+    })?;
+    Ok(reply_map(reply))
+}
+
+fn question(written: Dynamic) -> Thrown<Question> {
+    let kind = written.type_name();
+    let fields = written.try_cast::<Map>().ok_or_else(|| {
+        invalid(format!(
+            "send_interactive: a question is #{{expect, answer}}, not {kind}"
+        ))
+    })?;
+    let fields = Options::new("send_interactive", fields, &["expect", "answer"])?;
+    Ok(Question {
+        expect: fields.required_text("expect")?,
+        answer: fields.required_text("answer")?.into(),
+    })
+}
+
+fn commit_options(options: &Options) -> Thrown<CommitOptions> {
+    Ok(CommitOptions {
+        confirm_within: options.duration("confirm")?,
+        comment: options.text("comment")?,
+    })
+}
+
+fn roll_back(context: &NativeCallContext<'_>, device: &Device, number: Option<u32>) -> Thrown<Map> {
+    let device = device.clone();
+    let reply = wait(context, |job| async move {
+        job.ssh_rollback(&device, number).await
+    })?;
+    Ok(reply_map(reply))
+}
+
+fn send_lines(
+    context: &NativeCallContext<'_>,
+    device: &Device,
+    lines: Array,
+    options: ConfigureOptions,
+) -> Thrown<Map> {
+    let lines = texts("configure", "a line", lines)?;
+    let device = device.clone();
+    let configured = wait(context, |job| async move {
+        job.ssh_configure(&device, &lines, options).await
+    })?;
+    let replies = configured.replies;
+    let sent = INT::try_from(replies.len()).unwrap_or(INT::MAX);
+    let refused = replies.into_iter().filter(|reply| reply.failure.is_some());
+    let refused: Array = refused.map(|reply| reply_map(reply).into()).collect();
+    Ok(Map::from([
+        ("lines".into(), sent.into()),
+        ("refused".into(), refused.into()),
+        (
+            "diff".into(),
+            configured.diff.map_or(Dynamic::UNIT, Dynamic::from),
+        ),
+        ("in_effect".into(), configured.in_effect.into()),
+    ]))
+}
+
+fn transfer_map(transfer: &netssh_core::Transfer) -> Map {
+    let number = |number: u128| Dynamic::from(INT::try_from(number).unwrap_or(INT::MAX));
+    let protocol = match transfer.protocol {
+        netssh_core::Protocol::Sftp => "sftp",
+        netssh_core::Protocol::Scp => "scp",
+    };
+    Map::from([
+        ("bytes".into(), number(transfer.bytes.into())),
+        ("sha256".into(), transfer.sha256.clone().into()),
+        ("elapsed_ms".into(), number(transfer.elapsed.as_millis())),
+        ("protocol".into(), protocol.into()),
+    ])
+}
+
+fn reply_map(reply: ExecReply) -> Map {
+    let elapsed = INT::try_from(reply.elapsed.as_millis()).unwrap_or(INT::MAX);
+    Map::from([
+        ("command".into(), reply.command.into()),
+        ("output".into(), reply.output.into()),
+        ("ok".into(), Dynamic::from(reply.failure.is_none())),
+        (
+            "failure".into(),
+            reply.failure.map_or(Dynamic::UNIT, Dynamic::from),
+        ),
+        (
+            "exit_code".into(),
+            reply
+                .exit_code
+                .map_or(Dynamic::UNIT, |code| Dynamic::from(INT::from(code))),
+        ),
+        ("elapsed_ms".into(), Dynamic::from(elapsed)),
+        ("truncated".into(), Dynamic::from(reply.truncated)),
+    ])
+}
