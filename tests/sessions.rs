@@ -99,6 +99,9 @@ fn facts_are_what_the_device_says_of_itself() {
             version.starts_with(|c: char| c.is_ascii_digit()),
             "{version}"
         );
+        let results = host.results(&job["id"]).await;
+        assert_eq!(results[0]["command"], "show version");
+        assert!(results[0]["output"].as_str().unwrap().contains(version));
     });
 }
 

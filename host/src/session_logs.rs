@@ -63,6 +63,10 @@ impl SessionLogs {
 }
 
 impl SessionLog for ConnectionLog {
+    fn name(&self) -> &str {
+        &self.connection
+    }
+
     fn write(&self, entry: &SessionLogEntry) {
         let entry = (Arc::clone(&self.connection), entry.clone());
         if self.logs.entries.try_send(entry).is_err() {

@@ -374,6 +374,15 @@ pub struct FactSource {
     pub find: BTreeMap<String, Pattern>,
 }
 
+impl FactSource {
+    /// The facts in what the command has answered.
+    pub fn find_in<'t>(&'t self, output: &'t str) -> impl Iterator<Item = (&'t str, &'t str)> {
+        self.find
+            .iter()
+            .filter_map(|(name, pattern)| Some((name.as_str(), pattern.find(output)?.trim())))
+    }
+}
+
 impl Platform {
     /// A built-in platform.
     #[must_use]

@@ -231,11 +231,8 @@ impl Session {
             if !reply.is_success() {
                 continue;
             }
-            for (name, pattern) in &source.find {
-                if let Some(value) = pattern.find(&reply.output) {
-                    facts.insert(name.clone(), value.trim().to_owned());
-                }
-            }
+            let found = source.find_in(&reply.output);
+            facts.extend(found.map(|(name, value)| (name.to_owned(), value.to_owned())));
         }
         Ok(facts)
     }

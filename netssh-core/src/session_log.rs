@@ -22,6 +22,12 @@ use crate::endpoint::{Credentials, Endpoint};
 pub trait SessionLog: Send + Sync + Debug {
     /// Called in order for each session, in the middle of its work: it should not take long.
     fn write(&self, entry: &SessionLogEntry);
+
+    /// Whose log it is. A pool gives a session whose log has one name to nobody whose log has
+    /// another.
+    fn name(&self) -> &str {
+        ""
+    }
 }
 
 /// A piece of what went over the wire.

@@ -1,9 +1,10 @@
 //! Sessions that are kept and used again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use netssh_core::lab::{Faults, Lab, LabDevice};
-use netssh_core::{Pool, PoolOptions, SecretString};
+use netssh_core::{Pool, PoolOptions, SecretString, SessionLog, SessionLogEntry};
 
 use crate::lab::endpoint;
 use crate::support::{endpoint as of_device, wait_for_sessions, within};
@@ -108,6 +109,17 @@ async fn a_session_that_the_device_has_ended_is_not_given_out() {
     wait_for_sessions(&router.ssh, 0);
 }
 
+#[derive(Debug)]
+struct Named(&'static str);
+
+impl SessionLog for Named {
+    fn write(&self, _: &SessionLogEntry) {}
+
+    fn name(&self) -> &str {
+        self.0
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn other_credentials_get_a_session_of_their_own() {
     let lab = lab().await;
@@ -118,6 +130,14 @@ async fn other_credentials_get_a_session_of_their_own() {
     let session = pool.open(&other).await.unwrap();
     assert!(!session.is_reused());
     assert_eq!(session.prompt(), "r1>");
+    session.release().await;
+    let mut logged = endpoint(&lab);
+    logged.session_log = Some(Arc::new(Named("other")));
+    let session = pool.open(&logged).await.unwrap();
+    assert!(!session.is_reused(), "its log would be another one's");
+    session.release().await;
+    let session = pool.open(&logged).await.unwrap();
+    assert!(session.is_reused());
     session.release().await;
     let mut wrong = endpoint(&lab);
     wrong.credentials.password = Some(SecretString::from("wrong"));

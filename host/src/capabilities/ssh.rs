@@ -254,12 +254,24 @@ impl JobContext {
     /// As [`Self::ssh_exec`].
     pub async fn ssh_facts(&self, device: &Device) -> Result<BTreeMap<String, String>> {
         self.may_open()?;
-        self.unless_stopped(async {
-            let mut using = device.lock().await;
-            let facts = using.session()?.facts().await;
-            facts.map_err(|error| ssh_failed(&device.target, "asking for facts", &error))
-        })
-        .await
+        let platform = self
+            .unless_stopped(async {
+                let mut using = device.lock().await;
+                Ok(Arc::clone(using.session()?.platform()))
+            })
+            .await?;
+        let mut facts = BTreeMap::new();
+        for source in &platform.facts {
+            let exchange = self.exchange(device, &source.command, &[], None).await;
+            let recorded = self.record(device, CommandKind::Exec, &source.command, exchange);
+            let reply = recorded.await?;
+            // A complaint is no fact.
+            if reply.failure.is_none() {
+                let found = source.find_in(&reply.output);
+                facts.extend(found.map(|(name, value)| (name.to_owned(), value.to_owned())));
+            }
+        }
+        Ok(facts)
     }
 
     /// One command to the device, watched, and raced against the job's being stopped.

@@ -37,6 +37,8 @@ impl Key {
             hash.text(&format!("{:?}", jump.algorithms));
             hash.checks(jump.host_key_policy, jump.pinned_host_key.as_ref());
         }
+        let log = endpoint.session_log.as_ref();
+        hash.optional(log.map(|log| log.name()));
         // Of the session itself: it keeps what it was opened with.
         hash.text(&format!(
             "{:?} {}",
