@@ -74,6 +74,28 @@ fn the_change_that_undoes_itself_is_confirmed_when_the_device_is_still_there() {
 }
 
 #[test]
+fn a_command_that_asks_is_answered_as_the_book_says() {
+    run(async {
+        let all = playbooks("docs/playbooks.md");
+        let copy = all.iter().find(|text| text.contains("send_interactive"));
+        let lab = Lab::start(LabDevice::cisco_ios("r1")).await.unwrap();
+        let host = TestHost::with_playbook("copy", copy.unwrap()).await;
+        let device = lab.device();
+        host.connect(json!({
+            "name": "r1", "host": "127.0.0.1", "port": lab.addr().port(), "username": "admin",
+            "password": device.password, "secret": device.enable_secret,
+            "device_type": "cisco_ios",
+        }))
+        .await;
+        let job = host
+            .run_job(json!({ "plugin": "copy", "targets": ["r1"] }))
+            .await;
+        assert_eq!(job["status"], "completed", "{job}");
+        assert!(lab.is_saved());
+    });
+}
+
+#[test]
 fn the_book_lists_every_platform_and_its_examples_load() {
     let path = format!("{}/../docs/platforms.md", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(path).unwrap();

@@ -169,3 +169,13 @@ fn only_files_with_a_plugins_name_are_plugins() {
         assert_eq!(names, ["good"]);
     });
 }
+
+#[test]
+fn a_playbook_may_be_called_reload() {
+    run(async {
+        let host = TestHost::with_playbook("reload", &playbook("1")).await;
+        let shown = host.client.get("/api/plugins/reload").await;
+        assert_eq!(shown.body["name"], "reload", "{}", shown.body);
+        assert_eq!(host.client.act("/api/plugins/reload").await.status, 200);
+    });
+}

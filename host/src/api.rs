@@ -118,6 +118,7 @@ fn api_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(plugins::list))
         .routes(routes!(plugins::get))
         .routes(routes!(plugins::reload))
+        .route("/plugins/reload", plugins::named_reload())
 }
 
 /// What every request goes through, outermost first.

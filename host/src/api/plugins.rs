@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::routing::MethodRouter;
 
 use super::Problem;
 use super::types::{PluginAnswer, PluginList};
@@ -39,4 +40,9 @@ pub(super) async fn get(
 pub(super) async fn reload(State(app): State<Arc<App>>) -> Json<PluginList> {
     app.registry.scan().await;
     list(State(app)).await
+}
+
+/// What `/plugins/reload` is besides [`reload`]: a plugin that happens to be called so.
+pub(super) fn named_reload() -> MethodRouter<Arc<App>> {
+    axum::routing::get(|state| get(state, Path("reload".to_owned())))
 }

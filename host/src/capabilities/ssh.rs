@@ -371,10 +371,15 @@ impl JobContext {
         let outcome = match outcome {
             Ok(Ok(reply)) => Ok(ExecReply::from(reply)),
             Ok(Err(error)) => {
-                let failed = ssh_failed(&device.target, &format!("`{command}`"), &error);
-                Err((failed, error.partial().unwrap_or_default().to_owned()))
+                let reason = without_command(&error.to_string(), command);
+                let message = format!("{}: `{command}`: {reason}", device.target);
+                let partial = error.partial().unwrap_or_default().to_owned();
+                Err((JobError::new(error.code(), message), reason, partial))
             }
-            Err(stopped) => Err((stopped, printed)),
+            Err(stopped) => {
+                let reason = stopped.message.clone();
+                Err((stopped, reason, printed))
+            }
         };
         let kept = match &outcome {
             Ok(reply) => Kept {
@@ -383,14 +388,14 @@ impl JobContext {
                 exit_code: reply.exit_code,
                 truncated: reply.truncated,
             },
-            Err((error, partial)) => Kept {
+            Err((_, reason, partial)) => Kept {
                 output: partial.clone(),
-                error: Some(error.message.clone()),
+                error: Some(reason.clone()),
                 ..Kept::default()
             },
         };
         self.store(device, kind, command, began, kept).await?;
-        outcome.map_err(|(error, _)| error)
+        outcome.map_err(|(error, ..)| error)
     }
 
     async fn store(
@@ -558,6 +563,12 @@ fn closed(device: &Device) -> JobError {
         ErrorCode::INVALID,
         format!("the session to {} is closed; open another", device.target),
     )
+}
+
+/// The session library says what it was doing; where that is the command, it is said already.
+fn without_command(message: &str, command: &str) -> String {
+    let doing = format!("{command:?}: ");
+    message.strip_prefix(&doing).unwrap_or(message).to_owned()
 }
 
 /// An error of the session library as a job sees it: its code as it is, and whose device it was.
