@@ -1,5 +1,22 @@
-//! Sessions against real devices (OpenSSH, FRR) and, for what a real device does not do
+//! Sessions against real devices (OpenSSH, FRR, zebra) and, for what a real device does not do
 //! on demand, against the lab.
+//!
+//! Where what is tested:
+//!
+//! | what a session has to deal with | files |
+//! |---|---|
+//! | prompts in output and banners, host names that change | `lab`, `frr`, `configuration`, `platforms` |
+//! | echo: redrawn, wrapped, absent; terminal noise; other encodings | `frr`, `linux`, `platforms` |
+//! | paging that stays on, or swallows what was typed ahead | `frr`, `lab`, `platforms`, `pipelining` |
+//! | `enable`, configuration, commit, rollback, save | `zebra`, `lab`, `configuration`, `platforms` |
+//! | commands and logins that ask; password changes | `interaction`, `login`, `zebra`, `platforms` |
+//! | refused commands | `frr`, `zebra`, `platforms` |
+//! | timeouts, silence, hang-ups, dead peers | `failures`, `keepalive`, `pipelining` |
+//! | passwords, keys, certificates, agents, several factors | `login` |
+//! | old algorithms; host keys; jump hosts | `legacy`; `host_keys`; `jump` |
+//! | files; structured output; session logs; consoles | `files`; `parse`; `session_log`; `console` |
+//! | detection, facts, whole sessions of every platform | `platforms` |
+//! | large output, many sessions, sessions used again | `linux`, `frr`, `lab`, `pool` |
 
 #![allow(clippy::unwrap_used, reason = "all of it is tests, the helpers too")]
 
