@@ -14,7 +14,8 @@ const USAGE: &str =
     "usage: lab [--platform NAME] [--port N] [--count N] [--name PREFIX] [--username NAME]
            [--password-file FILE] [--enable-secret-file FILE] [--privileged] [--delay-ms N]
 
-  --platform NAME        what they play, one of the files in netssh-core/lab (default cisco_ios)
+  --platform NAME        what they play, one of the files in netssh-core/lab (default cisco_ios);
+                         several, by commas, take turns
   --port N               the first device's port, the next ones follow; 0 (default): free ports
   --count N              how many devices (default 1)
   --name PREFIX          they are called PREFIX1, PREFIX2 … (default lab-r)
@@ -28,6 +29,7 @@ struct Options {
     port: u16,
     count: u16,
     name: String,
+    platforms: Vec<LabPlatform>,
     device: LabDevice,
 }
 
@@ -57,9 +59,10 @@ async fn run(options: Options) -> std::io::Result<()> {
             0 => 0,
             first => first.saturating_add(number),
         };
-        let device_type = options.device.platform.name();
+        let platform = &options.platforms[usize::from(number) % options.platforms.len()];
         let device = LabDevice {
             hostname: hostname.clone(),
+            platform: platform.clone(),
             ..options.device.clone()
         };
         let lab = Lab::start_on(device, port)
@@ -70,7 +73,7 @@ async fn run(options: Options) -> std::io::Result<()> {
             "host": lab.addr().ip(),
             "port": lab.addr().port(),
             "username": options.device.username,
-            "device_type": device_type,
+            "device_type": platform.name(),
         });
         println!("{line}");
         labs.push(lab);
@@ -101,6 +104,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
         port: 0,
         count: 1,
         name: "lab-r".into(),
+        platforms: Vec::new(),
         device: LabDevice::cisco_ios(""),
     };
     let mut password = std::env::var("LAB_PASSWORD").ok();
@@ -113,11 +117,13 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
         };
         match argument.as_str() {
             "--platform" => {
-                let name = value()?;
-                options.device.platform = LabPlatform::named(&name).ok_or_else(|| {
-                    let known: Vec<&str> = LabPlatform::names().collect();
-                    format!("no platform {name:?}; there are {}", known.join(", "))
-                })?;
+                let named = |name: &str| {
+                    LabPlatform::named(name).ok_or_else(|| {
+                        let known: Vec<&str> = LabPlatform::names().collect();
+                        format!("no platform {name:?}; there are {}", known.join(", "))
+                    })
+                };
+                options.platforms = value()?.split(',').map(named).collect::<Result<_, _>>()?;
             }
             "--port" => options.port = number(value()?)?,
             "--count" => options.count = number(value()?)?,
@@ -131,6 +137,9 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
             }
             _ => return Err(format!("unknown argument {argument:?}")),
         }
+    }
+    if options.platforms.is_empty() {
+        options.platforms.push(options.device.platform.clone());
     }
     options.device.password =
         password.ok_or("no password: give --password-file, or set LAB_PASSWORD")?;

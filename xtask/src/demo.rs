@@ -24,6 +24,7 @@ pub(crate) enum Ending {
 }
 
 const DEVICES: usize = 3;
+const PLATFORMS: &str = "cisco_ios,juniper_junos,arista_eos";
 const USERNAME: &str = "admin";
 const STARTUP: Duration = Duration::from_secs(30);
 
@@ -152,7 +153,7 @@ impl Demo {
             ])?;
         }
 
-        heading("Job 1: run show commands (scripts/ssh-command.rhai)");
+        heading("Job 1: run a show command (scripts/ssh-command.rhai)");
         for device in &self.devices {
             self.cli(&[
                 "job",
@@ -161,7 +162,7 @@ impl Demo {
                 "--target",
                 &device.name,
                 "--params",
-                r#"{"commands":["show version","show ip interface brief"]}"#,
+                r#"{"commands":["show version"]}"#,
                 "--wait",
             ])?;
         }
@@ -296,6 +297,7 @@ fn start_lab(
     let mut command = Command::new(binaries.join("examples/lab"));
     command
         .args(["--count", &DEVICES.to_string()])
+        .args(["--platform", PLATFORMS])
         .args(["--username", USERNAME])
         .arg("--password-file")
         .arg(&password_file)
