@@ -3,10 +3,13 @@
 //! One text for two callers: the fuzz targets in `fuzz/`, which look for bytes by coverage, and the
 //! tests below, which try random ones and those that the fuzz targets begin with.
 
-use std::sync::{Arc, LazyLock};
+mod device;
 
-use crate::platform::{Ending, Pattern, Platform, Platforms};
-use crate::reader::{Answer, Expect, Question, Reader, Step};
+use std::sync::LazyLock;
+
+use self::device::{Device, Outcome};
+use crate::platform::{Pattern, Platform, Platforms};
+use crate::reader::{Expect, Question, Reader, Step};
 use crate::session_log::masked;
 use crate::terminal::{clean, erase_length, erase_length_after_mark};
 
@@ -50,32 +53,45 @@ pub fn platform(bytes: &[u8]) {
     }
 }
 
-/// A device's answer: where it was cut into packets changes nothing; and no bytes at all make the
-/// reader panic, or keep more than it may.
+/// A device's answer: where it was cut into packets changes nothing, and the session is in step with
+/// the device afterwards; and no bytes at all make the reader panic, or keep more than it may.
 pub fn reader(bytes: &[u8]) {
     let mut input = Input(bytes);
     let device = Device::new(&mut input);
     let (one, other) = (input.cuts(), input.cuts());
-    let limit = if input.number(4) == 0 { 64 } else { 1 << 20 };
+    let limit = if input.number(4) == 0 { 64 } else { LIMIT };
     let names = Platform::names();
     let name = names[usize::from(input.byte()) % names.len()];
     let platform = Platform::named(name).expect("a built-in platform");
-    anything(&platform, &device.comment, limit, &cut(input.0, &one));
-    let mut pages = device.pages(input.0);
-    // It is random, so that no output holds it.
-    if device.shows_comment(&pages) {
+    anything(&platform, limit, &cut(input.0, &one));
+    let Some(pages) = device.pages(input.0) else {
         return;
+    };
+    let mut outcomes =
+        [&one, &other, &vec![usize::MAX]].map(|cuts| device.read(&pages, cuts, limit));
+    for outcome in &mut outcomes {
+        // Beyond the limit it depends on when it was looked at.
+        if limit < LIMIT {
+            outcome.watched.clear();
+        }
+        // What counts are bytes as they came, so what is left of marks counts, too.
+        if limit < LIMIT && pages.len() > 1 {
+            outcome.answers.clear();
+        }
     }
-    device.end(&mut pages);
-    let first = device.read(&pages, &one, limit);
-    let second = device.read(&pages, &other, limit);
-    assert_eq!(first, second);
-    assert!(first.ended, "{first:?}");
+    // What was answered as a mark is not in the output, and what was swallowed is sent again.
+    let [first, others @ ..] = outcomes;
+    for other in others {
+        let as_they_are = |outcome: &Outcome| !outcome.mistaken && !outcome.swallowed;
+        if as_they_are(&first) && as_they_are(&other) {
+            assert_eq!(first, other);
+        }
+    }
 }
 
 /// Bytes that no device sends.
-fn anything(platform: &Platform, comment: &str, limit: usize, pieces: &[&[u8]]) {
-    let comment = || comment.to_owned();
+fn anything(platform: &Platform, limit: usize, pieces: &[&[u8]]) {
+    let comment = || "!acijlowxacijlowx".to_owned();
     for expect in [
         Expect::Prompt,
         Expect::PromptTwice,
@@ -111,140 +127,11 @@ fn anything(platform: &Platform, comment: &str, limit: usize, pieces: &[&[u8]]) 
 }
 
 const COMMAND: &str = "show x";
+/// More than any input is long.
+const LIMIT: usize = 1 << 20;
 static ASKS: LazyLock<Pattern> = LazyLock::new(|| Pattern::new(r"\? ?$").expect("a pattern"));
 /// Output on the prompt's own line comes on top of the limit.
 const LAST_LINE: usize = 1 << 16;
-
-/// A device that answers one command.
-struct Device {
-    platform: Arc<Platform>,
-    prompt: &'static str,
-    /// A pager's mark, and how it is wiped out.
-    mark: &'static str,
-    erasure: &'static str,
-    comment: String,
-}
-
-/// What came of it.
-#[derive(Debug, PartialEq, Eq)]
-struct Outcome {
-    ended: bool,
-    answer: Answer,
-    watched: String,
-}
-
-impl Device {
-    const KINDS: [(&'static str, &'static str, &'static str, &'static str); 4] = [
-        (
-            "cisco_ios",
-            "r1#",
-            " --More-- ",
-            "\x08\x08\x08\x08\x08\x08\x08\x08\x08        \x08\x08\x08\x08\x08\x08\x08\x08\x08",
-        ),
-        (
-            "juniper_junos",
-            "admin@r1>",
-            "---(more 42%)---",
-            "\r                                        \r",
-        ),
-        (
-            "huawei_vrp",
-            "<r1>",
-            "  ---- More ----",
-            "\x1b[42D                                          \x1b[42D",
-        ),
-        ("arista_eos", "r1(s1)#", " --More-- ", "\r\x1b[K"),
-    ];
-
-    fn new(input: &mut Input<'_>) -> Self {
-        let (name, prompt, mark, erasure) = Self::KINDS[usize::from(input.number(4))];
-        let platform = Platform::named(name).expect("a built-in platform");
-        let prefix = match &platform.ending {
-            Ending::Comment { prefix } => prefix.clone(),
-            Ending::ShellPrompt => String::new(),
-        };
-        Self {
-            platform,
-            prompt,
-            mark,
-            erasure,
-            comment: format!("{prefix}acijlowxacijlowxc"),
-        }
-    }
-
-    /// The output of a command, in pages: after each but the last one the device waits for a key.
-    /// Some bytes stand for what a device may print that looks like something else.
-    fn pages(&self, output: &[u8]) -> Vec<Vec<u8>> {
-        let mut pages = vec![format!("{COMMAND}\r\n").into_bytes()];
-        for &byte in output {
-            let page = pages.last_mut().expect("there is one");
-            match byte {
-                0 => page.extend(self.prompt.bytes()),
-                1 => page.extend(b"\r\n"),
-                2 => {
-                    // A mark stands on a line of its own.
-                    page.extend(b"\r\n");
-                    page.extend(self.mark.bytes());
-                    pages.push(self.erasure.bytes().collect());
-                }
-                3 => page.extend(self.prompt.bytes().chain(*b"\r\n")),
-                4 => page.extend(COMMAND.bytes()),
-                5 => page.extend(self.comment[..self.comment.len() / 2].bytes()),
-                6 => page.extend(b"\x1b[31m"),
-                7 => page.extend(b"\r\x1b[K"),
-                other => page.push(other),
-            }
-        }
-        pages
-    }
-
-    /// Whether it can be read somewhere; "next line" is a newline.
-    fn shows_comment(&self, pages: &[Vec<u8>]) -> bool {
-        let mut bytes = pages.concat();
-        for at in 1..bytes.len() {
-            if bytes[at - 1..=at] == *b"\x1bE" {
-                bytes[at] = b'\n';
-            }
-        }
-        clean(&bytes).contains(&self.comment)
-    }
-
-    /// The prompt after it, with the comment, and the one after that.
-    fn end(&self, pages: &mut [Vec<u8>]) {
-        let end = format!("\r\n{0}{1}\r\n{0}", self.prompt, self.comment);
-        let page = pages.last_mut().expect("there is one");
-        page.extend(end.bytes());
-    }
-
-    /// Reads it in pieces, as a session does that watches.
-    fn read(&self, pages: &[Vec<u8>], cuts: &[usize], limit: usize) -> Outcome {
-        let expect = Expect::Comment(self.comment.clone());
-        let mut reader = Reader::new(&self.platform, limit, expect);
-        let (mut watched, mut ended) = (String::new(), false);
-        for (number, page) in pages.iter().enumerate() {
-            for piece in cut(page, cuts) {
-                reader.push(piece);
-                // What looks like a mark in the middle of a page is none, and is not answered.
-                ended = matches!(reader.step(), Step::End { .. });
-                watched.extend(reader.new_lines(COMMAND));
-            }
-            if number + 1 < pages.len() {
-                assert!(matches!(reader.step(), Step::Pager(_)), "{reader:?}");
-                reader.pager_answered();
-            }
-        }
-        Outcome {
-            ended,
-            answer: reader.answer(Some(COMMAND)),
-            // Beyond the limit it depends on when it was looked at.
-            watched: if limit < 1 << 20 {
-                String::new()
-            } else {
-                watched
-            },
-        }
-    }
-}
 
 /// Takes what a case is made of from its first bytes; without any left, zeros.
 #[derive(Clone)]
@@ -315,6 +202,16 @@ mod tests {
             count += 1;
         }
         assert!(count > 0, "{target}");
+    }
+
+    #[test]
+    fn the_device_plays_every_platform() {
+        for name in Platform::names() {
+            let platform = Platform::named(name).unwrap();
+            assert!(platform.prompts.any.matches(Device::prompt_of(&platform)));
+            let paged = !platform.pagers.is_empty();
+            assert_eq!(paged, !Device::marks_of(&platform).is_empty(), "{name}");
+        }
     }
 
     proptest! {

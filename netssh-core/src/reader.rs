@@ -126,6 +126,8 @@ struct Watched {
     lines: usize,
     /// Lines that it saw before the command had to be sent again.
     skip: usize,
+    /// The comment has come: what follows is the device's word on that.
+    over: bool,
 }
 
 /// A finished answer.
@@ -638,15 +640,42 @@ impl<'a> Reader<'a> {
         self.buffer.split_off(next)
     }
 
+    /// Up to here there are finished lines of the output. Where nothing is echoed, a prompt at the
+    /// end of them, and the empty lines after it, may be the first of the two that end it.
+    fn finished(&self) -> usize {
+        let end = self.newline.map_or(0, |at| at + 1);
+        if !matches!(self.expect, Expect::PromptTwice) {
+            return end;
+        }
+        let floor = self.tail_start().min(end);
+        let mut last = end;
+        while last > floor {
+            let above = self.buffer[floor..last - 1]
+                .iter()
+                .rposition(|&byte| byte == b'\n');
+            let start = above.map_or(floor, |at| floor + at + 1);
+            let line = clean(&self.buffer[start..last]);
+            let line = line.trim();
+            if self.is_prompt(line) {
+                return start;
+            }
+            if !line.is_empty() {
+                break;
+            }
+            last = start;
+        }
+        end
+    }
+
     /// The finished lines that have arrived since the last call, for a watcher; without the echo
     /// of `command`. Nothing beyond the limit.
     pub(crate) fn new_lines(&mut self, command: &str) -> Option<String> {
-        if self.truncated {
+        if self.truncated || self.watched.over {
             return None;
         }
         let end = match &self.end {
             Some(end) => end.offset,
-            None => self.newline.map_or(0, |at| at + 1),
+            None => self.finished(),
         };
         let end = end.min(self.limit);
         let from = self.watched.offset;
@@ -659,8 +688,7 @@ impl<'a> Reader<'a> {
             bytes = without_echo(bytes, command);
             skipped = end - bytes.len();
         }
-        let cuts = self.cuts.iter().filter_map(|cut| cut.checked_sub(skipped));
-        let text = clean(&without_erasures(bytes, cuts));
+        let text = clean(&without_erasures(bytes, self.cuts_from(skipped)));
         self.watched.offset = end;
         let comment = match &self.expect {
             Expect::Comment(comment) | Expect::CommentAmong(comment) => Some(comment),
@@ -669,6 +697,7 @@ impl<'a> Reader<'a> {
         let mut lines = String::new();
         for line in text.lines() {
             if comment.is_some_and(|comment| line.contains(comment.as_str())) {
+                self.watched.over = true;
                 break;
             }
             self.watched.lines += 1;
@@ -703,8 +732,7 @@ impl<'a> Reader<'a> {
         let mut output = if self.cuts.is_empty() {
             clean(bytes)
         } else {
-            let cuts = self.cuts.iter().filter_map(|cut| cut.checked_sub(skipped));
-            clean(&without_erasures(bytes, cuts))
+            clean(&without_erasures(bytes, self.cuts_from(skipped)))
         };
         if !truncated {
             output.push_str(rest);
@@ -714,6 +742,13 @@ impl<'a> Reader<'a> {
         }
         self.trim(&mut output);
         Answer { output, truncated }
+    }
+
+    /// Where pager marks were in what begins at `start`. They are in order, and those before it may
+    /// be many.
+    fn cuts_from(&self, start: usize) -> impl Iterator<Item = usize> {
+        let first = self.cuts.partition_point(|&cut| cut < start);
+        self.cuts[first..].iter().map(move |cut| cut - start)
     }
 
     /// Some devices draw the line once more on Enter, with the prompt before it.
