@@ -161,8 +161,9 @@ pub(crate) fn erase_length(bytes: &[u8]) -> usize {
 /// The same where a pager's mark was recognised before the whole of it had arrived: what is left
 /// of it goes, too, if it is wiped out.
 pub(crate) fn erase_length_after_mark(bytes: &[u8]) -> usize {
-    const LONGEST: usize = 40;
-    let of_mark = |byte: &&u8| byte.is_ascii_alphanumeric() || b" -()[]%<>:,.=".contains(*byte);
+    /// As wide as the terminals that marks were made for.
+    const LONGEST: usize = 80;
+    let of_mark = |byte: &&u8| matches!(byte, b' '..=b'~');
     let left = bytes.iter().take(LONGEST).take_while(of_mark).count();
     match erase_length(&bytes[left..]) {
         0 => 0,
@@ -219,6 +220,14 @@ mod tests {
         assert_eq!(erase_length(b"\x08\x08  \x08\x08  indented"), 6);
         assert_eq!(erase_length_after_mark(b"-- \r    \r text"), 9);
         assert_eq!(erase_length_after_mark(b"text\r\n"), 0);
+        for left in [
+            " --, next page: Space, next line: Enter, quit: Control-C",
+            " ( Press 'Q' to break ) ----",
+            "/100 50%",
+        ] {
+            let bytes = format!("{left}\r\x1b[Ktext");
+            assert_eq!(erase_length_after_mark(bytes.as_bytes()), left.len() + 4);
+        }
         assert_eq!(erase_length(b"text"), 0);
         assert_eq!(erase_length(b"\r\ntext"), 0);
         assert_eq!(erase_length(b" indented"), 0);

@@ -75,16 +75,18 @@ impl Device {
         "$",
     ];
     /// Of a platform any one that it knows.
-    const MARKS: [&'static str; 13] = [
+    const MARKS: [&'static str; 15] = [
         " --More-- ",
         "--More--",
         "---(more 42%)---",
         "---(more)---",
         "  ---- More ----",
+        "  ---- More ( Press 'Q' to break ) ----",
         "<--- More --->",
         "-- MORE --, next page: Space, next line: Enter, quit: Control-C",
         "-- MORE --, next page: Space, next line: Enter, quit: q",
         "lines 1-23",
+        "lines 1-23/100 50%",
         "Press <SPACE> to continue or <Q> to quit:",
         "Press any key to continue (Q to quit)",
         "--(more)--",
