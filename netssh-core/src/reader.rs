@@ -194,6 +194,7 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn expect(&mut self, expect: Expect) {
         self.expect = expect;
+        self.searched = 0;
     }
 
     /// Forgets what has arrived.
@@ -373,39 +374,34 @@ impl<'a> Reader<'a> {
     }
 
     /// Where the line `PROMPT!comment` begins, and output before it on that line. Looked for from
-    /// `newline` upwards, on a screen: some devices move the cursor between any two characters.
-    /// The first of several in a row counts: some devices draw the line once more on Enter, and
-    /// some repeat it in their complaint.
+    /// the newline at `last` upwards, on a screen: some devices move the cursor between any two
+    /// characters. The first of several in a row counts: some devices draw the line once more on
+    /// Enter, and some repeat it in their complaint.
     fn comment_line(
-        &self,
+        &mut self,
         comment: &str,
         prompt: &str,
-        mut newline: usize,
+        last: usize,
     ) -> Option<(usize, String)> {
-        /// A device has no more to say about a comment.
+        /// A device has no more to say about a comment; neither does it say more than [`LINE`].
         const LINES: usize = 16;
+        let mut newline = last;
         let mut found = None;
+        let mut is_anywhere = false;
         for _ in 0..LINES {
-            let (mut start, whole) = self.line_start(newline);
-            let mut line = clean(&self.buffer[start..newline]);
-            if !whole && line.trim_end().ends_with(comment) {
-                // Output without a newline at its end.
-                let above = self.buffer[..start].iter().rposition(|&b| b == b'\n');
-                start = above.map_or(0, |at| at + 1);
-                line = clean(&self.buffer[start..newline]);
+            if newline < self.searched || last - newline > LINE {
+                break;
             }
+            let (start, whole) = self.line_start(newline);
+            let line = clean(&self.buffer[start..newline]);
             if let Some(before) = line.trim_end().strip_suffix(comment) {
-                let before = before.trim_end();
-                let typed = self.without_pager_keys(before);
-                if let Some(rest) = before
-                    .strip_suffix(prompt)
-                    .or_else(|| typed.strip_suffix(prompt))
-                {
-                    found = Some((start, rest.to_owned()));
-                } else if self.is_prompt(typed) || (typed.is_empty() && start == 0) {
-                    // A prompt may change from line to line: some count the commands. And the
-                    // first one of all came before anything was typed.
-                    found = Some((start, String::new()));
+                is_anywhere = true;
+                if let Some(rest) = self.before_prompt(before, prompt, start) {
+                    found = if whole {
+                        Some((start, rest.to_owned()))
+                    } else {
+                        self.long_line(comment, prompt, newline)
+                    };
                 }
             } else if found.is_some() {
                 break;
@@ -415,7 +411,34 @@ impl<'a> Reader<'a> {
             }
             newline = start - 1;
         }
+        if !is_anywhere {
+            self.searched = last + 1;
+        }
         found
+    }
+
+    /// The same for a line longer than [`LINE`], known to be the one: output without a newline at
+    /// its end.
+    fn long_line(&self, comment: &str, prompt: &str, newline: usize) -> Option<(usize, String)> {
+        let above = self.buffer[..newline].iter().rposition(|&b| b == b'\n');
+        let start = above.map_or(0, |at| at + 1);
+        let line = clean(&self.buffer[start..newline]);
+        let before = line.trim_end().strip_suffix(comment)?;
+        let rest = self.before_prompt(before, prompt, start)?;
+        Some((start, rest.to_owned()))
+    }
+
+    /// Of a line up to the comment, what stands before the prompt. `None` if that is not there.
+    fn before_prompt<'l>(&self, line: &'l str, prompt: &str, start: usize) -> Option<&'l str> {
+        let line = line.trim_end();
+        let typed = self.without_pager_keys(line);
+        let rest = line
+            .strip_suffix(prompt)
+            .or_else(|| typed.strip_suffix(prompt));
+        // A prompt may change from line to line: some count the commands. And the first one of all
+        // came before anything was typed.
+        let other = || self.is_prompt(typed) || (typed.is_empty() && start == 0);
+        rest.or_else(|| other().then_some(""))
     }
 
     /// Where the line begins that ends at `newline`, and whether that is its beginning: not where

@@ -264,15 +264,28 @@ fn eight_megabytes_in_small_packets_take_linear_time() {
 fn no_output_makes_the_work_grow_with_its_square() {
     const BYTES: usize = 256 * 1024;
     let drawn_over = format!("r1#{}\r", "x".repeat(500));
-    for (what, packet) in [
-        ("one line", "x".repeat(512)),
-        ("one line that looks like a prompt", "r1#".repeat(170)),
-        ("prompts", "r1#\r\n".repeat(100)),
-        ("empty lines", "\r\n".repeat(256)),
-        ("one line drawn over and over", drawn_over),
+    let long_lines = format!("{}\r\n", "x".repeat(15_000)).repeat(BYTES / 15_000);
+    let long_comment = format!("{}{MARK}\r\n", "x".repeat(BYTES));
+    for (what, head, packet) in [
+        ("one line", "", "x".repeat(512)),
+        ("one line that looks like a prompt", "", "r1#".repeat(170)),
+        ("prompts", "", "r1#\r\n".repeat(100)),
+        ("empty lines", "", "\r\n".repeat(256)),
+        ("one line drawn over and over", "", drawn_over),
         (
             "pagers come and gone",
+            "",
             " --More-- \r          \r".repeat(24),
+        ),
+        (
+            "a prompt drawn anew below long lines",
+            &long_lines,
+            "\rr1#".repeat(256),
+        ),
+        (
+            "a prompt drawn anew below a comment that is not at a prompt",
+            &long_comment,
+            "\rr1#".repeat(256),
         ),
     ] {
         let comment = || MARK.to_owned();
@@ -289,6 +302,7 @@ fn no_output_makes_the_work_grow_with_its_square() {
         ] {
             let mut reader = Reader::new(ios(), 8 << 20, expect);
             reader.expect_ahead(true);
+            reader.push(head.as_bytes());
             CLEANED.set(0);
             for _ in 0..BYTES / packet.len() {
                 reader.push(packet.as_bytes());
