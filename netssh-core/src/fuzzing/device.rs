@@ -37,7 +37,7 @@ pub(super) struct Device {
     prompt: String,
     /// A pager's mark, and how it is wiped out.
     mark: &'static str,
-    erasure: &'static str,
+    erasure: String,
     /// It has something to say about a comment.
     complains: bool,
 }
@@ -92,13 +92,6 @@ impl Device {
         "--(more)--",
         "-- [Q quit|D dump|down]",
     ];
-    const ERASURES: [&'static str; 4] = [
-        "\x08\x08\x08\x08\x08\x08\x08\x08\x08        \x08\x08\x08\x08\x08\x08\x08\x08\x08",
-        "\r                                        \r",
-        "\x1b[42D                                          \x1b[42D",
-        "\r\x1b[K",
-    ];
-
     pub(super) fn new(input: &mut Input<'_>) -> Self {
         let names = Platform::names();
         let name = names[usize::from(input.byte()) % names.len()];
@@ -114,21 +107,32 @@ impl Device {
             (_, 3) => Manner::Pipeline,
             _ => Manner::Login,
         };
+        let marks = Self::marks_of(&platform);
+        let mark = marks.get(usize::from(mark) % marks.len().max(1));
+        let mark = mark.copied().unwrap_or_default();
         let mut prompt = Self::prompt_of(&platform).to_owned();
         if blank && platform.prompts.any.matches(&format!("{prompt} ")) {
             prompt.push(' ');
         }
-        let marks = Self::marks_of(&platform);
         Self {
             manner,
             prompt,
-            mark: marks
-                .get(usize::from(mark) % marks.len().max(1))
-                .copied()
-                .unwrap_or_default(),
-            erasure: Self::ERASURES[usize::from(erasure)],
+            mark,
+            erasure: Self::erasure(mark, erasure),
             complains,
             platform,
+        }
+    }
+
+    /// The ways of wiping out a mark.
+    fn erasure(mark: &str, kind: u8) -> String {
+        let width = mark.len();
+        let (back, blank) = ("\x08".repeat(width), " ".repeat(width));
+        match kind {
+            0 => back.clone() + &blank + &back,
+            1 => format!("\r{blank}\r"),
+            2 => format!("\x1b[{width}D{blank}\x1b[{width}D"),
+            _ => "\r\x1b[K".to_owned(),
         }
     }
 
