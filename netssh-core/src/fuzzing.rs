@@ -59,7 +59,7 @@ pub fn reader(bytes: &[u8]) {
     let mut input = Input(bytes);
     let device = Device::new(&mut input);
     let (one, other) = (input.cuts(), input.cuts());
-    let limit = if input.number(4) == 0 { 64 } else { LIMIT };
+    let limit = if input.number(4) == 0 { SHORT } else { 1 << 20 };
     let names = Platform::names();
     let name = names[usize::from(input.byte()) % names.len()];
     let platform = Platform::named(name).expect("a built-in platform");
@@ -69,13 +69,15 @@ pub fn reader(bytes: &[u8]) {
     };
     let mut outcomes =
         [&one, &other, &vec![usize::MAX]].map(|cuts| device.read(&pages, cuts, limit));
+    let is_cut = |outcome: &Outcome| outcome.answers.iter().any(|answer| answer.truncated);
+    let are_cut = limit == SHORT || outcomes.iter().any(is_cut);
     for outcome in &mut outcomes {
-        // Beyond the limit it depends on when it was looked at.
-        if limit < LIMIT {
+        // At the limit and beyond, it depends on when it was looked at.
+        if are_cut {
             outcome.watched.clear();
         }
         // What counts are bytes as they came, so what is left of marks counts, too.
-        if limit < LIMIT && pages.len() > 1 {
+        if are_cut && pages.len() > 1 {
             outcome.answers.clear();
         }
     }
@@ -127,8 +129,8 @@ fn anything(platform: &Platform, limit: usize, pieces: &[&[u8]]) {
 }
 
 const COMMAND: &str = "show x";
-/// More than any input is long.
-const LIMIT: usize = 1 << 20;
+/// A limit that many outputs exceed.
+const SHORT: usize = 64;
 static ASKS: LazyLock<Pattern> = LazyLock::new(|| Pattern::new(r"\? ?$").expect("a pattern"));
 /// Output on the prompt's own line comes on top of the limit.
 const LAST_LINE: usize = 1 << 16;

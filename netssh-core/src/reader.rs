@@ -94,6 +94,8 @@ pub(crate) struct Reader<'a> {
     typed_ahead: bool,
     /// Up to here, it is known whether a pager's mark was wiped out unanswered: `wiped`.
     swept: usize,
+    /// So much had arrived then.
+    seen: usize,
     wiped: bool,
     /// Where the output ends, once it is known.
     end: Option<End>,
@@ -155,6 +157,7 @@ impl<'a> Reader<'a> {
             searched: 0,
             typed_ahead: false,
             swept: 0,
+            seen: 0,
             wiped: false,
             end: None,
             watched: Watched::default(),
@@ -206,6 +209,7 @@ impl<'a> Reader<'a> {
         self.answered = 0;
         self.searched = 0;
         self.swept = 0;
+        self.seen = 0;
         self.wiped = false;
         self.end = None;
         self.watched = Watched {
@@ -236,7 +240,12 @@ impl<'a> Reader<'a> {
             self.cuts.retain(|&cut| cut < self.limit);
             let kept = |at: usize| at.checked_sub(tail).map(|at| at + self.limit);
             self.newline = self.newline.and_then(kept);
-            for offset in [&mut self.answered, &mut self.searched, &mut self.swept] {
+            for offset in [
+                &mut self.answered,
+                &mut self.searched,
+                &mut self.swept,
+                &mut self.seen,
+            ] {
                 if *offset > self.limit {
                     *offset = offset.saturating_sub(tail - self.limit).max(self.limit);
                 }
@@ -471,19 +480,26 @@ impl<'a> Reader<'a> {
     /// The last line is a prompt, and before it a pager has read what was typed ahead: its mark
     /// is there, wiped out, although nobody answered it.
     fn is_swallowed(&mut self) -> bool {
-        let new = &self.buffer[self.swept.min(self.buffer.len())..];
-        self.wiped |= new.split(|&byte| byte == b'\n').any(|line| {
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
-            let mut pieces = line.split(|byte| matches!(byte, b'\r' | b'\x08' | b'\x1b'));
-            // What follows the last of these was not wiped out.
-            let last = pieces.next_back();
-            last.is_some_and(|last| last.len() < line.len())
-                && pieces.any(|piece| {
-                    let piece = clean(piece);
-                    let mut marks = self.platform.pagers.iter().map(|pager| &pager.mark);
-                    !piece.trim().is_empty() && marks.any(|mark| mark.matches(&piece))
-                })
-        });
+        let length = self.buffer.len();
+        // A carriage return at the very end may belong to a newline, and is looked at once more.
+        let fresh = &self.buffer[self.seen.saturating_sub(1).min(length)..];
+        let is_wiping = |byte: &u8| matches!(byte, b'\r' | b'\x08' | b'\x1b');
+        let may_wipe = fresh.iter().any(is_wiping);
+        self.seen = length;
+        let new = &self.buffer[self.swept.min(length)..];
+        self.wiped |= may_wipe
+            && new.split(|&byte| byte == b'\n').any(|line| {
+                let line = line.strip_suffix(b"\r").unwrap_or(line);
+                let mut pieces = line.split(is_wiping);
+                // What follows the last of these was not wiped out.
+                let last = pieces.next_back();
+                last.is_some_and(|last| last.len() < line.len())
+                    && pieces.any(|piece| {
+                        let piece = clean(piece);
+                        let mut marks = self.platform.pagers.iter().map(|pager| &pager.mark);
+                        !piece.trim().is_empty() && marks.any(|mark| mark.matches(&piece))
+                    })
+            });
         let longest = self.buffer.len().saturating_sub(LINE);
         self.swept = self.newline.unwrap_or(0).max(longest);
         self.wiped && self.shows_prompt()
