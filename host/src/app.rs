@@ -20,7 +20,9 @@ use crate::connections::Connections;
 use crate::jobs::Jobs;
 use crate::queue::Queue;
 use crate::registry::{Registry, Source};
+use crate::runtime::Sandbox;
 use crate::runtime::rhai::RhaiRuntime;
+use crate::runtime::wasm::WasmRuntime;
 use crate::sealing::MasterKey;
 use crate::storage::Storage;
 use crate::storage::sqlite::{SqliteStorage, file_of};
@@ -68,10 +70,19 @@ impl App {
         end_interrupted(&*storage).await?;
         let queue = Queue::open(&config.queue_url()).await?;
 
-        let registry = Registry::new(vec![Source::new(
-            config.plugins.scripts_dir.clone(),
-            Arc::new(RhaiRuntime::default()),
-        )]);
+        let sandbox = Sandbox {
+            cpu: Duration::from_secs(config.plugins.cpu_seconds),
+            memory_bytes: config.plugins.memory_mb << 20,
+        };
+        let jobs = config.worker.concurrency + limits::WAITING;
+        let wasm = WasmRuntime::new(sandbox, jobs, &config.cache_dir(&database))?;
+        let registry = Registry::new(vec![
+            Source::new(
+                config.plugins.scripts_dir.clone(),
+                Arc::new(RhaiRuntime::new(sandbox)),
+            ),
+            Source::new(config.plugins.components_dir.clone(), Arc::new(wasm)),
+        ]);
         registry.scan().await;
 
         let connections = Arc::new(Connections::new(

@@ -6,6 +6,7 @@
 //!
 //! Start reading at [`JobContext`]; one capability is one file.
 
+pub mod arguments;
 pub mod limits;
 mod live;
 mod log;
@@ -91,6 +92,17 @@ pub struct JobFacts {
     depth: u32,
 }
 
+impl JobFacts {
+    /// The name of the job's target, where it has exactly one.
+    #[must_use]
+    pub fn only_target(&self) -> Option<&str> {
+        match self.targets.as_slice() {
+            [only] => Some(&only.name),
+            _ => None,
+        }
+    }
+}
+
 /// The worker's place that a running job takes; given back while the job only waits for another.
 #[async_trait]
 pub trait Slot: Send + Sync {
@@ -149,6 +161,12 @@ impl JobContext {
     #[must_use]
     pub fn has_acted(&self) -> bool {
         self.acted.load(Ordering::Relaxed)
+    }
+
+    /// The signal by itself, for who waits for it beside a call.
+    #[must_use]
+    pub fn stop_signal(&self) -> Arc<Stop> {
+        Arc::clone(&self.stop)
     }
 
     /// Waits, unless the job is to stop before.
@@ -228,6 +246,22 @@ impl JobContext {
             },
         }
     }
+}
+
+/// What a plugin returned, if it is not too large to be kept as the job's result.
+///
+/// # Errors
+/// Code `limit`, with the size.
+pub fn check_result(result: Value) -> Result<Value> {
+    let size = result.to_string().len();
+    if size > limits::RESULT_BYTES {
+        let most = limits::RESULT_BYTES;
+        return Err(JobError::new(
+            ErrorCode::LIMIT,
+            format!("the job's result has {size} bytes as JSON; at most {most} are kept"),
+        ));
+    }
+    Ok(result)
 }
 
 /// A storage error as a job sees it: what it can act on, and nothing of the host's inside.

@@ -13,7 +13,7 @@ mod sources;
 mod tests;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -128,6 +128,10 @@ pub struct PluginsConfig {
     pub scripts_dir: PathBuf,
     pub components_dir: PathBuf,
     pub watch: bool,
+    /// As configured; [`Config::cache_dir`] knows the default too.
+    pub cache_dir: Option<PathBuf>,
+    pub cpu_seconds: u64,
+    pub memory_mb: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -206,6 +210,14 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Where compiled components are kept: as configured, or `plugin-cache` beside the database.
+    pub fn cache_dir(&self, database: &Path) -> PathBuf {
+        let beside = || database.with_file_name("plugin-cache");
+        self.plugins.cache_dir.clone().unwrap_or_else(beside)
+    }
+}
+
 impl Default for DatabaseConfig {
     fn default() -> Self {
         Self {
@@ -265,6 +277,9 @@ impl Default for PluginsConfig {
             scripts_dir: PathBuf::from("scripts"),
             components_dir: PathBuf::from("plugins"),
             watch: true,
+            cache_dir: None,
+            cpu_seconds: 30,
+            memory_mb: 128,
         }
     }
 }

@@ -6,6 +6,7 @@
 mod connection;
 mod job;
 mod plugin;
+mod plugin_files;
 
 pub use connection::{
     Algorithms, Connection, KnownHostKey, MOST_JUMPS, RouteError, SealedSecrets, SecretField, route,
@@ -17,6 +18,7 @@ pub use job::{
 pub use plugin::{
     Description, LoadError, Needs, PluginKind, PluginName, QueueNeeds, SshNeeds, TargetMode,
 };
+pub use plugin_files::{PluginFiles, digest_of, read_bounded};
 
 use chrono::{DateTime, SubsecRound, Utc};
 

@@ -15,7 +15,6 @@ use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
 use jsonschema::Validator;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
 use crate::model::{Description, LoadError, PluginKind, PluginName, now};
@@ -291,9 +290,8 @@ fn load(
 
 fn load_file(source: &Source, name: &PluginName, file: &Path) -> Result<Plugin, LoadError> {
     let shown = file.file_name().unwrap_or_default().to_string_lossy();
-    let bytes = std::fs::read(file)
-        .map_err(|error| LoadError::new(&shown, format!("cannot be read: {error}")))?;
-    let loaded = source.runtime.load(file, &bytes)?;
+    let files = source.runtime.read(file)?;
+    let loaded = source.runtime.load(&files)?;
     let params = jsonschema::options()
         .offline()
         .build(&loaded.description.params)
@@ -307,21 +305,12 @@ fn load_file(source: &Source, name: &PluginName, file: &Path) -> Result<Plugin, 
     Ok(Plugin {
         name: name.clone(),
         kind: source.runtime.kind(),
-        digest: digest_of(&bytes),
+        digest: files.digest(),
         description: loaded.description,
         program: loaded.program,
         loaded_at: now(),
         params,
     })
-}
-
-/// SHA-256, hexadecimal.
-#[must_use]
-pub fn digest_of(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }
 
 impl Stamp {

@@ -4,15 +4,17 @@
 //! [`crate::capabilities`], and checked there.
 
 pub mod rhai;
+pub mod wasm;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
 
 use crate::capabilities::JobContext;
-use crate::model::{Description, JobError, LoadError, PluginKind};
+use crate::model::{Description, ErrorCode, JobError, LoadError, PluginFiles, PluginKind};
 
 pub trait JobRuntime: Send + Sync + 'static {
     fn kind(&self) -> PluginKind;
@@ -20,12 +22,51 @@ pub trait JobRuntime: Send + Sync + 'static {
     /// How the names of its files end, without the dot.
     fn extension(&self) -> &'static str;
 
+    /// Reads a plugin's file, and whatever other files belong to it.
+    ///
+    /// # Errors
+    /// Says which file cannot be read, or is too large.
+    fn read(&self, file: &Path) -> Result<PluginFiles, LoadError>;
+
     /// Compiles a plugin and asks it to describe itself. May take a while: call it where blocking
     /// is allowed.
     ///
     /// # Errors
     /// Says what is wrong, and in which file, line and column.
-    fn load(&self, file: &Path, bytes: &[u8]) -> Result<Loaded, LoadError>;
+    fn load(&self, files: &PluginFiles) -> Result<Loaded, LoadError>;
+}
+
+/// What one attempt may take of the machine, whatever its plugin is written in.
+#[derive(Clone, Copy, Debug)]
+pub struct Sandbox {
+    /// Computing; waiting for devices and for the host is not counted.
+    pub cpu: Duration,
+    pub memory_bytes: usize,
+}
+
+impl Sandbox {
+    /// The error of an attempt that has used up its CPU budget.
+    #[must_use]
+    pub fn out_of_cpu(&self) -> JobError {
+        let seconds = self.cpu.as_secs_f64();
+        JobError::new(
+            ErrorCode::OUT_OF_CPU,
+            format!(
+                "computed for longer than {seconds} s, waiting not counted; \
+                 plugins.cpu_seconds allows more"
+            ),
+        )
+    }
+
+    /// The error of an attempt that asked for more memory than it may have.
+    #[must_use]
+    pub fn out_of_memory(&self) -> JobError {
+        let mebibytes = self.memory_bytes >> 20;
+        JobError::new(
+            ErrorCode::OUT_OF_MEMORY,
+            format!("asked for more than {mebibytes} MiB of memory; plugins.memory_mb allows more"),
+        )
+    }
 }
 
 /// A plugin that compiled.

@@ -327,7 +327,7 @@ fn outcome(
         Some(StopReason::Timeout { .. }) | None => {}
     }
     // Never a second time to a device, unless the plugin says that it does no harm.
-    if error.code.is_retryable() && again_is_safe && job.retry_count < job.max_retries {
+    if error.retryable && again_is_safe && job.retry_count < job.max_retries {
         return Outcome::Retry(error, next_attempt(job.retry_count, now()));
     }
     Outcome::Failed(error)

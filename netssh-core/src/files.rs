@@ -27,6 +27,17 @@ pub enum Protocol {
     Scp,
 }
 
+impl Protocol {
+    /// `sftp` or `scp`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sftp => "sftp",
+            Self::Scp => "scp",
+        }
+    }
+}
+
 /// A file that went over whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -44,7 +55,7 @@ pub struct Transfer {
 /// Options of [`Session::upload`] and [`Session::download`]; the default suits most files.
 pub struct TransferOptions<'a> {
     /// Is told the bytes that went over so far and the size of the file, as far as it is known.
-    pub progress: Option<&'a mut (dyn FnMut(u64, u64) + Send)>,
+    pub progress: Option<&'a mut (dyn FnMut(u64, u64) + Send + Sync)>,
     /// The largest file to download, in bytes: 4 GiB.
     pub limit: u64,
     /// How long the device, or the caller's source or sink, may be silent: 60 s.
@@ -214,7 +225,7 @@ struct Meter<'a> {
     size: u64,
     hash: Sha256,
     idle: Duration,
-    progress: Option<&'a mut (dyn FnMut(u64, u64) + Send)>,
+    progress: Option<&'a mut (dyn FnMut(u64, u64) + Send + Sync)>,
 }
 
 impl Meter<'_> {

@@ -3,6 +3,7 @@
 mod bench;
 mod demo;
 mod fuzz;
+mod plugins;
 mod process;
 mod setup;
 mod test;
@@ -15,6 +16,8 @@ The project's own commands.
 Usage: cargo xtask COMMAND
 
   setup              install what the tests need (Debian packages; asks sudo for it)
+  plugins            build the bundled WASM plugins into plugins/*.wasm; adds the compiler's
+                     target wasm32-wasip2 if it is missing
   demo [--once]      show the product: simulated devices, the server, two jobs on each device;
                      stays up until Ctrl-C, or with --once ends after showing the results
   test [ARGS]        setup, then all tests; ARGS go to `cargo test`
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
     };
     let done = match (command, rest) {
         ("setup", []) => setup::run(),
+        ("plugins", []) => plugins::run(),
         ("demo", []) => demo::run(demo::Ending::OnInterrupt),
         ("demo", [flag]) if flag == "--once" => demo::run(demo::Ending::AfterTheResults),
         ("test", arguments) => test::run(arguments),

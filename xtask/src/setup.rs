@@ -99,7 +99,7 @@ fn install_templates() -> anyhow::Result<()> {
 }
 
 /// Where cargo builds: this program stands in `<target>/<profile>/`.
-fn target_directory() -> anyhow::Result<PathBuf> {
+pub(crate) fn target_directory() -> anyhow::Result<PathBuf> {
     let program = std::env::current_exe().context("where this program is")?;
     let target = program.ancestors().nth(2);
     target

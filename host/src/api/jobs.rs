@@ -21,8 +21,8 @@ use super::{Problem, accepted};
 use crate::app::App;
 use crate::connections::ConnectionInput;
 use crate::jobs::Submission;
+use crate::model::digest_of;
 use crate::model::{JobFilter, JobStatus, LogLevel, now};
-use crate::registry::digest_of;
 use crate::storage::{CancelOutcome, DeleteOutcome};
 
 const DEFAULT_PAGE: u32 = 50;

@@ -287,6 +287,33 @@ pub const KEYS: &[Key] = &[
         meaning: "Whether a changed plugin is loaded while the server runs.",
     },
     Key {
+        section: "plugins",
+        name: "cache_dir",
+        allowed: Allowed::Text {
+            described: "the path of a directory",
+            check: path,
+        },
+        meaning: "Where compiled components are kept; the server's alone. Unset: `plugin-cache` beside the database.",
+    },
+    Key {
+        section: "plugins",
+        name: "cpu_seconds",
+        allowed: Allowed::Whole {
+            from: 1,
+            to: 86_400,
+        },
+        meaning: "How long one attempt at a job may compute; waiting for devices is not counted.",
+    },
+    Key {
+        section: "plugins",
+        name: "memory_mb",
+        allowed: Allowed::Whole {
+            from: 16,
+            to: 4_095,
+        },
+        meaning: "Memory that one attempt at a job may take, MiB.",
+    },
+    Key {
         section: "security",
         name: "master_key_file",
         allowed: Allowed::Text {

@@ -176,6 +176,8 @@ pub struct NewJob {
 pub struct JobError {
     pub code: ErrorCode,
     pub message: String,
+    /// Another attempt may do better.
+    pub retryable: bool,
 }
 
 /// The kinds of failure, the same in both runtimes, in the API and in the database.
@@ -188,8 +190,12 @@ pub struct ErrorCode(pub String);
 impl ErrorCode {
     /// The plugin's own code failed: an exception, a wrong type, a missing function.
     pub const SCRIPT: &'static str = "script";
-    /// A limit of the sandbox was reached: operations, depth, size.
+    /// A limit of the sandbox was reached: depth, size, number.
     pub const LIMIT: &'static str = "limit";
+    /// The plugin's code computed for longer than it may.
+    pub const OUT_OF_CPU: &'static str = "out_of_cpu";
+    /// The plugin's code asked for more memory than it may have.
+    pub const OUT_OF_MEMORY: &'static str = "out_of_memory";
     /// The attempt took longer than its timeout, or a device did not answer in time.
     pub const TIMEOUT: &'static str = "timeout";
     /// The job was asked to stop.
@@ -207,12 +213,24 @@ impl ErrorCode {
 
     /// Errors that pass by themselves, so that another attempt is worth its while: the way to the
     /// device, not what the device said.
-    #[must_use]
-    pub fn is_retryable(&self) -> bool {
+    fn is_retryable(&self) -> bool {
         matches!(
             self.0.as_str(),
             "network" | "timeout" | "disconnected" | "busy"
         )
+    }
+}
+
+impl ErrorCode {
+    /// The code that a plugin gives its own error: a short word, and none by which the host says
+    /// that it has stopped a job. Any other becomes [`Self::SCRIPT`].
+    #[must_use]
+    pub fn thrown(code: &str) -> Self {
+        let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-".contains(c);
+        let is_free = (1..=64).contains(&code.len())
+            && code.chars().all(is_word)
+            && ![Self::CANCELLED, Self::INTERRUPTED].contains(&code);
+        Self::from(if is_free { code } else { Self::SCRIPT })
     }
 }
 
@@ -224,8 +242,10 @@ impl From<&str> for ErrorCode {
 
 impl JobError {
     pub fn new(code: &str, message: impl Into<String>) -> Self {
+        let code = ErrorCode::from(code);
         Self {
-            code: code.into(),
+            retryable: code.is_retryable(),
+            code,
             message: message.into(),
         }
     }

@@ -21,12 +21,12 @@ use ::rhai::{AST, CallFnOptions, Dynamic, Engine, Scope, Shared};
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::{JobRuntime, Loaded, Program};
-use crate::capabilities::{JobContext, StopReason, limits};
-use crate::model::{Description, ErrorCode, JobError, LoadError, LogLevel, PluginKind};
+use super::{JobRuntime, Loaded, Program, Sandbox};
+use crate::capabilities::{JobContext, check_result};
+use crate::model::{
+    Description, ErrorCode, JobError, LoadError, LogLevel, PluginFiles, PluginKind,
+};
 
-/// A script that only computes runs for about 45 ms per million operations.
-const OPERATIONS: u64 = 500_000_000;
 const OPERATIONS_TO_DESCRIBE: u64 = 1_000_000;
 const TIME_TO_DESCRIBE: Duration = Duration::from_secs(2);
 const CALL_LEVELS: usize = 48;
@@ -39,13 +39,14 @@ const MAP_ENTRIES: usize = 5_000;
 const VARIABLES: usize = 1_000;
 const FUNCTIONS: usize = 500;
 /// The source of a playbook, bytes.
-const SOURCE_BYTES: usize = 1024 * 1024;
+const SOURCE_BYTES: u64 = 1024 * 1024;
 /// The clock and the stop signal are looked at every so many operations: looking each time makes a
 /// loop 1.7 times as slow, this 1.06 times.
 const OPERATIONS_PER_LOOK: u64 = 4_096;
 
 pub struct RhaiRuntime {
     modules: Arc<Modules>,
+    sandbox: Sandbox,
 }
 
 /// What every engine shares.
@@ -58,15 +59,18 @@ struct Playbook {
     file: String,
     ast: AST,
     modules: Arc<Modules>,
+    sandbox: Sandbox,
 }
 
-impl Default for RhaiRuntime {
-    fn default() -> Self {
+impl RhaiRuntime {
+    #[must_use]
+    pub fn new(sandbox: Sandbox) -> Self {
         Self {
             modules: Arc::new(Modules {
                 standard: StandardPackage::new().as_shared_module(),
                 host: host::HostModules::new(),
             }),
+            sandbox,
         }
     }
 }
@@ -80,23 +84,17 @@ impl JobRuntime for RhaiRuntime {
         "rhai"
     }
 
-    fn load(&self, file: &Path, bytes: &[u8]) -> Result<Loaded, LoadError> {
-        let name = file
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default();
-        if bytes.len() > SOURCE_BYTES {
-            let message = format!(
-                "has {} bytes; a playbook has at most {SOURCE_BYTES}",
-                bytes.len()
-            );
-            return Err(LoadError::new(&name, message));
-        }
-        let source = std::str::from_utf8(bytes).map_err(|error| {
+    fn read(&self, file: &Path) -> Result<PluginFiles, LoadError> {
+        PluginFiles::read(file, SOURCE_BYTES)
+    }
+
+    fn load(&self, files: &PluginFiles) -> Result<Loaded, LoadError> {
+        let name = files.name.clone();
+        let source = std::str::from_utf8(&files.main).map_err(|error| {
             let message = format!("is not UTF-8 text from byte {}", error.valid_up_to());
             LoadError::new(&name, message)
         })?;
-        let mut engine = self.modules.engine();
+        let mut engine = self.modules.engine(&self.sandbox);
         engine.set_max_operations(OPERATIONS_TO_DESCRIBE);
         let begun = Instant::now();
         engine.on_progress(move |operations| {
@@ -120,6 +118,7 @@ impl JobRuntime for RhaiRuntime {
             file: name,
             ast,
             modules: Arc::clone(&self.modules),
+            sandbox: self.sandbox,
         };
         Ok(Loaded {
             description,
@@ -135,7 +134,8 @@ impl Program for Playbook {
             file: self.file.clone(),
             ast: self.ast.clone(),
             modules: Arc::clone(&self.modules),
-            context,
+            sandbox: self.sandbox,
+            handle: host::Handle::new(context),
         };
         let span = tracing::Span::current();
         let ended = tokio::task::spawn_blocking(move || span.in_scope(|| run.finish())).await;
@@ -154,16 +154,17 @@ struct Run {
     file: String,
     ast: AST,
     modules: Arc<Modules>,
-    context: Arc<JobContext>,
+    sandbox: Sandbox,
+    handle: host::Handle,
 }
 
 impl Run {
     fn finish(&self) -> Result<Value, JobError> {
         let engine = self.engine();
-        let job = host::job_map(self.context.job());
-        let params = values::from_json(&self.context.job().params);
-        let options =
-            CallFnOptions::new().with_tag(Dynamic::from(host::Handle(Arc::clone(&self.context))));
+        let context = self.handle.job();
+        let job = host::job_map(context.job());
+        let params = values::from_json(&context.job().params);
+        let options = CallFnOptions::new().with_tag(Dynamic::from(self.handle.clone()));
         let returned: Result<Dynamic, _> = engine.call_fn_with_options(
             options,
             &mut Scope::new(),
@@ -172,7 +173,7 @@ impl Run {
             (job, params),
         );
         // However the script took it: a job that is to stop has stopped.
-        if let Some(reason) = self.context.stop().reason() {
+        if let Some(reason) = context.stop().reason() {
             return Err(reason.into());
         }
         let result = returned.map_err(|error| errors::job_error(&self.file, &error))?;
@@ -182,40 +183,32 @@ impl Run {
                 format!("{}: run() returns {message}", self.file),
             )
         })?;
-        let size = result.to_string().len();
-        if size > limits::RESULT_BYTES {
-            let most = limits::RESULT_BYTES;
-            return Err(JobError::new(
-                ErrorCode::LIMIT,
-                format!("the job's result has {size} bytes as JSON; at most {most} are kept"),
-            ));
-        }
-        Ok(result)
+        check_result(result)
     }
 
     fn engine(&self) -> Engine {
-        let mut engine = self.modules.engine();
-        engine.set_max_operations(OPERATIONS);
-        let context = Arc::clone(&self.context);
+        let mut engine = self.modules.engine(&self.sandbox);
+        let (handle, sandbox, begun) = (self.handle.clone(), self.sandbox, Instant::now());
         engine.on_progress(move |operations| {
             if operations % OPERATIONS_PER_LOOK != 0 {
                 return None;
             }
-            let reason: StopReason = context.stop().reason()?;
-            Some(Dynamic::from(JobError::from(reason).message))
+            if let Some(reason) = handle.job().stop().reason() {
+                return Some(Dynamic::from(JobError::from(reason)));
+            }
+            let computed = begun.elapsed().saturating_sub(handle.waited());
+            (computed > sandbox.cpu).then(|| Dynamic::from(sandbox.out_of_cpu()))
         });
-        let runtime = tokio::runtime::Handle::current();
-        let context = Arc::clone(&self.context);
+        // Nothing can fail but the job's being stopped, which the next operation notices.
+        let handle = self.handle.clone();
         engine.on_print(move |text| {
-            // Nothing can fail but the job's being stopped, which the next operation notices.
-            let _ = runtime.block_on(context.log(LogLevel::Info, text, None));
+            let _ = handle.wait(async |job| job.log(LogLevel::Info, text, None).await);
         });
-        let runtime = tokio::runtime::Handle::current();
-        let context = Arc::clone(&self.context);
+        let handle = self.handle.clone();
         engine.on_debug(move |text, _source, position| {
             let line = position.line().unwrap_or_default();
             let text = format!("line {line}: {text}");
-            let _ = runtime.block_on(context.log(LogLevel::Debug, &text, None));
+            let _ = handle.wait(async |job| job.log(LogLevel::Debug, &text, None).await);
         });
         engine
     }
@@ -223,7 +216,7 @@ impl Run {
 
 impl Modules {
     /// An engine with the language, the host's functions, the sandbox's limits, and nothing else.
-    fn engine(&self) -> Engine {
+    fn engine(&self, sandbox: &Sandbox) -> Engine {
         let mut engine = Engine::new_raw();
         engine
             .set_max_call_levels(CALL_LEVELS)
@@ -238,7 +231,7 @@ impl Modules {
             .disable_symbol("eval")
             .set_fail_on_invalid_map_property(true)
             .register_global_module(Shared::clone(&self.standard));
-        memory::bound(&mut engine);
+        memory::bound(&mut engine, *sandbox);
         // After the language's own, so that its blocking `sleep` is hidden by the host's.
         self.host.register(&mut engine);
         engine

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::errors::thrown;
 use super::values;
-use crate::model::{ErrorCode, JobError};
+use crate::capabilities::arguments;
 
 pub(super) type Thrown<T> = Result<T, Box<EvalAltResult>>;
 
@@ -101,11 +101,7 @@ pub(super) fn texts(function: &str, what: &str, values: Array) -> Thrown<Vec<Str
 }
 
 pub(super) fn duration(function: &str, seconds: FLOAT) -> Thrown<Duration> {
-    Duration::try_from_secs_f64(seconds).map_err(|_| {
-        invalid(format!(
-            "{function}: {seconds} is not a number of seconds to wait"
-        ))
-    })
+    arguments::seconds(function, seconds).map_err(thrown)
 }
 
 pub(super) fn json(function: &str, value: &Dynamic) -> Thrown<Value> {
@@ -113,5 +109,5 @@ pub(super) fn json(function: &str, value: &Dynamic) -> Thrown<Value> {
 }
 
 pub(super) fn invalid(message: String) -> Box<EvalAltResult> {
-    thrown(JobError::new(ErrorCode::INVALID, message))
+    thrown(arguments::invalid(message))
 }

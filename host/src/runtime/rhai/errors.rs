@@ -8,16 +8,21 @@ use crate::model::{ErrorCode, JobError, LoadError};
 pub(super) fn thrown(error: JobError) -> Box<EvalAltResult> {
     let stops = [ErrorCode::CANCELLED, ErrorCode::INTERRUPTED];
     if stops.contains(&error.code.0.as_str()) {
-        // Cannot be caught: a script has no say in whether it is stopped.
-        return Box::new(EvalAltResult::ErrorTerminated(
-            error.message.into(),
-            Position::NONE,
-        ));
+        return ended(error);
     }
     let mut value = Map::new();
     value.insert("code".into(), error.code.0.into());
     value.insert("message".into(), error.message.into());
+    value.insert("retryable".into(), error.retryable.into());
     Box::new(EvalAltResult::ErrorRuntime(value.into(), Position::NONE))
+}
+
+/// An error that a script cannot catch: it has no say in whether it is stopped.
+pub(super) fn ended(error: JobError) -> Box<EvalAltResult> {
+    Box::new(EvalAltResult::ErrorTerminated(
+        Dynamic::from(error),
+        Position::NONE,
+    ))
 }
 
 pub(super) fn load_error(file: &str, error: &EvalAltResult) -> LoadError {
@@ -42,14 +47,13 @@ pub(super) fn job_error(file: &str, error: &EvalAltResult) -> JobError {
     };
     JobError {
         message: format!("{place}: {}", told.message_with_path()),
-        code: told.code,
+        ..told.error
     }
 }
 
 /// An error with the calls around it taken off.
 struct Told {
-    code: ErrorCode,
-    message: String,
+    error: JobError,
     position: Position,
     /// The function that the host called.
     entry: &'static str,
@@ -76,10 +80,8 @@ impl Told {
                 _ => break,
             }
         }
-        let (code, message) = code_and_message(inner);
         Self {
-            code,
-            message,
+            error: cause(inner),
             position,
             entry,
             path,
@@ -88,20 +90,20 @@ impl Told {
 
     fn message_with_path(&self) -> String {
         if self.path.is_empty() {
-            return self.message.clone();
+            return self.error.message.clone();
         }
         format!(
             "{} (in {} → {})",
-            self.message,
+            self.error.message,
             self.entry,
             self.path.join(" → ")
         )
     }
 }
 
-fn code_and_message(error: &EvalAltResult) -> (ErrorCode, String) {
-    let script = |message: String| (ErrorCode::from(ErrorCode::SCRIPT), message);
-    let limit = |message: String| (ErrorCode::from(ErrorCode::LIMIT), message);
+fn cause(error: &EvalAltResult) -> JobError {
+    let script = |message: String| JobError::new(ErrorCode::SCRIPT, message);
+    let limit = |message: String| JobError::new(ErrorCode::LIMIT, message);
     match error {
         EvalAltResult::ErrorRuntime(thrown, _) => thrown_by_script(thrown),
         EvalAltResult::ErrorTooManyOperations(_) => {
@@ -122,7 +124,10 @@ fn code_and_message(error: &EvalAltResult) -> (ErrorCode, String) {
         EvalAltResult::ErrorTooManyModules(_) => {
             script("playbooks of this version cannot import modules".to_owned())
         }
-        EvalAltResult::ErrorTerminated(reason, _) => limit(reason.to_string()),
+        EvalAltResult::ErrorTerminated(reason, _) => reason
+            .clone()
+            .try_cast::<JobError>()
+            .unwrap_or_else(|| limit(reason.to_string())),
         other => {
             // Without the position that Rhai puts at the end: it is told in front.
             let text = other.to_string();
@@ -132,17 +137,8 @@ fn code_and_message(error: &EvalAltResult) -> (ErrorCode, String) {
     }
 }
 
-/// Whether a script may throw this code: a short word, and none by which the host says that it has
-/// stopped a job.
-fn is_free(code: &str) -> bool {
-    let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
-    (1..=64).contains(&code.len())
-        && code.chars().all(is_word)
-        && ![ErrorCode::CANCELLED, ErrorCode::INTERRUPTED].contains(&code)
-}
-
-/// `throw "text"`, `throw #{code, message}`, or anything else.
-fn thrown_by_script(thrown: &Dynamic) -> (ErrorCode, String) {
+/// `throw "text"`, `throw #{code, message, retryable}`, or anything else.
+fn thrown_by_script(thrown: &Dynamic) -> JobError {
     if let Ok(fields) = thrown.as_map_ref() {
         let text = |name: &str| {
             let value = fields.get(name)?;
@@ -152,10 +148,12 @@ fn thrown_by_script(thrown: &Dynamic) -> (ErrorCode, String) {
                 .map(|text| text.to_string())
         };
         if let Some(message) = text("message") {
-            let code = text("code").filter(|code| is_free(code));
-            let code = code.unwrap_or_else(|| ErrorCode::SCRIPT.to_owned());
-            return (ErrorCode(code), message);
+            let code = ErrorCode::thrown(text("code").as_deref().unwrap_or_default());
+            let mut error = JobError::new(&code.0, message);
+            let said = fields.get("retryable").and_then(|flag| flag.as_bool().ok());
+            error.retryable = said.unwrap_or(error.retryable);
+            return error;
         }
     }
-    (ErrorCode::from(ErrorCode::SCRIPT), thrown.to_string())
+    JobError::new(ErrorCode::SCRIPT, thrown.to_string())
 }

@@ -12,6 +12,8 @@
 mod device;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use rhai::plugin::*;
 use rhai::{
@@ -23,12 +25,46 @@ use super::STRING_BYTES;
 use super::arguments::{Options, Thrown, duration, invalid, json, texts};
 use super::errors::thrown;
 use super::values;
-use crate::capabilities::{ChildOutcome, Device, JobContext, JobFacts};
+use crate::capabilities::{ChildOutcome, Device, JobContext, JobFacts, arguments};
 use crate::model::{JobError, LogLevel, Progress};
 
 /// The context of a run, as it travels through the engine to the functions.
 #[derive(Clone)]
-pub(super) struct Handle(pub(super) Arc<JobContext>);
+pub(super) struct Handle {
+    job: Arc<JobContext>,
+    /// Time spent in the host's functions, nanoseconds.
+    waited: Arc<AtomicU64>,
+}
+
+impl Handle {
+    pub(super) fn new(job: Arc<JobContext>) -> Self {
+        Self {
+            job,
+            waited: Arc::default(),
+        }
+    }
+
+    pub(super) fn job(&self) -> &JobContext {
+        &self.job
+    }
+
+    /// How long the script has waited for the host so far.
+    pub(super) fn waited(&self) -> Duration {
+        Duration::from_nanos(self.waited.load(Ordering::Relaxed))
+    }
+
+    /// Runs a capability call to its end on this thread.
+    pub(super) fn wait<T>(
+        &self,
+        call: impl AsyncFnOnce(&JobContext) -> Result<T, JobError>,
+    ) -> Result<T, JobError> {
+        let begun = Instant::now();
+        let answer = tokio::runtime::Handle::current().block_on(call(&self.job));
+        let nanoseconds = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.waited.fetch_add(nanoseconds, Ordering::Relaxed);
+        answer
+    }
+}
 
 pub(super) struct HostModules {
     /// Functions and methods without a name before them.
@@ -70,10 +106,7 @@ pub(super) fn job_map(job: &JobFacts) -> Map {
         .iter()
         .map(|target| name(&target.name))
         .collect();
-    let only = match job.targets.as_slice() {
-        [only] => name(&only.name),
-        _ => Dynamic::UNIT,
-    };
+    let only = job.only_target().map_or(Dynamic::UNIT, name);
     let optional = |text: Option<String>| text.map_or(Dynamic::UNIT, Dynamic::from);
     Map::from([
         ("id".into(), job.id.to_string().into()),
@@ -95,7 +128,7 @@ mod global {
     #[rhai_fn(name = "sleep", return_raw, volatile)]
     pub fn sleep_float(context: NativeCallContext<'_>, seconds: FLOAT) -> Thrown<()> {
         let time = duration("sleep", seconds)?;
-        wait(&context, |job| async move { job.sleep(time).await })
+        wait(&context, async |job| job.sleep(time).await)
     }
 
     #[rhai_fn(name = "sleep", return_raw, volatile)]
@@ -152,17 +185,14 @@ mod ssh {
     /// Opens a session to the job's only target.
     #[rhai_fn(name = "open", return_raw, volatile)]
     pub fn open_only(context: NativeCallContext<'_>) -> Thrown<Device> {
-        wait(&context, |job| async move { job.ssh_open(None).await })
+        wait(&context, async |job| job.ssh_open(None).await)
     }
 
     /// Opens a session to one of the job's targets.
     #[rhai_fn(name = "open", return_raw, volatile)]
     pub fn open(context: NativeCallContext<'_>, target: &str) -> Thrown<Device> {
         let target = target.to_owned();
-        wait(
-            &context,
-            |job| async move { job.ssh_open(Some(&target)).await },
-        )
+        wait(&context, async |job| job.ssh_open(Some(&target)).await)
     }
 }
 
@@ -233,7 +263,7 @@ mod storage {
     #[rhai_fn(return_raw, volatile)]
     pub fn get(context: NativeCallContext<'_>, key: &str) -> Thrown<Dynamic> {
         let key = key.to_owned();
-        let value = wait(&context, |job| async move { job.storage_get(&key).await })?;
+        let value = wait(&context, async |job| job.storage_get(&key).await)?;
         Ok(value.as_ref().map_or(Dynamic::UNIT, values::from_json))
     }
 
@@ -242,41 +272,28 @@ mod storage {
     pub fn set(context: NativeCallContext<'_>, key: &str, value: Dynamic) -> Thrown<()> {
         let key = key.to_owned();
         let value = located(&context, json("storage::set", &value))?;
-        wait(&context, |job| async move {
-            job.storage_set(&key, &value).await
-        })
+        wait(&context, async |job| job.storage_set(&key, &value).await)
     }
 
     /// Forgets a key; returns whether it was there.
     #[rhai_fn(return_raw, volatile)]
     pub fn delete(context: NativeCallContext<'_>, key: &str) -> Thrown<bool> {
         let key = key.to_owned();
-        wait(
-            &context,
-            |job| async move { job.storage_delete(&key).await },
-        )
+        wait(&context, async |job| job.storage_delete(&key).await)
     }
 
     /// The keys that begin with a prefix, in order.
     #[rhai_fn(return_raw, volatile)]
     pub fn keys(context: NativeCallContext<'_>, prefix: &str) -> Thrown<Array> {
         let prefix = prefix.to_owned();
-        let keys = wait(
-            &context,
-            |job| async move { job.storage_keys(&prefix).await },
-        )?;
+        let keys = wait(&context, async |job| job.storage_keys(&prefix).await)?;
         Ok(keys.into_iter().map(Dynamic::from).collect())
     }
 }
 
 #[export_module]
 mod queue {
-    use uuid::Uuid;
-
     use crate::capabilities::ChildJob;
-
-    /// How long `wait` waits when it is not told, seconds: as long as a job may take at most.
-    const LONGEST_WAIT: FLOAT = 604_800.0;
 
     /// Submits a child job and returns its id. Options: `targets` (of this job's), `description`.
     #[rhai_fn(return_raw, volatile)]
@@ -287,7 +304,7 @@ mod queue {
         options: Map,
     ) -> Thrown<String> {
         let child = located(&context, child_of(plugin, params, options))?;
-        let id = wait(&context, |job| async move { job.queue_submit(child).await })?;
+        let id = wait(&context, async |job| job.queue_submit(child).await)?;
         Ok(id.to_string())
     }
 
@@ -313,21 +330,13 @@ mod queue {
     /// Waits until a child job has ended: `#{id, status, result, error}`.
     #[rhai_fn(name = "wait", return_raw, volatile)]
     pub fn wait_long(context: NativeCallContext<'_>, id: &str) -> Thrown<Map> {
-        wait_at_most(context, id, LONGEST_WAIT)
+        wait_for(&context, id, None)
     }
 
     /// `wait` for at most so many seconds; throws `timeout` after them.
     #[rhai_fn(name = "wait", return_raw, volatile)]
     pub fn wait_at_most(context: NativeCallContext<'_>, id: &str, seconds: FLOAT) -> Thrown<Map> {
-        let time = located(&context, duration("queue::wait", seconds))?;
-        let id = Uuid::parse_str(id)
-            .map_err(|_| invalid(format!("queue::wait: `{id}` is not a job's id")));
-        let id = located(&context, id)?;
-        let outcome = wait(
-            &context,
-            |job| async move { job.queue_wait(id, time).await },
-        )?;
-        Ok(outcome_map(outcome))
+        wait_for(&context, id, Some(seconds))
     }
 
     #[rhai_fn(name = "wait", return_raw, volatile)]
@@ -337,20 +346,27 @@ mod queue {
 }
 
 /// Runs a capability call to its end on this thread.
-fn wait<T, F>(context: &NativeCallContext<'_>, call: impl FnOnce(Arc<JobContext>) -> F) -> Thrown<T>
-where
-    F: Future<Output = Result<T, JobError>>,
-{
+fn wait<T>(
+    context: &NativeCallContext<'_>,
+    call: impl AsyncFnOnce(&JobContext) -> Result<T, JobError>,
+) -> Thrown<T> {
     let handle = context
         .tag()
         .and_then(|tag| tag.clone().try_cast::<Handle>());
-    let Some(Handle(job)) = handle else {
+    let Some(handle) = handle else {
         let message = "describe() says what a plugin is; it cannot call the host".to_owned();
         return located(context, Err(invalid(message)));
     };
-    let runtime = tokio::runtime::Handle::current();
-    let answer = runtime.block_on(call(job)).map_err(thrown);
-    located(context, answer)
+    located(context, handle.wait(call).map_err(thrown))
+}
+
+fn wait_for(context: &NativeCallContext<'_>, id: &str, seconds: Option<FLOAT>) -> Thrown<Map> {
+    let id = arguments::job_id("queue::wait", id).map_err(thrown);
+    let id = located(context, id)?;
+    let time = arguments::wait_time("queue::wait", seconds).map_err(thrown);
+    let time = located(context, time)?;
+    let outcome = wait(context, async |job| job.queue_wait(id, time).await)?;
+    Ok(outcome_map(outcome))
 }
 
 /// Adds the place of the call to an error that has none: the engine does not, for functions of a
@@ -383,18 +399,12 @@ fn write_log(
     let message = message.to_string();
     let fields = fields.map(|fields| json("log", &fields.into())).transpose();
     let fields = located(context, fields)?;
-    wait(context, |job| async move {
-        job.log(level, &message, fields).await
-    })
+    wait(context, async |job| job.log(level, &message, fields).await)
 }
 
 // Rhai reserves the word `debug`, so that a function of this name cannot stand beside `log::info`.
 fn named_level(name: &str) -> Thrown<LogLevel> {
-    LogLevel::parse(name).ok_or_else(|| {
-        invalid(format!(
-            "log::write: a level is \"debug\", \"info\", \"warn\" or \"error\", not \"{name}\""
-        ))
-    })
+    arguments::level(name).map_err(thrown)
 }
 
 fn set_progress(
@@ -408,7 +418,7 @@ fn set_progress(
         total: total.and_then(|total| u64::try_from(total).ok()),
         message: message.map(str::to_owned),
     };
-    wait(context, |job| async move { job.progress(progress).await })
+    wait(context, async |job| job.progress(progress).await)
 }
 
 fn outcome_map(outcome: ChildOutcome) -> Map {
@@ -416,6 +426,7 @@ fn outcome_map(outcome: ChildOutcome) -> Map {
         Dynamic::from(Map::from([
             ("code".into(), error.code.0.into()),
             ("message".into(), error.message.into()),
+            ("retryable".into(), error.retryable.into()),
         ]))
     });
     let result = outcome

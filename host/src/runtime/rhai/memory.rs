@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rhai::{Dynamic, Engine, EvalAltResult, EvalContext, Position};
 
-/// What the variables of one function may hold, bytes, roughly.
-const BYTES: usize = 128 * 1024 * 1024;
+use super::errors::ended;
+use crate::runtime::Sandbox;
+
 /// Variables read between two looks, at least. A value of the largest size in each of them is what
 /// can be held beyond the bound.
 const READS: usize = 16;
@@ -26,7 +27,8 @@ const DEPTH: usize = 256;
 const ELEMENT: usize = 16;
 const ENTRY: usize = 64;
 
-pub(super) fn bound(engine: &mut Engine) {
+/// Bounds what the variables of one function may hold, roughly.
+pub(super) fn bound(engine: &mut Engine, sandbox: Sandbox) {
     let until_look = AtomicUsize::new(READS);
     #[expect(
         deprecated,
@@ -37,11 +39,8 @@ pub(super) fn bound(engine: &mut Engine) {
             return Ok(None);
         }
         let held = weigh(&context);
-        if held.bytes > BYTES {
-            return Err(too_large(format!(
-                "the variables together, over {} MiB",
-                BYTES >> 20
-            )));
+        if held.bytes > sandbox.memory_bytes {
+            return Err(ended(sandbox.out_of_memory()));
         }
         if held.elements > ELEMENTS {
             return Err(too_large(format!(

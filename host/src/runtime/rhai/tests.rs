@@ -1,11 +1,19 @@
 //! The sandbox by itself; with real jobs it is tested in `tests/sandbox.rs`.
 
-use std::path::Path;
+use std::collections::BTreeMap;
 
 use super::*;
 
-fn load(source: &str) -> Result<Loaded, LoadError> {
-    RhaiRuntime::default().load(Path::new("test.rhai"), source.as_bytes())
+fn load(source: impl Into<Vec<u8>>) -> Result<Loaded, LoadError> {
+    RhaiRuntime::new(Sandbox {
+        cpu: Duration::from_secs(30),
+        memory_bytes: 128 << 20,
+    })
+    .load(&PluginFiles {
+        name: "test.rhai".to_owned(),
+        main: source.into(),
+        modules: BTreeMap::new(),
+    })
 }
 
 #[test]
@@ -28,10 +36,7 @@ fn a_description_is_read() {
 
 #[test]
 fn bytes_that_are_no_text_do_not_load() {
-    let error = RhaiRuntime::default()
-        .load(Path::new("test.rhai"), &[b'f', 0xff])
-        .err()
-        .unwrap();
+    let error = load([b'f', 0xff]).err().unwrap();
     assert!(
         error.message.contains("not UTF-8 text from byte 1"),
         "{error}"

@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::{Result, StorageError};
 use crate::model::{
-    Algorithms, CommandKind, CommandResult, Connection, ErrorCode, Job, JobError, JobLog,
-    JobStatus, KnownHostKey, LogLevel, OnInterrupt, SealedSecrets,
+    Algorithms, CommandKind, CommandResult, Connection, Job, JobError, JobLog, JobStatus,
+    KnownHostKey, LogLevel, OnInterrupt, SealedSecrets,
 };
 
 pub(super) fn job(row: &SqliteRow) -> Result<Job> {
@@ -43,10 +43,8 @@ pub(super) fn job(row: &SqliteRow) -> Result<Job> {
             _ => None,
         })?,
         cancel_requested: row.try_get("cancel_requested")?,
-        error: error_message.map(|message| JobError {
-            code: ErrorCode(error_code.unwrap_or_default()),
-            message,
-        }),
+        error: error_message
+            .map(|message| JobError::new(error_code.as_deref().unwrap_or_default(), message)),
         worker_id: row.try_get("worker_id")?,
         progress: optional(row, "progress", json)?,
         result: optional(row, "result", json)?,

@@ -13,9 +13,10 @@ use rhai::{Array, Dynamic, INT, Map};
 
 use super::wait;
 use crate::capabilities::{
-    CommitOptions, ConfigureOptions, Device, ExecReply, OnRefused, Question,
+    CommitOptions, ConfigureOptions, Device, ExecReply, OnRefused, Question, arguments,
 };
 use crate::runtime::rhai::arguments::{Options, Thrown, invalid, texts};
+use crate::runtime::rhai::errors::thrown;
 use crate::runtime::rhai::values;
 
 #[export_module]
@@ -31,7 +32,7 @@ pub(super) mod methods {
     ) -> Thrown<Dynamic> {
         let (platform, command) = (platform.to_owned(), command.to_owned());
         let output = output.to_owned();
-        let records = wait(&context, |job| async move {
+        let records = wait(&context, async |job| {
             job.parse(&platform, &command, output).await
         })?;
         Ok(values::from_json(&records))
@@ -101,7 +102,7 @@ pub(super) mod methods {
     ) -> Thrown<Array> {
         let commands = texts("exec_all", "a command", commands)?;
         let device = device.clone();
-        let replies = wait(&context, |job| async move {
+        let replies = wait(&context, async |job| {
             job.ssh_exec_all(&device, &commands).await
         })?;
         Ok(replies
@@ -138,7 +139,7 @@ pub(super) mod methods {
             .map(question)
             .collect::<Thrown<Vec<_>>>()?;
         let (device, command) = (device.clone(), command.to_owned());
-        let reply = wait(&context, |job| async move {
+        let reply = wait(&context, async |job| {
             job.ssh_interact(&device, &command, &questions, timeout)
                 .await
         })?;
@@ -150,7 +151,7 @@ pub(super) mod methods {
     #[rhai_fn(name = "facts", pure, return_raw, volatile)]
     pub fn facts(context: NativeCallContext<'_>, device: &mut Device) -> Thrown<Map> {
         let device = device.clone();
-        let facts = wait(&context, |job| async move { job.ssh_facts(&device).await })?;
+        let facts = wait(&context, async |job| job.ssh_facts(&device).await)?;
         Ok(facts
             .into_iter()
             .map(|(name, value)| (name.into(), value.into()))
@@ -181,14 +182,9 @@ pub(super) mod methods {
     ) -> Thrown<Map> {
         let known = ["on_refused", "commit", "confirm", "comment"];
         let options = Options::new("configure", options, &known)?;
-        let on_refused = match options.text("on_refused")?.as_deref() {
-            None | Some("stop") => OnRefused::Stop,
-            Some("continue") => OnRefused::Continue,
-            Some(other) => {
-                let message =
-                    format!("configure: on_refused is \"stop\" or \"continue\", not \"{other}\"");
-                return Err(invalid(message));
-            }
+        let on_refused = match options.text("on_refused")? {
+            None => OnRefused::default(),
+            Some(choice) => arguments::on_refused(&choice).map_err(thrown)?,
         };
         let options = ConfigureOptions {
             on_refused,
@@ -215,9 +211,7 @@ pub(super) mod methods {
         let options = Options::new("commit", options, &["confirm", "comment"])?;
         let options = commit_options(&options)?;
         let device = device.clone();
-        let reply = wait(&context, |job| async move {
-            job.ssh_commit(&device, options).await
-        })?;
+        let reply = wait(&context, async |job| job.ssh_commit(&device, options).await)?;
         Ok(reply_map(reply))
     }
 
@@ -244,7 +238,7 @@ pub(super) mod methods {
     #[rhai_fn(name = "save", pure, return_raw, volatile)]
     pub fn save(context: NativeCallContext<'_>, device: &mut Device) -> Thrown<Map> {
         let device = device.clone();
-        let reply = wait(&context, |job| async move { job.ssh_save(&device).await })?;
+        let reply = wait(&context, async |job| job.ssh_save(&device).await)?;
         Ok(reply_map(reply))
     }
 
@@ -258,7 +252,7 @@ pub(super) mod methods {
         remote: &str,
     ) -> Thrown<Map> {
         let (device, file, remote) = (device.clone(), file.to_owned(), remote.to_owned());
-        let transfer = wait(&context, |job| async move {
+        let transfer = wait(&context, async |job| {
             job.ssh_upload(&device, &file, &remote).await
         })?;
         Ok(transfer_map(&transfer))
@@ -273,7 +267,7 @@ pub(super) mod methods {
         file: &str,
     ) -> Thrown<Map> {
         let (device, remote, file) = (device.clone(), remote.to_owned(), file.to_owned());
-        let transfer = wait(&context, |job| async move {
+        let transfer = wait(&context, async |job| {
             job.ssh_download(&device, &remote, &file).await
         })?;
         Ok(transfer_map(&transfer))
@@ -283,7 +277,7 @@ pub(super) mod methods {
     #[rhai_fn(name = "close", pure, return_raw, volatile)]
     pub fn close(context: NativeCallContext<'_>, device: &mut Device) -> Thrown<()> {
         let device = device.clone();
-        wait(&context, |job| async move {
+        wait(&context, async |job| {
             job.ssh_close(&device).await;
             Ok(())
         })
@@ -297,7 +291,7 @@ fn run_command(
     timeout: Option<Duration>,
 ) -> Thrown<Map> {
     let (device, command) = (device.clone(), command.to_owned());
-    let reply = wait(context, |job| async move {
+    let reply = wait(context, async |job| {
         job.ssh_exec(&device, &command, timeout).await
     })?;
     Ok(reply_map(reply))
@@ -326,9 +320,7 @@ fn commit_options(options: &Options) -> Thrown<CommitOptions> {
 
 fn roll_back(context: &NativeCallContext<'_>, device: &Device, number: Option<u32>) -> Thrown<Map> {
     let device = device.clone();
-    let reply = wait(context, |job| async move {
-        job.ssh_rollback(&device, number).await
-    })?;
+    let reply = wait(context, async |job| job.ssh_rollback(&device, number).await)?;
     Ok(reply_map(reply))
 }
 
@@ -340,7 +332,7 @@ fn send_lines(
 ) -> Thrown<Map> {
     let lines = texts("configure", "a line", lines)?;
     let device = device.clone();
-    let configured = wait(context, |job| async move {
+    let configured = wait(context, async |job| {
         job.ssh_configure(&device, &lines, options).await
     })?;
     let replies = configured.replies;
@@ -360,15 +352,11 @@ fn send_lines(
 
 fn transfer_map(transfer: &netssh_core::Transfer) -> Map {
     let number = |number: u128| Dynamic::from(INT::try_from(number).unwrap_or(INT::MAX));
-    let protocol = match transfer.protocol {
-        netssh_core::Protocol::Sftp => "sftp",
-        netssh_core::Protocol::Scp => "scp",
-    };
     Map::from([
         ("bytes".into(), number(transfer.bytes.into())),
         ("sha256".into(), transfer.sha256.clone().into()),
         ("elapsed_ms".into(), number(transfer.elapsed.as_millis())),
-        ("protocol".into(), protocol.into()),
+        ("protocol".into(), transfer.protocol.as_str().into()),
     ])
 }
 

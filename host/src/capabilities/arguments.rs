@@ -1,0 +1,68 @@
+//! Arguments that both runtimes read alike, and refuse alike.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{OnRefused, Result};
+use crate::model::{ErrorCode, JobError, LogLevel};
+
+/// How long to wait for a child job where nothing is said: as long as a job may take at most.
+const LONGEST_WAIT: Duration = Duration::from_secs(604_800);
+
+/// # Errors
+/// Not a number of seconds.
+pub fn seconds(function: &str, seconds: f64) -> Result<Duration> {
+    Duration::try_from_secs_f64(seconds).map_err(|_| {
+        invalid(format!(
+            "{function}: {seconds} is not a number of seconds to wait"
+        ))
+    })
+}
+
+/// # Errors
+/// Not a number of seconds.
+pub fn wait_time(function: &str, time: Option<f64>) -> Result<Duration> {
+    time.map_or(Ok(LONGEST_WAIT), |time| seconds(function, time))
+}
+
+/// # Errors
+/// Not a job's id.
+pub fn job_id(function: &str, id: &str) -> Result<Uuid> {
+    Uuid::parse_str(id).map_err(|_| invalid(format!("{function}: `{id}` is not a job's id")))
+}
+
+/// # Errors
+/// Not the name of a level.
+pub fn level(name: &str) -> Result<LogLevel> {
+    LogLevel::parse(name).ok_or_else(|| {
+        invalid(format!(
+            "log::write: a level is \"debug\", \"info\", \"warn\" or \"error\", not \"{name}\""
+        ))
+    })
+}
+
+/// # Errors
+/// Neither of the two.
+pub fn on_refused(choice: &str) -> Result<OnRefused> {
+    match choice {
+        "stop" => Ok(OnRefused::Stop),
+        "continue" => Ok(OnRefused::Continue),
+        other => Err(invalid(format!(
+            "configure: on_refused is \"stop\" or \"continue\", not \"{other}\""
+        ))),
+    }
+}
+
+/// # Errors
+/// Not JSON.
+pub fn json(function: &str, text: &str) -> Result<Value> {
+    serde_json::from_str(text)
+        .map_err(|error| invalid(format!("{function}: the value is not JSON: {error}")))
+}
+
+/// An argument that makes no sense.
+pub fn invalid(message: String) -> JobError {
+    JobError::new(ErrorCode::INVALID, message)
+}

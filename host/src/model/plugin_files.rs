@@ -1,0 +1,74 @@
+//! The files a plugin is made of, and the digest that names them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use super::LoadError;
+
+/// A plugin as it was read: what is compiled, what a job's digest stands for, and what is kept of
+/// it for the job's next attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginFiles {
+    /// The name of the plugin's own file, with its ending.
+    pub name: String,
+    pub main: Vec<u8>,
+    /// What a playbook imports, by path below the scripts directory, without the ending.
+    pub modules: BTreeMap<String, Vec<u8>>,
+}
+
+impl PluginFiles {
+    /// Reads the file of a plugin that has no other.
+    ///
+    /// # Errors
+    /// It cannot be read, or has more than `most` bytes.
+    pub fn read(file: &Path, most: u64) -> Result<Self, LoadError> {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        Ok(Self {
+            main: read_bounded(file, &name, most)?,
+            name: name.into_owned(),
+            modules: BTreeMap::new(),
+        })
+    }
+
+    /// SHA-256 of the file's bytes, hexadecimal. Where there are modules: of the file's digest
+    /// followed by, for each module in order, its path, a zero byte and its digest.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        if self.modules.is_empty() {
+            return digest_of(&self.main);
+        }
+        let mut all = digest_of(&self.main);
+        for (path, bytes) in &self.modules {
+            all.push_str(path);
+            all.push('\0');
+            all.push_str(&digest_of(bytes));
+        }
+        digest_of(all.as_bytes())
+    }
+}
+
+/// Reads a file of a plugin, called `shown` in errors.
+///
+/// # Errors
+/// It cannot be read, or has more than `most` bytes.
+pub fn read_bounded(file: &Path, shown: &str, most: u64) -> Result<Vec<u8>, LoadError> {
+    use std::io::Read;
+    let unreadable = |error| LoadError::new(shown, format!("cannot be read: {error}"));
+    let opened = std::fs::File::open(file).map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    let mut bounded = opened.take(most + 1);
+    bounded.read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > most {
+        let message = format!("has more than {most} bytes, which is the most it may have");
+        return Err(LoadError::new(shown, message));
+    }
+    Ok(bytes)
+}
+
+/// SHA-256, hexadecimal.
+#[must_use]
+pub fn digest_of(bytes: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(&Sha256::digest(bytes))
+}

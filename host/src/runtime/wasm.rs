@@ -1,0 +1,335 @@
+//! Components: plugins compiled to WebAssembly, over the contract in `plugin-sdk/wit`.
+//!
+//! Every attempt gets a store of its own, from a pool; a component waits for its place in the pool
+//! and never fails for want of one. It has clocks and random numbers, and nothing else of this
+//! machine: no file, no network, no environment. What it may call is in [`host`]; each function
+//! there binds to one capability.
+//!
+//! Two clocks bound it. The CPU budget counts only what the component itself computes, and is
+//! looked at by an epoch that ticks while components run; the timeout of the attempt counts
+//! everything, and is the worker's.
+
+mod bindings;
+mod errors;
+mod guest;
+mod host;
+mod limits;
+mod output;
+mod ticker;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use wasmtime::component::{Component, Linker};
+use wasmtime::{
+    Cache, CacheConfig, Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store,
+    WasmBacktraceDetails,
+};
+
+use self::bindings::JobPluginPre;
+use self::guest::{Calling, Guest};
+use self::limits::CpuClock;
+use self::ticker::Ticker;
+use super::{JobRuntime, Loaded, Program, Sandbox};
+use crate::capabilities::{JobContext, check_result};
+use crate::model::{Description, ErrorCode, JobError, LoadError, PluginFiles, PluginKind};
+
+/// A component's bytes; those with an interpreter inside have 10 to 20 MB.
+const COMPONENT_BYTES: u64 = 64 * 1024 * 1024;
+/// The description that a component returns, bytes.
+const DESCRIPTION_BYTES: usize = 1024 * 1024;
+const CPU_TO_DESCRIBE: Duration = Duration::from_secs(5);
+const TIME_TO_DESCRIBE: Duration = Duration::from_secs(20);
+/// Components that describe themselves at once.
+const DESCRIBING: usize = 4;
+
+/// Of one component: the pool has room for so many of each, for every job that may run.
+const CORE_INSTANCES: u32 = 64;
+const MEMORIES: u32 = 1;
+const TABLES: u32 = 8;
+/// Elements of one table; an interpreter's functions are some ten thousand.
+const TABLE_ELEMENTS: usize = 100_000;
+const INSTANCE_BYTES: usize = 4 * 1024 * 1024;
+/// The stack of a component's own calls, and that of the fiber it runs on.
+const WASM_STACK_BYTES: usize = 1024 * 1024;
+const FIBER_STACK_BYTES: usize = 2 * 1024 * 1024;
+
+pub struct WasmRuntime {
+    shared: Arc<Shared>,
+}
+
+/// What every component shares.
+struct Shared {
+    engine: Engine,
+    linker: Linker<Guest>,
+    ticker: Ticker,
+    sandbox: Sandbox,
+    /// Places in the pool.
+    places: Arc<Semaphore>,
+}
+
+struct ComponentProgram {
+    file: String,
+    instance: JobPluginPre<Guest>,
+    shared: Arc<Shared>,
+}
+
+impl WasmRuntime {
+    /// An engine with room for `jobs` attempts at once, which keeps compiled code in `cache`.
+    ///
+    /// # Errors
+    /// When the cache's directory cannot be made, or is not this user's alone.
+    pub fn new(sandbox: Sandbox, jobs: usize, cache: &Path) -> anyhow::Result<Self> {
+        let places = jobs + DESCRIBING;
+        let mut config = Config::new();
+        config
+            .epoch_interruption(true)
+            .max_wasm_stack(WASM_STACK_BYTES)
+            .async_stack_size(FIBER_STACK_BYTES)
+            .wasm_backtrace_details(WasmBacktraceDetails::Enable)
+            .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(places, &sandbox)))
+            .cache(Some(open_cache(cache)?));
+        let engine = Engine::new(&config).map_err(not_made)?;
+        let mut linker = Linker::new(&engine);
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(not_made)?;
+        host::add_to_linker(&mut linker).map_err(not_made)?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                ticker: Ticker::start(engine.weak())?,
+                engine,
+                linker,
+                sandbox,
+                places: Arc::new(Semaphore::new(places)),
+            }),
+        })
+    }
+}
+
+impl JobRuntime for WasmRuntime {
+    fn kind(&self) -> PluginKind {
+        PluginKind::Wasm
+    }
+
+    fn extension(&self) -> &'static str {
+        "wasm"
+    }
+
+    fn read(&self, file: &Path) -> Result<PluginFiles, LoadError> {
+        PluginFiles::read(file, COMPONENT_BYTES)
+    }
+
+    fn load(&self, files: &PluginFiles) -> Result<Loaded, LoadError> {
+        let name = &files.name;
+        let component = self.compile(name, &files.main)?;
+        let instance = self
+            .shared
+            .linker
+            .instantiate_pre(&component)
+            .and_then(JobPluginPre::new)
+            .map_err(|error| {
+                errors::does_not_link(name, &component, &self.shared.engine, &error)
+            })?;
+        let program = ComponentProgram {
+            file: name.clone(),
+            instance,
+            shared: Arc::clone(&self.shared),
+        };
+        let described = tokio::runtime::Handle::current().block_on(program.describe());
+        let description = described.map_err(|error| LoadError::new(name, error.message))?;
+        Ok(Loaded {
+            description,
+            program: Arc::new(program),
+        })
+    }
+}
+
+impl WasmRuntime {
+    /// From the cache, where the same bytes have been compiled before.
+    fn compile(&self, name: &str, bytes: &[u8]) -> Result<Component, LoadError> {
+        errors::expect_component(name, bytes)?;
+        let component = Component::from_binary(&self.shared.engine, bytes)
+            .map_err(|error| errors::does_not_compile(name, &error))?;
+        let Some(needed) = component.resources_required() else {
+            let message = "is made of modules that are imported, which a plugin cannot be";
+            return Err(LoadError::new(name, message));
+        };
+        let too_many = [
+            ("memories", needed.num_memories, MEMORIES),
+            ("tables", needed.num_tables, TABLES),
+        ];
+        for (what, has, most) in too_many {
+            if has > most {
+                let message = format!("has {has} {what}; a plugin has at most {most}");
+                return Err(LoadError::new(name, message));
+            }
+        }
+        Ok(component)
+    }
+}
+
+impl ComponentProgram {
+    async fn describe(&self) -> Result<Description, JobError> {
+        let sandbox = Sandbox {
+            cpu: CPU_TO_DESCRIBE,
+            ..self.shared.sandbox
+        };
+        let calling = self.call(None, &sandbox, Calling::default(), async |plugin, store| {
+            plugin
+                .job_scheduler_plugin_plugin()
+                .call_describe(store)
+                .await
+        });
+        let called = tokio::time::timeout(TIME_TO_DESCRIBE, calling).await;
+        let text = called.map_err(|_| {
+            let seconds = TIME_TO_DESCRIBE.as_secs();
+            JobError::new(
+                ErrorCode::TIMEOUT,
+                format!("describe() took longer than {seconds} s"),
+            )
+        })??;
+        let wrong = |what: String| JobError::new(ErrorCode::SCRIPT, what);
+        if text.len() > DESCRIPTION_BYTES {
+            return Err(wrong(format!(
+                "describe() returns {} bytes; a description has at most {DESCRIPTION_BYTES}",
+                text.len()
+            )));
+        }
+        let mut json = serde_json::Deserializer::from_str(&text);
+        serde_path_to_error::deserialize(&mut json)
+            .map_err(|error| wrong(format!("describe() returns no description: {error}")))
+    }
+
+    /// Runs one function of the component, in a store made for it.
+    async fn call<T>(
+        &self,
+        context: Option<Arc<JobContext>>,
+        sandbox: &Sandbox,
+        calling: Calling,
+        function: impl AsyncFnOnce(&bindings::JobPlugin, &mut Store<Guest>) -> wasmtime::Result<T>,
+    ) -> Result<T, JobError> {
+        let clock = CpuClock::default();
+        let guest = Guest::new(context, *sandbox, clock.clone(), calling);
+        let mut store = Store::new(&self.shared.engine, guest);
+        store.limiter(|guest| &mut guest.memory);
+        store.epoch_deadline_callback(|store| store.data().at_tick());
+        store.set_epoch_deadline(1);
+        let _ticking = self.shared.ticker.tick();
+        let called = clock
+            .measure(async {
+                let plugin = self.instance.instantiate_async(&mut store).await?;
+                function(&plugin, &mut store).await
+            })
+            .await;
+        let output = store.data().output.clone();
+        output.finish().await;
+        let guest = store.data();
+        called.map_err(|error| errors::failed(&self.file, &error, guest))
+    }
+}
+
+#[async_trait]
+impl Program for ComponentProgram {
+    async fn run(&self, context: Arc<JobContext>) -> Result<Value, JobError> {
+        let stop = context.stop_signal();
+        let calling = Calling::default();
+        let attempt = async {
+            // Closed never.
+            let _place = self.shared.places.acquire().await;
+            let params = context.job().params.to_string();
+            self.call(
+                Some(Arc::clone(&context)),
+                &self.shared.sandbox,
+                calling.clone(),
+                async |plugin, store| {
+                    plugin
+                        .job_scheduler_plugin_plugin()
+                        .call_run(store, &params)
+                        .await
+                },
+            )
+            .await
+        };
+        tokio::pin!(attempt);
+        let returned = tokio::select! {
+            returned = &mut attempt => returned,
+            // In the middle of a call of the host, that call comes to its end first: it leaves
+            // configuration mode, and stores what the device has said. Else the component is
+            // computing, or waits on a clock of its own.
+            _ = stop.stopped(), if calling.is_on() => attempt.await,
+            reason = stop.stopped() => return Err(reason.into()),
+        };
+        if let Some(reason) = stop.reason() {
+            return Err(reason.into());
+        }
+        let text = returned?.map_err(|error| errors::thrown(&self.file, error))?;
+        let result = serde_json::from_str(&text).map_err(|error| {
+            JobError::new(
+                ErrorCode::SCRIPT,
+                format!("{}: run() returns what is not JSON: {error}", self.file),
+            )
+        })?;
+        check_result(result)
+    }
+}
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "called by map_err, which gives the error away"
+)]
+fn not_made(error: wasmtime::Error) -> anyhow::Error {
+    anyhow::anyhow!("the engine for components cannot be made: {error:#}")
+}
+
+/// Room for `places` components at once. Addresses, not memory: a page is taken when it is used.
+fn pool(places: usize, sandbox: &Sandbox) -> PoolingAllocationConfig {
+    let places = u32::try_from(places).unwrap_or(u32::MAX);
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(places)
+        .total_core_instances(places.saturating_mul(CORE_INSTANCES))
+        .total_memories(places.saturating_mul(MEMORIES))
+        .total_tables(places.saturating_mul(TABLES))
+        .total_stacks(places)
+        .max_core_instances_per_component(CORE_INSTANCES)
+        .max_memories_per_component(MEMORIES)
+        .max_tables_per_component(TABLES)
+        .max_component_instance_size(INSTANCE_BYTES)
+        .max_core_instance_size(INSTANCE_BYTES)
+        .table_elements(TABLE_ELEMENTS)
+        .max_memory_size(sandbox.memory_bytes);
+    pool
+}
+
+/// Compiled code is machine code: it is read from a directory that nobody else can write to, and
+/// never from where plugins are dropped.
+fn open_cache(directory: &Path) -> anyhow::Result<Cache> {
+    let shown = directory.display();
+    make_private(directory).with_context(|| format!("plugins.cache_dir: {shown}"))?;
+    let absolute: PathBuf = directory
+        .canonicalize()
+        .with_context(|| format!("plugins.cache_dir: {shown}"))?;
+    let mut config = CacheConfig::new();
+    config.with_directory(absolute);
+    Cache::new(config).map_err(|error| anyhow::anyhow!("plugins.cache_dir: {shown}: {error:#}"))
+}
+
+fn make_private(directory: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)?;
+    let metadata = std::fs::metadata(directory)?;
+    let mine = metadata.uid() == rustix::process::geteuid().as_raw();
+    if !mine || metadata.mode() & 0o022 != 0 {
+        anyhow::bail!(
+            "others may write to this directory, and compiled code is run from it; \
+             make it the server's own: chown it to the server's user, and chmod 700"
+        );
+    }
+    Ok(())
+}

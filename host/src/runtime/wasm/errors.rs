@@ -1,0 +1,194 @@
+//! Errors of the engine as the host's: which limit it was, or what the guest said and where.
+
+use std::fmt::Write as _;
+
+use wasmtime::component::Component;
+use wasmtime::component::types::ComponentItem;
+use wasmtime::{Engine, Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+use super::bindings::job_scheduler::plugin::types;
+use super::guest::Guest;
+use crate::capabilities::StopReason;
+use crate::model::{ErrorCode, JobError, LoadError};
+
+/// The functions that led to a crash, innermost first; the rest is left out.
+const FRAMES: usize = 12;
+/// Imports that the host gives begin so.
+const OURS: &str = "job-scheduler:plugin/";
+const FIRST_BYTES: &[u8] = b"\0asm";
+/// Of a component, after its first bytes: version and layer.
+const COMPONENT: &[u8] = &[0x0d, 0x00, 0x01, 0x00];
+
+/// The guest computed for longer than it may.
+#[derive(Debug, thiserror::Error)]
+#[error("out of CPU")]
+pub(super) struct OutOfCpu;
+
+/// The job is to stop.
+#[derive(Debug, thiserror::Error)]
+#[error("stopped")]
+pub(super) struct Stopped(pub(super) StopReason);
+
+/// Whatever ended a call of the guest other than its return.
+pub(super) fn failed(file: &str, error: &wasmtime::Error, guest: &Guest) -> JobError {
+    if let Some(Stopped(reason)) = error.downcast_ref() {
+        return (*reason).into();
+    }
+    let sandbox = &guest.sandbox;
+    if error.is::<OutOfCpu>() {
+        return placed(file, sandbox.out_of_cpu());
+    }
+    // Looks like any other crash: the guest's own code gives up.
+    if guest.memory.refused {
+        return placed(file, sandbox.out_of_memory());
+    }
+    if let Some(I32Exit(code)) = error.downcast_ref() {
+        return JobError::new(
+            ErrorCode::SCRIPT,
+            format!("{file}: ended itself with exit code {code}, without a result"),
+        );
+    }
+    let backtrace = error.downcast_ref::<WasmBacktrace>();
+    let (code, what) = match error.downcast_ref::<Trap>() {
+        Some(Trap::StackOverflow) => (
+            ErrorCode::LIMIT,
+            "its functions call one another too deep".to_owned(),
+        ),
+        Some(trap) => (ErrorCode::SCRIPT, trap_message(*trap, guest)),
+        None => (ErrorCode::SCRIPT, format!("{:#}", error.root_cause())),
+    };
+    let mut message = format!("{file}: {what}");
+    if let Some(backtrace) = backtrace {
+        write_frames(&mut message, backtrace);
+    }
+    JobError::new(code, message)
+}
+
+fn placed(file: &str, error: JobError) -> JobError {
+    JobError {
+        message: format!("{file}: {}", error.message),
+        ..error
+    }
+}
+
+/// What the guest said itself as it crashed, else the engine's words for it.
+fn trap_message(trap: Trap, guest: &Guest) -> String {
+    let said = guest.output.last_words();
+    let panicked = said.find("panicked at").map(|at| said[at..].trim());
+    match (trap, panicked) {
+        (Trap::UnreachableCodeReached, Some(panicked)) => {
+            let told = panicked.lines().filter(|line| !line.starts_with("note:"));
+            told.collect::<Vec<_>>().join("\n")
+        }
+        _ => format!("crashed: {trap}"),
+    }
+}
+
+fn write_frames(message: &mut String, backtrace: &WasmBacktrace) {
+    for frame in backtrace.frames().iter().take(FRAMES) {
+        let symbol = frame.symbols().first();
+        let name = symbol
+            .and_then(|symbol| symbol.name())
+            .or(frame.func_name())
+            .unwrap_or("a function without a name");
+        let _ = write!(message, "\n  in {}", without_hash(name));
+        if let Some((file, line)) = symbol.and_then(|symbol| Some((symbol.file()?, symbol.line()?)))
+        {
+            let _ = write!(message, " ({file}:{line})");
+        }
+    }
+}
+
+/// `crate::function::h0123456789abcdef` without the end.
+fn without_hash(name: &str) -> &str {
+    match name.rsplit_once("::h") {
+        Some((name, hash)) if hash.len() == 16 => name,
+        _ => name,
+    }
+}
+
+/// What `run` returned as its error.
+pub(super) fn thrown(file: &str, error: types::Error) -> JobError {
+    JobError {
+        code: ErrorCode::thrown(&error.code),
+        message: format!("{file}: {}", error.message),
+        retryable: error.retryable,
+    }
+}
+
+impl From<JobError> for types::Error {
+    fn from(error: JobError) -> Self {
+        Self {
+            code: error.code.0,
+            message: error.message,
+            retryable: error.retryable,
+        }
+    }
+}
+
+/// # Errors
+/// The bytes are no component, and what they are instead.
+pub(super) fn expect_component(file: &str, bytes: &[u8]) -> Result<(), LoadError> {
+    let is = if bytes.is_empty() {
+        "is empty"
+    } else if !bytes.starts_with(FIRST_BYTES) {
+        "is not WebAssembly: it does not begin with `\\0asm`"
+    } else if bytes.get(4..8) == Some(&[1, 0, 0, 0]) {
+        "is a core module, not a component; build it for wasm32-wasip2, or make one of it with \
+         `wasm-tools component new`"
+    } else if bytes.get(4..8) != Some(COMPONENT) {
+        "is of a version of WebAssembly that this host does not know"
+    } else {
+        return Ok(());
+    };
+    Err(LoadError::new(file, is))
+}
+
+pub(super) fn does_not_compile(file: &str, error: &wasmtime::Error) -> LoadError {
+    LoadError::new(file, format!("is not a valid component: {error:#}"))
+}
+
+/// The component wants something that the host does not have, or lacks something that it needs.
+pub(super) fn does_not_link(
+    file: &str,
+    component: &Component,
+    engine: &Engine,
+    error: &wasmtime::Error,
+) -> LoadError {
+    let component = component.component_type();
+    let imports: Vec<_> = component
+        .imports(engine)
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    let text = format!("{error:#}");
+    let missing = imports.iter().find(|name| text.contains(name.as_str()));
+    let exported = component
+        .exports(engine)
+        .any(|(name, item)| is_plugin(name) && is_instance(&item.ty));
+    let message = match missing {
+        Some(name) if name.starts_with(OURS) => format!(
+            "imports `{name}`, which this host has otherwise or not at all; \
+             is it built for a newer one? ({text})"
+        ),
+        Some(name) => format!(
+            "imports `{name}`, which a plugin does not get: there are clocks, random numbers and \
+             what `{OURS}` gives ({text})"
+        ),
+        None if !exported => format!(
+            "does not export `{OURS}plugin`, so it is a component for another world; \
+             a plugin is built against the world `job-plugin`"
+        ),
+        None => format!("does not fit the world `job-plugin`: {text}"),
+    };
+    LoadError::new(file, message)
+}
+
+fn is_plugin(name: &str) -> bool {
+    name.strip_prefix(OURS)
+        .is_some_and(|rest| rest.split('@').next() == Some("plugin"))
+}
+
+fn is_instance(item: &ComponentItem) -> bool {
+    matches!(item, ComponentItem::ComponentInstance(_))
+}

@@ -1,0 +1,123 @@
+//! What belongs to one store: the job, the guest's handles, its bounds and its output.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use wasmtime::UpdateDeadline;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use super::errors::{OutOfCpu, Stopped};
+use super::limits::{CpuClock, MemoryLimit};
+use super::output::{Level, Output};
+use crate::capabilities::{JobContext, Result};
+use crate::model::{ErrorCode, JobError};
+use crate::runtime::Sandbox;
+
+/// Handles that a guest may hold at once: sessions, options, pollables.
+const HANDLES: usize = 1_024;
+/// Random bytes that a guest may ask for in one call.
+const RANDOM_BYTES: u64 = 64 * 1024;
+
+pub(super) struct Guest {
+    /// None while the component describes itself.
+    job: Option<Arc<JobContext>>,
+    pub(super) table: ResourceTable,
+    pub(super) memory: MemoryLimit,
+    pub(super) output: Output,
+    pub(super) sandbox: Sandbox,
+    calling: Calling,
+    clock: CpuClock,
+    wasi: WasiCtx,
+}
+
+/// Whether a capability's call is under way.
+#[derive(Clone, Default)]
+pub(super) struct Calling(Arc<AtomicBool>);
+
+impl Calling {
+    pub(super) fn is_on(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Guest {
+    pub(super) fn new(
+        job: Option<Arc<JobContext>>,
+        sandbox: Sandbox,
+        clock: CpuClock,
+        calling: Calling,
+    ) -> Self {
+        let output = Output::new(job.clone());
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES);
+        let wasi = WasiCtx::builder()
+            .stdout(output.stream(Level::Stdout))
+            .stderr(output.stream(Level::Stderr))
+            .allow_tcp(false)
+            .allow_udp(false)
+            .max_random_size(RANDOM_BYTES)
+            .build();
+        Self {
+            job,
+            table,
+            memory: MemoryLimit::new(sandbox.memory_bytes),
+            output,
+            sandbox,
+            calling,
+            clock,
+            wasi,
+        }
+    }
+
+    pub(super) fn job(&self) -> Result<&Arc<JobContext>> {
+        self.job.as_ref().ok_or_else(|| {
+            JobError::new(
+                ErrorCode::INVALID,
+                "describe() says what a plugin is; it cannot call the host",
+            )
+        })
+    }
+
+    /// Makes one call of a capability. What the guest has printed before stands before it in the
+    /// log.
+    pub(super) async fn call<T>(
+        &mut self,
+        call: impl AsyncFnOnce(&JobContext) -> Result<T> + Send,
+    ) -> Result<T> {
+        let job = Arc::clone(self.job()?);
+        self.calling.0.store(true, Ordering::Relaxed);
+        self.output.write_lines().await;
+        let answer = call(&job).await;
+        self.calling.0.store(false, Ordering::Relaxed);
+        answer
+    }
+
+    /// Why the guest may not go on, if so.
+    pub(super) fn stopped(&self) -> Option<Stopped> {
+        let reason = self.job.as_ref()?.stop().reason()?;
+        Some(Stopped(reason))
+    }
+
+    /// Looks at a guest that computes: on it goes, after the others had their turn.
+    pub(super) fn at_tick(&self) -> wasmtime::Result<UpdateDeadline> {
+        if let Some(stopped) = self.stopped() {
+            return Err(stopped.into());
+        }
+        let budget: Duration = self.sandbox.cpu;
+        if self.clock.spent() > budget {
+            return Err(OutOfCpu.into());
+        }
+        Ok(UpdateDeadline::Yield(1))
+    }
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}

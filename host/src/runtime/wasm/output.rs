@@ -1,0 +1,185 @@
+//! Stdout and stderr of a guest, as lines in the job's log.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::io::AsyncWrite;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+use crate::capabilities::{JobContext, limits};
+use crate::model::LogLevel;
+
+/// What may wait to be written to the log; a guest that prints more waits, bytes.
+const PENDING_BYTES: usize = 64 * 1024;
+/// Of stderr, what is kept for the error of a guest that crashes, bytes.
+const TAIL_BYTES: usize = 4 * 1024;
+
+#[derive(Clone)]
+pub(super) struct Output {
+    job: Option<Arc<JobContext>>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    lines: VecDeque<(Level, String)>,
+    bytes: usize,
+    /// The lines that have begun and not ended.
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+    tail: VecDeque<u8>,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Level {
+    Stdout,
+    Stderr,
+}
+
+impl Level {
+    fn log(self) -> LogLevel {
+        match self {
+            Self::Stdout => LogLevel::Info,
+            Self::Stderr => LogLevel::Warn,
+        }
+    }
+}
+
+impl Output {
+    pub(super) fn new(job: Option<Arc<JobContext>>) -> Self {
+        Self {
+            job,
+            state: Arc::default(),
+        }
+    }
+
+    pub(super) fn stream(&self, level: Level) -> Stream {
+        Stream {
+            output: self.clone(),
+            level,
+        }
+    }
+
+    /// Writes the lines that wait.
+    pub(super) async fn write_lines(&self) {
+        let lines = {
+            let mut state = self.lock();
+            state.bytes = 0;
+            std::mem::take(&mut state.lines)
+        };
+        if let Some(job) = &self.job {
+            for (level, line) in lines {
+                job.note(level.log(), line).await;
+            }
+        }
+    }
+
+    /// Writes everything, lines without an end too.
+    pub(super) async fn finish(&self) {
+        for level in [Level::Stdout, Level::Stderr] {
+            self.lock().end_line(level);
+        }
+        self.write_lines().await;
+    }
+
+    /// What was written to stderr last.
+    pub(super) fn last_words(&self) -> String {
+        let mut state = self.lock();
+        String::from_utf8_lossy(state.tail.make_contiguous()).into_owned()
+    }
+
+    fn push(&self, level: Level, bytes: &[u8]) {
+        let mut state = self.lock();
+        if let Level::Stderr = level {
+            state.tail.extend(bytes);
+            let over = state.tail.len().saturating_sub(TAIL_BYTES);
+            state.tail.drain(..over);
+        }
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let partial = state.partial(level);
+            // What the log would cut off anyway is not kept.
+            let room = limits::LOG_MESSAGE_BYTES.saturating_sub(partial.len()) + 1;
+            partial.extend(piece.iter().filter(|byte| **byte != b'\n').take(room));
+            if piece.ends_with(b"\n") {
+                state.end_line(level);
+            }
+        }
+    }
+
+    fn room(&self) -> usize {
+        PENDING_BYTES.saturating_sub(self.lock().bytes)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn partial(&mut self, level: Level) -> &mut Vec<u8> {
+        match level {
+            Level::Stdout => &mut self.stdout,
+            Level::Stderr => &mut self.stderr,
+        }
+    }
+
+    fn end_line(&mut self, level: Level) {
+        let line = std::mem::take(self.partial(level));
+        if line.is_empty() {
+            return;
+        }
+        let line = String::from_utf8_lossy(&line).into_owned();
+        // An empty line costs something too.
+        self.bytes += line.len() + 32;
+        self.lines.push_back((level, line));
+    }
+}
+
+/// One of the two, as the guest writes to it.
+pub(super) struct Stream {
+    output: Output,
+    level: Level,
+}
+
+impl IsTerminal for Stream {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Stream {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        // Of the interface's third preview, which is not linked.
+        Box::new(tokio::io::sink())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.output.stream(self.level))
+    }
+}
+
+impl OutputStream for Stream {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.output.push(self.level, &bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(self.output.room())
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Stream {
+    async fn ready(&mut self) {
+        if self.output.room() == 0 {
+            self.output.write_lines().await;
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! What a plugin says of itself.
+
+use serde::Serialize;
+use serde_json::Value;
+
+/// How a plugin takes its targets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Targets {
+    /// One job, one target.
+    Each,
+    /// One job may open several targets.
+    All,
+    /// No target.
+    None,
+}
+
+/// What happens to a job that was cut off in mid-run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnInterrupt {
+    /// It has failed.
+    #[default]
+    Fail,
+    /// It runs again from the start: only for what does no harm when it is done twice.
+    Retry,
+}
+
+/// What a plugin is, and what it needs. Whatever it does not ask for here is refused.
+///
+/// ```
+/// # use plugin_sdk::{Description, Targets};
+/// Description::new("Back up and push")
+///     .targets(Targets::All)
+///     .exec(["show *"])
+///     .configure()
+///     .storage()
+///     .submit(["backup-config"]);
+/// ```
+#[derive(Clone, Debug, Serialize)]
+pub struct Description {
+    summary: String,
+    targets: Targets,
+    needs: Needs,
+    on_interrupt: OnInterrupt,
+    params: Value,
+}
+
+#[derive(Clone, Debug, Default, Serialize)]
+struct Needs {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ssh: Option<Ssh>,
+    storage: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue: Option<Queue>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    targets: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, Serialize)]
+struct Ssh {
+    exec: Vec<String>,
+    configure: bool,
+    upload: bool,
+    download: bool,
+}
+
+#[derive(Clone, Debug, Default, Serialize)]
+struct Queue {
+    submit: Vec<String>,
+}
+
+impl Description {
+    /// A plugin that takes no target and needs nothing.
+    pub fn new(summary: impl Into<String>) -> Self {
+        Self {
+            summary: summary.into(),
+            targets: Targets::None,
+            needs: Needs::default(),
+            on_interrupt: OnInterrupt::default(),
+            params: Value::Null,
+        }
+    }
+
+    #[must_use]
+    pub fn targets(mut self, targets: Targets) -> Self {
+        self.targets = targets;
+        self
+    }
+
+    /// It opens sessions and runs commands that these patterns cover, `*` for any text: `show *`.
+    #[must_use]
+    pub fn exec<P: Into<String>>(mut self, patterns: impl IntoIterator<Item = P>) -> Self {
+        self.ssh().exec.extend(patterns.into_iter().map(Into::into));
+        self
+    }
+
+    /// It enters configuration mode, and saves.
+    #[must_use]
+    pub fn configure(mut self) -> Self {
+        self.ssh().configure = true;
+        self
+    }
+
+    /// It writes files of the operator's directory to devices.
+    #[must_use]
+    pub fn upload(mut self) -> Self {
+        self.ssh().upload = true;
+        self
+    }
+
+    /// It writes files of devices into the operator's directory.
+    #[must_use]
+    pub fn download(mut self) -> Self {
+        self.ssh().download = true;
+        self
+    }
+
+    /// It keeps values between jobs.
+    #[must_use]
+    pub fn storage(mut self) -> Self {
+        self.needs.storage = true;
+        self
+    }
+
+    /// It submits jobs of these plugins; `*` for any.
+    #[must_use]
+    pub fn submit<P: Into<String>>(mut self, plugins: impl IntoIterator<Item = P>) -> Self {
+        let queue = self.needs.queue.get_or_insert_default();
+        queue.submit.extend(plugins.into_iter().map(Into::into));
+        self
+    }
+
+    /// It opens only these targets: names, with `*` for any text, and tags as `tag:core`. Without
+    /// this, any that a job is submitted for.
+    #[must_use]
+    pub fn only_targets<P: Into<String>>(mut self, names: impl IntoIterator<Item = P>) -> Self {
+        self.needs.targets.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// What happens to a job that was cut off in mid-run; without this, it has failed.
+    #[must_use]
+    pub fn on_interrupt(mut self, choice: OnInterrupt) -> Self {
+        self.on_interrupt = choice;
+        self
+    }
+
+    pub(crate) fn with_params(mut self, schema: Value) -> Self {
+        self.params = schema;
+        self
+    }
+
+    fn ssh(&mut self) -> &mut Ssh {
+        self.needs.ssh.get_or_insert_default()
+    }
+}

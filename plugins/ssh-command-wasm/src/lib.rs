@@ -1,0 +1,69 @@
+//! Runs commands on a device, one after the other, and keeps what it answers: the same as the
+//! playbook `ssh-command`, as a component.
+
+use std::collections::BTreeMap;
+
+use plugin_sdk::prelude::*;
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Params {
+    /// What to run, in this order
+    #[schemars(length(min = 1, max = 1000), inner(length(min = 1)))]
+    commands: Vec<String>,
+    /// What to do when the device refuses a command
+    #[serde(default)]
+    on_error: OnError,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+enum OnError {
+    #[default]
+    Stop,
+    Continue,
+}
+
+#[derive(Default, Serialize)]
+struct Report {
+    outputs: BTreeMap<String, String>,
+    refused: Vec<Refusal>,
+}
+
+#[derive(Serialize)]
+struct Refusal {
+    command: String,
+    failure: String,
+}
+
+fn describe() -> Description {
+    Description::new("Run commands on a device (as a component)")
+        .targets(Targets::Each)
+        .exec(["*"])
+}
+
+fn run(_job: Job, params: Params) -> Result<Report> {
+    let device = ssh::open()?;
+    let mut report = Report::default();
+    let total = params.commands.len() as u64;
+    for (done, command) in (1..).zip(params.commands) {
+        let reply = device.exec(&command)?;
+        if let Some(failure) = reply.failure {
+            if params.on_error == OnError::Stop {
+                let message = format!("{} refused '{command}': {failure}", device.target());
+                return Err(Error::new("refused", message));
+            }
+            report.refused.push(Refusal {
+                command: command.clone(),
+                failure,
+            });
+        }
+        report.outputs.insert(command, reply.output);
+        progress(done, total, None)?;
+    }
+    device.close()?;
+    Ok(report)
+}
+
+plugin_sdk::plugin!(describe, run);

@@ -1,0 +1,262 @@
+//! Makes the calls it is told to make, one after the other, and says what came of each: the same as
+//! `parity.rhai` beside it.
+
+use std::time::Duration;
+
+use plugin_sdk::prelude::*;
+use plugin_sdk::ssh::{Commit, Configure, Device, OnRefused, Reply, Transfer};
+
+#[derive(Deserialize, JsonSchema)]
+struct Params {
+    calls: Vec<Value>,
+    throw: Option<Value>,
+}
+
+#[derive(Default)]
+struct State {
+    device: Option<Device>,
+    reply: Option<Reply>,
+    child: String,
+}
+
+fn describe() -> Description {
+    Description::new("Parity")
+        .targets(Targets::All)
+        .exec(["show *", "echo *", "sleep *", "boom *", "ask *", "reload"])
+        .configure()
+        .upload()
+        .download()
+        .storage()
+        .submit(["noop", "missing"])
+}
+
+fn run(job: Job, params: Params) -> Result<Vec<Value>> {
+    let mut state = State::default();
+    let mut answers = Vec::new();
+    for call in &params.calls {
+        let answer = make(&job, &mut state, call);
+        answers.push(match answer {
+            Ok(value) => json!({ "ok": value }),
+            Err(error) => json!({ "code": error.code, "message": error.message, "retryable": error.retryable }),
+        });
+    }
+    match params.throw {
+        None => Ok(answers),
+        Some(error) => Err(Error {
+            code: text(&error, "code").to_owned(),
+            message: text(&error, "message").to_owned(),
+            retryable: flag(&error, "retryable"),
+        }),
+    }
+}
+
+fn make(job: &Job, state: &mut State, call: &Value) -> Result<Value> {
+    let nothing = Ok(Value::Null);
+    let timeout = seconds(call, "timeout");
+    match text(call, "call") {
+        "job" => Ok(json!({
+            "plugin": job.plugin.replace("-wasm", ""), "target": job.target, "targets": job.targets, "attempt": job.attempt,
+            "parent_id": job.parent_id, "description": job.description, "id": job.id.len(),
+        })),
+        "open" => {
+            let opened = match call["target"].as_str() {
+                Some(target) => ssh::open_target(target),
+                None => ssh::open(),
+            };
+            state.device = Some(opened?);
+            nothing
+        }
+        "describe_device" => {
+            let device = device(state)?;
+            Ok(
+                json!({ "target": device.target(), "platform": device.platform(), "prompt": device.prompt() }),
+            )
+        }
+        "exec" => {
+            let answer = match timeout {
+                Some(time) => device(state)?.exec_within(text(call, "command"), time),
+                None => device(state)?.exec(text(call, "command")),
+            };
+            let answer = answer?;
+            state.reply = Some(answer.clone());
+            Ok(reply(&answer))
+        }
+        "exec_all" => {
+            let replies = device(state)?.exec_all(&texts(call, "commands"))?;
+            Ok(replies.iter().map(reply).collect())
+        }
+        "send_interactive" => {
+            let questions: Vec<_> = call["questions"].as_array().into_iter().flatten().collect();
+            let questions: Vec<_> = questions
+                .iter()
+                .map(|question| (text(question, "expect"), text(question, "answer")))
+                .collect();
+            let answer =
+                device(state)?.send_interactive(text(call, "command"), &questions, timeout)?;
+            Ok(reply(&answer))
+        }
+        "facts" => Ok(json!(device(state)?.facts()?)),
+        "configure" => {
+            let how = Configure {
+                on_refused: match text(call, "on_refused") {
+                    "continue" => OnRefused::Continue,
+                    _ => OnRefused::Stop,
+                },
+                stage: call["commit"] == false,
+                commit: commit_of(call),
+            };
+            let done = device(state)?.configure_with(&texts(call, "lines"), &how)?;
+            let refused: Vec<Value> = done.refused.iter().map(reply).collect();
+            Ok(
+                json!({ "lines": done.lines, "refused": refused, "diff": done.diff, "in_effect": done.in_effect }),
+            )
+        }
+        "commit" => Ok(reply(&device(state)?.commit(&commit_of(call))?)),
+        "rollback" => {
+            let number = call["number"]
+                .as_u64()
+                .and_then(|number| u32::try_from(number).ok());
+            Ok(reply(&device(state)?.rollback(number)?))
+        }
+        "save" => Ok(reply(&device(state)?.save()?)),
+        "upload" => Ok(transfer(
+            &device(state)?.upload(text(call, "file"), text(call, "remote"))?,
+        )),
+        "download" => Ok(transfer(
+            &device(state)?.download(text(call, "remote"), text(call, "file"))?,
+        )),
+        "close" => {
+            if let Some(device) = state.device.take() {
+                device.close()?;
+            }
+            nothing
+        }
+        "parse_reply" => {
+            let reply = state
+                .reply
+                .clone()
+                .ok_or_else(|| Error::new("none", "no reply"))?;
+            Ok(Value::Array(device(state)?.parse(&reply)?))
+        }
+        "parse" => Ok(Value::Array(text::parse(
+            text(call, "platform"),
+            text(call, "command"),
+            text(call, "output"),
+        )?)),
+        "diff" => Ok(text::diff(text(call, "old"), text(call, "new"))?.into()),
+        "without_lines" => {
+            Ok(text::without_lines(text(call, "text"), &texts(call, "prefixes")).into())
+        }
+        "get" => Ok(storage::get::<Value>(text(call, "key"))?.unwrap_or_default()),
+        "set" => storage::set(text(call, "key"), &call["value"]).map(|()| Value::Null),
+        "delete" => Ok(storage::delete(text(call, "key"))?.into()),
+        "keys" => Ok(json!(storage::keys(text(call, "prefix"))?)),
+        "submit" => {
+            let targets = texts(call, "targets");
+            let how = queue::Submit {
+                targets: &targets,
+                description: call["description"].as_str(),
+            };
+            state.child = queue::submit(text(call, "plugin"), &call["params"], &how)?;
+            nothing
+        }
+        "wait" => {
+            let id = call["id"].as_str().unwrap_or(&state.child);
+            let outcome = queue::wait(id, seconds(call, "seconds"))?;
+            Ok(
+                json!({ "status": outcome.status, "result": outcome.result, "error": outcome.error.map(|error| error.code) }),
+            )
+        }
+        "log" => {
+            match call.get("fields") {
+                Some(fields) => {
+                    log::write_with(text(call, "level"), text(call, "message"), fields)?
+                }
+                None => log::write(text(call, "level"), text(call, "message"))?,
+            }
+            nothing
+        }
+        "info" => {
+            log::info(text(call, "message"));
+            nothing
+        }
+        "warn" => {
+            log::warn(text(call, "message"));
+            nothing
+        }
+        "error" => {
+            log::error(text(call, "message"));
+            nothing
+        }
+        "progress" => progress(
+            number(call, "done") as u64,
+            number(call, "total") as u64,
+            call["message"].as_str(),
+        )
+        .map(|()| Value::Null),
+        "sleep" => {
+            // A number that is no time does not reach the host as a `Duration`.
+            let time = Duration::try_from_secs_f64(number(call, "seconds")).map_err(|_| {
+                Error::new(
+                    "invalid",
+                    format!(
+                        "sleep: {} is not a number of seconds to wait",
+                        number(call, "seconds")
+                    ),
+                )
+            })?;
+            sleep(time).map(|()| Value::Null)
+        }
+        other => Err(Error::new("unknown", other)),
+    }
+}
+
+fn device(state: &State) -> Result<&Device> {
+    state
+        .device
+        .as_ref()
+        .ok_or_else(|| Error::new("none", "no device"))
+}
+
+fn commit_of(call: &Value) -> Commit<'_> {
+    Commit {
+        confirm: seconds(call, "confirm"),
+        comment: call["comment"].as_str(),
+    }
+}
+
+fn reply(reply: &Reply) -> Value {
+    json!({
+        "command": reply.command, "output": reply.output, "ok": reply.ok(), "failure": reply.failure,
+        "exit_code": reply.exit_code, "truncated": reply.truncated,
+    })
+}
+
+fn transfer(transfer: &Transfer) -> Value {
+    json!({ "bytes": transfer.bytes, "sha256": transfer.sha256, "protocol": transfer.protocol })
+}
+
+fn text<'a>(call: &'a Value, name: &str) -> &'a str {
+    call[name].as_str().unwrap_or_default()
+}
+
+fn texts<'a>(call: &'a Value, name: &str) -> Vec<&'a str> {
+    let values = call[name].as_array().into_iter().flatten();
+    values.filter_map(Value::as_str).collect()
+}
+
+fn flag(call: &Value, name: &str) -> bool {
+    call[name].as_bool().unwrap_or_default()
+}
+
+fn number(call: &Value, name: &str) -> f64 {
+    call[name].as_f64().unwrap_or_default()
+}
+
+fn seconds(call: &Value, name: &str) -> Option<Duration> {
+    call[name]
+        .as_f64()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+}
+
+plugin_sdk::plugin!(describe, run);
