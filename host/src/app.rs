@@ -14,10 +14,10 @@ use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 
 use crate::api;
-use crate::capabilities::{Files, LiveOutput, Services, limits};
+use crate::capabilities::{Files, LiveOutput, Policy, Services, limits};
 use crate::config::{Config, DevicesConfig, HostKeyPolicy, WorkerConfig};
 use crate::connections::Connections;
-use crate::jobs::Jobs;
+use crate::jobs::{self, Jobs};
 use crate::queue::Queue;
 use crate::registry::{Registry, Source};
 use crate::runtime::Sandbox;
@@ -43,6 +43,7 @@ pub struct App {
     pub storage: Arc<dyn Storage>,
     pub queue: Queue,
     pub registry: Arc<Registry>,
+    pub policy: Arc<Policy>,
     pub connections: Arc<Connections>,
     pub jobs: Arc<Jobs>,
     pub worker: Arc<Worker>,
@@ -94,19 +95,25 @@ impl App {
         let dispatcher = Dispatcher::default();
         let running = Running::default();
         let (ended, _) = broadcast::channel(NEWS);
-        let jobs = Arc::new(Jobs::new(
-            Arc::clone(&storage),
-            queue.clone(),
-            Arc::clone(&registry),
-            Arc::clone(&connections),
-            dispatcher.clone(),
-            running.clone(),
-            ended.clone(),
-        ));
+        let policy = Arc::new(Policy {
+            default: config.policy.for_all(),
+            plugins: config.policy.by_name(),
+        });
+        let jobs = Arc::new(Jobs::new(jobs::Parts {
+            storage: Arc::clone(&storage),
+            queue: queue.clone(),
+            registry: Arc::clone(&registry),
+            policy: Arc::clone(&policy),
+            connections: Arc::clone(&connections),
+            dispatcher: dispatcher.clone(),
+            running: running.clone(),
+            ended: ended.clone(),
+        }));
         let sessions = Pool::new(pool_options(&config.devices));
         let live = LiveOutput::default();
         let services = Services {
             storage: Arc::clone(&storage),
+            policy: Arc::clone(&policy),
             connections: Arc::clone(&connections),
             sessions: sessions.clone(),
             live: live.clone(),
@@ -130,6 +137,7 @@ impl App {
             storage,
             queue,
             registry,
+            policy,
             connections,
             jobs,
             worker,

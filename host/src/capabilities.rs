@@ -29,11 +29,11 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::connections::Connections;
-use crate::model::{Description, ErrorCode, Job, JobError, Progress, Target};
+use crate::model::{ErrorCode, Job, JobError, Needs, Progress, Target};
 use crate::storage::{Claim, Storage, StorageError};
 
 pub use live::{LiveOutput, RunningCommand};
-pub use policy::matches_pattern;
+pub use policy::{Policy, Rights, matches_pattern};
 pub use queue::{ChildJob, ChildJobs, ChildOutcome, ParentJob};
 pub use ssh::{
     CommitOptions, ConfigureOptions, Configured, Device, ExecReply, Files, OnRefused, Question,
@@ -48,6 +48,8 @@ pub type Result<T> = std::result::Result<T, JobError>;
 #[derive(Clone)]
 pub struct Services {
     pub storage: Arc<dyn Storage>,
+    /// What plugins are granted.
+    pub policy: Arc<Policy>,
     pub connections: Arc<Connections>,
     /// Open sessions, kept for the next job on the same device.
     pub sessions: netssh_core::Pool,
@@ -68,7 +70,7 @@ pub struct JobContext {
     services: Services,
     job: JobFacts,
     claim: Claim,
-    description: Description,
+    rights: Rights,
     stop: Arc<Stop>,
     slot: Arc<dyn Slot>,
     log: log::LogWriter,
@@ -116,10 +118,11 @@ impl JobContext {
         services: Services,
         job: &Job,
         claim: Claim,
-        description: Description,
+        needs: &Needs,
         stop: Arc<Stop>,
         slot: Arc<dyn Slot>,
     ) -> Self {
+        let rights = services.policy.rights(&job.plugin, needs);
         let log = log::LogWriter::start(Arc::clone(&services.storage), job.id);
         Self {
             services,
@@ -134,7 +137,7 @@ impl JobContext {
                 depth: job.depth,
             },
             claim,
-            description,
+            rights,
             stop,
             slot,
             log,

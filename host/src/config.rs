@@ -12,10 +12,13 @@ mod sources;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use crate::model::Grant;
 
 pub use error::{ConfigError, Problem};
 pub use keys::{Allowed, Check, KEYS, Key};
@@ -47,6 +50,7 @@ pub struct Config {
     pub board: BoardConfig,
     pub logging: LoggingConfig,
     pub plugins: PluginsConfig,
+    pub policy: PolicyConfig,
     pub security: SecurityConfig,
     pub devices: DevicesConfig,
 }
@@ -132,6 +136,35 @@ pub struct PluginsConfig {
     pub cache_dir: Option<PathBuf>,
     pub cpu_seconds: u64,
     pub memory_mb: usize,
+}
+
+/// What plugins are granted: all of them, and some by name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PolicyConfig {
+    pub ssh_exec: Vec<String>,
+    pub ssh_configure: bool,
+    pub ssh_upload: bool,
+    pub ssh_download: bool,
+    pub storage: bool,
+    pub queue_submit: Vec<String>,
+    pub targets: Vec<String>,
+    /// `[policy.plugins.NAME]`; in a file only.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub plugins: BTreeMap<String, PluginPolicy>,
+}
+
+/// What one plugin is granted; what is not said here holds as for all.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PluginPolicy {
+    pub ssh_exec: Option<Vec<String>>,
+    pub ssh_configure: Option<bool>,
+    pub ssh_upload: Option<bool>,
+    pub ssh_download: Option<bool>,
+    pub storage: Option<bool>,
+    pub queue_submit: Option<Vec<String>>,
+    pub targets: Option<Vec<String>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -280,6 +313,61 @@ impl Default for PluginsConfig {
             cache_dir: None,
             cpu_seconds: 30,
             memory_mb: 128,
+        }
+    }
+}
+
+impl Default for PolicyConfig {
+    fn default() -> Self {
+        let Grant {
+            ssh_exec,
+            ssh_configure,
+            ssh_upload,
+            ssh_download,
+            storage,
+            queue_submit,
+            targets,
+        } = Grant::default();
+        Self {
+            ssh_exec,
+            ssh_configure,
+            ssh_upload,
+            ssh_download,
+            storage,
+            queue_submit,
+            targets,
+            plugins: BTreeMap::new(),
+        }
+    }
+}
+
+impl PolicyConfig {
+    /// What every plugin is granted that is not named.
+    #[must_use]
+    pub fn for_all(&self) -> Grant {
+        self.with(&PluginPolicy::default())
+    }
+
+    /// What each plugin is granted that is named.
+    #[must_use]
+    pub fn by_name(&self) -> BTreeMap<String, Grant> {
+        let named = self.plugins.iter();
+        named
+            .map(|(name, policy)| (name.clone(), self.with(policy)))
+            .collect()
+    }
+
+    fn with(&self, policy: &PluginPolicy) -> Grant {
+        let list =
+            |own: &Option<Vec<String>>, all: &Vec<String>| own.as_ref().unwrap_or(all).clone();
+        Grant {
+            ssh_exec: list(&policy.ssh_exec, &self.ssh_exec),
+            ssh_configure: policy.ssh_configure.unwrap_or(self.ssh_configure),
+            ssh_upload: policy.ssh_upload.unwrap_or(self.ssh_upload),
+            ssh_download: policy.ssh_download.unwrap_or(self.ssh_download),
+            storage: policy.storage.unwrap_or(self.storage),
+            queue_submit: list(&policy.queue_submit, &self.queue_submit),
+            targets: list(&policy.targets, &self.targets),
         }
     }
 }

@@ -256,9 +256,9 @@ impl Connections {
     ///
     /// # Errors
     /// Code `not_found` when the connection is gone, `internal` when its secrets do not open.
-    pub async fn endpoint(&self, target: &Target) -> Result<(Endpoint, String), JobError> {
+    pub async fn of_target(&self, target: &Target) -> Result<Connection, JobError> {
         let stored = self.storage.connection(target.connection_id).await;
-        let connection = stored
+        stored
             .map_err(|error| unusable(&target.name, &error))?
             .ok_or_else(|| {
                 JobError::new(
@@ -268,9 +268,7 @@ impl Connections {
                         target.name
                     ),
                 )
-            })?;
-        let endpoint = self.endpoint_of(&connection).await?;
-        Ok((endpoint, connection.device_type))
+            })
     }
 
     /// Everything needed to open a session by a connection.

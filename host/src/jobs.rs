@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
-use crate::capabilities::{ChildJob, ChildJobs, ChildOutcome, ParentJob};
+use crate::capabilities::{ChildJob, ChildJobs, ChildOutcome, ParentJob, Policy, Rights};
 use crate::connections::{ConnectionError, ConnectionInput, Connections, FieldError};
 use crate::model::{
     Connection, ErrorCode, Job, JobError, JobStatus, LoadError, NewJob, Target, TargetMode, now,
@@ -51,6 +51,9 @@ pub enum SubmitError {
     UnknownPlugin(String),
     #[error("the plugin `{0}` does not load: {1}")]
     BrokenPlugin(String, LoadError),
+    /// The plugin needs more than the operator grants it.
+    #[error("the plugin `{0}` needs what the server's policy does not grant it: {list}", list = .1.join(", "))]
+    NotGranted(String, Vec<String>),
     /// Fields of the request, as JSON pointers into it.
     #[error("the job is not valid")]
     Invalid(Vec<ParamError>),
@@ -64,31 +67,37 @@ pub struct Jobs {
     storage: Arc<dyn Storage>,
     queue: Queue,
     registry: Arc<Registry>,
+    policy: Arc<Policy>,
     connections: Arc<Connections>,
     dispatcher: Dispatcher,
     running: Running,
     ended: broadcast::Sender<Uuid>,
 }
 
+/// What [`Jobs`] stands on.
+pub struct Parts {
+    pub storage: Arc<dyn Storage>,
+    pub queue: Queue,
+    pub registry: Arc<Registry>,
+    pub policy: Arc<Policy>,
+    pub connections: Arc<Connections>,
+    pub dispatcher: Dispatcher,
+    pub running: Running,
+    pub ended: broadcast::Sender<Uuid>,
+}
+
 impl Jobs {
     #[must_use]
-    pub fn new(
-        storage: Arc<dyn Storage>,
-        queue: Queue,
-        registry: Arc<Registry>,
-        connections: Arc<Connections>,
-        dispatcher: Dispatcher,
-        running: Running,
-        ended: broadcast::Sender<Uuid>,
-    ) -> Self {
+    pub fn new(parts: Parts) -> Self {
         Self {
-            storage,
-            queue,
-            registry,
-            connections,
-            dispatcher,
-            running,
-            ended,
+            storage: parts.storage,
+            queue: parts.queue,
+            registry: parts.registry,
+            policy: parts.policy,
+            connections: parts.connections,
+            dispatcher: parts.dispatcher,
+            running: parts.running,
+            ended: parts.ended,
         }
     }
 
@@ -217,10 +226,18 @@ impl Jobs {
         let entry = self.registry.entry(name);
         let entry = entry.ok_or_else(|| SubmitError::UnknownPlugin(name.to_owned()))?;
         match (entry.plugin, entry.error) {
-            (Some(plugin), _) => Ok(plugin),
+            (Some(plugin), _) => match self.rights(&plugin).missing() {
+                missing if missing.is_empty() => Ok(plugin),
+                missing => Err(SubmitError::NotGranted(name.to_owned(), missing)),
+            },
             (None, Some(error)) => Err(SubmitError::BrokenPlugin(name.to_owned(), error)),
             (None, None) => Err(SubmitError::UnknownPlugin(name.to_owned())),
         }
+    }
+
+    fn rights(&self, plugin: &Plugin) -> Rights {
+        let needs = &plugin.description.needs;
+        self.policy.rights(plugin.name.as_str(), needs)
     }
 
     async fn inline(
@@ -256,6 +273,7 @@ impl Jobs {
         inline: Option<&Connection>,
         errors: &mut Vec<ParamError>,
     ) -> Result<Vec<Target>, StorageError> {
+        let rights = self.rights(plugin);
         let mut targets = Vec::new();
         for (index, name) in names.iter().enumerate() {
             let pointer = format!("/targets/{index}");
@@ -267,13 +285,25 @@ impl Jobs {
                 continue;
             }
             match self.connections.find(name).await {
-                Ok(connection) => targets.push(Target {
-                    connection_id: connection.id,
-                    name: connection.name,
-                }),
+                Ok(connection) => {
+                    let reached = rights.may_reach(&connection.name, &connection.tags);
+                    errors.extend(reached.err().map(|error| invalid(&pointer, error.message)));
+                    targets.push(Target {
+                        connection_id: connection.id,
+                        name: connection.name,
+                    });
+                }
                 Err(ConnectionError::Storage(error)) => return Err(error),
                 Err(error) => errors.push(invalid(&pointer, error.to_string())),
             }
+        }
+        if let Some(connection) = inline {
+            let reached = rights.may_reach(&connection.name, &connection.tags);
+            errors.extend(
+                reached
+                    .err()
+                    .map(|error| invalid("/connection", error.message)),
+            );
         }
         targets.extend(inline.map(|connection| Target {
             connection_id: connection.id,
@@ -318,6 +348,7 @@ impl ChildJobs for Jobs {
                 SubmitError::UnknownPlugin(_) | SubmitError::BrokenPlugin(..) => {
                     ErrorCode::NOT_FOUND
                 }
+                SubmitError::NotGranted(..) => ErrorCode::DENIED,
                 SubmitError::Invalid(_) | SubmitError::KeyReused => ErrorCode::INVALID,
                 SubmitError::Storage(_) => ErrorCode::INTERNAL,
             };

@@ -16,7 +16,7 @@ pub use job::{
     NewJob, OnInterrupt, Progress, StatusCounts, Target,
 };
 pub use plugin::{
-    Description, LoadError, Needs, PluginKind, PluginName, QueueNeeds, SshNeeds, TargetMode,
+    Description, Grant, LoadError, Needs, PluginKind, PluginName, QueueNeeds, SshNeeds, TargetMode,
 };
 pub use plugin_files::{PluginFiles, digest_of, read_bounded};
 

@@ -226,7 +226,7 @@ impl Worker {
             self.services.clone(),
             job,
             claim.clone(),
-            plugin.description.clone(),
+            &plugin.description.needs,
             Arc::clone(&stop),
             place,
         ));

@@ -1,5 +1,7 @@
 //! Between the contract's exports and a plugin's two functions; the macro `plugin!` calls it.
 
+use std::io::Write as _;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -32,6 +34,8 @@ pub fn run<P: DeserializeOwned, R: Serialize>(
         })
         .and_then(|params| run(Job::current(), params))
         .and_then(|result| Ok(serde_json::to_string(&result)?));
+    // A line that was begun is in a buffer here, which goes away with the component.
+    let _ = std::io::stdout().flush();
     result.map_err(|error| Failure {
         code: error.code,
         message: error.message,

@@ -37,6 +37,19 @@ pub(crate) fn scripts_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts")
 }
 
+/// A component, by the name of its crate.
+///
+/// # Panics
+/// When it has not been built, with the command that does it.
+pub(crate) fn component(name: &str) -> PathBuf {
+    let bundled = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins");
+    let of_tests = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests");
+    let file = format!("{name}.wasm");
+    let places = [bundled.join(&file), of_tests.join(&file)];
+    let built = places.into_iter().find(|place| place.is_file());
+    built.unwrap_or_else(|| panic!("{file} is not built; `cargo xtask test` builds it"))
+}
+
 /// Everything the host writes goes into one directory; the bundled playbooks are read.
 fn config_in(directory: &Path) -> Config {
     let mut config = Config::default();
@@ -45,6 +58,8 @@ fn config_in(directory: &Path) -> Config {
     config.plugins.scripts_dir = scripts_dir();
     config.plugins.components_dir = directory.join("plugins");
     config.plugins.watch = false;
+    // Of all tests together, so that each component is compiled once.
+    config.plugins.cache_dir = Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugin-cache"));
     config
 }
 
@@ -74,6 +89,31 @@ impl TestHost {
         let ssh = &test_devices::linux().ssh;
         host.connect(password_connection("server", ssh, "linux"))
             .await;
+        host
+    }
+
+    /// A host with these components alone: the names they get, and their bytes.
+    pub(crate) async fn with_components(
+        components: &[(&str, Vec<u8>)],
+        configure: impl FnOnce(&mut Config),
+    ) -> Self {
+        let directory = Arc::new(tempfile::tempdir().unwrap());
+        let plugins = directory.path().join("plugins");
+        std::fs::create_dir(&plugins).unwrap();
+        for (name, bytes) in components {
+            std::fs::write(plugins.join(format!("{name}.wasm")), bytes).unwrap();
+        }
+        let mut config = config_in(directory.path());
+        config.plugins.scripts_dir = directory.path().join("scripts");
+        configure(&mut config);
+        Self::start_in(directory, config).await
+    }
+
+    /// A host with one component, by the name of its crate, as the plugin `name`.
+    pub(crate) async fn with_component(name: &str, crate_name: &str) -> Self {
+        let bytes = std::fs::read(component(crate_name)).unwrap();
+        let host = Self::with_components(&[(name, bytes)], |_| {}).await;
+        host.expect_ready(name).await;
         host
     }
 

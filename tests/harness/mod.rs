@@ -11,7 +11,7 @@ use std::time::Duration;
 
 pub(crate) use browser::Browser;
 pub(crate) use client::Client;
-pub(crate) use host::{TestHost, playbook, run, scripts_dir};
+pub(crate) use host::{TestHost, component, playbook, run, scripts_dir};
 pub(crate) use process::{Server, clean, scheduler};
 pub(crate) use pty::Pty;
 pub(crate) use terminal::Terminal;

@@ -13,8 +13,11 @@ use crate::app::App;
 /// Lists plugins, by name; those that do not load too, with the reason.
 #[utoipa::path(get, path = "/plugins", tag = "plugins", responses((status = 200, body = PluginList)))]
 pub(super) async fn list(State(app): State<Arc<App>>) -> Json<PluginList> {
-    let plugins = app.registry.entries().into_iter().map(Into::into).collect();
-    Json(PluginList { plugins })
+    let entries = app.registry.entries().into_iter();
+    let plugins = entries.map(|entry| PluginAnswer::of(entry, &app.policy));
+    Json(PluginList {
+        plugins: plugins.collect(),
+    })
 }
 
 /// Shows a plugin.
@@ -30,7 +33,7 @@ pub(super) async fn get(
     Path(name): Path<String>,
 ) -> Result<Json<PluginAnswer>, Problem> {
     match app.registry.entry(&name) {
-        Some(entry) => Ok(Json(entry.into())),
+        Some(entry) => Ok(Json(PluginAnswer::of(entry, &app.policy))),
         None => Err(Problem::not_found(format!("there is no plugin `{name}`"))),
     }
 }

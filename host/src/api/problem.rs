@@ -160,6 +160,11 @@ impl From<SubmitError> for Problem {
             SubmitError::BrokenPlugin(name, error) => {
                 Self::conflict(format!("the plugin `{name}` does not load: {error}"))
             }
+            SubmitError::NotGranted(..) => Self::new(
+                StatusCode::FORBIDDEN,
+                "not-granted",
+                format!("{error}; see [policy] in its configuration"),
+            ),
             SubmitError::Invalid(errors) => {
                 Self::invalid(errors.into_iter().map(Into::into).collect())
             }

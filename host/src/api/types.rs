@@ -7,7 +7,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::capabilities::RunningCommand;
+use crate::capabilities::{Policy, RunningCommand};
 use crate::model::{
     Algorithms, CommandKind, CommandResult, Connection, Job, JobLog, JobStatus, KnownHostKey,
     LoadError, LogLevel, Needs, PluginKind, Progress, SecretField, StatusCounts, TargetMode,
@@ -418,6 +418,9 @@ pub struct PluginAnswer {
     pub targets: Option<TargetMode>,
     pub loaded_at: Option<DateTime<Utc>>,
     pub status: PluginStatus,
+    /// What the plugin needs and the operator's policy does not grant it: its jobs are refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_granted: Vec<String>,
     /// Why the file as it is now does not load; what loaded last goes on serving.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<LoadError>,
@@ -591,8 +594,8 @@ impl From<KnownHostKey> for HostKeyAnswer {
     }
 }
 
-impl From<Entry> for PluginAnswer {
-    fn from(entry: Entry) -> Self {
+impl PluginAnswer {
+    pub(super) fn of(entry: Entry, policy: &Policy) -> Self {
         let plugin = entry.plugin.as_deref();
         let description = plugin.map(|plugin| &plugin.description);
         Self {
@@ -604,6 +607,10 @@ impl From<Entry> for PluginAnswer {
             needs: description.map(|description| description.needs.clone()),
             targets: description.map(|description| description.targets),
             loaded_at: plugin.map(|plugin| plugin.loaded_at),
+            not_granted: description.map_or_else(Vec::new, |description| {
+                let rights = policy.rights(entry.name.as_str(), &description.needs);
+                rights.missing()
+            }),
             status: match entry.error {
                 None => PluginStatus::Ready,
                 Some(_) => PluginStatus::Broken,

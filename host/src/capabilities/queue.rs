@@ -53,7 +53,7 @@ impl JobContext {
     /// When the plugin does not declare it, names a target that is not its own, has submitted too
     /// many, or when the submission is refused as any other would be.
     pub async fn queue_submit(&self, child: ChildJob) -> Result<Uuid> {
-        self.may_submit(&child.plugin)?;
+        self.may_submit(&child.plugin).await?;
         for name in &child.targets {
             self.name_target(Some(name))?;
         }

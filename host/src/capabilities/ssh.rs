@@ -129,7 +129,7 @@ impl JobContext {
     /// # Errors
     /// Code `denied` when the job was not submitted for it, else what went wrong on the way.
     pub async fn ssh_open(&self, target: Option<&str>) -> Result<Device> {
-        self.may_open()?;
+        self.may_open().await?;
         let target = self.name_target(target)?;
         if self.sessions.count() >= limits::SESSIONS {
             return Err(JobError::new(
@@ -141,7 +141,10 @@ impl JobContext {
             ));
         }
         self.unless_stopped(async {
-            let (endpoint, platform) = self.services.connections.endpoint(target).await?;
+            let connection = self.services.connections.of_target(target).await?;
+            self.may_reach(&target.name, &connection.tags).await?;
+            let endpoint = self.services.connections.endpoint_of(&connection).await?;
+            let platform = connection.device_type;
             let begun = std::time::Instant::now();
             let session = self
                 .services
@@ -170,7 +173,7 @@ impl JobContext {
         command: &str,
         timeout: Option<Duration>,
     ) -> Result<ExecReply> {
-        self.may_exec(command)?;
+        self.may_exec(command).await?;
         let exchange = self.exchange(device, command, &[], timeout).await;
         self.record(device, CommandKind::Exec, command, exchange)
             .await
@@ -189,7 +192,7 @@ impl JobContext {
         questions: &[Question],
         timeout: Option<Duration>,
     ) -> Result<ExecReply> {
-        self.may_exec(command)?;
+        self.may_exec(command).await?;
         if questions.len() > limits::QUESTIONS {
             return Err(JobError::new(
                 ErrorCode::LIMIT,
@@ -217,7 +220,7 @@ impl JobContext {
         commands: &[String],
     ) -> Result<Vec<ExecReply>> {
         for command in commands {
-            self.may_exec(command)?;
+            self.may_exec(command).await?;
         }
         let mut using = self
             .unless_stopped(async { Ok(device.lock().await) })
@@ -253,7 +256,7 @@ impl JobContext {
     /// # Errors
     /// As [`Self::ssh_exec`].
     pub async fn ssh_facts(&self, device: &Device) -> Result<BTreeMap<String, String>> {
-        self.may_open()?;
+        self.may_open().await?;
         let platform = self
             .unless_stopped(async {
                 let mut using = device.lock().await;
@@ -262,6 +265,7 @@ impl JobContext {
             .await?;
         let mut facts = BTreeMap::new();
         for source in &platform.facts {
+            self.may_ask(&source.command).await?;
             let exchange = self.exchange(device, &source.command, &[], None).await;
             let recorded = self.record(device, CommandKind::Exec, &source.command, exchange);
             let reply = recorded.await?;

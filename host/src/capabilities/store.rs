@@ -9,7 +9,7 @@ impl JobContext {
     /// # Errors
     /// When the plugin does not declare `storage`, the key is not one, or the job is to stop.
     pub async fn storage_get(&self, key: &str) -> Result<Option<Value>> {
-        self.may_store()?;
+        self.may_store().await?;
         check_key(key)?;
         self.unless_stopped(async {
             let storage = &self.services.storage;
@@ -24,7 +24,7 @@ impl JobContext {
     /// # Errors
     /// Beside those of [`Self::storage_get`]: code `limit` when the plugin would keep too much.
     pub async fn storage_set(&self, key: &str, value: &Value) -> Result<()> {
-        self.may_store()?;
+        self.may_store().await?;
         check_key(key)?;
         let size = value.to_string().len();
         if size > limits::STORAGE_VALUE_BYTES {
@@ -61,7 +61,7 @@ impl JobContext {
     /// # Errors
     /// As [`Self::storage_get`].
     pub async fn storage_delete(&self, key: &str) -> Result<bool> {
-        self.may_store()?;
+        self.may_store().await?;
         check_key(key)?;
         self.unless_stopped(async {
             let storage = &self.services.storage;
@@ -78,7 +78,7 @@ impl JobContext {
     /// # Errors
     /// As [`Self::storage_get`].
     pub async fn storage_keys(&self, prefix: &str) -> Result<Vec<String>> {
-        self.may_store()?;
+        self.may_store().await?;
         self.unless_stopped(async {
             let storage = &self.services.storage;
             storage

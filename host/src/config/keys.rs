@@ -314,6 +314,57 @@ pub const KEYS: &[Key] = &[
         meaning: "Memory that one attempt at a job may take, MiB.",
     },
     Key {
+        section: "policy",
+        name: "ssh_exec",
+        allowed: Allowed::List {
+            described: "patterns of commands, `*` for any text",
+            check: pattern,
+        },
+        meaning: "Commands that plugins may run on devices, out of those they declare.",
+    },
+    Key {
+        section: "policy",
+        name: "ssh_configure",
+        allowed: Allowed::Flag,
+        meaning: "Whether plugins that declare it may configure devices.",
+    },
+    Key {
+        section: "policy",
+        name: "ssh_upload",
+        allowed: Allowed::Flag,
+        meaning: "Whether plugins that declare it may write files to devices.",
+    },
+    Key {
+        section: "policy",
+        name: "ssh_download",
+        allowed: Allowed::Flag,
+        meaning: "Whether plugins that declare it may read files of devices.",
+    },
+    Key {
+        section: "policy",
+        name: "storage",
+        allowed: Allowed::Flag,
+        meaning: "Whether plugins that declare it may keep values between jobs.",
+    },
+    Key {
+        section: "policy",
+        name: "queue_submit",
+        allowed: Allowed::List {
+            described: "names of plugins, or `*` for any",
+            check: pattern,
+        },
+        meaning: "Plugins whose jobs other plugins may submit, out of those they declare.",
+    },
+    Key {
+        section: "policy",
+        name: "targets",
+        allowed: Allowed::List {
+            described: "names of connections with `*` for any text, and tags as `tag:core`",
+            check: pattern,
+        },
+        meaning: "Devices that plugins may reach at all.",
+    },
+    Key {
         section: "security",
         name: "master_key_file",
         allowed: Allowed::Text {
@@ -407,6 +458,13 @@ pub const KEYS: &[Key] = &[
         meaning: "How long a terminal (`scheduler connect`) may be silent before it is closed.",
     },
 ];
+
+fn pattern(text: &str) -> Result<(), String> {
+    if text.trim().is_empty() || text.contains(char::is_control) {
+        return Err("a pattern is a text without control characters, and not empty".to_owned());
+    }
+    Ok(())
+}
 
 fn sqlite_url(url: &str) -> Result<(), String> {
     let scheme = url.split(':').next().unwrap_or_default();

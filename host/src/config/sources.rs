@@ -11,7 +11,10 @@ use serde::Deserialize as _;
 use super::error::redact;
 use super::keys::Rejected;
 use super::{Config, ConfigError, FILE_VARIABLE, KEYS, Key, Problem, Sources, URL_VARIABLE};
+use crate::model::PluginName;
 
+/// The one place of a file that has tables of its own.
+const POLICY_PLUGINS: (&str, &str) = ("policy", "plugins");
 const PREFIX: &str = "SCHEDULER_";
 
 /// A key's value and where it was found.
@@ -96,6 +99,10 @@ impl Layers {
                 continue;
             };
             for (name, value) in entries {
+                if (section.as_str(), name.as_str()) == POLICY_PLUGINS {
+                    self.add_policies(&known, &origin, &value);
+                    continue;
+                }
                 match known.iter().find(|key| key.name == name) {
                     Some(key) => {
                         let checked = key.allowed.check(&value).map(|()| value.clone());
@@ -111,6 +118,72 @@ impl Layers {
             }
         }
         Ok(())
+    }
+
+    /// `[policy.plugins.NAME]`: the keys of `[policy]` once more, for one plugin.
+    fn add_policies(&mut self, known: &[&Key], origin: &str, value: &Value) {
+        let (section, plugins) = POLICY_PLUGINS;
+        let path = format!("{section}.{plugins}");
+        let mut not_a_table = |key: String, value: &Value| {
+            self.problems.push(Problem::BadValue {
+                found: show(value),
+                origin: origin.to_owned(),
+                reason: None,
+                allowed: format!("tables [{path}.NAME] with the keys {}", names(known)),
+                key,
+            });
+        };
+        let ValueKind::Table(policies) = &value.kind else {
+            return not_a_table(path.clone(), value);
+        };
+        let mut policies: Vec<_> = policies.iter().collect();
+        policies.sort_by_key(|(name, _)| name.as_str());
+        let mut refused = Vec::new();
+        for (name, policy) in policies {
+            let key = format!("{path}.{name}");
+            let ValueKind::Table(entries) = &policy.kind else {
+                not_a_table(key, policy);
+                continue;
+            };
+            if let Err(reason) = PluginName::parse(name) {
+                refused.push(Problem::BadValue {
+                    key: key.clone(),
+                    found: show_text(name),
+                    origin: origin.to_owned(),
+                    reason: Some(reason),
+                    allowed: "the name of a plugin".to_owned(),
+                });
+            }
+            for (name, value) in entries {
+                match known.iter().find(|known| known.name == name) {
+                    Some(known) => {
+                        if let Err(rejected) = known.allowed.check(value) {
+                            refused.push(Problem::BadValue {
+                                key: format!("{key}.{name}"),
+                                found: show(value),
+                                origin: origin.to_owned(),
+                                reason: rejected.reason,
+                                allowed: known.allowed.describe(),
+                            });
+                        }
+                    }
+                    None => refused.push(Problem::UnknownKey {
+                        nearest: nearest(name, known.iter().map(|key| key.name.to_owned())),
+                        key: format!("{key}.{name}"),
+                        origin: origin.to_owned(),
+                        allowed: names(known),
+                    }),
+                }
+            }
+        }
+        if refused.is_empty() {
+            let found = Found {
+                value: value.clone(),
+                origin: origin.to_owned(),
+            };
+            self.found.insert(path, found);
+        }
+        self.problems.extend(refused);
     }
 
     fn add_environment(&mut self, sources: &Sources) {
@@ -196,6 +269,11 @@ impl Layers {
                     .or_default()
                     .insert(key.name.to_owned(), found.value.clone());
             }
+        }
+        let (section, plugins) = POLICY_PLUGINS;
+        if let Some(found) = self.found.get(&format!("{section}.{plugins}")) {
+            let policy = sections.entry(section.to_owned()).or_default();
+            policy.insert(plugins.to_owned(), found.value.clone());
         }
         Config::deserialize(Value::new(None, sections)).unwrap_or_else(|error| {
             // Every value has passed its check, so this means that KEYS and the structs disagree.

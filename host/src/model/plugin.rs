@@ -87,6 +87,10 @@ pub struct Needs {
     pub storage: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue: Option<QueueNeeds>,
+    /// The only targets it opens: names with `*` for any text, or `tag:x`. None: whatever a job is
+    /// submitted for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -109,6 +113,36 @@ pub struct SshNeeds {
 pub struct QueueNeeds {
     /// Names of the plugins it may submit; `*` for any.
     pub submit: Vec<String>,
+}
+
+/// What the operator lets a plugin do, out of what it needs. The default is everything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Patterns of commands, `*` for any text.
+    pub ssh_exec: Vec<String>,
+    pub ssh_configure: bool,
+    pub ssh_upload: bool,
+    pub ssh_download: bool,
+    pub storage: bool,
+    /// Names of plugins; `*` for any.
+    pub queue_submit: Vec<String>,
+    /// Names of targets with `*` for any text, or `tag:x`.
+    pub targets: Vec<String>,
+}
+
+impl Default for Grant {
+    fn default() -> Self {
+        let any = || vec!["*".to_owned()];
+        Self {
+            ssh_exec: any(),
+            ssh_configure: true,
+            ssh_upload: true,
+            ssh_download: true,
+            storage: true,
+            queue_submit: any(),
+            targets: any(),
+        }
+    }
 }
 
 /// Why a plugin could not be loaded, and where in its file.

@@ -57,7 +57,7 @@ impl JobContext {
         lines: &[String],
         options: ConfigureOptions,
     ) -> Result<Configured> {
-        self.may_configure()?;
+        self.may_configure().await?;
         for (number, line) in (1..).zip(lines) {
             check_command_text(line).map_err(|error| JobError {
                 message: format!("line {number}: {}", error.message),
@@ -89,7 +89,7 @@ impl JobContext {
     /// Code `unsupported` where the platform commits nothing, `invalid` when there is nothing to
     /// commit, `refused` when the device does not want to: the candidate is kept then.
     pub async fn ssh_commit(&self, device: &Device, options: CommitOptions) -> Result<ExecReply> {
-        self.may_configure()?;
+        self.may_configure().await?;
         let mut using = self
             .unless_stopped(async { Ok(device.lock().await) })
             .await?;
@@ -122,7 +122,7 @@ impl JobContext {
     /// # Errors
     /// Code `unsupported` where the platform cannot, `refused` when the device does not want to.
     pub async fn ssh_rollback(&self, device: &Device, number: Option<u32>) -> Result<ExecReply> {
-        self.may_configure()?;
+        self.may_configure().await?;
         let mut using = self
             .unless_stopped(async { Ok(device.lock().await) })
             .await?;
@@ -158,7 +158,7 @@ impl JobContext {
     /// # Errors
     /// Code `unsupported` where the platform has no such thing; else as [`Self::ssh_exec`].
     pub async fn ssh_save(&self, device: &Device) -> Result<ExecReply> {
-        self.may_configure()?;
+        self.may_configure().await?;
         let began = self.begin();
         let outcome = self
             .unless_stopped(async { Ok(device.lock().await.session()?.save().await) })

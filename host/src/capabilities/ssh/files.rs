@@ -106,7 +106,7 @@ impl JobContext {
     /// Code `not_found` for a file that is not in the directory, `refused` in the device's words,
     /// `unsupported` where the device takes no files or the operator gives none.
     pub async fn ssh_upload(&self, device: &Device, file: &str, remote: &str) -> Result<Transfer> {
-        self.may_upload()?;
+        self.may_upload().await?;
         let files = self.files()?;
         let opened = files.read(file).await;
         let (mut source, size) = opened.map_err(|error| not_a_file(file, &error))?;
@@ -141,7 +141,7 @@ impl JobContext {
         remote: &str,
         file: &str,
     ) -> Result<Transfer> {
-        self.may_download()?;
+        self.may_download().await?;
         let files = self.files()?;
         let created = files.create(file).await;
         let (part, mut sink) = created.map_err(|error| not_a_file(file, &error))?;

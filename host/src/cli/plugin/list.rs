@@ -27,6 +27,14 @@ pub(super) async fn run(args: ListArgs) -> Result<(), Failure> {
             Some(format!("{} is broken: {}", plugin.name, error))
         })
         .collect();
+    let not_granted: Vec<String> = plugins
+        .iter()
+        .filter(|plugin| !plugin.not_granted.is_empty())
+        .map(|plugin| {
+            let missing = plugin.not_granted.join(", ");
+            format!("{} needs what is not granted: {missing}", plugin.name)
+        })
+        .collect();
     output::table(
         ["NAME", "KIND", "STATUS", "TARGETS", "SUMMARY"],
         plugins.into_iter().map(|plugin| {
@@ -39,7 +47,7 @@ pub(super) async fn run(args: ListArgs) -> Result<(), Failure> {
             ]
         }),
     )?;
-    for message in broken {
+    for message in broken.into_iter().chain(not_granted) {
         output::talk(&message);
     }
     Ok(())

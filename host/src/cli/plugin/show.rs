@@ -30,6 +30,7 @@ pub(super) async fn run(args: ShowArgs) -> Result<(), Failure> {
                 .error
                 .map_or_else(String::new, |error| error.to_string()),
         ),
+        ("not granted", plugin.not_granted.join(", ")),
         ("targets", output::word(&plugin.targets)),
         ("digest", plugin.digest.unwrap_or_default()),
         (

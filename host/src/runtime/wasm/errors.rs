@@ -14,6 +14,8 @@ use crate::model::{ErrorCode, JobError, LoadError};
 
 /// The functions that led to a crash, innermost first; the rest is left out.
 const FRAMES: usize = 12;
+/// How the names begin of the functions by which Rust panics; nobody looks for them.
+const PANICKING: [&str; 6] = ["abort", "std::", "core::", "alloc::", "__rustc", "<std::"];
 /// Imports that the host gives begin so.
 const OURS: &str = "job-scheduler:plugin/";
 const FIRST_BYTES: &[u8] = b"\0asm";
@@ -86,25 +88,23 @@ fn trap_message(trap: Trap, guest: &Guest) -> String {
 }
 
 fn write_frames(message: &mut String, backtrace: &WasmBacktrace) {
-    for frame in backtrace.frames().iter().take(FRAMES) {
+    let frames = backtrace.frames().iter().map(|frame| {
         let symbol = frame.symbols().first();
         let name = symbol
             .and_then(|symbol| symbol.name())
             .or(frame.func_name())
             .unwrap_or("a function without a name");
-        let _ = write!(message, "\n  in {}", without_hash(name));
+        // Without the hash at its end.
+        (format!("{:#}", rustc_demangle::demangle(name)), symbol)
+    });
+    let is_panicking = |name: &str| PANICKING.iter().any(|start| name.starts_with(start));
+    let frames = frames.skip_while(|(name, _)| is_panicking(name));
+    for (name, symbol) in frames.take(FRAMES) {
+        let _ = write!(message, "\n  in {name}");
         if let Some((file, line)) = symbol.and_then(|symbol| Some((symbol.file()?, symbol.line()?)))
         {
             let _ = write!(message, " ({file}:{line})");
         }
-    }
-}
-
-/// `crate::function::h0123456789abcdef` without the end.
-fn without_hash(name: &str) -> &str {
-    match name.rsplit_once("::h") {
-        Some((name, hash)) if hash.len() == 16 => name,
-        _ => name,
     }
 }
 

@@ -11,7 +11,25 @@ struct Params {
     command: String,
 }
 
+/// What `describe` does; the tests write another word over it.
+static MANNER: [u8; 20] = *b"describe as: well   ";
+
 fn describe() -> Description {
+    let manner = std::hint::black_box(&MANNER);
+    match manner[13..].trim_ascii() {
+        b"loop" => loop {
+            std::hint::black_box(manner);
+        },
+        b"trap" => panic!("I describe nothing"),
+        b"long" => return Description::new("x".repeat(20_000_000)),
+        b"huge" => return Description::new("x".repeat(100_000_000)),
+        b"host" => drop(
+            ssh::open()
+                .map_err(|error| error.message)
+                .unwrap_or_else(|error| panic!("{error}")),
+        ),
+        _ => {}
+    }
     Description::new("Does what it should not")
         .targets(Targets::All)
         .exec(["show *"])
@@ -49,6 +67,7 @@ fn run(_job: Job, params: Params) -> Result<Value> {
                 .collect();
             return Ok(json!(map));
         }
+        "a result of nine megabytes" => return Ok("x".repeat(9_000_000).into()),
         "a gigabyte of stdout" => {
             let line = "x".repeat(1023);
             for _ in 0..1 << 20 {

@@ -53,7 +53,7 @@ fn run(job: Job, params: Params) -> Result<Vec<Value>> {
 fn make(job: &Job, state: &mut State, call: &Value) -> Result<Value> {
     let nothing = Ok(Value::Null);
     let timeout = seconds(call, "timeout");
-    match text(call, "call") {
+    match text(call, "make") {
         "job" => Ok(json!({
             "plugin": job.plugin.replace("-wasm", ""), "target": job.target, "targets": job.targets, "attempt": job.attempt,
             "parent_id": job.parent_id, "description": job.description, "id": job.id.len(),
@@ -143,7 +143,7 @@ fn make(job: &Job, state: &mut State, call: &Value) -> Result<Value> {
             text(call, "command"),
             text(call, "output"),
         )?)),
-        "diff" => Ok(text::diff(text(call, "old"), text(call, "new"))?.into()),
+        "diff" => Ok(text::diff(text(call, "before"), text(call, "after"))?.into()),
         "without_lines" => {
             Ok(text::without_lines(text(call, "text"), &texts(call, "prefixes")).into())
         }
