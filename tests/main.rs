@@ -24,6 +24,7 @@ mod plugins;
 mod policy;
 mod process;
 mod queue;
+mod reload;
 mod sandbox;
 mod scripts;
 mod sessions;

@@ -33,7 +33,7 @@ fn limits_end_the_job_that_reaches_them() {
         (
             "",
             "let x = #{}; let big = \"\"; big.pad(1000000, \"x\"); let i = 0; loop { x[`k${i}`] = big + i; i += 1; }",
-            "limit",
+            "out_of_memory",
         ),
         (
             "fn grow() { let i = 0; loop { this[`k${i}`] = i; i += 1; } }",

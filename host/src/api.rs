@@ -117,6 +117,7 @@ fn api_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(terminal::open))
         .routes(routes!(plugins::list))
         .routes(routes!(plugins::get))
+        .routes(routes!(plugins::versions))
         .routes(routes!(plugins::reload))
         .route("/plugins/reload", plugins::named_reload())
 }

@@ -77,13 +77,16 @@ impl App {
         };
         let jobs = config.worker.concurrency + limits::WAITING;
         let wasm = WasmRuntime::new(sandbox, jobs, &config.cache_dir(&database))?;
-        let registry = Registry::new(vec![
-            Source::new(
-                config.plugins.scripts_dir.clone(),
-                Arc::new(RhaiRuntime::new(sandbox)),
-            ),
-            Source::new(config.plugins.components_dir.clone(), Arc::new(wasm)),
-        ]);
+        let registry = Registry::new(
+            vec![
+                Source::new(
+                    config.plugins.scripts_dir.clone(),
+                    Arc::new(RhaiRuntime::new(sandbox)),
+                ),
+                Source::new(config.plugins.components_dir.clone(), Arc::new(wasm)),
+            ],
+            Arc::clone(&storage),
+        );
         registry.scan().await;
 
         let connections = Arc::new(Connections::new(

@@ -7,6 +7,7 @@ mod connection;
 mod job;
 mod plugin;
 mod plugin_files;
+mod plugin_version;
 
 pub use connection::{
     Algorithms, Connection, KnownHostKey, MOST_JUMPS, RouteError, SealedSecrets, SecretField, route,
@@ -19,6 +20,7 @@ pub use plugin::{
     Description, Grant, LoadError, Needs, PluginKind, PluginName, QueueNeeds, SshNeeds, TargetMode,
 };
 pub use plugin_files::{PluginFiles, digest_of, read_bounded};
+pub use plugin_version::{LoadedVersion, PluginVersion};
 
 use chrono::{DateTime, SubsecRound, Utc};
 

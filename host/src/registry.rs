@@ -2,14 +2,19 @@
 //!
 //! A plugin is loaded aside and swapped in whole. One that fails to load leaves the last good
 //! version serving, with its error beside it; a running job keeps the version it began with,
-//! because it holds it.
+//! because it holds it, and a job that is tried again gets it back by its digest.
+//!
+//! Start reading at [`Registry::scan`]; what is looked at in the directories is in
+//! `registry/files.rs`, when, in `registry/watch.rs`.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fs::Metadata;
-use std::path::{Path, PathBuf};
+mod files;
+mod versions;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
@@ -17,17 +22,20 @@ use jsonschema::Validator;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use crate::model::{Description, LoadError, PluginKind, PluginName, now};
+use self::files::{Found, Stamp};
+use self::versions::OldVersions;
+use self::watch::Writing;
+use crate::model::{
+    Description, LoadError, LoadedVersion, PluginFiles, PluginKind, PluginName, now,
+};
 use crate::runtime::{JobRuntime, Program};
-
-/// How often the directories are looked at for changes.
-const SCAN_EVERY: Duration = Duration::from_secs(2);
+use crate::storage::Storage;
 
 /// A plugin that loaded: what a job holds while it runs.
 pub struct Plugin {
     pub name: PluginName,
     pub kind: PluginKind,
-    /// SHA-256 of the file's bytes, hexadecimal.
+    /// SHA-256 of what it is made of; see [`PluginFiles::digest`].
     pub digest: String,
     pub description: Description,
     pub program: Arc<dyn Program>,
@@ -51,17 +59,12 @@ pub struct Entry {
     pub plugin: Option<Arc<Plugin>>,
     /// Why its file as it is now does not load.
     pub error: Option<LoadError>,
+    /// Another file that claims the same name.
+    pub conflict: Option<String>,
     file: PathBuf,
-    /// Of the file as it was last looked at.
     stamp: Stamp,
-}
-
-/// What tells a changed file from an unchanged one without reading it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Stamp {
-    modified: Option<SystemTime>,
-    length: u64,
-    inode: u64,
+    /// Of the modules beside it, where it imports some, or does not load, perhaps for want of one.
+    modules: Option<u64>,
 }
 
 /// A directory and the runtime for the files in it.
@@ -85,9 +88,77 @@ impl Source {
 
 pub struct Registry {
     sources: Vec<Source>,
-    entries: ArcSwap<BTreeMap<String, Entry>>,
+    storage: Arc<dyn Storage>,
+    state: ArcSwap<State>,
     /// Held while loading, so that two scans never undo one another.
     scanning: Mutex<()>,
+    writing: Writing,
+    old: OldVersions,
+}
+
+#[derive(Clone, Default)]
+struct State {
+    entries: BTreeMap<String, Entry>,
+    /// Whose name another one has: they would serve, were it not for that.
+    refused: Vec<Entry>,
+}
+
+impl State {
+    fn find(&self, name: &str, kind: PluginKind) -> Option<&Entry> {
+        let refused = self.refused.iter();
+        let entry = self.entries.get(name).into_iter().chain(refused);
+        entry
+            .into_iter()
+            .find(|entry| entry.name.as_str() == name && entry.kind == kind)
+    }
+
+    /// Two files may claim one name: who has served goes on serving, at first the first source's.
+    fn take_in(&mut self, before: &Self, mut entry: Entry) {
+        let name = entry.name.as_str().to_owned();
+        let Some(first) = self.entries.get_mut(&name) else {
+            self.entries.insert(name, entry);
+            return;
+        };
+        let serves = |entry: &Entry| {
+            let known = before.entries.get(&name);
+            known.is_some_and(|known| known.kind == entry.kind && known.plugin.is_some())
+        };
+        if serves(&entry) && !serves(first) {
+            std::mem::swap(first, &mut entry);
+        }
+        if !before.refused.iter().any(|known| known.file == entry.file) {
+            tracing::warn!(plugin = %name, serving = %first.file_name(), refused = %entry.file_name(), "two files claim one name");
+        }
+        self.refused.push(entry);
+    }
+
+    /// As they are shown: with what each knows of the other.
+    fn shown(&self, entry: &Entry) -> Entry {
+        let refused = self.refused.iter().find(|other| other.name == entry.name);
+        Entry {
+            conflict: refused.map(Entry::file_name),
+            ..entry.clone()
+        }
+    }
+
+    fn shown_refused(&self, entry: &Entry) -> Entry {
+        let name = entry.name.as_str();
+        let first = self.entries.get(name).map(Entry::file_name);
+        let first = first.unwrap_or_default();
+        let message = format!("the name `{name}` is that of {first}; rename one of the two files");
+        Entry {
+            plugin: None,
+            error: Some(LoadError::new(&entry.file_name(), message)),
+            conflict: Some(first),
+            ..entry.clone()
+        }
+    }
+}
+
+/// What came of looking at the directories.
+struct Scanned {
+    state: State,
+    loaded: Vec<LoadedVersion>,
 }
 
 impl Plugin {
@@ -128,29 +199,38 @@ impl Plugin {
 
 impl Registry {
     #[must_use]
-    pub fn new(sources: Vec<Source>) -> Arc<Self> {
+    pub fn new(sources: Vec<Source>, storage: Arc<dyn Storage>) -> Arc<Self> {
         Arc::new(Self {
             sources,
-            entries: ArcSwap::default(),
+            storage,
+            state: ArcSwap::default(),
             scanning: Mutex::new(()),
+            writing: Writing::default(),
+            old: OldVersions::default(),
         })
     }
 
     /// The plugin that serves under a name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Arc<Plugin>> {
-        self.entries.load().get(name)?.plugin.clone()
+        self.state.load().entries.get(name)?.plugin.clone()
     }
 
     #[must_use]
     pub fn entry(&self, name: &str) -> Option<Entry> {
-        self.entries.load().get(name).cloned()
+        let state = self.state.load();
+        state.entries.get(name).map(|entry| state.shown(entry))
     }
 
-    /// All of them, by name.
+    /// All of them, by name; those that claim another's name come after it.
     #[must_use]
     pub fn entries(&self) -> Vec<Entry> {
-        self.entries.load().values().cloned().collect()
+        let state = self.state.load();
+        let entries = state.entries.values().map(|entry| state.shown(entry));
+        let refused = state.refused.iter().map(|entry| state.shown_refused(entry));
+        let mut entries: Vec<Entry> = entries.chain(refused).collect();
+        entries.sort_by(|one, other| one.name.cmp(&other.name));
+        entries
     }
 
     /// Looks at the directories and loads what has changed since the last look.
@@ -160,138 +240,148 @@ impl Registry {
         // Loading compiles, and runs `describe`.
         let scanned = tokio::task::spawn_blocking(move || registry.scan_files()).await;
         match scanned {
-            Ok(Some(entries)) => self.entries.store(Arc::new(entries)),
+            Ok(Some(Scanned { state, loaded })) => {
+                self.state.store(Arc::new(state));
+                self.remember(loaded).await;
+            }
             Ok(None) => {}
             Err(error) => tracing::error!(%error, "looking for plugins failed"),
         }
     }
 
-    /// Scans again and again; for as long as it is polled.
-    pub async fn watch(self: Arc<Self>) {
-        loop {
-            tokio::time::sleep(SCAN_EVERY).await;
-            self.scan().await;
-        }
-    }
-
     /// The new state, or `None` when nothing has changed.
-    fn scan_files(&self) -> Option<BTreeMap<String, Entry>> {
-        let before = self.entries.load_full();
-        let mut after = BTreeMap::new();
+    fn scan_files(&self) -> Option<Scanned> {
+        let before = self.state.load_full();
+        let mut after = State::default();
+        let mut loaded = Vec::new();
         let mut changed = false;
         for source in &self.sources {
-            let files = match files_of(source) {
-                Ok(files) => {
+            let kind = source.runtime.kind();
+            let found = match files::find(source) {
+                Ok(found) => {
                     source.out_of_reach.store(false, Ordering::Relaxed);
-                    files
+                    found
                 }
                 Err(error) => {
                     // Out of reach is not removed: what is loaded goes on serving.
                     if !source.out_of_reach.swap(true, Ordering::Relaxed) {
                         tracing::warn!(directory = %source.directory.display(), %error, "a plugin directory cannot be read");
                     }
-                    let kept = before.iter();
-                    let kept = kept.filter(|(_, entry)| entry.kind == source.runtime.kind());
-                    after.extend(kept.map(|(name, entry)| (name.clone(), entry.clone())));
+                    let kept = before.entries.iter();
+                    let kept = kept.filter(|(_, entry)| entry.kind == kind);
+                    after
+                        .entries
+                        .extend(kept.map(|(name, entry)| (name.clone(), entry.clone())));
                     continue;
                 }
             };
-            for (name, file, metadata) in files {
-                if after.contains_key(name.as_str()) {
-                    // The first source keeps the name; the same file is reported once, at its change.
-                    continue;
-                }
-                let stamp = Stamp::of(&metadata);
-                let known = before.get(name.as_str());
-                let entry = match known {
-                    Some(known) if known.stamp == stamp && known.file == file => known.clone(),
-                    _ => {
-                        changed = true;
-                        let last_good = known.and_then(|known| known.plugin.clone());
-                        load(source, name.clone(), file, stamp, last_good)
-                    }
+            let modules = files::stamp_of_modules(&source.directory);
+            for file in found {
+                let name = file.name.as_str();
+                let known = before.find(name, kind);
+                let as_before = known.filter(|entry| {
+                    let modules_changed = entry.modules.is_some_and(|stamp| stamp != modules);
+                    entry.stamp == file.stamp && entry.file == file.path && !modules_changed
+                });
+                let entry = match (as_before, known) {
+                    (Some(entry), _) => entry.clone(),
+                    (None, known) if self.writing.contains(&file.path) => match known {
+                        Some(known) => known.clone(),
+                        None => continue,
+                    },
+                    (None, known) => match load(source, &file, modules, known) {
+                        Some((entry, version)) => {
+                            changed = true;
+                            loaded.extend(version);
+                            entry
+                        }
+                        // It changed while it was read; the next look finds it as it is then.
+                        None => match known {
+                            Some(known) => known.clone(),
+                            None => continue,
+                        },
+                    },
                 };
-                after.insert(name.as_str().to_owned(), entry);
+                after.take_in(&before, entry);
             }
         }
-        for name in before.keys().filter(|name| !after.contains_key(*name)) {
-            changed = true;
-            tracing::info!(plugin = %name, "plugin removed");
+        let refused = |state: &State| -> Vec<PathBuf> {
+            state
+                .refused
+                .iter()
+                .map(|entry| entry.file.clone())
+                .collect()
+        };
+        changed |= refused(&before) != refused(&after);
+        for name in before.entries.keys() {
+            if !after.entries.contains_key(name) {
+                changed = true;
+                tracing::info!(plugin = %name, "plugin removed");
+            }
         }
-        changed.then_some(after)
+        changed.then_some(Scanned {
+            state: after,
+            loaded,
+        })
     }
 }
 
-/// The plugin files of a directory, by name.
-fn files_of(source: &Source) -> std::io::Result<Vec<(PluginName, PathBuf, Metadata)>> {
-    let listing = std::fs::read_dir(&source.directory)?;
-    let mut files: HashMap<PluginName, (PathBuf, Metadata)> = HashMap::new();
-    for file in listing {
-        let path = file?.path();
-        let fits = path
-            .extension()
-            .is_some_and(|end| end == source.runtime.extension());
-        let stem = path.file_stem().and_then(|stem| stem.to_str());
-        let (true, Some(stem)) = (fits, stem) else {
-            continue;
-        };
-        // Follows links: a deployment may swap them.
-        let metadata = match std::fs::metadata(&path) {
-            Ok(metadata) => metadata,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
-        };
-        if !metadata.is_file() {
-            continue;
-        }
-        match PluginName::parse(stem) {
-            Ok(name) => {
-                files.insert(name, (path, metadata));
-            }
-            Err(message) => tracing::debug!(file = %path.display(), %message, "not a plugin"),
-        }
-    }
-    let mut files: Vec<_> = files
-        .into_iter()
-        .map(|(name, (path, metadata))| (name, path, metadata))
-        .collect();
-    files.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(files)
-}
-
+/// `None` when the file was changed while it was read.
 fn load(
     source: &Source,
-    name: PluginName,
-    file: PathBuf,
-    stamp: Stamp,
-    last_good: Option<Arc<Plugin>>,
-) -> Entry {
+    file: &Found,
+    modules: u64,
+    known: Option<&Entry>,
+) -> Option<(Entry, Option<LoadedVersion>)> {
+    let name = &file.name;
+    let read = source.runtime.read(&file.path);
+    if Stamp::at(&file.path).as_ref() != Some(&file.stamp) {
+        return None;
+    }
+    let imports = read.as_ref().is_ok_and(|files| !files.modules.is_empty());
+    let made = read.and_then(|files| {
+        let plugin = make(&*source.runtime, name, &files)?;
+        Ok((plugin, files))
+    });
     let kind = source.runtime.kind();
-    let (plugin, error) = match load_file(source, &name, &file) {
-        Ok(plugin) => {
+    let (plugin, error, version) = match made {
+        Ok((plugin, files)) => {
             tracing::info!(plugin = %name, digest = %plugin.digest, "plugin loaded");
-            (Some(Arc::new(plugin)), None)
+            let version = LoadedVersion {
+                plugin: name.to_string(),
+                digest: plugin.digest.clone(),
+                kind,
+                files,
+            };
+            (Some(Arc::new(plugin)), None, Some(version))
         }
         Err(error) => {
+            let last_good = known.and_then(|known| known.plugin.clone());
             let serving = last_good.as_ref().map(|plugin| plugin.digest.clone());
             tracing::warn!(plugin = %name, %error, ?serving, "plugin does not load");
-            (last_good, Some(error))
+            (last_good, Some(error), None)
         }
     };
-    Entry {
-        name,
+    let entry = Entry {
+        name: name.clone(),
         kind,
         plugin,
+        conflict: None,
+        file: file.path.clone(),
+        stamp: file.stamp.clone(),
+        modules: (imports || error.is_some()).then_some(modules),
         error,
-        file,
-        stamp,
-    }
+    };
+    Some((entry, version))
 }
 
-fn load_file(source: &Source, name: &PluginName, file: &Path) -> Result<Plugin, LoadError> {
-    let shown = file.file_name().unwrap_or_default().to_string_lossy();
-    let files = source.runtime.read(file)?;
-    let loaded = source.runtime.load(&files)?;
+/// Compiles a plugin and checks what it says of itself.
+fn make(
+    runtime: &dyn JobRuntime,
+    name: &PluginName,
+    files: &PluginFiles,
+) -> Result<Plugin, LoadError> {
+    let loaded = runtime.load(files)?;
     let params = jsonschema::options()
         .offline()
         .build(&loaded.description.params)
@@ -300,11 +390,11 @@ fn load_file(source: &Source, name: &PluginName, file: &Path) -> Result<Plugin, 
                 "params is not a JSON Schema: at `{}`: {error}",
                 error.instance_path()
             );
-            LoadError::new(&shown, message)
+            LoadError::new(&files.name, message)
         })?;
     Ok(Plugin {
         name: name.clone(),
-        kind: source.runtime.kind(),
+        kind: runtime.kind(),
         digest: files.digest(),
         description: loaded.description,
         program: loaded.program,
@@ -313,13 +403,11 @@ fn load_file(source: &Source, name: &PluginName, file: &Path) -> Result<Plugin, 
     })
 }
 
-impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
-        use std::os::unix::fs::MetadataExt;
-        Self {
-            modified: metadata.modified().ok(),
-            length: metadata.len(),
-            inode: metadata.ino(),
-        }
+impl Entry {
+    /// The name of its file.
+    #[must_use]
+    pub fn file_name(&self) -> String {
+        let name = self.file.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
     }
 }

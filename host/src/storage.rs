@@ -11,8 +11,8 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::model::{
-    CommandResult, Connection, Job, JobError, JobFilter, JobLog, KnownHostKey, LogLevel, NewJob,
-    OnInterrupt, Progress, StatusCounts,
+    CommandResult, Connection, Job, JobError, JobFilter, JobLog, KnownHostKey, LoadedVersion,
+    LogLevel, NewJob, OnInterrupt, PluginFiles, PluginKind, PluginVersion, Progress, StatusCounts,
 };
 
 pub type Result<T> = std::result::Result<T, StorageError>;
@@ -208,6 +208,19 @@ pub trait Storage: Send + Sync + 'static {
     async fn delete_plugin_value(&self, plugin: &str, key: &str) -> Result<bool>;
     /// Keys with a prefix, in order, at most `limit`.
     async fn plugin_keys(&self, plugin: &str, prefix: &str, limit: u32) -> Result<Vec<String>>;
+
+    // Versions of plugins
+    /// Remembers versions that were loaded, and keeps their files; of each plugin the newest ones,
+    /// and those that a job is yet to run.
+    async fn keep_versions(&self, versions: Vec<LoadedVersion>, now: DateTime<Utc>) -> Result<()>;
+    /// The one loaded last first.
+    async fn plugin_versions(&self, plugin: &str) -> Result<Vec<PluginVersion>>;
+    /// The files of a version, as long as they are kept.
+    async fn plugin_files(
+        &self,
+        plugin: &str,
+        digest: &str,
+    ) -> Result<Option<(PluginKind, PluginFiles)>>;
 
     // Facts about the database
     async fn meta(&self, key: &str) -> Result<Option<Vec<u8>>>;

@@ -23,7 +23,7 @@ use crate::config::WorkerConfig;
 use crate::model::{ErrorCode, Job, JobError, LogLevel, OnInterrupt, now};
 use crate::queue::{Handler, Queue};
 use crate::registry::{Plugin, Registry};
-use crate::storage::{Claim, Outcome, Runs, Storage};
+use crate::storage::{Claim, Outcome, Runs, Storage, StorageError};
 
 pub use dispatcher::Dispatcher;
 pub use recovery::end_interrupted;
@@ -161,11 +161,8 @@ impl Worker {
         match self.claim(id).await {
             Ok(Some((claim, job, plugin))) => {
                 let outcome = match plugin {
-                    Some(plugin) => self.attempt(&claim, &job, &plugin, stop, place).await,
-                    None => Outcome::Failed(JobError::new(
-                        ErrorCode::NOT_FOUND,
-                        format!("the plugin `{}` is no longer there", job.plugin),
-                    )),
+                    Ok(plugin) => self.attempt(&claim, &job, &plugin, stop, place).await,
+                    Err(error) => Outcome::Failed(error),
                 };
                 self.record(&claim, outcome).await;
             }
@@ -191,12 +188,21 @@ impl Worker {
     async fn claim(
         &self,
         id: Uuid,
-    ) -> Result<Option<(Claim, Job, Option<Arc<Plugin>>)>, crate::storage::StorageError> {
+    ) -> Result<Option<(Claim, Job, Result<Arc<Plugin>, JobError>)>, StorageError> {
         let Some(job) = self.storage.job(id).await? else {
             return Ok(None);
         };
-        let plugin = self.registry.get(&job.plugin);
-        let runs = plugin.as_ref().map(|plugin| Runs {
+        // What was begun with one version goes on with it.
+        let plugin = match &job.plugin_digest {
+            Some(digest) => self.registry.version(&job.plugin, digest).await,
+            None => self.registry.get(&job.plugin).ok_or_else(|| {
+                JobError::new(
+                    ErrorCode::NOT_FOUND,
+                    format!("the plugin `{}` is no longer there", job.plugin),
+                )
+            }),
+        };
+        let runs = plugin.as_ref().ok().map(|plugin| Runs {
             digest: plugin.digest.clone(),
             on_interrupt: plugin.description.on_interrupt,
         });

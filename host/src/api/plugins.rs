@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use axum::routing::MethodRouter;
 
 use super::Problem;
-use super::types::{PluginAnswer, PluginList};
+use super::types::{PluginAnswer, PluginList, PluginVersionAnswer, PluginVersions};
 use crate::app::App;
 
 /// Lists plugins, by name; those that do not load too, with the reason.
@@ -36,6 +36,36 @@ pub(super) async fn get(
         Some(entry) => Ok(Json(PluginAnswer::of(entry, &app.policy))),
         None => Err(Problem::not_found(format!("there is no plugin `{name}`"))),
     }
+}
+
+/// Lists the versions of a plugin that were loaded, and how many jobs ran each.
+#[utoipa::path(
+    get, path = "/plugins/{name}/versions", tag = "plugins", params(("name" = String, Path)),
+    responses(
+        (status = 200, body = PluginVersions),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn versions(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+) -> Result<Json<PluginVersions>, Problem> {
+    let serving = app.registry.get(&name).map(|plugin| plugin.digest.clone());
+    let versions = app.registry.versions(&name).await?;
+    if versions.is_empty() && app.registry.entry(&name).is_none() {
+        return Err(Problem::not_found(format!("there is no plugin `{name}`")));
+    }
+    let versions = versions.into_iter().map(|version| PluginVersionAnswer {
+        serving: serving.as_ref() == Some(&version.digest),
+        digest: version.digest,
+        kind: version.kind,
+        first_seen: version.first_seen,
+        last_seen: version.last_seen,
+        jobs: version.jobs,
+    });
+    Ok(Json(PluginVersions {
+        versions: versions.collect(),
+    }))
 }
 
 /// Looks for new, changed and removed plugin files at once, and lists what there is then.

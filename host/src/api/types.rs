@@ -421,9 +421,33 @@ pub struct PluginAnswer {
     /// What the plugin needs and the operator's policy does not grant it: its jobs are refused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_granted: Vec<String>,
+    /// The name of another file that claims this name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conflict: Option<String>,
     /// Why the file as it is now does not load; what loaded last goes on serving.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<LoadError>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct PluginVersions {
+    /// The one loaded last first.
+    pub versions: Vec<PluginVersionAnswer>,
+}
+
+/// A version of a plugin that was loaded at some time.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct PluginVersionAnswer {
+    /// SHA-256 of what it is made of.
+    pub digest: String,
+    pub kind: PluginKind,
+    pub first_seen: DateTime<Utc>,
+    /// When it was loaded last.
+    pub last_seen: DateTime<Utc>,
+    /// How many jobs ran it, as far as they are still kept.
+    pub jobs: u64,
+    /// It is what a job submitted now would run.
+    pub serving: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -611,6 +635,7 @@ impl PluginAnswer {
                 let rights = policy.rights(entry.name.as_str(), &description.needs);
                 rights.missing()
             }),
+            conflict: entry.conflict,
             status: match entry.error {
                 None => PluginStatus::Ready,
                 Some(_) => PluginStatus::Broken,

@@ -2,6 +2,7 @@
 
 mod list;
 mod show;
+mod versions;
 
 use clap::Subcommand;
 
@@ -13,6 +14,8 @@ pub(crate) enum PluginCommand {
     List(list::ListArgs),
     /// Show a plugin: what it needs, which parameters it takes
     Show(show::ShowArgs),
+    /// List the versions of a plugin that were loaded, and how many jobs ran each
+    Versions(versions::VersionsArgs),
 }
 
 impl PluginCommand {
@@ -20,6 +23,7 @@ impl PluginCommand {
         match self {
             Self::List(args) => list::run(args).await,
             Self::Show(args) => show::run(args).await,
+            Self::Versions(args) => versions::run(args).await,
         }
     }
 }

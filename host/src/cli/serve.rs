@@ -1,6 +1,7 @@
 //! `scheduler serve`: the server, with its workers.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
@@ -12,6 +13,7 @@ use super::Failure;
 use crate::app::{self, App};
 use crate::config::Config;
 use crate::logging;
+use crate::registry::Registry;
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
@@ -56,8 +58,21 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let board = &app.config.board;
     let dashboard = board.enabled.then(|| format!("{url}{}", board.ui_path));
     tracing::info!(%url, dashboard, worker = app.worker.name(), "listening");
+    reload_on_signal(Arc::clone(&app.registry))?;
     app.serve(listener, shutdown).await?;
     tracing::info!("stopped");
+    Ok(())
+}
+
+/// SIGHUP looks for changed plugins at once, for file systems that tell nothing of changes.
+fn reload_on_signal(registry: Arc<Registry>) -> anyhow::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            tracing::info!(signal = "SIGHUP", "looking for changed plugins");
+            registry.scan().await;
+        }
+    });
     Ok(())
 }
 

@@ -117,6 +117,16 @@ fn every_key_can_be_set_by_its_variable_and_in_the_file() {
         ("plugins.scripts_dir", "/srv/scripts", "'/srv/scripts'"),
         ("plugins.components_dir", "/srv/wasm", "'/srv/wasm'"),
         ("plugins.watch", "false", "false"),
+        ("plugins.cache_dir", "/srv/cache", "'/srv/cache'"),
+        ("plugins.cpu_seconds", "5", "5"),
+        ("plugins.memory_mb", "64", "64"),
+        ("policy.ssh_exec", "show *", "['show *']"),
+        ("policy.ssh_configure", "false", "false"),
+        ("policy.ssh_upload", "false", "false"),
+        ("policy.ssh_download", "false", "false"),
+        ("policy.storage", "false", "false"),
+        ("policy.queue_submit", "noop", "['noop']"),
+        ("policy.targets", "lab-*, tag:lab", "['lab-*', 'tag:lab']"),
         ("security.master_key_file", "/srv/key", "'/srv/key'"),
         ("security.host_keys", "strict", "'strict'"),
         (
@@ -252,10 +262,45 @@ fn an_unknown_key_or_section_of_the_file_is_refused() {
         refusal("[sever]\nport = 1\n"),
         "the configuration is refused: sever: no such key (found in config.toml); did you mean \
          server?; allowed: the sections database, queue, server, worker, board, logging, \
-         plugins, security, devices"
+         plugins, policy, security, devices"
     );
     assert!(refusal("port = 1\n").contains("did you mean port under [server]?"));
     assert!(refusal("server = 1\n").contains("this is a section, not a key"));
+}
+
+#[test]
+fn a_plugin_is_granted_what_all_are_but_for_what_its_own_table_says() {
+    let config = Setup::new()
+        .file(
+            "[policy]\nssh_exec = ['show *']\nssh_upload = false\n\
+             [policy.plugins.push-config]\nssh_exec = ['show *', 'write *']\nstorage = false\n",
+        )
+        .load()
+        .unwrap();
+    let named = config.policy.by_name();
+    let grant = &named["push-config"];
+    assert_eq!(grant.ssh_exec, ["show *", "write *"]);
+    assert!(!grant.ssh_upload && !grant.storage && grant.ssh_configure);
+    assert_eq!(config.policy.for_all().ssh_exec, ["show *"]);
+    assert_eq!(named.len(), 1);
+}
+
+#[test]
+fn a_policy_that_cannot_be_read_is_refused() {
+    let refusal = |text: &str| Setup::new().file(text).refusal();
+    let unknown = refusal("[policy.plugins.noop]\nssh_exce = ['*']\n");
+    assert!(
+        unknown.contains("policy.plugins.noop.ssh_exce: no such key")
+            && unknown.contains("did you mean ssh_exec?"),
+        "{unknown}"
+    );
+    let bad = refusal("[policy.plugins.noop]\nstorage = 'no'\n");
+    assert!(bad.contains("policy.plugins.noop.storage"), "{bad}");
+    let name = refusal("[policy.plugins.'../x']\nstorage = false\n");
+    assert!(name.contains("a plugin's name is"), "{name}");
+    for text in ["[policy]\nplugins = 1\n", "[policy.plugins]\nnoop = 1\n"] {
+        assert!(refusal(text).contains("[policy.plugins.NAME]"), "{text}");
+    }
 }
 
 #[test]

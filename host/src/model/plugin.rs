@@ -18,6 +18,23 @@ pub enum PluginKind {
     Wasm,
 }
 
+impl PluginKind {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rhai => "rhai",
+            Self::Wasm => "wasm",
+        }
+    }
+
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Rhai, Self::Wasm]
+            .into_iter()
+            .find(|kind| kind.as_str() == name)
+    }
+}
+
 /// The name jobs are submitted by: 1 to 64 of `a-z 0-9 - _`, beginning with a letter or digit.
 ///
 /// It comes from a file's name and goes into URLs, tables and logs, so it is narrow on purpose.

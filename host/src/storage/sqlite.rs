@@ -9,6 +9,7 @@ mod jobs;
 mod keys;
 mod rows;
 mod running;
+mod versions;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -30,8 +31,8 @@ use super::{
     Result, Runs, Storage, StorageError, StorageUse,
 };
 use crate::model::{
-    CommandResult, Connection, Job, JobFilter, JobLog, KnownHostKey, LogLevel, NewJob, Progress,
-    StatusCounts, now,
+    CommandResult, Connection, Job, JobFilter, JobLog, KnownHostKey, LoadedVersion, LogLevel,
+    NewJob, PluginFiles, PluginKind, PluginVersion, Progress, StatusCounts, now,
 };
 use writer::Writer;
 
@@ -287,6 +288,22 @@ impl Storage for SqliteStorage {
 
     async fn plugin_keys(&self, plugin: &str, prefix: &str, limit: u32) -> Result<Vec<String>> {
         keys::plugin_keys(&self.readers, plugin, prefix, limit).await
+    }
+
+    async fn keep_versions(&self, versions: Vec<LoadedVersion>, now: DateTime<Utc>) -> Result<()> {
+        versions::keep(&self.writer, versions, now).await
+    }
+
+    async fn plugin_versions(&self, plugin: &str) -> Result<Vec<PluginVersion>> {
+        versions::of_plugin(&self.readers, plugin).await
+    }
+
+    async fn plugin_files(
+        &self,
+        plugin: &str,
+        digest: &str,
+    ) -> Result<Option<(PluginKind, PluginFiles)>> {
+        versions::files(&self.readers, plugin, digest).await
     }
 
     async fn meta(&self, key: &str) -> Result<Option<Vec<u8>>> {

@@ -27,6 +27,17 @@ pub(super) async fn run(args: ListArgs) -> Result<(), Failure> {
             Some(format!("{} is broken: {}", plugin.name, error))
         })
         .collect();
+    let conflicts: Vec<String> = plugins
+        .iter()
+        .filter(|plugin| plugin.error.is_none())
+        .filter_map(|plugin| {
+            let other = plugin.conflict.as_ref()?;
+            Some(format!(
+                "{other} claims the name {} too, and is refused",
+                plugin.name
+            ))
+        })
+        .collect();
     let not_granted: Vec<String> = plugins
         .iter()
         .filter(|plugin| !plugin.not_granted.is_empty())
@@ -47,7 +58,7 @@ pub(super) async fn run(args: ListArgs) -> Result<(), Failure> {
             ]
         }),
     )?;
-    for message in broken.into_iter().chain(not_granted) {
+    for message in broken.into_iter().chain(conflicts).chain(not_granted) {
         output::talk(&message);
     }
     Ok(())

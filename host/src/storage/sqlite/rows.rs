@@ -141,7 +141,11 @@ fn optional<T>(
     read(row, column).map(Some)
 }
 
-fn named<T>(row: &SqliteRow, column: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T> {
+pub(super) fn named<T>(
+    row: &SqliteRow,
+    column: &str,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Result<T> {
     let text: &str = row.try_get(column)?;
     // The value itself is left out: it may be anything, and errors are shown.
     parse(text).ok_or_else(|| StorageError::Corrupt(format!("column `{column}`")))

@@ -1,0 +1,86 @@
+//! Versions that serve no longer, for jobs that began with them.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{Plugin, Registry, make};
+use crate::model::{ErrorCode, JobError, LoadedVersion, PluginName, PluginVersion, now};
+use crate::storage::StorageError;
+
+/// Old versions that stay compiled.
+const COMPILED: usize = 16;
+
+#[derive(Default)]
+pub(super) struct OldVersions(Mutex<VecDeque<Arc<Plugin>>>);
+
+impl OldVersions {
+    fn get(&self, name: &str, digest: &str) -> Option<Arc<Plugin>> {
+        let versions = self.lock();
+        let fits = |plugin: &&Arc<Plugin>| plugin.name.as_str() == name && plugin.digest == digest;
+        versions.iter().find(fits).cloned()
+    }
+
+    fn add(&self, plugin: Arc<Plugin>) {
+        let mut versions = self.lock();
+        versions.push_back(plugin);
+        if versions.len() > COMPILED {
+            versions.pop_front();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<Plugin>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Registry {
+    /// The version of a plugin with a digest, whatever serves now.
+    ///
+    /// # Errors
+    /// Code `not_found` when its files are no longer kept; what else keeps it from running.
+    pub async fn version(&self, name: &str, digest: &str) -> Result<Arc<Plugin>, JobError> {
+        let serving = self.get(name).filter(|plugin| plugin.digest == digest);
+        if let Some(plugin) = serving.or_else(|| self.old.get(name, digest)) {
+            return Ok(plugin);
+        }
+        let kept = self.storage.plugin_files(name, digest).await;
+        let kept = kept.map_err(|error| {
+            tracing::error!(%error, plugin = %name, "an old version of a plugin cannot be read");
+            JobError::new(ErrorCode::INTERNAL, "the host's database is not available")
+        })?;
+        let no_longer = |why: &str| {
+            let message = format!("version {digest} of `{name}`, with which the job began, {why}");
+            JobError::new(ErrorCode::NOT_FOUND, message)
+        };
+        let (kind, files) = kept.ok_or_else(|| no_longer("is no longer kept"))?;
+        let source = self.sources.iter().find(|one| one.runtime.kind() == kind);
+        let source = source.ok_or_else(|| no_longer("is for a runtime that is not there"))?;
+        let runtime = Arc::clone(&source.runtime);
+        let plugin_name = PluginName::parse(name).map_err(|wrong| no_longer(&wrong))?;
+        let made = tokio::task::spawn_blocking(move || make(&*runtime, &plugin_name, &files)).await;
+        let plugin = made
+            .map_err(|_| no_longer("cannot be loaded"))?
+            .map_err(|error| no_longer(&format!("does not load any more: {error}")))?;
+        let plugin = Arc::new(plugin);
+        self.old.add(Arc::clone(&plugin));
+        Ok(plugin)
+    }
+
+    /// The versions of a plugin that were loaded, the last one first.
+    ///
+    /// # Errors
+    /// When the database is not available.
+    pub async fn versions(&self, name: &str) -> Result<Vec<PluginVersion>, StorageError> {
+        self.storage.plugin_versions(name).await
+    }
+
+    /// The plugins serve all the same when this fails.
+    pub(super) async fn remember(&self, loaded: Vec<LoadedVersion>) {
+        if loaded.is_empty() {
+            return;
+        }
+        if let Err(error) = self.storage.keep_versions(loaded, now()).await {
+            tracing::error!(%error, "versions of plugins were not recorded; a job that is tried again may not find the one it began with");
+        }
+    }
+}

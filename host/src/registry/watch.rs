@@ -1,0 +1,214 @@
+//! When to look at the directories: as soon as the file system tells of a change and then is quiet
+//! for a moment, and every now and then where it tells nothing.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind};
+use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::Notify;
+
+use super::{Registry, files};
+
+/// How often the directories are looked at where nothing tells of changes.
+const SCAN_EVERY: Duration = Duration::from_secs(2);
+/// A change is looked at when none has followed it for so long,
+const QUIET: Duration = Duration::from_millis(100);
+/// or when they have followed one another for so long.
+const LONGEST_UNREST: Duration = Duration::from_secs(1);
+/// A file that is written to and not closed is left alone for so long.
+const LONGEST_WRITE: Duration = Duration::from_secs(60);
+
+/// Files that somebody writes to now, as far as the file system tells.
+#[derive(Clone, Default)]
+pub(super) struct Writing(Arc<Mutex<HashMap<PathBuf, Instant>>>);
+
+impl Writing {
+    pub(super) fn contains(&self, path: &Path) -> bool {
+        let Some(path) = real(path) else { return false };
+        let since = self.lock().get(&path).copied();
+        since.is_some_and(|since| since.elapsed() < LONGEST_WRITE)
+    }
+
+    fn begin(&self, path: &Path) {
+        self.lock().insert(path.to_owned(), Instant::now());
+    }
+
+    fn end(&self, path: &Path) {
+        self.lock().remove(path);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, Instant>> {
+        let mut writing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        writing.retain(|_, since| since.elapsed() < LONGEST_WRITE);
+        writing
+    }
+}
+
+impl Registry {
+    /// Scans whenever something has changed; for as long as it is polled.
+    pub async fn watch(self: Arc<Self>) {
+        let changed = Arc::new(Notify::new());
+        let mut watched = Watched::new(&changed, &self.writing);
+        loop {
+            watched.follow(self.sources.iter().map(|source| source.directory.as_path()));
+            if tokio::time::timeout(SCAN_EVERY, changed.notified())
+                .await
+                .is_ok()
+            {
+                settle(&changed).await;
+            }
+            self.scan().await;
+        }
+    }
+}
+
+async fn settle(changed: &Notify) {
+    let deadline = tokio::time::Instant::now() + LONGEST_UNREST;
+    loop {
+        let quiet = (tokio::time::Instant::now() + QUIET).min(deadline);
+        if tokio::time::timeout_at(quiet, changed.notified())
+            .await
+            .is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// The directories that tell of their changes.
+struct Watched {
+    watcher: Option<RecommendedWatcher>,
+    directories: BTreeSet<PathBuf>,
+    interesting: Arc<Mutex<Interesting>>,
+}
+
+/// Which of the changes that are told matter.
+#[derive(Default)]
+struct Interesting {
+    /// Whatever happens in these.
+    inside: Vec<PathBuf>,
+    /// The ways to them: links and directories that may be swapped, or are yet to come.
+    ways: Vec<PathBuf>,
+}
+
+impl Interesting {
+    fn matters(&self, path: &Path) -> bool {
+        let inside = self
+            .inside
+            .iter()
+            .any(|directory| path.starts_with(directory));
+        inside || self.ways.iter().any(|way| way.starts_with(path))
+    }
+}
+
+impl Watched {
+    fn new(changed: &Arc<Notify>, writing: &Writing) -> Self {
+        let interesting = Arc::new(Mutex::new(Interesting::default()));
+        let (filter, changed, writing) = (
+            Arc::clone(&interesting),
+            Arc::clone(changed),
+            writing.clone(),
+        );
+        let handler = move |event: notify::Result<Event>| {
+            let Ok(event) = event else { return };
+            let filter = filter.lock().unwrap_or_else(PoisonError::into_inner);
+            let matters =
+                event.need_rescan() || event.paths.iter().any(|path| filter.matters(path));
+            drop(filter);
+            if matters && note(&event, &writing) {
+                changed.notify_one();
+            }
+        };
+        let watcher = notify::recommended_watcher(handler);
+        if let Err(error) = &watcher {
+            tracing::warn!(%error, "the file system does not tell of changes; plugins are looked at every {SCAN_EVERY:?}");
+        }
+        Self {
+            watcher: watcher.ok(),
+            directories: BTreeSet::new(),
+            interesting,
+        }
+    }
+
+    /// Watches what the directories are now: they may have come, gone, or be links to others.
+    fn follow<'a>(&mut self, sources: impl Iterator<Item = &'a Path>) {
+        let Some(watcher) = &mut self.watcher else {
+            return;
+        };
+        let mut wanted = BTreeSet::new();
+        let mut interesting = Interesting::default();
+        for source in sources {
+            let Ok(absolute) = std::path::absolute(source) else {
+                continue;
+            };
+            if let Ok(directory) = absolute.canonicalize() {
+                wanted.extend(files::directories_at(&directory.join(files::MODULES)));
+                interesting.inside.push(directory.clone());
+                wanted.insert(directory);
+            }
+            for way in absolute.ancestors() {
+                let Some(parent) = way.parent() else { break };
+                // A swapped link, or a directory that comes, is told by the directory around it.
+                if let (true, Ok(parent)) = (
+                    way == absolute || way.is_symlink() || !way.exists(),
+                    parent.canonicalize(),
+                ) {
+                    let name = way.file_name().unwrap_or_default();
+                    interesting.ways.push(parent.join(name));
+                    wanted.insert(parent);
+                }
+            }
+        }
+        *self
+            .interesting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = interesting;
+        for gone in self.directories.difference(&wanted) {
+            let _ = watcher.unwatch(gone);
+        }
+        let mut now = BTreeSet::new();
+        for directory in wanted {
+            // Again where it was watched: a directory of the same name may be another one now.
+            match watcher.watch(&directory, RecursiveMode::NonRecursive) {
+                Ok(()) => {
+                    now.insert(directory);
+                }
+                Err(error) => {
+                    tracing::debug!(directory = %directory.display(), %error, "not watched");
+                }
+            }
+        }
+        self.directories = now;
+    }
+}
+
+/// Keeps count of who writes, and says whether the change is one to look at.
+fn note(event: &Event, writing: &Writing) -> bool {
+    for path in &event.paths {
+        match event.kind {
+            // A second name for a file that is there is not followed by its being closed.
+            EventKind::Create(CreateKind::File) if is_new(path) => writing.begin(path),
+            EventKind::Modify(ModifyKind::Data(_)) => writing.begin(path),
+            EventKind::Access(AccessKind::Close(AccessMode::Write))
+            | EventKind::Remove(_)
+            | EventKind::Modify(ModifyKind::Name(_)) => writing.end(path),
+            _ => {}
+        }
+    }
+    // Reading is no change.
+    !matches!(event.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write))
+}
+
+fn is_new(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::symlink_metadata(path).is_ok_and(|file| file.is_file() && file.nlink() == 1)
+}
+
+/// A path as the file system tells it: its directory without links, its own name as it is.
+fn real(path: &Path) -> Option<PathBuf> {
+    let directory = path.parent()?.canonicalize().ok()?;
+    Some(directory.join(path.file_name()?))
+}

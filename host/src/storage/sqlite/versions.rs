@@ -1,0 +1,170 @@
+//! Versions of plugins, and the files they are made of.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use sqlx::Row;
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
+
+use super::writer::Writer;
+use super::{Result, rows, text_of};
+use crate::model::{LoadedVersion, PluginFiles, PluginKind, PluginVersion};
+
+/// Versions of one plugin that are remembered.
+const REMEMBERED: u32 = 200;
+/// Versions of one plugin whose files are kept, beside those that a job is yet to run.
+const KEPT: u32 = 10;
+
+pub(super) async fn keep(
+    writer: &Writer,
+    versions: Vec<LoadedVersion>,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    writer
+        .run(move |connection| {
+            Box::pin(async move {
+                for version in &versions {
+                    remember(connection, version, now).await?;
+                    keep_files(connection, version).await?;
+                    forget_oldest(connection, &version.plugin).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+}
+
+async fn remember(
+    connection: &mut SqliteConnection,
+    version: &LoadedVersion,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO plugin_versions (plugin, digest, kind, first_seen, last_seen)
+         VALUES (?1, ?2, ?3, ?4, ?4)
+         ON CONFLICT (plugin, digest) DO UPDATE SET last_seen = excluded.last_seen",
+    )
+    .bind(&version.plugin)
+    .bind(&version.digest)
+    .bind(version.kind.as_str())
+    .bind(text_of(now))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn keep_files(connection: &mut SqliteConnection, version: &LoadedVersion) -> Result<()> {
+    let kept: i64 =
+        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM plugin_files WHERE digest = ?)")
+            .bind(&version.digest)
+            .fetch_one(&mut *connection)
+            .await?;
+    if kept != 0 {
+        return Ok(());
+    }
+    let PluginFiles {
+        name,
+        main,
+        modules,
+    } = &version.files;
+    let files = modules.iter().map(|(path, bytes)| (path, true, bytes));
+    for (path, module, bytes) in std::iter::once((name, false, main)).chain(files) {
+        sqlx::query("INSERT INTO plugin_files (digest, path, module, bytes) VALUES (?, ?, ?, ?)")
+            .bind(&version.digest)
+            .bind(path)
+            .bind(module)
+            .bind(bytes)
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Two plugins may be made of the same bytes: a file goes when no plugin keeps it.
+async fn forget_oldest(connection: &mut SqliteConnection, plugin: &str) -> Result<()> {
+    sqlx::query(
+        "DELETE FROM plugin_versions WHERE plugin = ?1 AND digest IN (
+             SELECT digest FROM plugin_versions WHERE plugin = ?1
+             ORDER BY last_seen DESC, digest LIMIT -1 OFFSET ?2)",
+    )
+    .bind(plugin)
+    .bind(REMEMBERED)
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query(
+        "DELETE FROM plugin_files WHERE digest NOT IN (
+             SELECT digest FROM (
+                 SELECT digest, row_number() OVER (
+                     PARTITION BY plugin ORDER BY last_seen DESC, digest) AS place
+                 FROM plugin_versions)
+             WHERE place <= ?)
+         AND digest NOT IN (
+             SELECT plugin_digest FROM jobs
+             WHERE status IN ('pending', 'running', 'retrying') AND plugin_digest IS NOT NULL)",
+    )
+    .bind(KEPT)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn of_plugin(readers: &SqlitePool, plugin: &str) -> Result<Vec<PluginVersion>> {
+    let found = sqlx::query(
+        "SELECT digest, kind, first_seen, last_seen,
+                (SELECT count(*) FROM jobs WHERE job_type = plugin AND plugin_digest = digest) AS jobs
+         FROM plugin_versions WHERE plugin = ? ORDER BY last_seen DESC, digest",
+    )
+    .bind(plugin)
+    .fetch_all(readers)
+    .await?;
+    found
+        .iter()
+        .map(|row| {
+            let jobs: i64 = row.try_get("jobs")?;
+            Ok(PluginVersion {
+                digest: row.try_get("digest")?,
+                kind: rows::named(row, "kind", PluginKind::parse)?,
+                first_seen: rows::time(row, "first_seen")?,
+                last_seen: rows::time(row, "last_seen")?,
+                jobs: jobs.unsigned_abs(),
+            })
+        })
+        .collect()
+}
+
+/// The files of a version, and which runtime they are for.
+pub(super) async fn files(
+    readers: &SqlitePool,
+    plugin: &str,
+    digest: &str,
+) -> Result<Option<(PluginKind, PluginFiles)>> {
+    let kind = sqlx::query("SELECT kind FROM plugin_versions WHERE plugin = ? AND digest = ?")
+        .bind(plugin)
+        .bind(digest)
+        .fetch_optional(readers)
+        .await?;
+    let Some(kind) = kind else { return Ok(None) };
+    let kind = rows::named(&kind, "kind", PluginKind::parse)?;
+    let found = sqlx::query("SELECT path, module, bytes FROM plugin_files WHERE digest = ?")
+        .bind(digest)
+        .fetch_all(readers)
+        .await?;
+    let mut main = None;
+    let mut modules = BTreeMap::new();
+    for row in &found {
+        let (path, bytes): (String, Vec<u8>) = (row.try_get("path")?, row.try_get("bytes")?);
+        if row.try_get("module")? {
+            modules.insert(path, bytes);
+        } else {
+            main = Some((path, bytes));
+        }
+    }
+    Ok(main.map(|(name, main)| {
+        let files = PluginFiles {
+            name,
+            main,
+            modules,
+        };
+        (kind, files)
+    }))
+}
