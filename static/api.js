@@ -24,6 +24,7 @@ export const api = {
   deleteJob: (id) => request("DELETE", `/jobs/${segment(id)}`),
 
   listPlugins: (options) => get("/plugins", {}, options),
+  pluginVersions: (name, options) => get(`/plugins/${segment(name)}/versions`, {}, options),
   listConnections: (options) => get("/connections", {}, options),
 };
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::harness::{DEADLINE, TestHost, component, playbook, run};
+use crate::harness::{DEADLINE, Server, TestHost, component, playbook, run};
 
 /// A host that watches its directories, with one playbook that answers "one".
 async fn watching() -> TestHost {
@@ -149,6 +149,31 @@ fn a_half_written_file_is_left_alone_until_it_is_closed() {
         }
         until_it_answers(&host, "two").await;
         until(&host, "new", |plugin| plugin["status"] == "ready").await;
+    });
+}
+
+#[test]
+fn a_hangup_has_the_directories_looked_at() {
+    run(async {
+        let directory = tempfile::tempdir().unwrap();
+        let scripts = directory.path().join("scripts");
+        std::fs::create_dir(&scripts).unwrap();
+        let environment = [
+            ("SCHEDULER_PLUGINS_SCRIPTS_DIR", "scripts"),
+            ("SCHEDULER_PLUGINS_WATCH", "false"),
+        ];
+        let server = Server::start_with(directory.path(), &environment);
+        std::fs::write(scripts.join("it.rhai"), answering("one")).unwrap();
+        let answer = server.client.get("/api/plugins/it").await;
+        assert_eq!(answer.status, 404);
+        server.hang_up();
+        let loaded = async {
+            while server.client.get("/api/plugins/it").await.status != 200 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, loaded).await.unwrap();
+        assert_eq!(server.terminate(), Some(0));
     });
 }
 

@@ -1,11 +1,12 @@
 // What more than one view shows of a plugin: what it may do, why it is broken.
 
 import { h } from "../dom.js";
-import { shortDigest } from "../format.js";
+import { plural, shortDigest } from "../format.js";
+import { relativeTime } from "./time.js";
 
 /** A broken plugin that was loaded before keeps serving that version; then it still has a digest. */
 export function canRun(plugin) {
-  return plugin.status !== "broken" || Boolean(plugin.digest);
+  return (plugin.status !== "broken" || Boolean(plugin.digest)) && !(plugin.not_granted?.length > 0);
 }
 
 export function pluginName(name, digest) {
@@ -24,9 +25,35 @@ export function pluginError(plugin) {
     h(
       "p",
       {},
-      canRun(plugin)
+      plugin.digest
         ? ["Still serving the last good version, ", h("code", {}, shortDigest(plugin.digest)), "."]
         : "There is no earlier version to serve: jobs cannot be submitted for it.",
+    ),
+  );
+}
+
+/** Another file that claims the name, and what the operator does not grant. */
+export function pluginWarnings(plugin) {
+  return [
+    plugin.conflict && plugin.status !== "broken" &&
+      h("div", { class: "notice notice-warning" }, h("p", {}, h("code", {}, plugin.conflict), " claims this name too, and is refused.")),
+    plugin.not_granted?.length > 0 &&
+      h(
+        "div",
+        { class: "notice notice-warning" },
+        h("p", {}, h("strong", {}, "Its jobs are refused."), " The server's policy does not grant what it needs:"),
+        h("ul", {}, plugin.not_granted.map((need) => h("li", {}, h("code", {}, need)))),
+      ),
+  ];
+}
+
+/** The versions that were loaded, asked for when the reader unfolds them. */
+export function versionsList(versions) {
+  return h(
+    "ul",
+    { class: "versions" },
+    versions.map(({ digest, last_seen, jobs, serving }) =>
+      h("li", {}, h("code", { title: digest }, shortDigest(digest)), " loaded ", relativeTime(last_seen), `, ran ${plural(jobs, "job")}`, serving ? ", serving" : ""),
     ),
   );
 }

@@ -5,7 +5,7 @@ import { api } from "../api.js";
 import { h, patch, reconcile } from "../dom.js";
 import { plural, prettyJson } from "../format.js";
 import { href } from "../router.js";
-import { canRun, needsList, pluginError, pluginName } from "../components/plugin.js";
+import { canRun, needsList, pluginError, pluginName, pluginWarnings, versionsList } from "../components/plugin.js";
 import { createRefresher, emptyBox } from "../components/refresher.js";
 import { relativeTime } from "../components/time.js";
 
@@ -29,7 +29,7 @@ export function pluginsView({ signal }) {
 
   async function load(turnSignal) {
     const { plugins } = await api.listPlugins({ signal: turnSignal });
-    reconcile(cards, plugins, { keyOf: ({ name }) => name, create: () => h("li", { class: "card" }), update: showCard });
+    reconcile(cards, plugins, { keyOf: ({ name, kind }) => `${kind}/${name}`, create: () => h("li", { class: "card" }), update: showCard });
     patch(
       empty,
       plugins.length === 0 &&
@@ -54,6 +54,7 @@ function showCard(card, plugin) {
     h("h2", { class: "card-title" }, pluginName(plugin.name, plugin.digest), h("span", { class: "badge", "data-status": broken ? "failed" : "completed" }, broken ? "Broken" : "Ready")),
     plugin.summary && h("p", {}, plugin.summary),
     broken && pluginError(plugin),
+    pluginWarnings(plugin),
     h(
       "dl",
       { class: "facts facts-small" },
@@ -62,8 +63,9 @@ function showCard(card, plugin) {
       plugin.loaded_at && fact("Loaded", relativeTime(plugin.loaded_at)),
     ),
     // What never loaded has declared nothing, which is not to say that it needs nothing.
-    canRun(plugin) && [h("h3", { class: "minor" }, "What it may do"), needsList(plugin.needs)],
+    plugin.digest && [h("h3", { class: "minor" }, "What it needs"), needsList(plugin.needs)],
     plugin.params_schema && h("details", {}, h("summary", {}, "Parameters schema"), h("pre", { class: "code", tabindex: "0" }, prettyJson(plugin.params_schema))),
+    plugin.digest && versions(plugin.name),
     h(
       "div",
       { class: "card-actions" },
@@ -71,6 +73,21 @@ function showCard(card, plugin) {
       h("a", { class: "button", href: href("", { plugin: plugin.name }) }, "Its jobs"),
     ),
   );
+}
+
+/** Unfolds to what was loaded under this name, as it is at that moment. */
+function versions(name) {
+  const content = h("div", {}, h("p", { class: "muted" }, "Loading…"));
+  const details = h("details", {}, h("summary", {}, "Versions"), content);
+  details.addEventListener("toggle", async () => {
+    if (!details.open) return;
+    try {
+      patch(content, versionsList((await api.pluginVersions(name)).versions));
+    } catch (error) {
+      patch(content, h("p", { class: "notice notice-error" }, error.message));
+    }
+  });
+  return details;
 }
 
 function fact(name, value) {

@@ -52,6 +52,12 @@ impl Server {
         command
     }
 
+    /// SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, rustix::process::Signal::HUP).unwrap();
+    }
+
     /// SIGKILL: no warning, nothing is written any more.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
