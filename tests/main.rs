@@ -18,6 +18,7 @@ mod connections;
 mod contracts;
 mod harness;
 mod hostile;
+mod imports;
 mod logging;
 mod parity;
 mod plugins;

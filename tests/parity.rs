@@ -1,10 +1,13 @@
 //! The same steps as a playbook and as a component: the same answers, results, logs and errors.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
+use host::runtime::rhai::RhaiRuntime;
 use netssh_core::lab::{Lab, LabDevice};
 use serde_json::{Value, json};
 use test_devices::Linux;
+use wit_parser::Resolve;
 
 use crate::harness::{TestHost, component, password_connection, run};
 
@@ -326,6 +329,52 @@ fn both_runtimes_answer_alike() {
             }
         }
     });
+}
+
+/// Whoever adds a function to one runtime alone, or under another name, fails here.
+#[test]
+fn both_runtimes_have_the_same_functions() {
+    let contract = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugin-sdk/wit");
+    let mut resolve = Resolve::new();
+    let (package, _) = resolve.push_path(contract).unwrap();
+    let mut components = BTreeSet::new();
+    for (interface, id) in &resolve.packages[package].interfaces {
+        let module = match interface.as_str() {
+            // What the host calls, and what is no function.
+            "plugin" | "types" => continue,
+            // Without a name before them in a playbook.
+            "job" | "progress" | "text" => String::new(),
+            named => format!("{named}::"),
+        };
+        for function in resolve.interfaces[*id].functions.values() {
+            let name = function.item_name().replace('-', "_");
+            let of = function.kind.resource();
+            let of = of.map(|id| resolve.types[id].name.clone().unwrap_or_default());
+            match of.as_deref() {
+                // A map in a playbook.
+                Some(options) if options.ends_with("-options") => {}
+                Some(resource) => drop(components.insert(format!("{resource}.{name}"))),
+                None => drop(components.insert(format!("{module}{name}"))),
+            }
+        }
+    }
+    let mut playbooks = RhaiRuntime::functions();
+    // The map that `run` gets.
+    let job = [
+        "id",
+        "plugin",
+        "target",
+        "targets",
+        "attempt",
+        "parent_id",
+        "description",
+    ];
+    playbooks.extend(job.map(str::to_owned));
+    // Of a language with strings of its own; and what the SDK makes of `text.parse`.
+    for of_rhai in ["replace", "device.parse"] {
+        assert!(playbooks.remove(of_rhai), "{of_rhai}");
+    }
+    assert_eq!(playbooks, components);
 }
 
 fn shortened(call: &Value) -> String {

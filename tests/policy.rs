@@ -41,15 +41,21 @@ fn a_plugin_that_needs_more_than_it_is_granted_is_refused_with_what_is_missing()
         let missing = json!(["ssh.exec \"uname *\"", "ssh.configure"]);
         assert_eq!(plugin["status"], "ready");
         assert_eq!(plugin["not_granted"], missing);
-        let job = json!({ "plugin": "it", "targets": ["server"], "params": { "command": "echo x" } });
+        let job =
+            json!({ "plugin": "it", "targets": ["server"], "params": { "command": "echo x" } });
         let answer = host.client.post("/api/jobs", &job).await;
         assert_eq!(answer.status, 403, "{}", answer.body);
         let detail = answer.body["detail"].as_str().unwrap();
-        assert!(detail.contains("ssh.exec \"uname *\", ssh.configure"), "{detail}");
+        assert!(
+            detail.contains("ssh.exec \"uname *\", ssh.configure"),
+            "{detail}"
+        );
 
         let browser = Browser::start(&host.client).await;
         browser.open("/board/plugins").await;
-        browser.shows(".notice-warning", "Its jobs are refused.").await;
+        browser
+            .shows(".notice-warning", "Its jobs are refused.")
+            .await;
         browser.shows(".notice-warning", "ssh.configure").await;
         browser.click("//summary[.='Versions']").await;
         browser.shows(".versions", "serving").await;
@@ -68,7 +74,8 @@ fn what_one_plugin_is_granted_stands_beside_what_all_are() {
             policy.plugins.insert("it".to_owned(), own);
         })
         .await;
-        let job = json!({ "plugin": "it", "targets": ["server"], "params": { "command": "echo x" } });
+        let job =
+            json!({ "plugin": "it", "targets": ["server"], "params": { "command": "echo x" } });
         let job = host.run_job(job).await;
         assert_eq!(job["status"], "completed", "{job}");
     });
@@ -85,7 +92,10 @@ fn targets_that_are_not_granted_are_not_reached() {
         assert_eq!(answer.status, 422, "{}", answer.body);
         assert_eq!(answer.body["errors"][0]["pointer"], "/targets/0");
         let told = answer.body["errors"][0]["message"].as_str().unwrap();
-        assert!(told.contains("policy.targets") && told.contains("tag:lab"), "{told}");
+        assert!(
+            told.contains("policy.targets") && told.contains("tag:lab"),
+            "{told}"
+        );
     });
 }
 
@@ -102,7 +112,10 @@ fn a_target_that_loses_its_tag_is_not_reached_by_a_job_taken_in_before() {
             .await;
         let ssh = &test_devices::linux().ssh;
         let without_tags = password_connection("server", ssh, "linux");
-        let answer = host.client.put("/api/connections/server", &without_tags).await;
+        let answer = host
+            .client
+            .put("/api/connections/server", &without_tags)
+            .await;
         assert_eq!(answer.status, 200, "{}", answer.body);
         let job = host.ended(&id).await;
         assert_eq!(job["error_code"], "denied", "{job}");

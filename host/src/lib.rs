@@ -9,6 +9,7 @@ pub mod logging;
 pub mod app;
 
 pub mod model;
+mod nearest;
 pub mod storage;
 
 pub mod jobs;

@@ -1,5 +1,6 @@
 //! `scheduler plugin`: what can be run.
 
+mod definitions;
 mod list;
 mod show;
 mod versions;
@@ -16,6 +17,8 @@ pub(crate) enum PluginCommand {
     Show(show::ShowArgs),
     /// List the versions of a plugin that were loaded, and how many jobs ran each
     Versions(versions::VersionsArgs),
+    /// Write what playbooks may call, as .d.rhai files for editors; needs no server
+    Definitions(definitions::DefinitionsArgs),
 }
 
 impl PluginCommand {
@@ -24,6 +27,7 @@ impl PluginCommand {
             Self::List(args) => list::run(args).await,
             Self::Show(args) => show::run(args).await,
             Self::Versions(args) => versions::run(args).await,
+            Self::Definitions(args) => definitions::run(&args),
         }
     }
 }

@@ -12,6 +12,7 @@ use super::error::redact;
 use super::keys::Rejected;
 use super::{Config, ConfigError, FILE_VARIABLE, KEYS, Key, Problem, Sources, URL_VARIABLE};
 use crate::model::PluginName;
+use crate::nearest::{closest, nearest};
 
 /// The one place of a file that has tables of its own.
 const POLICY_PLUGINS: (&str, &str) = ("policy", "plugins");
@@ -420,38 +421,6 @@ fn unknown_variable(name: &OsStr) -> Problem {
 fn names(keys: &[&Key]) -> String {
     let names: Vec<&str> = keys.iter().map(|key| key.name).collect();
     names.join(", ")
-}
-
-/// The known name that was probably meant, unless nothing is like it.
-fn nearest(name: &str, known: impl Iterator<Item = String>) -> Option<String> {
-    closest(name, known)
-        .filter(|(_, distance)| *distance <= 1 + name.chars().count() / 3)
-        .map(|(known, _)| known)
-}
-
-fn closest(name: &str, known: impl Iterator<Item = String>) -> Option<(String, usize)> {
-    known
-        .map(|known| {
-            let distance = edit_distance(name, &known);
-            (known, distance)
-        })
-        .min_by_key(|(_, distance)| *distance)
-}
-
-/// Levenshtein's: insertions, deletions and replacements from one text to the other.
-fn edit_distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (i, a) in one.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in other.iter().enumerate() {
-            let replaced = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[other.len()]
 }
 
 fn show(value: &Value) -> String {

@@ -6,16 +6,19 @@
 //! shared.
 
 mod arguments;
+mod calls;
+mod definitions;
 mod errors;
 mod host;
 mod memory;
+mod modules;
 mod values;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ::rhai::module_resolvers::DummyModuleResolver;
+use ::rhai::module_resolvers::{DummyModuleResolver, StaticModuleResolver};
 use ::rhai::packages::{Package, StandardPackage};
 use ::rhai::{AST, CallFnOptions, Dynamic, Engine, Scope, Shared};
 use async_trait::async_trait;
@@ -46,6 +49,8 @@ const OPERATIONS_PER_LOOK: u64 = 4_096;
 
 pub struct RhaiRuntime {
     modules: Arc<Modules>,
+    /// The functions that every playbook can call.
+    known: calls::Known,
     sandbox: Sandbox,
 }
 
@@ -59,17 +64,18 @@ struct Playbook {
     file: String,
     ast: AST,
     modules: Arc<Modules>,
+    imported: StaticModuleResolver,
     sandbox: Sandbox,
 }
 
 impl RhaiRuntime {
     #[must_use]
     pub fn new(sandbox: Sandbox) -> Self {
+        let modules = Arc::new(Modules::new());
+        let known = calls::registered(&modules.engine(&sandbox));
         Self {
-            modules: Arc::new(Modules {
-                standard: StandardPackage::new().as_shared_module(),
-                host: host::HostModules::new(),
-            }),
+            modules,
+            known,
             sandbox,
         }
     }
@@ -85,30 +91,24 @@ impl JobRuntime for RhaiRuntime {
     }
 
     fn read(&self, file: &Path) -> Result<PluginFiles, LoadError> {
-        PluginFiles::read(file, SOURCE_BYTES)
+        modules::read(&self.modules.engine(&self.sandbox), file, SOURCE_BYTES)
     }
 
     fn load(&self, files: &PluginFiles) -> Result<Loaded, LoadError> {
         let name = files.name.clone();
-        let source = std::str::from_utf8(&files.main).map_err(|error| {
-            let message = format!("is not UTF-8 text from byte {}", error.valid_up_to());
-            LoadError::new(&name, message)
-        })?;
-        let mut engine = self.modules.engine(&self.sandbox);
-        engine.set_max_operations(OPERATIONS_TO_DESCRIBE);
-        let begun = Instant::now();
-        engine.on_progress(move |operations| {
-            let late = operations % OPERATIONS_PER_LOOK == 0 && begun.elapsed() > TIME_TO_DESCRIBE;
-            late.then(|| Dynamic::from("describe() took too long"))
-        });
-        let mut ast = engine
-            .compile(source)
-            .map_err(|error| errors::load_error(&name, &error.into()))?;
-        ast.set_source(name.as_str());
+        let imported = modules::compile(files, |imported| self.engine_to_describe(imported))?;
+        let engine = self.engine_to_describe(imported.clone());
+        for (path, source) in &files.modules {
+            let file = format!("{path}.rhai");
+            let ast = modules::compile_source(&engine, &file, source)?;
+            calls::check(&file, &ast, &self.known, &imported)?;
+        }
+        let ast = modules::compile_source(&engine, &name, &files.main)?;
         expect_functions(&name, &ast)?;
+        calls::check(&name, &ast, &self.known, &imported)?;
         let described: Dynamic = engine
             .call_fn(&mut Scope::new(), &ast, "describe", ())
-            .map_err(|error| errors::load_error(&name, &error))?;
+            .map_err(|error| errors::load_error(&name, "describe", &error))?;
         let described = values::to_json(&described)
             .map_err(|message| LoadError::new(&name, format!("describe() returns {message}")))?;
         let description: Description = serde_json::from_value(described).map_err(|error| {
@@ -118,12 +118,28 @@ impl JobRuntime for RhaiRuntime {
             file: name,
             ast,
             modules: Arc::clone(&self.modules),
+            imported,
             sandbox: self.sandbox,
         };
         Ok(Loaded {
             description,
             program: Arc::new(program),
         })
+    }
+}
+
+impl RhaiRuntime {
+    /// For what runs while a playbook is loaded, which is bounded more tightly than a job.
+    fn engine_to_describe(&self, imported: StaticModuleResolver) -> Engine {
+        let mut engine = self.modules.engine(&self.sandbox);
+        engine.set_max_operations(OPERATIONS_TO_DESCRIBE);
+        engine.set_module_resolver(imported);
+        let begun = Instant::now();
+        engine.on_progress(move |operations| {
+            let late = operations % OPERATIONS_PER_LOOK == 0 && begun.elapsed() > TIME_TO_DESCRIBE;
+            late.then(|| Dynamic::from("describe() took too long"))
+        });
+        engine
     }
 }
 
@@ -134,6 +150,7 @@ impl Program for Playbook {
             file: self.file.clone(),
             ast: self.ast.clone(),
             modules: Arc::clone(&self.modules),
+            imported: self.imported.clone(),
             sandbox: self.sandbox,
             handle: host::Handle::new(context),
         };
@@ -154,6 +171,7 @@ struct Run {
     file: String,
     ast: AST,
     modules: Arc<Modules>,
+    imported: StaticModuleResolver,
     sandbox: Sandbox,
     handle: host::Handle,
 }
@@ -188,6 +206,9 @@ impl Run {
 
     fn engine(&self) -> Engine {
         let mut engine = self.modules.engine(&self.sandbox);
+        if !self.imported.is_empty() {
+            engine.set_module_resolver(self.imported.clone());
+        }
         let (handle, sandbox, begun) = (self.handle.clone(), self.sandbox, Instant::now());
         engine.on_progress(move |operations| {
             if operations % OPERATIONS_PER_LOOK != 0 {
@@ -215,6 +236,13 @@ impl Run {
 }
 
 impl Modules {
+    fn new() -> Self {
+        Self {
+            standard: StandardPackage::new().as_shared_module(),
+            host: host::HostModules::new(),
+        }
+    }
+
     /// An engine with the language, the host's functions, the sandbox's limits, and nothing else.
     fn engine(&self, sandbox: &Sandbox) -> Engine {
         let mut engine = Engine::new_raw();
@@ -226,7 +254,7 @@ impl Modules {
             .set_max_map_size(MAP_ENTRIES)
             .set_max_variables(VARIABLES)
             .set_max_functions(FUNCTIONS)
-            .set_max_modules(0)
+            .set_max_modules(modules::MODULES)
             .set_module_resolver(DummyModuleResolver::new())
             .disable_symbol("eval")
             .set_fail_on_invalid_map_property(true)

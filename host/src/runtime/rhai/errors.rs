@@ -25,21 +25,26 @@ pub(super) fn ended(error: JobError) -> Box<EvalAltResult> {
     ))
 }
 
-pub(super) fn load_error(file: &str, error: &EvalAltResult) -> LoadError {
-    let told = Told::of("describe", error);
+pub(super) fn load_error(file: &str, entry: &'static str, error: &EvalAltResult) -> LoadError {
+    let told = Told::of(entry, error);
+    let file = told.file.as_deref().unwrap_or(file);
+    at(file, told.position, told.message_with_path())
+}
+
+/// An error at a place of a file.
+pub(super) fn at(file: &str, position: Position, message: String) -> LoadError {
+    let number = |number: Option<usize>| number.and_then(|number| number.try_into().ok());
     LoadError {
-        message: told.message_with_path(),
+        message,
         file: file.to_owned(),
-        line: told.position.line().and_then(|line| line.try_into().ok()),
-        column: told
-            .position
-            .position()
-            .and_then(|column| column.try_into().ok()),
+        line: number(position.line()),
+        column: number(position.position()),
     }
 }
 
 pub(super) fn job_error(file: &str, error: &EvalAltResult) -> JobError {
     let told = Told::of("run", error);
+    let file = told.file.as_deref().unwrap_or(file);
     let place = match (told.position.line(), told.position.position()) {
         (Some(line), Some(column)) => format!("{file}:{line}:{column}"),
         (Some(line), None) => format!("{file}:{line}"),
@@ -54,6 +59,8 @@ pub(super) fn job_error(file: &str, error: &EvalAltResult) -> JobError {
 /// An error with the calls around it taken off.
 struct Told {
     error: JobError,
+    /// Where it happened; none where that is the playbook itself.
+    file: Option<String>,
     position: Position,
     /// The function that the host called.
     entry: &'static str,
@@ -65,6 +72,7 @@ impl Told {
     fn of(entry: &'static str, error: &EvalAltResult) -> Self {
         let mut path = Vec::new();
         let mut position = Position::NONE;
+        let mut file = None;
         let mut inner = error;
         loop {
             // The innermost place that is known.
@@ -72,8 +80,9 @@ impl Told {
                 position = inner.position();
             }
             match inner {
-                EvalAltResult::ErrorInFunctionCall(name, _, cause, _) => {
+                EvalAltResult::ErrorInFunctionCall(name, source, cause, _) => {
                     path.push(name.clone());
+                    file = (!source.is_empty()).then(|| source.clone()).or(file);
                     inner = cause;
                 }
                 EvalAltResult::ErrorInModule(_, cause, _) => inner = cause,
@@ -82,6 +91,7 @@ impl Told {
         }
         Self {
             error: cause(inner),
+            file,
             position,
             entry,
             path,
@@ -118,11 +128,11 @@ fn cause(error: &EvalAltResult) -> JobError {
         EvalAltResult::ErrorTooManyVariables(_) => {
             limit("the script has too many variables".to_owned())
         }
-        EvalAltResult::ErrorModuleNotFound(name, _) => script(format!(
-            "there is no module `{name}`; playbooks of this version cannot import any"
-        )),
+        EvalAltResult::ErrorModuleNotFound(name, _) => {
+            script(format!("there is no module `{name}`"))
+        }
         EvalAltResult::ErrorTooManyModules(_) => {
-            script("playbooks of this version cannot import modules".to_owned())
+            limit("the script imports more modules than it may".to_owned())
         }
         EvalAltResult::ErrorTerminated(reason, _) => reason
             .clone()

@@ -160,6 +160,7 @@ mod global {
 
     // The language's own `replace` makes its result before it looks at the limits, so that two
     // texts of a few megabytes could ask for more memory than there is.
+    /// Replaces what is found in a text, everywhere.
     #[rhai_fn(name = "replace", return_raw)]
     pub fn replace(text: &mut ImmutableString, find: &str, put: &str) -> Thrown<()> {
         *text = replaced(text, find, put)?.into();
@@ -211,6 +212,7 @@ mod log {
         )
     }
 
+    /// With a map of fields beside the message.
     #[rhai_fn(name = "write", return_raw, volatile)]
     pub fn write_with(
         context: NativeCallContext<'_>,
@@ -226,16 +228,19 @@ mod log {
         )
     }
 
+    /// Adds a line to the job's log.
     #[rhai_fn(return_raw, volatile)]
     pub fn info(context: NativeCallContext<'_>, message: Dynamic) -> Thrown<()> {
         write_log(&context, LogLevel::Info, &message, None)
     }
 
+    /// Adds a line of level "warn" to the job's log.
     #[rhai_fn(return_raw, volatile)]
     pub fn warn(context: NativeCallContext<'_>, message: Dynamic) -> Thrown<()> {
         write_log(&context, LogLevel::Warn, &message, None)
     }
 
+    /// Adds a line of level "error" to the job's log.
     #[rhai_fn(return_raw, volatile)]
     pub fn error(context: NativeCallContext<'_>, message: Dynamic) -> Thrown<()> {
         write_log(&context, LogLevel::Error, &message, None)

@@ -56,11 +56,13 @@ pub(super) mod methods {
         parse(context, &platform, &command, &output)
     }
 
+    /// The name of the target that it is.
     #[rhai_fn(get = "target", pure)]
     pub fn target(device: &mut Device) -> String {
         device.target().to_owned()
     }
 
+    /// What kind of device it is, as its connection says: `cisco_ios`, `juniper_junos`, ….
     #[rhai_fn(get = "platform", pure)]
     pub fn platform(device: &mut Device) -> String {
         device.platform().to_owned()

@@ -1,0 +1,22 @@
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use crate::cli::{Failure, output};
+use crate::runtime::rhai::RhaiRuntime;
+
+#[derive(Debug, Args)]
+pub(crate) struct DefinitionsArgs {
+    /// Where to write them; made if it is not there
+    directory: PathBuf,
+}
+
+pub(super) fn run(args: &DefinitionsArgs) -> Result<(), Failure> {
+    let written = RhaiRuntime::write_definitions(&args.directory);
+    let written = written.with_context(|| args.directory.display().to_string())?;
+    for file in written {
+        output::talk(&format!("wrote {}", file.display()));
+    }
+    Ok(())
+}

@@ -1,0 +1,224 @@
+//! Shared code of playbooks: `import "lib/parsers" as p;` loads `lib/parsers.rhai` of the scripts
+//! directory.
+//!
+//! Modules are read with the playbook, and are a part of it from then on: nothing is read while a
+//! job runs. No way leads out of the directory, by `..`, by an absolute path or by a link.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+use rhai::module_resolvers::StaticModuleResolver;
+use rhai::{AST, ASTNode, Engine, Expr, Module, Position, Scope, Stmt};
+
+use super::errors;
+use crate::model::{LoadError, PluginFiles};
+
+/// Modules that one playbook may import, directly and by other modules.
+pub(super) const MODULES: usize = 64;
+/// Bytes of a playbook and of all its modules together.
+const BYTES: usize = 4 * 1024 * 1024;
+const DIRECTORY: &str = "lib/";
+
+/// Reads a playbook, and the modules that it and they import.
+///
+/// # Errors
+/// Says which import leads nowhere, and where it is written.
+pub(super) fn read(engine: &Engine, file: &Path, most: u64) -> Result<PluginFiles, LoadError> {
+    let mut files = PluginFiles::read(file, most)?;
+    let directory = file.parent().unwrap_or(Path::new("."));
+    let Ok(directory) = Dir::open_ambient_dir(directory, ambient_authority()) else {
+        return Ok(files);
+    };
+    let mut bytes = files.main.len();
+    let mut ahead = imports_of(engine, &files.name, &files.main)?;
+    while let Some(import) = ahead.pop() {
+        if files.modules.contains_key(&import.path) {
+            continue;
+        }
+        let path = import.file();
+        let read = directory.read(&path);
+        let module = read.map_err(|error| import.error(format!("`{path}`: {error}")))?;
+        bytes += module.len();
+        if bytes > BYTES || files.modules.len() >= MODULES {
+            return Err(import.error(format!(
+                "a playbook has at most {MODULES} modules, and {BYTES} bytes with all of them"
+            )));
+        }
+        ahead.extend(imports_of(engine, &path, &module)?);
+        files.modules.insert(import.path, module);
+    }
+    Ok(files)
+}
+
+/// Compiles the modules of a playbook, each after those that it imports itself.
+///
+/// # Errors
+/// Says which module does not compile, and where.
+pub(super) fn compile(
+    files: &PluginFiles,
+    new_engine: impl Fn(StaticModuleResolver) -> Engine,
+) -> Result<StaticModuleResolver, LoadError> {
+    let mut building = Building {
+        sources: &files.modules,
+        new_engine,
+        made: StaticModuleResolver::new(),
+        begun: Vec::new(),
+    };
+    for path in files.modules.keys() {
+        building.make(path)?;
+    }
+    Ok(building.made)
+}
+
+struct Building<'a, F> {
+    sources: &'a BTreeMap<String, Vec<u8>>,
+    new_engine: F,
+    made: StaticModuleResolver,
+    /// Those that wait for one they import: whoever meets one of them again is in a circle.
+    begun: Vec<String>,
+}
+
+impl<F: Fn(StaticModuleResolver) -> Engine> Building<'_, F> {
+    fn make(&mut self, path: &str) -> Result<(), LoadError> {
+        let Some(source) = self.sources.get(path) else {
+            return Ok(());
+        };
+        if self.made.contains_path(path) {
+            return Ok(());
+        }
+        let file = format!("{path}.rhai");
+        let engine = (self.new_engine)(self.made.clone());
+        let ast = compile_source(&engine, &file, source)?;
+        self.begun.push(path.to_owned());
+        for import in imports(&file, &ast)? {
+            if self.begun.contains(&import.path) {
+                let circle = self.begun.join(", which imports ");
+                return Err(import.error(format!(
+                    "{circle}, which imports {} again: modules cannot import one another",
+                    import.path
+                )));
+            }
+            self.make(&import.path)?;
+        }
+        self.begun.pop();
+        let engine = (self.new_engine)(self.made.clone());
+        let module = Module::eval_ast_as_new(Scope::new(), &ast, &engine)
+            .map_err(|error| errors::load_error(&file, "the module", &error))?;
+        self.made.insert(path, module);
+        Ok(())
+    }
+}
+
+/// # Errors
+/// Says what is wrong with the text, and where.
+pub(super) fn compile_source(engine: &Engine, file: &str, bytes: &[u8]) -> Result<AST, LoadError> {
+    let source = std::str::from_utf8(bytes).map_err(|error| {
+        let message = format!("is not UTF-8 text from byte {}", error.valid_up_to());
+        LoadError::new(file, message)
+    })?;
+    let compiled = engine.compile(source);
+    let mut ast = compiled.map_err(|error| errors::load_error(file, "describe", &error.into()))?;
+    ast.set_source(file);
+    Ok(ast)
+}
+
+/// An import as it is written.
+struct Import {
+    path: String,
+    within: String,
+    position: Position,
+}
+
+impl Import {
+    fn file(&self) -> String {
+        format!("{}.rhai", self.path)
+    }
+
+    fn error(&self, message: String) -> LoadError {
+        errors::at(&self.within, self.position, message)
+    }
+}
+
+/// What a text imports; nothing, where it does not compile, which is said when it is loaded.
+fn imports_of(engine: &Engine, file: &str, bytes: &[u8]) -> Result<Vec<Import>, LoadError> {
+    match compile_source(engine, file, bytes) {
+        Ok(ast) => imports(file, &ast),
+        Err(_) => Ok(Vec::new()),
+    }
+}
+
+fn imports(file: &str, ast: &AST) -> Result<Vec<Import>, LoadError> {
+    let mut found = Vec::new();
+    let mut wrong = None;
+    ast.walk(&mut |path| {
+        let Some(ASTNode::Stmt(Stmt::Import(import, position))) = path.last() else {
+            return true;
+        };
+        let place = if import.0.position().is_none() {
+            *position
+        } else {
+            import.0.position()
+        };
+        let error = match &import.0 {
+            Expr::StringConstant(path, _) if is_module(path) => {
+                found.push(Import {
+                    path: path.to_string(),
+                    within: file.to_owned(),
+                    position: place,
+                });
+                return true;
+            }
+            Expr::StringConstant(path, _) => format!(
+                "`{path}` is no module: one is in the directory `lib` beside the playbooks, and \
+                 imported as \"lib/name\", without an ending"
+            ),
+            _ => "import takes a path that is written out, as \"lib/name\"".to_owned(),
+        };
+        wrong = Some(errors::at(file, place, error));
+        false
+    });
+    match wrong {
+        Some(error) => Err(error),
+        None => Ok(found),
+    }
+}
+
+/// `lib/` and names of letters, digits, `_` and `-`.
+fn is_module(path: &str) -> bool {
+    let Some(names) = path.strip_prefix(DIRECTORY) else {
+        return false;
+    };
+    names.split('/').all(|name| {
+        let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        !name.is_empty() && name.chars().all(fits)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_in_the_directory_is_a_module() {
+        for good in ["lib/parsers", "lib/cisco/ios_xe", "lib/a-1"] {
+            assert!(is_module(good), "{good}");
+        }
+        for bad in [
+            "parsers",
+            "lib",
+            "lib/",
+            "lib//x",
+            "lib/../x",
+            "/lib/x",
+            "../lib/x",
+            "lib/x.rhai",
+            "lib/x/",
+            "lib\\x",
+            "lib/ü",
+        ] {
+            assert!(!is_module(bad), "{bad}");
+        }
+    }
+}
