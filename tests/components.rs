@@ -1,7 +1,7 @@
 //! Components: the bundled ones on real devices, what does not load, and what a crash tells.
 
 use netssh_core::lab::{Lab, LabDevice};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{TestHost, component, password_connection, run};
 use crate::hostile::{deed, hostile};
@@ -150,6 +150,42 @@ fn version_0_1_of_the_contract_goes_on_running() {
         assert_eq!(result["denied"], "denied");
         assert_eq!(result["child"], "completed");
         assert!(result["diff"].as_u64().unwrap() > 0);
+    });
+}
+
+/// The examples in other languages, on a real router, twice: what they kept is there the second time.
+#[test]
+fn the_examples_in_python_and_javascript_run() {
+    run(async {
+        let examples = ["command-diff", "version-watch"];
+        let components = examples.map(|name| (name, std::fs::read(component(name)).unwrap()));
+        let host = TestHost::with_components(&components, |_| {}).await;
+        let ssh = &test_devices::frr().ssh;
+        host.connect(password_connection("edge1", ssh, "frr")).await;
+
+        let watch = |expected: Value| json!({ "plugin": "version-watch", "targets": ["edge1"], "params": expected });
+        let first = host.run_job(watch(json!({}))).await;
+        assert_eq!(first["status"], "completed", "{first}");
+        let version = first["result"]["version"].clone();
+        assert_eq!(first["result"]["before"], Value::Null);
+        let second = host.run_job(watch(json!({ "expected": "99" }))).await;
+        assert_eq!(second["error_code"], "unexpected_version", "{second}");
+        let told = second["error_message"].as_str().unwrap();
+        assert!(told.contains(version.as_str().unwrap()), "{told}");
+
+        let diff = |command: &str| json!({ "plugin": "command-diff", "targets": ["edge1"], "params": { "command": command } });
+        let first = host.run_job(diff("show version")).await;
+        assert_eq!(first["result"]["first"], true, "{first}");
+        let second = host.run_job(diff("show version")).await;
+        assert_eq!(
+            second["result"],
+            json!({ "first": false, "changed": false, "diff": "" })
+        );
+        let refused = host.run_job(diff("show nonsense")).await;
+        assert_eq!(refused["error_code"], "refused", "{refused}");
+        let denied = host.run_job(diff("reload")).await;
+        assert_eq!(denied["status"], "failed", "{denied}");
+        assert!(host.results(&denied["id"]).await.is_empty());
     });
 }
 

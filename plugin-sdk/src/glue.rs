@@ -14,7 +14,7 @@ pub use plugin::Guest;
 
 pub fn describe<P: JsonSchema, R>(
     describe: fn() -> Description,
-    _run: fn(Job, P) -> Result<R>,
+    _run: fn(&Job, P) -> Result<R>,
 ) -> String {
     let schema = schemars::schema_for!(P).to_value();
     let description = describe().with_params(schema);
@@ -22,7 +22,7 @@ pub fn describe<P: JsonSchema, R>(
 }
 
 pub fn run<P: DeserializeOwned, R: Serialize>(
-    run: fn(Job, P) -> Result<R>,
+    run: fn(&Job, P) -> Result<R>,
     params: &str,
 ) -> Result<String, Failure> {
     let result = serde_json::from_str(params)
@@ -32,7 +32,7 @@ pub fn run<P: DeserializeOwned, R: Serialize>(
                 format!("the parameters do not fit their type: {error}"),
             )
         })
-        .and_then(|params| run(Job::current(), params))
+        .and_then(|params| run(&Job::current(), params))
         .and_then(|result| Ok(serde_json::to_string(&result)?));
     // A line that was begun is in a buffer here, which goes away with the component.
     let _ = std::io::stdout().flush();

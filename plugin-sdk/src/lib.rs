@@ -17,7 +17,7 @@
 //!     Description::new("Run a show command").targets(Targets::Each).exec(["show *"])
 //! }
 //!
-//! fn run(_job: Job, params: Params) -> Result<String> {
+//! fn run(_job: &Job, params: Params) -> Result<String> {
 //!     Ok(ssh::open()?.exec(&params.command)?.output)
 //! }
 //!
@@ -86,7 +86,7 @@ pub mod prelude {
     };
 }
 
-/// Makes a plugin of two functions: `fn() -> Description` and `fn(Job, Params) -> Result<R>`, where
+/// Makes a plugin of two functions: `fn() -> Description` and `fn(&Job, Params) -> Result<R>`, where
 /// `Params` can be read (`Deserialize` and `JsonSchema`) and `R` can be written (`Serialize`).
 #[macro_export]
 macro_rules! plugin {

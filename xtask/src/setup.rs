@@ -19,10 +19,16 @@ const PACKAGES: [(&str, &str); 8] = [
     ("procps", "counting a device's sessions"),
     (
         "python3-pip",
-        "TextFSM templates, which are a Python package",
+        "TextFSM templates and componentize-py, which are Python packages",
     ),
     ("chromium", "the dashboard's tests"),
     ("chromium-driver", "the dashboard's tests"),
+];
+
+/// For the example plugin in JavaScript.
+const NODE: [(&str, &str); 2] = [
+    ("nodejs", "an example plugin in JavaScript"),
+    ("npm", "an example plugin in JavaScript"),
 ];
 
 /// Runs as root, with the packages as arguments.
@@ -108,10 +114,14 @@ pub(crate) fn target_directory() -> anyhow::Result<PathBuf> {
 }
 
 fn missing() -> anyhow::Result<Vec<(&'static str, &'static str)>> {
-    let names = PACKAGES.map(|(package, _)| package);
+    let names: Vec<&str> = PACKAGES
+        .iter()
+        .chain(&NODE)
+        .map(|(package, _)| *package)
+        .collect();
     let output = Command::new("dpkg-query")
         .args(["--show", "--showformat=${Package} ${db:Status-Status}\n"])
-        .args(names)
+        .args(&names)
         .output()
         .with_context(|| {
             format!(
@@ -122,8 +132,16 @@ fn missing() -> anyhow::Result<Vec<(&'static str, &'static str)>> {
         })?;
     // It fails when it does not know one of the packages, and answers for the others.
     let answer = String::from_utf8_lossy(&output.stdout);
+    // Whoever has a Node.js from elsewhere keeps it.
+    let node = ["node", "npm"].iter().all(|name| {
+        let asked = Command::new(name).arg("--version").output();
+        asked.is_ok_and(|answer| answer.status.success())
+    });
+    let node = if node { &[][..] } else { &NODE[..] };
     Ok(PACKAGES
-        .into_iter()
+        .iter()
+        .chain(node)
+        .copied()
         .filter(|(package, _)| {
             !answer
                 .lines()

@@ -99,14 +99,14 @@ impl Rights {
         let needs = &self.needs.targets;
         if !needs.is_empty() && !needs.iter().any(fits) {
             return Err(self.refused(
-                format!("the target `{target}`"),
+                &format!("the target `{target}`"),
                 "declares in needs.targets",
                 needs,
             ));
         }
         if !self.grant.targets.iter().any(fits) {
             return Err(self.not_granted(
-                format!("the target `{target}`"),
+                &format!("the target `{target}`"),
                 "targets",
                 &self.grant.targets,
             ));
@@ -130,7 +130,7 @@ impl Rights {
         check_visible(command)?;
         if !declared.iter().any(|pattern| allows(pattern, command)) {
             return Err(self.refused(
-                format!("the command `{command}`"),
+                &format!("the command `{command}`"),
                 "declares in needs.ssh.exec",
                 declared,
             ));
@@ -144,7 +144,7 @@ impl Rights {
         if granted.iter().any(|pattern| allows(pattern, command)) {
             return Ok(());
         }
-        Err(self.not_granted(format!("the command `{command}`"), "ssh_exec", granted))
+        Err(self.not_granted(&format!("the command `{command}`"), "ssh_exec", granted))
     }
 
     fn may_configure(&self) -> Result<()> {
@@ -190,12 +190,12 @@ impl Rights {
         let declared = self.needs.queue.as_ref();
         let declared = declared.map_or(&[][..], |queue| &queue.submit);
         let covers = |names: &[String]| names.iter().any(|name| covers_name(name, plugin));
-        let what = || format!("submitting `{plugin}`");
+        let what = format!("submitting `{plugin}`");
         if !covers(declared) {
-            return Err(self.refused(what(), "declares in needs.queue.submit", declared));
+            return Err(self.refused(&what, "declares in needs.queue.submit", declared));
         }
         if !covers(&self.grant.queue_submit) {
-            return Err(self.not_granted(what(), "queue_submit", &self.grant.queue_submit));
+            return Err(self.not_granted(&what, "queue_submit", &self.grant.queue_submit));
         }
         Ok(())
     }
@@ -205,7 +205,7 @@ impl Rights {
             return Err(self.undeclared(what, need));
         }
         if !granted {
-            return Err(self.not_granted(what.to_owned(), &need.replace('.', "_"), &[]));
+            return Err(self.not_granted(what, &need.replace('.', "_"), &[]));
         }
         Ok(())
     }
@@ -217,7 +217,7 @@ impl Rights {
         ))
     }
 
-    fn refused(&self, what: String, list: &str, allowed: &[String]) -> JobError {
+    fn refused(&self, what: &str, list: &str, allowed: &[String]) -> JobError {
         denied(format!(
             "{what} is not among what `{}` {list}: {}",
             self.plugin,
@@ -225,7 +225,7 @@ impl Rights {
         ))
     }
 
-    fn not_granted(&self, what: String, key: &str, granted: &[String]) -> JobError {
+    fn not_granted(&self, what: &str, key: &str, granted: &[String]) -> JobError {
         denied(format!(
             "{what} is not granted to `{}`: policy.{key} of the server's configuration allows {}",
             self.plugin,

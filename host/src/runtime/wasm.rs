@@ -266,7 +266,7 @@ impl Program for ComponentProgram {
         if let Some(reason) = stop.reason() {
             return Err(reason.into());
         }
-        let text = returned?.map_err(|error| errors::thrown(&self.file, error))?;
+        let text = returned?.map_err(|error| errors::thrown(&self.file, &error))?;
         let result = serde_json::from_str(&text).map_err(|error| {
             JobError::new(
                 ErrorCode::SCRIPT,

@@ -37,7 +37,7 @@ fn describe() -> Description {
         .on_interrupt(OnInterrupt::Retry)
 }
 
-fn run(job: Job, params: Params) -> Result<Report> {
+fn run(job: &Job, params: Params) -> Result<Report> {
     // A pattern that cannot be read is said before a device is bothered.
     let rules = params
         .rules
@@ -73,7 +73,7 @@ fn run(job: Job, params: Params) -> Result<Report> {
         return Err(Error::new("not_compliant", message));
     }
     Ok(Report {
-        target: job.target,
+        target: job.target.clone(),
         platform,
         compliant: broken.is_empty(),
         broken: broken.len(),

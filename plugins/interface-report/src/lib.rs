@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use plugin_sdk::prelude::*;
 
-#[derive(Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Params {
     /// Leave out interfaces that are down
@@ -54,7 +54,7 @@ fn describe() -> Description {
         .on_interrupt(OnInterrupt::Retry)
 }
 
-fn run(job: Job, params: Params) -> Result<Report> {
+fn run(job: &Job, params: Params) -> Result<Report> {
     let mut interfaces = Vec::new();
     let mut failed = BTreeMap::new();
     let total = job.targets.len() as u64;

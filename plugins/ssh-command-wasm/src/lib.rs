@@ -43,7 +43,7 @@ fn describe() -> Description {
         .exec(["*"])
 }
 
-fn run(_job: Job, params: Params) -> Result<Report> {
+fn run(_job: &Job, params: Params) -> Result<Report> {
     let device = ssh::open()?;
     let mut report = Report::default();
     let total = params.commands.len() as u64;

@@ -109,7 +109,7 @@ fn write_frames(message: &mut String, backtrace: &WasmBacktrace) {
 }
 
 /// What `run` returned as its error.
-pub(super) fn thrown(file: &str, error: types::Error) -> JobError {
+pub(super) fn thrown(file: &str, error: &types::Error) -> JobError {
     JobError {
         code: ErrorCode::thrown(&error.code),
         message: format!("{file}: {}", error.message),

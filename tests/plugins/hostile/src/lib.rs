@@ -36,8 +36,9 @@ fn describe() -> Description {
         .storage()
 }
 
-fn run(_job: Job, params: Params) -> Result<Value> {
-    match params.deed.as_str() {
+fn run(_job: &Job, params: Params) -> Result<Value> {
+    let Params { deed, command } = params;
+    match deed.as_str() {
         "loop" => {
             let mut number = 0_u64;
             loop {
@@ -94,7 +95,7 @@ fn run(_job: Job, params: Params) -> Result<Value> {
             ssh::open_target("elsewhere")?;
         }
         "exec" => {
-            ssh::open()?.exec(&params.command)?;
+            ssh::open()?.exec(&command)?;
         }
         "configure" => {
             ssh::open()?.configure(&["hostname owned"])?;

@@ -30,11 +30,11 @@ fn describe() -> Description {
         .submit(["noop", "missing"])
 }
 
-fn run(job: Job, params: Params) -> Result<Vec<Value>> {
+fn run(job: &Job, params: Params) -> Result<Vec<Value>> {
     let mut state = State::default();
     let mut answers = Vec::new();
     for call in &params.calls {
-        let answer = make(&job, &mut state, call);
+        let answer = make(job, &mut state, call);
         answers.push(match answer {
             Ok(value) => json!({ "ok": value }),
             Err(error) => json!({ "code": error.code, "message": error.message, "retryable": error.retryable }),
@@ -170,7 +170,7 @@ fn make(job: &Job, state: &mut State, call: &Value) -> Result<Value> {
         "log" => {
             match call.get("fields") {
                 Some(fields) => {
-                    log::write_with(text(call, "level"), text(call, "message"), fields)?
+                    log::write_with(text(call, "level"), text(call, "message"), fields)?;
                 }
                 None => log::write(text(call, "level"), text(call, "message"))?,
             }

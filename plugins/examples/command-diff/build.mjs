@@ -1,0 +1,15 @@
+// node build.mjs WIT OUT: makes a component of plugin.js, for the contract in the directory WIT.
+
+import { readFile, writeFile } from "node:fs/promises";
+
+import { componentize } from "@bytecodealliance/componentize-js";
+
+const [wit, out] = process.argv.slice(2);
+const source = await readFile(new URL("plugin.js", import.meta.url), "utf8");
+const { component } = await componentize(source, {
+  witPath: wit,
+  worldName: "job-plugin",
+  // A plugin gets no network, and would be refused if it asked for one.
+  disableFeatures: ["http", "fetch-event", "stdio"],
+});
+await writeFile(out, component);
