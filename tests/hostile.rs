@@ -84,6 +84,90 @@ fn limits_end_the_job_that_reaches_them() {
     });
 }
 
+/// The same in playbooks, as far as there is the same; what is theirs alone is in `sandbox.rs`.
+#[test]
+fn limits_end_the_playbook_that_reaches_them() {
+    let cases = [
+        ("loop { }", "out_of_cpu", "plugins.cpu_seconds"),
+        (
+            "[1].map(|x| { loop { } })",
+            "out_of_cpu",
+            "plugins.cpu_seconds",
+        ),
+        (
+            "[2, 1].sort(|a, b| { loop { } })",
+            "out_of_cpu",
+            "plugins.cpu_seconds",
+        ),
+        ("f(1)", "limit", "too deep"),
+        (
+            "let x = #{}; let i = 0; loop { let big = \"\"; big.pad(1000000 + i, \"x\"); x[`k${i}`] = big; i += 1; }",
+            "out_of_memory",
+            "plugins.memory_mb",
+        ),
+        (
+            "let x = #{}; for i in 0..1000000 { x[`k${i}`] = i; } x",
+            "limit",
+            "too large",
+        ),
+        (
+            "let all = []; loop { all.push(ssh::open()); }",
+            "limit",
+            "32 sessions",
+        ),
+        ("ssh::open(\"elsewhere\")", "denied", "`elsewhere`"),
+        (
+            "ssh::open().configure([\"hostname owned\"])",
+            "denied",
+            "ssh.configure",
+        ),
+        (
+            "queue::submit(\"noop\", #{})",
+            "denied",
+            "submitting `noop`",
+        ),
+        (
+            "throw #{ code: \"cancelled\", message: \"I was not\" }",
+            "script",
+            "I was not",
+        ),
+    ];
+    run(async move {
+        for (body, code, says) in cases {
+            let host = hostile_playbook(body, |config| {
+                config.plugins.cpu_seconds = 1;
+                config.devices.max_sessions_per_device = 64;
+            })
+            .await;
+            let job = host
+                .run_job(json!({ "plugin": "hostile", "targets": ["server"] }))
+                .await;
+            assert_eq!(job["status"], "failed", "{body}: {job}");
+            assert_eq!(job["error_code"], code, "{body}: {}", message(&job));
+            assert!(message(&job).contains(says), "{body}: {}", message(&job));
+            assert_eq!(host.client.get("/health").await.status, 200);
+        }
+    });
+}
+
+/// A host with a playbook that needs what the hostile component needs.
+async fn hostile_playbook(
+    body: &str,
+    configure: impl FnOnce(&mut host::config::Config),
+) -> TestHost {
+    let source = format!(
+        "fn describe() {{ #{{ summary: \"Harm\", targets: \"all\", needs: #{{ ssh: #{{ exec: [\"show *\"] }}, storage: true }}, params: #{{ type: \"object\" }} }} }}\n\
+         fn f(x) {{ f(x + 1) }}\n\
+         fn run(job, params) {{ {body} }}"
+    );
+    let host = TestHost::with_scripts_and(&[("hostile", &source)], configure).await;
+    let ssh = &test_devices::linux().ssh;
+    for name in ["server", "elsewhere"] {
+        host.connect(password_connection(name, ssh, "linux")).await;
+    }
+    host
+}
+
 #[test]
 fn memory_that_is_refused_can_be_handled() {
     run(async {
@@ -175,9 +259,13 @@ fn a_denied_command_does_not_reach_the_device_in_any_disguise() {
         "   ",
     ];
     run(async move {
-        let host = hostile().await;
-        for command in disguises {
-            let job = deed_with(&host, "exec", command).await;
+        let component = hostile().await;
+        let playbook = hostile_playbook("ssh::open().exec(params.command)", |_| {}).await;
+        for (host, command) in disguises
+            .iter()
+            .flat_map(|command| [(&component, *command), (&playbook, *command)])
+        {
+            let job = deed_with(host, "exec", command).await;
             let code = job["error_code"].as_str().unwrap_or_default();
             assert!(["denied", "invalid"].contains(&code), "{command:?}: {job}");
             assert!(host.results(&job["id"]).await.is_empty(), "{command:?}");

@@ -2,6 +2,7 @@
 
 use anyhow::bail;
 
+use crate::plugins;
 use crate::process::{cargo, run_to_success};
 
 /// What measures: an example of a package, and what it is told.
@@ -28,7 +29,16 @@ const SESSIONS: [Program; 2] = [
         arguments: &["sessions"],
     },
 ];
-const BENCHES: [(&str, &[Program]); 2] = [("jobs", &JOBS), ("sessions", &SESSIONS)];
+const RUNTIMES: [Program; 1] = [Program {
+    package: "host",
+    example: "runtimes",
+    arguments: &[],
+}];
+const BENCHES: [(&str, &[Program]); 3] = [
+    ("jobs", &JOBS),
+    ("runtimes", &RUNTIMES),
+    ("sessions", &SESSIONS),
+];
 
 pub(crate) fn run(names: &[String]) -> anyhow::Result<()> {
     let known = BENCHES.map(|(name, _)| name);
@@ -39,6 +49,11 @@ pub(crate) fn run(names: &[String]) -> anyhow::Result<()> {
         );
     }
     let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
+    if wanted("runtimes") {
+        // The component that is run, and the server that is started.
+        plugins::build_for_tests()?;
+        run_to_success(&mut cargo(&["build", "--release", "--bin", "scheduler"]))?;
+    }
     for program in BENCHES
         .iter()
         .filter(|(name, _)| wanted(name))

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
+use crate::plugins;
 use crate::process::{Background, Interrupt, Watchdog, cargo, repository, run_unless_interrupted};
 
 /// When the demonstration ends.
@@ -91,6 +92,7 @@ impl Demo {
             ],
         ];
         run_unless_interrupted(&mut cargo(&build.concat()), "", interrupt)?;
+        plugins::run()?;
         let binaries = binaries()?;
         let scheduler = binaries.join("scheduler");
 
@@ -175,6 +177,23 @@ impl Demo {
                 "backup-config",
                 "--target",
                 &device.name,
+                "--wait",
+            ])?;
+        }
+
+        heading("Job 3: hold it against rules (plugins/config-compliance.wasm)");
+        let rules = r#"{"rules":[
+            {"name":"has a host name","must_match":["hostname|host-name"]},
+            {"name":"no telnet","must_not_match":["transport input .*telnet"]}]}"#;
+        for device in &self.devices {
+            self.cli(&[
+                "job",
+                "submit",
+                "config-compliance",
+                "--target",
+                &device.name,
+                "--params",
+                rules,
                 "--wait",
             ])?;
         }

@@ -1,4 +1,4 @@
-//! `scheduler run`: one playbook, here and now.
+//! `scheduler run`: one plugin, here and now.
 //!
 //! The whole host, in this process and in a directory that goes with it, without a port: the
 //! playbook runs as it would on a server, and nothing is left behind.
@@ -27,10 +27,10 @@ use crate::model::PluginName;
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// The playbook
+    /// The playbook (*.rhai) or component (*.wasm)
     file: PathBuf,
 
-    /// The device's address, for a playbook that takes a target
+    /// The device's address, for a plugin that takes a target
     #[arg(long, requires_all = ["username", "device_type"])]
     host: Option<String>,
 
@@ -147,23 +147,50 @@ async fn submit_and_follow(
     following.await
 }
 
-/// Copies the playbook into a directory where it is the only one; returns the plugin's name.
+/// Copies the plugin into a directory where it is the only one; returns its name.
 fn put_alone(file: &Path, scratch: &Path) -> Result<String, Failure> {
     let name = file.file_stem().and_then(|stem| stem.to_str());
-    let fits = file.extension().is_some_and(|end| end == "rhai");
-    let (Some(name), true) = (name, fits) else {
+    let end = file.extension().and_then(|end| end.to_str());
+    let directory = match end {
+        Some("rhai") => "scripts",
+        Some("wasm") => "plugins",
+        _ => "",
+    };
+    let (Some(name), Some(end), false) = (name, end, directory.is_empty()) else {
         let text = format!(
-            "{} is not a playbook: their names end in .rhai",
+            "{} is no plugin: playbooks end in .rhai, components in .wasm",
             file.display()
         );
         return Err(Failure::Usage(text));
     };
     let name = PluginName::parse(name).map_err(Failure::Usage)?.to_string();
-    let scripts = scratch.join("scripts");
-    std::fs::create_dir(&scripts).context("cannot make a directory for the run")?;
-    std::fs::copy(file, scripts.join(format!("{name}.rhai")))
+    let directory = scratch.join(directory);
+    std::fs::create_dir(&directory).context("cannot make a directory for the run")?;
+    std::fs::copy(file, directory.join(format!("{name}.{end}")))
         .with_context(|| format!("cannot read {}", file.display()))?;
+    let modules = file.with_file_name("lib");
+    if end == "rhai" && modules.is_dir() {
+        copy_modules(&modules, &directory.join("lib"), MODULE_DEPTH)
+            .with_context(|| format!("cannot copy {}", modules.display()))?;
+    }
     Ok(name)
+}
+
+/// Directories inside one another that are copied with a playbook.
+const MODULE_DEPTH: usize = 8;
+
+fn copy_modules(from: &Path, to: &Path, depth: usize) -> std::io::Result<()> {
+    std::fs::create_dir(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let path = entry?.path();
+        let place = to.join(path.file_name().unwrap_or_default());
+        if path.is_dir() && depth > 0 {
+            copy_modules(&path, &place, depth - 1)?;
+        } else if path.extension().is_some_and(|end| end == "rhai") {
+            std::fs::copy(&path, place)?;
+        }
+    }
+    Ok(())
 }
 
 /// Whatever the host writes or loads is in the run's own directory.

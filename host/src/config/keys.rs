@@ -317,7 +317,7 @@ pub const KEYS: &[Key] = &[
         section: "policy",
         name: "ssh_exec",
         allowed: Allowed::List {
-            described: "patterns of commands, `*` for any text",
+            described: "patterns of commands, * for any text",
             check: pattern,
         },
         meaning: "Commands that plugins may run on devices, out of those they declare.",
@@ -350,7 +350,7 @@ pub const KEYS: &[Key] = &[
         section: "policy",
         name: "queue_submit",
         allowed: Allowed::List {
-            described: "names of plugins, or `*` for any",
+            described: "names of plugins, or * for any",
             check: pattern,
         },
         meaning: "Plugins whose jobs other plugins may submit, out of those they declare.",
@@ -359,7 +359,7 @@ pub const KEYS: &[Key] = &[
         section: "policy",
         name: "targets",
         allowed: Allowed::List {
-            described: "names of connections with `*` for any text, and tags as `tag:core`",
+            described: "names of connections with * for any text, and tags as tag:core",
             check: pattern,
         },
         meaning: "Devices that plugins may reach at all.",

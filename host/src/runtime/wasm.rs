@@ -94,7 +94,12 @@ impl WasmRuntime {
             .wasm_backtrace_details(WasmBacktraceDetails::Enable)
             .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(places, &sandbox)))
             .cache(Some(open_cache(cache)?));
-        let engine = Engine::new(&config).map_err(not_made)?;
+        let engine = Engine::new(&config).or_else(|error| {
+            // Where a process may have few addresses (ulimit -v), each component gets its own anew.
+            tracing::warn!(error = %format!("{error:#}"), "no pool for components; each run of one takes longer");
+            config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+            Engine::new(&config).map_err(not_made)
+        })?;
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(not_made)?;
         host::add_to_linker(&mut linker).map_err(not_made)?;
