@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{TestHost, password_connection, playbook, run};
+use crate::harness::{TestHost, component, password_connection, playbook, run};
 
 /// What a stop may take, in a test on a busy machine; on a quiet one it takes milliseconds.
 const SOON: Duration = Duration::from_secs(10);
@@ -86,32 +86,38 @@ fn a_running_job_stops_wherever_it_is() {
 #[test]
 fn a_job_that_waits_for_a_device_stops_and_its_session_is_closed() {
     run(async {
-        let host = TestHost::start().await;
-        let linux = test_devices::Linux::start();
-        host.connect(password_connection("server", &linux.ssh, "linux"))
-            .await;
-        let id = host
-            .submit(json!({
-                "plugin": "ssh-command", "targets": ["server"], "params": { "commands": ["echo here", "echo begun; sleep 3600"] }
-            }))
-            .await;
-        host.until(&id, |job| job["progress"]["done"] == 1).await;
-        host.until_prints(&id, "begun\n").await;
-        cancel(&host, &id).await;
-        let job = host.ended(&id).await;
-
-        assert_eq!(job["status"], "cancelled", "{job}");
-        let results = host.results(&job["id"]).await;
-        assert_eq!(
-            results[0]["output"].as_str().unwrap().trim_end(),
-            "here",
-            "what was done is kept"
-        );
-        assert_eq!(results[1]["command"], "echo begun; sleep 3600");
-        assert_eq!(results[1]["output"], "begun\n");
-        assert_eq!(results[1]["error"], "cancelled while it ran");
-        linux.ssh.wait_for_sessions(0);
+        waits_for_a_device_and_stops("ssh-command").await;
+        waits_for_a_device_and_stops("ssh-command-wasm").await;
     });
+}
+
+async fn waits_for_a_device_and_stops(plugin: &str) {
+    let bundled = component("ssh-command-wasm").parent().unwrap().to_owned();
+    let host = TestHost::start_with(|config| config.plugins.components_dir = bundled).await;
+    let linux = test_devices::Linux::start();
+    host.connect(password_connection("server", &linux.ssh, "linux"))
+        .await;
+    let id = host
+        .submit(json!({
+            "plugin": plugin, "targets": ["server"], "params": { "commands": ["echo here", "echo begun; sleep 3600"] }
+        }))
+        .await;
+    host.until(&id, |job| job["progress"]["done"] == 1).await;
+    host.until_prints(&id, "begun\n").await;
+    cancel(&host, &id).await;
+    let job = host.ended(&id).await;
+
+    assert_eq!(job["status"], "cancelled", "{job}");
+    let results = host.results(&job["id"]).await;
+    assert_eq!(
+        results[0]["output"].as_str().unwrap().trim_end(),
+        "here",
+        "what was done is kept"
+    );
+    assert_eq!(results[1]["command"], "echo begun; sleep 3600");
+    assert_eq!(results[1]["output"], "begun\n");
+    assert_eq!(results[1]["error"], "cancelled while it ran");
+    linux.ssh.wait_for_sessions(0);
 }
 
 #[test]

@@ -265,8 +265,12 @@ impl Program for ComponentProgram {
             // In the middle of a call of the host, that call comes to its end first: it leaves
             // configuration mode, and stores what the device has said. Else the component is
             // computing, or waits on a clock of its own.
-            _ = stop.stopped(), if calling.is_on() => attempt.await,
-            reason = stop.stopped() => return Err(reason.into()),
+            reason = stop.stopped() => {
+                if !calling.is_on() {
+                    return Err(reason.into());
+                }
+                attempt.await
+            }
         };
         if let Some(reason) = stop.reason() {
             return Err(reason.into());

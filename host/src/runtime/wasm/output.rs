@@ -178,8 +178,6 @@ impl OutputStream for Stream {
 #[wasmtime_wasi::async_trait]
 impl Pollable for Stream {
     async fn ready(&mut self) {
-        if self.output.room() == 0 {
-            self.output.write_lines().await;
-        }
+        self.output.write_lines().await;
     }
 }
