@@ -107,8 +107,8 @@ fn limits_end_the_playbook_that_reaches_them() {
         ),
         (
             "let x = #{}; for i in 0..1000000 { x[`k${i}`] = i; } x",
-            "limit",
-            "too large",
+            "out_of_cpu",
+            "plugins.cpu_seconds",
         ),
         (
             "let all = []; loop { all.push(ssh::open()); }",

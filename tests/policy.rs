@@ -33,8 +33,8 @@ async fn with_policy(configure: impl FnOnce(&mut host::config::PolicyConfig)) ->
 fn a_plugin_that_needs_more_than_it_is_granted_is_refused_with_what_is_missing() {
     run(async {
         let host = with_policy(|policy| {
-            policy.ssh_exec = vec!["echo *".to_owned()];
-            policy.ssh_configure = false;
+            policy.for_all.ssh_exec = vec!["echo *".to_owned()];
+            policy.for_all.ssh_configure = false;
         })
         .await;
         let plugin = host.client.get("/api/plugins/it").await.body;
@@ -66,7 +66,7 @@ fn a_plugin_that_needs_more_than_it_is_granted_is_refused_with_what_is_missing()
 fn what_one_plugin_is_granted_stands_beside_what_all_are() {
     run(async {
         let host = with_policy(|policy| {
-            policy.ssh_configure = false;
+            policy.for_all.ssh_configure = false;
             let own = host::config::PluginPolicy {
                 ssh_configure: Some(true),
                 ..Default::default()
@@ -84,7 +84,7 @@ fn what_one_plugin_is_granted_stands_beside_what_all_are() {
 #[test]
 fn targets_that_are_not_granted_are_not_reached() {
     run(async {
-        let host = with_policy(|policy| policy.targets = vec!["tag:lab".to_owned()]).await;
+        let host = with_policy(|policy| policy.for_all.targets = vec!["tag:lab".to_owned()]).await;
         let submit = |target: &str| json!({ "plugin": "it", "targets": [target], "params": { "command": "echo x" } });
         let job = host.run_job(submit("server")).await;
         assert_eq!(job["status"], "completed", "{job}");
@@ -102,7 +102,7 @@ fn targets_that_are_not_granted_are_not_reached() {
 #[test]
 fn a_target_that_loses_its_tag_is_not_reached_by_a_job_taken_in_before() {
     run(async {
-        let host = with_policy(|policy| policy.targets = vec!["tag:lab".to_owned()]).await;
+        let host = with_policy(|policy| policy.for_all.targets = vec!["tag:lab".to_owned()]).await;
         let at = chrono::Utc::now() + chrono::TimeDelta::seconds(2);
         let id = host
             .submit(json!({

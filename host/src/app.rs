@@ -99,7 +99,7 @@ impl App {
         let running = Running::default();
         let (ended, _) = broadcast::channel(NEWS);
         let policy = Arc::new(Policy {
-            default: config.policy.for_all(),
+            default: config.policy.for_all.clone(),
             plugins: config.policy.by_name(),
         });
         let jobs = Arc::new(Jobs::new(jobs::Parts {

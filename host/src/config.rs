@@ -139,16 +139,11 @@ pub struct PluginsConfig {
 }
 
 /// What plugins are granted: all of them, and some by name.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PolicyConfig {
-    pub ssh_exec: Vec<String>,
-    pub ssh_configure: bool,
-    pub ssh_upload: bool,
-    pub ssh_download: bool,
-    pub storage: bool,
-    pub queue_submit: Vec<String>,
-    pub targets: Vec<String>,
+    #[serde(flatten)]
+    pub for_all: Grant,
     /// `[policy.plugins.NAME]`; in a file only.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub plugins: BTreeMap<String, PluginPolicy>,
@@ -317,57 +312,29 @@ impl Default for PluginsConfig {
     }
 }
 
-impl Default for PolicyConfig {
-    fn default() -> Self {
-        let Grant {
-            ssh_exec,
-            ssh_configure,
-            ssh_upload,
-            ssh_download,
-            storage,
-            queue_submit,
-            targets,
-        } = Grant::default();
-        Self {
-            ssh_exec,
-            ssh_configure,
-            ssh_upload,
-            ssh_download,
-            storage,
-            queue_submit,
-            targets,
-            plugins: BTreeMap::new(),
-        }
-    }
-}
-
 impl PolicyConfig {
-    /// What every plugin is granted that is not named.
-    #[must_use]
-    pub fn for_all(&self) -> Grant {
-        self.with(&PluginPolicy::default())
-    }
-
     /// What each plugin is granted that is named.
     #[must_use]
     pub fn by_name(&self) -> BTreeMap<String, Grant> {
         let named = self.plugins.iter();
         named
-            .map(|(name, policy)| (name.clone(), self.with(policy)))
+            .map(|(name, policy)| (name.clone(), policy.over(&self.for_all)))
             .collect()
     }
+}
 
-    fn with(&self, policy: &PluginPolicy) -> Grant {
+impl PluginPolicy {
+    fn over(&self, all: &Grant) -> Grant {
         let list =
             |own: &Option<Vec<String>>, all: &Vec<String>| own.as_ref().unwrap_or(all).clone();
         Grant {
-            ssh_exec: list(&policy.ssh_exec, &self.ssh_exec),
-            ssh_configure: policy.ssh_configure.unwrap_or(self.ssh_configure),
-            ssh_upload: policy.ssh_upload.unwrap_or(self.ssh_upload),
-            ssh_download: policy.ssh_download.unwrap_or(self.ssh_download),
-            storage: policy.storage.unwrap_or(self.storage),
-            queue_submit: list(&policy.queue_submit, &self.queue_submit),
-            targets: list(&policy.targets, &self.targets),
+            ssh_exec: list(&self.ssh_exec, &all.ssh_exec),
+            ssh_configure: self.ssh_configure.unwrap_or(all.ssh_configure),
+            ssh_upload: self.ssh_upload.unwrap_or(all.ssh_upload),
+            ssh_download: self.ssh_download.unwrap_or(all.ssh_download),
+            storage: self.storage.unwrap_or(all.storage),
+            queue_submit: list(&self.queue_submit, &all.queue_submit),
+            targets: list(&self.targets, &all.targets),
         }
     }
 }

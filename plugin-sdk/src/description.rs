@@ -91,7 +91,12 @@ impl Description {
     /// It opens sessions and runs commands that these patterns cover, `*` for any text: `show *`.
     #[must_use]
     pub fn exec<P: Into<String>>(mut self, patterns: impl IntoIterator<Item = P>) -> Self {
-        self.ssh().exec.extend(patterns.into_iter().map(Into::into));
+        let exec = &mut self.ssh().exec;
+        for pattern in patterns.into_iter().map(Into::into) {
+            if !exec.contains(&pattern) {
+                exec.push(pattern);
+            }
+        }
         self
     }
 

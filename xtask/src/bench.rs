@@ -50,9 +50,11 @@ pub(crate) fn run(names: &[String]) -> anyhow::Result<()> {
     }
     let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
     if wanted("runtimes") {
-        // The component that is run, and the server that is started.
+        // The component that is run, and the server that is started; built with what measures, so that
+        // both have the same dependencies.
         plugins::build_for_tests()?;
-        run_to_success(&mut cargo(&["build", "--release", "--bin", "scheduler"]))?;
+        let all = ["build", "--release", "--all-features", "--package", "host"];
+        run_to_success(cargo(&all).args(["--bins", "--examples"]))?;
     }
     for program in BENCHES
         .iter()

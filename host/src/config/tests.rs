@@ -281,7 +281,7 @@ fn a_plugin_is_granted_what_all_are_but_for_what_its_own_table_says() {
     let grant = &named["push-config"];
     assert_eq!(grant.ssh_exec, ["show *", "write *"]);
     assert!(!grant.ssh_upload && !grant.storage && grant.ssh_configure);
-    assert_eq!(config.policy.for_all().ssh_exec, ["show *"]);
+    assert_eq!(config.policy.for_all.ssh_exec, ["show *"]);
     assert_eq!(named.len(), 1);
 }
 

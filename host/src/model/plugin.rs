@@ -133,7 +133,8 @@ pub struct QueueNeeds {
 }
 
 /// What the operator lets a plugin do, out of what it needs. The default is everything.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Grant {
     /// Patterns of commands, `*` for any text.
     pub ssh_exec: Vec<String>,

@@ -152,7 +152,7 @@ impl Program for Playbook {
             modules: Arc::clone(&self.modules),
             imported: self.imported.clone(),
             sandbox: self.sandbox,
-            handle: host::Handle::new(context),
+            context,
         };
         let span = tracing::Span::current();
         let ended = tokio::task::spawn_blocking(move || span.in_scope(|| run.finish())).await;
@@ -173,16 +173,17 @@ struct Run {
     modules: Arc<Modules>,
     imported: StaticModuleResolver,
     sandbox: Sandbox,
-    handle: host::Handle,
+    context: Arc<JobContext>,
 }
 
 impl Run {
     fn finish(&self) -> Result<Value, JobError> {
-        let engine = self.engine();
-        let context = self.handle.job();
-        let job = host::job_map(context.job());
-        let params = values::from_json(&context.job().params);
-        let options = CallFnOptions::new().with_tag(Dynamic::from(self.handle.clone()));
+        let handle = host::Handle::new(Arc::clone(&self.context));
+        let engine = self.engine(&handle);
+        let facts = self.context.job();
+        let job = host::job_map(facts);
+        let params = values::from_json(&facts.params);
+        let options = CallFnOptions::new().with_tag(Dynamic::from(handle.clone()));
         let returned: Result<Dynamic, _> = engine.call_fn_with_options(
             options,
             &mut Scope::new(),
@@ -190,9 +191,15 @@ impl Run {
             "run",
             (job, params),
         );
-        // However the script took it: a job that is to stop has stopped.
-        if let Some(reason) = context.stop().reason() {
+        // However the script took it (`sort` goes on after an error of what compares): a job that is
+        // to stop has stopped, and what has computed too long has failed.
+        if let Some(reason) = self.context.stop().reason() {
             return Err(reason.into());
+        }
+        if returned.is_ok() && handle.computed() > self.sandbox.cpu {
+            let error = self.sandbox.out_of_cpu();
+            let message = format!("{}: {}", self.file, error.message);
+            return Err(JobError { message, ..error });
         }
         let result = returned.map_err(|error| errors::job_error(&self.file, &error))?;
         let result = values::to_json(&result).map_err(|message| {
@@ -204,32 +211,31 @@ impl Run {
         check_result(result)
     }
 
-    fn engine(&self) -> Engine {
+    fn engine(&self, handle: &host::Handle) -> Engine {
         let mut engine = self.modules.engine(&self.sandbox);
         if !self.imported.is_empty() {
             engine.set_module_resolver(self.imported.clone());
         }
-        let (handle, sandbox, begun) = (self.handle.clone(), self.sandbox, Instant::now());
+        let (looking, sandbox) = (handle.clone(), self.sandbox);
         engine.on_progress(move |operations| {
             if operations % OPERATIONS_PER_LOOK != 0 {
                 return None;
             }
-            if let Some(reason) = handle.job().stop().reason() {
+            if let Some(reason) = looking.job().stop().reason() {
                 return Some(Dynamic::from(JobError::from(reason)));
             }
-            let computed = begun.elapsed().saturating_sub(handle.waited());
-            (computed > sandbox.cpu).then(|| Dynamic::from(sandbox.out_of_cpu()))
+            (looking.computed() > sandbox.cpu).then(|| Dynamic::from(sandbox.out_of_cpu()))
         });
         // Nothing can fail but the job's being stopped, which the next operation notices.
-        let handle = self.handle.clone();
+        let printing = handle.clone();
         engine.on_print(move |text| {
-            let _ = handle.wait(async |job| job.log(LogLevel::Info, text, None).await);
+            let _ = printing.wait(async |job| job.log(LogLevel::Info, text, None).await);
         });
-        let handle = self.handle.clone();
+        let printing = handle.clone();
         engine.on_debug(move |text, _source, position| {
             let line = position.line().unwrap_or_default();
             let text = format!("line {line}: {text}");
-            let _ = handle.wait(async |job| job.log(LogLevel::Debug, &text, None).await);
+            let _ = printing.wait(async |job| job.log(LogLevel::Debug, &text, None).await);
         });
         engine
     }

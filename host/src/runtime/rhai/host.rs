@@ -32,6 +32,7 @@ use crate::model::{JobError, LogLevel, Progress};
 #[derive(Clone)]
 pub(super) struct Handle {
     job: Arc<JobContext>,
+    begun: Instant,
     /// Time spent in the host's functions, nanoseconds.
     waited: Arc<AtomicU64>,
 }
@@ -40,6 +41,7 @@ impl Handle {
     pub(super) fn new(job: Arc<JobContext>) -> Self {
         Self {
             job,
+            begun: Instant::now(),
             waited: Arc::default(),
         }
     }
@@ -48,9 +50,10 @@ impl Handle {
         &self.job
     }
 
-    /// How long the script has waited for the host so far.
-    pub(super) fn waited(&self) -> Duration {
-        Duration::from_nanos(self.waited.load(Ordering::Relaxed))
+    /// How long the script has computed so far: the time it did not wait for the host.
+    pub(super) fn computed(&self) -> Duration {
+        let waited = Duration::from_nanos(self.waited.load(Ordering::Relaxed));
+        self.begun.elapsed().saturating_sub(waited)
     }
 
     /// Runs a capability call to its end on this thread.
