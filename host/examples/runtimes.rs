@@ -110,11 +110,16 @@ impl Bench {
         Arc::new(context)
     }
 
-    async fn run(&self, program: &dyn Program) -> Duration {
+    async fn run(&self, program: &Arc<dyn Program>) -> Duration {
         let context = self.context();
-        let begun = Instant::now();
-        program.run(Arc::clone(&context)).await.unwrap();
-        let took = begun.elapsed();
+        let (program, running) = (Arc::clone(program), Arc::clone(&context));
+        // On a worker's thread, as jobs are.
+        let run = tokio::spawn(async move {
+            let begun = Instant::now();
+            program.run(running).await.unwrap();
+            begun.elapsed()
+        });
+        let took = run.await.unwrap();
         context.end().await;
         took
     }
@@ -126,9 +131,15 @@ impl Bench {
         let mut engine = rhai::Engine::new_raw();
         engine.register_global_module(package);
         let ast = engine.compile(PLAYBOOK).unwrap();
-        let (mut runs, mut bare) = (Vec::new(), Vec::new());
+        let (mut runs, mut bare, mut hops) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..RUNS {
-            runs.push(self.run(&*program).await);
+            runs.push(self.run(&program).await);
+            let hop = tokio::spawn(async {
+                let begun = Instant::now();
+                tokio::task::spawn_blocking(|| ()).await.unwrap();
+                begun.elapsed()
+            });
+            hops.push(hop.await.unwrap());
             let begun = Instant::now();
             let arguments = (rhai::Map::new(), rhai::Map::new());
             let scope = &mut rhai::Scope::new();
@@ -136,6 +147,7 @@ impl Bench {
             bare.push(begun.elapsed());
         }
         row("Rhai: engine call alone", &bare, None);
+        row("Rhai: way to a thread for blocking and back", &hops, None);
         row("Rhai: run of nothing (asked: 20 µs)", &runs, Some(&bare));
     }
 
@@ -153,7 +165,7 @@ impl Bench {
         let bare_engine = BareEngine::new(&bytes);
         let (mut runs, mut bare) = (Vec::new(), Vec::new());
         for _ in 0..RUNS {
-            runs.push(self.run(&*program).await);
+            runs.push(self.run(&program).await);
             let begun = Instant::now();
             bare_engine.run().await;
             bare.push(begun.elapsed());

@@ -16,7 +16,7 @@ use crate::model::{ErrorCode, JobError};
 use crate::runtime::Sandbox;
 
 /// Handles that a guest may hold at once: sessions, options, pollables.
-const HANDLES: usize = 1_024;
+pub(super) const HANDLES: usize = 1_024;
 /// Random bytes that a guest may ask for in one call.
 const RANDOM_BYTES: u64 = 64 * 1024;
 

@@ -15,7 +15,7 @@ use super::bindings::JobPlugin;
 use super::bindings::job_scheduler::plugin::{
     job, log, progress, queue, ssh, storage, text, types,
 };
-use super::guest::Guest;
+use super::guest::{Guest, HANDLES};
 use crate::capabilities::{
     self, ChildJob, CommitOptions, ConfigureOptions, Configured, Device, ExecReply, Question,
     arguments,
@@ -540,7 +540,7 @@ fn no_handle(error: ResourceTableError) -> JobError {
     match error {
         ResourceTableError::Full => JobError::new(
             ErrorCode::LIMIT,
-            "a job holds at most 1024 handles; drop some first",
+            format!("a job holds at most {HANDLES} handles; drop some first"),
         ),
         other => JobError::new(ErrorCode::INVALID, format!("a handle: {other}")),
     }
