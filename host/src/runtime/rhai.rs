@@ -2,8 +2,8 @@
 //!
 //! A playbook defines `describe()` and `run(job, params)`. It runs on a thread where blocking is
 //! allowed; each host function blocks that thread on the capability it binds to. An engine is made
-//! for each run, which costs about a microsecond, because the packages and host functions in it are
-//! shared.
+//! for each run, which costs some microseconds, because the packages and host functions in it are
+//! shared; the next one is made while nobody waits for it.
 
 mod arguments;
 mod calls;
@@ -15,7 +15,7 @@ mod modules;
 mod values;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ::rhai::module_resolvers::{DummyModuleResolver, StaticModuleResolver};
@@ -23,6 +23,7 @@ use ::rhai::packages::{Package, StandardPackage};
 use ::rhai::{AST, CallFnOptions, Dynamic, Engine, Scope, Shared};
 use async_trait::async_trait;
 use serde_json::Value;
+use tokio::sync::oneshot;
 
 use super::{JobRuntime, Loaded, Program, Sandbox};
 use crate::capabilities::{JobContext, check_result};
@@ -58,6 +59,8 @@ pub struct RhaiRuntime {
 struct Modules {
     standard: Shared<::rhai::Module>,
     host: host::HostModules,
+    /// Made ahead, for the next run.
+    spare: Mutex<Option<Engine>>,
 }
 
 struct Playbook {
@@ -155,14 +158,19 @@ impl Program for Playbook {
             context,
         };
         let span = tracing::Span::current();
-        let ended = tokio::task::spawn_blocking(move || span.in_scope(|| run.finish())).await;
-        ended.unwrap_or_else(|panic| {
-            tracing::error!(%panic, "a playbook's thread panicked");
-            Err(JobError::new(
-                ErrorCode::INTERNAL,
-                "the host failed while it ran the playbook; the server's log says more",
-            ))
-        })
+        let (done, ended) = oneshot::channel();
+        let running = tokio::task::spawn_blocking(move || span.in_scope(|| run.finish(done)));
+        match ended.await {
+            Ok(result) => result,
+            Err(_) => {
+                let panic = running.await.err();
+                tracing::error!(?panic, "a playbook's thread panicked");
+                Err(JobError::new(
+                    ErrorCode::INTERNAL,
+                    "the host failed while it ran the playbook; the server's log says more",
+                ))
+            }
+        }
     }
 }
 
@@ -177,9 +185,16 @@ struct Run {
 }
 
 impl Run {
-    fn finish(&self) -> Result<Value, JobError> {
+    /// Says how the run ended before it clears up behind it, and gets ready for the next.
+    fn finish(self, done: oneshot::Sender<Result<Value, JobError>>) {
         let handle = host::Handle::new(Arc::clone(&self.context));
         let engine = self.engine(&handle);
+        let _ = done.send(self.outcome(&engine, &handle));
+        drop(engine);
+        self.modules.make_spare(&self.sandbox);
+    }
+
+    fn outcome(&self, engine: &Engine, handle: &host::Handle) -> Result<Value, JobError> {
         let facts = self.context.job();
         let job = host::job_map(facts);
         let params = values::from_json(&facts.params);
@@ -212,7 +227,8 @@ impl Run {
     }
 
     fn engine(&self, handle: &host::Handle) -> Engine {
-        let mut engine = self.modules.engine(&self.sandbox);
+        let spare = self.modules.spare().take();
+        let mut engine = spare.unwrap_or_else(|| self.modules.engine(&self.sandbox));
         if !self.imported.is_empty() {
             engine.set_module_resolver(self.imported.clone());
         }
@@ -246,6 +262,19 @@ impl Modules {
         Self {
             standard: StandardPackage::new().as_shared_module(),
             host: host::HostModules::new(),
+            spare: Mutex::default(),
+        }
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Option<Engine>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn make_spare(&self, sandbox: &Sandbox) {
+        let missing = self.spare().is_none();
+        if missing {
+            let engine = self.engine(sandbox);
+            *self.spare() = Some(engine);
         }
     }
 
