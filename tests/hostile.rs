@@ -56,6 +56,7 @@ fn limits_end_the_job_that_reaches_them() {
             "result has 9000002 bytes",
         ),
         ("sessions", "limit", "32 sessions"),
+        ("handles", "limit", "1024 handles"),
         ("another device", "denied", "`elsewhere`"),
         ("configure", "denied", "ssh.configure"),
         ("submit", "denied", "submitting `noop`"),

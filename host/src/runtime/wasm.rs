@@ -69,8 +69,9 @@ struct Shared {
     linker: Linker<Guest>,
     ticker: Ticker,
     sandbox: Sandbox,
-    /// Places in the pool.
-    places: Arc<Semaphore>,
+    /// Places in the pool, for jobs and for what describes itself.
+    places: Semaphore,
+    describing: Semaphore,
 }
 
 struct ComponentProgram {
@@ -85,14 +86,16 @@ impl WasmRuntime {
     /// # Errors
     /// When the cache's directory cannot be made, or is not this user's alone.
     pub fn new(sandbox: Sandbox, jobs: usize, cache: &Path) -> anyhow::Result<Self> {
-        let places = jobs + DESCRIBING;
         let mut config = Config::new();
         config
             .epoch_interruption(true)
             .max_wasm_stack(WASM_STACK_BYTES)
             .async_stack_size(FIBER_STACK_BYTES)
             .wasm_backtrace_details(WasmBacktraceDetails::Enable)
-            .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(places, &sandbox)))
+            .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(
+                jobs + DESCRIBING,
+                &sandbox,
+            )))
             .cache(Some(open_cache(cache)?));
         let engine = Engine::new(&config).or_else(|error| {
             // Where a process may have few addresses (ulimit -v), each component gets its own anew.
@@ -109,7 +112,8 @@ impl WasmRuntime {
                 engine,
                 linker,
                 sandbox,
-                places: Arc::new(Semaphore::new(places)),
+                places: Semaphore::new(jobs),
+                describing: Semaphore::new(DESCRIBING),
             }),
         })
     }
@@ -189,6 +193,8 @@ impl ComponentProgram {
                 .call_describe(store)
                 .await
         });
+        // Closed never.
+        let _place = self.shared.describing.acquire().await;
         let called = tokio::time::timeout(TIME_TO_DESCRIBE, calling).await;
         let text = called.map_err(|_| {
             let seconds = TIME_TO_DESCRIBE.as_secs();

@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
-use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, ResourceTableError};
 use wasmtime::{Engine, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use super::bindings::job_scheduler::plugin::types;
-use super::guest::Guest;
+use super::guest::{Guest, HANDLES};
 use crate::capabilities::StopReason;
 use crate::model::{ErrorCode, JobError, LoadError};
 
@@ -50,6 +50,9 @@ pub(super) fn failed(file: &str, error: &wasmtime::Error, guest: &Guest) -> JobE
             ErrorCode::SCRIPT,
             format!("{file}: ended itself with exit code {code}, without a result"),
         );
+    }
+    if let Some(ResourceTableError::Full) = error.downcast_ref() {
+        return placed(file, no_handle(ResourceTableError::Full));
     }
     let backtrace = error.downcast_ref::<WasmBacktrace>();
     let (code, what) = match error.downcast_ref::<Trap>() {
@@ -105,6 +108,17 @@ fn write_frames(message: &mut String, backtrace: &WasmBacktrace) {
         {
             let _ = write!(message, " ({file}:{line})");
         }
+    }
+}
+
+/// The guest holds too many handles, or this one no longer.
+pub(super) fn no_handle(error: ResourceTableError) -> JobError {
+    match error {
+        ResourceTableError::Full => JobError::new(
+            ErrorCode::LIMIT,
+            format!("a job holds at most {HANDLES} handles; drop some first"),
+        ),
+        other => JobError::new(ErrorCode::INVALID, format!("a handle: {other}")),
     }
 }
 

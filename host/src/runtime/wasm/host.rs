@@ -9,18 +9,19 @@
 
 use std::time::Duration;
 
-use wasmtime::component::{HasSelf, Linker, Resource, ResourceTableError};
+use wasmtime::component::{HasSelf, Linker, Resource};
 
 use super::bindings::JobPlugin;
 use super::bindings::job_scheduler::plugin::{
     job, log, progress, queue, ssh, storage, text, types,
 };
-use super::guest::{Guest, HANDLES};
+use super::errors::no_handle;
+use super::guest::Guest;
 use crate::capabilities::{
     self, ChildJob, CommitOptions, ConfigureOptions, Configured, Device, ExecReply, Question,
     arguments,
 };
-use crate::model::{ErrorCode, JobError, LogLevel, Progress};
+use crate::model::{JobError, LogLevel, Progress};
 
 type Result<T> = std::result::Result<T, JobError>;
 
@@ -532,17 +533,6 @@ impl Guest {
             .transpose()?;
         self.call(async |job| job.log(level, message, fields).await)
             .await
-    }
-}
-
-/// The guest holds too many handles, or this one no longer.
-fn no_handle(error: ResourceTableError) -> JobError {
-    match error {
-        ResourceTableError::Full => JobError::new(
-            ErrorCode::LIMIT,
-            format!("a job holds at most {HANDLES} handles; drop some first"),
-        ),
-        other => JobError::new(ErrorCode::INVALID, format!("a handle: {other}")),
     }
 }
 

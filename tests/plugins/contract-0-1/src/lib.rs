@@ -1,9 +1,9 @@
-//! A component of version 0.1 of the contract, made from the contract alone: whatever the SDK and
-//! the host become, they keep running this.
+//! A component of version 0.1.0 of the contract, made from the contract alone, as it was then (`wit/`
+//! beside this): whatever the SDK and the host become, they keep running this.
 
 #[allow(clippy::all, rust_2018_idioms, reason = "generated from the contract")]
 mod bindings {
-    wit_bindgen::generate!({ path: "../../../plugin-sdk/wit", world: "job-plugin" });
+    wit_bindgen::generate!({ path: "wit", world: "job-plugin" });
 }
 
 use bindings::exports::job_scheduler::plugin::plugin::Guest;

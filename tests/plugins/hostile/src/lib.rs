@@ -91,6 +91,12 @@ fn run(_job: &Job, params: Params) -> Result<Value> {
                 devices.push(ssh::open()?);
             }
         }
+        "handles" => {
+            let mut held = Vec::new();
+            loop {
+                held.push(plugin_sdk::bindings::job_scheduler::plugin::ssh::ExecOptions::new());
+            }
+        }
         "another device" => {
             ssh::open_target("elsewhere")?;
         }
