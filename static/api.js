@@ -18,6 +18,8 @@ export const api = {
   job: (id, options) => get(`/jobs/${segment(id)}`, {}, options),
   jobResults: (id, options) => get(`/jobs/${segment(id)}/results`, {}, options),
   jobLogs: (id, filter, options) => get(`/jobs/${segment(id)}/logs`, filter, options),
+  /** What happens to a job, as an EventSource; it makes itself anew when it is cut off. */
+  followJob: (id) => new EventSource(`${BASE}/jobs/${segment(id)}/events`),
   submitJob: (job, idempotencyKey) =>
     request("POST", "/jobs", { body: job, headers: { "Idempotency-Key": idempotencyKey } }),
   cancelJob: (id) => request("POST", `/jobs/${segment(id)}/cancel`),

@@ -1,7 +1,7 @@
 //! The command line against a running server: what goes to stdout, what to stderr, and the exit
 //! codes.
 
-use std::io::Write;
+use std::io::{BufRead as _, BufReader, Write};
 use std::process::{Output, Stdio};
 
 use serde_json::{Value, json};
@@ -39,6 +39,46 @@ fn stdout(output: &Output) -> &str {
 
 fn stderr(output: &Output) -> &str {
     std::str::from_utf8(&output.stderr).unwrap()
+}
+
+/// Lines come while the command runs; when it has ended, what was shown is not shown again.
+#[test]
+fn a_running_command_is_watched() {
+    run(async {
+        let host = TestHost::with_server().await;
+        let go = tempfile::NamedTempFile::new().unwrap();
+        let command = format!(
+            "echo begun; while [ -e {} ]; do :; done; echo done",
+            go.path().display()
+        );
+        let id = host
+            .submit(json!({
+                "plugin": "ssh-command", "targets": ["server"], "params": { "commands": [command] },
+            }))
+            .await;
+        let mut watching = scheduler();
+        watching
+            .args(["job", "watch", &id])
+            .env("SCHEDULER_URL", host.client.url(""))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let watched = tokio::task::spawn_blocking(move || {
+            let mut child = watching.spawn().unwrap();
+            let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+            let mut seen = Vec::new();
+            while seen.last().map(String::as_str) != Some("begun") {
+                seen.push(lines.next().unwrap().unwrap());
+            }
+            // Not before it was seen.
+            drop(go);
+            seen.extend(lines.map(Result::unwrap));
+            (seen, child.wait().unwrap())
+        });
+        let (seen, status) = watched.await.unwrap();
+        assert_eq!(status.code(), Some(0), "{seen:?}");
+        assert!(seen[0].starts_with("── server: echo begun;") && seen[0].ends_with("(runs)"));
+        assert_eq!(seen[1..], ["begun", "done", ""]);
+    });
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod cli;
 mod components;
 mod connections;
 mod contracts;
+mod events;
 mod harness;
 mod hostile;
 mod imports;

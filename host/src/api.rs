@@ -4,6 +4,7 @@
 //! wire is in [`types`], every error is a [`Problem`].
 
 mod connections;
+mod events;
 mod extract;
 mod guard;
 mod health;
@@ -100,6 +101,7 @@ fn api_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(jobs::cancel))
         .routes(routes!(jobs::results))
         .routes(routes!(jobs::logs))
+        .routes(routes!(events::events))
         .routes(routes!(connections::create, connections::list))
         .routes(routes!(
             connections::get,

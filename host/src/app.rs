@@ -18,6 +18,7 @@ use crate::capabilities::{Files, LiveOutput, Policy, Services, limits};
 use crate::config::{Config, DevicesConfig, HostKeyPolicy, WorkerConfig};
 use crate::connections::Connections;
 use crate::jobs::{self, Jobs};
+use crate::long_requests::LongRequests;
 use crate::queue::Queue;
 use crate::registry::{Registry, Source};
 use crate::runtime::Sandbox;
@@ -26,12 +27,15 @@ use crate::runtime::wasm::WasmRuntime;
 use crate::sealing::MasterKey;
 use crate::storage::Storage;
 use crate::storage::sqlite::{SqliteStorage, file_of};
-use crate::terminals::Terminals;
 use crate::worker::{Dispatcher, Parts, Running, Worker, end_interrupted};
 
 /// News of ended jobs that a slow listener may fall behind by; it then looks into the database.
 const NEWS: usize = 1_024;
 
+/// Terminals open at once.
+pub const MOST_TERMINALS: usize = 64;
+/// Clients that follow a job at once.
+pub const MOST_EVENT_STREAMS: usize = 256;
 /// Beside the threads of jobs that run or wait for child jobs: file access, name look-ups, loading
 /// plugins.
 const MORE_BLOCKING_THREADS: usize = 64;
@@ -48,7 +52,8 @@ pub struct App {
     pub jobs: Arc<Jobs>,
     pub worker: Arc<Worker>,
     pub live: LiveOutput,
-    pub terminals: Terminals,
+    pub terminals: LongRequests,
+    pub event_streams: LongRequests,
     sessions: Pool,
     pub started: Instant,
     /// Held for as long as this process owns the database.
@@ -145,7 +150,8 @@ impl App {
             jobs,
             worker,
             live,
-            terminals: Terminals::default(),
+            terminals: LongRequests::new(MOST_TERMINALS),
+            event_streams: LongRequests::new(MOST_EVENT_STREAMS),
             sessions,
             started,
             _lock: lock,
@@ -185,7 +191,7 @@ impl App {
         };
         let terminals = async {
             shutdown.cancelled().await;
-            self.terminals.close().await;
+            tokio::join!(self.terminals.close(), self.event_streams.close());
         };
         let (served, (), (), ()) = tokio::join!(server, worker, watching, terminals);
         self.close().await;

@@ -6,6 +6,7 @@
 mod client;
 mod connect;
 mod connection;
+mod events;
 mod failure;
 mod job;
 mod output;

@@ -19,11 +19,11 @@ pub mod worker;
 pub mod capabilities;
 pub mod connections;
 pub mod credentials;
+pub mod long_requests;
 pub mod registry;
 pub mod runtime;
 pub mod sealing;
 pub mod session_logs;
-pub mod terminals;
 
 pub mod api;
 pub mod board;

@@ -8,6 +8,7 @@ pub mod sqlite;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use crate::model::{
@@ -162,6 +163,13 @@ pub trait Storage: Send + Sync + 'static {
     async fn add_logs(&self, logs: Vec<JobLog>) -> Result<()>;
     async fn set_progress(&self, claim: &Claim, progress: &Progress) -> Result<()>;
     async fn results(&self, job_id: Uuid) -> Result<Vec<CommandResult>>;
+    /// In order, after a result, at most `limit`.
+    async fn results_after(
+        &self,
+        job_id: Uuid,
+        after: Uuid,
+        limit: u32,
+    ) -> Result<Vec<CommandResult>>;
     /// Oldest first, at most `limit`, with ids above `after`.
     async fn logs(
         &self,
@@ -221,6 +229,10 @@ pub trait Storage: Send + Sync + 'static {
         plugin: &str,
         digest: &str,
     ) -> Result<Option<(PluginKind, PluginFiles)>>;
+
+    /// Ids of jobs whose record, results or log have changed. A slow listener misses some of them,
+    /// and has to look.
+    fn changes(&self) -> broadcast::Receiver<Uuid>;
 
     // Facts about the database
     async fn meta(&self, key: &str) -> Result<Option<Vec<u8>>>;

@@ -14,7 +14,7 @@ pub fn write(level: &str, message: impl AsRef<str>) -> Result<()> {
     log::write(level, message.as_ref(), None).map_err(of_host)
 }
 
-/// [`write`], with fields beside the message: what is written as a JSON object.
+/// [`write()`], with fields beside the message: what is written as a JSON object.
 ///
 /// # Errors
 /// Code `invalid` for another name; `script` for fields that are not JSON.

@@ -13,7 +13,7 @@ const SLOWEST_RETRY_MS = 30_000;
  * turn, null for none. `missing` is shown instead of an error when the server answers 404.
  *
  * Returns `element` (content and its states), `controls` (age and Refresh button), `ready`,
- * `refresh()` and `reset()`: the content answers another question from now on.
+ * `refresh()`, `update()` and `reset()`: the content answers another question from now on.
  */
 export function createRefresher({ what, content, load, pause = () => null, signal, missing }) {
   const notice = h("div", { class: "notices" });
@@ -114,6 +114,8 @@ export function createRefresher({ what, content, load, pause = () => null, signa
     controls: h("div", { class: "refresh-controls" }, age, button, announcement),
     ready,
     refresh,
+    /** A turn that nobody asked for: nothing is announced. */
+    update: run,
     reset() {
       loaded = false;
       gone = false;

@@ -1,6 +1,6 @@
 // One job: what was asked, how it stands, what the devices answered, what it logged; cancel,
-// submit again, delete. Follows the job every 2 s until it and its child jobs have finished, and
-// less often while it waits for a time that is far off.
+// submit again, delete. Follows the job by its events until it and its child jobs have finished;
+// where they do not come, it looks every 2 s, and less often while the job waits for a far time.
 
 import { api, serverNow } from "../api.js";
 import { h, patch, setText } from "../dom.js";
@@ -17,6 +17,11 @@ import { createTable } from "../components/table.js";
 import { fullTime } from "../components/time.js";
 
 const FOLLOW_MS = 2_000;
+/** While events say when to look; child jobs have events of their own. */
+const EVENTS_MS = 10_000;
+/** News that come together are looked at together. */
+const NEWS_MS = 200;
+const EVENTS = ["status", "progress", "log", "result", "output"];
 const WAIT_MS = 30_000;
 const CHILDREN_SHOWN = 100;
 /** A long log arrives over several turns, so that the rest of the page need not wait for it. */
@@ -27,6 +32,32 @@ const FAILURE_HEADLINES = {
   cancelled: "The job was cancelled.",
   completed: "The job completed, with an error.",
 };
+
+/** Looks whenever something has happened to a job, but never twice at once. */
+function followEvents(id, look, signal) {
+  const source = api.followJob(id);
+  let looking = false;
+  let again = false;
+  async function soon() {
+    if (looking) {
+      again = true;
+      return;
+    }
+    looking = true;
+    await new Promise((resolve) => setTimeout(resolve, NEWS_MS));
+    again = false;
+    if (!signal.aborted && !document.hidden) await look();
+    looking = false;
+    if (again) soon();
+  }
+  for (const name of EVENTS) source.addEventListener(name, soon);
+  source.addEventListener("status", ({ data }) => {
+    // Nothing follows, and a source that ends would be made anew.
+    if (isFinished(JSON.parse(data).status)) source.close();
+  });
+  signal.addEventListener("abort", () => source.close());
+  return source;
+}
 
 const CHILD_COLUMNS = [
   { label: "Status", render: (child) => statusBadge(child.status), class: "col-status" },
@@ -76,6 +107,8 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
     missing: () => emptyBox("There is no job with this id.", h("p", {}, "It may have been deleted. ", h("a", { href: href() }, "Go to the jobs"))),
   });
 
+  const events = followEvents(id, () => refresher.update(), signal);
+
   return {
     title: "Job",
     element: h(
@@ -94,7 +127,8 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
     // A child job goes on when its parent has ended.
     if (isFinished(job.status)) return childrenFinished ? null : FOLLOW_MS;
     const next = nextTurn(job);
-    return next && Date.parse(next) - serverNow() > 2 * WAIT_MS ? WAIT_MS : FOLLOW_MS;
+    if (next && Date.parse(next) - serverNow() > 2 * WAIT_MS) return WAIT_MS;
+    return events.readyState === EventSource.OPEN && childrenFinished ? EVENTS_MS : FOLLOW_MS;
   }
 
   async function load(turnSignal) {

@@ -330,6 +330,6 @@ pub(super) async fn logs(
     Ok(Json(LogList { logs }))
 }
 
-fn no_job(id: Uuid) -> Problem {
+pub(super) fn no_job(id: Uuid) -> Problem {
     Problem::not_found(format!("there is no job {id}"))
 }

@@ -20,9 +20,9 @@ use utoipa::IntoParams;
 use super::Problem;
 use super::extract::QueryParams;
 use super::types::{CloseReason, TerminalCommand, TerminalEvent};
-use crate::app::App;
+use crate::app::{App, MOST_TERMINALS};
+use crate::long_requests::Place;
 use crate::model::{Connection, ErrorCode, JobError};
-use crate::terminals::{MOST_TERMINALS, Place};
 
 /// The largest message that is taken. Who pastes more sends several.
 const MOST_MESSAGE_BYTES: usize = 64 * 1024;

@@ -141,6 +141,17 @@ pub struct RunningAnswer {
     pub cut: bool,
 }
 
+/// What a running command has printed since it was told last.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct OutputEvent {
+    pub target: String,
+    pub command: String,
+    pub started_at: DateTime<Utc>,
+    pub text: String,
+    /// It has printed more; this is the end of it.
+    pub cut: bool,
+}
+
 /// One command, and what the device answered.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct ResultAnswer {

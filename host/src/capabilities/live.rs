@@ -6,14 +6,30 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
+use tokio::sync::broadcast;
 use uuid::Uuid;
 
 /// Of a command that prints more, the end is kept: bytes.
 const OUTPUT_BYTES: usize = 64 * 1024;
 
 /// The commands that run now, by job.
-#[derive(Clone, Default)]
-pub struct LiveOutput(Arc<Mutex<State>>);
+#[derive(Clone)]
+pub struct LiveOutput {
+    state: Arc<Mutex<State>>,
+    changes: broadcast::Sender<Uuid>,
+}
+
+/// Changes that a slow listener may fall behind by.
+const CHANGES: usize = 256;
+
+impl Default for LiveOutput {
+    fn default() -> Self {
+        Self {
+            state: Arc::default(),
+            changes: broadcast::channel(CHANGES).0,
+        }
+    }
+}
 
 #[derive(Default)]
 struct State {
@@ -28,18 +44,23 @@ struct Running {
     started_at: DateTime<Utc>,
     lines: VecDeque<String>,
     bytes: usize,
+    printed: u64,
     cut: bool,
 }
 
 /// A command that runs, and what it has printed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunningCommand {
+    /// Of no other command of this server.
+    pub id: u64,
     pub target: String,
     pub command: String,
     pub started_at: DateTime<Utc>,
     pub output: String,
     /// Its beginning is missing.
     pub cut: bool,
+    /// How much it has printed in all, bytes.
+    pub printed: u64,
 }
 
 impl Running {
@@ -67,6 +88,7 @@ impl LiveOutput {
             started_at,
             lines: VecDeque::new(),
             bytes: 0,
+            printed: 0,
             cut: false,
         });
         Live {
@@ -84,17 +106,25 @@ impl LiveOutput {
         running
             .iter()
             .map(|running| RunningCommand {
+                id: running.id,
                 target: running.target.clone(),
                 command: running.command.clone(),
                 started_at: running.started_at,
                 output: running.output(),
                 cut: running.cut,
+                printed: running.printed,
             })
             .collect()
     }
 
+    /// Ids of jobs whose commands have printed something. A slow listener misses some of them.
+    #[must_use]
+    pub fn changes(&self) -> broadcast::Receiver<Uuid> {
+        self.changes.subscribe()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -110,6 +140,7 @@ impl Live {
         self.with(|running| {
             running.lines.push_back(lines.to_owned());
             running.bytes += lines.len();
+            running.printed += lines.len() as u64;
             while running.bytes > OUTPUT_BYTES
                 && let Some(oldest) = running.lines.pop_front()
             {
@@ -117,6 +148,8 @@ impl Live {
                 running.cut = true;
             }
         });
+        // Nobody may be listening.
+        let _ = self.all.changes.send(self.job);
     }
 
     /// What it has printed so far, as far as it is kept.

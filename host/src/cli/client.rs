@@ -6,6 +6,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use axum::Router;
+use axum::response::Response;
+use futures::StreamExt as _;
 use reqwest::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, UPGRADE};
 use reqwest::{Method, RequestBuilder, StatusCode, Upgraded, Url};
 use serde::Serialize;
@@ -16,12 +18,17 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tower::ServiceExt as _;
 
+use super::events::Events;
 use super::{Failure, output};
 use crate::api::Problem;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The server gives up on a request sooner (`server.request_timeout_seconds`) and says so.
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// A job takes a week at most, and may wait for longer.
+const LONGEST_STREAM: Duration = Duration::from_secs(366 * 86_400);
+/// The server gives a sign of life every 15 s.
+const LONGEST_SILENCE: Duration = Duration::from_secs(60);
 
 /// The server's address, checked.
 #[derive(Clone)]
@@ -183,6 +190,44 @@ impl Client {
         Err(self.raw(status, text).refusal())
     }
 
+    /// Follows events, from after the one with an id.
+    pub(super) async fn events(
+        &self,
+        path: &[&str],
+        after: Option<&str>,
+    ) -> Result<Events, Failure> {
+        let mut request = self.request(Method::GET, path).timeout(LONGEST_STREAM);
+        if let Some(id) = after {
+            request = request.header("Last-Event-ID", id);
+        }
+        if let Some(router) = &self.in_process {
+            let request = request.build().map_err(anyhow::Error::from)?;
+            let response = hand_over(router.clone(), request).await?;
+            if !response.status().is_success() {
+                let (status, text) = read_whole(response).await?;
+                return Err(self.raw(status, text).refusal());
+            }
+            let bytes = response.into_body().into_data_stream();
+            return Ok(Events::new(bytes.map(Result::ok)));
+        }
+        let response = request.send().await;
+        let response = response.map_err(|error| self.unreachable(error))?;
+        let status = response.status();
+        if !status.is_success() {
+            let text = response.text().await;
+            let text = text.map_err(|error| self.unreachable(error))?;
+            return Err(self.raw(status, text).refusal());
+        }
+        // Whatever is quiet for longer than the server's signs of life is gone.
+        let bytes = response.bytes_stream();
+        let bytes = futures::stream::unfold(bytes, |mut bytes| async {
+            let next = tokio::time::timeout(LONGEST_SILENCE, bytes.next()).await;
+            let piece = next.ok().flatten().and_then(Result::ok);
+            Some((piece, bytes))
+        });
+        Ok(Events::new(bytes))
+    }
+
     fn unreachable(&self, error: reqwest::Error) -> Failure {
         Failure::Unreachable {
             url: self.base.to_string(),
@@ -202,7 +247,7 @@ impl Client {
         let unreachable = |error: reqwest::Error| self.unreachable(error);
         let request = request.build().map_err(anyhow::Error::from)?;
         let (status, text) = match &self.in_process {
-            Some(router) => ask(router.clone(), request).await?,
+            Some(router) => read_whole(hand_over(router.clone(), request).await?).await?,
             None => {
                 let response = self.http.execute(request).await.map_err(unreachable)?;
                 let status = response.status();
@@ -217,8 +262,8 @@ impl Client {
     }
 }
 
-/// Hands a request to a router, and reads its answer.
-async fn ask(router: Router, request: reqwest::Request) -> anyhow::Result<(StatusCode, String)> {
+/// Hands a request to a router.
+async fn hand_over(router: Router, request: reqwest::Request) -> anyhow::Result<Response> {
     let body = request.body().and_then(|body| body.as_bytes());
     let body = axum::body::Body::from(body.unwrap_or_default().to_vec());
     let mut asked = axum::http::Request::builder()
@@ -226,7 +271,10 @@ async fn ask(router: Router, request: reqwest::Request) -> anyhow::Result<(Statu
         .uri(request.url().as_str())
         .body(body)?;
     *asked.headers_mut() = request.headers().clone();
-    let response = router.oneshot(asked).await?;
+    Ok(router.oneshot(asked).await?)
+}
+
+async fn read_whole(response: Response) -> anyhow::Result<(StatusCode, String)> {
     let status = response.status();
     let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await?;
     Ok((status, String::from_utf8(bytes.to_vec())?))

@@ -24,6 +24,7 @@ use sqlx::ConnectOptions;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
+use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use super::{
@@ -42,9 +43,22 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct SqliteStorage {
     readers: SqlitePool,
     writer: Writer,
+    changes: broadcast::Sender<Uuid>,
 }
 
+/// Changes that a slow listener may fall behind by.
+const CHANGES: usize = 1_024;
+
 impl SqliteStorage {
+    /// Hands an outcome on, and tells of the change that it is.
+    fn told<T>(&self, job_id: Uuid, outcome: Result<T>) -> Result<T> {
+        if outcome.is_ok() {
+            // Nobody may be listening.
+            let _ = self.changes.send(job_id);
+        }
+        outcome
+    }
+
     /// Opens or creates the database and brings it to the newest schema.
     ///
     /// # Errors
@@ -77,6 +91,7 @@ impl SqliteStorage {
         Ok(Self {
             readers,
             writer: Writer::start(connection),
+            changes: broadcast::channel(CHANGES).0,
         })
     }
 }
@@ -156,11 +171,11 @@ impl Storage for SqliteStorage {
     }
 
     async fn cancel_job(&self, id: Uuid, now: DateTime<Utc>) -> Result<CancelOutcome> {
-        jobs::cancel(&self.writer, id, now).await
+        self.told(id, jobs::cancel(&self.writer, id, now).await)
     }
 
     async fn delete_job(&self, id: Uuid) -> Result<DeleteOutcome> {
-        jobs::delete(&self.writer, id).await
+        self.told(id, jobs::delete(&self.writer, id).await)
     }
 
     async fn ready_jobs(
@@ -183,7 +198,8 @@ impl Storage for SqliteStorage {
         runs: Option<&Runs>,
         now: DateTime<Utc>,
     ) -> Result<Option<Job>> {
-        running::claim(&self.writer, id, worker_id, runs, now).await
+        let claimed = running::claim(&self.writer, id, worker_id, runs, now).await;
+        self.told(id, claimed)
     }
 
     async fn finish_job(
@@ -192,7 +208,8 @@ impl Storage for SqliteStorage {
         outcome: Outcome,
         now: DateTime<Utc>,
     ) -> Result<bool> {
-        running::finish(&self.writer, claim, outcome, now).await
+        let finished = running::finish(&self.writer, claim, outcome, now).await;
+        self.told(claim.job_id, finished)
     }
 
     async fn running_jobs(&self) -> Result<Vec<Job>> {
@@ -200,19 +217,39 @@ impl Storage for SqliteStorage {
     }
 
     async fn add_result(&self, claim: &Claim, result: &CommandResult) -> Result<()> {
-        running::add_result(&self.writer, claim, result).await
+        let added = running::add_result(&self.writer, claim, result).await;
+        self.told(claim.job_id, added)
     }
 
     async fn add_logs(&self, logs: Vec<JobLog>) -> Result<()> {
-        running::add_logs(&self.writer, logs).await
+        let job_id = logs.first().map(|line| line.job_id);
+        let added = running::add_logs(&self.writer, logs).await;
+        match job_id {
+            Some(id) => self.told(id, added),
+            None => added,
+        }
     }
 
     async fn set_progress(&self, claim: &Claim, progress: &Progress) -> Result<()> {
-        running::set_progress(&self.writer, claim, progress).await
+        let set = running::set_progress(&self.writer, claim, progress).await;
+        self.told(claim.job_id, set)
     }
 
     async fn results(&self, job_id: Uuid) -> Result<Vec<CommandResult>> {
-        running::results(&self.readers, job_id).await
+        running::results_after(&self.readers, job_id, Uuid::nil(), u32::MAX).await
+    }
+
+    async fn results_after(
+        &self,
+        job_id: Uuid,
+        after: Uuid,
+        limit: u32,
+    ) -> Result<Vec<CommandResult>> {
+        running::results_after(&self.readers, job_id, after, limit).await
+    }
+
+    fn changes(&self) -> broadcast::Receiver<Uuid> {
+        self.changes.subscribe()
     }
 
     async fn logs(

@@ -37,8 +37,13 @@ pub(super) fn print(result: &ResultAnswer) -> Result<(), Failure> {
         output::printable(&result.command),
         output::duration(i64::try_from(result.duration_ms).unwrap_or(i64::MAX)),
     ))?;
-    if !result.output.is_empty() {
-        output::device_text(&result.output)?;
+    print_rest(result, &result.output)
+}
+
+/// What has not been shown yet of a command's output, and what came of it.
+pub(super) fn print_rest(result: &ResultAnswer, rest: &str) -> Result<(), Failure> {
+    if !rest.is_empty() {
+        output::device_text(rest)?;
     }
     if result.truncated {
         output::data("!! the rest of the output was not kept\n")?;

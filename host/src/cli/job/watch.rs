@@ -2,18 +2,19 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use clap::Args;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
-use uuid::Uuid;
 
 use super::{error_of, logs, results, took};
-use crate::api::types::{JobAnswer, LogList, ResultList};
-use crate::cli::client::Client;
+use crate::api::types::{JobAnswer, OutputEvent, ResultAnswer};
+use crate::cli::client::{Answer, Client};
+use crate::cli::events::ServerEvent;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
 use crate::model::{JobStatus, Progress};
 
-/// Asked again after this long; sooner in the beginning, because most jobs are short.
-const SLOWEST: Duration = Duration::from_millis(500);
-const FASTEST: Duration = Duration::from_millis(50);
+/// How often a connection that was cut off is made again without anything having come over it.
+const RECONNECTS: u32 = 5;
+const PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
@@ -31,43 +32,137 @@ pub(super) async fn run(args: WatchArgs) -> Result<(), Failure> {
 
 /// Shows a job's status and log on stderr and its results on stdout until it has ended; as JSON,
 /// stdout gets the ended job instead. Anything but `completed` is a failure.
-///
-/// It asks again and again: the API has no event stream yet.
 pub(crate) async fn follow(client: &Client, id: &str, format: OutputFormat) -> Result<(), Failure> {
-    let mut seen = Seen::default();
-    let mut pause = FASTEST;
+    let mut seen = Seen::new(format);
+    let mut last = None;
+    let mut failures = 0;
     loop {
-        // The job first: when it has ended, everything asked for after that is complete.
-        let answer = client.get::<JobAnswer>(&["jobs", id]).await?;
-        let job = &answer.body;
-        seen.show_status(job);
-        seen.show_logs(client, id).await?;
-        if format == OutputFormat::Table {
-            seen.show_results(client, id).await?;
-        }
-        if job.status.is_final() {
-            match format {
-                OutputFormat::Json => output::json(&answer.text)?,
-                OutputFormat::Table => seen.show_outcome(job)?,
+        let mut events = match client
+            .events(&["jobs", id, "events"], last.as_deref())
+            .await
+        {
+            Ok(events) => events,
+            // It was there before, so it may come back.
+            Err(Failure::Unreachable { .. }) if last.is_some() && failures < RECONNECTS => {
+                failures += 1;
+                tokio::time::sleep(PAUSE).await;
+                continue;
             }
-            return match job.status {
-                JobStatus::Completed => Ok(()),
-                status => Err(Failure::Job { status }),
-            };
+            Err(failure) => return Err(failure),
+        };
+        while let Some(event) = events.next().await {
+            failures = 0;
+            last = event.id.clone().or(last);
+            seen.show(&event)?;
         }
-        tokio::time::sleep(pause).await;
-        pause = SLOWEST.min(pause * 2);
+        // A stream ends after the job has, and when it is cut off.
+        let answer = client.get::<JobAnswer>(&["jobs", id]).await?;
+        if seen.ended && answer.body.status.is_final() {
+            return seen.end(&answer);
+        }
+        if failures >= RECONNECTS {
+            return Err(anyhow::anyhow!("the server does not tell what becomes of the job").into());
+        }
+        failures += 1;
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
 /// What has been shown.
-#[derive(Default)]
 struct Seen {
+    format: OutputFormat,
     status: Option<JobStatus>,
     progress: Option<Progress>,
-    last_log: Option<i64>,
-    results: HashSet<Uuid>,
     outputs: HashSet<String>,
+    /// The command that prints now, and what it has printed so far.
+    printing: Option<(OutputEvent, String)>,
+    ended: bool,
+}
+
+impl Seen {
+    fn new(format: OutputFormat) -> Self {
+        Self {
+            format,
+            status: None,
+            progress: None,
+            outputs: HashSet::new(),
+            printing: None,
+            ended: false,
+        }
+    }
+
+    fn show(&mut self, event: &ServerEvent) -> Result<(), Failure> {
+        match event.name.as_str() {
+            "status" => {
+                let job: JobAnswer = read(event)?;
+                self.show_status(&job);
+                self.show_progress(job.progress);
+                self.ended = job.status.is_final();
+            }
+            "progress" => self.show_progress(Some(read(event)?)),
+            "log" => output::talk(&logs::text(&read(event)?)),
+            "result" if self.format == OutputFormat::Table => self.show_result(read(event)?)?,
+            "output" if self.format == OutputFormat::Table => self.show_output(read(event)?)?,
+            // Whatever a newer server tells beside these.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn end(&self, answer: &Answer<JobAnswer>) -> Result<(), Failure> {
+        match self.format {
+            OutputFormat::Json => output::json(&answer.text)?,
+            OutputFormat::Table => self.show_outcome(&answer.body)?,
+        }
+        match answer.body.status {
+            JobStatus::Completed => Ok(()),
+            status => Err(Failure::Job { status }),
+        }
+    }
+
+    /// As it comes, under the command's name.
+    fn show_output(&mut self, event: OutputEvent) -> Result<(), Failure> {
+        let same = self.printing.take().filter(|(before, _)| {
+            before.target == event.target && before.started_at == event.started_at
+        });
+        let mut printed = match same {
+            Some((_, printed)) => printed,
+            None => {
+                output::data(&format!(
+                    "── {}: {}  (runs)\n",
+                    output::printable(&event.target),
+                    output::printable(&event.command),
+                ))?;
+                String::new()
+            }
+        };
+        output::device_text(&event.text)?;
+        printed.push_str(&event.text);
+        self.printing = Some((event, printed));
+        Ok(())
+    }
+
+    /// Whole, unless all but its end has been shown while the command ran.
+    fn show_result(&mut self, result: ResultAnswer) -> Result<(), Failure> {
+        let printing = self.printing.take().filter(|(event, printed)| {
+            event.target == result.target
+                && event.started_at == result.executed_at
+                && result.output.starts_with(printed.as_str())
+        });
+        match printing {
+            Some((_, printed)) => results::print_rest(&result, &result.output[printed.len()..])?,
+            None => results::print(&result)?,
+        }
+        self.outputs.insert(result.output);
+        Ok(())
+    }
+}
+
+fn read<T: DeserializeOwned>(event: &ServerEvent) -> Result<T, Failure> {
+    serde_json::from_str(&event.data).map_err(|error| {
+        let name = &event.name;
+        anyhow::anyhow!("the server tells a `{name}` that is not as expected: {error}").into()
+    })
 }
 
 impl Seen {
@@ -78,53 +173,24 @@ impl Seen {
                 output::talk(&format!("job {} is {}", job.id, job.status));
             }
         }
-        if self.progress != job.progress {
-            self.progress.clone_from(&job.progress);
-            if let Some(Progress {
-                done,
-                total,
-                message,
-            }) = &job.progress
-            {
-                let total = total.map_or_else(String::new, |total| format!(" of {total}"));
-                let message = message.as_deref().unwrap_or_default();
-                let text = format!("progress: {done}{total} {message}");
-                output::talk(text.trim_end());
-            }
-        }
     }
 
-    async fn show_logs(&mut self, client: &Client, id: &str) -> Result<(), Failure> {
-        // A page at a time, until there is no more.
-        loop {
-            let query: Vec<_> = self
-                .last_log
-                .iter()
-                .map(|id| ("after", id.to_string()))
-                .collect();
-            let page = client
-                .get_with::<LogList>(&["jobs", id, "logs"], &query)
-                .await?
-                .body;
-            let Some(last) = page.logs.last() else {
-                return Ok(());
-            };
-            self.last_log = Some(last.id);
-            for line in &page.logs {
-                output::talk(&logs::text(line));
-            }
+    fn show_progress(&mut self, progress: Option<Progress>) {
+        if self.progress == progress {
+            return;
         }
-    }
-
-    async fn show_results(&mut self, client: &Client, id: &str) -> Result<(), Failure> {
-        let answer = client.get::<ResultList>(&["jobs", id, "results"]).await?;
-        for result in answer.body.results {
-            if self.results.insert(result.id) {
-                results::print(&result)?;
-                self.outputs.insert(result.output);
-            }
+        if let Some(Progress {
+            done,
+            total,
+            message,
+        }) = &progress
+        {
+            let total = total.map_or_else(String::new, |total| format!(" of {total}"));
+            let message = message.as_deref().unwrap_or_default();
+            let text = format!("progress: {done}{total} {message}");
+            output::talk(text.trim_end());
         }
-        Ok(())
+        self.progress = progress;
     }
 
     fn show_outcome(&self, job: &JobAnswer) -> Result<(), Failure> {
@@ -206,7 +272,7 @@ mod tests {
     fn what_was_shown_is_not_shown_again() {
         let seen = Seen {
             outputs: HashSet::from(["uptime 3 d\n".to_owned()]),
-            ..Seen::default()
+            ..Seen::new(OutputFormat::Table)
         };
         let repeated = json!({"show version": "uptime 3 d", "list": [{"output": "uptime 3 d\n"}]});
         assert_eq!(seen.news_in(repeated), None);

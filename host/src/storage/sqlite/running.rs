@@ -255,11 +255,19 @@ pub(super) async fn set_progress(
         .await
 }
 
-pub(super) async fn results(readers: &SqlitePool, job_id: Uuid) -> Result<Vec<CommandResult>> {
-    let found = sqlx::query("SELECT * FROM job_results WHERE job_id = ? ORDER BY id")
-        .bind(job_id.to_string())
-        .fetch_all(readers)
-        .await?;
+pub(super) async fn results_after(
+    readers: &SqlitePool,
+    job_id: Uuid,
+    after: Uuid,
+    limit: u32,
+) -> Result<Vec<CommandResult>> {
+    let found =
+        sqlx::query("SELECT * FROM job_results WHERE job_id = ? AND id > ? ORDER BY id LIMIT ?")
+            .bind(job_id.to_string())
+            .bind(after.to_string())
+            .bind(limit)
+            .fetch_all(readers)
+            .await?;
     found.iter().map(rows::result).collect()
 }
 

@@ -1,4 +1,5 @@
-//! How many terminals may be open at once, and how all of them end with the server.
+//! Requests that last, such as requests: how many there may be at once, and how all of them end
+//! with the server.
 
 use std::sync::Arc;
 
@@ -7,18 +8,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-/// Terminals at once at most.
-pub const MOST_TERMINALS: usize = 64;
-
-/// The terminals that are open.
+/// Requests of one kind that last.
 #[derive(Debug)]
-pub struct Terminals {
+pub struct LongRequests {
     free: Arc<Semaphore>,
     open: TaskTracker,
     closing: CancellationToken,
 }
 
-/// One of [`MOST_TERMINALS`] places, given back when dropped.
+/// One of their places, given back when dropped.
 #[derive(Debug)]
 pub struct Place {
     closing: CancellationToken,
@@ -26,7 +24,17 @@ pub struct Place {
     _token: TaskTrackerToken,
 }
 
-impl Terminals {
+impl LongRequests {
+    /// As many as `most` at once.
+    #[must_use]
+    pub fn new(most: usize) -> Self {
+        Self {
+            free: Arc::new(Semaphore::new(most)),
+            open: TaskTracker::new(),
+            closing: CancellationToken::new(),
+        }
+    }
+
     /// A place for one more, if there is one.
     #[must_use]
     pub fn enter(&self) -> Option<Place> {
@@ -38,7 +46,7 @@ impl Terminals {
         })
     }
 
-    /// Has all terminals end, and waits until they have.
+    /// Has all of them end, and waits until they have.
     pub async fn close(&self) {
         self.closing.cancel();
         self.open.close();
@@ -46,18 +54,8 @@ impl Terminals {
     }
 }
 
-impl Default for Terminals {
-    fn default() -> Self {
-        Self {
-            free: Arc::new(Semaphore::new(MOST_TERMINALS)),
-            open: TaskTracker::new(),
-            closing: CancellationToken::new(),
-        }
-    }
-}
-
 impl Place {
-    /// Waits until the terminal has to end.
+    /// Waits until the request has to end.
     pub async fn closing(&self) {
         self.closing.cancelled().await;
     }
@@ -69,20 +67,18 @@ mod tests {
 
     #[tokio::test]
     async fn places_are_counted_and_given_back() {
-        let terminals = Terminals::default();
-        let mut places: Vec<_> = (0..MOST_TERMINALS)
-            .map(|_| terminals.enter().unwrap())
-            .collect();
-        assert!(terminals.enter().is_none());
+        let requests = LongRequests::new(3);
+        let mut places: Vec<_> = (0..3).map(|_| requests.enter().unwrap()).collect();
+        assert!(requests.enter().is_none());
         places.pop();
-        assert!(terminals.enter().is_some());
+        assert!(requests.enter().is_some());
     }
 
     #[tokio::test]
     async fn closing_waits_for_who_is_in() {
-        let terminals = Terminals::default();
-        let place = terminals.enter().unwrap();
+        let requests = LongRequests::new(3);
+        let place = requests.enter().unwrap();
         let inside = async move { place.closing().await };
-        tokio::join!(terminals.close(), inside);
+        tokio::join!(requests.close(), inside);
     }
 }

@@ -1,0 +1,317 @@
+//! `/api/jobs/{id}/events`: what happens to a job, as Server-Sent Events, from its beginning or from
+//! where a client was cut off, until it has ended.
+//!
+//! The database is what is told; news of changes only say when to look. So nothing is missed,
+//! whatever was lost on the way.
+
+use std::collections::{HashMap, VecDeque};
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures::Stream;
+use serde::Serialize;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use uuid::Uuid;
+
+use super::extract::IdInPath;
+use super::types::{JobAnswer, LogAnswer, OutputEvent, ResultAnswer};
+use super::{Problem, jobs};
+use crate::app::{App, MOST_EVENT_STREAMS};
+use crate::long_requests::Place;
+use crate::model::{JobStatus, Progress};
+use crate::storage::StorageError;
+
+/// What is read from the database at once.
+const PAGE: u32 = 500;
+/// How often to look, should the news have been missed.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// So that nobody on the way takes a quiet connection for a dead one.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+const LAST_EVENT_ID: &str = "last-event-id";
+
+/// Follows a job: `status` (the job as it is then), `log`, `result` and `progress` as they come,
+/// and `output` with what a command prints while it runs. Resumes after the event of the header
+/// `Last-Event-ID`, without a gap; `output` alone has no id, and begins anew. Ends when the job has
+/// ended, after its last `status`.
+#[utoipa::path(
+    get, path = "/jobs/{id}/events", tag = "jobs",
+    params(("id" = Uuid, Path), ("Last-Event-ID" = Option<String>, Header, description = "The last event that was received")),
+    responses(
+        (status = 200, body = String, content_type = "text/event-stream"),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 422, body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn events(
+    State(app): State<Arc<App>>,
+    IdInPath(id): IdInPath,
+    headers: HeaderMap,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    let cursor = match headers.get(LAST_EVENT_ID) {
+        None => Cursor::default(),
+        Some(text) => text
+            .to_str()
+            .ok()
+            .and_then(Cursor::parse)
+            .ok_or_else(|| Problem::invalid_field("", "Last-Event-ID is no id of an event"))?,
+    };
+    if app.storage.job(id).await?.is_none() {
+        return Err(jobs::no_job(id));
+    }
+    let place = app.event_streams.enter().ok_or_else(|| {
+        let message = format!("{MOST_EVENT_STREAMS} clients follow jobs already; no more can");
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message)
+    })?;
+    let following = Following {
+        changes: app.storage.changes(),
+        prints: app.live.changes(),
+        id,
+        cursor,
+        progress: None,
+        shown: HashMap::new(),
+        waiting: VecDeque::new(),
+        ended: false,
+        place,
+        app,
+    };
+    let stream = futures::stream::unfold(following, |mut following| async {
+        let event = following.next().await?;
+        Some((Ok(event), following))
+    });
+    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+}
+
+/// How much of a job a client has seen; the id of each event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Cursor {
+    log: i64,
+    result: Uuid,
+    status: Option<(u32, JobStatus)>,
+}
+
+impl Default for Cursor {
+    fn default() -> Self {
+        Self {
+            log: 0,
+            result: Uuid::nil(),
+            status: None,
+        }
+    }
+}
+
+impl Cursor {
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('.');
+        let cursor = Self {
+            log: parts.next()?.parse().ok()?,
+            result: parts.next()?.parse().ok()?,
+            status: match (parts.next()?, parts.next()?) {
+                ("0", "none") => None,
+                (attempt, status) => Some((attempt.parse().ok()?, JobStatus::parse(status)?)),
+            },
+        };
+        parts.next().is_none().then_some(cursor)
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (attempt, status) = match self.status {
+            Some((attempt, status)) => (attempt, status.as_str()),
+            None => (0, "none"),
+        };
+        write!(
+            f,
+            "{}.{}.{attempt}.{status}",
+            self.log,
+            self.result.simple()
+        )
+    }
+}
+
+/// A client that follows a job.
+struct Following {
+    app: Arc<App>,
+    id: Uuid,
+    cursor: Cursor,
+    progress: Option<Progress>,
+    /// How much of each running command has been shown, bytes.
+    shown: HashMap<u64, usize>,
+    waiting: VecDeque<Event>,
+    ended: bool,
+    changes: Receiver<Uuid>,
+    prints: Receiver<Uuid>,
+    place: Place,
+}
+
+impl Following {
+    /// The next event; none when the job has ended, was deleted, or the server ends.
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.waiting.pop_front() {
+                return Some(event);
+            }
+            if self.ended {
+                return None;
+            }
+            match self.look().await {
+                Ok(()) if !self.waiting.is_empty() || self.ended => {}
+                Ok(()) => self.wait().await,
+                Err(error) => {
+                    tracing::error!(job_id = %self.id, %error, "a job cannot be followed for now");
+                    self.wait().await;
+                }
+            }
+        }
+    }
+
+    /// Takes in what has come since the last look. The job is read before its log and results, so
+    /// that those are whole when it has ended.
+    async fn look(&mut self) -> Result<(), StorageError> {
+        let Some(job) = self.app.storage.job(self.id).await? else {
+            self.ended = true;
+            return Ok(());
+        };
+        let status = Some((job.attempt, job.status));
+        let is_news = self.cursor.status != status;
+        if is_news && !job.status.is_final() {
+            self.cursor.status = status;
+            self.push("status", &JobAnswer::from(job.clone()));
+        }
+        if job.progress != self.progress {
+            self.progress.clone_from(&job.progress);
+            if let Some(progress) = &job.progress {
+                self.push("progress", progress);
+            }
+        }
+        let more = self.take_logs().await? | self.take_results().await?;
+        self.take_output();
+        // What is left comes with the next look, which follows at once.
+        if job.status.is_final() && !more {
+            if is_news {
+                self.cursor.status = status;
+                self.push("status", &JobAnswer::from(job));
+            }
+            self.ended = true;
+        }
+        Ok(())
+    }
+
+    /// Whether there may be more.
+    async fn take_logs(&mut self) -> Result<bool, StorageError> {
+        let storage = &self.app.storage;
+        let lines = storage.logs(self.id, self.cursor.log, None, PAGE).await?;
+        let more = lines.len() == PAGE as usize;
+        for line in lines {
+            self.cursor.log = line.id;
+            self.push("log", &LogAnswer::from(line));
+        }
+        Ok(more)
+    }
+
+    async fn take_results(&mut self) -> Result<bool, StorageError> {
+        let storage = &self.app.storage;
+        let after = self.cursor.result;
+        let results = storage.results_after(self.id, after, PAGE).await?;
+        let more = results.len() == PAGE as usize;
+        for result in results {
+            self.cursor.result = result.id;
+            self.push("result", &ResultAnswer::from(result));
+        }
+        Ok(more)
+    }
+
+    fn take_output(&mut self) {
+        let running = self.app.live.of(self.id);
+        self.shown
+            .retain(|id, _| running.iter().any(|command| command.id == *id));
+        for command in running {
+            let shown = self.shown.entry(command.id).or_default();
+            let end = command.printed;
+            // Of what was printed since, the end is there.
+            let news = usize::try_from(end.saturating_sub(*shown as u64)).unwrap_or(usize::MAX);
+            let begin = command.output.len().saturating_sub(news);
+            *shown = usize::try_from(end).unwrap_or(usize::MAX);
+            let text = command.output.get(begin..).unwrap_or_default();
+            if text.is_empty() {
+                continue;
+            }
+            let event = OutputEvent {
+                target: command.target.clone(),
+                command: command.command.clone(),
+                started_at: command.started_at,
+                text: text.to_owned(),
+                cut: news > command.output.len(),
+            };
+            self.push_without_id("output", &event);
+        }
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            () = told(&mut self.changes, self.id) => {}
+            () = told(&mut self.prints, self.id) => {}
+            () = tokio::time::sleep(LOOK_AGAIN) => {}
+            () = self.place.closing() => self.ended = true,
+        }
+    }
+
+    fn push(&mut self, name: &str, data: &impl Serialize) {
+        if let Some(event) = event(name, data) {
+            self.waiting.push_back(event.id(self.cursor.to_string()));
+        }
+    }
+
+    fn push_without_id(&mut self, name: &str, data: &impl Serialize) {
+        self.waiting.extend(event(name, data));
+    }
+}
+
+fn event(name: &str, data: &impl Serialize) -> Option<Event> {
+    match Event::default().event(name).json_data(data) {
+        Ok(event) => Some(event),
+        Err(error) => {
+            tracing::error!(%error, event = name, "an event cannot be written");
+            None
+        }
+    }
+}
+
+/// Waits for news of a job; having missed some is news as well.
+async fn told(changes: &mut Receiver<Uuid>, id: Uuid) {
+    loop {
+        match changes.recv().await {
+            Ok(changed) if changed != id => {}
+            Ok(_) | Err(RecvError::Lagged(_)) => return,
+            // The server ends, which is told elsewhere.
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_read_as_it_was_written() {
+        let seen = Cursor {
+            log: 42,
+            result: Uuid::now_v7(),
+            status: Some((2, JobStatus::Retrying)),
+        };
+        for cursor in [Cursor::default(), seen] {
+            assert_eq!(Cursor::parse(&cursor.to_string()), Some(cursor));
+        }
+        for odd in ["", "1", "x.y.z", "1.2.3.4", "0.0.0.none.0"] {
+            assert_eq!(Cursor::parse(odd), None, "{odd}");
+        }
+    }
+}
