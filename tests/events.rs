@@ -108,7 +108,7 @@ fn nothing_is_missed_or_told_twice_however_often_one_is_cut_off() {
                 message.parse::<usize>().unwrap()
             }));
             let ids = events.iter().filter_map(|event| event.id.clone());
-            after = ids.last().or(after);
+            after = ids.reduce(|_, later| later).or(after);
             let ended =
                 |event: &Event| event.name == "status" && event.data["status"] == "completed";
             if events.iter().any(ended) {

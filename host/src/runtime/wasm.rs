@@ -2,7 +2,7 @@
 //!
 //! Every attempt gets a store of its own, from a pool; a component waits for its place in the pool
 //! and never fails for want of one. It has clocks and random numbers, and nothing else of this
-//! machine: no file, no network, no environment. What it may call is in [`host`]; each function
+//! machine: no file, no network, no environment. What it may call is in `host.rs`; each function
 //! there binds to one capability.
 //!
 //! Two clocks bound it. The CPU budget counts only what the component itself computes, and is
