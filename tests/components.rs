@@ -1,6 +1,6 @@
 //! Components: the bundled ones on real devices, what does not load, and what a crash tells.
 
-use netssh_core::lab::{Lab, LabDevice};
+use netssh_core::lab::{Lab, LabDevice, LabPlatform};
 use serde_json::{Value, json};
 
 use crate::harness::{TestHost, component, password_connection, run};
@@ -95,6 +95,39 @@ fn config_compliance_reports_on_each_rule() {
         let job = host.run_job(odd).await;
         assert_eq!(job["error_code"], "invalid", "{job}");
         assert!(host.results(&job["id"]).await.is_empty());
+    });
+}
+
+/// Whatever the platform, and however it shows its configuration.
+#[test]
+fn config_compliance_reads_every_platform() {
+    run(async {
+        let host = with_router().await;
+        for platform in LabPlatform::names().filter(|name| *name != "generic") {
+            let lab = Lab::start(LabDevice::new(platform, "r1").unwrap())
+                .await
+                .unwrap();
+            host.connect(json!({
+                "name": platform, "host": "127.0.0.1", "port": lab.addr().port(),
+                "username": lab.device().username, "password": lab.device().password,
+                "secret": lab.device().enable_secret, "device_type": platform,
+            }))
+            .await;
+            let rules = json!([
+                { "name": "says its name", "must_match": ["r1"] },
+                { "name": "no such line", "must_match": ["^this is not in it$"] },
+            ]);
+            let job = host
+                .run_job(json!({ "plugin": "config-compliance", "targets": [platform], "params": { "rules": rules } }))
+                .await;
+            assert_eq!(job["status"], "completed", "{platform}: {job}");
+            let passed = |rule: usize| &job["result"]["rules"][rule]["passed"];
+            assert_eq!(
+                (passed(0), passed(1)),
+                (&json!(true), &json!(false)),
+                "{platform}: {job}"
+            );
+        }
     });
 }
 

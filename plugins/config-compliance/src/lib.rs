@@ -97,7 +97,7 @@ const COMMANDS: [(&str, &str); 20] = [
     ("hp_comware", "display current-configuration"),
     ("hp_procurve", "show running-config"),
     ("huawei_vrp", "display current-configuration"),
-    ("juniper_junos", "show configuration"),
+    ("juniper_junos", "show configuration | display set"),
     ("mikrotik_routeros", "/export"),
     ("nokia_sros", "admin display-config"),
     ("paloalto_panos", "show config running"),
