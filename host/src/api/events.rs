@@ -27,8 +27,12 @@ use crate::long_requests::Place;
 use crate::model::{JobStatus, Progress};
 use crate::storage::StorageError;
 
-/// What is read from the database at once.
-const PAGE: u32 = 500;
+/// Lines that are read from the database at once,
+const LINES: u32 = 500;
+/// and results, each of which may have 8 MiB.
+const RESULTS: u32 = 8;
+/// Changes that come together are looked at together.
+const GATHER: Duration = Duration::from_millis(50);
 /// How often to look, should the news have been missed.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// So that nobody on the way takes a quiet connection for a dead one.
@@ -162,8 +166,8 @@ impl Following {
                 return None;
             }
             match self.look().await {
-                Ok(()) if !self.waiting.is_empty() || self.ended => {}
-                Ok(()) => self.wait().await,
+                Ok(false) if self.waiting.is_empty() && !self.ended => self.wait().await,
+                Ok(_) => {}
                 Err(error) => {
                     tracing::error!(job_id = %self.id, %error, "a job cannot be followed for now");
                     self.wait().await;
@@ -173,11 +177,11 @@ impl Following {
     }
 
     /// Takes in what has come since the last look. The job is read before its log and results, so
-    /// that those are whole when it has ended.
-    async fn look(&mut self) -> Result<(), StorageError> {
+    /// that those are whole when it has ended. Whether there may be more already.
+    async fn look(&mut self) -> Result<bool, StorageError> {
         let Some(job) = self.app.storage.job(self.id).await? else {
             self.ended = true;
-            return Ok(());
+            return Ok(false);
         };
         let status = Some((job.attempt, job.status));
         let is_news = self.cursor.status != status;
@@ -201,14 +205,14 @@ impl Following {
             }
             self.ended = true;
         }
-        Ok(())
+        Ok(more)
     }
 
     /// Whether there may be more.
     async fn take_logs(&mut self) -> Result<bool, StorageError> {
         let storage = &self.app.storage;
-        let lines = storage.logs(self.id, self.cursor.log, None, PAGE).await?;
-        let more = lines.len() == PAGE as usize;
+        let lines = storage.logs(self.id, self.cursor.log, None, LINES).await?;
+        let more = lines.len() == LINES as usize;
         for line in lines {
             self.cursor.log = line.id;
             self.push("log", &LogAnswer::from(line));
@@ -219,8 +223,8 @@ impl Following {
     async fn take_results(&mut self) -> Result<bool, StorageError> {
         let storage = &self.app.storage;
         let after = self.cursor.result;
-        let results = storage.results_after(self.id, after, PAGE).await?;
-        let more = results.len() == PAGE as usize;
+        let results = storage.results_after(self.id, after, RESULTS).await?;
+        let more = results.len() == RESULTS as usize;
         for result in results {
             self.cursor.result = result.id;
             self.push("result", &ResultAnswer::from(result));
@@ -261,6 +265,12 @@ impl Following {
             () = tokio::time::sleep(LOOK_AGAIN) => {}
             () = self.place.closing() => self.ended = true,
         }
+        if !self.ended {
+            tokio::time::sleep(GATHER).await;
+        }
+        // What was told until now is found by the next look.
+        self.changes = self.changes.resubscribe();
+        self.prints = self.prints.resubscribe();
     }
 
     fn push(&mut self, name: &str, data: &impl Serialize) {
