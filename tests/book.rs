@@ -17,6 +17,20 @@ fn playbooks(chapter: &str) -> Vec<String> {
         .collect()
 }
 
+/// Every module of a chapter, by the path that stands above it.
+fn modules(chapter: &str) -> Vec<(String, String)> {
+    let path = format!("{}/../{chapter}", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).unwrap();
+    let blocks: Vec<&str> = text.split("```rhai\n").collect();
+    let named = blocks.windows(2).filter_map(|pair| {
+        let above = pair[0].trim_end().strip_suffix(".rhai`:")?;
+        let (_, name) = above.rsplit_once("`scripts/")?;
+        let source = pair[1].split("```").next()?;
+        Some((name.to_owned(), source.to_owned()))
+    });
+    named.filter(|(name, _)| name.starts_with("lib/")).collect()
+}
+
 #[test]
 fn every_playbook_of_the_book_loads() {
     run(async {
@@ -26,10 +40,13 @@ fn every_playbook_of_the_book_loads() {
             .zip(&all)
             .map(|(number, source)| (format!("book-{number}"), source.as_str()))
             .collect();
-        let named: Vec<(&str, &str)> = named
+        let modules = modules("docs/playbooks.md");
+        assert!(!modules.is_empty());
+        let playbooks = named.iter().map(|(name, source)| (name.as_str(), *source));
+        let modules = modules
             .iter()
-            .map(|(name, source)| (name.as_str(), *source))
-            .collect();
+            .map(|(name, source)| (name.as_str(), source.as_str()));
+        let named: Vec<(&str, &str)> = playbooks.chain(modules).collect();
         let host = TestHost::with_own_scripts(&named).await;
         let answer = host.client.get("/api/plugins").await;
         let plugins = answer.body["plugins"].as_array().unwrap();

@@ -340,7 +340,16 @@ fn load(
     }
     let imports = read.as_ref().is_ok_and(|files| !files.modules.is_empty());
     let made = read.and_then(|files| {
-        let plugin = make(&*source.runtime, name, &files)?;
+        // One that the host cannot bear is broken; the others are loaded all the same.
+        let making = || make(&*source.runtime, name, &files);
+        let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(making));
+        let failed = |_| {
+            Err(LoadError::new(
+                &files.name,
+                "the host failed while it loaded this",
+            ))
+        };
+        let plugin = made.unwrap_or_else(failed)?;
         Ok((plugin, files))
     });
     let kind = source.runtime.kind();

@@ -130,7 +130,9 @@ impl TestHost {
         let scripts = directory.path().join("scripts");
         std::fs::create_dir(&scripts).unwrap();
         for (name, source) in playbooks {
-            std::fs::write(scripts.join(format!("{name}.rhai")), source).unwrap();
+            let file = scripts.join(format!("{name}.rhai"));
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, source).unwrap();
         }
         let mut config = config_in(directory.path());
         config.plugins.scripts_dir = scripts;
