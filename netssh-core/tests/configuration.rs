@@ -117,7 +117,8 @@ async fn a_cancelled_line_and_close_leave_nothing_open() {
         tokio::select! {
             biased;
             _ = line => panic!("answered at once"),
-            () = tokio::task::yield_now() => {}
+            // Polled once: on a busy machine the answer may be there at the second time.
+            () = std::future::ready(()) => {}
         }
     }
     assert!(!session.is_usable());
