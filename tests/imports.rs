@@ -53,6 +53,45 @@ fn a_playbook_uses_functions_of_modules_which_may_call_the_host() {
     });
 }
 
+/// Else the engine would call the one for the other.
+#[test]
+fn functions_of_two_files_have_names_of_their_own() {
+    run(async {
+        let imports = "import \"lib/a\" as a;\nimport \"lib/b\" as b;\n";
+        let asking = |who: &str, name: &str| {
+            format!("private fn {name}() {{ \"{who}\" }}\nfn ask_{who}() {{ {name}() }}")
+        };
+        let body = playbook("[a::ask_a(), a::ask_a(), b::ask_b(), a::ask_a(), b::ask_b()]");
+        let source = format!("{imports}{body}");
+        let alike = [
+            ("lib/a", &*asking("a", "who")),
+            ("lib/b", &asking("b", "who")),
+        ];
+        let host = with_modules(&source, &alike).await;
+        let plugin = reload(&host).await;
+        assert_eq!(plugin["status"], "broken", "{plugin}");
+        assert_eq!(plugin["error"]["file"], "lib/b.rhai");
+        let told = plugin["error"]["message"].as_str().unwrap();
+        assert!(
+            told.contains("`who`") && told.contains("lib/a.rhai"),
+            "{told}"
+        );
+
+        let apart = [
+            ("lib/a", &*asking("a", "who")),
+            ("lib/b", &asking("b", "who_b")),
+        ];
+        let host = with_modules(&source, &apart).await;
+        let job = host.run_job(json!({ "plugin": "it" })).await;
+        assert_eq!(job["result"], json!(["a", "a", "b", "a", "b"]), "{job}");
+
+        let own = format!("{imports}fn who() {{ \"mine\" }}\n{}", playbook("who()"));
+        let host = with_modules(&own, &apart).await;
+        let plugin = reload(&host).await;
+        assert_eq!(plugin["error"]["file"], "it.rhai", "{plugin}");
+    });
+}
+
 #[test]
 fn a_changed_module_reloads_what_imports_it_and_makes_another_digest() {
     run(async {

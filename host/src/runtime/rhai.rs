@@ -101,12 +101,15 @@ impl JobRuntime for RhaiRuntime {
         let name = files.name.clone();
         let imported = modules::compile(files, |imported| self.engine_to_describe(imported))?;
         let engine = self.engine_to_describe(imported.clone());
+        let mut defined = modules::Defined::default();
         for (path, source) in &files.modules {
             let file = format!("{path}.rhai");
             let ast = modules::compile_source(&engine, &file, source)?;
+            defined.add(&file, &ast)?;
             calls::check(&file, &ast, &self.known, &imported)?;
         }
         let ast = modules::compile_source(&engine, &name, &files.main)?;
+        defined.add(&name, &ast)?;
         expect_functions(&name, &ast)?;
         calls::check(&name, &ast, &self.known, &imported)?;
         let described: Dynamic = engine

@@ -111,6 +111,41 @@ impl<F: Fn(StaticModuleResolver) -> Engine> Building<'_, F> {
     }
 }
 
+/// The functions that the files of one playbook define.
+///
+/// Rhai 1.27 remembers which function a call without a module's name leads to by the function's name
+/// and number of arguments, and does so across files: of two that are alike, it would call the wrong
+/// one, and say nothing.
+#[derive(Default)]
+pub(super) struct Defined(BTreeMap<(String, usize), String>);
+
+impl Defined {
+    /// # Errors
+    /// Another file defines a function of the same name and number of arguments.
+    pub(super) fn add(&mut self, file: &str, ast: &AST) -> Result<(), LoadError> {
+        // Anonymous ones are named by what they are made of.
+        let named = ast
+            .iter_functions()
+            .filter(|function| !function.name.starts_with("anon$"));
+        for function in named {
+            let arguments = function.params.len();
+            let key = (function.name.to_owned(), arguments);
+            let first = self.0.entry(key).or_insert_with(|| file.to_owned());
+            if first.as_str() != file {
+                return Err(LoadError::new(
+                    file,
+                    format!(
+                        "`{}` with {arguments} arguments is defined in {first} as well; functions \
+                         of a playbook and of its modules need names of their own, private ones too",
+                        function.name
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// # Errors
 /// Says what is wrong with the text, and where.
 pub(super) fn compile_source(engine: &Engine, file: &str, bytes: &[u8]) -> Result<AST, LoadError> {
