@@ -9,6 +9,7 @@
 )]
 
 mod api;
+mod batches;
 mod board;
 mod book;
 mod cancel;

@@ -182,8 +182,11 @@ fn a_cancellation_while_the_attempt_ends_is_kept_to() {
             max_retries: 1,
             on_interrupt: OnInterrupt::Fail,
             idempotency: None,
+            batch: None,
+            held: false,
+            rerun_of: None,
         };
-        storage.add_job(&job, None).await.unwrap();
+        storage.add_job(&job, Vec::new(), None).await.unwrap();
         let claimed = storage
             .claim_job(id, "w", None, now())
             .await

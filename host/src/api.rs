@@ -99,6 +99,8 @@ fn api_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(jobs::stats))
         .routes(routes!(jobs::get, jobs::delete))
         .routes(routes!(jobs::cancel))
+        .routes(routes!(jobs::rerun))
+        .routes(routes!(jobs::attempts))
         .routes(routes!(jobs::results))
         .routes(routes!(jobs::logs))
         .routes(routes!(events::events))

@@ -17,7 +17,7 @@ use crate::api;
 use crate::capabilities::{Files, LiveOutput, Policy, Services, limits};
 use crate::config::{Config, DevicesConfig, HostKeyPolicy, WorkerConfig};
 use crate::connections::Connections;
-use crate::jobs::{self, Jobs};
+use crate::jobs::{self, Batches, Jobs};
 use crate::long_requests::LongRequests;
 use crate::queue::Queue;
 use crate::registry::{Registry, Source};
@@ -101,6 +101,7 @@ impl App {
             config.devices.clone(),
         )?);
         let dispatcher = Dispatcher::default();
+        let batches = Batches::default();
         let running = Running::default();
         let (ended, _) = broadcast::channel(NEWS);
         let policy = Arc::new(Policy {
@@ -114,6 +115,7 @@ impl App {
             policy: Arc::clone(&policy),
             connections: Arc::clone(&connections),
             dispatcher: dispatcher.clone(),
+            batches: batches.clone(),
             running: running.clone(),
             ended: ended.clone(),
         }));
@@ -136,6 +138,7 @@ impl App {
             registry: Arc::clone(&registry),
             services,
             dispatcher,
+            batches,
             running,
             ended,
         };
@@ -173,6 +176,9 @@ impl App {
             .with_graceful_shutdown(async move { stopping.cancelled().await });
         let worker = Arc::clone(&self.worker).run(shutdown.clone().cancelled_owned());
         let watching = self.watch_plugins(shutdown.clone());
+        let batches = shutdown
+            .clone()
+            .run_until_cancelled_owned(self.advance_batches());
         // Who is in the middle of a request may finish it, within the time a request may take; a
         // client that never does holds nobody back.
         let patience = Duration::from_secs(self.config.server.request_timeout_seconds);
@@ -193,17 +199,20 @@ impl App {
             shutdown.cancelled().await;
             tokio::join!(self.terminals.close(), self.event_streams.close());
         };
-        let (served, (), (), ()) = tokio::join!(server, worker, watching, terminals);
+        let (served, (), (), (), _) = tokio::join!(server, worker, watching, terminals, batches);
         self.close().await;
         served.context("the HTTP server failed")
     }
 
     /// Runs jobs without HTTP until `shutdown` is ready; then drains and closes the files.
     pub async fn work(self: Arc<Self>, shutdown: CancellationToken) {
-        Arc::clone(&self.worker)
-            .run(shutdown.cancelled_owned())
-            .await;
+        let worker = Arc::clone(&self.worker).run(shutdown.clone().cancelled_owned());
+        tokio::join!(worker, shutdown.run_until_cancelled(self.advance_batches()));
         self.close().await;
+    }
+
+    async fn advance_batches(&self) {
+        self.jobs.advance_batches().await;
     }
 
     async fn watch_plugins(&self, shutdown: CancellationToken) {

@@ -33,7 +33,7 @@ use crate::model::{ErrorCode, Job, JobError, Needs, Progress, Target};
 use crate::storage::{Claim, Storage, StorageError};
 
 pub use live::{LiveOutput, RunningCommand};
-pub use policy::{Policy, Rights, matches_pattern};
+pub use policy::{Policy, Rights};
 pub use queue::{ChildJob, ChildJobs, ChildOutcome, ParentJob};
 pub use ssh::{
     CommitOptions, ConfigureOptions, Configured, Device, ExecReply, Files, OnRefused, Question,

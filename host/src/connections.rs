@@ -42,6 +42,7 @@ pub struct ConnectionInput {
     pub algorithms: Algorithms,
     pub certificate: Option<String>,
     pub agent: bool,
+    pub max_sessions: u32,
     pub secrets: Vec<(SecretField, SecretChange)>,
 }
 
@@ -178,6 +179,7 @@ impl Connections {
             algorithms: input.algorithms,
             certificate: input.certificate,
             agent: input.agent,
+            max_sessions: input.max_sessions,
             secrets,
             updated_at: now(),
             ..old
@@ -417,6 +419,7 @@ impl Connections {
             algorithms: input.algorithms,
             certificate: input.certificate,
             agent: input.agent,
+            max_sessions: input.max_sessions,
             secrets,
             owner_job_id,
             created_at: now,

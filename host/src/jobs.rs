@@ -1,26 +1,31 @@
-//! Use cases of jobs: submit, cancel, delete, wait.
+//! Use cases of jobs: submit, cancel, delete, wait; batches, and running again.
 //!
 //! A job is committed before it is queued, and queued before its submitter hears of it. When the
 //! queue fails in between, the dispatcher finds the job in the database and queues it.
 
+mod batches;
+mod children;
+mod rerun;
+mod targets;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use chrono::{DateTime, Datelike, Utc};
 use serde_json::Value;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
-use crate::capabilities::{ChildJob, ChildJobs, ChildOutcome, ParentJob, Policy, Rights};
+use crate::capabilities::{Policy, Rights};
 use crate::connections::{ConnectionError, ConnectionInput, Connections, FieldError};
-use crate::model::{
-    Connection, ErrorCode, Job, JobError, JobStatus, LoadError, NewJob, Target, TargetMode, now,
-};
+use crate::model::{BatchOptions, Connection, Job, JobStatus, LoadError, NewJob, TargetMode, now};
 use crate::queue::{PRIORITY_LIMIT, Queue};
 use crate::registry::{ParamError, Plugin, Registry};
 use crate::storage::{AddOutcome, CancelOutcome, DeleteOutcome, Storage, StorageError};
 use crate::worker::{Dispatcher, Running};
+
+pub use batches::Batches;
+pub use rerun::{Only, RerunError};
 
 /// How often a waiter looks into the database, should it have missed the news.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -40,8 +45,12 @@ pub struct Submission {
     pub timeout_seconds: Option<u32>,
     pub priority: Option<i32>,
     pub description: Option<String>,
+    /// How to go about several targets; for plugins that take one target a job.
+    pub batch: Option<BatchOptions>,
     /// `(key, digest of the request)`.
     pub idempotency: Option<(String, String)>,
+    /// The job that is to be done once more.
+    pub rerun_of: Option<Uuid>,
 }
 
 /// Why a submission is refused.
@@ -70,6 +79,7 @@ pub struct Jobs {
     policy: Arc<Policy>,
     connections: Arc<Connections>,
     dispatcher: Dispatcher,
+    batches: Batches,
     running: Running,
     ended: broadcast::Sender<Uuid>,
 }
@@ -82,6 +92,7 @@ pub struct Parts {
     pub policy: Arc<Policy>,
     pub connections: Arc<Connections>,
     pub dispatcher: Dispatcher,
+    pub batches: Batches,
     pub running: Running,
     pub ended: broadcast::Sender<Uuid>,
 }
@@ -96,6 +107,7 @@ impl Jobs {
             policy: parts.policy,
             connections: parts.connections,
             dispatcher: parts.dispatcher,
+            batches: parts.batches,
             running: parts.running,
             ended: parts.ended,
         }
@@ -122,17 +134,28 @@ impl Jobs {
         plugin.fill_defaults(&mut params);
         errors.extend(check_params(&plugin, &params));
         let inline = self.inline(submission.inline, id, &mut errors).await?;
-        let targets = self
+        let resolved = self
             .resolve(&plugin, &submission.targets, inline.as_ref(), &mut errors)
             .await?;
+        let asked = submission.batch;
+        let fans_out = resolved.several || asked.is_some();
+        if plugin.description.targets != TargetMode::Each && asked.is_some() {
+            let message = format!(
+                "`{}` runs as one job, however many targets it has; a batch is for plugins that \
+                 take one target a job",
+                plugin.name
+            );
+            errors.push(invalid("/batch", message));
+        }
         if !errors.is_empty() {
             return Err(SubmitError::Invalid(errors));
         }
+        let is_batch = plugin.description.targets == TargetMode::Each && fans_out;
         let job = NewJob {
             id,
             plugin: submission.plugin,
             params,
-            targets,
+            targets: resolved.targets,
             priority: submission.priority.unwrap_or_default(),
             description: submission.description,
             parent_id: None,
@@ -143,28 +166,58 @@ impl Jobs {
             max_retries: submission.max_retries.unwrap_or_default(),
             on_interrupt: plugin.description.on_interrupt,
             idempotency: submission.idempotency,
+            batch: is_batch.then(|| asked.unwrap_or_default()),
+            held: is_batch,
+            rerun_of: submission.rerun_of,
         };
-        self.add(&job, inline.as_ref()).await
+        let children = if is_batch {
+            batches::children(&job)
+        } else {
+            Vec::new()
+        };
+        self.add(job, children, inline.as_ref()).await
     }
 
     async fn add(
         &self,
-        job: &NewJob,
+        job: NewJob,
+        children: Vec<NewJob>,
         inline: Option<&Connection>,
     ) -> Result<(Uuid, JobStatus), SubmitError> {
-        match self.storage.add_job(job, inline).await? {
+        match self.storage.add_job(&job, children, inline).await? {
             AddOutcome::Added => {}
             AddOutcome::Same(first) => return Ok((first.id, first.status)),
             AddOutcome::KeyReused => return Err(SubmitError::KeyReused),
         }
-        tracing::info!(job_id = %job.id, plugin = %job.plugin, "job submitted");
-        if job.scheduled_for.is_some_and(|time| time > job.created_at) {
-            self.dispatcher.look();
-        } else if let Err(error) = self.queue.push(&[(job.id, job.priority)]).await {
-            tracing::error!(job_id = %job.id, %error, "the job is stored, but not queued yet");
-            self.dispatcher.look_at_all();
+        tracing::info!(job_id = %job.id, plugin = %job.plugin, targets = job.targets.len(), "job submitted");
+        if job.batch.is_some() {
+            self.batches.look_at(job.id);
+        } else {
+            self.let_go(&[(
+                job.id,
+                job.priority,
+                job.scheduled_for.unwrap_or(job.created_at),
+            )])
+            .await;
         }
         Ok((job.id, JobStatus::Pending))
+    }
+
+    /// Queues jobs whose time has come, and has the dispatcher awake for the others.
+    async fn let_go(&self, jobs: &[(Uuid, i32, DateTime<Utc>)]) {
+        let now = now();
+        let (ready, later): (Vec<_>, Vec<_>) = jobs.iter().partition(|(.., at)| *at <= now);
+        let ready: Vec<_> = ready
+            .iter()
+            .map(|(id, priority, _)| (*id, *priority))
+            .collect();
+        if !later.is_empty() {
+            self.dispatcher.look();
+        }
+        if let Err(error) = self.queue.push(&ready).await {
+            tracing::error!(jobs = ready.len(), %error, "jobs are stored, but not queued yet");
+            self.dispatcher.look_at_all();
+        }
     }
 
     /// Cancels a job that waits, and tells one that runs to stop.
@@ -174,11 +227,19 @@ impl Jobs {
     pub async fn cancel(&self, id: Uuid) -> Result<CancelOutcome, StorageError> {
         let outcome = self.storage.cancel_job(id, now()).await?;
         match outcome {
-            CancelOutcome::Requested => self.running.cancel(id),
+            CancelOutcome::Requested => {
+                self.running.cancel(id);
+                // Of a batch; those that waited are cancelled, so none can start any more.
+                for child in self.storage.running_children(id).await? {
+                    self.running.cancel(child);
+                }
+                self.batches.look_at(id);
+            }
             CancelOutcome::Cancelled => {
                 tracing::info!(job_id = %id, "job cancelled before it started");
                 self.remove_from_queue(id).await;
                 let _ = self.ended.send(id);
+                self.batches.look_at_parent_of(id);
             }
             CancelOutcome::NotFound | CancelOutcome::Finished => {}
         }
@@ -263,172 +324,6 @@ impl Jobs {
             Err(error) => errors.push(invalid("/connection", error.to_string())),
         }
         Ok(None)
-    }
-
-    /// Turns names into connections, and holds their number against what the plugin takes.
-    async fn resolve(
-        &self,
-        plugin: &Plugin,
-        names: &[String],
-        inline: Option<&Connection>,
-        errors: &mut Vec<ParamError>,
-    ) -> Result<Vec<Target>, StorageError> {
-        let rights = self.rights(plugin);
-        let mut targets = Vec::new();
-        for (index, name) in names.iter().enumerate() {
-            let pointer = format!("/targets/{index}");
-            if name.starts_with("tag:") {
-                errors.push(invalid(
-                    &pointer,
-                    "targets by tag are not available in this version; name connections".to_owned(),
-                ));
-                continue;
-            }
-            match self.connections.find(name).await {
-                Ok(connection) => {
-                    let reached = rights.may_reach(&connection.name, &connection.tags);
-                    errors.extend(reached.err().map(|error| invalid(&pointer, error.message)));
-                    targets.push(Target {
-                        connection_id: connection.id,
-                        name: connection.name,
-                    });
-                }
-                Err(ConnectionError::Storage(error)) => return Err(error),
-                Err(error) => errors.push(invalid(&pointer, error.to_string())),
-            }
-        }
-        if let Some(connection) = inline {
-            let reached = rights.may_reach(&connection.name, &connection.tags);
-            errors.extend(
-                reached
-                    .err()
-                    .map(|error| invalid("/connection", error.message)),
-            );
-        }
-        targets.extend(inline.map(|connection| Target {
-            connection_id: connection.id,
-            name: connection.name.clone(),
-        }));
-        for (index, target) in targets.iter().enumerate() {
-            if targets[..index]
-                .iter()
-                .any(|other| other.name == target.name)
-            {
-                let message = format!("`{}` is named twice", target.name);
-                errors.push(invalid("/targets", message));
-            }
-        }
-        // Names that were refused, and an inline connection that was, count all the same.
-        let count = targets.len().max(names.len());
-        let wrong = match plugin.description.targets {
-            TargetMode::None if count > 0 => Some("takes no target"),
-            TargetMode::Each if count == 0 => Some("needs a target: the name of a connection"),
-            TargetMode::All if count == 0 => Some("needs one target or more: names of connections"),
-            TargetMode::Each if count > 1 => Some(
-                "takes one target a job; fanning out over several is not available in this \
-                 version, so submit one job for each",
-            ),
-            _ => None,
-        };
-        let nothing_said = errors
-            .iter()
-            .all(|error| !error.pointer.starts_with("/connection"));
-        if let (Some(wrong), true) = (wrong, nothing_said) {
-            errors.push(invalid("/targets", format!("`{}` {wrong}", plugin.name)));
-        }
-        Ok(targets)
-    }
-}
-
-#[async_trait]
-impl ChildJobs for Jobs {
-    async fn submit(&self, parent: &ParentJob<'_>, child: ChildJob) -> Result<Uuid, JobError> {
-        let refused = |error: &SubmitError| {
-            let code = match error {
-                SubmitError::UnknownPlugin(_) | SubmitError::BrokenPlugin(..) => {
-                    ErrorCode::NOT_FOUND
-                }
-                SubmitError::NotGranted(..) => ErrorCode::DENIED,
-                SubmitError::Invalid(_) | SubmitError::KeyReused => ErrorCode::INVALID,
-                SubmitError::Storage(_) => ErrorCode::INTERNAL,
-            };
-            let mut message = format!("submitting `{}`: {error}", child.plugin);
-            if let SubmitError::Invalid(errors) = error {
-                for error in errors {
-                    message.push_str(&format!("; {}: {}", error.pointer, error.message));
-                }
-            }
-            JobError::new(code, message)
-        };
-        let plugin = self
-            .plugin(&child.plugin)
-            .map_err(|error| refused(&error))?;
-        let targets: Vec<_> = parent
-            .targets
-            .iter()
-            .filter(|target| child.targets.contains(&target.name))
-            .cloned()
-            .collect();
-        let mut params = child.params;
-        plugin.fill_defaults(&mut params);
-        let mut errors = check_params(&plugin, &params);
-        let wrong = match plugin.description.targets {
-            TargetMode::None => (!targets.is_empty()).then_some("takes no target"),
-            TargetMode::Each => (targets.len() != 1).then_some("takes exactly one target"),
-            TargetMode::All => targets.is_empty().then_some("needs one target or more"),
-        };
-        errors.extend(wrong.map(|wrong| invalid("/targets", format!("`{}` {wrong}", plugin.name))));
-        let long = child
-            .description
-            .as_ref()
-            .is_some_and(|text| text.len() > 1_000);
-        errors.extend(long.then(|| invalid("/description", "has at most 1000 bytes".to_owned())));
-        if !errors.is_empty() {
-            return Err(refused(&SubmitError::Invalid(errors)));
-        }
-        let job = NewJob {
-            id: Uuid::now_v7(),
-            plugin: child.plugin.clone(),
-            params,
-            targets,
-            priority: 0,
-            description: child.description.clone(),
-            parent_id: Some(parent.id),
-            depth: parent.depth + 1,
-            created_at: now(),
-            scheduled_for: None,
-            timeout_seconds: None,
-            max_retries: 0,
-            on_interrupt: plugin.description.on_interrupt,
-            idempotency: None,
-        };
-        let (id, _) = self
-            .add(&job, None)
-            .await
-            .map_err(|error| refused(&error))?;
-        Ok(id)
-    }
-
-    async fn wait(&self, id: Uuid) -> Result<ChildOutcome, JobError> {
-        let job = self.wait(id).await.map_err(|error| {
-            tracing::error!(%error, "waiting for a child job");
-            JobError::new(ErrorCode::INTERNAL, "the host's database is not available")
-        })?;
-        let job = job.ok_or_else(|| {
-            JobError::new(ErrorCode::NOT_FOUND, format!("child job {id} was deleted"))
-        })?;
-        Ok(ChildOutcome {
-            id,
-            status: job.status,
-            result: job.result,
-            error: job.error,
-        })
-    }
-
-    async fn cancel(&self, id: Uuid) {
-        if let Err(error) = self.cancel(id).await {
-            tracing::error!(job_id = %id, %error, "a child job could not be cancelled");
-        }
     }
 }
 

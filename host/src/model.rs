@@ -3,24 +3,30 @@
 //! Nothing here does I/O, and nothing here is what goes over the wire: the HTTP types stand in
 //! [`crate::api`], the rows in [`crate::storage`].
 
+mod batch;
 mod connection;
 mod job;
+mod pattern;
 mod plugin;
 mod plugin_files;
 mod plugin_version;
+mod target_expression;
 
+pub use batch::{BatchCounts, BatchOptions, BatchStep, MOST_TARGETS, Share};
 pub use connection::{
     Algorithms, Connection, KnownHostKey, MOST_JUMPS, RouteError, SealedSecrets, SecretField, route,
 };
 pub use job::{
-    CommandKind, CommandResult, ErrorCode, Job, JobError, JobFilter, JobLog, JobStatus, LogLevel,
-    NewJob, OnInterrupt, Progress, StatusCounts, Target,
+    Attempt, CommandKind, CommandResult, ErrorCode, Job, JobError, JobFilter, JobLog, JobStatus,
+    LogLevel, NewJob, OnInterrupt, Progress, StatusCounts, Target,
 };
+pub use pattern::matches_pattern;
 pub use plugin::{
     Description, Grant, LoadError, Needs, PluginKind, PluginName, QueueNeeds, SshNeeds, TargetMode,
 };
 pub use plugin_files::{PluginFiles, digest_of, read_bounded};
 pub use plugin_version::{LoadedVersion, PluginVersion};
+pub use target_expression::TargetExpression;
 
 use chrono::{DateTime, SubsecRound, Utc};
 

@@ -5,6 +5,8 @@
 
 pub mod sqlite;
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -12,8 +14,9 @@ use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use crate::model::{
-    CommandResult, Connection, Job, JobError, JobFilter, JobLog, KnownHostKey, LoadedVersion,
-    LogLevel, NewJob, OnInterrupt, PluginFiles, PluginKind, PluginVersion, Progress, StatusCounts,
+    Attempt, BatchCounts, CommandResult, Connection, Job, JobError, JobFilter, JobLog, JobStatus,
+    KnownHostKey, LoadedVersion, LogLevel, NewJob, OnInterrupt, PluginFiles, PluginKind,
+    PluginVersion, Progress, StatusCounts,
 };
 
 pub type Result<T> = std::result::Result<T, StorageError>;
@@ -54,6 +57,16 @@ pub struct ReadyJob {
     pub id: Uuid,
     pub priority: i32,
     pub ready_at: DateTime<Utc>,
+}
+
+/// What a batch did when it was looked at.
+#[derive(Clone, Debug, Default)]
+pub struct BatchProgress {
+    /// Child jobs that may run now, or at their time.
+    pub started: Vec<ReadyJob>,
+    /// Why no more are started, if that was decided.
+    pub stopped: Option<String>,
+    pub ended: Option<(JobStatus, BatchCounts)>,
 }
 
 /// How an attempt ended.
@@ -121,8 +134,14 @@ pub trait Storage: Send + Sync + 'static {
     async fn ping(&self) -> Result<()>;
 
     // Jobs
-    /// Adds a pending job, and the connection that was given inline with it.
-    async fn add_job(&self, job: &NewJob, inline: Option<&Connection>) -> Result<AddOutcome>;
+    /// Adds a pending job, its child jobs if it is a batch, and the connection that was given inline
+    /// with it.
+    async fn add_job(
+        &self,
+        job: &NewJob,
+        children: Vec<NewJob>,
+        inline: Option<&Connection>,
+    ) -> Result<AddOutcome>;
     async fn job(&self, id: Uuid) -> Result<Option<Job>>;
     /// The job that was submitted with an idempotency key, and the digest of its request.
     async fn job_with_key(&self, key: &str) -> Result<Option<(Job, String)>>;
@@ -133,6 +152,16 @@ pub trait Storage: Send + Sync + 'static {
     async fn count_children(&self, id: Uuid) -> Result<u64>;
     async fn cancel_job(&self, id: Uuid, now: DateTime<Utc>) -> Result<CancelOutcome>;
     async fn delete_job(&self, id: Uuid) -> Result<DeleteOutcome>;
+
+    // Batches
+    /// Starts child jobs, or decides that no more are started, or ends the batch: as far as it goes.
+    async fn advance_batch(&self, id: Uuid, now: DateTime<Utc>) -> Result<BatchProgress>;
+    async fn unfinished_batches(&self) -> Result<Vec<Uuid>>;
+    /// How the child jobs of each stand.
+    async fn batch_counts(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, BatchCounts>>;
+    async fn running_children(&self, id: Uuid) -> Result<Vec<Uuid>>;
+    /// Every attempt at a job, the first first.
+    async fn attempts(&self, job_id: Uuid) -> Result<Vec<Attempt>>;
 
     // The dispatcher's side
     /// Jobs that may run now, in the order in which they became ready, from after a place in it.

@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use crate::capabilities::{JobContext, Services, Slot, Stop, StopReason, limits};
 use crate::config::WorkerConfig;
+use crate::jobs::Batches;
 use crate::model::{ErrorCode, Job, JobError, LogLevel, OnInterrupt, now};
 use crate::queue::{Handler, Queue};
 use crate::registry::{Plugin, Registry};
@@ -46,6 +47,7 @@ pub struct Worker {
     registry: Arc<Registry>,
     services: Services,
     dispatcher: Dispatcher,
+    batches: Batches,
     running: Running,
     ended: broadcast::Sender<Uuid>,
     places: Arc<Semaphore>,
@@ -61,6 +63,7 @@ pub struct Parts {
     pub registry: Arc<Registry>,
     pub services: Services,
     pub dispatcher: Dispatcher,
+    pub batches: Batches,
     pub running: Running,
     pub ended: broadcast::Sender<Uuid>,
 }
@@ -75,6 +78,7 @@ impl Worker {
             registry: parts.registry,
             services: parts.services,
             dispatcher: parts.dispatcher,
+            batches: parts.batches,
             running: parts.running,
             ended: parts.ended,
             places: Arc::new(Semaphore::new(config.concurrency)),
@@ -165,6 +169,9 @@ impl Worker {
                     Err(error) => Outcome::Failed(error),
                 };
                 self.record(&claim, outcome).await;
+                // Should it be a batch's.
+                job.parent_id
+                    .inspect(|parent| self.batches.look_at(*parent));
             }
             // Cancelled, deleted, or run by another: nothing to do.
             Ok(None) => {}

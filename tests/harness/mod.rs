@@ -19,6 +19,23 @@ pub(crate) use terminal::Terminal;
 /// The longest that anything is waited for. Nothing takes as long, unless it never comes.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
+/// A connection's fields for a simulated device.
+pub(crate) fn lab_connection(
+    name: &str,
+    lab: &netssh_core::lab::Lab,
+    device_type: &str,
+) -> serde_json::Value {
+    let device = lab.device();
+    serde_json::json!({
+        "name": name,
+        "host": "127.0.0.1",
+        "port": lab.addr().port(),
+        "username": device.username,
+        "password": device.password,
+        "device_type": device_type,
+    })
+}
+
 /// A connection's fields for a device that logs in by password.
 pub(crate) fn password_connection(
     name: &str,

@@ -308,6 +308,7 @@ impl From<WriteConnection> for ConnectionInput {
             algorithms: body.algorithms,
             certificate: body.certificate,
             agent: body.agent,
+            max_sessions: body.max_sessions,
             secrets: secrets.into_iter().flatten().collect(),
         }
     }

@@ -1,5 +1,6 @@
 //! `/api/jobs`
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -15,14 +16,15 @@ use uuid::Uuid;
 use super::extract::{IdInPath, JsonBody, QueryParams, from_value};
 use super::problem::InvalidField;
 use super::types::{
-    CreateJob, JobAccepted, JobAnswer, JobList, JobStats, LogList, ResultList, WriteConnection,
+    AttemptList, CreateJob, JobAccepted, JobAnswer, JobList, JobStats, LogList, RerunJob,
+    ResultList, WriteConnection,
 };
 use super::{Problem, accepted};
 use crate::app::App;
 use crate::connections::ConnectionInput;
 use crate::jobs::Submission;
 use crate::model::digest_of;
-use crate::model::{JobFilter, JobStatus, LogLevel, now};
+use crate::model::{Job, JobFilter, JobStatus, LogLevel, now};
 use crate::storage::{CancelOutcome, DeleteOutcome};
 
 const DEFAULT_PAGE: u32 = 50;
@@ -100,7 +102,9 @@ fn submission(
         timeout_seconds: request.timeout_seconds,
         priority: request.priority,
         description: request.description,
+        batch: request.batch,
         idempotency,
+        rerun_of: None,
     })
 }
 
@@ -173,10 +177,8 @@ pub(super) async fn list(
     let last = jobs.last().filter(|_| more);
     let next_cursor =
         last.map(|job| format!("{}.{}", job.created_at.timestamp_micros(), job.id.simple()));
-    Ok(Json(JobList {
-        jobs: jobs.into_iter().map(JobAnswer::from).collect(),
-        next_cursor,
-    }))
+    let jobs = answers(&app, jobs).await?;
+    Ok(Json(JobList { jobs, next_cursor }))
 }
 
 fn read_cursor(text: &str) -> Result<(DateTime<Utc>, Uuid), Problem> {
@@ -213,7 +215,79 @@ pub(super) async fn get(
     IdInPath(id): IdInPath,
 ) -> Result<Json<JobAnswer>, Problem> {
     let job = app.storage.job(id).await?.ok_or_else(|| no_job(id))?;
-    Ok(Json(job.into()))
+    let answer = answers(&app, vec![job]).await?.pop();
+    answer.map(Json).ok_or_else(|| no_job(id))
+}
+
+/// Jobs as they are told, batches with how their child jobs stand.
+pub(super) async fn answers(app: &App, jobs: Vec<Job>) -> Result<Vec<JobAnswer>, Problem> {
+    let batches = jobs.iter().filter(|job| job.batch.is_some());
+    let batches: Vec<Uuid> = batches.map(|job| job.id).collect();
+    let counts = if batches.is_empty() {
+        HashMap::new()
+    } else {
+        app.storage.batch_counts(&batches).await?
+    };
+    let answer = |job: Job| {
+        let mut answer = JobAnswer::from(job);
+        if let Some(batch) = &mut answer.batch {
+            batch.counts = counts.get(&answer.id).copied().unwrap_or_default();
+        }
+        answer
+    };
+    Ok(jobs.into_iter().map(answer).collect())
+}
+
+/// Submits a job that does once more what an ended one did: with its parameters, on its targets, by
+/// the plugin that serves now.
+#[utoipa::path(
+    post, path = "/jobs/{id}/rerun", tag = "jobs",
+    params(
+        ("id" = Uuid, Path),
+        ("Idempotency-Key" = Option<String>, Header, description = "As with a submission"),
+    ),
+    request_body(content = RerunJob, description = "May be left out"),
+    responses(
+        (status = 202, description = "The new job", body = JobAccepted),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It has not ended, or nothing of it is left to run again", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "What it was submitted with is not valid any more", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn rerun(
+    State(app): State<Arc<App>>,
+    IdInPath(id): IdInPath,
+    headers: HeaderMap,
+    body: Option<JsonBody<RerunJob>>,
+) -> Result<impl IntoResponse, Problem> {
+    let only = body.map(|body| body.value.only).unwrap_or_default();
+    let idempotency = idempotency_key(&headers)?
+        .map(|key| (key, digest_of(format!("rerun {id} {only:?}").as_bytes())));
+    let (id, status) = app.jobs.rerun(id, only, idempotency).await?;
+    Ok(accepted(
+        &format!("/api/jobs/{id}"),
+        JobAccepted { id, status },
+    ))
+}
+
+/// Lists every attempt at the job, and how it ended.
+#[utoipa::path(
+    get, path = "/jobs/{id}/attempts", tag = "jobs", params(("id" = Uuid, Path)),
+    responses(
+        (status = 200, body = AttemptList),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn attempts(
+    State(app): State<Arc<App>>,
+    IdInPath(id): IdInPath,
+) -> Result<Json<AttemptList>, Problem> {
+    let attempts = app.storage.attempts(id).await?;
+    if attempts.is_empty() && app.storage.job(id).await?.is_none() {
+        return Err(no_job(id));
+    }
+    let attempts = attempts.into_iter().map(Into::into).collect();
+    Ok(Json(AttemptList { attempts }))
 }
 
 /// Deletes a job that does not run, with its results, logs and child jobs.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::connections::{ConnectionError, FieldError};
-use crate::jobs::SubmitError;
+use crate::jobs::{RerunError, SubmitError};
 use crate::registry::ParamError;
 use crate::storage::StorageError;
 
@@ -172,6 +172,20 @@ impl From<SubmitError> for Problem {
                 "this Idempotency-Key was used before, with another request; use a new key for a new job",
             ),
             SubmitError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<RerunError> for Problem {
+    fn from(error: RerunError) -> Self {
+        match error {
+            RerunError::NotFound(_) => Self::not_found(error.to_string()),
+            RerunError::NotEnded(_) | RerunError::NothingLeft(_) | RerunError::OwnConnection => {
+                Self::conflict(error.to_string())
+            }
+            RerunError::NoBatch => Self::invalid_field("/only", error.to_string()),
+            RerunError::Refused(error) => error.into(),
+            RerunError::Storage(error) => error.into(),
         }
     }
 }

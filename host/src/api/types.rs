@@ -8,9 +8,11 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::capabilities::{Policy, RunningCommand};
+use crate::jobs::Only;
 use crate::model::{
-    Algorithms, CommandKind, CommandResult, Connection, Job, JobLog, JobStatus, KnownHostKey,
-    LoadError, LogLevel, Needs, PluginKind, Progress, SecretField, StatusCounts, TargetMode,
+    Algorithms, Attempt, BatchCounts, BatchOptions, CommandKind, CommandResult, Connection, Job,
+    JobLog, JobStatus, KnownHostKey, LoadError, LogLevel, Needs, PluginKind, Progress, SecretField,
+    StatusCounts, TargetMode,
 };
 use crate::registry::Entry;
 
@@ -26,9 +28,14 @@ pub struct CreateJob {
     #[serde(default, alias = "payload")]
     #[schema(value_type = Object, example = json!({"commands": ["show version"]}))]
     pub params: Option<Value>,
-    /// Names of connections.
+    /// Names of connections, or expressions that find some: `tag:access and not name:sw-lab-*`.
+    /// Several make a batch, if the plugin takes one target a job.
     #[serde(default)]
+    #[schema(example = json!(["tag:access and not tag:lab"]))]
     pub targets: Vec<String>,
+    /// How a batch goes about its targets.
+    #[serde(default)]
+    pub batch: Option<BatchOptions>,
     /// A connection's name, or a connection for this job alone.
     #[serde(default)]
     #[schema(value_type = Option<ConnectionChoice>)]
@@ -106,6 +113,51 @@ pub struct JobAnswer {
     pub result: Option<Value>,
     pub description: Option<String>,
     pub dry_run: bool,
+    /// Of a batch: its options, and how its child jobs stand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchAnswer>,
+    /// The job that this one does once more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerun_of: Option<Uuid>,
+    /// It was not started yet by the batch that it belongs to.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct BatchAnswer {
+    pub options: BatchOptions,
+    pub counts: BatchCounts,
+}
+
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RerunJob {
+    /// Which targets of a batch: all of them, those that failed, or those that have not completed.
+    #[serde(default)]
+    pub only: Only,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct AttemptList {
+    pub attempts: Vec<AttemptAnswer>,
+}
+
+/// One try at a job.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct AttemptAnswer {
+    /// Counts from 1.
+    pub attempt: u32,
+    pub plugin_digest: Option<String>,
+    pub worker_id: String,
+    pub started_at: DateTime<Utc>,
+    pub ended_at: Option<DateTime<Utc>>,
+    /// What the job became with it.
+    pub status: JobStatus,
+    pub error_code: Option<String>,
+    pub error_message: Option<String>,
+    /// When it is tried again, where it is.
+    pub next_attempt_at: Option<DateTime<Utc>>,
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -223,6 +275,10 @@ pub struct WriteConnection {
     /// Whether to log in by the server's ssh-agent (`devices.ssh_agent`).
     #[serde(default)]
     pub agent: bool,
+    /// How many jobs may have sessions to the device at once, 1 to 64.
+    #[serde(default = "one")]
+    #[schema(default = 1)]
+    pub max_sessions: u32,
     #[serde(default, with = "written_secret")]
     #[schema(value_type = Option<String>, write_only)]
     pub password: WrittenSecret,
@@ -278,6 +334,10 @@ fn one_or_several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Stri
     }
 }
 
+fn one() -> u32 {
+    1
+}
+
 fn port_22() -> u16 {
     22
 }
@@ -301,6 +361,8 @@ pub struct ConnectionAnswer {
     pub algorithms: Algorithms,
     pub certificate: Option<String>,
     pub agent: bool,
+    /// How many jobs may have sessions to the device at once.
+    pub max_sessions: u32,
     /// Which of `password`, `private_key`, `passphrase` and `secret` are stored.
     pub secrets_set: Vec<String>,
     pub created_at: DateTime<Utc>,
@@ -544,6 +606,30 @@ impl From<Job> for JobAnswer {
             result: job.result,
             description: job.description,
             dry_run: job.dry_run,
+            batch: job.batch.map(|options| BatchAnswer {
+                options,
+                counts: BatchCounts::default(),
+            }),
+            rerun_of: job.rerun_of,
+            held: job.held && job.batch.is_none(),
+        }
+    }
+}
+
+impl From<Attempt> for AttemptAnswer {
+    fn from(attempt: Attempt) -> Self {
+        let error = attempt.error.map(|error| (error.code.0, error.message));
+        let (error_code, error_message) = error.unzip();
+        Self {
+            attempt: attempt.attempt,
+            plugin_digest: attempt.plugin_digest,
+            worker_id: attempt.worker_id,
+            started_at: attempt.started_at,
+            ended_at: attempt.ended_at,
+            status: attempt.status,
+            error_code,
+            error_message,
+            next_attempt_at: attempt.next_at,
         }
     }
 }
@@ -611,6 +697,7 @@ impl From<Connection> for ConnectionAnswer {
             algorithms: connection.algorithms,
             certificate: connection.certificate,
             agent: connection.agent,
+            max_sessions: connection.max_sessions,
             secrets_set,
             created_at: connection.created_at,
             updated_at: connection.updated_at,

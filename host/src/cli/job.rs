@@ -1,8 +1,10 @@
 //! `scheduler job`: submit jobs and follow them.
 
+mod attempts;
 mod cancel;
 mod list;
 mod logs;
+mod rerun;
 mod results;
 mod show;
 mod submit;
@@ -30,6 +32,10 @@ pub(crate) enum JobCommand {
     Watch(watch::WatchArgs),
     /// Cancel a job that has not ended
     Cancel(cancel::CancelArgs),
+    /// Run a job that has ended once more; of a batch, also what is left of it
+    Rerun(rerun::RerunArgs),
+    /// Show every attempt at a job, and how it ended
+    Attempts(attempts::AttemptsArgs),
 }
 
 impl JobCommand {
@@ -42,6 +48,8 @@ impl JobCommand {
             Self::Logs(args) => logs::run(args).await,
             Self::Watch(args) => watch::run(args).await,
             Self::Cancel(args) => cancel::run(args).await,
+            Self::Rerun(args) => rerun::run(args).await,
+            Self::Attempts(args) => attempts::run(args).await,
         }
     }
 }

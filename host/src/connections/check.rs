@@ -183,6 +183,11 @@ fn check_fields(input: &ConnectionInput) -> Vec<FieldError> {
         "is 1 to 86400 seconds",
     );
     expect(
+        (1..=64).contains(&input.max_sessions),
+        "max_sessions",
+        "is 1 to 64 jobs that may have sessions to the device at once",
+    );
+    expect(
         input.tags.len() <= 64 && input.tags.iter().all(|tag| is_name(tag)),
         "tags",
         "are at most 64, each 1 to 128 characters without spaces and without / : , ? # %",

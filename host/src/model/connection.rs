@@ -33,6 +33,8 @@ pub struct Connection {
     pub certificate: Option<String>,
     /// Whether the configured ssh-agent logs in.
     pub agent: bool,
+    /// How many jobs may have sessions to the device at once, 1 to 64.
+    pub max_sessions: u32,
     pub secrets: SealedSecrets,
     /// Set for a connection that was given inline with a job.
     pub owner_job_id: Option<Uuid>,

@@ -8,6 +8,8 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::BatchOptions;
+
 /// Where a job stands.
 ///
 /// ```text
@@ -149,6 +151,28 @@ pub struct Job {
     pub worker_id: Option<String>,
     pub progress: Option<Progress>,
     pub result: Option<Value>,
+    /// Of a batch: how it goes about its targets. It runs nothing itself.
+    pub batch: Option<BatchOptions>,
+    /// It is not to run: a batch itself, or a child job that its batch has not started.
+    pub held: bool,
+    /// The job that this one does once more.
+    pub rerun_of: Option<Uuid>,
+}
+
+/// One try at a job, and how it ended.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// Counts from 1.
+    pub attempt: u32,
+    pub plugin_digest: Option<String>,
+    pub worker_id: String,
+    pub started_at: DateTime<Utc>,
+    pub ended_at: Option<DateTime<Utc>>,
+    /// What the job became with it.
+    pub status: JobStatus,
+    pub error: Option<JobError>,
+    /// When it is tried again, where it is.
+    pub next_at: Option<DateTime<Utc>>,
 }
 
 /// What a submission adds to the database; the rest of a [`Job`] follows from it.
@@ -169,6 +193,9 @@ pub struct NewJob {
     pub on_interrupt: OnInterrupt,
     /// `(key, digest of the request)` of an `Idempotency-Key` header.
     pub idempotency: Option<(String, String)>,
+    pub batch: Option<BatchOptions>,
+    pub held: bool,
+    pub rerun_of: Option<Uuid>,
 }
 
 /// Why a job failed: a code to act on, a message to read.
@@ -208,6 +235,10 @@ impl ErrorCode {
     pub const NOT_FOUND: &'static str = "not_found";
     /// An argument of a call makes no sense.
     pub const INVALID: &'static str = "invalid";
+    /// A child job of a batch that was never started.
+    pub const NOT_STARTED: &'static str = "not_started";
+    /// Not all targets of a batch have completed.
+    pub const BATCH: &'static str = "batch";
     /// A fault of the host itself; the details are in its log.
     pub const INTERNAL: &'static str = "internal";
 

@@ -4,6 +4,7 @@
 //! transaction, so that a commit's price is shared; with one writer nothing in this process ever
 //! meets `SQLITE_BUSY`.
 
+mod batches;
 mod connections;
 mod jobs;
 mod keys;
@@ -12,6 +13,7 @@ mod running;
 mod versions;
 mod writer;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -28,12 +30,13 @@ use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use super::{
-    AddOutcome, CancelOutcome, Claim, DeleteConnectionOutcome, DeleteOutcome, Outcome, ReadyJob,
-    Result, Runs, Storage, StorageError, StorageUse,
+    AddOutcome, BatchProgress, CancelOutcome, Claim, DeleteConnectionOutcome, DeleteOutcome,
+    Outcome, ReadyJob, Result, Runs, Storage, StorageError, StorageUse,
 };
 use crate::model::{
-    CommandResult, Connection, Job, JobFilter, JobLog, KnownHostKey, LoadedVersion, LogLevel,
-    NewJob, PluginFiles, PluginKind, PluginVersion, Progress, StatusCounts, now,
+    Attempt, BatchCounts, CommandResult, Connection, Job, JobFilter, JobLog, KnownHostKey,
+    LoadedVersion, LogLevel, NewJob, PluginFiles, PluginKind, PluginVersion, Progress,
+    StatusCounts, now,
 };
 use writer::Writer;
 
@@ -146,8 +149,13 @@ impl Storage for SqliteStorage {
         keys::meta(&self.readers, "last_ping").await.map(drop)
     }
 
-    async fn add_job(&self, job: &NewJob, inline: Option<&Connection>) -> Result<AddOutcome> {
-        jobs::add(&self.readers, &self.writer, job, inline).await
+    async fn add_job(
+        &self,
+        job: &NewJob,
+        children: Vec<NewJob>,
+        inline: Option<&Connection>,
+    ) -> Result<AddOutcome> {
+        jobs::add(&self.readers, &self.writer, job, children, inline).await
     }
 
     async fn job(&self, id: Uuid) -> Result<Option<Job>> {
@@ -176,6 +184,27 @@ impl Storage for SqliteStorage {
 
     async fn delete_job(&self, id: Uuid) -> Result<DeleteOutcome> {
         self.told(id, jobs::delete(&self.writer, id).await)
+    }
+
+    async fn advance_batch(&self, id: Uuid, now: DateTime<Utc>) -> Result<BatchProgress> {
+        let advanced = batches::advance(&self.writer, id, now).await;
+        self.told(id, advanced)
+    }
+
+    async fn unfinished_batches(&self) -> Result<Vec<Uuid>> {
+        batches::unfinished(&self.readers).await
+    }
+
+    async fn batch_counts(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, BatchCounts>> {
+        batches::counts(&self.readers, ids).await
+    }
+
+    async fn running_children(&self, id: Uuid) -> Result<Vec<Uuid>> {
+        batches::running_children(&self.readers, id).await
+    }
+
+    async fn attempts(&self, job_id: Uuid) -> Result<Vec<Attempt>> {
+        running::attempts(&self.readers, job_id).await
     }
 
     async fn ready_jobs(

@@ -25,6 +25,10 @@ pub(super) struct WayArgs {
     /// Log in by the server's ssh-agent; `--agent=false` does not
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     agent: Option<bool>,
+
+    /// How many jobs may have sessions to the device at once
+    #[arg(long, value_name = "NUMBER")]
+    max_sessions: Option<u32>,
 }
 
 /// Fields of a connection, as the API takes them.
@@ -38,6 +42,8 @@ pub(super) struct Way {
     certificate: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     agent: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_sessions: Option<u32>,
 }
 
 impl WayArgs {
@@ -49,6 +55,7 @@ impl WayArgs {
             algorithms: self.algorithms,
             certificate: certificate.map(|text| text.trim().to_owned()),
             agent: self.agent,
+            max_sessions: self.max_sessions,
         })
     }
 }

@@ -4,15 +4,18 @@ use serde_json::Value;
 
 use super::watch;
 use crate::api::types::JobAccepted;
+use crate::cli::client::{Answer, Client};
 use crate::cli::params::ParamArgs;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
+use crate::model::{BatchOptions, Share};
 
 #[derive(Debug, Args)]
 pub(crate) struct SubmitArgs {
     /// The plugin's name, as in `scheduler plugin list`
     plugin: String,
 
-    /// A connection that the job may reach; can be given more than once
+    /// A connection that the job may reach, or an expression that finds some, such as
+    /// "tag:access and not name:lab-*"; can be given more than once
     #[arg(long = "target", short, value_name = "NAME")]
     targets: Vec<String>,
 
@@ -44,7 +47,42 @@ pub(crate) struct SubmitArgs {
     wait: bool,
 
     #[command(flatten)]
+    batch: BatchArgs,
+
+    #[command(flatten)]
     server: ServerArgs,
+}
+
+/// How several targets are gone about; a number, or a part of them such as 25%.
+#[derive(Debug, Args)]
+struct BatchArgs {
+    /// So many devices at once
+    #[arg(long, value_name = "SHARE", value_parser = Share::parse)]
+    concurrency: Option<Share>,
+
+    /// In groups of so many, one group after the other
+    #[arg(long, value_name = "SHARE", value_parser = Share::parse)]
+    batch_size: Option<Share>,
+
+    /// The first so many have to succeed before the others start
+    #[arg(long, value_name = "SHARE", value_parser = Share::parse)]
+    canary: Option<Share>,
+
+    /// When more have failed, the rest is not started
+    #[arg(long, value_name = "SHARE", value_parser = Share::parse)]
+    max_failures: Option<Share>,
+}
+
+impl BatchArgs {
+    fn options(&self) -> Option<BatchOptions> {
+        let options = BatchOptions {
+            concurrency: self.concurrency,
+            batch_size: self.batch_size,
+            canary: self.canary,
+            max_failures: self.max_failures,
+        };
+        (options != BatchOptions::default()).then_some(options)
+    }
 }
 
 /// The body of `POST /api/jobs`.
@@ -63,6 +101,8 @@ struct Submission<'a> {
     priority: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_retries: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch: Option<BatchOptions>,
 }
 
 pub(super) async fn run(args: SubmitArgs) -> Result<(), Failure> {
@@ -74,17 +114,28 @@ pub(super) async fn run(args: SubmitArgs) -> Result<(), Failure> {
         timeout_seconds: args.timeout_seconds,
         priority: args.priority,
         max_retries: args.max_retries,
+        batch: args.batch.options(),
     };
     let client = args.server.client()?;
     let answer = client
         .post::<JobAccepted>(&["jobs"], &submission, args.idempotency_key.as_deref())
         .await?;
+    taken_in(&client, &answer, args.wait, args.server.output).await
+}
+
+/// Says so, and follows the job if that is wanted.
+pub(super) async fn taken_in(
+    client: &Client,
+    answer: &Answer<JobAccepted>,
+    wait: bool,
+    format: OutputFormat,
+) -> Result<(), Failure> {
     let JobAccepted { id, status } = &answer.body;
-    if args.wait {
+    if wait {
         output::talk(&format!("job {id} submitted"));
-        return watch::follow(&client, &id.to_string(), args.server.output).await;
+        return watch::follow(client, &id.to_string(), format).await;
     }
-    match args.server.output {
+    match format {
         OutputFormat::Json => output::json(&answer.text),
         OutputFormat::Table => {
             output::talk(&format!(

@@ -20,9 +20,9 @@ pub(super) async fn insert(connection: &mut SqliteConnection, row: &Connection) 
     sqlx::query(
         "INSERT INTO ssh_connections (id, name, host, port, username, device_type, timeout_seconds,
                                       tags, host_key, jump, algorithms, certificate, agent,
-                                      password, private_key, passphrase, secret,
+                                      max_sessions, password, private_key, passphrase, secret,
                                       owner_job_id, created_at, updated_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(row.id.to_string())
     .bind(&row.name)
@@ -37,6 +37,7 @@ pub(super) async fn insert(connection: &mut SqliteConnection, row: &Connection) 
     .bind(row.algorithms.as_str())
     .bind(&row.certificate)
     .bind(row.agent)
+    .bind(row.max_sessions)
     .bind(&row.secrets.password)
     .bind(&row.secrets.private_key)
     .bind(&row.secrets.passphrase)
@@ -60,7 +61,8 @@ pub(super) async fn update(writer: &Writer, connection: &Connection) -> Result<b
                     "UPDATE ssh_connections
                      SET name = ?, host = ?, port = ?, username = ?, device_type = ?,
                          timeout_seconds = ?, tags = ?, host_key = ?, jump = ?,
-                         algorithms = ?, certificate = ?, agent = ?, password = ?,
+                         algorithms = ?, certificate = ?, agent = ?, max_sessions = ?,
+                         password = ?,
                          private_key = ?, passphrase = ?, secret = ?, updated_at = ?
                      WHERE id = ?",
                 )
@@ -76,6 +78,7 @@ pub(super) async fn update(writer: &Writer, connection: &Connection) -> Result<b
                 .bind(row.algorithms.as_str())
                 .bind(&row.certificate)
                 .bind(row.agent)
+                .bind(row.max_sessions)
                 .bind(&row.secrets.password)
                 .bind(&row.secrets.private_key)
                 .bind(&row.secrets.passphrase)

@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use super::writer::Writer;
 use super::{
-    AddOutcome, CancelOutcome, DeleteOutcome, Result, StorageError, connections, rows, text_of,
+    AddOutcome, CancelOutcome, DeleteOutcome, Result, StorageError, batches, connections, rows,
+    text_of,
 };
 use crate::model::{Connection, ErrorCode, Job, JobFilter, JobStatus, NewJob, StatusCounts};
 
@@ -15,6 +16,7 @@ pub(super) async fn add(
     readers: &SqlitePool,
     writer: &Writer,
     job: &NewJob,
+    children: Vec<NewJob>,
     inline: Option<&Connection>,
 ) -> Result<AddOutcome> {
     let (job, inline) = (job.clone(), inline.cloned());
@@ -23,6 +25,9 @@ pub(super) async fn add(
         .run(move |connection| {
             Box::pin(async move {
                 insert(connection, &job).await?;
+                for child in &children {
+                    insert(connection, child).await?;
+                }
                 if let Some(inline) = &inline {
                     connections::insert(connection, inline).await?;
                 }
@@ -54,8 +59,8 @@ async fn insert(connection: &mut SqliteConnection, job: &NewJob) -> Result<()> {
     sqlx::query(
         "INSERT INTO jobs (id, job_type, payload, targets, status, priority, description, parent_id,
                            depth, created_at, scheduled_for, ready_at, timeout_seconds, max_retries,
-                           on_interrupt, idempotency_key, request_digest)
-         VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                           on_interrupt, idempotency_key, request_digest, batch, held, rerun_of)
+         VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(job.id.to_string())
     .bind(&job.plugin)
@@ -73,6 +78,9 @@ async fn insert(connection: &mut SqliteConnection, job: &NewJob) -> Result<()> {
     .bind(job.on_interrupt.as_str())
     .bind(key)
     .bind(digest)
+    .bind(job.batch.map(|batch| serde_json::json!(batch).to_string()))
+    .bind(job.held)
+    .bind(job.rerun_of.map(|id| id.to_string()))
     .execute(&mut *connection)
     .await?;
     for target in &job.targets {
@@ -181,9 +189,13 @@ pub(super) async fn cancel(writer: &Writer, id: Uuid, now: DateTime<Utc>) -> Res
                 if status.is_final() {
                     return Ok(CancelOutcome::Finished);
                 }
+                if is_batch(connection, &id).await? {
+                    batches::request_cancel(connection, &id, now).await?;
+                    return Ok(CancelOutcome::Requested);
+                }
                 if status.is_waiting() {
                     sqlx::query(
-                        "UPDATE jobs SET status = 'cancelled', cancel_requested = 1, completed_at = ?,
+                        "UPDATE jobs SET status = 'cancelled', held = 0, cancel_requested = 1, completed_at = ?,
                                 error_code = ?,
                                 error_message = iif(attempt = 0, 'cancelled before it started',
                                                     'cancelled while it waited for its next attempt')
@@ -236,6 +248,14 @@ pub(super) async fn delete(writer: &Writer, id: Uuid) -> Result<DeleteOutcome> {
             })
         })
         .await
+}
+
+async fn is_batch(connection: &mut SqliteConnection, id: &str) -> Result<bool> {
+    let batch = sqlx::query_scalar("SELECT batch IS NOT NULL FROM jobs WHERE id = ?")
+        .bind(id)
+        .fetch_one(&mut *connection)
+        .await?;
+    Ok(batch)
 }
 
 async fn status_of(connection: &mut SqliteConnection, id: &str) -> Result<Option<JobStatus>> {

@@ -6,15 +6,13 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, ValueRef};
 use uuid::Uuid;
 
-use super::{Result, StorageError};
+use super::{ReadyJob, Result, StorageError};
 use crate::model::{
-    Algorithms, CommandKind, CommandResult, Connection, Job, JobError, JobLog, JobStatus,
+    Algorithms, Attempt, CommandKind, CommandResult, Connection, Job, JobError, JobLog, JobStatus,
     KnownHostKey, LogLevel, OnInterrupt, SealedSecrets,
 };
 
 pub(super) fn job(row: &SqliteRow) -> Result<Job> {
-    let error_message: Option<String> = row.try_get("error_message")?;
-    let error_code: Option<String> = row.try_get("error_code")?;
     Ok(Job {
         id: uuid(row, "id")?,
         plugin: row.try_get("job_type")?,
@@ -43,12 +41,41 @@ pub(super) fn job(row: &SqliteRow) -> Result<Job> {
             _ => None,
         })?,
         cancel_requested: row.try_get("cancel_requested")?,
-        error: error_message
-            .map(|message| JobError::new(error_code.as_deref().unwrap_or_default(), message)),
+        error: error(row)?,
         worker_id: row.try_get("worker_id")?,
         progress: optional(row, "progress", json)?,
         result: optional(row, "result", json)?,
+        batch: optional(row, "batch", json)?,
+        held: row.try_get("held")?,
+        rerun_of: optional(row, "rerun_of", uuid)?,
     })
+}
+
+pub(super) fn ready_job(row: &SqliteRow) -> Result<ReadyJob> {
+    Ok(ReadyJob {
+        id: uuid(row, "id")?,
+        priority: row.try_get("priority")?,
+        ready_at: time(row, "ready_at")?,
+    })
+}
+
+pub(super) fn attempt(row: &SqliteRow) -> Result<Attempt> {
+    Ok(Attempt {
+        attempt: row.try_get("attempt")?,
+        plugin_digest: row.try_get("plugin_digest")?,
+        worker_id: row.try_get("worker_id")?,
+        started_at: time(row, "started_at")?,
+        ended_at: optional(row, "ended_at", time)?,
+        status: named(row, "status", JobStatus::parse)?,
+        error: error(row)?,
+        next_at: optional(row, "next_at", time)?,
+    })
+}
+
+fn error(row: &SqliteRow) -> Result<Option<JobError>> {
+    let message: Option<String> = row.try_get("error_message")?;
+    let code: Option<String> = row.try_get("error_code")?;
+    Ok(message.map(|message| JobError::new(code.as_deref().unwrap_or_default(), message)))
 }
 
 pub(super) fn result(row: &SqliteRow) -> Result<CommandResult> {
@@ -94,6 +121,7 @@ pub(super) fn connection(row: &SqliteRow) -> Result<Connection> {
         algorithms: named(row, "algorithms", Algorithms::parse)?,
         certificate: row.try_get("certificate")?,
         agent: row.try_get("agent")?,
+        max_sessions: row.try_get("max_sessions")?,
         secrets: SealedSecrets {
             password: row.try_get("password")?,
             private_key: row.try_get("private_key")?,

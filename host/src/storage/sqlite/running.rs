@@ -1,13 +1,13 @@
 //! Jobs as workers see them: ready, claimed, writing results and logs, finished.
 
 use chrono::{DateTime, Utc};
+use sqlx::SqliteConnection;
 use sqlx::sqlite::SqlitePool;
-use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
 use super::writer::Writer;
 use super::{Claim, Outcome, ReadyJob, Result, Runs, StorageError, rows, text_of};
-use crate::model::{CommandResult, Job, JobError, JobLog, JobStatus, LogLevel, Progress};
+use crate::model::{Attempt, CommandResult, Job, JobError, JobLog, JobStatus, LogLevel, Progress};
 
 pub(super) async fn ready(
     readers: &SqlitePool,
@@ -17,7 +17,7 @@ pub(super) async fn ready(
 ) -> Result<Vec<ReadyJob>> {
     let found = sqlx::query(
         "SELECT id, priority, ready_at FROM jobs
-         WHERE status IN ('pending', 'retrying') AND ready_at <= ?3 AND (ready_at, id) > (?1, ?2)
+         WHERE status IN ('pending', 'retrying') AND held = 0 AND ready_at <= ?3 AND (ready_at, id) > (?1, ?2)
          ORDER BY ready_at, id LIMIT ?4",
     )
     .bind(text_of(after))
@@ -26,16 +26,7 @@ pub(super) async fn ready(
     .bind(limit)
     .fetch_all(readers)
     .await?;
-    found
-        .iter()
-        .map(|row| {
-            Ok(ReadyJob {
-                id: rows::uuid(row, "id")?,
-                priority: row.try_get("priority")?,
-                ready_at: rows::time(row, "ready_at")?,
-            })
-        })
-        .collect()
+    found.iter().map(rows::ready_job).collect()
 }
 
 pub(super) async fn next_ready_at(
@@ -44,7 +35,7 @@ pub(super) async fn next_ready_at(
 ) -> Result<Option<DateTime<Utc>>> {
     let row = sqlx::query(
         "SELECT ready_at FROM jobs
-         WHERE status IN ('pending', 'retrying') AND ready_at > ?
+         WHERE status IN ('pending', 'retrying') AND held = 0 AND ready_at > ?
          ORDER BY ready_at LIMIT 1",
     )
     .bind(text_of(now))
@@ -74,7 +65,7 @@ pub(super) async fn claim(
                          error_message = NULL, progress = NULL,
                          plugin_digest = coalesce(?4, plugin_digest),
                          on_interrupt = coalesce(?5, on_interrupt)
-                     WHERE id = ?1 AND status IN ('pending', 'retrying') AND ready_at <= ?3
+                     WHERE id = ?1 AND status IN ('pending', 'retrying') AND held = 0 AND ready_at <= ?3
                      RETURNING *",
                 )
                 .bind(id)
@@ -84,10 +75,74 @@ pub(super) async fn claim(
                 .bind(on_interrupt)
                 .fetch_optional(&mut *connection)
                 .await?;
-                row.as_ref().map(rows::job).transpose()
+                let job = row.as_ref().map(rows::job).transpose()?;
+                if let Some(job) = &job {
+                    begin_attempt(connection, job, now).await?;
+                }
+                Ok(job)
             })
         })
         .await
+}
+
+/// Notes the attempt; with the first of its child jobs a batch runs.
+async fn begin_attempt(
+    connection: &mut SqliteConnection,
+    job: &Job,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO job_attempts (job_id, attempt, plugin_digest, worker_id, started_at, status)
+         VALUES (?, ?, ?, ?, ?, 'running')",
+    )
+    .bind(job.id.to_string())
+    .bind(job.attempt)
+    .bind(&job.plugin_digest)
+    .bind(&job.worker_id)
+    .bind(text_of(now))
+    .execute(&mut *connection)
+    .await?;
+    if let Some(parent) = job.parent_id {
+        sqlx::query(
+            "UPDATE jobs SET status = 'running', started_at = ?2
+             WHERE id = ?1 AND batch IS NOT NULL AND status = 'pending'",
+        )
+        .bind(parent.to_string())
+        .bind(text_of(now))
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Notes how the attempt ended: as the job now stands.
+async fn end_attempt(
+    connection: &mut SqliteConnection,
+    claim: &Claim,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    sqlx::query(
+        "UPDATE job_attempts
+         SET ended_at = ?3, status = job.status, error_code = job.error_code,
+             error_message = job.error_message,
+             next_at = iif(job.status IN ('retrying', 'pending'), job.ready_at, NULL)
+         FROM (SELECT status, error_code, error_message, ready_at FROM jobs WHERE id = ?1) AS job
+         WHERE job_id = ?1 AND attempt = ?2",
+    )
+    .bind(claim.job_id.to_string())
+    .bind(claim.attempt)
+    .bind(text_of(now))
+    .execute(&mut *connection)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn attempts(readers: &SqlitePool, job_id: Uuid) -> Result<Vec<Attempt>> {
+    let found = sqlx::query("SELECT * FROM job_attempts WHERE job_id = ? ORDER BY attempt")
+        .bind(job_id.to_string())
+        .fetch_all(readers)
+        .await?;
+    found.iter().map(rows::attempt).collect()
 }
 
 pub(super) async fn finish(
@@ -115,7 +170,7 @@ pub(super) async fn finish(
                 )
                 .bind(claim.job_id.to_string())
                 .bind(claim.attempt)
-                .bind(claim.worker_id)
+                .bind(&claim.worker_id)
                 .bind(end.status.as_str())
                 .bind(end.status.is_final().then(|| text_of(now)))
                 .bind(end.error.as_ref().map(|error| error.code.0.clone()))
@@ -126,7 +181,11 @@ pub(super) async fn finish(
                 .bind(text_of(now))
                 .execute(&mut *connection)
                 .await?;
-                Ok(done.rows_affected() == 1)
+                let ended = done.rows_affected() == 1;
+                if ended {
+                    end_attempt(connection, &claim, now).await?;
+                }
+                Ok(ended)
             })
         })
         .await
@@ -159,7 +218,7 @@ impl End {
 }
 
 pub(super) async fn running(readers: &SqlitePool) -> Result<Vec<Job>> {
-    let found = sqlx::query("SELECT * FROM jobs WHERE status = 'running'")
+    let found = sqlx::query("SELECT * FROM jobs WHERE status = 'running' AND batch IS NULL")
         .fetch_all(readers)
         .await?;
     found.iter().map(rows::job).collect()

@@ -1,0 +1,42 @@
+use clap::Args;
+use serde::Serialize;
+
+use super::submit;
+use crate::api::types::JobAccepted;
+use crate::cli::{Failure, ServerArgs};
+
+#[derive(Debug, Args)]
+pub(crate) struct RerunArgs {
+    /// The id of a job that has ended
+    id: String,
+
+    /// Which targets of a batch: all, those that failed, or those that have not completed
+    #[arg(long, value_name = "all|failed|unfinished", value_parser = ["all", "failed", "unfinished"], default_value = "all", hide_possible_values = true)]
+    only: String,
+
+    /// Doing this twice with the same key makes one job
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+
+    /// Follow the new job until it has ended. It goes on if you stop following it
+    #[arg(long, short)]
+    wait: bool,
+
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// The body of `POST /api/jobs/{id}/rerun`.
+#[derive(Serialize)]
+struct Rerun<'a> {
+    only: &'a str,
+}
+
+pub(super) async fn run(args: RerunArgs) -> Result<(), Failure> {
+    let client = args.server.client()?;
+    let path = ["jobs", args.id.as_str(), "rerun"];
+    let rerun = Rerun { only: &args.only };
+    let key = args.idempotency_key.as_deref();
+    let answer = client.post::<JobAccepted>(&path, &rerun, key).await?;
+    submit::taken_in(&client, &answer, args.wait, args.server.output).await
+}

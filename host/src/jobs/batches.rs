@@ -1,0 +1,165 @@
+//! Batches go on: a task that looks at a batch whenever one of its child jobs has ended.
+//!
+//! All that is decided is decided in the database, in one transaction; what is lost here, by a
+//! crash or otherwise, is found by looking again.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use super::Jobs;
+use crate::model::{BatchOptions, JobLog, JobStatus, LogLevel, NewJob, Target, now};
+use crate::storage::{BatchProgress, StorageError};
+
+/// All unfinished batches are looked at so often, should news of one have been lost.
+const ALL_EVERY: Duration = Duration::from_secs(30);
+/// Before it is tried again when the database was not available.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// News of batches that may go on.
+#[derive(Clone, Default)]
+pub struct Batches {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    batches: Mutex<HashSet<Uuid>>,
+    /// Child jobs that have ended, and whose parent is not known here.
+    children: Mutex<HashSet<Uuid>>,
+    news: Notify,
+}
+
+impl Batches {
+    /// A batch may go on, or what may be one.
+    pub fn look_at(&self, id: Uuid) {
+        lock(&self.shared.batches).insert(id);
+        self.shared.news.notify_one();
+    }
+
+    pub(super) fn look_at_parent_of(&self, child: Uuid) {
+        lock(&self.shared.children).insert(child);
+        self.shared.news.notify_one();
+    }
+
+    fn take(&self) -> (HashSet<Uuid>, HashSet<Uuid>) {
+        let batches = std::mem::take(&mut *lock(&self.shared.batches));
+        (batches, std::mem::take(&mut *lock(&self.shared.children)))
+    }
+}
+
+impl Jobs {
+    /// Takes batches on for as long as it is polled.
+    pub async fn advance_batches(&self) {
+        loop {
+            if let Err(error) = self.advance_all().await {
+                tracing::error!(%error, "batches could not go on; it is tried again");
+                tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
+                continue;
+            }
+            let all_at = tokio::time::Instant::now() + ALL_EVERY;
+            while tokio::time::timeout_at(all_at, self.batches.shared.news.notified())
+                .await
+                .is_ok()
+            {
+                if let Err(error) = self.advance_news().await {
+                    tracing::error!(%error, "batches could not go on; it is tried again");
+                    tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
+                    break;
+                }
+            }
+        }
+    }
+
+    async fn advance_all(&self) -> Result<(), StorageError> {
+        for id in self.storage.unfinished_batches().await? {
+            self.advance_batch(id).await?;
+        }
+        Ok(())
+    }
+
+    async fn advance_news(&self) -> Result<(), StorageError> {
+        let (mut batches, children) = self.batches.take();
+        for child in children {
+            let job = self.storage.job(child).await?;
+            batches.extend(job.and_then(|job| job.parent_id));
+        }
+        for id in batches {
+            self.advance_batch(id).await?;
+        }
+        Ok(())
+    }
+
+    async fn advance_batch(&self, id: Uuid) -> Result<(), StorageError> {
+        let progress = self.storage.advance_batch(id, now()).await?;
+        let started: Vec<_> = progress
+            .started
+            .iter()
+            .map(|job| (job.id, job.priority, job.ready_at))
+            .collect();
+        if !started.is_empty() {
+            self.let_go(&started).await;
+        }
+        let lines = lines_of(id, &progress);
+        if !lines.is_empty() {
+            self.storage.add_logs(lines).await?;
+        }
+        if let Some((status, counts)) = progress.ended {
+            tracing::info!(job_id = %id, %status, "batch ended: {}", counts.summary());
+            let _ = self.ended.send(id);
+        }
+        Ok(())
+    }
+}
+
+/// What a batch's own log says of it.
+fn lines_of(id: Uuid, progress: &BatchProgress) -> Vec<JobLog> {
+    let mut said = Vec::new();
+    if !progress.started.is_empty() {
+        let count = progress.started.len();
+        said.push((LogLevel::Info, format!("{count} started")));
+    }
+    if let Some(reason) = &progress.stopped {
+        let message = format!("no more are started: {reason}");
+        said.push((LogLevel::Warn, message));
+    }
+    if let Some((status, counts)) = &progress.ended {
+        let level = match status {
+            JobStatus::Completed => LogLevel::Info,
+            _ => LogLevel::Error,
+        };
+        said.push((level, counts.summary()));
+    }
+    said.into_iter()
+        .map(|(level, message)| JobLog {
+            id: 0,
+            job_id: id,
+            level,
+            message,
+            timestamp: now(),
+            context: None,
+        })
+        .collect()
+}
+
+/// One child job per target, in their order: ids grow.
+pub(super) fn children(batch: &NewJob) -> Vec<NewJob> {
+    let child = |target: &Target| NewJob {
+        id: Uuid::now_v7(),
+        targets: vec![target.clone()],
+        parent_id: Some(batch.id),
+        depth: batch.depth + 1,
+        idempotency: None,
+        batch: None::<BatchOptions>,
+        rerun_of: None,
+        ..batch.clone()
+    };
+    batch.targets.iter().map(child).collect()
+}
+
+fn lock(set: &Mutex<HashSet<Uuid>>) -> MutexGuard<'_, HashSet<Uuid>> {
+    set.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,103 @@
+//! Child jobs of running jobs, as the capability `queue` asks for them.
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use super::{Jobs, SubmitError, check_params, invalid};
+use crate::capabilities::{ChildJob, ChildJobs, ChildOutcome, ParentJob};
+use crate::model::{ErrorCode, JobError, NewJob, TargetMode, now};
+
+#[async_trait]
+impl ChildJobs for Jobs {
+    async fn submit(&self, parent: &ParentJob<'_>, child: ChildJob) -> Result<Uuid, JobError> {
+        let refused = |error: &SubmitError| {
+            let code = match error {
+                SubmitError::UnknownPlugin(_) | SubmitError::BrokenPlugin(..) => {
+                    ErrorCode::NOT_FOUND
+                }
+                SubmitError::NotGranted(..) => ErrorCode::DENIED,
+                SubmitError::Invalid(_) | SubmitError::KeyReused => ErrorCode::INVALID,
+                SubmitError::Storage(_) => ErrorCode::INTERNAL,
+            };
+            let mut message = format!("submitting `{}`: {error}", child.plugin);
+            if let SubmitError::Invalid(errors) = error {
+                for error in errors {
+                    message.push_str(&format!("; {}: {}", error.pointer, error.message));
+                }
+            }
+            JobError::new(code, message)
+        };
+        let plugin = self
+            .plugin(&child.plugin)
+            .map_err(|error| refused(&error))?;
+        let targets: Vec<_> = parent
+            .targets
+            .iter()
+            .filter(|target| child.targets.contains(&target.name))
+            .cloned()
+            .collect();
+        let mut params = child.params;
+        plugin.fill_defaults(&mut params);
+        let mut errors = check_params(&plugin, &params);
+        let wrong = match plugin.description.targets {
+            TargetMode::None => (!targets.is_empty()).then_some("takes no target"),
+            TargetMode::Each => (targets.len() != 1).then_some("takes exactly one target"),
+            TargetMode::All => targets.is_empty().then_some("needs one target or more"),
+        };
+        errors.extend(wrong.map(|wrong| invalid("/targets", format!("`{}` {wrong}", plugin.name))));
+        let long = child
+            .description
+            .as_ref()
+            .is_some_and(|text| text.len() > 1_000);
+        errors.extend(long.then(|| invalid("/description", "has at most 1000 bytes".to_owned())));
+        if !errors.is_empty() {
+            return Err(refused(&SubmitError::Invalid(errors)));
+        }
+        let job = NewJob {
+            id: Uuid::now_v7(),
+            plugin: child.plugin.clone(),
+            params,
+            targets,
+            priority: 0,
+            description: child.description.clone(),
+            parent_id: Some(parent.id),
+            depth: parent.depth + 1,
+            created_at: now(),
+            scheduled_for: None,
+            timeout_seconds: None,
+            max_retries: 0,
+            on_interrupt: plugin.description.on_interrupt,
+            idempotency: None,
+            batch: None,
+            held: false,
+            rerun_of: None,
+        };
+        let (id, _) = self
+            .add(job, Vec::new(), None)
+            .await
+            .map_err(|error| refused(&error))?;
+        Ok(id)
+    }
+
+    async fn wait(&self, id: Uuid) -> Result<ChildOutcome, JobError> {
+        let job = self.wait(id).await.map_err(|error| {
+            tracing::error!(%error, "waiting for a child job");
+            JobError::new(ErrorCode::INTERNAL, "the host's database is not available")
+        })?;
+        let job = job.ok_or_else(|| {
+            JobError::new(ErrorCode::NOT_FOUND, format!("child job {id} was deleted"))
+        })?;
+        Ok(ChildOutcome {
+            id,
+            status: job.status,
+            result: job.result,
+            error: job.error,
+        })
+    }
+
+    async fn cancel(&self, id: Uuid) {
+        if let Err(error) = self.cancel(id).await {
+            tracing::error!(job_id = %id, %error, "a child job could not be cancelled");
+        }
+    }
+}

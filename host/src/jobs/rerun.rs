@@ -1,0 +1,126 @@
+//! Running an ended job once more, with the same parameters; of a batch, also a part of it.
+
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{Jobs, Submission, SubmitError};
+use crate::model::{Job, JobFilter, JobStatus};
+use crate::storage::StorageError;
+
+/// Which targets of a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Only {
+    #[default]
+    All,
+    /// Those whose job has failed.
+    Failed,
+    /// Those that have not completed: failed, cancelled, not started.
+    Unfinished,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RerunError {
+    #[error("there is no job {0}")]
+    NotFound(Uuid),
+    #[error("the job has not ended; it is {0}")]
+    NotEnded(JobStatus),
+    #[error("the job is no batch; `only` is for batches")]
+    NoBatch,
+    #[error("no target of the batch is left to run again: none is {}", match .0 {
+        Only::All => "there",
+        Only::Failed => "failed",
+        Only::Unfinished => "unfinished",
+    })]
+    NothingLeft(Only),
+    #[error(
+        "the job came with a connection of its own, which other jobs may not use; submit it anew \
+         with the connection"
+    )]
+    OwnConnection,
+    #[error(transparent)]
+    Refused(#[from] SubmitError),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl Jobs {
+    /// Submits a job that does what an ended one did, with the same parameters and the same targets.
+    /// The plugin is the one that serves now.
+    ///
+    /// # Errors
+    /// When there is no such job, it has not ended, nothing is left to do, or the submission is
+    /// refused as any other would be.
+    pub async fn rerun(
+        &self,
+        id: Uuid,
+        only: Only,
+        idempotency: Option<(String, String)>,
+    ) -> Result<(Uuid, JobStatus), RerunError> {
+        let job = self.storage.job(id).await?;
+        let job = job.ok_or(RerunError::NotFound(id))?;
+        if !job.status.is_final() {
+            return Err(RerunError::NotEnded(job.status));
+        }
+        if job.batch.is_none() && only != Only::All {
+            return Err(RerunError::NoBatch);
+        }
+        let targets = self.targets_left(&job, only).await?;
+        if targets.is_empty() && !job.targets.is_empty() {
+            return Err(RerunError::NothingLeft(only));
+        }
+        let submission = Submission {
+            plugin: job.plugin,
+            params: Some(job.params),
+            targets,
+            max_retries: Some(job.max_retries),
+            timeout_seconds: job.timeout_seconds,
+            priority: Some(job.priority),
+            description: job.description,
+            batch: job.batch,
+            idempotency,
+            rerun_of: Some(id),
+            ..Submission::default()
+        };
+        Ok(self.submit(submission).await?)
+    }
+
+    /// By the ids of their connections, which may have been renamed since.
+    async fn targets_left(&self, job: &Job, only: Only) -> Result<Vec<String>, RerunError> {
+        for target in &job.targets {
+            let connection = self.storage.connection(target.connection_id).await?;
+            if connection.is_some_and(|connection| connection.owner_job_id.is_some()) {
+                return Err(RerunError::OwnConnection);
+            }
+        }
+        let wanted: HashSet<Uuid> = match only {
+            Only::All => job
+                .targets
+                .iter()
+                .map(|target| target.connection_id)
+                .collect(),
+            Only::Failed | Only::Unfinished => {
+                let filter = JobFilter {
+                    parent: Some(job.id),
+                    limit: u32::MAX,
+                    ..JobFilter::default()
+                };
+                let children = self.storage.jobs(&filter).await?;
+                let is_left = |child: &Job| match only {
+                    Only::Failed => child.status == JobStatus::Failed,
+                    _ => child.status != JobStatus::Completed,
+                };
+                let left = children.into_iter().filter(is_left);
+                left.flat_map(|child| child.targets)
+                    .map(|target| target.connection_id)
+                    .collect()
+            }
+        };
+        let in_order = job.targets.iter().map(|target| target.connection_id);
+        let left = in_order.filter(|id| wanted.contains(id));
+        Ok(left.map(|id| id.to_string()).collect())
+    }
+}

@@ -1,0 +1,146 @@
+//! From what a submission says of its targets to connections.
+
+use std::collections::HashSet;
+
+use super::{Jobs, invalid};
+use crate::connections::ConnectionError;
+use crate::model::{Connection, MOST_TARGETS, Target, TargetExpression, TargetMode};
+use crate::registry::{ParamError, Plugin};
+use crate::storage::StorageError;
+
+/// What a job is submitted for.
+pub(super) struct Resolved {
+    pub(super) targets: Vec<Target>,
+    /// It was not one connection that was named, but several, or what an expression finds.
+    pub(super) several: bool,
+}
+
+impl Jobs {
+    /// Turns names and expressions into connections, and holds their number against what the
+    /// plugin takes.
+    pub(super) async fn resolve(
+        &self,
+        plugin: &Plugin,
+        said: &[String],
+        inline: Option<&Connection>,
+        errors: &mut Vec<ParamError>,
+    ) -> Result<Resolved, StorageError> {
+        let rights = self.rights(plugin);
+        let mut targets: Vec<Target> = Vec::new();
+        let mut seen = HashSet::new();
+        let mut several = said.len() + usize::from(inline.is_some()) > 1;
+        for (index, text) in said.iter().enumerate() {
+            let pointer = format!("/targets/{index}");
+            let found = match self.read(text).await? {
+                Ok(expression) => {
+                    several |= expression.as_name().is_none();
+                    self.find(&expression).await?
+                }
+                Err(wrong) => Err(wrong),
+            };
+            let (found, by_name) = match found {
+                Ok(found) => found,
+                Err(wrong) => {
+                    errors.push(invalid(&pointer, wrong));
+                    continue;
+                }
+            };
+            for connection in found {
+                if !seen.insert(connection.id) {
+                    if by_name {
+                        let message = format!("`{}` is named twice", connection.name);
+                        errors.push(invalid("/targets", message));
+                    }
+                    continue;
+                }
+                let reached = rights.may_reach(&connection.name, &connection.tags);
+                errors.extend(reached.err().map(|error| invalid(&pointer, error.message)));
+                targets.push(Target {
+                    connection_id: connection.id,
+                    name: connection.name,
+                });
+            }
+        }
+        if let Some(connection) = inline {
+            let reached = rights.may_reach(&connection.name, &connection.tags);
+            let refused = reached.err();
+            errors.extend(refused.map(|error| invalid("/connection", error.message)));
+            if targets.iter().any(|target| target.name == connection.name) {
+                let message = format!("`{}` is named twice", connection.name);
+                errors.push(invalid("/targets", message));
+            }
+            if several && plugin.description.targets == TargetMode::Each {
+                let message = "a connection given with the job stands alone; store it to make it \
+                               one of several targets";
+                errors.push(invalid("/connection", message.to_owned()));
+            }
+            targets.push(Target {
+                connection_id: connection.id,
+                name: connection.name.clone(),
+            });
+        }
+        // Names that were refused, and an inline connection that was, count all the same.
+        let count = targets.len().max(said.len());
+        let wrong = match plugin.description.targets {
+            TargetMode::None if count > 0 => Some("takes no target".to_owned()),
+            TargetMode::Each if count == 0 => {
+                Some("needs a target: a connection's name, or an expression".to_owned())
+            }
+            TargetMode::All if count == 0 => {
+                Some("needs one target or more: names of connections, or expressions".to_owned())
+            }
+            _ if count > MOST_TARGETS => Some(format!(
+                "takes at most {MOST_TARGETS} targets; these are {count}"
+            )),
+            _ => None,
+        };
+        let nothing_said = errors
+            .iter()
+            .all(|error| !error.pointer.starts_with("/connection"));
+        if let (Some(wrong), true) = (wrong, nothing_said) {
+            errors.push(invalid("/targets", format!("`{}` {wrong}", plugin.name)));
+        }
+        Ok(Resolved { targets, several })
+    }
+
+    /// A name stands for itself, whatever it looks like.
+    async fn read(&self, text: &str) -> Result<Result<TargetExpression, String>, StorageError> {
+        let named = self.storage.connection_named(text).await?;
+        Ok(match named {
+            Some(_) => Ok(TargetExpression::Name(text.to_owned())),
+            None => TargetExpression::parse(text),
+        })
+    }
+
+    /// The connections, and whether they were named. `Err` is what is wrong with the expression.
+    async fn find(
+        &self,
+        expression: &TargetExpression,
+    ) -> Result<Result<(Vec<Connection>, bool), String>, StorageError> {
+        if let Some(name) = expression.as_name() {
+            return match self.connections.find(name).await {
+                Ok(connection) => Ok(Ok((vec![connection], true))),
+                Err(ConnectionError::Storage(error)) => Err(error),
+                Err(error) => Ok(Err(error.to_string())),
+            };
+        }
+        let all = self.storage.connections().await?;
+        let names = expression.names();
+        let unknown = names.into_iter().find(|name| {
+            let name = TargetExpression::Name((*name).to_owned());
+            !all.iter().any(|connection| name.matches(connection))
+        });
+        if let Some(name) = unknown {
+            return Ok(Err(ConnectionError::NotFound(name.to_owned()).to_string()));
+        }
+        let found: Vec<_> = all
+            .into_iter()
+            .filter(|connection| expression.matches(connection))
+            .collect();
+        Ok(if found.is_empty() {
+            Err("no connection matches".to_owned())
+        } else {
+            Ok((found, false))
+        })
+    }
+}

@@ -1,0 +1,282 @@
+//! Which connections a job is submitted for, as an expression: `tag:access and not name:sw-lab-*`.
+//!
+//! ```text
+//! any   := all ("or" all)*
+//! all   := one ("and" one)*
+//! one   := "not" one | "(" any ")" | tag:TAG | name:PATTERN | platform:PATTERN | NAME
+//! ```
+
+use super::Connection;
+use super::pattern::matches_pattern;
+
+/// The longest expression, bytes.
+const LONGEST: usize = 1_000;
+/// How deep parentheses and `not` may stand in one another.
+const DEEPEST: usize = 32;
+
+/// Something that is true of some connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetExpression {
+    /// A connection's name or id, and nothing else: this one, or it is a mistake.
+    Name(String),
+    Tag(String),
+    /// `*` stands for any text.
+    NamePattern(String),
+    /// Of `device_type`; `*` stands for any text.
+    Platform(String),
+    Not(Box<Self>),
+    All(Vec<Self>),
+    Any(Vec<Self>),
+}
+
+impl TargetExpression {
+    /// # Errors
+    /// Says what is wrong, and what would be right.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text.len() > LONGEST {
+            return Err(format!("has at most {LONGEST} bytes"));
+        }
+        let mut words = Words {
+            words: words_of(text),
+            next: 0,
+        };
+        if words.words.is_empty() {
+            return Err(format!("is empty; {EXAMPLES}"));
+        }
+        let expression = words.any(0)?;
+        match words.peek() {
+            None => Ok(expression),
+            Some(word) => Err(format!(
+                "`{word}` stands where `and`, `or` or the end should; {EXAMPLES}"
+            )),
+        }
+    }
+
+    /// The name, where the expression is nothing but one.
+    #[must_use]
+    pub fn as_name(&self) -> Option<&str> {
+        match self {
+            Self::Name(name) => Some(name),
+            _ => None,
+        }
+    }
+
+    #[must_use]
+    pub fn matches(&self, connection: &Connection) -> bool {
+        match self {
+            Self::Name(name) => {
+                connection.name == *name || connection.id.to_string().eq_ignore_ascii_case(name)
+            }
+            Self::Tag(tag) => connection.tags.contains(tag),
+            Self::NamePattern(pattern) => matches_pattern(pattern, &connection.name),
+            Self::Platform(pattern) => matches_pattern(pattern, &connection.device_type),
+            Self::Not(inner) => !inner.matches(connection),
+            Self::All(parts) => parts.iter().all(|part| part.matches(connection)),
+            Self::Any(parts) => parts.iter().any(|part| part.matches(connection)),
+        }
+    }
+
+    /// The names in it that stand for themselves: each has to be there.
+    #[must_use]
+    pub fn names(&self) -> Vec<&str> {
+        match self {
+            Self::Name(name) => vec![name],
+            Self::Not(inner) => inner.names(),
+            Self::All(parts) | Self::Any(parts) => parts.iter().flat_map(Self::names).collect(),
+            Self::Tag(_) | Self::NamePattern(_) | Self::Platform(_) => Vec::new(),
+        }
+    }
+}
+
+const EXAMPLES: &str = "targets are named `core-1`, or found by `tag:core`, `name:sw-*`, \
+                        `platform:cisco_*`, joined with `and`, `or`, `not` and parentheses";
+
+/// Words end at blanks and at parentheses, which are words themselves.
+fn words_of(text: &str) -> Vec<String> {
+    let spaced = text.replace('(', " ( ").replace(')', " ) ");
+    spaced.split_whitespace().map(ToOwned::to_owned).collect()
+}
+
+struct Words {
+    words: Vec<String>,
+    next: usize,
+}
+
+impl Words {
+    fn peek(&self) -> Option<&str> {
+        self.words.get(self.next).map(String::as_str)
+    }
+
+    fn take_if(&mut self, wanted: &str) -> bool {
+        let there = self.peek().is_some_and(|word| word == wanted);
+        self.next += usize::from(there);
+        there
+    }
+
+    fn any(&mut self, depth: usize) -> Result<TargetExpression, String> {
+        let mut parts = vec![self.all(depth)?];
+        while self.take_if("or") {
+            parts.push(self.all(depth)?);
+        }
+        Ok(one_or(parts, TargetExpression::Any))
+    }
+
+    fn all(&mut self, depth: usize) -> Result<TargetExpression, String> {
+        let mut parts = vec![self.one(depth)?];
+        while self.take_if("and") {
+            parts.push(self.one(depth)?);
+        }
+        Ok(one_or(parts, TargetExpression::All))
+    }
+
+    fn one(&mut self, depth: usize) -> Result<TargetExpression, String> {
+        if depth >= DEEPEST {
+            return Err(format!(
+                "parentheses and `not` stand in one another at most {DEEPEST} deep"
+            ));
+        }
+        if self.take_if("not") {
+            return Ok(TargetExpression::Not(Box::new(self.one(depth + 1)?)));
+        }
+        if self.take_if("(") {
+            let inner = self.any(depth + 1)?;
+            if !self.take_if(")") {
+                return Err("a `)` is missing".to_owned());
+            }
+            return Ok(inner);
+        }
+        let Some(word) = self.peek().map(ToOwned::to_owned) else {
+            return Err(format!("ends where a target should stand; {EXAMPLES}"));
+        };
+        self.next += 1;
+        atom(&word)
+    }
+}
+
+fn atom(word: &str) -> Result<TargetExpression, String> {
+    if ["and", "or", ")"].contains(&word) {
+        return Err(format!("`{word}` stands where a target should; {EXAMPLES}"));
+    }
+    let Some((kind, value)) = word.split_once(':') else {
+        if word.contains('*') {
+            return Err(format!(
+                "`{word}` is no connection's name; a pattern of names is written `name:{word}`"
+            ));
+        }
+        return Ok(TargetExpression::Name(word.to_owned()));
+    };
+    if value.is_empty() {
+        return Err(format!("nothing stands behind `{kind}:`"));
+    }
+    match kind {
+        "tag" => Ok(TargetExpression::Tag(value.to_owned())),
+        "name" => Ok(TargetExpression::NamePattern(value.to_owned())),
+        "platform" => Ok(TargetExpression::Platform(value.to_owned())),
+        _ => Err(format!(
+            "`{kind}:` is not known; there are `tag:`, `name:` and `platform:`"
+        )),
+    }
+}
+
+fn one_or(
+    mut parts: Vec<TargetExpression>,
+    several: impl FnOnce(Vec<TargetExpression>) -> TargetExpression,
+) -> TargetExpression {
+    match (parts.len(), parts.pop()) {
+        (1, Some(only)) => only,
+        (_, last) => {
+            parts.extend(last);
+            several(parts)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::model::{Algorithms, SealedSecrets, now};
+
+    fn connection(name: &str, platform: &str, tags: &[&str]) -> Connection {
+        Connection {
+            id: Uuid::now_v7(),
+            name: name.to_owned(),
+            host: "192.0.2.1".to_owned(),
+            port: 22,
+            username: "u".to_owned(),
+            device_type: platform.to_owned(),
+            timeout_seconds: 30,
+            tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+            host_key: None,
+            jump: Vec::new(),
+            algorithms: Algorithms::Default,
+            certificate: None,
+            agent: false,
+            max_sessions: 1,
+            secrets: SealedSecrets::default(),
+            owner_job_id: None,
+            created_at: now(),
+            updated_at: now(),
+        }
+    }
+
+    fn found(expression: &str) -> Vec<String> {
+        let all = [
+            connection("core-1", "cisco_ios", &["core"]),
+            connection("sw-1", "arista_eos", &["access"]),
+            connection("sw-2", "cisco_xe", &["access", "lab"]),
+            connection("and", "linux", &[]),
+        ];
+        let expression = TargetExpression::parse(expression).unwrap();
+        let found = all.iter().filter(|each| expression.matches(each));
+        found.map(|each| each.name.clone()).collect()
+    }
+
+    #[test]
+    fn finds_what_it_says() {
+        assert_eq!(found("core-1"), ["core-1"]);
+        assert_eq!(found("tag:access"), ["sw-1", "sw-2"]);
+        assert_eq!(found("tag:access and not tag:lab"), ["sw-1"]);
+        assert_eq!(found("name:sw-*"), ["sw-1", "sw-2"]);
+        assert_eq!(found("platform:cisco_*"), ["core-1", "sw-2"]);
+        // `and` binds closer than `or`.
+        assert_eq!(
+            found("tag:core or tag:access and tag:lab"),
+            ["core-1", "sw-2"]
+        );
+        assert_eq!(found("(tag:core or tag:access) and tag:lab"), ["sw-2"]);
+        assert_eq!(found("not (tag:core or tag:access)"), ["and"]);
+        assert_eq!(found("name:and"), ["and"], "a name that is a word here");
+        assert_eq!(found("tag:absent"), [""; 0]);
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        for (text, told) in [
+            ("", "is empty"),
+            ("tag:", "nothing stands behind `tag:`"),
+            ("role:core", "`role:` is not known"),
+            ("sw-*", "`name:sw-*`"),
+            ("tag:a tag:b", "`tag:b` stands where"),
+            ("tag:a and", "ends where a target should stand"),
+            ("and tag:a", "`and` stands where a target should"),
+            ("(tag:a", "a `)` is missing"),
+            ("tag:a)", "`)` stands where"),
+            (&"(".repeat(100), "at most 32 deep"),
+            (&"not ".repeat(100), "at most 32 deep"),
+            (&"x".repeat(2_000), "at most 1000 bytes"),
+        ] {
+            let error = TargetExpression::parse(text).unwrap_err();
+            assert!(error.contains(told), "{text}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "[a-z:*() ]{0,60}|(not |\\(|tag:a |and |or |\\) ?){0,40}") {
+            let _ = TargetExpression::parse(&text);
+        }
+    }
+}
