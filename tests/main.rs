@@ -17,6 +17,7 @@ mod cli;
 mod components;
 mod connections;
 mod contracts;
+mod devices;
 mod events;
 mod harness;
 mod hostile;

@@ -4,6 +4,7 @@
 //! wire is in [`types`], every error is a [`Problem`].
 
 mod connections;
+mod devices;
 mod events;
 mod extract;
 mod guard;
@@ -118,6 +119,7 @@ fn api_routes() -> OpenApiRouter<Arc<App>> {
             connections::host_keys,
             connections::forget_host_keys
         ))
+        .routes(routes!(devices::list))
         .routes(routes!(terminal::open))
         .routes(routes!(plugins::list))
         .routes(routes!(plugins::get))

@@ -27,7 +27,7 @@ use crate::runtime::wasm::WasmRuntime;
 use crate::sealing::MasterKey;
 use crate::storage::Storage;
 use crate::storage::sqlite::{SqliteStorage, file_of};
-use crate::worker::{Dispatcher, Parts, Running, Worker, end_interrupted};
+use crate::worker::{Devices, Dispatcher, Parts, Running, Worker, end_interrupted};
 
 /// News of ended jobs that a slow listener may fall behind by; it then looks into the database.
 const NEWS: usize = 1_024;
@@ -51,6 +51,7 @@ pub struct App {
     pub connections: Arc<Connections>,
     pub jobs: Arc<Jobs>,
     pub worker: Arc<Worker>,
+    pub devices: Devices,
     pub live: LiveOutput,
     pub terminals: LongRequests,
     pub event_streams: LongRequests,
@@ -102,6 +103,7 @@ impl App {
         )?);
         let dispatcher = Dispatcher::default();
         let batches = Batches::default();
+        let devices = Devices::default();
         let running = Running::default();
         let (ended, _) = broadcast::channel(NEWS);
         let policy = Arc::new(Policy {
@@ -117,6 +119,7 @@ impl App {
             dispatcher: dispatcher.clone(),
             batches: batches.clone(),
             running: running.clone(),
+            devices: devices.clone(),
             ended: ended.clone(),
         }));
         let sessions = Pool::new(pool_options(&config.devices));
@@ -140,6 +143,7 @@ impl App {
             dispatcher,
             batches,
             running,
+            devices: devices.clone(),
             ended,
         };
         let worker = Worker::new(parts, &config.worker);
@@ -152,6 +156,7 @@ impl App {
             connections,
             jobs,
             worker,
+            devices,
             live,
             terminals: LongRequests::new(MOST_TERMINALS),
             event_streams: LongRequests::new(MOST_EVENT_STREAMS),

@@ -22,7 +22,7 @@ use crate::model::{BatchOptions, Connection, Job, JobStatus, LoadError, NewJob, 
 use crate::queue::{PRIORITY_LIMIT, Queue};
 use crate::registry::{ParamError, Plugin, Registry};
 use crate::storage::{AddOutcome, CancelOutcome, DeleteOutcome, Storage, StorageError};
-use crate::worker::{Dispatcher, Running};
+use crate::worker::{Devices, Dispatcher, Running};
 
 pub use batches::Batches;
 pub use rerun::{Only, RerunError};
@@ -81,6 +81,7 @@ pub struct Jobs {
     dispatcher: Dispatcher,
     batches: Batches,
     running: Running,
+    devices: Devices,
     ended: broadcast::Sender<Uuid>,
 }
 
@@ -94,6 +95,7 @@ pub struct Parts {
     pub dispatcher: Dispatcher,
     pub batches: Batches,
     pub running: Running,
+    pub devices: Devices,
     pub ended: broadcast::Sender<Uuid>,
 }
 
@@ -109,6 +111,7 @@ impl Jobs {
             dispatcher: parts.dispatcher,
             batches: parts.batches,
             running: parts.running,
+            devices: parts.devices,
             ended: parts.ended,
         }
     }
@@ -214,6 +217,9 @@ impl Jobs {
         if !later.is_empty() {
             self.dispatcher.look();
         }
+        if ready.is_empty() {
+            return;
+        }
         if let Err(error) = self.queue.push(&ready).await {
             tracing::error!(jobs = ready.len(), %error, "jobs are stored, but not queued yet");
             self.dispatcher.look_at_all();
@@ -238,6 +244,7 @@ impl Jobs {
             CancelOutcome::Cancelled => {
                 tracing::info!(job_id = %id, "job cancelled before it started");
                 self.remove_from_queue(id).await;
+                self.give_up_devices(id).await;
                 let _ = self.ended.send(id);
                 self.batches.look_at_parent_of(id);
             }
@@ -255,6 +262,7 @@ impl Jobs {
         if outcome == DeleteOutcome::Deleted {
             tracing::info!(job_id = %id, "job deleted");
             self.remove_from_queue(id).await;
+            self.give_up_devices(id).await;
         }
         Ok(outcome)
     }
@@ -274,6 +282,17 @@ impl Jobs {
             // Whatever was missed, by a lag or another process' doing, is found by looking.
             let _ = tokio::time::timeout(LOOK_AGAIN, heard).await;
         }
+    }
+
+    /// A job that is gone waits for no device any more.
+    async fn give_up_devices(&self, id: Uuid) {
+        let next = self.devices.release(id);
+        let now = now();
+        let next: Vec<_> = next
+            .iter()
+            .map(|next| (next.id, next.priority, now))
+            .collect();
+        self.let_go(&next).await;
     }
 
     /// A row that stays does no harm: whoever gets it finds that there is nothing to claim.

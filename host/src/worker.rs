@@ -4,6 +4,7 @@
 //! only hands out ids. The number of jobs that run at once is a semaphore's, because a job gives
 //! its place back while it waits for a child job.
 
+mod devices;
 mod dispatcher;
 mod recovery;
 mod running;
@@ -26,6 +27,9 @@ use crate::queue::{Handler, Queue};
 use crate::registry::{Plugin, Registry};
 use crate::storage::{Claim, Outcome, Runs, Storage, StorageError};
 
+use devices::Needed;
+
+pub use devices::{DeviceUse, Devices, Next};
 pub use dispatcher::Dispatcher;
 pub use recovery::end_interrupted;
 pub use running::Running;
@@ -49,6 +53,7 @@ pub struct Worker {
     dispatcher: Dispatcher,
     batches: Batches,
     running: Running,
+    devices: Devices,
     ended: broadcast::Sender<Uuid>,
     places: Arc<Semaphore>,
     default_timeout: u32,
@@ -65,6 +70,7 @@ pub struct Parts {
     pub dispatcher: Dispatcher,
     pub batches: Batches,
     pub running: Running,
+    pub devices: Devices,
     pub ended: broadcast::Sender<Uuid>,
 }
 
@@ -80,6 +86,7 @@ impl Worker {
             dispatcher: parts.dispatcher,
             batches: parts.batches,
             running: parts.running,
+            devices: parts.devices,
             ended: parts.ended,
             places: Arc::new(Semaphore::new(config.concurrency)),
             default_timeout: u32::try_from(config.timeout_seconds).unwrap_or(u32::MAX),
@@ -107,6 +114,7 @@ impl Worker {
             Arc::clone(&self.storage),
             self.queue.clone(),
             self.running.clone(),
+            self.devices.clone(),
         );
         tokio::select! {
             () = shutdown => {}
@@ -173,7 +181,7 @@ impl Worker {
                 job.parent_id
                     .inspect(|parent| self.batches.look_at(*parent));
             }
-            // Cancelled, deleted, or run by another: nothing to do.
+            // Cancelled, deleted, run by another, or waiting for its device: nothing to do.
             Ok(None) => {}
             Err(error) => {
                 tracing::error!(job_id = %id, %error, "a job could not be claimed; it is tried again");
@@ -181,15 +189,59 @@ impl Worker {
             }
         }
         self.running.remove(id);
+        let waits = self.devices.waits(id);
+        let next = if waits {
+            Vec::new()
+        } else {
+            self.devices.release(id)
+        };
         if let Err(error) = self.queue.remove(id).await {
             tracing::warn!(job_id = %id, %error, "a job that has run is still in the queue");
         }
+        self.let_go(&next).await;
         if again {
             // Out of the queue first: the dispatcher puts it there anew.
             tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
             self.dispatcher.look_at_all();
         }
         let _ = self.ended.send(id);
+    }
+
+    /// Queues jobs that waited for a device.
+    async fn let_go(&self, next: &[Next]) {
+        if next.is_empty() {
+            return;
+        }
+        let jobs: Vec<_> = next.iter().map(|next| (next.id, next.priority)).collect();
+        if let Err(error) = self.queue.push(&jobs).await {
+            tracing::error!(%error, "jobs whose device is free are not queued yet");
+            self.dispatcher.look_at_all();
+        }
+    }
+
+    /// Takes the job's devices; `false` when it has to wait for one.
+    async fn take_devices(&self, job: &Job) -> Result<bool, StorageError> {
+        let mut needed = Vec::with_capacity(job.targets.len());
+        for target in &job.targets {
+            let connection = self.storage.connection(target.connection_id).await?;
+            needed.extend(connection.map(|connection| Needed {
+                connection_id: connection.id,
+                most: connection.max_sessions as usize,
+            }));
+        }
+        if needed.is_empty() {
+            return Ok(true);
+        }
+        let mut family = (job.id, job.parent_id);
+        while let (_, Some(parent)) = family {
+            let above = self.storage.job(parent).await?;
+            family = (parent, above.and_then(|job| job.parent_id));
+        }
+        let taken = self.devices.take(job.id, family.0, job.priority, &needed);
+        if let Some(beside) = &taken {
+            self.let_go(beside).await;
+        }
+        Ok(taken.is_some())
     }
 
     async fn claim(
@@ -199,6 +251,15 @@ impl Worker {
         let Some(job) = self.storage.job(id).await? else {
             return Ok(None);
         };
+        if !job.status.is_waiting() {
+            // Should it have waited for a device until it was cancelled.
+            let next = self.devices.release(id);
+            self.let_go(&next).await;
+            return Ok(None);
+        }
+        if !self.take_devices(&job).await? {
+            return Ok(None);
+        }
         // What was begun with one version goes on with it.
         let plugin = match &job.plugin_digest {
             Some(digest) => self.registry.version(&job.plugin, digest).await,

@@ -229,7 +229,11 @@ pub(super) async fn answers(app: &App, jobs: Vec<Job>) -> Result<Vec<JobAnswer>,
         app.storage.batch_counts(&batches).await?
     };
     let answer = |job: Job| {
-        let mut answer = JobAnswer::from(job);
+        let waiting_for = app.devices.waited_for(&job);
+        let mut answer = JobAnswer {
+            waiting_for,
+            ..JobAnswer::from(job)
+        };
         if let Some(batch) = &mut answer.batch {
             batch.counts = counts.get(&answer.id).copied().unwrap_or_default();
         }

@@ -119,6 +119,9 @@ pub struct JobAnswer {
     /// The job that this one does once more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rerun_of: Option<Uuid>,
+    /// While it waits for its turn on a device: the names of its targets that are taken by others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting_for: Vec<String>,
     /// It was not started yet by the batch that it belongs to.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
@@ -474,6 +477,22 @@ pub struct DetectedPlatform {
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct DeviceList {
+    pub devices: Vec<DeviceAnswer>,
+}
+
+/// Who has a device, and who waits for it.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct DeviceAnswer {
+    /// The connection's name; null where it is a job's own, or deleted.
+    pub connection: Option<String>,
+    /// Jobs that run on it.
+    pub held_by: Vec<Uuid>,
+    /// Jobs that wait for it, in the order of their turns.
+    pub waiting: Vec<Uuid>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct PluginList {
     pub plugins: Vec<PluginAnswer>,
 }
@@ -611,6 +630,7 @@ impl From<Job> for JobAnswer {
                 counts: BatchCounts::default(),
             }),
             rerun_of: job.rerun_of,
+            waiting_for: Vec::new(),
             held: job.held && job.batch.is_none(),
         }
     }

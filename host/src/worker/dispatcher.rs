@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::model::now;
 use crate::queue::Queue;
 use crate::storage::Storage;
-use crate::worker::Running;
+use crate::worker::{Devices, Running};
 
 /// Looks at the latest jobs at least this often, should news of one have been lost.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -52,7 +52,13 @@ impl Dispatcher {
     }
 
     /// Runs for as long as it is polled.
-    pub(super) async fn run(self, storage: Arc<dyn Storage>, queue: Queue, running: Running) {
+    pub(super) async fn run(
+        self,
+        storage: Arc<dyn Storage>,
+        queue: Queue,
+        running: Running,
+        devices: Devices,
+    ) {
         let mut all_at = Instant::now();
         loop {
             let now = now();
@@ -61,7 +67,9 @@ impl Dispatcher {
                 all_at = Instant::now() + ALL_EVERY;
                 push_all(&*storage, &queue, &running, now).await
             } else {
-                push_ready(&*storage, &queue, now - LATEST, now).await
+                // Who waits for a device is queued when it is free.
+                let waits = |id| devices.waits(id);
+                push_ready(&*storage, &queue, now - LATEST, now, waits).await
             };
             let pause = match pushed {
                 Ok(()) => pause(&*storage, now).await,
@@ -92,7 +100,7 @@ async fn push_all(
     now: DateTime<Utc>,
 ) -> anyhow::Result<()> {
     queue.put_back(&running.ids()).await?;
-    push_ready(storage, queue, DateTime::UNIX_EPOCH, now).await
+    push_ready(storage, queue, DateTime::UNIX_EPOCH, now, |_| false).await
 }
 
 async fn push_ready(
@@ -100,6 +108,7 @@ async fn push_ready(
     queue: &Queue,
     since: DateTime<Utc>,
     now: DateTime<Utc>,
+    waits: impl Fn(Uuid) -> bool,
 ) -> anyhow::Result<()> {
     let mut after = (since, Uuid::nil());
     loop {
@@ -108,7 +117,8 @@ async fn push_ready(
             return Ok(());
         };
         after = (last.ready_at, last.id);
-        let jobs: Vec<_> = ready.iter().map(|job| (job.id, job.priority)).collect();
+        let ready = ready.iter().filter(|job| !waits(job.id));
+        let jobs: Vec<_> = ready.map(|job| (job.id, job.priority)).collect();
         queue.push(&jobs).await?;
     }
 }

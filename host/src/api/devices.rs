@@ -1,0 +1,28 @@
+//! `/api/devices`
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+
+use super::Problem;
+use super::types::{DeviceAnswer, DeviceList};
+use crate::app::App;
+
+/// Lists the devices that jobs hold or wait for.
+#[utoipa::path(get, path = "/devices", tag = "connections", responses((status = 200, body = DeviceList)))]
+pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Json<DeviceList>, Problem> {
+    let connections = app.storage.connections().await?.into_iter();
+    let names: HashMap<_, _> = connections.map(|each| (each.id, each.name)).collect();
+    let in_use = app.devices.in_use().into_iter();
+    let mut devices: Vec<_> = in_use
+        .map(|device| DeviceAnswer {
+            connection: names.get(&device.connection_id).cloned(),
+            held_by: device.holders,
+            waiting: device.waiting,
+        })
+        .collect();
+    devices.sort_by(|one, other| one.connection.cmp(&other.connection));
+    Ok(Json(DeviceList { devices }))
+}

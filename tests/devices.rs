@@ -1,0 +1,117 @@
+//! Devices are protected: as many jobs at once as a connection allows, and who waits holds nobody back.
+
+use serde_json::json;
+
+use crate::harness::{TestHost, run};
+
+const SLEEPS: &str = r#"
+fn describe() { #{
+    summary: "A test", targets: "all", needs: #{ queue: #{ submit: ["*"] } },
+    params: #{ type: "object" }
+} }
+fn run(job, params) {
+    if "child" in params {
+        let child = queue::submit("sleeps", #{ seconds: 0 }, #{ targets: job.targets });
+        return queue::wait(child).status;
+    }
+    sleep(params.seconds);
+}
+"#;
+
+async fn host(concurrency: usize) -> TestHost {
+    let playbooks = [("sleeps", SLEEPS)];
+    let host = TestHost::with_scripts_and(&playbooks, |config| {
+        config.worker.concurrency = concurrency;
+    })
+    .await;
+    for (name, most) in [("one", 1), ("two", 2), ("other", 1)] {
+        host.connect(json!({
+            "name": name, "host": "192.0.2.1", "username": "u", "password": "p",
+            "device_type": "linux", "max_sessions": most,
+        }))
+        .await;
+    }
+    host
+}
+
+fn job(target: &str, seconds: u32) -> serde_json::Value {
+    json!({ "plugin": "sleeps", "targets": [target], "params": { "seconds": seconds } })
+}
+
+#[test]
+fn one_job_at_a_time_on_a_device_and_who_waits_takes_no_place() {
+    run(async {
+        let host = host(2).await;
+        let first = host.submit(job("one", 3_600)).await;
+        host.running(&first).await;
+        let mut waiting = Vec::new();
+        for _ in 0..3 {
+            waiting.push(host.submit(job("one", 0)).await);
+        }
+        let seen = host
+            .until(&waiting[0], |job| job["waiting_for"] == json!(["one"]))
+            .await;
+        assert_eq!(seen["status"], "pending");
+        // There are two places, and one job that sleeps.
+        let other = host.run_job(job("other", 0)).await;
+        assert_eq!(other["status"], "completed");
+
+        let answer = host.client.get("/api/devices").await;
+        let one = &answer.body["devices"][0];
+        assert_eq!(one["connection"], "one", "{}", answer.body);
+        assert_eq!(one["held_by"], json!([first]));
+        assert_eq!(one["waiting"], json!(waiting));
+
+        host.client
+            .act(&format!("/api/jobs/{}/cancel", waiting[1]))
+            .await;
+        host.client.act(&format!("/api/jobs/{first}/cancel")).await;
+        let mut ended = Vec::new();
+        for id in &waiting {
+            ended.push(host.ended(id).await);
+        }
+        assert_eq!(ended[0]["status"], "completed");
+        assert_eq!(ended[1]["status"], "cancelled");
+        assert_eq!(ended[2]["status"], "completed");
+        assert!(
+            ended[0]["completed_at"].as_str() <= ended[2]["started_at"].as_str(),
+            "one after the other"
+        );
+        let idle = async {
+            while host.client.get("/api/devices").await.body["devices"] != json!([]) {
+                tokio::task::yield_now().await;
+            }
+        };
+        idle.await;
+    });
+}
+
+#[test]
+fn as_many_as_the_connection_allows() {
+    run(async {
+        let host = host(4).await;
+        let mut jobs = Vec::new();
+        for _ in 0..3 {
+            jobs.push(host.submit(job("two", 3_600)).await);
+        }
+        host.running(&jobs[0]).await;
+        host.running(&jobs[1]).await;
+        host.until(&jobs[2], |job| job["waiting_for"] == json!(["two"]))
+            .await;
+        host.client
+            .act(&format!("/api/jobs/{}/cancel", jobs[0]))
+            .await;
+        host.running(&jobs[2]).await;
+    });
+}
+
+#[test]
+fn a_child_job_shares_its_parents_device() {
+    run(async {
+        let host = host(1).await;
+        let parent = host
+            .run_job(json!({ "plugin": "sleeps", "targets": ["one"], "params": { "child": true } }))
+            .await;
+        assert_eq!(parent["result"], "completed", "{parent}");
+    });
+}
