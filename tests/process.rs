@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use host::model::JobStatus;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, DEADLINE, Server, run};
+use crate::harness::{Client, DEADLINE, Server, password_connection, run};
 
 #[test]
 fn acknowledged_jobs_survive_being_killed_while_they_run_and_are_submitted() {
@@ -76,6 +76,50 @@ fn a_job_cut_off_by_a_kill_ends_as_its_plugin_declared() {
                 .to_string()
                 .contains("the server ended while the job ran"),
             "{logs}"
+        );
+    });
+}
+
+/// What may change a device is on disk before it is sent.
+#[test]
+fn after_a_kill_the_job_says_what_was_being_sent() {
+    run(async {
+        let directory = tempfile::tempdir().unwrap();
+        let server = Server::start(directory.path());
+        let ssh = &test_devices::linux().ssh;
+        let connection = password_connection("server", ssh, "linux");
+        let answer = server.client.post("/api/connections", &connection).await;
+        assert_eq!(answer.status, 201, "{}", answer.body);
+        let source = directory.path().join("sent");
+        std::fs::write(&source, "it was sent\n").unwrap();
+        let command = format!("tail -f {}", source.display());
+        let id = submit(
+            &server.client,
+            json!({ "plugin": "ssh-command", "targets": ["server"], "params": { "commands": [command.clone()] } }),
+        )
+        .await
+        .unwrap();
+        let url = format!("/api/jobs/{id}/results");
+        let sent = async {
+            loop {
+                let answer = server.client.get(&url).await.body;
+                if answer["running"][0]["output"] == "it was sent\n" {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, sent).await.unwrap();
+        server.kill();
+
+        let server = Server::start(directory.path());
+        let results = server.client.get(&url).await;
+        let result = &results.body["results"][0];
+        assert_eq!(result["command"], json!(command), "{}", results.body);
+        let error = result["error"].as_str().unwrap();
+        assert!(
+            error.contains("nobody knows whether the device did it"),
+            "{error}"
         );
     });
 }

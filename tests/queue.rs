@@ -84,6 +84,70 @@ fn a_failure_on_the_way_is_tried_again() {
 }
 
 #[test]
+fn every_attempt_is_kept_and_a_plugin_says_what_is_worth_one() {
+    run(async {
+        let describe = |retry: &str| {
+            format!(
+                r#"fn describe() {{ #{{ summary: "A test", targets: "none", retry: {retry} }} }}
+                   fn run(job, params) {{
+                       if job.attempt < 3 {{ throw #{{ code: "flaky", message: `attempt ${{job.attempt}}` }}; }}
+                       throw #{{ code: "network", message: "attempt 3" }};
+                   }}"#
+            )
+        };
+        let (retried, not_retried) = (
+            describe(r#"#{ on: ["flaky"], not_on: ["network"] }"#),
+            describe("#{ }"),
+        );
+        let playbooks = [("retried", &*retried), ("once", &*not_retried)];
+        let host = TestHost::with_scripts_and(&playbooks, |config| {
+            config.worker.retry_delay_seconds = 0;
+        })
+        .await;
+        let job = host
+            .run_job(json!({ "plugin": "retried", "max_retries": 9 }))
+            .await;
+        assert_eq!(job["status"], "failed", "{job}");
+        assert_eq!(job["error_code"], "network", "{job}");
+        let url = format!("/api/jobs/{}/attempts", job["id"].as_str().unwrap());
+        let attempts = host.client.get(&url).await.body["attempts"].clone();
+        let told: Vec<_> = attempts
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|attempt| {
+                (
+                    attempt["status"].as_str().unwrap(),
+                    attempt["error_message"].as_str().unwrap(),
+                )
+            })
+            .collect();
+        let expected = ["attempt 1", "attempt 2", "attempt 3"];
+        let told_messages: Vec<_> = told.iter().map(|(_, message)| *message).collect();
+        assert!(
+            told_messages
+                .iter()
+                .zip(expected)
+                .all(|(told, expected)| told.contains(expected)),
+            "{told:?}"
+        );
+        assert_eq!(
+            told.iter().map(|(status, _)| *status).collect::<Vec<_>>(),
+            ["retrying", "retrying", "failed"]
+        );
+        assert!(attempts[0]["next_attempt_at"].is_string());
+
+        let job = host
+            .run_job(json!({ "plugin": "once", "max_retries": 9 }))
+            .await;
+        assert_eq!(
+            (&job["attempt"], &job["error_code"]),
+            (&json!(1), &json!("flaky"))
+        );
+    });
+}
+
+#[test]
 fn what_was_sent_to_a_device_is_not_sent_again() {
     run(async {
         let host = TestHost::start().await;

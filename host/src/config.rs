@@ -87,6 +87,8 @@ pub struct WorkerConfig {
     pub concurrency: usize,
     pub timeout_seconds: u64,
     pub shutdown_grace_seconds: u64,
+    pub retry_delay_seconds: u32,
+    pub retry_delay_max_seconds: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -273,6 +275,8 @@ impl Default for WorkerConfig {
             concurrency: 4,
             timeout_seconds: 300,
             shutdown_grace_seconds: 30,
+            retry_delay_seconds: 5,
+            retry_delay_max_seconds: 600,
         }
     }
 }

@@ -17,12 +17,13 @@ pub use connection::{
     Algorithms, Connection, KnownHostKey, MOST_JUMPS, RouteError, SealedSecrets, SecretField, route,
 };
 pub use job::{
-    Attempt, CommandKind, CommandResult, ErrorCode, Job, JobError, JobFilter, JobLog, JobStatus,
-    LogLevel, NewJob, OnInterrupt, Progress, StatusCounts, Target,
+    Attempt, CommandKind, CommandResult, ErrorCode, InFlight, Job, JobError, JobFilter, JobLog,
+    JobStatus, LogLevel, NewJob, OnInterrupt, Progress, StatusCounts, Target,
 };
 pub use pattern::matches_pattern;
 pub use plugin::{
-    Description, Grant, LoadError, Needs, PluginKind, PluginName, QueueNeeds, SshNeeds, TargetMode,
+    Description, Grant, LoadError, Needs, PluginKind, PluginName, QueueNeeds, RetryRules, SshNeeds,
+    TargetMode,
 };
 pub use plugin_files::{PluginFiles, digest_of, read_bounded};
 pub use plugin_version::{LoadedVersion, PluginVersion};

@@ -14,8 +14,8 @@ use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use crate::model::{
-    Attempt, BatchCounts, CommandResult, Connection, Job, JobError, JobFilter, JobLog, JobStatus,
-    KnownHostKey, LoadedVersion, LogLevel, NewJob, OnInterrupt, PluginFiles, PluginKind,
+    Attempt, BatchCounts, CommandResult, Connection, InFlight, Job, JobError, JobFilter, JobLog,
+    JobStatus, KnownHostKey, LoadedVersion, LogLevel, NewJob, OnInterrupt, PluginFiles, PluginKind,
     PluginVersion, Progress, StatusCounts,
 };
 
@@ -189,6 +189,10 @@ pub trait Storage: Send + Sync + 'static {
 
     // What a running job leaves behind; each is refused once the claim is lost
     async fn add_result(&self, claim: &Claim, result: &CommandResult) -> Result<()>;
+    /// Notes what is about to be sent to a device, before it is.
+    async fn begin_command(&self, claim: &Claim, command: &InFlight) -> Result<()>;
+    /// What was being sent when a process died: becomes results without an answer.
+    async fn end_commands(&self, claim: &Claim, error: &str) -> Result<Vec<InFlight>>;
     async fn add_logs(&self, logs: Vec<JobLog>) -> Result<()>;
     async fn set_progress(&self, claim: &Claim, progress: &Progress) -> Result<()>;
     async fn results(&self, job_id: Uuid) -> Result<Vec<CommandResult>>;

@@ -40,9 +40,6 @@ const STOPPED_WITHIN: Duration = Duration::from_secs(10);
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(250);
 /// How often a finished job is tried to be recorded while the database is not available.
 const RECORD_EVERY: Duration = Duration::from_secs(1);
-/// The first delay before a retry; each further one is twice as long, up to the longest.
-const FIRST_RETRY: TimeDelta = TimeDelta::seconds(5);
-const LONGEST_RETRY: TimeDelta = TimeDelta::minutes(10);
 
 pub struct Worker {
     name: String,
@@ -57,6 +54,7 @@ pub struct Worker {
     ended: broadcast::Sender<Uuid>,
     places: Arc<Semaphore>,
     default_timeout: u32,
+    delays: RetryDelays,
     grace: Duration,
     tasks: TaskTracker,
 }
@@ -90,6 +88,7 @@ impl Worker {
             ended: parts.ended,
             places: Arc::new(Semaphore::new(config.concurrency)),
             default_timeout: u32::try_from(config.timeout_seconds).unwrap_or(u32::MAX),
+            delays: RetryDelays::of(config),
             grace: Duration::from_secs(config.shutdown_grace_seconds),
             tasks: TaskTracker::new(),
         })
@@ -309,7 +308,13 @@ impl Worker {
         let stop = context.stop();
         let again_is_safe =
             !context.has_acted() || plugin.description.on_interrupt == OnInterrupt::Retry;
-        let outcome = outcome(job, plugin, ended, stop.reason(), again_is_safe);
+        let outcome = outcome(
+            job,
+            plugin,
+            ended,
+            stop.reason(),
+            again_is_safe.then_some(self.delays),
+        );
         match &outcome {
             Outcome::Completed(_) => tracing::info!("job completed"),
             Outcome::Cancelled(error) => context.note(LogLevel::Warn, error.to_string()).await,
@@ -383,7 +388,7 @@ fn outcome(
     plugin: &Plugin,
     ended: Result<serde_json::Value, JobError>,
     stopped: Option<StopReason>,
-    again_is_safe: bool,
+    again: Option<RetryDelays>,
 ) -> Outcome {
     let mut error = match ended {
         Ok(result) => return Outcome::Completed(result),
@@ -401,8 +406,11 @@ fn outcome(
         Some(StopReason::Timeout { .. }) | None => {}
     }
     // Never a second time to a device, unless the plugin says that it does no harm.
-    if error.retryable && again_is_safe && job.retry_count < job.max_retries {
-        return Outcome::Retry(error, next_attempt(job.retry_count, now()));
+    if let Some(delays) = again
+        && plugin.description.retry.allow(&error)
+        && job.retry_count < job.max_retries
+    {
+        return Outcome::Retry(error, delays.next_attempt(job.retry_count, now()));
     }
     Outcome::Failed(error)
 }
@@ -460,20 +468,37 @@ impl Slot for Place {
     }
 }
 
-/// When to try again after the given number of retries: twice as long each time, and up to half as
-/// long again at random, so that jobs which failed together do not come back together.
-fn next_attempt(retries: u32, now: DateTime<Utc>) -> DateTime<Utc> {
-    let delay = FIRST_RETRY
-        .checked_mul(1 << retries.min(16))
-        .unwrap_or(LONGEST_RETRY)
-        .min(LONGEST_RETRY);
-    let mut random = [0; 4];
-    let jitter = match getrandom::fill(&mut random) {
-        Ok(()) => f64::from(u32::from_le_bytes(random)) / f64::from(u32::MAX) / 2.0,
-        Err(_) => 0.0,
-    };
-    let milliseconds = (delay.num_milliseconds() as f64 * (1.0 + jitter)) as i64;
-    now + TimeDelta::milliseconds(milliseconds)
+/// How long a job waits before it is tried again.
+#[derive(Clone, Copy, Debug)]
+struct RetryDelays {
+    first: TimeDelta,
+    longest: TimeDelta,
+}
+
+impl RetryDelays {
+    fn of(config: &WorkerConfig) -> Self {
+        Self {
+            first: TimeDelta::seconds(config.retry_delay_seconds.into()),
+            longest: TimeDelta::seconds(config.retry_delay_max_seconds.into()),
+        }
+    }
+
+    /// When to try again after the given number of retries: twice as long each time, and up to half
+    /// as long again at random, so that jobs which failed together do not come back together.
+    fn next_attempt(self, retries: u32, now: DateTime<Utc>) -> DateTime<Utc> {
+        let delay = self
+            .first
+            .checked_mul(1 << retries.min(16))
+            .unwrap_or(self.longest)
+            .min(self.longest);
+        let mut random = [0; 4];
+        let jitter = match getrandom::fill(&mut random) {
+            Ok(()) => f64::from(u32::from_le_bytes(random)) / f64::from(u32::MAX) / 2.0,
+            Err(_) => 0.0,
+        };
+        let milliseconds = (delay.num_milliseconds() as f64 * (1.0 + jitter)) as i64;
+        now + TimeDelta::milliseconds(milliseconds)
+    }
 }
 
 /// Host, process, and something random: never the same twice.
@@ -494,16 +519,16 @@ mod tests {
 
     #[test]
     fn retries_wait_longer_each_time_up_to_a_bound() {
-        let now = now();
+        let (now, delays) = (now(), RetryDelays::of(&WorkerConfig::default()));
         let mut shortest = TimeDelta::zero();
         for retries in 0..40 {
-            let delay = next_attempt(retries, now) - now;
+            let delay = delays.next_attempt(retries, now) - now;
             assert!(delay >= shortest, "retry {retries} after {delay}");
             assert!(
-                delay <= LONGEST_RETRY * 3 / 2,
+                delay <= delays.longest * 3 / 2,
                 "retry {retries} after {delay}"
             );
-            shortest = (FIRST_RETRY * (1 << retries.min(6))).min(LONGEST_RETRY);
+            shortest = (delays.first * (1 << retries.min(6))).min(delays.longest);
         }
     }
 

@@ -412,6 +412,13 @@ impl Platform {
             .map(str::trim)
     }
 
+    /// Whether a command is known to change nothing: neither the device, nor what the session's next
+    /// command does.
+    #[must_use]
+    pub fn only_reads(&self, command: &str) -> bool {
+        self.may_type_ahead(command)
+    }
+
     pub(crate) fn may_type_ahead(&self, command: &str) -> bool {
         let found = |pattern: &Option<Pattern>| {
             pattern

@@ -43,7 +43,21 @@ pub struct Description {
     targets: Targets,
     needs: Needs,
     on_interrupt: OnInterrupt,
+    #[serde(skip_serializing_if = "Retry::is_default")]
+    retry: Retry,
     params: Value,
+}
+
+#[derive(Clone, Debug, Default, Serialize)]
+struct Retry {
+    on: Vec<String>,
+    not_on: Vec<String>,
+}
+
+impl Retry {
+    fn is_default(&self) -> bool {
+        self.on.is_empty() && self.not_on.is_empty()
+    }
 }
 
 #[derive(Clone, Debug, Default, Serialize)]
@@ -78,6 +92,7 @@ impl Description {
             targets: Targets::None,
             needs: Needs::default(),
             on_interrupt: OnInterrupt::default(),
+            retry: Retry::default(),
             params: Value::Null,
         }
     }
@@ -118,6 +133,20 @@ impl Description {
     #[must_use]
     pub fn download(mut self) -> Self {
         self.ssh().download = true;
+        self
+    }
+
+    /// Errors with these codes are worth another attempt, too.
+    #[must_use]
+    pub fn retry_on<C: Into<String>>(mut self, codes: impl IntoIterator<Item = C>) -> Self {
+        self.retry.on.extend(codes.into_iter().map(Into::into));
+        self
+    }
+
+    /// Errors with these codes are not worth another attempt.
+    #[must_use]
+    pub fn never_retry_on<C: Into<String>>(mut self, codes: impl IntoIterator<Item = C>) -> Self {
+        self.retry.not_on.extend(codes.into_iter().map(Into::into));
         self
     }
 

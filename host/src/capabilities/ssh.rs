@@ -23,7 +23,7 @@ pub use self::configure::{CommitOptions, ConfigureOptions, Configured, OnRefused
 pub use self::files::Files;
 use super::live::Live;
 use super::{JobContext, Result, limits, storage_failed};
-use crate::model::{CommandKind, CommandResult, ErrorCode, JobError, LogLevel, now};
+use crate::model::{CommandKind, CommandResult, ErrorCode, InFlight, JobError, LogLevel, now};
 
 /// Time for a session to say goodbye when its job has ended.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -226,12 +226,17 @@ impl JobContext {
             .unless_stopped(async { Ok(device.lock().await) })
             .await?;
         let session = using.session()?;
+        let platform = Arc::clone(session.platform());
         let mut pipeline = session
             .pipeline(commands.to_vec())
             .map_err(|error| ssh_failed(&device.target, "several commands", &error))?;
         let mut replies = Vec::with_capacity(commands.len());
         for command in commands {
-            let began = self.begin();
+            let mut began = Began::now();
+            if !platform.only_reads(command) {
+                let note = self.begin_write(device, CommandKind::Exec, command).await;
+                began.note = Some(note?);
+            }
             let live = self.watch(device, command, began.at);
             let next = async {
                 match pipeline.next().await {
@@ -278,6 +283,26 @@ impl JobContext {
         Ok(facts)
     }
 
+    /// Notes what is about to be sent and may change the device, so that a crash leaves a trace of it:
+    /// from here on the attempt has acted.
+    async fn begin_write(&self, device: &Device, kind: CommandKind, command: &str) -> Result<Uuid> {
+        self.acted.store(true, Ordering::Relaxed);
+        let note = InFlight {
+            id: Uuid::now_v7(),
+            target: device.target.to_string(),
+            kind,
+            command: command.to_owned(),
+            began_at: now(),
+        };
+        let noted = self
+            .services
+            .storage
+            .begin_command(&self.claim, &note)
+            .await;
+        noted.map_err(|error| storage_failed(&error))?;
+        Ok(note.id)
+    }
+
     /// One command to the device, watched, and raced against the job's being stopped.
     async fn exchange(
         &self,
@@ -286,7 +311,7 @@ impl JobContext {
         answers: &[Answer],
         timeout: Option<Duration>,
     ) -> Exchange {
-        let began = self.begin();
+        let mut began = Began::now();
         let live = self.watch(device, command, began.at);
         let mut watch = |lines: &str| live.push(lines);
         let options = ExecOptions {
@@ -294,9 +319,13 @@ impl JobContext {
             watch: Some(&mut watch),
             ..ExecOptions::default()
         };
+        let note = &mut began.note;
         let call = async {
             let mut using = device.lock().await;
             let session = using.session()?;
+            if !answers.is_empty() || !session.platform().only_reads(command) {
+                *note = Some(self.begin_write(device, CommandKind::Exec, command).await?);
+            }
             Ok(if answers.is_empty() {
                 session.exec_with(command, options).await
             } else {
@@ -347,15 +376,6 @@ impl JobContext {
             .is_err()
         {
             tracing::debug!("a session did not say goodbye in time; it is cut");
-        }
-    }
-
-    /// An exchange with a device begins: from here on the attempt has acted.
-    fn begin(&self) -> Began {
-        self.acted.store(true, Ordering::Relaxed);
-        Began {
-            at: now(),
-            clock: std::time::Instant::now(),
         }
     }
 
@@ -424,6 +444,7 @@ impl JobContext {
             truncated: kept.truncated,
             executed_at: began.at,
             duration_ms: u64::try_from(began.clock.elapsed().as_millis()).unwrap_or(u64::MAX),
+            in_flight: began.note,
         };
         let stored = self.services.storage.add_result(&self.claim, &result).await;
         stored.map_err(|error| storage_failed(&error))?;
@@ -560,6 +581,25 @@ impl Exchange {
 struct Began {
     at: DateTime<Utc>,
     clock: std::time::Instant,
+    /// The note of it, where it may change the device.
+    note: Option<Uuid>,
+}
+
+impl Began {
+    fn now() -> Self {
+        Self {
+            at: now(),
+            clock: std::time::Instant::now(),
+            note: None,
+        }
+    }
+
+    fn noted(note: Uuid) -> Self {
+        Self {
+            note: Some(note),
+            ..Self::now()
+        }
+    }
 }
 
 fn closed(device: &Device) -> JobError {

@@ -203,6 +203,24 @@ pub const KEYS: &[Key] = &[
         meaning: "How long running jobs may go on after SIGTERM or Ctrl-C before they are interrupted.",
     },
     Key {
+        section: "worker",
+        name: "retry_delay_seconds",
+        allowed: Allowed::Whole {
+            from: 0,
+            to: 86_400,
+        },
+        meaning: "How long a job waits before it is tried again; twice as long each further time, and up to half as long again at random.",
+    },
+    Key {
+        section: "worker",
+        name: "retry_delay_max_seconds",
+        allowed: Allowed::Whole {
+            from: 0,
+            to: 604_800,
+        },
+        meaning: "The longest that a job waits before it is tried again, but for what is added at random.",
+    },
+    Key {
         section: "board",
         name: "enabled",
         allowed: Allowed::Flag,

@@ -106,6 +106,8 @@ fn every_key_can_be_set_by_its_variable_and_in_the_file() {
         ("worker.concurrency", "1024", "1024"),
         ("worker.timeout_seconds", "604800", "604800"),
         ("worker.shutdown_grace_seconds", "1", "1"),
+        ("worker.retry_delay_seconds", "7", "7"),
+        ("worker.retry_delay_max_seconds", "70", "70"),
         ("board.enabled", "false", "false"),
         ("board.ui_path", "/ui", "'/ui'"),
         ("board.api_prefix", "/ui/api", "'/ui/api'"),

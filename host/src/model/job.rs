@@ -247,7 +247,7 @@ impl ErrorCode {
     fn is_retryable(&self) -> bool {
         matches!(
             self.0.as_str(),
-            "network" | "timeout" | "disconnected" | "busy"
+            "network" | "timeout" | "disconnected" | "busy" | "unavailable"
         )
     }
 }
@@ -339,6 +339,16 @@ impl CommandKind {
     }
 }
 
+/// Something that is being sent to a device and may change it.
+#[derive(Clone, Debug)]
+pub struct InFlight {
+    pub id: Uuid,
+    pub target: String,
+    pub kind: CommandKind,
+    pub command: String,
+    pub began_at: DateTime<Utc>,
+}
+
 /// One command sent to a device, and what came of it.
 #[derive(Clone, Debug)]
 pub struct CommandResult {
@@ -356,6 +366,8 @@ pub struct CommandResult {
     pub truncated: bool,
     pub executed_at: DateTime<Utc>,
     pub duration_ms: u64,
+    /// The note of it that was made before it was sent; it goes when this is stored.
+    pub in_flight: Option<Uuid>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]

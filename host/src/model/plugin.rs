@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::OnInterrupt;
+use super::{JobError, OnInterrupt};
 
 /// Which runtime a plugin is written for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -88,9 +88,30 @@ pub struct Description {
     pub needs: Needs,
     #[serde(default)]
     pub on_interrupt: OnInterrupt,
+    #[serde(default)]
+    pub retry: RetryRules,
     /// JSON Schema of the parameters.
     #[serde(default = "any_object")]
     pub params: Value,
+}
+
+/// Which errors are worth another attempt, where the plugin knows better than the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetryRules {
+    /// Codes that are, beside those that always are.
+    pub on: Vec<String>,
+    /// Codes that are not.
+    pub not_on: Vec<String>,
+}
+
+impl RetryRules {
+    /// Whether an error is worth another attempt.
+    #[must_use]
+    pub fn allow(&self, error: &JobError) -> bool {
+        let code = &error.code.0;
+        !self.not_on.contains(code) && (error.retryable || self.on.contains(code))
+    }
 }
 
 /// What a plugin may do. Whatever is absent is refused.

@@ -6,6 +6,7 @@
 
 mod batches;
 mod connections;
+mod in_flight;
 mod jobs;
 mod keys;
 mod rows;
@@ -34,9 +35,9 @@ use super::{
     Outcome, ReadyJob, Result, Runs, Storage, StorageError, StorageUse,
 };
 use crate::model::{
-    Attempt, BatchCounts, CommandResult, Connection, Job, JobFilter, JobLog, KnownHostKey,
-    LoadedVersion, LogLevel, NewJob, PluginFiles, PluginKind, PluginVersion, Progress,
-    StatusCounts, now,
+    Attempt, BatchCounts, CommandResult, Connection, InFlight, Job, JobFilter, JobLog,
+    KnownHostKey, LoadedVersion, LogLevel, NewJob, PluginFiles, PluginKind, PluginVersion,
+    Progress, StatusCounts, now,
 };
 use writer::Writer;
 
@@ -248,6 +249,14 @@ impl Storage for SqliteStorage {
     async fn add_result(&self, claim: &Claim, result: &CommandResult) -> Result<()> {
         let added = running::add_result(&self.writer, claim, result).await;
         self.told(claim.job_id, added)
+    }
+
+    async fn begin_command(&self, claim: &Claim, command: &InFlight) -> Result<()> {
+        in_flight::begin(&self.writer, claim, command).await
+    }
+
+    async fn end_commands(&self, claim: &Claim, error: &str) -> Result<Vec<InFlight>> {
+        in_flight::end(&self.writer, claim, error).await
     }
 
     async fn add_logs(&self, logs: Vec<JobLog>) -> Result<()> {

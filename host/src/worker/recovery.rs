@@ -1,8 +1,11 @@
 //! After a crash: jobs that stand as running, and nobody runs them.
 
-use crate::model::{ErrorCode, Job, JobError, JobLog, LogLevel, OnInterrupt, now};
+use crate::model::{ErrorCode, InFlight, Job, JobError, JobLog, LogLevel, OnInterrupt, now};
 use crate::storage::{Claim, Outcome, Storage};
 
+/// Of a command that was being sent when the process ended.
+const NO_ANSWER: &str =
+    "the server ended before an answer came; nobody knows whether the device did it";
 /// A job that was claimed this often and never ended is taken to be what ends its process.
 const ATTEMPTS: u32 = 3;
 
@@ -13,7 +16,13 @@ const ATTEMPTS: u32 = 3;
 /// When the database is not available.
 pub async fn end_interrupted(storage: &dyn Storage) -> anyhow::Result<()> {
     for job in storage.running_jobs().await? {
-        let (level, outcome, error) = end_of(&job);
+        let claim = Claim {
+            job_id: job.id,
+            attempt: job.attempt,
+            worker_id: job.worker_id.clone().unwrap_or_default(),
+        };
+        let in_flight = storage.end_commands(&claim, NO_ANSWER).await?;
+        let (level, outcome, error) = end_of(&job, &in_flight);
         tracing::warn!(job_id = %job.id, plugin = %job.plugin, "{error}");
         let line = JobLog {
             id: 0,
@@ -23,18 +32,13 @@ pub async fn end_interrupted(storage: &dyn Storage) -> anyhow::Result<()> {
             timestamp: now(),
             context: None,
         };
-        let claim = Claim {
-            job_id: job.id,
-            attempt: job.attempt,
-            worker_id: job.worker_id.unwrap_or_default(),
-        };
         storage.add_logs(vec![line]).await?;
         storage.finish_job(&claim, outcome, now()).await?;
     }
     Ok(())
 }
 
-fn end_of(job: &Job) -> (LogLevel, Outcome, JobError) {
+fn end_of(job: &Job, in_flight: &[InFlight]) -> (LogLevel, Outcome, JobError) {
     let interrupted = |message: &str| JobError::new(ErrorCode::INTERRUPTED, message);
     if job.cancel_requested {
         let error = JobError::new(
@@ -56,10 +60,21 @@ fn end_of(job: &Job) -> (LogLevel, Outcome, JobError) {
             (LogLevel::Error, Outcome::Failed(error.clone()), error)
         }
         OnInterrupt::Fail => {
-            let error = interrupted(
-                "the server ended while the job ran; the last command in its results may have \
-                 been followed by one more",
-            );
+            let error = interrupted(&match in_flight {
+                [] => "the server ended while the job ran; nothing was being sent that changes a \
+                       device"
+                    .to_owned(),
+                commands => {
+                    let named =
+                        |command: &InFlight| format!("`{}` on {}", command.command, command.target);
+                    let commands: Vec<_> = commands.iter().map(named).collect();
+                    format!(
+                        "the server ended while {} was being sent; nobody knows whether the device \
+                         did it",
+                        commands.join(", ")
+                    )
+                }
+            });
             (LogLevel::Error, Outcome::Failed(error.clone()), error)
         }
     }

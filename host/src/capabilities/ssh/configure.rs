@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use netssh_core::{Configuration, Session};
 
-use super::{Device, Exchange, ExecReply, JobContext, Result, ssh_failed};
+use super::{Began, Device, Exchange, ExecReply, JobContext, Result, ssh_failed};
 use crate::capabilities::policy::check_command_text;
 use crate::model::{CommandKind, ErrorCode, JobError};
 
@@ -129,7 +129,15 @@ impl JobContext {
         let session = using.session()?;
         let staged = session.has_uncommitted_changes();
         let mut configuration = self.enter(device, session).await?;
-        let began = self.begin();
+        let doing = if staged && number.is_none() {
+            "discard"
+        } else {
+            "rollback"
+        };
+        let note = self
+            .begin_write(device, CommandKind::Rollback, doing)
+            .await?;
+        let began = Began::noted(note);
         let (what, outcome) = match number {
             None if staged => {
                 let call = async { Ok(configuration.discard().await) };
@@ -159,7 +167,8 @@ impl JobContext {
     /// Code `unsupported` where the platform has no such thing; else as [`Self::ssh_exec`].
     pub async fn ssh_save(&self, device: &Device) -> Result<ExecReply> {
         self.may_configure().await?;
-        let began = self.begin();
+        let note = self.begin_write(device, CommandKind::Save, "save").await?;
+        let began = Began::noted(note);
         let outcome = self
             .unless_stopped(async { Ok(device.lock().await.session()?.save().await) })
             .await;
@@ -236,7 +245,10 @@ impl JobContext {
     ) -> Result<Vec<ExecReply>> {
         let mut replies = Vec::with_capacity(lines.len());
         for (number, line) in (1..).zip(lines) {
-            let began = self.begin();
+            let note = self
+                .begin_write(device, CommandKind::Configure, line)
+                .await?;
+            let began = Began::noted(note);
             let outcome = self
                 .unless_stopped(async { Ok(configuration.line(line).await) })
                 .await;
@@ -278,7 +290,10 @@ impl JobContext {
         configuration: &mut Configuration<'_>,
         options: &CommitOptions,
     ) -> Result<ExecReply> {
-        let began = self.begin();
+        let note = self
+            .begin_write(device, CommandKind::Commit, "commit")
+            .await?;
+        let began = Began::noted(note);
         let commit = netssh_core::CommitOptions {
             confirm_within: options.confirm_within,
             comment: options.comment.clone(),
@@ -305,7 +320,10 @@ impl JobContext {
         device: &Device,
         configuration: &mut Configuration<'_>,
     ) -> Result<ExecReply> {
-        let began = self.begin();
+        let note = self
+            .begin_write(device, CommandKind::Commit, "confirm")
+            .await?;
+        let began = Began::noted(note);
         let outcome = self
             .unless_stopped(async { Ok(configuration.confirm().await) })
             .await;

@@ -111,7 +111,7 @@ impl JobContext {
         let opened = files.read(file).await;
         let (mut source, size) = opened.map_err(|error| not_a_file(file, &error))?;
         let what = format!("upload {file} to {remote}");
-        let began = self.begin();
+        let began = Began::noted(self.begin_write(device, CommandKind::Upload, &what).await?);
         let live = self.watch(device, &what, began.at);
         let mut progress = Tenths::default();
         let mut watch = |done, of| progress.tell(done, of, &mut |line| live.push(line));
@@ -146,7 +146,7 @@ impl JobContext {
         let created = files.create(file).await;
         let (part, mut sink) = created.map_err(|error| not_a_file(file, &error))?;
         let what = format!("download {remote} to {file}");
-        let began = self.begin();
+        let began = Began::now();
         let live = self.watch(device, &what, began.at);
         let mut progress = Tenths::default();
         let mut watch = |done, of| progress.tell(done, of, &mut |line| live.push(line));

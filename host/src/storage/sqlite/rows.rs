@@ -92,6 +92,7 @@ pub(super) fn result(row: &SqliteRow) -> Result<CommandResult> {
         truncated: row.try_get("truncated")?,
         executed_at: time(row, "executed_at")?,
         duration_ms: row.try_get::<i64, _>("duration_ms")?.unsigned_abs(),
+        in_flight: None,
     })
 }
 

@@ -6,7 +6,7 @@ use sqlx::sqlite::SqlitePool;
 use uuid::Uuid;
 
 use super::writer::Writer;
-use super::{Claim, Outcome, ReadyJob, Result, Runs, StorageError, rows, text_of};
+use super::{Claim, Outcome, ReadyJob, Result, Runs, StorageError, in_flight, rows, text_of};
 use crate::model::{Attempt, CommandResult, Job, JobError, JobLog, JobStatus, LogLevel, Progress};
 
 pub(super) async fn ready(
@@ -236,29 +236,39 @@ pub(super) async fn add_result(
                 if !holds(connection, &claim).await? {
                     return Err(lost(&claim));
                 }
-                sqlx::query(
-                    "INSERT INTO job_results (id, job_id, attempt, target, kind, command, output,
-                                              error, exit_code, truncated, executed_at, duration_ms)
-                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                )
-                .bind(result.id.to_string())
-                .bind(result.job_id.to_string())
-                .bind(result.attempt)
-                .bind(result.target)
-                .bind(result.kind.as_str())
-                .bind(result.command)
-                .bind(result.output)
-                .bind(result.error)
-                .bind(result.exit_code)
-                .bind(result.truncated)
-                .bind(text_of(result.executed_at))
-                .bind(i64::try_from(result.duration_ms).unwrap_or(i64::MAX))
-                .execute(&mut *connection)
-                .await?;
-                Ok(())
+                if let Some(id) = result.in_flight {
+                    in_flight::forget(connection, id).await?;
+                }
+                insert_result(connection, result).await
             })
         })
         .await
+}
+
+pub(super) async fn insert_result(
+    connection: &mut SqliteConnection,
+    result: CommandResult,
+) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO job_results (id, job_id, attempt, target, kind, command, output,
+                                  error, exit_code, truncated, executed_at, duration_ms)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(result.id.to_string())
+    .bind(result.job_id.to_string())
+    .bind(result.attempt)
+    .bind(result.target)
+    .bind(result.kind.as_str())
+    .bind(result.command)
+    .bind(result.output)
+    .bind(result.error)
+    .bind(result.exit_code)
+    .bind(result.truncated)
+    .bind(text_of(result.executed_at))
+    .bind(i64::try_from(result.duration_ms).unwrap_or(i64::MAX))
+    .execute(&mut *connection)
+    .await?;
+    Ok(())
 }
 
 pub(super) async fn add_logs(writer: &Writer, logs: Vec<JobLog>) -> Result<()> {
@@ -356,7 +366,7 @@ pub(super) async fn logs(
     found.iter().map(rows::log).collect()
 }
 
-async fn holds(connection: &mut SqliteConnection, claim: &Claim) -> Result<bool> {
+pub(super) async fn holds(connection: &mut SqliteConnection, claim: &Claim) -> Result<bool> {
     let count: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM jobs
          WHERE id = ? AND attempt = ? AND worker_id = ? AND status = 'running'",
@@ -369,7 +379,7 @@ async fn holds(connection: &mut SqliteConnection, claim: &Claim) -> Result<bool>
     Ok(count == 1)
 }
 
-fn lost(claim: &Claim) -> StorageError {
+pub(super) fn lost(claim: &Claim) -> StorageError {
     StorageError::Unavailable(format!(
         "attempt {} of job {} is no longer this worker's",
         claim.attempt, claim.job_id

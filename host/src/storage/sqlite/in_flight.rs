@@ -1,0 +1,91 @@
+//! What is being sent to a device: noted before, so that a crash leaves a trace of it.
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
+use uuid::Uuid;
+
+use super::running::{holds, insert_result, lost};
+use super::writer::Writer;
+use super::{Claim, Result, rows, text_of};
+use crate::model::{CommandKind, CommandResult, InFlight};
+
+pub(super) async fn begin(writer: &Writer, claim: &Claim, command: &InFlight) -> Result<()> {
+    let (claim, command) = (claim.clone(), command.clone());
+    writer
+        .run(move |connection| {
+            Box::pin(async move {
+                if !holds(connection, &claim).await? {
+                    return Err(lost(&claim));
+                }
+                sqlx::query(
+                    "INSERT INTO in_flight (id, job_id, attempt, target, kind, command, began_at)
+                     VALUES (?, ?, ?, ?, ?, ?, ?)",
+                )
+                .bind(command.id.to_string())
+                .bind(claim.job_id.to_string())
+                .bind(claim.attempt)
+                .bind(command.target)
+                .bind(command.kind.as_str())
+                .bind(command.command)
+                .bind(text_of(command.began_at))
+                .execute(&mut *connection)
+                .await?;
+                Ok(())
+            })
+        })
+        .await
+}
+
+/// Goes with the result that tells how it ended.
+pub(super) async fn forget(connection: &mut SqliteConnection, id: Uuid) -> Result<()> {
+    sqlx::query("DELETE FROM in_flight WHERE id = ?")
+        .bind(id.to_string())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn end(writer: &Writer, claim: &Claim, error: &str) -> Result<Vec<InFlight>> {
+    let (claim, error) = (claim.clone(), error.to_owned());
+    writer
+        .run(move |connection| {
+            Box::pin(async move {
+                let found = sqlx::query("DELETE FROM in_flight WHERE job_id = ? RETURNING *")
+                    .bind(claim.job_id.to_string())
+                    .fetch_all(&mut *connection)
+                    .await?;
+                let mut commands = found.iter().map(read).collect::<Result<Vec<_>>>()?;
+                commands.sort_by_key(|command| command.id);
+                for command in &commands {
+                    let result = CommandResult {
+                        id: Uuid::now_v7(),
+                        job_id: claim.job_id,
+                        attempt: claim.attempt,
+                        target: command.target.clone(),
+                        kind: command.kind,
+                        command: command.command.clone(),
+                        output: String::new(),
+                        error: Some(error.clone()),
+                        exit_code: None,
+                        truncated: false,
+                        executed_at: command.began_at,
+                        duration_ms: 0,
+                        in_flight: None,
+                    };
+                    insert_result(connection, result).await?;
+                }
+                Ok(commands)
+            })
+        })
+        .await
+}
+
+fn read(row: &SqliteRow) -> Result<InFlight> {
+    Ok(InFlight {
+        id: rows::uuid(row, "id")?,
+        target: row.try_get("target")?,
+        kind: rows::named(row, "kind", CommandKind::parse)?,
+        command: row.try_get("command")?,
+        began_at: rows::time(row, "began_at")?,
+    })
+}
