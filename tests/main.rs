@@ -14,6 +14,7 @@ mod board;
 mod book;
 mod cancel;
 mod cli;
+mod compare;
 mod components;
 mod connections;
 mod contracts;

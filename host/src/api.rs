@@ -3,6 +3,7 @@
 //! Handlers translate: a request into a use case, its outcome into an answer. What crosses the
 //! wire is in [`types`], every error is a [`Problem`].
 
+mod compare;
 mod connections;
 mod devices;
 mod events;
@@ -102,6 +103,7 @@ fn api_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(jobs::cancel))
         .routes(routes!(jobs::rerun))
         .routes(routes!(jobs::attempts))
+        .routes(routes!(compare::compare))
         .routes(routes!(jobs::results))
         .routes(routes!(jobs::logs))
         .routes(routes!(events::events))

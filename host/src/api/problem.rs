@@ -101,7 +101,7 @@ impl Problem {
         Self::internal().into_response()
     }
 
-    fn internal() -> Self {
+    pub(super) fn internal() -> Self {
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",

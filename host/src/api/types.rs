@@ -146,6 +146,37 @@ pub struct AttemptList {
     pub attempts: Vec<AttemptAnswer>,
 }
 
+/// What two jobs' commands answered, held against one another.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Comparison {
+    pub id: Uuid,
+    /// The earlier job.
+    pub with: Uuid,
+    /// Something is not the same.
+    pub changed: bool,
+    pub commands: Vec<ComparedCommand>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct ComparedCommand {
+    pub target: String,
+    pub command: String,
+    pub change: Change,
+    /// The lines in which the outputs differ, as a unified diff.
+    pub diff: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    Same,
+    Changed,
+    /// The earlier job has not run it.
+    Added,
+    /// Only the earlier job has run it.
+    Removed,
+}
+
 /// One try at a job.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct AttemptAnswer {

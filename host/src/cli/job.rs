@@ -2,6 +2,7 @@
 
 mod attempts;
 mod cancel;
+mod compare;
 mod list;
 mod logs;
 mod rerun;
@@ -36,6 +37,8 @@ pub(crate) enum JobCommand {
     Rerun(rerun::RerunArgs),
     /// Show every attempt at a job, and how it ended
     Attempts(attempts::AttemptsArgs),
+    /// Show what has changed in the commands' answers since an earlier job
+    Compare(compare::CompareArgs),
 }
 
 impl JobCommand {
@@ -50,6 +53,7 @@ impl JobCommand {
             Self::Cancel(args) => cancel::run(args).await,
             Self::Rerun(args) => rerun::run(args).await,
             Self::Attempts(args) => attempts::run(args).await,
+            Self::Compare(args) => compare::run(args).await,
         }
     }
 }

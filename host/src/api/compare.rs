@@ -1,0 +1,152 @@
+//! `/api/jobs/{id}/compare`: what a job's commands answered, held against an earlier job's.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Deserialize;
+use utoipa::IntoParams;
+use uuid::Uuid;
+
+use super::extract::{IdInPath, QueryParams};
+use super::jobs::no_job;
+use super::types::{Change, ComparedCommand, Comparison};
+use super::{Problem, types};
+use crate::app::App;
+use crate::capabilities::unified_diff;
+use crate::model::{CommandResult, Job, JobFilter, JobStatus};
+
+/// Earlier jobs that are looked at for one that fits.
+const LOOKED_AT: u32 = 200;
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct CompareQuery {
+    /// The job to compare with; if absent, the last one before that completed with the same plugin
+    /// and parameters on the same targets.
+    with: Option<Uuid>,
+    /// Only this target.
+    target: Option<String>,
+}
+
+/// Compares what the commands of two jobs answered, device by device, as unified diffs.
+#[utoipa::path(
+    get, path = "/jobs/{id}/compare", tag = "jobs", params(("id" = Uuid, Path), CompareQuery),
+    responses(
+        (status = 200, body = Comparison),
+        (status = 404, description = "No such job, or none before it", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn compare(
+    State(app): State<Arc<App>>,
+    IdInPath(id): IdInPath,
+    QueryParams(query): QueryParams<CompareQuery>,
+) -> Result<Json<Comparison>, Problem> {
+    let job = app.storage.job(id).await?.ok_or_else(|| no_job(id))?;
+    let with = match query.with {
+        Some(with) => app.storage.job(with).await?.ok_or_else(|| no_job(with))?.id,
+        None => before(&app, &job).await?.ok_or_else(|| {
+            Problem::not_found(format!(
+                "no job before {id} has completed with the same plugin and parameters on the same \
+                 targets; name one as ?with="
+            ))
+        })?,
+    };
+    let wanted = |result: &CommandResult| {
+        query.target.as_ref().is_none_or(|target| *target == result.target)
+    };
+    let (old, new) = (results(&app, with).await?, results(&app, id).await?);
+    let (old, new): (Vec<_>, Vec<_>) = (
+        old.into_iter().filter(wanted).collect(),
+        new.into_iter().filter(wanted).collect(),
+    );
+    // Diffs take their time where texts are large.
+    let commands = tokio::task::spawn_blocking(move || compared(&old, &new)).await;
+    let commands = commands.map_err(|_| Problem::internal())?;
+    Ok(Json(Comparison {
+        id,
+        with,
+        changed: commands.iter().any(|one| one.change != Change::Same),
+        commands,
+    }))
+}
+
+/// The last job before that did the same.
+async fn before(app: &App, job: &Job) -> Result<Option<Uuid>, Problem> {
+    let filter = JobFilter {
+        status: Some(JobStatus::Completed),
+        plugin: Some(job.plugin.clone()),
+        target: job.targets.first().map(|target| target.name.clone()),
+        after: Some((job.created_at, job.id)),
+        limit: LOOKED_AT,
+        ..JobFilter::default()
+    };
+    let earlier = app.storage.jobs(&filter).await?;
+    let fits = |other: &&Job| {
+        other.params == job.params
+            && other.targets == job.targets
+            && other.batch.is_some() == job.batch.is_some()
+    };
+    Ok(earlier.iter().find(fits).map(|job| job.id))
+}
+
+/// A job's results; a batch's are those of its child jobs.
+async fn results(app: &App, id: Uuid) -> Result<Vec<CommandResult>, Problem> {
+    let mut results = app.storage.results(id).await?;
+    let children = JobFilter {
+        parent: Some(id),
+        limit: u32::MAX,
+        ..JobFilter::default()
+    };
+    let mut children = app.storage.jobs(&children).await?;
+    children.sort_by_key(|child| child.id);
+    for child in children.iter().filter(|child| child.batch.is_none()) {
+        results.extend(app.storage.results(child.id).await?);
+    }
+    Ok(results)
+}
+
+/// Commands stand for one another that are the same text on the same target, the first for the
+/// first, the second for the second.
+fn compared(old: &[CommandResult], new: &[CommandResult]) -> Vec<ComparedCommand> {
+    let mut olds: HashMap<_, Vec<&CommandResult>> = HashMap::new();
+    for result in old.iter().rev() {
+        olds.entry(key(result)).or_default().push(result);
+    }
+    let mut commands = Vec::with_capacity(new.len());
+    for result in new {
+        let before = olds.get_mut(&key(result)).and_then(Vec::pop);
+        commands.push(one(before, Some(result)));
+    }
+    let left = old.iter().filter(|result| {
+        let left = olds.get(&key(result));
+        left.is_some_and(|left| left.iter().any(|other| other.id == result.id))
+    });
+    commands.extend(left.map(|result| one(Some(result), None)));
+    commands
+}
+
+fn key(result: &CommandResult) -> (&str, &str) {
+    (&result.target, &result.command)
+}
+
+fn one(old: Option<&CommandResult>, new: Option<&CommandResult>) -> ComparedCommand {
+    let (target, command) = old.or(new).map(key).unwrap_or_default();
+    let (change, diff) = match (old, new) {
+        (Some(old), Some(new)) if old.output == new.output => (Change::Same, None),
+        (Some(old), Some(new)) => match unified_diff(&old.output, &new.output) {
+            Ok(diff) => (Change::Changed, Some(diff)),
+            Err(too_large) => (Change::Changed, Some(too_large.message)),
+        },
+        (None, _) => (Change::Added, None),
+        (_, None) => (Change::Removed, None),
+    };
+    types::ComparedCommand {
+        target: target.to_owned(),
+        command: command.to_owned(),
+        change,
+        diff,
+    }
+}
