@@ -182,6 +182,7 @@ fn a_cancellation_while_the_attempt_ends_is_kept_to() {
             max_retries: 1,
             on_interrupt: OnInterrupt::Fail,
             idempotency: None,
+            schedule: None,
         };
         storage.add_job(&job, None).await.unwrap();
         let claimed = storage

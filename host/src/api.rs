@@ -11,6 +11,7 @@ mod health;
 mod jobs;
 mod plugins;
 mod problem;
+mod schedules;
 mod terminal;
 pub mod types;
 
@@ -54,6 +55,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
     tags(
         (name = "jobs", description = "Executions of plugins"),
         (name = "connections", description = "How to reach devices"),
+        (name = "schedules", description = "When jobs are submitted again and again"),
         (name = "plugins", description = "What jobs are submitted by"),
         (name = "health", description = "Whether the server does its work"),
     )
@@ -117,6 +119,17 @@ fn api_routes() -> OpenApiRouter<Arc<App>> {
             connections::forget_host_keys
         ))
         .routes(routes!(terminal::open))
+        .routes(routes!(schedules::create, schedules::list))
+        .routes(routes!(schedules::preview))
+        .route("/schedules/preview", schedules::named_preview())
+        .routes(routes!(
+            schedules::get,
+            schedules::replace,
+            schedules::delete
+        ))
+        .routes(routes!(schedules::enable))
+        .routes(routes!(schedules::disable))
+        .routes(routes!(schedules::trigger))
         .routes(routes!(plugins::list))
         .routes(routes!(plugins::get))
         .routes(routes!(plugins::versions))

@@ -24,6 +24,8 @@ use crate::registry::{Registry, Source};
 use crate::runtime::Sandbox;
 use crate::runtime::rhai::RhaiRuntime;
 use crate::runtime::wasm::WasmRuntime;
+use crate::scheduler::Scheduler;
+use crate::schedules::Schedules;
 use crate::sealing::MasterKey;
 use crate::storage::Storage;
 use crate::storage::sqlite::{SqliteStorage, file_of};
@@ -51,6 +53,8 @@ pub struct App {
     pub connections: Arc<Connections>,
     pub jobs: Arc<Jobs>,
     pub worker: Arc<Worker>,
+    pub schedules: Arc<Schedules>,
+    scheduler: Scheduler,
     pub live: LiveOutput,
     pub terminals: LongRequests,
     pub event_streams: LongRequests,
@@ -130,6 +134,13 @@ impl App {
             children: Arc::clone(&jobs) as _,
             waiting: Arc::new(Semaphore::new(limits::WAITING)),
         };
+        let schedules = Arc::new(Schedules::new(Arc::clone(&storage), Arc::clone(&jobs)));
+        let scheduler = Scheduler {
+            storage: Arc::clone(&storage),
+            jobs: Arc::clone(&jobs),
+            schedules: Arc::clone(&schedules),
+            ended: ended.clone(),
+        };
         let parts = Parts {
             storage: Arc::clone(&storage),
             queue: queue.clone(),
@@ -149,6 +160,8 @@ impl App {
             connections,
             jobs,
             worker,
+            schedules,
+            scheduler,
             live,
             terminals: LongRequests::new(MOST_TERMINALS),
             event_streams: LongRequests::new(MOST_EVENT_STREAMS),
@@ -172,6 +185,7 @@ impl App {
         let server = axum::serve(listener, router)
             .with_graceful_shutdown(async move { stopping.cancelled().await });
         let worker = Arc::clone(&self.worker).run(shutdown.clone().cancelled_owned());
+        let scheduling = self.scheduler.run(shutdown.clone());
         let watching = self.watch_plugins(shutdown.clone());
         // Who is in the middle of a request may finish it, within the time a request may take; a
         // client that never does holds nobody back.
@@ -193,7 +207,8 @@ impl App {
             shutdown.cancelled().await;
             tokio::join!(self.terminals.close(), self.event_streams.close());
         };
-        let (served, (), (), ()) = tokio::join!(server, worker, watching, terminals);
+        let (served, (), (), (), ()) =
+            tokio::join!(server, worker, scheduling, watching, terminals);
         self.close().await;
         served.context("the HTTP server failed")
     }

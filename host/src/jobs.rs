@@ -42,6 +42,8 @@ pub struct Submission {
     pub description: Option<String>,
     /// `(key, digest of the request)`.
     pub idempotency: Option<(String, String)>,
+    /// `(id, cron expression)` of the schedule that submits it.
+    pub schedule: Option<(Uuid, String)>,
 }
 
 /// Why a submission is refused.
@@ -115,6 +117,22 @@ impl Jobs {
             }
             return Ok((first.id, first.status));
         }
+        let (job, inline) = self.prepare(submission).await?;
+        self.add(&job, inline.as_ref()).await
+    }
+
+    /// Whether a submission would be taken in now; adds nothing.
+    ///
+    /// # Errors
+    /// As [`Self::submit`], but for the idempotency key, which is not looked at.
+    pub async fn check(&self, submission: Submission) -> Result<(), SubmitError> {
+        self.prepare(submission).await.map(drop)
+    }
+
+    async fn prepare(
+        &self,
+        submission: Submission,
+    ) -> Result<(NewJob, Option<Connection>), SubmitError> {
         let plugin = self.plugin(&submission.plugin)?;
         let id = Uuid::now_v7();
         let mut errors = check_numbers(&submission);
@@ -143,8 +161,9 @@ impl Jobs {
             max_retries: submission.max_retries.unwrap_or_default(),
             on_interrupt: plugin.description.on_interrupt,
             idempotency: submission.idempotency,
+            schedule: submission.schedule,
         };
-        self.add(&job, inline.as_ref()).await
+        Ok((job, inline))
     }
 
     async fn add(
@@ -401,6 +420,7 @@ impl ChildJobs for Jobs {
             max_retries: 0,
             on_interrupt: plugin.description.on_interrupt,
             idempotency: None,
+            schedule: None,
         };
         let (id, _) = self
             .add(&job, None)

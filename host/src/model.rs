@@ -8,6 +8,7 @@ mod job;
 mod plugin;
 mod plugin_files;
 mod plugin_version;
+mod schedule;
 
 pub use connection::{
     Algorithms, Connection, KnownHostKey, MOST_JUMPS, RouteError, SealedSecrets, SecretField, route,
@@ -21,6 +22,7 @@ pub use plugin::{
 };
 pub use plugin_files::{PluginFiles, digest_of, read_bounded};
 pub use plugin_version::{LoadedVersion, PluginVersion};
+pub use schedule::{Due, Misfire, Overlap, Schedule, Tick, Timing, TimingError, Turn, due, turn};
 
 use chrono::{DateTime, SubsecRound, Utc};
 

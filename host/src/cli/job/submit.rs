@@ -79,7 +79,7 @@ pub(super) async fn run(args: SubmitArgs) -> Result<(), Failure> {
     let answer = client
         .post::<JobAccepted>(&["jobs"], &submission, args.idempotency_key.as_deref())
         .await?;
-    let JobAccepted { id, status } = &answer.body;
+    let JobAccepted { id, status, .. } = &answer.body;
     if args.wait {
         output::talk(&format!("job {id} submitted"));
         return watch::follow(&client, &id.to_string(), args.server.output).await;

@@ -51,11 +51,13 @@ async fn insert(connection: &mut SqliteConnection, job: &NewJob) -> Result<()> {
         .map_err(|error| StorageError::Corrupt(error.to_string()))?;
     let (key, digest) = job.idempotency.clone().unzip();
     let ready_at = job.scheduled_for.unwrap_or(job.created_at);
+    let (schedule_id, cron_expression) = job.schedule.clone().unzip();
     sqlx::query(
         "INSERT INTO jobs (id, job_type, payload, targets, status, priority, description, parent_id,
                            depth, created_at, scheduled_for, ready_at, timeout_seconds, max_retries,
-                           on_interrupt, idempotency_key, request_digest)
-         VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                           on_interrupt, idempotency_key, request_digest,
+                           schedule_id, cron_expression)
+         VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(job.id.to_string())
     .bind(&job.plugin)
@@ -73,6 +75,8 @@ async fn insert(connection: &mut SqliteConnection, job: &NewJob) -> Result<()> {
     .bind(job.on_interrupt.as_str())
     .bind(key)
     .bind(digest)
+    .bind(schedule_id.map(|id| id.to_string()))
+    .bind(cron_expression)
     .execute(&mut *connection)
     .await?;
     for target in &job.targets {
