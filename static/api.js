@@ -25,6 +25,11 @@ export const api = {
   cancelJob: (id) => request("POST", `/jobs/${segment(id)}/cancel`),
   deleteJob: (id) => request("DELETE", `/jobs/${segment(id)}`),
 
+  listSchedules: (options) => get("/schedules", {}, options),
+  enableSchedule: (id) => request("POST", `/schedules/${segment(id)}/enable`),
+  disableSchedule: (id) => request("POST", `/schedules/${segment(id)}/disable`),
+  triggerSchedule: (id) => request("POST", `/schedules/${segment(id)}/trigger`),
+
   listPlugins: (options) => get("/plugins", {}, options),
   pluginVersions: (name, options) => get(`/plugins/${segment(name)}/versions`, {}, options),
   listConnections: (options) => get("/connections", {}, options),

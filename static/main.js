@@ -22,6 +22,7 @@ import { jobView } from "./views/job.js";
 import { jobsView } from "./views/jobs.js";
 import { notFoundView } from "./views/not-found.js";
 import { pluginsView } from "./views/plugins.js";
+import { schedulesView } from "./views/schedules.js";
 import { submitView } from "./views/submit.js";
 
 const ROUTES = [
@@ -29,6 +30,7 @@ const ROUTES = [
   { path: "jobs", section: "jobs", view: jobsView },
   { path: "jobs/:id", section: "jobs", view: jobView },
   { path: "new", section: "new", view: submitView },
+  { path: "schedules", section: "schedules", view: schedulesView },
   { path: "plugins", section: "plugins", view: pluginsView },
   { path: "connections", section: "connections", view: connectionsView },
 ];

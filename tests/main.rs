@@ -31,6 +31,7 @@ mod process;
 mod queue;
 mod reload;
 mod sandbox;
+mod schedules;
 mod scripts;
 mod sessions;
 mod terminal;

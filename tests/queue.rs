@@ -249,6 +249,7 @@ fn a_cancellation_while_the_attempt_ends_is_kept_to() {
             batch: None,
             held: false,
             rerun_of: None,
+            schedule: None,
         };
         storage.add_job(&job, Vec::new(), None).await.unwrap();
         let claimed = storage

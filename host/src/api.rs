@@ -13,6 +13,7 @@ mod health;
 mod jobs;
 mod plugins;
 mod problem;
+mod schedules;
 mod terminal;
 pub mod types;
 
@@ -56,6 +57,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
     tags(
         (name = "jobs", description = "Executions of plugins"),
         (name = "connections", description = "How to reach devices"),
+        (name = "schedules", description = "When jobs are submitted again and again"),
         (name = "plugins", description = "What jobs are submitted by"),
         (name = "health", description = "Whether the server does its work"),
     )
@@ -123,6 +125,17 @@ fn api_routes() -> OpenApiRouter<Arc<App>> {
         ))
         .routes(routes!(devices::list))
         .routes(routes!(terminal::open))
+        .routes(routes!(schedules::create, schedules::list))
+        .routes(routes!(schedules::preview))
+        .route("/schedules/preview", schedules::named_preview())
+        .routes(routes!(
+            schedules::get,
+            schedules::replace,
+            schedules::delete
+        ))
+        .routes(routes!(schedules::enable))
+        .routes(routes!(schedules::disable))
+        .routes(routes!(schedules::trigger))
         .routes(routes!(plugins::list))
         .routes(routes!(plugins::get))
         .routes(routes!(plugins::versions))

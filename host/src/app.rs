@@ -24,6 +24,8 @@ use crate::registry::{Registry, Source};
 use crate::runtime::Sandbox;
 use crate::runtime::rhai::RhaiRuntime;
 use crate::runtime::wasm::WasmRuntime;
+use crate::scheduler::Scheduler;
+use crate::schedules::Schedules;
 use crate::sealing::MasterKey;
 use crate::storage::Storage;
 use crate::storage::sqlite::{SqliteStorage, file_of};
@@ -52,6 +54,8 @@ pub struct App {
     pub jobs: Arc<Jobs>,
     pub worker: Arc<Worker>,
     pub devices: Devices,
+    pub schedules: Arc<Schedules>,
+    scheduler: Scheduler,
     pub live: LiveOutput,
     pub terminals: LongRequests,
     pub event_streams: LongRequests,
@@ -135,6 +139,13 @@ impl App {
             children: Arc::clone(&jobs) as _,
             waiting: Arc::new(Semaphore::new(limits::WAITING)),
         };
+        let schedules = Arc::new(Schedules::new(Arc::clone(&storage), Arc::clone(&jobs)));
+        let scheduler = Scheduler {
+            storage: Arc::clone(&storage),
+            jobs: Arc::clone(&jobs),
+            schedules: Arc::clone(&schedules),
+            ended: ended.clone(),
+        };
         let parts = Parts {
             storage: Arc::clone(&storage),
             queue: queue.clone(),
@@ -157,6 +168,8 @@ impl App {
             jobs,
             worker,
             devices,
+            schedules,
+            scheduler,
             live,
             terminals: LongRequests::new(MOST_TERMINALS),
             event_streams: LongRequests::new(MOST_EVENT_STREAMS),
@@ -180,6 +193,7 @@ impl App {
         let server = axum::serve(listener, router)
             .with_graceful_shutdown(async move { stopping.cancelled().await });
         let worker = Arc::clone(&self.worker).run(shutdown.clone().cancelled_owned());
+        let scheduling = self.scheduler.run(shutdown.clone());
         let watching = self.watch_plugins(shutdown.clone());
         let batches = shutdown
             .clone()
@@ -204,7 +218,8 @@ impl App {
             shutdown.cancelled().await;
             tokio::join!(self.terminals.close(), self.event_streams.close());
         };
-        let (served, (), (), (), _) = tokio::join!(server, worker, watching, terminals, batches);
+        let (served, (), (), (), (), _) =
+            tokio::join!(server, worker, scheduling, watching, terminals, batches);
         self.close().await;
         served.context("the HTTP server failed")
     }

@@ -3,6 +3,7 @@
 //! One file a subcommand. Data goes to stdout, talk to stderr; how a command can end is written
 //! in `EXIT_CODES`. Start reading at `Command`.
 
+mod batch;
 mod client;
 mod connect;
 mod connection;
@@ -13,6 +14,7 @@ mod output;
 mod params;
 mod plugin;
 mod run;
+mod schedule;
 mod secrets;
 mod serve;
 
@@ -30,7 +32,7 @@ Exit codes:
   1  it failed; with --wait and `job watch`: the job has failed or was cancelled
   2  the command line is wrong
   3  the server cannot be reached
-  4  there is no such job, connection or plugin
+  4  there is no such job, schedule, connection or plugin
   5  the server refused the request as invalid, or as in conflict with what is there";
 
 /// Runs jobs (Rhai playbooks, WASM components) on network devices.
@@ -53,6 +55,9 @@ enum Command {
     /// Submit jobs and follow them
     #[command(subcommand)]
     Job(job::JobCommand),
+    /// Manage the schedules: what is submitted again and again
+    #[command(subcommand)]
+    Schedule(schedule::ScheduleCommand),
     /// Manage the connections: how to reach which device
     #[command(subcommand)]
     Connection(connection::ConnectionCommand),
@@ -106,6 +111,7 @@ impl Cli {
             Command::Serve(args) => serve::run(args, self.config),
             Command::Run(args) => run::run(args, self.config),
             Command::Job(command) => one_thread()?.block_on(command.run()),
+            Command::Schedule(command) => one_thread()?.block_on(command.run()),
             Command::Connection(command) => one_thread()?.block_on(command.run()),
             Command::Connect(args) => one_thread()?.block_on(connect::run(args)),
             Command::Plugin(command) => one_thread()?.block_on(command.run()),

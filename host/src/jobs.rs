@@ -51,6 +51,8 @@ pub struct Submission {
     pub idempotency: Option<(String, String)>,
     /// The job that is to be done once more.
     pub rerun_of: Option<Uuid>,
+    /// `(id, cron expression)` of the schedule that submits it.
+    pub schedule: Option<(Uuid, String)>,
 }
 
 /// Why a submission is refused.
@@ -130,6 +132,23 @@ impl Jobs {
             }
             return Ok((first.id, first.status));
         }
+        let (job, inline) = self.prepare(submission).await?;
+        let children = batches::children(&job);
+        self.add(job, children, inline.as_ref()).await
+    }
+
+    /// Whether a submission would be taken in now; adds nothing.
+    ///
+    /// # Errors
+    /// As [`Self::submit`], but for the idempotency key, which is not looked at.
+    pub async fn check(&self, submission: Submission) -> Result<(), SubmitError> {
+        self.prepare(submission).await.map(drop)
+    }
+
+    async fn prepare(
+        &self,
+        submission: Submission,
+    ) -> Result<(NewJob, Option<Connection>), SubmitError> {
         let plugin = self.plugin(&submission.plugin)?;
         let id = Uuid::now_v7();
         let mut errors = check_numbers(&submission);
@@ -172,13 +191,9 @@ impl Jobs {
             batch: is_batch.then(|| asked.unwrap_or_default()),
             held: is_batch,
             rerun_of: submission.rerun_of,
+            schedule: submission.schedule,
         };
-        let children = if is_batch {
-            batches::children(&job)
-        } else {
-            Vec::new()
-        };
-        self.add(job, children, inline.as_ref()).await
+        Ok((job, inline))
     }
 
     async fn add(

@@ -14,6 +14,8 @@ pub mod storage;
 
 pub mod jobs;
 pub mod queue;
+pub mod scheduler;
+pub mod schedules;
 pub mod worker;
 
 pub mod capabilities;

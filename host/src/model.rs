@@ -10,6 +10,7 @@ mod pattern;
 mod plugin;
 mod plugin_files;
 mod plugin_version;
+mod schedule;
 mod target_expression;
 
 pub use batch::{BatchCounts, BatchOptions, BatchStep, MOST_TARGETS, Share};
@@ -27,6 +28,7 @@ pub use plugin::{
 };
 pub use plugin_files::{PluginFiles, digest_of, read_bounded};
 pub use plugin_version::{LoadedVersion, PluginVersion};
+pub use schedule::{Due, Misfire, Overlap, Schedule, Tick, Timing, TimingError, Turn, due, turn};
 pub use target_expression::TargetExpression;
 
 use chrono::{DateTime, SubsecRound, Utc};

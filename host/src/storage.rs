@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::model::{
     Attempt, BatchCounts, CommandResult, Connection, InFlight, Job, JobError, JobFilter, JobLog,
     JobStatus, KnownHostKey, LoadedVersion, LogLevel, NewJob, OnInterrupt, PluginFiles, PluginKind,
-    PluginVersion, Progress, StatusCounts,
+    PluginVersion, Progress, Schedule, StatusCounts, Tick,
 };
 
 pub type Result<T> = std::result::Result<T, StorageError>;
@@ -117,6 +117,15 @@ pub enum AddOutcome {
     /// The same idempotency key and the same request: this is the first job.
     Same(Box<Job>),
     /// The same idempotency key with another request.
+    KeyReused,
+}
+
+/// What came of adding a schedule.
+#[derive(Clone, Debug)]
+pub enum AddScheduleOutcome {
+    Added,
+    /// The same idempotency key and the same request: this is the first schedule.
+    Same(Box<Schedule>),
     KeyReused,
 }
 
@@ -262,6 +271,42 @@ pub trait Storage: Send + Sync + 'static {
         plugin: &str,
         digest: &str,
     ) -> Result<Option<(PluginKind, PluginFiles)>>;
+
+    // Schedules
+    /// `idempotency` is (key, digest of the request).
+    async fn add_schedule(
+        &self,
+        schedule: &Schedule,
+        idempotency: Option<&(String, String)>,
+    ) -> Result<AddScheduleOutcome>;
+    /// Everything but what its runs have left there; `false` when it does not exist.
+    async fn update_schedule(&self, schedule: &Schedule) -> Result<bool>;
+    /// `false` when it does not exist.
+    async fn delete_schedule(&self, id: Uuid) -> Result<bool>;
+    async fn schedule(&self, id: Uuid) -> Result<Option<Schedule>>;
+    async fn schedule_named(&self, name: &str) -> Result<Option<Schedule>>;
+    /// The schedule that was made with an idempotency key, and the digest of its request.
+    async fn schedule_with_key(&self, key: &str) -> Result<Option<(Schedule, String)>>;
+    /// By name.
+    async fn schedules(&self) -> Result<Vec<Schedule>>;
+    /// Those whose time has come.
+    async fn due_schedules(&self, now: DateTime<Utc>) -> Result<Vec<Schedule>>;
+    /// The next time of any schedule after `after`.
+    async fn next_schedule_at(&self, after: DateTime<Utc>) -> Result<Option<DateTime<Utc>>>;
+    /// Records a time and moves its schedule on to `next`, both or neither; due, unless it is
+    /// `left_out`, for that reason. `false` when that was done before, or the schedule has changed.
+    async fn fire_tick(
+        &self,
+        tick: &Tick,
+        next: Option<DateTime<Utc>>,
+        left_out: Option<String>,
+    ) -> Result<bool>;
+    /// Times whose jobs are yet to be submitted, the earliest first.
+    async fn due_ticks(&self) -> Result<Vec<Tick>>;
+    /// What came of a due time, or of a trigger.
+    async fn settle_tick(&self, tick: &Tick, job_id: Option<Uuid>, outcome: &str) -> Result<()>;
+    /// Whether a job of the schedule has not ended.
+    async fn schedule_is_busy(&self, id: Uuid) -> Result<bool>;
 
     /// Ids of jobs whose record, results or log have changed. A slow listener misses some of them,
     /// and has to look.

@@ -2,6 +2,7 @@
 ALTER TABLE jobs ADD COLUMN batch TEXT;                            -- JSON: its options; NULL for any other job
 ALTER TABLE jobs ADD COLUMN held INTEGER NOT NULL DEFAULT 0;       -- 1: a batch itself, and a child job that its batch has not started
 ALTER TABLE jobs ADD COLUMN rerun_of TEXT;                         -- the job that this one does once more
+ALTER TABLE schedules ADD COLUMN batch TEXT;                       -- JSON: options for its batches
 
 DROP INDEX jobs_waiting;
 CREATE INDEX jobs_waiting ON jobs (ready_at, id) WHERE status IN ('pending', 'retrying') AND held = 0;

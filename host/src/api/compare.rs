@@ -55,7 +55,10 @@ pub(super) async fn compare(
         })?,
     };
     let wanted = |result: &CommandResult| {
-        query.target.as_ref().is_none_or(|target| *target == result.target)
+        query
+            .target
+            .as_ref()
+            .is_none_or(|target| *target == result.target)
     };
     let (old, new) = (results(&app, with).await?, results(&app, id).await?);
     let (old, new): (Vec<_>, Vec<_>) = (

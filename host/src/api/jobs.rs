@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::IntoResponse;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Deserialize;
@@ -17,15 +17,18 @@ use super::extract::{IdInPath, JsonBody, QueryParams, from_value};
 use super::problem::InvalidField;
 use super::types::{
     AttemptList, CreateJob, JobAccepted, JobAnswer, JobList, JobStats, LogList, RerunJob,
-    ResultList, WriteConnection,
+    ResultList, WriteConnection, WriteSchedule,
 };
 use super::{Problem, accepted};
 use crate::app::App;
 use crate::connections::ConnectionInput;
-use crate::jobs::Submission;
+use crate::jobs::{Submission, SubmitError};
 use crate::model::digest_of;
-use crate::model::{Job, JobFilter, JobStatus, LogLevel, now};
+use crate::model::{Job, JobFilter, JobStatus, LogLevel, Misfire, Overlap, now};
 use crate::storage::{CancelOutcome, DeleteOutcome};
+
+/// 202 and where to look from now on.
+type Accepted = (StatusCode, [(HeaderName, String); 1], Json<JobAccepted>);
 
 const DEFAULT_PAGE: u32 = 50;
 const LARGEST_PAGE: u32 = 500;
@@ -37,7 +40,7 @@ const LARGEST_LOG_PAGE: u32 = 5_000;
     params(("Idempotency-Key" = Option<String>, Header, description = "The same key with the same body answers with the first job; 1 to 255 characters")),
     request_body = CreateJob,
     responses(
-        (status = 202, description = "Taken in; it survives a crash from now on", body = JobAccepted, headers(("Location" = String, description = "The job's URL"))),
+        (status = 202, description = "Taken in; it survives a crash from now on", body = JobAccepted, headers(("Location" = String, description = "The job's URL; with cron_expression the schedule's"))),
         (status = 404, description = "No such plugin", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "The plugin does not load, or the Idempotency-Key was used with another body", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "Not valid; `errors` says where", body = Problem, content_type = "application/problem+json"),
@@ -47,14 +50,71 @@ pub(super) async fn create(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
     body: JsonBody<CreateJob>,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<Accepted, Problem> {
     let idempotency = idempotency_key(&headers)?.map(|key| (key, digest_of(&body.bytes)));
+    let cron = body.value.cron_expression.clone();
+    let timezone = body.value.timezone.clone();
     let submission = submission(body.value, idempotency)?;
+    if let Some(cron) = cron {
+        return schedule(&app, submission, cron, timezone).await;
+    }
+    if let Some((key, _)) = &submission.idempotency
+        && app.storage.schedule_with_key(key).await?.is_some()
+    {
+        return Err(SubmitError::KeyReused.into());
+    }
     let (id, status) = app.jobs.submit(submission).await?;
-    Ok(accepted(
-        &format!("/api/jobs/{id}"),
-        JobAccepted { id, status },
-    ))
+    let answer = JobAccepted {
+        id,
+        status,
+        schedule_id: None,
+    };
+    Ok(accepted(&format!("/api/jobs/{id}"), answer))
+}
+
+/// Makes a schedule of a job with a cron expression; its first job comes at its first time.
+async fn schedule(
+    app: &App,
+    job: Submission,
+    cron_expression: String,
+    timezone: Option<String>,
+) -> Result<Accepted, Problem> {
+    let written = WriteSchedule {
+        // Unique without a look: the end of an id is random.
+        name: schedule_name(&job.plugin),
+        plugin: job.plugin,
+        params: job.params,
+        targets: job.targets,
+        cron_expression,
+        timezone,
+        enabled: None,
+        misfire: Misfire::default(),
+        overlap: Overlap::default(),
+        starts_at: job.scheduled_for,
+        ends_at: None,
+        jitter_seconds: 0,
+        priority: job.priority,
+        max_retries: job.max_retries,
+        timeout_seconds: job.timeout_seconds,
+        description: job.description,
+        batch: job.batch,
+    };
+    let schedule = app
+        .schedules
+        .create(written.over(None), job.idempotency)
+        .await?;
+    let answer = JobAccepted {
+        id: schedule.id,
+        status: JobStatus::Pending,
+        schedule_id: Some(schedule.id),
+    };
+    Ok(accepted(&format!("/api/schedules/{}", schedule.id), answer))
+}
+
+fn schedule_name(plugin: &str) -> String {
+    let id = Uuid::now_v7().simple().to_string();
+    let plugin: String = plugin.chars().take(80).collect();
+    format!("{plugin}-{}", &id[20..])
 }
 
 fn submission(
@@ -62,22 +122,23 @@ fn submission(
     idempotency: Option<(String, String)>,
 ) -> Result<Submission, Problem> {
     let mut errors = Vec::new();
-    let absent = [
-        (
-            "/cron_expression",
-            request.cron_expression.is_some(),
-            "schedules are",
-        ),
-        ("/timezone", request.timezone.is_some(), "schedules are"),
-        ("/dry_run", request.dry_run == Some(true), "dry runs are"),
-    ];
-    for (pointer, asked, what) in absent {
-        if asked {
-            errors.push(InvalidField {
-                pointer: pointer.to_owned(),
-                message: format!("{what} not available in this version"),
-            });
-        }
+    let mut refuse = |pointer: &str, message: &str| {
+        errors.push(InvalidField {
+            pointer: pointer.to_owned(),
+            message: message.to_owned(),
+        });
+    };
+    if request.timezone.is_some() && request.cron_expression.is_none() {
+        refuse("/timezone", "is that of a cron_expression, which is absent");
+    }
+    if request.cron_expression.is_some() && matches!(request.connection, Some(Value::Object(_))) {
+        refuse(
+            "/connection",
+            "a schedule takes no connection of its own; store the connection and name it",
+        );
+    }
+    if request.dry_run == Some(true) {
+        refuse("/dry_run", "dry runs are not available in this version");
     }
     let mut targets = request.targets;
     let mut inline = None;
@@ -105,6 +166,7 @@ fn submission(
         batch: request.batch,
         idempotency,
         rerun_of: None,
+        schedule: None,
     })
 }
 
@@ -270,7 +332,11 @@ pub(super) async fn rerun(
     let (id, status) = app.jobs.rerun(id, only, idempotency).await?;
     Ok(accepted(
         &format!("/api/jobs/{id}"),
-        JobAccepted { id, status },
+        JobAccepted {
+            id,
+            status,
+            schedule_id: None,
+        },
     ))
 }
 
@@ -335,10 +401,12 @@ pub(super) async fn cancel(
         CancelOutcome::NotFound => return Err(no_job(id)),
         CancelOutcome::Finished => return Err(Problem::conflict("the job has ended")),
     };
-    Ok(accepted(
-        &format!("/api/jobs/{id}"),
-        JobAccepted { id, status },
-    ))
+    let answer = JobAccepted {
+        id,
+        status,
+        schedule_id: None,
+    };
+    Ok(accepted(&format!("/api/jobs/{id}"), answer))
 }
 
 /// Lists what the job's devices answered, in the order of the commands, and what the commands that

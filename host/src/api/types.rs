@@ -1,5 +1,7 @@
 //! What goes over the wire. Not the model: a field here is a promise to clients.
 
+mod schedules;
+
 use chrono::{DateTime, Utc};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -15,6 +17,9 @@ use crate::model::{
     StatusCounts, TargetMode,
 };
 use crate::registry::Entry;
+pub use schedules::{
+    NEXT_RUNS, PreviewSchedule, ScheduleAnswer, ScheduleList, SchedulePreview, WriteSchedule,
+};
 
 /// A job to be submitted.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -43,10 +48,10 @@ pub struct CreateJob {
     /// When to run it; now, if absent.
     #[serde(default)]
     pub scheduled_for: Option<DateTime<Utc>>,
-    /// Not available in this version.
+    /// Makes a schedule: when to run it, again and again.
     #[serde(default)]
     pub cron_expression: Option<String>,
-    /// Not available in this version.
+    /// Of `cron_expression`: an IANA name; UTC if absent.
     #[serde(default)]
     pub timezone: Option<String>,
     /// How often to try again after a failure on the way to the device.
@@ -76,8 +81,12 @@ pub enum ConnectionChoice {
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct JobAccepted {
+    /// The job's, or with `cron_expression` the schedule's.
     pub id: Uuid,
     pub status: JobStatus,
+    /// The schedule that was made of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule_id: Option<Uuid>,
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -98,6 +107,8 @@ pub struct JobAnswer {
     /// While it is retrying: the time of the next attempt.
     pub next_attempt_at: Option<DateTime<Utc>>,
     pub cron_expression: Option<String>,
+    /// The schedule that has submitted it.
+    pub schedule_id: Option<Uuid>,
     pub attempt: u32,
     pub retry_count: u32,
     pub max_retries: u32,
@@ -643,6 +654,7 @@ impl From<Job> for JobAnswer {
             scheduled_for: job.scheduled_for,
             next_attempt_at: (job.status == JobStatus::Retrying).then_some(job.ready_at),
             cron_expression: job.cron_expression,
+            schedule_id: job.schedule_id,
             attempt: job.attempt,
             retry_count: job.retry_count,
             max_retries: job.max_retries,

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::Jobs;
-use crate::model::{BatchOptions, JobLog, JobStatus, LogLevel, NewJob, Target, now};
+use crate::model::{JobLog, JobStatus, LogLevel, NewJob, Target, now};
 use crate::storage::{BatchProgress, StorageError};
 
 /// All unfinished batches are looked at so often, should news of one have been lost.
@@ -145,7 +145,7 @@ fn lines_of(id: Uuid, progress: &BatchProgress) -> Vec<JobLog> {
         .collect()
 }
 
-/// One child job per target, in their order: ids grow.
+/// Of a batch, one child job per target, in their order: ids grow.
 pub(super) fn children(batch: &NewJob) -> Vec<NewJob> {
     let child = |target: &Target| NewJob {
         id: Uuid::now_v7(),
@@ -153,10 +153,14 @@ pub(super) fn children(batch: &NewJob) -> Vec<NewJob> {
         parent_id: Some(batch.id),
         depth: batch.depth + 1,
         idempotency: None,
-        batch: None::<BatchOptions>,
+        batch: None,
         rerun_of: None,
+        schedule: None,
         ..batch.clone()
     };
+    if batch.batch.is_none() {
+        return Vec::new();
+    }
     batch.targets.iter().map(child).collect()
 }
 

@@ -71,6 +71,7 @@ impl ChildJobs for Jobs {
             batch: None,
             held: false,
             rerun_of: None,
+            schedule: None,
         };
         let (id, _) = self
             .add(job, Vec::new(), None)

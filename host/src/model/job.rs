@@ -139,6 +139,8 @@ pub struct Job {
     /// The earliest time at which a worker may claim it.
     pub ready_at: DateTime<Utc>,
     pub cron_expression: Option<String>,
+    /// The schedule that has submitted it.
+    pub schedule_id: Option<Uuid>,
     /// Wall-clock limit of one attempt, seconds; the worker's default where absent.
     pub timeout_seconds: Option<u32>,
     /// Counts claims and never goes back: the fence that keeps a lost attempt from writing.
@@ -196,6 +198,8 @@ pub struct NewJob {
     pub batch: Option<BatchOptions>,
     pub held: bool,
     pub rerun_of: Option<Uuid>,
+    /// `(id, cron expression)` of the schedule that submits it.
+    pub schedule: Option<(Uuid, String)>,
 }
 
 /// Why a job failed: a code to act on, a message to read.

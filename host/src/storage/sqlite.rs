@@ -11,6 +11,7 @@ mod jobs;
 mod keys;
 mod rows;
 mod running;
+mod schedules;
 mod versions;
 mod writer;
 
@@ -31,13 +32,13 @@ use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use super::{
-    AddOutcome, BatchProgress, CancelOutcome, Claim, DeleteConnectionOutcome, DeleteOutcome,
-    Outcome, ReadyJob, Result, Runs, Storage, StorageError, StorageUse,
+    AddOutcome, AddScheduleOutcome, BatchProgress, CancelOutcome, Claim, DeleteConnectionOutcome,
+    DeleteOutcome, Outcome, ReadyJob, Result, Runs, Storage, StorageError, StorageUse,
 };
 use crate::model::{
     Attempt, BatchCounts, CommandResult, Connection, InFlight, Job, JobFilter, JobLog,
     KnownHostKey, LoadedVersion, LogLevel, NewJob, PluginFiles, PluginKind, PluginVersion,
-    Progress, StatusCounts, now,
+    Progress, Schedule, StatusCounts, Tick, now,
 };
 use writer::Writer;
 
@@ -379,6 +380,67 @@ impl Storage for SqliteStorage {
         digest: &str,
     ) -> Result<Option<(PluginKind, PluginFiles)>> {
         versions::files(&self.readers, plugin, digest).await
+    }
+
+    async fn add_schedule(
+        &self,
+        schedule: &Schedule,
+        idempotency: Option<&(String, String)>,
+    ) -> Result<AddScheduleOutcome> {
+        schedules::add(&self.readers, &self.writer, schedule, idempotency).await
+    }
+
+    async fn update_schedule(&self, schedule: &Schedule) -> Result<bool> {
+        schedules::update(&self.writer, schedule).await
+    }
+
+    async fn delete_schedule(&self, id: Uuid) -> Result<bool> {
+        schedules::delete(&self.writer, id).await
+    }
+
+    async fn schedule(&self, id: Uuid) -> Result<Option<Schedule>> {
+        schedules::get(&self.readers, id).await
+    }
+
+    async fn schedule_named(&self, name: &str) -> Result<Option<Schedule>> {
+        schedules::named(&self.readers, name).await
+    }
+
+    async fn schedule_with_key(&self, key: &str) -> Result<Option<(Schedule, String)>> {
+        schedules::with_key(&self.readers, key).await
+    }
+
+    async fn schedules(&self) -> Result<Vec<Schedule>> {
+        schedules::list(&self.readers).await
+    }
+
+    async fn due_schedules(&self, now: DateTime<Utc>) -> Result<Vec<Schedule>> {
+        schedules::due(&self.readers, now).await
+    }
+
+    async fn next_schedule_at(&self, after: DateTime<Utc>) -> Result<Option<DateTime<Utc>>> {
+        schedules::next(&self.readers, after).await
+    }
+
+    async fn fire_tick(
+        &self,
+        tick: &Tick,
+        next: Option<DateTime<Utc>>,
+        left_out: Option<String>,
+    ) -> Result<bool> {
+        schedules::fire(&self.writer, tick, next, left_out).await
+    }
+
+    async fn due_ticks(&self) -> Result<Vec<Tick>> {
+        schedules::due_ticks(&self.readers).await
+    }
+
+    async fn settle_tick(&self, tick: &Tick, job_id: Option<Uuid>, outcome: &str) -> Result<()> {
+        schedules::settle(&self.writer, tick, job_id, outcome).await
+    }
+
+    async fn schedule_is_busy(&self, id: Uuid) -> Result<bool> {
+        schedules::is_busy(&self.readers, id).await
     }
 
     async fn meta(&self, key: &str) -> Result<Option<Vec<u8>>> {

@@ -4,10 +4,11 @@ use serde_json::Value;
 
 use super::watch;
 use crate::api::types::JobAccepted;
+use crate::cli::batch::BatchArgs;
 use crate::cli::client::{Answer, Client};
 use crate::cli::params::ParamArgs;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
-use crate::model::{BatchOptions, Share};
+use crate::model::BatchOptions;
 
 #[derive(Debug, Args)]
 pub(crate) struct SubmitArgs {
@@ -51,38 +52,6 @@ pub(crate) struct SubmitArgs {
 
     #[command(flatten)]
     server: ServerArgs,
-}
-
-/// How several targets are gone about; a number, or a part of them such as 25%.
-#[derive(Debug, Args)]
-struct BatchArgs {
-    /// So many devices at once
-    #[arg(long, value_name = "SHARE", value_parser = Share::parse)]
-    concurrency: Option<Share>,
-
-    /// In groups of so many, one group after the other
-    #[arg(long, value_name = "SHARE", value_parser = Share::parse)]
-    batch_size: Option<Share>,
-
-    /// The first so many have to succeed before the others start
-    #[arg(long, value_name = "SHARE", value_parser = Share::parse)]
-    canary: Option<Share>,
-
-    /// When more have failed, the rest is not started
-    #[arg(long, value_name = "SHARE", value_parser = Share::parse)]
-    max_failures: Option<Share>,
-}
-
-impl BatchArgs {
-    fn options(&self) -> Option<BatchOptions> {
-        let options = BatchOptions {
-            concurrency: self.concurrency,
-            batch_size: self.batch_size,
-            canary: self.canary,
-            max_failures: self.max_failures,
-        };
-        (options != BatchOptions::default()).then_some(options)
-    }
 }
 
 /// The body of `POST /api/jobs`.
@@ -130,7 +99,7 @@ pub(super) async fn taken_in(
     wait: bool,
     format: OutputFormat,
 ) -> Result<(), Failure> {
-    let JobAccepted { id, status } = &answer.body;
+    let JobAccepted { id, status, .. } = &answer.body;
     if wait {
         output::talk(&format!("job {id} submitted"));
         return watch::follow(client, &id.to_string(), format).await;

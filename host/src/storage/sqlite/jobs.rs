@@ -56,11 +56,13 @@ async fn insert(connection: &mut SqliteConnection, job: &NewJob) -> Result<()> {
         .map_err(|error| StorageError::Corrupt(error.to_string()))?;
     let (key, digest) = job.idempotency.clone().unzip();
     let ready_at = job.scheduled_for.unwrap_or(job.created_at);
+    let (schedule_id, cron_expression) = job.schedule.clone().unzip();
     sqlx::query(
         "INSERT INTO jobs (id, job_type, payload, targets, status, priority, description, parent_id,
                            depth, created_at, scheduled_for, ready_at, timeout_seconds, max_retries,
-                           on_interrupt, idempotency_key, request_digest, batch, held, rerun_of)
-         VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                           on_interrupt, idempotency_key, request_digest, batch, held, rerun_of,
+                           schedule_id, cron_expression)
+         VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(job.id.to_string())
     .bind(&job.plugin)
@@ -81,6 +83,8 @@ async fn insert(connection: &mut SqliteConnection, job: &NewJob) -> Result<()> {
     .bind(job.batch.map(|batch| serde_json::json!(batch).to_string()))
     .bind(job.held)
     .bind(job.rerun_of.map(|id| id.to_string()))
+    .bind(schedule_id.map(|id| id.to_string()))
+    .bind(cron_expression)
     .execute(&mut *connection)
     .await?;
     for target in &job.targets {

@@ -31,6 +31,7 @@ pub(super) fn job(row: &SqliteRow) -> Result<Job> {
         scheduled_for: optional(row, "scheduled_for", time)?,
         ready_at: time(row, "ready_at")?,
         cron_expression: row.try_get("cron_expression")?,
+        schedule_id: optional(row, "schedule_id", uuid)?,
         timeout_seconds: row.try_get("timeout_seconds")?,
         attempt: row.try_get("attempt")?,
         retry_count: row.try_get("retry_count")?,
@@ -159,7 +160,7 @@ pub(super) fn json<T: DeserializeOwned>(row: &SqliteRow, column: &str) -> Result
     named(row, column, |text| serde_json::from_str(text).ok())
 }
 
-fn optional<T>(
+pub(super) fn optional<T>(
     row: &SqliteRow,
     column: &str,
     read: impl FnOnce(&SqliteRow, &str) -> Result<T>,

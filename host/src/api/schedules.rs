@@ -1,0 +1,193 @@
+//! `/api/schedules`
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{HeaderName, StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::MethodRouter;
+
+use super::extract::JsonBody;
+use super::types::{
+    JobAccepted, NEXT_RUNS, PreviewSchedule, ScheduleAnswer, ScheduleList, SchedulePreview,
+    WriteSchedule,
+};
+use super::{Problem, accepted};
+use crate::app::App;
+use crate::model::{JobStatus, Timing, now};
+use crate::schedules::{ScheduleError, invalid_timing};
+
+const LONGEST_PREVIEW: usize = 100;
+
+/// Stores a schedule.
+#[utoipa::path(
+    post, path = "/schedules", tag = "schedules", request_body = WriteSchedule,
+    responses(
+        (status = 201, body = ScheduleAnswer),
+        (status = 404, description = "No such plugin", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The name is taken, or the plugin does not load", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Not valid; `errors` says where", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn create(
+    State(app): State<Arc<App>>,
+    body: JsonBody<WriteSchedule>,
+) -> Result<(StatusCode, [(HeaderName, String); 1], Json<ScheduleAnswer>), Problem> {
+    let schedule = app.schedules.create(body.value.over(None), None).await?;
+    let location = [(header::LOCATION, format!("/api/schedules/{}", schedule.id))];
+    Ok((StatusCode::CREATED, location, Json(schedule.into())))
+}
+
+/// Lists schedules, by name.
+#[utoipa::path(get, path = "/schedules", tag = "schedules", responses((status = 200, body = ScheduleList)))]
+pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Json<ScheduleList>, Problem> {
+    let schedules = app.schedules.list().await?;
+    let schedules = schedules.into_iter().map(Into::into).collect();
+    Ok(Json(ScheduleList { schedules }))
+}
+
+/// Shows a schedule.
+#[utoipa::path(
+    get, path = "/schedules/{id}", tag = "schedules", params(("id" = String, Path, description = "Id or name")),
+    responses(
+        (status = 200, body = ScheduleAnswer),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn get(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Json<ScheduleAnswer>, Problem> {
+    Ok(Json(app.schedules.find(&id).await?.into()))
+}
+
+/// Replaces a schedule. Its next run is worked out anew.
+#[utoipa::path(
+    put, path = "/schedules/{id}", tag = "schedules", params(("id" = String, Path, description = "Id or name")),
+    request_body = WriteSchedule,
+    responses(
+        (status = 200, body = ScheduleAnswer),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 409, body = Problem, content_type = "application/problem+json"),
+        (status = 422, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn replace(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    body: JsonBody<WriteSchedule>,
+) -> Result<Json<ScheduleAnswer>, Problem> {
+    let old = app.schedules.find(&id).await?;
+    let schedule = app.schedules.replace(body.value.over(Some(old))).await?;
+    Ok(Json(schedule.into()))
+}
+
+/// Deletes a schedule; its jobs stay.
+#[utoipa::path(
+    delete, path = "/schedules/{id}", tag = "schedules", params(("id" = String, Path, description = "Id or name")),
+    responses(
+        (status = 204, description = "Deleted"),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn delete(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    app.schedules.delete(&id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Switches a schedule on.
+#[utoipa::path(
+    post, path = "/schedules/{id}/enable", tag = "schedules", params(("id" = String, Path, description = "Id or name")),
+    responses(
+        (status = 200, body = ScheduleAnswer),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn enable(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Json<ScheduleAnswer>, Problem> {
+    Ok(Json(app.schedules.set_enabled(&id, true).await?.into()))
+}
+
+/// Switches a schedule off; a job that runs goes on.
+#[utoipa::path(
+    post, path = "/schedules/{id}/disable", tag = "schedules", params(("id" = String, Path, description = "Id or name")),
+    responses(
+        (status = 200, body = ScheduleAnswer),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn disable(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Json<ScheduleAnswer>, Problem> {
+    Ok(Json(app.schedules.set_enabled(&id, false).await?.into()))
+}
+
+/// Submits a job of the schedule now, whatever else of it runs.
+#[utoipa::path(
+    post, path = "/schedules/{id}/trigger", tag = "schedules", params(("id" = String, Path, description = "Id or name")),
+    responses(
+        (status = 202, body = JobAccepted, headers(("Location" = String, description = "The job's URL"))),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Its job is no longer valid", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn trigger(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<impl IntoResponse, Problem> {
+    let id = app.schedules.trigger(&id).await?;
+    let answer = JobAccepted {
+        id,
+        status: JobStatus::Pending,
+        schedule_id: None,
+    };
+    Ok(accepted(&format!("/api/jobs/{id}"), answer))
+}
+
+/// Shows when an expression would run, and stores nothing.
+#[utoipa::path(
+    post, path = "/schedules/preview", tag = "schedules", request_body = PreviewSchedule,
+    responses(
+        (status = 200, body = SchedulePreview),
+        (status = 422, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn preview(
+    body: JsonBody<PreviewSchedule>,
+) -> Result<Json<SchedulePreview>, Problem> {
+    let count = body.value.count.unwrap_or(NEXT_RUNS);
+    if !(1..=LONGEST_PREVIEW).contains(&count) {
+        let message = format!("is 1 to {LONGEST_PREVIEW}");
+        return Err(Problem::invalid_field("/count", message));
+    }
+    let timezone = body.value.timezone.unwrap_or_else(|| "UTC".to_owned());
+    let timing = Timing::parse(&body.value.cron_expression, &timezone)
+        .map_err(|error| Problem::invalid(vec![invalid_timing(error).into()]))?;
+    Ok(Json(SchedulePreview {
+        words: timing.words(),
+        timezone,
+        next_runs: timing.next_runs(now(), count),
+    }))
+}
+
+/// A schedule may be called `preview`; only the POST is taken.
+pub(super) fn named_preview() -> MethodRouter<Arc<App>> {
+    axum::routing::get(get).put(replace).delete(delete)
+}
+
+impl From<ScheduleError> for Problem {
+    fn from(error: ScheduleError) -> Self {
+        match error {
+            ScheduleError::NotFound(_) => Self::not_found(error.to_string()),
+            ScheduleError::TooMany => Self::conflict(error.to_string()),
+            ScheduleError::Job(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Schedules.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::model::{BatchOptions, Misfire, Overlap, Schedule, Timing, now};
+
+/// Runs shown ahead.
+pub const NEXT_RUNS: usize = 5;
+
+/// A schedule to be stored.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WriteSchedule {
+    /// Letters, digits, `-`, `_` and `.`.
+    #[schema(example = "nightly-backup")]
+    pub name: String,
+    #[schema(example = "backup-config")]
+    pub plugin: String,
+    /// Held against the plugin's schema, now and at each run.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    pub params: Option<Value>,
+    /// As for a job; looked up anew at each run.
+    #[serde(default)]
+    pub targets: Vec<String>,
+    /// `minute hour day month weekday`, with seconds before it if need be.
+    #[schema(example = "30 2 * * 1-5")]
+    pub cron_expression: String,
+    /// IANA name; UTC if absent.
+    #[serde(default)]
+    #[schema(example = "Europe/Berlin")]
+    pub timezone: Option<String>,
+    /// If absent: true for a new schedule, as it was for one that is replaced.
+    #[serde(default)]
+    pub enabled: Option<bool>,
+    #[serde(default)]
+    pub misfire: Misfire,
+    #[serde(default)]
+    pub overlap: Overlap,
+    /// No run before it.
+    #[serde(default)]
+    pub starts_at: Option<DateTime<Utc>>,
+    /// No run after it.
+    #[serde(default)]
+    pub ends_at: Option<DateTime<Utc>>,
+    /// Each job starts 0 to so many seconds after its time; at most a day.
+    #[serde(default)]
+    pub jitter_seconds: u32,
+    #[serde(default)]
+    pub priority: Option<i32>,
+    #[serde(default)]
+    pub max_retries: Option<u32>,
+    #[serde(default)]
+    pub timeout_seconds: Option<u32>,
+    #[serde(default)]
+    pub description: Option<String>,
+    /// How its jobs go about several targets.
+    #[serde(default)]
+    pub batch: Option<BatchOptions>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct ScheduleAnswer {
+    pub id: Uuid,
+    pub name: String,
+    pub plugin: String,
+    #[schema(value_type = Option<Object>)]
+    pub params: Option<Value>,
+    pub targets: Vec<String>,
+    pub cron_expression: String,
+    /// The expression in English.
+    pub words: Option<String>,
+    pub timezone: String,
+    pub enabled: bool,
+    pub misfire: Misfire,
+    pub overlap: Overlap,
+    pub starts_at: Option<DateTime<Utc>>,
+    pub ends_at: Option<DateTime<Utc>>,
+    pub jitter_seconds: u32,
+    pub priority: Option<i32>,
+    pub max_retries: Option<u32>,
+    pub timeout_seconds: Option<u32>,
+    pub description: Option<String>,
+    pub batch: Option<BatchOptions>,
+    /// Null when it is disabled or over.
+    pub next_run_at: Option<DateTime<Utc>>,
+    /// At most five.
+    pub next_runs: Vec<DateTime<Utc>>,
+    pub last_run_at: Option<DateTime<Utc>>,
+    pub last_job_id: Option<Uuid>,
+    /// `submitted`, `triggered`, `skipped: …`, `refused: …`
+    pub last_outcome: Option<String>,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct ScheduleList {
+    /// By name.
+    pub schedules: Vec<ScheduleAnswer>,
+}
+
+/// An expression to be tried.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PreviewSchedule {
+    #[schema(example = "30 2 * * 1-5")]
+    pub cron_expression: String,
+    /// UTC if absent.
+    #[serde(default)]
+    pub timezone: Option<String>,
+    /// 1 to 100; 5 if absent.
+    #[serde(default)]
+    pub count: Option<usize>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct SchedulePreview {
+    pub words: String,
+    pub timezone: String,
+    pub next_runs: Vec<DateTime<Utc>>,
+}
+
+impl WriteSchedule {
+    /// A new schedule, or one in place of another.
+    pub(in crate::api) fn over(self, old: Option<Schedule>) -> Schedule {
+        let was_enabled = old.as_ref().is_none_or(|old| old.enabled);
+        Schedule {
+            id: old.as_ref().map_or_else(Uuid::now_v7, |old| old.id),
+            name: self.name,
+            plugin: self.plugin,
+            params: self.params,
+            targets: self.targets,
+            cron_expression: self.cron_expression,
+            timezone: self.timezone.unwrap_or_else(|| "UTC".to_owned()),
+            enabled: self.enabled.unwrap_or(was_enabled),
+            misfire: self.misfire,
+            overlap: self.overlap,
+            starts_at: self.starts_at,
+            ends_at: self.ends_at,
+            jitter_seconds: self.jitter_seconds,
+            priority: self.priority,
+            max_retries: self.max_retries,
+            timeout_seconds: self.timeout_seconds,
+            description: self.description,
+            batch: self.batch,
+            next_run_at: None,
+            last_run_at: old.as_ref().and_then(|old| old.last_run_at),
+            last_job_id: old.as_ref().and_then(|old| old.last_job_id),
+            created_at: old.as_ref().map_or_else(now, |old| old.created_at),
+            last_outcome: old.and_then(|old| old.last_outcome),
+            updated_at: now(),
+        }
+    }
+}
+
+impl From<Schedule> for ScheduleAnswer {
+    fn from(schedule: Schedule) -> Self {
+        let timing = Timing::parse(&schedule.cron_expression, &schedule.timezone);
+        Self {
+            next_runs: schedule.next_runs(now(), NEXT_RUNS).unwrap_or_default(),
+            words: timing.ok().map(|timing| timing.words()),
+            id: schedule.id,
+            name: schedule.name,
+            plugin: schedule.plugin,
+            params: schedule.params,
+            targets: schedule.targets,
+            cron_expression: schedule.cron_expression,
+            timezone: schedule.timezone,
+            enabled: schedule.enabled,
+            misfire: schedule.misfire,
+            overlap: schedule.overlap,
+            starts_at: schedule.starts_at,
+            ends_at: schedule.ends_at,
+            jitter_seconds: schedule.jitter_seconds,
+            priority: schedule.priority,
+            max_retries: schedule.max_retries,
+            timeout_seconds: schedule.timeout_seconds,
+            description: schedule.description,
+            batch: schedule.batch,
+            next_run_at: schedule.next_run_at,
+            last_run_at: schedule.last_run_at,
+            last_job_id: schedule.last_job_id,
+            last_outcome: schedule.last_outcome,
+            created_at: schedule.created_at,
+            updated_at: schedule.updated_at,
+        }
+    }
+}

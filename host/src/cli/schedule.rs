@@ -1,0 +1,54 @@
+//! `scheduler schedule`: what is submitted again and again.
+
+mod add;
+mod edit;
+mod fields;
+mod list;
+mod preview;
+mod remove;
+mod show;
+mod switch;
+mod trigger;
+
+use clap::Subcommand;
+
+use super::Failure;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ScheduleCommand {
+    /// Add a schedule
+    Add(Box<add::AddArgs>),
+    /// List the schedules
+    List(list::ListArgs),
+    /// Show a schedule and its next runs
+    Show(show::ShowArgs),
+    /// Change a schedule; what is not said stays as it is
+    Edit(Box<edit::EditArgs>),
+    /// Switch a schedule on
+    Enable(switch::SwitchArgs),
+    /// Switch a schedule off; a job that runs goes on
+    Disable(switch::SwitchArgs),
+    /// Submit a job of a schedule now
+    Trigger(trigger::TriggerArgs),
+    /// Show when a cron expression runs
+    Preview(preview::PreviewArgs),
+    /// Remove a schedule; its jobs stay
+    #[command(name = "rm", visible_alias = "remove")]
+    Remove(remove::RemoveArgs),
+}
+
+impl ScheduleCommand {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Add(args) => add::run(*args).await,
+            Self::List(args) => list::run(args).await,
+            Self::Show(args) => show::run(args).await,
+            Self::Edit(args) => edit::run(*args).await,
+            Self::Enable(args) => switch::run(args, "enable").await,
+            Self::Disable(args) => switch::run(args, "disable").await,
+            Self::Trigger(args) => trigger::run(args).await,
+            Self::Preview(args) => preview::run(args).await,
+            Self::Remove(args) => remove::run(args).await,
+        }
+    }
+}

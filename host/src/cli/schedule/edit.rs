@@ -1,0 +1,85 @@
+use clap::Args;
+use serde_json::{Map, Value};
+
+use super::fields::FieldArgs;
+use crate::api::types::ScheduleAnswer;
+use crate::cli::{Failure, OutputFormat, ServerArgs, output};
+
+#[derive(Debug, Args)]
+pub(crate) struct EditArgs {
+    /// The schedule's name or id
+    name: String,
+
+    /// Another name
+    #[arg(long, value_name = "NAME")]
+    rename: Option<String>,
+
+    /// Another plugin
+    #[arg(long)]
+    plugin: Option<String>,
+
+    /// Another expression
+    #[arg(long, value_name = "EXPRESSION")]
+    cron: Option<String>,
+
+    #[command(flatten)]
+    fields: FieldArgs,
+
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// What the API says of a schedule and does not take.
+const ANSWERED_ALONE: [&str; 9] = [
+    "id",
+    "words",
+    "next_run_at",
+    "next_runs",
+    "last_run_at",
+    "last_job_id",
+    "last_outcome",
+    "created_at",
+    "updated_at",
+];
+
+pub(super) async fn run(args: EditArgs) -> Result<(), Failure> {
+    let client = args.server.client()?;
+    let mut changes = Map::new();
+    let plain = [
+        ("name", args.rename),
+        ("plugin", args.plugin),
+        ("cron_expression", args.cron),
+    ];
+    let said = plain
+        .into_iter()
+        .filter_map(|(field, value)| Some((field.to_owned(), Value::from(value?))));
+    changes.extend(said);
+    let fields = serde_json::to_value(args.fields.read()?).map_err(anyhow::Error::from)?;
+    if let Value::Object(fields) = fields {
+        changes.extend(fields);
+    }
+    if changes.is_empty() {
+        return Err(Failure::Usage(
+            "nothing to change is given; --help shows what can be".to_owned(),
+        ));
+    }
+    let stored = client
+        .get::<ScheduleAnswer>(&["schedules", &args.name])
+        .await?;
+    let mut schedule: Map<String, Value> =
+        serde_json::from_str(&stored.text).map_err(anyhow::Error::from)?;
+    schedule.retain(|field, _| !ANSWERED_ALONE.contains(&field.as_str()));
+    schedule.extend(changes);
+    // By its id: the name may have gone to another schedule meanwhile.
+    let id = stored.body.id.to_string();
+    let answer = client
+        .put::<ScheduleAnswer>(&["schedules", &id], &schedule)
+        .await?;
+    match args.server.output {
+        OutputFormat::Json => output::json(&answer.text),
+        OutputFormat::Table => {
+            output::talk(&format!("the schedule {} is changed", answer.body.name));
+            Ok(())
+        }
+    }
+}

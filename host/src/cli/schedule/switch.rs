@@ -1,0 +1,29 @@
+use clap::Args;
+
+use crate::api::types::ScheduleAnswer;
+use crate::cli::{Failure, OutputFormat, ServerArgs, output};
+
+#[derive(Debug, Args)]
+pub(crate) struct SwitchArgs {
+    /// The schedule's name or id
+    name: String,
+
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// `what` is `enable` or `disable`.
+pub(super) async fn run(args: SwitchArgs, what: &str) -> Result<(), Failure> {
+    let client = args.server.client()?;
+    let answer = client
+        .post_empty_for::<ScheduleAnswer>(&["schedules", &args.name, what])
+        .await?;
+    match args.server.output {
+        OutputFormat::Json => output::json(&answer.text),
+        OutputFormat::Table => {
+            let name = &answer.body.name;
+            output::talk(&format!("the schedule {name} is {what}d"));
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,438 @@
+//! Schedules: when they run, and what becomes of a time that was missed or that comes too early.
+//!
+//! The rule at changes of the clock is ours, not croner's, which knows it for expressions with one
+//! single time alone: an expression for certain hours runs once for a time that is skipped, at the
+//! end of the gap, and once for a time that comes twice, at its first occurrence. An expression for
+//! every hour runs whenever the clock shows a time that fits.
+
+use std::str::FromStr;
+
+use chrono::{DateTime, LocalResult, NaiveDateTime, SubsecRound, TimeDelta, TimeZone, Utc};
+use chrono_tz::Tz;
+use croner::Cron;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::BatchOptions;
+
+/// A time that is later than this was missed: the machine was asleep, or its clock was set.
+const LATEST: TimeDelta = TimeDelta::seconds(30);
+/// Longer than any gap of a time zone.
+const LONGEST_GAP_MINUTES: i64 = 2 * 24 * 60;
+/// Times looked at for the next one: more than the seconds of the longest overlap, a day.
+const MOST_TIMES: usize = 90_000;
+const LONGEST_EXPRESSION: usize = 255;
+
+/// What happens to times that passed while the server was down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Misfire {
+    /// They are left out.
+    #[default]
+    Skip,
+    /// One job stands for all of them, at once.
+    RunOnce,
+}
+
+impl Misfire {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Skip => "skip",
+            Self::RunOnce => "run_once",
+        }
+    }
+
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Skip, Self::RunOnce]
+            .into_iter()
+            .find(|misfire| misfire.as_str() == text)
+    }
+}
+
+/// What happens when a job of the schedule has not ended at the next time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Overlap {
+    /// The time is left out.
+    #[default]
+    Skip,
+    /// The next job is submitted when the one before has ended; at most one waits.
+    Queue,
+    /// Both run.
+    Allow,
+}
+
+impl Overlap {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Skip => "skip",
+            Self::Queue => "queue",
+            Self::Allow => "allow",
+        }
+    }
+
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Skip, Self::Queue, Self::Allow]
+            .into_iter()
+            .find(|overlap| overlap.as_str() == text)
+    }
+}
+
+/// A schedule as it is stored.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    pub id: Uuid,
+    pub name: String,
+    pub plugin: String,
+    pub params: Option<Value>,
+    /// As they were submitted; looked up anew for each job.
+    pub targets: Vec<String>,
+    pub cron_expression: String,
+    /// IANA name.
+    pub timezone: String,
+    pub enabled: bool,
+    pub misfire: Misfire,
+    pub overlap: Overlap,
+    pub starts_at: Option<DateTime<Utc>>,
+    pub ends_at: Option<DateTime<Utc>>,
+    /// A job may start up to so many seconds after its time.
+    pub jitter_seconds: u32,
+    pub priority: Option<i32>,
+    pub max_retries: Option<u32>,
+    pub timeout_seconds: Option<u32>,
+    pub description: Option<String>,
+    /// How its jobs go about several targets.
+    pub batch: Option<BatchOptions>,
+    pub next_run_at: Option<DateTime<Utc>>,
+    pub last_run_at: Option<DateTime<Utc>>,
+    pub last_job_id: Option<Uuid>,
+    pub last_outcome: Option<String>,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+}
+
+impl Schedule {
+    /// When it runs next after a time; `None` when it is disabled or over.
+    ///
+    /// # Errors
+    /// When expression or time zone cannot be read.
+    pub fn next_after(&self, time: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, TimingError> {
+        Ok(self.next_runs(time, 1)?.pop())
+    }
+
+    /// The next runs after a time, at most `count`.
+    ///
+    /// # Errors
+    /// When expression or time zone cannot be read.
+    pub fn next_runs(
+        &self,
+        time: DateTime<Utc>,
+        count: usize,
+    ) -> Result<Vec<DateTime<Utc>>, TimingError> {
+        let timing = Timing::parse(&self.cron_expression, &self.timezone)?;
+        if !self.enabled {
+            return Ok(Vec::new());
+        }
+        // A run at `starts_at` itself counts.
+        let start = self.starts_at.map(|start| start - TimeDelta::seconds(1));
+        let mut runs = timing.next_runs(start.map_or(time, |start| start.max(time)), count);
+        runs.retain(|run| self.ends_at.is_none_or(|end| *run <= end));
+        Ok(runs)
+    }
+}
+
+/// One time of a schedule whose job is yet to be submitted.
+#[derive(Clone, Debug)]
+pub struct Tick {
+    pub schedule_id: Uuid,
+    pub at: DateTime<Utc>,
+}
+
+/// What is wrong with an expression or a time zone.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {message}")]
+pub struct TimingError {
+    /// `cron_expression` or `timezone`.
+    pub field: &'static str,
+    pub message: String,
+}
+
+/// A cron expression in a time zone.
+pub struct Timing {
+    cron: Cron,
+    zone: Tz,
+    every_hour: bool,
+}
+
+impl Timing {
+    /// # Errors
+    /// When one of them cannot be read, or the expression fits no time at all.
+    pub fn parse(expression: &str, timezone: &str) -> Result<Self, TimingError> {
+        let wrong = |field, message| TimingError { field, message };
+        let zone = Tz::from_str(timezone).map_err(|_| {
+            let shown: String = timezone.chars().take(64).collect();
+            let message =
+                format!("`{shown}` is not an IANA time zone, for example Europe/Berlin or UTC");
+            wrong("timezone", message)
+        })?;
+        if expression.len() > LONGEST_EXPRESSION {
+            let message = format!("has at most {LONGEST_EXPRESSION} bytes");
+            return Err(wrong("cron_expression", message));
+        }
+        let cron = Cron::from_str(expression).map_err(|error| {
+            let message = format!(
+                "{error}; it is `minute hour day month weekday`, for example `30 2 * * 1-5`, with \
+                 seconds before it if need be"
+            );
+            wrong("cron_expression", message)
+        })?;
+        let every_hour = (0..24).all(|hour| cron.pattern.hour_match(hour).unwrap_or(false));
+        Ok(Self {
+            cron,
+            zone,
+            every_hour,
+        })
+    }
+
+    /// The first run after a time; `None` when there is none.
+    #[must_use]
+    pub fn next_after(&self, time: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let time = time.trunc_subsecs(0);
+        let local = time.with_timezone(&self.zone);
+        if self.every_hour {
+            let next = self.cron.find_next_occurrence(&local, false).ok()?;
+            return Some(next.with_timezone(&Utc));
+        }
+        // Searched on the clock's face, which here knows no changes; then each time is turned into
+        // the moment that stands for it. Later times never have earlier moments.
+        let mut face = local.naive_local().and_utc();
+        for _ in 0..MOST_TIMES {
+            face = self.cron.find_next_occurrence(&face, false).ok()?;
+            let moment = moment_of(face.naive_utc(), self.zone)?;
+            if moment > time {
+                return Some(moment);
+            }
+        }
+        None
+    }
+
+    #[must_use]
+    pub fn next_runs(&self, time: DateTime<Utc>, count: usize) -> Vec<DateTime<Utc>> {
+        let runs = std::iter::successors(self.next_after(time), |run| self.next_after(*run));
+        runs.take(count).collect()
+    }
+
+    /// The expression in English.
+    #[must_use]
+    pub fn words(&self) -> String {
+        self.cron.describe()
+    }
+}
+
+/// The moment at which a clock shows a time: the first of two, or the end of the gap.
+fn moment_of(face: NaiveDateTime, zone: Tz) -> Option<DateTime<Utc>> {
+    let minute = face - TimeDelta::seconds(face.and_utc().timestamp().rem_euclid(60));
+    let later = (1..=LONGEST_GAP_MINUTES).map(|minutes| minute + TimeDelta::minutes(minutes));
+    std::iter::once(face)
+        .chain(later)
+        .find_map(|face| match zone.from_local_datetime(&face) {
+            LocalResult::Single(moment) | LocalResult::Ambiguous(moment, _) => {
+                Some(moment.with_timezone(&Utc))
+            }
+            LocalResult::None => None,
+        })
+}
+
+/// What a time that has come asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Run, and go on with the time after it.
+    Run,
+    /// It was missed: run all the same, once for all that were, and go on from now.
+    RunLate,
+    /// It was missed, and is left out.
+    Missed,
+}
+
+/// What becomes of a time, at `now`, on a server that was started at `started`.
+#[must_use]
+pub fn due(
+    misfire: Misfire,
+    tick: DateTime<Utc>,
+    now: DateTime<Utc>,
+    started: DateTime<Utc>,
+) -> Due {
+    let missed = tick < started || now - tick > LATEST;
+    match (missed, misfire) {
+        (false, _) => Due::Run,
+        (true, Misfire::RunOnce) => Due::RunLate,
+        (true, Misfire::Skip) => Due::Missed,
+    }
+}
+
+/// Whether the next job of a schedule may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    Now,
+    /// When the one before has ended.
+    Wait,
+    Skip,
+}
+
+/// `running`: a job of the schedule has not ended; `waiting`: another time waits already.
+#[must_use]
+pub fn turn(overlap: Overlap, running: bool, waiting: bool) -> Turn {
+    match overlap {
+        Overlap::Allow => Turn::Now,
+        Overlap::Skip if running || waiting => Turn::Skip,
+        Overlap::Queue if waiting => Turn::Skip,
+        Overlap::Queue if running => Turn::Wait,
+        Overlap::Skip | Overlap::Queue => Turn::Now,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn runs(expression: &str, zone: &str, after: &str, count: usize) -> Vec<String> {
+        let timing = Timing::parse(expression, zone).unwrap();
+        let after: DateTime<Utc> = after.parse().unwrap();
+        let zone = Tz::from_str(zone).unwrap();
+        let runs = timing.next_runs(after, count);
+        runs.into_iter()
+            .map(|run| run.with_timezone(&zone).to_rfc3339())
+            .collect()
+    }
+
+    #[test]
+    fn a_skipped_time_runs_once_at_the_end_of_the_gap() {
+        assert_eq!(
+            runs("30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", 2),
+            ["2026-03-29T03:00:00+02:00", "2026-03-30T02:30:00+02:00"]
+        );
+        assert_eq!(
+            runs(
+                "0,30 2 * * *",
+                "America/New_York",
+                "2026-03-08T06:59:59Z",
+                2
+            ),
+            ["2026-03-08T03:00:00-04:00", "2026-03-09T02:00:00-04:00"]
+        );
+        assert_eq!(
+            runs(
+                "15 2 * * *",
+                "Australia/Lord_Howe",
+                "2026-10-03T00:00:00Z",
+                2
+            ),
+            ["2026-10-04T02:30:00+11:00", "2026-10-05T02:15:00+11:00"]
+        );
+        // One job for 02:30, skipped, and 03:00, which is the same moment.
+        assert_eq!(
+            runs("0,30 2,3 * * *", "Europe/Berlin", "2026-03-29T00:30:00Z", 2),
+            ["2026-03-29T03:00:00+02:00", "2026-03-29T03:30:00+02:00"]
+        );
+    }
+
+    #[test]
+    fn a_doubled_time_runs_once_at_its_first_occurrence() {
+        assert_eq!(
+            runs("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00:00Z", 2),
+            ["2026-10-25T02:30:00+02:00", "2026-10-26T02:30:00+01:00"]
+        );
+        assert_eq!(
+            runs(
+                "0,30 1 * * *",
+                "America/New_York",
+                "2026-11-01T04:00:00Z",
+                3
+            ),
+            [
+                "2026-11-01T01:00:00-04:00",
+                "2026-11-01T01:30:00-04:00",
+                "2026-11-02T01:00:00-05:00"
+            ]
+        );
+        assert_eq!(
+            runs(
+                "45 1 * * *",
+                "Australia/Lord_Howe",
+                "2026-04-04T00:00:00Z",
+                2
+            ),
+            ["2026-04-05T01:45:00+11:00", "2026-04-06T01:45:00+10:30"]
+        );
+        // From the middle of the second pass on.
+        assert_eq!(
+            runs("30 2 * * *", "Europe/Berlin", "2026-10-25T01:10:00Z", 1),
+            ["2026-10-26T02:30:00+01:00"]
+        );
+    }
+
+    #[test]
+    fn what_runs_in_every_hour_follows_the_clock() {
+        assert_eq!(
+            runs("30 * * * *", "Europe/Berlin", "2026-03-29T00:00:00Z", 3),
+            [
+                "2026-03-29T01:30:00+01:00",
+                "2026-03-29T03:30:00+02:00",
+                "2026-03-29T04:30:00+02:00"
+            ]
+        );
+        assert_eq!(
+            runs("*/30 * * * *", "Europe/Berlin", "2026-10-25T00:10:00Z", 4),
+            [
+                "2026-10-25T02:30:00+02:00",
+                "2026-10-25T02:00:00+01:00",
+                "2026-10-25T02:30:00+01:00",
+                "2026-10-25T03:00:00+01:00"
+            ]
+        );
+        assert_eq!(
+            runs(
+                "*/15 * * * *",
+                "Australia/Lord_Howe",
+                "2026-04-04T14:40:00Z",
+                4
+            ),
+            [
+                "2026-04-05T01:45:00+11:00",
+                "2026-04-05T01:30:00+10:30",
+                "2026-04-05T01:45:00+10:30",
+                "2026-04-05T02:00:00+10:30"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_which_field() {
+        let wrong = |cron, zone| Timing::parse(cron, zone).err().unwrap().field;
+        assert_eq!(wrong("61 * * * *", "UTC"), "cron_expression");
+        assert_eq!(wrong("", "UTC"), "cron_expression");
+        assert_eq!(wrong("* * * * *", "Mars/Olympus"), "timezone");
+        let never = Timing::parse("0 0 30 2 *", "UTC").unwrap();
+        assert_eq!(never.next_after(Utc::now()), None);
+    }
+
+    #[test]
+    fn missed_times_and_overlaps_are_decided_by_the_policy() {
+        let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+        let (tick, started) = (at("2026-01-01T00:00:00Z"), at("2026-01-01T00:00:05Z"));
+        let now = at("2026-01-01T00:00:06Z");
+        assert_eq!(due(Misfire::Skip, tick, now, started), Due::Missed);
+        assert_eq!(due(Misfire::RunOnce, tick, now, started), Due::RunLate);
+        assert_eq!(due(Misfire::Skip, tick, now, tick), Due::Run);
+        assert_eq!(turn(Overlap::Skip, true, false), Turn::Skip);
+        assert_eq!(turn(Overlap::Queue, true, false), Turn::Wait);
+        assert_eq!(turn(Overlap::Queue, true, true), Turn::Skip);
+        assert_eq!(turn(Overlap::Allow, true, true), Turn::Now);
+    }
+}

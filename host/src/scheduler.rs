@@ -1,0 +1,212 @@
+//! Schedules become jobs.
+//!
+//! Two steps, each of which may be cut off anywhere. First a time that has come is recorded as due
+//! and the schedule moved on, in one transaction. Then the job of each due time is submitted, with
+//! the time as its idempotency key, so that submitting it again gives the same job.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::jobs::{Jobs, SubmitError};
+use crate::model::{Due, Schedule, Tick, Turn, due, now, turn};
+use crate::schedules::{Schedules, submission};
+use crate::storage::{Result, Storage};
+
+/// Looks at least this often: the clock may have been set.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// After a failure, and while a due time waits for a job whose end may have been missed.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+pub struct Scheduler {
+    pub storage: Arc<dyn Storage>,
+    pub jobs: Arc<Jobs>,
+    pub schedules: Arc<Schedules>,
+    /// News of ended jobs.
+    pub ended: broadcast::Sender<Uuid>,
+}
+
+impl Scheduler {
+    /// Runs until `shutdown` is ready.
+    pub async fn run(&self, shutdown: CancellationToken) {
+        shutdown.run_until_cancelled(self.keep_looking()).await;
+    }
+
+    async fn keep_looking(&self) {
+        let started = now();
+        let mut ended = self.ended.subscribe();
+        loop {
+            let looked_at = now();
+            let pause = match self.look(looked_at, started).await {
+                Ok(true) => LOOK_AGAIN,
+                Ok(false) => LOOK_EVERY,
+                Err(error) => {
+                    tracing::error!(%error, "schedules could not be looked at");
+                    LOOK_AGAIN
+                }
+            };
+            let until_next = match self.storage.next_schedule_at(looked_at).await {
+                Ok(Some(next)) => (next - now()).to_std().unwrap_or_default().min(pause),
+                Ok(None) | Err(_) => pause,
+            };
+            let news = async {
+                // Only who waits for a job wants to hear that one has ended.
+                if pause == LOOK_AGAIN {
+                    let _ = ended.recv().await;
+                } else {
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(until_next) => {}
+                () = self.schedules.changed.notified() => {}
+                () = news => {}
+            }
+            if ended.len() > 0 {
+                ended = ended.resubscribe();
+            }
+        }
+    }
+
+    /// Does what is due; whether something is still waiting.
+    async fn look(&self, now: DateTime<Utc>, started: DateTime<Utc>) -> Result<bool> {
+        let mut waiting: HashSet<Uuid> = HashSet::new();
+        let mut failed = false;
+        // Those that were due before come first.
+        for tick in self.storage.due_ticks().await? {
+            if self.try_submit(&tick, &mut failed).await {
+                waiting.insert(tick.schedule_id);
+            }
+        }
+        for schedule in self.storage.due_schedules(now).await? {
+            let Some(at) = schedule.next_run_at else {
+                continue;
+            };
+            let tick = Tick {
+                schedule_id: schedule.id,
+                at,
+            };
+            let is_waiting = waiting.contains(&schedule.id);
+            match self.fire(&schedule, &tick, now, started, is_waiting).await {
+                Ok(false) => {}
+                Ok(true) => {
+                    if self.try_submit(&tick, &mut failed).await {
+                        waiting.insert(schedule.id);
+                    }
+                }
+                Err(error) => {
+                    failed = true;
+                    tracing::error!(schedule_id = %schedule.id, %error, "a schedule could not be moved on");
+                }
+            }
+        }
+        Ok(failed || !waiting.is_empty())
+    }
+
+    /// Records a time and moves the schedule on; whether its job is due now.
+    async fn fire(
+        &self,
+        schedule: &Schedule,
+        tick: &Tick,
+        now: DateTime<Utc>,
+        started: DateTime<Utc>,
+        waiting: bool,
+    ) -> Result<bool> {
+        let due = due(schedule.misfire, tick.at, now, started);
+        let after = if due == Due::Run { tick.at } else { now };
+        let mut left_out = None;
+        let next = schedule.next_after(after).unwrap_or_else(|error| {
+            left_out = Some(format!("refused: {error}"));
+            None
+        });
+        if due == Due::Missed {
+            left_out = Some("skipped: the server was not running at its time".to_owned());
+        } else if left_out.is_none() {
+            let running = self.storage.schedule_is_busy(schedule.id).await?;
+            if turn(schedule.overlap, running, waiting) == Turn::Skip {
+                let why = if waiting {
+                    "one waits already"
+                } else {
+                    "the one before still runs"
+                };
+                left_out = Some(format!("skipped: {why}"));
+            }
+        }
+        if let Some(why) = &left_out {
+            tracing::info!(schedule_id = %schedule.id, tick = %tick.at, why, "a scheduled time is left out");
+        }
+        let runs = left_out.is_none();
+        Ok(self.storage.fire_tick(tick, next, left_out).await? && runs)
+    }
+
+    /// Submits the job of a due time; whether it is still waiting afterwards.
+    async fn try_submit(&self, tick: &Tick, failed: &mut bool) -> bool {
+        match self.submit(tick).await {
+            Ok(submitted) => !submitted,
+            Err(error) => {
+                *failed = true;
+                tracing::error!(schedule_id = %tick.schedule_id, %error, "a scheduled job is not submitted yet");
+                true
+            }
+        }
+    }
+
+    async fn submit(&self, tick: &Tick) -> Result<bool> {
+        let Some(schedule) = self.storage.schedule(tick.schedule_id).await? else {
+            return Ok(true);
+        };
+        let key = format!("schedule:{}:{}", schedule.id, tick.at.timestamp());
+        // A crash may have come after the job was submitted: then it is not in its own way.
+        if self.storage.job_with_key(&key).await?.is_none() {
+            let running = self.storage.schedule_is_busy(schedule.id).await?;
+            match turn(schedule.overlap, running, false) {
+                Turn::Now => {}
+                Turn::Wait => return Ok(false),
+                Turn::Skip => {
+                    let why = "skipped: the one before still runs";
+                    self.storage.settle_tick(tick, None, why).await?;
+                    return Ok(true);
+                }
+            }
+        }
+        let jitter = TimeDelta::seconds(jitter(schedule.jitter_seconds));
+        let mut job = submission(&schedule);
+        job.scheduled_for = Some(tick.at + jitter);
+        job.idempotency = Some((key, "schedule".to_owned()));
+        let (job_id, outcome) = match self.jobs.submit(job).await {
+            Ok((id, _)) => (Some(id), "submitted".to_owned()),
+            Err(SubmitError::Storage(error)) => return Err(error),
+            Err(error) => (None, refusal(&error)),
+        };
+        if job_id.is_none() {
+            tracing::warn!(schedule_id = %schedule.id, name = %schedule.name, outcome, "a scheduled job was not submitted");
+        }
+        self.storage.settle_tick(tick, job_id, &outcome).await?;
+        Ok(true)
+    }
+}
+
+fn refusal(error: &SubmitError) -> String {
+    let mut text = format!("refused: {error}");
+    if let SubmitError::Invalid(errors) = error {
+        for error in errors.iter().take(5) {
+            text.push_str(&format!("; {}: {}", error.pointer, error.message));
+        }
+    }
+    text
+}
+
+/// 0 to `most` seconds.
+fn jitter(most: u32) -> i64 {
+    if most == 0 {
+        return 0;
+    }
+    // Without random numbers the job comes at its time.
+    let random = getrandom::u32().unwrap_or_default();
+    i64::from(random) % (i64::from(most) + 1)
+}

@@ -1,0 +1,274 @@
+//! Use cases of schedules: create, change, switch on and off, trigger.
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use crate::jobs::{Jobs, Submission, SubmitError};
+use crate::model::{Schedule, Tick, TimingError, now};
+use crate::registry::ParamError;
+use crate::storage::{AddScheduleOutcome, Storage, StorageError};
+
+/// Seconds: a day.
+pub const LONGEST_JITTER: u32 = 86_400;
+/// Schedules there may be.
+pub const MOST_SCHEDULES: usize = 10_000;
+const LONGEST_NAME: usize = 100;
+
+/// Why a schedule is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ScheduleError {
+    #[error("there is no schedule `{0}`")]
+    NotFound(String),
+    #[error("there are {MOST_SCHEDULES} schedules already")]
+    TooMany,
+    /// Its jobs would be refused.
+    #[error(transparent)]
+    Job(#[from] SubmitError),
+}
+
+impl From<StorageError> for ScheduleError {
+    fn from(error: StorageError) -> Self {
+        Self::Job(error.into())
+    }
+}
+
+pub struct Schedules {
+    storage: Arc<dyn Storage>,
+    jobs: Arc<Jobs>,
+    pub(crate) changed: Notify,
+}
+
+impl Schedules {
+    #[must_use]
+    pub fn new(storage: Arc<dyn Storage>, jobs: Arc<Jobs>) -> Self {
+        Self {
+            storage,
+            jobs,
+            changed: Notify::new(),
+        }
+    }
+
+    /// # Errors
+    /// When the database is not available.
+    pub async fn list(&self) -> Result<Vec<Schedule>, ScheduleError> {
+        Ok(self.storage.schedules().await?)
+    }
+
+    /// Finds a schedule by id or name.
+    ///
+    /// # Errors
+    /// When there is none, or the database is not available.
+    pub async fn find(&self, id: &str) -> Result<Schedule, ScheduleError> {
+        if let Ok(id) = Uuid::parse_str(id)
+            && let Some(schedule) = self.storage.schedule(id).await?
+        {
+            return Ok(schedule);
+        }
+        let named = self.storage.schedule_named(id).await?;
+        named.ok_or_else(|| ScheduleError::NotFound(id.to_owned()))
+    }
+
+    /// Stores a schedule. `idempotency` is `(key, digest of the request)`: a request that is
+    /// repeated gives the first schedule.
+    ///
+    /// # Errors
+    /// When it is not valid, its jobs would be refused, or the name or key is taken.
+    pub async fn create(
+        &self,
+        mut schedule: Schedule,
+        idempotency: Option<(String, String)>,
+    ) -> Result<Schedule, ScheduleError> {
+        if let Some((key, digest)) = &idempotency {
+            if let Some((first, first_digest)) = self.storage.schedule_with_key(key).await? {
+                return match first_digest == *digest {
+                    true => Ok(first),
+                    false => Err(SubmitError::KeyReused.into()),
+                };
+            }
+            if self.storage.job_with_key(key).await?.is_some() {
+                return Err(SubmitError::KeyReused.into());
+            }
+        }
+        self.check(&schedule).await?;
+        if self.storage.schedules().await?.len() >= MOST_SCHEDULES {
+            return Err(ScheduleError::TooMany);
+        }
+        schedule.next_run_at = next_run(&schedule)?;
+        match self
+            .storage
+            .add_schedule(&schedule, idempotency.as_ref())
+            .await?
+        {
+            AddScheduleOutcome::Added => {}
+            AddScheduleOutcome::Same(first) => return Ok(*first),
+            AddScheduleOutcome::KeyReused => return Err(SubmitError::KeyReused.into()),
+        }
+        tracing::info!(schedule_id = %schedule.id, name = %schedule.name, "schedule created");
+        self.changed.notify_one();
+        Ok(schedule)
+    }
+
+    /// Replaces a schedule.
+    ///
+    /// # Errors
+    /// As [`Self::create`], and when it is gone.
+    pub async fn replace(&self, mut schedule: Schedule) -> Result<Schedule, ScheduleError> {
+        self.check(&schedule).await?;
+        schedule.next_run_at = next_run(&schedule)?;
+        self.store(schedule).await
+    }
+
+    /// Switches a schedule on or off. Times that pass meanwhile are not made up for.
+    ///
+    /// # Errors
+    /// When it is gone, cannot be read, or the database is not available.
+    pub async fn set_enabled(&self, id: &str, enabled: bool) -> Result<Schedule, ScheduleError> {
+        let mut schedule = self.find(id).await?;
+        if schedule.enabled == enabled {
+            return Ok(schedule);
+        }
+        schedule.enabled = enabled;
+        schedule.next_run_at = next_run(&schedule)?;
+        self.store(schedule).await
+    }
+
+    async fn store(&self, mut schedule: Schedule) -> Result<Schedule, ScheduleError> {
+        schedule.updated_at = now();
+        if !self.storage.update_schedule(&schedule).await? {
+            return Err(ScheduleError::NotFound(schedule.id.to_string()));
+        }
+        self.changed.notify_one();
+        Ok(schedule)
+    }
+
+    /// Deletes a schedule; its jobs stay.
+    ///
+    /// # Errors
+    /// When there is none, or the database is not available.
+    pub async fn delete(&self, id: &str) -> Result<(), ScheduleError> {
+        let schedule = self.find(id).await?;
+        if !self.storage.delete_schedule(schedule.id).await? {
+            return Err(ScheduleError::NotFound(id.to_owned()));
+        }
+        tracing::info!(schedule_id = %schedule.id, name = %schedule.name, "schedule deleted");
+        Ok(())
+    }
+
+    /// Submits a job of the schedule now, whether it is enabled or not, and whatever runs.
+    ///
+    /// # Errors
+    /// When there is no such schedule, or the job is refused.
+    pub async fn trigger(&self, id: &str) -> Result<Uuid, ScheduleError> {
+        let schedule = self.find(id).await?;
+        let (job_id, _) = self.jobs.submit(submission(&schedule)).await?;
+        let tick = Tick {
+            schedule_id: schedule.id,
+            at: now(),
+        };
+        let settled = self
+            .storage
+            .settle_tick(&tick, Some(job_id), "triggered")
+            .await;
+        if let Err(error) = settled {
+            // The job is there all the same.
+            tracing::warn!(schedule_id = %schedule.id, %error, "a trigger could not be noted");
+        }
+        Ok(job_id)
+    }
+
+    async fn check(&self, schedule: &Schedule) -> Result<(), SubmitError> {
+        let mut errors = check_fields(schedule);
+        match self.jobs.check(submission(schedule)).await {
+            Ok(()) => {}
+            Err(SubmitError::Invalid(more)) => errors.extend(more),
+            Err(error) => return Err(error),
+        }
+        if errors.is_empty() {
+            return Ok(());
+        }
+        Err(SubmitError::Invalid(errors))
+    }
+}
+
+/// The job that a schedule submits.
+pub(crate) fn submission(schedule: &Schedule) -> Submission {
+    Submission {
+        plugin: schedule.plugin.clone(),
+        params: schedule.params.clone(),
+        targets: schedule.targets.clone(),
+        max_retries: schedule.max_retries,
+        timeout_seconds: schedule.timeout_seconds,
+        priority: schedule.priority,
+        description: schedule.description.clone(),
+        batch: schedule.batch,
+        schedule: Some((schedule.id, schedule.cron_expression.clone())),
+        ..Submission::default()
+    }
+}
+
+fn next_run(schedule: &Schedule) -> Result<Option<chrono::DateTime<chrono::Utc>>, SubmitError> {
+    schedule
+        .next_after(now())
+        .map_err(|error| SubmitError::Invalid(vec![invalid_timing(error)]))
+}
+
+/// As a field of a request.
+pub(crate) fn invalid_timing(error: TimingError) -> ParamError {
+    invalid(&format!("/{}", error.field), error.message)
+}
+
+fn check_fields(schedule: &Schedule) -> Vec<ParamError> {
+    let mut errors = Vec::new();
+    let name = schedule.name.as_str();
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+    if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(plain) {
+        let message = format!("is 1 to {LONGEST_NAME} letters, digits, `-`, `_` and `.`");
+        errors.push(invalid("/name", message));
+    } else if Uuid::parse_str(name).is_ok() {
+        errors.push(invalid("/name", "looks like an id".to_owned()));
+    }
+    if schedule.jitter_seconds > LONGEST_JITTER {
+        errors.push(invalid(
+            "/jitter_seconds",
+            format!("is 0 to {LONGEST_JITTER}"),
+        ));
+    }
+    for (pointer, time) in [
+        ("/starts_at", schedule.starts_at),
+        ("/ends_at", schedule.ends_at),
+    ] {
+        let far = now() + TimeDelta::days(366 * 1_000);
+        if time.is_some_and(|time| time > far || time < chrono::DateTime::UNIX_EPOCH) {
+            errors.push(invalid(pointer, "is in the years 1970 to 3000".to_owned()));
+        }
+    }
+    if let (Some(start), Some(end)) = (schedule.starts_at, schedule.ends_at)
+        && end < start
+    {
+        errors.push(invalid("/ends_at", "is before starts_at".to_owned()));
+    }
+    let enabled = Schedule {
+        enabled: true,
+        ends_at: None,
+        ..schedule.clone()
+    };
+    match enabled.next_runs(now(), 1) {
+        Ok(runs) if runs.is_empty() => errors.push(invalid(
+            "/cron_expression",
+            "there is no time that fits it".to_owned(),
+        )),
+        Ok(_) => {}
+        Err(error) => errors.push(invalid_timing(error)),
+    }
+    errors
+}
+
+fn invalid(pointer: &str, message: String) -> ParamError {
+    ParamError {
+        pointer: pointer.to_owned(),
+        message,
+    }
+}

@@ -1,0 +1,365 @@
+//! Schedules and their times.
+
+use chrono::{DateTime, Utc};
+use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::{Row, SqliteConnection};
+use uuid::Uuid;
+
+use super::rows::{json, named as column, optional, time, uuid};
+use super::writer::Writer;
+use super::{AddScheduleOutcome, Result, StorageError, text_of};
+use crate::model::{Misfire, Overlap, Schedule, Tick};
+
+/// Times kept of each schedule, so that none of them is fired twice.
+const TICKS_KEPT: u32 = 100;
+
+pub(super) async fn add(
+    readers: &SqlitePool,
+    writer: &Writer,
+    schedule: &Schedule,
+    idempotency: Option<&(String, String)>,
+) -> Result<AddScheduleOutcome> {
+    let (row, request) = (schedule.clone(), idempotency.cloned());
+    let added = writer
+        .run(move |connection| Box::pin(async move { insert(connection, &row, request).await }))
+        .await;
+    match (added, idempotency) {
+        (Ok(()), _) => Ok(AddScheduleOutcome::Added),
+        (Err(StorageError::Database(error)), Some((key, digest))) if is_unique(&error) => {
+            match with_key(readers, key).await? {
+                Some((first, first_digest)) if first_digest == *digest => {
+                    Ok(AddScheduleOutcome::Same(Box::new(first)))
+                }
+                Some(_) => Ok(AddScheduleOutcome::KeyReused),
+                None => Err(named_already(error, &schedule.name)),
+            }
+        }
+        (Err(StorageError::Database(error)), None) => Err(named_already(error, &schedule.name)),
+        (Err(error), _) => Err(error),
+    }
+}
+
+async fn insert(
+    connection: &mut SqliteConnection,
+    row: &Schedule,
+    idempotency: Option<(String, String)>,
+) -> Result<()> {
+    let (key, digest) = idempotency.unzip();
+    sqlx::query(
+        "INSERT INTO schedules (id, name, plugin, params, targets, cron_expression, timezone,
+                                enabled, misfire, overlap, starts_at, ends_at, jitter_seconds,
+                                priority, max_retries, timeout_seconds, description, batch, next_run_at,
+                                created_at, updated_at, idempotency_key, request_digest)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(row.id.to_string())
+    .bind(&row.name)
+    .bind(&row.plugin)
+    .bind(row.params.as_ref().map(ToString::to_string))
+    .bind(serde_json::json!(row.targets).to_string())
+    .bind(&row.cron_expression)
+    .bind(&row.timezone)
+    .bind(row.enabled)
+    .bind(row.misfire.as_str())
+    .bind(row.overlap.as_str())
+    .bind(row.starts_at.map(text_of))
+    .bind(row.ends_at.map(text_of))
+    .bind(row.jitter_seconds)
+    .bind(row.priority)
+    .bind(row.max_retries)
+    .bind(row.timeout_seconds)
+    .bind(&row.description)
+    .bind(row.batch.map(|batch| serde_json::json!(batch).to_string()))
+    .bind(row.next_run_at.map(text_of))
+    .bind(text_of(row.created_at))
+    .bind(text_of(row.updated_at))
+    .bind(key)
+    .bind(digest)
+    .execute(&mut *connection)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn update(writer: &Writer, schedule: &Schedule) -> Result<bool> {
+    let row = schedule.clone();
+    let updated = writer
+        .run(move |connection| {
+            Box::pin(async move {
+                let done = sqlx::query(
+                    "UPDATE schedules
+                     SET name = ?, plugin = ?, params = ?, targets = ?, cron_expression = ?,
+                         timezone = ?, enabled = ?, misfire = ?, overlap = ?, starts_at = ?,
+                         ends_at = ?, jitter_seconds = ?, priority = ?, max_retries = ?,
+                         timeout_seconds = ?, description = ?, batch = ?, next_run_at = ?,
+                         updated_at = ?
+                     WHERE id = ?",
+                )
+                .bind(&row.name)
+                .bind(&row.plugin)
+                .bind(row.params.as_ref().map(ToString::to_string))
+                .bind(serde_json::json!(row.targets).to_string())
+                .bind(&row.cron_expression)
+                .bind(&row.timezone)
+                .bind(row.enabled)
+                .bind(row.misfire.as_str())
+                .bind(row.overlap.as_str())
+                .bind(row.starts_at.map(text_of))
+                .bind(row.ends_at.map(text_of))
+                .bind(row.jitter_seconds)
+                .bind(row.priority)
+                .bind(row.max_retries)
+                .bind(row.timeout_seconds)
+                .bind(&row.description)
+                .bind(row.batch.map(|batch| serde_json::json!(batch).to_string()))
+                .bind(row.next_run_at.map(text_of))
+                .bind(text_of(row.updated_at))
+                .bind(row.id.to_string())
+                .execute(&mut *connection)
+                .await?;
+                if !row.enabled {
+                    sqlx::query("UPDATE schedule_ticks SET due = 0 WHERE schedule_id = ?")
+                        .bind(row.id.to_string())
+                        .execute(&mut *connection)
+                        .await?;
+                }
+                Ok(done.rows_affected() == 1)
+            })
+        })
+        .await;
+    match updated {
+        Err(StorageError::Database(error)) => Err(named_already(error, &schedule.name)),
+        other => other,
+    }
+}
+
+pub(super) async fn delete(writer: &Writer, id: Uuid) -> Result<bool> {
+    writer
+        .run(move |connection| {
+            Box::pin(async move {
+                let done = sqlx::query("DELETE FROM schedules WHERE id = ?")
+                    .bind(id.to_string())
+                    .execute(&mut *connection)
+                    .await?;
+                Ok(done.rows_affected() == 1)
+            })
+        })
+        .await
+}
+
+pub(super) async fn get(readers: &SqlitePool, id: Uuid) -> Result<Option<Schedule>> {
+    let row = sqlx::query("SELECT * FROM schedules WHERE id = ?")
+        .bind(id.to_string())
+        .fetch_optional(readers)
+        .await?;
+    row.as_ref().map(schedule).transpose()
+}
+
+pub(super) async fn named(readers: &SqlitePool, name: &str) -> Result<Option<Schedule>> {
+    let row = sqlx::query("SELECT * FROM schedules WHERE name = ?")
+        .bind(name)
+        .fetch_optional(readers)
+        .await?;
+    row.as_ref().map(schedule).transpose()
+}
+
+pub(super) async fn with_key(
+    readers: &SqlitePool,
+    key: &str,
+) -> Result<Option<(Schedule, String)>> {
+    let row = sqlx::query("SELECT * FROM schedules WHERE idempotency_key = ?")
+        .bind(key)
+        .fetch_optional(readers)
+        .await?;
+    row.map(|row| Ok((schedule(&row)?, row.try_get("request_digest")?)))
+        .transpose()
+}
+
+pub(super) async fn list(readers: &SqlitePool) -> Result<Vec<Schedule>> {
+    let found = sqlx::query("SELECT * FROM schedules ORDER BY name")
+        .fetch_all(readers)
+        .await?;
+    found.iter().map(schedule).collect()
+}
+
+/// A row that cannot be read is left out, so that it stops no other.
+pub(super) async fn due(readers: &SqlitePool, now: DateTime<Utc>) -> Result<Vec<Schedule>> {
+    let found = sqlx::query("SELECT * FROM schedules WHERE next_run_at <= ? ORDER BY next_run_at")
+        .bind(text_of(now))
+        .fetch_all(readers)
+        .await?;
+    let read = found.iter().filter_map(|row| {
+        let read = schedule(row);
+        if let Err(error) = &read {
+            let id: String = row.try_get("id").unwrap_or_default();
+            tracing::error!(schedule_id = id, %error, "a schedule cannot be read");
+        }
+        read.ok()
+    });
+    Ok(read.collect())
+}
+
+pub(super) async fn next(
+    readers: &SqlitePool,
+    after: DateTime<Utc>,
+) -> Result<Option<DateTime<Utc>>> {
+    let row = sqlx::query("SELECT min(next_run_at) AS next FROM schedules WHERE next_run_at > ?")
+        .bind(text_of(after))
+        .fetch_one(readers)
+        .await?;
+    optional(&row, "next", time)
+}
+
+/// Records a time and moves the schedule on, or does neither.
+pub(super) async fn fire(
+    writer: &Writer,
+    tick: &Tick,
+    next: Option<DateTime<Utc>>,
+    left_out: Option<String>,
+) -> Result<bool> {
+    let tick = tick.clone();
+    writer
+        .run(move |connection| {
+            Box::pin(async move {
+                let id = tick.schedule_id.to_string();
+                let moved = sqlx::query(
+                    "UPDATE schedules SET next_run_at = ?, last_outcome = coalesce(?, last_outcome)
+                     WHERE id = ? AND next_run_at = ?",
+                )
+                .bind(next.map(text_of))
+                .bind(&left_out)
+                .bind(&id)
+                .bind(text_of(tick.at))
+                .execute(&mut *connection)
+                .await?;
+                if moved.rows_affected() == 0 {
+                    return Ok(false);
+                }
+                // A time that was fired before, and comes again because the clock was set back.
+                let added = sqlx::query(
+                    "INSERT INTO schedule_ticks (schedule_id, tick, due) VALUES (?, ?, ?)
+                     ON CONFLICT DO NOTHING",
+                )
+                .bind(&id)
+                .bind(text_of(tick.at))
+                .bind(left_out.is_none())
+                .execute(&mut *connection)
+                .await?;
+                sqlx::query(
+                    "DELETE FROM schedule_ticks WHERE schedule_id = ?1 AND due = 0 AND tick < (
+                         SELECT tick FROM schedule_ticks WHERE schedule_id = ?1
+                         ORDER BY tick DESC LIMIT 1 OFFSET ?2)",
+                )
+                .bind(&id)
+                .bind(TICKS_KEPT)
+                .execute(&mut *connection)
+                .await?;
+                Ok(added.rows_affected() == 1)
+            })
+        })
+        .await
+}
+
+pub(super) async fn due_ticks(readers: &SqlitePool) -> Result<Vec<Tick>> {
+    let found =
+        sqlx::query("SELECT schedule_id, tick FROM schedule_ticks WHERE due = 1 ORDER BY tick")
+            .fetch_all(readers)
+            .await?;
+    found
+        .iter()
+        .map(|row| {
+            Ok(Tick {
+                schedule_id: uuid(row, "schedule_id")?,
+                at: time(row, "tick")?,
+            })
+        })
+        .collect()
+}
+
+/// Says what came of a time, or of a trigger.
+pub(super) async fn settle(
+    writer: &Writer,
+    tick: &Tick,
+    job_id: Option<Uuid>,
+    outcome: &str,
+) -> Result<()> {
+    let (tick, outcome) = (tick.clone(), outcome.to_owned());
+    writer
+        .run(move |connection| {
+            Box::pin(async move {
+                let id = tick.schedule_id.to_string();
+                sqlx::query("UPDATE schedule_ticks SET due = 0 WHERE schedule_id = ? AND tick = ?")
+                    .bind(&id)
+                    .bind(text_of(tick.at))
+                    .execute(&mut *connection)
+                    .await?;
+                sqlx::query(
+                    "UPDATE schedules
+                     SET last_outcome = ?1, last_job_id = coalesce(?2, last_job_id),
+                         last_run_at = iif(?2 IS NULL, last_run_at, ?3)
+                     WHERE id = ?4",
+                )
+                .bind(outcome)
+                .bind(job_id.map(|id| id.to_string()))
+                .bind(text_of(tick.at))
+                .bind(&id)
+                .execute(&mut *connection)
+                .await?;
+                Ok(())
+            })
+        })
+        .await
+}
+
+pub(super) async fn is_busy(readers: &SqlitePool, id: Uuid) -> Result<bool> {
+    let busy = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM jobs WHERE schedule_id = ?
+                        AND status NOT IN ('completed', 'failed', 'cancelled'))",
+    )
+    .bind(id.to_string())
+    .fetch_one(readers)
+    .await?;
+    Ok(busy)
+}
+
+fn schedule(row: &SqliteRow) -> Result<Schedule> {
+    Ok(Schedule {
+        id: uuid(row, "id")?,
+        name: row.try_get("name")?,
+        plugin: row.try_get("plugin")?,
+        params: optional(row, "params", json)?,
+        targets: json(row, "targets")?,
+        cron_expression: row.try_get("cron_expression")?,
+        timezone: row.try_get("timezone")?,
+        enabled: row.try_get("enabled")?,
+        misfire: column(row, "misfire", Misfire::parse)?,
+        overlap: column(row, "overlap", Overlap::parse)?,
+        starts_at: optional(row, "starts_at", time)?,
+        ends_at: optional(row, "ends_at", time)?,
+        jitter_seconds: row.try_get("jitter_seconds")?,
+        priority: row.try_get("priority")?,
+        max_retries: row.try_get("max_retries")?,
+        timeout_seconds: row.try_get("timeout_seconds")?,
+        description: row.try_get("description")?,
+        batch: optional(row, "batch", json)?,
+        next_run_at: optional(row, "next_run_at", time)?,
+        last_run_at: optional(row, "last_run_at", time)?,
+        last_job_id: optional(row, "last_job_id", uuid)?,
+        last_outcome: row.try_get("last_outcome")?,
+        created_at: time(row, "created_at")?,
+        updated_at: time(row, "updated_at")?,
+    })
+}
+
+fn is_unique(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+}
+
+fn named_already(error: sqlx::Error, name: &str) -> StorageError {
+    if is_unique(&error) {
+        StorageError::Exists(format!("a schedule named `{name}`"))
+    } else {
+        error.into()
+    }
+}
