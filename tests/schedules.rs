@@ -358,3 +358,29 @@ async fn wait_for_jobs(server: &crate::harness::Server, count: usize) -> Vec<Val
         tokio::task::yield_now().await;
     }
 }
+
+#[test]
+fn a_schedule_that_was_planned_by_a_wrong_clock_is_brought_forward() {
+    run(async {
+        let host = TestHost::start().await;
+        create(
+            &host,
+            &schedule("beat", EACH_SECOND, &json!({ "enabled": false })),
+        )
+        .await;
+        let database = host.path("scheduler.db");
+        let stopped = host.stop().await;
+        let pool = sqlx::SqlitePool::connect(&format!("sqlite:{}", database.display()))
+            .await
+            .unwrap();
+        sqlx::query(
+            "UPDATE schedules SET enabled = 1, next_run_at = '2999-01-01T00:00:00.000000Z'",
+        )
+        .execute(&pool)
+        .await
+        .unwrap();
+        pool.close().await;
+        let host = stopped.start().await;
+        until(&host, "beat", outcome_is("submitted")).await;
+    });
+}
