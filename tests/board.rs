@@ -172,6 +172,24 @@ fn deleting_a_job_asks_first() {
 }
 
 #[test]
+fn a_schedule_is_triggered_and_switched_off() {
+    run(async {
+        let host = TestHost::start().await;
+        let body = json!({ "name": "yearly", "plugin": "noop", "cron_expression": "0 0 1 1 *" });
+        let made = host.client.post("/api/schedules", &body).await;
+        assert_eq!(made.status, 201, "{}", made.body);
+        let browser = Browser::start(&host.client).await;
+        browser.open("/board/schedules").await;
+
+        browser.shows("//tbody/tr[1]", "yearly").await;
+        browser.click("//button[.='Trigger']").await;
+        browser.shows("//tbody/tr[1]", "triggered").await;
+        browser.click("//button[.='Disable']").await;
+        browser.shows("//tbody/tr[1]", "Off").await;
+    });
+}
+
+#[test]
 fn what_a_running_command_prints_is_shown_while_it_runs() {
     run(async {
         let host = TestHost::start().await;

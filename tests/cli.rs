@@ -246,3 +246,38 @@ fn a_playbook_runs_without_a_server() {
         stderr(&output)
     );
 }
+
+#[test]
+fn a_schedule_is_added_edited_triggered_and_removed() {
+    run(async {
+        let host = TestHost::start().await;
+        let schedule = async |arguments: &[&str]| {
+            let output = client(&host, &[&["schedule"], arguments].concat()).await;
+            assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+            stdout(&output).to_owned()
+        };
+        let cron = ["--plugin", "noop", "--cron", "30 2 * * *"];
+        let zone = ["--timezone", "Europe/Berlin", "--misfire", "run_once"];
+        schedule(&[&["add", "night"], &cron[..], &zone[..]].concat()).await;
+        schedule(&["edit", "night", "--overlap", "queue", "--rename", "nightly"]).await;
+        let shown: Value =
+            serde_json::from_str(&schedule(&["show", "nightly", "-o", "json"]).await).unwrap();
+        assert_eq!(shown["overlap"], "queue", "{shown}");
+        assert_eq!(shown["misfire"], "run_once", "{shown}");
+        assert!(
+            schedule(&["show", "nightly"])
+                .await
+                .contains("Europe/Berlin")
+        );
+        schedule(&["disable", "nightly"]).await;
+        assert!(schedule(&["list"]).await.contains("off"));
+        schedule(&["enable", "nightly"]).await;
+        let id = schedule(&["trigger", "nightly"]).await;
+        assert_eq!(host.ended(id.trim()).await["status"], "completed");
+        let runs = schedule(&["preview", "@daily", "--count", "3"]).await;
+        assert_eq!(runs.lines().count(), 3, "{runs}");
+        schedule(&["rm", "nightly"]).await;
+        let gone = client(&host, &["schedule", "show", "nightly"]).await;
+        assert_eq!(gone.status.code(), Some(4));
+    });
+}

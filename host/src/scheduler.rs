@@ -22,6 +22,8 @@ use crate::storage::{Result, Storage};
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// After a failure, and while a due time waits for a job whose end may have been missed.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// Between two looks that follow one another.
+const BREATH: Duration = Duration::from_millis(50);
 
 pub struct Scheduler {
     pub storage: Arc<dyn Storage>,
@@ -40,11 +42,17 @@ impl Scheduler {
     async fn keep_looking(&self) {
         let started = now();
         let mut ended = self.ended.subscribe();
+        let mut looked_at = DateTime::<Utc>::MAX_UTC;
         loop {
-            let looked_at = now();
-            let pause = match self.look(looked_at, started).await {
-                Ok(true) => LOOK_AGAIN,
-                Ok(false) => LOOK_EVERY,
+            let before = std::mem::replace(&mut looked_at, now());
+            let looked = async {
+                if looked_at < before {
+                    self.bring_forward(looked_at).await?;
+                }
+                self.look(looked_at, started).await
+            };
+            let pause = match looked.await {
+                Ok(pause) => pause,
                 Err(error) => {
                     tracing::error!(%error, "schedules could not be looked at");
                     LOOK_AGAIN
@@ -56,25 +64,40 @@ impl Scheduler {
             };
             let news = async {
                 // Only who waits for a job wants to hear that one has ended.
-                if pause == LOOK_AGAIN {
-                    let _ = ended.recv().await;
-                } else {
+                if pause == LOOK_EVERY {
                     std::future::pending::<()>().await;
                 }
+                let _ = ended.recv().await;
+                // Many may end together.
+                tokio::time::sleep(BREATH).await;
             };
             tokio::select! {
                 () = tokio::time::sleep(until_next) => {}
                 () = self.schedules.changed.notified() => {}
                 () = news => {}
             }
-            if ended.len() > 0 {
+            if !ended.is_empty() {
                 ended = ended.resubscribe();
             }
         }
     }
 
-    /// Does what is due; whether something is still waiting.
-    async fn look(&self, now: DateTime<Utc>, started: DateTime<Utc>) -> Result<bool> {
+    /// After a start, and when the clock was set back: no schedule waits longer than it has to.
+    async fn bring_forward(&self, now: DateTime<Utc>) -> Result<()> {
+        for schedule in self.storage.schedules_after(now).await? {
+            let next = schedule.next_after(now).unwrap_or_default();
+            if let (Some(planned), Some(next)) = (schedule.next_run_at, next)
+                && next < planned
+            {
+                let id = schedule.id;
+                self.storage.move_schedule(id, planned, next).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what is due, and says how long nothing more is.
+    async fn look(&self, now: DateTime<Utc>, started: DateTime<Utc>) -> Result<Duration> {
         let mut waiting: HashSet<Uuid> = HashSet::new();
         let mut failed = false;
         // Those that were due before come first.
@@ -83,7 +106,9 @@ impl Scheduler {
                 waiting.insert(tick.schedule_id);
             }
         }
-        for schedule in self.storage.due_schedules(now).await? {
+        let schedules = self.storage.due_schedules(now).await?;
+        let fired = !schedules.is_empty();
+        for schedule in schedules {
             let Some(at) = schedule.next_run_at else {
                 continue;
             };
@@ -105,7 +130,14 @@ impl Scheduler {
                 }
             }
         }
-        Ok(failed || !waiting.is_empty())
+        Ok(if fired && !failed {
+            // Who was late may have another time that has come.
+            BREATH
+        } else if failed || !waiting.is_empty() {
+            LOOK_AGAIN
+        } else {
+            LOOK_EVERY
+        })
     }
 
     /// Records a time and moves the schedule on; whether its job is due now.

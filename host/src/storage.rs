@@ -293,6 +293,10 @@ pub trait Storage: Send + Sync + 'static {
     async fn due_schedules(&self, now: DateTime<Utc>) -> Result<Vec<Schedule>>;
     /// The next time of any schedule after `after`.
     async fn next_schedule_at(&self, after: DateTime<Utc>) -> Result<Option<DateTime<Utc>>>;
+    /// Those that wait for a time after `time`.
+    async fn schedules_after(&self, time: DateTime<Utc>) -> Result<Vec<Schedule>>;
+    /// Makes a schedule that is to run at `from` run at `to`.
+    async fn move_schedule(&self, id: Uuid, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<()>;
     /// Records a time and moves its schedule on to `next`, both or neither; due, unless it is
     /// `left_out`, for that reason. `false` when that was done before, or the schedule has changed.
     async fn fire_tick(

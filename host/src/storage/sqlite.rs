@@ -422,6 +422,14 @@ impl Storage for SqliteStorage {
         schedules::next(&self.readers, after).await
     }
 
+    async fn schedules_after(&self, time: DateTime<Utc>) -> Result<Vec<Schedule>> {
+        schedules::after(&self.readers, time).await
+    }
+
+    async fn move_schedule(&self, id: Uuid, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<()> {
+        schedules::bring_forward(&self.writer, id, from, to).await
+    }
+
     async fn fire_tick(
         &self,
         tick: &Tick,

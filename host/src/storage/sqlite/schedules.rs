@@ -187,6 +187,18 @@ pub(super) async fn due(readers: &SqlitePool, now: DateTime<Utc>) -> Result<Vec<
         .bind(text_of(now))
         .fetch_all(readers)
         .await?;
+    Ok(readable(&found))
+}
+
+pub(super) async fn after(readers: &SqlitePool, time: DateTime<Utc>) -> Result<Vec<Schedule>> {
+    let found = sqlx::query("SELECT * FROM schedules WHERE next_run_at > ?")
+        .bind(text_of(time))
+        .fetch_all(readers)
+        .await?;
+    Ok(readable(&found))
+}
+
+fn readable(found: &[SqliteRow]) -> Vec<Schedule> {
     let read = found.iter().filter_map(|row| {
         let read = schedule(row);
         if let Err(error) = &read {
@@ -195,7 +207,30 @@ pub(super) async fn due(readers: &SqlitePool, now: DateTime<Utc>) -> Result<Vec<
         }
         read.ok()
     });
-    Ok(read.collect())
+    read.collect()
+}
+
+pub(super) async fn bring_forward(
+    writer: &Writer,
+    id: Uuid,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+) -> Result<()> {
+    writer
+        .run(move |connection| {
+            Box::pin(async move {
+                sqlx::query(
+                    "UPDATE schedules SET next_run_at = ? WHERE id = ? AND next_run_at = ?",
+                )
+                .bind(text_of(to))
+                .bind(id.to_string())
+                .bind(text_of(from))
+                .execute(&mut *connection)
+                .await?;
+                Ok(())
+            })
+        })
+        .await
 }
 
 pub(super) async fn next(
