@@ -116,7 +116,7 @@ fn a_bad_submission_is_refused_with_its_places() {
         ),
         (json!(["noop"]), 422, vec![""]),
         (
-            json!({ "plugin": "noop", "cron_expression": "* * * * *" }),
+            json!({ "plugin": "noop", "cron_expression": "* * * * * * * *" }),
             422,
             vec!["/cron_expression"],
         ),

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{TestHost, run};
+use crate::harness::{TestHost, password_connection, run};
 
 const SLEEPS: &str = r#"
 fn describe() { #{
@@ -113,5 +113,27 @@ fn a_child_job_shares_its_parents_device() {
             .run_job(json!({ "plugin": "sleeps", "targets": ["one"], "params": { "child": true } }))
             .await;
         assert_eq!(parent["result"], "completed", "{parent}");
+    });
+}
+
+#[test]
+fn a_device_that_refuses_the_password_is_left_alone() {
+    run(async {
+        let host = TestHost::start().await;
+        let mut connection = password_connection("server", &test_devices::linux().ssh, "linux");
+        connection["password"] = json!("wrong");
+        host.connect(connection).await;
+        let mut codes = Vec::new();
+        for _ in 0..3 {
+            let job = host
+                .run_job(json!({ "plugin": "collect-facts", "targets": ["server"] }))
+                .await;
+            codes.push(job["error_code"].clone());
+        }
+        assert_eq!(codes, ["authentication", "authentication", "unavailable"]);
+        let answer = host.client.get("/api/devices").await;
+        let left_alone = &answer.body["left_alone"][0];
+        assert!(left_alone["retry_after_seconds"].as_u64().unwrap() <= 60);
+        assert!(!left_alone["reason"].as_str().unwrap().contains("wrong"));
     });
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use netssh_core::{Pool, PoolOptions, Templates};
+use netssh_core::{BreakerOptions, OpenBreaker, Pool, PoolOptions, Templates};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
@@ -157,7 +157,7 @@ impl App {
             devices: devices.clone(),
             ended,
         };
-        let worker = Worker::new(parts, &config.worker);
+        let worker = Worker::new(parts, &config);
         Ok(Arc::new(Self {
             config,
             storage,
@@ -231,6 +231,12 @@ impl App {
         self.close().await;
     }
 
+    /// The devices that are left alone because they let nobody in.
+    #[must_use]
+    pub fn open_breakers(&self) -> Vec<OpenBreaker> {
+        self.sessions.open_breakers()
+    }
+
     async fn advance_batches(&self) {
         self.jobs.advance_batches().await;
     }
@@ -302,7 +308,22 @@ fn pool_options(devices: &DevicesConfig) -> PoolOptions {
         idle_time: Duration::from_secs(devices.pool_idle_seconds),
         idle_sessions: devices.pool_sessions,
         sessions_per_device: devices.max_sessions_per_device,
+        breaker: breaker_options(devices),
         ..PoolOptions::default()
+    }
+}
+
+fn breaker_options(devices: &DevicesConfig) -> BreakerOptions {
+    let defaults = BreakerOptions::default();
+    let pause = Duration::from_secs(devices.breaker_seconds.into());
+    BreakerOptions {
+        connection_failures: devices.breaker_failures,
+        authentication_failures: match devices.breaker_failures {
+            0 => 0,
+            _ => defaults.authentication_failures,
+        },
+        pause,
+        longest_pause: defaults.longest_pause.max(pause),
     }
 }
 

@@ -185,6 +185,9 @@ pub struct DevicesConfig {
     pub pool_idle_seconds: u64,
     pub pool_sessions: usize,
     pub max_sessions_per_device: usize,
+    /// 0: never.
+    pub breaker_failures: u32,
+    pub breaker_seconds: u32,
     pub terminal_idle_seconds: u64,
 }
 
@@ -363,6 +366,8 @@ impl Default for DevicesConfig {
             pool_idle_seconds: 60,
             pool_sessions: 256,
             max_sessions_per_device: 4,
+            breaker_failures: 3,
+            breaker_seconds: 60,
             terminal_idle_seconds: 600,
         }
     }

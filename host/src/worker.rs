@@ -20,7 +20,7 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::capabilities::{JobContext, Services, Slot, Stop, StopReason, limits};
-use crate::config::WorkerConfig;
+use crate::config::Config;
 use crate::jobs::Batches;
 use crate::model::{ErrorCode, Job, JobError, LogLevel, OnInterrupt, now};
 use crate::queue::{Handler, Queue};
@@ -74,7 +74,9 @@ pub struct Parts {
 
 impl Worker {
     #[must_use]
-    pub fn new(parts: Parts, config: &WorkerConfig) -> Arc<Self> {
+    pub fn new(parts: Parts, config: &Config) -> Arc<Self> {
+        let delays = RetryDelays::of(config);
+        let config = &config.worker;
         Arc::new(Self {
             name: worker_name(),
             storage: parts.storage,
@@ -88,7 +90,7 @@ impl Worker {
             ended: parts.ended,
             places: Arc::new(Semaphore::new(config.concurrency)),
             default_timeout: u32::try_from(config.timeout_seconds).unwrap_or(u32::MAX),
-            delays: RetryDelays::of(config),
+            delays,
             grace: Duration::from_secs(config.shutdown_grace_seconds),
             tasks: TaskTracker::new(),
         })
@@ -410,7 +412,11 @@ fn outcome(
         && plugin.description.retry.allow(&error)
         && job.retry_count < job.max_retries
     {
-        return Outcome::Retry(error, delays.next_attempt(job.retry_count, now()));
+        let mut at = delays.next_attempt(job.retry_count, now());
+        if error.code.0 == ErrorCode::UNAVAILABLE {
+            at = at.max(now() + delays.unavailable);
+        }
+        return Outcome::Retry(error, at);
     }
     Outcome::Failed(error)
 }
@@ -473,13 +479,17 @@ impl Slot for Place {
 struct RetryDelays {
     first: TimeDelta,
     longest: TimeDelta,
+    /// At least, for a device that is left alone.
+    unavailable: TimeDelta,
 }
 
 impl RetryDelays {
-    fn of(config: &WorkerConfig) -> Self {
+    fn of(config: &Config) -> Self {
+        let seconds = |seconds: u32| TimeDelta::seconds(seconds.into());
         Self {
-            first: TimeDelta::seconds(config.retry_delay_seconds.into()),
-            longest: TimeDelta::seconds(config.retry_delay_max_seconds.into()),
+            first: seconds(config.worker.retry_delay_seconds),
+            longest: seconds(config.worker.retry_delay_max_seconds),
+            unavailable: seconds(config.devices.breaker_seconds),
         }
     }
 
@@ -519,7 +529,7 @@ mod tests {
 
     #[test]
     fn retries_wait_longer_each_time_up_to_a_bound() {
-        let (now, delays) = (now(), RetryDelays::of(&WorkerConfig::default()));
+        let (now, delays) = (now(), RetryDelays::of(&Config::default()));
         let mut shortest = TimeDelta::zero();
         for retries in 0..40 {
             let delay = delays.next_attempt(retries, now) - now;

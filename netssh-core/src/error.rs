@@ -64,6 +64,14 @@ pub enum Error {
         /// Which device, and why.
         message: String,
     },
+    /// The device did not let anybody in lately, and is not tried again yet.
+    #[error("{message}")]
+    Unavailable {
+        /// Which device, why, and when it is tried again.
+        message: String,
+        /// Until then.
+        retry_after: Duration,
+    },
     /// The device answered something that makes no sense here.
     #[error("{message}")]
     Protocol {
@@ -106,7 +114,7 @@ pub enum Fault {
 
 impl Error {
     /// A stable word for scripts and APIs: `network`, `authentication`, `host_key`, `refused`,
-    /// `timeout`, `disconnected`, `busy`, `protocol`, `unsupported` or `invalid`.
+    /// `timeout`, `disconnected`, `busy`, `unavailable`, `protocol`, `unsupported` or `invalid`.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -117,6 +125,7 @@ impl Error {
             Self::Timeout { .. } => "timeout",
             Self::Disconnected { .. } => "disconnected",
             Self::Busy { .. } => "busy",
+            Self::Unavailable { .. } => "unavailable",
             Self::Protocol { .. } => "protocol",
             Self::Unsupported { .. } => "unsupported",
             Self::Invalid { .. } => "invalid",
@@ -133,7 +142,8 @@ impl Error {
             Self::Refused { .. }
             | Self::Timeout { .. }
             | Self::Disconnected { .. }
-            | Self::Busy { .. } => Fault::Device,
+            | Self::Busy { .. }
+            | Self::Unavailable { .. } => Fault::Device,
             Self::Protocol { .. } => Fault::Protocol,
             Self::Unsupported { .. } | Self::Invalid { .. } => Fault::Caller,
         }

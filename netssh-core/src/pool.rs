@@ -8,6 +8,7 @@
 //!
 //! Start at [`Pool::open`].
 
+mod breaker;
 mod key;
 
 use std::collections::HashMap;
@@ -19,6 +20,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use self::breaker::Breaker;
+pub use self::breaker::{BreakerOptions, OpenBreaker};
 use self::key::{Address, Key};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
@@ -36,10 +39,14 @@ pub struct PoolOptions {
     pub sessions_per_device: usize,
     /// Whoever finds all of them in use waits at most this long: 5 minutes by default.
     pub wait: Duration,
+    /// When a device that lets nobody in is left alone.
+    pub breaker: BreakerOptions,
 }
 
 /// From so many devices on, those that nobody uses are forgotten.
 const DEVICES: usize = 1024;
+/// From so many on, also those that could not be reached.
+const MOST_DEVICES: usize = 16 * DEVICES;
 
 impl Default for PoolOptions {
     fn default() -> Self {
@@ -48,6 +55,7 @@ impl Default for PoolOptions {
             idle_sessions: 256,
             sessions_per_device: 4,
             wait: Duration::from_secs(300),
+            breaker: BreakerOptions::default(),
         }
     }
 }
@@ -81,6 +89,7 @@ struct Device {
     /// Held while somebody logs in.
     login: tokio::sync::Mutex<()>,
     failed: Mutex<Option<FailedLogin>>,
+    breaker: Mutex<Breaker>,
 }
 
 /// The login that failed last, for those who waited behind it.
@@ -130,7 +139,8 @@ impl Pool {
     /// their own.
     ///
     /// # Errors
-    /// As [`Session::connect`], and [`Error::Busy`] when it has waited too long.
+    /// As [`Session::connect`], [`Error::Busy`] when it has waited too long, and
+    /// [`Error::Unavailable`] while the device is left alone because it let nobody in.
     pub async fn open(&self, endpoint: &Endpoint) -> Result<PooledSession, Error> {
         let came = Instant::now();
         let inner = &self.inner;
@@ -148,19 +158,32 @@ impl Pool {
         if let Some(session) = inner.take_idle(&key).await {
             return Ok(pooled(session, true));
         }
+        // Before the wait as well: who is kept out need not stand in line.
+        device.admit(&key, &address)?;
         let login = timeout(inner.options.wait, device.login.lock()).await;
         let _login = login.map_err(|_| busy(&address, "somebody else logs in"))?;
         if let Some(error) = device.failure_since(came, &key) {
             return Err(error);
         }
+        device.admit(&key, &address)?;
         // Somebody may have given one back meanwhile.
         if let Some(session) = inner.take_idle(&key).await {
             return Ok(pooled(session, true));
         }
         inner.make_room(&device, &address).await;
         match Session::connect(endpoint).await {
-            Ok(session) => Ok(pooled(session, false)),
+            Ok(session) => {
+                if lock(&device.breaker).succeeded(&key) {
+                    tracing::info!(device = %address, "the device lets somebody in again");
+                }
+                Ok(pooled(session, false))
+            }
             Err(error) => {
+                let options = &inner.options.breaker;
+                let opened = lock(&device.breaker).failed(key, &error, options, Instant::now());
+                if let Some(pause) = opened {
+                    tracing::warn!(device = %address, %error, ?pause, "the device is left alone for a while");
+                }
                 *lock(&device.failed) = Some(FailedLogin {
                     key,
                     at: Instant::now(),
@@ -169,6 +192,24 @@ impl Pool {
                 Err(error)
             }
         }
+    }
+
+    /// The devices that are left alone for now, by address.
+    #[must_use]
+    pub fn open_breakers(&self) -> Vec<OpenBreaker> {
+        let now = Instant::now();
+        let state = lock(&self.inner.state);
+        let open = state.devices.iter().filter_map(|(address, device)| {
+            let (reason, retry_after) = lock(&device.breaker).state(now)?;
+            Some(OpenBreaker {
+                address: address.to_string(),
+                reason,
+                retry_after,
+            })
+        });
+        let mut open: Vec<_> = open.collect();
+        open.sort_by(|one, other| one.address.cmp(&other.address));
+        open
     }
 
     /// How many sessions nobody uses.
@@ -201,9 +242,13 @@ impl Inner {
             return Err(Error::invalid("the pool is closed"));
         }
         if state.devices.len() >= DEVICES {
-            // Nobody but the map knows those without users.
+            // Nobody but the map knows those without users. Where too many have failed, that is
+            // forgotten, too.
+            let remembers = state.devices.len() < MOST_DEVICES;
             state.devices.retain(|_, device| {
-                Arc::strong_count(device) > 1 || Arc::strong_count(&device.in_use) > 1
+                Arc::strong_count(device) > 1
+                    || Arc::strong_count(&device.in_use) > 1
+                    || (remembers && !lock(&device.breaker).is_clean())
             });
         }
         let device = state.devices.entry(address.clone()).or_insert_with(|| {
@@ -212,6 +257,7 @@ impl Inner {
                 in_use: Arc::new(Semaphore::new(sessions)),
                 login: tokio::sync::Mutex::default(),
                 failed: Mutex::default(),
+                breaker: Mutex::default(),
             })
         });
         Ok(Arc::clone(device))
@@ -342,6 +388,18 @@ impl Idle {
 }
 
 impl Device {
+    fn admit(&self, key: &Key, address: &Address) -> Result<(), Error> {
+        let admitted = lock(&self.breaker).admit(key, Instant::now());
+        admitted.map_err(|(why, retry_after)| Error::Unavailable {
+            message: format!(
+                "{address} let nobody in lately and is left alone for {} s more; the last failure: \
+                 {why}",
+                retry_after.as_secs() + 1
+            ),
+            retry_after,
+        })
+    }
+
     fn failure_since(&self, came: Instant, key: &Key) -> Option<Error> {
         let failed = lock(&self.failed);
         let failed = failed.as_ref()?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use netssh_core::lab::{Faults, Lab, LabDevice};
-use netssh_core::{Pool, PoolOptions, SecretString, SessionLog, SessionLogEntry};
+use netssh_core::{BreakerOptions, Pool, PoolOptions, SecretString, SessionLog, SessionLogEntry};
 
 use crate::lab::endpoint;
 use crate::support::{endpoint as of_device, wait_for_sessions, within};
@@ -233,4 +233,61 @@ async fn what_a_device_says_while_nobody_listens_does_not_pile_up() {
     assert!(session.is_reused());
     assert!(session.exec("show version").await.unwrap().is_success());
     session.release().await;
+}
+
+/// An account must not be locked by a password that is wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_credentials_are_not_tried_a_third_time() {
+    let lab = lab().await;
+    let pool = Pool::new(PoolOptions::default());
+    let mut wrong = endpoint(&lab);
+    wrong.credentials.password = Some(SecretString::from("wrong"));
+    for _ in 0..2 {
+        let error = pool.open(&wrong).await.unwrap_err();
+        assert_eq!(error.code(), "authentication", "{error}");
+    }
+    for _ in 0..3 {
+        let error = pool.open(&wrong).await.unwrap_err();
+        assert_eq!(error.code(), "unavailable", "{error}");
+        assert!(error.to_string().contains("left alone for 60 s"), "{error}");
+    }
+    let open = pool.open_breakers();
+    assert_eq!(open.len(), 1, "{open:?}");
+    assert!(open[0].address.ends_with(&lab.addr().port().to_string()));
+    // The right ones are other credentials.
+    pool.open(&endpoint(&lab)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_is_gone_is_left_alone_and_found_again() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let pool = Pool::new(PoolOptions {
+        breaker: BreakerOptions {
+            pause: Duration::from_millis(300),
+            longest_pause: Duration::from_millis(300),
+            ..BreakerOptions::default()
+        },
+        ..PoolOptions::default()
+    });
+    let mut gone = endpoint(&lab().await);
+    gone.port = address.port();
+    let mut codes = Vec::new();
+    for _ in 0..4 {
+        codes.push(pool.open(&gone).await.unwrap_err().code());
+    }
+    assert_eq!(codes, ["network", "network", "network", "unavailable"]);
+    // One try after the pause.
+    within(SOON, async {
+        while pool.open(&gone).await.unwrap_err().code() != "network" {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(pool.open(&gone).await.unwrap_err().code(), "unavailable");
+    assert_eq!(
+        pool.open_breakers()[0].address,
+        format!("127.0.0.1:{}", address.port())
+    );
 }

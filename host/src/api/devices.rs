@@ -7,10 +7,10 @@ use axum::Json;
 use axum::extract::State;
 
 use super::Problem;
-use super::types::{DeviceAnswer, DeviceList};
+use super::types::{DeviceAnswer, DeviceList, LeftAloneAnswer};
 use crate::app::App;
 
-/// Lists the devices that jobs hold or wait for.
+/// Lists the devices that jobs hold or wait for, and those that are left alone.
 #[utoipa::path(get, path = "/devices", tag = "connections", responses((status = 200, body = DeviceList)))]
 pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Json<DeviceList>, Problem> {
     let connections = app.storage.connections().await?.into_iter();
@@ -24,5 +24,14 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Json<DeviceList>
         })
         .collect();
     devices.sort_by(|one, other| one.connection.cmp(&other.connection));
-    Ok(Json(DeviceList { devices }))
+    let open = app.open_breakers().into_iter();
+    let left_alone = open.map(|breaker| LeftAloneAnswer {
+        address: breaker.address,
+        reason: breaker.reason,
+        retry_after_seconds: breaker.retry_after.as_secs(),
+    });
+    Ok(Json(DeviceList {
+        devices,
+        left_alone: left_alone.collect(),
+    }))
 }

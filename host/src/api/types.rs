@@ -520,7 +520,21 @@ pub struct DetectedPlatform {
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct DeviceList {
+    /// Devices that jobs hold or wait for.
     pub devices: Vec<DeviceAnswer>,
+    /// Addresses that are left alone because they let nobody in.
+    pub left_alone: Vec<LeftAloneAnswer>,
+}
+
+/// An address that is not tried for now.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct LeftAloneAnswer {
+    #[schema(example = "192.0.2.1:22")]
+    pub address: String,
+    /// The last failure.
+    pub reason: String,
+    /// Until one try is let through; 0 when it may come.
+    pub retry_after_seconds: u64,
 }
 
 /// Who has a device, and who waits for it.

@@ -468,6 +468,21 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         section: "devices",
+        name: "breaker_failures",
+        allowed: Allowed::Whole { from: 0, to: 1000 },
+        meaning: "After so many failures in a row to reach a device it is left alone for a while, then tried once; 0: never. Credentials that are refused twice in a row are not tried again for as long.",
+    },
+    Key {
+        section: "devices",
+        name: "breaker_seconds",
+        allowed: Allowed::Whole {
+            from: 1,
+            to: 86_400,
+        },
+        meaning: "For how long; twice as long after each try that fails, up to 15 minutes.",
+    },
+    Key {
+        section: "devices",
         name: "terminal_idle_seconds",
         allowed: Allowed::Whole {
             from: 1,

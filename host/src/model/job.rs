@@ -241,6 +241,8 @@ impl ErrorCode {
     pub const INVALID: &'static str = "invalid";
     /// A child job of a batch that was never started.
     pub const NOT_STARTED: &'static str = "not_started";
+    /// The device let nobody in lately, and is left alone for a while.
+    pub const UNAVAILABLE: &'static str = "unavailable";
     /// Not all targets of a batch have completed.
     pub const BATCH: &'static str = "batch";
     /// A fault of the host itself; the details are in its log.
