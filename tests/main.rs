@@ -30,6 +30,7 @@ mod policy;
 mod process;
 mod queue;
 mod reload;
+mod retention;
 mod sandbox;
 mod schedules;
 mod scripts;

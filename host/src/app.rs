@@ -21,6 +21,7 @@ use crate::jobs::{self, Batches, Jobs};
 use crate::long_requests::LongRequests;
 use crate::queue::Queue;
 use crate::registry::{Registry, Source};
+use crate::retention;
 use crate::runtime::Sandbox;
 use crate::runtime::rhai::RhaiRuntime;
 use crate::runtime::wasm::WasmRuntime;
@@ -198,6 +199,8 @@ impl App {
         let batches = shutdown
             .clone()
             .run_until_cancelled_owned(self.advance_batches());
+        let retention = retention::run(Arc::clone(&self.storage), self.config.retention.clone());
+        let retention = shutdown.clone().run_until_cancelled_owned(retention);
         // Who is in the middle of a request may finish it, within the time a request may take; a
         // client that never does holds nobody back.
         let patience = Duration::from_secs(self.config.server.request_timeout_seconds);
@@ -218,8 +221,9 @@ impl App {
             shutdown.cancelled().await;
             tokio::join!(self.terminals.close(), self.event_streams.close());
         };
-        let (served, (), (), (), (), _) =
-            tokio::join!(server, worker, scheduling, watching, terminals, batches);
+        let (served, (), (), (), (), _, _) = tokio::join!(
+            server, worker, scheduling, watching, terminals, batches, retention
+        );
         self.close().await;
         served.context("the HTTP server failed")
     }

@@ -53,6 +53,26 @@ pub struct Config {
     pub policy: PolicyConfig,
     pub security: SecurityConfig,
     pub devices: DevicesConfig,
+    pub retention: RetentionConfig,
+}
+
+/// How long ended jobs are kept, with their results and logs. 0: for ever.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetentionConfig {
+    pub days: u32,
+    pub failed_days: u32,
+    pub jobs_per_plugin: u32,
+}
+
+impl Default for RetentionConfig {
+    fn default() -> Self {
+        Self {
+            days: 90,
+            failed_days: 365,
+            jobs_per_plugin: 100_000,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -14,6 +14,7 @@ pub mod storage;
 
 pub mod jobs;
 pub mod queue;
+pub mod retention;
 pub mod scheduler;
 pub mod schedules;
 pub mod worker;

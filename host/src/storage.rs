@@ -32,8 +32,22 @@ pub enum StorageError {
     /// A row that this version cannot read.
     #[error("the database holds something this version cannot read: {0}")]
     Corrupt(String),
+    /// The disk is full: nothing was written, and nothing is lost.
+    #[error("the disk that the database is on is full")]
+    Full,
     #[error("database: {0}")]
-    Database(#[from] sqlx::Error),
+    Database(sqlx::Error),
+}
+
+impl From<sqlx::Error> for StorageError {
+    fn from(error: sqlx::Error) -> Self {
+        let code = error.as_database_error().and_then(|error| error.code());
+        // SQLITE_FULL, https://www.sqlite.org/rescode.html
+        match code.as_deref() {
+            Some("13") => Self::Full,
+            _ => Self::Database(error),
+        }
+    }
 }
 
 /// A claimed job: only who holds this may write to the attempt.
@@ -127,6 +141,25 @@ pub enum AddScheduleOutcome {
     /// The same idempotency key and the same request: this is the first schedule.
     Same(Box<Schedule>),
     KeyReused,
+}
+
+/// A place in the order in which jobs ended.
+pub type Place = (DateTime<Utc>, Uuid);
+
+/// What a step of removing old jobs did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Swept {
+    pub deleted: u64,
+    /// Where to go on; none at the end.
+    pub next: Option<Place>,
+}
+
+/// How large the database is, bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    pub bytes: u64,
+    /// Of these, unused.
+    pub free: u64,
 }
 
 /// Use of a plugin's store.
@@ -311,6 +344,21 @@ pub trait Storage: Send + Sync + 'static {
     async fn settle_tick(&self, tick: &Tick, job_id: Option<Uuid>, outcome: &str) -> Result<()>;
     /// Whether a job of the schedule has not ended.
     async fn schedule_is_busy(&self, id: Uuid) -> Result<bool>;
+
+    // Retention
+    /// Of the next jobs after a place in the order in which they ended, removes those that ended
+    /// before a time, and the failed ones that ended before another; `None` keeps all.
+    async fn sweep_jobs(
+        &self,
+        after: Place,
+        before: Option<DateTime<Utc>>,
+        failed_before: Option<DateTime<Utc>>,
+    ) -> Result<Swept>;
+    /// Removes some of each plugin's oldest ended jobs beyond so many; says how many.
+    async fn delete_jobs_beyond(&self, most: u32) -> Result<u64>;
+    /// Gives some unused space back to the file system; `true` when there may be more.
+    async fn vacuum(&self) -> Result<bool>;
+    async fn size(&self) -> Result<Size>;
 
     /// Ids of jobs whose record, results or log have changed. A slow listener misses some of them,
     /// and has to look.

@@ -7,8 +7,9 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 
-use super::types::{Health, HealthStatus, PartHealth, PluginHealth, QueueHealth, WorkerHealth};
+use super::types::{Health, HealthStatus, PluginHealth, QueueHealth, StorageHealth, WorkerHealth};
 use crate::app::App;
+use crate::storage::StorageError;
 
 /// A part that does not answer within this time is down.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -26,7 +27,9 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> (StatusCode, Json<Hea
         tokio::time::timeout(PATIENCE, app.storage.ping()),
         tokio::time::timeout(PATIENCE, app.queue.length()),
     );
+    let full = matches!(storage, Ok(Err(StorageError::Full)));
     let storage = matches!(storage, Ok(Ok(())));
+    let size = app.storage.size().await.unwrap_or_default();
     let length = queue.ok().and_then(Result::ok);
     let entries = app.registry.entries();
     let broken = entries.iter().filter(|entry| entry.error.is_some()).count();
@@ -35,8 +38,11 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> (StatusCode, Json<Hea
         status: status_of(all),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_seconds: app.started.elapsed().as_secs(),
-        storage: PartHealth {
+        storage: StorageHealth {
             status: status_of(storage),
+            bytes: size.bytes,
+            free_bytes: size.free,
+            disk_full: full,
         },
         queue: QueueHealth {
             status: status_of(length.is_some()),

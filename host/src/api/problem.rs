@@ -143,6 +143,14 @@ impl From<StorageError> for Problem {
                 tracing::error!(%error, "the database failed at a request");
                 Self::unavailable()
             }
+            StorageError::Full => {
+                tracing::error!(%error, "the database failed at a request");
+                Self::new(
+                    StatusCode::INSUFFICIENT_STORAGE,
+                    "disk-full",
+                    "the disk that the database is on is full; nothing was stored. It works again as soon as there is room",
+                )
+            }
             StorageError::Corrupt(_) => {
                 tracing::error!(%error, "the database failed at a request");
                 Self::internal()

@@ -610,7 +610,7 @@ pub struct Health {
     pub status: HealthStatus,
     pub version: String,
     pub uptime_seconds: u64,
-    pub storage: PartHealth,
+    pub storage: StorageHealth,
     pub queue: QueueHealth,
     pub workers: WorkerHealth,
     pub plugins: PluginHealth,
@@ -624,8 +624,17 @@ pub enum HealthStatus {
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct PartHealth {
+pub struct StorageHealth {
     pub status: HealthStatus,
+    /// The database's size, without what is yet to be moved into it from its log.
+    #[serde(default)]
+    pub bytes: u64,
+    /// Of these, unused: filled before the file grows.
+    #[serde(default)]
+    pub free_bytes: u64,
+    /// There is no room to write.
+    #[serde(default)]
+    pub disk_full: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]

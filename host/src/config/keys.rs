@@ -490,6 +490,33 @@ pub const KEYS: &[Key] = &[
         },
         meaning: "How long a terminal (`scheduler connect`) may be silent before it is closed.",
     },
+    Key {
+        section: "retention",
+        name: "days",
+        allowed: Allowed::Whole {
+            from: 0,
+            to: 36_500,
+        },
+        meaning: "Days that jobs are kept after they have ended, with results and logs; 0: for ever. Child jobs are kept as long as their parent.",
+    },
+    Key {
+        section: "retention",
+        name: "failed_days",
+        allowed: Allowed::Whole {
+            from: 0,
+            to: 36_500,
+        },
+        meaning: "The same for jobs that failed.",
+    },
+    Key {
+        section: "retention",
+        name: "jobs_per_plugin",
+        allowed: Allowed::Whole {
+            from: 0,
+            to: 100_000_000,
+        },
+        meaning: "Ended jobs of one plugin that are kept, the newest, not counting child jobs; 0: all.",
+    },
 ];
 
 fn pattern(text: &str) -> Result<(), String> {

@@ -154,6 +154,9 @@ fn every_key_can_be_set_by_its_variable_and_in_the_file() {
         ("devices.breaker_failures", "5", "5"),
         ("devices.breaker_seconds", "90", "90"),
         ("devices.terminal_idle_seconds", "30", "30"),
+        ("retention.days", "7", "7"),
+        ("retention.failed_days", "0", "0"),
+        ("retention.jobs_per_plugin", "50", "50"),
     ];
     let paths: Vec<String> = values.iter().map(|(path, ..)| (*path).to_owned()).collect();
     assert_eq!(paths, KEYS.iter().map(Key::path).collect::<Vec<_>>());
@@ -266,7 +269,7 @@ fn an_unknown_key_or_section_of_the_file_is_refused() {
         refusal("[sever]\nport = 1\n"),
         "the configuration is refused: sever: no such key (found in config.toml); did you mean \
          server?; allowed: the sections database, queue, server, worker, board, logging, \
-         plugins, policy, security, devices"
+         plugins, policy, security, devices, retention"
     );
     assert!(refusal("port = 1\n").contains("did you mean port under [server]?"));
     assert!(refusal("server = 1\n").contains("this is a section, not a key"));

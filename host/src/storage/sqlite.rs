@@ -9,6 +9,7 @@ mod connections;
 mod in_flight;
 mod jobs;
 mod keys;
+mod retention;
 mod rows;
 mod running;
 mod schedules;
@@ -26,14 +27,16 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::Value;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
 };
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use super::{
     AddOutcome, AddScheduleOutcome, BatchProgress, CancelOutcome, Claim, DeleteConnectionOutcome,
-    DeleteOutcome, Outcome, ReadyJob, Result, Runs, Storage, StorageError, StorageUse,
+    DeleteOutcome, Outcome, Place, ReadyJob, Result, Runs, Size, Storage, StorageError, StorageUse,
+    Swept,
 };
 use crate::model::{
     Attempt, BatchCounts, CommandResult, Connection, InFlight, Job, JobFilter, JobLog,
@@ -79,7 +82,10 @@ impl SqliteStorage {
             .busy_timeout(BUSY_TIMEOUT)
             .disable_statement_logging();
 
+        // Takes effect where the file is new; an older one keeps its size and uses it again.
         let mut connection = options
+            .clone()
+            .auto_vacuum(SqliteAutoVacuum::Incremental)
             .connect()
             .await
             .with_context(|| format!("cannot open the database {}", path.display()))?;
@@ -285,6 +291,27 @@ impl Storage for SqliteStorage {
         limit: u32,
     ) -> Result<Vec<CommandResult>> {
         running::results_after(&self.readers, job_id, after, limit).await
+    }
+
+    async fn sweep_jobs(
+        &self,
+        after: Place,
+        before: Option<DateTime<Utc>>,
+        failed_before: Option<DateTime<Utc>>,
+    ) -> Result<Swept> {
+        retention::sweep(&self.readers, &self.writer, after, before, failed_before).await
+    }
+
+    async fn delete_jobs_beyond(&self, most: u32) -> Result<u64> {
+        retention::beyond(&self.readers, &self.writer, most).await
+    }
+
+    async fn vacuum(&self) -> Result<bool> {
+        retention::vacuum(&self.readers, &self.writer).await
+    }
+
+    async fn size(&self) -> Result<Size> {
+        retention::size(&self.readers).await
     }
 
     fn changes(&self) -> broadcast::Receiver<Uuid> {

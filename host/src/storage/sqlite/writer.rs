@@ -28,7 +28,23 @@ struct Worked {
 }
 
 /// Whether the group's transaction reached the disk.
-type Committed = std::result::Result<(), String>;
+type Committed = std::result::Result<(), Failure>;
+
+/// Why it did not.
+#[derive(Clone)]
+enum Failure {
+    Full,
+    Other(String),
+}
+
+impl From<Failure> for StorageError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Full => Self::Full,
+            Failure::Other(reason) => Self::Unavailable(reason),
+        }
+    }
+}
 
 pub(super) struct Writer {
     work: Mutex<Option<mpsc::Sender<Work>>>,
@@ -66,7 +82,7 @@ impl Writer {
                         let result = match committed {
                             Ok(()) => result,
                             // What failed by itself keeps its own reason.
-                            Err(reason) => result.and(Err(StorageError::Unavailable(reason))),
+                            Err(failure) => result.and(Err(failure.into())),
                         };
                         // A caller that was cancelled no longer listens; the work stands.
                         let _ = answer.send(result);
@@ -104,7 +120,10 @@ async fn write_groups(mut connection: SqliteConnection, mut waiting: mpsc::Recei
                 tracing::error!(%error, "a database transaction failed");
                 // A transaction that could not commit may still stand open.
                 let _ = sqlx::query("ROLLBACK").execute(&mut connection).await;
-                Err(error.to_string())
+                Err(match StorageError::from(error) {
+                    StorageError::Full => Failure::Full,
+                    other => Failure::Other(other.to_string()),
+                })
             }
         };
         for answer in answers {

@@ -1,0 +1,82 @@
+//! Old jobs go, with their results and logs: in small steps, so that nobody waits behind them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
+
+use crate::config::RetentionConfig;
+use crate::model::now;
+use crate::storage::{Storage, StorageError};
+
+/// How often old jobs are looked for.
+const EVERY: Duration = Duration::from_secs(3_600);
+/// Between two steps: leaves the database to others.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Steps of giving space back, after which the rest waits for the next time.
+const VACUUMS: u32 = 1_000;
+
+/// Removes old jobs for as long as it is polled; once at the start, then every hour.
+pub async fn run(storage: Arc<dyn Storage>, config: RetentionConfig) {
+    loop {
+        match sweep(&*storage, &config).await {
+            Ok(0) => {}
+            Ok(jobs) => tracing::info!(jobs, "old jobs removed"),
+            Err(error) => tracing::error!(%error, "old jobs could not be removed"),
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+/// Removes what is older than it may be, once; says how many jobs.
+///
+/// # Errors
+/// When the database is not available.
+pub async fn sweep(storage: &dyn Storage, config: &RetentionConfig) -> Result<u64, StorageError> {
+    let now = now();
+    let before = |days: u32| (days > 0).then(|| now - TimeDelta::days(days.into()));
+    let (ended, failed) = (before(config.days), before(config.failed_days));
+    let mut deleted = 0;
+    // A parent stays while it has child jobs, so it may take another round.
+    while ended.is_some() || failed.is_some() {
+        match sweep_once(storage, ended, failed).await? {
+            0 => break,
+            jobs => deleted += jobs,
+        }
+    }
+    while config.jobs_per_plugin > 0 {
+        match storage.delete_jobs_beyond(config.jobs_per_plugin).await? {
+            0 => break,
+            jobs => deleted += jobs,
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    if deleted > 0 {
+        for _ in 0..VACUUMS {
+            if !storage.vacuum().await? {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+    Ok(deleted)
+}
+
+async fn sweep_once(
+    storage: &dyn Storage,
+    ended: Option<DateTime<Utc>>,
+    failed: Option<DateTime<Utc>>,
+) -> Result<u64, StorageError> {
+    let mut after = (DateTime::<Utc>::UNIX_EPOCH, Uuid::nil());
+    let mut deleted = 0;
+    loop {
+        let swept = storage.sweep_jobs(after, ended, failed).await?;
+        deleted += swept.deleted;
+        match swept.next {
+            Some(next) => after = next,
+            None => return Ok(deleted),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}

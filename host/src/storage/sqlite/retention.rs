@@ -1,0 +1,147 @@
+//! Removing old jobs, a few at a time, and giving their space back.
+
+use chrono::{DateTime, Utc};
+use sqlx::Row;
+use sqlx::sqlite::SqlitePool;
+use uuid::Uuid;
+
+use super::writer::Writer;
+use super::{Place, Result, Size, Swept, rows, text_of};
+
+/// Jobs looked at in one step.
+const PAGE: u32 = 200;
+/// Jobs removed in one transaction: what waits behind it waits some milliseconds.
+const CHUNK: usize = 25;
+/// Pages given back to the file system in one transaction.
+const PAGES: u32 = 256;
+
+/// Removes what has expired among the next jobs after a place. What a job belongs to decides for it:
+/// child jobs are kept as long as their parent.
+pub(super) async fn sweep(
+    readers: &SqlitePool,
+    writer: &Writer,
+    after: Place,
+    before: Option<DateTime<Utc>>,
+    failed_before: Option<DateTime<Utc>>,
+) -> Result<Swept> {
+    // A text before all times keeps everything.
+    let text = |time: Option<DateTime<Utc>>| time.map(text_of).unwrap_or_default();
+    let found = sqlx::query(
+        "SELECT job.id, job.completed_at,
+                (parent.id IS NULL OR parent.completed_at IS NOT NULL)
+                AND coalesce(parent.completed_at, job.completed_at)
+                    < iif(coalesce(parent.status, job.status) = 'failed', ?4, ?3) AS expired
+         FROM jobs AS job LEFT JOIN jobs AS parent ON parent.id = job.parent_id
+         WHERE job.completed_at IS NOT NULL AND job.completed_at < max(?3, ?4)
+               AND (job.completed_at, job.id) > (?1, ?2)
+         ORDER BY job.completed_at, job.id LIMIT ?5",
+    )
+    .bind(text_of(after.0))
+    .bind(after.1.to_string())
+    .bind(text(before))
+    .bind(text(failed_before))
+    .bind(PAGE)
+    .fetch_all(readers)
+    .await?;
+    let mut expired = Vec::new();
+    let mut next = None;
+    for row in &found {
+        let id = rows::uuid(row, "id")?;
+        if row.try_get::<bool, _>("expired")? {
+            expired.push(id);
+        }
+        next = Some((rows::time(row, "completed_at")?, id));
+    }
+    Ok(Swept {
+        deleted: delete(writer, &expired).await?,
+        next,
+    })
+}
+
+/// Removes the oldest ended jobs of each plugin beyond `most`, with their child jobs; a page of them.
+pub(super) async fn beyond(readers: &SqlitePool, writer: &Writer, most: u32) -> Result<u64> {
+    let plugins: Vec<String> = sqlx::query_scalar("SELECT DISTINCT job_type FROM jobs")
+        .fetch_all(readers)
+        .await?;
+    let mut deleted = 0;
+    for plugin in plugins {
+        let found = sqlx::query(
+            "SELECT id FROM jobs
+             WHERE job_type = ?1 AND parent_id IS NULL AND completed_at IS NOT NULL
+                   AND NOT EXISTS (SELECT 1 FROM jobs AS child
+                                   WHERE child.parent_id = jobs.id AND child.completed_at IS NULL)
+             ORDER BY created_at DESC, id DESC LIMIT ?2 OFFSET ?3",
+        )
+        .bind(plugin)
+        .bind(PAGE)
+        .bind(most)
+        .fetch_all(readers)
+        .await?;
+        let ids = found.iter().map(|row| rows::uuid(row, "id"));
+        let ids = ids.collect::<Result<Vec<_>>>()?;
+        let children = sqlx::query(
+            "SELECT id FROM jobs WHERE parent_id IN (SELECT value FROM json_each(?)) LIMIT 1000",
+        )
+        .bind(serde_json::json!(ids).to_string())
+        .fetch_all(readers)
+        .await?;
+        let children = children.iter().map(|row| rows::uuid(row, "id"));
+        deleted += delete(writer, &children.collect::<Result<Vec<_>>>()?).await?;
+        deleted += delete(writer, &ids).await?;
+    }
+    Ok(deleted)
+}
+
+/// A job with child jobs stays until they are gone.
+async fn delete(writer: &Writer, ids: &[Uuid]) -> Result<u64> {
+    let mut deleted = 0;
+    for chunk in ids.chunks(CHUNK) {
+        let chunk = serde_json::json!(chunk).to_string();
+        deleted += writer
+            .run(move |connection| {
+                Box::pin(async move {
+                    let done = sqlx::query(
+                        "DELETE FROM jobs
+                         WHERE id IN (SELECT value FROM json_each(?)) AND completed_at IS NOT NULL
+                               AND NOT EXISTS (SELECT 1 FROM jobs AS child
+                                               WHERE child.parent_id = jobs.id)",
+                    )
+                    .bind(chunk)
+                    .execute(&mut *connection)
+                    .await?;
+                    Ok(done.rows_affected())
+                })
+            })
+            .await?;
+    }
+    Ok(deleted)
+}
+
+/// Gives some unused pages back; `true` when there may be more.
+pub(super) async fn vacuum(readers: &SqlitePool, writer: &Writer) -> Result<bool> {
+    let before = size(readers).await?;
+    writer
+        .run(|connection| {
+            Box::pin(async move {
+                let vacuum = sqlx::AssertSqlSafe(format!("PRAGMA incremental_vacuum({PAGES})"));
+                sqlx::query(vacuum).fetch_all(&mut *connection).await?;
+                Ok(())
+            })
+        })
+        .await?;
+    let after = size(readers).await?;
+    Ok(after.free > 0 && after.free < before.free)
+}
+
+pub(super) async fn size(readers: &SqlitePool) -> Result<Size> {
+    let row = sqlx::query(
+        "SELECT page_count * page_size AS bytes, freelist_count * page_size AS free
+         FROM pragma_page_count, pragma_page_size, pragma_freelist_count",
+    )
+    .fetch_one(readers)
+    .await?;
+    Ok(Size {
+        bytes: row.try_get::<i64, _>("bytes")?.unsigned_abs(),
+        free: row.try_get::<i64, _>("free")?.unsigned_abs(),
+    })
+}

@@ -1,0 +1,142 @@
+//! Old jobs go, and nothing else.
+
+use host::config::RetentionConfig;
+use host::retention;
+use serde_json::json;
+use sqlx::{Connection, SqliteConnection};
+
+use crate::harness::{TestHost, playbook, run};
+
+const CHILD: &str = r#"
+fn describe() { #{ summary: "A test", targets: "each" } }
+fn run(job, params) { if job.target == "bad" { throw "told to"; } }
+"#;
+
+fn keep(days: u32, failed_days: u32, jobs_per_plugin: u32) -> RetentionConfig {
+    RetentionConfig {
+        days,
+        failed_days,
+        jobs_per_plugin,
+    }
+}
+
+/// Makes it look as if a job and its child jobs had ended days ago.
+async fn age(host: &TestHost, id: &str, days: u32) {
+    let url = format!("sqlite:{}", host.path("scheduler.db").display());
+    let mut database = SqliteConnection::connect(&url).await.unwrap();
+    let ended = chrono::Utc::now() - chrono::TimeDelta::days(days.into());
+    let ended = ended.to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
+    sqlx::query("UPDATE jobs SET completed_at = ? WHERE id = ? OR parent_id = ?")
+        .bind(ended)
+        .bind(id)
+        .bind(id)
+        .execute(&mut database)
+        .await
+        .unwrap();
+    database.close().await.unwrap();
+}
+
+async fn is_there(host: &TestHost, id: &str) -> bool {
+    host.client.get(&format!("/api/jobs/{id}")).await.status == 200
+}
+
+#[test]
+fn jobs_are_kept_as_long_as_they_may_be_and_children_as_long_as_their_parent() {
+    run(async {
+        let playbooks = [("child", CHILD), ("plain", &*playbook("1"))];
+        let host = TestHost::with_own_scripts(&playbooks).await;
+        for name in ["good", "bad"] {
+            host.connect(json!({
+                "name": name, "host": "192.0.2.1", "username": "u", "password": "p",
+                "device_type": "linux", "tags": ["all"],
+            }))
+            .await;
+        }
+        let batch = json!({ "plugin": "child", "targets": ["tag:all"] });
+        let jobs = [
+            ("old", json!({ "plugin": "plain" }), 100, false),
+            ("young", json!({ "plugin": "plain" }), 80, true),
+            ("failed batch", batch.clone(), 100, true),
+            ("old failed batch", batch, 400, false),
+            (
+                "failed",
+                json!({ "plugin": "child", "targets": ["bad"] }),
+                100,
+                true,
+            ),
+        ];
+        let mut ids = Vec::new();
+        for (_, job, days, _) in &jobs {
+            let id = host.submit(job.clone()).await;
+            host.ended(&id).await;
+            age(&host, &id, *days).await;
+            ids.push(id);
+        }
+        let waiting = host
+            .submit(json!({ "plugin": "plain", "scheduled_for": "2999-01-01T00:00:00Z" }))
+            .await;
+
+        let config = keep(90, 365, 0);
+        let deleted = retention::sweep(&*host.app.storage, &config).await.unwrap();
+        assert_eq!(deleted, 4, "a job, and a batch of two");
+        for ((name, .., stays), id) in jobs.iter().zip(&ids) {
+            assert_eq!(is_there(&host, id).await, *stays, "{name}");
+        }
+        assert!(is_there(&host, &waiting).await);
+        let children = host
+            .client
+            .get(&format!("/api/jobs?parent={}", ids[2]))
+            .await;
+        assert_eq!(children.body["jobs"].as_array().unwrap().len(), 2);
+
+        let forever = keep(0, 0, 0);
+        assert_eq!(
+            retention::sweep(&*host.app.storage, &forever)
+                .await
+                .unwrap(),
+            0
+        );
+        let health = host.client.get("/api/health").await.body;
+        assert!(health["storage"]["bytes"].as_u64().unwrap() > 0, "{health}");
+        assert_eq!(health["storage"]["disk_full"], false);
+    });
+}
+
+#[test]
+fn the_newest_of_each_plugin_are_kept() {
+    run(async {
+        let host =
+            TestHost::with_own_scripts(&[("a", &playbook("1")), ("b", &playbook("1"))]).await;
+        let mut ids = Vec::new();
+        for plugin in ["a", "b", "a", "a"] {
+            let job = host.run_job(json!({ "plugin": plugin })).await;
+            ids.push(job["id"].as_str().unwrap().to_owned());
+        }
+        let deleted = retention::sweep(&*host.app.storage, &keep(0, 0, 2))
+            .await
+            .unwrap();
+        assert_eq!(deleted, 1);
+        assert!(!is_there(&host, &ids[0]).await, "the oldest of three");
+        for id in &ids[1..] {
+            assert!(is_there(&host, id).await);
+        }
+    });
+}
+
+#[test]
+fn space_is_given_back() {
+    run(async {
+        let big = playbook("let text = \"x\"; while text.len < 1000000 { text += text; } text");
+        let host = TestHost::with_own_scripts(&[("big", &big)]).await;
+        for _ in 0..5 {
+            let job = host.run_job(json!({ "plugin": "big" })).await;
+            assert_eq!(job["status"], "completed", "{}", job["error_message"]);
+        }
+        let before = host.app.storage.size().await.unwrap();
+        retention::sweep(&*host.app.storage, &keep(0, 0, 1))
+            .await
+            .unwrap();
+        let after = host.app.storage.size().await.unwrap();
+        assert!(after.bytes < before.bytes / 2, "{before:?} {after:?}");
+    });
+}
