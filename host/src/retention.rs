@@ -45,12 +45,8 @@ pub async fn sweep(storage: &dyn Storage, config: &RetentionConfig) -> Result<u6
             jobs => deleted += jobs,
         }
     }
-    while config.jobs_per_plugin > 0 {
-        match storage.delete_jobs_beyond(config.jobs_per_plugin).await? {
-            0 => break,
-            jobs => deleted += jobs,
-        }
-        tokio::time::sleep(PAUSE).await;
+    if config.jobs_per_plugin > 0 {
+        deleted += delete_beyond(storage, config.jobs_per_plugin).await?;
     }
     if deleted > 0 {
         for _ in 0..VACUUMS {
@@ -61,6 +57,17 @@ pub async fn sweep(storage: &dyn Storage, config: &RetentionConfig) -> Result<u6
         }
     }
     Ok(deleted)
+}
+
+async fn delete_beyond(storage: &dyn Storage, most: u32) -> Result<u64, StorageError> {
+    let mut deleted = 0;
+    loop {
+        match storage.delete_jobs_beyond(most).await? {
+            0 => return Ok(deleted),
+            jobs => deleted += jobs,
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 async fn sweep_once(

@@ -41,7 +41,9 @@ pub enum StorageError {
 
 impl From<sqlx::Error> for StorageError {
     fn from(error: sqlx::Error) -> Self {
-        let code = error.as_database_error().and_then(|error| error.code());
+        let code = error
+            .as_database_error()
+            .and_then(sqlx::error::DatabaseError::code);
         // SQLITE_FULL, https://www.sqlite.org/rescode.html
         match code.as_deref() {
             Some("13") => Self::Full,
