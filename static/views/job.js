@@ -186,6 +186,9 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
     patch(
       facts,
       fact("Status", [statusBadge(job.status), job.dry_run && h("span", { class: "tag" }, "dry run"), cancelling() && h("span", { class: "tag" }, "cancelling")]),
+      job.batch && fact("Devices", batchCounts(job.batch.counts)),
+      job.waiting_for?.length > 0 && fact("Waits for", `${job.waiting_for.join(", ")}, which other jobs have`),
+      job.held && fact("Waits for", "its batch to start it"),
       job.progress && !isFinished(job.status) && fact("Progress", progressBar(job.progress)),
       job.description && fact("Description", job.description),
       fact("Targets", targets.length === 0 ? "None" : targets.map((name, index) => [index > 0 ? ", " : "", h("a", { href: href("", { target: name }) }, name)])),
@@ -199,6 +202,7 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
       job.timeout_seconds && fact("Time limit", `${count(job.timeout_seconds)} s per attempt`),
       Boolean(job.priority) && fact("Priority", job.priority),
       job.worker_id && fact("Worker", h("code", {}, job.worker_id)),
+      job.rerun_of && fact("Once more", h("a", { href: jobHref(job.rerun_of) }, h("code", {}, job.rerun_of))),
       job.parent_id && fact("Child of", h("a", { href: jobHref(job.parent_id) }, h("code", {}, job.parent_id))),
       job.plugin_digest && fact("Plugin digest", h("code", {}, job.plugin_digest)),
     );
@@ -217,17 +221,22 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
   function createActions() {
     const cancel = h("button", { type: "button", class: "button", onClick: cancelJob }, "Cancel job");
     const again = h("a", { class: "button", href: href("new", { from: id }) }, "Submit again…");
+    const failed = h("button", { type: "button", class: "button", onClick: () => rerun("failed") }, "Run failed again");
+    const unfinished = h("button", { type: "button", class: "button", onClick: () => rerun("unfinished") }, "Run what is left again");
     const remove = h("button", { type: "button", class: "button button-danger-quiet", onClick: deleteJob, "aria-describedby": "delete-reason" }, "Delete…");
     const reason = h("span", { class: "muted", id: "delete-reason" });
     const problem = h("div", { class: "action-problem" });
 
     return {
-      element: h("div", { class: "actions" }, h("div", { class: "actions-row" }, cancel, again, remove, reason), problem),
+      element: h("div", { class: "actions" }, h("div", { class: "actions-row" }, cancel, again, failed, unfinished, remove, reason), problem),
       problem,
       update() {
         const finished = isFinished(job.status);
         if (finished && document.activeElement === cancel) remove.focus();
         cancel.hidden = finished;
+        const left = finished && job.batch ? job.batch.counts : null;
+        failed.hidden = !(left?.failed > 0);
+        unfinished.hidden = !left || left.completed === left.total;
         cancel.disabled = cancelling();
         setText(cancel, cancelling() ? "Cancelling…" : "Cancel job");
         remove.disabled = job.status === "running";
@@ -254,6 +263,17 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
     if (!signal.aborted) await refresher.refresh();
   }
 
+  async function rerun(only) {
+    patch(actions.problem);
+    try {
+      const { id: newId } = await api.rerunJob(id, only);
+      flash("The job was submitted again.");
+      navigate(jobHref(newId));
+    } catch (error) {
+      patch(actions.problem, errorBox("The job was not submitted again.", error));
+    }
+  }
+
   async function deleteJob() {
     const deleted = await confirmDialog({
       title: "Delete this job?",
@@ -274,6 +294,12 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
     flash(`Job ${id} was deleted.`);
     navigate(href());
   }
+}
+
+/** `3 completed, 1 failed, 6 not started of 10` */
+function batchCounts({ total, ...counts }) {
+  const said = Object.entries(counts).filter(([, number]) => number > 0);
+  return `${said.map(([what, number]) => `${count(number)} ${what.replace("_", " ")}`).join(", ")} of ${count(total)}`;
 }
 
 /** As JSON; but texts of several lines, a diff for instance, are shown as the texts they are. */

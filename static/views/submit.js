@@ -11,8 +11,7 @@ import { createRefresher, emptyBox } from "../components/refresher.js";
 import { createTargetPicker } from "../components/target-picker.js";
 
 const TARGET_RULES = {
-  // Until there are batches; then: one job per device, several make a batch.
-  each: "One device. For several, submit one job each: this version makes no batches yet.",
+  each: "A job for each device that you select; several make a batch.",
   all: "One job that may open all the devices you select.",
 };
 
