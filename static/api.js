@@ -23,7 +23,7 @@ export const api = {
   submitJob: (job, idempotencyKey) =>
     request("POST", "/jobs", { body: job, headers: { "Idempotency-Key": idempotencyKey } }),
   cancelJob: (id) => request("POST", `/jobs/${segment(id)}/cancel`),
-  rerunJob: (id, only, options) => request("POST", `/jobs/${encodeURIComponent(id)}/rerun`, { ...options, body: { only } }),
+  rerunJob: (id, only) => request("POST", `/jobs/${segment(id)}/rerun`, { body: { only } }),
   deleteJob: (id) => request("DELETE", `/jobs/${segment(id)}`),
 
   listSchedules: (options) => get("/schedules", {}, options),

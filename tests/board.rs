@@ -172,6 +172,34 @@ fn deleting_a_job_asks_first() {
 }
 
 #[test]
+fn a_batch_shows_how_it_stands_and_what_failed_runs_again() {
+    run(async {
+        let source = r#"
+            fn describe() { #{ summary: "A test", targets: "each" } }
+            fn run(job, params) { if job.target == "bad" { throw "no"; } }"#;
+        let host = TestHost::with_playbook("each", source).await;
+        for name in ["bad", "good"] {
+            host.connect(json!({
+                "name": name, "host": "192.0.2.1", "username": "u", "password": "p",
+                "device_type": "linux",
+            }))
+            .await;
+        }
+        let batch = host
+            .run_job(json!({ "plugin": "each", "targets": ["name:*"] }))
+            .await;
+        let browser = Browser::start(&host.client).await;
+        browser
+            .open(&format!("/board/jobs/{}", batch["id"].as_str().unwrap()))
+            .await;
+        browser.shows(".facts", "1 completed, 1 failed of 2").await;
+        browser.click("//button[.='Run failed again']").await;
+        browser.shows(".facts", "Once more").await;
+        browser.shows(".facts", "1 failed of 1").await;
+    });
+}
+
+#[test]
 fn a_schedule_is_triggered_and_switched_off() {
     run(async {
         let host = TestHost::start().await;
