@@ -32,6 +32,20 @@ fn importing(body: &str) -> String {
     format!("import \"lib/tools\" as tools;\n{}", playbook(body))
 }
 
+/// The engine counts imports as they are executed, which says nothing of how many modules there are.
+#[test]
+fn a_function_that_imports_may_be_called_often() {
+    run(async {
+        let source = format!(
+            "fn tripled(n) {{ import \"lib/tools\" as tools; tools::triple(n) }}\n{}",
+            playbook("let sum = 0; for n in 0..200 { sum += tripled(n); } sum")
+        );
+        let host = with_modules(&source, &[("lib/tools", "fn triple(n) { n * 3 }")]).await;
+        let job = host.run_job(json!({ "plugin": "it" })).await;
+        assert_eq!(job["result"], 59_700, "{job}");
+    });
+}
+
 #[test]
 fn a_playbook_uses_functions_of_modules_which_may_call_the_host() {
     run(async {

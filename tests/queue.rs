@@ -1,6 +1,9 @@
 //! Time, order, retries, and a queue file that may go.
 
+use std::sync::Arc;
+
 use host::model::{JobError, JobStatus, NewJob, OnInterrupt, now};
+use host::queue::{Handler, Queue};
 use host::storage::sqlite::SqliteStorage;
 use host::storage::{CancelOutcome, Claim, Outcome, Storage};
 use serde_json::json;
@@ -52,6 +55,37 @@ fn jobs_without_a_place_wait_and_the_more_urgent_goes_first() {
         let names: Vec<_> = started.into_iter().map(|(_, name)| name).collect();
         assert_eq!(names, ["high", "middle", "low"]);
     });
+}
+
+/// What is more urgent and keeps coming does not keep the rest waiting for ever.
+#[test]
+fn what_has_waited_long_goes_before_what_is_urgent() {
+    run(async {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", directory.path().join("queue.db").display());
+        let queue = Queue::open(&url).await.unwrap();
+        let (low, high) = (Uuid::now_v7(), Uuid::now_v7());
+        queue.push(&[(low, -100)]).await.unwrap();
+        for _ in 0..20 {
+            queue.age().await.unwrap();
+        }
+        queue.push(&[(high, 100)]).await.unwrap();
+        let (sender, mut handed_out) = tokio::sync::mpsc::unbounded_channel();
+        let handing_out = queue.hand_out("w", Arc::new(Telling(sender)));
+        tokio::select! {
+            ended = handing_out => panic!("it goes on: {ended:?}"),
+            first = handed_out.recv() => assert_eq!(first, Some(low)),
+        }
+    });
+}
+
+struct Telling(tokio::sync::mpsc::UnboundedSender<Uuid>);
+
+#[async_trait::async_trait]
+impl Handler for Telling {
+    async fn handle(&self, job_id: Uuid) {
+        self.0.send(job_id).unwrap();
+    }
 }
 
 #[test]

@@ -33,6 +33,8 @@ const QUEUE: &str = "jobs";
 const HARMFUL_INDEXES: [&str; 3] = ["LIdx", "idx_jobs_status_run_at", "idx_jobs_claimable"];
 /// Priorities go from minus this to plus this; the queue knows none below 0.
 pub const PRIORITY_LIMIT: i32 = 100;
+/// What a job's priority grows by at each [`Queue::age`].
+const AGEING: i32 = 10;
 
 #[derive(Clone)]
 pub struct Queue {
@@ -173,6 +175,20 @@ impl Queue {
         // Boxed, or the compiler loses track of whether all of it can be sent between threads.
         let running: BoxFuture<'_, _> = Box::pin(worker.run());
         Ok(running.await?)
+    }
+
+    /// Makes what has waited more urgent, step by step, so that nothing waits for ever behind what
+    /// is more urgent and keeps coming.
+    ///
+    /// # Errors
+    /// When the queue file cannot be written.
+    pub async fn age(&self) -> anyhow::Result<()> {
+        sqlx::query("UPDATE Jobs SET priority = min(priority + ?, ?) WHERE status = 'Pending'")
+            .bind(AGEING)
+            .bind(2 * PRIORITY_LIMIT)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
     }
 
     /// Puts back what was handed out and does not run: a worker that gave up had it, or it has run

@@ -55,7 +55,7 @@ impl Share {
     /// # Errors
     /// Says what would be right.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}`: is a number, or a percentage such as \"25%\"");
+        let wrong = || "is a number, or a percentage such as 25%".to_owned();
         match text.strip_suffix('%') {
             Some(percent) => percent
                 .parse()
@@ -201,7 +201,10 @@ impl BatchOptions {
         }
         let canary = self.canary.map_or(0, |canary| canary.of(counts.total));
         if counts.started() <= canary && counts.failed + counts.cancelled > 0 {
-            return Some(format!("one of the first {canary} did not succeed"));
+            return Some(match canary {
+                1 => "the first one did not succeed".to_owned(),
+                _ => format!("one of the first {canary} did not succeed"),
+            });
         }
         let most = self.max_failures?.of(counts.total);
         (counts.failed > most)

@@ -64,6 +64,11 @@ impl Dispatcher {
             let now = now();
             let asked = self.shared.all.swap(false, Ordering::AcqRel);
             let pushed = if asked || Instant::now() >= all_at {
+                if Instant::now() >= all_at
+                    && let Err(error) = queue.age().await
+                {
+                    tracing::warn!(error = %format!("{error:#}"), "what waits is not more urgent yet");
+                }
                 all_at = Instant::now() + ALL_EVERY;
                 push_all(&*storage, &queue, &running, now).await
             } else {
