@@ -35,4 +35,5 @@ mod sandbox;
 mod schedules;
 mod scripts;
 mod sessions;
+mod states;
 mod terminal;

@@ -215,7 +215,8 @@ impl BatchOptions {
 fn end_of(counts: &BatchCounts, cancel_requested: bool) -> JobStatus {
     if counts.completed == counts.total {
         JobStatus::Completed
-    } else if cancel_requested {
+    } else if cancel_requested || counts.completed + counts.failed == 0 {
+        // Also where all were cancelled one by one.
         JobStatus::Cancelled
     } else {
         JobStatus::Failed
