@@ -13,8 +13,8 @@ use crate::error::Error;
 pub struct BreakerOptions {
     /// It opens after so many failures to connect in a row: 3 by default. 0: never.
     pub connection_failures: u32,
-    /// It opens after so many refused logins in a row with the same credentials: 2 by default, because
-    /// an account can be locked out. 0: never.
+    /// It opens for credentials that were refused so many times in a row: 2 by default, because an
+    /// account can be locked. 0: never.
     pub authentication_failures: u32,
     /// It then waits so long until one try is let through: 60 s by default. Each one that fails
     /// doubles it.
@@ -34,19 +34,28 @@ impl Default for BreakerOptions {
     }
 }
 
+/// Credentials that were refused are remembered up to so many for a device, the latest.
+const MOST_REFUSED: usize = 16;
+
 /// What is known of the last logins to one device.
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
-    connection_failures: u32,
-    /// Of these credentials.
-    refused: Option<(Key, u32)>,
+    /// To connect, with whatever credentials.
+    connecting: Failures,
+    /// Logins that were refused, by credentials: each counts for itself, so that two which are wrong
+    /// do not hide one another.
+    refused: Vec<(Key, Failures)>,
+}
+
+/// Failures of one kind, in a row.
+#[derive(Debug, Default)]
+struct Failures {
+    count: u32,
     open: Option<Open>,
 }
 
 #[derive(Debug)]
 struct Open {
-    /// Only these credentials are kept out; all, where it is not about them.
-    key: Option<Key>,
     until: Instant,
     pause: Duration,
     why: String,
@@ -66,23 +75,24 @@ pub struct OpenBreaker {
 impl Breaker {
     /// Whether a login may be tried.
     pub(super) fn admit(&self, key: &Key, now: Instant) -> Result<(), (String, Duration)> {
-        match &self.open {
-            Some(open) if now < open.until && open.key.is_none_or(|kept_out| kept_out == *key) => {
-                Err((open.why.clone(), open.until - now))
-            }
-            _ => Ok(()),
-        }
+        let refused = self.refused.iter().filter(|(refused, _)| refused == key);
+        let mut failures = refused
+            .map(|(_, failures)| failures)
+            .chain([&self.connecting]);
+        let open =
+            failures.find_map(|failures| failures.open.as_ref().filter(|open| now < open.until));
+        open.map_or(Ok(()), |open| Err((open.why.clone(), open.until - now)))
     }
 
-    /// Notes a login that worked; says whether the breaker was open.
+    /// Notes a login that worked; says whether it had been kept out.
     pub(super) fn succeeded(&mut self, key: &Key) -> bool {
-        self.connection_failures = 0;
-        self.refused.take_if(|(refused, _)| refused == key);
-        let about_this = |open: &mut Open| open.key.is_none_or(|kept_out| kept_out == *key);
-        self.open.take_if(about_this).is_some()
+        let connecting = std::mem::take(&mut self.connecting);
+        let before = self.refused.iter().position(|(refused, _)| refused == key);
+        let refused = before.map(|at| self.refused.remove(at).1);
+        connecting.open.is_some() || refused.is_some_and(|refused| refused.open.is_some())
     }
 
-    /// Notes a login that failed; gives the pause if the breaker is open now because of it.
+    /// Notes a login that failed; gives the pause if it is kept out now because of it.
     pub(super) fn failed(
         &mut self,
         key: Key,
@@ -90,57 +100,76 @@ impl Breaker {
         options: &BreakerOptions,
         now: Instant,
     ) -> Option<Duration> {
-        let (kept_out, opens) = match error {
+        match error {
             Error::Authentication { .. } => {
                 // The device was reached.
-                self.connection_failures = 0;
-                let count = match self.refused {
-                    Some((refused, count)) if refused == key => count.saturating_add(1),
-                    _ => 1,
-                };
-                self.refused = Some((key, count));
-                (Some(key), reached(count, options.authentication_failures))
+                self.connecting = Failures::default();
+                let most = options.authentication_failures;
+                self.refused(key).another(error, most, options, now)
             }
             Error::Network { .. }
             | Error::Timeout { .. }
             | Error::Disconnected { .. }
             | Error::Protocol { .. } => {
-                self.connection_failures = self.connection_failures.saturating_add(1);
-                (
-                    None,
-                    reached(self.connection_failures, options.connection_failures),
-                )
+                let most = options.connection_failures;
+                self.connecting.another(error, most, options, now)
             }
-            _ => return None,
+            _ => None,
+        }
+    }
+
+    fn refused(&mut self, key: Key) -> &mut Failures {
+        let before = self.refused.iter().position(|(refused, _)| *refused == key);
+        let refused = match before {
+            Some(at) => self.refused.remove(at),
+            None => (key, Failures::default()),
         };
-        if !opens {
+        if self.refused.len() >= MOST_REFUSED {
+            self.refused.remove(0);
+        }
+        self.refused.push(refused);
+        let last = self.refused.len() - 1;
+        &mut self.refused[last].1
+    }
+
+    /// Why somebody is kept out, and for how long yet: of several, the one for longest.
+    pub(super) fn state(&self, now: Instant) -> Option<(String, Duration)> {
+        let refused = self.refused.iter().map(|(_, failures)| failures);
+        let open = refused
+            .chain([&self.connecting])
+            .filter_map(|failures| failures.open.as_ref())
+            .max_by_key(|open| open.until)?;
+        Some((open.why.clone(), open.until.saturating_duration_since(now)))
+    }
+
+    /// Whether there is anything to remember.
+    pub(super) fn is_clean(&self) -> bool {
+        self.connecting.count == 0 && self.refused.is_empty()
+    }
+}
+
+impl Failures {
+    /// One more; gives the pause where they are enough.
+    fn another(
+        &mut self,
+        error: &Error,
+        most: u32,
+        options: &BreakerOptions,
+        now: Instant,
+    ) -> Option<Duration> {
+        self.count = self.count.saturating_add(1);
+        if most == 0 || self.count < most {
             return None;
         }
         let before = self.open.as_ref().map(|open| open.pause * 2);
         let pause = before.unwrap_or(options.pause).min(options.longest_pause);
         self.open = Some(Open {
-            key: kept_out,
             until: now + pause,
             pause,
             why: error.to_string(),
         });
         Some(pause)
     }
-
-    /// Why it is open, and for how long yet.
-    pub(super) fn state(&self, now: Instant) -> Option<(String, Duration)> {
-        let open = self.open.as_ref()?;
-        Some((open.why.clone(), open.until.saturating_duration_since(now)))
-    }
-
-    /// Whether there is anything to remember.
-    pub(super) fn is_clean(&self) -> bool {
-        self.connection_failures == 0 && self.refused.is_none() && self.open.is_none()
-    }
-}
-
-fn reached(count: u32, most: u32) -> bool {
-    most > 0 && count >= most
 }
 
 #[cfg(test)]
@@ -213,6 +242,30 @@ mod tests {
             breaker.admit(&wrong, now).is_err(),
             "the account can still be locked"
         );
+    }
+
+    /// Two connections to one device, each with a wrong password, used in turn.
+    #[test]
+    fn each_credentials_refusals_count_for_themselves() {
+        let (mut breaker, options, now) = (
+            Breaker::default(),
+            BreakerOptions::default(),
+            Instant::now(),
+        );
+        let (one, other) = (key("wrong"), key("wrong, too"));
+        assert_eq!(breaker.failed(one, &refused(), &options, now), None);
+        assert_eq!(breaker.failed(other, &refused(), &options, now), None);
+        assert_eq!(breaker.failed(one, &refused(), &options, now), Some(PAUSE));
+        assert_eq!(
+            breaker.failed(other, &refused(), &options, now),
+            Some(PAUSE)
+        );
+        assert!(breaker.admit(&one, now).is_err());
+        assert!(breaker.admit(&other, now).is_err());
+        for number in 0..100 {
+            breaker.failed(key(&number.to_string()), &refused(), &options, now);
+        }
+        assert!(breaker.refused.len() <= MOST_REFUSED);
     }
 
     #[test]
