@@ -20,11 +20,11 @@ use tokio::sync::broadcast::error::RecvError;
 use uuid::Uuid;
 
 use super::extract::IdInPath;
-use super::types::{JobAnswer, LogAnswer, OutputEvent, ResultAnswer};
+use super::types::{LogAnswer, OutputEvent, ResultAnswer};
 use super::{Problem, jobs};
 use crate::app::{App, MOST_EVENT_STREAMS};
 use crate::long_requests::Place;
-use crate::model::{JobStatus, Progress};
+use crate::model::{Job, JobStatus, Progress};
 use crate::storage::StorageError;
 
 /// Lines that are read from the database at once,
@@ -187,7 +187,7 @@ impl Following {
         let is_news = self.cursor.status != status;
         if is_news && !job.status.is_final() {
             self.cursor.status = status;
-            self.push("status", &JobAnswer::from(job.clone()));
+            self.push_status(job.clone()).await?;
         }
         if job.progress != self.progress {
             self.progress.clone_from(&job.progress);
@@ -201,11 +201,19 @@ impl Following {
         if job.status.is_final() && !more {
             if is_news {
                 self.cursor.status = status;
-                self.push("status", &JobAnswer::from(job));
+                self.push_status(job).await?;
             }
             self.ended = true;
         }
         Ok(more)
+    }
+
+    /// The job as it is told elsewhere.
+    async fn push_status(&mut self, job: Job) -> Result<(), StorageError> {
+        if let Some(answer) = jobs::answers(&self.app, vec![job]).await?.pop() {
+            self.push("status", &answer);
+        }
+        Ok(())
     }
 
     /// Whether there may be more.

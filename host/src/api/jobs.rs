@@ -25,7 +25,7 @@ use crate::connections::ConnectionInput;
 use crate::jobs::{Submission, SubmitError};
 use crate::model::digest_of;
 use crate::model::{Job, JobFilter, JobStatus, LogLevel, Misfire, Overlap, now};
-use crate::storage::{CancelOutcome, DeleteOutcome};
+use crate::storage::{CancelOutcome, DeleteOutcome, StorageError};
 
 /// 202 and where to look from now on.
 type Accepted = (StatusCode, [(HeaderName, String); 1], Json<JobAccepted>);
@@ -282,7 +282,7 @@ pub(super) async fn get(
 }
 
 /// Jobs as they are told, batches with how their child jobs stand.
-pub(super) async fn answers(app: &App, jobs: Vec<Job>) -> Result<Vec<JobAnswer>, Problem> {
+pub(super) async fn answers(app: &App, jobs: Vec<Job>) -> Result<Vec<JobAnswer>, StorageError> {
     let batches = jobs.iter().filter(|job| job.batch.is_some());
     let batches: Vec<Uuid> = batches.map(|job| job.id).collect();
     let counts = if batches.is_empty() {
