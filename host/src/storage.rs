@@ -225,7 +225,8 @@ pub trait Storage: Send + Sync + 'static {
         runs: Option<&Runs>,
         now: DateTime<Utc>,
     ) -> Result<Option<Job>>;
-    /// Ends the attempt; `false` when the claim no longer holds, and nothing was written.
+    /// Ends the attempt; `false` when the claim no longer holds, and nothing was written. What was
+    /// noted as being sent and has no result becomes one that says so.
     async fn finish_job(&self, claim: &Claim, outcome: Outcome, now: DateTime<Utc>)
     -> Result<bool>;
     /// Jobs that stand as running.
@@ -235,8 +236,8 @@ pub trait Storage: Send + Sync + 'static {
     async fn add_result(&self, claim: &Claim, result: &CommandResult) -> Result<()>;
     /// Notes what is about to be sent to a device, before it is.
     async fn begin_command(&self, claim: &Claim, command: &InFlight) -> Result<()>;
-    /// What was being sent when a process died: becomes results without an answer.
-    async fn end_commands(&self, claim: &Claim, error: &str) -> Result<Vec<InFlight>>;
+    /// What was noted and has no result: it is being sent, or was when a process died.
+    async fn commands_in_flight(&self, job_id: Uuid) -> Result<Vec<InFlight>>;
     async fn add_logs(&self, logs: Vec<JobLog>) -> Result<()>;
     async fn set_progress(&self, claim: &Claim, progress: &Progress) -> Result<()>;
     async fn results(&self, job_id: Uuid) -> Result<Vec<CommandResult>>;

@@ -262,8 +262,8 @@ impl Storage for SqliteStorage {
         in_flight::begin(&self.writer, claim, command).await
     }
 
-    async fn end_commands(&self, claim: &Claim, error: &str) -> Result<Vec<InFlight>> {
-        in_flight::end(&self.writer, claim, error).await
+    async fn commands_in_flight(&self, job_id: Uuid) -> Result<Vec<InFlight>> {
+        in_flight::of_job(&self.readers, job_id).await
     }
 
     async fn add_logs(&self, logs: Vec<JobLog>) -> Result<()> {

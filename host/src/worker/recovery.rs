@@ -3,9 +3,6 @@
 use crate::model::{ErrorCode, InFlight, Job, JobError, JobLog, LogLevel, OnInterrupt, now};
 use crate::storage::{Claim, Outcome, Storage};
 
-/// Of a command that was being sent when the process ended.
-const NO_ANSWER: &str =
-    "the server ended before an answer came; nobody knows whether the device did it";
 /// A job that was claimed this often and never ended is taken to be what ends its process.
 const ATTEMPTS: u32 = 3;
 
@@ -21,7 +18,7 @@ pub async fn end_interrupted(storage: &dyn Storage) -> anyhow::Result<()> {
             attempt: job.attempt,
             worker_id: job.worker_id.clone().unwrap_or_default(),
         };
-        let in_flight = storage.end_commands(&claim, NO_ANSWER).await?;
+        let in_flight = storage.commands_in_flight(job.id).await?;
         let (level, outcome, error) = end_of(&job, &in_flight);
         tracing::warn!(job_id = %job.id, plugin = %job.plugin, "{error}");
         let line = JobLog {

@@ -1,6 +1,6 @@
 //! What is being sent to a device: noted before, so that a crash leaves a trace of it.
 
-use sqlx::sqlite::SqliteRow;
+use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
@@ -8,6 +8,8 @@ use super::running::{holds, insert_result, lost};
 use super::writer::Writer;
 use super::{Claim, Result, rows, text_of};
 use crate::model::{CommandKind, CommandResult, InFlight};
+
+const NO_ANSWER: &str = "no answer was recorded; nobody knows whether the device did it";
 
 pub(super) async fn begin(writer: &Writer, claim: &Claim, command: &InFlight) -> Result<()> {
     let (claim, command) = (claim.clone(), command.clone());
@@ -45,39 +47,42 @@ pub(super) async fn forget(connection: &mut SqliteConnection, id: Uuid) -> Resul
     Ok(())
 }
 
-pub(super) async fn end(writer: &Writer, claim: &Claim, error: &str) -> Result<Vec<InFlight>> {
-    let (claim, error) = (claim.clone(), error.to_owned());
-    writer
-        .run(move |connection| {
-            Box::pin(async move {
-                let found = sqlx::query("DELETE FROM in_flight WHERE job_id = ? RETURNING *")
-                    .bind(claim.job_id.to_string())
-                    .fetch_all(&mut *connection)
-                    .await?;
-                let mut commands = found.iter().map(read).collect::<Result<Vec<_>>>()?;
-                commands.sort_by_key(|command| command.id);
-                for command in &commands {
-                    let result = CommandResult {
-                        id: Uuid::now_v7(),
-                        job_id: claim.job_id,
-                        attempt: claim.attempt,
-                        target: command.target.clone(),
-                        kind: command.kind,
-                        command: command.command.clone(),
-                        output: String::new(),
-                        error: Some(error.clone()),
-                        exit_code: None,
-                        truncated: false,
-                        executed_at: command.began_at,
-                        duration_ms: 0,
-                        in_flight: None,
-                    };
-                    insert_result(connection, result).await?;
-                }
-                Ok(commands)
-            })
-        })
-        .await
+pub(super) async fn of_job(readers: &SqlitePool, job_id: Uuid) -> Result<Vec<InFlight>> {
+    let found = sqlx::query("SELECT * FROM in_flight WHERE job_id = ? ORDER BY id")
+        .bind(job_id.to_string())
+        .fetch_all(readers)
+        .await?;
+    found.iter().map(read).collect()
+}
+
+/// With the end of its attempt, what has no result becomes one.
+pub(super) async fn end(connection: &mut SqliteConnection, claim: &Claim) -> Result<()> {
+    let found = sqlx::query("DELETE FROM in_flight WHERE job_id = ? RETURNING *")
+        .bind(claim.job_id.to_string())
+        .fetch_all(&mut *connection)
+        .await?;
+    let mut commands = found.iter().map(read).collect::<Result<Vec<_>>>()?;
+    commands.sort_by_key(|command| command.id);
+    for command in commands {
+        let result = CommandResult {
+            // Results are read on from the last one: this is the newest.
+            id: Uuid::now_v7(),
+            job_id: claim.job_id,
+            attempt: claim.attempt,
+            target: command.target,
+            kind: command.kind,
+            command: command.command,
+            output: String::new(),
+            error: Some(NO_ANSWER.to_owned()),
+            exit_code: None,
+            truncated: false,
+            executed_at: command.began_at,
+            duration_ms: 0,
+            in_flight: None,
+        };
+        insert_result(connection, result).await?;
+    }
+    Ok(())
 }
 
 fn read(row: &SqliteRow) -> Result<InFlight> {

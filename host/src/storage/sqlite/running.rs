@@ -183,6 +183,7 @@ pub(super) async fn finish(
                 .await?;
                 let ended = done.rows_affected() == 1;
                 if ended {
+                    in_flight::end(connection, &claim).await?;
                     end_attempt(connection, &claim, now).await?;
                 }
                 Ok(ended)
