@@ -170,14 +170,15 @@ impl Worker {
         let Some(stop) = self.running.add(id) else {
             return;
         };
-        let mut again = false;
+        let (mut again, mut retried) = (false, false);
         match self.claim(id).await {
             Ok(Some((claim, job, plugin))) => {
                 let outcome = match plugin {
                     Ok(plugin) => self.attempt(&claim, &job, &plugin, stop, place).await,
                     Err(error) => Outcome::Failed(error),
                 };
-                self.record(&claim, outcome).await;
+                self.record(&claim, &outcome).await;
+                retried = matches!(outcome, Outcome::Retry(..));
                 // Should it be a batch's.
                 job.parent_id
                     .inspect(|parent| self.batches.look_at(*parent));
@@ -190,16 +191,19 @@ impl Worker {
             }
         }
         self.running.remove(id);
-        let waits = self.devices.waits(id);
-        let next = if waits {
-            Vec::new()
-        } else {
-            self.devices.release(id)
-        };
+        let mut next = Vec::new();
+        if !self.devices.waits(id) {
+            next = self.devices.release(id);
+        }
         if let Err(error) = self.queue.remove(id).await {
             tracing::warn!(job_id = %id, %error, "a job that has run is still in the queue");
         }
+        // Only now: whoever was let go while this one was still in the queue is not in it.
+        next.extend(self.devices.may_go(id));
         self.let_go(&next).await;
+        if retried {
+            self.dispatcher.look();
+        }
         if again {
             // Out of the queue first: the dispatcher puts it there anew.
             tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
@@ -360,7 +364,7 @@ impl Worker {
     }
 
     /// Records the end of an attempt, however long the database takes to come back.
-    async fn record(&self, claim: &Claim, outcome: Outcome) {
+    async fn record(&self, claim: &Claim, outcome: &Outcome) {
         loop {
             let finished = self.storage.finish_job(claim, outcome.clone(), now()).await;
             match finished {
@@ -376,9 +380,6 @@ impl Worker {
                     tokio::time::sleep(RECORD_EVERY).await;
                 }
             }
-        }
-        if matches!(outcome, Outcome::Retry(..)) {
-            self.dispatcher.look();
         }
     }
 }

@@ -52,7 +52,8 @@ type Turn = (i32, u64);
 #[derive(Debug)]
 struct Waiting {
     turn: Turn,
-    devices: Vec<Uuid>,
+    family: Uuid,
+    needed: Vec<Needed>,
 }
 
 #[derive(Debug)]
@@ -101,7 +102,12 @@ impl Devices {
                 let device = state.devices.entry(*id).or_default();
                 device.waiting.insert((turn, job));
             }
-            state.waiting.insert(job, Waiting { turn, devices });
+            let waiting = Waiting {
+                turn,
+                family,
+                needed: needed.to_vec(),
+            };
+            state.waiting.insert(job, waiting);
             return None;
         }
         let waited = state.stop_waiting(job);
@@ -134,6 +140,17 @@ impl Devices {
             }
         }
         state.first_of(&freed)
+    }
+
+    /// A job that waits although its devices have become free, for who may have missed it.
+    pub(super) fn may_go(&self, job: Uuid) -> Option<Next> {
+        let state = self.lock();
+        let waiting = state.waiting.get(&job)?;
+        let is_free = |needed| state.is_free(needed, waiting.family, waiting.turn);
+        waiting.needed.iter().all(is_free).then_some(Next {
+            id: job,
+            priority: -waiting.turn.0,
+        })
     }
 
     /// Whether a job waits for a device.
@@ -225,12 +242,14 @@ impl State {
         let Some(waiting) = self.waiting.remove(&job) else {
             return Vec::new();
         };
-        for id in &waiting.devices {
+        let needed = waiting.needed.iter();
+        let devices: Vec<_> = needed.map(|needed| needed.connection_id).collect();
+        for id in &devices {
             if let Some(device) = self.devices.get_mut(id) {
                 device.waiting.remove(&(waiting.turn, job));
             }
         }
-        waiting.devices
+        devices
     }
 }
 
@@ -285,6 +304,23 @@ mod tests {
         assert!(!take(&devices, 2, 2, 0, &[one(1)]), "not its turn");
         assert!(take(&devices, 3, 3, 5, &[one(1)]));
         assert_eq!(release(&devices, 3), [job(2)]);
+    }
+
+    /// It was let go before it had left the queue, into which it is then not put.
+    #[test]
+    fn who_was_freed_too_early_is_found() {
+        let devices = Devices::default();
+        assert!(take(&devices, 1, 1, 0, &[one(1)]));
+        assert!(!take(&devices, 2, 2, 7, &[one(1)]));
+        assert_eq!(devices.may_go(job(2)), None);
+        assert_eq!(release(&devices, 1), [job(2)]);
+        let next = Next {
+            id: job(2),
+            priority: 7,
+        };
+        assert_eq!(devices.may_go(job(2)), Some(next));
+        assert!(take(&devices, 2, 2, 7, &[one(1)]));
+        assert_eq!(devices.may_go(job(2)), None);
     }
 
     #[test]
