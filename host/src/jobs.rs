@@ -167,7 +167,7 @@ impl Jobs {
                  take one target a job",
                 plugin.name
             );
-            errors.push(invalid("/batch", message));
+            errors.push(ParamError::new("/batch", message));
         }
         if !errors.is_empty() {
             return Err(SubmitError::Invalid(errors));
@@ -355,7 +355,7 @@ impl Jobs {
                         }),
                 );
             }
-            Err(error) => errors.push(invalid("/connection", error.to_string())),
+            Err(error) => errors.push(ParamError::new("/connection", error.to_string())),
         }
         Ok(None)
     }
@@ -376,7 +376,7 @@ fn check_numbers(submission: &Submission) -> Vec<ParamError> {
     let mut errors = Vec::new();
     let mut expect = |holds: bool, pointer: &str, message: String| {
         if !holds {
-            errors.push(invalid(pointer, message));
+            errors.push(ParamError::new(pointer, message));
         }
     };
     expect(
@@ -416,11 +416,4 @@ fn check_numbers(submission: &Submission) -> Vec<ParamError> {
         "has at most 1000 bytes".to_owned(),
     );
     errors
-}
-
-fn invalid(pointer: &str, message: String) -> ParamError {
-    ParamError {
-        pointer: pointer.to_owned(),
-        message,
-    }
 }

@@ -50,6 +50,16 @@ pub struct ParamError {
     pub message: String,
 }
 
+impl ParamError {
+    #[must_use]
+    pub fn new(pointer: &str, message: impl Into<String>) -> Self {
+        Self {
+            pointer: pointer.to_owned(),
+            message: message.into(),
+        }
+    }
+}
+
 /// A plugin as it stands in the registry.
 #[derive(Clone)]
 pub struct Entry {

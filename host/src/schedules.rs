@@ -217,7 +217,7 @@ fn next_run(schedule: &Schedule) -> Result<Option<chrono::DateTime<chrono::Utc>>
 
 /// As a field of a request.
 pub(crate) fn invalid_timing(error: TimingError) -> ParamError {
-    invalid(&format!("/{}", error.field), error.message)
+    ParamError::new(&format!("/{}", error.field), error.message)
 }
 
 fn check_fields(schedule: &Schedule) -> Vec<ParamError> {
@@ -226,12 +226,12 @@ fn check_fields(schedule: &Schedule) -> Vec<ParamError> {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
     if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(plain) {
         let message = format!("is 1 to {LONGEST_NAME} letters, digits, `-`, `_` and `.`");
-        errors.push(invalid("/name", message));
+        errors.push(ParamError::new("/name", message));
     } else if Uuid::parse_str(name).is_ok() {
-        errors.push(invalid("/name", "looks like an id".to_owned()));
+        errors.push(ParamError::new("/name", "looks like an id".to_owned()));
     }
     if schedule.jitter_seconds > LONGEST_JITTER {
-        errors.push(invalid(
+        errors.push(ParamError::new(
             "/jitter_seconds",
             format!("is 0 to {LONGEST_JITTER}"),
         ));
@@ -242,13 +242,19 @@ fn check_fields(schedule: &Schedule) -> Vec<ParamError> {
     ] {
         let far = now() + TimeDelta::days(366 * 1_000);
         if time.is_some_and(|time| time > far || time < chrono::DateTime::UNIX_EPOCH) {
-            errors.push(invalid(pointer, "is in the years 1970 to 3000".to_owned()));
+            errors.push(ParamError::new(
+                pointer,
+                "is in the years 1970 to 3000".to_owned(),
+            ));
         }
     }
     if let (Some(start), Some(end)) = (schedule.starts_at, schedule.ends_at)
         && end < start
     {
-        errors.push(invalid("/ends_at", "is before starts_at".to_owned()));
+        errors.push(ParamError::new(
+            "/ends_at",
+            "is before starts_at".to_owned(),
+        ));
     }
     let enabled = Schedule {
         enabled: true,
@@ -256,7 +262,7 @@ fn check_fields(schedule: &Schedule) -> Vec<ParamError> {
         ..schedule.clone()
     };
     match enabled.next_runs(now(), 1) {
-        Ok(runs) if runs.is_empty() => errors.push(invalid(
+        Ok(runs) if runs.is_empty() => errors.push(ParamError::new(
             "/cron_expression",
             "there is no time that fits it".to_owned(),
         )),
@@ -264,11 +270,4 @@ fn check_fields(schedule: &Schedule) -> Vec<ParamError> {
         Err(error) => errors.push(invalid_timing(error)),
     }
     errors
-}
-
-fn invalid(pointer: &str, message: String) -> ParamError {
-    ParamError {
-        pointer: pointer.to_owned(),
-        message,
-    }
 }

@@ -3,9 +3,10 @@
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::{Jobs, SubmitError, check_params, invalid};
+use super::{Jobs, SubmitError, check_params};
 use crate::capabilities::{ChildJob, ChildJobs, ChildOutcome, ParentJob};
 use crate::model::{ErrorCode, JobError, NewJob, TargetMode, now};
+use crate::registry::ParamError;
 
 #[async_trait]
 impl ChildJobs for Jobs {
@@ -44,12 +45,16 @@ impl ChildJobs for Jobs {
             TargetMode::Each => (targets.len() != 1).then_some("takes exactly one target"),
             TargetMode::All => targets.is_empty().then_some("needs one target or more"),
         };
-        errors.extend(wrong.map(|wrong| invalid("/targets", format!("`{}` {wrong}", plugin.name))));
+        errors.extend(
+            wrong.map(|wrong| ParamError::new("/targets", format!("`{}` {wrong}", plugin.name))),
+        );
         let long = child
             .description
             .as_ref()
             .is_some_and(|text| text.len() > 1_000);
-        errors.extend(long.then(|| invalid("/description", "has at most 1000 bytes".to_owned())));
+        errors.extend(
+            long.then(|| ParamError::new("/description", "has at most 1000 bytes".to_owned())),
+        );
         if !errors.is_empty() {
             return Err(refused(&SubmitError::Invalid(errors)));
         }

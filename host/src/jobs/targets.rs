@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Jobs, invalid};
+use super::Jobs;
 use crate::connections::ConnectionError;
 use crate::model::{Connection, MOST_TARGETS, Target, TargetExpression, TargetMode};
 use crate::registry::{ParamError, Plugin};
@@ -41,7 +41,7 @@ impl Jobs {
             let (found, by_name) = match found {
                 Ok(found) => found,
                 Err(wrong) => {
-                    errors.push(invalid(&pointer, wrong));
+                    errors.push(ParamError::new(&pointer, wrong));
                     continue;
                 }
             };
@@ -49,12 +49,16 @@ impl Jobs {
                 if !seen.insert(connection.id) {
                     if by_name {
                         let message = format!("`{}` is named twice", connection.name);
-                        errors.push(invalid("/targets", message));
+                        errors.push(ParamError::new("/targets", message));
                     }
                     continue;
                 }
                 let reached = rights.may_reach(&connection.name, &connection.tags);
-                errors.extend(reached.err().map(|error| invalid(&pointer, error.message)));
+                errors.extend(
+                    reached
+                        .err()
+                        .map(|error| ParamError::new(&pointer, error.message)),
+                );
                 targets.push(Target {
                     connection_id: connection.id,
                     name: connection.name,
@@ -64,15 +68,15 @@ impl Jobs {
         if let Some(connection) = inline {
             let reached = rights.may_reach(&connection.name, &connection.tags);
             let refused = reached.err();
-            errors.extend(refused.map(|error| invalid("/connection", error.message)));
+            errors.extend(refused.map(|error| ParamError::new("/connection", error.message)));
             if targets.iter().any(|target| target.name == connection.name) {
                 let message = format!("`{}` is named twice", connection.name);
-                errors.push(invalid("/targets", message));
+                errors.push(ParamError::new("/targets", message));
             }
             if several && plugin.description.targets == TargetMode::Each {
                 let message = "a connection given with the job stands alone; store it to make it \
                                one of several targets";
-                errors.push(invalid("/connection", message.to_owned()));
+                errors.push(ParamError::new("/connection", message.to_owned()));
             }
             targets.push(Target {
                 connection_id: connection.id,
@@ -98,7 +102,10 @@ impl Jobs {
             .iter()
             .all(|error| !error.pointer.starts_with("/connection"));
         if let (Some(wrong), true) = (wrong, nothing_said) {
-            errors.push(invalid("/targets", format!("`{}` {wrong}", plugin.name)));
+            errors.push(ParamError::new(
+                "/targets",
+                format!("`{}` {wrong}", plugin.name),
+            ));
         }
         Ok(Resolved { targets, several })
     }
