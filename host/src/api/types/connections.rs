@@ -1,0 +1,244 @@
+//! Connections.
+
+use chrono::{DateTime, Utc};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::model::{Algorithms, Connection, KnownHostKey, SecretField};
+
+/// A connection to be stored. A secret that is absent stays as it is; null takes it away.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WriteConnection {
+    #[schema(example = "core-1")]
+    pub name: Option<String>,
+    /// A host name or an IP address.
+    #[schema(example = "192.0.2.1")]
+    pub host: String,
+    #[serde(default = "port_22")]
+    #[schema(default = 22)]
+    pub port: u16,
+    pub username: String,
+    /// The platform, as netmiko names it.
+    #[schema(example = "cisco_ios")]
+    pub device_type: String,
+    /// Limit of one command.
+    #[serde(default = "thirty_seconds")]
+    #[schema(default = 30)]
+    pub timeout_seconds: u32,
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// The only host key to accept: `SHA256:…`, or a public key as OpenSSH writes it.
+    #[serde(default)]
+    pub host_key: Option<String>,
+    /// Names of the connections to go through, in order from here to the device; one name may
+    /// stand alone. How the first is reached is its own `jump`'s business.
+    #[serde(default, deserialize_with = "one_or_several")]
+    #[schema(value_type = Option<JumpChoice>, example = json!(["bastion"]))]
+    pub jump: Vec<String>,
+    /// `legacy` offers what old devices need as well: SHA-1, CBC, 1024-bit groups.
+    #[serde(default)]
+    pub algorithms: Algorithms,
+    /// An OpenSSH user certificate, for the private key or for one that the agent has.
+    #[serde(default)]
+    pub certificate: Option<String>,
+    /// Whether to log in by the server's ssh-agent (`devices.ssh_agent`).
+    #[serde(default)]
+    pub agent: bool,
+    /// How many jobs may have sessions to the device at once, 1 to 64.
+    #[serde(default = "one")]
+    #[schema(default = 1)]
+    pub max_sessions: u32,
+    #[serde(default, with = "written_secret")]
+    #[schema(value_type = Option<String>, write_only)]
+    pub password: WrittenSecret,
+    /// OpenSSH or PEM text.
+    #[serde(default, with = "written_secret")]
+    #[schema(value_type = Option<String>, write_only)]
+    pub private_key: WrittenSecret,
+    /// Of the private key.
+    #[serde(default, with = "written_secret")]
+    #[schema(value_type = Option<String>, write_only)]
+    pub passphrase: WrittenSecret,
+    /// What `enable` asks for.
+    #[serde(default, with = "written_secret")]
+    #[schema(value_type = Option<String>, write_only)]
+    pub secret: WrittenSecret,
+}
+
+/// Absent, null, or a text.
+pub type WrittenSecret = Option<Option<secrecy::SecretString>>;
+
+mod written_secret {
+    use secrecy::SecretString;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer};
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<super::WrittenSecret, D::Error> {
+        // An error of serde's own would show what it found.
+        match Option::<serde_json::Value>::deserialize(deserializer)? {
+            None => Ok(Some(None)),
+            Some(serde_json::Value::String(text)) => Ok(Some(Some(SecretString::from(text)))),
+            Some(_) => Err(D::Error::custom("is a text, or null")),
+        }
+    }
+}
+
+/// Documents [`WriteConnection::jump`].
+#[derive(ToSchema)]
+#[schema(title = "JumpChoice")]
+#[serde(untagged)]
+pub enum JumpChoice {
+    One(String),
+    Several(Vec<String>),
+}
+
+fn one_or_several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::Null => Ok(Vec::new()),
+        Value::String(name) => Ok(vec![name]),
+        other => serde_json::from_value(other)
+            .map_err(|_| D::Error::custom("is a name or a list of names")),
+    }
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn port_22() -> u16 {
+    22
+}
+
+fn thirty_seconds() -> u32 {
+    30
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct ConnectionAnswer {
+    pub id: Uuid,
+    pub name: String,
+    pub host: String,
+    pub port: u16,
+    pub username: String,
+    pub device_type: String,
+    pub timeout_seconds: u32,
+    pub tags: Vec<String>,
+    pub host_key: Option<String>,
+    pub jump: Vec<String>,
+    pub algorithms: Algorithms,
+    pub certificate: Option<String>,
+    pub agent: bool,
+    /// How many jobs may have sessions to the device at once.
+    pub max_sessions: u32,
+    /// Which of `password`, `private_key`, `passphrase` and `secret` are stored.
+    pub secrets_set: Vec<String>,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct ConnectionList {
+    pub connections: Vec<ConnectionAnswer>,
+}
+
+/// The host keys known for a connection's address.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct HostKeyList {
+    pub host: String,
+    pub port: u16,
+    pub host_keys: Vec<HostKeyAnswer>,
+}
+
+/// A host key accepted at first sight.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct HostKeyAnswer {
+    #[schema(example = "ssh-ed25519")]
+    pub algorithm: String,
+    #[schema(example = "SHA256:…")]
+    pub fingerprint: String,
+    /// As OpenSSH writes it.
+    pub key: String,
+    pub first_seen: DateTime<Utc>,
+}
+
+/// What came of connecting and logging in.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct ConnectionTest {
+    pub ok: bool,
+    /// What the device's prompt looks like.
+    pub prompt: Option<String>,
+    /// The platform that the session was opened as.
+    pub platform: Option<String>,
+    pub duration_ms: u64,
+    pub error_code: Option<String>,
+    pub error: Option<String>,
+}
+
+/// What kind of device it seems to be.
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct ConnectionDetection {
+    pub ok: bool,
+    /// What the connection says that it is.
+    pub device_type: String,
+    /// What it may be, the likeliest first.
+    pub candidates: Vec<DetectedPlatform>,
+    /// How its SSH server calls itself.
+    pub server: Option<String>,
+    pub prompt: Option<String>,
+    pub duration_ms: u64,
+    pub error_code: Option<String>,
+    pub error: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct DetectedPlatform {
+    pub device_type: String,
+    /// 1 to 100.
+    pub certainty: u8,
+}
+
+impl From<Connection> for ConnectionAnswer {
+    fn from(connection: Connection) -> Self {
+        let secrets_set = SecretField::ALL
+            .into_iter()
+            .filter(|field| connection.secrets.get(*field).is_some())
+            .map(|field| field.as_str().to_owned())
+            .collect();
+        Self {
+            id: connection.id,
+            name: connection.name,
+            host: connection.host,
+            port: connection.port,
+            username: connection.username,
+            device_type: connection.device_type,
+            timeout_seconds: connection.timeout_seconds,
+            tags: connection.tags,
+            host_key: connection.host_key,
+            jump: connection.jump,
+            algorithms: connection.algorithms,
+            certificate: connection.certificate,
+            agent: connection.agent,
+            max_sessions: connection.max_sessions,
+            secrets_set,
+            created_at: connection.created_at,
+            updated_at: connection.updated_at,
+        }
+    }
+}
+
+impl From<KnownHostKey> for HostKeyAnswer {
+    fn from(known: KnownHostKey) -> Self {
+        Self {
+            algorithm: known.algorithm,
+            fingerprint: known.fingerprint,
+            key: known.key,
+            first_seen: known.first_seen,
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Devices: who has them.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct DeviceList {
+    /// Devices that jobs hold or wait for.
+    pub devices: Vec<DeviceAnswer>,
+    /// Addresses that are left alone because they let nobody in.
+    pub left_alone: Vec<LeftAloneAnswer>,
+}
+
+/// An address that is not tried for now.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct LeftAloneAnswer {
+    #[schema(example = "192.0.2.1:22")]
+    pub address: String,
+    /// The last failure.
+    pub reason: String,
+    /// Until one try is let through; 0 when it may come.
+    pub retry_after_seconds: u64,
+}
+
+/// Who has a device, and who waits for it.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct DeviceAnswer {
+    /// The connection's name; null where it is a job's own, or deleted.
+    pub connection: Option<String>,
+    /// Jobs that run on it.
+    pub held_by: Vec<Uuid>,
+    /// Jobs that wait for it, in the order of their turns.
+    pub waiting: Vec<Uuid>,
+}

@@ -1,0 +1,58 @@
+//! Whether the server does its work.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Health {
+    pub status: HealthStatus,
+    pub version: String,
+    pub uptime_seconds: u64,
+    pub storage: StorageHealth,
+    pub queue: QueueHealth,
+    pub workers: WorkerHealth,
+    pub plugins: PluginHealth,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthStatus {
+    Healthy,
+    Unhealthy,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct StorageHealth {
+    pub status: HealthStatus,
+    /// The database's size, without what is yet to be moved into it from its log.
+    #[serde(default)]
+    pub bytes: u64,
+    /// Of these, unused: filled before the file grows.
+    #[serde(default)]
+    pub free_bytes: u64,
+    /// There is no room to write.
+    #[serde(default)]
+    pub disk_full: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct QueueHealth {
+    pub status: HealthStatus,
+    /// Jobs in the queue, handed out or not.
+    pub length: Option<u64>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct WorkerHealth {
+    pub status: HealthStatus,
+    pub name: String,
+    pub running: usize,
+    pub concurrency: usize,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct PluginHealth {
+    pub status: HealthStatus,
+    pub ready: usize,
+    pub broken: usize,
+}

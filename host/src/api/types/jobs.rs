@@ -1,0 +1,383 @@
+//! Jobs, and what came of them.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{HeldBackAnswer, WriteConnection};
+use crate::capabilities::RunningCommand;
+use crate::jobs::Only;
+use crate::model::{
+    Attempt, BatchCounts, BatchOptions, CommandKind, CommandResult, Job, JobLog, JobStatus,
+    LogLevel, Progress, StatusCounts,
+};
+
+/// A job to be submitted.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateJob {
+    /// The plugin's name.
+    #[serde(alias = "job_type")]
+    #[schema(example = "ssh-command")]
+    pub plugin: String,
+    /// Held against the plugin's schema.
+    #[serde(default, alias = "payload")]
+    #[schema(value_type = Object, example = json!({"commands": ["show version"]}))]
+    pub params: Option<Value>,
+    /// Names of connections, or expressions that find some: `tag:access and not name:sw-lab-*`.
+    /// Several make a batch, if the plugin takes one target a job.
+    #[serde(default)]
+    #[schema(example = json!(["tag:access and not tag:lab"]))]
+    pub targets: Vec<String>,
+    /// How a batch goes about its targets.
+    #[serde(default)]
+    pub batch: Option<BatchOptions>,
+    /// A connection's name, or a connection for this job alone.
+    #[serde(default)]
+    #[schema(value_type = Option<ConnectionChoice>)]
+    pub connection: Option<Value>,
+    /// When to run it; now, if absent.
+    #[serde(default)]
+    pub scheduled_for: Option<DateTime<Utc>>,
+    /// Makes a schedule: when to run it, again and again.
+    #[serde(default)]
+    pub cron_expression: Option<String>,
+    /// Of `cron_expression`: an IANA name; UTC if absent.
+    #[serde(default)]
+    pub timezone: Option<String>,
+    /// How often to try again after a failure on the way to the device.
+    #[serde(default)]
+    pub max_retries: Option<u32>,
+    /// Limit of one attempt; `worker.timeout_seconds` if absent.
+    #[serde(default)]
+    pub timeout_seconds: Option<u32>,
+    /// -100 to 100; higher goes first.
+    #[serde(default)]
+    pub priority: Option<i32>,
+    /// Not available in this version.
+    #[serde(default)]
+    pub dry_run: Option<bool>,
+    #[serde(default)]
+    pub description: Option<String>,
+}
+
+/// Documents [`CreateJob::connection`].
+#[derive(ToSchema)]
+#[schema(title = "ConnectionChoice")]
+#[serde(untagged)]
+pub enum ConnectionChoice {
+    Name(String),
+    Inline(Box<WriteConnection>),
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct JobAccepted {
+    /// The job's, or with `cron_expression` the schedule's.
+    pub id: Uuid,
+    pub status: JobStatus,
+    /// The schedule that was made of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule_id: Option<Uuid>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct JobAnswer {
+    pub id: Uuid,
+    pub plugin: String,
+    /// SHA-256 of what the last attempt ran.
+    pub plugin_digest: Option<String>,
+    #[schema(value_type = Object)]
+    pub params: Value,
+    pub status: JobStatus,
+    pub targets: Vec<String>,
+    pub parent_id: Option<Uuid>,
+    pub created_at: DateTime<Utc>,
+    pub started_at: Option<DateTime<Utc>>,
+    pub completed_at: Option<DateTime<Utc>>,
+    pub scheduled_for: Option<DateTime<Utc>>,
+    /// While it is retrying: the time of the next attempt.
+    pub next_attempt_at: Option<DateTime<Utc>>,
+    pub cron_expression: Option<String>,
+    /// The schedule that has submitted it.
+    pub schedule_id: Option<Uuid>,
+    pub attempt: u32,
+    pub retry_count: u32,
+    pub max_retries: u32,
+    pub timeout_seconds: Option<u32>,
+    pub priority: i32,
+    /// What kind of error: `refused`, `timeout`, `script`, …
+    pub error_code: Option<String>,
+    pub error_message: Option<String>,
+    pub worker_id: Option<String>,
+    pub cancel_requested: bool,
+    pub progress: Option<Progress>,
+    /// What the plugin returned.
+    pub result: Option<Value>,
+    pub description: Option<String>,
+    pub dry_run: bool,
+    /// Of a batch: its options, and how its child jobs stand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchAnswer>,
+    /// The job that this one does once more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rerun_of: Option<Uuid>,
+    /// While it waits for its turn: the names of its targets that are taken by others, and
+    /// `plugin NAME` when as many jobs of its plugin run as may.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting_for: Vec<String>,
+    /// The pause that holds it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_back_by: Option<HeldBackAnswer>,
+    /// It was not started yet by the batch that it belongs to.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct BatchAnswer {
+    pub options: BatchOptions,
+    pub counts: BatchCounts,
+}
+
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RerunJob {
+    /// Which targets of a batch: all of them, those that failed, or those that have not completed.
+    #[serde(default)]
+    pub only: Only,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct AttemptList {
+    pub attempts: Vec<AttemptAnswer>,
+}
+
+/// What two jobs' commands answered, held against one another.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Comparison {
+    pub id: Uuid,
+    /// The earlier job.
+    pub with: Uuid,
+    /// Something is not the same.
+    pub changed: bool,
+    pub commands: Vec<ComparedCommand>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct ComparedCommand {
+    pub target: String,
+    pub command: String,
+    pub change: Change,
+    /// The lines in which the outputs differ, as a unified diff.
+    pub diff: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    Same,
+    Changed,
+    /// The earlier job has not run it.
+    Added,
+    /// Only the earlier job has run it.
+    Removed,
+}
+
+/// One try at a job.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct AttemptAnswer {
+    /// Counts from 1.
+    pub attempt: u32,
+    pub plugin_digest: Option<String>,
+    pub worker_id: String,
+    pub started_at: DateTime<Utc>,
+    pub ended_at: Option<DateTime<Utc>>,
+    /// What the job became with it.
+    pub status: JobStatus,
+    pub error_code: Option<String>,
+    pub error_message: Option<String>,
+    /// When it is tried again, where it is.
+    pub next_attempt_at: Option<DateTime<Utc>>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct JobList {
+    pub jobs: Vec<JobAnswer>,
+    /// For the next page: `?cursor=`; null on the last.
+    pub next_cursor: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct JobStats {
+    pub by_status: StatusCounts,
+    /// Of the jobs created in the last 24 hours.
+    pub last_24h: StatusCounts,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct ResultList {
+    pub results: Vec<ResultAnswer>,
+    /// Commands that have not ended.
+    #[serde(default)]
+    pub running: Vec<RunningAnswer>,
+}
+
+/// A command that runs, and the lines that it has printed so far.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct RunningAnswer {
+    pub target: String,
+    pub command: String,
+    pub started_at: DateTime<Utc>,
+    pub output: String,
+    /// It has printed more; this is the end of it.
+    pub cut: bool,
+}
+
+/// What a running command has printed since it was told last.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct OutputEvent {
+    pub target: String,
+    pub command: String,
+    pub started_at: DateTime<Utc>,
+    pub text: String,
+    /// It has printed more; this is the end of it.
+    pub cut: bool,
+}
+
+/// One command, and what the device answered.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct ResultAnswer {
+    pub id: Uuid,
+    pub target: String,
+    pub kind: CommandKind,
+    pub command: String,
+    pub output: String,
+    /// The device's refusal, or why there is no answer.
+    pub error: Option<String>,
+    pub exit_code: Option<i32>,
+    pub truncated: bool,
+    pub attempt: u32,
+    pub executed_at: DateTime<Utc>,
+    pub duration_ms: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct LogList {
+    pub logs: Vec<LogAnswer>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct LogAnswer {
+    /// Grows; the last one seen is the next request's `?after=`.
+    pub id: i64,
+    pub level: LogLevel,
+    pub message: String,
+    pub timestamp: DateTime<Utc>,
+    pub context: Option<Value>,
+}
+
+impl From<Job> for JobAnswer {
+    fn from(job: Job) -> Self {
+        let (error_code, error_message) =
+            job.error.map(|error| (error.code.0, error.message)).unzip();
+        Self {
+            id: job.id,
+            plugin: job.plugin,
+            plugin_digest: job.plugin_digest,
+            params: job.params,
+            status: job.status,
+            targets: job.targets.into_iter().map(|target| target.name).collect(),
+            parent_id: job.parent_id,
+            created_at: job.created_at,
+            started_at: job.started_at,
+            completed_at: job.completed_at,
+            scheduled_for: job.scheduled_for,
+            next_attempt_at: (job.status == JobStatus::Retrying).then_some(job.ready_at),
+            cron_expression: job.cron_expression,
+            schedule_id: job.schedule_id,
+            attempt: job.attempt,
+            retry_count: job.retry_count,
+            max_retries: job.max_retries,
+            timeout_seconds: job.timeout_seconds,
+            priority: job.priority,
+            error_code,
+            error_message,
+            worker_id: job.worker_id,
+            cancel_requested: job.cancel_requested,
+            progress: job.progress,
+            result: job.result,
+            description: job.description,
+            dry_run: job.dry_run,
+            batch: job.batch.map(|options| BatchAnswer {
+                options,
+                counts: BatchCounts::default(),
+            }),
+            rerun_of: job.rerun_of,
+            waiting_for: Vec::new(),
+            held_back_by: None,
+            held: job.held && job.batch.is_none(),
+        }
+    }
+}
+
+impl From<Attempt> for AttemptAnswer {
+    fn from(attempt: Attempt) -> Self {
+        let error = attempt.error.map(|error| (error.code.0, error.message));
+        let (error_code, error_message) = error.unzip();
+        Self {
+            attempt: attempt.attempt,
+            plugin_digest: attempt.plugin_digest,
+            worker_id: attempt.worker_id,
+            started_at: attempt.started_at,
+            ended_at: attempt.ended_at,
+            status: attempt.status,
+            error_code,
+            error_message,
+            next_attempt_at: attempt.next_at,
+        }
+    }
+}
+
+impl From<RunningCommand> for RunningAnswer {
+    fn from(running: RunningCommand) -> Self {
+        Self {
+            target: running.target,
+            command: running.command,
+            started_at: running.started_at,
+            output: running.output,
+            cut: running.cut,
+        }
+    }
+}
+
+impl From<CommandResult> for ResultAnswer {
+    fn from(result: CommandResult) -> Self {
+        Self {
+            id: result.id,
+            target: result.target,
+            kind: result.kind,
+            command: result.command,
+            output: result.output,
+            error: result.error,
+            exit_code: result.exit_code,
+            truncated: result.truncated,
+            attempt: result.attempt,
+            executed_at: result.executed_at,
+            duration_ms: result.duration_ms,
+        }
+    }
+}
+
+impl From<JobLog> for LogAnswer {
+    fn from(log: JobLog) -> Self {
+        Self {
+            id: log.id,
+            level: log.level,
+            message: log.message,
+            timestamp: log.timestamp,
+            context: log.context,
+        }
+    }
+}

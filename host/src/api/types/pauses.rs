@@ -1,0 +1,137 @@
+//! Pauses.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::model::{Pause, PauseAction, PauseRule, Windows, now};
+use crate::pauses::HeldBack;
+
+use super::NEXT_RUNS;
+
+/// A pause to be stored. What is left out does not limit it.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WritePause {
+    /// Letters, digits, `-`, `_` and `.`.
+    #[schema(example = "christmas-freeze")]
+    pub name: String,
+    /// For people: it stands wherever a job is said to be held back.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// Names of plugins, `*` for any text; none: all plugins.
+    #[serde(default)]
+    pub plugins: Vec<String>,
+    /// Jobs with a target that fits; absent: all jobs, also those without targets.
+    #[serde(default)]
+    #[schema(example = "tag:core and not name:lab-*")]
+    pub targets: Option<String>,
+    #[serde(default)]
+    pub action: PauseAction,
+    /// Not before; absent: at once.
+    #[serde(default)]
+    pub starts_at: Option<DateTime<Utc>>,
+    /// From then on no more; absent: until it is removed.
+    #[serde(default)]
+    pub ends_at: Option<DateTime<Utc>>,
+    /// Only in these windows; absent: all the time.
+    #[serde(default)]
+    pub windows: Option<Windows>,
+}
+
+impl WritePause {
+    /// As a new pause, or in place of one.
+    #[must_use]
+    pub fn over(self, old: Option<Pause>) -> Pause {
+        let (id, created_at) = match old {
+            Some(old) => (old.id, old.created_at),
+            None => (Uuid::now_v7(), now()),
+        };
+        Pause {
+            id,
+            name: self.name,
+            reason: self.reason,
+            plugins: self.plugins,
+            targets: self.targets,
+            action: self.action,
+            starts_at: self.starts_at,
+            ends_at: self.ends_at,
+            windows: self.windows,
+            created_at,
+            updated_at: now(),
+        }
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct PauseAnswer {
+    pub id: Uuid,
+    pub name: String,
+    pub reason: Option<String>,
+    pub plugins: Vec<String>,
+    pub targets: Option<String>,
+    pub action: PauseAction,
+    pub starts_at: Option<DateTime<Utc>>,
+    pub ends_at: Option<DateTime<Utc>>,
+    pub windows: Option<Windows>,
+    /// Whether it holds jobs back now.
+    pub in_force: bool,
+    /// While it is in force: until when. Absent: until it is removed.
+    pub until: Option<DateTime<Utc>>,
+    /// When it comes into force next, at most five times.
+    pub next_starts: Vec<DateTime<Utc>>,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct PauseList {
+    /// By name.
+    pub pauses: Vec<PauseAnswer>,
+}
+
+/// Why a job is held back.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct HeldBackAnswer {
+    /// The name of the pause.
+    pub pause: String,
+    pub reason: Option<String>,
+    /// Absent: until the pause is removed.
+    pub until: Option<DateTime<Utc>>,
+}
+
+impl From<&PauseRule> for PauseAnswer {
+    fn from(rule: &PauseRule) -> Self {
+        let now = now();
+        let in_force = rule.in_force(now);
+        let next_starts = rule.next_starts(now, NEXT_RUNS);
+        let pause = rule.pause.clone();
+        Self {
+            id: pause.id,
+            name: pause.name,
+            reason: pause.reason,
+            plugins: pause.plugins,
+            targets: pause.targets,
+            action: pause.action,
+            starts_at: pause.starts_at,
+            ends_at: pause.ends_at,
+            windows: pause.windows,
+            in_force: in_force.is_some(),
+            until: in_force.and_then(|found| found.until),
+            next_starts,
+            created_at: pause.created_at,
+            updated_at: pause.updated_at,
+        }
+    }
+}
+
+impl From<HeldBack> for HeldBackAnswer {
+    fn from(held: HeldBack) -> Self {
+        Self {
+            pause: held.name,
+            reason: held.reason,
+            until: held.until,
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Plugins.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::capabilities::Policy;
+use crate::model::{LoadError, Needs, PluginKind, TargetMode};
+use crate::registry::Entry;
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct PluginList {
+    pub plugins: Vec<PluginAnswer>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct PluginAnswer {
+    pub name: String,
+    pub kind: PluginKind,
+    /// SHA-256 of what serves; null for one that never loaded.
+    pub digest: Option<String>,
+    pub summary: Option<String>,
+    /// JSON Schema of the parameters.
+    pub params_schema: Option<Value>,
+    pub needs: Option<Needs>,
+    pub targets: Option<TargetMode>,
+    pub loaded_at: Option<DateTime<Utc>>,
+    pub status: PluginStatus,
+    /// What the plugin needs and the operator's policy does not grant it: its jobs are refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_granted: Vec<String>,
+    /// The name of another file that claims this name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conflict: Option<String>,
+    /// Why the file as it is now does not load; what loaded last goes on serving.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<LoadError>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct PluginVersions {
+    /// The one loaded last first.
+    pub versions: Vec<PluginVersionAnswer>,
+}
+
+/// A version of a plugin that was loaded at some time.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct PluginVersionAnswer {
+    /// SHA-256 of what it is made of.
+    pub digest: String,
+    pub kind: PluginKind,
+    pub first_seen: DateTime<Utc>,
+    /// When it was loaded last.
+    pub last_seen: DateTime<Utc>,
+    /// How many jobs ran it, as far as they are still kept.
+    pub jobs: u64,
+    /// It is what a job submitted now would run.
+    pub serving: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PluginStatus {
+    Ready,
+    Broken,
+}
+
+impl PluginAnswer {
+    pub(in crate::api) fn of(entry: Entry, policy: &Policy) -> Self {
+        let plugin = entry.plugin.as_deref();
+        let description = plugin.map(|plugin| &plugin.description);
+        Self {
+            name: entry.name.to_string(),
+            kind: entry.kind,
+            digest: plugin.map(|plugin| plugin.digest.clone()),
+            summary: description.map(|description| description.summary.clone()),
+            params_schema: description.map(|description| description.params.clone()),
+            needs: description.map(|description| description.needs.clone()),
+            targets: description.map(|description| description.targets),
+            loaded_at: plugin.map(|plugin| plugin.loaded_at),
+            not_granted: description.map_or_else(Vec::new, |description| {
+                let rights = policy.rights(entry.name.as_str(), &description.needs);
+                rights.missing()
+            }),
+            conflict: entry.conflict,
+            status: match entry.error {
+                None => PluginStatus::Ready,
+                Some(_) => PluginStatus::Broken,
+            },
+            error: entry.error,
+        }
+    }
+}
