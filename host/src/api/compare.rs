@@ -19,6 +19,8 @@ use crate::model::{CommandResult, Job, JobFilter, JobStatus};
 
 /// Earlier jobs that are looked at for one that fits.
 const LOOKED_AT: u32 = 200;
+/// Output that is held against other output at once, bytes.
+const LARGEST: usize = 64 << 20;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -37,6 +39,7 @@ pub(super) struct CompareQuery {
     responses(
         (status = 200, body = Comparison),
         (status = 404, description = "No such job, or none before it", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Their outputs are too large; name a target", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn compare(
@@ -54,17 +57,10 @@ pub(super) async fn compare(
             ))
         })?,
     };
-    let wanted = |result: &CommandResult| {
-        query
-            .target
-            .as_ref()
-            .is_none_or(|target| *target == result.target)
-    };
-    let (old, new) = (results(&app, with).await?, results(&app, id).await?);
-    let (old, new): (Vec<_>, Vec<_>) = (
-        old.into_iter().filter(wanted).collect(),
-        new.into_iter().filter(wanted).collect(),
-    );
+    let mut budget = LARGEST;
+    let target = query.target.as_deref();
+    let old = results(&app, with, target, &mut budget).await?;
+    let new = results(&app, id, target, &mut budget).await?;
     // Diffs take their time where texts are large.
     let commands = tokio::task::spawn_blocking(move || compared(&old, &new)).await;
     let commands = commands.map_err(|_| Problem::internal())?;
@@ -95,18 +91,35 @@ async fn before(app: &App, job: &Job) -> Result<Option<Uuid>, Problem> {
     Ok(earlier.iter().find(fits).map(|job| job.id))
 }
 
-/// A job's results; a batch's are those of its child jobs.
-async fn results(app: &App, id: Uuid) -> Result<Vec<CommandResult>, Problem> {
-    let mut results = app.storage.results(id).await?;
+/// A job's results on its targets, or on one; a batch's are those of its child jobs.
+async fn results(
+    app: &App,
+    id: Uuid,
+    target: Option<&str>,
+    budget: &mut usize,
+) -> Result<Vec<CommandResult>, Problem> {
     let children = JobFilter {
         parent: Some(id),
+        target: target.map(ToOwned::to_owned),
         limit: u32::MAX,
         ..JobFilter::default()
     };
     let mut children = app.storage.jobs(&children).await?;
+    children.retain(|child| child.batch.is_none());
     children.sort_by_key(|child| child.id);
-    for child in children.iter().filter(|child| child.batch.is_none()) {
-        results.extend(app.storage.results(child.id).await?);
+    let mut results = Vec::new();
+    for id in std::iter::once(id).chain(children.into_iter().map(|child| child.id)) {
+        let mut more = app.storage.results(id).await?;
+        more.retain(|result| target.is_none_or(|target| target == result.target));
+        let size = more.iter().map(|result| result.output.len()).sum();
+        *budget = budget.checked_sub(size).ok_or_else(|| {
+            let message = format!(
+                "the jobs' outputs are larger than {} MiB together; name one target",
+                LARGEST >> 20
+            );
+            Problem::invalid_field("/target", message)
+        })?;
+        results.extend(more);
     }
     Ok(results)
 }
