@@ -34,7 +34,13 @@ const RUNTIMES: [Program; 1] = [Program {
     example: "runtimes",
     arguments: &[],
 }];
-const BENCHES: [(&str, &[Program]); 3] = [
+const HISTORY: [Program; 1] = [Program {
+    package: "host",
+    example: "bench",
+    arguments: &["history"],
+}];
+const BENCHES: [(&str, &[Program]); 4] = [
+    ("history", &HISTORY),
     ("jobs", &JOBS),
     ("runtimes", &RUNTIMES),
     ("sessions", &SESSIONS),

@@ -22,7 +22,8 @@ Usage: cargo xtask COMMAND
   demo [--once]      show the product: simulated devices, the server, two jobs on each device;
                      stays up until Ctrl-C, or with --once ends after showing the results
   test [ARGS]        setup, then all tests; ARGS go to `cargo test`
-  bench [NAME]       measure, in a release build: jobs, runtimes, sessions; all of them without a name
+  bench [NAME]       measure, in a release build: history, jobs, runtimes, sessions;
+                     all of them without a name
   fuzz [TARGET] [--seconds N]
                      look for bytes of a device that break the reading of them: terminal, mask,
                      platform, reader; all of them without a name, 60 s each

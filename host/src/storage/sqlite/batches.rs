@@ -191,7 +191,7 @@ async fn end(
              error_code = ?4, error_message = ?5,
              result = (SELECT json_group_object(how, json(targets)) FROM (
                  SELECT iif(child.error_code = 'not_started', 'not_started', child.status) AS how,
-                        json_group_array(job_targets.name) AS targets
+                        json_group_array(job_targets.name ORDER BY child.id) AS targets
                  FROM jobs AS child JOIN job_targets ON job_targets.job_id = child.id
                  WHERE child.parent_id = ?1 GROUP BY how))
          WHERE id = ?1",

@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::writer::Writer;
 use super::{
-    AddOutcome, CancelOutcome, DeleteOutcome, Result, StorageError, batches, connections, rows,
-    text_of,
+    AddOutcome, CancelOutcome, DeleteOutcome, Result, StorageError, batches, connections,
+    is_unique, rows, text_of,
 };
 use crate::model::{Connection, ErrorCode, Job, JobFilter, JobStatus, NewJob, StatusCounts};
 
@@ -88,12 +88,15 @@ async fn insert(connection: &mut SqliteConnection, job: &NewJob) -> Result<()> {
     .execute(&mut *connection)
     .await?;
     for target in &job.targets {
-        sqlx::query("INSERT INTO job_targets (job_id, name, connection_id) VALUES (?, ?, ?)")
-            .bind(job.id.to_string())
-            .bind(&target.name)
-            .bind(target.connection_id.to_string())
-            .execute(&mut *connection)
-            .await?;
+        sqlx::query(
+            "INSERT INTO job_targets (job_id, name, connection_id, created_at) VALUES (?, ?, ?, ?)",
+        )
+        .bind(job.id.to_string())
+        .bind(&target.name)
+        .bind(target.connection_id.to_string())
+        .bind(text_of(job.created_at))
+        .execute(&mut *connection)
+        .await?;
     }
     Ok(())
 }
@@ -116,7 +119,17 @@ pub(super) async fn get(readers: &SqlitePool, id: Uuid) -> Result<Option<Job>> {
 }
 
 pub(super) async fn list(readers: &SqlitePool, filter: &JobFilter) -> Result<Vec<Job>> {
-    let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM jobs WHERE 1 = 1");
+    // A device's jobs are read in their order, instead of sorting all that it ever had.
+    let (from, created_at, id) = match filter.target {
+        None => ("jobs", "created_at", "id"),
+        Some(_) => (
+            "job_targets AS target CROSS JOIN jobs ON jobs.id = target.job_id",
+            "target.created_at",
+            "target.job_id",
+        ),
+    };
+    let mut query = QueryBuilder::<Sqlite>::new("SELECT jobs.* FROM ");
+    query.push(from).push(" WHERE 1 = 1");
     if let Some(status) = filter.status {
         query.push(" AND status = ").push_bind(status.as_str());
     }
@@ -124,10 +137,7 @@ pub(super) async fn list(readers: &SqlitePool, filter: &JobFilter) -> Result<Vec
         query.push(" AND job_type = ").push_bind(plugin.clone());
     }
     if let Some(target) = &filter.target {
-        query
-            .push(" AND id IN (SELECT job_id FROM job_targets WHERE name = ")
-            .push_bind(target.clone())
-            .push(")");
+        query.push(" AND target.name = ").push_bind(target.clone());
     }
     if let Some(parent) = filter.parent {
         query
@@ -135,37 +145,60 @@ pub(super) async fn list(readers: &SqlitePool, filter: &JobFilter) -> Result<Vec
             .push_bind(parent.to_string());
     }
     if let Some(time) = filter.created_after {
-        query.push(" AND created_at > ").push_bind(text_of(time));
+        query
+            .push(format!(" AND {created_at} > "))
+            .push_bind(text_of(time));
     }
     if let Some(time) = filter.created_before {
-        query.push(" AND created_at < ").push_bind(text_of(time));
-    }
-    if let Some((time, id)) = filter.after {
         query
-            .push(" AND (created_at, id) < (")
+            .push(format!(" AND {created_at} < "))
+            .push_bind(text_of(time));
+    }
+    if let Some((time, last)) = filter.after {
+        query
+            .push(format!(" AND ({created_at}, {id}) < ("))
             .push_bind(text_of(time))
             .push(", ")
-            .push_bind(id.to_string())
+            .push_bind(last.to_string())
             .push(")");
     }
     query
-        .push(" ORDER BY created_at DESC, id DESC LIMIT ")
+        .push(format!(" ORDER BY {created_at} DESC, {id} DESC LIMIT "))
         .push_bind(filter.limit);
     let found = query.build().fetch_all(readers).await?;
     found.iter().map(rows::job).collect()
 }
 
+/// Whole hours come from `job_counts`; of the hour in which it begins, jobs are counted.
 pub(super) async fn count(
     readers: &SqlitePool,
     created_after: Option<DateTime<Utc>>,
 ) -> Result<StatusCounts> {
-    let mut query = QueryBuilder::<Sqlite>::new("SELECT status, count(*) AS jobs FROM jobs");
-    if let Some(time) = created_after {
-        query.push(" WHERE created_at > ").push_bind(text_of(time));
-    }
-    query.push(" GROUP BY status");
+    let found = match created_after {
+        None => {
+            sqlx::query("SELECT status, sum(jobs) AS jobs FROM job_counts GROUP BY status")
+                .fetch_all(readers)
+                .await?
+        }
+        Some(time) => {
+            let time = text_of(time);
+            sqlx::query(
+                "SELECT status, sum(jobs) AS jobs FROM (
+                     SELECT status, jobs FROM job_counts WHERE hour > substr(?1, 1, 13)
+                     UNION ALL
+                     SELECT status, count(*) AS jobs FROM jobs
+                     WHERE status IN ('pending', 'running', 'completed', 'failed', 'cancelled', 'retrying')
+                           AND created_at > ?1 AND created_at < substr(?1, 1, 13) || ':99'
+                     GROUP BY status
+                 ) GROUP BY status",
+            )
+            .bind(time)
+            .fetch_all(readers)
+            .await?
+        }
+    };
     let mut counts = StatusCounts::default();
-    for row in query.build().fetch_all(readers).await? {
+    for row in found {
         let status: &str = row.try_get("status")?;
         let status = JobStatus::parse(status)
             .ok_or_else(|| StorageError::Corrupt("column `status`".to_owned()))?;
@@ -273,10 +306,4 @@ async fn status_of(connection: &mut SqliteConnection, id: &str) -> Result<Option
                 .ok_or_else(|| StorageError::Corrupt("column `status`".to_owned()))
         })
         .transpose()
-}
-
-fn is_unique(error: &sqlx::Error) -> bool {
-    error
-        .as_database_error()
-        .is_some_and(sqlx::error::DatabaseError::is_unique_violation)
 }
