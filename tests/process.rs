@@ -124,6 +124,48 @@ fn after_a_kill_the_job_says_what_was_being_sent() {
     });
 }
 
+/// A batch and its child jobs are in the database alone: it goes on where it was.
+#[test]
+fn a_batch_that_is_killed_twice_comes_to_its_end() {
+    run(async {
+        const EACH: &str = r#"
+            fn describe() { #{ summary: "A test", targets: "each", on_interrupt: "retry" } }
+            fn run(job, params) { sleep(0.05); }
+        "#;
+        let directory = tempfile::tempdir().unwrap();
+        let scripts = directory.path().join("scripts");
+        std::fs::create_dir(&scripts).unwrap();
+        std::fs::write(scripts.join("each.rhai"), EACH).unwrap();
+        let environment = [("SCHEDULER_PLUGINS_SCRIPTS_DIR", "scripts")];
+        let server = Server::start_with(directory.path(), &environment);
+        for number in 0..60 {
+            let connection = json!({
+                "name": format!("sw-{number}"), "host": "192.0.2.1", "username": "u",
+                "password": "p", "device_type": "linux",
+            });
+            let answer = server.client.post("/api/connections", &connection).await;
+            assert_eq!(answer.status, 201, "{}", answer.body);
+        }
+        let batch = json!({
+            "plugin": "each", "targets": ["name:sw-*"],
+            "batch": { "canary": 2, "concurrency": 6 },
+        });
+        let id = submit(&server.client, batch).await.unwrap();
+        let has_completed = |most: u64| {
+            move |job: &Value| job["batch"]["counts"]["completed"].as_u64().unwrap() >= most
+        };
+        wait_until(&server.client, &id, has_completed(5)).await;
+        server.kill();
+        let server = Server::start_with(directory.path(), &environment);
+        wait_until(&server.client, &id, has_completed(20)).await;
+        server.kill();
+        let server = Server::start_with(directory.path(), &environment);
+        let batch = wait_for_end(&server.client, &id).await;
+        assert_eq!(batch["status"], "completed", "{batch}");
+        assert_eq!(batch["batch"]["counts"]["completed"], 60, "{batch}");
+    });
+}
+
 #[test]
 fn sigterm_drains_and_exits_cleanly() {
     run(async {

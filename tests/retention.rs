@@ -140,3 +140,36 @@ fn space_is_given_back() {
         assert!(after.bytes < before.bytes / 2, "{before:?} {after:?}");
     });
 }
+
+/// As an earlier version made it: its file could only grow.
+#[test]
+fn a_database_that_gives_no_space_back_is_made_anew_at_the_start() {
+    run(async {
+        let host = TestHost::with_own_scripts(&[("plain", &playbook("1"))]).await;
+        let id = host.submit(json!({ "plugin": "plain" })).await;
+        host.ended(&id).await;
+        let stopped = host.stop().await;
+        let url = format!("sqlite:{}", stopped.path("scheduler.db").display());
+        let mut database = SqliteConnection::connect(&url).await.unwrap();
+        sqlx::raw_sql("PRAGMA auto_vacuum = NONE; VACUUM")
+            .execute(&mut database)
+            .await
+            .unwrap();
+        assert_eq!(auto_vacuum(&url).await, 0);
+        database.close().await.unwrap();
+
+        let host = stopped.start().await;
+        assert_eq!(auto_vacuum(&url).await, 2);
+        assert!(is_there(&host, &id).await);
+    });
+}
+
+async fn auto_vacuum(url: &str) -> i64 {
+    let mut database = SqliteConnection::connect(url).await.unwrap();
+    let mode = sqlx::query_scalar("PRAGMA auto_vacuum")
+        .fetch_one(&mut database)
+        .await
+        .unwrap();
+    database.close().await.unwrap();
+    mode
+}
