@@ -31,6 +31,10 @@ export const api = {
   disableSchedule: (id) => request("POST", `/schedules/${segment(id)}/disable`),
   triggerSchedule: (id) => request("POST", `/schedules/${segment(id)}/trigger`),
 
+  listPauses: (options) => get("/pauses", {}, options),
+  createPause: (pause) => request("POST", "/pauses", { body: pause }),
+  deletePause: (id) => request("DELETE", `/pauses/${segment(id)}`),
+
   listPlugins: (options) => get("/plugins", {}, options),
   pluginVersions: (name, options) => get(`/plugins/${segment(name)}/versions`, {}, options),
   listConnections: (options) => get("/connections", {}, options),

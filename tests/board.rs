@@ -294,3 +294,25 @@ fn input(field: &str) -> String {
         "//div[@class='field' or contains(@class, 'field ')][.//span[@class='field-name' and .='{field}']]//input"
     )
 }
+
+#[test]
+fn everything_is_paused_and_let_go_by_buttons() {
+    run(async {
+        let host = TestHost::start().await;
+        let browser = Browser::start(&host.client).await;
+        browser.open("/board").await;
+        browser.click("//button[.='Pause all jobs']").await;
+        browser
+            .shows(".notice-warning", "Paused: all jobs, by dashboard")
+            .await;
+        let id = host.submit(json!({ "plugin": "noop" })).await;
+        browser.open(&format!("/board/jobs/{id}")).await;
+        browser.shows(".facts", "until it is removed").await;
+        browser.open("/board").await;
+        browser
+            .shows("//tbody/tr[1]", "held back by dashboard")
+            .await;
+        browser.click("//button[.='End the pause']").await;
+        assert_eq!(host.ended(&id).await["status"], "completed");
+    });
+}

@@ -281,3 +281,31 @@ fn a_schedule_is_added_edited_triggered_and_removed() {
         assert_eq!(gone.status.code(), Some(4));
     });
 }
+
+#[test]
+fn a_pause_is_added_listed_and_removed() {
+    run(async {
+        let host = TestHost::start().await;
+        let pause = async |arguments: &[&str]| {
+            let output = client(&host, &[&["pause"], arguments].concat()).await;
+            assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+            format!("{}{}", stdout(&output), stderr(&output))
+        };
+        let said = pause(&["add", "now", "--reason", "a test", "--plugin", "noop"]).await;
+        assert!(
+            said.contains("in force until `scheduler pause rm now`"),
+            "{said}"
+        );
+        let window = ["--cron", "0 0 1 1 *", "--minutes", "1"];
+        let said = pause(&[&["add", "later", "--skip"], &window[..]].concat()).await;
+        assert!(said.contains("in force from"), "{said}");
+        let listed = pause(&["list"]).await;
+        assert!(
+            listed.contains("a test") && listed.contains("skip"),
+            "{listed}"
+        );
+        pause(&["rm", "now"]).await;
+        let gone = client(&host, &["pause", "rm", "now"]).await;
+        assert_eq!(gone.status.code(), Some(4));
+    });
+}

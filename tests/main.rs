@@ -25,6 +25,7 @@ mod hostile;
 mod imports;
 mod logging;
 mod parity;
+mod pauses;
 mod plugins;
 mod policy;
 mod process;

@@ -19,6 +19,7 @@ use crate::config::{Config, DevicesConfig, HostKeyPolicy, WorkerConfig};
 use crate::connections::Connections;
 use crate::jobs::{self, Batches, Jobs};
 use crate::long_requests::LongRequests;
+use crate::pauses::Pauses;
 use crate::queue::Queue;
 use crate::registry::{Registry, Source};
 use crate::retention;
@@ -30,7 +31,7 @@ use crate::schedules::Schedules;
 use crate::sealing::MasterKey;
 use crate::storage::Storage;
 use crate::storage::sqlite::{SqliteStorage, file_of};
-use crate::worker::{Devices, Dispatcher, Parts, Running, Worker, end_interrupted};
+use crate::worker::{Dispatcher, HeldBackJobs, Parts, Running, Turns, Worker, end_interrupted};
 
 /// News of ended jobs that a slow listener may fall behind by; it then looks into the database.
 const NEWS: usize = 1_024;
@@ -54,7 +55,9 @@ pub struct App {
     pub connections: Arc<Connections>,
     pub jobs: Arc<Jobs>,
     pub worker: Arc<Worker>,
-    pub devices: Devices,
+    pub turns: Turns,
+    pub pauses: Arc<Pauses>,
+    pub held_back: HeldBackJobs,
     pub schedules: Arc<Schedules>,
     scheduler: Scheduler,
     pub live: LiveOutput,
@@ -108,7 +111,14 @@ impl App {
         )?);
         let dispatcher = Dispatcher::default();
         let batches = Batches::default();
-        let devices = Devices::default();
+        let turns = Turns::default();
+        let held_back = HeldBackJobs::default();
+        let pauses = Pauses::load(
+            Arc::clone(&storage),
+            Arc::clone(&registry),
+            Arc::clone(&connections),
+        );
+        let pauses = Arc::new(pauses.await?);
         let running = Running::default();
         let (ended, _) = broadcast::channel(NEWS);
         let policy = Arc::new(Policy {
@@ -124,7 +134,8 @@ impl App {
             dispatcher: dispatcher.clone(),
             batches: batches.clone(),
             running: running.clone(),
-            devices: devices.clone(),
+            turns: turns.clone(),
+            held_back: held_back.clone(),
             ended: ended.clone(),
         }));
         let sessions = Pool::new(pool_options(&config.devices));
@@ -155,7 +166,9 @@ impl App {
             dispatcher,
             batches,
             running,
-            devices: devices.clone(),
+            turns: turns.clone(),
+            pauses: Arc::clone(&pauses),
+            held_back: held_back.clone(),
             ended,
         };
         let worker = Worker::new(parts, &config);
@@ -168,7 +181,9 @@ impl App {
             connections,
             jobs,
             worker,
-            devices,
+            turns,
+            pauses,
+            held_back,
             schedules,
             scheduler,
             live,

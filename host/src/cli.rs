@@ -12,6 +12,7 @@ mod failure;
 mod job;
 mod output;
 mod params;
+mod pause;
 mod plugin;
 mod run;
 mod schedule;
@@ -32,7 +33,7 @@ Exit codes:
   1  it failed; with --wait and `job watch`: the job has failed or was cancelled
   2  the command line is wrong
   3  the server cannot be reached
-  4  there is no such job, schedule, connection or plugin
+  4  there is no such job, schedule, pause, connection or plugin
   5  the server refused the request as invalid, or as in conflict with what is there";
 
 /// Runs jobs (Rhai playbooks, WASM components) on network devices.
@@ -58,6 +59,9 @@ enum Command {
     /// Manage the schedules: what is submitted again and again
     #[command(subcommand)]
     Schedule(schedule::ScheduleCommand),
+    /// Hold jobs back: maintenance, freezes, blackout windows
+    #[command(subcommand)]
+    Pause(pause::PauseCommand),
     /// Manage the connections: how to reach which device
     #[command(subcommand)]
     Connection(connection::ConnectionCommand),
@@ -112,6 +116,7 @@ impl Cli {
             Command::Run(args) => run::run(args, self.config),
             Command::Job(command) => one_thread()?.block_on(command.run()),
             Command::Schedule(command) => one_thread()?.block_on(command.run()),
+            Command::Pause(command) => one_thread()?.block_on(command.run()),
             Command::Connection(command) => one_thread()?.block_on(command.run()),
             Command::Connect(args) => one_thread()?.block_on(connect::run(args)),
             Command::Plugin(command) => one_thread()?.block_on(command.run()),

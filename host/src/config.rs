@@ -182,6 +182,7 @@ pub struct PluginPolicy {
     pub storage: Option<bool>,
     pub queue_submit: Option<Vec<String>>,
     pub targets: Option<Vec<String>>,
+    pub max_running: Option<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -362,6 +363,7 @@ impl PluginPolicy {
             storage: self.storage.unwrap_or(all.storage),
             queue_submit: list(&self.queue_submit, &all.queue_submit),
             targets: list(&self.targets, &all.targets),
+            max_running: self.max_running.unwrap_or(all.max_running),
         }
     }
 }

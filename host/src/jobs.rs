@@ -22,7 +22,7 @@ use crate::model::{BatchOptions, Connection, Job, JobStatus, LoadError, NewJob, 
 use crate::queue::{PRIORITY_LIMIT, Queue};
 use crate::registry::{ParamError, Plugin, Registry};
 use crate::storage::{AddOutcome, CancelOutcome, DeleteOutcome, Storage, StorageError};
-use crate::worker::{Devices, Dispatcher, Running};
+use crate::worker::{Dispatcher, HeldBackJobs, Running, Turns};
 
 pub use batches::Batches;
 pub use rerun::{Only, RerunError};
@@ -83,7 +83,8 @@ pub struct Jobs {
     dispatcher: Dispatcher,
     batches: Batches,
     running: Running,
-    devices: Devices,
+    turns: Turns,
+    held_back: HeldBackJobs,
     ended: broadcast::Sender<Uuid>,
 }
 
@@ -97,7 +98,8 @@ pub struct Parts {
     pub dispatcher: Dispatcher,
     pub batches: Batches,
     pub running: Running,
-    pub devices: Devices,
+    pub turns: Turns,
+    pub held_back: HeldBackJobs,
     pub ended: broadcast::Sender<Uuid>,
 }
 
@@ -113,7 +115,8 @@ impl Jobs {
             dispatcher: parts.dispatcher,
             batches: parts.batches,
             running: parts.running,
-            devices: parts.devices,
+            turns: parts.turns,
+            held_back: parts.held_back,
             ended: parts.ended,
         }
     }
@@ -259,7 +262,7 @@ impl Jobs {
             CancelOutcome::Cancelled => {
                 tracing::info!(job_id = %id, "job cancelled before it started");
                 self.remove_from_queue(id).await;
-                self.give_up_devices(id).await;
+                self.stop_waiting(id).await;
                 let _ = self.ended.send(id);
                 self.batches.look_at_parent_of(id);
             }
@@ -277,7 +280,7 @@ impl Jobs {
         if outcome == DeleteOutcome::Deleted {
             tracing::info!(job_id = %id, "job deleted");
             self.remove_from_queue(id).await;
-            self.give_up_devices(id).await;
+            self.stop_waiting(id).await;
         }
         Ok(outcome)
     }
@@ -299,9 +302,10 @@ impl Jobs {
         }
     }
 
-    /// A job that is gone waits for no device any more.
-    async fn give_up_devices(&self, id: Uuid) {
-        let next = self.devices.release(id);
+    /// A job that is gone waits for nothing any more.
+    async fn stop_waiting(&self, id: Uuid) {
+        self.held_back.forget(id);
+        let next = self.turns.release(id);
         let now = now();
         let next: Vec<_> = next
             .iter()

@@ -7,6 +7,7 @@ mod batch;
 mod connection;
 mod job;
 mod pattern;
+mod pause;
 mod plugin;
 mod plugin_files;
 mod plugin_version;
@@ -22,6 +23,7 @@ pub use job::{
     JobStatus, LogLevel, NewJob, OnInterrupt, Progress, StatusCounts, Target,
 };
 pub use pattern::matches_pattern;
+pub use pause::{InForce, LONGEST_WINDOW, Pause, PauseAction, PauseError, PauseRule, Windows};
 pub use plugin::{
     Description, Grant, LoadError, Needs, PluginKind, PluginName, QueueNeeds, RetryRules, SshNeeds,
     TargetMode,

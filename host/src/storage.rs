@@ -15,8 +15,8 @@ use uuid::Uuid;
 
 use crate::model::{
     Attempt, BatchCounts, CommandResult, Connection, InFlight, Job, JobError, JobFilter, JobLog,
-    JobStatus, KnownHostKey, LoadedVersion, LogLevel, NewJob, OnInterrupt, PluginFiles, PluginKind,
-    PluginVersion, Progress, Schedule, StatusCounts, Tick,
+    JobStatus, KnownHostKey, LoadedVersion, LogLevel, NewJob, OnInterrupt, Pause, PluginFiles,
+    PluginKind, PluginVersion, Progress, Schedule, StatusCounts, Tick,
 };
 
 pub type Result<T> = std::result::Result<T, StorageError>;
@@ -225,6 +225,8 @@ pub trait Storage: Send + Sync + 'static {
         runs: Option<&Runs>,
         now: DateTime<Utc>,
     ) -> Result<Option<Job>>;
+    /// Leaves out a job that waits: it is cancelled, with this reason. `false` when it does not wait.
+    async fn skip_job(&self, id: Uuid, reason: &JobError, now: DateTime<Utc>) -> Result<bool>;
     /// Ends the attempt; `false` when the claim no longer holds, and nothing was written. What was
     /// noted as being sent and has no result becomes one that says so.
     async fn finish_job(&self, claim: &Claim, outcome: Outcome, now: DateTime<Utc>)
@@ -347,6 +349,13 @@ pub trait Storage: Send + Sync + 'static {
     async fn settle_tick(&self, tick: &Tick, job_id: Option<Uuid>, outcome: &str) -> Result<()>;
     /// Whether a job of the schedule has not ended.
     async fn schedule_is_busy(&self, id: Uuid) -> Result<bool>;
+
+    // Pauses, by name
+    async fn pauses(&self) -> Result<Vec<Pause>>;
+    /// Stores a pause, in place of the one with its id if there is one; `Exists` when another has
+    /// its name.
+    async fn set_pause(&self, pause: &Pause) -> Result<()>;
+    async fn delete_pause(&self, id: Uuid) -> Result<bool>;
 
     // Retention
     /// Of the next jobs after a place in the order in which they ended, removes those that ended

@@ -4,10 +4,11 @@
 //! only hands out ids. The number of jobs that run at once is a semaphore's, because a job gives
 //! its place back while it waits for a child job.
 
-mod devices;
 mod dispatcher;
+mod held_back;
 mod recovery;
 mod running;
+mod turns;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,22 +23,29 @@ use uuid::Uuid;
 use crate::capabilities::{JobContext, Services, Slot, Stop, StopReason, limits};
 use crate::config::Config;
 use crate::jobs::Batches;
-use crate::model::{ErrorCode, Job, JobError, LogLevel, OnInterrupt, now};
+use crate::model::{
+    Connection, ErrorCode, Job, JobError, JobLog, JobStatus, LogLevel, OnInterrupt, PauseAction,
+    now,
+};
+use crate::pauses::{HeldBack, Pauses};
 use crate::queue::{Handler, Queue};
 use crate::registry::{Plugin, Registry};
 use crate::storage::{Claim, Outcome, Runs, Storage, StorageError};
 
-use devices::Needed;
+use turns::Needed;
 
-pub use devices::{DeviceUse, Devices, Next};
 pub use dispatcher::Dispatcher;
+pub use held_back::HeldBackJobs;
 pub use recovery::end_interrupted;
 pub use running::Running;
+pub use turns::{Next, Resource, Turns};
 
 /// How long a stopped job may take to come to its end before it is given up.
 const STOPPED_WITHIN: Duration = Duration::from_secs(10);
 /// Before Apalis' worker is started again after it gave up.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(250);
+/// How often it is looked whether a pause is over, should the clock have been set.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// How often a finished job is tried to be recorded while the database is not available.
 const RECORD_EVERY: Duration = Duration::from_secs(1);
 
@@ -50,13 +58,23 @@ pub struct Worker {
     dispatcher: Dispatcher,
     batches: Batches,
     running: Running,
-    devices: Devices,
+    turns: Turns,
+    pauses: Arc<Pauses>,
+    held_back: HeldBackJobs,
     ended: broadcast::Sender<Uuid>,
     places: Arc<Semaphore>,
     default_timeout: u32,
     delays: RetryDelays,
     grace: Duration,
     tasks: TaskTracker,
+}
+
+/// What came of trying to claim a job.
+enum Claimed {
+    Run(Claim, Box<Job>, Result<Arc<Plugin>, JobError>),
+    /// By a pause.
+    HeldBack(Next),
+    Nothing,
 }
 
 /// What a worker is made of, beside its configuration.
@@ -68,7 +86,9 @@ pub struct Parts {
     pub dispatcher: Dispatcher,
     pub batches: Batches,
     pub running: Running,
-    pub devices: Devices,
+    pub turns: Turns,
+    pub pauses: Arc<Pauses>,
+    pub held_back: HeldBackJobs,
     pub ended: broadcast::Sender<Uuid>,
 }
 
@@ -86,7 +106,9 @@ impl Worker {
             dispatcher: parts.dispatcher,
             batches: parts.batches,
             running: parts.running,
-            devices: parts.devices,
+            turns: parts.turns,
+            pauses: parts.pauses,
+            held_back: parts.held_back,
             ended: parts.ended,
             places: Arc::new(Semaphore::new(config.concurrency)),
             default_timeout: u32::try_from(config.timeout_seconds).unwrap_or(u32::MAX),
@@ -115,12 +137,14 @@ impl Worker {
             Arc::clone(&self.storage),
             self.queue.clone(),
             self.running.clone(),
-            self.devices.clone(),
+            self.turns.clone(),
+            self.held_back.clone(),
         );
         tokio::select! {
             () = shutdown => {}
             () = Arc::clone(&self).take_jobs() => {}
             () = dispatching => {}
+            () = self.end_pauses() => {}
         }
         self.drain().await;
     }
@@ -139,6 +163,25 @@ impl Worker {
             }
             tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
             self.dispatcher.look_at_all();
+        }
+    }
+
+    /// Queues jobs again whose pause is over.
+    async fn end_pauses(&self) {
+        loop {
+            let next_end = self.pauses.next_end(now());
+            let pause = next_end.map_or(LOOK_EVERY, |end| {
+                // The clock may be set meanwhile.
+                (end - now()).to_std().unwrap_or_default().min(LOOK_EVERY)
+            });
+            tokio::select! {
+                // When to look next may have changed.
+                () = self.held_back.news() => continue,
+                () = self.pauses.changed() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+            let in_force = self.pauses.in_force(now());
+            self.let_go(&self.held_back.take_unless(&in_force)).await;
         }
     }
 
@@ -170,9 +213,9 @@ impl Worker {
         let Some(stop) = self.running.add(id) else {
             return;
         };
-        let (mut again, mut retried) = (false, false);
+        let (mut again, mut retried, mut held_back) = (false, false, None);
         match self.claim(id).await {
-            Ok(Some((claim, job, plugin))) => {
+            Ok(Claimed::Run(claim, job, plugin)) => {
                 let outcome = match plugin {
                     Ok(plugin) => self.attempt(&claim, &job, &plugin, stop, place).await,
                     Err(error) => Outcome::Failed(error),
@@ -183,8 +226,9 @@ impl Worker {
                 job.parent_id
                     .inspect(|parent| self.batches.look_at(*parent));
             }
-            // Cancelled, deleted, run by another, or waiting for its device: nothing to do.
-            Ok(None) => {}
+            Ok(Claimed::HeldBack(next)) => held_back = Some(next),
+            // Cancelled, deleted, left out, run by another, or waiting for its turn: nothing to do.
+            Ok(Claimed::Nothing) => {}
             Err(error) => {
                 tracing::error!(job_id = %id, %error, "a job could not be claimed; it is tried again");
                 again = true;
@@ -192,14 +236,15 @@ impl Worker {
         }
         self.running.remove(id);
         let mut next = Vec::new();
-        if !self.devices.waits(id) {
-            next = self.devices.release(id);
+        if !self.turns.waits(id) {
+            next = self.turns.release(id);
         }
         if let Err(error) = self.queue.remove(id).await {
             tracing::warn!(job_id = %id, %error, "a job that has run is still in the queue");
         }
         // Only now: whoever was let go while this one was still in the queue is not in it.
-        next.extend(self.devices.may_go(id));
+        next.extend(self.turns.may_go(id));
+        next.extend(held_back.filter(|_| !self.held_back.contains(id)));
         self.let_go(&next).await;
         if retried {
             self.dispatcher.look();
@@ -212,59 +257,126 @@ impl Worker {
         let _ = self.ended.send(id);
     }
 
-    /// Queues jobs that waited for a device.
+    /// Queues jobs whose turn may have come.
     async fn let_go(&self, next: &[Next]) {
         if next.is_empty() {
             return;
         }
         let jobs: Vec<_> = next.iter().map(|next| (next.id, next.priority)).collect();
         if let Err(error) = self.queue.push(&jobs).await {
-            tracing::error!(%error, "jobs whose device is free are not queued yet");
+            tracing::error!(%error, "jobs whose turn it is are not queued yet");
             self.dispatcher.look_at_all();
         }
     }
 
-    /// Takes the job's devices; `false` when it has to wait for one.
-    async fn take_devices(&self, job: &Job) -> Result<bool, StorageError> {
-        let mut needed = Vec::with_capacity(job.targets.len());
-        for target in &job.targets {
-            let connection = self.storage.connection(target.connection_id).await?;
-            needed.extend(connection.map(|connection| Needed {
-                connection_id: connection.id,
-                most: connection.max_sessions as usize,
-            }));
-        }
-        if needed.is_empty() {
-            return Ok(true);
-        }
-        let mut family = (job.id, job.parent_id);
-        while let (_, Some(parent)) = family {
-            let above = self.storage.job(parent).await?;
-            family = (parent, above.and_then(|job| job.parent_id));
-        }
-        let taken = self.devices.take(job.id, family.0, job.priority, &needed);
-        if let Some(beside) = &taken {
-            self.let_go(beside).await;
-        }
-        Ok(taken.is_some())
-    }
-
-    async fn claim(
-        &self,
-        id: Uuid,
-    ) -> Result<Option<(Claim, Job, Result<Arc<Plugin>, JobError>)>, StorageError> {
+    async fn claim(&self, id: Uuid) -> Result<Claimed, StorageError> {
         let Some(job) = self.storage.job(id).await? else {
-            return Ok(None);
+            return Ok(Claimed::Nothing);
         };
         if !job.status.is_waiting() {
-            // Should it have waited for a device until it was cancelled.
-            let next = self.devices.release(id);
-            self.let_go(&next).await;
-            return Ok(None);
+            // Should it have waited until it was cancelled.
+            self.give_up_turn(id).await;
+            return Ok(Claimed::Nothing);
         }
-        if !self.take_devices(&job).await? {
-            return Ok(None);
+        let parents = self.parents(&job).await?;
+        let mut targets = Vec::with_capacity(job.targets.len());
+        for target in &job.targets {
+            targets.extend(self.storage.connection(target.connection_id).await?);
         }
+        // A job that runs waits for its child jobs: they go on with it.
+        let belongs_to_running = parents
+            .first()
+            .is_some_and(|parent| parent.status == JobStatus::Running);
+        if !belongs_to_running && let Some(held) = self.pauses.holding(&job.plugin, &targets, now())
+        {
+            self.give_up_turn(id).await;
+            return match held.action {
+                PauseAction::Wait => self.hold_back(&job, held).await,
+                PauseAction::Skip => self.skip(&job, &held).await,
+            };
+        }
+        let needed = self.needed(&job, &parents, &targets);
+        let tried = self.turns.take(id, job.priority, &needed);
+        self.let_go(&tried.next).await;
+        if !tried.taken {
+            return Ok(Claimed::Nothing);
+        }
+        self.claim_now(&job).await
+    }
+
+    /// The jobs above one, the nearest first, up to what a batch stands over.
+    async fn parents(&self, job: &Job) -> Result<Vec<Job>, StorageError> {
+        let mut parents = Vec::new();
+        let mut above = job.parent_id;
+        while let Some(id) = above {
+            let parent = self.storage.job(id).await?;
+            let Some(parent) = parent.filter(|parent| parent.batch.is_none()) else {
+                break;
+            };
+            above = parent.parent_id;
+            parents.push(parent);
+        }
+        Ok(parents)
+    }
+
+    fn needed(&self, job: &Job, parents: &[Job], targets: &[Connection]) -> Vec<Needed> {
+        let family = parents.last().map_or(job.id, |first| first.id);
+        let devices = targets.iter().map(|target| Needed {
+            resource: Resource::Device(target.id),
+            most: target.max_sessions as usize,
+            family,
+        });
+        // Who waits for a child job of its own plugin would otherwise wait for itself.
+        let within_its_own = parents.iter().any(|parent| parent.plugin == job.plugin);
+        let most = self.services.policy.max_running(&job.plugin);
+        let place = most.filter(|_| !within_its_own).map(|most| Needed {
+            resource: Resource::Plugin(job.plugin.clone()),
+            most,
+            family: job.id,
+        });
+        devices.chain(place).collect()
+    }
+
+    async fn give_up_turn(&self, id: Uuid) {
+        let next = self.turns.release(id);
+        self.let_go(&next).await;
+    }
+
+    async fn hold_back(&self, job: &Job, held: HeldBack) -> Result<Claimed, StorageError> {
+        let next = Next {
+            id: job.id,
+            priority: job.priority,
+        };
+        let message = format!("held back by the {}", held.describe());
+        self.note(job.id, LogLevel::Info, message).await?;
+        let version = held.version;
+        self.held_back.hold(next, held);
+        if !self.pauses.in_force(now()).contains(&version) {
+            // It has ended meanwhile.
+            self.held_back.forget(job.id);
+        }
+        Ok(Claimed::HeldBack(next))
+    }
+
+    async fn skip(&self, job: &Job, held: &HeldBack) -> Result<Claimed, StorageError> {
+        let message = format!("left out by the {}", held.describe());
+        let reason = JobError::new(ErrorCode::SKIPPED, &message);
+        if self.storage.skip_job(job.id, &reason, now()).await? {
+            tracing::info!(plugin = %job.plugin, "{message}");
+            self.note(job.id, LogLevel::Warn, message).await?;
+            job.parent_id
+                .inspect(|parent| self.batches.look_at(*parent));
+        }
+        Ok(Claimed::Nothing)
+    }
+
+    /// A line in the log of a job that does not run.
+    async fn note(&self, id: Uuid, level: LogLevel, message: String) -> Result<(), StorageError> {
+        let line = JobLog::of(id, level, message);
+        self.storage.add_logs(vec![line]).await
+    }
+
+    async fn claim_now(&self, job: &Job) -> Result<Claimed, StorageError> {
         // What was begun with one version goes on with it.
         let plugin = match &job.plugin_digest {
             Some(digest) => self.registry.version(&job.plugin, digest).await,
@@ -281,16 +393,17 @@ impl Worker {
         });
         let claimed = self
             .storage
-            .claim_job(id, &self.name, runs.as_ref(), now())
+            .claim_job(job.id, &self.name, runs.as_ref(), now())
             .await?;
-        Ok(claimed.map(|job| {
-            let claim = Claim {
-                job_id: id,
-                attempt: job.attempt,
-                worker_id: self.name.clone(),
-            };
-            (claim, job, plugin)
-        }))
+        let Some(job) = claimed else {
+            return Ok(Claimed::Nothing);
+        };
+        let claim = Claim {
+            job_id: job.id,
+            attempt: job.attempt,
+            worker_id: self.name.clone(),
+        };
+        Ok(Claimed::Run(claim, Box::new(job), plugin))
     }
 
     async fn attempt(

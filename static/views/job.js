@@ -187,7 +187,8 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
       facts,
       fact("Status", [statusBadge(job.status), job.dry_run && h("span", { class: "tag" }, "dry run"), cancelling() && h("span", { class: "tag" }, "cancelling")]),
       job.batch && fact("Devices", batchCounts(job.batch.counts)),
-      job.waiting_for?.length > 0 && fact("Waits for", `${job.waiting_for.join(", ")}, which other jobs have`),
+      job.waiting_for?.length > 0 && fact("Waits for", `${job.waiting_for.join(", ")}: other jobs have their turn`),
+      job.held_back_by && fact("Held back by", heldBackBy(job.held_back_by)),
       job.held && fact("Waits for", "its batch to start it"),
       job.progress && !isFinished(job.status) && fact("Progress", progressBar(job.progress)),
       job.description && fact("Description", job.description),
@@ -300,6 +301,10 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
 function batchCounts({ total, ...counts }) {
   const said = Object.entries(counts).filter(([, number]) => number > 0);
   return `${said.map(([what, number]) => `${count(number)} ${what.replace("_", " ")}`).join(", ")} of ${count(total)}`;
+}
+
+function heldBackBy({ pause, reason, until }) {
+  return [h("code", {}, pause), reason && `: ${reason}`, until ? [" until ", fullTime(until)] : " until it is removed"];
 }
 
 /** As JSON; but texts of several lines, a diff for instance, are shown as the texts they are. */

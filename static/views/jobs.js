@@ -10,6 +10,7 @@ import { h, patch, reconcile, setText, uniqueId } from "../dom.js";
 import { count, plural, shorten, summary } from "../format.js";
 import { href, jobHref, navigate } from "../router.js";
 import { jobDuration, progressBar, startedCell } from "../components/job.js";
+import { createPauses } from "../components/pauses.js";
 import { pluginName } from "../components/plugin.js";
 import { createRefresher, emptyBox } from "../components/refresher.js";
 import { isFinished, STATUSES, statusBadge, statusLabel } from "../components/status.js";
@@ -37,6 +38,7 @@ export function jobsView({ query, signal }) {
   const table = createTable({ caption: "Jobs, newest first", columns: COLUMNS, keyOf: (job) => job.id });
   const empty = h("div");
   const pages = h("nav", { class: "pages", "aria-label": "Pages" });
+  const pauses = createPauses({ changed: () => refresher.refresh() });
   const content = h("div", {}, table.element, empty, pages);
 
   const refresher = createRefresher({ what: "the jobs", content, load, pause: () => REFRESH_MS, signal });
@@ -47,7 +49,8 @@ export function jobsView({ query, signal }) {
     element: h(
       "div",
       {},
-      h("div", { class: "view-head" }, h("h1", { tabindex: "-1" }, "Jobs"), refresher.controls),
+      h("div", { class: "view-head" }, h("h1", { tabindex: "-1" }, "Jobs"), pauses.pauseAll, refresher.controls),
+      pauses.element,
       counts.element,
       filterForm.element,
       refresher.element,
@@ -67,6 +70,7 @@ export function jobsView({ query, signal }) {
     const [page, stats] = await Promise.all([
       api.listJobs({ ...filters, limit: PAGE_SIZE }, options),
       api.jobStats(options).catch((error) => (error.kind === "aborted" ? Promise.reject(error) : null)),
+      pauses.load(turnSignal),
     ]);
     counts.update(stats, filters);
     table.update(page.jobs);
@@ -199,7 +203,9 @@ function createFilterForm(signal) {
 
 function statusCell(job) {
   const cancelling = job.cancel_requested && !isFinished(job.status);
-  return [statusBadge(job.status), cancelling && h("div", { class: "job-note" }, "cancelling")];
+  const heldBack = job.held_back_by && `held back by ${job.held_back_by.pause}`;
+  const note = cancelling ? "cancelling" : heldBack;
+  return [statusBadge(job.status), note && h("div", { class: "job-note" }, note)];
 }
 
 function jobCell(job) {

@@ -291,9 +291,10 @@ pub(super) async fn answers(app: &App, jobs: Vec<Job>) -> Result<Vec<JobAnswer>,
         app.storage.batch_counts(&batches).await?
     };
     let answer = |job: Job| {
-        let waiting_for = app.devices.waited_for(&job);
+        let waiting_for = app.turns.waited_for(&job);
         let mut answer = JobAnswer {
             waiting_for,
+            held_back_by: app.held_back.why(job.id).map(Into::into),
             ..JobAnswer::from(job)
         };
         if let Some(batch) = &mut answer.batch {

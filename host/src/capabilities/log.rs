@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::{JobContext, Result, limits};
-use crate::model::{JobLog, LogLevel, now};
+use crate::model::{JobLog, LogLevel};
 use crate::storage::Storage;
 
 /// Lines that may wait to be written; a job that logs faster than the database writes waits here.
@@ -83,12 +83,8 @@ impl LogWriter {
             LogLevel::Error => tracing::error!(target: "job", "{message}"),
         }
         let line = JobLog {
-            id: 0,
-            job_id: self.job_id,
-            level,
-            message,
-            timestamp: now(),
             context,
+            ..JobLog::of(self.job_id, level, message)
         };
         let sender = self.sender.lock().await.clone();
         if let Some(sender) = sender {

@@ -27,8 +27,19 @@ impl Policy {
         Rights {
             plugin: plugin.to_owned(),
             needs: needs.clone(),
-            grant: self.plugins.get(plugin).unwrap_or(&self.default).clone(),
+            grant: self.grant(plugin).clone(),
         }
+    }
+
+    /// How many jobs of a plugin may run at once, where that is limited.
+    #[must_use]
+    pub fn max_running(&self, plugin: &str) -> Option<usize> {
+        let most = self.grant(plugin).max_running as usize;
+        (most > 0).then_some(most)
+    }
+
+    fn grant(&self, plugin: &str) -> &Grant {
+        self.plugins.get(plugin).unwrap_or(&self.default)
     }
 }
 

@@ -383,6 +383,12 @@ pub const KEYS: &[Key] = &[
         meaning: "Devices that plugins may reach at all.",
     },
     Key {
+        section: "policy",
+        name: "max_running",
+        allowed: Allowed::Whole { from: 0, to: 1024 },
+        meaning: "Jobs of one plugin that run at the same time, beside `worker.concurrency`; 0: any number.",
+    },
+    Key {
         section: "security",
         name: "master_key_file",
         allowed: Allowed::Text {

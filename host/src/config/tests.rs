@@ -129,6 +129,7 @@ fn every_key_can_be_set_by_its_variable_and_in_the_file() {
         ("policy.storage", "false", "false"),
         ("policy.queue_submit", "noop", "['noop']"),
         ("policy.targets", "lab-*, tag:lab", "['lab-*', 'tag:lab']"),
+        ("policy.max_running", "2", "2"),
         ("security.master_key_file", "/srv/key", "'/srv/key'"),
         ("security.host_keys", "strict", "'strict'"),
         (

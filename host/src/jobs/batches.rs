@@ -134,14 +134,7 @@ fn lines_of(id: Uuid, progress: &BatchProgress) -> Vec<JobLog> {
         said.push((level, counts.summary()));
     }
     said.into_iter()
-        .map(|(level, message)| JobLog {
-            id: 0,
-            job_id: id,
-            level,
-            message,
-            timestamp: now(),
-            context: None,
-        })
+        .map(|(level, message)| JobLog::of(id, level, message))
         .collect()
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::BatchOptions;
+use super::{BatchOptions, now};
 
 /// Where a job stands.
 ///
@@ -241,6 +241,8 @@ impl ErrorCode {
     pub const INVALID: &'static str = "invalid";
     /// A child job of a batch that was never started.
     pub const NOT_STARTED: &'static str = "not_started";
+    /// Its time came in a pause that has jobs left out.
+    pub const SKIPPED: &'static str = "skipped";
     /// The device let nobody in lately, and is left alone for a while.
     pub const UNAVAILABLE: &'static str = "unavailable";
     /// Not all targets of a batch have completed.
@@ -415,6 +417,21 @@ pub struct JobLog {
     pub timestamp: DateTime<Utc>,
     /// A JSON object of whatever the plugin wants to say beside the message.
     pub context: Option<Value>,
+}
+
+impl JobLog {
+    /// What the host says of a job now.
+    #[must_use]
+    pub fn of(job_id: Uuid, level: LogLevel, message: String) -> Self {
+        Self {
+            id: 0,
+            job_id,
+            level,
+            message,
+            timestamp: now(),
+            context: None,
+        }
+    }
 }
 
 /// Which jobs a listing shows; newest first.

@@ -167,6 +167,8 @@ pub struct Grant {
     pub queue_submit: Vec<String>,
     /// Names of targets with `*` for any text, or `tag:x`.
     pub targets: Vec<String>,
+    /// How many of its jobs may run at once; 0: any number.
+    pub max_running: u32,
 }
 
 impl Default for Grant {
@@ -180,6 +182,7 @@ impl Default for Grant {
             storage: true,
             queue_submit: any(),
             targets: any(),
+            max_running: 0,
         }
     }
 }

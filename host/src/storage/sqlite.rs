@@ -9,6 +9,7 @@ mod connections;
 mod in_flight;
 mod jobs;
 mod keys;
+mod pauses;
 mod retention;
 mod rows;
 mod running;
@@ -25,11 +26,11 @@ use anyhow::Context;
 use async_trait::async_trait;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::Value;
-use sqlx::ConnectOptions;
 use sqlx::sqlite::{
     SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
+use sqlx::{ConnectOptions, SqliteConnection};
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
@@ -39,8 +40,8 @@ use super::{
     Swept,
 };
 use crate::model::{
-    Attempt, BatchCounts, CommandResult, Connection, InFlight, Job, JobFilter, JobLog,
-    KnownHostKey, LoadedVersion, LogLevel, NewJob, PluginFiles, PluginKind, PluginVersion,
+    Attempt, BatchCounts, CommandResult, Connection, InFlight, Job, JobError, JobFilter, JobLog,
+    KnownHostKey, LoadedVersion, LogLevel, NewJob, Pause, PluginFiles, PluginKind, PluginVersion,
     Progress, Schedule, StatusCounts, Tick, now,
 };
 use writer::Writer;
@@ -82,7 +83,6 @@ impl SqliteStorage {
             .busy_timeout(BUSY_TIMEOUT)
             .disable_statement_logging();
 
-        // Takes effect where the file is new; an older one keeps its size and uses it again.
         let mut connection = options
             .clone()
             .auto_vacuum(SqliteAutoVacuum::Incremental)
@@ -93,6 +93,7 @@ impl SqliteStorage {
             .run(&mut connection)
             .await
             .with_context(|| format!("cannot bring {} to this version's schema", path.display()))?;
+        give_space_back(&mut connection).await;
         let readers = SqlitePoolOptions::new()
             .max_connections(max_connections)
             .acquire_timeout(BUSY_TIMEOUT)
@@ -104,6 +105,21 @@ impl SqliteStorage {
             writer: Writer::start(connection),
             changes: broadcast::channel(CHANGES).0,
         })
+    }
+}
+
+/// A database that was made otherwise is made anew once, so that its unused space can be given back.
+async fn give_space_back(connection: &mut SqliteConnection) {
+    let incremental: sqlx::Result<i64> = sqlx::query_scalar("PRAGMA auto_vacuum")
+        .fetch_one(&mut *connection)
+        .await;
+    if matches!(incremental, Ok(2)) {
+        return;
+    }
+    tracing::info!("the database is made anew, so that its unused space can be given back");
+    let vacuum = "PRAGMA auto_vacuum = INCREMENTAL; VACUUM";
+    if let Err(error) = sqlx::raw_sql(vacuum).execute(connection).await {
+        tracing::warn!(%error, "the database keeps its size; it needs as much room again beside it");
     }
 }
 
@@ -237,6 +253,11 @@ impl Storage for SqliteStorage {
     ) -> Result<Option<Job>> {
         let claimed = running::claim(&self.writer, id, worker_id, runs, now).await;
         self.told(id, claimed)
+    }
+
+    async fn skip_job(&self, id: Uuid, reason: &JobError, now: DateTime<Utc>) -> Result<bool> {
+        let skipped = running::skip(&self.writer, id, reason, now).await;
+        self.told(id, skipped)
     }
 
     async fn finish_job(
@@ -474,6 +495,18 @@ impl Storage for SqliteStorage {
         schedules::settle(&self.writer, tick, job_id, outcome).await
     }
 
+    async fn pauses(&self) -> Result<Vec<Pause>> {
+        pauses::list(&self.readers).await
+    }
+
+    async fn set_pause(&self, pause: &Pause) -> Result<()> {
+        pauses::set(&self.writer, pause).await
+    }
+
+    async fn delete_pause(&self, id: Uuid) -> Result<bool> {
+        pauses::delete(&self.writer, id).await
+    }
+
     async fn schedule_is_busy(&self, id: Uuid) -> Result<bool> {
         schedules::is_busy(&self.readers, id).await
     }
@@ -490,5 +523,20 @@ impl Storage for SqliteStorage {
         // The last connection to close moves the WAL into the database, which a reader cannot do.
         self.readers.close().await;
         self.writer.close().await;
+    }
+}
+
+fn is_unique(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+}
+
+/// Of a row whose only unique text is its name; `what` is as `a schedule`.
+fn named_already(error: sqlx::Error, what: &str, name: &str) -> StorageError {
+    if is_unique(&error) {
+        StorageError::Exists(format!("{what} named `{name}`"))
+    } else {
+        error.into()
     }
 }

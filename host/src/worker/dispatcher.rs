@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::model::now;
 use crate::queue::Queue;
 use crate::storage::Storage;
-use crate::worker::{Devices, Running};
+use crate::worker::{HeldBackJobs, Running, Turns};
 
 /// Looks at the latest jobs at least this often, should news of one have been lost.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -57,7 +57,8 @@ impl Dispatcher {
         storage: Arc<dyn Storage>,
         queue: Queue,
         running: Running,
-        devices: Devices,
+        turns: Turns,
+        held_back: HeldBackJobs,
     ) {
         let mut all_at = Instant::now();
         loop {
@@ -70,10 +71,10 @@ impl Dispatcher {
                     tracing::warn!(error = %format!("{error:#}"), "what waits is not more urgent yet");
                 }
                 all_at = Instant::now() + ALL_EVERY;
-                push_all(&*storage, &queue, &running, now).await
+                push_all(&*storage, &queue, &running, &held_back, now).await
             } else {
-                // Who waits for a device is queued when it is free.
-                let waits = |id| devices.waits(id);
+                // Who waits for a turn, or is held back, is queued when that is over.
+                let waits = |id| turns.waits(id) || held_back.contains(id);
                 push_ready(&*storage, &queue, now - LATEST, now, waits).await
             };
             let pause = match pushed {
@@ -102,10 +103,12 @@ async fn push_all(
     storage: &dyn Storage,
     queue: &Queue,
     running: &Running,
+    held_back: &HeldBackJobs,
     now: DateTime<Utc>,
 ) -> anyhow::Result<()> {
     queue.put_back(&running.ids()).await?;
-    push_ready(storage, queue, DateTime::UNIX_EPOCH, now, |_| false).await
+    let held_back = |id| held_back.contains(id);
+    push_ready(storage, queue, DateTime::UNIX_EPOCH, now, held_back).await
 }
 
 async fn push_ready(

@@ -21,14 +21,7 @@ pub async fn end_interrupted(storage: &dyn Storage) -> anyhow::Result<()> {
         let in_flight = storage.commands_in_flight(job.id).await?;
         let (level, outcome, error) = end_of(&job, &in_flight);
         tracing::warn!(job_id = %job.id, plugin = %job.plugin, "{error}");
-        let line = JobLog {
-            id: 0,
-            job_id: job.id,
-            level,
-            message: error.to_string(),
-            timestamp: now(),
-            context: None,
-        };
+        let line = JobLog::of(job.id, level, error.to_string());
         storage.add_logs(vec![line]).await?;
         storage.finish_job(&claim, outcome, now()).await?;
     }

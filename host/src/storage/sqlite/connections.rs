@@ -6,7 +6,7 @@ use sqlx::sqlite::SqlitePool;
 use uuid::Uuid;
 
 use super::writer::Writer;
-use super::{DeleteConnectionOutcome, Result, StorageError, rows, text_of};
+use super::{DeleteConnectionOutcome, Result, named_already, rows, text_of};
 use crate::model::{Connection, KnownHostKey};
 
 pub(super) async fn add(writer: &Writer, connection: &Connection) -> Result<()> {
@@ -47,7 +47,7 @@ pub(super) async fn insert(connection: &mut SqliteConnection, row: &Connection) 
     .bind(text_of(row.updated_at))
     .execute(&mut *connection)
     .await
-    .map_err(|error| named_already(error, &row.name))?;
+    .map_err(|error| named_already(error, "a connection", &row.name))?;
     Ok(())
 }
 
@@ -87,7 +87,7 @@ pub(super) async fn update(writer: &Writer, connection: &Connection) -> Result<b
                 .bind(row.id.to_string())
                 .execute(&mut *connection)
                 .await
-                .map_err(|error| named_already(error, &row.name))?;
+                .map_err(|error| named_already(error, "a connection", &row.name))?;
                 Ok(done.rows_affected() == 1)
             })
         })
@@ -232,15 +232,4 @@ pub(super) async fn add_host_key(
             })
         })
         .await
-}
-
-fn named_already(error: sqlx::Error, name: &str) -> StorageError {
-    let unique = error
-        .as_database_error()
-        .is_some_and(sqlx::error::DatabaseError::is_unique_violation);
-    if unique {
-        StorageError::Exists(format!("a connection named `{name}`"))
-    } else {
-        error.into()
-    }
 }

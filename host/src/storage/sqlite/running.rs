@@ -145,6 +145,33 @@ pub(super) async fn attempts(readers: &SqlitePool, job_id: Uuid) -> Result<Vec<A
     found.iter().map(rows::attempt).collect()
 }
 
+pub(super) async fn skip(
+    writer: &Writer,
+    id: Uuid,
+    reason: &JobError,
+    now: DateTime<Utc>,
+) -> Result<bool> {
+    let (id, reason) = (id.to_string(), reason.clone());
+    writer
+        .run(move |connection| {
+            Box::pin(async move {
+                let done = sqlx::query(
+                    "UPDATE jobs
+                     SET status = 'cancelled', completed_at = ?2, error_code = ?3, error_message = ?4
+                     WHERE id = ?1 AND status IN ('pending', 'retrying') AND held = 0",
+                )
+                .bind(id)
+                .bind(text_of(now))
+                .bind(&reason.code.0)
+                .bind(&reason.message)
+                .execute(&mut *connection)
+                .await?;
+                Ok(done.rows_affected() == 1)
+            })
+        })
+        .await
+}
+
 pub(super) async fn finish(
     writer: &Writer,
     claim: &Claim,

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::rows::{json, named as column, optional, time, uuid};
 use super::writer::Writer;
-use super::{AddScheduleOutcome, Result, StorageError, text_of};
+use super::{AddScheduleOutcome, Result, StorageError, is_unique, text_of};
 use crate::model::{Misfire, Overlap, Schedule, Tick};
 
 /// Times kept of each schedule, so that none of them is fired twice.
@@ -385,16 +385,6 @@ fn schedule(row: &SqliteRow) -> Result<Schedule> {
     })
 }
 
-fn is_unique(error: &sqlx::Error) -> bool {
-    error
-        .as_database_error()
-        .is_some_and(sqlx::error::DatabaseError::is_unique_violation)
-}
-
 fn named_already(error: sqlx::Error, name: &str) -> StorageError {
-    if is_unique(&error) {
-        StorageError::Exists(format!("a schedule named `{name}`"))
-    } else {
-        error.into()
-    }
+    super::named_already(error, "a schedule", name)
 }

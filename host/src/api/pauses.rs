@@ -1,0 +1,113 @@
+//! `/api/pauses`
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{HeaderName, StatusCode, header};
+
+use super::Problem;
+use super::extract::JsonBody;
+use super::types::{PauseAnswer, PauseList, WritePause};
+use crate::app::App;
+use crate::pauses::PauseRefused;
+
+/// Holds jobs back: until the pause is removed, for a time, or in windows of time. Jobs that run go
+/// on.
+#[utoipa::path(
+    post, path = "/pauses", tag = "pauses", request_body = WritePause,
+    responses(
+        (status = 201, body = PauseAnswer),
+        (status = 409, description = "The name is taken", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Not valid; `errors` says where", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn create(
+    State(app): State<Arc<App>>,
+    body: JsonBody<WritePause>,
+) -> Result<(StatusCode, [(HeaderName, String); 1], Json<PauseAnswer>), Problem> {
+    let pause = app.pauses.set(body.value.over(None)).await?;
+    let location = [(header::LOCATION, format!("/api/pauses/{}", pause.id))];
+    let answer = answer(&app, &pause.id.to_string())?;
+    Ok((StatusCode::CREATED, location, Json(answer)))
+}
+
+/// Lists the pauses, by name.
+#[utoipa::path(get, path = "/pauses", tag = "pauses", responses((status = 200, body = PauseList)))]
+pub(super) async fn list(State(app): State<Arc<App>>) -> Json<PauseList> {
+    let pauses = app.pauses.list().iter().map(Into::into).collect();
+    Json(PauseList { pauses })
+}
+
+/// Shows a pause.
+#[utoipa::path(
+    get, path = "/pauses/{id}", tag = "pauses", params(("id" = String, Path, description = "Id or name")),
+    responses(
+        (status = 200, body = PauseAnswer),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn get(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Json<PauseAnswer>, Problem> {
+    Ok(Json(answer(&app, &id)?))
+}
+
+/// Replaces a pause. What it holds back no longer runs.
+#[utoipa::path(
+    put, path = "/pauses/{id}", tag = "pauses", params(("id" = String, Path, description = "Id or name")),
+    request_body = WritePause,
+    responses(
+        (status = 200, body = PauseAnswer),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 409, body = Problem, content_type = "application/problem+json"),
+        (status = 422, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn replace(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    body: JsonBody<WritePause>,
+) -> Result<Json<PauseAnswer>, Problem> {
+    let old = app.pauses.find(&id)?;
+    let pause = app.pauses.set(body.value.over(Some(old))).await?;
+    Ok(Json(answer(&app, &pause.id.to_string())?))
+}
+
+/// Removes a pause: what it held back runs.
+#[utoipa::path(
+    delete, path = "/pauses/{id}", tag = "pauses", params(("id" = String, Path, description = "Id or name")),
+    responses(
+        (status = 204, description = "Removed"),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn delete(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    app.pauses.remove(&id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn answer(app: &App, id: &str) -> Result<PauseAnswer, PauseRefused> {
+    let pause = app.pauses.find(id)?;
+    let rules = app.pauses.list();
+    let rule = rules.iter().find(|rule| rule.pause.id == pause.id);
+    rule.map(Into::into)
+        .ok_or_else(|| PauseRefused::NotFound(id.to_owned()))
+}
+
+impl From<PauseRefused> for Problem {
+    fn from(error: PauseRefused) -> Self {
+        match error {
+            PauseRefused::NotFound(_) => Self::not_found(error.to_string()),
+            PauseRefused::TooMany => Self::conflict(error.to_string()),
+            PauseRefused::Invalid(errors) => {
+                Self::invalid(errors.into_iter().map(Into::into).collect())
+            }
+            PauseRefused::Storage(error) => error.into(),
+        }
+    }
+}

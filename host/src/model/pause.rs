@@ -1,0 +1,287 @@
+//! Pauses: what holds jobs back, for as long as it is there, or in windows of time.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{Connection, TargetExpression, Timing, TimingError, matches_pattern};
+
+/// The longest window, minutes: a week.
+pub const LONGEST_WINDOW: u32 = 7 * 24 * 60;
+
+/// What becomes of a job whose time comes in a pause.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PauseAction {
+    /// It runs when the pause is over.
+    #[default]
+    Wait,
+    /// It is cancelled.
+    Skip,
+}
+
+impl PauseAction {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Wait => "wait",
+            Self::Skip => "skip",
+        }
+    }
+
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Wait, Self::Skip]
+            .into_iter()
+            .find(|action| action.as_str() == text)
+    }
+}
+
+/// A pause as it is stored. What is not said does not limit it: a pause that says nothing holds back
+/// every job until it is removed.
+#[derive(Clone, Debug)]
+pub struct Pause {
+    pub id: Uuid,
+    pub name: String,
+    pub reason: Option<String>,
+    /// Names of plugins, `*` for any text; none: all plugins.
+    pub plugins: Vec<String>,
+    /// An expression. Jobs with a target that it fits; absent: all jobs, also those without targets.
+    pub targets: Option<String>,
+    pub action: PauseAction,
+    pub starts_at: Option<DateTime<Utc>>,
+    pub ends_at: Option<DateTime<Utc>>,
+    pub windows: Option<Windows>,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+}
+
+/// A window of time that comes again and again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Windows {
+    /// When a window begins: `minute hour day month weekday`.
+    #[schema(example = "0 8 * * 1-5")]
+    pub cron_expression: String,
+    /// IANA name; UTC if absent.
+    #[serde(default = "utc")]
+    #[schema(example = "Europe/Berlin")]
+    pub timezone: String,
+    /// How long it lasts: 1 minute to a week.
+    pub minutes: u32,
+}
+
+fn utc() -> String {
+    "UTC".to_owned()
+}
+
+/// A pause that is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InForce {
+    /// When it is to be looked at again; `None`: it lasts until it is removed.
+    pub until: Option<DateTime<Utc>>,
+}
+
+/// What is wrong with a pause, and in which field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PauseError {
+    pub field: &'static str,
+    pub message: String,
+}
+
+impl From<TimingError> for PauseError {
+    fn from(error: TimingError) -> Self {
+        Self {
+            field: match error.field {
+                "timezone" => "windows/timezone",
+                _ => "windows/cron_expression",
+            },
+            message: error.message,
+        }
+    }
+}
+
+/// A pause with its expressions read.
+pub struct PauseRule {
+    pub pause: Pause,
+    targets: Option<TargetExpression>,
+    windows: Option<(Timing, TimeDelta)>,
+}
+
+impl PauseRule {
+    /// # Errors
+    /// The first expression that cannot be read.
+    pub fn new(pause: Pause) -> Result<Self, PauseError> {
+        let targets = pause.targets.as_deref().map(TargetExpression::parse);
+        let targets = targets.transpose().map_err(|message| PauseError {
+            field: "targets",
+            message,
+        })?;
+        let windows = match &pause.windows {
+            None => None,
+            Some(windows) => {
+                let timing = Timing::parse(&windows.cron_expression, &windows.timezone)?;
+                Some((timing, TimeDelta::minutes(windows.minutes.into())))
+            }
+        };
+        Ok(Self {
+            pause,
+            targets,
+            windows,
+        })
+    }
+
+    /// The names of connections in it that stand for themselves.
+    #[must_use]
+    pub fn names(&self) -> Vec<&str> {
+        self.targets
+            .as_ref()
+            .map_or(Vec::new(), |each| each.names())
+    }
+
+    /// Whether it is for such a job at all.
+    #[must_use]
+    pub fn covers(&self, plugin: &str, targets: &[Connection]) -> bool {
+        let plugins = &self.pause.plugins;
+        let names_it = |pattern: &String| matches_pattern(pattern, plugin);
+        let reaches = |wanted: &TargetExpression| targets.iter().any(|each| wanted.matches(each));
+        (plugins.is_empty() || plugins.iter().any(names_it))
+            && self.targets.as_ref().is_none_or(reaches)
+    }
+
+    /// Whether it holds back at a time.
+    #[must_use]
+    pub fn in_force(&self, now: DateTime<Utc>) -> Option<InForce> {
+        let Pause {
+            starts_at, ends_at, ..
+        } = self.pause;
+        if starts_at.is_some_and(|start| now < start) || ends_at.is_some_and(|end| end <= now) {
+            return None;
+        }
+        let Some((timing, length)) = &self.windows else {
+            return Some(InForce { until: ends_at });
+        };
+        let began = timing
+            .next_after(now - *length)
+            .filter(|time| *time <= now)?;
+        let until = began + *length;
+        Some(InForce {
+            until: Some(ends_at.map_or(until, |end| end.min(until))),
+        })
+    }
+
+    /// The next beginnings of windows, or its own beginning.
+    #[must_use]
+    pub fn next_starts(&self, now: DateTime<Utc>, count: usize) -> Vec<DateTime<Utc>> {
+        let Some((timing, _)) = &self.windows else {
+            let start = self.pause.starts_at.filter(|start| *start > now);
+            return start.into_iter().collect();
+        };
+        let start = self
+            .pause
+            .starts_at
+            .map(|start| start - TimeDelta::seconds(1));
+        let mut starts = timing.next_runs(start.map_or(now, |start| start.max(now)), count);
+        starts.retain(|start| self.pause.ends_at.is_none_or(|end| *start < end));
+        starts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::now;
+
+    fn pause() -> Pause {
+        Pause {
+            id: Uuid::now_v7(),
+            name: "freeze".to_owned(),
+            reason: None,
+            plugins: Vec::new(),
+            targets: None,
+            action: PauseAction::Wait,
+            starts_at: None,
+            ends_at: None,
+            windows: None,
+            created_at: now(),
+            updated_at: now(),
+        }
+    }
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    fn until(rule: &PauseRule, now: &str) -> Option<DateTime<Utc>> {
+        rule.in_force(at(now)).and_then(|found| found.until)
+    }
+
+    #[test]
+    fn without_a_time_it_holds_until_it_is_removed() {
+        let rule = PauseRule::new(pause()).unwrap();
+        assert_eq!(rule.in_force(now()), Some(InForce { until: None }));
+        assert!(rule.covers("anything", &[]));
+    }
+
+    #[test]
+    fn from_its_start_to_just_before_its_end() {
+        let rule = PauseRule::new(Pause {
+            starts_at: Some(at("2026-12-24T12:00:00Z")),
+            ends_at: Some(at("2027-01-02T06:00:00Z")),
+            ..pause()
+        })
+        .unwrap();
+        assert_eq!(rule.in_force(at("2026-12-24T11:59:59Z")), None);
+        let end = at("2027-01-02T06:00:00Z");
+        assert_eq!(until(&rule, "2026-12-24T12:00:00Z"), Some(end));
+        assert_eq!(rule.in_force(end), None);
+    }
+
+    #[test]
+    fn windows_follow_the_clock_of_their_zone() {
+        let rule = PauseRule::new(Pause {
+            windows: Some(Windows {
+                cron_expression: "0 8 * * 1-5".to_owned(),
+                timezone: "Europe/Berlin".to_owned(),
+                minutes: 600,
+            }),
+            ..pause()
+        })
+        .unwrap();
+        // Friday before, and Monday after the change to summer time.
+        assert_eq!(rule.in_force(at("2026-03-27T06:59:59Z")), None);
+        assert_eq!(
+            until(&rule, "2026-03-27T07:00:00Z"),
+            Some(at("2026-03-27T17:00:00Z"))
+        );
+        assert_eq!(rule.in_force(at("2026-03-27T17:00:00Z")), None);
+        assert_eq!(rule.in_force(at("2026-03-28T10:00:00Z")), None, "Saturday");
+        assert_eq!(
+            until(&rule, "2026-03-30T06:00:00Z"),
+            Some(at("2026-03-30T16:00:00Z"))
+        );
+        assert_eq!(
+            rule.next_starts(at("2026-03-27T08:00:00Z"), 1),
+            [at("2026-03-30T06:00:00Z")]
+        );
+    }
+
+    #[test]
+    fn plugins_and_targets_narrow_it() {
+        let rule = PauseRule::new(Pause {
+            plugins: vec!["backup-*".to_owned()],
+            targets: Some("tag:core".to_owned()),
+            ..pause()
+        })
+        .unwrap();
+        assert!(!rule.covers("backup-config", &[]), "it has no such target");
+        assert!(!rule.covers("noop", &[]));
+        let wrong = Pause {
+            targets: Some("tag:core and".to_owned()),
+            ..pause()
+        };
+        let error = PauseRule::new(wrong).err().unwrap();
+        assert_eq!(error.field, "targets");
+    }
+}

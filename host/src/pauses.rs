@@ -1,0 +1,310 @@
+//! Use cases of pauses: hold jobs back, let them go again. What holds is kept in memory, too, because
+//! it is asked for every job.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use chrono::{DateTime, Utc};
+use tokio::sync::{Mutex, Notify};
+use uuid::Uuid;
+
+use crate::connections::{ConnectionError, Connections};
+use crate::model::{Connection, LONGEST_WINDOW, Pause, PauseAction, PauseError, PauseRule, now};
+use crate::nearest::nearest;
+use crate::registry::{ParamError, Registry};
+use crate::storage::{Storage, StorageError};
+
+/// Pauses there may be.
+pub const MOST_PAUSES: usize = 1_000;
+const LONGEST_NAME: usize = 100;
+const LONGEST_REASON: usize = 1_000;
+const MOST_PATTERNS: usize = 100;
+
+/// Why a pause is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum PauseRefused {
+    #[error("there is no pause `{0}`")]
+    NotFound(String),
+    #[error("there are {MOST_PAUSES} pauses already; remove those that are over")]
+    TooMany,
+    #[error("the pause is not valid")]
+    Invalid(Vec<ParamError>),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+pub struct Pauses {
+    storage: Arc<dyn Storage>,
+    registry: Arc<Registry>,
+    connections: Arc<Connections>,
+    rules: ArcSwap<Vec<PauseRule>>,
+    /// One change at a time, so that the rules are those of the database.
+    changing: Mutex<()>,
+    changed: Notify,
+}
+
+/// Why a job is held back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldBack {
+    /// Of the pause.
+    pub name: String,
+    pub reason: Option<String>,
+    pub action: PauseAction,
+    /// Absent: until the pause is removed.
+    pub until: Option<DateTime<Utc>>,
+    pub version: PauseVersion,
+}
+
+/// A pause as it was at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PauseVersion {
+    id: Uuid,
+    updated_at: DateTime<Utc>,
+}
+
+impl PauseVersion {
+    fn of(pause: &Pause) -> Self {
+        Self {
+            id: pause.id,
+            updated_at: pause.updated_at,
+        }
+    }
+}
+
+impl HeldBack {
+    /// For the job's log.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let until = match self.until {
+            Some(until) => format!("until {}", until.format("%Y-%m-%d %H:%M:%SZ")),
+            None => "until it is removed".to_owned(),
+        };
+        let reason = self.reason.as_deref();
+        let reason = reason.map(|reason| format!(": {reason}"));
+        format!(
+            "pause `{}`, {until}{}",
+            self.name,
+            reason.unwrap_or_default()
+        )
+    }
+}
+
+impl Pauses {
+    /// # Errors
+    /// When the database is not available.
+    pub async fn load(
+        storage: Arc<dyn Storage>,
+        registry: Arc<Registry>,
+        connections: Arc<Connections>,
+    ) -> Result<Self, StorageError> {
+        let pauses = Self {
+            storage,
+            registry,
+            connections,
+            rules: ArcSwap::default(),
+            changing: Mutex::new(()),
+            changed: Notify::new(),
+        };
+        pauses.reload().await?;
+        Ok(pauses)
+    }
+
+    /// By name.
+    #[must_use]
+    pub fn list(&self) -> Arc<Vec<PauseRule>> {
+        self.rules.load_full()
+    }
+
+    /// Finds a pause by id or name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn find(&self, id: &str) -> Result<Pause, PauseRefused> {
+        let rules = self.rules.load();
+        let by_id = Uuid::parse_str(id).ok();
+        let mut pauses = rules.iter().map(|rule| &rule.pause);
+        let found = pauses.find(|pause| pause.name == id || Some(pause.id) == by_id);
+        found
+            .cloned()
+            .ok_or_else(|| PauseRefused::NotFound(id.to_owned()))
+    }
+
+    /// Stores a pause, in place of the one with its id. Jobs that run go on.
+    ///
+    /// # Errors
+    /// When it is not valid, another has its name, or there are too many.
+    pub async fn set(&self, mut pause: Pause) -> Result<Pause, PauseRefused> {
+        self.check(&pause).await?;
+        let _changing = self.changing.lock().await;
+        let rules = self.rules.load();
+        let is_new = !rules.iter().any(|rule| rule.pause.id == pause.id);
+        if is_new && rules.len() >= MOST_PAUSES {
+            return Err(PauseRefused::TooMany);
+        }
+        pause.updated_at = now();
+        self.storage.set_pause(&pause).await?;
+        tracing::info!(pause_id = %pause.id, name = %pause.name, "jobs are paused");
+        self.reload().await?;
+        Ok(pause)
+    }
+
+    /// Removes a pause: what it holds back runs.
+    ///
+    /// # Errors
+    /// When there is none, or the database is not available.
+    pub async fn remove(&self, id: &str) -> Result<(), PauseRefused> {
+        let _changing = self.changing.lock().await;
+        let pause = self.find(id)?;
+        self.storage.delete_pause(pause.id).await?;
+        tracing::info!(pause_id = %pause.id, name = %pause.name, "a pause is over");
+        Ok(self.reload().await?)
+    }
+
+    /// What holds a job back, if anything does: what leaves it out first, then what lasts longest.
+    #[must_use]
+    pub fn holding(
+        &self,
+        plugin: &str,
+        targets: &[Connection],
+        now: DateTime<Utc>,
+    ) -> Option<HeldBack> {
+        let rules = self.rules.load();
+        let covering = rules.iter().filter(|rule| rule.covers(plugin, targets));
+        let held = covering.filter_map(|rule| {
+            let pause = &rule.pause;
+            Some(HeldBack {
+                name: pause.name.clone(),
+                reason: pause.reason.clone(),
+                action: pause.action,
+                until: rule.in_force(now)?.until,
+                version: PauseVersion::of(pause),
+            })
+        });
+        held.max_by_key(|held| {
+            let lasts = held.until.unwrap_or(DateTime::<Utc>::MAX_UTC);
+            (held.action == PauseAction::Skip, lasts)
+        })
+    }
+
+    /// The pauses that are in force: what was held back by another, or by an older version, may go.
+    #[must_use]
+    pub fn in_force(&self, now: DateTime<Utc>) -> HashSet<PauseVersion> {
+        let rules = self.rules.load();
+        let in_force = rules.iter().filter(|rule| rule.in_force(now).is_some());
+        in_force.map(|rule| PauseVersion::of(&rule.pause)).collect()
+    }
+
+    /// When the first of those in force ends.
+    #[must_use]
+    pub fn next_end(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let rules = self.rules.load();
+        let in_force = rules.iter().filter_map(|rule| rule.in_force(now));
+        in_force.filter_map(|found| found.until).min()
+    }
+
+    /// Ready when pauses have changed since the last time.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    async fn reload(&self) -> Result<(), StorageError> {
+        let pauses = self.storage.pauses().await?.into_iter();
+        let rules = pauses.filter_map(|pause| {
+            let name = pause.name.clone();
+            let rule = PauseRule::new(pause);
+            if let Err(PauseError { field, message }) = &rule {
+                tracing::error!(
+                    name,
+                    field,
+                    message,
+                    "a pause cannot be read; it holds nothing"
+                );
+            }
+            rule.ok()
+        });
+        self.rules.store(Arc::new(rules.collect()));
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    async fn check(&self, pause: &Pause) -> Result<(), PauseRefused> {
+        let mut errors = check_fields(pause);
+        for (index, name) in pause.plugins.iter().enumerate() {
+            if !name.contains('*') && self.registry.entry(name).is_none() {
+                let known = self.registry.entries().into_iter();
+                let near = nearest(name, known.map(|entry| entry.name.to_string()));
+                let near = near.map(|near| format!("; is `{near}` meant?"));
+                let message = format!("there is no plugin `{name}`{}", near.unwrap_or_default());
+                errors.push(ParamError::new(&format!("/plugins/{index}"), message));
+            }
+        }
+        match PauseRule::new(pause.clone()) {
+            Err(PauseError { field, message }) => {
+                errors.push(ParamError::new(&format!("/{field}"), message));
+            }
+            Ok(rule) => {
+                for name in rule.names() {
+                    match self.connections.find(name).await {
+                        Ok(_) => {}
+                        Err(ConnectionError::Storage(error)) => return Err(error.into()),
+                        Err(error) => errors.push(ParamError::new("/targets", error.to_string())),
+                    }
+                }
+            }
+        }
+        match errors.is_empty() {
+            true => Ok(()),
+            false => Err(PauseRefused::Invalid(errors)),
+        }
+    }
+}
+
+fn check_fields(pause: &Pause) -> Vec<ParamError> {
+    let mut errors = Vec::new();
+    let mut expect = |holds: bool, pointer: &str, message: String| {
+        if !holds {
+            errors.push(ParamError::new(pointer, message));
+        }
+    };
+    let name = &pause.name;
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+    expect(
+        (1..=LONGEST_NAME).contains(&name.len())
+            && name.chars().all(plain)
+            && Uuid::parse_str(name).is_err(),
+        "/name",
+        format!("is 1 to {LONGEST_NAME} letters, digits, `-`, `_` and `.`, and no id"),
+    );
+    let reason = pause.reason.as_ref();
+    expect(
+        reason.is_none_or(|reason| reason.len() <= LONGEST_REASON),
+        "/reason",
+        format!("has at most {LONGEST_REASON} bytes"),
+    );
+    expect(
+        pause.plugins.len() <= MOST_PATTERNS
+            && pause
+                .plugins
+                .iter()
+                .all(|name| (1..=100).contains(&name.len())),
+        "/plugins",
+        format!("are at most {MOST_PATTERNS} names of plugins, with `*` for any text"),
+    );
+    if let (Some(start), Some(end)) = (pause.starts_at, pause.ends_at) {
+        expect(start < end, "/ends_at", "is not after starts_at".to_owned());
+    }
+    expect(
+        pause.ends_at.is_none_or(|end| end > now()),
+        "/ends_at",
+        "has passed".to_owned(),
+    );
+    if let Some(windows) = &pause.windows {
+        expect(
+            (1..=LONGEST_WINDOW).contains(&windows.minutes),
+            "/windows/minutes",
+            format!("is 1 to {LONGEST_WINDOW}"),
+        );
+    }
+    errors
+}

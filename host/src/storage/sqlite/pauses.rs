@@ -1,0 +1,83 @@
+//! Pauses.
+
+use sqlx::Row;
+use sqlx::sqlite::{SqlitePool, SqliteRow};
+use uuid::Uuid;
+
+use super::rows::{json, named, optional, time, uuid};
+use super::writer::Writer;
+use super::{Result, named_already, text_of};
+use crate::model::{Pause, PauseAction};
+
+/// Stores a pause, in place of the one with its id if there is one.
+pub(super) async fn set(writer: &Writer, pause: &Pause) -> Result<()> {
+    let row = pause.clone();
+    writer
+        .run(move |connection| {
+            Box::pin(async move {
+                sqlx::query(
+                    "INSERT INTO pauses (id, name, reason, plugins, targets, action, starts_at,
+                                         ends_at, windows, created_at, updated_at)
+                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                     ON CONFLICT (id) DO UPDATE
+                     SET name = excluded.name, reason = excluded.reason, plugins = excluded.plugins,
+                         targets = excluded.targets, action = excluded.action,
+                         starts_at = excluded.starts_at, ends_at = excluded.ends_at,
+                         windows = excluded.windows, updated_at = excluded.updated_at",
+                )
+                .bind(row.id.to_string())
+                .bind(&row.name)
+                .bind(&row.reason)
+                .bind(serde_json::json!(row.plugins).to_string())
+                .bind(&row.targets)
+                .bind(row.action.as_str())
+                .bind(row.starts_at.map(text_of))
+                .bind(row.ends_at.map(text_of))
+                .bind(row.windows.map(|each| serde_json::json!(each).to_string()))
+                .bind(text_of(row.created_at))
+                .bind(text_of(row.updated_at))
+                .execute(&mut *connection)
+                .await
+                .map_err(|error| named_already(error, "a pause", &row.name))?;
+                Ok(())
+            })
+        })
+        .await
+}
+
+pub(super) async fn delete(writer: &Writer, id: Uuid) -> Result<bool> {
+    writer
+        .run(move |connection| {
+            Box::pin(async move {
+                let done = sqlx::query("DELETE FROM pauses WHERE id = ?")
+                    .bind(id.to_string())
+                    .execute(&mut *connection)
+                    .await?;
+                Ok(done.rows_affected() == 1)
+            })
+        })
+        .await
+}
+
+pub(super) async fn list(readers: &SqlitePool) -> Result<Vec<Pause>> {
+    let found = sqlx::query("SELECT * FROM pauses ORDER BY name")
+        .fetch_all(readers)
+        .await?;
+    found.iter().map(pause).collect()
+}
+
+fn pause(row: &SqliteRow) -> Result<Pause> {
+    Ok(Pause {
+        id: uuid(row, "id")?,
+        name: row.try_get("name")?,
+        reason: row.try_get("reason")?,
+        plugins: json(row, "plugins")?,
+        targets: row.try_get("targets")?,
+        action: named(row, "action", PauseAction::parse)?,
+        starts_at: optional(row, "starts_at", time)?,
+        ends_at: optional(row, "ends_at", time)?,
+        windows: optional(row, "windows", json)?,
+        created_at: time(row, "created_at")?,
+        updated_at: time(row, "updated_at")?,
+    })
+}

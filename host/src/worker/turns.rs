@@ -1,0 +1,483 @@
+//! Who has what of which there is not enough, and whose turn is next: devices, as many jobs at once
+//! as each connection allows, and plugins, as many as the policy allows.
+//!
+//! A job takes all it needs or none, before it takes a worker's place, and waits outside of the
+//! queue; so who waits for a device holds nobody back. Who came first, or is more urgent, goes first:
+//! nobody overtakes where an earlier one waits, and the first of all is held up by nobody, so each
+//! gets its turn. A child job shares what its parents hold.
+//!
+//! While its plugin has no place free, a job stands in that line alone: it keeps nobody else from its
+//! devices. Then it stands in theirs, and keeps nobody else from the plugin's place. Its turn is the
+//! same in all of them.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use uuid::Uuid;
+
+use crate::model::Job;
+
+/// What only so many jobs may have at once.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Resource {
+    /// By its connection's id.
+    Device(Uuid),
+    /// By its name.
+    Plugin(String),
+}
+
+/// Something that a job needs.
+#[derive(Clone, Debug)]
+pub(super) struct Needed {
+    pub resource: Resource,
+    /// How many may have it at once.
+    pub most: usize,
+    /// Those of one family count once: a child job shares what its parents hold.
+    pub family: Uuid,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Turns {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    lines: HashMap<Resource, Line>,
+    waiting: HashMap<Uuid, Waiting>,
+    holding: HashMap<Uuid, Vec<Resource>>,
+    next: u64,
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    holders: Vec<Holder>,
+    waiting: BTreeSet<(Turn, Uuid)>,
+}
+
+#[derive(Debug)]
+struct Holder {
+    job: Uuid,
+    family: Uuid,
+}
+
+/// A job that may now be able to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Next {
+    pub id: Uuid,
+    pub priority: i32,
+}
+
+/// The more urgent first, then who came first.
+type Turn = (i32, u64);
+
+#[derive(Debug)]
+struct Waiting {
+    turn: Turn,
+    needed: Vec<Needed>,
+    /// Where it stands in line.
+    lines: Vec<Resource>,
+}
+
+/// What came of trying to take something, and who may now be able to go because of it.
+#[derive(Debug)]
+pub(super) struct Tried {
+    pub taken: bool,
+    pub next: Vec<Next>,
+}
+
+/// Who has something, and who waits for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Use {
+    pub resource: Resource,
+    pub holders: Vec<Uuid>,
+    /// In the order of their turns.
+    pub waiting: Vec<Uuid>,
+}
+
+impl Turns {
+    /// Takes all that a job needs, or has it wait for its turn.
+    pub(super) fn take(&self, job: Uuid, priority: i32, needed: &[Needed]) -> Tried {
+        let mut state = self.lock();
+        if state.holding.contains_key(&job) {
+            return Tried {
+                taken: true,
+                next: Vec::new(),
+            };
+        }
+        let turn = match state.waiting.get(&job) {
+            Some(waiting) => waiting.turn,
+            None => {
+                state.next += 1;
+                (-priority, state.next)
+            }
+        };
+        let lines = state.lines_for(needed, turn);
+        let mut left = state.stop_waiting(job);
+        left.retain(|resource| !lines.contains(resource));
+        let taken = lines.is_empty();
+        if taken {
+            for needed in needed {
+                let line = state.lines.entry(needed.resource.clone()).or_default();
+                line.holders.push(Holder {
+                    job,
+                    family: needed.family,
+                });
+            }
+            let resources = needed.iter().map(|needed| needed.resource.clone());
+            state.holding.insert(job, resources.collect());
+        } else {
+            for resource in &lines {
+                let line = state.lines.entry(resource.clone()).or_default();
+                line.waiting.insert((turn, job));
+            }
+            let needed = needed.to_vec();
+            let waiting = Waiting {
+                turn,
+                needed,
+                lines,
+            };
+            state.waiting.insert(job, waiting);
+        }
+        state.forget_unused(&left);
+        Tried {
+            taken,
+            next: state.first_of(&left),
+        }
+    }
+
+    /// Gives back what a job holds, or its turn. These may now be able to go.
+    pub fn release(&self, job: Uuid) -> Vec<Next> {
+        let mut state = self.lock();
+        let mut freed = state.stop_waiting(job);
+        if let Some(held) = state.holding.remove(&job) {
+            for resource in &held {
+                if let Some(line) = state.lines.get_mut(resource) {
+                    line.holders.retain(|holder| holder.job != job);
+                }
+            }
+            freed.extend(held);
+        }
+        state.forget_unused(&freed);
+        state.first_of(&freed)
+    }
+
+    /// A job that waits although all it needs has become free, for who may have missed it.
+    pub(super) fn may_go(&self, job: Uuid) -> Option<Next> {
+        let state = self.lock();
+        let waiting = state.waiting.get(&job)?;
+        let lines = state.lines_for(&waiting.needed, waiting.turn);
+        lines.is_empty().then_some(Next {
+            id: job,
+            priority: -waiting.turn.0,
+        })
+    }
+
+    /// Whether a job waits for its turn.
+    #[must_use]
+    pub fn waits(&self, job: Uuid) -> bool {
+        self.lock().waiting.contains_key(&job)
+    }
+
+    /// What a job waits for: the names of targets, and `plugin NAME`.
+    #[must_use]
+    pub fn waited_for(&self, job: &Job) -> Vec<String> {
+        let state = self.lock();
+        let Some(waiting) = state.waiting.get(&job.id) else {
+            return Vec::new();
+        };
+        let is_taken = |resource: &Resource| {
+            state.lines.get(resource).is_some_and(|line| {
+                let first = line.waiting.first();
+                !line.holders.is_empty() || first.is_none_or(|(_, first)| *first != job.id)
+            })
+        };
+        let name_of = |resource: &Resource| match resource {
+            Resource::Device(id) => {
+                let mut targets = job.targets.iter();
+                let target = targets.find(|target| target.connection_id == *id);
+                target.map(|target| target.name.clone())
+            }
+            Resource::Plugin(name) => Some(format!("plugin {name}")),
+        };
+        let lines = waiting.lines.iter().filter(|each| is_taken(each));
+        lines.filter_map(name_of).collect()
+    }
+
+    /// What somebody holds or waits for.
+    #[must_use]
+    pub fn in_use(&self) -> Vec<Use> {
+        let state = self.lock();
+        let mut all: Vec<_> = state
+            .lines
+            .iter()
+            .map(|(resource, line)| Use {
+                resource: resource.clone(),
+                holders: line.holders.iter().map(|holder| holder.job).collect(),
+                waiting: line.waiting.iter().map(|(_, job)| *job).collect(),
+            })
+            .collect();
+        all.sort_by(|one, other| one.resource.cmp(&other.resource));
+        all
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Where a job has to stand in line; nowhere, when it can go.
+    fn lines_for(&self, needed: &[Needed], turn: Turn) -> Vec<Resource> {
+        let (plugins, devices): (Vec<_>, Vec<_>) = needed
+            .iter()
+            .partition(|needed| matches!(needed.resource, Resource::Plugin(_)));
+        let busy = [plugins, devices]
+            .into_iter()
+            .find(|kind| !kind.iter().all(|needed| self.is_free(needed, turn)));
+        let busy = busy.unwrap_or_default().into_iter();
+        busy.map(|needed| needed.resource.clone()).collect()
+    }
+
+    fn is_free(&self, needed: &Needed, turn: Turn) -> bool {
+        let Some(line) = self.lines.get(&needed.resource) else {
+            return true;
+        };
+        let mut families: Vec<_> = line.holders.iter().map(|holder| holder.family).collect();
+        if families.contains(&needed.family) {
+            return true;
+        }
+        families.sort_unstable();
+        families.dedup();
+        let earlier = line.waiting.first().is_some_and(|(first, _)| *first < turn);
+        families.len() < needed.most && !earlier
+    }
+
+    /// Who is first in these lines.
+    fn first_of(&self, resources: &[Resource]) -> Vec<Next> {
+        let lines = resources.iter().filter_map(|id| self.lines.get(id));
+        let first = lines.filter_map(|line| line.waiting.first());
+        let mut next: Vec<_> = first
+            .map(|((urgency, _), job)| Next {
+                id: *job,
+                priority: -urgency,
+            })
+            .collect();
+        next.sort_unstable_by_key(|next| next.id);
+        next.dedup();
+        next
+    }
+
+    /// Takes a job out of the lines it stands in; gives what they were for.
+    fn stop_waiting(&mut self, job: Uuid) -> Vec<Resource> {
+        let Some(waiting) = self.waiting.remove(&job) else {
+            return Vec::new();
+        };
+        for resource in &waiting.lines {
+            if let Some(line) = self.lines.get_mut(resource) {
+                line.waiting.remove(&(waiting.turn, job));
+            }
+        }
+        waiting.lines
+    }
+
+    fn forget_unused(&mut self, resources: &[Resource]) {
+        for resource in resources {
+            let line = self.lines.get(resource);
+            if line.is_some_and(|line| line.holders.is_empty() && line.waiting.is_empty()) {
+                self.lines.remove(resource);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A device that a job of a family needs for itself.
+    fn one(device: u128, family: u128) -> Needed {
+        Needed {
+            resource: Resource::Device(Uuid::from_u128(device)),
+            most: 1,
+            family: job(family),
+        }
+    }
+
+    fn place(plugin: u128, most: usize, number: u128) -> Needed {
+        Needed {
+            resource: Resource::Plugin(format!("plugin-{plugin}")),
+            most,
+            family: job(number),
+        }
+    }
+
+    fn take(turns: &Turns, number: u128, priority: i32, needed: &[Needed]) -> bool {
+        turns.take(job(number), priority, needed).taken
+    }
+
+    fn release(turns: &Turns, number: u128) -> Vec<Uuid> {
+        ids(&turns.release(job(number)))
+    }
+
+    fn ids(next: &[Next]) -> Vec<Uuid> {
+        next.iter().map(|next| next.id).collect()
+    }
+
+    fn job(number: u128) -> Uuid {
+        Uuid::from_u128(1_000 + number)
+    }
+
+    #[test]
+    fn one_job_at_a_time_in_their_order() {
+        let turns = Turns::default();
+        assert!(take(&turns, 1, 0, &[one(1, 1)]));
+        assert!(!take(&turns, 2, 0, &[one(1, 2)]));
+        assert!(!take(&turns, 3, 5, &[one(1, 3)]), "urgent, but it is taken");
+        assert!(take(&turns, 4, 0, &[one(2, 4)]));
+        assert_eq!(release(&turns, 1), [job(3)]);
+        assert!(!take(&turns, 2, 0, &[one(1, 2)]), "not its turn");
+        assert!(take(&turns, 3, 5, &[one(1, 3)]));
+        assert_eq!(release(&turns, 3), [job(2)]);
+    }
+
+    /// It was let go before it had left the queue, into which it is then not put.
+    #[test]
+    fn who_was_freed_too_early_is_found() {
+        let turns = Turns::default();
+        assert!(take(&turns, 1, 0, &[one(1, 1)]));
+        assert!(!take(&turns, 2, 7, &[one(1, 2)]));
+        assert_eq!(turns.may_go(job(2)), None);
+        assert_eq!(release(&turns, 1), [job(2)]);
+        let next = Next {
+            id: job(2),
+            priority: 7,
+        };
+        assert_eq!(turns.may_go(job(2)), Some(next));
+        assert!(take(&turns, 2, 7, &[one(1, 2)]));
+        assert_eq!(turns.may_go(job(2)), None);
+    }
+
+    #[test]
+    fn as_many_as_it_may_have_go_together() {
+        let turns = Turns::default();
+        let two = |number| Needed {
+            most: 2,
+            ..one(1, number)
+        };
+        assert!(take(&turns, 1, 0, &[one(1, 1)]));
+        assert!(!take(&turns, 2, 0, &[one(1, 2)]));
+        assert!(!take(&turns, 3, 0, &[two(3)]));
+        assert_eq!(release(&turns, 1), [job(2)]);
+        let beside = turns.take(job(2), 0, &[two(2)]);
+        assert!(beside.taken);
+        assert_eq!(ids(&beside.next), [job(3)], "there is room for one more");
+        assert!(take(&turns, 3, 0, &[two(3)]));
+    }
+
+    #[test]
+    fn a_child_shares_what_its_parent_holds() {
+        let turns = Turns::default();
+        assert!(take(&turns, 1, 0, &[one(1, 1)]));
+        assert!(!take(&turns, 9, 0, &[one(1, 9)]));
+        assert!(take(&turns, 2, 0, &[one(1, 1)]));
+        assert!(release(&turns, 1).contains(&job(9)));
+        assert!(!take(&turns, 9, 0, &[one(1, 9)]), "the child has it");
+        release(&turns, 2);
+        assert!(take(&turns, 9, 0, &[one(1, 9)]));
+    }
+
+    #[test]
+    fn who_gives_up_holds_nobody_back() {
+        let turns = Turns::default();
+        assert!(take(&turns, 1, 0, &[one(1, 1)]));
+        assert!(!take(&turns, 2, 0, &[one(1, 2), one(2, 2)]));
+        assert!(!take(&turns, 3, 0, &[one(2, 3)]), "job 2 was first");
+        assert_eq!(release(&turns, 2), [job(3)]);
+        assert!(take(&turns, 3, 0, &[one(2, 3)]));
+        release(&turns, 1);
+        release(&turns, 3);
+        assert!(turns.in_use().is_empty());
+    }
+
+    #[test]
+    fn who_waits_for_its_plugin_keeps_nobody_from_its_device() {
+        let turns = Turns::default();
+        assert!(take(&turns, 1, 0, &[one(1, 1), place(1, 1, 1)]));
+        assert!(!take(&turns, 2, 0, &[one(2, 2), place(1, 1, 2)]));
+        assert!(take(&turns, 3, 0, &[one(2, 3)]), "of another plugin");
+        assert_eq!(release(&turns, 1), [job(2)]);
+        // Now its device is not free: the place is another's.
+        let tried = turns.take(job(2), 0, &[one(2, 2), place(1, 1, 2)]);
+        assert!(!tried.taken);
+        assert!(take(&turns, 4, 0, &[one(4, 4), place(1, 1, 4)]));
+        assert_eq!(release(&turns, 3), [job(2)]);
+        assert!(!take(&turns, 2, 0, &[one(2, 2), place(1, 1, 2)]));
+        assert!(
+            take(&turns, 5, 0, &[one(2, 5)]),
+            "it left the device's line"
+        );
+        release(&turns, 5);
+        assert_eq!(release(&turns, 4), [job(2)]);
+        assert!(take(&turns, 2, 0, &[one(2, 2), place(1, 1, 2)]));
+    }
+
+    proptest! {
+        /// Jobs of limited plugins for one or several devices, told to try again only when they are
+        /// named: all get their turn, nothing has more holders than it may, and nothing is left at
+        /// the end.
+        #[test]
+        fn everybody_gets_a_turn(
+            wants in proptest::collection::vec(
+                (proptest::collection::btree_set(0_u128..4, 1..4), 0_u128..3, -2_i32..3),
+                1..24,
+            ),
+        ) {
+            let turns = Turns::default();
+            let needed = |index: usize| -> Vec<Needed> {
+                let (devices, plugin, _) = &wants[index];
+                let number = index as u128;
+                let devices = devices.iter().map(|id| one(*id, number));
+                // Of plugin 0 any number may run.
+                let places = (*plugin > 0).then(|| place(*plugin, *plugin as usize, number));
+                devices.chain(places).collect()
+            };
+            let named = |next: &[Next]| {
+                let of = |next: &Next| (next.id.as_u128() - 1_000) as usize;
+                next.iter().map(of).collect::<Vec<_>>()
+            };
+            let mut trying: Vec<usize> = (0..wants.len()).collect();
+            let (mut holding, mut ended) = (Vec::new(), 0);
+            loop {
+                let mut tries = 0;
+                while let Some(index) = trying.pop() {
+                    tries += 1;
+                    prop_assert!(tries < 10_000, "they name one another for ever");
+                    if holding.contains(&index) {
+                        continue;
+                    }
+                    let tried = turns.take(job(index as u128), wants[index].2, &needed(index));
+                    if tried.taken {
+                        holding.push(index);
+                    }
+                    trying.extend(named(&tried.next));
+                }
+                for id in 0..4 {
+                    let holders = holding.iter().filter(|index| wants[**index].0.contains(&id)).count();
+                    prop_assert!(holders <= 1);
+                }
+                for plugin in 1..3 {
+                    let running = holding.iter().filter(|index| wants[**index].1 == plugin).count();
+                    prop_assert!(running <= plugin as usize);
+                }
+                let Some(index) = holding.pop() else { break };
+                ended += 1;
+                trying.extend(named(&turns.release(job(index as u128))));
+            }
+            prop_assert_eq!(ended, wants.len());
+            prop_assert!(turns.in_use().is_empty());
+        }
+    }
+}
