@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use host::app::{self, App};
 use host::config::Config;
 use netssh_core::{Credentials, Endpoint, HostKeyPolicy, Platform, Session};
@@ -186,7 +186,8 @@ async fn history() {
     heading();
     let newest = many.get("/api/jobs?limit=1").await;
     let id = newest["jobs"][0]["id"].as_str().unwrap().to_owned();
-    let far = "created_before=2026-03-01T00:00:00Z";
+    let long_ago = Utc::now() - TimeDelta::days(80);
+    let far = format!("created_before={}", long_ago.format("%Y-%m-%dT%H:%M:%SZ"));
     let questions = [
         ("list", "/api/jobs?limit=50".to_owned()),
         (
