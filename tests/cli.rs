@@ -296,6 +296,14 @@ fn a_pause_is_added_listed_and_removed() {
             said.contains("in force until `scheduler pause rm now`"),
             "{said}"
         );
+        let id = host.submit(json!({ "plugin": "noop" })).await;
+        host.until(&id, |job| job["held_back_by"]["pause"] == "now")
+            .await;
+        for arguments in [&["job", "list"][..], &["job", "show", &id]] {
+            let output = client(&host, arguments).await;
+            let told = stdout(&output);
+            assert!(told.contains("the end of the pause now"), "{told}");
+        }
         let window = ["--cron", "0 0 1 1 *", "--minutes", "1"];
         let said = pause(&[&["add", "later", "--skip"], &window[..]].concat()).await;
         assert!(said.contains("in force from"), "{said}");

@@ -66,6 +66,21 @@ fn took(job: &JobAnswer) -> String {
     })
 }
 
+/// What keeps a job from running, if anything does.
+fn waits_for(job: &JobAnswer) -> Option<String> {
+    if let Some(held) = &job.held_back_by {
+        let until = match held.until {
+            Some(until) => output::time(until),
+            None => "its removal".to_owned(),
+        };
+        return Some(format!("the end of the pause {}: {until}", held.pause));
+    }
+    if job.held {
+        return Some("its batch to start it".to_owned());
+    }
+    (!job.waiting_for.is_empty()).then(|| job.waiting_for.join(", "))
+}
+
 /// `timeout: the device did not answer within 30 s`
 fn error_of(job: &JobAnswer) -> String {
     let parts = [job.error_code.as_deref(), job.error_message.as_deref()];

@@ -1,7 +1,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::took;
+use super::{took, waits_for};
 use crate::api::types::{JobAnswer, JobList};
 use crate::cli::client::Client;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
@@ -106,7 +106,10 @@ fn table(jobs: &[JobAnswer]) -> Result<(), Failure> {
             "ID", "STATUS", "PLUGIN", "TARGETS", "CREATED", "TOOK", "REMARK",
         ],
         jobs.iter().map(|job| {
-            let remark = job.error_message.as_ref().or(job.description.as_ref());
+            let waits = waits_for(job).map(|what| format!("waits for {what}"));
+            let remark = waits
+                .or_else(|| job.error_message.clone())
+                .or_else(|| job.description.clone());
             [
                 job.id.to_string(),
                 job.status.to_string(),
@@ -114,7 +117,7 @@ fn table(jobs: &[JobAnswer]) -> Result<(), Failure> {
                 job.targets.join(", "),
                 output::time(job.created_at),
                 took(job),
-                remark.cloned().unwrap_or_default(),
+                remark.unwrap_or_default(),
             ]
         }),
     )

@@ -1,6 +1,6 @@
 use clap::Args;
 
-use super::{error_of, took};
+use super::{error_of, took, waits_for};
 use crate::api::types::JobAnswer;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
 
@@ -26,6 +26,7 @@ pub(super) async fn run(args: ShowArgs) -> Result<(), Failure> {
         ("plugin", job.plugin.clone()),
         ("digest", job.plugin_digest.clone().unwrap_or_default()),
         ("status", job.status.to_string()),
+        ("waits for", waits_for(&job).unwrap_or_default()),
         ("error", error_of(&job)),
         ("targets", job.targets.join(", ")),
         ("params", job.params.to_string()),
