@@ -11,6 +11,7 @@ mod extract;
 mod guard;
 mod health;
 mod jobs;
+mod notifications;
 mod plugins;
 mod problem;
 mod schedules;
@@ -58,6 +59,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
         (name = "jobs", description = "Executions of plugins"),
         (name = "connections", description = "How to reach devices"),
         (name = "schedules", description = "When jobs are submitted again and again"),
+        (name = "notifications", description = "What people were told of ended jobs"),
         (name = "plugins", description = "What jobs are submitted by"),
         (name = "health", description = "Whether the server does its work"),
     )
@@ -136,6 +138,8 @@ fn api_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(schedules::enable))
         .routes(routes!(schedules::disable))
         .routes(routes!(schedules::trigger))
+        .routes(routes!(notifications::list))
+        .routes(routes!(notifications::test))
         .routes(routes!(plugins::list))
         .routes(routes!(plugins::get))
         .routes(routes!(plugins::versions))

@@ -6,6 +6,7 @@
 mod batch;
 mod connection;
 mod job;
+mod notification;
 mod pattern;
 mod plugin;
 mod plugin_files;
@@ -21,6 +22,7 @@ pub use job::{
     Attempt, CommandKind, CommandResult, ErrorCode, InFlight, Job, JobError, JobFilter, JobLog,
     JobStatus, LogLevel, NewJob, OnInterrupt, Progress, StatusCounts, Target,
 };
+pub use notification::{Notification, NotificationContent, NotificationEvent, NotificationState};
 pub use pattern::matches_pattern;
 pub use plugin::{
     Description, Grant, LoadError, Needs, PluginKind, PluginName, QueueNeeds, RetryRules, SshNeeds,

@@ -1,5 +1,6 @@
 //! What goes over the wire. Not the model: a field here is a promise to clients.
 
+mod notifications;
 mod schedules;
 
 use chrono::{DateTime, Utc};
@@ -17,6 +18,10 @@ use crate::model::{
     StatusCounts, TargetMode,
 };
 use crate::registry::Entry;
+pub use notifications::{
+    ChannelHealth, NotificationAnswer, NotificationHealth, NotificationList, NotificationTest,
+    TestNotification,
+};
 pub use schedules::{
     NEXT_RUNS, PreviewSchedule, ScheduleAnswer, ScheduleList, SchedulePreview, WriteSchedule,
 };
@@ -614,11 +619,14 @@ pub struct Health {
     pub queue: QueueHealth,
     pub workers: WorkerHealth,
     pub plugins: PluginHealth,
+    #[serde(default)]
+    pub notifications: NotificationHealth,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HealthStatus {
+    #[default]
     Healthy,
     Unhealthy,
 }
