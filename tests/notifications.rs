@@ -590,6 +590,8 @@ fn a_mail_server_that_wants_encryption_and_a_login_gets_both() {
         let test = json!({ "channel": "mail" });
         let tried = server.client.post("/api/notifications/test", &test).await;
         assert_eq!(tried.body["ok"], false, "{}", tried.body);
+        let error = tried.body["error"].as_str().unwrap();
+        assert!(error.starts_with("invalid peer certificate"), "{error}");
         assert_eq!(server.terminate(), Some(0));
 
         let trusted = certificate.certificate.display().to_string();
@@ -613,7 +615,8 @@ fn certificate(directory: &Path) -> Certificate {
     let made = Command::new("openssl")
         .args("req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:P-256 -days 2".split(' '))
         .args(["-subj", "/CN=localhost"])
-        .args(["-addext", "subjectAltName=DNS:localhost", "-keyout"])
+        .args(["-addext", "subjectAltName=DNS:localhost"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"])
         .arg(&certificate.key)
         .arg("-out")
         .arg(&certificate.certificate)

@@ -120,6 +120,16 @@ pub(super) fn line(text: &str, most: usize) -> String {
     cut(&words.join(" "), most)
 }
 
+/// The innermost cause of an error ("Connection refused"), on one line: the outer ones say where in
+/// a library it came up.
+pub(super) fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    line(&cause.to_string(), LONGEST_REASON)
+}
+
 /// A text as Slack takes it: three characters mean something there.
 pub(super) fn for_slack(content: &NotificationContent) -> String {
     let text = cut(&content.text, LONGEST_SLACK);

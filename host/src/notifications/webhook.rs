@@ -182,17 +182,11 @@ fn retry_after(text: &str, now: DateTime<Utc>) -> Option<Duration> {
     Some(asked.min(LONGEST_RETRY_AFTER))
 }
 
-/// The innermost cause ("Connection refused"): the outer ones repeat the URL.
 fn reason(error: reqwest::Error) -> String {
     if error.is_timeout() {
         return "no answer in time".to_owned();
     }
-    let error = error.without_url();
-    let mut innermost: &dyn std::error::Error = &error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    message::line(&innermost.to_string(), message::LONGEST_REASON)
+    message::innermost(&error.without_url())
 }
 
 fn is_loopback(url: &Url) -> bool {
