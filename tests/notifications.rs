@@ -289,18 +289,10 @@ fn a_job_that_had_ended_when_the_server_was_killed_is_told_of() {
         until(&host.client, |newest| newest["state"] == "sent").await;
         let database = host.path("scheduler.db");
         let stopped = host.stop().await;
-        let pool = sqlx::SqlitePool::connect(&format!("sqlite:{}", database.display()))
-            .await
-            .unwrap();
         // Through the trigger, as the end of the attempt does it.
         for status in ["running", "failed"] {
-            sqlx::query("UPDATE jobs SET status = ?")
-                .bind(status)
-                .execute(&pool)
-                .await
-                .unwrap();
+            execute(&database, &format!("UPDATE jobs SET status = '{status}'")).await;
         }
-        pool.close().await;
         let _host = stopped.start().await;
         let again = receiver.next().await;
         is_about(&again, &job, "failed");
@@ -751,6 +743,88 @@ fn what_waits_for_a_channel_that_is_gone_is_given_up() {
         fail(&host, "y").await;
         let noted = host.app.storage.ended_jobs(10).await.unwrap();
         assert!(noted.is_empty());
+    });
+}
+
+/// Runs a statement on the database of a host that is stopped.
+async fn execute(database: &Path, statement: &str) {
+    let pool = sqlx::SqlitePool::connect(&format!("sqlite:{}", database.display()))
+        .await
+        .unwrap();
+    let statement = sqlx::AssertSqlSafe(statement.to_owned());
+    sqlx::query(statement).execute(&pool).await.unwrap();
+    pool.close().await;
+}
+
+/// A host that has so many messages for a channel which cannot be reached, each of a state, to be
+/// sent at a time and made at another.
+async fn start_with_messages(count: u32, state: &str, next_at: &str, created_at: &str) -> TestHost {
+    let url = format!("http://127.0.0.1:{}/", free_port());
+    let toml = [hook("ops", &url), rule("'failed'", "'ops'", "")].concat();
+    let host = start(&toml).await;
+    let database = host.path("scheduler.db");
+    let stopped = host.stop().await;
+    execute(
+        &database,
+        &format!(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})
+             INSERT INTO notifications (id, channel, event, job_id, subject, text, body, state,
+                                        next_at, created_at, settled_at)
+             SELECT printf('00000000-0000-7000-8000-%012d', i), 'ops', 'failed',
+                    '00000000-0000-7000-8000-000000000000', 's', 't', '{{}}', '{state}',
+                    '{next_at}', '{created_at}', iif('{state}' = 'waiting', NULL, '{next_at}')
+             FROM n"
+        ),
+    )
+    .await;
+    stopped.start().await
+}
+
+const FAR: &str = "2999-01-01T00:00:00.000000Z";
+const LONG_AGO: &str = "2020-01-01T00:00:00.000000Z";
+
+#[test]
+fn of_too_many_that_wait_the_oldest_are_given_up() {
+    run(async {
+        let host = start_with_messages(10_000, "waiting", FAR, FAR).await;
+        let job = fail(&host, "one too many").await;
+        until(&host.client, |newest| newest["job_id"] == job["id"]).await;
+        let answer = host.client.get("/api/notifications?state=given_up").await;
+        let given_up = answer.body["notifications"].as_array().unwrap();
+        assert_eq!(given_up.len(), 1, "{}", answer.body);
+        assert_eq!(given_up[0]["id"], "00000000-0000-7000-8000-000000000001");
+        let error = given_up[0]["last_error"].as_str().unwrap();
+        assert!(error.contains("more than 10000 messages"), "{error}");
+    });
+}
+
+#[test]
+fn a_message_that_is_too_old_is_given_up_when_it_fails_once_more() {
+    run(async {
+        let host = start_with_messages(1, "waiting", LONG_AGO, LONG_AGO).await;
+        let newest = until(&host.client, |newest| newest["state"] == "given_up").await;
+        assert_eq!(newest["attempts"], 1);
+        let error = newest["last_error"].as_str().unwrap();
+        assert!(error.contains("refused"), "{error}");
+    });
+}
+
+#[test]
+fn what_is_done_with_is_kept_for_a_while() {
+    run(async {
+        let host = start_with_messages(10_050, "sent", FAR, FAR).await;
+        let page = host.client.get("/api/notifications?limit=2").await;
+        let cursor = page.body["next_cursor"].as_str().unwrap();
+        let next = format!("/api/notifications?limit=2&cursor={cursor}");
+        let next = host.client.get(&next).await;
+        assert_eq!(
+            next.body["notifications"][0]["id"],
+            "00000000-0000-7000-8000-000000010048"
+        );
+        let first = "/api/notifications?limit=500&cursor=00000000-0000-7000-8000-000000000051";
+        let there = host.client.get(first).await;
+        let there = there.body["notifications"].as_array().unwrap().len();
+        assert_eq!(there, 0, "the start has removed the oldest");
     });
 }
 

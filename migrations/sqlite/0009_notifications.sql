@@ -31,7 +31,7 @@ CREATE TABLE notifications (
     created_at DATETIME NOT NULL,
     settled_at DATETIME                                            -- when it was sent or given up
 );
-CREATE INDEX notifications_waiting ON notifications (channel, id) WHERE state = 'waiting';
+CREATE INDEX notifications_waiting ON notifications (channel, id, next_at) WHERE state = 'waiting';
 CREATE INDEX notifications_settled ON notifications (settled_at, id) WHERE state <> 'waiting';
 
 -- Earlier ends of the same work: how long it takes, and whether it had failed before.

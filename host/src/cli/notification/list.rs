@@ -5,7 +5,7 @@ use crate::cli::{Failure, OutputFormat, ServerArgs, output};
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
-    /// Only those that are: waiting, sent or given_up
+    /// Only those that are: waiting, sent or `given_up`
     #[arg(long)]
     state: Option<String>,
 

@@ -72,6 +72,9 @@ pub(super) async fn notify(
                     insert(connection, message).await?;
                     given_up += bound(connection, &message.channel, now).await?;
                 }
+                if given_up > 0 {
+                    sweep(connection, now).await?;
+                }
                 Ok(given_up)
             })
         })
