@@ -24,6 +24,7 @@ mod harness;
 mod hostile;
 mod imports;
 mod logging;
+mod notifications;
 mod parity;
 mod pauses;
 mod plugins;

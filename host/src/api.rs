@@ -11,6 +11,7 @@ mod extract;
 mod guard;
 mod health;
 mod jobs;
+mod notifications;
 mod pauses;
 mod plugins;
 mod problem;
@@ -59,6 +60,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
         (name = "jobs", description = "Executions of plugins"),
         (name = "connections", description = "How to reach devices"),
         (name = "schedules", description = "When jobs are submitted again and again"),
+        (name = "notifications", description = "What people were told of ended jobs"),
         (name = "pauses", description = "What holds jobs back: maintenance, freezes, blackout windows"),
         (name = "plugins", description = "What jobs are submitted by"),
         (name = "health", description = "Whether the server does its work"),
@@ -138,6 +140,8 @@ fn api_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(schedules::enable))
         .routes(routes!(schedules::disable))
         .routes(routes!(schedules::trigger))
+        .routes(routes!(notifications::list))
+        .routes(routes!(notifications::test))
         .routes(routes!(pauses::create, pauses::list))
         .routes(routes!(pauses::get, pauses::replace, pauses::delete))
         .routes(routes!(plugins::list))

@@ -19,6 +19,7 @@ use crate::config::{Config, DevicesConfig, HostKeyPolicy, WorkerConfig};
 use crate::connections::Connections;
 use crate::jobs::{self, Batches, Jobs};
 use crate::long_requests::LongRequests;
+use crate::notifications::Notifications;
 use crate::pauses::Pauses;
 use crate::queue::Queue;
 use crate::registry::{Registry, Source};
@@ -60,6 +61,7 @@ pub struct App {
     pub held_back: HeldBackJobs,
     pub schedules: Arc<Schedules>,
     scheduler: Scheduler,
+    pub notifications: Notifications,
     pub live: LiveOutput,
     pub terminals: LongRequests,
     pub event_streams: LongRequests,
@@ -82,6 +84,11 @@ impl App {
             SqliteStorage::open(&config.database.url, config.database.max_connections).await?,
         );
         let master_key = MasterKey::of(&*storage, &config.security.master_key_file).await?;
+        let (ended, _) = broadcast::channel(NEWS);
+        // Before anything ends a job: whether that is noted is told to the database here.
+        let notifications =
+            Notifications::build(&config.notifications, Arc::clone(&storage), ended.clone())
+                .await?;
         end_interrupted(&*storage).await?;
         let queue = Queue::open(&config.queue_url()).await?;
 
@@ -120,7 +127,6 @@ impl App {
         );
         let pauses = Arc::new(pauses.await?);
         let running = Running::default();
-        let (ended, _) = broadcast::channel(NEWS);
         let policy = Arc::new(Policy {
             default: config.policy.for_all.clone(),
             plugins: config.policy.by_name(),
@@ -186,6 +192,7 @@ impl App {
             held_back,
             schedules,
             scheduler,
+            notifications,
             live,
             terminals: LongRequests::new(MOST_TERMINALS),
             event_streams: LongRequests::new(MOST_EVENT_STREAMS),
@@ -216,6 +223,7 @@ impl App {
             .run_until_cancelled_owned(self.advance_batches());
         let retention = retention::run(Arc::clone(&self.storage), self.config.retention.clone());
         let retention = shutdown.clone().run_until_cancelled_owned(retention);
+        let notifications = self.notifications.run(shutdown.clone());
         // Who is in the middle of a request may finish it, within the time a request may take; a
         // client that never does holds nobody back.
         let patience = Duration::from_secs(self.config.server.request_timeout_seconds);
@@ -236,8 +244,15 @@ impl App {
             shutdown.cancelled().await;
             tokio::join!(self.terminals.close(), self.event_streams.close());
         };
-        let (served, (), (), (), (), _, _) = tokio::join!(
-            server, worker, scheduling, watching, terminals, batches, retention
+        let (served, (), (), (), (), (), _, _) = tokio::join!(
+            server,
+            worker,
+            scheduling,
+            watching,
+            terminals,
+            notifications,
+            batches,
+            retention
         );
         self.close().await;
         served.context("the HTTP server failed")

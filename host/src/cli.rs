@@ -10,6 +10,7 @@ mod connection;
 mod events;
 mod failure;
 mod job;
+mod notification;
 mod output;
 mod params;
 mod pause;
@@ -33,7 +34,7 @@ Exit codes:
   1  it failed; with --wait and `job watch`: the job has failed or was cancelled
   2  the command line is wrong
   3  the server cannot be reached
-  4  there is no such job, schedule, pause, connection or plugin
+  4  there is no such job, schedule, pause, connection, plugin or channel
   5  the server refused the request as invalid, or as in conflict with what is there";
 
 /// Runs jobs (Rhai playbooks, WASM components) on network devices.
@@ -67,6 +68,9 @@ enum Command {
     Connection(connection::ConnectionCommand),
     /// Open a device's terminal here, through the server
     Connect(connect::ConnectArgs),
+    /// See what people were told of ended jobs, and try the channels
+    #[command(subcommand)]
+    Notification(notification::NotificationCommand),
     /// See what can be run
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
@@ -118,6 +122,7 @@ impl Cli {
             Command::Schedule(command) => one_thread()?.block_on(command.run()),
             Command::Pause(command) => one_thread()?.block_on(command.run()),
             Command::Connection(command) => one_thread()?.block_on(command.run()),
+            Command::Notification(command) => one_thread()?.block_on(command.run()),
             Command::Connect(args) => one_thread()?.block_on(connect::run(args)),
             Command::Plugin(command) => one_thread()?.block_on(command.run()),
         }

@@ -8,6 +8,7 @@
 
 mod error;
 mod keys;
+mod notifications;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ use crate::model::Grant;
 
 pub use error::{ConfigError, Problem};
 pub use keys::{Allowed, Check, KEYS, Key};
+pub use notifications::{ChannelConfig, RuleConfig, SecretUrl};
 
 /// The variable that names the configuration file.
 pub const FILE_VARIABLE: &str = "SCHEDULER_CONFIG";
@@ -54,6 +56,81 @@ pub struct Config {
     pub security: SecurityConfig,
     pub devices: DevicesConfig,
     pub retention: RetentionConfig,
+    pub notifications: NotificationsConfig,
+}
+
+/// Who is told of ended jobs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NotificationsConfig {
+    /// Where the dashboard is, as people reach it; messages link to it.
+    pub board_url: Option<String>,
+    pub slow_percent: u32,
+    pub slow_seconds: u32,
+    pub retry_seconds: u32,
+    pub give_up_hours: u32,
+    /// Sender of mails.
+    pub from: Option<String>,
+    pub smtp_host: Option<String>,
+    /// As configured; [`NotificationsConfig::smtp_port`] knows the defaults too.
+    pub smtp_port: Option<u16>,
+    pub smtp_tls: SmtpTls,
+    pub smtp_username: Option<String>,
+    pub smtp_password_file: Option<PathBuf>,
+    /// `[notifications.channels.NAME]`; in a file only.
+    #[serde(
+        skip_serializing_if = "BTreeMap::is_empty",
+        serialize_with = "notifications::not_shown"
+    )]
+    pub channels: BTreeMap<String, ChannelConfig>,
+    /// `[[notifications.rules]]`; in a file only.
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        serialize_with = "notifications::not_shown"
+    )]
+    pub rules: Vec<RuleConfig>,
+}
+
+/// How the way to the mail server is encrypted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SmtpTls {
+    /// From the first command on that says anything; a server that does not offer it gets nothing.
+    #[default]
+    Starttls,
+    Tls,
+    None,
+}
+
+impl NotificationsConfig {
+    #[must_use]
+    pub fn smtp_port(&self) -> u16 {
+        self.smtp_port.unwrap_or(match self.smtp_tls {
+            SmtpTls::Starttls => 587,
+            SmtpTls::Tls => 465,
+            SmtpTls::None => 25,
+        })
+    }
+}
+
+impl Default for NotificationsConfig {
+    fn default() -> Self {
+        Self {
+            board_url: None,
+            slow_percent: 200,
+            slow_seconds: 10,
+            retry_seconds: 10,
+            give_up_hours: 24,
+            from: None,
+            smtp_host: None,
+            smtp_port: None,
+            smtp_tls: SmtpTls::default(),
+            smtp_username: None,
+            smtp_password_file: None,
+            channels: BTreeMap::new(),
+            rules: Vec::new(),
+        }
+    }
 }
 
 /// How long ended jobs are kept, with their results and logs. 0: for ever.

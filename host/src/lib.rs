@@ -13,6 +13,7 @@ mod nearest;
 pub mod storage;
 
 pub mod jobs;
+pub mod notifications;
 pub mod pauses;
 pub mod queue;
 pub mod retention;

@@ -6,6 +6,7 @@
 mod batch;
 mod connection;
 mod job;
+mod notification;
 mod pattern;
 mod pause;
 mod plugin;
@@ -22,6 +23,7 @@ pub use job::{
     Attempt, CommandKind, CommandResult, ErrorCode, InFlight, Job, JobError, JobFilter, JobLog,
     JobStatus, LogLevel, NewJob, OnInterrupt, Progress, StatusCounts, Target,
 };
+pub use notification::{Notification, NotificationContent, NotificationEvent, NotificationState};
 pub use pattern::matches_pattern;
 pub use pause::{InForce, LONGEST_WINDOW, Pause, PauseAction, PauseError, PauseRule, Windows};
 pub use plugin::{

@@ -15,8 +15,9 @@ use uuid::Uuid;
 
 use crate::model::{
     Attempt, BatchCounts, CommandResult, Connection, InFlight, Job, JobError, JobFilter, JobLog,
-    JobStatus, KnownHostKey, LoadedVersion, LogLevel, NewJob, OnInterrupt, Pause, PluginFiles,
-    PluginKind, PluginVersion, Progress, Schedule, StatusCounts, Tick,
+    JobStatus, KnownHostKey, LoadedVersion, LogLevel, NewJob, Notification, NotificationState,
+    OnInterrupt, Pause, PluginFiles, PluginKind, PluginVersion, Progress, Schedule, StatusCounts,
+    Tick,
 };
 
 pub type Result<T> = std::result::Result<T, StorageError>;
@@ -154,6 +155,24 @@ pub struct Swept {
     pub deleted: u64,
     /// Where to go on; none at the end.
     pub next: Option<Place>,
+}
+
+/// A child job that has failed.
+#[derive(Clone, Debug)]
+pub struct FailedChild {
+    pub job_id: Uuid,
+    pub target: String,
+    pub error: Option<JobError>,
+}
+
+/// What came of an attempt to send a message.
+#[derive(Clone, Debug)]
+pub enum Delivery {
+    Sent,
+    /// To be sent again at the given time, because of this error.
+    Later(String, DateTime<Utc>),
+    /// Not to be tried again, because of this error.
+    GivenUp(String),
 }
 
 /// How large the database is, bytes.
@@ -371,6 +390,51 @@ pub trait Storage: Send + Sync + 'static {
     /// Gives some unused space back to the file system; `true` when there may be more.
     async fn vacuum(&self) -> Result<bool>;
     async fn size(&self) -> Result<Size>;
+
+    // Notifications
+    /// Whether the ends of jobs are noted from now on. If not, those noted before are forgotten.
+    async fn note_ended_jobs(&self, note: bool) -> Result<()>;
+    /// Jobs that have ended and that nobody was told of, in the order of their ends.
+    async fn ended_jobs(&self, limit: u32) -> Result<Vec<Uuid>>;
+    /// Puts what is to be said of an ended job into the outbox and forgets its end, both or neither.
+    /// Of too many that wait for a channel the oldest are given up; says how many.
+    async fn notify(
+        &self,
+        job_id: Uuid,
+        messages: Vec<Notification>,
+        now: DateTime<Utc>,
+    ) -> Result<u64>;
+    /// How the same work ended before: the last job of the same schedule, or else of the same plugin
+    /// and targets, that completed or failed.
+    async fn outcome_before(&self, job: &Job) -> Result<Option<JobStatus>>;
+    /// How long jobs of the same plugin took that completed before, the last ones first, milliseconds.
+    async fn durations_before(&self, job: &Job, limit: u32) -> Result<Vec<i64>>;
+    /// In the order of the targets, at most `limit`.
+    async fn failed_children(&self, id: Uuid, limit: u32) -> Result<Vec<FailedChild>>;
+    /// The first message that may be sent to a channel now.
+    async fn due_notification(
+        &self,
+        channel: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Notification>>;
+    /// When the next message to a channel may be sent.
+    async fn next_notification_at(&self, channel: &str) -> Result<Option<DateTime<Utc>>>;
+    /// Notes an attempt to send a message, and removes the oldest of those that are done with.
+    async fn settle_notification(
+        &self,
+        id: Uuid,
+        delivery: Delivery,
+        now: DateTime<Utc>,
+    ) -> Result<()>;
+    /// Gives up what waits for any other channel than these; says how many.
+    async fn abandon_other_channels(&self, channels: &[String], now: DateTime<Utc>) -> Result<u64>;
+    /// The newest first, from after one of them.
+    async fn notifications(
+        &self,
+        state: Option<NotificationState>,
+        after: Option<Uuid>,
+        limit: u32,
+    ) -> Result<Vec<Notification>>;
 
     /// Ids of jobs whose record, results or log have changed. A slow listener misses some of them,
     /// and has to look.

@@ -282,6 +282,11 @@ impl Stopped {
         self.directory.path().join(name)
     }
 
+    /// Changes what it is started with.
+    pub(crate) fn configure(&mut self, configure: impl FnOnce(&mut Config)) {
+        configure(&mut self.config);
+    }
+
     pub(crate) async fn start(self) -> TestHost {
         TestHost::start_in(self.directory, self.config).await
     }

@@ -3,8 +3,10 @@
 mod browser;
 mod client;
 mod host;
+mod mail_server;
 mod process;
 mod pty;
+mod receiver;
 mod terminal;
 
 use std::time::Duration;
@@ -12,8 +14,10 @@ use std::time::Duration;
 pub(crate) use browser::Browser;
 pub(crate) use client::Client;
 pub(crate) use host::{TestHost, component, playbook, run, scripts_dir};
+pub(crate) use mail_server::{Certificate, MailServer, free_port};
 pub(crate) use process::{Server, clean, scheduler};
 pub(crate) use pty::Pty;
+pub(crate) use receiver::{Received, Receiver};
 pub(crate) use terminal::Terminal;
 
 /// The longest that anything is waited for. Nothing takes as long, unless it never comes.

@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 
 use crate::process::run_to_success;
 
-const PACKAGES: [(&str, &str); 8] = [
+const PACKAGES: [(&str, &str); 10] = [
     ("openssh-server", "real SSH devices"),
     ("frr", "a real router"),
     ("iproute2", "a network of the router's own"),
@@ -21,6 +21,8 @@ const PACKAGES: [(&str, &str); 8] = [
         "python3-pip",
         "TextFSM templates and componentize-py, which are Python packages",
     ),
+    ("python3-aiosmtpd", "a real mail server"),
+    ("openssl", "its certificate"),
     ("chromium", "the dashboard's tests"),
     ("chromium-driver", "the dashboard's tests"),
 ];

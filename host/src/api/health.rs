@@ -7,7 +7,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 
-use super::types::{Health, HealthStatus, PluginHealth, QueueHealth, StorageHealth, WorkerHealth};
+use super::types::{
+    ChannelHealth, Health, HealthStatus, NotificationHealth, PluginHealth, QueueHealth,
+    StorageHealth, WorkerHealth,
+};
 use crate::app::App;
 use crate::storage::StorageError;
 
@@ -59,6 +62,7 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> (StatusCode, Json<Hea
             ready: entries.len() - broken,
             broken,
         },
+        notifications: notifications(&app),
     };
     let status = if all {
         StatusCode::OK
@@ -66,6 +70,23 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> (StatusCode, Json<Hea
         StatusCode::SERVICE_UNAVAILABLE
     };
     (status, Json(health))
+}
+
+/// A channel that does not work keeps no job from its work, so it is not the server's health.
+fn notifications(app: &App) -> NotificationHealth {
+    let channels = app.notifications.status().into_iter();
+    let channels: Vec<_> = channels
+        .map(|channel| ChannelHealth {
+            status: status_of(channel.last_error.is_none()),
+            name: channel.name,
+            kind: channel.kind.to_owned(),
+            last_error: channel.last_error,
+        })
+        .collect();
+    NotificationHealth {
+        status: status_of(channels.iter().all(|channel| channel.last_error.is_none())),
+        channels,
+    }
 }
 
 fn status_of(works: bool) -> HealthStatus {

@@ -4,6 +4,7 @@ mod connections;
 mod devices;
 mod health;
 mod jobs;
+mod notifications;
 mod pauses;
 mod plugins;
 mod schedules;
@@ -19,6 +20,10 @@ pub use jobs::{
     AttemptAnswer, AttemptList, BatchAnswer, Change, ComparedCommand, Comparison, ConnectionChoice,
     CreateJob, JobAccepted, JobAnswer, JobList, JobStats, LogAnswer, LogList, OutputEvent,
     RerunJob, ResultAnswer, ResultList, RunningAnswer,
+};
+pub use notifications::{
+    ChannelHealth, NotificationAnswer, NotificationHealth, NotificationList, NotificationTest,
+    TestNotification,
 };
 pub use pauses::{HeldBackAnswer, PauseAnswer, PauseList, WritePause};
 pub use plugins::{PluginAnswer, PluginList, PluginStatus, PluginVersionAnswer, PluginVersions};

@@ -31,6 +31,10 @@ pub enum Failure {
     #[error("{message} ({code})")]
     Device { code: String, message: String },
 
+    /// A message that was to try a channel did not get through.
+    #[error("the channel `{channel}` does not work: {error}")]
+    NotSent { channel: String, error: String },
+
     /// Nobody reads our stdout any more, as after `| head`.
     #[error("stdout is closed")]
     BrokenPipe,
@@ -44,7 +48,11 @@ impl Failure {
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::BrokenPipe => 0,
-            Self::Job { .. } | Self::Other(_) | Self::Device { .. } | Self::NotTheApi { .. } => 1,
+            Self::Job { .. }
+            | Self::Other(_)
+            | Self::Device { .. }
+            | Self::NotSent { .. }
+            | Self::NotTheApi { .. } => 1,
             Self::Usage(_) => 2,
             Self::Unreachable { .. } => 3,
             Self::Refused(problem) => match problem.status {
@@ -80,6 +88,10 @@ impl Failure {
                  --url or SCHEDULER_URL",
             ),
             Self::NotTheApi { .. } => Some("is --url (or SCHEDULER_URL) right?"),
+            Self::NotSent { .. } => Some(
+                "what it is stands in [notifications] of the server's configuration, which is read \
+                 when the server starts",
+            ),
             Self::Device { code, .. } => match code.as_str() {
                 "network" => Some(
                     "are host and port right, and is the device reachable from the server? \

@@ -21,7 +21,7 @@ use super::{Failure, OutputFormat, output};
 use crate::api;
 use crate::api::types::{JobAccepted, PluginAnswer, PluginStatus};
 use crate::app::{self, App};
-use crate::config::Config;
+use crate::config::{Config, NotificationsConfig};
 use crate::logging;
 use crate::model::PluginName;
 
@@ -202,6 +202,8 @@ fn live_in(config: &mut Config, scratch: &Path) {
     config.plugins.components_dir = scratch.join("plugins");
     config.plugins.watch = false;
     config.worker.shutdown_grace_seconds = 0;
+    // Who runs it sees how it ends.
+    config.notifications = NotificationsConfig::default();
 }
 
 fn submission(args: RunArgs, plugin: String) -> Result<Submission, Failure> {

@@ -79,6 +79,28 @@ pub(super) fn redact(text: &str) -> String {
     shown
 }
 
+/// Hides what stands behind the host of every `http://` or `https://` URL in a text.
+pub(super) fn hide_paths(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(scheme_end) = rest.find("://") {
+        let (before, after) = rest.split_at(scheme_end + 3);
+        shown.push_str(before);
+        rest = after;
+        if before.ends_with("http://") || before.ends_with("https://") {
+            let ends = |c: char| c.is_whitespace() || c == '"' || c == '\'';
+            let word = &after[..after.find(ends).unwrap_or(after.len())];
+            if let Some(slash) = word.find(['/', '?', '#']) {
+                shown.push_str(&word[..slash]);
+                shown.push_str("/***");
+                rest = &after[word.len()..];
+            }
+        }
+    }
+    shown.push_str(rest);
+    shown
+}
+
 fn as_list(problems: &[Problem]) -> String {
     match problems {
         [problem] => format!("the configuration is refused: {problem}"),

@@ -523,9 +523,96 @@ pub const KEYS: &[Key] = &[
         },
         meaning: "Ended jobs of one plugin that are kept, the newest, not counting child jobs; 0: all.",
     },
+    Key {
+        section: "notifications",
+        name: "board_url",
+        allowed: Allowed::Text {
+            described: "an http:// or https:// URL",
+            check: http_url,
+        },
+        meaning: "Where people find the dashboard, such as `https://noc.example.com/board`; messages link to the job's page there. Unset: no links.",
+    },
+    Key {
+        section: "notifications",
+        name: "slow_percent",
+        allowed: Allowed::Whole {
+            from: 101,
+            to: 100_000,
+        },
+        meaning: "A job is slow that took more than so many percent of what the plugin's last jobs took (the median of 5 to 50).",
+    },
+    Key {
+        section: "notifications",
+        name: "slow_seconds",
+        allowed: Allowed::Whole {
+            from: 0,
+            to: 86_400,
+        },
+        meaning: "And at least so many seconds longer.",
+    },
+    Key {
+        section: "notifications",
+        name: "retry_seconds",
+        allowed: Allowed::Whole { from: 1, to: 3600 },
+        meaning: "How long a message waits before it is sent again; twice as long each further time, up to 15 minutes, and up to half as long again at random.",
+    },
+    Key {
+        section: "notifications",
+        name: "give_up_hours",
+        allowed: Allowed::Whole { from: 1, to: 720 },
+        meaning: "A message older than this is not sent again.",
+    },
+    Key {
+        section: "notifications",
+        name: "from",
+        allowed: Allowed::Text {
+            described: "a mail address",
+            check: mail_address,
+        },
+        meaning: "The sender of mails.",
+    },
+    Key {
+        section: "notifications",
+        name: "smtp_host",
+        allowed: Allowed::Text {
+            described: "an IP address or a host name, without a port",
+            check: listen_host,
+        },
+        meaning: "The mail server.",
+    },
+    Key {
+        section: "notifications",
+        name: "smtp_port",
+        allowed: Allowed::Whole { from: 1, to: 65535 },
+        meaning: "Its port. Unset: 587 with `starttls`, 465 with `tls`, 25 with `none`.",
+    },
+    Key {
+        section: "notifications",
+        name: "smtp_tls",
+        allowed: Allowed::OneOf(&["starttls", "tls", "none"]),
+        meaning: "How the way there is encrypted. With `starttls` nothing is sent to a server that does not offer it.",
+    },
+    Key {
+        section: "notifications",
+        name: "smtp_username",
+        allowed: Allowed::Text {
+            described: "a text",
+            check: path,
+        },
+        meaning: "The user to log in as. Unset: no login.",
+    },
+    Key {
+        section: "notifications",
+        name: "smtp_password_file",
+        allowed: Allowed::Text {
+            described: "the path of a file",
+            check: file_path,
+        },
+        meaning: "Holds that user's password.",
+    },
 ];
 
-fn pattern(text: &str) -> Result<(), String> {
+pub(super) fn pattern(text: &str) -> Result<(), String> {
     if text.trim().is_empty() || text.contains(char::is_control) {
         return Err("a pattern is a text without control characters, and not empty".to_owned());
     }
@@ -579,6 +666,21 @@ fn listen_host(host: &str) -> Result<(), String> {
     } else {
         Err("it is neither an address nor a name".to_owned())
     }
+}
+
+/// The URL itself is not in the reason: it may be a secret.
+pub(super) fn http_url(text: &str) -> Result<(), String> {
+    let url = reqwest::Url::parse(text).map_err(|error| error.to_string())?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        return Err("it starts with neither http:// nor https://".to_owned());
+    }
+    Ok(())
+}
+
+pub(super) fn mail_address(text: &str) -> Result<(), String> {
+    text.parse::<lettre::message::Mailbox>()
+        .map(drop)
+        .map_err(|_| format!("{text:?} is no mail address"))
 }
 
 fn cors_origin(origin: &str) -> Result<(), String> {
@@ -655,7 +757,7 @@ fn path(path: &str) -> Result<(), String> {
     }
 }
 
-fn file_path(text: &str) -> Result<(), String> {
+pub(super) fn file_path(text: &str) -> Result<(), String> {
     path(text)?;
     if text.ends_with('/') || std::path::Path::new(text).file_name().is_none() {
         return Err("it names a directory".to_owned());

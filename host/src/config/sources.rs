@@ -8,14 +8,24 @@ use std::path::{Path, PathBuf};
 use config::{FileFormat, Map, Source as _, Value, ValueKind};
 use serde::Deserialize as _;
 
-use super::error::redact;
+use super::error::{hide_paths, redact};
 use super::keys::Rejected;
-use super::{Config, ConfigError, FILE_VARIABLE, KEYS, Key, Problem, Sources, URL_VARIABLE};
+use super::notifications::{CHANNELS, RULES, check_channels, check_rules};
+use super::{
+    ChannelConfig, Config, ConfigError, FILE_VARIABLE, KEYS, Key, Problem, SmtpTls, Sources,
+    URL_VARIABLE,
+};
 use crate::model::PluginName;
 use crate::nearest::{closest, nearest};
 
-/// The one place of a file that has tables of its own.
+/// The places of a file that have tables of their own.
 const POLICY_PLUGINS: (&str, &str) = ("policy", "plugins");
+const NOTIFICATIONS: &str = "notifications";
+const TABLES: [(&str, &str); 3] = [
+    POLICY_PLUGINS,
+    (NOTIFICATIONS, CHANNELS),
+    (NOTIFICATIONS, RULES),
+];
 const PREFIX: &str = "SCHEDULER_";
 
 /// A key's value and where it was found.
@@ -102,6 +112,19 @@ impl Layers {
             for (name, value) in entries {
                 if (section.as_str(), name.as_str()) == POLICY_PLUGINS {
                     self.add_policies(&known, &origin, &value);
+                    continue;
+                }
+                if section == NOTIFICATIONS && [CHANNELS, RULES].contains(&name.as_str()) {
+                    let problems = match name.as_str() {
+                        CHANNELS => check_channels(&origin, &value),
+                        _ => check_rules(&origin, &value),
+                    };
+                    if problems.is_empty() {
+                        let origin = origin.clone();
+                        let found = Found { value, origin };
+                        self.found.insert(format!("{section}.{name}"), found);
+                    }
+                    self.problems.extend(problems);
                     continue;
                 }
                 match known.iter().find(|key| key.name == name) {
@@ -271,10 +294,11 @@ impl Layers {
                     .insert(key.name.to_owned(), found.value.clone());
             }
         }
-        let (section, plugins) = POLICY_PLUGINS;
-        if let Some(found) = self.found.get(&format!("{section}.{plugins}")) {
-            let policy = sections.entry(section.to_owned()).or_default();
-            policy.insert(plugins.to_owned(), found.value.clone());
+        for (section, name) in TABLES {
+            if let Some(found) = self.found.get(&format!("{section}.{name}")) {
+                let section = sections.entry(section.to_owned()).or_default();
+                section.insert(name.to_owned(), found.value.clone());
+            }
         }
         Config::deserialize(Value::new(None, sections)).unwrap_or_else(|error| {
             // Every value has passed its check, so this means that KEYS and the structs disagree.
@@ -327,10 +351,80 @@ impl Layers {
                 "either * or a list of origins",
             );
         }
+        self.check_notifications(config);
+    }
+
+    fn check_notifications(&mut self, config: &Config) {
+        let notifications = &config.notifications;
+        for (index, rule) in notifications.rules.iter().enumerate() {
+            for channel in &rule.channels {
+                if !notifications.channels.contains_key(channel) {
+                    let names: Vec<&str> =
+                        notifications.channels.keys().map(String::as_str).collect();
+                    self.refuse_in(
+                        &format!("{NOTIFICATIONS}.{RULES}"),
+                        &format!("{NOTIFICATIONS}.{RULES}[{index}].channels"),
+                        &show_text(channel),
+                        "there is no such channel",
+                        &match names.as_slice() {
+                            [] => "names of [notifications.channels.NAME]; there is none yet"
+                                .to_owned(),
+                            names => names.join(", "),
+                        },
+                    );
+                }
+            }
+        }
+        let mails = |channel: &ChannelConfig| matches!(channel, ChannelConfig::Email { .. });
+        if notifications.channels.values().any(mails) {
+            for (key, set) in [
+                ("notifications.smtp_host", notifications.smtp_host.is_some()),
+                ("notifications.from", notifications.from.is_some()),
+            ] {
+                if !set {
+                    let reason = "there is a channel of kind email";
+                    self.refuse(key, "nothing", reason, "a value");
+                }
+            }
+        }
+        let password = notifications.smtp_password_file.is_some();
+        match (notifications.smtp_username.is_some(), password) {
+            (true, false) => self.refuse(
+                "notifications.smtp_password_file",
+                "nothing",
+                "notifications.smtp_username is set",
+                "both or neither",
+            ),
+            (false, true) => self.refuse(
+                "notifications.smtp_username",
+                "nothing",
+                "notifications.smtp_password_file is set",
+                "both or neither",
+            ),
+            _ => {}
+        }
+        let host = notifications.smtp_host.as_deref().unwrap_or_default();
+        let here = host == "localhost"
+            || host
+                .parse::<std::net::IpAddr>()
+                .is_ok_and(|address| address.is_loopback());
+        if password && notifications.smtp_tls == SmtpTls::None && !here {
+            self.refuse(
+                "notifications.smtp_tls",
+                "\"none\"",
+                "the password would be sent in clear to another machine",
+                "starttls, tls",
+            );
+        }
     }
 
     fn refuse(&mut self, key: &str, found: &str, reason: &str, allowed: &str) {
-        let origin = match self.found.get(key) {
+        self.refuse_in(key, key, found, reason, allowed);
+    }
+
+    /// Of a key that stands in a table: `table` tells where it was found.
+    fn refuse_in(&mut self, table: &str, key: &str, found: &str, reason: &str, allowed: &str) {
+        let origin = match self.found.get(table) {
             Some(found) => found.origin.clone(),
             None => "the defaults".to_owned(),
         };
@@ -359,7 +453,8 @@ fn parse_toml(path: &Path, text: &str) -> Result<Vec<(String, Value)>, ConfigErr
                 Some((line, content)) => {
                     format!("line {line}: {content}: the number is too large")
                 }
-                None => redact(error.to_string().trim_end()),
+                // The line that is shown may hold a webhook's URL.
+                None => hide_paths(&redact(error.to_string().trim_end())),
             },
         }),
     }
@@ -418,12 +513,12 @@ fn unknown_variable(name: &OsStr) -> Problem {
     }
 }
 
-fn names(keys: &[&Key]) -> String {
+pub(super) fn names(keys: &[&Key]) -> String {
     let names: Vec<&str> = keys.iter().map(|key| key.name).collect();
     names.join(", ")
 }
 
-fn show(value: &Value) -> String {
+pub(super) fn show(value: &Value) -> String {
     match &value.kind {
         ValueKind::String(text) => show_text(text),
         ValueKind::Array(items) => {
@@ -436,7 +531,7 @@ fn show(value: &Value) -> String {
 }
 
 /// A found text as an error may show it: quoted, of bearable length, and without a password.
-fn show_text(text: &str) -> String {
+pub(super) fn show_text(text: &str) -> String {
     const LONGEST: usize = 120;
     let redacted = redact(text);
     let mut shown: String = redacted.chars().take(LONGEST).collect();

@@ -158,6 +158,33 @@ fn every_key_can_be_set_by_its_variable_and_in_the_file() {
         ("retention.days", "7", "7"),
         ("retention.failed_days", "0", "0"),
         ("retention.jobs_per_plugin", "50", "50"),
+        (
+            "notifications.board_url",
+            "https://noc.example.com/board",
+            "'https://noc.example.com/board'",
+        ),
+        ("notifications.slow_percent", "150", "150"),
+        ("notifications.slow_seconds", "0", "0"),
+        ("notifications.retry_seconds", "1", "1"),
+        ("notifications.give_up_hours", "2", "2"),
+        (
+            "notifications.from",
+            "Jobs <jobs@example.com>",
+            "'Jobs <jobs@example.com>'",
+        ),
+        (
+            "notifications.smtp_host",
+            "mail.example.com",
+            "'mail.example.com'",
+        ),
+        ("notifications.smtp_port", "2525", "2525"),
+        ("notifications.smtp_tls", "tls", "'tls'"),
+        ("notifications.smtp_username", "jobs", "'jobs'"),
+        (
+            "notifications.smtp_password_file",
+            "/srv/smtp-password",
+            "'/srv/smtp-password'",
+        ),
     ];
     let paths: Vec<String> = values.iter().map(|(path, ..)| (*path).to_owned()).collect();
     assert_eq!(paths, KEYS.iter().map(Key::path).collect::<Vec<_>>());
@@ -270,7 +297,7 @@ fn an_unknown_key_or_section_of_the_file_is_refused() {
         refusal("[sever]\nport = 1\n"),
         "the configuration is refused: sever: no such key (found in config.toml); did you mean \
          server?; allowed: the sections database, queue, server, worker, board, logging, \
-         plugins, policy, security, devices, retention"
+         plugins, policy, security, devices, retention, notifications"
     );
     assert!(refusal("port = 1\n").contains("did you mean port under [server]?"));
     assert!(refusal("server = 1\n").contains("this is a section, not a key"));
@@ -309,6 +336,172 @@ fn a_policy_that_cannot_be_read_is_refused() {
     for text in ["[policy]\nplugins = 1\n", "[policy.plugins]\nnoop = 1\n"] {
         assert!(refusal(text).contains("[policy.plugins.NAME]"), "{text}");
     }
+}
+
+const CHANNELS: &str = "
+[notifications]
+smtp_host = 'mail.example.com'
+from = 'jobs@example.com'
+[notifications.channels.ops]
+kind = 'webhook'
+url = 'https://hooks.example.com/s3cret'
+secret_file = 'hook.key'
+[notifications.channels.chat]
+kind = 'slack'
+url_file = 'slack-url'
+[notifications.channels.mail]
+kind = 'email'
+to = ['ops@example.com', 'Night Shift <night@example.com>']
+[[notifications.rules]]
+on = ['failed', 'recovered']
+channels = ['ops', 'mail']
+[[notifications.rules]]
+on = ['slow']
+plugins = ['backup-*']
+targets = 'tag:core and not name:lab-*'
+channels = ['chat']
+";
+
+#[test]
+fn channels_and_rules_are_read() {
+    let config = Setup::new().file(CHANNELS).load().unwrap();
+    let notifications = config.notifications;
+    assert_eq!(notifications.channels.len(), 3);
+    assert_eq!(
+        notifications.channels["ops"],
+        ChannelConfig::Webhook {
+            url: SecretUrl::new("https://hooks.example.com/s3cret"),
+            secret_file: "hook.key".into(),
+        }
+    );
+    assert_eq!(notifications.rules[1].plugins, ["backup-*"]);
+    assert_eq!(notifications.smtp_port(), 587);
+    assert!(!format!("{notifications:?}").contains("s3cret"));
+}
+
+#[test]
+fn what_is_wrong_with_a_channel_or_a_rule_is_said_with_its_key() {
+    let refusal = |from: &str, to: &str| {
+        let text = CHANNELS.replacen(from, to, 1);
+        assert_ne!(text, CHANNELS, "{from}");
+        Setup::new().file(&text).refusal()
+    };
+    for (from, to, key, told) in [
+        (
+            "'slack'",
+            "'slak'",
+            "channels.chat.kind",
+            "webhook, slack, email",
+        ),
+        ("kind = 'slack'", "", "channels.chat.kind", "found nothing"),
+        (
+            "url_file",
+            "url_fil",
+            "channels.chat.url_fil",
+            "did you mean url_file?",
+        ),
+        (
+            "url_file = 'slack-url'",
+            "",
+            "channels.chat",
+            "one of url and url_file",
+        ),
+        (
+            "secret_file = 'hook.key'",
+            "",
+            "channels.ops.secret_file",
+            "found nothing",
+        ),
+        (
+            "'https://hooks",
+            "'hooks",
+            "channels.ops.url",
+            "a value that is not shown",
+        ),
+        (
+            "'ops@example.com', ",
+            "'ops', ",
+            "channels.mail.to",
+            "\"ops\" is no mail address",
+        ),
+        (
+            "channels.ops]",
+            "channels.'o ps']",
+            "channels.o ps",
+            "a channel's name is",
+        ),
+        (
+            "['failed', 'recovered']",
+            "['fail']",
+            "rules[0].on",
+            "there is no event \"fail\"",
+        ),
+        ("on = ['slow']", "on = []", "rules[1].on", "an empty list"),
+        ("on = ['slow']", "", "rules[1].on", "found nothing"),
+        (
+            "plugins = ",
+            "plugin = ",
+            "rules[1].plugin",
+            "did you mean plugins?",
+        ),
+        (
+            "'tag:core and",
+            "'tag:core nor",
+            "rules[1].targets",
+            "`nor` stands where",
+        ),
+        (
+            "['chat']",
+            "['chad']",
+            "rules[1].channels",
+            "chat, mail, ops",
+        ),
+        (
+            "smtp_host = 'mail.example.com'",
+            "",
+            "smtp_host",
+            "a channel of kind email",
+        ),
+        (
+            "from = 'jobs@example.com'",
+            "",
+            "from",
+            "a channel of kind email",
+        ),
+        (
+            "from =",
+            "smtp_username = 'x'\nfrom =",
+            "smtp_password_file",
+            "both or neither",
+        ),
+        (
+            "from =",
+            "smtp_username = 'x'\nsmtp_password_file = 'p'\nsmtp_tls = 'none'\nfrom =",
+            "smtp_tls",
+            "in clear",
+        ),
+    ] {
+        let refusal = refusal(from, to);
+        let key = format!("notifications.{key}: ");
+        assert!(
+            refusal.contains(&key) && refusal.contains(told),
+            "{refusal}"
+        );
+        assert!(!refusal.contains("s3cret"), "{refusal}");
+    }
+    for text in ["channels = 1", "rules = 1", "channels.x = 1", "rules = [1]"] {
+        let refusal = Setup::new()
+            .file(&format!("[notifications]\n{text}\n"))
+            .refusal();
+        assert!(refusal.contains("notifications."), "{refusal}");
+    }
+    // Also where it is no TOML.
+    let unterminated = CHANNELS.replace("s3cret'", "s3cret");
+    let refusal = Setup::new().file(&unterminated).refusal();
+    assert!(
+        refusal.contains("not valid TOML") && !refusal.contains("s3cret"),
+        "{refusal}"
+    );
 }
 
 #[test]
@@ -398,6 +591,14 @@ fn values_that_are_refused() {
         ("devices.pool_sessions", "0"),
         ("devices.max_sessions_per_device", "0"),
         ("devices.terminal_idle_seconds", "0"),
+        ("notifications.board_url", "noc.example.com/board"),
+        ("notifications.slow_percent", "100"),
+        ("notifications.retry_seconds", "0"),
+        ("notifications.give_up_hours", "0"),
+        ("notifications.from", "nobody"),
+        ("notifications.smtp_host", "mail:25"),
+        ("notifications.smtp_port", "0"),
+        ("notifications.smtp_tls", "yes"),
     ];
     for (path, text) in refused {
         let key = KEYS.iter().find(|key| key.path() == path).unwrap();

@@ -9,6 +9,7 @@ mod connections;
 mod in_flight;
 mod jobs;
 mod keys;
+mod notifications;
 mod pauses;
 mod retention;
 mod rows;
@@ -36,13 +37,13 @@ use uuid::Uuid;
 
 use super::{
     AddOutcome, AddScheduleOutcome, BatchProgress, CancelOutcome, Claim, DeleteConnectionOutcome,
-    DeleteOutcome, Outcome, Place, ReadyJob, Result, Runs, Size, Storage, StorageError, StorageUse,
-    Swept,
+    DeleteOutcome, Delivery, FailedChild, Outcome, Place, ReadyJob, Result, Runs, Size, Storage,
+    StorageError, StorageUse, Swept,
 };
 use crate::model::{
     Attempt, BatchCounts, CommandResult, Connection, InFlight, Job, JobError, JobFilter, JobLog,
-    KnownHostKey, LoadedVersion, LogLevel, NewJob, Pause, PluginFiles, PluginKind, PluginVersion,
-    Progress, Schedule, StatusCounts, Tick, now,
+    JobStatus, KnownHostKey, LoadedVersion, LogLevel, NewJob, Notification, NotificationState,
+    Pause, PluginFiles, PluginKind, PluginVersion, Progress, Schedule, StatusCounts, Tick, now,
 };
 use writer::Writer;
 
@@ -509,6 +510,69 @@ impl Storage for SqliteStorage {
 
     async fn schedule_is_busy(&self, id: Uuid) -> Result<bool> {
         schedules::is_busy(&self.readers, id).await
+    }
+
+    async fn note_ended_jobs(&self, note: bool) -> Result<()> {
+        notifications::note_ended_jobs(&self.writer, note).await
+    }
+
+    async fn ended_jobs(&self, limit: u32) -> Result<Vec<Uuid>> {
+        notifications::ended_jobs(&self.readers, limit).await
+    }
+
+    async fn notify(
+        &self,
+        job_id: Uuid,
+        messages: Vec<Notification>,
+        now: DateTime<Utc>,
+    ) -> Result<u64> {
+        notifications::notify(&self.writer, job_id, messages, now).await
+    }
+
+    async fn outcome_before(&self, job: &Job) -> Result<Option<JobStatus>> {
+        notifications::outcome_before(&self.readers, job).await
+    }
+
+    async fn durations_before(&self, job: &Job, limit: u32) -> Result<Vec<i64>> {
+        notifications::durations_before(&self.readers, job, limit).await
+    }
+
+    async fn failed_children(&self, id: Uuid, limit: u32) -> Result<Vec<FailedChild>> {
+        notifications::failed_children(&self.readers, id, limit).await
+    }
+
+    async fn due_notification(
+        &self,
+        channel: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Notification>> {
+        notifications::due(&self.readers, channel, now).await
+    }
+
+    async fn next_notification_at(&self, channel: &str) -> Result<Option<DateTime<Utc>>> {
+        notifications::next_at(&self.readers, channel).await
+    }
+
+    async fn settle_notification(
+        &self,
+        id: Uuid,
+        delivery: Delivery,
+        now: DateTime<Utc>,
+    ) -> Result<()> {
+        notifications::settle(&self.writer, id, delivery, now).await
+    }
+
+    async fn abandon_other_channels(&self, channels: &[String], now: DateTime<Utc>) -> Result<u64> {
+        notifications::abandon_others(&self.writer, channels, now).await
+    }
+
+    async fn notifications(
+        &self,
+        state: Option<NotificationState>,
+        after: Option<Uuid>,
+        limit: u32,
+    ) -> Result<Vec<Notification>> {
+        notifications::list(&self.readers, state, after, limit).await
     }
 
     async fn meta(&self, key: &str) -> Result<Option<Vec<u8>>> {

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::NotificationHealth;
+
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Health {
     pub status: HealthStatus,
@@ -12,11 +14,14 @@ pub struct Health {
     pub queue: QueueHealth,
     pub workers: WorkerHealth,
     pub plugins: PluginHealth,
+    #[serde(default)]
+    pub notifications: NotificationHealth,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HealthStatus {
+    #[default]
     Healthy,
     Unhealthy,
 }

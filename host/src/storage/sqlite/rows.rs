@@ -73,7 +73,7 @@ pub(super) fn attempt(row: &SqliteRow) -> Result<Attempt> {
     })
 }
 
-fn error(row: &SqliteRow) -> Result<Option<JobError>> {
+pub(super) fn error(row: &SqliteRow) -> Result<Option<JobError>> {
     let message: Option<String> = row.try_get("error_message")?;
     let code: Option<String> = row.try_get("error_code")?;
     Ok(message.map(|message| JobError::new(code.as_deref().unwrap_or_default(), message)))

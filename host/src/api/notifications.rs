@@ -1,0 +1,83 @@
+//! `/api/notifications`
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Deserialize;
+use utoipa::IntoParams;
+use uuid::Uuid;
+
+use super::Problem;
+use super::extract::{JsonBody, QueryParams};
+use super::types::{NotificationList, NotificationTest, TestNotification};
+use crate::app::App;
+use crate::model::NotificationState;
+use crate::notifications::NoSuchChannel;
+
+const DEFAULT_PAGE: u32 = 50;
+const LARGEST_PAGE: u32 = 500;
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct NotificationQuery {
+    /// `waiting`, `sent` or `given_up`.
+    state: Option<NotificationState>,
+    /// 1 to 500; 50 if absent.
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<Uuid>,
+}
+
+/// Lists notifications, the newest first.
+#[utoipa::path(
+    get, path = "/notifications", tag = "notifications", params(NotificationQuery),
+    responses(
+        (status = 200, body = NotificationList),
+        (status = 422, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    QueryParams(query): QueryParams<NotificationQuery>,
+) -> Result<Json<NotificationList>, Problem> {
+    let limit = query.limit.unwrap_or(DEFAULT_PAGE);
+    if !(1..=LARGEST_PAGE).contains(&limit) {
+        let message = format!("is 1 to {LARGEST_PAGE}");
+        return Err(Problem::invalid_field("/limit", message));
+    }
+    let mut found = app
+        .storage
+        .notifications(query.state, query.cursor, limit + 1)
+        .await?;
+    let more = found.len() > limit as usize;
+    found.truncate(limit as usize);
+    let last = found.last().filter(|_| more);
+    Ok(Json(NotificationList {
+        next_cursor: last.map(|last| last.id.to_string()),
+        notifications: found.into_iter().map(Into::into).collect(),
+    }))
+}
+
+/// Sends a message to a channel, now, and says what came of it.
+#[utoipa::path(
+    post, path = "/notifications/test", tag = "notifications", request_body = TestNotification,
+    responses(
+        (status = 200, description = "`ok` says whether it got through", body = NotificationTest),
+        (status = 404, description = "No such channel", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn test(
+    State(app): State<Arc<App>>,
+    body: JsonBody<TestNotification>,
+) -> Result<Json<NotificationTest>, Problem> {
+    let tried = app.notifications.test(&body.value.channel).await?;
+    Ok(Json(tried.into()))
+}
+
+impl From<NoSuchChannel> for Problem {
+    fn from(error: NoSuchChannel) -> Self {
+        Self::not_found(error.to_string())
+    }
+}

@@ -1,0 +1,25 @@
+//! `scheduler notification`: what people were told of ended jobs.
+
+mod list;
+mod test;
+
+use clap::Subcommand;
+
+use super::Failure;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NotificationCommand {
+    /// List what was sent, what waits and what was given up, the newest first
+    List(list::ListArgs),
+    /// Send a message to a channel, to see whether it gets through
+    Test(test::TestArgs),
+}
+
+impl NotificationCommand {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::List(args) => list::run(args).await,
+            Self::Test(args) => test::run(args).await,
+        }
+    }
+}

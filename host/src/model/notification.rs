@@ -1,0 +1,144 @@
+//! What people are told about ended jobs.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// Why somebody is told of a job. In order: the first that holds names the message.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum NotificationEvent {
+    /// It has failed for good; not an attempt that is followed by another.
+    Failed,
+    Cancelled,
+    /// It has completed, and the one before it had failed.
+    Recovered,
+    /// It has completed, and took much longer than usual.
+    Slow,
+    Completed,
+    /// Nothing has happened: somebody tries a channel.
+    Test,
+}
+
+impl NotificationEvent {
+    /// Those that a rule may be for.
+    pub const OF_JOBS: [Self; 5] = [
+        Self::Failed,
+        Self::Cancelled,
+        Self::Recovered,
+        Self::Slow,
+        Self::Completed,
+    ];
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Recovered => "recovered",
+            Self::Slow => "slow",
+            Self::Completed => "completed",
+            Self::Test => "test",
+        }
+    }
+
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut all = Self::OF_JOBS.into_iter().chain([Self::Test]);
+        all.find(|event| event.as_str() == text)
+    }
+}
+
+impl fmt::Display for NotificationEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NotificationState {
+    /// It is to be sent, or sent again.
+    Waiting,
+    Sent,
+    /// It was refused, or could not be sent for too long.
+    GivenUp,
+}
+
+impl NotificationState {
+    pub const ALL: [Self; 3] = [Self::Waiting, Self::Sent, Self::GivenUp];
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Sent => "sent",
+            Self::GivenUp => "given_up",
+        }
+    }
+
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == text)
+    }
+}
+
+/// A message in the outbox, for one channel.
+#[derive(Clone, Debug)]
+pub struct Notification {
+    pub id: Uuid,
+    pub channel: String,
+    pub event: NotificationEvent,
+    pub job_id: Uuid,
+    pub content: NotificationContent,
+    pub state: NotificationState,
+    pub attempts: u32,
+    /// While it waits: not before.
+    pub next_at: DateTime<Utc>,
+    pub last_error: Option<String>,
+    pub created_at: DateTime<Utc>,
+    pub settled_at: Option<DateTime<Utc>>,
+}
+
+/// The same said in three ways; a channel takes what it can use.
+#[derive(Clone, Debug)]
+pub struct NotificationContent {
+    /// One line.
+    pub subject: String,
+    /// For people.
+    pub text: String,
+    /// For programs: JSON.
+    pub body: String,
+}
+
+impl Notification {
+    /// A message that is to be sent at once.
+    #[must_use]
+    pub fn new(
+        id: Uuid,
+        channel: &str,
+        event: NotificationEvent,
+        job_id: Uuid,
+        content: NotificationContent,
+        now: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            id,
+            channel: channel.to_owned(),
+            event,
+            job_id,
+            content,
+            state: NotificationState::Waiting,
+            attempts: 0,
+            next_at: now,
+            last_error: None,
+            created_at: now,
+            settled_at: None,
+        }
+    }
+}

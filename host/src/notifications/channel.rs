@@ -1,0 +1,150 @@
+//! Where messages go, and how the way there does.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::email::Email;
+use super::webhook::{Slack, Webhook};
+use crate::config::{ChannelConfig, NotificationsConfig};
+use crate::model::Notification;
+use crate::storage::Delivery;
+
+pub(super) struct Channel {
+    pub(super) name: String,
+    /// Something was put into the outbox.
+    pub(super) news: Notify,
+    way: Way,
+    last_error: Mutex<Option<String>>,
+}
+
+enum Way {
+    Webhook(Webhook),
+    Slack(Slack),
+    Email(Box<Email>),
+}
+
+/// How a channel does.
+#[derive(Clone, Debug)]
+pub struct ChannelStatus {
+    pub name: String,
+    pub kind: &'static str,
+    /// Why the last message was not sent; none if it was.
+    pub last_error: Option<String>,
+}
+
+/// Why a message was not sent.
+#[derive(Debug)]
+pub(super) struct NotSent {
+    /// Without a secret.
+    pub(super) error: String,
+    /// It is the way that is closed; other messages would not get through either.
+    pub(super) of_channel: bool,
+    /// Another attempt may do better.
+    pub(super) again: bool,
+    /// What was asked for: not sooner than after this.
+    pub(super) after: Option<Duration>,
+}
+
+impl NotSent {
+    pub(super) fn no_way(error: String) -> Self {
+        Self {
+            error,
+            of_channel: true,
+            again: true,
+            after: None,
+        }
+    }
+
+    pub(super) fn refused(error: String) -> Self {
+        Self {
+            error,
+            of_channel: false,
+            again: false,
+            after: None,
+        }
+    }
+}
+
+impl Channel {
+    pub(super) fn build(
+        name: &str,
+        channel: &ChannelConfig,
+        config: &NotificationsConfig,
+    ) -> anyhow::Result<Self> {
+        let key = format!("notifications.channels.{name}");
+        let way = match channel {
+            ChannelConfig::Webhook { url, secret_file } => {
+                Way::Webhook(Webhook::build(&key, url.expose(), secret_file)?)
+            }
+            ChannelConfig::Slack { url, url_file } => {
+                let url = url.as_ref().map(crate::config::SecretUrl::expose);
+                Way::Slack(Slack::build(&key, url, url_file.as_deref())?)
+            }
+            ChannelConfig::Email { to } => Way::Email(Box::new(Email::build(&key, to, config)?)),
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            news: Notify::new(),
+            way,
+            last_error: Mutex::new(None),
+        })
+    }
+
+    /// Sends a message, once. Takes a bounded time.
+    pub(super) async fn send(&self, message: &Notification) -> Result<(), NotSent> {
+        match &self.way {
+            Way::Webhook(webhook) => webhook.send(message).await,
+            Way::Slack(slack) => slack.send(message).await,
+            Way::Email(email) => email.send(message).await,
+        }
+    }
+
+    /// Remembers what came of a message, and logs what an operator should know: that the way is
+    /// closed, that it is open again, that a message is lost.
+    pub(super) fn note(&self, message: &Notification, delivery: &Delivery) {
+        let channel = self.name.as_str();
+        let (id, job_id) = (message.id, message.job_id);
+        let error = match delivery {
+            Delivery::Sent => None,
+            Delivery::Later(error, _) | Delivery::GivenUp(error) => Some(error.clone()),
+        };
+        let mut last_error = self
+            .last_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match (delivery, last_error.is_some()) {
+            (Delivery::Sent, false) => tracing::debug!(%id, %job_id, channel, "notification sent"),
+            (Delivery::Sent, true) => {
+                tracing::info!(%id, %job_id, channel, "notifications are sent again");
+            }
+            (Delivery::Later(error, _), false) => {
+                tracing::warn!(%id, %job_id, channel, error, "a notification could not be sent; it is tried again");
+            }
+            (Delivery::Later(error, _), true) => {
+                tracing::debug!(%id, %job_id, channel, error, "a notification could not be sent again");
+            }
+            (Delivery::GivenUp(error), _) => {
+                tracing::error!(%id, %job_id, channel, error, "a notification is given up");
+            }
+        }
+        *last_error = error;
+    }
+
+    pub(super) fn status(&self) -> ChannelStatus {
+        let last_error = self
+            .last_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        ChannelStatus {
+            name: self.name.clone(),
+            kind: match self.way {
+                Way::Webhook(_) => "webhook",
+                Way::Slack(_) => "slack",
+                Way::Email(_) => "email",
+            },
+            last_error: last_error.clone(),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Messages by mail.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use lettre::message::header::{ContentType, HeaderName, HeaderValue};
+use lettre::message::{Mailbox, Message};
+use lettre::transport::smtp;
+use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::client::{Tls, TlsParameters};
+use lettre::{AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
+use secrecy::ExposeSecret as _;
+
+use super::channel::NotSent;
+use super::{message, secret_file};
+use crate::config::{NotificationsConfig, SmtpTls};
+use crate::model::Notification;
+
+/// Of one command.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
+/// Of all of them together: less than a request may take, which tries a channel.
+const TIMEOUT: Duration = Duration::from_secs(25);
+
+/// Not Debug: the transport holds the password.
+pub(super) struct Email {
+    from: Mailbox,
+    to: Vec<Mailbox>,
+    transport: AsyncSmtpTransport<Tokio1Executor>,
+}
+
+impl Email {
+    pub(super) fn build(
+        key: &str,
+        to: &[String],
+        config: &NotificationsConfig,
+    ) -> anyhow::Result<Self> {
+        let mailbox = |key: &str, text: &str| {
+            text.parse::<Mailbox>()
+                .with_context(|| format!("{key}: {text:?} is no mail address"))
+        };
+        let from = config
+            .from
+            .as_deref()
+            .context("notifications.from: unset")?;
+        let to = to.iter().map(|to| mailbox(&format!("{key}.to"), to));
+        Ok(Self {
+            from: mailbox("notifications.from", from)?,
+            to: to.collect::<anyhow::Result<_>>()?,
+            transport: transport(config)?,
+        })
+    }
+
+    pub(super) async fn send(&self, notification: &Notification) -> Result<(), NotSent> {
+        let mail = self
+            .mail(notification)
+            .map_err(|error| NotSent::refused(format!("the mail could not be written: {error}")))?;
+        match tokio::time::timeout(TIMEOUT, self.transport.send(mail)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(judge(&error)),
+            Err(_) => Err(NotSent::no_way("no answer in time".to_owned())),
+        }
+    }
+
+    fn mail(&self, notification: &Notification) -> Result<Message, lettre::error::Error> {
+        let domain = self.from.email.domain();
+        let mut mail = Message::builder()
+            .from(self.from.clone())
+            .subject(message::line(&notification.content.subject, 200))
+            // The same at each attempt, so that a mail that came twice can be told.
+            .message_id(Some(format!("<{}@{domain}>", notification.id)))
+            .header(ContentType::TEXT_PLAIN);
+        for to in &self.to {
+            mail = mail.to(to.clone());
+        }
+        let headers = [
+            // RFC 3834: no out-of-office answers.
+            ("Auto-Submitted", "auto-generated".to_owned()),
+            ("X-Scheduler-Event", notification.event.to_string()),
+            ("X-Scheduler-Delivery", notification.id.to_string()),
+        ];
+        for (name, value) in headers {
+            let name = HeaderName::new_from_ascii_str(name);
+            mail = mail.raw_header(HeaderValue::new(name, value));
+        }
+        mail.body(notification.content.text.clone())
+    }
+}
+
+fn transport(config: &NotificationsConfig) -> anyhow::Result<AsyncSmtpTransport<Tokio1Executor>> {
+    let host = config.smtp_host.as_deref();
+    let host = host.context("notifications.smtp_host: unset")?;
+    // An error means that one is installed already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let encrypted = || {
+        TlsParameters::new(host.to_owned())
+            .context("notifications.smtp_tls: cannot load the certificates of this machine")
+    };
+    let tls = match config.smtp_tls {
+        SmtpTls::Starttls => Tls::Required(encrypted()?),
+        SmtpTls::Tls => Tls::Wrapper(encrypted()?),
+        SmtpTls::None => Tls::None,
+    };
+    let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host)
+        .port(config.smtp_port())
+        .tls(tls)
+        .timeout(Some(COMMAND_TIMEOUT));
+    if let (Some(username), Some(file)) = (&config.smtp_username, &config.smtp_password_file) {
+        let password = secret_file::read("notifications.smtp_password_file", file)?;
+        let password = password.expose_secret().to_owned();
+        builder = builder.credentials(Credentials::new(username.clone(), password));
+    }
+    Ok(builder.build())
+}
+
+fn judge(error: &smtp::Error) -> NotSent {
+    let Some(code) = error.status() else {
+        return NotSent::no_way(message::innermost(error));
+    };
+    let text = message::line(&error.to_string(), message::LONGEST_REASON);
+    // Who may not log in, or not send at all, may when somebody has put that right.
+    if matches!(u16::from(code), 421 | 454 | 530 | 534 | 535 | 538) {
+        return NotSent::no_way(text);
+    }
+    NotSent {
+        again: error.is_transient(),
+        ..NotSent::refused(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::model::{NotificationContent, NotificationEvent};
+
+    #[test]
+    fn what_a_job_says_makes_no_header() {
+        let config = NotificationsConfig {
+            from: Some("Jobs <jobs@example.com>".to_owned()),
+            smtp_host: Some("127.0.0.1".to_owned()),
+            smtp_tls: SmtpTls::None,
+            ..NotificationsConfig::default()
+        };
+        let to = ["ops@example.com".to_owned()];
+        let email = Email::build("key", &to, &config).unwrap();
+        let content = NotificationContent {
+            subject: "x failed\r\nBcc: thief@example.com\r\n\r\nbody".to_owned(),
+            text: "one\r\n.\r\ntwo".to_owned(),
+            body: String::new(),
+        };
+        let id = Uuid::nil();
+        let notification = Notification::new(
+            id,
+            "mail",
+            NotificationEvent::Failed,
+            id,
+            content,
+            DateTime::UNIX_EPOCH,
+        );
+        let mail = email.mail(&notification).unwrap().formatted();
+        let mail = String::from_utf8(mail).unwrap();
+        let (headers, _) = mail.split_once("\r\n\r\n").unwrap();
+        assert!(
+            headers.contains("Subject: x failed Bcc: thief@example.com body\r\n"),
+            "{headers}"
+        );
+        assert!(!headers.contains("\nBcc:"), "{headers}");
+        assert!(headers.contains("Message-ID: <00000000-"), "{headers}");
+    }
+}

@@ -1,0 +1,374 @@
+//! What is said of an ended job: one line, a text for people, JSON for programs.
+//!
+//! Parameters, results and outputs are left out: they may hold what is nobody's business. Everything
+//! that is said is bounded.
+
+use std::fmt::Write as _;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use reqwest::Url;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::rules::failed_targets;
+use crate::api::types::JobAnswer;
+use crate::model::{
+    BatchCounts, Job, JobError, JobStatus, Notification, NotificationContent, NotificationEvent,
+    now,
+};
+use crate::storage::FailedChild;
+
+/// Characters of what went wrong with a job, with one device of a batch, with sending.
+const LONGEST_ERROR: usize = 2_000;
+const LONGEST_DEVICE_ERROR: usize = 300;
+pub(super) const LONGEST_REASON: usize = 300;
+const LONGEST_SUBJECT: usize = 200;
+const LONGEST_DESCRIPTION: usize = 1_000;
+/// Slack cuts longer texts by itself, at 40,000; a screen is full long before.
+const LONGEST_SLACK: usize = 3_500;
+/// Devices named in one line.
+const FEW: usize = 3;
+/// Targets in the JSON; `target_count` says how many there are.
+const MOST_TARGETS: usize = 100;
+
+/// What is known of an ended job.
+pub(super) struct Facts {
+    pub(super) job: Job,
+    /// The name of the schedule that has submitted it.
+    pub(super) schedule: Option<String>,
+    /// Of a batch.
+    pub(super) counts: Option<BatchCounts>,
+    /// Of a batch: the devices that failed, some of them if there are many.
+    pub(super) failed: Vec<FailedChild>,
+    /// Of a job that was slow: how long it usually takes.
+    pub(super) usual_ms: Option<i64>,
+    pub(super) link: Option<Url>,
+}
+
+/// The message for a channel; `events` in their order.
+pub(super) fn of(
+    facts: &Facts,
+    channel: &str,
+    events: &[NotificationEvent],
+) -> Option<Notification> {
+    let event = *events.first()?;
+    let (id, now) = (Uuid::now_v7(), now());
+    let subject = line(&subject(facts, event), LONGEST_SUBJECT);
+    let content = NotificationContent {
+        text: text(facts, &subject, events),
+        body: body(facts, id, &subject, events, now).to_string(),
+        subject,
+    };
+    Some(Notification::new(
+        id,
+        channel,
+        event,
+        facts.job.id,
+        content,
+        now,
+    ))
+}
+
+/// A message that says that nothing has happened.
+pub(super) fn test(channel: &str, board: Option<&Url>) -> Notification {
+    let (id, now, event) = (Uuid::now_v7(), now(), NotificationEvent::Test);
+    let subject = format!("Test of the channel {channel}");
+    let mut text = format!(
+        "{subject}\n\nIf you can read this, notifications get through. Nothing has happened.\n"
+    );
+    if let Some(board) = board {
+        let _ = write!(text, "\n{board}\n");
+    }
+    let body = json!({
+        "id": id, "event": event, "events": [event], "created_at": time(now), "summary": subject,
+        "url": board.map(Url::as_str),
+    });
+    let content = NotificationContent {
+        text,
+        body: body.to_string(),
+        subject,
+    };
+    Notification::new(id, channel, event, Uuid::nil(), content, now)
+}
+
+/// The page of a job.
+pub(super) fn link(board: &Url, job: Uuid) -> Url {
+    let mut link = board.clone();
+    if let Ok(mut path) = link.path_segments_mut() {
+        path.pop_if_empty().push("jobs").push(&job.to_string());
+    }
+    link
+}
+
+/// How long the last attempt took, milliseconds.
+pub(super) fn duration_of(job: &Job) -> Option<i64> {
+    let took = job.completed_at? - job.started_at?;
+    Some(took.num_milliseconds())
+}
+
+/// On one line, of bearable length, and without what makes a text read as something else.
+pub(super) fn line(text: &str, most: usize) -> String {
+    let visible = |c: char| {
+        if c.is_control() || is_bidirectional(c) {
+            ' '
+        } else {
+            c
+        }
+    };
+    let words: String = text.chars().map(visible).collect();
+    let words: Vec<&str> = words.split_whitespace().collect();
+    cut(&words.join(" "), most)
+}
+
+/// The innermost cause of an error ("Connection refused"), on one line: the outer ones say where in
+/// a library it came up.
+pub(super) fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    line(&cause.to_string(), LONGEST_REASON)
+}
+
+/// A text as Slack takes it: three characters mean something there.
+pub(super) fn for_slack(content: &NotificationContent) -> String {
+    let text = cut(&content.text, LONGEST_SLACK);
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+}
+
+fn subject(facts: &Facts, event: NotificationEvent) -> String {
+    let (job, plugin) = (&facts.job, facts.job.plugin.as_str());
+    let on = match names_of(job) {
+        names if names.is_empty() => String::new(),
+        names => format!(" on {names}"),
+    };
+    match event {
+        NotificationEvent::Failed => failure(facts, &on),
+        NotificationEvent::Cancelled => format!("{plugin} was cancelled{on}"),
+        NotificationEvent::Recovered => format!("{plugin} has recovered{on}"),
+        NotificationEvent::Slow => {
+            let took = duration_of(job).map(duration).unwrap_or_default();
+            let usual = facts.usual_ms.map(duration).unwrap_or_default();
+            format!("{plugin} was slow{on}: {took}, usually {usual}")
+        }
+        NotificationEvent::Completed | NotificationEvent::Test => {
+            format!("{plugin} has completed{on}")
+        }
+    }
+}
+
+fn failure(facts: &Facts, on: &str) -> String {
+    let plugin = &facts.job.plugin;
+    let Some(counts) = facts.counts else {
+        let code = facts.job.error.as_ref().map(|error| error.code.0.as_str());
+        return format!("{plugin} failed{on}: {}", code.unwrap_or("error"));
+    };
+    if counts.failed == 0 {
+        return format!("{plugin} failed: {}", counts.summary());
+    }
+    let named: Vec<_> = facts
+        .failed
+        .iter()
+        .take(FEW)
+        .map(|child| child.target.as_str())
+        .collect();
+    let more = if counts.failed > named.len() as u64 {
+        ", …"
+    } else {
+        ""
+    };
+    format!(
+        "{plugin} failed on {} of {} devices: {}{more}",
+        counts.failed,
+        counts.total,
+        named.join(", ")
+    )
+}
+
+/// A few names, or how many there are.
+fn names_of(job: &Job) -> String {
+    let names: Vec<_> = failed_targets(job)
+        .into_iter()
+        .map(|target| target.name.as_str())
+        .collect();
+    if names.len() <= FEW {
+        names.join(", ")
+    } else {
+        format!("{} devices", names.len())
+    }
+}
+
+fn text(facts: &Facts, subject: &str, events: &[NotificationEvent]) -> String {
+    let job = &facts.job;
+    let mut text = format!("{subject}\n\n");
+    let mut say = |name: &str, value: String| {
+        if !value.is_empty() {
+            let _ = writeln!(text, "{name}: {value}");
+        }
+    };
+    // What the first line does not say.
+    let others: Vec<_> = events.iter().skip(1).map(|event| event.as_str()).collect();
+    say("also", others.join(", "));
+    if let Some(error) = &job.error {
+        say("error", line(&error.to_string(), LONGEST_ERROR));
+    }
+    if let Some(description) = &job.description {
+        say("description", line(description, LONGEST_DESCRIPTION));
+    }
+    say("job", job.id.to_string());
+    say("schedule", facts.schedule.clone().unwrap_or_default());
+    if job.attempt > 1 {
+        say("attempts", job.attempt.to_string());
+    }
+    say("started", job.started_at.map(time).unwrap_or_default());
+    say("ended", job.completed_at.map(time).unwrap_or_default());
+    say("took", duration_of(job).map(duration).unwrap_or_default());
+    say("usually", facts.usual_ms.map(duration).unwrap_or_default());
+    if let (Some(counts), JobStatus::Completed) = (facts.counts, job.status) {
+        say("devices", counts.total.to_string());
+    }
+    if let Some(counts) = facts.counts.filter(|counts| counts.failed > 0) {
+        let _ = write!(text, "\nfailed devices:\n");
+        for child in &facts.failed {
+            let error = device_error(child.error.as_ref());
+            let _ = writeln!(text, "- {}: {error}", line(&child.target, LONGEST_REASON));
+        }
+        let more = counts.failed.saturating_sub(facts.failed.len() as u64);
+        if more > 0 {
+            let _ = writeln!(text, "- and {more} more");
+        }
+    }
+    if let Some(link) = &facts.link {
+        let _ = write!(text, "\n{link}\n");
+    }
+    text
+}
+
+fn device_error(error: Option<&JobError>) -> String {
+    error.map_or_else(
+        || "failed".to_owned(),
+        |error| line(&error.to_string(), LONGEST_DEVICE_ERROR),
+    )
+}
+
+fn body(
+    facts: &Facts,
+    id: Uuid,
+    subject: &str,
+    events: &[NotificationEvent],
+    now: DateTime<Utc>,
+) -> Value {
+    let error = facts.job.error.as_ref().map(
+        |error| json!({ "code": error.code.0, "message": cut(&error.message, LONGEST_ERROR) }),
+    );
+    let failed_devices = facts.counts.map(|counts| {
+        let device = |child: &FailedChild| {
+            let error = child.error.as_ref();
+            json!({
+                "name": child.target,
+                "job_id": child.job_id,
+                "error_code": error.map(|error| &error.code.0),
+                "error_message": error.map(|error| cut(&error.message, LONGEST_DEVICE_ERROR)),
+            })
+        };
+        let devices: Vec<_> = facts.failed.iter().map(device).collect();
+        json!({ "count": counts.failed, "devices": devices })
+    });
+    json!({
+        "id": id,
+        "event": events.first(),
+        "events": events,
+        "created_at": time(now),
+        "summary": subject,
+        "job": job(facts),
+        "target_count": facts.job.targets.len(),
+        "schedule": facts.schedule,
+        "error": error,
+        "failed_devices": failed_devices,
+        "duration_ms": duration_of(&facts.job),
+        "usual_duration_ms": facts.usual_ms,
+        "url": facts.link.as_ref().map(Url::as_str),
+    })
+}
+
+/// The job as the API answers it, but for what may be long or private.
+fn job(facts: &Facts) -> Value {
+    let mut answer = JobAnswer::from(facts.job.clone());
+    answer.targets.truncate(MOST_TARGETS);
+    let shortened = |text: Option<String>, most| text.map(|text| cut(&text, most));
+    answer.error_message = shortened(answer.error_message, LONGEST_ERROR);
+    answer.description = shortened(answer.description, LONGEST_DESCRIPTION);
+    if let (Some(batch), Some(counts)) = (&mut answer.batch, facts.counts) {
+        batch.counts = counts;
+    }
+    let mut job = json!(answer);
+    if let Some(fields) = job.as_object_mut() {
+        for private in ["params", "result", "progress"] {
+            fields.remove(private);
+        }
+    }
+    job
+}
+
+fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", &text[..end]),
+    }
+}
+
+fn time(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+fn duration(milliseconds: i64) -> String {
+    let seconds = milliseconds / 1_000;
+    match milliseconds {
+        ..=999 => format!("{milliseconds} ms"),
+        1_000..=59_999 => format!("{seconds}.{} s", milliseconds % 1_000 / 100),
+        60_000..=3_599_999 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3_600, seconds % 3_600 / 60),
+    }
+}
+
+/// Such characters are no control characters, and can make a line read backwards.
+fn is_bidirectional(c: char) -> bool {
+    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_one_line_and_bounded() {
+        assert_eq!(line("a\r\nBcc: x\t\u{202e} b", 100), "a Bcc: x b");
+        assert_eq!(line(&"ü ".repeat(200), 5), "ü ü ü…");
+    }
+
+    #[test]
+    fn slack_gets_no_markup_of_ours() {
+        let content = NotificationContent {
+            subject: String::new(),
+            text: "<!channel> a & b".to_owned(),
+            body: String::new(),
+        };
+        assert_eq!(for_slack(&content), "&lt;!channel&gt; a &amp; b");
+    }
+
+    #[test]
+    fn the_link_is_below_the_dashboard() {
+        for board in [
+            "https://noc.example.com/board",
+            "https://noc.example.com/board/",
+        ] {
+            let link = link(&Url::parse(board).unwrap(), Uuid::nil());
+            assert_eq!(
+                link.as_str(),
+                "https://noc.example.com/board/jobs/00000000-0000-0000-0000-000000000000"
+            );
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Secrets that stand in files of their own, so that the configuration holds none.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use anyhow::{Context as _, ensure};
+use secrecy::SecretString;
+
+const LARGEST: u64 = 16 * 1024;
+
+/// The text of a file, without one line end at its end. `key` names it in errors.
+pub(super) fn read(key: &str, path: &Path) -> anyhow::Result<SecretString> {
+    let shown = path.display();
+    let read = || -> anyhow::Result<SecretString> {
+        let file = File::open(path)?;
+        let metadata = file.metadata()?;
+        ensure!(metadata.is_file(), "it is no file");
+        // Where secrets are mounted their mode is often not the operator's to choose.
+        let mode = metadata.permissions().mode() & 0o777;
+        if mode & 0o007 != 0 {
+            tracing::warn!(file = %shown, mode = format!("{mode:o}"), "everybody on this machine can read this secret; chmod o= makes it private");
+        }
+        let mut text = String::new();
+        file.take(LARGEST + 1).read_to_string(&mut text)?;
+        ensure!(text.len() as u64 <= LARGEST, "it is larger than 16 KiB");
+        let secret = text.strip_suffix('\n').unwrap_or(&text);
+        let secret = secret.strip_suffix('\r').unwrap_or(secret);
+        ensure!(!secret.trim().is_empty(), "it is empty");
+        Ok(SecretString::from(secret))
+    };
+    read().with_context(|| format!("{key}: cannot read {shown}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+
+    #[test]
+    fn one_line_end_is_no_part_of_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("secret");
+        for (text, secret) in [
+            ("a b\n", "a b"),
+            ("a\r\n", "a"),
+            ("a\n\n", "a\n"),
+            ("a", "a"),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(read("key", &path).unwrap().expose_secret(), secret);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("secret");
+        let refusal = |path: &Path| format!("{:#}", read("some.key", path).unwrap_err());
+        let told = refusal(&path);
+        assert!(told.starts_with("some.key: cannot read") && told.contains("No such file"));
+        assert!(refusal(directory.path()).contains("no file"));
+        std::fs::write(&path, "\n").unwrap();
+        assert!(refusal(&path).contains("empty"));
+        std::fs::write(&path, "x".repeat(20_000)).unwrap();
+        assert!(refusal(&path).contains("16 KiB"));
+    }
+}
