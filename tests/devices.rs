@@ -19,7 +19,8 @@ fn run(job, params) {
 "#;
 
 async fn host(concurrency: usize) -> TestHost {
-    let playbooks = [("sleeps", SLEEPS)];
+    let each = SLEEPS.replace(r#"targets: "all""#, r#"targets: "each""#);
+    let playbooks = [("sleeps", SLEEPS), ("each", &each)];
     let host = TestHost::with_scripts_and(&playbooks, |config| {
         config.worker.concurrency = concurrency;
     })
@@ -83,6 +84,34 @@ fn one_job_at_a_time_on_a_device_and_who_waits_takes_no_place() {
             }
         };
         idle.await;
+    });
+}
+
+/// The child job that waits is gone with its batch, and nobody told the device's line.
+#[test]
+fn a_batch_that_is_deleted_while_it_waits_leaves_the_device_to_others() {
+    run(async {
+        let host = host(2).await;
+        let first = host.submit(job("one", 3_600)).await;
+        host.running(&first).await;
+        let batch = json!({
+            "plugin": "each", "targets": ["name:one"], "params": { "seconds": 0 },
+        });
+        let batch = host.submit(batch).await;
+        let url = format!("/api/jobs?parent={batch}");
+        let child = host.client.get(&url).await.body["jobs"][0]["id"].clone();
+        host.until(child.as_str().unwrap(), |job| {
+            job["waiting_for"] == json!(["one"])
+        })
+        .await;
+        host.client.act(&format!("/api/jobs/{batch}/cancel")).await;
+        host.ended(&batch).await;
+        let deleted = host.client.delete(&format!("/api/jobs/{batch}")).await;
+        assert_eq!(deleted.status, 204, "{}", deleted.body);
+        host.client.act(&format!("/api/jobs/{first}/cancel")).await;
+        host.ended(&first).await;
+        let next = host.run_job(job("one", 0)).await;
+        assert_eq!(next["status"], "completed");
     });
 }
 

@@ -220,6 +220,14 @@ fn what_makes_no_sense_is_refused() {
                 json!({ "name": "x", "windows": { "cron_expression": "0 * * * *", "minutes": 0 } }),
                 "/windows/minutes",
             ),
+            (
+                json!({ "name": "x", "windows": { "cron_expression": "0 0 30 2 *", "minutes": 1 } }),
+                "/windows/cron_expression",
+            ),
+            (
+                json!({ "name": "x", "ends_at": "+10000-01-01T00:00:00Z" }),
+                "/ends_at",
+            ),
             (json!({ "name": "x", "until": "tomorrow" }), "/until"),
         ];
         for (pause, pointer) in cases {

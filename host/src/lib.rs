@@ -8,6 +8,7 @@ pub mod logging;
 
 pub mod app;
 
+mod fields;
 pub mod model;
 mod nearest;
 pub mod storage;

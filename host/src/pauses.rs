@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, Notify, RwLock, RwLockReadGuard};
 use uuid::Uuid;
 
 use crate::connections::{ConnectionError, Connections};
+use crate::fields::{check_name, check_time};
 use crate::model::{Connection, LONGEST_WINDOW, Pause, PauseAction, PauseError, PauseRule, now};
 use crate::nearest::nearest;
 use crate::registry::{ParamError, Registry};
@@ -17,7 +18,6 @@ use crate::storage::{Storage, StorageError};
 
 /// Pauses there may be.
 pub const MOST_PAUSES: usize = 1_000;
-const LONGEST_NAME: usize = 100;
 const LONGEST_REASON: usize = 1_000;
 const MOST_PATTERNS: usize = 100;
 
@@ -41,6 +41,7 @@ pub struct Pauses {
     rules: ArcSwap<Vec<PauseRule>>,
     /// One change at a time, so that the rules are those of the database.
     changing: Mutex<()>,
+    claims: RwLock<()>,
     changed: Notify,
 }
 
@@ -73,6 +74,18 @@ impl PauseVersion {
 }
 
 impl HeldBack {
+    fn by(rule: &PauseRule, now: DateTime<Utc>) -> Option<Self> {
+        let in_force = rule.in_force(now)?;
+        let pause = &rule.pause;
+        Some(Self {
+            name: pause.name.clone(),
+            reason: pause.reason.clone(),
+            action: pause.action,
+            until: in_force.until,
+            version: PauseVersion::of(pause),
+        })
+    }
+
     /// For the job's log.
     #[must_use]
     pub fn describe(&self) -> String {
@@ -98,16 +111,16 @@ impl Pauses {
         registry: Arc<Registry>,
         connections: Arc<Connections>,
     ) -> Result<Self, StorageError> {
-        let pauses = Self {
+        let rules = rules_of(storage.pauses().await?);
+        Ok(Self {
             storage,
             registry,
             connections,
-            rules: ArcSwap::default(),
+            rules: ArcSwap::from_pointee(rules),
             changing: Mutex::new(()),
+            claims: RwLock::new(()),
             changed: Notify::new(),
-        };
-        pauses.reload().await?;
-        Ok(pauses)
+        })
     }
 
     /// By name.
@@ -130,22 +143,43 @@ impl Pauses {
             .ok_or_else(|| PauseRefused::NotFound(id.to_owned()))
     }
 
-    /// Stores a pause, in place of the one with its id. Jobs that run go on.
+    /// Stores a new pause, which is in force when this returns. Jobs that run go on.
     ///
     /// # Errors
     /// When it is not valid, another has its name, or there are too many.
-    pub async fn set(&self, mut pause: Pause) -> Result<Pause, PauseRefused> {
+    pub async fn create(&self, pause: Pause) -> Result<Pause, PauseRefused> {
         self.check(&pause).await?;
         let _changing = self.changing.lock().await;
-        let rules = self.rules.load();
-        let is_new = !rules.iter().any(|rule| rule.pause.id == pause.id);
-        if is_new && rules.len() >= MOST_PAUSES {
+        if self.rules.load().len() >= MOST_PAUSES {
             return Err(PauseRefused::TooMany);
         }
+        self.store(pause).await
+    }
+
+    /// Replaces a pause: what it no longer holds back runs.
+    ///
+    /// # Errors
+    /// As [`Self::create`], and when there is none.
+    pub async fn replace(&self, id: &str, pause: Pause) -> Result<Pause, PauseRefused> {
+        self.check(&pause).await?;
+        let _changing = self.changing.lock().await;
+        let old = self.find(id)?;
+        self.store(Pause {
+            id: old.id,
+            created_at: old.created_at,
+            ..pause
+        })
+        .await
+    }
+
+    async fn store(&self, mut pause: Pause) -> Result<Pause, PauseRefused> {
         pause.updated_at = now();
         self.storage.set_pause(&pause).await?;
         tracing::info!(pause_id = %pause.id, name = %pause.name, "jobs are paused");
-        self.reload().await?;
+        let mut pauses = self.others(pause.id);
+        pauses.push(pause.clone());
+        pauses.sort_by(|one, other| one.name.cmp(&other.name));
+        self.hold(rules_of(pauses)).await;
         Ok(pause)
     }
 
@@ -158,7 +192,27 @@ impl Pauses {
         let pause = self.find(id)?;
         self.storage.delete_pause(pause.id).await?;
         tracing::info!(pause_id = %pause.id, name = %pause.name, "a pause is over");
-        Ok(self.reload().await?)
+        self.hold(rules_of(self.others(pause.id))).await;
+        Ok(())
+    }
+
+    fn others(&self, id: Uuid) -> Vec<Pause> {
+        let rules = self.rules.load();
+        let pauses = rules.iter().map(|rule| &rule.pause);
+        pauses.filter(|pause| pause.id != id).cloned().collect()
+    }
+
+    async fn hold(&self, rules: Vec<PauseRule>) {
+        // Who is being claimed by the old rules runs before the new ones are said to hold.
+        let _claims = self.claims.write().await;
+        self.rules.store(Arc::new(rules));
+        self.changed.notify_one();
+    }
+
+    /// While this is held no pause comes into force: from looking whether a job may run until it
+    /// does.
+    pub async fn claiming(&self) -> RwLockReadGuard<'_, ()> {
+        self.claims.read().await
     }
 
     /// What holds a job back, if anything does: what leaves it out first, then what lasts longest.
@@ -171,16 +225,7 @@ impl Pauses {
     ) -> Option<HeldBack> {
         let rules = self.rules.load();
         let covering = rules.iter().filter(|rule| rule.covers(plugin, targets));
-        let held = covering.filter_map(|rule| {
-            let pause = &rule.pause;
-            Some(HeldBack {
-                name: pause.name.clone(),
-                reason: pause.reason.clone(),
-                action: pause.action,
-                until: rule.in_force(now)?.until,
-                version: PauseVersion::of(pause),
-            })
-        });
+        let held = covering.filter_map(|rule| HeldBack::by(rule, now));
         held.max_by_key(|held| {
             let lasts = held.until.unwrap_or(DateTime::<Utc>::MAX_UTC);
             (held.action == PauseAction::Skip, lasts)
@@ -203,29 +248,18 @@ impl Pauses {
         in_force.filter_map(|found| found.until).min()
     }
 
+    /// What a pause says of a job that it holds back, as long as it does.
+    #[must_use]
+    pub fn why(&self, version: PauseVersion, now: DateTime<Utc>) -> Option<HeldBack> {
+        let rules = self.rules.load();
+        let mut rules = rules.iter();
+        let rule = rules.find(|rule| PauseVersion::of(&rule.pause) == version)?;
+        HeldBack::by(rule, now)
+    }
+
     /// Ready when pauses have changed since the last time.
     pub async fn changed(&self) {
         self.changed.notified().await;
-    }
-
-    async fn reload(&self) -> Result<(), StorageError> {
-        let pauses = self.storage.pauses().await?.into_iter();
-        let rules = pauses.filter_map(|pause| {
-            let name = pause.name.clone();
-            let rule = PauseRule::new(pause);
-            if let Err(PauseError { field, message }) = &rule {
-                tracing::error!(
-                    name,
-                    field,
-                    message,
-                    "a pause cannot be read; it holds nothing"
-                );
-            }
-            rule.ok()
-        });
-        self.rules.store(Arc::new(rules.collect()));
-        self.changed.notify_one();
-        Ok(())
     }
 
     async fn check(&self, pause: &Pause) -> Result<(), PauseRefused> {
@@ -244,6 +278,12 @@ impl Pauses {
                 errors.push(ParamError::new(&format!("/{field}"), message));
             }
             Ok(rule) => {
+                let now = now();
+                let ever = rule.in_force(now).is_some() || !rule.next_starts(now, 1).is_empty();
+                if errors.is_empty() && !ever {
+                    let message = "there is no time that fits it";
+                    errors.push(ParamError::new("/windows/cron_expression", message));
+                }
                 for name in rule.names() {
                     match self.connections.find(name).await {
                         Ok(_) => {}
@@ -260,22 +300,33 @@ impl Pauses {
     }
 }
 
+/// One that cannot be read holds nothing, rather than that it keeps the server from starting.
+fn rules_of(pauses: Vec<Pause>) -> Vec<PauseRule> {
+    let rules = pauses.into_iter().filter_map(|pause| {
+        let name = pause.name.clone();
+        let rule = PauseRule::new(pause);
+        if let Err(PauseError { field, message }) = &rule {
+            tracing::error!(
+                name,
+                field,
+                message,
+                "a pause cannot be read; it holds nothing"
+            );
+        }
+        rule.ok()
+    });
+    rules.collect()
+}
+
 fn check_fields(pause: &Pause) -> Vec<ParamError> {
-    let mut errors = Vec::new();
+    let mut errors = Vec::from_iter(check_name(&pause.name));
+    errors.extend(check_time("/starts_at", pause.starts_at));
+    errors.extend(check_time("/ends_at", pause.ends_at));
     let mut expect = |holds: bool, pointer: &str, message: String| {
         if !holds {
             errors.push(ParamError::new(pointer, message));
         }
     };
-    let name = &pause.name;
-    let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
-    expect(
-        (1..=LONGEST_NAME).contains(&name.len())
-            && name.chars().all(plain)
-            && Uuid::parse_str(name).is_err(),
-        "/name",
-        format!("is 1 to {LONGEST_NAME} letters, digits, `-`, `_` and `.`, and no id"),
-    );
     let reason = pause.reason.as_ref();
     expect(
         reason.is_none_or(|reason| reason.len() <= LONGEST_REASON),

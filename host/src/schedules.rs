@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use chrono::TimeDelta;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use crate::fields::{check_name, check_time};
 use crate::jobs::{Jobs, Submission, SubmitError};
 use crate::model::{Schedule, Tick, TimingError, now};
 use crate::registry::ParamError;
@@ -15,7 +15,6 @@ use crate::storage::{AddScheduleOutcome, Storage, StorageError};
 pub const LONGEST_JITTER: u32 = 86_400;
 /// Schedules there may be.
 pub const MOST_SCHEDULES: usize = 10_000;
-const LONGEST_NAME: usize = 100;
 
 /// Why a schedule is refused.
 #[derive(Debug, thiserror::Error)]
@@ -221,33 +220,15 @@ pub(crate) fn invalid_timing(error: TimingError) -> ParamError {
 }
 
 fn check_fields(schedule: &Schedule) -> Vec<ParamError> {
-    let mut errors = Vec::new();
-    let name = schedule.name.as_str();
-    let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
-    if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(plain) {
-        let message = format!("is 1 to {LONGEST_NAME} letters, digits, `-`, `_` and `.`");
-        errors.push(ParamError::new("/name", message));
-    } else if Uuid::parse_str(name).is_ok() {
-        errors.push(ParamError::new("/name", "looks like an id".to_owned()));
-    }
+    let mut errors = Vec::from_iter(check_name(&schedule.name));
     if schedule.jitter_seconds > LONGEST_JITTER {
         errors.push(ParamError::new(
             "/jitter_seconds",
             format!("is 0 to {LONGEST_JITTER}"),
         ));
     }
-    for (pointer, time) in [
-        ("/starts_at", schedule.starts_at),
-        ("/ends_at", schedule.ends_at),
-    ] {
-        let far = now() + TimeDelta::days(366 * 1_000);
-        if time.is_some_and(|time| time > far || time < chrono::DateTime::UNIX_EPOCH) {
-            errors.push(ParamError::new(
-                pointer,
-                "is in the years 1970 to 3000".to_owned(),
-            ));
-        }
-    }
+    errors.extend(check_time("/starts_at", schedule.starts_at));
+    errors.extend(check_time("/ends_at", schedule.ends_at));
     if let (Some(start), Some(end)) = (schedule.starts_at, schedule.ends_at)
         && end < start
     {

@@ -261,6 +261,8 @@ pub trait Storage: Send + Sync + 'static {
     async fn commands_in_flight(&self, job_id: Uuid) -> Result<Vec<InFlight>>;
     async fn add_logs(&self, logs: Vec<JobLog>) -> Result<()>;
     async fn set_progress(&self, claim: &Claim, progress: &Progress) -> Result<()>;
+    /// How much the commands of a job have answered, on all its targets or on one, bytes.
+    async fn output_bytes(&self, job_id: Uuid, target: Option<&str>) -> Result<u64>;
     async fn results(&self, job_id: Uuid) -> Result<Vec<CommandResult>>;
     /// In order, after a result, at most `limit`.
     async fn results_after(

@@ -16,6 +16,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 use uuid::Uuid;
@@ -46,6 +47,8 @@ const STOPPED_WITHIN: Duration = Duration::from_secs(10);
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(250);
 /// How often it is looked whether a pause is over, should the clock have been set.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// Jobs queued at once when a pause is over.
+const PAGE: usize = 2_000;
 /// How often a finished job is tried to be recorded while the database is not available.
 const RECORD_EVERY: Duration = Duration::from_secs(1);
 
@@ -168,20 +171,23 @@ impl Worker {
 
     /// Queues jobs again whose pause is over.
     async fn end_pauses(&self) {
+        let mut look_at = Instant::now() + LOOK_EVERY;
         loop {
-            let next_end = self.pauses.next_end(now());
-            let pause = next_end.map_or(LOOK_EVERY, |end| {
-                // The clock may be set meanwhile.
-                (end - now()).to_std().unwrap_or_default().min(LOOK_EVERY)
-            });
+            let left = self.held_back.next_end().map(|end| end - now());
+            let left = left.map(|left| left.to_std().unwrap_or_default());
+            let due = left.map_or(look_at, |left| look_at.min(Instant::now() + left));
             tokio::select! {
                 // When to look next may have changed.
                 () = self.held_back.news() => continue,
                 () = self.pauses.changed() => {}
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep_until(due) => {}
             }
-            let in_force = self.pauses.in_force(now());
-            self.let_go(&self.held_back.take_unless(&in_force)).await;
+            look_at = Instant::now() + LOOK_EVERY;
+            let now = now();
+            let (in_force, until) = (self.pauses.in_force(now), self.pauses.next_end(now));
+            for page in self.held_back.take_unless(&in_force, until).chunks(PAGE) {
+                self.let_go(page).await;
+            }
         }
     }
 
@@ -270,14 +276,13 @@ impl Worker {
     }
 
     async fn claim(&self, id: Uuid) -> Result<Claimed, StorageError> {
-        let Some(job) = self.storage.job(id).await? else {
-            return Ok(Claimed::Nothing);
-        };
-        if !job.status.is_waiting() {
-            // Should it have waited until it was cancelled.
+        let _claiming = self.pauses.claiming().await;
+        let job = self.storage.job(id).await?;
+        let Some(job) = job.filter(|job| job.status.is_waiting()) else {
+            // Should it have waited until it was cancelled or deleted.
             self.give_up_turn(id).await;
             return Ok(Claimed::Nothing);
-        }
+        };
         let parents = self.parents(&job).await?;
         let mut targets = Vec::with_capacity(job.targets.len());
         for target in &job.targets {
@@ -349,11 +354,12 @@ impl Worker {
         };
         let message = format!("held back by the {}", held.describe());
         self.note(job.id, LogLevel::Info, message).await?;
-        let version = held.version;
-        self.held_back.hold(next, held);
-        if !self.pauses.in_force(now()).contains(&version) {
-            // It has ended meanwhile.
-            self.held_back.forget(job.id);
+        self.held_back.hold(next, &held);
+        let job = self.storage.job(job.id).await?;
+        let waits = job.is_some_and(|job| job.status.is_waiting());
+        if !waits || self.pauses.why(held.version, now()).is_none() {
+            // It is gone, or the pause has ended meanwhile.
+            self.held_back.forget(next.id);
         }
         Ok(Claimed::HeldBack(next))
     }
@@ -363,9 +369,9 @@ impl Worker {
         let reason = JobError::new(ErrorCode::SKIPPED, &message);
         if self.storage.skip_job(job.id, &reason, now()).await? {
             tracing::info!(plugin = %job.plugin, "{message}");
-            self.note(job.id, LogLevel::Warn, message).await?;
             job.parent_id
                 .inspect(|parent| self.batches.look_at(*parent));
+            self.note(job.id, LogLevel::Warn, message).await?;
         }
         Ok(Claimed::Nothing)
     }

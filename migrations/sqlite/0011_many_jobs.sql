@@ -23,8 +23,7 @@ END;
 CREATE TRIGGER jobs_count_gone AFTER DELETE ON jobs BEGIN
     UPDATE job_counts SET jobs = jobs - 1
     WHERE hour = substr(old.created_at, 1, 13) AND status = old.status;
-    DELETE FROM job_counts
-    WHERE hour = substr(old.created_at, 1, 13) AND status = old.status AND jobs = 0;
+    DELETE FROM job_counts WHERE hour = substr(old.created_at, 1, 13) AND jobs = 0;
 END;
 
 CREATE INDEX jobs_by_plugin_and_status ON jobs (job_type, status, created_at DESC, id DESC);

@@ -19,8 +19,8 @@ use crate::model::{CommandResult, Job, JobFilter, JobStatus};
 
 /// Earlier jobs that are looked at for one that fits.
 const LOOKED_AT: u32 = 200;
-/// Output that is held against other output at once, bytes.
-const LARGEST: usize = 64 << 20;
+/// Commands and outputs that are held against one another at once, bytes.
+const LARGEST: u64 = 64 << 20;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -96,7 +96,7 @@ async fn results(
     app: &App,
     id: Uuid,
     target: Option<&str>,
-    budget: &mut usize,
+    budget: &mut u64,
 ) -> Result<Vec<CommandResult>, Problem> {
     let children = JobFilter {
         parent: Some(id),
@@ -109,17 +109,19 @@ async fn results(
     children.sort_by_key(|child| child.id);
     let mut results = Vec::new();
     for id in std::iter::once(id).chain(children.into_iter().map(|child| child.id)) {
-        let mut more = app.storage.results(id).await?;
-        more.retain(|result| target.is_none_or(|target| target == result.target));
-        let size = more.iter().map(|result| result.output.len()).sum();
+        // Before anything is read into memory.
+        let size = app.storage.output_bytes(id, target).await?;
         *budget = budget.checked_sub(size).ok_or_else(|| {
-            let message = format!(
-                "the jobs' outputs are larger than {} MiB together; name one target",
-                LARGEST >> 20
-            );
+            let advice = match target {
+                None => "; name one target",
+                Some(_) => "",
+            };
+            let most = LARGEST >> 20;
+            let message = format!("the outputs are larger than {most} MiB together{advice}");
             Problem::invalid_field("/target", message)
         })?;
-        results.extend(more);
+        let more = app.storage.results(id).await?.into_iter();
+        results.extend(more.filter(|result| target.is_none_or(|target| target == result.target)));
     }
     Ok(results)
 }

@@ -292,9 +292,12 @@ pub(super) async fn answers(app: &App, jobs: Vec<Job>) -> Result<Vec<JobAnswer>,
     };
     let answer = |job: Job| {
         let waiting_for = app.turns.waited_for(&job);
+        let held_back = job.status.is_waiting().then(|| app.held_back.by(job.id));
+        let held_back = held_back.flatten();
+        let held_back = held_back.and_then(|version| app.pauses.why(version, now()));
         let mut answer = JobAnswer {
             waiting_for,
-            held_back_by: app.held_back.why(job.id).map(Into::into),
+            held_back_by: held_back.map(Into::into),
             ..JobAnswer::from(job)
         };
         if let Some(batch) = &mut answer.batch {

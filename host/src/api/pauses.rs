@@ -26,7 +26,7 @@ pub(super) async fn create(
     State(app): State<Arc<App>>,
     body: JsonBody<WritePause>,
 ) -> Result<(StatusCode, [(HeaderName, String); 1], Json<PauseAnswer>), Problem> {
-    let pause = app.pauses.set(body.value.over(None)).await?;
+    let pause = app.pauses.create(body.value.into()).await?;
     let location = [(header::LOCATION, format!("/api/pauses/{}", pause.id))];
     let answer = answer(&app, &pause.id.to_string())?;
     Ok((StatusCode::CREATED, location, Json(answer)))
@@ -70,8 +70,7 @@ pub(super) async fn replace(
     Path(id): Path<String>,
     body: JsonBody<WritePause>,
 ) -> Result<Json<PauseAnswer>, Problem> {
-    let old = app.pauses.find(&id)?;
-    let pause = app.pauses.set(body.value.over(Some(old))).await?;
+    let pause = app.pauses.replace(&id, body.value.into()).await?;
     Ok(Json(answer(&app, &pause.id.to_string())?))
 }
 

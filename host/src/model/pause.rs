@@ -9,6 +9,8 @@ use super::{Connection, TargetExpression, Timing, TimingError, matches_pattern};
 
 /// The longest window, minutes: a week.
 pub const LONGEST_WINDOW: u32 = 7 * 24 * 60;
+/// Windows that are open at the same time, of those that are looked at.
+const MOST_OPEN: usize = 64;
 
 /// What becomes of a job whose time comes in a pause.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -79,7 +81,7 @@ fn utc() -> String {
 /// A pause that is in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InForce {
-    /// When it is to be looked at again; `None`: it lasts until it is removed.
+    /// When it ends, or is to be looked at again; `None`: it lasts until it is removed.
     pub until: Option<DateTime<Utc>>,
 }
 
@@ -162,10 +164,12 @@ impl PauseRule {
         let Some((timing, length)) = &self.windows else {
             return Some(InForce { until: ends_at });
         };
-        let began = timing
-            .next_after(now - *length)
-            .filter(|time| *time <= now)?;
-        let until = began + *length;
+        // The windows that are open now: the last of them to begin is the last to end.
+        let open = std::iter::successors(timing.next_after(now - *length), |time| {
+            timing.next_after(*time)
+        });
+        let open = open.take(MOST_OPEN).take_while(|time| *time <= now);
+        let until = open.last()? + *length;
         Some(InForce {
             until: Some(ends_at.map_or(until, |end| end.min(until))),
         })
@@ -178,11 +182,13 @@ impl PauseRule {
             let start = self.pause.starts_at.filter(|start| *start > now);
             return start.into_iter().collect();
         };
-        let start = self
-            .pause
-            .starts_at
-            .map(|start| start - TimeDelta::seconds(1));
-        let mut starts = timing.next_runs(start.map_or(now, |start| start.max(now)), count);
+        let begins = self.pause.starts_at.filter(|start| *start > now);
+        let mut starts = timing.next_runs(begins.unwrap_or(now), count);
+        // Its own beginning may lie within a window.
+        if let Some(begins) = begins.filter(|begins| self.in_force(*begins).is_some()) {
+            starts.insert(0, begins);
+            starts.truncate(count);
+        }
         starts.retain(|start| self.pause.ends_at.is_none_or(|end| *start < end));
         starts
     }
@@ -264,6 +270,28 @@ mod tests {
         assert_eq!(
             rule.next_starts(at("2026-03-27T08:00:00Z"), 1),
             [at("2026-03-30T06:00:00Z")]
+        );
+    }
+
+    #[test]
+    fn the_last_of_several_open_windows_says_when_it_ends() {
+        let rule = PauseRule::new(Pause {
+            starts_at: Some(at("2026-03-27T08:30:30Z")),
+            windows: Some(Windows {
+                cron_expression: "* * * * *".to_owned(),
+                timezone: "UTC".to_owned(),
+                minutes: 5,
+            }),
+            ..pause()
+        })
+        .unwrap();
+        assert_eq!(
+            until(&rule, "2026-03-27T09:00:30Z"),
+            Some(at("2026-03-27T09:05:00Z"))
+        );
+        assert_eq!(
+            rule.next_starts(at("2026-03-27T08:00:00Z"), 2),
+            [at("2026-03-27T08:30:30Z"), at("2026-03-27T08:31:00Z")]
         );
     }
 

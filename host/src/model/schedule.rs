@@ -172,7 +172,7 @@ pub struct Timing {
 
 impl Timing {
     /// # Errors
-    /// When one of them cannot be read, or the expression fits no time at all.
+    /// When one of them cannot be read.
     pub fn parse(expression: &str, timezone: &str) -> Result<Self, TimingError> {
         let wrong = |field, message| TimingError { field, message };
         let zone = Tz::from_str(timezone).map_err(|_| {

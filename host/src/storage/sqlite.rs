@@ -302,6 +302,10 @@ impl Storage for SqliteStorage {
         self.told(claim.job_id, set)
     }
 
+    async fn output_bytes(&self, job_id: Uuid, target: Option<&str>) -> Result<u64> {
+        running::output_bytes(&self.readers, job_id, target).await
+    }
+
     async fn results(&self, job_id: Uuid) -> Result<Vec<CommandResult>> {
         running::results_after(&self.readers, job_id, Uuid::nil(), u32::MAX).await
     }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use chrono::{DateTime, Utc};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -16,14 +17,25 @@ pub struct HeldBackJobs {
 
 #[derive(Default)]
 struct Shared {
-    jobs: Mutex<HashMap<Uuid, (i32, HeldBack)>>,
-    /// One more is held back, whose pause may have begun just now.
+    state: Mutex<State>,
+    /// One more is held back, whose pause may end before all others.
     news: Notify,
 }
 
+#[derive(Default)]
+struct State {
+    /// Each with its priority.
+    jobs: HashMap<Uuid, (i32, PauseVersion)>,
+    /// When the first of the pauses ends.
+    next_end: Option<DateTime<Utc>>,
+}
+
 impl HeldBackJobs {
-    pub(super) fn hold(&self, job: Next, held: HeldBack) {
-        self.lock().insert(job.id, (job.priority, held));
+    pub(super) fn hold(&self, job: Next, held: &HeldBack) {
+        let mut state = self.lock();
+        state.jobs.insert(job.id, (job.priority, held.version));
+        state.next_end = state.next_end.into_iter().chain(held.until).min();
+        drop(state);
         self.shared.news.notify_one();
     }
 
@@ -32,35 +44,47 @@ impl HeldBackJobs {
         self.shared.news.notified().await;
     }
 
-    /// Why a job is held back, if it is.
+    /// What holds a job back, if anything does.
     #[must_use]
-    pub fn why(&self, job: Uuid) -> Option<HeldBack> {
-        self.lock().get(&job).map(|(_, held)| held.clone())
+    pub fn by(&self, job: Uuid) -> Option<PauseVersion> {
+        self.lock().jobs.get(&job).map(|(_, version)| *version)
     }
 
-    #[must_use]
     pub(super) fn contains(&self, job: Uuid) -> bool {
-        self.lock().contains_key(&job)
+        self.lock().jobs.contains_key(&job)
     }
 
     /// A job that is gone is not held back any more.
     pub fn forget(&self, job: Uuid) {
-        self.lock().remove(&job);
+        self.lock().jobs.remove(&job);
     }
 
-    /// Takes those that are not to be held back any longer.
-    pub(super) fn take_unless(&self, in_force: &HashSet<PauseVersion>) -> Vec<Next> {
-        let mut jobs = self.lock();
-        let freed = jobs.extract_if(|_, (_, held)| !in_force.contains(&held.version));
-        freed
-            .map(|(id, (priority, _))| Next { id, priority })
-            .collect()
+    /// When the first of them may go.
+    pub(super) fn next_end(&self) -> Option<DateTime<Utc>> {
+        self.lock().next_end
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, (i32, HeldBack)>> {
-        self.shared
+    /// Takes those that are not held back any longer, who came first first. `until` is when the first
+    /// of the pauses in force ends.
+    pub(super) fn take_unless(
+        &self,
+        in_force: &HashSet<PauseVersion>,
+        until: Option<DateTime<Utc>>,
+    ) -> Vec<Next> {
+        let mut state = self.lock();
+        let freed = state
             .jobs
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+            .extract_if(|_, (_, version)| !in_force.contains(version));
+        let mut freed: Vec<_> = freed
+            .map(|(id, (priority, _))| Next { id, priority })
+            .collect();
+        freed.sort_unstable_by_key(|next| next.id);
+        state.next_end = until.filter(|_| !state.jobs.is_empty());
+        freed
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        let state = self.shared.state.lock();
+        state.unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,14 +1,15 @@
 //! Who has what of which there is not enough, and whose turn is next: devices, as many jobs at once
 //! as each connection allows, and plugins, as many as the policy allows.
 //!
-//! A job takes all it needs or none, before it takes a worker's place, and waits outside of the
-//! queue; so who waits for a device holds nobody back. Who came first, or is more urgent, goes first:
-//! nobody overtakes where an earlier one waits, and the first of all is held up by nobody, so each
-//! gets its turn. A child job shares what its parents hold.
+//! A job takes all it needs or none, and waits outside of the queue and of the workers' places; so who
+//! waits for a device holds nobody else back. Who came first, or is more urgent, goes first: where one
+//! waits, so much is kept for it, and the first of all is held up by nobody. A child job shares what
+//! its parents hold.
 //!
 //! While its plugin has no place free, a job stands in that line alone: it keeps nobody else from its
-//! devices. Then it stands in theirs, and keeps nobody else from the plugin's place. Its turn is the
-//! same in all of them.
+//! devices. When there is a place and its devices are taken, it stands in their lines alone, and
+//! leaves the place to another. That could go on for ever, so after some times it stands in all of
+//! them.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -51,6 +52,8 @@ struct State {
 
 #[derive(Debug, Default)]
 struct Line {
+    /// How many may have it at once, as was said last.
+    most: usize,
     holders: Vec<Holder>,
     waiting: BTreeSet<(Turn, Uuid)>,
 }
@@ -68,6 +71,9 @@ pub struct Next {
     pub priority: i32,
 }
 
+/// How often a job leaves its plugin's place to others, because its devices are taken.
+const MOST_PASSED: u32 = 16;
+
 /// The more urgent first, then who came first.
 type Turn = (i32, u64);
 
@@ -77,6 +83,8 @@ struct Waiting {
     needed: Vec<Needed>,
     /// Where it stands in line.
     lines: Vec<Resource>,
+    /// How often it has left its plugin's place to others.
+    passed: u32,
 }
 
 /// What came of trying to take something, and who may now be able to go because of it.
@@ -105,20 +113,20 @@ impl Turns {
                 next: Vec::new(),
             };
         }
-        let turn = match state.waiting.get(&job) {
-            Some(waiting) => waiting.turn,
+        let (turn, passed) = match state.waiting.get(&job) {
+            Some(waiting) => (waiting.turn, waiting.passed),
             None => {
                 state.next += 1;
-                (-priority, state.next)
+                ((-priority, state.next), 0)
             }
         };
-        let lines = state.lines_for(needed, turn);
+        let lines = state.lines_for(needed, turn, passed);
         let mut left = state.stop_waiting(job);
         left.retain(|resource| !lines.contains(resource));
         let taken = lines.is_empty();
         if taken {
             for needed in needed {
-                let line = state.lines.entry(needed.resource.clone()).or_default();
+                let line = state.line(needed);
                 line.holders.push(Holder {
                     job,
                     family: needed.family,
@@ -127,15 +135,16 @@ impl Turns {
             let resources = needed.iter().map(|needed| needed.resource.clone());
             state.holding.insert(job, resources.collect());
         } else {
-            for resource in &lines {
-                let line = state.lines.entry(resource.clone()).or_default();
-                line.waiting.insert((turn, job));
+            for needed in needed.iter().filter(|each| lines.contains(&each.resource)) {
+                state.line(needed).waiting.insert((turn, job));
             }
-            let needed = needed.to_vec();
+            let is_plugin = |resource: &Resource| matches!(resource, Resource::Plugin(_));
+            let passes = left.iter().any(is_plugin);
             let waiting = Waiting {
                 turn,
-                needed,
+                needed: needed.to_vec(),
                 lines,
+                passed: passed + u32::from(passes),
             };
             state.waiting.insert(job, waiting);
         }
@@ -166,7 +175,7 @@ impl Turns {
     pub(super) fn may_go(&self, job: Uuid) -> Option<Next> {
         let state = self.lock();
         let waiting = state.waiting.get(&job)?;
-        let lines = state.lines_for(&waiting.needed, waiting.turn);
+        let lines = state.lines_for(&waiting.needed, waiting.turn, waiting.passed);
         lines.is_empty().then_some(Next {
             id: job,
             priority: -waiting.turn.0,
@@ -228,17 +237,22 @@ impl Turns {
 
 impl State {
     /// Where a job has to stand in line; nowhere, when it can go.
-    fn lines_for(&self, needed: &[Needed], turn: Turn) -> Vec<Resource> {
+    fn lines_for(&self, needed: &[Needed], turn: Turn, passed: u32) -> Vec<Resource> {
         let (plugins, devices): (Vec<_>, Vec<_>) = needed
             .iter()
             .partition(|needed| matches!(needed.resource, Resource::Plugin(_)));
-        let busy = [plugins, devices]
-            .into_iter()
-            .find(|kind| !kind.iter().all(|needed| self.is_free(needed, turn)));
-        let busy = busy.unwrap_or_default().into_iter();
+        let all = [plugins, devices];
+        let is_busy = |kind: &&Vec<&Needed>| !kind.iter().all(|needed| self.is_free(needed, turn));
+        let busy: Vec<_> = match all.iter().find(is_busy) {
+            None => Vec::new(),
+            Some(_) if passed >= MOST_PASSED => all.concat(),
+            Some(kind) => kind.clone(),
+        };
+        let busy = busy.into_iter();
         busy.map(|needed| needed.resource.clone()).collect()
     }
 
+    /// Whether there is enough for a job, beside those that have some and those that come before it.
     fn is_free(&self, needed: &Needed, turn: Turn) -> bool {
         let Some(line) = self.lines.get(&needed.resource) else {
             return true;
@@ -249,14 +263,21 @@ impl State {
         }
         families.sort_unstable();
         families.dedup();
-        let earlier = line.waiting.first().is_some_and(|(first, _)| *first < turn);
-        families.len() < needed.most && !earlier
+        let earlier = line.waiting.iter().take_while(|(other, _)| *other < turn);
+        families.len() + earlier.take(needed.most).count() < needed.most
     }
 
-    /// Who is first in these lines.
+    fn line(&mut self, needed: &Needed) -> &mut Line {
+        let line = self.lines.entry(needed.resource.clone()).or_default();
+        line.most = needed.most;
+        line
+    }
+
+    /// Who is first in these lines: as many of each as may have it, because what the first ones wait
+    /// for may be something else.
     fn first_of(&self, resources: &[Resource]) -> Vec<Next> {
         let lines = resources.iter().filter_map(|id| self.lines.get(id));
-        let first = lines.filter_map(|line| line.waiting.first());
+        let first = lines.flat_map(|line| line.waiting.iter().take(line.most));
         let mut next: Vec<_> = first
             .map(|((urgency, _), job)| Next {
                 id: *job,
@@ -370,7 +391,7 @@ mod tests {
         assert!(take(&turns, 1, 0, &[one(1, 1)]));
         assert!(!take(&turns, 2, 0, &[one(1, 2)]));
         assert!(!take(&turns, 3, 0, &[two(3)]));
-        assert_eq!(release(&turns, 1), [job(2)]);
+        assert_eq!(release(&turns, 1), [job(2), job(3)]);
         let beside = turns.take(job(2), 0, &[two(2)]);
         assert!(beside.taken);
         assert_eq!(ids(&beside.next), [job(3)], "there is room for one more");
@@ -424,6 +445,45 @@ mod tests {
         assert!(take(&turns, 2, 0, &[one(2, 2), place(1, 1, 2)]));
     }
 
+    /// Its device and its plugin's place are each always wanted by others, and never free together.
+    #[test]
+    fn nobody_is_left_behind_by_those_who_want_less() {
+        let turns = Turns::default();
+        let wants = |number: u128| match number {
+            // The one that needs both.
+            0 => vec![one(1, 0), place(1, 1, 0)],
+            number if number.is_multiple_of(2) => vec![one(1, number)],
+            number => vec![one(100 + number, number), place(1, 1, number)],
+        };
+        assert!(take(&turns, 1, 0, &wants(1)));
+        assert!(take(&turns, 2, 0, &wants(2)));
+        let mut holding = vec![1_u128, 2];
+        assert!(!take(&turns, 0, 0, &wants(0)));
+        for number in 3..200 {
+            let mut trying = vec![number];
+            // Who has the place and who has the device end by turns.
+            if number % 3 == 0 {
+                let ended = holding.remove(0);
+                trying.extend(numbers(&turns.release(job(ended))));
+            }
+            while let Some(number) = trying.pop() {
+                let tried = turns.take(job(number), 0, &wants(number));
+                if tried.taken {
+                    if number == 0 {
+                        return;
+                    }
+                    holding.push(number);
+                }
+                trying.extend(numbers(&tried.next));
+            }
+        }
+        panic!("it never had its turn");
+    }
+
+    fn numbers(next: &[Next]) -> Vec<u128> {
+        next.iter().map(|next| next.id.as_u128() - 1_000).collect()
+    }
+
     proptest! {
         /// Jobs of limited plugins for one or several devices, told to try again only when they are
         /// named: all get their turn, nothing has more holders than it may, and nothing is left at
@@ -436,10 +496,15 @@ mod tests {
             ),
         ) {
             let turns = Turns::default();
+            // Of every second device there are two.
+            let most = |device: u128| 1 + (device % 2) as usize;
             let needed = |index: usize| -> Vec<Needed> {
                 let (devices, plugin, _) = &wants[index];
                 let number = index as u128;
-                let devices = devices.iter().map(|id| one(*id, number));
+                let devices = devices.iter().map(|id| Needed {
+                    most: most(*id),
+                    ..one(*id, number)
+                });
                 // Of plugin 0 any number may run.
                 let places = (*plugin > 0).then(|| place(*plugin, *plugin as usize, number));
                 devices.chain(places).collect()
@@ -466,7 +531,7 @@ mod tests {
                 }
                 for id in 0..4 {
                     let holders = holding.iter().filter(|index| wants[**index].0.contains(&id)).count();
-                    prop_assert!(holders <= 1);
+                    prop_assert!(holders <= most(id));
                 }
                 for plugin in 1..3 {
                     let running = holding.iter().filter(|index| wants[**index].1 == plugin).count();

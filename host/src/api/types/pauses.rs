@@ -40,26 +40,22 @@ pub struct WritePause {
     pub windows: Option<Windows>,
 }
 
-impl WritePause {
-    /// As a new pause, or in place of one.
-    #[must_use]
-    pub fn over(self, old: Option<Pause>) -> Pause {
-        let (id, created_at) = match old {
-            Some(old) => (old.id, old.created_at),
-            None => (Uuid::now_v7(), now()),
-        };
-        Pause {
-            id,
-            name: self.name,
-            reason: self.reason,
-            plugins: self.plugins,
-            targets: self.targets,
-            action: self.action,
-            starts_at: self.starts_at,
-            ends_at: self.ends_at,
-            windows: self.windows,
-            created_at,
-            updated_at: now(),
+/// As a new one.
+impl From<WritePause> for Pause {
+    fn from(pause: WritePause) -> Self {
+        let now = now();
+        Self {
+            id: Uuid::now_v7(),
+            name: pause.name,
+            reason: pause.reason,
+            plugins: pause.plugins,
+            targets: pause.targets,
+            action: pause.action,
+            starts_at: pause.starts_at,
+            ends_at: pause.ends_at,
+            windows: pause.windows,
+            created_at: now,
+            updated_at: now,
         }
     }
 }

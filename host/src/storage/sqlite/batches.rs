@@ -34,7 +34,8 @@ pub(super) async fn counts(
 
 pub(super) async fn unfinished(readers: &SqlitePool) -> Result<Vec<Uuid>> {
     let found = sqlx::query(
-        "SELECT id FROM jobs WHERE batch IS NOT NULL AND status IN ('pending', 'running')",
+        "SELECT id FROM jobs INDEXED BY jobs_unfinished_batches
+         WHERE batch IS NOT NULL AND status IN ('pending', 'running')",
     )
     .fetch_all(readers)
     .await?;

@@ -119,10 +119,12 @@ pub(super) async fn get(readers: &SqlitePool, id: Uuid) -> Result<Option<Job>> {
 }
 
 pub(super) async fn list(readers: &SqlitePool, filter: &JobFilter) -> Result<Vec<Job>> {
-    // A device's jobs are read in their order, instead of sorting all that it ever had.
-    let (from, created_at, id) = match filter.target {
-        None => ("jobs", "created_at", "id"),
-        Some(_) => (
+    // A batch's child jobs, and a device's jobs, are read in their order, instead of sorting or going
+    // through all others.
+    let (from, created_at, id) = match (filter.parent, &filter.target) {
+        (Some(_), _) => ("jobs INDEXED BY jobs_of_parent", "created_at", "id"),
+        (None, None) => ("jobs", "created_at", "id"),
+        (None, Some(_)) => (
             "job_targets AS target CROSS JOIN jobs ON jobs.id = target.job_id",
             "target.created_at",
             "target.job_id",
@@ -137,7 +139,13 @@ pub(super) async fn list(readers: &SqlitePool, filter: &JobFilter) -> Result<Vec
         query.push(" AND job_type = ").push_bind(plugin.clone());
     }
     if let Some(target) = &filter.target {
-        query.push(" AND target.name = ").push_bind(target.clone());
+        match filter.parent {
+            None => query.push(" AND target.name = ").push_bind(target.clone()),
+            Some(_) => query
+                .push(" AND EXISTS (SELECT 1 FROM job_targets WHERE job_id = jobs.id AND name = ")
+                .push_bind(target.clone())
+                .push(")"),
+        };
     }
     if let Some(parent) = filter.parent {
         query

@@ -16,7 +16,7 @@ pub(super) async fn ready(
     limit: u32,
 ) -> Result<Vec<ReadyJob>> {
     let found = sqlx::query(
-        "SELECT id, priority, ready_at FROM jobs
+        "SELECT id, priority, ready_at FROM jobs INDEXED BY jobs_waiting
          WHERE status IN ('pending', 'retrying') AND held = 0 AND ready_at <= ?3 AND (ready_at, id) > (?1, ?2)
          ORDER BY ready_at, id LIMIT ?4",
     )
@@ -34,7 +34,7 @@ pub(super) async fn next_ready_at(
     now: DateTime<Utc>,
 ) -> Result<Option<DateTime<Utc>>> {
     let row = sqlx::query(
-        "SELECT ready_at FROM jobs
+        "SELECT ready_at FROM jobs INDEXED BY jobs_waiting
          WHERE status IN ('pending', 'retrying') AND held = 0 AND ready_at > ?
          ORDER BY ready_at LIMIT 1",
     )
@@ -158,7 +158,7 @@ pub(super) async fn skip(
                 let done = sqlx::query(
                     "UPDATE jobs
                      SET status = 'cancelled', completed_at = ?2, error_code = ?3, error_message = ?4
-                     WHERE id = ?1 AND status IN ('pending', 'retrying') AND held = 0",
+                     WHERE id = ?1 AND status IN ('pending', 'retrying') AND held = 0 AND ready_at <= ?2",
                 )
                 .bind(id)
                 .bind(text_of(now))
@@ -350,6 +350,22 @@ pub(super) async fn set_progress(
             })
         })
         .await
+}
+
+pub(super) async fn output_bytes(
+    readers: &SqlitePool,
+    job_id: Uuid,
+    target: Option<&str>,
+) -> Result<u64> {
+    let bytes: i64 = sqlx::query_scalar(
+        "SELECT coalesce(sum(octet_length(command) + octet_length(output)), 0) FROM job_results
+         WHERE job_id = ?1 AND (?2 IS NULL OR target = ?2)",
+    )
+    .bind(job_id.to_string())
+    .bind(target)
+    .fetch_one(readers)
+    .await?;
+    Ok(bytes.unsigned_abs())
 }
 
 pub(super) async fn results_after(

@@ -1,0 +1,27 @@
+//! What fields of several kinds of things have in common.
+
+use chrono::{DateTime, Datelike, Utc};
+use uuid::Uuid;
+
+use crate::registry::ParamError;
+
+const LONGEST_NAME: usize = 100;
+
+/// A name that can stand in a URL, and that is taken for no id.
+pub(crate) fn check_name(name: &str) -> Option<ParamError> {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+    let message = if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(plain) {
+        format!("is 1 to {LONGEST_NAME} letters, digits, `-`, `_` and `.`")
+    } else if Uuid::parse_str(name).is_ok() {
+        "looks like an id".to_owned()
+    } else {
+        return None;
+    };
+    Some(ParamError::new("/name", message))
+}
+
+/// A time of which a bit more and a bit less are times, too, and which is stored with four digits.
+pub(crate) fn check_time(pointer: &str, time: Option<DateTime<Utc>>) -> Option<ParamError> {
+    let fits = time.is_none_or(|time| (1970..=3000).contains(&time.year()));
+    (!fits).then(|| ParamError::new(pointer, "is in the years 1970 to 3000"))
+}
