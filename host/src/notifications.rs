@@ -379,8 +379,9 @@ impl Notifications {
         let due = self.storage.due_notification(&channel.name, now()).await?;
         let Some(message) = due else {
             let next = self.storage.next_notification_at(&channel.name).await?;
-            let until = next.and_then(|next| (next - now()).to_std().ok());
-            let pause = until.unwrap_or(LOOK_AT_OUTBOX_EVERY);
+            // One that has become due meanwhile is no time away.
+            let until = |next: DateTime<Utc>| (next - now()).to_std().unwrap_or_default();
+            let pause = next.map_or(LOOK_AT_OUTBOX_EVERY, until);
             return Ok(Wait::NewsOr(pause.min(LOOK_AT_OUTBOX_EVERY)));
         };
         let stopping = async {
