@@ -31,6 +31,9 @@ export const api = {
   disableSchedule: (id) => request("POST", `/schedules/${segment(id)}/disable`),
   triggerSchedule: (id) => request("POST", `/schedules/${segment(id)}/trigger`),
 
+  listNotifications: (options) => get("/notifications", {}, options),
+  testChannel: (channel) => request("POST", "/notifications/test", { body: { channel } }),
+
   listPlugins: (options) => get("/plugins", {}, options),
   pluginVersions: (name, options) => get(`/plugins/${segment(name)}/versions`, {}, options),
   listConnections: (options) => get("/connections", {}, options),

@@ -165,9 +165,11 @@ impl Notifications {
         let message = message::test(&channel.name, self.board_url.as_ref());
         let begun = Instant::now();
         let sent = channel.send(&message).await;
+        let error = sent.err().map(|not_sent| not_sent.error);
+        channel.tried(error.clone());
         Ok(Tried {
             duration: begun.elapsed(),
-            error: sent.err().map(|not_sent| not_sent.error),
+            error,
         })
     }
 
