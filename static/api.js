@@ -34,6 +34,8 @@ export const api = {
   listPauses: (options) => get("/pauses", {}, options),
   createPause: (pause) => request("POST", "/pauses", { body: pause }),
   deletePause: (id) => request("DELETE", `/pauses/${segment(id)}`),
+  listNotifications: (options) => get("/notifications", {}, options),
+  testChannel: (channel) => request("POST", "/notifications/test", { body: { channel } }),
 
   listPlugins: (options) => get("/plugins", {}, options),
   pluginVersions: (name, options) => get(`/plugins/${segment(name)}/versions`, {}, options),

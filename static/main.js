@@ -21,6 +21,7 @@ import { connectionsView } from "./views/connections.js";
 import { jobView } from "./views/job.js";
 import { jobsView } from "./views/jobs.js";
 import { notFoundView } from "./views/not-found.js";
+import { notificationsView } from "./views/notifications.js";
 import { pluginsView } from "./views/plugins.js";
 import { schedulesView } from "./views/schedules.js";
 import { submitView } from "./views/submit.js";
@@ -31,6 +32,7 @@ const ROUTES = [
   { path: "jobs/:id", section: "jobs", view: jobView },
   { path: "new", section: "new", view: submitView },
   { path: "schedules", section: "schedules", view: schedulesView },
+  { path: "notifications", section: "notifications", view: notificationsView },
   { path: "plugins", section: "plugins", view: pluginsView },
   { path: "connections", section: "connections", view: connectionsView },
 ];
@@ -146,6 +148,7 @@ function watchHealth() {
       health.version && h("span", {}, `Job Scheduler ${health.version}`),
       health.workers && h("span", {}, `${count(health.workers.running)} of ${count(health.workers.concurrency)} workers busy`),
       health.plugins?.broken > 0 && h("a", { class: "health-bad", href: href("plugins") }, `${plural(health.plugins.broken, "plugin")} broken`),
+      health.notifications?.status === "unhealthy" && h("a", { class: "health-bad", href: href("notifications") }, "Notifications do not get through"),
     );
   });
 }

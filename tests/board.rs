@@ -1,9 +1,11 @@
 //! The dashboard in a real browser, on the real host.
 
+use host::config::{ChannelConfig, RuleConfig, SecretUrl};
+use host::model::NotificationEvent;
 use serde_json::json;
 use test_devices::Linux;
 
-use crate::harness::{Browser, TestHost, password_connection, playbook, run};
+use crate::harness::{Browser, Receiver, TestHost, password_connection, playbook, run};
 
 /// What a device must not be able to do to the page: run as a script, in four ways.
 const HOSTILE: &str = r#"</pre><script>owned = 1</script><img src=x onerror="owned = 2"><svg onload="owned = 3"><a href="javascript:owned = 4">"#;
@@ -214,6 +216,50 @@ fn a_schedule_is_triggered_and_switched_off() {
         browser.shows("//tbody/tr[1]", "triggered").await;
         browser.click("//button[.='Disable']").await;
         browser.shows("//tbody/tr[1]", "Off").await;
+    });
+}
+
+#[test]
+fn notifications_are_shown_and_channels_are_tried() {
+    run(async {
+        let receiver = Receiver::start().await;
+        let host = TestHost::start_with(|config| {
+            let chat = ChannelConfig::Slack {
+                url: Some(SecretUrl::new(receiver.url.clone())),
+                url_file: None,
+            };
+            config
+                .notifications
+                .channels
+                .insert("chat".to_owned(), chat);
+            config.notifications.rules = vec![RuleConfig {
+                on: vec![NotificationEvent::Completed],
+                plugins: Vec::new(),
+                targets: None,
+                channels: vec!["chat".to_owned()],
+            }];
+        })
+        .await;
+        receiver.answers(410);
+        host.run_job(json!({ "plugin": "noop" })).await;
+        receiver.next().await;
+        let browser = Browser::start(&host.client).await;
+        browser.open("/board/notifications").await;
+
+        browser.shows("//tbody/tr[1]", "noop has completed").await;
+        browser.shows("//tbody/tr[1]", "Given up").await;
+        browser.shows("//tbody/tr[1]", "answered 410 Gone").await;
+        browser.shows(".channels", "answered 410 Gone").await;
+        browser.click("//button[.='Test']").await;
+        browser
+            .shows(".notice-error", "chat does not work: answered 410 Gone")
+            .await;
+        receiver.answers(200);
+        browser.click("//button[.='Test']").await;
+        browser.shows("#flash", "A message went to chat.").await;
+        let health = host.client.get("/api/health").await.body;
+        assert_eq!(health["notifications"]["status"], "healthy", "{health}");
+        assert!(browser.console().await.is_empty());
     });
 }
 

@@ -563,6 +563,34 @@ fn a_mail_says_what_happened_and_nothing_of_it_becomes_a_header() {
 }
 
 #[test]
+fn a_mail_is_not_sent_in_clear_and_not_again_when_it_is_refused() {
+    run(async {
+        let server = MailServer::start(None);
+        let host = start(&mail_toml(server.port, "")).await;
+        let test = json!({ "channel": "mail" });
+        let tried = host.client.post("/api/notifications/test", &test).await;
+        assert_eq!(tried.body["ok"], false, "{}", tried.body);
+        let error = tried.body["error"].as_str().unwrap();
+        assert!(error.contains("STARTTLS"), "{error}");
+
+        let toml = [
+            mail_toml(server.port, "smtp_tls = 'none'").replace("ops@", "nobody@"),
+            rule("'failed'", "'mail'", ""),
+        ]
+        .concat();
+        let host = start(&toml).await;
+        fail(&host, "x").await;
+        let newest = until(&host.client, |newest| newest["state"] == "given_up").await;
+        assert_eq!(newest["attempts"], 1);
+        let error = newest["last_error"].as_str().unwrap();
+        assert!(
+            error.contains("550") && error.contains("no such user here"),
+            "{error}"
+        );
+    });
+}
+
+#[test]
 fn a_mail_server_that_wants_encryption_and_a_login_gets_both() {
     run(async {
         let directory = tempfile::tempdir().unwrap();
@@ -594,6 +622,21 @@ fn a_mail_server_that_wants_encryption_and_a_login_gets_both() {
         assert!(
             headers.contains("Subject: Test of the channel mail"),
             "{headers}"
+        );
+        assert_eq!(server.terminate(), Some(0));
+
+        // A login that is refused is put right some time: what is to be said waits.
+        std::fs::write(file("password"), "another").unwrap();
+        let server = Server::start_with(directory.path(), &[("SSL_CERT_FILE", &trusted)]);
+        let job = json!({ "plugin": "noop" });
+        let answer = server.client.post("/api/jobs", &job).await;
+        assert_eq!(answer.status, 202, "{}", answer.body);
+        let waiting = until(&server.client, |newest| newest["attempts"] == 1).await;
+        assert_eq!(waiting["state"], "waiting");
+        let error = waiting["last_error"].as_str().unwrap();
+        assert!(
+            error.contains("535") && !error.contains("another"),
+            "{error}"
         );
     });
 }

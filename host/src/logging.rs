@@ -24,8 +24,16 @@ use json_lines::JsonLines;
 use rotating_file::RotatingFile;
 
 /// Libraries whose debug lines drown ours; a directive that names one overrules this.
-const NOISY: [&str; 7] = [
-    "russh", "sqlx", "apalis", "hyper", "h2", "reqwest", "rustls",
+const NOISY: [(&str, &str); 8] = [
+    ("russh", "warn"),
+    ("sqlx", "warn"),
+    ("apalis", "warn"),
+    ("hyper", "warn"),
+    ("h2", "warn"),
+    ("reqwest", "warn"),
+    ("rustls", "warn"),
+    // What it says of a certificate is the error of the connection, too.
+    ("rustls_platform_verifier", "off"),
 ];
 
 /// Keeps the log going; what is still unwritten is written when it is dropped.
@@ -125,8 +133,10 @@ fn quieted(directives: &str) -> String {
             .any(|level| level.eq_ignore_ascii_case(directive.trim()))
     });
     let mut quieted = directives.to_owned();
-    for library in NOISY.iter().filter(|library| verbose && !named(library)) {
-        quieted.push_str(&format!(",{library}=warn"));
+    for (library, level) in NOISY {
+        if verbose && !named(library) {
+            quieted.push_str(&format!(",{library}={level}"));
+        }
     }
     quieted
 }
@@ -177,7 +187,7 @@ mod tests {
     fn noisy_libraries_are_quiet_unless_named() {
         assert_eq!(
             quieted("info"),
-            "info,russh=warn,sqlx=warn,apalis=warn,hyper=warn,h2=warn,reqwest=warn,rustls=warn"
+            "info,russh=warn,sqlx=warn,apalis=warn,hyper=warn,h2=warn,reqwest=warn,rustls=warn,rustls_platform_verifier=off"
         );
         let named = quieted("debug,russh::client=trace,sqlx=debug");
         assert!(!named.contains("russh=warn") && !named.contains("sqlx=warn"));

@@ -165,9 +165,11 @@ impl Notifications {
         let message = message::test(&channel.name, self.board_url.as_ref());
         let begun = Instant::now();
         let sent = channel.send(&message).await;
+        let error = sent.err().map(|not_sent| not_sent.error);
+        channel.tried(error.clone());
         Ok(Tried {
             duration: begun.elapsed(),
-            error: sent.err().map(|not_sent| not_sent.error),
+            error,
         })
     }
 
@@ -379,8 +381,9 @@ impl Notifications {
         let due = self.storage.due_notification(&channel.name, now()).await?;
         let Some(message) = due else {
             let next = self.storage.next_notification_at(&channel.name).await?;
-            let until = next.and_then(|next| (next - now()).to_std().ok());
-            let pause = until.unwrap_or(LOOK_AT_OUTBOX_EVERY);
+            // One that has become due meanwhile is no time away.
+            let until = |next: DateTime<Utc>| (next - now()).to_std().unwrap_or_default();
+            let pause = next.map_or(LOOK_AT_OUTBOX_EVERY, until);
             return Ok(Wait::NewsOr(pause.min(LOOK_AT_OUTBOX_EVERY)));
         };
         let stopping = async {

@@ -132,6 +132,15 @@ impl Channel {
         *last_error = error;
     }
 
+    /// What came of trying it, which is no news for the log.
+    pub(super) fn tried(&self, error: Option<String>) {
+        let mut last_error = self
+            .last_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *last_error = error;
+    }
+
     pub(super) fn status(&self) -> ChannelStatus {
         let last_error = self
             .last_error

@@ -25,12 +25,11 @@ pub(super) async fn note_ended_jobs(writer: &Writer, note: bool) -> Result<()> {
     writer
         .run(move |connection| {
             Box::pin(async move {
-                let forget = if note {
-                    "DELETE FROM meta WHERE 0"
-                } else {
-                    "DELETE FROM ended_jobs"
-                };
-                sqlx::query(forget).execute(&mut *connection).await?;
+                if !note {
+                    sqlx::query("DELETE FROM ended_jobs")
+                        .execute(&mut *connection)
+                        .await?;
+                }
                 sqlx::query("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)")
                     .bind(NOTE_ENDED_JOBS)
                     .bind(vec![u8::from(note)])
