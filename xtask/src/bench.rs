@@ -12,6 +12,11 @@ struct Program {
     arguments: &'static [&'static str],
 }
 
+const BATCH: [Program; 1] = [Program {
+    package: "host",
+    example: "bench",
+    arguments: &["batch"],
+}];
 const JOBS: [Program; 1] = [Program {
     package: "host",
     example: "bench",
@@ -34,7 +39,8 @@ const RUNTIMES: [Program; 1] = [Program {
     example: "runtimes",
     arguments: &[],
 }];
-const BENCHES: [(&str, &[Program]); 3] = [
+const BENCHES: [(&str, &[Program]); 4] = [
+    ("batch", &BATCH),
     ("jobs", &JOBS),
     ("runtimes", &RUNTIMES),
     ("sessions", &SESSIONS),
@@ -55,6 +61,17 @@ pub(crate) fn run(names: &[String]) -> anyhow::Result<()> {
         plugins::build_for_tests()?;
         let all = ["build", "--release", "--all-features", "--package", "host"];
         run_to_success(cargo(&all).args(["--bins", "--examples"]))?;
+    }
+    if wanted("batch") {
+        // The devices, which are a process of their own.
+        let lab = [
+            "build",
+            "--release",
+            "--all-features",
+            "--package",
+            "netssh-core",
+        ];
+        run_to_success(cargo(&lab).args(["--example", "lab"]))?;
     }
     for program in BENCHES
         .iter()
