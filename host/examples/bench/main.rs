@@ -1,10 +1,13 @@
-//! What the host costs beside the work itself: `cargo xtask bench jobs`, and what a job costs on a
-//! device that another one has just left: the end of `cargo xtask bench sessions`.
+//! What the host costs beside the work itself: `cargo xtask bench jobs`; what a job costs on a
+//! device that another one has just left: the end of `cargo xtask bench sessions`; and a thousand
+//! devices at once: `cargo xtask bench batch`.
 //!
-//! Needs root and the test devices' packages (`cargo xtask setup`), because the work is a real
-//! session to FRRouting. Figures that are compared are measured in turn, in one run.
+//! The first two need root and the test devices' packages (`cargo xtask setup`), because the work
+//! is a real session to FRRouting. Figures that are compared are measured in turn, in one run.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on ends")]
+
+mod fleet;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,11 +34,18 @@ const POOLED: usize = 100;
 
 fn main() {
     let what = std::env::args().nth(1);
-    let config = Config::default();
+    let mut config = Config::default();
+    // Each job logs in, as often as it wants to.
+    config.devices.logins_per_minute = 0;
+    if what.as_deref() != Some("sessions") {
+        config.devices.pool_idle_seconds = 0;
+    }
+    if what.as_deref() == Some("batch") {
+        config.worker.concurrency = fleet::AT_ONCE;
+    }
     let runtime = app::runtime(&config.worker).unwrap();
     runtime.block_on(async {
-        let pooled = what.as_deref() == Some("sessions");
-        let (server, stop) = Server::start(pooled).await;
+        let (server, stop) = Server::start(config).await;
         println!("{:<50} {:>10} {:>10} {:>7}", "", "median", "p99", "ratio");
         match what.as_deref() {
             Some("jobs") => {
@@ -44,7 +54,8 @@ fn main() {
                 bursts(&server).await;
             }
             Some("sessions") => second_job(&server).await,
-            _ => panic!("bench jobs | sessions"),
+            Some("batch") => fleet::measure(&server).await,
+            _ => panic!("bench batch | jobs | sessions"),
         }
         stop.await;
     });
@@ -171,17 +182,13 @@ struct Server {
 
 impl Server {
     /// A host of its own, in a scratch directory, and what stops it.
-    async fn start(pooled: bool) -> (Self, impl Future<Output = ()>) {
+    async fn start(mut config: Config) -> (Self, impl Future<Output = ()>) {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
-        let mut config = Config::default();
         config.database.url = format!("sqlite:{}", path("scheduler.db").display());
         config.security.master_key_file = path("scheduler.key");
         config.plugins.scripts_dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts").into();
         config.plugins.watch = false;
-        if !pooled {
-            config.devices.pool_idle_seconds = 0;
-        }
         let app = App::build(config).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Self {
