@@ -62,17 +62,6 @@ pub(crate) fn run(names: &[String]) -> anyhow::Result<()> {
         let all = ["build", "--release", "--all-features", "--package", "host"];
         run_to_success(cargo(&all).args(["--bins", "--examples"]))?;
     }
-    if wanted("batch") {
-        // The devices, which are a process of their own.
-        let lab = [
-            "build",
-            "--release",
-            "--all-features",
-            "--package",
-            "netssh-core",
-        ];
-        run_to_success(cargo(&lab).args(["--example", "lab"]))?;
-    }
     for program in BENCHES
         .iter()
         .filter(|(name, _)| wanted(name))

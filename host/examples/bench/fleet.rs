@@ -1,13 +1,15 @@
 //! One batch over a thousand simulated devices, beside the same work done by the session library
 //! alone: as many sessions at once, a login and `show version` on each device.
 //!
-//! The devices are another process, so that memory is the host's alone. The processors they share.
+//! The devices are another process, this program once more, so that memory is the host's alone. The
+//! processors they share.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use netssh_core::lab::{Lab, LabDevice};
 use netssh_core::{Credentials, Endpoint, HostKeyPolicy, Platform, Session};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
@@ -69,10 +71,34 @@ async fn batch(server: &Server) -> Duration {
     took
 }
 
-/// The devices: netssh-core's example `lab`, on ports of its own choice.
+/// The other process: the devices, each told in a line of JSON, until its input ends.
+pub(crate) async fn serve() {
+    let mut labs = Vec::new();
+    for number in 1..=DEVICES {
+        let device = LabDevice {
+            password: PASSWORD.to_owned(),
+            privileged: true,
+            ..LabDevice::cisco_ios(&format!("fleet-{number}"))
+        };
+        let (name, username) = (device.hostname.clone(), device.username.clone());
+        let lab = Lab::start(device).await.unwrap();
+        let port = lab.addr().port();
+        labs.push(lab);
+        println!(
+            "{}",
+            json!({
+                "name": name, "host": "127.0.0.1", "port": port, "username": username,
+                "device_type": "cisco_ios",
+            })
+        );
+    }
+    let ended = tokio::task::spawn_blocking(|| std::io::stdin().read(&mut [0]));
+    let _ = ended.await;
+}
+
 struct Fleet {
     process: Child,
-    /// As the lab says them.
+    /// As the process tells them.
     devices: Vec<Value>,
 }
 
@@ -85,21 +111,18 @@ impl Fleet {
             ..limit
         };
         setrlimit(Resource::Nofile, raised).unwrap();
-        let lab = std::env::current_exe().unwrap().with_file_name("lab");
-        let count = DEVICES.to_string();
-        let mut process = Command::new(lab)
-            .args(["--count", &count, "--name", "fleet-", "--privileged"])
-            .env("LAB_PASSWORD", PASSWORD)
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .arg("devices")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("netssh-core's example `lab`, which `cargo xtask bench batch` builds");
+            .unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let devices = lines
             .take(DEVICES)
             .map(|line| serde_json::from_str(&line.unwrap()).unwrap());
         let devices: Vec<Value> = devices.collect();
-        assert_eq!(devices.len(), DEVICES, "the lab has ended");
+        assert_eq!(devices.len(), DEVICES, "their process has ended");
         Self { process, devices }
     }
 

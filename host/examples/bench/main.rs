@@ -44,6 +44,9 @@ fn main() {
         config.worker.concurrency = fleet::AT_ONCE;
     }
     let runtime = app::runtime(&config.worker).unwrap();
+    if what.as_deref() == Some("devices") {
+        return runtime.block_on(fleet::serve());
+    }
     runtime.block_on(async {
         let (server, stop) = Server::start(config).await;
         println!("{:<50} {:>10} {:>10} {:>7}", "", "median", "p99", "ratio");
