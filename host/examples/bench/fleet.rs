@@ -16,15 +16,15 @@ use serde_json::{Value, json};
 
 use crate::{Server, median, row};
 
-const DEVICES: usize = 1_000;
+pub(crate) const DEVICES: usize = 1_000;
 /// Sessions at once.
 pub(crate) const AT_ONCE: usize = 64;
 /// Pairs of a batch and the bare work, after one that warms both up.
 const PAIRS: usize = 5;
 const PASSWORD: &str = "bench";
 
-pub(crate) async fn measure(server: &Server) {
-    let fleet = Fleet::start();
+pub(crate) async fn measure(server: &Server, devices: usize) {
+    let fleet = Fleet::start(devices);
     fleet.introduce(server).await;
     let (mut batches, mut bare) = (Vec::new(), Vec::new());
     let (mut of_batches, mut of_bare) = (0, 0);
@@ -33,7 +33,7 @@ pub(crate) async fn measure(server: &Server) {
         let took = fleet.bare().await;
         let peak_bare = memory("VmHWM");
         forget_peak();
-        let batch = batch(server).await;
+        let batch = batch(server, devices).await;
         // The first pair warms both up.
         if pair > 0 {
             bare.push(took);
@@ -43,7 +43,7 @@ pub(crate) async fn measure(server: &Server) {
     }
     let ratio = median(&batches).as_secs_f64() / median(&bare).as_secs_f64();
     row(
-        &format!("{DEVICES} devices, {AT_ONCE} at once: bare sessions"),
+        &format!("{devices} devices, {AT_ONCE} at once: bare sessions"),
         &bare,
         None,
     );
@@ -57,7 +57,7 @@ pub(crate) async fn measure(server: &Server) {
 }
 
 /// One submission, until all of its jobs have completed.
-async fn batch(server: &Server) -> Duration {
+async fn batch(server: &Server, devices: usize) -> Duration {
     let begun = Instant::now();
     let job = server
         .run(&json!({
@@ -67,14 +67,14 @@ async fn batch(server: &Server) -> Duration {
         .await;
     let took = begun.elapsed();
     assert_eq!(job["status"], "completed", "{}", job["error_message"]);
-    assert_eq!(job["batch"]["counts"]["completed"], DEVICES);
+    assert_eq!(job["batch"]["counts"]["completed"], devices);
     took
 }
 
 /// The other process: the devices, each told in a line of JSON, until its input ends.
-pub(crate) async fn serve() {
+pub(crate) async fn serve(devices: usize) {
     let mut labs = Vec::new();
-    for number in 1..=DEVICES {
+    for number in 1..=devices {
         let device = LabDevice {
             password: PASSWORD.to_owned(),
             privileged: true,
@@ -103,7 +103,7 @@ struct Fleet {
 }
 
 impl Fleet {
-    fn start() -> Self {
+    fn start(count: usize) -> Self {
         // For each device a listener, and two files for each connection; what we start inherits it.
         let limit = getrlimit(Resource::Nofile);
         let raised = Rlimit {
@@ -112,17 +112,17 @@ impl Fleet {
         };
         setrlimit(Resource::Nofile, raised).unwrap();
         let mut process = Command::new(std::env::current_exe().unwrap())
-            .arg("devices")
+            .args(["devices", &count.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let devices = lines
-            .take(DEVICES)
+            .take(count)
             .map(|line| serde_json::from_str(&line.unwrap()).unwrap());
         let devices: Vec<Value> = devices.collect();
-        assert_eq!(devices.len(), DEVICES, "their process has ended");
+        assert_eq!(devices.len(), count, "their process has ended");
         Self { process, devices }
     }
 

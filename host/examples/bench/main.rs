@@ -34,6 +34,9 @@ const POOLED: usize = 100;
 
 fn main() {
     let what = std::env::args().nth(1);
+    // To try the bench itself, fewer will do.
+    let devices = std::env::args().nth(2);
+    let devices = devices.map_or(fleet::DEVICES, |devices| devices.parse().unwrap());
     let mut config = Config::default();
     // Each job logs in, as often as it wants to.
     config.devices.logins_per_minute = 0;
@@ -45,7 +48,7 @@ fn main() {
     }
     let runtime = app::runtime(&config.worker).unwrap();
     if what.as_deref() == Some("devices") {
-        return runtime.block_on(fleet::serve());
+        return runtime.block_on(fleet::serve(devices));
     }
     runtime.block_on(async {
         let (server, stop) = Server::start(config).await;
@@ -57,7 +60,7 @@ fn main() {
                 bursts(&server).await;
             }
             Some("sessions") => second_job(&server).await,
-            Some("batch") => fleet::measure(&server).await,
+            Some("batch") => fleet::measure(&server, devices).await,
             _ => panic!("bench batch | jobs | sessions"),
         }
         stop.await;
