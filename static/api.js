@@ -34,6 +34,7 @@ export const api = {
   listPauses: (options) => get("/pauses", {}, options),
   createPause: (pause) => request("POST", "/pauses", { body: pause }),
   deletePause: (id) => request("DELETE", `/pauses/${segment(id)}`),
+
   listNotifications: (options) => get("/notifications", {}, options),
   testChannel: (channel) => request("POST", "/notifications/test", { body: { channel } }),
 

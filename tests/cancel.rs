@@ -2,9 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use netssh_core::lab::{Lab, LabDevice};
 use serde_json::{Value, json};
+use sqlx::ConnectOptions;
+use sqlx::sqlite::SqliteConnectOptions;
 
-use crate::harness::{TestHost, component, password_connection, playbook, run};
+use crate::harness::{TestHost, component, lab_connection, password_connection, playbook, run};
 
 /// What a stop may take, in a test on a busy machine; on a quiet one it takes milliseconds.
 const SOON: Duration = Duration::from_secs(10);
@@ -194,5 +197,60 @@ fn after_the_grace_period_a_job_is_recorded_as_interrupted() {
         assert_eq!(job["error_code"], "interrupted");
         let job = host.until(&again, |job| job["status"] == "running").await;
         assert_eq!(job["attempt"], 2, "it runs again");
+    });
+}
+
+/// Another process has the database while the job notes what it is about to send.
+#[test]
+fn a_command_that_was_never_sent_has_one_result_that_does_not_doubt_it() {
+    run(async {
+        let lab = Lab::start(LabDevice {
+            // The login takes longer than it takes to lock the database.
+            delay: Duration::from_millis(300),
+            privileged: true,
+            ..LabDevice::cisco_ios("r1")
+        });
+        let lab = lab.await.unwrap();
+        let host = TestHost::start().await;
+        host.connect(lab_connection("r1", &lab, "cisco_ios")).await;
+        let job = json!({
+            "plugin": "ssh-command", "targets": ["r1"], "timeout_seconds": 5,
+            "params": { "commands": ["ping 192.0.2.1"] },
+        });
+        // Its host key is known from here on.
+        assert_eq!(host.run_job(job.clone()).await["status"], "completed");
+        let ping = "ping 192.0.2.1".to_owned();
+        assert!(lab.take_commands().contains(&ping));
+
+        let id = host.submit(job).await;
+        host.running(&id).await;
+        let database = SqliteConnectOptions::new().filename(host.path("scheduler.db"));
+        let mut database = database.connect().await.unwrap();
+        sqlx::query("BEGIN IMMEDIATE")
+            .execute(&mut database)
+            .await
+            .unwrap();
+        let url = format!("/api/jobs/{id}/results");
+        for sending in [true, false] {
+            let waiting = async {
+                let running = || async { host.client.get(&url).await.body["running"] != json!([]) };
+                while running().await != sending {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(SOON, waiting).await.unwrap();
+        }
+        sqlx::query("ROLLBACK")
+            .execute(&mut database)
+            .await
+            .unwrap();
+
+        let job = host.ended(&id).await;
+        assert_eq!(job["error_code"], "timeout", "{job}");
+        let results = host.results(&job["id"]).await;
+        assert_eq!(results.len(), 1, "{results:?}");
+        assert_eq!(results[0]["command"], ping);
+        assert!(!results[0]["error"].as_str().unwrap().contains("nobody"));
+        assert!(!lab.commands().contains(&ping));
     });
 }

@@ -13,6 +13,7 @@ mod batches;
 mod board;
 mod book;
 mod cancel;
+mod chaos;
 mod cli;
 mod compare;
 mod components;

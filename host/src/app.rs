@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use netssh_core::{BreakerOptions, OpenBreaker, Pool, PoolOptions, Templates};
+use netssh_core::{BreakerOptions, LoginRate, OpenBreaker, Pool, PoolOptions, Templates};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
@@ -342,6 +342,7 @@ fn pool_options(devices: &DevicesConfig) -> PoolOptions {
         idle_time: Duration::from_secs(devices.pool_idle_seconds),
         idle_sessions: devices.pool_sessions,
         sessions_per_device: devices.max_sessions_per_device,
+        login_rate: LoginRate::per_minute(devices.logins_per_minute),
         breaker: breaker_options(devices),
         ..PoolOptions::default()
     }

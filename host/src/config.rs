@@ -283,6 +283,8 @@ pub struct DevicesConfig {
     pub pool_idle_seconds: u64,
     pub pool_sessions: usize,
     pub max_sessions_per_device: usize,
+    /// 0: no limit.
+    pub logins_per_minute: u32,
     /// 0: never.
     pub breaker_failures: u32,
     pub breaker_seconds: u32,
@@ -465,6 +467,7 @@ impl Default for DevicesConfig {
             pool_idle_seconds: 60,
             pool_sessions: 256,
             max_sessions_per_device: 4,
+            logins_per_minute: 30,
             breaker_failures: 3,
             breaker_seconds: 60,
             terminal_idle_seconds: 600,

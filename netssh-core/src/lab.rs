@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use self::configuration::Store;
@@ -184,7 +184,8 @@ impl LabDevice {
 pub struct Lab {
     address: SocketAddr,
     shared: Arc<Shared>,
-    task: JoinHandle<()>,
+    /// Serves it; ended while it is down.
+    task: Mutex<JoinHandle<()>>,
 }
 
 /// What all sessions of one device have in common.
@@ -197,6 +198,8 @@ struct Shared {
     refused_logins: AtomicUsize,
     open_sessions: watch::Sender<usize>,
     sessions: AtomicUsize,
+    /// Rung to cut all connections.
+    cut: Notify,
     commands: Mutex<Latest<String>>,
     transcript: Mutex<Latest<Entry>>,
 }
@@ -212,6 +215,7 @@ impl Shared {
             refused_logins: AtomicUsize::new(0),
             open_sessions: watch::Sender::new(0),
             sessions: AtomicUsize::new(0),
+            cut: Notify::new(),
             commands: Mutex::new(Latest::new()),
             transcript: Mutex::new(Latest::new()),
         }
@@ -247,6 +251,7 @@ impl Lab {
         }
         let shared = Arc::new(Shared::new(device));
         let task = tokio::spawn(server::serve(listener, Arc::clone(&shared)));
+        let task = Mutex::new(task);
         Ok(Self {
             address,
             shared,
@@ -299,6 +304,34 @@ impl Lab {
         lock(&self.shared.commands).to_vec()
     }
 
+    /// As [`Self::commands`], which then begin anew: for who wants all of more than are kept.
+    #[must_use]
+    pub fn take_commands(&self) -> Vec<String> {
+        lock(&self.shared.commands).take()
+    }
+
+    /// Cuts all connections, as a network that fails does; new ones are taken.
+    pub fn cut_connections(&self) {
+        self.shared.cut.notify_one();
+    }
+
+    /// Cuts all connections and takes no more, until it comes up again. It remembers everything.
+    pub fn go_down(&self) {
+        lock(&self.task).abort();
+    }
+
+    /// Listens again, where it did, after [`Self::go_down`].
+    ///
+    /// # Errors
+    /// Somebody else has taken the port meanwhile, or this one is not down yet.
+    pub async fn come_up(&self) -> std::io::Result<()> {
+        let listener = TcpListener::bind(self.address).await?;
+        let task = tokio::spawn(server::serve(listener, Arc::clone(&self.shared)));
+        lock(&self.task).abort();
+        *lock(&self.task) = task;
+        Ok(())
+    }
+
     /// What happened, in all sessions. The last 100,000 entries are kept.
     #[must_use]
     pub fn transcript(&self) -> Vec<Entry> {
@@ -328,7 +361,7 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        self.task.abort();
+        self.go_down();
     }
 }
 

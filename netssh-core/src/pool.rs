@@ -4,25 +4,28 @@
 //! minute. So a session goes back to the [`Pool`] when its user is done, if it is as it was after
 //! the login ([`Session::is_pristine`]); the next user of the same endpoint gets it after one
 //! round trip that shows that it still answers. A session has one user at a time, logins to one
-//! device come one after the other, and what is in doubt is closed.
+//! device come one after the other and not too many in a minute, and what is in doubt is closed.
 //!
 //! Start at [`Pool::open`].
 
 mod breaker;
 mod key;
+mod rate;
 
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 use self::breaker::Breaker;
 pub use self::breaker::{BreakerOptions, OpenBreaker};
 use self::key::{Address, Key};
+pub use self::rate::LoginRate;
+use self::rate::Logins;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::session::Session;
@@ -37,8 +40,11 @@ pub struct PoolOptions {
     /// At most this many sessions to one device, used or not: 4 by default. Devices have as few
     /// as five lines.
     pub sessions_per_device: usize,
-    /// Whoever finds all of them in use waits at most this long: 5 minutes by default.
+    /// Whoever finds all of them in use waits at most this long: 5 minutes by default. So does
+    /// whoever waits for their turn to log in.
     pub wait: Duration,
+    /// How often a device is logged in to; who comes sooner waits.
+    pub login_rate: LoginRate,
     /// When a device that lets nobody in is left alone.
     pub breaker: BreakerOptions,
 }
@@ -55,6 +61,7 @@ impl Default for PoolOptions {
             idle_sessions: 256,
             sessions_per_device: 4,
             wait: Duration::from_secs(300),
+            login_rate: LoginRate::default(),
             breaker: BreakerOptions::default(),
         }
     }
@@ -86,8 +93,11 @@ struct State {
 struct Device {
     /// One permit for every session in use.
     in_use: Arc<Semaphore>,
-    /// Held while somebody logs in.
+    /// Held while somebody logs in, or is the next to do so. Who waits for it is served in turn.
     login: tokio::sync::Mutex<()>,
+    logins: Mutex<Logins>,
+    /// Rung when a session is there to be taken.
+    given_back: Notify,
     failed: Mutex<Option<FailedLogin>>,
     breaker: Mutex<Breaker>,
 }
@@ -134,9 +144,10 @@ impl Pool {
     }
 
     /// A session that was opened with these very credentials and is still there, or one newly
-    /// opened. Waits while the device has as many users as it may have, and while somebody else
-    /// logs in to it; whoever waited behind a login that failed gets its error, without a try of
-    /// their own.
+    /// opened. Waits while the device has as many users as it may have, while somebody else logs
+    /// in to it, and while it was logged in to as often as it may be; whoever waited behind a
+    /// login that failed gets its error, without a try of their own. Who waits to log in takes a
+    /// session that is given back meanwhile.
     ///
     /// # Errors
     /// As [`Session::connect`], [`Error::Busy`] when it has waited too long, and
@@ -160,18 +171,29 @@ impl Pool {
         }
         // Before the wait as well: who is kept out need not stand in line.
         device.admit(&key, &address)?;
-        let login = timeout(inner.options.wait, device.login.lock()).await;
-        let _login = login.map_err(|_| busy(&address, "somebody else logs in"))?;
+        let deadline = tokio::time::Instant::now() + inner.options.wait;
+        let line = inner.unless_given_back(&device, &key, device.login.lock());
+        let line = timeout_at(deadline, line).await;
+        let _login = match line.map_err(|_| busy(&address, "somebody else logs in"))? {
+            Waited::Over(login) => login,
+            Waited::GivenBack(session) => return Ok(pooled(*session, true)),
+        };
         if let Some(error) = device.failure_since(came, &key) {
             return Err(error);
         }
         device.admit(&key, &address)?;
-        // Somebody may have given one back meanwhile.
-        if let Some(session) = inner.take_idle(&key).await {
-            return Ok(pooled(session, true));
+        let rate = &inner.options.login_rate;
+        let turn = inner.unless_given_back(&device, &key, device.turn(rate, &address));
+        let turn = timeout_at(deadline, turn).await;
+        match turn.map_err(|_| busy(&address, "it was logged in to as often as it may be"))? {
+            Waited::Over(()) => {}
+            Waited::GivenBack(session) => return Ok(pooled(*session, true)),
         }
         inner.make_room(&device, &address).await;
-        match Session::connect(endpoint).await {
+        lock(&device.logins).began(rate, Instant::now());
+        let opened = Session::connect(endpoint).await;
+        lock(&device.logins).ended(Instant::now());
+        match opened {
             Ok(session) => {
                 if lock(&device.breaker).succeeded(&key) {
                     tracing::info!(device = %address, "the device lets somebody in again");
@@ -248,7 +270,7 @@ impl Inner {
             state.devices.retain(|_, device| {
                 Arc::strong_count(device) > 1
                     || Arc::strong_count(&device.in_use) > 1
-                    || (remembers && !lock(&device.breaker).is_clean())
+                    || (remembers && device.is_remembered(&self.options.login_rate))
             });
         }
         let device = state.devices.entry(address.clone()).or_insert_with(|| {
@@ -256,6 +278,8 @@ impl Inner {
             Arc::new(Device {
                 in_use: Arc::new(Semaphore::new(sessions)),
                 login: tokio::sync::Mutex::default(),
+                logins: Mutex::default(),
+                given_back: Notify::new(),
                 failed: Mutex::default(),
                 breaker: Mutex::default(),
             })
@@ -300,6 +324,29 @@ impl Inner {
         }
     }
 
+    /// Waits, but no longer than until somebody gives back a session that fits.
+    async fn unless_given_back<T>(
+        &self,
+        device: &Device,
+        key: &Key,
+        waiting: impl Future<Output = T>,
+    ) -> Waited<T> {
+        tokio::pin!(waiting);
+        loop {
+            let given_back = device.given_back.notified();
+            tokio::pin!(given_back);
+            // Before the look, so that nothing is given back unseen after it.
+            given_back.as_mut().enable();
+            if let Some(session) = self.take_idle(key).await {
+                return Waited::GivenBack(Box::new(session));
+            }
+            tokio::select! {
+                over = &mut waiting => return Waited::Over(over),
+                () = given_back => {}
+            }
+        }
+    }
+
     /// Closes idle sessions of a device that would exceed its number with one more.
     async fn make_room(&self, device: &Device, address: &Address) {
         let most = self.options.sessions_per_device.max(1);
@@ -333,6 +380,7 @@ impl Inner {
         state.next_id += 1;
         let id = state.next_id;
         let task = tokio::spawn(idle(Arc::clone(self), id, session, taken));
+        let device = state.devices.get(&address).map(Arc::clone);
         state.idle.push(Idle {
             id,
             key,
@@ -340,9 +388,13 @@ impl Inner {
             take,
             task,
         });
-        if state.idle.len() > self.options.idle_sessions {
-            let oldest = state.idle.remove(0);
-            drop(state);
+        let most = self.options.idle_sessions;
+        let oldest = (state.idle.len() > most).then(|| state.idle.remove(0));
+        drop(state);
+        if let Some(device) = device {
+            device.given_back.notify_waiters();
+        }
+        if let Some(oldest) = oldest {
             tokio::spawn(oldest.close());
         }
     }
@@ -350,6 +402,12 @@ impl Inner {
     fn forget(&self, id: u64) {
         lock(&self.state).idle.retain(|idle| idle.id != id);
     }
+}
+
+/// How a wait ended.
+enum Waited<T> {
+    Over(T),
+    GivenBack(Box<Session>),
 }
 
 /// The life of a session that nobody uses: until it is wanted (then it is returned), the device
@@ -398,6 +456,23 @@ impl Device {
             ),
             retry_after,
         })
+    }
+
+    /// Waits until one more login is not too many. Only who holds `login` may log in then.
+    async fn turn(&self, rate: &LoginRate, address: &Address) {
+        loop {
+            let wait = lock(&self.logins).wait(rate, Instant::now());
+            let Some(wait) = wait else {
+                return;
+            };
+            tracing::debug!(device = %address, ?wait, "logged in to as often as it may be");
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Whether there is something to remember of it.
+    fn is_remembered(&self, rate: &LoginRate) -> bool {
+        !lock(&self.breaker).is_clean() || !lock(&self.logins).is_past(rate, Instant::now())
     }
 
     fn failure_since(&self, came: Instant, key: &Key) -> Option<Error> {

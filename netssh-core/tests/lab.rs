@@ -7,6 +7,8 @@ use netssh_core::{Endpoint, Platform, SecretString, Session};
 
 use crate::support::within;
 
+const SOON: Duration = Duration::from_secs(10);
+
 fn device() -> LabDevice {
     LabDevice::cisco_ios("lab-r1")
 }
@@ -328,4 +330,37 @@ async fn many_devices_in_one_process() {
     for session in sessions.collect::<Vec<_>>() {
         assert_eq!(session.await.unwrap(), 1);
     }
+}
+
+/// A network that fails, and a device that is gone for a while: it is the same one afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_are_cut_and_the_device_goes_down_and_comes_up() {
+    let (lab, mut session) = session(device()).await;
+    let mut configuration = session.configuration().await.unwrap();
+    configuration.line("hostname renamed").await.unwrap();
+    configuration.leave().await.unwrap();
+    lab.cut_connections();
+    within(SOON, lab.wait_for_open_sessions(0)).await;
+    let error = session.exec("show version").await.unwrap_err();
+    assert_eq!(error.code(), "disconnected");
+
+    let mut session = Session::connect(&endpoint(&lab)).await.unwrap();
+    assert_eq!(session.prompt(), "renamed#");
+    let before = lab.take_commands();
+    assert!(
+        before.contains(&"hostname renamed".to_owned()),
+        "{before:?}"
+    );
+    assert!(lab.commands().is_empty());
+    lab.go_down();
+    within(SOON, lab.wait_for_open_sessions(0)).await;
+    assert!(session.exec("show version").await.is_err());
+    let error = Session::connect(&endpoint(&lab)).await.unwrap_err();
+    assert_eq!(error.code(), "network");
+
+    lab.come_up().await.unwrap();
+    let mut session = Session::connect(&endpoint(&lab)).await.unwrap();
+    assert_eq!(session.prompt(), "renamed#");
+    assert!(session.exec("show version").await.unwrap().is_success());
+    assert!(lab.commands().contains(&"show version".to_owned()));
 }

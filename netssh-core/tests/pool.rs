@@ -1,10 +1,12 @@
 //! Sessions that are kept and used again.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use netssh_core::lab::{Faults, Lab, LabDevice};
-use netssh_core::{BreakerOptions, Pool, PoolOptions, SecretString, SessionLog, SessionLogEntry};
+use netssh_core::{
+    BreakerOptions, LoginRate, Pool, PoolOptions, SecretString, SessionLog, SessionLogEntry,
+};
 
 use crate::lab::endpoint;
 use crate::support::{endpoint as of_device, wait_for_sessions, within};
@@ -290,4 +292,112 @@ async fn a_device_that_is_gone_is_left_alone_and_found_again() {
         pool.open_breakers()[0].address,
         format!("127.0.0.1:{}", address.port())
     );
+}
+
+/// A pool that keeps nothing, so that each user logs in: so many within half a second.
+fn slow_pool(logins: u32) -> Pool {
+    Pool::new(PoolOptions {
+        idle_time: Duration::ZERO,
+        login_rate: LoginRate {
+            logins,
+            within: WINDOW,
+        },
+        ..PoolOptions::default()
+    })
+}
+
+const WINDOW: Duration = Duration::from_millis(500);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_logs_in_too_often_waits() {
+    let (lab, other) = (lab().await, lab().await);
+    let pool = slow_pool(2);
+    let users = (0..5).map(|_| {
+        let (pool, endpoint) = (pool.clone(), endpoint(&lab));
+        tokio::spawn(async move {
+            let session = pool.open(&endpoint).await.unwrap();
+            let at = Instant::now();
+            session.release().await;
+            at
+        })
+    });
+    let users = users.collect::<Vec<_>>();
+    let session = within(SOON, pool.open(&endpoint(&other))).await;
+    let of_other = Instant::now();
+    session.unwrap().release().await;
+    let mut at = Vec::new();
+    for user in users {
+        at.push(within(SOON, user).await.unwrap());
+    }
+    at.sort_unstable();
+    assert_eq!(lab.logins(), 5, "all of them were let in");
+    assert!(of_other < at[4], "another device has a minute of its own");
+    for three in at.windows(3) {
+        // The device is told of a login before its user is.
+        assert!(three[2] - three[0] > WINDOW, "{:?}", three[2] - three[0]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failed_logins_count_and_the_wait_has_a_bound() {
+    let lab = lab().await;
+    let pool = Pool::new(PoolOptions {
+        wait: Duration::from_millis(100),
+        login_rate: LoginRate::per_minute(1),
+        ..PoolOptions::default()
+    });
+    let mut wrong = endpoint(&lab);
+    wrong.credentials.password = Some(SecretString::from("wrong"));
+    let error = pool.open(&wrong).await.unwrap_err();
+    assert_eq!(error.code(), "authentication");
+    let error = within(SOON, pool.open(&endpoint(&lab))).await.unwrap_err();
+    assert_eq!(error.code(), "busy");
+    assert!(
+        error.to_string().contains("as often as it may be"),
+        "{error}"
+    );
+    assert_eq!(lab.logins(), 0);
+}
+
+/// Who gives up waiting holds nobody up, and has not logged in.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_for_the_next_login_can_be_given_up() {
+    let lab = lab().await;
+    let pool = slow_pool(1);
+    let begun = Instant::now();
+    pool.open(&endpoint(&lab)).await.unwrap().release().await;
+    let endpoint = endpoint(&lab);
+    for _ in 0..3 {
+        let waiting = tokio::time::timeout(WINDOW / 20, pool.open(&endpoint));
+        assert!(waiting.await.is_err());
+    }
+    let session = within(SOON, pool.open(&endpoint)).await.unwrap();
+    assert!(begun.elapsed() > WINDOW);
+    assert!(begun.elapsed() < WINDOW * 3, "those who gave up count");
+    session.release().await;
+    assert_eq!(lab.logins(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_to_log_in_takes_a_session_that_is_given_back() {
+    let lab = lab().await;
+    let pool = Pool::new(PoolOptions {
+        login_rate: LoginRate::per_minute(1),
+        ..PoolOptions::default()
+    });
+    let first = pool.open(&endpoint(&lab)).await.unwrap();
+    let waiting = (0..3).map(|_| {
+        let (pool, endpoint) = (pool.clone(), endpoint(&lab));
+        tokio::spawn(async move {
+            let session = pool.open(&endpoint).await.unwrap();
+            assert!(session.is_reused());
+            session.release().await;
+        })
+    });
+    let waiting = waiting.collect::<Vec<_>>();
+    first.release().await;
+    for user in waiting {
+        within(SOON, user).await.unwrap();
+    }
+    assert_eq!(lab.logins(), 1);
 }

@@ -1,10 +1,12 @@
 //! The real binary as a process, for tests that kill it.
 
-use std::io::{BufRead, BufReader, Read};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use super::{Client, DEADLINE, scripts_dir};
@@ -22,6 +24,15 @@ impl Server {
     }
 
     pub(crate) fn start_with(directory: &Path, environment: &[(&str, &str)]) -> Self {
+        Self::start_logged(directory, environment, None)
+    }
+
+    /// With its log in a file rather than in the test's output.
+    pub(crate) fn start_logged(
+        directory: &Path,
+        environment: &[(&str, &str)],
+        log: Option<File>,
+    ) -> Self {
         let mut child = Self::command(directory)
             .envs(environment.iter().copied())
             .stderr(Stdio::piped())
@@ -29,7 +40,7 @@ impl Server {
             .unwrap();
         let stderr = child.stderr.take().unwrap();
         let (found, listening) = mpsc::channel();
-        std::thread::spawn(move || read_log(stderr, &found));
+        std::thread::spawn(move || read_log(stderr, log, &found));
         let url = listening
             .recv_timeout(DEADLINE)
             .expect("the server says where it listens");
@@ -54,8 +65,17 @@ impl Server {
 
     /// SIGHUP.
     pub(crate) fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
         let id = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(id, rustix::process::Signal::HUP).unwrap();
+        rustix::process::kill_process(id, signal).unwrap();
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     /// SIGKILL: no warning, nothing is written any more.
@@ -66,11 +86,7 @@ impl Server {
 
     /// SIGTERM, and the exit code.
     pub(crate) fn terminate(mut self) -> Option<i32> {
-        let signalled = Command::new("kill")
-            .args(["-TERM", &self.child.id().to_string()])
-            .status()
-            .unwrap();
-        assert!(signalled.success());
+        self.signal(Signal::TERM);
         self.child.wait().unwrap().code()
     }
 }
@@ -98,9 +114,12 @@ pub(crate) fn clean(mut command: Command) -> Command {
 }
 
 /// Reads the log to its end, so that the server never waits for a reader.
-fn read_log(stderr: impl Read, found: &mpsc::Sender<String>) {
+fn read_log(stderr: impl Read, mut log: Option<File>, found: &mpsc::Sender<String>) {
     for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-        eprintln!("{line}");
+        match &mut log {
+            Some(file) => writeln!(file, "{line}").unwrap(),
+            None => eprintln!("{line}"),
+        }
         let line: Value = serde_json::from_str(&line).unwrap_or_default();
         if let Some(url) = line["url"].as_str() {
             let _ = found.send(url.to_owned());

@@ -12,6 +12,11 @@ struct Program {
     arguments: &'static [&'static str],
 }
 
+const BATCH: [Program; 1] = [Program {
+    package: "host",
+    example: "bench",
+    arguments: &["batch"],
+}];
 const JOBS: [Program; 1] = [Program {
     package: "host",
     example: "bench",
@@ -39,7 +44,8 @@ const HISTORY: [Program; 1] = [Program {
     example: "bench",
     arguments: &["history"],
 }];
-const BENCHES: [(&str, &[Program]); 4] = [
+const BENCHES: [(&str, &[Program]); 5] = [
+    ("batch", &BATCH),
     ("history", &HISTORY),
     ("jobs", &JOBS),
     ("runtimes", &RUNTIMES),

@@ -1,6 +1,7 @@
 //! The project's own commands, as `cargo xtask NAME`.
 
 mod bench;
+mod chaos;
 mod demo;
 mod examples;
 mod fuzz;
@@ -22,8 +23,11 @@ Usage: cargo xtask COMMAND
   demo [--once]      show the product: simulated devices, the server, two jobs on each device;
                      stays up until Ctrl-C, or with --once ends after showing the results
   test [ARGS]        setup, then all tests; ARGS go to `cargo test`
-  bench [NAME]       measure, in a release build: history, jobs, runtimes, sessions;
-                     all of them without a name
+  bench [NAME]       measure, in a release build: batch, history, jobs, runtimes, sessions; all of
+                     them without a name
+  chaos [--minutes N] [--seed N]
+                     run the server under load while everything fails that can, for 5 minutes, then
+                     hold what it promises against what is there; a seed gives the same faults
   fuzz [TARGET] [--seconds N]
                      look for bytes of a device that break the reading of them: terminal, mask,
                      platform, reader; all of them without a name, 60 s each
@@ -42,6 +46,7 @@ fn main() -> ExitCode {
         ("demo", [flag]) if flag == "--once" => demo::run(demo::Ending::AfterTheResults),
         ("test", arguments) => test::run(arguments),
         ("bench", arguments) => bench::run(arguments),
+        ("chaos", arguments) => chaos::run(arguments),
         ("fuzz", arguments) => fuzz::run(arguments),
         ("help" | "-h" | "--help", _) => {
             println!("{HELP}");

@@ -115,6 +115,17 @@ impl Drop for InUse<'_> {
 }
 
 impl Device {
+    /// Of what is about to be sent.
+    fn note(&self, kind: CommandKind, command: &str) -> InFlight {
+        InFlight {
+            id: Uuid::now_v7(),
+            target: self.target.to_string(),
+            kind,
+            command: command.to_owned(),
+            began_at: now(),
+        }
+    }
+
     async fn lock(&self) -> InUse<'_> {
         InUse {
             session: self.held.session.lock().await,
@@ -286,21 +297,15 @@ impl JobContext {
     /// Notes what is about to be sent and may change the device, so that a crash leaves a trace of it:
     /// from here on the attempt has acted.
     async fn begin_write(&self, device: &Device, kind: CommandKind, command: &str) -> Result<Uuid> {
-        self.acted.store(true, Ordering::Relaxed);
-        let note = InFlight {
-            id: Uuid::now_v7(),
-            target: device.target.to_string(),
-            kind,
-            command: command.to_owned(),
-            began_at: now(),
-        };
-        let noted = self
-            .services
-            .storage
-            .begin_command(&self.claim, &note)
-            .await;
-        noted.map_err(|error| storage_failed(&error))?;
+        let note = device.note(kind, command);
+        self.write_down(&note).await?;
         Ok(note.id)
+    }
+
+    async fn write_down(&self, note: &InFlight) -> Result<()> {
+        self.acted.store(true, Ordering::Relaxed);
+        let noted = self.services.storage.begin_command(&self.claim, note).await;
+        noted.map_err(|error| storage_failed(&error))
     }
 
     /// One command to the device, watched, and raced against the job's being stopped.
@@ -324,7 +329,11 @@ impl JobContext {
             let mut using = device.lock().await;
             let session = using.session()?;
             if !answers.is_empty() || !session.platform().only_reads(command) {
-                *note = Some(self.begin_write(device, CommandKind::Exec, command).await?);
+                let about = device.note(CommandKind::Exec, command);
+                // Known before it is written: a stop may come meanwhile, and what was handed over is
+                // written all the same. The result is to take it away.
+                *note = Some(about.id);
+                self.write_down(&about).await?;
             }
             Ok(if answers.is_empty() {
                 session.exec_with(command, options).await

@@ -474,6 +474,12 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         section: "devices",
+        name: "logins_per_minute",
+        allowed: Allowed::Whole { from: 0, to: 600 },
+        meaning: "Logins to one device in any minute, failed ones included; who wants one more waits. 0: no limit.",
+    },
+    Key {
+        section: "devices",
         name: "breaker_failures",
         allowed: Allowed::Whole { from: 0, to: 1000 },
         meaning: "After so many failures in a row to reach a device it is left alone for a while, then tried once; 0: never. Credentials that are refused twice in a row are not tried again for as long.",

@@ -152,6 +152,7 @@ fn every_key_can_be_set_by_its_variable_and_in_the_file() {
         ("devices.pool_idle_seconds", "0", "0"),
         ("devices.pool_sessions", "8", "8"),
         ("devices.max_sessions_per_device", "1", "1"),
+        ("devices.logins_per_minute", "4", "4"),
         ("devices.breaker_failures", "5", "5"),
         ("devices.breaker_seconds", "90", "90"),
         ("devices.terminal_idle_seconds", "30", "30"),

@@ -40,6 +40,7 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
                 }
             },
             Some(_) = connections.join_next() => {}
+            () = shared.cut.notified() => connections.abort_all(),
         }
     }
 }

@@ -63,6 +63,10 @@ impl<T: Clone> Latest<T> {
         self.entries.push_back(entry);
     }
 
+    pub(super) fn take(&mut self) -> Vec<T> {
+        std::mem::take(&mut self.entries).into()
+    }
+
     pub(super) fn to_vec(&self) -> Vec<T> {
         self.entries.iter().cloned().collect()
     }

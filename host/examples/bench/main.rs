@@ -1,21 +1,24 @@
 //! What the host costs beside the work itself: `cargo xtask bench jobs`; what a job costs on a
-//! device that another one has just left: the end of `cargo xtask bench sessions`; and what a
-//! database of a million jobs costs: `cargo xtask bench history`.
+//! device that another one has just left: the end of `cargo xtask bench sessions`; a thousand
+//! devices at once: `cargo xtask bench batch`; and what a database of a million jobs costs:
+//! `cargo xtask bench history`.
 //!
-//! Needs root and the test devices' packages (`cargo xtask setup`), because the work is a real
-//! session to FRRouting. Figures that are compared are measured in turn, in one run.
+//! The first two need root and the test devices' packages (`cargo xtask setup`), because the work
+//! is a real session to FRRouting. Figures that are compared are measured in turn, in one run.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on ends")]
+
+mod fleet;
+mod history;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use host::app::{self, App};
 use host::config::Config;
 use netssh_core::{Credentials, Endpoint, HostKeyPolicy, Platform, Session};
 use serde_json::{Value, json};
-use sqlx::{Connection, SqliteConnection};
 use test_devices::Frr;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -28,28 +31,32 @@ const LATENCIES: usize = 300;
 const BURST: usize = 2_000;
 const CLIENTS: usize = 64;
 
-/// Jobs in the database, and how often each question is asked of it.
-const HISTORY: u32 = 1_000_000;
-const ASKED: usize = 200;
-
 /// Jobs on a device whose session is in the pool.
 const POOLED: usize = 100;
 
 fn main() {
     let what = std::env::args().nth(1);
-    let config = Config::default();
+    // To try the bench itself, fewer will do.
+    let devices = std::env::args().nth(2);
+    let devices = devices.map_or(fleet::DEVICES, |devices| devices.parse().unwrap());
+    let mut config = Config::default();
+    // Each job logs in, as often as it wants to.
+    config.devices.logins_per_minute = 0;
+    if what.as_deref() != Some("sessions") {
+        config.devices.pool_idle_seconds = 0;
+    }
+    if what.as_deref() == Some("batch") {
+        config.worker.concurrency = fleet::AT_ONCE;
+    }
     let runtime = app::runtime(&config.worker).unwrap();
+    if what.as_deref() == Some("devices") {
+        return runtime.block_on(fleet::serve(devices));
+    }
     runtime.block_on(async {
         if what.as_deref() == Some("history") {
-            return history().await;
+            return history::measure().await;
         }
-        let pooled = what.as_deref() == Some("sessions");
-        let (server, stop) = Server::start(|config| {
-            if !pooled {
-                config.devices.pool_idle_seconds = 0;
-            }
-        })
-        .await;
+        let (server, stop) = Server::start(config).await;
         heading();
         match what.as_deref() {
             Some("jobs") => {
@@ -58,7 +65,8 @@ fn main() {
                 bursts(&server).await;
             }
             Some("sessions") => second_job(&server).await,
-            _ => panic!("bench jobs | sessions | history"),
+            Some("batch") => fleet::measure(&server, devices).await,
+            _ => panic!("bench batch | history | jobs | sessions"),
         }
         stop.await;
     });
@@ -177,119 +185,6 @@ async fn bursts(server: &Server) {
     println!("{:<50} {run:>8.0}/s", "submitted and run");
 }
 
-/// The same questions, and the same work, with a million ended jobs and with a handful.
-async fn history() {
-    let (few, stop_few) = Server::start(keep_all).await;
-    let (many, stop_many) = Server::start(keep_all).await;
-    add_history(&few, 1_000).await;
-    add_history(&many, HISTORY).await;
-    heading();
-    let newest = many.get("/api/jobs?limit=1").await;
-    let id = newest["jobs"][0]["id"].as_str().unwrap().to_owned();
-    let long_ago = Utc::now() - TimeDelta::days(80);
-    let far = format!("created_before={}", long_ago.format("%Y-%m-%dT%H:%M:%SZ"));
-    let questions = [
-        ("list", "/api/jobs?limit=50".to_owned()),
-        (
-            "list by status",
-            "/api/jobs?limit=50&status=failed".to_owned(),
-        ),
-        (
-            "list by plugin",
-            "/api/jobs?limit=50&plugin=plugin-7".to_owned(),
-        ),
-        (
-            "list by status and plugin",
-            "/api/jobs?limit=50&status=cancelled&plugin=plugin-7".to_owned(),
-        ),
-        (
-            "list by target",
-            "/api/jobs?limit=50&target=device-77".to_owned(),
-        ),
-        (
-            "list by target, status and plugin",
-            "/api/jobs?limit=50&target=device-77&status=failed&plugin=plugin-17".to_owned(),
-        ),
-        ("list, far back", format!("/api/jobs?limit=50&{far}")),
-        (
-            "list, far back, by status",
-            format!("/api/jobs?limit=50&status=failed&{far}"),
-        ),
-        ("counts", "/api/jobs/stats".to_owned()),
-        ("a job", format!("/api/jobs/{id}")),
-        ("a job's results", format!("/api/jobs/{id}/results")),
-        ("a job's log", format!("/api/jobs/{id}/logs")),
-        ("a job's child jobs", format!("/api/jobs?parent={id}")),
-    ];
-    for (name, url) in &questions {
-        let (mut of_few, mut of_many) = (Vec::new(), Vec::new());
-        for time in 0..=ASKED {
-            for (server, times) in [(&few, &mut of_few), (&many, &mut of_many)] {
-                let begun = Instant::now();
-                server
-                    .http
-                    .get(format!("{}{url}", server.url))
-                    .send()
-                    .await
-                    .unwrap();
-                // The first one warms up.
-                if time > 0 {
-                    times.push(begun.elapsed());
-                }
-            }
-        }
-        let ratio = median(&of_many).as_secs_f64() / median(&of_few).as_secs_f64();
-        row(name, &of_many, Some(ratio));
-    }
-    for server in [&few, &many] {
-        println!(
-            "-- with {} jobs",
-            server.get("/api/jobs/stats").await["by_status"]["completed"]
-        );
-        submit_to_start(server).await;
-        bursts(server).await;
-    }
-    stop_few.await;
-    stop_many.await;
-}
-
-fn keep_all(config: &mut Config) {
-    config.retention.jobs_per_plugin = 0;
-    config.retention.days = 0;
-    config.retention.failed_days = 0;
-}
-
-/// Ended jobs of the last ninety days: of 20 plugins, on 1,000 devices; each has a line in its log and
-/// a result.
-async fn add_history(server: &Server, jobs: u32) {
-    let mut database = SqliteConnection::connect(&server.app.config.database.url)
-        .await
-        .unwrap();
-    for sql in [
-        "INSERT INTO jobs (id, job_type, payload, targets, status, created_at, started_at, completed_at,
-                           ready_at, attempt, worker_id, error_code, error_message)
-         WITH RECURSIVE number (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM number WHERE n + 1 < ?1),
-              job AS (SELECT n, strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', '-' || ((?1 - n) * 7776000.0 / ?1) || ' seconds') AS at
-                      FROM number)
-         SELECT printf('01900000-0000-7000-8000-%012x', n), 'plugin-' || (n % 20), '{\"commands\":[\"show version\"]}',
-                '[{\"connection_id\":\"01900000-0000-7000-9000-000000000000\",\"name\":\"device-' || (n % 1000) || '\"}]',
-                CASE WHEN n % 97 = 0 THEN 'cancelled' WHEN n % 31 = 0 THEN 'failed' ELSE 'completed' END,
-                at, at, at, at, 1, 'worker', NULL, NULL FROM job",
-        "INSERT INTO job_targets (job_id, name, connection_id, created_at)
-         SELECT id, json_extract(targets, '$[0].name'), json_extract(targets, '$[0].connection_id'), created_at
-         FROM jobs LIMIT ?1",
-        "INSERT INTO job_logs (job_id, level, message, timestamp)
-         SELECT id, 'info', 'job started', created_at FROM jobs LIMIT ?1",
-        "INSERT INTO job_results (id, job_id, attempt, target, kind, command, output, executed_at, duration_ms)
-         SELECT replace(id, '-8000-', '-a000-'), id, 1, json_extract(targets, '$[0].name'), 'exec', 'show version',
-                'Cisco IOS Software, Version 15.2(4)M7', created_at, 40
-         FROM jobs LIMIT ?1",
-    ] {
-        sqlx::query(sql).bind(jobs).execute(&mut database).await.unwrap();
-    }
-    database.close().await.unwrap();
-}
-
 struct Server {
     url: String,
     http: reqwest::Client,
@@ -298,15 +193,13 @@ struct Server {
 
 impl Server {
     /// A host of its own, in a scratch directory, and what stops it.
-    async fn start(configure: impl FnOnce(&mut Config)) -> (Self, impl Future<Output = ()>) {
+    async fn start(mut config: Config) -> (Self, impl Future<Output = ()>) {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
-        let mut config = Config::default();
         config.database.url = format!("sqlite:{}", path("scheduler.db").display());
         config.security.master_key_file = path("scheduler.key");
         config.plugins.scripts_dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts").into();
         config.plugins.watch = false;
-        configure(&mut config);
         let app = App::build(config).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Self {

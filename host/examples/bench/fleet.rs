@@ -1,0 +1,191 @@
+//! One batch over a thousand simulated devices, beside the same work done by the session library
+//! alone: as many sessions at once, a login and `show version` on each device.
+//!
+//! The devices are another process, this program once more, so that memory is the host's alone. The
+//! processors they share.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use netssh_core::lab::{Lab, LabDevice};
+use netssh_core::{Credentials, Endpoint, HostKeyPolicy, Platform, Session};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde_json::{Value, json};
+
+use crate::{Server, median, row};
+
+pub(crate) const DEVICES: usize = 1_000;
+/// Sessions at once.
+pub(crate) const AT_ONCE: usize = 64;
+/// Pairs of a batch and the bare work, after one that warms both up.
+const PAIRS: usize = 5;
+const PASSWORD: &str = "bench";
+
+pub(crate) async fn measure(server: &Server, devices: usize) {
+    let fleet = Fleet::start(devices);
+    fleet.introduce(server).await;
+    let (mut batches, mut bare) = (Vec::new(), Vec::new());
+    let (mut of_batches, mut of_bare) = (0, 0);
+    for pair in 0..=PAIRS {
+        forget_peak();
+        let took = fleet.bare().await;
+        let peak_bare = memory("VmHWM");
+        forget_peak();
+        let batch = batch(server, devices).await;
+        // The first pair warms both up.
+        if pair > 0 {
+            bare.push(took);
+            batches.push(batch);
+            (of_bare, of_batches) = (of_bare.max(peak_bare), of_batches.max(memory("VmHWM")));
+        }
+    }
+    let ratio = median(&batches).as_secs_f64() / median(&bare).as_secs_f64();
+    row(
+        &format!("{devices} devices, {AT_ONCE} at once: bare sessions"),
+        &bare,
+        None,
+    );
+    row(
+        "the same as one batch, POST to completed (goal: 1.3x)",
+        &batches,
+        Some(ratio),
+    );
+    println!("{:<50} {of_bare:>7} MB", "peak memory: bare sessions");
+    println!("{:<50} {of_batches:>7} MB", "peak memory: batch");
+}
+
+/// One submission, until all of its jobs have completed.
+async fn batch(server: &Server, devices: usize) -> Duration {
+    let begun = Instant::now();
+    let job = server
+        .run(&json!({
+            "plugin": "ssh-command", "targets": ["tag:fleet"],
+            "params": { "commands": ["show version"] }
+        }))
+        .await;
+    let took = begun.elapsed();
+    assert_eq!(job["status"], "completed", "{}", job["error_message"]);
+    assert_eq!(job["batch"]["counts"]["completed"], devices);
+    took
+}
+
+/// The other process: the devices, each told in a line of JSON, until its input ends.
+pub(crate) async fn serve(devices: usize) {
+    let mut labs = Vec::new();
+    for number in 1..=devices {
+        let device = LabDevice {
+            password: PASSWORD.to_owned(),
+            privileged: true,
+            ..LabDevice::cisco_ios(&format!("fleet-{number}"))
+        };
+        let (name, username) = (device.hostname.clone(), device.username.clone());
+        let lab = Lab::start(device).await.unwrap();
+        let port = lab.addr().port();
+        labs.push(lab);
+        println!(
+            "{}",
+            json!({
+                "name": name, "host": "127.0.0.1", "port": port, "username": username,
+                "device_type": "cisco_ios",
+            })
+        );
+    }
+    let ended = tokio::task::spawn_blocking(|| std::io::stdin().read(&mut [0]));
+    let _ = ended.await;
+}
+
+struct Fleet {
+    process: Child,
+    /// As the process tells them.
+    devices: Vec<Value>,
+}
+
+impl Fleet {
+    fn start(count: usize) -> Self {
+        // For each device a listener, and two files for each connection; what we start inherits it.
+        let limit = getrlimit(Resource::Nofile);
+        let raised = Rlimit {
+            current: limit.maximum,
+            ..limit
+        };
+        setrlimit(Resource::Nofile, raised).unwrap();
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .args(["devices", &count.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let devices = lines
+            .take(count)
+            .map(|line| serde_json::from_str(&line.unwrap()).unwrap());
+        let devices: Vec<Value> = devices.collect();
+        assert_eq!(devices.len(), count, "their process has ended");
+        Self { process, devices }
+    }
+
+    /// Stores them as connections.
+    async fn introduce(&self, server: &Server) {
+        let connections = futures::stream::iter(&self.devices).map(|device| async move {
+            let mut connection = device.clone();
+            connection["password"] = json!(PASSWORD);
+            connection["tags"] = json!(["fleet"]);
+            server.post("/api/connections", &connection).await;
+        });
+        connections.buffer_unordered(AT_ONCE).collect::<()>().await;
+    }
+
+    /// A login and `show version` on each, with the session library alone.
+    async fn bare(&self) -> Duration {
+        let endpoints: Vec<Endpoint> = self.devices.iter().map(endpoint).collect();
+        let begun = Instant::now();
+        let sessions = futures::stream::iter(endpoints).map(|endpoint| {
+            // On any thread, as a job is.
+            let done = tokio::spawn(async move {
+                let mut session = Session::connect(&endpoint).await.unwrap();
+                let reply = session.exec("show version").await.unwrap();
+                assert!(reply.is_success());
+                session.close().await;
+            });
+            async { done.await.unwrap() }
+        });
+        sessions.buffer_unordered(AT_ONCE).collect::<()>().await;
+        begun.elapsed()
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn endpoint(device: &Value) -> Endpoint {
+    let text = |field: &str| device[field].as_str().unwrap();
+    let platform = Platform::named(text("device_type")).unwrap();
+    Endpoint {
+        port: device["port"].as_u64().unwrap().try_into().unwrap(),
+        credentials: Credentials {
+            password: Some(PASSWORD.into()),
+            ..Credentials::default()
+        },
+        host_key_policy: HostKeyPolicy::AcceptNew,
+        ..Endpoint::new(text("host"), text("username"), platform)
+    }
+}
+
+/// The peak of memory is counted anew from here on.
+fn forget_peak() {
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+}
+
+/// Of this process, in MB.
+fn memory(what: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with(what)).unwrap();
+    let kilobytes: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    kilobytes / 1_000
+}

@@ -1,0 +1,41 @@
+//! `cargo xtask chaos`: the fault campaign of `tests/chaos.rs`, for as long as one likes.
+
+use anyhow::{Context as _, bail};
+
+use crate::process::{cargo, run_to_success};
+
+const MINUTES: u64 = 5;
+
+pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
+    let (minutes, seed) = parse(arguments)?;
+    let mut command = cargo(&["test", "--all-features", "--package", "host"]);
+    command
+        .args(["--test", "integration", "--", "--exact", "--nocapture"])
+        .arg("chaos::promises_hold_whatever_fails")
+        .env("CHAOS_SECONDS", minutes.saturating_mul(60).to_string());
+    match seed {
+        Some(seed) => command.env("CHAOS_SEED", seed.to_string()),
+        None => command.env_remove("CHAOS_SEED"),
+    };
+    run_to_success(&mut command)
+}
+
+fn parse(arguments: &[String]) -> anyhow::Result<(u64, Option<u64>)> {
+    let (mut minutes, mut seed) = (MINUTES, None);
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        let mut number = || -> anyhow::Result<u64> {
+            let value = arguments.next();
+            let value = value.with_context(|| format!("{argument} needs a number"))?;
+            value
+                .parse()
+                .with_context(|| format!("{argument}: {value} is no whole number"))
+        };
+        match argument.as_str() {
+            "--minutes" => minutes = number()?,
+            "--seed" => seed = Some(number()?),
+            _ => bail!("`{argument}` is not known; there are --minutes N and --seed N"),
+        }
+    }
+    Ok((minutes, seed))
+}
