@@ -8,7 +8,8 @@ const MINUTES: u64 = 5;
 
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     let (minutes, seed) = parse(arguments)?;
-    let mut command = cargo(&["test", "--all-features", "--package", "host"]);
+    // As `cargo xtask test` builds it, so that it is built once.
+    let mut command = cargo(&["test", "--workspace", "--all-features"]);
     command
         .args(["--test", "integration", "--", "--exact", "--nocapture"])
         .arg("chaos::promises_hold_whatever_fails")

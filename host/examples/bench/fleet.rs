@@ -26,6 +26,7 @@ const PASSWORD: &str = "bench";
 pub(crate) async fn measure(server: &Server, devices: usize) {
     let fleet = Fleet::start(devices);
     fleet.introduce(server).await;
+    let before = memory("VmHWM");
     let (mut batches, mut bare) = (Vec::new(), Vec::new());
     let (mut of_batches, mut of_bare) = (0, 0);
     for pair in 0..=PAIRS {
@@ -52,6 +53,7 @@ pub(crate) async fn measure(server: &Server, devices: usize) {
         &batches,
         Some(ratio),
     );
+    println!("{:<50} {before:>7} MB", "peak memory: before");
     println!("{:<50} {of_bare:>7} MB", "peak memory: bare sessions");
     println!("{:<50} {of_batches:>7} MB", "peak memory: batch");
 }
