@@ -44,6 +44,10 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 const PAGE: u32 = 100;
 /// The longest that a channel waits before it is tried again, unless it asks for more.
 const LONGEST_PAUSE: Duration = Duration::from_secs(900);
+/// Of a message that tries a channel: less than a client of the API waits for its answer.
+const TEST_TIMEOUT: Duration = Duration::from_secs(12);
+/// A message that gets no answer so often is itself to blame, and holds up no other.
+const MOST_UNANSWERED: u32 = 3;
 /// For what is being sent when the server stops.
 const GRACE: Duration = Duration::from_secs(3);
 /// Runs that say how long a job usually takes.
@@ -164,7 +168,7 @@ impl Notifications {
         };
         let message = message::test(&channel.name, self.board_url.as_ref());
         let begun = Instant::now();
-        let sent = channel.send(&message).await;
+        let sent = channel.send(&message, TEST_TIMEOUT).await;
         let error = sent.err().map(|not_sent| not_sent.error);
         channel.tried(error.clone());
         Ok(Tried {
@@ -378,7 +382,20 @@ impl Notifications {
         failures: &mut u32,
         shutdown: &CancellationToken,
     ) -> Result<Wait> {
-        let due = self.storage.due_notification(&channel.name, now()).await?;
+        let at = now();
+        let due = match self.storage.due_notification(&channel.name, at).await {
+            // It will not be readable later either, and others wait behind it.
+            Err(error @ StorageError::Corrupt(_)) => {
+                tracing::error!(channel = channel.name, %error, "a notification is given up");
+                let error = error.to_string();
+                let storage = &self.storage;
+                storage
+                    .give_up_due_notification(&channel.name, &error, at)
+                    .await?;
+                return Ok(Wait::No);
+            }
+            other => other?,
+        };
         let Some(message) = due else {
             let next = self.storage.next_notification_at(&channel.name).await?;
             // One that has become due meanwhile is no time away.
@@ -391,7 +408,7 @@ impl Notifications {
             tokio::time::sleep(GRACE).await;
         };
         let sent = tokio::select! {
-            sent = channel.send(&message) => sent,
+            sent = channel.send(&message, channel.patience()) => sent,
             // It is sent again after the next start.
             () = stopping => return Ok(Wait::No),
         };
@@ -420,7 +437,9 @@ impl Notifications {
             of_channel,
             again,
             after,
+            unanswered,
         } = not_sent;
+        let of_channel = of_channel && !(unanswered && message.attempts + 1 >= MOST_UNANSWERED);
         // A channel that cannot be reached rests, so that its messages stay in order; one message
         // that it does not take holds up no other.
         let times = if of_channel {
@@ -439,7 +458,12 @@ impl Notifications {
         if !again {
             return (Delivery::GivenUp(error), wait);
         }
-        let next = now + TimeDelta::from_std(pause).unwrap_or(TimeDelta::zero());
+        // While the channel rests its messages do as well: the first of them stays the first, also
+        // when the server is started again.
+        let next = match of_channel {
+            true => now,
+            false => now + TimeDelta::from_std(pause).unwrap_or(TimeDelta::zero()),
+        };
         if now - message.created_at > self.give_up {
             return (Delivery::GivenUp(error), wait);
         }

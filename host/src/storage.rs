@@ -46,8 +46,9 @@ impl From<sqlx::Error> for StorageError {
             .as_database_error()
             .and_then(sqlx::error::DatabaseError::code);
         // SQLITE_FULL, https://www.sqlite.org/rescode.html
-        match code.as_deref() {
-            Some("13") => Self::Full,
+        match (code.as_deref(), &error) {
+            (Some("13"), _) => Self::Full,
+            (None, sqlx::Error::ColumnDecode { .. }) => Self::Corrupt(error.to_string()),
             _ => Self::Database(error),
         }
     }
@@ -419,6 +420,13 @@ pub trait Storage: Send + Sync + 'static {
         channel: &str,
         now: DateTime<Utc>,
     ) -> Result<Option<Notification>>;
+    /// Gives that message up, because it cannot be read.
+    async fn give_up_due_notification(
+        &self,
+        channel: &str,
+        error: &str,
+        now: DateTime<Utc>,
+    ) -> Result<()>;
     /// When the next message to a channel may be sent.
     async fn next_notification_at(&self, channel: &str) -> Result<Option<DateTime<Utc>>>;
     /// Notes an attempt to send a message, and removes the oldest of those that are done with.

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::timeout_at;
 
 use self::breaker::Breaker;
 pub use self::breaker::{BreakerOptions, OpenBreaker};
@@ -120,6 +120,22 @@ struct Idle {
     task: JoinHandle<Option<Session>>,
 }
 
+/// A login that is being made, which counts from its end, also when nobody waits for that.
+struct LoggingIn<'a>(&'a Device);
+
+impl<'a> LoggingIn<'a> {
+    fn begin(device: &'a Device, rate: &LoginRate) -> Self {
+        lock(&device.logins).began(rate, Instant::now());
+        Self(device)
+    }
+}
+
+impl Drop for LoggingIn<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.logins).ended(Instant::now());
+    }
+}
+
 /// A session from a pool. Give it back with [`PooledSession::release`]; one that is dropped
 /// instead is cut.
 #[derive(Debug)]
@@ -157,7 +173,8 @@ impl Pool {
         let inner = &self.inner;
         let (key, address) = (Key::of(endpoint), Address::of(endpoint));
         let device = inner.device(&address)?;
-        let permit = inner.permit(&device, &address).await?;
+        let deadline = tokio::time::Instant::now() + inner.options.wait;
+        let permit = inner.permit(&device, &address, deadline).await?;
         let pooled = |session, reused| PooledSession {
             session: Some(session),
             pool: Arc::clone(inner),
@@ -171,7 +188,6 @@ impl Pool {
         }
         // Before the wait as well: who is kept out need not stand in line.
         device.admit(&key, &address)?;
-        let deadline = tokio::time::Instant::now() + inner.options.wait;
         let line = inner.unless_given_back(&device, &key, device.login.lock());
         let line = timeout_at(deadline, line).await;
         let _login = match line.map_err(|_| busy(&address, "somebody else logs in"))? {
@@ -190,9 +206,9 @@ impl Pool {
             Waited::GivenBack(session) => return Ok(pooled(*session, true)),
         }
         inner.make_room(&device, &address).await;
-        lock(&device.logins).began(rate, Instant::now());
+        let login = LoggingIn::begin(&device, rate);
         let opened = Session::connect(endpoint).await;
-        lock(&device.logins).ended(Instant::now());
+        drop(login);
         match opened {
             Ok(session) => {
                 if lock(&device.breaker).succeeded(&key) {
@@ -291,9 +307,10 @@ impl Inner {
         &self,
         device: &Device,
         address: &Address,
+        deadline: tokio::time::Instant,
     ) -> Result<OwnedSemaphorePermit, Error> {
         let acquired = Arc::clone(&device.in_use).acquire_owned();
-        match timeout(self.options.wait, acquired).await {
+        match timeout_at(deadline, acquired).await {
             Ok(Ok(permit)) => Ok(permit),
             _ => Err(busy(
                 address,

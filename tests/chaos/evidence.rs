@@ -53,6 +53,9 @@ pub(super) struct Job {
     pub(super) attempt: u64,
     pub(super) batch: bool,
     pub(super) steps: u64,
+    /// What its submission said, which no other one did. Child jobs have their parent's.
+    pub(super) description: String,
+    pub(super) is_child: bool,
     pub(super) attempts: Vec<Attempt>,
     pub(super) results: Vec<Done>,
     /// Commands that stand as running.
@@ -126,6 +129,8 @@ async fn job(client: &Client, id: &str) -> Job {
         attempt: job["attempt"].as_u64().unwrap_or_default(),
         batch: job["batch"].is_object(),
         steps: job["params"]["steps"].as_u64().unwrap_or_default(),
+        description: text(&job["description"]),
+        is_child: job["parent_id"].is_string(),
         attempts: attempts(&get("/attempts").await),
         results: list(&results["results"]).map(Done::of).collect(),
         running: list(&results["running"]).count(),

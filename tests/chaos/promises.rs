@@ -47,6 +47,7 @@ pub(super) fn broken(evidence: &Evidence) -> Vec<String> {
     }
     broken.extend(accepted(evidence));
     broken.extend(keys(evidence));
+    broken.extend(something_happened(evidence));
     broken.extend(cancelled(evidence));
     broken.extend(final_for_good(evidence));
     for device in &evidence.devices {
@@ -75,9 +76,35 @@ fn keys(evidence: &Evidence) -> Vec<String> {
         .keys
         .iter()
         .filter(|(_, ids)| ids.iter().any(|id| Some(id) != ids.first()));
-    several
-        .map(|(key, ids)| format!("{}: the key {key} made several jobs: {ids:?}", ids[0]))
-        .collect()
+    let answered =
+        several.map(|(key, ids)| format!("{}: the key {key} made several jobs: {ids:?}", ids[0]));
+    // Also one whose answer was lost.
+    let mut made: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (id, job) in evidence.jobs.iter().filter(|(_, job)| !job.is_child) {
+        made.entry(&job.description).or_default().push(id);
+    }
+    let several = made.iter().filter(|(_, ids)| ids.len() > 1);
+    let made = several.map(|(key, ids)| format!("the submission {key} made several jobs: {ids:?}"));
+    answered.chain(made).collect()
+}
+
+/// A campaign in which nothing happened shows nothing.
+fn something_happened(evidence: &Evidence) -> Vec<String> {
+    let has = |plugin: &str| {
+        let mut jobs = evidence.jobs.values();
+        jobs.any(|job| job.plugin == plugin && job.status == "completed")
+    };
+    let mut missing = Vec::new();
+    for plugin in [READ, WRITE] {
+        if !has(plugin) {
+            missing.push(format!("no job of {plugin} has completed"));
+        }
+    }
+    let mut seen = evidence.devices.iter().flat_map(|device| &device.seen);
+    if !seen.any(|line| Step::in_line(line).is_some()) {
+        missing.push("no device was sent anything".to_owned());
+    }
+    missing
 }
 
 fn cancelled(evidence: &Evidence) -> Vec<String> {
@@ -347,6 +374,7 @@ mod tests {
             ..Job::default()
         };
         let wrote = Job {
+            description: "key".into(),
             attempt: 2,
             attempts: vec![attempt(1, "retrying"), attempt(2, "completed")],
             results: vec![
@@ -357,6 +385,7 @@ mod tests {
             ..job(WRITE, "completed")
         };
         let read = Job {
+            description: "another key".into(),
             results: READ_COMMANDS
                 .iter()
                 .map(|command| done(1, command))
@@ -364,6 +393,7 @@ mod tests {
             ..job(READ, "completed")
         };
         let cut = Job {
+            description: "a third key".into(),
             results: vec![Done {
                 error: Some("no answer".into()),
                 ..done(1, "ping cut.step.1")
@@ -412,7 +442,13 @@ mod tests {
     #[test]
     fn every_broken_promise_is_found() {
         type Plant = fn(&mut Evidence);
-        let cases: [(&str, Plant); 18] = [
+        let cases: [(&str, Plant); 20] = [
+            ("the submission key made several jobs", |e| {
+                of(e, "cut").description = "key".into();
+            }),
+            ("no job of chaos-read has completed", |e| {
+                of(e, "read").status = "failed".into();
+            }),
             ("read: was accepted, and is not there", |e| {
                 e.jobs.remove("read");
             }),

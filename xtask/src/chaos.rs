@@ -8,6 +8,9 @@ const MINUTES: u64 = 5;
 
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     let (minutes, seed) = parse(arguments)?;
+    if minutes == 0 {
+        bail!("--minutes 0 would show nothing");
+    }
     // As `cargo xtask test` builds it, so that it is built once.
     let mut command = cargo(&["test", "--workspace", "--all-features"]);
     command

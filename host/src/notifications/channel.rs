@@ -45,6 +45,8 @@ pub(super) struct NotSent {
     pub(super) again: bool,
     /// What was asked for: not sooner than after this.
     pub(super) after: Option<Duration>,
+    /// There was a way, and no answer in time: it may have got through.
+    pub(super) unanswered: bool,
 }
 
 impl NotSent {
@@ -54,6 +56,14 @@ impl NotSent {
             of_channel: true,
             again: true,
             after: None,
+            unanswered: false,
+        }
+    }
+
+    pub(super) fn no_answer() -> Self {
+        Self {
+            unanswered: true,
+            ..Self::no_way("no answer in time".to_owned())
         }
     }
 
@@ -63,6 +73,7 @@ impl NotSent {
             of_channel: false,
             again: false,
             after: None,
+            unanswered: false,
         }
     }
 }
@@ -92,12 +103,32 @@ impl Channel {
         })
     }
 
-    /// Sends a message, once. Takes a bounded time.
-    pub(super) async fn send(&self, message: &Notification) -> Result<(), NotSent> {
+    /// Sends a message, once, within a time.
+    pub(super) async fn send(
+        &self,
+        message: &Notification,
+        within: Duration,
+    ) -> Result<(), NotSent> {
+        let sending = async {
+            match &self.way {
+                Way::Webhook(webhook) => webhook.send(message).await,
+                Way::Slack(slack) => slack.send(message).await,
+                Way::Email(email) => email.send(message).await,
+            }
+        };
+        match tokio::time::timeout(within, sending).await {
+            Ok(sent) => sent,
+            Err(_) => Err(NotSent::no_answer()),
+        }
+    }
+
+    /// How long a message may take that nobody waits for.
+    pub(super) fn patience(&self) -> Duration {
         match &self.way {
-            Way::Webhook(webhook) => webhook.send(message).await,
-            Way::Slack(slack) => slack.send(message).await,
-            Way::Email(email) => email.send(message).await,
+            Way::Webhook(_) | Way::Slack(_) => Duration::from_secs(30),
+            // A mail server may look into a mail for minutes before it says that it has taken it
+            // (RFC 5321, 4.5.3.2.6): who gives up earlier sends it again and again.
+            Way::Email(_) => Duration::from_secs(600),
         }
     }
 

@@ -16,10 +16,8 @@ use super::{message, secret_file};
 use crate::config::{NotificationsConfig, SmtpTls};
 use crate::model::Notification;
 
-/// Of one command.
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
-/// Of all of them together: less than a request may take, which tries a channel.
-const TIMEOUT: Duration = Duration::from_secs(25);
+/// Of each address that the server's name has.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Not Debug: the transport holds the password.
 pub(super) struct Email {
@@ -54,11 +52,8 @@ impl Email {
         let mail = self
             .mail(notification)
             .map_err(|error| NotSent::refused(format!("the mail could not be written: {error}")))?;
-        match tokio::time::timeout(TIMEOUT, self.transport.send(mail)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(judge(&error)),
-            Err(_) => Err(NotSent::no_way("no answer in time".to_owned())),
-        }
+        let sent = self.transport.send(mail).await;
+        sent.map(drop).map_err(|error| judge(&error))
     }
 
     fn mail(&self, notification: &Notification) -> Result<Message, lettre::error::Error> {
@@ -103,7 +98,7 @@ fn transport(config: &NotificationsConfig) -> anyhow::Result<AsyncSmtpTransport<
     let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host)
         .port(config.smtp_port())
         .tls(tls)
-        .timeout(Some(COMMAND_TIMEOUT));
+        .timeout(Some(CONNECT_TIMEOUT));
     if let (Some(username), Some(file)) = (&config.smtp_username, &config.smtp_password_file) {
         let password = secret_file::read("notifications.smtp_password_file", file)?;
         let password = password.expose_secret().to_owned();

@@ -1,7 +1,7 @@
 //! What is said of an ended job: one line, a text for people, JSON for programs.
 //!
-//! Parameters, results and outputs are left out: they may hold what is nobody's business. Everything
-//! that is said is bounded.
+//! Parameters, results and outputs are left out, but for what the job's error quotes of them: they may
+//! hold what is nobody's business. Everything that is said is bounded.
 
 use std::fmt::Write as _;
 

@@ -19,7 +19,6 @@ use super::{message, secret_file};
 use crate::model::{Notification, now};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const TIMEOUT: Duration = Duration::from_secs(10);
 /// A receiver may ask for patience, and not for more than this.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3_600);
 /// A shorter key could be guessed.
@@ -118,7 +117,6 @@ impl Post {
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("scheduler/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TIMEOUT)
             // A message belongs to the receiver that was named.
             .redirect(reqwest::redirect::Policy::none());
         if is_loopback(&url) {
@@ -155,18 +153,28 @@ fn judge(response: &Response, now: DateTime<Utc>) -> Result<(), NotSent> {
     if status.is_redirection() {
         error.push_str("; redirects are not followed");
     }
-    let busy = matches!(
+    // Another message would fare no better: the receiver is busy or away, or does not know us, which
+    // somebody may put right.
+    let of_channel = matches!(
         status,
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+        StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::GATEWAY_TIMEOUT
+            | StatusCode::REQUEST_TIMEOUT
+            | StatusCode::UNAUTHORIZED
+            | StatusCode::FORBIDDEN
+            | StatusCode::PROXY_AUTHENTICATION_REQUIRED
     );
-    let again = busy || status == StatusCode::REQUEST_TIMEOUT || !status.is_client_error();
+    let again = of_channel || !status.is_client_error();
     let after = response.headers().get(RETRY_AFTER);
     let after = after.and_then(|after| retry_after(after.to_str().ok()?, now));
     Err(NotSent {
         error,
-        of_channel: busy,
+        of_channel,
         again,
         after,
+        unanswered: false,
     })
 }
 

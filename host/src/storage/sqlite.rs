@@ -553,6 +553,15 @@ impl Storage for SqliteStorage {
         notifications::due(&self.readers, channel, now).await
     }
 
+    async fn give_up_due_notification(
+        &self,
+        channel: &str,
+        error: &str,
+        now: DateTime<Utc>,
+    ) -> Result<()> {
+        notifications::give_up_due(&self.writer, channel, error, now).await
+    }
+
     async fn next_notification_at(&self, channel: &str) -> Result<Option<DateTime<Utc>>> {
         notifications::next_at(&self.readers, channel).await
     }

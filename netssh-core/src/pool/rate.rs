@@ -6,12 +6,13 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// How often a device is logged in to, whoever does it.
+/// How often a device is logged in to by way of the pool. A device is known by its address as it is
+/// written, and by the way to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoginRate {
     /// At most so many logins, failed ones included: 30 by default. 0: no limit.
     pub logins: u32,
-    /// Within this time: a minute by default. It slides, so it is never exceeded.
+    /// Within this time: a minute by default. It slides.
     pub within: Duration,
 }
 

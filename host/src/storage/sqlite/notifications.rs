@@ -118,7 +118,8 @@ async fn bound(
         return Ok(0);
     }
     let done = sqlx::query(
-        "UPDATE notifications SET state = 'given_up', settled_at = ?2, last_error = ?3
+        "UPDATE notifications
+         SET state = 'given_up', settled_at = ?2, last_error = ?3, text = '', body = ''
          WHERE id IN (SELECT id FROM notifications WHERE channel = ?1 AND state = 'waiting'
                       ORDER BY id LIMIT ?4)",
     )
@@ -140,14 +141,17 @@ pub(super) async fn outcome_before(readers: &SqlitePool, job: &Job) -> Result<Op
     let query = match (job.schedule_id, job.targets.first()) {
         // A schedule is the same work also when an expression finds other devices than before.
         (Some(schedule), _) => sqlx::query(
-            "SELECT status FROM jobs INDEXED BY jobs_ended_of_schedule
-             WHERE schedule_id = ?2 AND completed_at IS NOT NULL AND completed_at < ?1
-                   AND job_type = ?3 AND status IN ('completed', 'failed')
+            "SELECT status FROM (
+                 SELECT status, job_type, completed_at FROM jobs INDEXED BY jobs_ended_of_schedule
+                 WHERE schedule_id = ?2 AND completed_at IS NOT NULL AND completed_at < ?1
+                 ORDER BY completed_at DESC LIMIT ?4)
+             WHERE job_type = ?3 AND status IN ('completed', 'failed')
              ORDER BY completed_at DESC LIMIT 1",
         )
         .bind(completed_at)
         .bind(schedule.to_string())
-        .bind(&job.plugin),
+        .bind(&job.plugin)
+        .bind(LOOK_BACK),
         (None, None) => sqlx::query(
             "SELECT status FROM (
                  SELECT status, targets, completed_at FROM jobs INDEXED BY jobs_ended_of_plugin
@@ -257,6 +261,35 @@ pub(super) async fn due(
     found.as_ref().map(notification).transpose()
 }
 
+/// Gives up the message that is due, because it cannot be read.
+pub(super) async fn give_up_due(
+    writer: &Writer,
+    channel: &str,
+    error: &str,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let (channel, error) = (channel.to_owned(), error.to_owned());
+    writer
+        .run(move |connection| {
+            Box::pin(async move {
+                sqlx::query(
+                    "UPDATE notifications
+                     SET state = 'given_up', settled_at = ?2, last_error = ?3, text = '', body = ''
+                     WHERE id = (SELECT id FROM notifications
+                                 WHERE channel = ?1 AND state = 'waiting' AND next_at <= ?2
+                                 ORDER BY id LIMIT 1)",
+                )
+                .bind(channel)
+                .bind(text_of(now))
+                .bind(error)
+                .execute(&mut *connection)
+                .await?;
+                Ok(())
+            })
+        })
+        .await
+}
+
 pub(super) async fn next_at(readers: &SqlitePool, channel: &str) -> Result<Option<DateTime<Utc>>> {
     let found = sqlx::query(
         "SELECT next_at FROM notifications
@@ -283,9 +316,11 @@ pub(super) async fn settle(
         .run(move |connection| {
             Box::pin(async move {
                 sqlx::query(
+                    // What was said is nobody's business when it is done with.
                     "UPDATE notifications
                      SET state = ?2, attempts = attempts + 1, last_error = coalesce(?3, last_error),
-                         next_at = coalesce(?4, next_at), settled_at = ?5
+                         next_at = coalesce(?4, next_at), settled_at = ?5,
+                         text = iif(?2 = 'waiting', text, ''), body = iif(?2 = 'waiting', body, '')
                      WHERE id = ?1 AND state = 'waiting'",
                 )
                 .bind(id.to_string())
@@ -329,7 +364,7 @@ pub(super) async fn abandon_others(
             Box::pin(async move {
                 let done = sqlx::query(
                     "UPDATE notifications
-                     SET state = 'given_up', settled_at = ?2,
+                     SET state = 'given_up', settled_at = ?2, text = '', body = '',
                          last_error = 'there is no such channel any more'
                      WHERE state = 'waiting' AND channel NOT IN (SELECT value FROM json_each(?1))",
                 )
@@ -359,7 +394,16 @@ pub(super) async fn list(
     }
     query.push(" ORDER BY id DESC LIMIT ").push_bind(limit);
     let found = query.build().fetch_all(readers).await?;
-    found.iter().map(notification).collect()
+    // One that cannot be read hides no other.
+    let readable = found.iter().filter_map(|row| {
+        let read = notification(row);
+        if let Err(error) = &read {
+            let id: String = row.try_get("id").unwrap_or_default();
+            tracing::error!(id, %error, "a notification cannot be read");
+        }
+        read.ok()
+    });
+    Ok(readable.collect())
 }
 
 fn notification(row: &SqliteRow) -> Result<Notification> {
