@@ -69,6 +69,7 @@ fn limits_end_the_job_that_reaches_them() {
             config.plugins.cpu_seconds = 1;
             // Each of its sessions is a login of its own.
             config.devices.max_sessions_per_device = 64;
+            config.devices.logins_per_minute = 0;
         })
         .await;
         for (name, code, says) in cases {
@@ -138,6 +139,7 @@ fn limits_end_the_playbook_that_reaches_them() {
             let host = hostile_playbook(body, |config| {
                 config.plugins.cpu_seconds = 1;
                 config.devices.max_sessions_per_device = 64;
+                config.devices.logins_per_minute = 0;
             })
             .await;
             let job = host
@@ -182,7 +184,7 @@ fn memory_that_is_refused_can_be_handled() {
 fn output_without_end_is_bounded() {
     run(async {
         let host = hostile_with(|config| config.plugins.cpu_seconds = 60).await;
-        for name in ["a gigabyte of stdout", "log lines"] {
+        for name in ["a quarter of a gigabyte of stdout", "log lines"] {
             let job = deed(&host, name).await;
             assert_eq!(job["status"], "completed", "{name}: {job}");
             let path = format!("/api/jobs/{}/logs?level=warn", job["id"].as_str().unwrap());

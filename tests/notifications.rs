@@ -748,6 +748,7 @@ fn a_message_that_is_not_taken_holds_up_no_other() {
         receiver.answers(200);
         let second = fail(&host, "two").await;
         is_about(&receiver.next().await, &second, "failed");
+        until(&host.client, |newest| newest["state"] == "sent").await;
         let waiting = host.client.get("/api/notifications?state=waiting").await;
         let waiting = waiting.body["notifications"].as_array().unwrap();
         assert_eq!(waiting.len(), 1);

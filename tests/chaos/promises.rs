@@ -550,8 +550,11 @@ mod tests {
     #[test]
     fn what_was_deleted_is_not_missed() {
         let found = planted(|evidence| {
-            evidence.jobs.remove("wrote");
-            evidence.told.deleted.insert("wrote".into());
+            evidence.jobs.remove("cut");
+            evidence.told.deleted.insert("cut".into());
+            evidence.devices[0]
+                .seen
+                .retain(|line| !line.contains("cut"));
         });
         assert_eq!(found, "");
     }

@@ -69,9 +69,9 @@ fn run(_job: &Job, params: Params) -> Result<Value> {
             return Ok(json!(map));
         }
         "a result of nine megabytes" => return Ok("x".repeat(9_000_000).into()),
-        "a gigabyte of stdout" => {
+        "a quarter of a gigabyte of stdout" => {
             let line = "x".repeat(1023);
-            for _ in 0..1 << 20 {
+            for _ in 0..1 << 18 {
                 println!("{line}");
             }
         }
