@@ -720,9 +720,9 @@ fn a_channel_that_hangs_holds_up_no_other() {
         is_about(&receiver.next().await, &second, "failed");
         let waiting = host.client.get("/api/notifications?state=waiting").await;
         let waiting = waiting.body["notifications"].as_array().unwrap();
-        let mut hanging = waiting.iter().filter(|each| each["channel"] == "hangs");
-        assert!(hanging.all(|each| each["attempts"] == 0), "{waiting:?}");
-        assert_eq!(waiting.len(), 2);
+        let hanging = waiting.iter().filter(|each| each["channel"] == "hangs");
+        let attempts: Vec<_> = hanging.map(|each| &each["attempts"]).collect();
+        assert_eq!(attempts, [0, 0], "the first is still being sent");
         // Nor does it hold up the end of the server.
         host.stop().await;
     });
