@@ -2,15 +2,21 @@
 
 use netssh_core::lab::{Lab, LabDevice, LabPlatform};
 use serde_json::{Value, json};
+use test_devices::Frr;
 
 use crate::harness::{TestHost, password_connection, run};
 
+/// A host that knows the router as `edge1`.
+async fn with(router: &Frr) -> TestHost {
+    let host = TestHost::start().await;
+    host.connect(password_connection("edge1", &router.ssh, "frr"))
+        .await;
+    host
+}
+
 /// A host that knows the router shared by this process' tests.
 async fn with_router() -> TestHost {
-    let host = TestHost::start().await;
-    let ssh = &test_devices::frr().ssh;
-    host.connect(password_connection("edge1", ssh, "frr")).await;
-    host
+    with(test_devices::frr()).await
 }
 
 #[test]
@@ -199,11 +205,8 @@ fn collect_facts_reads_a_linux_host() {
 #[test]
 fn backup_config_says_what_changed() {
     run(async {
-        let host = TestHost::start().await;
-        // Its own router: others change the shared one.
-        let router = test_devices::Frr::start();
-        host.connect(password_connection("edge1", &router.ssh, "frr"))
-            .await;
+        let router = Frr::start();
+        let host = with(&router).await;
         let backup = json!({ "plugin": "backup-config", "targets": ["edge1"] });
 
         let first = host.run_job(backup.clone()).await;
@@ -229,7 +232,8 @@ fn backup_config_says_what_changed() {
 #[test]
 fn push_config_changes_the_router() {
     run(async {
-        let host = with_router().await;
+        let router = Frr::start();
+        let host = with(&router).await;
         let lines = json!(["interface pushed0", "description set by a job", "exit"]);
         let job = host
             .run_job(json!({
@@ -244,7 +248,7 @@ fn push_config_changes_the_router() {
             .map(|result| result["kind"].as_str().unwrap())
             .collect();
         assert_eq!(kinds, ["configure", "configure", "configure", "save"]);
-        let config = test_devices::frr().running_config();
+        let config = router.running_config();
         assert!(
             config.contains("interface pushed0\n description set by a job\n"),
             "{config}"
@@ -255,7 +259,8 @@ fn push_config_changes_the_router() {
 #[test]
 fn push_config_says_which_line_was_refused_and_leaves_configuration_mode() {
     run(async {
-        let host = with_router().await;
+        let router = Frr::start();
+        let host = with(&router).await;
         let lines = json!(["interface refused0", "nonsense 1", "description never"]);
         let job = host
             .run_job(json!({ "plugin": "push-config", "targets": ["edge1"], "params": { "lines": lines } }))
@@ -275,11 +280,7 @@ fn push_config_says_which_line_was_refused_and_leaves_configuration_mode() {
             2,
             "the third line is never sent: {results:?}"
         );
-        assert!(
-            !test_devices::frr()
-                .running_config()
-                .contains("description never")
-        );
+        assert!(!router.running_config().contains("description never"));
 
         // Another job configures at once: nobody holds configuration mode.
         let lines = json!(["interface after0", "description later", "exit"]);

@@ -7,10 +7,18 @@ use test_devices::Frr;
 
 use crate::support::{endpoint, frr, wait_for_sessions, within};
 
+/// A session with a router of its own, whose configuration a test may change.
+async fn with_own_router() -> (Frr, Session) {
+    let router = tokio::task::block_in_place(Frr::start);
+    let session = Session::connect(&endpoint(&router.ssh, "frr"))
+        .await
+        .unwrap();
+    (router, session)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn lines_reach_the_running_configuration() {
-    let router = test_devices::frr();
-    let mut session = frr().await;
+    let (router, mut session) = with_own_router().await;
     let mut configuration = session.configuration().await.unwrap();
     assert_eq!(configuration.prompt(), "edge1(config)#");
     for line in ["interface lo", "description why? because!", "exit"] {
@@ -29,7 +37,7 @@ async fn lines_reach_the_running_configuration() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_line_is_reported_and_the_mode_left() {
-    let mut session = frr().await;
+    let (_router, mut session) = with_own_router().await;
     let mut configuration = session.configuration().await.unwrap();
     let reply = configuration.line("nonsense here").await.unwrap();
     assert_eq!(
@@ -51,10 +59,7 @@ async fn a_refused_line_is_reported_and_the_mode_left() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_host_name_may_change_on_the_way() {
-    let router = tokio::task::block_in_place(Frr::start);
-    let mut session = Session::connect(&endpoint(&router.ssh, "frr"))
-        .await
-        .unwrap();
+    let (_router, mut session) = with_own_router().await;
     let mut configuration = session.configuration().await.unwrap();
     configuration.line("hostname core-7.example").await.unwrap();
     assert_eq!(configuration.prompt(), "core-7.example(config)#");
@@ -66,8 +71,7 @@ async fn the_host_name_may_change_on_the_way() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_description_equal_to_the_prompt() {
-    let router = test_devices::frr();
-    let mut session = frr().await;
+    let (router, mut session) = with_own_router().await;
     let mut configuration = session.configuration().await.unwrap();
     for line in ["interface eth0", "description edge1(config-if)# ", "exit"] {
         assert!(
@@ -106,10 +110,7 @@ async fn leaving_by_a_line_is_noticed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_line_and_close_leave_nothing_open() {
-    let router = tokio::task::block_in_place(Frr::start);
-    let mut session = Session::connect(&endpoint(&router.ssh, "frr"))
-        .await
-        .unwrap();
+    let (router, mut session) = with_own_router().await;
     let mut configuration = session.configuration().await.unwrap();
     {
         // Sent, and dropped before the answer can be there.
@@ -143,10 +144,7 @@ async fn a_cancelled_line_and_close_leave_nothing_open() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn saving_is_the_platforms_command() {
-    let router = tokio::task::block_in_place(Frr::start);
-    let mut session = Session::connect(&endpoint(&router.ssh, "frr"))
-        .await
-        .unwrap();
+    let (_router, mut session) = with_own_router().await;
     let reply = session.save().await.unwrap();
     assert_eq!(reply.command, "write memory");
     assert!(session.exec("show version").await.unwrap().is_success());

@@ -1,9 +1,11 @@
 //! Endpoints for the test devices.
 
 use std::future::Future;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use netssh_core::{Endpoint, Platform, SecretString, Session};
+use regex::Regex;
 use test_devices::Sshd;
 
 /// An endpoint for a device, with its password.
@@ -23,6 +25,12 @@ pub(crate) async fn linux() -> Session {
 pub(crate) async fn frr() -> Session {
     let endpoint = endpoint(&test_devices::frr().ssh, "frr");
     Session::connect(&endpoint).await.expect("a session")
+}
+
+/// What a router says, without how old its routes are: that changes from second to second.
+pub(crate) fn ageless(output: &str) -> String {
+    static AGE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\d\d:\d\d:\d\d").unwrap());
+    AGE.replace_all(output, "AGE").into_owned()
 }
 
 /// Nothing in these tests takes longer; what does hangs.

@@ -28,8 +28,8 @@ pub use crate::linux::{Linux, LinuxOptions};
 pub use crate::sshd::Sshd;
 pub use crate::zebra::Zebra;
 
-/// The router shared by all tests of this process. Tests that change its configuration use
-/// names of their own.
+/// The router shared by all tests of this process. Nobody changes its configuration,
+/// which other tests compare as they run: a test that does starts a router of its own.
 #[must_use]
 pub fn frr() -> &'static Frr {
     static FRR: LazyLock<Frr> = LazyLock::new(Frr::start);
