@@ -8,7 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use netssh_core::{BreakerOptions, LoginRate, OpenBreaker, Pool, PoolOptions, Templates};
+use netssh_core::{
+    BreakerOptions, Endpoint, Error as SshError, LoginRate, OpenBreaker, Pool, PoolOptions,
+    Templates,
+};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
@@ -269,6 +272,20 @@ impl App {
     #[must_use]
     pub fn open_breakers(&self) -> Vec<OpenBreaker> {
         self.sessions.open_breakers()
+    }
+
+    /// A login by somebody who tries something out: it waits for no job, and counts among those to
+    /// its device.
+    ///
+    /// # Errors
+    /// As the login; and when the server is about to stop.
+    pub async fn beside_the_jobs<T>(
+        &self,
+        endpoint: &Endpoint,
+        login: impl Future<Output = Result<T, SshError>>,
+    ) -> Result<T, SshError> {
+        let _counted = self.sessions.login_beside(endpoint)?;
+        login.await
     }
 
     async fn advance_batches(&self) {

@@ -45,7 +45,9 @@ pub use crate::platform::{
     FactSource, Login, LoginAnswer, LoginQuestion, Pager, Pattern, Platform, PlatformError,
     Platforms, Prompts, Question, Terminal, TypeAhead,
 };
-pub use crate::pool::{BreakerOptions, LoginRate, OpenBreaker, Pool, PoolOptions, PooledSession};
+pub use crate::pool::{
+    BreakerOptions, LoggingIn, LoginRate, OpenBreaker, Pool, PoolOptions, PooledSession,
+};
 pub use crate::session::{
     CommitOptions, Configuration, Detection, ExecOptions, Pipeline, Reply, Session, detect,
 };

@@ -120,17 +120,19 @@ struct Idle {
     task: JoinHandle<Option<Session>>,
 }
 
-/// A login that is being made, which counts from its end, also when nobody waits for that.
-struct LoggingIn<'a>(&'a Device);
+/// A login that is being made, and is over when this is dropped. It counts from its end, also when
+/// nobody waits for that.
+#[derive(Debug)]
+pub struct LoggingIn(Arc<Device>);
 
-impl<'a> LoggingIn<'a> {
-    fn begin(device: &'a Device, rate: &LoginRate) -> Self {
+impl LoggingIn {
+    fn begin(device: &Arc<Device>, rate: &LoginRate) -> Self {
         lock(&device.logins).began(rate, Instant::now());
-        Self(device)
+        Self(Arc::clone(device))
     }
 }
 
-impl Drop for LoggingIn<'_> {
+impl Drop for LoggingIn {
     fn drop(&mut self) {
         lock(&self.0.logins).ended(Instant::now());
     }
@@ -230,6 +232,17 @@ impl Pool {
                 Err(error)
             }
         }
+    }
+
+    /// Counts a login to the endpoint's device that the caller makes without the pool, and that
+    /// lasts until what is returned is dropped. It waits for nothing: it is for people who try
+    /// something out. Whoever opens a session through the pool comes the later.
+    ///
+    /// # Errors
+    /// When the pool is closed.
+    pub fn login_beside(&self, endpoint: &Endpoint) -> Result<LoggingIn, Error> {
+        let device = self.inner.device(&Address::of(endpoint))?;
+        Ok(LoggingIn::begin(&device, &self.inner.options.login_rate))
     }
 
     /// The devices that are left alone for now, by address.

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use netssh_core::lab::{Faults, Lab, LabDevice};
 use netssh_core::{
-    BreakerOptions, LoginRate, Pool, PoolOptions, SecretString, SessionLog, SessionLogEntry,
+    BreakerOptions, LoginRate, Pool, PoolOptions, SecretString, Session, SessionLog,
+    SessionLogEntry,
 };
 
 use crate::lab::endpoint;
@@ -357,6 +358,25 @@ async fn failed_logins_count_and_the_wait_has_a_bound() {
         "{error}"
     );
     assert_eq!(lab.logins(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logins_beside_the_pool_count_and_do_not_wait() {
+    let lab = lab().await;
+    let pool = slow_pool(1);
+    let mut ended = Instant::now();
+    for _ in 0..3 {
+        let login = pool.login_beside(&endpoint(&lab)).unwrap();
+        let session = within(SOON, Session::connect(&endpoint(&lab))).await;
+        ended = Instant::now();
+        drop(login);
+        session.unwrap().close().await;
+    }
+    let session = within(SOON, pool.open(&endpoint(&lab))).await.unwrap();
+    assert!(ended.elapsed() >= WINDOW, "{:?}", ended.elapsed());
+    session.release().await;
+    pool.close().await;
+    assert!(pool.login_beside(&endpoint(&lab)).is_err());
 }
 
 /// Who gives up waiting holds nobody up, and has not logged in.

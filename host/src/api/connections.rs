@@ -165,7 +165,8 @@ pub(super) async fn detect(
 
 async fn look(app: &App, connection: &Connection) -> Result<Detection, JobError> {
     let endpoint = app.connections.endpoint_of(connection).await?;
-    netssh_core::detect(&endpoint, app.connections.platforms())
+    let detecting = netssh_core::detect(&endpoint, app.connections.platforms());
+    app.beside_the_jobs(&endpoint, detecting)
         .await
         .map_err(|error| app.connections.explain(connection, &error))
 }
@@ -271,7 +272,8 @@ async fn try_out(app: &App, connection: &Connection) -> ConnectionTest {
 /// The device's prompt, and the platform's name.
 async fn log_in(app: &App, connection: &Connection) -> Result<(String, String), JobError> {
     let endpoint = app.connections.endpoint_of(connection).await?;
-    let session = Session::connect(&endpoint)
+    let session = app
+        .beside_the_jobs(&endpoint, Session::connect(&endpoint))
         .await
         .map_err(|error| app.connections.explain(connection, &error))?;
     let seen = (session.prompt().to_owned(), session.platform().name.clone());

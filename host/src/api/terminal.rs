@@ -205,7 +205,8 @@ async fn log_in(
     params: &TerminalParams,
 ) -> Result<Console, JobError> {
     let endpoint = app.connections.endpoint_of(connection).await?;
-    Console::open(&endpoint, &params.term, params.columns, params.rows)
+    let opening = Console::open(&endpoint, &params.term, params.columns, params.rows);
+    app.beside_the_jobs(&endpoint, opening)
         .await
         .map_err(|error| app.connections.explain(connection, &error))
 }

@@ -6,8 +6,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// How often a device is logged in to by way of the pool. A device is known by its address as it is
-/// written, and by the way to it.
+/// How often a device is logged in to. A device is known by its address as it is written, and by
+/// the way to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoginRate {
     /// At most so many logins, failed ones included: 30 by default. 0: no limit.
