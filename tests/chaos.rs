@@ -2,9 +2,9 @@
 //!
 //! `cargo xtask chaos` runs it for as long as one likes; as a test it runs for half a minute. The
 //! server is killed, ended, stopped and continued, its queue is deleted, its database is locked by
-//! another process, devices go down and cut their connections, clients repeat what they got no
-//! answer to. Afterwards everything is put right, and the promises are held against what is there:
-//! they stand in `chaos/promises.rs`.
+//! another process, devices go down and cut their connections, the receiver of notifications refuses
+//! them, clients repeat what they got no answer to. Afterwards everything is put right, and the
+//! promises are held against what is there: they stand in `chaos/promises.rs`.
 //!
 //! The faults come from a seed, which is printed; what meets them is a matter of time, so a seed
 //! gives the same faults, not the same run. `CHAOS_SECONDS` and `CHAOS_SEED` choose.
@@ -13,6 +13,7 @@ mod campaign;
 mod devices;
 mod evidence;
 mod load;
+mod notified;
 mod promises;
 mod random;
 

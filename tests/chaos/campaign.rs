@@ -1,5 +1,6 @@
 //! A campaign: lives of the server, with faults in each; then peace, and the reckoning.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use tokio::task::JoinSet;
 use super::devices::Devices;
 use super::evidence::{self, Evidence};
 use super::load::Load;
+use super::notified::Notified;
 use super::promises::{self, READ, READ_COMMANDS, WRITE};
 use super::random::Random;
 use crate::harness::{Client, DEADLINE, Server};
@@ -32,7 +34,7 @@ const ENVIRONMENT: [(&str, &str); 8] = [
     ("SCHEDULER_DEVICES_LOGINS_PER_MINUTE", "240"),
 ];
 /// Everything that was accepted has come to its end by then, once nothing fails any more.
-const DRAINED: Duration = Duration::from_secs(90);
+pub(super) const DRAINED: Duration = Duration::from_secs(90);
 /// How long the database is locked at most; the server waits 10 s for it.
 const LOCKED_MS: u64 = 4_000;
 /// Seldom, and only where there is time for it, longer than that.
@@ -42,12 +44,13 @@ pub(super) struct Campaign {
     directory: PathBuf,
     password: String,
     devices: Arc<Devices>,
+    receiver: Arc<Notified>,
     load: Load,
     server: watch::Sender<Option<Client>>,
     seed: u64,
     random: Random,
     lives: usize,
-    faults: std::collections::BTreeMap<&'static str, usize>,
+    faults: BTreeMap<&'static str, usize>,
 }
 
 /// What happens while the server lives.
@@ -58,6 +61,7 @@ enum Fault {
     Down(usize, Duration),
     Stop(Duration),
     Lock(Duration),
+    Unwilling(u16, Duration),
 }
 
 impl Campaign {
@@ -69,6 +73,7 @@ impl Campaign {
         let mut random = Random::of(seed, 0);
         let password = format!("chaos-password-{:016x}", random.next());
         let devices = Arc::new(Devices::start(&password).await);
+        let receiver = Arc::new(Notified::start(directory).await);
         let connections = devices.connections();
         let names = connections
             .iter()
@@ -79,12 +84,13 @@ impl Campaign {
             directory: directory.to_owned(),
             password,
             devices,
+            receiver,
             load: Load::new(server.subscribe(), names),
             server,
             seed,
             random,
             lives: 0,
-            faults: std::collections::BTreeMap::new(),
+            faults: BTreeMap::new(),
         };
         let first = campaign.server();
         for connection in &connections {
@@ -106,6 +112,7 @@ impl Campaign {
             let left = length.saturating_sub(begun.elapsed());
             self.life(left).await;
             self.devices.remember();
+            self.receiver.remember();
         }
         self.load.over.cancel();
         while let Some(ended) = clients.join_next().await {
@@ -150,6 +157,10 @@ impl Campaign {
                     let exclusive = self.random.percent(50);
                     going_on.spawn(async move { lock(&database, exclusive, pause).await });
                 }
+                Fault::Unwilling(answer, pause) => {
+                    let receiver = Arc::clone(&self.receiver);
+                    going_on.spawn(async move { receiver.refuse(answer, pause).await });
+                }
             }
         }
         tokio::time::sleep(length.saturating_sub(begun.elapsed())).await;
@@ -166,12 +177,14 @@ impl Campaign {
         let at_length = left > Duration::from_secs(60);
         // Drawn in any case, so that a seed gives the same faults however much time is left.
         let locked = random.millis(200, LOCKED_MS);
-        match random.below(10) {
+        match random.below(12) {
             0 | 1 => Fault::Cut(lab),
             2 => Fault::CutRouter,
             3 | 4 => Fault::Down(lab, random.millis(200, 4_000)),
             5 | 6 => Fault::Stop(random.millis(100, 3_000)),
             7 if at_length => Fault::Lock(Duration::from_millis(LOCKED_LONG_MS)),
+            8 => Fault::Unwilling(500, random.millis(200, 3_000)),
+            9 => Fault::Unwilling(503, random.millis(200, 3_000)),
             _ => Fault::Lock(locked),
         }
     }
@@ -213,6 +226,7 @@ impl Campaign {
         drained(&server.client).await;
         let drained = begun.elapsed();
         let jobs = evidence::jobs(&server.client).await;
+        let messages = self.receiver.all_of(&jobs).await;
         self.server.send_replace(None);
         if self.terminate(server) != Some(0) {
             self.load
@@ -225,6 +239,7 @@ impl Campaign {
             told: self.load.told().clone(),
             jobs,
             devices: self.devices.history(),
+            messages,
         };
         let mut broken = promises::broken(&evidence);
         if self.lives < 2 || self.faults.is_empty() {
@@ -235,6 +250,7 @@ impl Campaign {
                 .map(|open| format!("sessions are left open: {open}")),
         );
         broken.extend(self.database().await);
+        broken.extend(self.receiver.wrong());
         broken.extend(self.log());
         self.print(&evidence, drained);
         broken
@@ -309,7 +325,7 @@ impl Campaign {
         for (what, times) in &evidence.told.counts {
             println!("chaos: {times:>6}  {what}");
         }
-        let mut statuses = std::collections::BTreeMap::<&str, usize>::new();
+        let mut statuses = BTreeMap::<&str, usize>::new();
         let (mut attempts, mut results, mut unanswered) = (0, 0, 0);
         for job in evidence.jobs.values() {
             *statuses.entry(&job.status).or_default() += 1;
@@ -322,6 +338,8 @@ impl Campaign {
                 .count();
         }
         println!("chaos: {:>6}  jobs: {statuses:?}", evidence.jobs.len());
+        let messages: usize = evidence.messages.values().map(BTreeSet::len).sum();
+        println!("chaos: {messages:>6}  notifications");
         println!("chaos: {attempts:>6}  attempts");
         println!("chaos: {results:>6}  results, {unanswered} without an answer or refused");
         for device in &evidence.devices {
@@ -347,6 +365,7 @@ impl Fault {
             Self::Down(..) => "device down",
             Self::Stop(_) => "SIGSTOP, SIGCONT",
             Self::Lock(_) => "database locked",
+            Self::Unwilling(..) => "notifications refused",
         }
     }
 }

@@ -1,5 +1,5 @@
 //! What is known at the end: what the clients were told, what the server says, what the devices
-//! were sent.
+//! were sent, whom it has notified of what.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,6 +18,15 @@ pub(super) struct Evidence {
     /// By id: every job that the server knows.
     pub(super) jobs: BTreeMap<String, Job>,
     pub(super) devices: Vec<Device>,
+    /// What the receiver has taken of each job.
+    pub(super) messages: BTreeMap<String, BTreeSet<Message>>,
+}
+
+/// Of two with the same id one is a repetition.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Message {
+    pub(super) id: String,
+    pub(super) event: String,
 }
 
 /// What the clients were told.

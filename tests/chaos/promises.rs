@@ -37,7 +37,13 @@ impl Step {
 pub(super) fn broken(evidence: &Evidence) -> Vec<String> {
     let mut broken = evidence.told.wrong.clone();
     for (id, job) in &evidence.jobs {
-        let found = [ended(job), fence(job), steps(id, job), reads(job)];
+        let found = [
+            ended(job),
+            fence(job),
+            steps(id, job),
+            reads(job),
+            notified(id, job, evidence),
+        ];
         broken.extend(found.concat().iter().map(|what| {
             format!(
                 "{id} ({} on {}, {}): {what}",
@@ -50,6 +56,7 @@ pub(super) fn broken(evidence: &Evidence) -> Vec<String> {
     broken.extend(something_happened(evidence));
     broken.extend(cancelled(evidence));
     broken.extend(final_for_good(evidence));
+    broken.extend(notified_of_nothing_else(evidence));
     for device in &evidence.devices {
         broken.extend(sent_once(device));
         broken.extend(in_results(device, evidence));
@@ -146,6 +153,31 @@ fn ended(job: &Job) -> Vec<String> {
         broken.push(format!("{} commands stand as running", job.running));
     }
     broken
+}
+
+/// Somebody was told of a job's end, once and rightly; of a child job's nobody.
+fn notified(id: &str, job: &Job, evidence: &Evidence) -> Vec<String> {
+    let messages: Vec<_> = evidence.messages.get(id).into_iter().flatten().collect();
+    let events: Vec<&str> = messages.iter().map(|message| &*message.event).collect();
+    let told = match (&events[..], job.is_child || !is_final(&job.status)) {
+        ([], true) => return Vec::new(),
+        ([event], false) if *event == job.status => return Vec::new(),
+        ([], false) => "nobody was notified of its end".to_owned(),
+        (_, true) => format!("notifications were sent of it: {events:?}"),
+        ([event], false) => format!("a notification says that it has {event}"),
+        (_, false) => format!("several notifications were sent of it: {messages:?}"),
+    };
+    vec![told]
+}
+
+fn notified_of_nothing_else(evidence: &Evidence) -> Vec<String> {
+    let strangers = evidence
+        .messages
+        .keys()
+        .filter(|id| !evidence.jobs.contains_key(*id) && !evidence.told.deleted.contains(*id));
+    strangers
+        .map(|id| format!("{id}: a notification was sent of a job that is not there"))
+        .collect()
 }
 
 /// Attempts are counted from 1, one after the other, and each has ended; results belong to one.
@@ -334,9 +366,11 @@ fn answered(device: &Device, evidence: &Evidence) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use chrono::{DateTime, TimeDelta, Utc};
 
-    use super::super::evidence::{Cancelled, Done, Told};
+    use super::super::evidence::{Cancelled, Done, Message, Told};
     use super::*;
 
     fn at(seconds: i64) -> DateTime<Utc> {
@@ -424,7 +458,22 @@ mod tests {
                 .map(|(id, job)| (id.to_owned(), job))
                 .into(),
             devices: vec![lab],
+            messages: [
+                ("wrote", "completed"),
+                ("read", "completed"),
+                ("cut", "failed"),
+            ]
+            .map(|(id, event)| (id.to_owned(), message(id, event)))
+            .into(),
         }
+    }
+
+    fn message(id: &str, event: &str) -> BTreeSet<Message> {
+        [Message {
+            id: format!("of {id}"),
+            event: event.into(),
+        }]
+        .into()
     }
 
     fn of<'a>(evidence: &'a mut Evidence, id: &str) -> &'a mut Job {
@@ -442,7 +491,7 @@ mod tests {
     #[test]
     fn every_broken_promise_is_found() {
         type Plant = fn(&mut Evidence);
-        let cases: [(&str, Plant); 20] = [
+        let cases: [(&str, Plant); 25] = [
             ("the submission key made several jobs", |e| {
                 of(e, "cut").description = "key".into();
             }),
@@ -496,6 +545,26 @@ mod tests {
                 "cut: lab-1 was sent `ping cut.step.1`, which is not in its results",
                 |e| {
                     of(e, "cut").results.clear();
+                },
+            ),
+            ("nobody was notified of its end", |e| {
+                e.messages.remove("read");
+            }),
+            ("a notification says that it has failed", |e| {
+                e.messages.insert("read".into(), message("read", "failed"));
+            }),
+            ("several notifications were sent of it", |e| {
+                let other = message("once more", "completed");
+                e.messages.get_mut("read").unwrap().extend(other);
+            }),
+            ("notifications were sent of it: [\"failed\"]", |e| {
+                of(e, "cut").is_child = true;
+            }),
+            (
+                "unknown: a notification was sent of a job that is not there",
+                |e| {
+                    e.messages
+                        .insert("unknown".into(), message("unknown", "failed"));
                 },
             ),
             ("by a job that is not there", |e| {

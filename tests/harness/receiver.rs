@@ -33,6 +33,8 @@ struct Inbox {
 /// One request.
 #[derive(Debug)]
 pub(crate) struct Received {
+    /// What it was answered.
+    pub(crate) answer: StatusCode,
     headers: HeaderMap,
     pub(crate) text: String,
     pub(crate) body: Value,
@@ -66,6 +68,11 @@ impl Receiver {
     /// How it answers from now on.
     pub(crate) fn answers(&self, status: u16) {
         *self.inbox.answer.lock().unwrap() = StatusCode::from_u16(status).unwrap();
+    }
+
+    /// What has come since it was asked last.
+    pub(crate) fn all(&self) -> Vec<Received> {
+        self.inbox.messages.lock().unwrap().drain(..).collect()
     }
 
     /// Waits for the next message.
@@ -108,12 +115,14 @@ impl Received {
 
 async fn receive(State(inbox): State<Arc<Inbox>>, headers: HeaderMap, body: Bytes) -> StatusCode {
     let text = String::from_utf8(body.to_vec()).unwrap();
+    let answer = *inbox.answer.lock().unwrap();
     let message = Received {
+        answer,
         headers,
         body: serde_json::from_str(&text).unwrap(),
         text,
     };
     inbox.messages.lock().unwrap().push_back(message);
     inbox.news.notify_one();
-    *inbox.answer.lock().unwrap()
+    answer
 }
