@@ -8,8 +8,9 @@ use sqlx::{Connection, SqliteConnection};
 
 use super::{Server, bursts, heading, median, row, submit_to_start};
 
-/// Jobs in the database, and how often each question is asked of it.
+/// Jobs in the database that have ended, jobs that wait, and how often each question is asked.
 const HISTORY: u32 = 1_000_000;
+const WAITING: u32 = 100_000;
 const ASKED: usize = 200;
 
 /// The same questions, and the same work, with a million ended jobs and with a handful.
@@ -19,8 +20,6 @@ pub(super) async fn measure() {
     add_history(&few, 1_000).await;
     add_history(&many, HISTORY).await;
     heading();
-    let newest = many.get("/api/jobs?limit=1").await;
-    let id = newest["jobs"][0]["id"].as_str().unwrap().to_owned();
     let long_ago = Utc::now() - TimeDelta::days(80);
     let far = format!("created_before={}", long_ago.format("%Y-%m-%dT%H:%M:%SZ"));
     let questions = [
@@ -51,22 +50,22 @@ pub(super) async fn measure() {
             format!("/api/jobs?limit=50&status=failed&{far}"),
         ),
         ("counts", "/api/jobs/stats".to_owned()),
-        ("a job", format!("/api/jobs/{id}")),
-        ("a job's results", format!("/api/jobs/{id}/results")),
-        ("a job's log", format!("/api/jobs/{id}/logs")),
-        ("a job's child jobs", format!("/api/jobs?parent={id}")),
+        ("a job", "/api/jobs/NEWEST".to_owned()),
+        ("a job's results", "/api/jobs/NEWEST/results".to_owned()),
+        ("a job's log", "/api/jobs/NEWEST/logs".to_owned()),
+        ("a job's child jobs", "/api/jobs?parent=NEWEST".to_owned()),
     ];
+    let newest = [newest(&few).await, newest(&many).await];
     for (name, url) in &questions {
+        let urls = newest.each_ref().map(|id| url.replace("NEWEST", id));
         let (mut of_few, mut of_many) = (Vec::new(), Vec::new());
         for time in 0..=ASKED {
-            for (server, times) in [(&few, &mut of_few), (&many, &mut of_many)] {
+            for (server, url, times) in [
+                (&few, &urls[0], &mut of_few),
+                (&many, &urls[1], &mut of_many),
+            ] {
                 let begun = Instant::now();
-                server
-                    .http
-                    .get(format!("{}{url}", server.url))
-                    .send()
-                    .await
-                    .unwrap();
+                server.get(url).await;
                 // The first one warms up.
                 if time > 0 {
                     times.push(begun.elapsed());
@@ -77,15 +76,29 @@ pub(super) async fn measure() {
         row(name, &of_many, Some(ratio));
     }
     for server in [&few, &many] {
-        println!(
-            "-- with {} jobs",
-            server.get("/api/jobs/stats").await["by_status"]["completed"]
-        );
-        submit_to_start(server).await;
-        bursts(server).await;
+        work(server).await;
     }
+    add_waiting(&many).await;
+    work(&many).await;
     stop_few.await;
     stop_many.await;
+}
+
+async fn newest(server: &Server) -> String {
+    let newest = server.get("/api/jobs?limit=1").await;
+    newest["jobs"][0]["id"].as_str().unwrap().to_owned()
+}
+
+async fn work(server: &Server) {
+    let stats = server.get("/api/jobs/stats").await;
+    let of = |status: &str| stats["by_status"][status].as_u64().unwrap();
+    println!(
+        "-- with {} completed jobs, and {} that wait",
+        of("completed"),
+        of("pending")
+    );
+    submit_to_start(server).await;
+    bursts(server).await;
 }
 
 fn keep_all() -> Config {
@@ -94,6 +107,26 @@ fn keep_all() -> Config {
     config.retention.days = 0;
     config.retention.failed_days = 0;
     config
+}
+
+/// Jobs whose time comes later.
+async fn add_waiting(server: &Server) {
+    let mut database = SqliteConnection::connect(&server.app.config.database.url)
+        .await
+        .unwrap();
+    sqlx::query(
+        "INSERT INTO jobs (id, job_type, payload, targets, status, created_at, scheduled_for, ready_at)
+         WITH RECURSIVE number (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM number WHERE n + 1 < ?1),
+              job AS (SELECT n, strftime('%Y-%m-%dT%H:%M:%f000Z', 'now') AS now,
+                             strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', '+' || (1 + n % 365) || ' days') AS at
+                      FROM number)
+         SELECT printf('01900000-0000-7000-b000-%012x', n), 'noop', '{}', '[]', 'pending', now, at, at FROM job",
+    )
+    .bind(WAITING)
+    .execute(&mut database)
+    .await
+    .unwrap();
+    database.close().await.unwrap();
 }
 
 /// Ended jobs of the last ninety days: of 20 plugins, on 1,000 devices; each has a line in its log and

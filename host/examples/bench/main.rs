@@ -50,11 +50,16 @@ fn main() {
     }
     let runtime = app::runtime(&config.worker).unwrap();
     if what.as_deref() == Some("devices") {
-        return runtime.block_on(fleet::serve(devices));
+        let delay = std::env::args().nth(3).unwrap().parse().unwrap();
+        return runtime.block_on(fleet::serve(devices, Duration::from_millis(delay)));
     }
     runtime.block_on(async {
         if what.as_deref() == Some("history") {
             return history::measure().await;
+        }
+        if what.as_deref() == Some("batch") {
+            heading();
+            return fleet::measure(&config, devices).await;
         }
         let (server, stop) = Server::start(config).await;
         heading();
@@ -65,7 +70,6 @@ fn main() {
                 bursts(&server).await;
             }
             Some("sessions") => second_job(&server).await,
-            Some("batch") => fleet::measure(&server, devices).await,
             _ => panic!("bench batch | history | jobs | sessions"),
         }
         stop.await;
@@ -257,7 +261,13 @@ impl Server {
 
     async fn get(&self, path: &str) -> Value {
         let answer = self.http.get(format!("{}{path}", self.url)).send().await;
-        answer.unwrap().json().await.unwrap()
+        answer
+            .unwrap()
+            .error_for_status()
+            .unwrap()
+            .json()
+            .await
+            .unwrap()
     }
 }
 
