@@ -12,6 +12,7 @@ mod live;
 mod log;
 mod parse;
 mod policy;
+mod progress;
 mod queue;
 mod ssh;
 mod stop;
@@ -29,7 +30,7 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::connections::Connections;
-use crate::model::{ErrorCode, Job, JobError, Needs, Progress, Target};
+use crate::model::{ErrorCode, Job, JobError, Needs, Target};
 use crate::storage::{Claim, Storage, StorageError};
 
 pub use live::{LiveOutput, RunningCommand};
@@ -74,6 +75,7 @@ pub struct JobContext {
     stop: Arc<Stop>,
     slot: Arc<dyn Slot>,
     log: log::LogWriter,
+    progress: progress::ProgressWriter,
     sessions: ssh::Sessions,
     /// A command was sent to a device, or a child job submitted.
     acted: AtomicBool,
@@ -124,6 +126,8 @@ impl JobContext {
     ) -> Self {
         let rights = services.policy.rights(&job.plugin, needs);
         let log = log::LogWriter::start(Arc::clone(&services.storage), job.id);
+        let storage = Arc::clone(&services.storage);
+        let progress = progress::ProgressWriter::new(storage, claim.clone());
         Self {
             services,
             job: JobFacts {
@@ -141,6 +145,7 @@ impl JobContext {
             stop,
             slot,
             log,
+            progress,
             sessions: ssh::Sessions::default(),
             acted: AtomicBool::new(false),
             results: AtomicU32::new(0),
@@ -184,28 +189,12 @@ impl JobContext {
         .await
     }
 
-    /// Says how far the job is.
-    ///
-    /// # Errors
-    /// When the job is to stop, or the database is not available.
-    pub async fn progress(&self, mut progress: Progress) -> Result<()> {
-        if let Some(message) = &mut progress.message {
-            limits::cut(message, limits::LOG_MESSAGE_BYTES);
-        }
-        self.unless_stopped(async {
-            let storage = &self.services.storage;
-            storage
-                .set_progress(&self.claim, &progress)
-                .await
-                .map_err(|error| storage_failed(&error))
-        })
-        .await
-    }
-
     /// Closes what the job left open and writes what it logged. The last call on a context.
     pub async fn end(&self) {
         self.close_sessions().await;
-        self.log.flush().await;
+        // The rest is the database's work: the next job need not wait for it.
+        self.slot.release();
+        tokio::join!(self.log.flush(), self.progress.flush());
     }
 
     /// Races a call against the job's being stopped.

@@ -1,0 +1,89 @@
+//! Capability `progress`: how far a job is. The latest word is written, off the job's own path: who
+//! says it often is not held up, and does not hold up the database.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::{JobContext, Result, limits};
+use crate::model::Progress;
+use crate::storage::{Claim, Storage};
+
+impl JobContext {
+    /// Says how far the job is. It is stored soon after; of what is said meanwhile, the last.
+    ///
+    /// # Errors
+    /// When the job is to stop.
+    pub async fn progress(&self, mut progress: Progress) -> Result<()> {
+        if let Some(message) = &mut progress.message {
+            limits::cut(message, limits::LOG_MESSAGE_BYTES);
+        }
+        self.unless_stopped(async {
+            self.progress.tell(progress);
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// Writes the latest progress of one attempt.
+pub(super) struct ProgressWriter {
+    storage: Arc<dyn Storage>,
+    claim: Claim,
+    /// From the first word on: most jobs say nothing.
+    writing: Mutex<Option<Writing>>,
+}
+
+struct Writing {
+    latest: watch::Sender<Progress>,
+    task: JoinHandle<()>,
+}
+
+impl ProgressWriter {
+    pub(super) fn new(storage: Arc<dyn Storage>, claim: Claim) -> Self {
+        Self {
+            storage,
+            claim,
+            writing: Mutex::default(),
+        }
+    }
+
+    fn tell(&self, progress: Progress) {
+        let mut writing = self.writing();
+        if let Some(writing) = &*writing {
+            writing.latest.send_replace(progress);
+            return;
+        }
+        let (latest, mut changes) = watch::channel(progress);
+        changes.mark_changed();
+        let task = tokio::spawn(write(
+            Arc::clone(&self.storage),
+            self.claim.clone(),
+            changes,
+        ));
+        *writing = Some(Writing { latest, task });
+    }
+
+    /// Writes what was said last.
+    pub(super) async fn flush(&self) {
+        let writing = self.writing().take();
+        if let Some(Writing { latest, task }) = writing {
+            drop(latest);
+            let _ = task.await;
+        }
+    }
+
+    fn writing(&self) -> MutexGuard<'_, Option<Writing>> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn write(storage: Arc<dyn Storage>, claim: Claim, mut changes: watch::Receiver<Progress>) {
+    while changes.changed().await.is_ok() {
+        let progress = changes.borrow_and_update().clone();
+        if let Err(error) = storage.set_progress(&claim, &progress).await {
+            tracing::warn!(%error, "how far a job is was not stored");
+        }
+    }
+}
