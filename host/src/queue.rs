@@ -86,6 +86,7 @@ impl Queue {
         // end Apalis' worker.
         let pool = SqlitePoolOptions::new()
             .max_connections(1)
+            .test_before_acquire(false)
             .idle_timeout(None)
             .max_lifetime(None)
             .connect_with(options)

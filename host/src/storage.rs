@@ -69,6 +69,24 @@ pub struct Runs {
     pub on_interrupt: OnInterrupt,
 }
 
+/// A job that waits, and what decides when it may run.
+#[derive(Clone, Debug)]
+pub struct WaitingJob {
+    pub job: Job,
+    /// As far as they are still there.
+    pub targets: Vec<Connection>,
+    /// The jobs above it, the nearest first, up to what a batch stands over.
+    pub parents: Vec<Parent>,
+}
+
+/// A job that submitted another.
+#[derive(Clone, Debug)]
+pub struct Parent {
+    pub id: Uuid,
+    pub plugin: String,
+    pub status: JobStatus,
+}
+
 /// A job whose time has come.
 #[derive(Clone, Debug)]
 pub struct ReadyJob {
@@ -238,6 +256,8 @@ pub trait Storage: Send + Sync + 'static {
     /// When the next waiting job becomes ready, after `now`.
     async fn next_ready_at(&self, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>>;
     /// `pending | retrying → running`; `None` when someone else has it, or it no longer waits.
+    /// A job that waits; none when it is gone, runs, or has ended.
+    async fn waiting_job(&self, id: Uuid) -> Result<Option<WaitingJob>>;
     async fn claim_job(
         &self,
         id: Uuid,

@@ -31,7 +31,7 @@ use crate::model::{
 use crate::pauses::{HeldBack, Pauses};
 use crate::queue::{Handler, Queue};
 use crate::registry::{Plugin, Registry};
-use crate::storage::{Claim, Outcome, Runs, Storage, StorageError};
+use crate::storage::{Claim, Outcome, Parent, Runs, Storage, StorageError, WaitingJob};
 
 use turns::Needed;
 
@@ -277,17 +277,16 @@ impl Worker {
 
     async fn claim(&self, id: Uuid) -> Result<Claimed, StorageError> {
         let _claiming = self.pauses.claiming().await;
-        let job = self.storage.job(id).await?;
-        let Some(job) = job.filter(|job| job.status.is_waiting()) else {
+        let Some(waiting) = self.storage.waiting_job(id).await? else {
             // Should it have waited until it was cancelled or deleted.
             self.give_up_turn(id).await;
             return Ok(Claimed::Nothing);
         };
-        let parents = self.parents(&job).await?;
-        let mut targets = Vec::with_capacity(job.targets.len());
-        for target in &job.targets {
-            targets.extend(self.storage.connection(target.connection_id).await?);
-        }
+        let WaitingJob {
+            job,
+            targets,
+            parents,
+        } = waiting;
         // A job that runs waits for its child jobs: they go on with it.
         let belongs_to_running = parents
             .first()
@@ -309,22 +308,7 @@ impl Worker {
         self.claim_now(&job).await
     }
 
-    /// The jobs above one, the nearest first, up to what a batch stands over.
-    async fn parents(&self, job: &Job) -> Result<Vec<Job>, StorageError> {
-        let mut parents = Vec::new();
-        let mut above = job.parent_id;
-        while let Some(id) = above {
-            let parent = self.storage.job(id).await?;
-            let Some(parent) = parent.filter(|parent| parent.batch.is_none()) else {
-                break;
-            };
-            above = parent.parent_id;
-            parents.push(parent);
-        }
-        Ok(parents)
-    }
-
-    fn needed(&self, job: &Job, parents: &[Job], targets: &[Connection]) -> Vec<Needed> {
+    fn needed(&self, job: &Job, parents: &[Parent], targets: &[Connection]) -> Vec<Needed> {
         let family = parents.last().map_or(job.id, |first| first.id);
         let devices = targets.iter().map(|target| Needed {
             resource: Resource::Device(target.id),

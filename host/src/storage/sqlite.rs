@@ -37,8 +37,8 @@ use uuid::Uuid;
 
 use super::{
     AddOutcome, AddScheduleOutcome, BatchProgress, CancelOutcome, Claim, DeleteConnectionOutcome,
-    DeleteOutcome, Delivery, FailedChild, Outcome, Place, ReadyJob, Result, Runs, Size, Storage,
-    StorageError, StorageUse, Swept,
+    DeleteOutcome, Delivery, FailedChild, Outcome, Parent, Place, ReadyJob, Result, Runs, Size,
+    Storage, StorageError, StorageUse, Swept, WaitingJob,
 };
 use crate::model::{
     Attempt, BatchCounts, CommandResult, Connection, InFlight, Job, JobError, JobFilter, JobLog,
@@ -58,6 +58,8 @@ pub struct SqliteStorage {
 
 /// Changes that a slow listener may fall behind by.
 const CHANGES: usize = 1_024;
+/// The pages that the writer keeps in memory: 16 MiB at most, as SQLite is told it.
+const WRITER_CACHE: &str = "-16384";
 
 impl SqliteStorage {
     /// Hands an outcome on, and tells of the change that it is.
@@ -82,11 +84,14 @@ impl SqliteStorage {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(BUSY_TIMEOUT)
+            // What a savepoint keeps for its rollback would be written to a file.
+            .pragma("temp_store", "MEMORY")
             .disable_statement_logging();
 
         let mut connection = options
             .clone()
             .auto_vacuum(SqliteAutoVacuum::Incremental)
+            .pragma("cache_size", WRITER_CACHE)
             .connect()
             .await
             .with_context(|| format!("cannot open the database {}", path.display()))?;
@@ -98,6 +103,8 @@ impl SqliteStorage {
         let readers = SqlitePoolOptions::new()
             .max_connections(max_connections)
             .acquire_timeout(BUSY_TIMEOUT)
+            // A file does not hang up; asking first would double what a query costs.
+            .test_before_acquire(false)
             .connect_with(options.read_only(true))
             .await
             .with_context(|| format!("cannot open the database {}", path.display()))?;
@@ -243,6 +250,10 @@ impl Storage for SqliteStorage {
 
     async fn next_ready_at(&self, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>> {
         running::next_ready_at(&self.readers, now).await
+    }
+
+    async fn waiting_job(&self, id: Uuid) -> Result<Option<WaitingJob>> {
+        running::waiting(&self.readers, id).await
     }
 
     async fn claim_job(

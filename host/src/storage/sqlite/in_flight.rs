@@ -4,7 +4,7 @@ use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
-use super::running::{holds, insert_result, lost};
+use super::running::{insert_result, lost};
 use super::writer::Writer;
 use super::{Claim, Result, rows, text_of};
 use crate::model::{CommandKind, CommandResult, InFlight};
@@ -14,14 +14,14 @@ const NO_ANSWER: &str = "no answer was recorded; nobody knows whether the device
 pub(super) async fn begin(writer: &Writer, claim: &Claim, command: &InFlight) -> Result<()> {
     let (claim, command) = (claim.clone(), command.clone());
     writer
-        .run(move |connection| {
+        .statement(move |connection| {
             Box::pin(async move {
-                if !holds(connection, &claim).await? {
-                    return Err(lost(&claim));
-                }
-                sqlx::query(
+                let done = sqlx::query(
                     "INSERT INTO in_flight (id, job_id, attempt, target, kind, command, began_at)
-                     VALUES (?, ?, ?, ?, ?, ?, ?)",
+                     SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7
+                     WHERE EXISTS (
+                         SELECT 1 FROM jobs
+                         WHERE id = ?2 AND attempt = ?3 AND worker_id = ?8 AND status = 'running')",
                 )
                 .bind(command.id.to_string())
                 .bind(claim.job_id.to_string())
@@ -30,9 +30,13 @@ pub(super) async fn begin(writer: &Writer, claim: &Claim, command: &InFlight) ->
                 .bind(command.kind.as_str())
                 .bind(command.command)
                 .bind(text_of(command.began_at))
+                .bind(&claim.worker_id)
                 .execute(&mut *connection)
                 .await?;
-                Ok(())
+                match done.rows_affected() {
+                    0 => Err(lost(&claim)),
+                    _ => Ok(()),
+                }
             })
         })
         .await
@@ -80,7 +84,7 @@ pub(super) async fn end(connection: &mut SqliteConnection, claim: &Claim) -> Res
             duration_ms: 0,
             in_flight: None,
         };
-        insert_result(connection, result).await?;
+        insert_result(connection, result, None).await?;
     }
     Ok(())
 }

@@ -58,21 +58,25 @@ async fn insert(connection: &mut SqliteConnection, job: &NewJob) -> Result<()> {
     let ready_at = job.scheduled_for.unwrap_or(job.created_at);
     let (schedule_id, cron_expression) = job.schedule.clone().unzip();
     sqlx::query(
-        "INSERT INTO jobs (id, job_type, payload, targets, status, priority, description, parent_id,
-                           depth, created_at, scheduled_for, ready_at, timeout_seconds, max_retries,
+        "INSERT INTO jobs (id, targets, created_at, job_type, payload, status, priority, description,
+                           parent_id, depth, scheduled_for, ready_at, timeout_seconds, max_retries,
                            on_interrupt, idempotency_key, request_digest, batch, held, rerun_of,
                            schedule_id, cron_expression)
-         VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         VALUES (?1, ?2, ?3, ?4, ?5, 'pending', ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,
+                 ?17, ?18, ?19, ?20, ?21);
+
+         INSERT INTO job_targets (job_id, name, connection_id, created_at)
+         SELECT ?1, value ->> 'name', value ->> 'connection_id', ?3 FROM json_each(?2)",
     )
     .bind(job.id.to_string())
+    .bind(targets)
+    .bind(text_of(job.created_at))
     .bind(&job.plugin)
     .bind(job.params.to_string())
-    .bind(targets)
     .bind(job.priority)
     .bind(&job.description)
     .bind(job.parent_id.map(|id| id.to_string()))
     .bind(job.depth)
-    .bind(text_of(job.created_at))
     .bind(job.scheduled_for.map(text_of))
     .bind(text_of(ready_at))
     .bind(job.timeout_seconds)
@@ -87,17 +91,6 @@ async fn insert(connection: &mut SqliteConnection, job: &NewJob) -> Result<()> {
     .bind(cron_expression)
     .execute(&mut *connection)
     .await?;
-    for target in &job.targets {
-        sqlx::query(
-            "INSERT INTO job_targets (job_id, name, connection_id, created_at) VALUES (?, ?, ?, ?)",
-        )
-        .bind(job.id.to_string())
-        .bind(&target.name)
-        .bind(target.connection_id.to_string())
-        .bind(text_of(job.created_at))
-        .execute(&mut *connection)
-        .await?;
-    }
     Ok(())
 }
 

@@ -1,12 +1,15 @@
 //! Jobs as workers see them: ready, claimed, writing results and logs, finished.
 
 use chrono::{DateTime, Utc};
-use sqlx::SqliteConnection;
 use sqlx::sqlite::SqlitePool;
+use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
 use super::writer::Writer;
-use super::{Claim, Outcome, ReadyJob, Result, Runs, StorageError, in_flight, rows, text_of};
+use super::{
+    Claim, Outcome, Parent, ReadyJob, Result, Runs, StorageError, WaitingJob, in_flight, rows,
+    text_of,
+};
 use crate::model::{Attempt, CommandResult, Job, JobError, JobLog, JobStatus, LogLevel, Progress};
 
 pub(super) async fn ready(
@@ -58,7 +61,9 @@ pub(super) async fn claim(
                 let (digest, on_interrupt) = runs
                     .map(|runs| (runs.digest, runs.on_interrupt.as_str()))
                     .unzip();
-                let row = sqlx::query(
+                // Each statement goes on from the one before it: the job, if it is there to be
+                // claimed, its attempt, and with the first of its child jobs a batch runs.
+                let claimed = sqlx::query(
                     "UPDATE jobs
                      SET status = 'running', attempt = attempt + 1, worker_id = ?2,
                          started_at = ?3, completed_at = NULL, error_code = NULL,
@@ -66,75 +71,27 @@ pub(super) async fn claim(
                          plugin_digest = coalesce(?4, plugin_digest),
                          on_interrupt = coalesce(?5, on_interrupt)
                      WHERE id = ?1 AND status IN ('pending', 'retrying') AND held = 0 AND ready_at <= ?3
-                     RETURNING *",
+                     RETURNING *;
+
+                     INSERT INTO job_attempts (job_id, attempt, plugin_digest, worker_id, started_at, status)
+                     SELECT id, attempt, plugin_digest, worker_id, started_at, status
+                     FROM jobs WHERE id = ?1 AND changes() = 1;
+
+                     UPDATE jobs SET status = 'running', started_at = ?3
+                     WHERE id = (SELECT parent_id FROM jobs WHERE id = ?1)
+                           AND batch IS NOT NULL AND status = 'pending' AND changes() = 1",
                 )
                 .bind(id)
                 .bind(worker_id)
                 .bind(text_of(now))
                 .bind(digest)
                 .bind(on_interrupt)
-                .fetch_optional(&mut *connection)
+                .fetch_all(&mut *connection)
                 .await?;
-                let job = row.as_ref().map(rows::job).transpose()?;
-                if let Some(job) = &job {
-                    begin_attempt(connection, job, now).await?;
-                }
-                Ok(job)
+                claimed.first().map(rows::job).transpose()
             })
         })
         .await
-}
-
-/// Notes the attempt; with the first of its child jobs a batch runs.
-async fn begin_attempt(
-    connection: &mut SqliteConnection,
-    job: &Job,
-    now: DateTime<Utc>,
-) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO job_attempts (job_id, attempt, plugin_digest, worker_id, started_at, status)
-         VALUES (?, ?, ?, ?, ?, 'running')",
-    )
-    .bind(job.id.to_string())
-    .bind(job.attempt)
-    .bind(&job.plugin_digest)
-    .bind(&job.worker_id)
-    .bind(text_of(now))
-    .execute(&mut *connection)
-    .await?;
-    if let Some(parent) = job.parent_id {
-        sqlx::query(
-            "UPDATE jobs SET status = 'running', started_at = ?2
-             WHERE id = ?1 AND batch IS NOT NULL AND status = 'pending'",
-        )
-        .bind(parent.to_string())
-        .bind(text_of(now))
-        .execute(&mut *connection)
-        .await?;
-    }
-    Ok(())
-}
-
-/// Notes how the attempt ended: as the job now stands.
-async fn end_attempt(
-    connection: &mut SqliteConnection,
-    claim: &Claim,
-    now: DateTime<Utc>,
-) -> Result<()> {
-    sqlx::query(
-        "UPDATE job_attempts
-         SET ended_at = ?3, status = job.status, error_code = job.error_code,
-             error_message = job.error_message,
-             next_at = iif(job.status IN ('retrying', 'pending'), job.ready_at, NULL)
-         FROM (SELECT status, error_code, error_message, ready_at FROM jobs WHERE id = ?1) AS job
-         WHERE job_id = ?1 AND attempt = ?2",
-    )
-    .bind(claim.job_id.to_string())
-    .bind(claim.attempt)
-    .bind(text_of(now))
-    .execute(&mut *connection)
-    .await?;
-    Ok(())
 }
 
 pub(super) async fn attempts(readers: &SqlitePool, job_id: Uuid) -> Result<Vec<Attempt>> {
@@ -153,7 +110,7 @@ pub(super) async fn skip(
 ) -> Result<bool> {
     let (id, reason) = (id.to_string(), reason.clone());
     writer
-        .run(move |connection| {
+        .statement(move |connection| {
             Box::pin(async move {
                 let done = sqlx::query(
                     "UPDATE jobs
@@ -183,20 +140,29 @@ pub(super) async fn finish(
         .run(move |connection| {
             Box::pin(async move {
                 let end = End::of(outcome, now);
-                let done = sqlx::query(
+                let ended = sqlx::query(
                     // A cancellation that came while the attempt was ending is kept to: the job does
-                    // not run again.
+                    // not run again. Its attempt ends as it does.
                     "UPDATE jobs
-                     SET status = iif(?4 IN ('retrying', 'pending') AND cancel_requested, 'cancelled', ?4),
-                         completed_at = iif(?4 IN ('retrying', 'pending') AND cancel_requested, ?11, ?5),
-                         error_code = iif(?4 IN ('retrying', 'pending') AND cancel_requested, 'cancelled', ?6),
-                         error_message = ?7,
-                         result = ?8, ready_at = coalesce(?9, ready_at),
-                         retry_count = retry_count + ?10
-                     WHERE id = ?1 AND attempt = ?2 AND worker_id = ?3 AND status = 'running'",
+                     SET status = iif(?5 IN ('retrying', 'pending') AND cancel_requested, 'cancelled', ?5),
+                         completed_at = iif(?5 IN ('retrying', 'pending') AND cancel_requested, ?3, ?6),
+                         error_code = iif(?5 IN ('retrying', 'pending') AND cancel_requested, 'cancelled', ?7),
+                         error_message = ?8,
+                         result = ?9, ready_at = coalesce(?10, ready_at),
+                         retry_count = retry_count + ?11
+                     WHERE id = ?1 AND attempt = ?2 AND worker_id = ?4 AND status = 'running'
+                     RETURNING EXISTS (SELECT 1 FROM in_flight WHERE job_id = ?1) AS in_flight;
+
+                     UPDATE job_attempts
+                     SET ended_at = ?3, status = job.status, error_code = job.error_code,
+                         error_message = job.error_message,
+                         next_at = iif(job.status IN ('retrying', 'pending'), job.ready_at, NULL)
+                     FROM (SELECT status, error_code, error_message, ready_at FROM jobs WHERE id = ?1) AS job
+                     WHERE job_id = ?1 AND attempt = ?2 AND changes() = 1",
                 )
                 .bind(claim.job_id.to_string())
                 .bind(claim.attempt)
+                .bind(text_of(now))
                 .bind(&claim.worker_id)
                 .bind(end.status.as_str())
                 .bind(end.status.is_final().then(|| text_of(now)))
@@ -205,15 +171,15 @@ pub(super) async fn finish(
                 .bind(end.result.map(|result| result.to_string()))
                 .bind(end.ready_at.map(text_of))
                 .bind(i32::from(end.status == JobStatus::Retrying))
-                .bind(text_of(now))
-                .execute(&mut *connection)
+                .fetch_all(&mut *connection)
                 .await?;
-                let ended = done.rows_affected() == 1;
-                if ended {
+                let Some(ended) = ended.first() else {
+                    return Ok(false);
+                };
+                if ended.try_get("in_flight")? {
                     in_flight::end(connection, &claim).await?;
-                    end_attempt(connection, &claim, now).await?;
                 }
-                Ok(ended)
+                Ok(true)
             })
         })
         .await
@@ -258,29 +224,48 @@ pub(super) async fn add_result(
     result: &CommandResult,
 ) -> Result<()> {
     let (claim, result) = (claim.clone(), result.clone());
+    let Some(in_flight) = result.in_flight else {
+        return writer
+            .statement(move |connection| {
+                Box::pin(async move { insert_of(connection, &claim, result).await })
+            })
+            .await;
+    };
     writer
         .run(move |connection| {
             Box::pin(async move {
-                if !holds(connection, &claim).await? {
-                    return Err(lost(&claim));
-                }
-                if let Some(id) = result.in_flight {
-                    in_flight::forget(connection, id).await?;
-                }
-                insert_result(connection, result).await
+                insert_of(connection, &claim, result).await?;
+                in_flight::forget(connection, in_flight).await
             })
         })
         .await
 }
 
+/// A result that is written while the claim holds alone.
+async fn insert_of(
+    connection: &mut SqliteConnection,
+    claim: &Claim,
+    result: CommandResult,
+) -> Result<()> {
+    match insert_result(connection, result, Some(&claim.worker_id)).await? {
+        true => Ok(()),
+        false => Err(lost(claim)),
+    }
+}
+
+/// `false` when a worker is given, and the attempt is no longer this worker's.
 pub(super) async fn insert_result(
     connection: &mut SqliteConnection,
     result: CommandResult,
-) -> Result<()> {
-    sqlx::query(
+    worker_id: Option<&str>,
+) -> Result<bool> {
+    let done = sqlx::query(
         "INSERT INTO job_results (id, job_id, attempt, target, kind, command, output,
                                   error, exit_code, truncated, executed_at, duration_ms)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12
+         WHERE ?13 IS NULL OR EXISTS (
+             SELECT 1 FROM jobs
+             WHERE id = ?2 AND attempt = ?3 AND worker_id = ?13 AND status = 'running')",
     )
     .bind(result.id.to_string())
     .bind(result.job_id.to_string())
@@ -294,9 +279,10 @@ pub(super) async fn insert_result(
     .bind(result.truncated)
     .bind(text_of(result.executed_at))
     .bind(i64::try_from(result.duration_ms).unwrap_or(i64::MAX))
+    .bind(worker_id)
     .execute(&mut *connection)
     .await?;
-    Ok(())
+    Ok(done.rows_affected() == 1)
 }
 
 pub(super) async fn add_logs(writer: &Writer, logs: Vec<JobLog>) -> Result<()> {
@@ -322,6 +308,57 @@ pub(super) async fn add_logs(writer: &Writer, logs: Vec<JobLog>) -> Result<()> {
         .await
 }
 
+/// What decides when a job that waits may run.
+pub(super) async fn waiting(readers: &SqlitePool, id: Uuid) -> Result<Option<WaitingJob>> {
+    // One connection for all of it: taking one, and giving it back, costs as much as a query.
+    let mut connection = readers.acquire().await?;
+    let row = sqlx::query(
+        "SELECT *, EXISTS (SELECT 1 FROM jobs AS parent
+                           WHERE parent.id = jobs.parent_id AND parent.batch IS NULL) AS belongs
+         FROM jobs WHERE id = ? AND status IN ('pending', 'retrying')",
+    )
+    .bind(id.to_string())
+    .fetch_optional(&mut *connection)
+    .await?;
+    let Some(row) = row else {
+        return Ok(None);
+    };
+    let job = rows::job(&row)?;
+    let mut parents = Vec::new();
+    let mut above = job.parent_id;
+    if !row.try_get::<bool, _>("belongs")? {
+        above = None;
+    }
+    while let Some(parent) = above {
+        let row = sqlx::query(
+            "SELECT id, job_type, status, parent_id FROM jobs WHERE id = ? AND batch IS NULL",
+        )
+        .bind(parent.to_string())
+        .fetch_optional(&mut *connection)
+        .await?;
+        let Some(row) = row else { break };
+        above = rows::optional(&row, "parent_id", rows::uuid)?;
+        parents.push(Parent {
+            id: parent,
+            plugin: row.try_get("job_type")?,
+            status: rows::named(&row, "status", JobStatus::parse)?,
+        });
+    }
+    let targets = sqlx::query(
+        "SELECT * FROM ssh_connections
+         WHERE id IN (SELECT connection_id FROM job_targets WHERE job_id = ?)",
+    )
+    .bind(id.to_string())
+    .fetch_all(&mut *connection)
+    .await?;
+    let targets = targets.iter().map(rows::connection);
+    Ok(Some(WaitingJob {
+        targets: targets.collect::<Result<_>>()?,
+        job,
+        parents,
+    }))
+}
+
 pub(super) async fn set_progress(
     writer: &Writer,
     claim: &Claim,
@@ -331,7 +368,7 @@ pub(super) async fn set_progress(
     let progress = serde_json::to_string(progress)
         .map_err(|error| StorageError::Corrupt(error.to_string()))?;
     writer
-        .run(move |connection| {
+        .statement(move |connection| {
             Box::pin(async move {
                 let done = sqlx::query(
                     "UPDATE jobs SET progress = ?4
@@ -408,19 +445,6 @@ pub(super) async fn logs(
     .fetch_all(readers)
     .await?;
     found.iter().map(rows::log).collect()
-}
-
-pub(super) async fn holds(connection: &mut SqliteConnection, claim: &Claim) -> Result<bool> {
-    let count: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM jobs
-         WHERE id = ? AND attempt = ? AND worker_id = ? AND status = 'running'",
-    )
-    .bind(claim.job_id.to_string())
-    .bind(claim.attempt)
-    .bind(&claim.worker_id)
-    .fetch_one(&mut *connection)
-    .await?;
-    Ok(count == 1)
 }
 
 pub(super) fn lost(claim: &Claim) -> StorageError {

@@ -2,8 +2,11 @@
 //!
 //! A commit that reaches the disk costs most of a millisecond, a row some microseconds. So callers
 //! hand their work to one task, which runs all that is waiting inside one transaction and answers
-//! each caller after the commit. Every piece of work stands in a savepoint of its own: one that
-//! fails takes only itself back.
+//! each caller after the commit. One that fails takes only itself back: SQLite takes back a
+//! statement, and work of several stands in a savepoint of its own.
+//!
+//! Each statement is a round trip to the thread that has the connection, which costs as much as
+//! what most of them do there. So there are few: several are sent as one where that can be.
 
 use futures::future::BoxFuture;
 use sqlx::{Connection, SqliteConnection};
@@ -17,9 +20,15 @@ const LARGEST_GROUP: usize = 256;
 /// Pieces that may wait; a caller beyond that waits before it hands its own over.
 const QUEUE: usize = 4096;
 
-/// Something to do inside the transaction. It answers its caller by itself, after the commit,
-/// through what it returns.
-type Work = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Worked> + Send>;
+/// Something to do inside the transaction.
+struct Work {
+    /// It is a single statement, and needs no savepoint.
+    statement: bool,
+    run: Run,
+}
+
+/// Answers its caller by itself, after the commit, through what it returns.
+type Run = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Worked> + Send>;
 
 /// What a piece of work came to: whether to keep its effects, and how to tell its caller.
 struct Worked {
@@ -72,8 +81,28 @@ impl Writer {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
+        self.hand_over(false, work).await
+    }
+
+    /// As [`Writer::run`], for work that changes something with one statement at most.
+    ///
+    /// # Errors
+    /// As [`Writer::run`].
+    pub(super) async fn statement<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T>> + Send + 'static,
+    {
+        self.hand_over(true, work).await
+    }
+
+    async fn hand_over<T, F>(&self, statement: bool, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T>> + Send + 'static,
+    {
         let (answer, answered) = oneshot::channel();
-        let work: Work = Box::new(move |connection| {
+        let run: Run = Box::new(move |connection| {
             Box::pin(async move {
                 let result = work(connection).await;
                 Worked {
@@ -93,6 +122,7 @@ impl Writer {
         let unavailable = |why: &str| StorageError::Unavailable(why.to_owned());
         let closed = || unavailable("it is being closed");
         let sender = self.sender.upgrade().ok_or_else(closed)?;
+        let work = Work { statement, run };
         sender.send(work).await.map_err(|_| closed())?;
         drop(sender);
         let unwritten = |_| unavailable("the transaction failed before this was written");
@@ -143,24 +173,28 @@ async fn write_group(
     let begun = sqlx::query("BEGIN IMMEDIATE")
         .execute(&mut *connection)
         .await;
+    // The savepoint of work that has ended stands until the next one, or the commit, releases it.
+    let mut stands = false;
     for work in group {
         if begun.is_err() {
             // Dropping the work drops the sender of its answer, which tells its caller.
             continue;
         }
-        sqlx::query("SAVEPOINT work")
-            .execute(&mut *connection)
-            .await?;
-        let worked = work(&mut *connection).await;
+        if !work.statement {
+            let savepoint = match stands {
+                true => "RELEASE work; SAVEPOINT work",
+                false => "SAVEPOINT work",
+            };
+            sqlx::query(savepoint).execute(&mut *connection).await?;
+            stands = true;
+        }
+        let worked = (work.run)(&mut *connection).await;
         answers.push(worked.answer);
-        if !worked.keep {
+        if !worked.keep && !work.statement {
             sqlx::query("ROLLBACK TO work")
                 .execute(&mut *connection)
                 .await?;
         }
-        sqlx::query("RELEASE work")
-            .execute(&mut *connection)
-            .await?;
     }
     begun?;
     sqlx::query("COMMIT").execute(&mut *connection).await?;
