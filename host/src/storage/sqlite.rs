@@ -58,6 +58,8 @@ pub struct SqliteStorage {
 
 /// Changes that a slow listener may fall behind by.
 const CHANGES: usize = 1_024;
+/// A checkpoint copies each page once, however often it was written since the last: 16 MiB of log.
+const CHECKPOINT_PAGES: &str = "4096";
 /// The pages that the writer keeps in memory: 16 MiB at most, as SQLite is told it.
 const WRITER_CACHE: &str = "-16384";
 
@@ -92,6 +94,7 @@ impl SqliteStorage {
             .clone()
             .auto_vacuum(SqliteAutoVacuum::Incremental)
             .pragma("cache_size", WRITER_CACHE)
+            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
             .connect()
             .await
             .with_context(|| format!("cannot open the database {}", path.display()))?;
