@@ -154,6 +154,15 @@ impl Notifications {
         self.channels.iter().map(Channel::status).collect()
     }
 
+    /// When a message that waits is tried next: not while its channel rests.
+    #[must_use]
+    pub fn next_attempt(&self, waiting: &Notification) -> DateTime<Utc> {
+        let mut channels = self.channels.iter();
+        let channel = channels.find(|channel| channel.name == waiting.channel);
+        let rests_until = channel.and_then(Channel::rests_until);
+        waiting.next_at.max(rests_until.unwrap_or(waiting.next_at))
+    }
+
     /// Sends a message to a channel, now and once.
     ///
     /// # Errors
@@ -365,7 +374,7 @@ impl Notifications {
             let waiting = async {
                 match wait {
                     Wait::No => {}
-                    Wait::Pause(pause) => tokio::time::sleep(pause).await,
+                    Wait::Pause(pause) => channel.rest(pause).await,
                     Wait::NewsOr(pause) => {
                         let _ = tokio::time::timeout(pause, channel.news.notified()).await;
                     }

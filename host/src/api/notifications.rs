@@ -53,6 +53,9 @@ pub(super) async fn list(
         .await?;
     let more = found.len() > limit as usize;
     found.truncate(limit as usize);
+    for notification in &mut found {
+        notification.next_at = app.notifications.next_attempt(notification);
+    }
     let last = found.last().filter(|_| more);
     Ok(Json(NotificationList {
         next_cursor: last.map(|last| last.id.to_string()),

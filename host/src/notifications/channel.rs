@@ -3,12 +3,13 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::Notify;
 
 use super::email::Email;
 use super::webhook::{Slack, Webhook};
 use crate::config::{ChannelConfig, NotificationsConfig};
-use crate::model::Notification;
+use crate::model::{Notification, now};
 use crate::storage::Delivery;
 
 pub(super) struct Channel {
@@ -17,6 +18,8 @@ pub(super) struct Channel {
     pub(super) news: Notify,
     way: Way,
     last_error: Mutex<Option<String>>,
+    /// While it rests: until then.
+    rests_until: Mutex<Option<DateTime<Utc>>>,
 }
 
 enum Way {
@@ -100,7 +103,30 @@ impl Channel {
             news: Notify::new(),
             way,
             last_error: Mutex::new(None),
+            rests_until: Mutex::new(None),
         })
+    }
+
+    /// Sends nothing for a while.
+    pub(super) async fn rest(&self, pause: Duration) {
+        let until = TimeDelta::from_std(pause).ok().map(|pause| now() + pause);
+        self.set_rest(until);
+        tokio::time::sleep(pause).await;
+        self.set_rest(None);
+    }
+
+    pub(super) fn rests_until(&self) -> Option<DateTime<Utc>> {
+        *self
+            .rests_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_rest(&self, until: Option<DateTime<Utc>>) {
+        *self
+            .rests_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = until;
     }
 
     /// Sends a message, once, within a time.
