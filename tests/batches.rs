@@ -44,6 +44,8 @@ async fn children(host: &TestHost, id: &Value) -> BTreeMap<String, String> {
     let answer = host.client.get(&url).await;
     let jobs = answer.body["jobs"].as_array().unwrap().clone();
     let told = jobs.iter().map(|job| {
+        // What is never to be started is held no more.
+        assert!(job["held"] != true || job["status"] == "pending", "{job}");
         let how = match job["error_code"].as_str() {
             Some("not_started") => "not_started",
             _ => job["status"].as_str().unwrap(),

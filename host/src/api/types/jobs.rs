@@ -317,7 +317,7 @@ impl From<Job> for JobAnswer {
             rerun_of: job.rerun_of,
             waiting_for: Vec::new(),
             held_back_by: None,
-            held: job.held && job.batch.is_none(),
+            held: job.held && job.status.is_waiting() && job.batch.is_none(),
         }
     }
 }
