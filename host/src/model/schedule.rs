@@ -186,9 +186,11 @@ impl Timing {
             return Err(wrong("cron_expression", message));
         }
         let cron = Cron::from_str(expression).map_err(|error| {
+            let error = error.to_string();
             let message = format!(
-                "{error}; it is `minute hour day month weekday`, for example `30 2 * * 1-5`, with \
-                 seconds before it if need be"
+                "{}; it is `minute hour day month weekday` (0-59, 0-23, 1-31, 1-12, 0-7), for \
+                 example `30 2 * * 1-5`, with seconds before it if need be",
+                error.trim_end_matches('.')
             );
             wrong("cron_expression", message)
         })?;
