@@ -14,6 +14,7 @@ mod parse;
 mod policy;
 mod progress;
 mod queue;
+mod results;
 mod ssh;
 mod stop;
 mod store;
@@ -76,10 +77,11 @@ pub struct JobContext {
     slot: Arc<dyn Slot>,
     log: log::LogWriter,
     progress: progress::ProgressWriter,
+    results: results::ResultWriter,
     sessions: ssh::Sessions,
     /// A command was sent to a device, or a child job submitted.
     acted: AtomicBool,
-    results: AtomicU32,
+    result_count: AtomicU32,
     output_bytes: AtomicU64,
 }
 
@@ -125,9 +127,10 @@ impl JobContext {
         slot: Arc<dyn Slot>,
     ) -> Self {
         let rights = services.policy.rights(&job.plugin, needs);
-        let log = log::LogWriter::start(Arc::clone(&services.storage), job.id);
-        let storage = Arc::clone(&services.storage);
-        let progress = progress::ProgressWriter::new(storage, claim.clone());
+        let storage = || Arc::clone(&services.storage);
+        let log = log::LogWriter::start(storage(), job.id);
+        let progress = progress::ProgressWriter::new(storage(), claim.clone());
+        let results = results::ResultWriter::new(storage(), claim.clone());
         Self {
             services,
             job: JobFacts {
@@ -146,9 +149,10 @@ impl JobContext {
             slot,
             log,
             progress,
+            results,
             sessions: ssh::Sessions::default(),
             acted: AtomicBool::new(false),
-            results: AtomicU32::new(0),
+            result_count: AtomicU32::new(0),
             output_bytes: AtomicU64::new(0),
         }
     }
@@ -189,11 +193,20 @@ impl JobContext {
         .await
     }
 
-    /// Closes what the job left open and writes what it logged. The last call on a context.
-    pub async fn end(&self) {
+    /// Closes what the job left open, gives its place to the next one, and waits until what devices
+    /// answered is stored.
+    ///
+    /// # Errors
+    /// When some of that could not be stored.
+    pub async fn close(&self) -> Result<()> {
         self.close_sessions().await;
         // The rest is the database's work: the next job need not wait for it.
         self.slot.release();
+        self.results.flush().await
+    }
+
+    /// Writes what was logged. The last call on a context.
+    pub async fn end(&self) {
         tokio::join!(self.log.flush(), self.progress.flush());
     }
 

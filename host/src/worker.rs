@@ -414,6 +414,8 @@ impl Worker {
         ));
         tracing::info!(plugin = %job.plugin, attempt = claim.attempt, "job started");
         let ended = self.run_program(plugin, &context, job).await;
+        let closed = context.close().await;
+        let ended = ended.and_then(|result| closed.map(|()| result));
         let stop = context.stop();
         let again_is_safe =
             !context.has_acted() || plugin.description.on_interrupt == OnInterrupt::Retry;

@@ -2,7 +2,7 @@
 //! `ssh/configure.rs`.
 //!
 //! The job names a target and gets a handle. Address and credentials stay on this side, and every
-//! exchange with the device is stored before the job hears of it.
+//! exchange with the device is stored, those that may change it before the job hears of them.
 
 mod configure;
 mod files;
@@ -303,6 +303,7 @@ impl JobContext {
     }
 
     async fn write_down(&self, note: &InFlight) -> Result<()> {
+        self.results.flush().await?;
         self.acted.store(true, Ordering::Relaxed);
         let noted = self.services.storage.begin_command(&self.claim, note).await;
         noted.map_err(|error| storage_failed(&error))
@@ -388,7 +389,7 @@ impl JobContext {
         }
     }
 
-    /// Stores an exchange, then hands its outcome on.
+    /// Has an exchange stored, then hands its outcome on.
     async fn record(
         &self,
         device: &Device,
@@ -440,8 +441,9 @@ impl JobContext {
         kept: Kept,
     ) -> Result<()> {
         self.count_result(kept.output.len() as u64)?;
+        let failure = kept.error.clone();
         let result = CommandResult {
-            id: Uuid::now_v7(),
+            id: Uuid::nil(),
             job_id: self.job.id,
             attempt: self.claim.attempt,
             target: device.target.to_string(),
@@ -455,17 +457,16 @@ impl JobContext {
             duration_ms: u64::try_from(began.clock.elapsed().as_millis()).unwrap_or(u64::MAX),
             in_flight: began.note,
         };
-        let stored = self.services.storage.add_result(&self.claim, &result).await;
-        stored.map_err(|error| storage_failed(&error))?;
-        if let Some(failure) = &result.error {
-            let message = format!("{}: `{}`: {failure}", result.target, result.command);
+        self.results.write(result).await?;
+        if let Some(failure) = failure {
+            let message = format!("{}: `{command}`: {failure}", device.target);
             self.note(LogLevel::Warn, message).await;
         }
         Ok(())
     }
 
     fn count_result(&self, bytes: u64) -> Result<()> {
-        let results = self.results.fetch_add(1, Ordering::Relaxed);
+        let results = self.result_count.fetch_add(1, Ordering::Relaxed);
         let kept = self.output_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if results >= limits::RESULTS || kept > limits::OUTPUT_BYTES {
             return Err(JobError::new(
