@@ -275,7 +275,7 @@ pub trait Storage: Send + Sync + 'static {
     async fn running_jobs(&self) -> Result<Vec<Job>>;
 
     // What a running job leaves behind; each is refused once the claim is lost
-    async fn add_result(&self, claim: &Claim, result: &CommandResult) -> Result<()>;
+    async fn add_result(&self, claim: &Claim, result: CommandResult) -> Result<()>;
     /// Notes what is about to be sent to a device, before it is.
     async fn begin_command(&self, claim: &Claim, command: &InFlight) -> Result<()>;
     /// What was noted and has no result: it is being sent, or was when a process died.

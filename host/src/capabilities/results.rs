@@ -49,7 +49,7 @@ impl ResultWriter {
         let noted = result.in_flight.is_some();
         result.id = Uuid::now_v7();
         let (storage, claim) = (Arc::clone(&self.storage), self.claim.clone());
-        let storing = async move { storage.add_result(&claim, &result).await };
+        let storing = async move { storage.add_result(&claim, result).await };
         state.last = Some(tokio::spawn(storing));
         if noted {
             state.settle().await?;

@@ -5,6 +5,7 @@
 //! meets `SQLITE_BUSY`.
 
 mod batches;
+mod bulk;
 mod connections;
 mod in_flight;
 mod jobs;
@@ -45,6 +46,8 @@ use crate::model::{
     JobStatus, KnownHostKey, LoadedVersion, LogLevel, NewJob, Notification, NotificationState,
     Pause, PluginFiles, PluginKind, PluginVersion, Progress, Schedule, StatusCounts, Tick, now,
 };
+use in_flight::Noting;
+use running::{Answering, Claiming, Progressing};
 use writer::Writer;
 
 /// How long a statement waits for another process that holds the file.
@@ -270,8 +273,13 @@ impl Storage for SqliteStorage {
         runs: Option<&Runs>,
         now: DateTime<Utc>,
     ) -> Result<Option<Job>> {
-        let claimed = running::claim(&self.writer, id, worker_id, runs, now).await;
-        self.told(id, claimed)
+        let claiming = Claiming {
+            id,
+            worker_id: worker_id.to_owned(),
+            runs: runs.cloned(),
+            now,
+        };
+        self.told(id, self.writer.one(claiming).await)
     }
 
     async fn skip_job(&self, id: Uuid, reason: &JobError, now: DateTime<Utc>) -> Result<bool> {
@@ -285,7 +293,7 @@ impl Storage for SqliteStorage {
         outcome: Outcome,
         now: DateTime<Utc>,
     ) -> Result<bool> {
-        let finished = running::finish(&self.writer, claim, outcome, now).await;
+        let finished = running::finish(&self.readers, &self.writer, claim, outcome, now).await;
         self.told(claim.job_id, finished)
     }
 
@@ -293,13 +301,21 @@ impl Storage for SqliteStorage {
         running::running(&self.readers).await
     }
 
-    async fn add_result(&self, claim: &Claim, result: &CommandResult) -> Result<()> {
-        let added = running::add_result(&self.writer, claim, result).await;
-        self.told(claim.job_id, added)
+    async fn add_result(&self, claim: &Claim, result: CommandResult) -> Result<()> {
+        let answering = Answering {
+            worker_id: claim.worker_id.clone(),
+            result,
+        };
+        let added = self.writer.one(answering).await;
+        self.told(claim.job_id, added.and_then(|holds| held(claim, holds)))
     }
 
     async fn begin_command(&self, claim: &Claim, command: &InFlight) -> Result<()> {
-        in_flight::begin(&self.writer, claim, command).await
+        let noting = Noting {
+            claim: claim.clone(),
+            command: command.clone(),
+        };
+        held(claim, self.writer.one(noting).await?)
     }
 
     async fn commands_in_flight(&self, job_id: Uuid) -> Result<Vec<InFlight>> {
@@ -308,7 +324,7 @@ impl Storage for SqliteStorage {
 
     async fn add_logs(&self, logs: Vec<JobLog>) -> Result<()> {
         let job_id = logs.first().map(|line| line.job_id);
-        let added = running::add_logs(&self.writer, logs).await;
+        let added = self.writer.all(logs).await.map(drop);
         match job_id {
             Some(id) => self.told(id, added),
             None => added,
@@ -316,8 +332,12 @@ impl Storage for SqliteStorage {
     }
 
     async fn set_progress(&self, claim: &Claim, progress: &Progress) -> Result<()> {
-        let set = running::set_progress(&self.writer, claim, progress).await;
-        self.told(claim.job_id, set)
+        let progressing = Progressing {
+            claim: claim.clone(),
+            progress: progress.clone(),
+        };
+        let set = self.writer.one(progressing).await;
+        self.told(claim.job_id, set.and_then(|holds| held(claim, holds)))
     }
 
     async fn output_bytes(&self, job_id: Uuid, target: Option<&str>) -> Result<u64> {
@@ -619,6 +639,17 @@ impl Storage for SqliteStorage {
         self.readers.close().await;
         self.writer.close().await;
     }
+}
+
+/// What an attempt leaves behind is written while its claim holds.
+fn held(claim: &Claim, holds: bool) -> Result<()> {
+    if holds {
+        return Ok(());
+    }
+    Err(StorageError::Unavailable(format!(
+        "attempt {} of job {} is no longer this worker's",
+        claim.attempt, claim.job_id
+    )))
 }
 
 fn is_unique(error: &sqlx::Error) -> bool {

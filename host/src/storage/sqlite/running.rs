@@ -1,15 +1,14 @@
 //! Jobs as workers see them: ready, claimed, writing results and logs, finished.
 
 use chrono::{DateTime, Utc};
-use sqlx::sqlite::SqlitePool;
-use sqlx::{Row, SqliteConnection};
+use serde_json::{Value, json};
+use sqlx::Row;
+use sqlx::sqlite::{SqlitePool, SqliteRow};
 use uuid::Uuid;
 
+use super::bulk::{Alike, Bound, Bulk, Bulks};
 use super::writer::Writer;
-use super::{
-    Claim, Outcome, Parent, ReadyJob, Result, Runs, StorageError, WaitingJob, in_flight, rows,
-    text_of,
-};
+use super::{Claim, Outcome, Parent, ReadyJob, Result, Runs, WaitingJob, in_flight, rows, text_of};
 use crate::model::{Attempt, CommandResult, Job, JobError, JobLog, JobStatus, LogLevel, Progress};
 
 pub(super) async fn ready(
@@ -47,51 +46,53 @@ pub(super) async fn next_ready_at(
     row.map(|row| rows::time(&row, "ready_at")).transpose()
 }
 
-pub(super) async fn claim(
-    writer: &Writer,
-    id: Uuid,
-    worker_id: &str,
-    runs: Option<&Runs>,
-    now: DateTime<Utc>,
-) -> Result<Option<Job>> {
-    let (id, worker_id, runs) = (id.to_string(), worker_id.to_owned(), runs.cloned());
-    writer
-        .run(move |connection| {
-            Box::pin(async move {
-                let (digest, on_interrupt) = runs
-                    .map(|runs| (runs.digest, runs.on_interrupt.as_str()))
-                    .unzip();
-                // Each statement goes on from the one before it: the job, if it is there to be
-                // claimed, its attempt, and with the first of its child jobs a batch runs.
-                let claimed = sqlx::query(
-                    "UPDATE jobs
-                     SET status = 'running', attempt = attempt + 1, worker_id = ?2,
-                         started_at = ?3, completed_at = NULL, error_code = NULL,
-                         error_message = NULL, progress = NULL,
-                         plugin_digest = coalesce(?4, plugin_digest),
-                         on_interrupt = coalesce(?5, on_interrupt)
-                     WHERE id = ?1 AND status IN ('pending', 'retrying') AND held = 0 AND ready_at <= ?3
-                     RETURNING *;
+/// A job to be claimed.
+pub(super) struct Claiming {
+    pub id: Uuid,
+    pub worker_id: String,
+    pub runs: Option<Runs>,
+    pub now: DateTime<Utc>,
+}
 
-                     INSERT INTO job_attempts (job_id, attempt, plugin_digest, worker_id, started_at, status)
-                     SELECT id, attempt, plugin_digest, worker_id, started_at, status
-                     FROM jobs WHERE id = ?1 AND changes() = 1;
+impl Alike for Claiming {
+    type Answer = Option<Job>;
 
-                     UPDATE jobs SET status = 'running', started_at = ?3
-                     WHERE id = (SELECT parent_id FROM jobs WHERE id = ?1)
-                           AND batch IS NOT NULL AND status = 'pending' AND changes() = 1",
-                )
-                .bind(id)
-                .bind(worker_id)
-                .bind(text_of(now))
-                .bind(digest)
-                .bind(on_interrupt)
-                .fetch_all(&mut *connection)
-                .await?;
-                claimed.first().map(rows::job).transpose()
-            })
-        })
-        .await
+    // Each statement goes on from the one before it: the job, if it is there to be claimed, its
+    // attempt, and with the first of its child jobs a batch runs.
+    const STATEMENTS: &str = "
+        UPDATE jobs
+        SET status = 'running', attempt = attempt + 1, worker_id = $2, started_at = $3,
+            completed_at = NULL, error_code = NULL, error_message = NULL, progress = NULL,
+            plugin_digest = coalesce($4, plugin_digest), on_interrupt = coalesce($5, on_interrupt)
+        WHERE id = $1 AND status IN ('pending', 'retrying') AND held = 0 AND ready_at <= $3
+        RETURNING $0, *;
+
+        INSERT INTO job_attempts (job_id, attempt, plugin_digest, worker_id, started_at, status)
+        SELECT id, attempt, plugin_digest, worker_id, started_at, status
+        FROM jobs WHERE id = $1 AND changes() = 1;
+
+        UPDATE jobs SET status = 'running', started_at = $3
+        WHERE id = (SELECT parent_id FROM jobs WHERE id = $1)
+              AND batch IS NOT NULL AND status = 'pending' AND changes() = 1";
+    const PARAMETERS: usize = 5;
+
+    fn bulk(bulks: &Bulks) -> &Bulk<Self> {
+        &bulks.claims
+    }
+
+    fn bind<'q>(&self, query: Bound<'q>) -> Bound<'q> {
+        let runs = self.runs.as_ref();
+        query
+            .bind(self.id.to_string())
+            .bind(&self.worker_id)
+            .bind(text_of(self.now))
+            .bind(runs.map(|runs| &runs.digest))
+            .bind(runs.map(|runs| runs.on_interrupt.as_str()))
+    }
+
+    fn answer(&self, row: Option<&SqliteRow>) -> Result<Option<Job>> {
+        row.map(rows::job).transpose()
+    }
 }
 
 pub(super) async fn attempts(readers: &SqlitePool, job_id: Uuid) -> Result<Vec<Attempt>> {
@@ -130,71 +131,39 @@ pub(super) async fn skip(
 }
 
 pub(super) async fn finish(
+    readers: &SqlitePool,
     writer: &Writer,
     claim: &Claim,
     outcome: Outcome,
     now: DateTime<Utc>,
 ) -> Result<bool> {
-    let claim = claim.clone();
-    writer
-        .run(move |connection| {
-            Box::pin(async move {
-                let end = End::of(outcome, now);
-                let ended = sqlx::query(
-                    // A cancellation that came while the attempt was ending is kept to: the job does
-                    // not run again. Its attempt ends as it does.
-                    "UPDATE jobs
-                     SET status = iif(?5 IN ('retrying', 'pending') AND cancel_requested, 'cancelled', ?5),
-                         completed_at = iif(?5 IN ('retrying', 'pending') AND cancel_requested, ?3, ?6),
-                         error_code = iif(?5 IN ('retrying', 'pending') AND cancel_requested, 'cancelled', ?7),
-                         error_message = ?8,
-                         result = ?9, ready_at = coalesce(?10, ready_at),
-                         retry_count = retry_count + ?11
-                     WHERE id = ?1 AND attempt = ?2 AND worker_id = ?4 AND status = 'running'
-                     RETURNING EXISTS (SELECT 1 FROM in_flight WHERE job_id = ?1) AS in_flight;
-
-                     UPDATE job_attempts
-                     SET ended_at = ?3, status = job.status, error_code = job.error_code,
-                         error_message = job.error_message,
-                         next_at = iif(job.status IN ('retrying', 'pending'), job.ready_at, NULL)
-                     FROM (SELECT status, error_code, error_message, ready_at FROM jobs WHERE id = ?1) AS job
-                     WHERE job_id = ?1 AND attempt = ?2 AND changes() = 1",
-                )
-                .bind(claim.job_id.to_string())
-                .bind(claim.attempt)
-                .bind(text_of(now))
-                .bind(&claim.worker_id)
-                .bind(end.status.as_str())
-                .bind(end.status.is_final().then(|| text_of(now)))
-                .bind(end.error.as_ref().map(|error| error.code.0.clone()))
-                .bind(end.error.map(|error| error.message))
-                .bind(end.result.map(|result| result.to_string()))
-                .bind(end.ready_at.map(text_of))
-                .bind(i32::from(end.status == JobStatus::Retrying))
-                .fetch_all(&mut *connection)
-                .await?;
-                let Some(ended) = ended.first() else {
-                    return Ok(false);
-                };
-                if ended.try_get("in_flight")? {
-                    in_flight::end(connection, &claim).await?;
-                }
-                Ok(true)
-            })
-        })
-        .await
+    let ending = Ending::of(claim, outcome, now);
+    if writer.one(ending.clone()).await? {
+        return Ok(true);
+    }
+    let unanswered = in_flight::without_answer(readers, claim).await?;
+    if unanswered.is_empty() {
+        return Ok(false);
+    }
+    for answer in unanswered {
+        writer.one(answer).await?;
+    }
+    writer.one(ending).await
 }
 
-/// An [`Outcome`] as columns.
-struct End {
+/// An attempt that has ended.
+#[derive(Clone)]
+pub(super) struct Ending {
+    claim: Claim,
     status: JobStatus,
     error: Option<JobError>,
-    result: Option<serde_json::Value>,
+    result: Option<Value>,
     ready_at: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
 }
 
-impl End {
-    fn of(outcome: Outcome, now: DateTime<Utc>) -> Self {
+impl Ending {
+    fn of(claim: &Claim, outcome: Outcome, now: DateTime<Utc>) -> Self {
         let (status, error, result, ready_at) = match outcome {
             Outcome::Completed(result) => (JobStatus::Completed, None, Some(result), None),
             Outcome::Failed(error) => (JobStatus::Failed, Some(error), None, None),
@@ -203,11 +172,63 @@ impl End {
             Outcome::RunAgain(error) => (JobStatus::Pending, Some(error), None, Some(now)),
         };
         Self {
+            claim: claim.clone(),
             status,
             error,
             result,
             ready_at,
+            now,
         }
+    }
+}
+
+impl Alike for Ending {
+    /// Whether it was written.
+    type Answer = bool;
+
+    // A cancellation that came while the attempt was ending is kept to: the job does not run again.
+    // Its attempt ends as it does. Neither ends while a note of a command has no result.
+    const STATEMENTS: &str = "
+        UPDATE jobs
+        SET status = iif($5 IN ('retrying', 'pending') AND cancel_requested, 'cancelled', $5),
+            completed_at = iif($5 IN ('retrying', 'pending') AND cancel_requested, $3, $6),
+            error_code = iif($5 IN ('retrying', 'pending') AND cancel_requested, 'cancelled', $7),
+            error_message = $8, result = $9, ready_at = coalesce($10, ready_at),
+            retry_count = retry_count + $11
+        WHERE id = $1 AND attempt = $2 AND worker_id = $4 AND status = 'running'
+              AND NOT EXISTS (SELECT 1 FROM in_flight WHERE job_id = $1)
+        RETURNING $0;
+
+        UPDATE job_attempts
+        SET ended_at = $3, status = job.status, error_code = job.error_code,
+            error_message = job.error_message,
+            next_at = iif(job.status IN ('retrying', 'pending'), job.ready_at, NULL)
+        FROM (SELECT status, error_code, error_message, ready_at FROM jobs WHERE id = $1) AS job
+        WHERE job_id = $1 AND attempt = $2 AND changes() = 1";
+    const PARAMETERS: usize = 11;
+
+    fn bulk(bulks: &Bulks) -> &Bulk<Self> {
+        &bulks.ends
+    }
+
+    fn bind<'q>(&self, query: Bound<'q>) -> Bound<'q> {
+        let error = self.error.as_ref();
+        query
+            .bind(self.claim.job_id.to_string())
+            .bind(self.claim.attempt)
+            .bind(text_of(self.now))
+            .bind(&self.claim.worker_id)
+            .bind(self.status.as_str())
+            .bind(self.status.is_final().then(|| text_of(self.now)))
+            .bind(error.map(|error| &*error.code.0))
+            .bind(error.map(|error| &error.message))
+            .bind(self.result.as_ref().map(Value::to_string))
+            .bind(self.ready_at.map(text_of))
+            .bind(i32::from(self.status == JobStatus::Retrying))
+    }
+
+    fn answer(&self, row: Option<&SqliteRow>) -> Result<bool> {
+        Ok(row.is_some())
     }
 }
 
@@ -218,94 +239,77 @@ pub(super) async fn running(readers: &SqlitePool) -> Result<Vec<Job>> {
     found.iter().map(rows::job).collect()
 }
 
-pub(super) async fn add_result(
-    writer: &Writer,
-    claim: &Claim,
-    result: &CommandResult,
-) -> Result<()> {
-    let (claim, result) = (claim.clone(), result.clone());
-    let Some(in_flight) = result.in_flight else {
-        return writer
-            .statement(move |connection| {
-                Box::pin(async move { insert_of(connection, &claim, result).await })
-            })
-            .await;
-    };
-    writer
-        .run(move |connection| {
-            Box::pin(async move {
-                insert_of(connection, &claim, result).await?;
-                in_flight::forget(connection, in_flight).await
-            })
-        })
-        .await
+/// What a device answered, written while the claim holds alone. The note of its command goes.
+pub(super) struct Answering {
+    pub worker_id: String,
+    pub result: CommandResult,
 }
 
-/// A result that is written while the claim holds alone.
-async fn insert_of(
-    connection: &mut SqliteConnection,
-    claim: &Claim,
-    result: CommandResult,
-) -> Result<()> {
-    match insert_result(connection, result, Some(&claim.worker_id)).await? {
-        true => Ok(()),
-        false => Err(lost(claim)),
+impl Alike for Answering {
+    /// Whether the claim holds.
+    type Answer = bool;
+
+    const STATEMENTS: &str = "
+        INSERT INTO job_results (id, job_id, attempt, target, kind, command, output,
+                                 error, exit_code, truncated, executed_at, duration_ms)
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12
+        WHERE EXISTS (SELECT 1 FROM jobs
+                      WHERE id = $2 AND attempt = $3 AND worker_id = $13 AND status = 'running')
+        RETURNING $0;
+
+        DELETE FROM in_flight WHERE id = $14 AND changes() = 1";
+    const PARAMETERS: usize = 14;
+
+    fn bulk(bulks: &Bulks) -> &Bulk<Self> {
+        &bulks.results
+    }
+
+    fn bind<'q>(&self, query: Bound<'q>) -> Bound<'q> {
+        let result = &self.result;
+        query
+            .bind(result.id.to_string())
+            .bind(result.job_id.to_string())
+            .bind(result.attempt)
+            .bind(&result.target)
+            .bind(result.kind.as_str())
+            .bind(&result.command)
+            .bind(&result.output)
+            .bind(&result.error)
+            .bind(result.exit_code)
+            .bind(result.truncated)
+            .bind(text_of(result.executed_at))
+            .bind(i64::try_from(result.duration_ms).unwrap_or(i64::MAX))
+            .bind(&self.worker_id)
+            .bind(result.in_flight.map(|note| note.to_string()))
+    }
+
+    fn answer(&self, row: Option<&SqliteRow>) -> Result<bool> {
+        Ok(row.is_some())
     }
 }
 
-/// `false` when a worker is given, and the attempt is no longer this worker's.
-pub(super) async fn insert_result(
-    connection: &mut SqliteConnection,
-    result: CommandResult,
-    worker_id: Option<&str>,
-) -> Result<bool> {
-    let done = sqlx::query(
-        "INSERT INTO job_results (id, job_id, attempt, target, kind, command, output,
-                                  error, exit_code, truncated, executed_at, duration_ms)
-         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12
-         WHERE ?13 IS NULL OR EXISTS (
-             SELECT 1 FROM jobs
-             WHERE id = ?2 AND attempt = ?3 AND worker_id = ?13 AND status = 'running')",
-    )
-    .bind(result.id.to_string())
-    .bind(result.job_id.to_string())
-    .bind(result.attempt)
-    .bind(result.target)
-    .bind(result.kind.as_str())
-    .bind(result.command)
-    .bind(result.output)
-    .bind(result.error)
-    .bind(result.exit_code)
-    .bind(result.truncated)
-    .bind(text_of(result.executed_at))
-    .bind(i64::try_from(result.duration_ms).unwrap_or(i64::MAX))
-    .bind(worker_id)
-    .execute(&mut *connection)
-    .await?;
-    Ok(done.rows_affected() == 1)
-}
+impl Alike for JobLog {
+    type Answer = ();
 
-pub(super) async fn add_logs(writer: &Writer, logs: Vec<JobLog>) -> Result<()> {
-    writer
-        .run(move |connection| {
-            Box::pin(async move {
-                for log in logs {
-                    sqlx::query(
-                        "INSERT INTO job_logs (job_id, level, message, timestamp, context)
-                         VALUES (?, ?, ?, ?, ?)",
-                    )
-                    .bind(log.job_id.to_string())
-                    .bind(log.level.as_str())
-                    .bind(log.message)
-                    .bind(text_of(log.timestamp))
-                    .bind(log.context.map(|context| context.to_string()))
-                    .execute(&mut *connection)
-                    .await?;
-                }
-                Ok(())
-            })
-        })
-        .await
+    const STATEMENTS: &str = "INSERT INTO job_logs (job_id, level, message, timestamp, context) VALUES ($1, $2, $3, $4, $5)";
+    const PARAMETERS: usize = 5;
+
+    fn bulk(bulks: &Bulks) -> &Bulk<Self> {
+        &bulks.lines
+    }
+
+    fn bind<'q>(&self, query: Bound<'q>) -> Bound<'q> {
+        query
+            .bind(self.job_id.to_string())
+            .bind(self.level.as_str())
+            .bind(&self.message)
+            .bind(text_of(self.timestamp))
+            .bind(self.context.as_ref().map(Value::to_string))
+    }
+
+    fn answer(&self, _: Option<&SqliteRow>) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// What decides when a job that waits may run.
@@ -359,34 +363,37 @@ pub(super) async fn waiting(readers: &SqlitePool, id: Uuid) -> Result<Option<Wai
     }))
 }
 
-pub(super) async fn set_progress(
-    writer: &Writer,
-    claim: &Claim,
-    progress: &Progress,
-) -> Result<()> {
-    let claim = claim.clone();
-    let progress = serde_json::to_string(progress)
-        .map_err(|error| StorageError::Corrupt(error.to_string()))?;
-    writer
-        .statement(move |connection| {
-            Box::pin(async move {
-                let done = sqlx::query(
-                    "UPDATE jobs SET progress = ?4
-                     WHERE id = ?1 AND attempt = ?2 AND worker_id = ?3 AND status = 'running'",
-                )
-                .bind(claim.job_id.to_string())
-                .bind(claim.attempt)
-                .bind(&claim.worker_id)
-                .bind(progress)
-                .execute(&mut *connection)
-                .await?;
-                if done.rows_affected() == 0 {
-                    return Err(lost(&claim));
-                }
-                Ok(())
-            })
-        })
-        .await
+/// How far an attempt is.
+pub(super) struct Progressing {
+    pub claim: Claim,
+    pub progress: Progress,
+}
+
+impl Alike for Progressing {
+    /// Whether the claim holds.
+    type Answer = bool;
+
+    const STATEMENTS: &str = "
+        UPDATE jobs SET progress = $4
+        WHERE id = $1 AND attempt = $2 AND worker_id = $3 AND status = 'running'
+        RETURNING $0";
+    const PARAMETERS: usize = 4;
+
+    fn bulk(bulks: &Bulks) -> &Bulk<Self> {
+        &bulks.progress
+    }
+
+    fn bind<'q>(&self, query: Bound<'q>) -> Bound<'q> {
+        query
+            .bind(self.claim.job_id.to_string())
+            .bind(self.claim.attempt)
+            .bind(&self.claim.worker_id)
+            .bind(json!(self.progress).to_string())
+    }
+
+    fn answer(&self, row: Option<&SqliteRow>) -> Result<bool> {
+        Ok(row.is_some())
+    }
 }
 
 pub(super) async fn output_bytes(
@@ -445,11 +452,4 @@ pub(super) async fn logs(
     .fetch_all(readers)
     .await?;
     found.iter().map(rows::log).collect()
-}
-
-pub(super) fn lost(claim: &Claim) -> StorageError {
-    StorageError::Unavailable(format!(
-        "attempt {} of job {} is no longer this worker's",
-        claim.attempt, claim.job_id
-    ))
 }

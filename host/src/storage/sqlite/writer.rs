@@ -6,13 +6,17 @@
 //! statement, and work of several stands in a savepoint of its own.
 //!
 //! Each statement is a round trip to the thread that has the connection, which costs as much as
-//! what most of them do there. So there are few: several are sent as one where that can be.
+//! what most of them do there. So there are few: several are sent as one where that can be, and
+//! what is wanted for many jobs at once is done together (`bulk`).
 
 use futures::future::BoxFuture;
 use sqlx::{Connection, SqliteConnection};
+use tokio::sync::mpsc::OwnedPermit;
+use tokio::sync::oneshot::error::RecvError;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use super::bulk::{Alike, Answered, Bulks};
 use super::{Result, StorageError};
 
 /// Most pieces of work in one transaction: bounds how long the first caller waits for the last.
@@ -22,8 +26,8 @@ const QUEUE: usize = 4096;
 
 /// Something to do inside the transaction.
 struct Work {
-    /// It is a single statement, and needs no savepoint.
-    statement: bool,
+    /// It has several statements, which are to be taken back together.
+    savepoint: bool,
     run: Run,
 }
 
@@ -33,11 +37,24 @@ type Run = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Wor
 /// What a piece of work came to: whether to keep its effects, and how to tell its caller.
 struct Worked {
     keep: bool,
-    answer: Box<dyn FnOnce(Committed) + Send>,
+    answer: Answer,
 }
 
+type Answer = Box<dyn FnOnce(&Committed) + Send>;
+
 /// Whether the group's transaction reached the disk.
-type Committed = std::result::Result<(), Failure>;
+#[derive(Clone)]
+pub(super) struct Committed(std::result::Result<(), Failure>);
+
+impl Committed {
+    /// What a caller gets: what failed by itself keeps its own reason.
+    pub(super) fn answer<T>(&self, result: Result<T>) -> Result<T> {
+        match &self.0 {
+            Ok(()) => result,
+            Err(failure) => result.and(Err(failure.clone().into())),
+        }
+    }
+}
 
 /// Why it did not.
 #[derive(Clone)]
@@ -59,6 +76,7 @@ pub(super) struct Writer {
     work: Mutex<Option<mpsc::Sender<Work>>>,
     sender: mpsc::WeakSender<Work>,
     task: Mutex<Option<JoinHandle<()>>>,
+    bulks: Bulks,
 }
 
 impl Writer {
@@ -69,6 +87,7 @@ impl Writer {
             sender: sender.downgrade(),
             work: Mutex::new(Some(sender)),
             task: Mutex::new(Some(task)),
+            bulks: Bulks::default(),
         }
     }
 
@@ -81,7 +100,7 @@ impl Writer {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
-        self.hand_over(false, work).await
+        self.hand_over(true, work).await
     }
 
     /// As [`Writer::run`], for work that changes something with one statement at most.
@@ -93,10 +112,10 @@ impl Writer {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
-        self.hand_over(true, work).await
+        self.hand_over(false, work).await
     }
 
-    async fn hand_over<T, F>(&self, statement: bool, work: F) -> Result<T>
+    async fn hand_over<T, F>(&self, savepoint: bool, work: F) -> Result<T>
     where
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T>> + Send + 'static,
@@ -108,25 +127,65 @@ impl Writer {
                 Worked {
                     keep: result.is_ok(),
                     answer: Box::new(move |committed| {
-                        let result = match committed {
-                            Ok(()) => result,
-                            // What failed by itself keeps its own reason.
-                            Err(failure) => result.and(Err(failure.into())),
-                        };
                         // A caller that was cancelled no longer listens; the work stands.
-                        let _ = answer.send(result);
+                        let _ = answer.send(committed.answer(result));
                     }),
                 }
             })
         });
-        let unavailable = |why: &str| StorageError::Unavailable(why.to_owned());
-        let closed = || unavailable("it is being closed");
-        let sender = self.sender.upgrade().ok_or_else(closed)?;
-        let work = Work { statement, run };
-        sender.send(work).await.map_err(|_| closed())?;
-        drop(sender);
-        let unwritten = |_| unavailable("the transaction failed before this was written");
+        let place = self.place().await?;
+        place.send(Work { savepoint, run });
         answered.await.map_err(unwritten)?
+    }
+
+    /// Does `work` together with what others want of its kind, and returns when it is on disk.
+    ///
+    /// # Errors
+    /// What failed it, in which case it has no effect; or that the commit failed.
+    pub(super) async fn one<W: Alike>(&self, work: W) -> Result<W::Answer> {
+        let mut answered = self.add(vec![work]).await?;
+        answered.remove(0).await.map_err(unwritten)?
+    }
+
+    /// As [`Writer::one`], for several, in their order.
+    ///
+    /// # Errors
+    /// As [`Writer::one`], of the first that failed. The others stand.
+    pub(super) async fn all<W: Alike>(&self, work: Vec<W>) -> Result<Vec<W::Answer>> {
+        let mut answers = Vec::with_capacity(work.len());
+        for answered in self.add(work).await? {
+            answers.push(answered.await.map_err(unwritten)?);
+        }
+        answers.into_iter().collect()
+    }
+
+    async fn add<W: Alike>(&self, work: Vec<W>) -> Result<Vec<Answered<W>>> {
+        // First: were this cancelled in between, nobody would do what was added.
+        let place = self.place().await?;
+        let (answered, pending) = W::bulk(&self.bulks).add(work);
+        if let Some(pending) = pending {
+            let run: Run = Box::new(move |connection| {
+                Box::pin(async move {
+                    let done = pending.run(connection).await;
+                    Worked {
+                        keep: true,
+                        answer: Box::new(move |committed| done.tell(committed)),
+                    }
+                })
+            });
+            place.send(Work {
+                savepoint: false,
+                run,
+            });
+        }
+        Ok(answered)
+    }
+
+    /// Waits until one more piece of work may be handed over.
+    async fn place(&self) -> Result<OwnedPermit<Work>> {
+        let closed = || StorageError::Unavailable("it is being closed".to_owned());
+        let sender = self.sender.upgrade().ok_or_else(closed)?;
+        sender.reserve_owned().await.map_err(|_| closed())
     }
 
     /// Lets what was handed over be written, then ends the task.
@@ -138,6 +197,10 @@ impl Writer {
             tracing::error!(%error, "the database writer ended badly");
         }
     }
+}
+
+fn unwritten(_: RecvError) -> StorageError {
+    StorageError::Unavailable("the transaction failed before this was written".to_owned())
 }
 
 async fn write_groups(mut connection: SqliteConnection, mut waiting: mpsc::Receiver<Work>) {
@@ -156,8 +219,9 @@ async fn write_groups(mut connection: SqliteConnection, mut waiting: mpsc::Recei
                 })
             }
         };
+        let committed = Committed(committed);
         for answer in answers {
-            answer(committed.clone());
+            answer(&committed);
         }
     }
     if let Err(error) = connection.close().await {
@@ -168,7 +232,7 @@ async fn write_groups(mut connection: SqliteConnection, mut waiting: mpsc::Recei
 async fn write_group(
     connection: &mut SqliteConnection,
     group: impl Iterator<Item = Work>,
-    answers: &mut Vec<Box<dyn FnOnce(Committed) + Send>>,
+    answers: &mut Vec<Answer>,
 ) -> sqlx::Result<()> {
     let begun = sqlx::query("BEGIN IMMEDIATE")
         .execute(&mut *connection)
@@ -180,7 +244,7 @@ async fn write_group(
             // Dropping the work drops the sender of its answer, which tells its caller.
             continue;
         }
-        if !work.statement {
+        if work.savepoint {
             let savepoint = match stands {
                 true => "RELEASE work; SAVEPOINT work",
                 false => "SAVEPOINT work",
@@ -190,7 +254,7 @@ async fn write_group(
         }
         let worked = (work.run)(&mut *connection).await;
         answers.push(worked.answer);
-        if !worked.keep && !work.statement {
+        if !worked.keep && work.savepoint {
             sqlx::query("ROLLBACK TO work")
                 .execute(&mut *connection)
                 .await?;
