@@ -17,6 +17,8 @@ use netssh_core::{
     Answer, Error as SshError, ExecOptions, Pattern, PooledSession, Reply, SecretString,
 };
 use tokio::sync::{Mutex, MutexGuard};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 use uuid::Uuid;
 
 pub use self::configure::{CommitOptions, ConfigureOptions, Configured, OnRefused};
@@ -157,11 +159,13 @@ impl JobContext {
             let endpoint = self.services.connections.endpoint_of(&connection).await?;
             let platform = connection.device_type;
             let begun = std::time::Instant::now();
-            let session = self
-                .services
-                .sessions
-                .open(&endpoint)
+            let sessions = self.services.sessions.clone();
+            // Not on the job's own thread, should it have one: a login is many short steps.
+            let opening =
+                tokio::spawn(async move { sessions.open(&endpoint).await }.in_current_span());
+            let session = AbortOnDropHandle::new(opening)
                 .await
+                .map_err(|error| JobError::new(ErrorCode::INTERNAL, error.to_string()))?
                 .map_err(|error| ssh_failed(&target.name, "opening a session", &error))?;
             let (elapsed, reused) = (begun.elapsed(), session.is_reused());
             tracing::debug!(target = %target.name, ?elapsed, reused, "session open");

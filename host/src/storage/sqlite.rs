@@ -104,12 +104,6 @@ impl SqliteStorage {
             .await
             .with_context(|| format!("cannot bring {} to this version's schema", path.display()))?;
         give_space_back(&mut connection).await;
-        // What a savepoint keeps for its rollback would be written to a file. Not before: the whole
-        // database is one, while it is made anew.
-        sqlx::query("PRAGMA temp_store = MEMORY")
-            .execute(&mut connection)
-            .await
-            .with_context(|| format!("cannot set up {}", path.display()))?;
         let readers = SqlitePoolOptions::new()
             .max_connections(max_connections)
             .acquire_timeout(BUSY_TIMEOUT)

@@ -11,10 +11,10 @@ use super::writer::Writer;
 use super::{BatchProgress, Result, rows, text_of};
 use crate::model::{BatchCounts, BatchOptions, BatchStep, ErrorCode, JobStatus};
 
-const COUNT: &str =
-    "SELECT parent_id, status, held, error_code = 'not_started' AS not_started, count(*) AS jobs
+/// Grouped as the index `jobs_by_parent` is ordered, so that nothing is sorted.
+const COUNT: &str = "SELECT parent_id, status, held, error_code, count(*) AS jobs
      FROM jobs WHERE parent_id IN (SELECT value FROM json_each(?))
-     GROUP BY parent_id, status, held, error_code = 'not_started'";
+     GROUP BY parent_id, status, held, error_code";
 
 pub(super) async fn counts(
     readers: &SqlitePool,
@@ -112,14 +112,16 @@ async fn count(connection: &mut SqliteConnection, id: Uuid) -> Result<BatchCount
 
 fn add(counts: &mut BatchCounts, row: &SqliteRow) -> Result<()> {
     let number = row.try_get::<i64, _>("jobs")?.unsigned_abs();
-    let not_started: Option<bool> = row.try_get("not_started")?;
+    let error_code: Option<String> = row.try_get("error_code")?;
     let of_status = match rows::named(row, "status", JobStatus::parse)? {
         JobStatus::Pending if row.try_get("held")? => &mut counts.held,
         JobStatus::Pending | JobStatus::Retrying => &mut counts.waiting,
         JobStatus::Running => &mut counts.running,
         JobStatus::Completed => &mut counts.completed,
         JobStatus::Failed => &mut counts.failed,
-        JobStatus::Cancelled if not_started == Some(true) => &mut counts.not_started,
+        JobStatus::Cancelled if error_code.as_deref() == Some(ErrorCode::NOT_STARTED) => {
+            &mut counts.not_started
+        }
         JobStatus::Cancelled => &mut counts.cancelled,
     };
     *of_status += number;
