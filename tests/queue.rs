@@ -285,7 +285,7 @@ fn a_cancellation_while_the_attempt_ends_is_kept_to() {
             rerun_of: None,
             schedule: None,
         };
-        storage.add_job(&job, Vec::new(), None).await.unwrap();
+        storage.add_job(&job, &[], None).await.unwrap();
         let claimed = storage
             .claim_job(id, "w", None, now())
             .await

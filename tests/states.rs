@@ -81,12 +81,14 @@ fn outcome(ending: Ending) -> Outcome {
 /// A plain job, and a batch of three with one at a time, of which one may fail.
 async fn start(storage: &SqliteStorage) -> Vec<Uuid> {
     let ids: Vec<_> = (0..5).map(|_| Uuid::now_v7()).collect();
-    storage
-        .add_job(&job(ids[0]), Vec::new(), None)
-        .await
-        .unwrap();
+    storage.add_job(&job(ids[0]), &[], None).await.unwrap();
+    let target = |id: &Uuid| Target {
+        connection_id: Uuid::now_v7(),
+        name: id.to_string(),
+    };
     let batch = NewJob {
         held: true,
+        targets: ids[2..].iter().map(target).collect(),
         batch: Some(BatchOptions {
             concurrency: Some(Share::Count(1)),
             max_failures: Some(Share::Count(1)),
@@ -94,17 +96,7 @@ async fn start(storage: &SqliteStorage) -> Vec<Uuid> {
         }),
         ..job(ids[1])
     };
-    let child = |id: &Uuid| NewJob {
-        held: true,
-        parent_id: Some(ids[1]),
-        targets: vec![Target {
-            connection_id: Uuid::now_v7(),
-            name: id.to_string(),
-        }],
-        ..job(*id)
-    };
-    let children = ids[2..].iter().map(child).collect();
-    storage.add_job(&batch, children, None).await.unwrap();
+    storage.add_job(&batch, &ids[2..], None).await.unwrap();
     ids
 }
 

@@ -136,8 +136,7 @@ impl Jobs {
             return Ok((first.id, first.status));
         }
         let (job, inline) = self.prepare(submission).await?;
-        let children = batches::children(&job);
-        self.add(job, children, inline.as_ref()).await
+        self.add(job, inline.as_ref()).await
     }
 
     /// Whether a submission would be taken in now; adds nothing.
@@ -202,10 +201,12 @@ impl Jobs {
     async fn add(
         &self,
         job: NewJob,
-        children: Vec<NewJob>,
         inline: Option<&Connection>,
     ) -> Result<(Uuid, JobStatus), SubmitError> {
-        match self.storage.add_job(&job, children, inline).await? {
+        // Ids that grow, in the order of the targets.
+        let targets = job.targets.iter().filter(|_| job.batch.is_some());
+        let children: Vec<_> = targets.map(|_| Uuid::now_v7()).collect();
+        match self.storage.add_job(&job, &children, inline).await? {
             AddOutcome::Added => {}
             AddOutcome::Same(first) => return Ok((first.id, first.status)),
             AddOutcome::KeyReused => return Err(SubmitError::KeyReused),

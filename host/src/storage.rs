@@ -216,12 +216,12 @@ pub trait Storage: Send + Sync + 'static {
     async fn ping(&self) -> Result<()>;
 
     // Jobs
-    /// Adds a pending job, its child jobs if it is a batch, and the connection that was given inline
-    /// with it.
+    /// Adds a pending job, the connection that was given inline with it, and, if it is a batch, a
+    /// child job with each of these ids: one per target, in their order.
     async fn add_job(
         &self,
         job: &NewJob,
-        children: Vec<NewJob>,
+        children: &[Uuid],
         inline: Option<&Connection>,
     ) -> Result<AddOutcome>;
     async fn job(&self, id: Uuid) -> Result<Option<Job>>;

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::Jobs;
-use crate::model::{JobLog, JobStatus, LogLevel, NewJob, Target, now};
+use crate::model::{JobLog, JobStatus, LogLevel, now};
 use crate::storage::{BatchProgress, StorageError};
 
 /// All unfinished batches are looked at so often, should news of one have been lost.
@@ -136,25 +136,6 @@ fn lines_of(id: Uuid, progress: &BatchProgress) -> Vec<JobLog> {
     said.into_iter()
         .map(|(level, message)| JobLog::of(id, level, message))
         .collect()
-}
-
-/// Of a batch, one child job per target, in their order: ids grow.
-pub(super) fn children(batch: &NewJob) -> Vec<NewJob> {
-    let child = |target: &Target| NewJob {
-        id: Uuid::now_v7(),
-        targets: vec![target.clone()],
-        parent_id: Some(batch.id),
-        depth: batch.depth + 1,
-        idempotency: None,
-        batch: None,
-        rerun_of: None,
-        schedule: None,
-        ..batch.clone()
-    };
-    if batch.batch.is_none() {
-        return Vec::new();
-    }
-    batch.targets.iter().map(child).collect()
 }
 
 fn lock(set: &Mutex<HashSet<Uuid>>) -> MutexGuard<'_, HashSet<Uuid>> {

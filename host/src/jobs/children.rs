@@ -78,10 +78,7 @@ impl ChildJobs for Jobs {
             rerun_of: None,
             schedule: None,
         };
-        let (id, _) = self
-            .add(job, Vec::new(), None)
-            .await
-            .map_err(|error| refused(&error))?;
+        let (id, _) = self.add(job, None).await.map_err(|error| refused(&error))?;
         Ok(id)
     }
 

@@ -188,7 +188,7 @@ impl Storage for SqliteStorage {
     async fn add_job(
         &self,
         job: &NewJob,
-        children: Vec<NewJob>,
+        children: &[Uuid],
         inline: Option<&Connection>,
     ) -> Result<AddOutcome> {
         jobs::add(&self.readers, &self.writer, job, children, inline).await

@@ -5,6 +5,7 @@
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use async_trait::async_trait;
 use sqlx::query::Query;
 use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, Row};
@@ -69,22 +70,14 @@ struct Asked<W: Alike> {
 pub(super) type Answered<W> = oneshot::Receiver<Result<<W as Alike>::Answer>>;
 
 /// The query for each of [`SIZES`].
-struct Queries([(usize, Arc<str>); SIZES.len()]);
-
-/// What is to be done for those that wait. Dropped instead, it lets them know.
-pub(super) struct Pending<W: Alike> {
-    waiting: Option<Waiting<W>>,
-    queries: Arc<Queries>,
-}
-
-/// What came of it, until the commit.
-pub(super) struct Done<W: Alike>(Vec<(oneshot::Sender<Result<W::Answer>>, Result<W::Answer>)>);
+type Queries = [(usize, Arc<str>); SIZES.len()];
 
 impl<W: Alike> Default for Bulk<W> {
     fn default() -> Self {
+        let query = |size| repeated(W::STATEMENTS, W::PARAMETERS, size).into();
         Self {
             waiting: Arc::default(),
-            queries: Arc::new(Queries::of::<W>()),
+            queries: Arc::new(SIZES.map(|size| (size, query(size)))),
         }
     }
 }
@@ -92,7 +85,7 @@ impl<W: Alike> Default for Bulk<W> {
 impl<W: Alike> Bulk<W> {
     /// Adds to those that wait. Whoever adds the first ones has to hand what is pending to the
     /// writer.
-    pub(super) fn add(&self, work: Vec<W>) -> (Vec<Answered<W>>, Option<Pending<W>>) {
+    pub(super) fn add(&self, work: Vec<W>) -> (Vec<Answered<W>>, Option<Box<dyn Pending>>) {
         let mut waiting = lock(&self.waiting);
         let is_first = waiting.is_empty() && !work.is_empty();
         let add = |work| {
@@ -101,28 +94,96 @@ impl<W: Alike> Bulk<W> {
             answered
         };
         let answered = work.into_iter().map(add).collect();
-        let pending = is_first.then(|| Pending {
-            waiting: Some(Arc::clone(&self.waiting)),
-            queries: Arc::clone(&self.queries),
+        let pending = is_first.then(|| {
+            let pending: Box<dyn Pending> = Box::new(PendingBulk {
+                waiting: Some(Arc::clone(&self.waiting)),
+                queries: Arc::clone(&self.queries),
+                asked: Vec::new(),
+                answers: Vec::new(),
+            });
+            pending
         });
         (answered, pending)
     }
 }
 
-impl<W: Alike> Pending<W> {
-    /// Does all that waits by now, in its order. One that fails takes only itself back.
-    pub(super) async fn run(mut self, connection: &mut SqliteConnection) -> Done<W> {
-        let waiting = self.waiting.take();
-        let asked = waiting.map(|waiting| std::mem::take(&mut *lock(&waiting)));
-        let asked = asked.into_iter().flatten();
-        let (work, senders): (Vec<_>, Vec<_>) =
-            asked.map(|asked| (asked.work, asked.answer)).unzip();
-        let answers = self.queries.run(connection, &work).await;
-        Done(senders.into_iter().zip(answers).collect())
+/// What waits of one kind, on its way through the writer. Dropped before its end, it lets those who
+/// wait know.
+#[async_trait]
+pub(super) trait Pending: Send {
+    /// Takes what waits by now; what comes later is somebody else's.
+    fn take(&mut self);
+
+    /// Does it all, with few queries, in its order.
+    ///
+    /// # Errors
+    /// Of the first query that failed. Part of it may be done, and is to be taken back.
+    async fn do_together(&mut self, connection: &mut SqliteConnection) -> sqlx::Result<()>;
+
+    /// Does each by itself, so that one that fails takes only itself back.
+    ///
+    /// # Errors
+    /// When that cannot be done.
+    async fn do_one_by_one(&mut self, connection: &mut SqliteConnection) -> sqlx::Result<()>;
+
+    fn tell(self: Box<Self>, committed: &Committed);
+}
+
+struct PendingBulk<W: Alike> {
+    /// Until they are taken.
+    waiting: Option<Waiting<W>>,
+    queries: Arc<Queries>,
+    asked: Vec<Asked<W>>,
+    answers: Vec<Result<W::Answer>>,
+}
+
+#[async_trait]
+impl<W: Alike> Pending for PendingBulk<W> {
+    fn take(&mut self) {
+        if let Some(waiting) = self.waiting.take() {
+            self.asked = std::mem::take(&mut *lock(&waiting));
+        }
+    }
+
+    async fn do_together(&mut self, connection: &mut SqliteConnection) -> sqlx::Result<()> {
+        self.answers.clear();
+        let mut left = self.asked.as_slice();
+        for (size, query) in &*self.queries {
+            while let Some((some, others)) = left.split_at_checked(*size) {
+                self.answers.extend(run(connection, query, some).await?);
+                left = others;
+            }
+        }
+        Ok(())
+    }
+
+    async fn do_one_by_one(&mut self, connection: &mut SqliteConnection) -> sqlx::Result<()> {
+        self.answers.clear();
+        let [.., (_, query)] = &*self.queries;
+        for one in self.asked.chunks(1) {
+            execute(connection, "SAVEPOINT one").await?;
+            match run(connection, query, one).await {
+                Ok(answers) => self.answers.extend(answers),
+                Err(error) => {
+                    execute(connection, "ROLLBACK TO one").await?;
+                    self.answers.push(Err(error.into()));
+                }
+            }
+            execute(connection, "RELEASE one").await?;
+        }
+        Ok(())
+    }
+
+    fn tell(mut self: Box<Self>, committed: &Committed) {
+        let asked = std::mem::take(&mut self.asked);
+        for (asked, answer) in asked.into_iter().zip(self.answers.drain(..)) {
+            // A caller that was cancelled no longer listens; the work stands.
+            let _ = asked.answer.send(committed.answer(answer));
+        }
     }
 }
 
-impl<W: Alike> Drop for Pending<W> {
+impl<W: Alike> Drop for PendingBulk<W> {
     fn drop(&mut self) {
         if let Some(waiting) = &self.waiting {
             lock(waiting).clear();
@@ -130,82 +191,40 @@ impl<W: Alike> Drop for Pending<W> {
     }
 }
 
-impl<W: Alike> Done<W> {
-    pub(super) fn tell(self, committed: &Committed) {
-        for (sender, answer) in self.0 {
-            // A caller that was cancelled no longer listens; the work stands.
-            let _ = sender.send(committed.answer(answer));
-        }
-    }
-}
-
-impl Queries {
-    fn of<W: Alike>() -> Self {
-        let query = |size| repeated(W::STATEMENTS, W::PARAMETERS, size).into();
-        Self(SIZES.map(|size| (size, query(size))))
-    }
-
-    async fn run<W: Alike>(
-        &self,
-        connection: &mut SqliteConnection,
-        mut work: &[W],
-    ) -> Vec<Result<W::Answer>> {
-        let [.., (_, query_for_one)] = &self.0;
-        let mut answered = Vec::with_capacity(work.len());
-        for (size, query) in &self.0 {
-            while let Some((some, rest)) = work.split_at_checked(*size) {
-                match run_all(connection, query, some).await {
-                    Ok(answers) => answered.extend(answers),
-                    // One of them is the reason, and the others are not to suffer for it.
-                    Err(_) => {
-                        for one in some.chunks(1) {
-                            match run_all(connection, query_for_one, one).await {
-                                Ok(answers) => answered.extend(answers),
-                                Err(error) => answered.push(Err(error.into())),
-                            }
-                        }
-                    }
-                }
-                work = rest;
-            }
-        }
-        answered
-    }
-}
-
-/// Does all of it or nothing.
-async fn run_all<W: Alike>(
+async fn run<W: Alike>(
     connection: &mut SqliteConnection,
     query: &Arc<str>,
-    work: &[W],
+    asked: &[Asked<W>],
 ) -> sqlx::Result<Vec<Result<W::Answer>>> {
     let query = sqlx::query(AssertSqlSafe(Arc::clone(query)));
-    let query = work.iter().fold(query, |query, one| one.bind(query));
-    match query.fetch_all(&mut *connection).await {
-        Ok(rows) => Ok(answers(work, &rows)),
-        Err(error) => {
-            sqlx::query("ROLLBACK TO bulk; RELEASE bulk")
-                .execute(connection)
-                .await?;
-            Err(error)
-        }
-    }
+    let work = asked.iter().map(|asked| &asked.work);
+    let query = work.clone().fold(query, |query, one| one.bind(query));
+    let rows = query.fetch_all(connection).await?;
+    Ok(answers(work, &rows))
 }
 
-fn answers<W: Alike>(work: &[W], rows: &[SqliteRow]) -> Vec<Result<W::Answer>> {
-    let numbered = work.iter().enumerate();
+pub(super) async fn execute(
+    connection: &mut SqliteConnection,
+    sql: &'static str,
+) -> sqlx::Result<()> {
+    sqlx::query(sql).execute(connection).await.map(drop)
+}
+
+fn answers<'w, W: Alike>(
+    work: impl Iterator<Item = &'w W>,
+    rows: &[SqliteRow],
+) -> Vec<Result<W::Answer>> {
     let answer = |(number, one): (usize, &W)| {
-        let mut rows = rows.iter();
-        let row = rows.find(|row| row.try_get::<i64, _>(0).is_ok_and(|of| of == number as i64));
-        one.answer(row)
+        let is_its = |row: &&SqliteRow| row.try_get(0).is_ok_and(|of: i64| of == number as i64);
+        one.answer(rows.iter().find(is_its))
     };
-    numbered.map(answer).collect()
+    work.enumerate().map(answer).collect()
 }
 
-/// The statements as often as asked for, in a savepoint. Parameters are named `$NNN` and not
-/// numbered `?NNN`: with those, SQLite counts the ones before them in each statement as well.
+/// The statements as often as asked for. Parameters are named `$NNN` and not numbered `?NNN`: with
+/// those, SQLite counts the ones before them in each statement as well.
 fn repeated(statements: &str, parameters: usize, times: usize) -> String {
-    let mut text = String::from("SAVEPOINT bulk;\n");
+    let mut text = String::new();
     for number in 0..times {
         let mut parts = statements.split('$');
         text.extend(parts.next());
@@ -220,7 +239,6 @@ fn repeated(statements: &str, parameters: usize, times: usize) -> String {
         }
         text.push_str(";\n");
     }
-    text.push_str("RELEASE bulk");
     text
 }
 

@@ -1,6 +1,7 @@
 //! Jobs as their submitters see them: add, list, cancel, delete.
 
 use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
 use sqlx::sqlite::{Sqlite, SqlitePool};
 use sqlx::{QueryBuilder, Row, SqliteConnection};
 use uuid::Uuid;
@@ -16,17 +17,21 @@ pub(super) async fn add(
     readers: &SqlitePool,
     writer: &Writer,
     job: &NewJob,
-    children: Vec<NewJob>,
+    children: &[Uuid],
     inline: Option<&Connection>,
 ) -> Result<AddOutcome> {
     let (job, inline) = (job.clone(), inline.cloned());
     let key = job.idempotency.clone();
+    let children = children.iter().zip(&job.targets);
+    let children: Vec<_> = children
+        .map(|(id, target)| json!({ "id": id, "target": target }))
+        .collect();
     let added = writer
         .run(move |connection| {
             Box::pin(async move {
                 insert(connection, &job).await?;
-                for child in &children {
-                    insert(connection, child).await?;
+                if !children.is_empty() {
+                    insert_children(connection, &job, &Value::from(children)).await?;
                 }
                 if let Some(inline) = &inline {
                     connections::insert(connection, inline).await?;
@@ -84,11 +89,38 @@ async fn insert(connection: &mut SqliteConnection, job: &NewJob) -> Result<()> {
     .bind(job.on_interrupt.as_str())
     .bind(key)
     .bind(digest)
-    .bind(job.batch.map(|batch| serde_json::json!(batch).to_string()))
+    .bind(job.batch.map(|batch| json!(batch).to_string()))
     .bind(job.held)
     .bind(job.rerun_of.map(|id| id.to_string()))
     .bind(schedule_id.map(|id| id.to_string()))
     .bind(cron_expression)
+    .execute(&mut *connection)
+    .await?;
+    Ok(())
+}
+
+/// Child jobs are as their batch, each with an id and a target of its own.
+async fn insert_children(
+    connection: &mut SqliteConnection,
+    batch: &NewJob,
+    children: &Value,
+) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO jobs (id, targets, parent_id, depth, created_at, job_type, payload, status,
+                           priority, description, scheduled_for, ready_at, timeout_seconds,
+                           max_retries, on_interrupt, held)
+         SELECT child.value ->> 'id', json_array(child.value -> 'target'), batch.id, depth + 1,
+                created_at, job_type, payload, status, priority, description, scheduled_for,
+                ready_at, timeout_seconds, max_retries, on_interrupt, held
+         FROM jobs AS batch, json_each(?2) AS child WHERE batch.id = ?1;
+
+         INSERT INTO job_targets (job_id, name, connection_id, created_at)
+         SELECT value ->> 'id', value ->> '$.target.name', value ->> '$.target.connection_id', ?3
+         FROM json_each(?2)",
+    )
+    .bind(batch.id.to_string())
+    .bind(children.to_string())
+    .bind(text_of(batch.created_at))
     .execute(&mut *connection)
     .await?;
     Ok(())

@@ -16,7 +16,7 @@ use tokio::sync::oneshot::error::RecvError;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::bulk::{Alike, Answered, Bulks};
+use super::bulk::{Alike, Answered, Bulks, Pending, execute};
 use super::{Result, StorageError};
 
 /// Most pieces of work in one transaction: bounds how long the first caller waits for the last.
@@ -24,8 +24,15 @@ const LARGEST_GROUP: usize = 256;
 /// Pieces that may wait; a caller beyond that waits before it hands its own over.
 const QUEUE: usize = 4096;
 
+const BEGIN: &str = "BEGIN IMMEDIATE";
+
 /// Something to do inside the transaction.
-struct Work {
+enum Work {
+    Alone(Alone),
+    Bulk(Box<dyn Pending>),
+}
+
+struct Alone {
     /// It has several statements, which are to be taken back together.
     savepoint: bool,
     run: Run,
@@ -134,7 +141,7 @@ impl Writer {
             })
         });
         let place = self.place().await?;
-        place.send(Work { savepoint, run });
+        place.send(Work::Alone(Alone { savepoint, run }));
         answered.await.map_err(unwritten)?
     }
 
@@ -164,19 +171,7 @@ impl Writer {
         let place = self.place().await?;
         let (answered, pending) = W::bulk(&self.bulks).add(work);
         if let Some(pending) = pending {
-            let run: Run = Box::new(move |connection| {
-                Box::pin(async move {
-                    let done = pending.run(connection).await;
-                    Worked {
-                        keep: true,
-                        answer: Box::new(move |committed| done.tell(committed)),
-                    }
-                })
-            });
-            place.send(Work {
-                savepoint: false,
-                run,
-            });
+            place.send(Work::Bulk(pending));
         }
         Ok(answered)
     }
@@ -212,7 +207,7 @@ async fn write_groups(mut connection: SqliteConnection, mut waiting: mpsc::Recei
             Err(error) => {
                 tracing::error!(%error, "a database transaction failed");
                 // A transaction that could not commit may still stand open.
-                let _ = sqlx::query("ROLLBACK").execute(&mut connection).await;
+                let _ = execute(&mut connection, "ROLLBACK").await;
                 Err(match StorageError::from(error) {
                     StorageError::Full => Failure::Full,
                     other => Failure::Other(other.to_string()),
@@ -229,38 +224,63 @@ async fn write_groups(mut connection: SqliteConnection, mut waiting: mpsc::Recei
     }
 }
 
+/// Dropping work drops the sender of its answer, which tells its caller that it is not written.
 async fn write_group(
     connection: &mut SqliteConnection,
     group: impl Iterator<Item = Work>,
     answers: &mut Vec<Answer>,
 ) -> sqlx::Result<()> {
-    let begun = sqlx::query("BEGIN IMMEDIATE")
-        .execute(&mut *connection)
-        .await;
+    execute(connection, BEGIN).await?;
+    let (mut bulks, mut alone) = (Vec::new(), Vec::new());
+    for work in group {
+        match work {
+            Work::Bulk(pending) => bulks.push(pending),
+            Work::Alone(work) => alone.push(work),
+        }
+    }
+    write_bulks(connection, &mut bulks).await?;
+    for bulk in bulks {
+        answers.push(Box::new(move |committed| bulk.tell(committed)));
+    }
     // The savepoint of work that has ended stands until the next one, or the commit, releases it.
     let mut stands = false;
-    for work in group {
-        if begun.is_err() {
-            // Dropping the work drops the sender of its answer, which tells its caller.
-            continue;
-        }
+    for work in alone {
         if work.savepoint {
             let savepoint = match stands {
                 true => "RELEASE work; SAVEPOINT work",
                 false => "SAVEPOINT work",
             };
-            sqlx::query(savepoint).execute(&mut *connection).await?;
+            execute(connection, savepoint).await?;
             stands = true;
         }
         let worked = (work.run)(&mut *connection).await;
         answers.push(worked.answer);
         if !worked.keep && work.savepoint {
-            sqlx::query("ROLLBACK TO work")
-                .execute(&mut *connection)
-                .await?;
+            execute(connection, "ROLLBACK TO work").await?;
         }
     }
-    begun?;
-    sqlx::query("COMMIT").execute(&mut *connection).await?;
+    execute(connection, "COMMIT").await
+}
+
+/// Before all else in the transaction, so that they need no savepoint: a savepoint costs as much as
+/// what it could take back.
+async fn write_bulks(
+    connection: &mut SqliteConnection,
+    bulks: &mut [Box<dyn Pending>],
+) -> sqlx::Result<()> {
+    bulks.iter_mut().for_each(|bulk| bulk.take());
+    for bulk in &mut *bulks {
+        if bulk.do_together(connection).await.is_ok() {
+            continue;
+        }
+        // One of them is the reason, and the others are not to suffer for it. SQLite may have taken
+        // it all back by itself.
+        let _ = execute(connection, "ROLLBACK").await;
+        execute(connection, BEGIN).await?;
+        for bulk in bulks {
+            bulk.do_one_by_one(connection).await?;
+        }
+        return Ok(());
+    }
     Ok(())
 }
