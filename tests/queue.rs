@@ -71,7 +71,7 @@ fn what_has_waited_long_goes_before_what_is_urgent() {
         }
         queue.push(&[(high, 100)]).await.unwrap();
         let (sender, mut handed_out) = tokio::sync::mpsc::unbounded_channel();
-        let handing_out = queue.hand_out("w", Arc::new(Telling(sender)));
+        let handing_out = queue.hand_out("w", 1, Arc::new(Telling(sender)));
         tokio::select! {
             ended = handing_out => panic!("it goes on: {ended:?}"),
             first = handed_out.recv() => assert_eq!(first, Some(low)),
