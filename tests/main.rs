@@ -39,4 +39,5 @@ mod schedules;
 mod scripts;
 mod sessions;
 mod states;
+mod storage;
 mod terminal;

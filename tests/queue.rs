@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use host::model::{JobError, JobStatus, NewJob, OnInterrupt, now};
+use host::model::{JobError, JobStatus, NewJob, now};
 use host::queue::{Handler, Queue};
 use host::storage::sqlite::SqliteStorage;
 use host::storage::{CancelOutcome, Claim, Outcome, Storage};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::harness::{TestHost, password_connection, playbook, run};
+use crate::harness::{TestHost, new_job, password_connection, playbook, run};
 
 #[test]
 fn a_job_runs_at_its_time_and_not_before() {
@@ -266,24 +266,8 @@ fn a_cancellation_while_the_attempt_ends_is_kept_to() {
         let storage = SqliteStorage::open(&url, 1).await.unwrap();
         let id = Uuid::now_v7();
         let job = NewJob {
-            id,
-            plugin: "p".to_owned(),
-            params: json!({}),
-            targets: Vec::new(),
-            priority: 0,
-            description: None,
-            parent_id: None,
-            depth: 0,
-            created_at: now(),
-            scheduled_for: None,
-            timeout_seconds: None,
             max_retries: 1,
-            on_interrupt: OnInterrupt::Fail,
-            idempotency: None,
-            batch: None,
-            held: false,
-            rerun_of: None,
-            schedule: None,
+            ..new_job(id)
         };
         storage.add_job(&job, &[], None).await.unwrap();
         let claimed = storage

@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 
-use host::model::{BatchOptions, JobError, JobStatus, NewJob, OnInterrupt, Share, Target, now};
+use host::model::{BatchOptions, JobError, JobStatus, NewJob, Share, Target, now};
 use host::storage::sqlite::SqliteStorage;
 use host::storage::{Claim, Outcome, Storage};
 use proptest::prelude::*;
 use serde_json::json;
 use uuid::Uuid;
+
+use crate::harness::new_job;
 
 /// Something that happens; jobs by their number: 0 a plain one, 1 a batch, 2 to 4 its child jobs.
 #[derive(Clone, Debug)]
@@ -44,29 +46,6 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-fn job(id: Uuid) -> NewJob {
-    NewJob {
-        id,
-        plugin: "p".to_owned(),
-        params: json!({}),
-        targets: Vec::new(),
-        priority: 0,
-        description: None,
-        parent_id: None,
-        depth: 0,
-        created_at: now(),
-        scheduled_for: None,
-        timeout_seconds: None,
-        max_retries: 3,
-        on_interrupt: OnInterrupt::Fail,
-        idempotency: None,
-        batch: None,
-        held: false,
-        rerun_of: None,
-        schedule: None,
-    }
-}
-
 fn outcome(ending: Ending) -> Outcome {
     let error = JobError::new("timeout", "it was late");
     match ending {
@@ -81,7 +60,7 @@ fn outcome(ending: Ending) -> Outcome {
 /// A plain job, and a batch of three with one at a time, of which one may fail.
 async fn start(storage: &SqliteStorage) -> Vec<Uuid> {
     let ids: Vec<_> = (0..5).map(|_| Uuid::now_v7()).collect();
-    storage.add_job(&job(ids[0]), &[], None).await.unwrap();
+    storage.add_job(&new_job(ids[0]), &[], None).await.unwrap();
     let target = |id: &Uuid| Target {
         connection_id: Uuid::now_v7(),
         name: id.to_string(),
@@ -94,7 +73,7 @@ async fn start(storage: &SqliteStorage) -> Vec<Uuid> {
             max_failures: Some(Share::Count(1)),
             ..BatchOptions::default()
         }),
-        ..job(ids[1])
+        ..new_job(ids[1])
     };
     storage.add_job(&batch, &ids[2..], None).await.unwrap();
     ids

@@ -11,6 +11,9 @@ mod terminal;
 
 use std::time::Duration;
 
+use ::host::model::{NewJob, OnInterrupt, now};
+use uuid::Uuid;
+
 pub(crate) use browser::Browser;
 pub(crate) use client::Client;
 pub(crate) use host::{TestHost, component, playbook, run, scripts_dir};
@@ -22,6 +25,30 @@ pub(crate) use terminal::Terminal;
 
 /// The longest that anything is waited for. Nothing takes as long, unless it never comes.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A job of the plugin `p`, as it is submitted.
+pub(crate) fn new_job(id: Uuid) -> NewJob {
+    NewJob {
+        id,
+        plugin: "p".to_owned(),
+        params: serde_json::json!({}),
+        targets: Vec::new(),
+        priority: 0,
+        description: None,
+        parent_id: None,
+        depth: 0,
+        created_at: now(),
+        scheduled_for: None,
+        timeout_seconds: None,
+        max_retries: 3,
+        on_interrupt: OnInterrupt::Fail,
+        idempotency: None,
+        batch: None,
+        held: false,
+        rerun_of: None,
+        schedule: None,
+    }
+}
 
 /// A connection's fields for a simulated device.
 pub(crate) fn lab_connection(

@@ -1,0 +1,218 @@
+//! What many want from the database at the same time is written together, and each gets its own
+//! answer.
+
+use std::sync::Arc;
+
+use futures::future::join_all;
+use host::model::{
+    CommandKind, CommandResult, InFlight, JobError, JobLog, JobStatus, LogLevel, now,
+};
+use host::storage::sqlite::SqliteStorage;
+use host::storage::{Claim, Outcome, Storage};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::harness::{new_job, run};
+
+/// More than are done by one query, and not a multiple of it.
+const JOBS: usize = 53;
+
+struct Scratch {
+    storage: Arc<SqliteStorage>,
+    ids: Vec<Uuid>,
+    _directory: tempfile::TempDir,
+}
+
+impl Scratch {
+    async fn with_jobs() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", directory.path().join("jobs.db").display());
+        let storage = SqliteStorage::open(&url, 4).await.unwrap();
+        let ids: Vec<_> = (0..JOBS).map(|_| Uuid::now_v7()).collect();
+        for id in &ids {
+            storage.add_job(&new_job(*id), &[], None).await.unwrap();
+        }
+        Self {
+            storage: Arc::new(storage),
+            ids,
+            _directory: directory,
+        }
+    }
+
+    async fn claim_all(&self) -> Vec<Claim> {
+        let claims = self.ids.iter().map(|id| self.claim(*id));
+        let claims: Option<Vec<_>> = join_all(claims).await.into_iter().collect();
+        claims.unwrap()
+    }
+
+    async fn claim(&self, id: Uuid) -> Option<Claim> {
+        let claimed = self.storage.claim_job(id, "w", None, now()).await.unwrap();
+        claimed.map(|job| {
+            assert_eq!(job.id, id, "another job's answer");
+            Claim {
+                job_id: id,
+                attempt: job.attempt,
+                worker_id: "w".to_owned(),
+            }
+        })
+    }
+}
+
+fn result_of(claim: &Claim, command: &str) -> CommandResult {
+    CommandResult {
+        id: Uuid::now_v7(),
+        job_id: claim.job_id,
+        attempt: claim.attempt,
+        target: "device".to_owned(),
+        kind: CommandKind::Exec,
+        command: command.to_owned(),
+        output: format!("what {command} prints, with a $1 and a ?2"),
+        error: None,
+        exit_code: None,
+        truncated: false,
+        executed_at: now(),
+        duration_ms: 1,
+        in_flight: None,
+    }
+}
+
+#[test]
+fn each_gets_its_own_answer() {
+    run(async {
+        let scratch = Scratch::with_jobs().await;
+        let unknown = Uuid::now_v7();
+        let asked: Vec<_> = scratch
+            .ids
+            .iter()
+            .chain([&unknown, &scratch.ids[0]])
+            .collect();
+        let claims = join_all(asked.iter().map(|id| scratch.claim(**id))).await;
+        let of_the_first = [&claims[0], &claims[JOBS + 1]];
+        assert_eq!(
+            of_the_first.iter().filter(|claim| claim.is_some()).count(),
+            1,
+            "one of two claims of a job holds"
+        );
+        assert!(claims[JOBS].is_none(), "there is no such job");
+        let claims: Vec<_> = claims.into_iter().flatten().collect();
+        assert_eq!(claims.len(), JOBS);
+
+        let results = claims.iter().map(|claim| {
+            let result = result_of(claim, &format!("show {}", claim.job_id));
+            scratch.storage.add_result(claim, result)
+        });
+        join_all(results).await.into_iter().for_each(Result::unwrap);
+        let ends = claims.iter().enumerate().map(|(number, claim)| {
+            let outcome = match number % 3 {
+                0 => Outcome::Failed(JobError::new("network", format!("failed {number}"))),
+                _ => Outcome::Completed(json!({ "number": number })),
+            };
+            scratch.storage.finish_job(claim, outcome, now())
+        });
+        for ended in join_all(ends).await {
+            assert!(ended.unwrap());
+        }
+        for (number, claim) in claims.iter().enumerate() {
+            let job = scratch.storage.job(claim.job_id).await.unwrap().unwrap();
+            match number % 3 {
+                0 => {
+                    assert_eq!(job.status, JobStatus::Failed);
+                    assert_eq!(job.error.unwrap().message, format!("failed {number}"));
+                }
+                _ => {
+                    assert_eq!(job.status, JobStatus::Completed);
+                    assert_eq!(job.result.unwrap()["number"], number);
+                }
+            }
+            let results = scratch.storage.results(claim.job_id).await.unwrap();
+            let [result] = results.as_slice() else {
+                panic!("{results:?}");
+            };
+            assert_eq!(result.command, format!("show {}", claim.job_id));
+            assert!(result.output.ends_with("with a $1 and a ?2"));
+            let attempts = scratch.storage.attempts(claim.job_id).await.unwrap();
+            assert_eq!(attempts.len(), 1);
+            assert_eq!(attempts[0].status, job.status);
+        }
+    });
+}
+
+#[test]
+fn one_that_fails_takes_only_itself_back() {
+    run(async {
+        let scratch = Scratch::with_jobs().await;
+        let nobody = Uuid::now_v7();
+        let ids = scratch.ids.iter().chain([&nobody]).chain(&scratch.ids);
+        let lines = ids.clone().map(|id| {
+            let line = JobLog::of(*id, LogLevel::Info, format!("of {id}"));
+            scratch.storage.add_logs(vec![line])
+        });
+        let written = join_all(lines).await;
+        for (id, written) in ids.zip(&written) {
+            assert_eq!(written.is_ok(), *id != nobody, "{id}: {written:?}");
+        }
+        for id in &scratch.ids {
+            let lines = scratch.storage.logs(*id, 0, None, 10).await.unwrap();
+            let messages: Vec<_> = lines.iter().map(|line| &line.message).collect();
+            assert_eq!(messages, [&format!("of {id}"), &format!("of {id}")]);
+        }
+    });
+}
+
+#[test]
+fn what_was_sent_and_has_no_answer_stands_in_the_results() {
+    run(async {
+        let scratch = Scratch::with_jobs().await;
+        let claims = scratch.claim_all().await;
+        let note = |command: &str| InFlight {
+            id: Uuid::now_v7(),
+            target: "device".to_owned(),
+            kind: CommandKind::Configure,
+            command: command.to_owned(),
+            began_at: now(),
+        };
+        let (answered, lost) = (note("answered"), note("lost"));
+        for command in [&answered, &lost] {
+            scratch
+                .storage
+                .begin_command(&claims[0], command)
+                .await
+                .unwrap();
+        }
+        let result = CommandResult {
+            in_flight: Some(answered.id),
+            ..result_of(&claims[0], "answered")
+        };
+        scratch
+            .storage
+            .add_result(&claims[0], result)
+            .await
+            .unwrap();
+        let ends = claims.iter().map(|claim| {
+            let outcome = Outcome::Completed(json!(1));
+            scratch.storage.finish_job(claim, outcome, now())
+        });
+        for ended in join_all(ends).await {
+            assert!(ended.unwrap());
+        }
+        let results = scratch.storage.results(claims[0].job_id).await.unwrap();
+        let commands: Vec<_> = results
+            .iter()
+            .map(|result| (&*result.command, result.error.is_some()))
+            .collect();
+        assert_eq!(commands, [("answered", false), ("lost", true)]);
+        let left = scratch.storage.commands_in_flight(claims[0].job_id).await;
+        assert!(left.unwrap().is_empty());
+
+        let late = scratch
+            .storage
+            .begin_command(&claims[0], &note("late"))
+            .await;
+        assert!(late.is_err(), "its attempt has ended");
+        let late = scratch
+            .storage
+            .add_result(&claims[0], result_of(&claims[0], "late"))
+            .await;
+        assert!(late.is_err(), "its attempt has ended");
+    });
+}
