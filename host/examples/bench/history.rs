@@ -145,8 +145,8 @@ async fn add_history(server: &Server, jobs: u32) {
                 '[{\"connection_id\":\"01900000-0000-7000-9000-000000000000\",\"name\":\"device-' || (n % 1000) || '\"}]',
                 CASE WHEN n % 97 = 0 THEN 'cancelled' WHEN n % 31 = 0 THEN 'failed' ELSE 'completed' END,
                 at, at, at, at, 1, 'worker', NULL, NULL FROM job",
-        "INSERT INTO job_targets (job_id, name, connection_id, created_at)
-         SELECT id, json_extract(targets, '$[0].name'), json_extract(targets, '$[0].connection_id'), created_at
+        "INSERT INTO job_targets (job_id, name, connection_id, created_at, job_type)
+         SELECT id, json_extract(targets, '$[0].name'), json_extract(targets, '$[0].connection_id'), created_at, job_type
          FROM jobs LIMIT ?1",
         "INSERT INTO job_logs (job_id, level, message, timestamp)
          SELECT id, 'info', 'job started', created_at FROM jobs LIMIT ?1",

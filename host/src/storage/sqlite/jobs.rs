@@ -70,8 +70,8 @@ async fn insert(connection: &mut SqliteConnection, job: &NewJob) -> Result<()> {
          VALUES (?1, ?2, ?3, ?4, ?5, 'pending', ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,
                  ?17, ?18, ?19, ?20, ?21);
 
-         INSERT INTO job_targets (job_id, name, connection_id, created_at)
-         SELECT ?1, value ->> 'name', value ->> 'connection_id', ?3 FROM json_each(?2)",
+         INSERT INTO job_targets (job_id, name, connection_id, created_at, job_type)
+         SELECT ?1, value ->> 'name', value ->> 'connection_id', ?3, ?4 FROM json_each(?2)",
     )
     .bind(job.id.to_string())
     .bind(targets)
@@ -114,13 +114,14 @@ async fn insert_children(
                 ready_at, timeout_seconds, max_retries, on_interrupt, held
          FROM jobs AS batch, json_each(?2) AS child WHERE batch.id = ?1;
 
-         INSERT INTO job_targets (job_id, name, connection_id, created_at)
-         SELECT value ->> 'id', value ->> '$.target.name', value ->> '$.target.connection_id', ?3
+         INSERT INTO job_targets (job_id, name, connection_id, created_at, job_type)
+         SELECT value ->> 'id', value ->> '$.target.name', value ->> '$.target.connection_id', ?3, ?4
          FROM json_each(?2)",
     )
     .bind(batch.id.to_string())
     .bind(children.to_string())
     .bind(text_of(batch.created_at))
+    .bind(&batch.plugin)
     .execute(&mut *connection)
     .await?;
     Ok(())
@@ -146,13 +147,19 @@ pub(super) async fn get(readers: &SqlitePool, id: Uuid) -> Result<Option<Job>> {
 pub(super) async fn list(readers: &SqlitePool, filter: &JobFilter) -> Result<Vec<Job>> {
     // A batch's child jobs, and a device's jobs, are read in their order, instead of sorting or going
     // through all others.
-    let (from, created_at, id) = match (filter.parent, &filter.target) {
-        (Some(_), _) => ("jobs INDEXED BY jobs_of_parent", "created_at", "id"),
-        (None, None) => ("jobs", "created_at", "id"),
+    let (from, created_at, id, plugin) = match (filter.parent, &filter.target) {
+        (Some(_), _) => (
+            "jobs INDEXED BY jobs_of_parent",
+            "created_at",
+            "id",
+            "job_type",
+        ),
+        (None, None) => ("jobs", "created_at", "id", "job_type"),
         (None, Some(_)) => (
             "job_targets AS target CROSS JOIN jobs ON jobs.id = target.job_id",
             "target.created_at",
             "target.job_id",
+            "target.job_type",
         ),
     };
     let mut query = QueryBuilder::<Sqlite>::new("SELECT jobs.* FROM ");
@@ -160,8 +167,10 @@ pub(super) async fn list(readers: &SqlitePool, filter: &JobFilter) -> Result<Vec
     if let Some(status) = filter.status {
         query.push(" AND status = ").push_bind(status.as_str());
     }
-    if let Some(plugin) = &filter.plugin {
-        query.push(" AND job_type = ").push_bind(plugin.clone());
+    if let Some(name) = &filter.plugin {
+        query
+            .push(format!(" AND {plugin} = "))
+            .push_bind(name.clone());
     }
     if let Some(target) = &filter.target {
         match filter.parent {
