@@ -9,7 +9,7 @@ use host::storage::{CancelOutcome, Claim, Outcome, Storage};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::harness::{TestHost, new_job, password_connection, playbook, run};
+use crate::harness::{DEADLINE, TestHost, new_job, password_connection, playbook, run};
 
 #[test]
 fn a_job_runs_at_its_time_and_not_before() {
@@ -77,6 +77,56 @@ fn what_has_waited_long_goes_before_what_is_urgent() {
             first = handed_out.recv() => assert_eq!(first, Some(low)),
         }
     });
+}
+
+/// What is more urgent goes before all that was not taken yet, and no more was taken than asked for.
+#[test]
+fn what_is_urgent_waits_for_those_that_were_taken_alone() {
+    run(async {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", directory.path().join("queue.db").display());
+        let queue = Queue::open(&url).await.unwrap();
+        let ids: Vec<_> = (0..10).map(|_| Uuid::now_v7()).collect();
+        let jobs: Vec<_> = ids.iter().map(|id| (*id, 0)).collect();
+        queue.push(&jobs).await.unwrap();
+        let (sender, mut handed_out) = tokio::sync::mpsc::unbounded_channel();
+        let (go_on, gate) = tokio::sync::watch::channel(false);
+        let telling = Telling(sender.clone());
+        let handing_out = queue.hand_out("w", 4, Arc::new(Gated(telling, gate)));
+        let urgent = Uuid::now_v7();
+        let order = async {
+            let mut order = vec![handed_out.recv().await.unwrap()];
+            queue.push(&[(urgent, 100)]).await.unwrap();
+            go_on.send(true).unwrap();
+            while order.len() < 11 {
+                order.push(handed_out.recv().await.unwrap());
+            }
+            order
+        };
+        let order = tokio::select! {
+            ended = handing_out => panic!("it goes on: {ended:?}"),
+            order = tokio::time::timeout(DEADLINE, order) => order.unwrap(),
+        };
+        let place = order.iter().position(|id| *id == urgent);
+        assert_eq!(place, Some(4), "{order:?}");
+
+        let removals = ids.iter().map(|id| queue.remove(*id));
+        for removed in futures::future::join_all(removals).await {
+            removed.unwrap();
+        }
+        assert_eq!(queue.length().await.unwrap(), 1, "all but the urgent one");
+    });
+}
+
+/// Goes on after the first one only when it is told to.
+struct Gated(Telling, tokio::sync::watch::Receiver<bool>);
+
+#[async_trait::async_trait]
+impl Handler for Gated {
+    async fn handle(&self, job_id: Uuid) {
+        self.0.handle(job_id).await;
+        self.1.clone().wait_for(|open| *open).await.unwrap();
+    }
 }
 
 struct Telling(tokio::sync::mpsc::UnboundedSender<Uuid>);

@@ -3,6 +3,8 @@
 
 use netssh_core::lab::{Lab, LabDevice, What};
 use serde_json::{Value, json};
+use sqlx::ConnectOptions;
+use sqlx::sqlite::SqliteConnectOptions;
 use test_devices::{Frr, Linux};
 
 use crate::harness::{DEADLINE, TestHost, password_connection, run};
@@ -142,6 +144,41 @@ fn an_answer_cannot_carry_a_command_past_the_declaration() {
         assert!(log.contains("hostname edge1"));
         let results = host.results(&job["id"]).await;
         assert!(!results[0]["output"].as_str().unwrap().contains("(config)"));
+    });
+}
+
+/// Whatever the playbook makes of it; and nothing is changed any more.
+#[test]
+fn a_job_of_which_a_result_cannot_be_stored_has_failed() {
+    run(async {
+        let body = "let device = ssh::open();\n\
+            device.exec(\"show version\");\n\
+            try { device.configure([\"set system host-name other\"]); } catch (error) { log::info(error.code); }\n\
+            \"all is well\"";
+        let (host, lab) = with_lab(body, "juniper_junos").await;
+        let database = SqliteConnectOptions::new().filename(host.path("scheduler.db"));
+        let mut database = database.connect().await.unwrap();
+        sqlx::query(
+            "CREATE TRIGGER none BEFORE INSERT ON job_results BEGIN SELECT RAISE(ABORT, 'not now'); END",
+        )
+        .execute(&mut database)
+        .await
+        .unwrap();
+        let job = run_it(&host).await;
+        assert_eq!(job["status"], "failed", "{job}");
+        assert_eq!(job["error_code"], "internal", "{job}");
+        assert!(!job["error_message"].as_str().unwrap().contains("not now"));
+        let log = host.logs(&job["id"]).await;
+        assert!(
+            log.iter().any(|line| line["message"] == "internal"),
+            "{log:?}"
+        );
+        assert!(!lab.running_config().contains("host-name other"));
+        let commands = lab.commands();
+        assert!(
+            !commands.iter().any(|command| command.contains("host-name")),
+            "{commands:?}"
+        );
     });
 }
 

@@ -1,8 +1,7 @@
 //! What many want from the database at the same time is written together, and each gets its own
 //! answer.
 
-use std::sync::Arc;
-
+use futures::FutureExt;
 use futures::future::join_all;
 use host::model::{
     CommandKind, CommandResult, InFlight, JobError, JobLog, JobStatus, LogLevel, now,
@@ -10,6 +9,7 @@ use host::model::{
 use host::storage::sqlite::SqliteStorage;
 use host::storage::{Claim, Outcome, Storage};
 use serde_json::json;
+use sqlx::{Connection, SqliteConnection};
 use uuid::Uuid;
 
 use crate::harness::{new_job, run};
@@ -18,8 +18,9 @@ use crate::harness::{new_job, run};
 const JOBS: usize = 53;
 
 struct Scratch {
-    storage: Arc<SqliteStorage>,
+    storage: SqliteStorage,
     ids: Vec<Uuid>,
+    url: String,
     _directory: tempfile::TempDir,
 }
 
@@ -33,15 +34,36 @@ impl Scratch {
             storage.add_job(&new_job(*id), &[], None).await.unwrap();
         }
         Self {
-            storage: Arc::new(storage),
+            storage,
             ids,
+            url,
             _directory: directory,
         }
     }
 
+    /// Does all of `work` in one transaction: it is begun while another process has the database.
+    async fn at_once<T>(&self, work: impl IntoIterator<Item = impl Future<Output = T>>) -> Vec<T> {
+        let mut other = SqliteConnection::connect(&self.url).await.unwrap();
+        let begun = sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await;
+        begun.unwrap();
+        // Taken by itself, and stuck.
+        let first = self.storage.set_meta("first", b"1");
+        let let_go = async {
+            let ended = sqlx::query("ROLLBACK").execute(&mut other).await;
+            ended.unwrap();
+        };
+        let (first, done, ()) = tokio::join!(biased; first, join_all(work), let_go);
+        first.unwrap();
+        done
+    }
+
     async fn claim_all(&self) -> Vec<Claim> {
         let claims = self.ids.iter().map(|id| self.claim(*id));
-        let claims: Option<Vec<_>> = join_all(claims).await.into_iter().collect();
+        let claims = self
+            .at_once(claims)
+            .await
+            .into_iter()
+            .collect::<Option<_>>();
         claims.unwrap()
     }
 
@@ -86,7 +108,8 @@ fn each_gets_its_own_answer() {
             .iter()
             .chain([&unknown, &scratch.ids[0]])
             .collect();
-        let claims = join_all(asked.iter().map(|id| scratch.claim(**id))).await;
+        let claims = asked.iter().map(|id| scratch.claim(**id));
+        let claims = scratch.at_once(claims).await;
         let of_the_first = [&claims[0], &claims[JOBS + 1]];
         assert_eq!(
             of_the_first.iter().filter(|claim| claim.is_some()).count(),
@@ -101,7 +124,11 @@ fn each_gets_its_own_answer() {
             let result = result_of(claim, &format!("show {}", claim.job_id));
             scratch.storage.add_result(claim, result)
         });
-        join_all(results).await.into_iter().for_each(Result::unwrap);
+        scratch
+            .at_once(results)
+            .await
+            .into_iter()
+            .for_each(Result::unwrap);
         let ends = claims.iter().enumerate().map(|(number, claim)| {
             let outcome = match number % 3 {
                 0 => Outcome::Failed(JobError::new("network", format!("failed {number}"))),
@@ -109,7 +136,7 @@ fn each_gets_its_own_answer() {
             };
             scratch.storage.finish_job(claim, outcome, now())
         });
-        for ended in join_all(ends).await {
+        for ended in scratch.at_once(ends).await {
             assert!(ended.unwrap());
         }
         for (number, claim) in claims.iter().enumerate() {
@@ -142,21 +169,78 @@ fn one_that_fails_takes_only_itself_back() {
     run(async {
         let scratch = Scratch::with_jobs().await;
         let nobody = Uuid::now_v7();
-        let ids = scratch.ids.iter().chain([&nobody]).chain(&scratch.ids);
-        let lines = ids.clone().map(|id| {
-            let line = JobLog::of(*id, LogLevel::Info, format!("of {id}"));
-            scratch.storage.add_logs(vec![line])
+        let ids: Vec<_> = scratch
+            .ids
+            .iter()
+            .chain([&nobody])
+            .chain(&scratch.ids)
+            .collect();
+        // Claims are in the same transaction, and have nothing to do with it.
+        let ours = &scratch;
+        let work = ids.iter().map(|id| async move {
+            let line = JobLog::of(**id, LogLevel::Info, format!("of {id}"));
+            tokio::join!(ours.claim(**id), ours.storage.add_logs(vec![line]))
         });
-        let written = join_all(lines).await;
-        for (id, written) in ids.zip(&written) {
-            assert_eq!(written.is_ok(), *id != nobody, "{id}: {written:?}");
+        let done = scratch.at_once(work).await;
+        let claimed = done.iter().filter(|(claim, _)| claim.is_some()).count();
+        assert_eq!(claimed, JOBS);
+        for (id, (_, written)) in ids.iter().zip(&done) {
+            assert_eq!(written.is_ok(), **id != nobody, "{id}: {written:?}");
         }
         for id in &scratch.ids {
             let lines = scratch.storage.logs(*id, 0, None, 10).await.unwrap();
             let messages: Vec<_> = lines.iter().map(|line| &line.message).collect();
             assert_eq!(messages, [&format!("of {id}"), &format!("of {id}")]);
+            let attempts = scratch.storage.attempts(*id).await.unwrap();
+            assert_eq!(attempts.len(), 1);
         }
     });
+}
+
+/// A stop may come while the note of a command is on its way. Its result takes it away all the same.
+#[test]
+fn a_note_that_nobody_waits_for_goes_with_its_result() {
+    run(async {
+        let scratch = Scratch::with_jobs().await;
+        let claims = scratch.claim_all().await;
+        let claim = &claims[0];
+        let command = note("reload");
+        let result = CommandResult {
+            in_flight: Some(command.id),
+            ..result_of(claim, "reload")
+        };
+        let others = claims[1..].iter().map(|claim| {
+            let result = result_of(claim, "show clock");
+            scratch.storage.add_result(claim, result).boxed()
+        });
+        let stopped = async {
+            let noting = scratch.storage.begin_command(claim, &command);
+            assert!(noting.now_or_never().is_none(), "it waits for the database");
+            scratch.storage.add_result(claim, result).await
+        };
+        let added = scratch.at_once(others.chain([stopped.boxed()])).await;
+        added.into_iter().for_each(Result::unwrap);
+        let outcome = Outcome::Completed(json!(1));
+        assert!(
+            scratch
+                .storage
+                .finish_job(claim, outcome, now())
+                .await
+                .unwrap()
+        );
+        let results = scratch.storage.results(claim.job_id).await.unwrap();
+        assert_eq!(results.len(), 1, "{results:?}");
+    });
+}
+
+fn note(command: &str) -> InFlight {
+    InFlight {
+        id: Uuid::now_v7(),
+        target: "device".to_owned(),
+        kind: CommandKind::Configure,
+        command: command.to_owned(),
+        began_at: now(),
+    }
 }
 
 #[test]
@@ -164,13 +248,6 @@ fn what_was_sent_and_has_no_answer_stands_in_the_results() {
     run(async {
         let scratch = Scratch::with_jobs().await;
         let claims = scratch.claim_all().await;
-        let note = |command: &str| InFlight {
-            id: Uuid::now_v7(),
-            target: "device".to_owned(),
-            kind: CommandKind::Configure,
-            command: command.to_owned(),
-            began_at: now(),
-        };
         let (answered, lost) = (note("answered"), note("lost"));
         for command in [&answered, &lost] {
             scratch
@@ -192,7 +269,7 @@ fn what_was_sent_and_has_no_answer_stands_in_the_results() {
             let outcome = Outcome::Completed(json!(1));
             scratch.storage.finish_job(claim, outcome, now())
         });
-        for ended in join_all(ends).await {
+        for ended in scratch.at_once(ends).await {
             assert!(ended.unwrap());
         }
         let results = scratch.storage.results(claims[0].job_id).await.unwrap();

@@ -246,8 +246,9 @@ impl Queue {
         Ok(())
     }
 
-    /// Puts back what was handed out and does not run: a worker that gave up had it, or it has run
-    /// and could not be removed. Whoever gets one that has ended finds nothing to claim.
+    /// Puts back what was taken and does not run: a worker that gave up had it, it has run and could
+    /// not be removed, or it was taken ahead of its place. That one is handed out twice; whoever gets
+    /// one that has run finds nothing to claim.
     ///
     /// # Errors
     /// When the queue file cannot be written.

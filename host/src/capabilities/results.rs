@@ -4,57 +4,75 @@
 //! all results before such a command are stored before it is sent. What only reads is stored while
 //! the job goes on, one result at a time; the job does not end before it is.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Mutex;
-use tokio::task::JoinHandle;
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
+use tracing::Instrument;
 use uuid::Uuid;
 
 use super::{Result, storage_failed};
-use crate::model::{CommandResult, JobError};
-use crate::storage::{Claim, Storage, StorageError};
+use crate::model::{CommandResult, ErrorCode, JobError};
+use crate::storage::{Claim, Storage};
 
 /// Stores the results of one attempt.
 pub(super) struct ResultWriter {
     storage: Arc<dyn Storage>,
     claim: Claim,
-    state: Mutex<State>,
+    last: Mutex<Option<Stored>>,
 }
 
-#[derive(Default)]
-struct State {
-    /// The result that is being stored.
-    last: Option<JoinHandle<std::result::Result<(), StorageError>>>,
-    /// Why one could not be: an attempt of which a result is missing has failed.
-    failed: Option<JobError>,
-}
+/// Ready when a result and all before it are stored; an error when one of them could not be.
+type Stored = Shared<BoxFuture<'static, Result<()>>>;
 
 impl ResultWriter {
     pub(super) fn new(storage: Arc<dyn Storage>, claim: Claim) -> Self {
         Self {
             storage,
             claim,
-            state: Mutex::default(),
+            last: Mutex::default(),
         }
     }
 
-    /// Stores a result once those before it are stored, under an id that is greater than theirs.
-    /// Returns when it is stored itself only if its command was noted before it was sent.
+    /// Has a result stored after those before it, and makes it with an id that is greater than theirs.
+    /// Waits for those, and, if it is `noted` that its command was sent, for itself. The result is
+    /// stored even if this wait is cut off.
     ///
     /// # Errors
-    /// When this one, or the one before it, could not be stored.
-    pub(super) async fn write(&self, mut result: CommandResult) -> Result<()> {
-        let mut state = self.state.lock().await;
-        let earlier = state.settle().await;
-        let noted = result.in_flight.is_some();
-        result.id = Uuid::now_v7();
+    /// When one that is waited for could not be stored, or any before it.
+    pub(super) async fn write(
+        &self,
+        noted: bool,
+        result: impl FnOnce(Uuid) -> CommandResult + Send + 'static,
+    ) -> Result<()> {
+        let (before, this) = self.begin(result);
+        if noted { this.await } else { all(before).await }
+    }
+
+    fn begin(
+        &self,
+        result: impl FnOnce(Uuid) -> CommandResult + Send + 'static,
+    ) -> (Option<Stored>, Stored) {
         let (storage, claim) = (Arc::clone(&self.storage), self.claim.clone());
-        let storing = async move { storage.add_result(&claim, result).await };
-        state.last = Some(tokio::spawn(storing));
-        if noted {
-            state.settle().await?;
-        }
-        earlier
+        let mut last = self.last();
+        let before = last.clone();
+        let earlier = before.clone();
+        let storing = async move {
+            let earlier = all(earlier).await;
+            let stored = storage.add_result(&claim, result(Uuid::now_v7())).await;
+            earlier.and(stored.map_err(|error| storage_failed(&error)))
+        };
+        let storing = tokio::spawn(storing.in_current_span());
+        let ended = async move {
+            storing.await.unwrap_or_else(|error| {
+                tracing::error!(%error, "a result was not stored");
+                let message = "the host failed to store a result; the server's log says why";
+                Err(JobError::new(ErrorCode::INTERNAL, message))
+            })
+        };
+        let this = ended.boxed().shared();
+        *last = Some(this.clone());
+        (before, this)
     }
 
     /// Waits until all results are stored.
@@ -62,24 +80,18 @@ impl ResultWriter {
     /// # Errors
     /// When one of them could not be.
     pub(super) async fn flush(&self) -> Result<()> {
-        let mut state = self.state.lock().await;
-        state.settle().await?;
-        state.failed.clone().map_or(Ok(()), Err)
+        let last = self.last().clone();
+        all(last).await
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<Stored>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    async fn settle(&mut self) -> Result<()> {
-        let Some(storing) = &mut self.last else {
-            return Ok(());
-        };
-        // Taken away only when it has ended: who waits here may be cancelled meanwhile.
-        let stored = storing.await;
-        self.last = None;
-        let stored = stored.map_err(|error| StorageError::Unavailable(error.to_string()));
-        stored.flatten().map_err(|error| {
-            let failed = storage_failed(&error);
-            self.failed.get_or_insert(failed).clone()
-        })
+async fn all(last: Option<Stored>) -> Result<()> {
+    match last {
+        Some(stored) => stored.await,
+        None => Ok(()),
     }
 }

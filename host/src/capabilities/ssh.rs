@@ -165,7 +165,11 @@ impl JobContext {
                 tokio::spawn(async move { sessions.open(&endpoint).await }.in_current_span());
             let session = AbortOnDropHandle::new(opening)
                 .await
-                .map_err(|error| JobError::new(ErrorCode::INTERNAL, error.to_string()))?
+                .map_err(|error| {
+                    tracing::error!(%error, "opening a session ended badly");
+                    let message = "the host failed to open a session; the server's log says why";
+                    JobError::new(ErrorCode::INTERNAL, message)
+                })?
                 .map_err(|error| ssh_failed(&target.name, "opening a session", &error))?;
             let (elapsed, reused) = (begun.elapsed(), session.is_reused());
             tracing::debug!(target = %target.name, ?elapsed, reused, "session open");
@@ -446,22 +450,25 @@ impl JobContext {
     ) -> Result<()> {
         self.count_result(kept.output.len() as u64)?;
         let failure = kept.error.clone();
-        let result = CommandResult {
-            id: Uuid::nil(),
-            job_id: self.job.id,
-            attempt: self.claim.attempt,
-            target: device.target.to_string(),
+        let (job_id, attempt) = (self.job.id, self.claim.attempt);
+        let (target, command_text) = (device.target.to_string(), command.to_owned());
+        let duration = began.clock.elapsed();
+        let result = move |id| CommandResult {
+            id,
+            job_id,
+            attempt,
+            target,
             kind,
-            command: command.to_owned(),
+            command: command_text,
             output: kept.output,
             error: kept.error,
             exit_code: kept.exit_code,
             truncated: kept.truncated,
             executed_at: began.at,
-            duration_ms: u64::try_from(began.clock.elapsed().as_millis()).unwrap_or(u64::MAX),
+            duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
             in_flight: began.note,
         };
-        self.results.write(result).await?;
+        self.results.write(began.note.is_some(), result).await?;
         if let Some(failure) = failure {
             let message = format!("{}: `{command}`: {failure}", device.target);
             self.note(LogLevel::Warn, message).await;

@@ -46,8 +46,8 @@ use crate::model::{
     JobStatus, KnownHostKey, LoadedVersion, LogLevel, NewJob, Notification, NotificationState,
     Pause, PluginFiles, PluginKind, PluginVersion, Progress, Schedule, StatusCounts, Tick, now,
 };
-use in_flight::Noting;
-use running::{Answering, Claiming, Progressing};
+use in_flight::AddNote;
+use running::{AddResult, ClaimJob, SetProgress};
 use writer::Writer;
 
 /// How long a statement waits for another process that holds the file.
@@ -104,6 +104,12 @@ impl SqliteStorage {
             .await
             .with_context(|| format!("cannot bring {} to this version's schema", path.display()))?;
         give_space_back(&mut connection).await;
+        // What a statement or a savepoint keeps for its rollback would be written to a file. Not
+        // before: the whole database is one, while it is made anew.
+        sqlx::query("PRAGMA temp_store = MEMORY")
+            .execute(&mut connection)
+            .await
+            .with_context(|| format!("cannot set up {}", path.display()))?;
         let readers = SqlitePoolOptions::new()
             .max_connections(max_connections)
             .acquire_timeout(BUSY_TIMEOUT)
@@ -267,7 +273,7 @@ impl Storage for SqliteStorage {
         runs: Option<&Runs>,
         now: DateTime<Utc>,
     ) -> Result<Option<Job>> {
-        let claiming = Claiming {
+        let claiming = ClaimJob {
             id,
             worker_id: worker_id.to_owned(),
             runs: runs.cloned(),
@@ -287,7 +293,7 @@ impl Storage for SqliteStorage {
         outcome: Outcome,
         now: DateTime<Utc>,
     ) -> Result<bool> {
-        let finished = running::finish(&self.readers, &self.writer, claim, outcome, now).await;
+        let finished = running::finish(&self.writer, claim, outcome, now).await;
         self.told(claim.job_id, finished)
     }
 
@@ -296,20 +302,23 @@ impl Storage for SqliteStorage {
     }
 
     async fn add_result(&self, claim: &Claim, result: CommandResult) -> Result<()> {
-        let answering = Answering {
+        let answering = AddResult {
             worker_id: claim.worker_id.clone(),
             result,
         };
         let added = self.writer.one(answering).await;
-        self.told(claim.job_id, added.and_then(|holds| held(claim, holds)))
+        self.told(
+            claim.job_id,
+            added.and_then(|holds| while_claimed(claim, holds)),
+        )
     }
 
     async fn begin_command(&self, claim: &Claim, command: &InFlight) -> Result<()> {
-        let noting = Noting {
+        let noting = AddNote {
             claim: claim.clone(),
             command: command.clone(),
         };
-        held(claim, self.writer.one(noting).await?)
+        while_claimed(claim, self.writer.one(noting).await?)
     }
 
     async fn commands_in_flight(&self, job_id: Uuid) -> Result<Vec<InFlight>> {
@@ -318,20 +327,24 @@ impl Storage for SqliteStorage {
 
     async fn add_logs(&self, logs: Vec<JobLog>) -> Result<()> {
         let job_id = logs.first().map(|line| line.job_id);
-        let added = self.writer.all(logs).await.map(drop);
-        match job_id {
-            Some(id) => self.told(id, added),
-            None => added,
+        let added = self.writer.all(logs).await;
+        if let Some(job_id) = job_id {
+            // Some may stand, though others failed.
+            let _ = self.changes.send(job_id);
         }
+        added.map(drop)
     }
 
     async fn set_progress(&self, claim: &Claim, progress: &Progress) -> Result<()> {
-        let progressing = Progressing {
+        let progressing = SetProgress {
             claim: claim.clone(),
             progress: progress.clone(),
         };
         let set = self.writer.one(progressing).await;
-        self.told(claim.job_id, set.and_then(|holds| held(claim, holds)))
+        self.told(
+            claim.job_id,
+            set.and_then(|holds| while_claimed(claim, holds)),
+        )
     }
 
     async fn output_bytes(&self, job_id: Uuid, target: Option<&str>) -> Result<u64> {
@@ -636,7 +649,7 @@ impl Storage for SqliteStorage {
 }
 
 /// What an attempt leaves behind is written while its claim holds.
-fn held(claim: &Claim, holds: bool) -> Result<()> {
+fn while_claimed(claim: &Claim, holds: bool) -> Result<()> {
     if holds {
         return Ok(());
     }

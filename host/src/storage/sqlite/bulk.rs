@@ -1,9 +1,10 @@
-//! Work that many callers have at the same time, each for a job of its own: claims, results, lines
-//! of logs, ends. What waits when the writer comes to it is done with few queries, because what a
-//! query costs is mostly the way to the thread that has the connection, and back.
+//! Work that many callers have at the same time, each for a job of its own: claims, notes, results,
+//! lines of logs, progress, ends. What waits when the writer comes to it is done with few queries,
+//! because what a query costs is mostly the way to the thread that has the connection, and back.
 
+use std::collections::VecDeque;
 use std::fmt::Write;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use sqlx::query::Query;
@@ -11,17 +12,17 @@ use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, Row};
 use tokio::sync::oneshot;
 
-use super::Result;
-use super::in_flight::Noting;
-use super::running::{Answering, Claiming, Ending, Progressing};
+use super::in_flight::AddNote;
+use super::running::{AddResult, ClaimJob, EndAttempt, SetProgress};
 use super::writer::Committed;
+use super::{Result, StorageError};
 use crate::model::JobLog;
 
 /// How many are done by one query: as many as fit of the first, then of the second, and so on.
 const SIZES: [usize; 5] = [16, 8, 4, 2, 1];
 
 /// Work of one kind.
-pub(super) trait Alike: Send + Sync + Sized + 'static {
+pub(super) trait BulkWork: Send + Sync + Sized + 'static {
     type Answer: Send + 'static;
 
     /// For one of them. The parameters are `$1`, `$2` and so on, as many as [`Self::bind`] binds;
@@ -29,91 +30,123 @@ pub(super) trait Alike: Send + Sync + Sized + 'static {
     const STATEMENTS: &str;
     const PARAMETERS: usize;
 
-    /// Where those of its kind wait.
-    fn bulk(bulks: &Bulks) -> &Bulk<Self>;
-
-    fn bind<'q>(&self, query: Bound<'q>) -> Bound<'q>;
+    fn bind<'q>(&self, query: SqliteQuery<'q>) -> SqliteQuery<'q>;
 
     /// Reads the row that the statements returned for it, the first column of which is `$0`.
     ///
     /// # Errors
     /// What the caller hears. The work stands all the same: only its statements take it back.
     fn answer(&self, row: Option<&SqliteRow>) -> Result<Self::Answer>;
+
+    /// Those of its kind.
+    fn bulk(kinds: &mut Kinds) -> &mut Bulk<Self>;
 }
 
-pub(super) type Bound<'q> = Query<'q, Sqlite, SqliteArguments>;
+pub(super) type SqliteQuery<'q> = Query<'q, Sqlite, SqliteArguments>;
 
-/// What waits for the writer, by its kind.
+/// What waits for the writer.
 #[derive(Default)]
 pub(super) struct Bulks {
-    pub claims: Bulk<Claiming>,
-    pub notes: Bulk<Noting>,
-    pub results: Bulk<Answering>,
-    pub lines: Bulk<JobLog>,
-    pub progress: Bulk<Progressing>,
-    pub ends: Bulk<Ending>,
+    kinds: Mutex<Kinds>,
 }
 
-/// All of one kind that wait for the writer.
-pub(super) struct Bulk<W: Alike> {
-    waiting: Waiting<W>,
+/// In the order in which they are done: a note before the result that takes it away, and all that an
+/// attempt leaves behind before its end.
+#[derive(Default)]
+pub(super) struct Kinds {
+    pub claims: Bulk<ClaimJob>,
+    pub notes: Bulk<AddNote>,
+    pub results: Bulk<AddResult>,
+    pub lines: Bulk<JobLog>,
+    pub progress: Bulk<SetProgress>,
+    pub ends: Bulk<EndAttempt>,
+}
+
+/// All of one kind that wait.
+pub(super) struct Bulk<W: BulkWork> {
+    waiting: VecDeque<Asked<W>>,
     queries: Arc<Queries>,
 }
 
-type Waiting<W> = Arc<Mutex<Vec<Asked<W>>>>;
-
-struct Asked<W: Alike> {
+struct Asked<W: BulkWork> {
     work: W,
     answer: oneshot::Sender<Result<W::Answer>>,
 }
 
-pub(super) type Answered<W> = oneshot::Receiver<Result<<W as Alike>::Answer>>;
+pub(super) type Answered<W> = oneshot::Receiver<Result<<W as BulkWork>::Answer>>;
 
 /// The query for each of [`SIZES`].
 type Queries = [(usize, Arc<str>); SIZES.len()];
 
-impl<W: Alike> Default for Bulk<W> {
+impl Bulks {
+    /// Adds to what waits; and whether nothing waited before.
+    pub(super) fn add<W: BulkWork>(&self, work: Vec<W>) -> (Vec<Answered<W>>, bool) {
+        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_first = kinds.is_empty() && !work.is_empty();
+        let bulk = W::bulk(&mut kinds);
+        let add = |work| {
+            let (answer, answered) = oneshot::channel();
+            bulk.waiting.push_back(Asked { work, answer });
+            answered
+        };
+        (work.into_iter().map(add).collect(), is_first)
+    }
+
+    /// Takes what waits, of each kind `most` at most; and whether something is left.
+    pub(super) fn take(&self, most: usize) -> (Vec<Box<dyn Taken>>, bool) {
+        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = [
+            kinds.claims.take(most),
+            kinds.notes.take(most),
+            kinds.results.take(most),
+            kinds.lines.take(most),
+            kinds.progress.take(most),
+            kinds.ends.take(most),
+        ];
+        (taken.into_iter().flatten().collect(), !kinds.is_empty())
+    }
+}
+
+impl Kinds {
+    fn is_empty(&self) -> bool {
+        self.claims.waiting.is_empty()
+            && self.notes.waiting.is_empty()
+            && self.results.waiting.is_empty()
+            && self.lines.waiting.is_empty()
+            && self.progress.waiting.is_empty()
+            && self.ends.waiting.is_empty()
+    }
+}
+
+impl<W: BulkWork> Default for Bulk<W> {
     fn default() -> Self {
         let query = |size| repeated(W::STATEMENTS, W::PARAMETERS, size).into();
         Self {
-            waiting: Arc::default(),
+            waiting: VecDeque::new(),
             queries: Arc::new(SIZES.map(|size| (size, query(size)))),
         }
     }
 }
 
-impl<W: Alike> Bulk<W> {
-    /// Adds to those that wait. Whoever adds the first ones has to hand what is pending to the
-    /// writer.
-    pub(super) fn add(&self, work: Vec<W>) -> (Vec<Answered<W>>, Option<Box<dyn Pending>>) {
-        let mut waiting = lock(&self.waiting);
-        let is_first = waiting.is_empty() && !work.is_empty();
-        let add = |work| {
-            let (answer, answered) = oneshot::channel();
-            waiting.push(Asked { work, answer });
-            answered
-        };
-        let answered = work.into_iter().map(add).collect();
-        let pending = is_first.then(|| {
-            let pending: Box<dyn Pending> = Box::new(PendingBulk {
-                waiting: Some(Arc::clone(&self.waiting)),
-                queries: Arc::clone(&self.queries),
-                asked: Vec::new(),
-                answers: Vec::new(),
-            });
-            pending
-        });
-        (answered, pending)
+impl<W: BulkWork> Bulk<W> {
+    fn take(&mut self, most: usize) -> Option<Box<dyn Taken>> {
+        let most = most.min(self.waiting.len());
+        let asked: Vec<_> = self.waiting.drain(..most).collect();
+        if asked.is_empty() {
+            return None;
+        }
+        Some(Box::new(TakenBulk {
+            queries: Arc::clone(&self.queries),
+            asked,
+            answers: Vec::new(),
+        }))
     }
 }
 
-/// What waits of one kind, on its way through the writer. Dropped before its end, it lets those who
-/// wait know.
+/// Some of one kind, on their way through the writer. Dropped before its end, it lets those who wait
+/// know.
 #[async_trait]
-pub(super) trait Pending: Send {
-    /// Takes what waits by now; what comes later is somebody else's.
-    fn take(&mut self);
-
+pub(super) trait Taken: Send {
     /// Does it all, with few queries, in its order.
     ///
     /// # Errors
@@ -123,34 +156,28 @@ pub(super) trait Pending: Send {
     /// Does each by itself, so that one that fails takes only itself back.
     ///
     /// # Errors
-    /// When that cannot be done.
+    /// When SQLite has taken back the whole transaction.
     async fn do_one_by_one(&mut self, connection: &mut SqliteConnection) -> sqlx::Result<()>;
 
     fn tell(self: Box<Self>, committed: &Committed);
 }
 
-struct PendingBulk<W: Alike> {
-    /// Until they are taken.
-    waiting: Option<Waiting<W>>,
+struct TakenBulk<W: BulkWork> {
     queries: Arc<Queries>,
     asked: Vec<Asked<W>>,
+    /// Of those that were done, in the same order.
     answers: Vec<Result<W::Answer>>,
 }
 
 #[async_trait]
-impl<W: Alike> Pending for PendingBulk<W> {
-    fn take(&mut self) {
-        if let Some(waiting) = self.waiting.take() {
-            self.asked = std::mem::take(&mut *lock(&waiting));
-        }
-    }
-
+impl<W: BulkWork> Taken for TakenBulk<W> {
     async fn do_together(&mut self, connection: &mut SqliteConnection) -> sqlx::Result<()> {
         self.answers.clear();
         let mut left = self.asked.as_slice();
         for (size, query) in &*self.queries {
             while let Some((some, others)) = left.split_at_checked(*size) {
-                self.answers.extend(run(connection, query, some).await?);
+                let work = some.iter().map(|asked| &asked.work);
+                self.answers.extend(run(connection, query, work).await?);
                 left = others;
             }
         }
@@ -160,12 +187,14 @@ impl<W: Alike> Pending for PendingBulk<W> {
     async fn do_one_by_one(&mut self, connection: &mut SqliteConnection) -> sqlx::Result<()> {
         self.answers.clear();
         let [.., (_, query)] = &*self.queries;
-        for one in self.asked.chunks(1) {
+        for Asked { work, .. } in &self.asked {
             execute(connection, "SAVEPOINT one").await?;
-            match run(connection, query, one).await {
+            match run(connection, query, [work].into_iter()).await {
                 Ok(answers) => self.answers.extend(answers),
                 Err(error) => {
-                    execute(connection, "ROLLBACK TO one").await?;
+                    if execute(connection, "ROLLBACK TO one").await.is_err() {
+                        return Err(error);
+                    }
                     self.answers.push(Err(error.into()));
                 }
             }
@@ -174,30 +203,40 @@ impl<W: Alike> Pending for PendingBulk<W> {
         Ok(())
     }
 
-    fn tell(mut self: Box<Self>, committed: &Committed) {
-        let asked = std::mem::take(&mut self.asked);
-        for (asked, answer) in asked.into_iter().zip(self.answers.drain(..)) {
+    fn tell(self: Box<Self>, committed: &Committed) {
+        let mut answers = self.answers.into_iter();
+        for asked in self.asked {
+            // What was not come to has no answer but the group's failure.
+            let undone = || StorageError::Unavailable("it was not written".to_owned());
+            let answer = match answers.next() {
+                Some(answer) => committed.answer(answer),
+                None => committed.answer(Ok(())).and_then(|()| Err(undone())),
+            };
             // A caller that was cancelled no longer listens; the work stands.
-            let _ = asked.answer.send(committed.answer(answer));
+            let _ = asked.answer.send(answer);
         }
     }
 }
 
-impl<W: Alike> Drop for PendingBulk<W> {
-    fn drop(&mut self) {
-        if let Some(waiting) = &self.waiting {
-            lock(waiting).clear();
-        }
-    }
+/// Does one inside of other work.
+///
+/// # Errors
+/// Of its statements.
+pub(super) async fn do_one<W: BulkWork>(
+    connection: &mut SqliteConnection,
+    work: &W,
+) -> Result<W::Answer> {
+    let query = repeated(W::STATEMENTS, W::PARAMETERS, 1).into();
+    let mut answers = run(connection, &query, [work].into_iter()).await?;
+    answers.remove(0)
 }
 
-async fn run<W: Alike>(
+async fn run<'w, W: BulkWork>(
     connection: &mut SqliteConnection,
     query: &Arc<str>,
-    asked: &[Asked<W>],
+    work: impl Iterator<Item = &'w W> + Clone,
 ) -> sqlx::Result<Vec<Result<W::Answer>>> {
     let query = sqlx::query(AssertSqlSafe(Arc::clone(query)));
-    let work = asked.iter().map(|asked| &asked.work);
     let query = work.clone().fold(query, |query, one| one.bind(query));
     let rows = query.fetch_all(connection).await?;
     Ok(answers(work, &rows))
@@ -210,7 +249,7 @@ pub(super) async fn execute(
     sqlx::query(sql).execute(connection).await.map(drop)
 }
 
-fn answers<'w, W: Alike>(
+fn answers<'w, W: BulkWork>(
     work: impl Iterator<Item = &'w W>,
     rows: &[SqliteRow],
 ) -> Vec<Result<W::Answer>> {
@@ -240,8 +279,4 @@ fn repeated(statements: &str, parameters: usize, times: usize) -> String {
         text.push_str(";\n");
     }
     text
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,23 +1,23 @@
 //! What is being sent to a device: noted before, so that a crash leaves a trace of it.
 
-use sqlx::Row;
-use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection, SqliteExecutor};
 use uuid::Uuid;
 
-use super::bulk::{Alike, Bound, Bulk, Bulks};
-use super::running::Answering;
+use super::bulk::{Bulk, BulkWork, Kinds, SqliteQuery};
+use super::running::AddResult;
 use super::{Claim, Result, rows, text_of};
 use crate::model::{CommandKind, CommandResult, InFlight};
 
 const NO_ANSWER: &str = "no answer was recorded; nobody knows whether the device did it";
 
 /// A note of a command that is about to be sent.
-pub(super) struct Noting {
+pub(super) struct AddNote {
     pub claim: Claim,
     pub command: InFlight,
 }
 
-impl Alike for Noting {
+impl BulkWork for AddNote {
     /// Whether the claim holds.
     type Answer = bool;
 
@@ -29,11 +29,11 @@ impl Alike for Noting {
         RETURNING $0";
     const PARAMETERS: usize = 8;
 
-    fn bulk(bulks: &Bulks) -> &Bulk<Self> {
-        &bulks.notes
+    fn bulk(kinds: &mut Kinds) -> &mut Bulk<Self> {
+        &mut kinds.notes
     }
 
-    fn bind<'q>(&self, query: Bound<'q>) -> Bound<'q> {
+    fn bind<'q>(&self, query: SqliteQuery<'q>) -> SqliteQuery<'q> {
         let (claim, command) = (&self.claim, &self.command);
         query
             .bind(command.id.to_string())
@@ -51,18 +51,24 @@ impl Alike for Noting {
     }
 }
 
-pub(super) async fn of_job(readers: &SqlitePool, job_id: Uuid) -> Result<Vec<InFlight>> {
+pub(super) async fn of_job(
+    connection: impl SqliteExecutor<'_>,
+    job_id: Uuid,
+) -> Result<Vec<InFlight>> {
     let found = sqlx::query("SELECT * FROM in_flight WHERE job_id = ? ORDER BY id")
         .bind(job_id.to_string())
-        .fetch_all(readers)
+        .fetch_all(connection)
         .await?;
     found.iter().map(read).collect()
 }
 
 /// What was noted in an attempt and has no result gets one, which says so.
-pub(super) async fn without_answer(readers: &SqlitePool, claim: &Claim) -> Result<Vec<Answering>> {
-    let commands = of_job(readers, claim.job_id).await?;
-    let answers = commands.into_iter().map(|command| Answering {
+pub(super) async fn without_answer(
+    connection: &mut SqliteConnection,
+    claim: &Claim,
+) -> Result<Vec<AddResult>> {
+    let commands = of_job(connection, claim.job_id).await?;
+    let answers = commands.into_iter().map(|command| AddResult {
         worker_id: claim.worker_id.clone(),
         result: CommandResult {
             // Results are read on from the last one: this is the newest.

@@ -6,9 +6,11 @@ use sqlx::Row;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use uuid::Uuid;
 
-use super::bulk::{Alike, Bound, Bulk, Bulks};
+use super::bulk::{Bulk, BulkWork, Kinds, SqliteQuery};
 use super::writer::Writer;
-use super::{Claim, Outcome, Parent, ReadyJob, Result, Runs, WaitingJob, in_flight, rows, text_of};
+use super::{
+    Claim, Outcome, Parent, ReadyJob, Result, Runs, WaitingJob, bulk, in_flight, rows, text_of,
+};
 use crate::model::{Attempt, CommandResult, Job, JobError, JobLog, JobStatus, LogLevel, Progress};
 
 pub(super) async fn ready(
@@ -47,14 +49,14 @@ pub(super) async fn next_ready_at(
 }
 
 /// A job to be claimed.
-pub(super) struct Claiming {
+pub(super) struct ClaimJob {
     pub id: Uuid,
     pub worker_id: String,
     pub runs: Option<Runs>,
     pub now: DateTime<Utc>,
 }
 
-impl Alike for Claiming {
+impl BulkWork for ClaimJob {
     type Answer = Option<Job>;
 
     // Each statement goes on from the one before it: the job, if it is there to be claimed, its
@@ -76,11 +78,11 @@ impl Alike for Claiming {
               AND batch IS NOT NULL AND status = 'pending' AND changes() = 1";
     const PARAMETERS: usize = 5;
 
-    fn bulk(bulks: &Bulks) -> &Bulk<Self> {
-        &bulks.claims
+    fn bulk(kinds: &mut Kinds) -> &mut Bulk<Self> {
+        &mut kinds.claims
     }
 
-    fn bind<'q>(&self, query: Bound<'q>) -> Bound<'q> {
+    fn bind<'q>(&self, query: SqliteQuery<'q>) -> SqliteQuery<'q> {
         let runs = self.runs.as_ref();
         query
             .bind(self.id.to_string())
@@ -131,29 +133,34 @@ pub(super) async fn skip(
 }
 
 pub(super) async fn finish(
-    readers: &SqlitePool,
     writer: &Writer,
     claim: &Claim,
     outcome: Outcome,
     now: DateTime<Utc>,
 ) -> Result<bool> {
-    let ending = Ending::of(claim, outcome, now);
+    let ending = EndAttempt::of(claim, outcome, now);
     if writer.one(ending.clone()).await? {
         return Ok(true);
     }
-    let unanswered = in_flight::without_answer(readers, claim).await?;
-    if unanswered.is_empty() {
-        return Ok(false);
-    }
-    for answer in unanswered {
-        writer.one(answer).await?;
-    }
-    writer.one(ending).await
+    // Another's by now, or something is noted that has no result.
+    let claim = claim.clone();
+    writer
+        .run(move |connection| {
+            Box::pin(async move {
+                for result in in_flight::without_answer(connection, &claim).await? {
+                    if !bulk::do_one(connection, &result).await? {
+                        return Ok(false);
+                    }
+                }
+                bulk::do_one(connection, &ending).await
+            })
+        })
+        .await
 }
 
 /// An attempt that has ended.
 #[derive(Clone)]
-pub(super) struct Ending {
+pub(super) struct EndAttempt {
     claim: Claim,
     status: JobStatus,
     error: Option<JobError>,
@@ -162,7 +169,7 @@ pub(super) struct Ending {
     now: DateTime<Utc>,
 }
 
-impl Ending {
+impl EndAttempt {
     fn of(claim: &Claim, outcome: Outcome, now: DateTime<Utc>) -> Self {
         let (status, error, result, ready_at) = match outcome {
             Outcome::Completed(result) => (JobStatus::Completed, None, Some(result), None),
@@ -182,7 +189,7 @@ impl Ending {
     }
 }
 
-impl Alike for Ending {
+impl BulkWork for EndAttempt {
     /// Whether it was written.
     type Answer = bool;
 
@@ -207,11 +214,11 @@ impl Alike for Ending {
         WHERE job_id = $1 AND attempt = $2 AND changes() = 1";
     const PARAMETERS: usize = 11;
 
-    fn bulk(bulks: &Bulks) -> &Bulk<Self> {
-        &bulks.ends
+    fn bulk(kinds: &mut Kinds) -> &mut Bulk<Self> {
+        &mut kinds.ends
     }
 
-    fn bind<'q>(&self, query: Bound<'q>) -> Bound<'q> {
+    fn bind<'q>(&self, query: SqliteQuery<'q>) -> SqliteQuery<'q> {
         let error = self.error.as_ref();
         query
             .bind(self.claim.job_id.to_string())
@@ -240,12 +247,12 @@ pub(super) async fn running(readers: &SqlitePool) -> Result<Vec<Job>> {
 }
 
 /// What a device answered, written while the claim holds alone. The note of its command goes.
-pub(super) struct Answering {
+pub(super) struct AddResult {
     pub worker_id: String,
     pub result: CommandResult,
 }
 
-impl Alike for Answering {
+impl BulkWork for AddResult {
     /// Whether the claim holds.
     type Answer = bool;
 
@@ -260,11 +267,11 @@ impl Alike for Answering {
         DELETE FROM in_flight WHERE id = $14 AND changes() = 1";
     const PARAMETERS: usize = 14;
 
-    fn bulk(bulks: &Bulks) -> &Bulk<Self> {
-        &bulks.results
+    fn bulk(kinds: &mut Kinds) -> &mut Bulk<Self> {
+        &mut kinds.results
     }
 
-    fn bind<'q>(&self, query: Bound<'q>) -> Bound<'q> {
+    fn bind<'q>(&self, query: SqliteQuery<'q>) -> SqliteQuery<'q> {
         let result = &self.result;
         query
             .bind(result.id.to_string())
@@ -288,17 +295,17 @@ impl Alike for Answering {
     }
 }
 
-impl Alike for JobLog {
+impl BulkWork for JobLog {
     type Answer = ();
 
     const STATEMENTS: &str = "INSERT INTO job_logs (job_id, level, message, timestamp, context) VALUES ($1, $2, $3, $4, $5)";
     const PARAMETERS: usize = 5;
 
-    fn bulk(bulks: &Bulks) -> &Bulk<Self> {
-        &bulks.lines
+    fn bulk(kinds: &mut Kinds) -> &mut Bulk<Self> {
+        &mut kinds.lines
     }
 
-    fn bind<'q>(&self, query: Bound<'q>) -> Bound<'q> {
+    fn bind<'q>(&self, query: SqliteQuery<'q>) -> SqliteQuery<'q> {
         query
             .bind(self.job_id.to_string())
             .bind(self.level.as_str())
@@ -364,12 +371,12 @@ pub(super) async fn waiting(readers: &SqlitePool, id: Uuid) -> Result<Option<Wai
 }
 
 /// How far an attempt is.
-pub(super) struct Progressing {
+pub(super) struct SetProgress {
     pub claim: Claim,
     pub progress: Progress,
 }
 
-impl Alike for Progressing {
+impl BulkWork for SetProgress {
     /// Whether the claim holds.
     type Answer = bool;
 
@@ -379,11 +386,11 @@ impl Alike for Progressing {
         RETURNING $0";
     const PARAMETERS: usize = 4;
 
-    fn bulk(bulks: &Bulks) -> &Bulk<Self> {
-        &bulks.progress
+    fn bulk(kinds: &mut Kinds) -> &mut Bulk<Self> {
+        &mut kinds.progress
     }
 
-    fn bind<'q>(&self, query: Bound<'q>) -> Bound<'q> {
+    fn bind<'q>(&self, query: SqliteQuery<'q>) -> SqliteQuery<'q> {
         query
             .bind(self.claim.job_id.to_string())
             .bind(self.claim.attempt)

@@ -9,6 +9,8 @@
 //! what most of them do there. So there are few: several are sent as one where that can be, and
 //! what is wanted for many jobs at once is done together (`bulk`).
 
+use std::sync::Arc;
+
 use futures::future::BoxFuture;
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::mpsc::OwnedPermit;
@@ -16,12 +18,14 @@ use tokio::sync::oneshot::error::RecvError;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::bulk::{Alike, Answered, Bulks, Pending, execute};
+use super::bulk::{Answered, BulkWork, Bulks, Taken, execute};
 use super::{Result, StorageError};
 
-/// Most pieces of work in one transaction: bounds how long the first caller waits for the last.
+/// Most pieces of work in one transaction, of each kind and of those that are alone: bounds how long
+/// the first caller waits for the last.
 const LARGEST_GROUP: usize = 256;
-/// Pieces that may wait; a caller beyond that waits before it hands its own over.
+/// Pieces that may wait, beside those of a kind, of which each job has one; a caller beyond that waits
+/// before it hands its own over.
 const QUEUE: usize = 4096;
 
 const BEGIN: &str = "BEGIN IMMEDIATE";
@@ -29,7 +33,8 @@ const BEGIN: &str = "BEGIN IMMEDIATE";
 /// Something to do inside the transaction.
 enum Work {
     Alone(Alone),
-    Bulk(Box<dyn Pending>),
+    /// There is some among the bulks.
+    Bulk,
 }
 
 struct Alone {
@@ -83,18 +88,19 @@ pub(super) struct Writer {
     work: Mutex<Option<mpsc::Sender<Work>>>,
     sender: mpsc::WeakSender<Work>,
     task: Mutex<Option<JoinHandle<()>>>,
-    bulks: Bulks,
+    bulks: Arc<Bulks>,
 }
 
 impl Writer {
     pub(super) fn start(connection: SqliteConnection) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE);
-        let task = tokio::spawn(write_groups(connection, receiver));
+        let bulks = Arc::new(Bulks::default());
+        let task = tokio::spawn(write_groups(connection, receiver, Arc::clone(&bulks)));
         Self {
             sender: sender.downgrade(),
             work: Mutex::new(Some(sender)),
             task: Mutex::new(Some(task)),
-            bulks: Bulks::default(),
+            bulks,
         }
     }
 
@@ -149,7 +155,7 @@ impl Writer {
     ///
     /// # Errors
     /// What failed it, in which case it has no effect; or that the commit failed.
-    pub(super) async fn one<W: Alike>(&self, work: W) -> Result<W::Answer> {
+    pub(super) async fn one<W: BulkWork>(&self, work: W) -> Result<W::Answer> {
         let mut answered = self.add(vec![work]).await?;
         answered.remove(0).await.map_err(unwritten)?
     }
@@ -158,7 +164,7 @@ impl Writer {
     ///
     /// # Errors
     /// As [`Writer::one`], of the first that failed. The others stand.
-    pub(super) async fn all<W: Alike>(&self, work: Vec<W>) -> Result<Vec<W::Answer>> {
+    pub(super) async fn all<W: BulkWork>(&self, work: Vec<W>) -> Result<Vec<W::Answer>> {
         let mut answers = Vec::with_capacity(work.len());
         for answered in self.add(work).await? {
             answers.push(answered.await.map_err(unwritten)?);
@@ -166,12 +172,12 @@ impl Writer {
         answers.into_iter().collect()
     }
 
-    async fn add<W: Alike>(&self, work: Vec<W>) -> Result<Vec<Answered<W>>> {
+    async fn add<W: BulkWork>(&self, work: Vec<W>) -> Result<Vec<Answered<W>>> {
         // First: were this cancelled in between, nobody would do what was added.
         let place = self.place().await?;
-        let (answered, pending) = W::bulk(&self.bulks).add(work);
-        if let Some(pending) = pending {
-            place.send(Work::Bulk(pending));
+        let (answered, is_first) = self.bulks.add(work);
+        if is_first {
+            place.send(Work::Bulk);
         }
         Ok(answered)
     }
@@ -198,11 +204,23 @@ fn unwritten(_: RecvError) -> StorageError {
     StorageError::Unavailable("the transaction failed before this was written".to_owned())
 }
 
-async fn write_groups(mut connection: SqliteConnection, mut waiting: mpsc::Receiver<Work>) {
+async fn write_groups(
+    mut connection: SqliteConnection,
+    mut waiting: mpsc::Receiver<Work>,
+    bulks: Arc<Bulks>,
+) {
     let mut group = Vec::with_capacity(LARGEST_GROUP);
-    while waiting.recv_many(&mut group, LARGEST_GROUP).await > 0 {
-        let mut answers = Vec::with_capacity(group.len());
-        let committed = match write_group(&mut connection, group.drain(..), &mut answers).await {
+    let mut left = false;
+    while left || waiting.recv_many(&mut group, LARGEST_GROUP).await > 0 {
+        let mut taken;
+        (taken, left) = bulks.take(LARGEST_GROUP);
+        let alone = group.drain(..).filter_map(|work| match work {
+            Work::Alone(work) => Some(work),
+            Work::Bulk => None,
+        });
+        let mut answers = Vec::new();
+        let written = write_group(&mut connection, &mut taken, alone, &mut answers).await;
+        let committed = Committed(match written {
             Ok(()) => Ok(()),
             Err(error) => {
                 tracing::error!(%error, "a database transaction failed");
@@ -213,8 +231,10 @@ async fn write_groups(mut connection: SqliteConnection, mut waiting: mpsc::Recei
                     other => Failure::Other(other.to_string()),
                 })
             }
-        };
-        let committed = Committed(committed);
+        });
+        for bulk in taken {
+            bulk.tell(&committed);
+        }
         for answer in answers {
             answer(&committed);
         }
@@ -227,21 +247,12 @@ async fn write_groups(mut connection: SqliteConnection, mut waiting: mpsc::Recei
 /// Dropping work drops the sender of its answer, which tells its caller that it is not written.
 async fn write_group(
     connection: &mut SqliteConnection,
-    group: impl Iterator<Item = Work>,
+    bulks: &mut [Box<dyn Taken>],
+    alone: impl Iterator<Item = Alone>,
     answers: &mut Vec<Answer>,
 ) -> sqlx::Result<()> {
     execute(connection, BEGIN).await?;
-    let (mut bulks, mut alone) = (Vec::new(), Vec::new());
-    for work in group {
-        match work {
-            Work::Bulk(pending) => bulks.push(pending),
-            Work::Alone(work) => alone.push(work),
-        }
-    }
-    write_bulks(connection, &mut bulks).await?;
-    for bulk in bulks {
-        answers.push(Box::new(move |committed| bulk.tell(committed)));
-    }
+    write_bulks(connection, bulks).await?;
     // The savepoint of work that has ended stands until the next one, or the commit, releases it.
     let mut stands = false;
     for work in alone {
@@ -262,25 +273,35 @@ async fn write_group(
     execute(connection, "COMMIT").await
 }
 
-/// Before all else in the transaction, so that they need no savepoint: a savepoint costs as much as
-/// what it could take back.
+/// Before all else in the transaction, so that they need no savepoint: one costs as much as what it
+/// could take back.
 async fn write_bulks(
     connection: &mut SqliteConnection,
-    bulks: &mut [Box<dyn Pending>],
+    bulks: &mut [Box<dyn Taken>],
 ) -> sqlx::Result<()> {
-    bulks.iter_mut().for_each(|bulk| bulk.take());
+    let mut failed = false;
     for bulk in &mut *bulks {
-        if bulk.do_together(connection).await.is_ok() {
-            continue;
+        failed = bulk.do_together(connection).await.is_err();
+        if failed {
+            break;
         }
-        // One of them is the reason, and the others are not to suffer for it. SQLite may have taken
-        // it all back by itself.
-        let _ = execute(connection, "ROLLBACK").await;
-        execute(connection, BEGIN).await?;
-        for bulk in bulks {
+    }
+    if !failed {
+        return Ok(());
+    }
+    // One of them is the reason, and the others are not to suffer for it. SQLite may have taken it all
+    // back by itself.
+    let _ = execute(connection, "ROLLBACK").await;
+    execute(connection, BEGIN).await?;
+    for bulk in bulks {
+        execute(connection, "SAVEPOINT bulk").await?;
+        if let Err(error) = bulk.do_together(connection).await {
+            if execute(connection, "ROLLBACK TO bulk").await.is_err() {
+                return Err(error);
+            }
             bulk.do_one_by_one(connection).await?;
         }
-        return Ok(());
+        execute(connection, "RELEASE bulk").await?;
     }
     Ok(())
 }
