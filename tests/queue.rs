@@ -79,14 +79,14 @@ fn what_has_waited_long_goes_before_what_is_urgent() {
     });
 }
 
-/// What is more urgent goes before all that was not taken yet, and no more was taken than asked for.
+/// It waits for those that were taken before it, and for those that were taken with it.
 #[test]
-fn what_is_urgent_waits_for_those_that_were_taken_alone() {
+fn what_is_urgent_waits_for_less_than_two_takings() {
     run(async {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", directory.path().join("queue.db").display());
         let queue = Queue::open(&url).await.unwrap();
-        let ids: Vec<_> = (0..10).map(|_| Uuid::now_v7()).collect();
+        let ids: Vec<_> = (0..20).map(|_| Uuid::now_v7()).collect();
         let jobs: Vec<_> = ids.iter().map(|id| (*id, 0)).collect();
         queue.push(&jobs).await.unwrap();
         let (sender, mut handed_out) = tokio::sync::mpsc::unbounded_channel();
@@ -98,7 +98,7 @@ fn what_is_urgent_waits_for_those_that_were_taken_alone() {
             let mut order = vec![handed_out.recv().await.unwrap()];
             queue.push(&[(urgent, 100)]).await.unwrap();
             go_on.send(true).unwrap();
-            while order.len() < 11 {
+            while order.len() < 21 {
                 order.push(handed_out.recv().await.unwrap());
             }
             order
@@ -108,7 +108,10 @@ fn what_is_urgent_waits_for_those_that_were_taken_alone() {
             order = tokio::time::timeout(DEADLINE, order) => order.unwrap(),
         };
         let place = order.iter().position(|id| *id == urgent);
-        assert_eq!(place, Some(4), "{order:?}");
+        assert!(
+            place.is_some_and(|place| (4..8).contains(&place)),
+            "{place:?}"
+        );
 
         let removals = ids.iter().map(|id| queue.remove(*id));
         for removed in futures::future::join_all(removals).await {

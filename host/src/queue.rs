@@ -201,7 +201,8 @@ impl Queue {
     }
 
     /// Hands out job ids until the future is dropped, or until Apalis gives up. It takes `ahead` at
-    /// once: what is more urgent and comes after that, comes after them.
+    /// once, the most urgent, and hands those out in any order: what is more urgent and comes later
+    /// waits for less than twice as many.
     ///
     /// # Errors
     /// What Apalis' worker ended with; its caller starts another under a new name.

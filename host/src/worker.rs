@@ -52,8 +52,8 @@ const PAGE: usize = 2_000;
 /// How often a finished job is tried to be recorded while the database is not available.
 const RECORD_EVERY: Duration = Duration::from_secs(1);
 
-/// For each of so many places a job is taken from the queue ahead of its place: taking one costs as
-/// much as taking several, and what is more urgent comes after those that were taken.
+/// For each of so many places a job is taken from the queue ahead of its place. Taking one costs as
+/// much as taking several, but what is more urgent and comes later waits for them.
 const PLACES_PER_JOB_AHEAD: usize = 8;
 
 pub struct Worker {
