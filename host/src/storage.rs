@@ -280,6 +280,7 @@ pub trait Storage: Send + Sync + 'static {
     async fn begin_command(&self, claim: &Claim, command: &InFlight) -> Result<()>;
     /// What was noted and has no result: it is being sent, or was when a process died.
     async fn commands_in_flight(&self, job_id: Uuid) -> Result<Vec<InFlight>>;
+    /// Each line is by itself: when one cannot be written, the others stand.
     async fn add_logs(&self, logs: Vec<JobLog>) -> Result<()>;
     async fn set_progress(&self, claim: &Claim, progress: &Progress) -> Result<()>;
     /// How much the commands of a job have answered, on all its targets or on one, bytes.

@@ -24,8 +24,8 @@ use super::{Result, StorageError};
 /// Most pieces of work in one transaction, of each kind and of those that are alone: bounds how long
 /// the first caller waits for the last.
 const LARGEST_GROUP: usize = 256;
-/// Pieces that may wait, beside those of a kind, of which each job has one; a caller beyond that waits
-/// before it hands its own over.
+/// Pieces that may wait, beside those of a kind, of which a job hands over no more before it has its
+/// answer; a caller beyond that waits before it hands its own over.
 const QUEUE: usize = 4096;
 
 const BEGIN: &str = "BEGIN IMMEDIATE";
@@ -55,7 +55,6 @@ struct Worked {
 type Answer = Box<dyn FnOnce(&Committed) + Send>;
 
 /// Whether the group's transaction reached the disk.
-#[derive(Clone)]
 pub(super) struct Committed(std::result::Result<(), Failure>);
 
 impl Committed {
@@ -211,7 +210,14 @@ async fn write_groups(
 ) {
     let mut group = Vec::with_capacity(LARGEST_GROUP);
     let mut left = false;
-    while left || waiting.recv_many(&mut group, LARGEST_GROUP).await > 0 {
+    loop {
+        if left {
+            // What is alone has its turn beside them.
+            let ready = std::iter::from_fn(|| waiting.try_recv().ok());
+            group.extend(ready.take(LARGEST_GROUP));
+        } else if waiting.recv_many(&mut group, LARGEST_GROUP).await == 0 {
+            break;
+        }
         let mut taken;
         (taken, left) = bulks.take(LARGEST_GROUP);
         let alone = group.drain(..).filter_map(|work| match work {
