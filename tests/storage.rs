@@ -1,6 +1,8 @@
 //! What many want from the database at the same time is written together, and each gets its own
 //! answer.
 
+use std::sync::Mutex;
+
 use futures::FutureExt;
 use futures::future::join_all;
 use host::model::{
@@ -52,7 +54,9 @@ impl Scratch {
             let ended = sqlx::query("ROLLBACK").execute(&mut other).await;
             ended.unwrap();
         };
-        let (first, done, ()) = tokio::join!(biased; first, join_all(work), let_go);
+        // Without a budget, which would let go before all of it is begun.
+        let all = tokio::task::unconstrained(join_all(work));
+        let (first, done, ()) = tokio::join!(biased; first, all, let_go);
         first.unwrap();
         done
     }
@@ -194,6 +198,29 @@ fn one_that_fails_takes_only_itself_back() {
             let attempts = scratch.storage.attempts(*id).await.unwrap();
             assert_eq!(attempts.len(), 1);
         }
+    });
+}
+
+/// Of the lines, many times as many wait as one transaction takes.
+#[test]
+fn what_is_alone_does_not_wait_for_all_that_is_done_together() {
+    const LINES: usize = 3_000;
+    run(async {
+        let scratch = Scratch::with_jobs().await;
+        let order = Mutex::new(Vec::new());
+        let lines = (0..LINES).map(|_| {
+            let line = JobLog::of(scratch.ids[0], LogLevel::Info, "a line".to_owned());
+            let written = scratch.storage.add_logs(vec![line]);
+            written
+                .map(|written| (written.unwrap(), order.lock().unwrap().push("line")))
+                .boxed()
+        });
+        let alone = scratch.storage.set_meta("alone", b"1");
+        let alone = alone.map(|written| (written.unwrap(), order.lock().unwrap().push("alone")));
+        scratch.at_once(lines.chain([alone.boxed()])).await;
+        let order = order.into_inner().unwrap();
+        let place = order.iter().position(|what| *what == "alone").unwrap();
+        assert!(place < LINES / 2, "after {place} lines");
     });
 }
 
