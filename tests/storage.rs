@@ -208,15 +208,23 @@ fn what_is_alone_does_not_wait_for_all_that_is_done_together() {
     run(async {
         let scratch = Scratch::with_jobs().await;
         let order = Mutex::new(Vec::new());
+        let (ended, mut first) = tokio::sync::watch::channel(false);
+        let end = |what| {
+            order.lock().unwrap().push(what);
+            ended.send_replace(true);
+        };
         let lines = (0..LINES).map(|_| {
             let line = JobLog::of(scratch.ids[0], LogLevel::Info, "a line".to_owned());
             let written = scratch.storage.add_logs(vec![line]);
             written
-                .map(|written| (written.unwrap(), order.lock().unwrap().push("line")))
+                .map(|written| end(written.map(|()| "line").unwrap()))
                 .boxed()
         });
-        let alone = scratch.storage.set_meta("alone", b"1");
-        let alone = alone.map(|written| (written.unwrap(), order.lock().unwrap().push("alone")));
+        let alone = async {
+            first.wait_for(|ended| *ended).await.unwrap();
+            scratch.storage.set_meta("alone", b"1").await.unwrap();
+            end("alone");
+        };
         scratch.at_once(lines.chain([alone.boxed()])).await;
         let order = order.into_inner().unwrap();
         let place = order.iter().position(|what| *what == "alone").unwrap();
