@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::dialogue::{Manner, Request};
 use super::{Reply, Session};
-use crate::endpoint::Answer;
+use crate::endpoint::{Answer, Answered};
 use crate::error::Error;
 use crate::platform::{Candidate, Command};
 
@@ -302,6 +302,11 @@ impl Configuration<'_> {
     #[must_use]
     pub fn prompt(&self) -> &str {
         self.session.prompt()
+    }
+
+    /// [`Session::take_answered`].
+    pub fn take_answered(&mut self) -> Vec<Answered> {
+        self.session.take_answered()
     }
 
     /// Leaves configuration mode, from any of its sub-modes. Changes that were not committed are
