@@ -15,6 +15,7 @@
 //! | passwords, keys, certificates, agents, several factors | `login` |
 //! | old algorithms; host keys; jump hosts | `legacy`; `host_keys`; `jump` |
 //! | files; structured output; session logs; consoles | `files`; `parse`; `session_log`; `console` |
+//! | what users of other tools reported of devices | `reports` |
 //! | detection, facts, whole sessions of every platform | `platforms` |
 //! | large output, many sessions, sessions used again | `linux`, `frr`, `lab`, `pool` |
 
@@ -37,6 +38,8 @@ mod parse;
 mod pipelining;
 mod platforms;
 mod pool;
+mod reports;
+mod scripted;
 mod session_log;
 mod support;
 mod zebra;
