@@ -138,13 +138,26 @@ pub struct Credentials {
     pub answers: Vec<Answer>,
 }
 
-/// An answer to a question that a device asks during the login.
+/// An answer to a question that a device asks: during the login, or after a command.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// What is found in the question.
+    /// Found in the line at which the device waits.
     pub question: Pattern,
-    /// What to answer.
+    /// The text of the answer.
     pub answer: SecretString,
+    /// The answer is one key: it is sent as it is, without the end of a line.
+    pub key: bool,
+    /// The answer is shown nowhere: neither in the session log nor in [`Answered`].
+    pub secret: bool,
+}
+
+/// A question that a device asked, and the answer that it was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answered {
+    /// The line at which the device waited.
+    pub question: String,
+    /// The answer; `None` where it is a secret.
+    pub answer: Option<String>,
 }
 
 /// How long to wait. The first three are limits on the whole step, not on silence.
@@ -164,6 +177,32 @@ pub struct Timeouts {
 }
 
 impl Answer {
+    /// A line that answers a question, and is a secret.
+    #[must_use]
+    pub fn new(question: Pattern, answer: impl Into<SecretString>) -> Self {
+        Self {
+            question,
+            answer: answer.into(),
+            key: false,
+            secret: true,
+        }
+    }
+
+    /// The same answer as one key, sent without the end of a line.
+    #[must_use]
+    pub fn one_key(self) -> Self {
+        Self { key: true, ..self }
+    }
+
+    /// The same answer, which is not a secret.
+    #[must_use]
+    pub fn shown(self) -> Self {
+        Self {
+            secret: false,
+            ..self
+        }
+    }
+
     /// One line and nothing that a terminal would act on. Does not show it.
     pub(crate) fn check(&self) -> Result<(), Error> {
         if self.answer.expose_secret().contains(char::is_control) {

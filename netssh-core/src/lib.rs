@@ -31,7 +31,7 @@ mod parse;
 
 pub use crate::algorithms::Algorithms;
 pub use crate::console::Console;
-pub use crate::endpoint::{Answer, Credentials, Endpoint, Jump, Timeouts};
+pub use crate::endpoint::{Answer, Answered, Credentials, Endpoint, Jump, Timeouts};
 pub use crate::error::{Error, Fault};
 pub use crate::files::{Protocol, Transfer, TransferOptions};
 pub use crate::host_keys::{
@@ -49,7 +49,7 @@ pub use crate::pool::{
     BreakerOptions, LoggingIn, LoginRate, OpenBreaker, Pool, PoolOptions, PooledSession,
 };
 pub use crate::session::{
-    CommitOptions, Configuration, Detection, ExecOptions, Pipeline, Reply, Session, detect,
+    CommitOptions, Configuration, Detection, ExecOptions, Left, Pipeline, Reply, Session, detect,
 };
 pub use crate::session_log::{Direction, SessionLog, SessionLogEntry, SessionLogFile};
 pub use crate::terminal::clean;

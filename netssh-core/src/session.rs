@@ -19,12 +19,12 @@ use russh::Channel;
 use russh::client::Msg;
 use tokio::time::timeout;
 
-pub use self::configuration::{CommitOptions, Configuration};
+pub use self::configuration::{CommitOptions, Configuration, Left};
 pub use self::detect::{Detection, detect};
 use self::dialogue::{Manner, Request};
 pub use self::pipeline::Pipeline;
 use self::word::Word;
-use crate::endpoint::{Answer, Timeouts};
+use crate::endpoint::{Answer, Answered, Timeouts};
 use crate::error::Error;
 use crate::platform::{Command, Platform};
 use crate::transport::{Received, Shell};
@@ -51,6 +51,8 @@ pub struct Session {
     type_ahead: bool,
     word: Word,
     commands: u64,
+    /// The questions that were answered since [`Session::take_answered`].
+    answered: Vec<Answered>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,9 +189,7 @@ impl Session {
         options: ExecOptions<'_>,
     ) -> Result<Reply, Error> {
         self.check_command(command)?;
-        for answer in answers {
-            answer.check()?;
-        }
+        check_answers(answers)?;
         let typed = self.at_the_right_prompt(command).await?;
         self.pristine = false;
         let request = Request {
@@ -205,16 +205,31 @@ impl Session {
     /// # Errors
     /// [`Error::Unsupported`] on a platform without such a command, and as [`Session::exec`].
     pub async fn save(&mut self) -> Result<Reply, Error> {
+        self.save_with(&[]).await
+    }
+
+    /// [`Session::save`], with answers to what the device may ask beyond the platform's questions.
+    ///
+    /// # Errors
+    /// As [`Session::save`].
+    pub async fn save_with(&mut self, answers: &[Answer]) -> Result<Reply, Error> {
+        check_answers(answers)?;
         let platform = Arc::clone(&self.platform);
         let mode = platform.configuration.as_ref();
         match (&platform.save, mode.and_then(|mode| mode.save.as_ref())) {
             (Some(command), _) => {
                 let typed = self.at_the_right_prompt(&command.send).await?;
-                self.run_command(command, &typed, None).await
+                self.run_command(command, &typed, answers, None).await
             }
-            (None, Some(command)) => self.save_while_configuring(command).await,
+            (None, Some(command)) => self.save_while_configuring(command, answers).await,
             (None, None) => Err(self.unsupported("save command")),
         }
+    }
+
+    /// The questions that the device asked since the last call and the answers that it was given,
+    /// in order, also those of a command that failed.
+    pub fn take_answered(&mut self) -> Vec<Answered> {
+        std::mem::take(&mut self.answered)
     }
 
     /// What the device says of itself: `hostname`, `version`, `model`, `serial`, `uptime`, as far
@@ -404,13 +419,17 @@ impl Session {
     }
 
     /// One of the platform's own commands, with the questions it is known to ask.
+    ///
+    /// The caller's answers come first.
     async fn run_command(
         &mut self,
         command: &Command,
         typed: &str,
+        answers: &[Answer],
         limit: Option<Duration>,
     ) -> Result<Reply, Error> {
-        let answers: Vec<Answer> = command.questions.iter().map(Answer::from).collect();
+        let own = command.questions.iter().map(Answer::from);
+        let answers: Vec<Answer> = answers.iter().cloned().chain(own).collect();
         let options = ExecOptions {
             timeout: limit,
             ..ExecOptions::default()
@@ -431,8 +450,10 @@ impl Session {
     }
 }
 
-/// One line of text and nothing that a terminal would act on: a newline would start a second
-/// command, Ctrl-C or a tab do what no caller means.
+fn check_answers(answers: &[Answer]) -> Result<(), Error> {
+    answers.iter().try_for_each(Answer::check)
+}
+
 /// Whether two prompts stand for the same mode. Some count commands, or mark unsaved changes.
 fn same_prompt(one: &str, other: &str) -> bool {
     let essence = |prompt: &str| {

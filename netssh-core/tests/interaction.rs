@@ -3,16 +3,13 @@
 use std::time::Duration;
 
 use netssh_core::lab::{Lab, LabDevice};
-use netssh_core::{Answer, Error, ExecOptions, Pattern, SecretString, Session};
+use netssh_core::{Answer, Error, ExecOptions, Pattern, Session};
 
 use crate::lab::endpoint;
 use crate::support::{endpoint as of_device, frr, within};
 
 fn answer(question: &str, answer: &str) -> Answer {
-    Answer {
-        question: Pattern::new(question).unwrap(),
-        answer: SecretString::from(answer),
-    }
+    Answer::new(Pattern::new(question).unwrap(), answer)
 }
 
 #[tokio::test(flavor = "multi_thread")]

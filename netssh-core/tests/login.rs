@@ -362,10 +362,8 @@ async fn questions_are_answered_as_configured() {
         ("(?i)^new ", new),
         ("(?i)retype", new),
     ] {
-        endpoint.credentials.answers.push(Answer {
-            question: Pattern::new(question).unwrap(),
-            answer: SecretString::from(answer),
-        });
+        let answer = Answer::new(Pattern::new(question).unwrap(), answer);
+        endpoint.credentials.answers.push(answer);
     }
     works(&endpoint).await;
     // Afterwards the new password is valid and the old one is not.
@@ -385,10 +383,7 @@ async fn answers_alone_log_in_and_a_wrong_one_is_given_once() {
     });
     let mut endpoint = endpoint(&host.ssh, "linux");
     endpoint.credentials.password = None;
-    let answer = |answer: &str| Answer {
-        question: Pattern::new("(?i)password").unwrap(),
-        answer: SecretString::from(answer),
-    };
+    let answer = |answer: &str| Answer::new(Pattern::new("(?i)password").unwrap(), answer);
     endpoint.credentials.answers = vec![answer(&host.ssh.password)];
     works(&endpoint).await;
     endpoint.credentials.answers = vec![answer("wrong")];

@@ -10,10 +10,8 @@ use crate::support::endpoint;
 /// The password of the SSH login is another one, so the device's own question has its own answer.
 fn of(zebra: &Zebra, password: &str, secret: Option<&str>) -> Endpoint {
     let mut endpoint = endpoint(&zebra.ssh, "frr");
-    endpoint.credentials.answers = vec![Answer {
-        question: Pattern::new("^Password: ?$").unwrap(),
-        answer: SecretString::from(password),
-    }];
+    let question = Pattern::new("^Password: ?$").unwrap();
+    endpoint.credentials.answers = vec![Answer::new(question, password)];
     endpoint.enable_secret = secret.map(SecretString::from);
     endpoint
 }

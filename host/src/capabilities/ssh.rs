@@ -539,10 +539,7 @@ impl Question {
                 format!("the pattern `{}` cannot be read: {error}", self.expect),
             )
         })?;
-        Ok(Answer {
-            question,
-            answer: self.answer.clone(),
-        })
+        Ok(Answer::new(question, self.answer.clone()))
     }
 }
 

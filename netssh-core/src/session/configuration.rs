@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::dialogue::{Manner, Request};
 use super::{Reply, Session};
+use crate::endpoint::Answer;
 use crate::error::Error;
 use crate::platform::{Candidate, Command};
 
@@ -25,7 +26,7 @@ pub struct Configuration<'a> {
 }
 
 /// How to commit.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct CommitOptions {
     /// The device takes the commit back after this time, in whole minutes, unless
     /// [`Configuration::confirm`] comes first.
@@ -34,6 +35,15 @@ pub struct CommitOptions {
     pub comment: Option<String>,
     /// At most this long, instead of 180 s or the command timeout, whichever is longer.
     pub timeout: Option<Duration>,
+    /// Answers to what the device may ask beyond the platform's questions.
+    pub answers: Vec<Answer>,
+}
+
+/// How configuration mode was left.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Changes that had not taken effect were thrown away, or may have been.
+    pub discarded: bool,
 }
 
 impl Session {
@@ -43,6 +53,18 @@ impl Session {
     /// [`Error::Unsupported`] on a platform without such a mode, [`Error::Refused`] when the
     /// device lets this user not in, and as [`Session::exec`].
     pub async fn configuration(&mut self) -> Result<Configuration<'_>, Error> {
+        self.configuration_with(&[]).await
+    }
+
+    /// [`Session::configuration`], with answers to what the device may ask on entering the mode.
+    ///
+    /// # Errors
+    /// As [`Session::configuration`].
+    pub async fn configuration_with(
+        &mut self,
+        answers: &[Answer],
+    ) -> Result<Configuration<'_>, Error> {
+        super::check_answers(answers)?;
         let Some(mode) = self.platform.configuration.clone() else {
             return Err(self.unsupported("configuration mode"));
         };
@@ -51,7 +73,7 @@ impl Session {
         {
             // From here on `close` has to leave it, also if this future is dropped.
             self.in_configuration = true;
-            let reply = self.run_own(enter, None).await?;
+            let reply = self.run_own(enter, answers, None).await?;
             if !self.platform.is_configuration(&self.prompt) {
                 self.in_configuration = false;
                 return Err(Error::Refused {
@@ -69,20 +91,22 @@ impl Session {
         self.uncommitted
     }
 
-    pub(super) async fn leave_configuration(&mut self) -> Result<(), Error> {
+    pub(super) async fn leave_configuration(&mut self) -> Result<Left, Error> {
+        let mut left = Left::default();
         let Some(mode) = self.platform.configuration.clone() else {
-            return Ok(());
+            return Ok(left);
         };
         if self.uncommitted
             && let Some(candidate) = &mode.candidate
         {
             self.discard(candidate).await?;
+            left.discarded = true;
         }
         for _ in 0..LEVELS {
             if !self.in_configuration {
-                return Ok(());
+                return Ok(left);
             }
-            let reply = self.run_own(&mode.leave, None).await?;
+            let reply = self.run_own(&mode.leave, &[], None).await?;
             let before = self.in_configuration;
             self.in_configuration = self.platform.is_configuration(&self.prompt);
             if before && self.in_configuration && reply.failure.is_some() {
@@ -95,12 +119,13 @@ impl Session {
                 message: format!("the device stays in configuration mode, at {}", self.prompt),
             });
         }
-        Ok(())
+        Ok(left)
     }
 
     pub(super) async fn save_while_configuring(
         &mut self,
         command: &Command,
+        answers: &[Answer],
     ) -> Result<Reply, Error> {
         if self.uncommitted {
             return Err(Error::invalid(
@@ -108,13 +133,16 @@ impl Session {
             ));
         }
         let configuration = self.configuration().await?;
-        let reply = configuration.session.run_own(command, None).await?;
+        let reply = configuration
+            .session
+            .run_own(command, answers, None)
+            .await?;
         configuration.leave().await?;
         Ok(reply)
     }
 
     async fn discard(&mut self, candidate: &Candidate) -> Result<Reply, Error> {
-        let reply = self.run_own(&candidate.discard, None).await?;
+        let reply = self.run_own(&candidate.discard, &[], None).await?;
         self.after_configuring();
         if reply.is_success() {
             self.uncommitted = false;
@@ -126,16 +154,18 @@ impl Session {
     async fn run_own(
         &mut self,
         command: &Command,
+        answers: &[Answer],
         limit: Option<Duration>,
     ) -> Result<Reply, Error> {
-        if command.questions.is_empty() && limit.is_none() {
+        if command.questions.is_empty() && answers.is_empty() && limit.is_none() {
             let request = Request {
                 manner: Manner::TypeAhead,
                 ..Request::new(&command.send)
             };
             return self.run(request).await;
         }
-        self.run_command(command, &command.send, limit).await
+        self.run_command(command, &command.send, answers, limit)
+            .await
     }
 
     /// Some lines lead out of configuration mode; where there is none to enter, some lead into it.
@@ -154,12 +184,22 @@ impl Configuration<'_> {
     /// # Errors
     /// As [`Session::exec`].
     pub async fn line(&mut self, line: &str) -> Result<Reply, Error> {
+        self.line_with(line, &[]).await
+    }
+
+    /// [`Configuration::line`], with answers to what the device may ask about the line.
+    ///
+    /// # Errors
+    /// As [`Configuration::line`].
+    pub async fn line_with(&mut self, line: &str, answers: &[Answer]) -> Result<Reply, Error> {
         self.session.check_command(line)?;
+        super::check_answers(answers)?;
         if self.has_candidate() {
             self.session.uncommitted = true;
         }
         let request = Request {
             manner: Manner::ConfigurationLine,
+            answers,
             ..Request::new(line)
         };
         let reply = self.session.run(request).await?;
@@ -183,7 +223,7 @@ impl Configuration<'_> {
         let Some(compare) = candidate.compare else {
             return Err(self.session.unsupported("command to compare a candidate"));
         };
-        self.session.run_own(&compare, None).await
+        self.session.run_own(&compare, &[], None).await
     }
 
     /// Makes the candidate the running configuration. When the device refuses, the reply says
@@ -198,7 +238,8 @@ impl Configuration<'_> {
         let limit = options
             .timeout
             .unwrap_or_else(|| self.session.timeouts.command.max(COMMIT));
-        let mut reply = self.session.run_own(&command, Some(limit)).await?;
+        let answers = &options.answers;
+        let mut reply = self.session.run_own(&command, answers, Some(limit)).await?;
         self.session.after_configuring();
         if reply.is_success() {
             self.session.uncommitted = false;
@@ -222,7 +263,7 @@ impl Configuration<'_> {
         let candidate = self.candidate()?;
         let command = candidate.confirm.unwrap_or(candidate.commit);
         let limit = self.session.timeouts.command.max(COMMIT);
-        let reply = self.session.run_own(&command, Some(limit)).await?;
+        let reply = self.session.run_own(&command, &[], Some(limit)).await?;
         self.session.after_configuring();
         Ok(reply)
     }
@@ -249,7 +290,7 @@ impl Configuration<'_> {
         let command = rollback.with("number", &number.to_string());
         let limit = self.session.timeouts.command.max(COMMIT);
         self.session.uncommitted = !candidate.rollback_commits;
-        let reply = self.session.run_own(&command, Some(limit)).await?;
+        let reply = self.session.run_own(&command, &[], Some(limit)).await?;
         self.session.after_configuring();
         if candidate.rollback_commits || !reply.is_success() {
             return Ok(reply);
@@ -263,16 +304,16 @@ impl Configuration<'_> {
         self.session.prompt()
     }
 
-    /// Leaves configuration mode, from any of its sub-modes. What was not committed is thrown
-    /// away.
+    /// Leaves configuration mode, from any of its sub-modes. Changes that were not committed are
+    /// thrown away; [`Left::discarded`] says so.
     ///
     /// # Errors
     /// As [`Session::exec`], and [`Error::Refused`] if the device stays in the mode.
-    pub async fn leave(self) -> Result<(), Error> {
-        if self.session.in_configuration {
-            self.session.leave_configuration().await?;
+    pub async fn leave(self) -> Result<Left, Error> {
+        if !self.session.in_configuration {
+            return Ok(Left::default());
         }
-        Ok(())
+        self.session.leave_configuration().await
     }
 
     fn candidate(&self) -> Result<Candidate, Error> {

@@ -420,8 +420,9 @@ impl Session {
             match step {
                 Step::Read => {}
                 Step::Question(index) if index < exchange.answers.len() => {
+                    let question = exchange.reader.last_line();
                     exchange.reader.question_answered(index);
-                    self.answer(&exchange.answers[index]).await?;
+                    self.answer(&exchange.answers[index], &question).await?;
                 }
                 Step::AskedAgain(index) if index < exchange.answers.len() => {
                     return Err(Error::Refused {

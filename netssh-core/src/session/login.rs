@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::dialogue::Exchange;
 use super::word::Word;
 use super::{ExecOptions, Health, Session};
-use crate::endpoint::{Answer, Endpoint};
+use crate::endpoint::{Answer, Answered, Endpoint};
 use crate::error::Error;
 use crate::platform::{
     Credential, Ending, LoginAnswer, LoginQuestion, Pattern, Platform, Question,
@@ -128,6 +128,7 @@ async fn log_in(
         type_ahead: true,
         word,
         commands: 0,
+        answered: Vec::new(),
     };
     if early {
         exchange.reader.typed();
@@ -284,10 +285,7 @@ impl Session {
         if !platform.is_user(&self.prompt) {
             return Ok(());
         }
-        let answer = Answer {
-            question: enable.question.clone(),
-            answer: secret.clone(),
-        };
+        let answer = Answer::new(enable.question.clone(), secret.clone());
         let reply = self
             .interact(&enable.command, &[answer], ExecOptions::default())
             .await;
@@ -299,12 +297,26 @@ impl Session {
         }
     }
 
-    /// Types an answer, which no log shows.
-    pub(super) async fn answer(&mut self, answer: &Answer) -> Result<(), Error> {
-        let newline = self.platform.terminal.newline.clone();
-        self.shell
-            .send_secret(answer.answer.expose_secret(), &newline)
-            .await
+    /// Types an answer; one that is a secret stands in no log.
+    pub(super) async fn answer(&mut self, answer: &Answer, question: &str) -> Result<(), Error> {
+        /// A device that asks more often asks in a circle.
+        const KEPT: usize = 256;
+        let text = answer.answer.expose_secret();
+        let end = match answer.key {
+            true => String::new(),
+            false => self.platform.terminal.newline.clone(),
+        };
+        if self.answered.len() < KEPT {
+            self.answered.push(Answered {
+                question: question.trim().to_owned(),
+                answer: (!answer.secret).then(|| text.to_owned()),
+            });
+        }
+        if answer.secret {
+            self.shell.send_secret(text, &end).await
+        } else {
+            self.shell.send(&format!("{text}{end}")).await
+        }
     }
 }
 
@@ -354,7 +366,7 @@ impl<'a> LoginQuestions<'a> {
         let newline = &endpoint.platform.terminal.newline;
         let own = &endpoint.credentials.answers;
         let question = match own.get(index) {
-            Some(answer) => return session.answer(answer).await,
+            Some(answer) => return session.answer(answer, asked).await,
             None => self.known().nth(index - own.len()),
         };
         match question.map(|question| &question.answer) {
@@ -402,10 +414,7 @@ impl<'a> LoginQuestions<'a> {
 
 impl From<&Question> for Answer {
     fn from(question: &Question) -> Self {
-        Self {
-            question: question.ask.clone(),
-            answer: SecretString::from(question.answer.as_str()),
-        }
+        Self::new(question.ask.clone(), question.answer.as_str()).shown()
     }
 }
 

@@ -199,7 +199,7 @@ impl JobContext {
         let left = async {
             let configuration = session.configuration().await;
             Ok(match configuration {
-                Ok(configuration) => configuration.leave().await,
+                Ok(configuration) => configuration.leave().await.map(|_| ()),
                 Err(error) => Err(error),
             })
         };
@@ -297,7 +297,7 @@ impl JobContext {
         let commit = netssh_core::CommitOptions {
             confirm_within: options.confirm_within,
             comment: options.comment.clone(),
-            timeout: None,
+            ..netssh_core::CommitOptions::default()
         };
         let outcome = self
             .unless_stopped(async { Ok(configuration.commit(&commit).await) })
