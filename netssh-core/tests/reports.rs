@@ -4,7 +4,9 @@
 //!
 //! The devices are scripted: see [`crate::scripted`].
 
+mod leaving;
 mod prompts;
+mod shells;
 
 use futures::StreamExt as _;
 

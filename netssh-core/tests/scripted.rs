@@ -47,7 +47,7 @@ pub(crate) struct Device {
     /// No prompt before the first Enter.
     waits: bool,
     /// Questions of keyboard-interactive; the method `password` where there are none.
-    questions: Vec<(&'static str, bool)>,
+    questions: Vec<Asked>,
 }
 
 #[derive(Debug, Clone)]
@@ -66,6 +66,9 @@ struct State {
 enum Reads {
     /// Commands, with the dialect's replies to those that the state does not name.
     Commands,
+    /// Commands of a shell or of a boot loader, which refuses in these words what the state does
+    /// not name: `{word}` stands for the command's first word.
+    Shell(&'static str),
     /// The answer to a question: a line. The question is repeated unless the answer is known.
     Answer,
     /// One key, without Enter.
@@ -93,6 +96,15 @@ pub(crate) enum Echo {
     Growing,
     /// The line is drawn again from its beginning after each word, on the same line.
     Redrawn,
+}
+
+/// A question of keyboard-interactive.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    question: &'static str,
+    shown: bool,
+    /// The answer that it takes; anything where there is none.
+    answer: Option<&'static str>,
 }
 
 /// Text that may be put together at run time.
@@ -138,6 +150,16 @@ impl Device {
     /// A state with a command line.
     pub(crate) fn state(self, name: impl Into<Text>, prompt: impl Into<Text>) -> Self {
         self.add(name, prompt, Reads::Commands)
+    }
+
+    /// A state with a shell, or a boot loader, that refuses what it does not know in these words.
+    pub(crate) fn shell(
+        self,
+        name: impl Into<Text>,
+        prompt: impl Into<Text>,
+        refusal: &'static str,
+    ) -> Self {
+        self.add(name, prompt, Reads::Shell(refusal))
     }
 
     /// A state that asks for a line.
@@ -248,9 +270,23 @@ impl Device {
         self
     }
 
-    /// The login asks by keyboard-interactive; `true` for an answer that is shown.
+    /// The login asks this by keyboard-interactive, and takes any answer.
     pub(crate) fn asks(mut self, question: &'static str, shown: bool) -> Self {
-        self.questions.push((question, shown));
+        self.questions.push(Asked {
+            question,
+            shown,
+            answer: None,
+        });
+        self
+    }
+
+    /// The login asks this by keyboard-interactive without showing the answer, which must be this.
+    pub(crate) fn wants(mut self, question: &'static str, answer: &'static str) -> Self {
+        self.questions.push(Asked {
+            question,
+            shown: false,
+            answer: Some(answer),
+        });
         self
     }
 

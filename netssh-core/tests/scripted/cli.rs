@@ -140,8 +140,9 @@ impl<'d> Cli<'d> {
     fn enter(&mut self) {
         let line = String::from_utf8_lossy(&std::mem::take(&mut self.line)).into_owned();
         self.lines += 1;
-        if self.echoes() || self.state.reads != Reads::Commands {
-            if self.device.echo == Echo::Twice && self.state.reads == Reads::Commands {
+        let is_command = matches!(self.state.reads, Reads::Commands | Reads::Shell(_));
+        if self.echoes() || !is_command {
+            if self.device.echo == Echo::Twice && is_command {
                 self.print(&format!("\n{line}"));
             }
             self.print("\n");
@@ -196,9 +197,20 @@ impl<'d> Cli<'d> {
                 return;
             }
         }
-        let reply = self.reply_to(line).unwrap_or_else(|| Reply {
+        let reply = self.reply_to(line);
+        if reply.is_none() && matches!(self.state.reads, Reads::Shell(_)) {
+            if line == "exit" || line == "logout" {
+                self.closed = true;
+                return;
+            }
+            if line.is_empty() || line == "^C" {
+                return self.prompt();
+            }
+        }
+        let reply = reply.unwrap_or_else(|| Reply {
             output: match self.state.reads {
                 Reads::Commands => self.device.dialect.unknown.into(),
+                Reads::Shell(refusal) => refused_by_shell(refusal, line).into(),
                 _ => "".into(),
             },
             ..Reply::default()
@@ -225,4 +237,18 @@ impl<'d> Cli<'d> {
             self.print(&format!("{PAUSE}{late}"));
         }
     }
+}
+
+/// What a shell says to a command that it does not have. In an interactive bash, `#` begins a
+/// comment and `!` asks for an earlier command; in a C shell and in a boot loader they do not.
+fn refused_by_shell(refusal: &str, line: &str) -> String {
+    let is_bourne = refusal.contains("sh: ");
+    if is_bourne && line.starts_with('#') {
+        return String::new();
+    }
+    if is_bourne && line.starts_with('!') {
+        return format!("-bash: {line}: event not found\n");
+    }
+    let word = line.split_whitespace().next().unwrap_or_default();
+    refusal.replace("{word}", word)
 }

@@ -67,7 +67,7 @@ impl server::Handler for Client {
         })
     }
 
-    /// Asks one question at a time; `Password:` is checked, the others take any answer.
+    /// Asks one question at a time.
     async fn auth_keyboard_interactive<'a>(
         &'a mut self,
         _user: &str,
@@ -78,21 +78,21 @@ impl server::Handler for Client {
             for answer in response {
                 let answer = String::from_utf8_lossy(&answer).into_owned();
                 self.record.answered(&answer);
-                let question = self.device.questions.get(self.asked.wrapping_sub(1));
-                let is_password = question.is_some_and(|(text, _)| *text == "Password: ");
-                if is_password && answer != PASSWORD {
+                let asked = self.device.questions.get(self.asked.wrapping_sub(1));
+                let wanted = asked.and_then(|asked| asked.answer);
+                if wanted.is_some_and(|wanted| wanted != answer) {
                     return Ok(Auth::reject());
                 }
             }
         }
-        let Some(&(question, shown)) = self.device.questions.get(self.asked) else {
+        let Some(&asked) = self.device.questions.get(self.asked) else {
             return Ok(Auth::Accept);
         };
         self.asked += 1;
         Ok(Auth::Partial {
             name: Cow::Borrowed(""),
             instructions: Cow::Borrowed(""),
-            prompts: vec![(Cow::Borrowed(question), shown)].into(),
+            prompts: vec![(Cow::Borrowed(asked.question), asked.shown)].into(),
         })
     }
 
