@@ -5,6 +5,7 @@
 //! The devices are scripted: see [`crate::scripted`].
 
 mod leaving;
+mod login;
 mod prompts;
 mod shells;
 

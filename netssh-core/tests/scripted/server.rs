@@ -61,10 +61,13 @@ impl server::Handler for Client {
     async fn auth_password(&mut self, user: &str, password: &str) -> Result<Auth, russh::Error> {
         // Some devices take terminal options after the name.
         let name = user.split('+').next().unwrap_or(user);
-        Ok(match name == USERNAME && password == PASSWORD {
-            true => Auth::Accept,
-            false => Auth::reject(),
-        })
+        let is_offered = self.device.questions.is_empty();
+        Ok(
+            match is_offered && name == USERNAME && password == PASSWORD {
+                true => Auth::Accept,
+                false => Auth::reject(),
+            },
+        )
     }
 
     /// Asks one question at a time.
