@@ -16,7 +16,7 @@
 //! | old algorithms; host keys; jump hosts | `legacy`; `host_keys`; `jump` |
 //! | files; structured output; session logs; consoles | `files`; `parse`; `session_log`; `console` |
 //! | what users of other tools reported of devices | `reports` |
-//! | detection, facts, whole sessions of every platform | `platforms` |
+//! | detection, facts, whole sessions of every platform | `platforms`, `fakenos` |
 //! | large output, many sessions, sessions used again | `linux`, `frr`, `lab`, `pool` |
 
 #![allow(clippy::unwrap_used, reason = "all of it is tests, the helpers too")]
@@ -24,6 +24,7 @@
 mod configuration;
 mod console;
 mod failures;
+mod fakenos;
 mod files;
 mod frr;
 mod host_keys;
