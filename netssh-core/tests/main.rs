@@ -15,7 +15,8 @@
 //! | passwords, keys, certificates, agents, several factors | `login` |
 //! | old algorithms; host keys; jump hosts | `legacy`; `host_keys`; `jump` |
 //! | files; structured output; session logs; consoles | `files`; `parse`; `session_log`; `console` |
-//! | detection, facts, whole sessions of every platform | `platforms` |
+//! | what users of other tools reported of devices | `reports` |
+//! | detection, facts, whole sessions of every platform | `platforms`, `fakenos` |
 //! | large output, many sessions, sessions used again | `linux`, `frr`, `lab`, `pool` |
 
 #![allow(clippy::unwrap_used, reason = "all of it is tests, the helpers too")]
@@ -23,6 +24,7 @@
 mod configuration;
 mod console;
 mod failures;
+mod fakenos;
 mod files;
 mod frr;
 mod host_keys;
@@ -37,6 +39,8 @@ mod parse;
 mod pipelining;
 mod platforms;
 mod pool;
+mod reports;
+mod scripted;
 mod session_log;
 mod support;
 mod zebra;
