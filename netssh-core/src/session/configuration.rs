@@ -416,6 +416,14 @@ impl Configuration<'_> {
         self.session.prompt()
     }
 
+    /// Whether another line would be sent: not after a line that has led out of the mode.
+    #[must_use]
+    pub fn takes_lines(&self) -> bool {
+        let mode = self.session.platform.configuration.as_ref();
+        let has_mode = mode.is_some_and(|mode| mode.enter.is_some());
+        !has_mode || self.session.in_configuration
+    }
+
     /// [`Session::take_answered`].
     pub fn take_answered(&mut self) -> Vec<Answered> {
         self.session.take_answered()

@@ -331,7 +331,7 @@ impl JobContext {
                 ));
             }
             replies.push(reply);
-            if place < last && !is_at_its_prompt(configuration, &device.kind) {
+            if place < last && !configuration.takes_lines() {
                 return Err(JobError::new(
                     ErrorCode::INVALID,
                     format!(
@@ -425,17 +425,6 @@ async fn send(
         [line] => configuration.line_with(line, answers).await,
         lines => configuration.block(lines, answers).await,
     }
-}
-
-/// Returns whether the device shows a prompt of configuration mode, where the platform has such a
-/// mode. What is typed elsewhere is an ordinary command.
-fn is_at_its_prompt(configuration: &Configuration<'_>, platform: &Platform) -> bool {
-    let has_mode = platform
-        .configuration
-        .as_ref()
-        .is_some_and(|mode| mode.enter.is_some());
-    let prompt = platform.prompts.configuration.as_ref();
-    !has_mode || prompt.is_none_or(|pattern| pattern.matches(configuration.prompt()))
 }
 
 /// Refuses a comment with a character that could end it, on one platform or another.

@@ -177,6 +177,11 @@ pub(super) fn check_order(elements: &[Element], platform: &Platform) -> Result<(
 /// # Errors
 /// Code `invalid` where such a text does not end.
 pub fn split_config(platform: &str, text: &str) -> Result<Vec<String>> {
+    // Junos shows its configuration as blocks, which it takes as one text.
+    let is_nested = |line: &str| visible(line).ends_with('{');
+    if platform == "juniper_junos" && text.split('\n').any(is_nested) {
+        return Ok(vec![format!("load merge terminal\n{text}")]);
+    }
     let mut lines = (1..).zip(text.split('\n'));
     let mut elements = Vec::new();
     while let Some((number, line)) = lines.next() {
@@ -517,6 +522,11 @@ mod tests {
                     "add address=192.0.2.1/24 interface=ether1",
                     "",
                 ],
+            ),
+            (
+                "juniper_junos",
+                "system {\n    host-name x;\n}\n",
+                vec!["load merge terminal\nsystem {\n    host-name x;\n}\n"],
             ),
             (
                 "juniper_junos",
