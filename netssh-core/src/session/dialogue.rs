@@ -683,6 +683,7 @@ impl From<&Answer> for Question {
         Self {
             ask: answer.question.clone(),
             again: false,
+            finished: !answer.secret,
             answered: false,
         }
     }

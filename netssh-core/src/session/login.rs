@@ -22,11 +22,11 @@ static COMMON_QUESTIONS: LazyLock<Vec<LoginQuestion>> = LazyLock::new(|| {
     let change = "the device demands a new password: log in by hand and set one";
     [
         (
-            r"(?i)press (any key|return|enter|<?cr>?)",
+            r#"(?i)press ["'<\[]?(any key|return|enter|cr)\b"#,
             LoginAnswer::Answer(String::new()),
         ),
         (
-            r"(?i)(new password|password (has )?expired|change (your|the) password|enter old password).*[:?] ?$",
+            r"(?i)(\b(new|old|current)\b[^:]* password|password (has )?expired|change (your|the) password)[^:]*[:?] ?$",
             LoginAnswer::Fail(change.into()),
         ),
         (
@@ -34,7 +34,7 @@ static COMMON_QUESTIONS: LazyLock<Vec<LoginQuestion>> = LazyLock::new(|| {
             LoginAnswer::Credential(Credential::Username),
         ),
         (
-            r"(?i)^(\S+ )?password ?: ?$",
+            r"(?i)^((enter|user|login|\S+'s|\(\S+\)) )?(\S+'s )?password( for \S+)? ?: ?$",
             LoginAnswer::Credential(Credential::Password),
         ),
         (
@@ -171,10 +171,12 @@ impl Session {
         let mut sent = false;
         let mut enters = 0;
         let mut in_shell = false;
+        let mut own = String::new();
         loop {
             match self.next_step(exchange).await? {
                 Step::Prompt if !sent => {
                     sent = true;
+                    own = exchange.reader.last_line().trim().to_owned();
                     self.send_first_lines(exchange).await?;
                 }
                 Step::Unsure if !sent && enters < ENTERS => {
@@ -189,7 +191,10 @@ impl Session {
                     self.shell.send(&newline).await?;
                 }
                 Step::Question(index) => {
-                    let asked = exchange.reader.last_line().trim().to_owned();
+                    if self.says_more(exchange).await? {
+                        continue;
+                    }
+                    let asked = exchange.reader.last_words();
                     exchange.reader.question_answered(index);
                     questions.answer(self, index, &asked).await?;
                     // It may have read some of the set-up.
@@ -237,13 +242,8 @@ impl Session {
                             None => return Err(no_cli(&platform, &prompt, &words)),
                         }
                     }
-                    self.prompt = if prompt.is_empty() {
-                        // Ours says nothing; the user's own was shown before it.
-                        let own = answer.output.lines().last().unwrap_or_default();
-                        own.trim().to_owned()
-                    } else {
-                        prompt
-                    };
+                    // Ours says nothing; the user's own was shown before it.
+                    self.prompt = if prompt.is_empty() { own } else { prompt };
                     // A refused set-up command is harmless, but then there may be a pager.
                     let refused = |line: &str| platform.refusal(line).is_some();
                     if answer.output.lines().any(refused) {
@@ -383,6 +383,11 @@ impl<'a> LoginQuestions<'a> {
                 question.answer,
                 LoginAnswer::Key(_) | LoginAnswer::Answer(_)
             ),
+            finished: match &question.answer {
+                LoginAnswer::Key(_) => true,
+                LoginAnswer::Answer(line) => line.is_empty(),
+                _ => false,
+            },
             answered: false,
         });
         own.chain(known).collect()
