@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use regex::RegexSet;
 
-use super::{Ending, Platform, shell};
+use super::{Ending, Pattern, Platform, shell};
 
 /// How many lines at the start of an output may hold a refusal.
 const FIRST_LINES: usize = 5;
@@ -20,10 +20,10 @@ const LAST_LINES: usize = 3;
 /// 2024 SW1 IFNET/3/PHY_UPDOWN: …`, `#Jun …` for traps, `%%01IFNET/4/LINK_STATE(l)`).
 static LOG_LINES: LazyLock<RegexSet> = LazyLock::new(|| {
     let patterns = [
-        // A mnemonic with a severity ends in a colon; before it come sequence number, time, unit.
-        r"^(<\d+>)?(\d{1,10}: )?([\w/.\-]+:)?([*.]?[A-Z][a-z]{2} [ \d]\d (\d{4} )?\d\d:\d\d:\d\d[^%]{0,60})?:? ?%[A-Z][A-Z0-9_]*(-[A-Z0-9_]+)*-[0-7]-[A-Z0-9_]+ ?:",
+        // Whatever stands for time, unit and process, the mnemonic has a severity and a colon.
+        r"^(?:[^%]{0,200}[\s:]|.{0,100} )?%[A-Z][A-Z0-9_]*(?:-[A-Z0-9_]+)*-[0-7]-[A-Z0-9_]+ ?:",
         r"^[%#][A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d[:.]\d+ \d{4} ",
-        r"^[A-Z][a-z]{2} [ \d]\d (\d{4} )?\d\d:\d\d:\d\d\S* \S+ %%\d\d\w+/[0-7]/",
+        r"^[A-Z][a-z]{2} [ \d]\d (?:\d{4} )?\d\d:\d\d:\d\d\S* \S+ %%\d\d\w+/[0-7]/",
     ];
     RegexSet::new(patterns).expect("the tests compile the patterns")
 });
@@ -42,14 +42,8 @@ pub(super) fn refusal<'a>(platform: &Platform, output: &'a str) -> Option<&'a st
         return only_refusals.then(|| shell::refusal(output)).flatten();
     }
     let refused = |line: &&str| {
-        let remark = platform.remarks.iter().any(|remark| remark.matches(line));
-        let refused = || {
-            platform
-                .refusals
-                .iter()
-                .any(|refusal| refusal.matches(line))
-        };
-        !remark && (refused() || shell::refusal(line).is_some())
+        let found = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(line));
+        shell::refusal(line).is_some() || (found(&platform.refusals) && !found(&platform.remarks))
     };
     lines()
         .take(FIRST_LINES)
