@@ -221,15 +221,15 @@ pub enum Credential {
     Password,
 }
 
-/// Commands that only read, by patterns, as older platform files have it. They count besides
-/// [`Reads`], for commands without a filter and without a character that might chain commands.
+/// Commands that only read, by patterns, as older platform files have it.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TypeAhead {
-    /// Commands that ask nothing and change nothing (`show …`), matched from their start.
+    /// Commands that ask nothing and change nothing (`show …`), matched from their start. They take
+    /// the place of the commands of [`Reads`]; its filters and exceptions hold.
     #[serde(deserialize_with = "anchored")]
     pub safe: Option<Pattern>,
-    /// Exceptions, from [`Reads`] too.
+    /// Exceptions, matched against the whole line.
     pub except: Option<Pattern>,
 }
 
@@ -427,17 +427,13 @@ impl Platform {
     /// session's next command does) and to ask nothing.
     #[must_use]
     pub fn only_reads(&self, command: &str) -> bool {
-        let command = command.trim_matches([' ', '\t']);
-        let found = |pattern: &Option<Pattern>| {
-            let pattern = pattern.as_ref();
-            pattern.is_some_and(|pattern| pattern.matches(command))
-        };
-        if found(&self.type_ahead.except) {
+        let older = &self.type_ahead;
+        let excepted = older.except.as_ref();
+        if excepted.is_some_and(|pattern| pattern.matches(command)) {
             return false;
         }
         let question_mark = self.terminal.quote_question_mark.is_some();
-        self.reads.covers(command, question_mark)
-            || (reads::is_simple(command) && found(&self.type_ahead.safe))
+        (self.reads).covers(command, question_mark, older.safe.as_ref())
     }
 
     /// Returns whether a command may be sent together with the sentinel that marks its end: it

@@ -20,7 +20,7 @@ const LAST_LINES: usize = 3;
 /// 2024 SW1 IFNET/3/PHY_UPDOWN: …`, `#Jun …` for traps, `%%01IFNET/4/LINK_STATE(l)`).
 static LOG_LINES: LazyLock<RegexSet> = LazyLock::new(|| {
     let patterns = [
-        // Whatever stands for time, unit and process, the mnemonic has a severity and a colon.
+        // A mnemonic with a severity ends in a colon; before it come number, time, unit, process.
         r"^(?:[^%]{0,200}[\s:]|.{0,100} )?%[A-Z][A-Z0-9_]*(?:-[A-Z0-9_]+)*-[0-7]-[A-Z0-9_]+ ?:",
         r"^[%#][A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d[:.]\d+ \d{4} ",
         r"^[A-Z][a-z]{2} [ \d]\d (?:\d{4} )?\d\d:\d\d:\d\d\S* \S+ %%\d\d\w+/[0-7]/",

@@ -68,21 +68,12 @@ impl Word {
 
 impl Form {
     fn matches(&self, text: &str, case_sensitive: bool) -> bool {
-        let strip = |text: &[u8], start: &str| {
-            let (found, rest) = text.split_at_checked(start.len())?;
-            let same = if case_sensitive {
-                found == start.as_bytes()
-            } else {
-                found.eq_ignore_ascii_case(start.as_bytes())
-            };
-            same.then(|| rest.to_vec())
-        };
-        let Some(after) = strip(text.as_bytes(), &self.required) else {
+        let Some(after) = strip(text.as_bytes(), &self.required, case_sensitive) else {
             return false;
         };
         (0..=self.optional.len()).any(|typed| {
-            strip(&after, &self.optional[..typed])
-                .and_then(|after| strip(&after, &self.tail))
+            strip(after, &self.optional[..typed], case_sensitive)
+                .and_then(|after| strip(after, &self.tail, case_sensitive))
                 .is_some_and(|rest| self.open || rest.is_empty())
         })
     }
@@ -116,6 +107,17 @@ impl Form {
             open,
         })
     }
+}
+
+/// Returns the text behind `start`, if it begins with that.
+fn strip<'t>(text: &'t [u8], start: &str, case_sensitive: bool) -> Option<&'t [u8]> {
+    let (found, rest) = text.split_at_checked(start.len())?;
+    let same = if case_sensitive {
+        found == start.as_bytes()
+    } else {
+        found.eq_ignore_ascii_case(start.as_bytes())
+    };
+    same.then_some(rest)
 }
 
 impl TryFrom<String> for Word {

@@ -8,6 +8,7 @@
 
 use serde::Deserialize;
 
+use super::Pattern;
 use super::phrase::{Phrase, Word};
 
 /// A longer command is taken for a write.
@@ -60,19 +61,24 @@ pub(crate) enum Pipes {
 impl Reads {
     /// Returns whether a command is known to read only.
     ///
-    /// `question_mark` says whether a `?` can be typed without calling for help.
-    pub(super) fn covers(&self, command: &str, question_mark: bool) -> bool {
-        let command = command.trim_matches([' ', '\t']);
-        if !is_plain(command) || (command.contains('?') && !question_mark) {
+    /// `question_mark` says whether a `?` can be typed without calling for help. Where `safe` is
+    /// given, it decides in the place of [`Self::commands`].
+    pub(super) fn covers(&self, line: &str, question_mark: bool, safe: Option<&Pattern>) -> bool {
+        let line = line.trim_matches([' ', '\t']);
+        if !is_plain(line) || (line.contains('?') && !question_mark) {
             return false;
         }
-        if command.contains(|c| self.forbidden.contains(c)) {
+        if line.contains(|c| self.forbidden.contains(c)) {
             return false;
         }
-        let Some((command, filters)) = self.split(command) else {
+        let Some((command, filters)) = self.split(line) else {
             return false;
         };
-        self.is_reading_command(command) && filters.iter().all(|filter| self.is_filter(filter))
+        let reads = match safe {
+            Some(safe) => is_simple(command) && safe.matches(command.trim_end()),
+            None => self.is_listed(command),
+        };
+        reads && !self.is_excepted(command) && filters.iter().all(|filter| self.is_filter(filter))
     }
 
     /// Splits a command from its filters. `None` where a character may begin a second command or
@@ -111,34 +117,33 @@ impl Reads {
         (!quoted).then_some((command, parts))
     }
 
-    fn is_reading_command(&self, command: &str) -> bool {
-        let unquoted;
-        let separated;
-        let mut command = command;
-        if command.contains('"') {
-            // A device may take a quoted keyword for the keyword.
-            unquoted = command.replace('"', "");
-            command = &unquoted;
-        }
-        if let Some(separator) = self.separator {
-            separated = command.replace(separator, " ");
-            command = &separated;
-        }
-        let words: Vec<&str> = command.split_ascii_whitespace().collect();
-        let may_begin = |at: &usize| {
-            let before = &words[..*at];
-            *at == 0 || (self.before.iter()).any(|p| p.matches(before, self.case_sensitive))
-        };
-        let beginnings: Vec<usize> = (0..=words.len().min(MAX_WORDS_BEFORE))
-            .filter(may_begin)
+    fn is_listed(&self, command: &str) -> bool {
+        self.any_covers(&self.commands, command, self.case_sensitive)
+    }
+
+    fn is_excepted(&self, command: &str) -> bool {
+        self.any_covers(&self.except, command, false)
+    }
+
+    /// Returns whether one of the phrases covers a command, or what follows the words before it.
+    fn any_covers(&self, phrases: &[Phrase], command: &str, case_sensitive: bool) -> bool {
+        // A device may take a quoted keyword for the keyword.
+        let blank = |c| c == '"' || Some(c) == self.separator || c == ' ' || c == '\t';
+        let words: Vec<&str> = command
+            .split(blank)
+            .filter(|word| !word.is_empty())
             .collect();
-        let any = |phrases: &[Phrase], case_sensitive| {
-            beginnings.iter().any(|at| {
-                let mut phrases = phrases.iter();
-                phrases.any(|phrase| phrase.matches(&words[*at..], case_sensitive))
-            })
+        let may_begin = |at: usize| {
+            let before = &words[..at];
+            at == 0 || (self.before.iter()).any(|p| p.matches(before, self.case_sensitive))
         };
-        any(&self.commands, self.case_sensitive) && !any(&self.except, false)
+        (0..=words.len().min(MAX_WORDS_BEFORE))
+            .filter(|at| may_begin(*at))
+            .any(|at| {
+                phrases
+                    .iter()
+                    .any(|p| p.matches(&words[at..], case_sensitive))
+            })
     }
 
     fn is_filter(&self, filter: &str) -> bool {
@@ -181,14 +186,10 @@ fn is_plain_in_a_shell(c: char) -> bool {
     c.is_ascii_alphanumeric() || " \t\"|-_./:,=@%+".contains(c)
 }
 
-/// Returns whether an older platform file's patterns call a command safe. Filters and everything
-/// that might chain commands are left to [`Reads`].
-pub(super) fn is_simple(command: &str) -> bool {
-    is_plain(command)
-        && !command.contains(CHAINING)
-        && !command.contains([
-            '|', '?', '\'', '"', '(', ')', '[', ']', '$', '!', '#', '~', '*',
-        ])
+/// Returns whether a command holds nothing that a pattern of an older platform file may overlook.
+fn is_simple(command: &str) -> bool {
+    let strange = |c| CHAINING.contains(&c) || "?'\"()[]$!#~*".contains(c);
+    !command.contains(strange)
 }
 
 #[cfg(test)]
