@@ -479,7 +479,8 @@ impl<'a> Reader<'a> {
 
     /// A question in a line that the device has ended, and behind which it waits.
     fn finished_question(&self) -> Option<Step> {
-        let text = clean(&self.buffer[self.tail_start().max(self.answered.min(self.buffer.len()))..]);
+        let text =
+            clean(&self.buffer[self.tail_start().max(self.answered.min(self.buffer.len()))..]);
         let line = text.lines().rev().find(|line| !line.trim().is_empty())?;
         let asked = |question: &Question| question.finished && question.ask.matches(line.trim());
         self.questions.iter().position(asked).map(Step::Question)
@@ -879,7 +880,10 @@ impl<'a> Reader<'a> {
     pub(crate) fn last_words(&self) -> String {
         let text = clean(&self.buffer[self.tail_start()..]);
         let mut lines = text.lines().rev().map(str::trim);
-        lines.find(|line| !line.is_empty()).unwrap_or_default().to_owned()
+        lines
+            .find(|line| !line.is_empty())
+            .unwrap_or_default()
+            .to_owned()
     }
 
     /// Ends the output before the last line: for a prompt that is known to be the end.
