@@ -226,7 +226,7 @@ pub enum Credential {
 #[serde(deny_unknown_fields, default)]
 pub struct TypeAhead {
     /// Commands that ask nothing and change nothing (`show …`), matched from their start. They take
-    /// the place of the commands of [`Reads`]; its filters and exceptions hold.
+    /// the place of `reads.commands`; the filters and exceptions of `reads` hold.
     #[serde(deserialize_with = "anchored")]
     pub safe: Option<Pattern>,
     /// Exceptions, matched against the whole line.
