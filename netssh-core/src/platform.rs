@@ -132,6 +132,9 @@ pub struct Login {
     pub username_suffix: String,
     /// Questions that come before the first prompt, besides those that all platforms know.
     pub questions: Vec<LoginQuestion>,
+    /// Questions of keyboard-interactive that ask for the user's password, besides the forms that
+    /// all platforms know.
+    pub password_questions: Vec<Pattern>,
     /// Commands sent first, paging off above all; a refused one is harmless. `{word}` stands for
     /// the session's random word.
     pub commands: Vec<String>,
