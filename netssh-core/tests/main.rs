@@ -13,6 +13,7 @@
 //! | refused commands | `frr`, `zebra`, `platforms` |
 //! | timeouts, silence, hang-ups, dead peers | `failures`, `keepalive`, `pipelining` |
 //! | passwords, keys, certificates, agents, several factors | `login` |
+//! | keyboard-interactive questions | `questions`, `login` |
 //! | old algorithms; host keys; jump hosts | `legacy`; `host_keys`; `jump` |
 //! | files; structured output; session logs; consoles | `files`; `parse`; `session_log`; `console` |
 //! | detection, facts, whole sessions of every platform | `platforms` |
@@ -37,6 +38,7 @@ mod parse;
 mod pipelining;
 mod platforms;
 mod pool;
+mod questions;
 mod session_log;
 mod support;
 mod zebra;
