@@ -261,7 +261,10 @@ mod tests {
             let opened = key.open_answer(row, (question, one_key), &sealed);
             assert!(opened.is_err(), "{question:?} {one_key}");
         }
-        assert!(key.open_secret(row, SecretField::Password, &sealed).is_err());
+        assert!(
+            key.open_secret(row, SecretField::Password, &sealed)
+                .is_err()
+        );
     }
 
     #[test]

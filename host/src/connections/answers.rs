@@ -123,7 +123,10 @@ pub(super) fn check_answers(
     };
     let mut errors = Vec::new();
     if answers.len() > MAX_ANSWERS {
-        let message = format!("expected at most {MAX_ANSWERS} answers, got {}", answers.len());
+        let message = format!(
+            "expected at most {MAX_ANSWERS} answers, got {}",
+            answers.len()
+        );
         errors.push(FieldError::new("answers", message));
         return errors;
     }
@@ -259,11 +262,7 @@ fn check_credential(
     Ok(())
 }
 
-fn check_set(
-    answer: &AnswerInput,
-    old: &[StoredAnswer],
-    same_address: bool,
-) -> Result<(), Wrong> {
+fn check_set(answer: &AnswerInput, old: &[StoredAnswer], same_address: bool) -> Result<(), Wrong> {
     let Some(stored) = sealed_for(old, &answer.question) else {
         return Err((
             "set",

@@ -60,7 +60,9 @@ impl AnswerArgs {
 fn in_file(path: &Path) -> Result<Vec<Value>, Failure> {
     let text = secrets::read(path)?;
     let shown = path.display();
-    let is_json = path.extension().is_some_and(|extension| extension == "json");
+    let is_json = path
+        .extension()
+        .is_some_and(|extension| extension == "json");
     // The reason may quote the file, and the file holds secrets: the place has to do.
     let file: AnswerFile = if is_json {
         serde_json::from_str(&text).map_err(|error| {
@@ -77,7 +79,9 @@ fn in_file(path: &Path) -> Result<Vec<Value>, Failure> {
         })?
     };
     if file.answers.iter().any(|answer| !answer.is_object()) {
-        return Err(Failure::Usage(format!("failed to read {shown}: {EXPECTED}")));
+        return Err(Failure::Usage(format!(
+            "failed to read {shown}: {EXPECTED}"
+        )));
     }
     Ok(file.answers)
 }
