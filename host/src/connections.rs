@@ -334,7 +334,7 @@ impl Connections {
         )
     }
 
-    /// An error on the way to a device, with what can be done about a host key.
+    /// An error on the way to a device, with what can be done about a host key or a question.
     #[must_use]
     pub fn explain(&self, connection: &Connection, error: &netssh_core::Error) -> JobError {
         let mut message = error.to_string();
@@ -342,6 +342,14 @@ impl Connections {
             message.push_str(&format!(
                 "; if the key has changed for a good reason, forget the old one: scheduler \
                  connection host-keys {} --forget (or, if it is a jump host's, that one's)",
+                connection.name
+            ));
+        }
+        // The library names `answers` where a question had none.
+        if error.code() == "authentication" && message.contains("`answers`") {
+            message.push_str(&format!(
+                ": scheduler connection edit {} --answer-file FILE, or --answer 'QUESTION=TEXT' for \
+                 one that is not secret (or, if a jump host asks, for that one)",
                 connection.name
             ));
         }
