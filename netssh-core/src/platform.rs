@@ -8,6 +8,7 @@
 mod encoding;
 mod pattern;
 mod set;
+pub(crate) mod shell;
 
 use std::collections::BTreeMap;
 
@@ -28,6 +29,9 @@ pub struct Platform {
     /// Other names for the same.
     #[serde(default)]
     pub aliases: Vec<String>,
+    /// Its command line is part of a Unix shell.
+    #[serde(default)]
+    pub shell: bool,
     /// How the end of a command's output is recognised.
     pub ending: Ending,
     /// Prompts, matched against the last line of what arrived.
@@ -95,6 +99,8 @@ pub struct Prompts {
     pub user: Option<Pattern>,
     /// The prompt in configuration mode and its sub-modes.
     pub configuration: Option<Pattern>,
+    /// Prompts that look like one of configuration mode and are none (`sw1(maint-mode)#`).
+    pub not_configuration: Option<Pattern>,
     /// A line above the prompt that belongs to it, not to the output (`[edit]`).
     pub above: Option<Pattern>,
 }
@@ -111,6 +117,9 @@ pub struct Terminal {
     pub newline: String,
     /// Sent before a `?`, which would ask for help otherwise: Ctrl-V on many CLIs.
     pub quote_question_mark: Option<String>,
+    /// Questions that one key answers (`[confirm]`). The end of a line would be taken for the next
+    /// command, or for the answer to the next question.
+    pub one_key: Option<Pattern>,
 }
 
 impl Default for Terminal {
@@ -120,6 +129,7 @@ impl Default for Terminal {
             encoding: None,
             newline: "\n".into(),
             quote_question_mark: None,
+            one_key: None,
         }
     }
 }
@@ -140,10 +150,9 @@ pub struct Login {
     pub commands: Vec<String>,
     /// The same, for those that need the privileged prompt: sent after `enable`.
     pub privileged_commands: Vec<String>,
-    /// Send the commands without waiting for the first prompt, which saves a round trip. Only for
-    /// devices that are known to read what was typed before they were ready, and ask nothing. Not
-    /// done where there are questions, here or in [`crate::Credentials::answers`].
-    pub early: bool,
+    /// The command that starts the device's command line from its Unix shell, in which some logins
+    /// end.
+    pub cli: Option<String>,
 }
 
 /// A question before the first prompt. In a file: `ask`, and one of `answer`, `key`, `credential`
@@ -261,14 +270,34 @@ pub struct ConfigurationMode {
     pub save: Option<Command>,
     /// Where lines change a candidate, which takes effect when it is committed.
     pub candidate: Option<Candidate>,
+    /// Prompts that tell of changes which have not taken effect (`[*HUAWEI]`).
+    pub pending: Option<Pattern>,
+    /// Commands that read text, and how the text ends where that cannot be typed as a line.
+    #[serde(default)]
+    pub blocks: Vec<Block>,
+}
+
+/// A command that reads lines of text (`load merge terminal`).
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Block {
+    /// The command.
+    pub start: Pattern,
+    /// The keys that end the text, sent as they are (`\u0004`).
+    pub end: String,
 }
 
 /// The commands of a platform whose configuration is committed. All are typed in configuration mode.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Candidate {
+    /// The prompts at which there is a candidate; at any if there are none here.
+    pub when: Option<Pattern>,
     /// Makes the candidate the running configuration.
     pub commit: Command,
+    /// `commit` leads up one level: it is repeated until configuration mode is left.
+    #[serde(default)]
+    pub commit_leaves: bool,
     /// The same with `{comment}` to be recorded.
     pub commit_comment: Option<Command>,
     /// The same, taken back after `{minutes}` unless confirmed.
@@ -431,14 +460,23 @@ impl Platform {
         found(&self.type_ahead.safe) && !found(&self.type_ahead.except)
     }
 
+    /// Whether its command line is a Unix shell, so that words and prompts of one are its own.
+    pub(crate) fn is_shell(&self) -> bool {
+        matches!(self.ending, Ending::ShellPrompt) || self.shell
+    }
+
     pub(crate) fn is_user(&self, prompt: &str) -> bool {
         let user = self.prompts.user.as_ref();
         user.is_some_and(|pattern| pattern.matches(prompt))
     }
 
     pub(crate) fn is_configuration(&self, prompt: &str) -> bool {
-        let configuration = self.prompts.configuration.as_ref();
-        configuration.is_some_and(|pattern| pattern.matches(prompt))
+        let found = |pattern: &Option<Pattern>| {
+            pattern
+                .as_ref()
+                .is_some_and(|pattern| pattern.matches(prompt))
+        };
+        found(&self.prompts.configuration) && !found(&self.prompts.not_configuration)
     }
 }
 

@@ -16,7 +16,8 @@
 //! | keyboard-interactive questions | `questions`, `login` |
 //! | old algorithms; host keys; jump hosts | `legacy`; `host_keys`; `jump` |
 //! | files; structured output; session logs; consoles | `files`; `parse`; `session_log`; `console` |
-//! | detection, facts, whole sessions of every platform | `platforms` |
+//! | what users of other tools reported of devices | `reports` |
+//! | detection, facts, whole sessions of every platform | `platforms`, `fakenos` |
 //! | large output, many sessions, sessions used again | `linux`, `frr`, `lab`, `pool` |
 
 #![allow(clippy::unwrap_used, reason = "all of it is tests, the helpers too")]
@@ -24,6 +25,7 @@
 mod configuration;
 mod console;
 mod failures;
+mod fakenos;
 mod files;
 mod frr;
 mod host_keys;
@@ -39,6 +41,8 @@ mod pipelining;
 mod platforms;
 mod pool;
 mod questions;
+mod reports;
+mod scripted;
 mod session_log;
 mod support;
 mod zebra;

@@ -1,5 +1,5 @@
 //! `cargo xtask setup`: installs the Debian packages that the tests need and the machine lacks, and
-//! the TextFSM templates.
+//! the Python packages: TextFSM templates and FakeNOS.
 //!
 //! No C compiler is on the list, though some crates need one: without it, cargo could not have
 //! linked this program.
@@ -19,7 +19,7 @@ const PACKAGES: [(&str, &str); 10] = [
     ("procps", "counting a device's sessions"),
     (
         "python3-pip",
-        "TextFSM templates and componentize-py, which are Python packages",
+        "TextFSM templates, FakeNOS and componentize-py, which are Python packages",
     ),
     ("python3-aiosmtpd", "a real mail server"),
     ("openssl", "its certificate"),
@@ -72,7 +72,7 @@ const INSTALL: &str = r#"
 pub(crate) fn run() -> anyhow::Result<()> {
     let missing = missing()?;
     if missing.is_empty() {
-        install_templates()?;
+        install_python_packages()?;
         println!("setup: everything is installed");
         return Ok(());
     }
@@ -84,25 +84,64 @@ pub(crate) fn run() -> anyhow::Result<()> {
         .args(["sh", "-c", INSTALL, "cargo-xtask-setup"])
         .args(missing.iter().map(|(package, _)| package));
     run_quoting_only_the_outcome(&mut command, &missing)?;
-    install_templates()?;
+    install_python_packages()?;
     println!("setup: done");
     Ok(())
 }
 
-/// The templates that the tests parse outputs with, beside what cargo keeps for tests.
-const TEMPLATES: &str = "ntc-templates==9.3.0";
+/// A Python package that tests need, in a directory of its own beside what cargo keeps for tests.
+struct PythonPackage {
+    requirement: &'static str,
+    reason: &'static str,
+    directory: &'static str,
+    /// There once it is installed.
+    file: &'static str,
+    /// With the packages that it needs.
+    dependencies: bool,
+}
 
-fn install_templates() -> anyhow::Result<()> {
-    let directory = target_directory()?.join("tmp/ntc-templates");
-    if directory.join("ntc_templates/templates/index").is_file() {
+const PYTHON_PACKAGES: [PythonPackage; 2] = [
+    PythonPackage {
+        requirement: "ntc-templates==9.3.0",
+        reason: "structured output",
+        directory: "ntc-templates",
+        file: "ntc_templates/templates/index",
+        dependencies: false,
+    },
+    PythonPackage {
+        requirement: "fakenos==1.2.1",
+        reason: "simulated devices of forty platforms",
+        directory: "fakenos",
+        file: "fakenos/__init__.py",
+        dependencies: true,
+    },
+];
+
+fn install_python_packages() -> anyhow::Result<()> {
+    for package in &PYTHON_PACKAGES {
+        install_python_package(package)?;
+    }
+    Ok(())
+}
+
+fn install_python_package(package: &PythonPackage) -> anyhow::Result<()> {
+    let directory = target_directory()?.join("tmp").join(package.directory);
+    if directory.join(package.file).is_file() {
         return Ok(());
     }
-    println!("setup: installing {TEMPLATES} (structured output)");
+    println!(
+        "setup: installing {} ({})",
+        package.requirement, package.reason
+    );
     let mut command = Command::new("python3");
-    command
-        .args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"])
-        .arg(&directory)
-        .arg(TEMPLATES);
+    // Its own directory conflicts with nothing, whatever else this Python has.
+    command.args(["-m", "pip", "install", "--quiet", "--no-warn-conflicts"]);
+    command.arg("--target");
+    command.arg(&directory);
+    if !package.dependencies {
+        command.arg("--no-deps");
+    }
+    command.arg(package.requirement);
     run_to_success(&mut command)
 }
 

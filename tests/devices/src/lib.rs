@@ -12,6 +12,7 @@
 mod account;
 mod agent;
 mod authority;
+mod fakenos;
 mod frr;
 mod linux;
 mod sshd;
@@ -23,6 +24,7 @@ use std::sync::LazyLock;
 
 pub use crate::agent::Agent;
 pub use crate::authority::Authority;
+pub use crate::fakenos::{FakeDevice, FakeNos};
 pub use crate::frr::{Frr, FrrOptions};
 pub use crate::linux::{Linux, LinuxOptions};
 pub use crate::sshd::Sshd;

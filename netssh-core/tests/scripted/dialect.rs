@@ -1,0 +1,109 @@
+//! What a vendor's devices say when a case does not.
+//!
+//! Sources: the vendors' command references, and the recordings in the issues that the cases name.
+
+/// A vendor's way to talk.
+#[derive(Debug, Clone)]
+pub(super) struct Dialect {
+    /// The answer to a command that there is not.
+    pub(super) unknown: &'static str,
+    /// A line that begins with this is a comment, and is not answered.
+    pub(super) comment: Option<char>,
+    /// Commands for the terminal, accepted without a word: the beginnings of their lines.
+    pub(super) quiet: &'static [&'static str],
+    /// Lines that end the session.
+    pub(super) exits: &'static [&'static str],
+}
+
+const IOS: Dialect = Dialect {
+    unknown: "                       ^\n% Invalid input detected at '^' marker.\n\n",
+    comment: Some('!'),
+    quiet: &[
+        "terminal length",
+        "terminal width",
+        "terminal pager",
+        "no page",
+    ],
+    exits: &["exit", "logout", "quit"],
+};
+
+impl Dialect {
+    pub(super) fn of(platform: &str) -> Self {
+        match platform {
+            "juniper_junos" => Self {
+                unknown: "               ^\nunknown command.\n",
+                comment: Some('#'),
+                quiet: &["set cli "],
+                exits: &["exit", "quit"],
+            },
+            "huawei_vrp" => Self {
+                unknown: "        ^\nError: Unrecognized command found at '^' position.\n",
+                comment: Some('#'),
+                quiet: &["screen-length", "screen-width"],
+                exits: &["quit"],
+            },
+            "hp_comware" => Self {
+                unknown: "        ^\n % Unrecognized command found at '^' position.\n",
+                comment: Some('#'),
+                quiet: &["screen-length"],
+                exits: &["quit"],
+            },
+            "mikrotik_routeros" => Self {
+                unknown: "bad command name (line 1 column 1)\n",
+                comment: Some('#'),
+                quiet: &[],
+                exits: &["/quit", "quit"],
+            },
+            "fortinet" => Self {
+                unknown: "Unknown action 0\n\n",
+                comment: Some('#'),
+                quiet: &[],
+                exits: &["exit", "quit"],
+            },
+            "paloalto_panos" => Self {
+                unknown: "\nUnknown command: \n",
+                comment: None,
+                quiet: &["set cli "],
+                exits: &["exit", "quit"],
+            },
+            "nokia_sros" => Self {
+                unknown: "              ^\nError: Bad command.\n",
+                comment: Some('#'),
+                quiet: &["environment "],
+                exits: &["logout"],
+            },
+            "extreme_exos" => Self {
+                unknown: "                         ^\n%% Invalid input detected at '^' marker.\n",
+                comment: Some('#'),
+                quiet: &["disable clipaging"],
+                exits: &["exit", "quit", "logout"],
+            },
+            "vyos" | "ubiquiti_edgerouter" => Self {
+                unknown: "\n  Invalid command\n\n",
+                comment: Some('#'),
+                quiet: &["set terminal ", "terminal "],
+                exits: &["exit"],
+            },
+            "hp_procurve" | "aruba_aoscx" => Self {
+                unknown: "Invalid input: \n",
+                comment: Some('!'),
+                ..IOS
+            },
+            "cisco_asa" => Self {
+                unknown: "             ^\nERROR: % Invalid input detected at '^' marker.\n",
+                ..IOS
+            },
+            "frr" => Self {
+                unknown: "% Unknown command: \n",
+                ..IOS
+            },
+            "linux" => Self {
+                unknown: "-bash: command not found\n",
+                comment: Some('#'),
+                quiet: &[],
+                exits: &["exit", "logout"],
+            },
+            _ => IOS,
+        }
+    }
+}
