@@ -11,7 +11,7 @@ use super::{ExecOptions, Health, Session};
 use crate::endpoint::{Answer, Answered, Endpoint};
 use crate::error::Error;
 use crate::platform::{
-    Credential, Ending, LoginAnswer, LoginQuestion, Pattern, Platform, Question, shell,
+    Credential, Ending, LoginAnswer, LoginQuestion, Pattern, Platform, Question, Shell, shell,
 };
 use crate::reader::{self, Expect, Reader, Step};
 use crate::session_log::without_secrets;
@@ -117,6 +117,7 @@ async fn log_in(
     let questions = LoginQuestions::new(endpoint);
     session.set_up(exchange, &questions).await?;
     session.health = Health::Ready;
+    session.ask_a_shell().await?;
     if let Some(secret) = &endpoint.enable_secret {
         session.enable(endpoint, secret).await?;
     }
@@ -231,7 +232,8 @@ impl Session {
                 }
                 Step::End { prompt, .. } => {
                     let answer = exchange.reader.answer(None);
-                    if let Some(words) = self.shell_instead(&prompt, &answer.output) {
+                    let words = shell::refusal(&answer.output);
+                    if let Some(words) = words.filter(|_| !platform.may_be_shell()) {
                         match platform.login.cli.as_ref().filter(|_| !in_shell) {
                             Some(cli) => {
                                 in_shell = true;
@@ -239,7 +241,7 @@ impl Session {
                                 self.send_cli(cli, exchange).await?;
                                 continue;
                             }
-                            None => return Err(no_cli(&platform, &prompt, &words)),
+                            None => return Err(no_cli(&platform, &prompt, words)),
                         }
                     }
                     // Ours says nothing; the user's own was shown before it.
@@ -286,24 +288,33 @@ impl Session {
         self.shell.send(&typed).await
     }
 
-    /// The words or the prompt by which a Unix shell or a boot loader gives itself away where the
-    /// platform's own command line was expected.
-    fn shell_instead(&self, prompt: &str, output: &str) -> Option<String> {
-        let platform = &self.platform;
-        if platform.is_shell() {
-            return None;
+    /// Asks a device whose prompt looks like that of a shell or a boot loader for its version: its
+    /// own command line knows that, and may be called `loader`.
+    async fn ask_a_shell(&mut self) -> Result<(), Error> {
+        static UNKNOWN: LazyLock<Pattern> = LazyLock::new(|| {
+            Pattern::new(
+                r"(?i)\b(unknown|unrecognized|invalid|bad|illegal) command\b|\bnot found\b",
+            )
+            .expect("a test compiles it")
+        });
+        let platform = Arc::clone(&self.platform);
+        let suspicious = shell::looks_like_shell_prompt(&self.prompt)
+            || shell::looks_like_boot_loader(&self.prompt);
+        if platform.may_be_shell() || platform.shell == Shell::Resembled || !suspicious {
+            return Ok(());
         }
-        if let Some(words) = shell::refusal(output) {
-            return Some(words.to_owned());
-        }
-        let refused = output.lines().find_map(|line| platform.refusal(line));
-        let is_shell = shell::looks_like_shell_prompt(prompt);
-        let is_loader = shell::looks_like_boot_loader(prompt);
-        match refused {
-            Some(words) if is_shell || is_loader => Some(words.to_owned()),
-            // Without set-up commands nothing was refused: a comment is one to a shell, too.
-            None if is_shell && platform.login.commands.is_empty() => Some(prompt.to_owned()),
-            _ => None,
+        let Some(known) = platform.facts.first() else {
+            return Ok(());
+        };
+        let reply = self.exec(&known.command).await?;
+        // A command line that knows the command has more to say.
+        let words = reply.failure.or_else(|| {
+            let short = reply.output.lines().count() <= 3;
+            (short && UNKNOWN.matches(&reply.output)).then_some(reply.output)
+        });
+        match words {
+            Some(words) => Err(no_cli(&platform, &self.prompt, words.trim())),
+            None => Ok(()),
         }
     }
 
