@@ -638,7 +638,12 @@ impl<'a> Reader<'a> {
             return same_prompt(typed.trim(), prompt).then_some("");
         }
         // A packet may end within the prompt: `sw-7#` of `sw-7#dist#`.
-        if is_part_of(prompt, typed.trim()) {
+        // The prompt of the first line came before anything was typed.
+        let shown = match self.learnt.text() {
+            Some(learnt) if typed.is_empty() && start == 0 => learnt,
+            _ => typed.trim(),
+        };
+        if is_part_of(prompt, shown) {
             return None;
         }
         let rest = line

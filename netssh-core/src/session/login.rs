@@ -298,24 +298,23 @@ impl Session {
             .expect("a test compiles it")
         });
         let platform = Arc::clone(&self.platform);
-        let suspicious = shell::looks_like_shell_prompt(&self.prompt)
+        let unlike = !platform.prompts.any.matches(&self.prompt);
+        let like_a_shell = shell::looks_like_shell_prompt(&self.prompt)
             || shell::looks_like_boot_loader(&self.prompt);
-        if platform.may_be_shell() || platform.shell == Shell::Resembled || !suspicious {
+        let suspicious = unlike || (like_a_shell && platform.shell == Shell::Distinct);
+        if platform.may_be_shell() || !suspicious {
             return Ok(());
         }
         let Some(known) = platform.facts.first() else {
             return Ok(());
         };
         let reply = self.exec(&known.command).await?;
-        // A command line that knows the command has more to say.
-        let words = reply.failure.or_else(|| {
-            let short = reply.output.lines().count() <= 3;
-            (short && UNKNOWN.matches(&reply.output)).then_some(reply.output)
-        });
-        match words {
-            Some(words) => Err(no_cli(&platform, &self.prompt, words.trim())),
-            None => Ok(()),
-        }
+        // A command line that knows the command has more to say, and `%` is the mark of one.
+        let output = reply.output.trim();
+        let unknown =
+            output.lines().count() <= 3 && !output.contains('%') && UNKNOWN.matches(output);
+        let words = shell::refusal(output).or(unknown.then_some(output));
+        words.map_or(Ok(()), |words| Err(no_cli(&platform, &self.prompt, words)))
     }
 
     /// From the user's prompt to the privileged one. The secret is sent once.
