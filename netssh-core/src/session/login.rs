@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
 
-use super::dialogue::Exchange;
+use super::dialogue::{Exchange, Request, SETTLED_SOON};
 use super::word::Word;
 use super::{ExecOptions, Health, Session};
 use crate::endpoint::{Answer, Answered, Endpoint};
@@ -309,10 +309,12 @@ impl Session {
             return Ok(());
         };
         let reply = self.exec(&known.command).await?;
-        // A command line that knows the command has more to say, and `%` is the mark of one.
+        // A command line that knows the command has more to say, and one that does not has words of
+        // its own for that.
         let output = reply.output.trim();
-        let unknown =
-            output.lines().count() <= 3 && !output.contains('%') && UNKNOWN.matches(output);
+        let unknown = output.lines().count() <= 3
+            && platform.refusal(output).is_none()
+            && UNKNOWN.matches(output);
         let words = shell::refusal(output).or(unknown.then_some(output));
         words.map_or(Ok(()), |words| Err(no_cli(&platform, &self.prompt, words)))
     }
@@ -331,9 +333,12 @@ impl Session {
         // Some ask for a user first.
         let user = endpoint.username.as_str();
         answers.push(Answer::new(USERNAME.clone(), user).shown());
-        let reply = self
-            .interact(&enable.command, &answers, ExecOptions::default())
-            .await;
+        let request = Request {
+            answers: &answers,
+            settle: SETTLED_SOON,
+            ..Request::new(&enable.command)
+        };
+        let reply = self.run(request).await;
         match reply {
             Err(Error::Refused { .. }) => Err(wrong_secret("it asks again")),
             Err(error) => Err(error),
