@@ -17,7 +17,8 @@ mod target_expression;
 
 pub use batch::{BatchCounts, BatchOptions, BatchStep, MOST_TARGETS, Share};
 pub use connection::{
-    Algorithms, Connection, KnownHostKey, MOST_JUMPS, RouteError, SealedSecrets, SecretField, route,
+    Algorithms, AnswerCredential, AnswerValue, Connection, KnownHostKey, MOST_JUMPS, RouteError,
+    SealedSecrets, SecretField, StoredAnswer, route,
 };
 pub use job::{
     Attempt, CommandKind, CommandResult, ErrorCode, InFlight, Job, JobError, JobFilter, JobLog,

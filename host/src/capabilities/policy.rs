@@ -682,6 +682,7 @@ mod tests {
             agent: false,
             max_sessions: 1,
             secrets: SealedSecrets::default(),
+            answers: Vec::new(),
             owner_job_id: None,
             created_at: now(),
             updated_at: now(),

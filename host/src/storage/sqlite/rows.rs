@@ -131,6 +131,7 @@ pub(super) fn connection(row: &SqliteRow) -> Result<Connection> {
             passphrase: row.try_get("passphrase")?,
             secret: row.try_get("secret")?,
         },
+        answers: json(row, "answers")?,
         owner_job_id: optional(row, "owner_job_id", uuid)?,
         created_at: time(row, "created_at")?,
         updated_at: time(row, "updated_at")?,
