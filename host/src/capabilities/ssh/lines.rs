@@ -177,6 +177,9 @@ pub(super) fn check_order(elements: &[Element], platform: &Platform) -> Result<(
 /// # Errors
 /// Code `invalid` where such a text does not end.
 pub fn split_config(platform: &str, text: &str) -> Result<Vec<String>> {
+    // By its own name, where it is called by another.
+    let known = Platform::named(platform);
+    let platform = known.as_ref().map_or(platform, |known| known.name.as_str());
     // Junos shows its configuration as blocks, which it takes as one text.
     let is_nested = |line: &str| visible(line).ends_with('{');
     if platform == "juniper_junos" && text.split('\n').any(is_nested) {
@@ -263,9 +266,8 @@ impl End {
         let line = line.trim_start();
         let (first, rest) = split_word(line);
         let first = first.to_lowercase();
-        let is_short_for = |whole: &str, least: usize| {
-            first.len() >= least && whole.starts_with(first.as_str())
-        };
+        let is_short_for =
+            |whole: &str, least: usize| first.len() >= least && whole.starts_with(first.as_str());
         if is_short_for("banner", 3) {
             return Self::of_banner(platform, rest);
         }
@@ -512,7 +514,11 @@ mod tests {
             (
                 "fortinet",
                 "config x\nset buffer \"<html>\n\\\"x\\\"\n</html>\"\nend",
-                vec!["config x", "set buffer \"<html>\n\\\"x\\\"\n</html>\"", "end"],
+                vec![
+                    "config x",
+                    "set buffer \"<html>\n\\\"x\\\"\n</html>\"",
+                    "end",
+                ],
             ),
             (
                 "mikrotik_routeros",

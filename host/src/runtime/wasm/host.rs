@@ -152,9 +152,7 @@ impl ssh::HostDevice for Guest {
         });
         let questions: Vec<_> = own.chain(answers).collect();
         let reply = self
-            .call(async |job| {
-                job.ssh_exec(&device, &command, &questions, timeout).await
-            })
+            .call(async |job| job.ssh_exec(&device, &command, &questions, timeout).await)
             .await?;
         Ok(reply.into())
     }
