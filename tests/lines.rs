@@ -581,7 +581,7 @@ fn a_device_is_given_no_line_that_is_not_allowed() {
         config.devices.pool_idle_seconds = 0;
         config.devices.breaker_failures = 0;
     }));
-    let mut number = 0;
+    let number = std::cell::Cell::new(0);
     let mut runner = TestRunner::new(Cases {
         cases: 24,
         failure_persistence: None,
@@ -589,9 +589,9 @@ fn a_device_is_given_no_line_that_is_not_allowed() {
         ..Cases::default()
     });
     let held = runner.run(&attempts(), |attempt| {
-        number += 1;
+        number.set(number.get() + 1);
         runtime
-            .block_on(try_it(&hosts, number, &attempt))
+            .block_on(try_it(&hosts, number.get(), &attempt))
             .map_err(TestCaseError::fail)
     });
     drop(hosts);
