@@ -126,7 +126,7 @@ fn answers_that_are_granted_reach_the_device_and_leave_a_trace() {
                   "answers": [{ "expect": "filename", "answer": "flash:hidden", "secret": true }] },
             ]);
             let (job, answers) = calls(&host, "r1", steps).await;
-            assert_eq!(answers[1]["ok"]["ok"], true, "{job}");
+            assert_eq!(answers[1]["ok"]["ok"], true, "{answers:?}");
             assert_eq!(received(&lab), ["flash:kept", "flash:hidden"]);
             let results = host.results(&job["id"]).await;
             let seen: Vec<_> = results
@@ -204,7 +204,8 @@ fn configuration_lines_run_no_command_that_may_not_be_run() {
             &["exit configuration-mode", "request system reboot"],
             "invalid",
         ),
-        ("hp_comware", &["return", "reboot"], "invalid"),
+        ("hp_comware", &["return", "reboot"], "denied"),
+        ("hp_comware", &["return", "sysname x"], "invalid"),
         ("cisco_nxos", &["reload"], "denied"),
         ("cisco_nxos", &["hostname x ; reload"], "denied"),
         ("arista_eos", &["bash sudo reboot"], "denied"),

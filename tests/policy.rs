@@ -169,7 +169,11 @@ fn named(names: &[&str]) -> Vec<String> {
 }
 
 /// Every plugin shows, and `ssh-command`, for people, may do anything.
-fn people_may_do_more(policy: &mut host::config::PolicyConfig, deputy_submits: &[&str]) {
+fn people_may_do_more(
+    policy: &mut host::config::PolicyConfig,
+    deputy_submits: &[&str],
+    between_submits: &[&str],
+) {
     let own = |exec: &[&str], submit: &[&str]| host::config::PluginPolicy {
         ssh_exec: Some(named(exec)),
         queue_submit: Some(named(submit)),
@@ -179,7 +183,7 @@ fn people_may_do_more(policy: &mut host::config::PolicyConfig, deputy_submits: &
     policy.for_all.queue_submit = Vec::new();
     for (name, grant) in [
         ("ssh-command", own(&["*"], &[])),
-        ("between", own(&["*"], &["ssh-command"])),
+        ("between", own(&["*"], between_submits)),
         ("deputy", own(&["show *"], deputy_submits)),
     ] {
         policy.plugins.insert(name.to_owned(), grant);
@@ -187,6 +191,10 @@ fn people_may_do_more(policy: &mut host::config::PolicyConfig, deputy_submits: &
 }
 
 async fn with_deputy(deputy_submits: &[&str]) -> (TestHost, Lab) {
+    with_both(deputy_submits, &["ssh-command"]).await
+}
+
+async fn with_both(deputy_submits: &[&str], between_submits: &[&str]) -> (TestHost, Lab) {
     let command = std::fs::read_to_string(scripts_dir().join("ssh-command.rhai")).unwrap();
     let playbooks = [
         ("deputy", DEPUTY),
@@ -194,7 +202,7 @@ async fn with_deputy(deputy_submits: &[&str]) -> (TestHost, Lab) {
         ("ssh-command", command.as_str()),
     ];
     let host = TestHost::with_scripts_and(&playbooks, |config| {
-        people_may_do_more(&mut config.policy, deputy_submits);
+        people_may_do_more(&mut config.policy, deputy_submits, between_submits);
     })
     .await;
     let device = LabDevice {
@@ -244,7 +252,7 @@ fn a_child_job_does_not_exceed_its_parents_rights() {
 #[test]
 fn the_bounds_of_a_child_job_hold_after_a_restart_and_when_it_is_run_again() {
     run(async {
-        let (host, lab) = with_deputy(&["ssh-command"]).await;
+        let (host, lab) = with_deputy(&["ssh-command", "between"]).await;
         let job = host
             .run_job(deputy(json!({ "commands": ["write memory"] })))
             .await;
@@ -269,13 +277,19 @@ fn a_deputy_that_the_operator_wants_gives_its_children_rights_of_their_own() {
             .await;
         assert_eq!(job["result"]["status"], "completed", "{job}");
         assert!(lab.is_saved());
-        // Not by a way that is not granted.
+        // One that is between them cannot give away what it does not have itself.
+        let (host, lab) = with_both(
+            &["ssh-command", "between"],
+            &["ssh-command:with-own-rights"],
+        )
+        .await;
         let job = host
             .run_job(deputy(
-                json!({ "to": "between", "commands": ["copy running-config x"] }),
+                json!({ "to": "between", "commands": ["write memory"] }),
             ))
             .await;
         assert_eq!(job["result"]["code"], "denied", "{job}");
+        assert!(!lab.is_saved());
     });
 }
 

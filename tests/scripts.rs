@@ -520,22 +520,29 @@ fn collect_facts_fails_when_the_device_tells_none() {
     });
 }
 
+/// What was not ended by `end` is committed or thrown away; either way the job says what became of it.
 #[test]
-fn lines_that_leaving_throws_away_are_not_in_effect() {
+fn a_push_is_complete_only_if_its_lines_are_in_effect() {
     run(async {
         let host = TestHost::start().await;
         let lab = Lab::start(LabDevice::new("fortinet", "r1").unwrap())
             .await
             .unwrap();
         host.connect(lab_connection("r1", &lab, "fortinet")).await;
-        let push = |lines: &[&str]| json!({ "plugin": "push-config", "targets": ["r1"], "params": { "lines": lines } });
-        let job = host
-            .run_job(push(&["config system global", "set hostname r2"]))
-            .await;
-        assert_eq!(job["error_code"], "discarded", "{job}");
-        let job = host
-            .run_job(push(&["config system global", "set hostname r2", "end"]))
-            .await;
-        assert_eq!(job["status"], "completed", "{job}");
+        for (name, lines) in [
+            ("r2", json!(["config system global", "set hostname r2"])),
+            (
+                "r3",
+                json!(["config system global", "set hostname r3", "end"]),
+            ),
+        ] {
+            let push =
+                json!({ "plugin": "push-config", "targets": ["r1"], "params": { "lines": lines } });
+            let job = host.run_job(push).await;
+            let complete = job["status"] == "completed";
+            assert!(complete || job["error_code"] == "discarded", "{job}");
+            let config = lab.running_config();
+            assert_eq!(config.contains(name), complete, "{job}\n{config}");
+        }
     });
 }
