@@ -34,7 +34,7 @@ static REFUSALS: LazyLock<RegexSet> = LazyLock::new(|| {
         r"^\S{1,200} : The term '[^']{1,200}' is not recognized as .*$".into(),
         // U-Boot, GRUB, CFE, RedBoot, ROM monitor, Catalyst's and FreeBSD's loader.
         r#"^Unknown command ['"]?[^'"]{1,200}['"]? - try 'help'.*$"#.into(),
-        r"^error: unknown command [`'].{1,200}'\.?$".into(),
+        r"^(?:error: )?unknown command [`'].{1,200}'\.?$".into(),
         r"^error: can't find command [`'].{1,200}'\.?$".into(),
         r"^Error \d+: Unrecognized command$".into(),
         r#"^Invalid command: "[^"]{1,200}"$"#.into(),
