@@ -39,6 +39,7 @@ pub use policy::{Policy, Rights};
 pub use queue::{ChildJob, ChildJobs, ChildOutcome, ParentJob};
 pub use ssh::{
     CommitOptions, ConfigureOptions, Configured, Device, ExecReply, Files, OnRefused, Question,
+    split_config,
 };
 pub use stop::{Stop, StopReason};
 pub use text::{unified_diff, without_lines};
@@ -126,7 +127,8 @@ impl JobContext {
         stop: Arc<Stop>,
         slot: Arc<dyn Slot>,
     ) -> Self {
-        let rights = services.policy.rights(&job.plugin, needs);
+        let policy = &services.policy;
+        let rights = policy.rights_within(&job.plugin, needs, &job.bounds);
         let storage = || Arc::clone(&services.storage);
         let log = log::LogWriter::start(storage(), job.id);
         let progress = progress::ProgressWriter::new(storage(), claim.clone());

@@ -36,7 +36,12 @@ pub const RESULT_BYTES: usize = 8 * 1024 * 1024;
 /// A file that a job downloads, bytes.
 pub const FILE_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 /// Questions that one interactive command may be given answers to.
-pub const QUESTIONS: usize = 64;
+pub const QUESTIONS: usize = 16;
+/// The pattern of one question, bytes; and once it is compiled.
+pub const QUESTION_BYTES: usize = 512;
+pub const QUESTION_COMPILED_BYTES: usize = 64 * 1024;
+/// A comment on a commit, bytes.
+pub const COMMENT_BYTES: usize = 512;
 /// A command, or a line of configuration, bytes.
 pub const COMMAND_BYTES: usize = 64 * 1024;
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{JobContext, JobFacts, Result, limits, storage_failed};
-use crate::model::{ErrorCode, JobError, JobStatus, Target};
+use crate::model::{Bound, ErrorCode, JobError, JobStatus, Target};
 
 /// A job that a job submits.
 #[derive(Clone, Debug)]
@@ -44,6 +44,8 @@ pub struct ParentJob<'a> {
     pub id: Uuid,
     pub depth: u32,
     pub targets: &'a [Target],
+    /// What bounds the child's rights.
+    pub bounds: Vec<Bound>,
 }
 
 impl JobContext {
@@ -76,10 +78,9 @@ impl JobContext {
                 ));
             }
             self.acted.store(true, Ordering::Relaxed);
-            self.services
-                .children
-                .submit(&parent(&self.job), child)
-                .await
+            let bounds = self.bounds_of_child(&child.plugin);
+            let parent = parent(&self.job, bounds);
+            self.services.children.submit(&parent, child).await
         })
         .await
     }
@@ -138,10 +139,11 @@ impl JobContext {
     }
 }
 
-fn parent(job: &JobFacts) -> ParentJob<'_> {
+fn parent(job: &JobFacts, bounds: Vec<Bound>) -> ParentJob<'_> {
     ParentJob {
         id: job.id,
         depth: job.depth,
         targets: &job.targets,
+        bounds,
     }
 }

@@ -182,6 +182,14 @@ mod global {
         let prefixes = texts("without_lines", "a prefix", prefixes)?;
         Ok(crate::capabilities::without_lines(text, &prefixes))
     }
+
+    /// The elements of a whole configuration, as `configure` takes them: lines, and lines with the
+    /// text that belongs to them, such as a banner.
+    #[rhai_fn(name = "split_config", return_raw)]
+    pub fn split_config(platform: &str, text: &str) -> Thrown<Array> {
+        let elements = crate::capabilities::split_config(platform, text).map_err(thrown)?;
+        Ok(elements.into_iter().map(Dynamic::from).collect())
+    }
 }
 
 #[export_module]

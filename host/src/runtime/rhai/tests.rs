@@ -30,7 +30,7 @@ fn a_description_is_read() {
     assert_eq!(loaded.description.summary, "from a constant");
     let ssh = loaded.description.needs.ssh.unwrap();
     assert_eq!(ssh.exec, ["show *"]);
-    assert!(!ssh.configure);
+    assert!(!ssh.configure.is_some());
     assert_eq!(loaded.description.params["additionalProperties"], false);
 }
 

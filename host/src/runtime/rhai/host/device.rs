@@ -78,10 +78,10 @@ pub(super) mod methods {
     /// `()`), `exit_code` (or `()`), `elapsed_ms`, `truncated` and `command`.
     #[rhai_fn(name = "exec", pure, return_raw, volatile)]
     pub fn exec(context: NativeCallContext<'_>, device: &mut Device, command: &str) -> Thrown<Map> {
-        run_command(&context, device, command, None)
+        run_command(&context, device, command, Vec::new(), None)
     }
 
-    /// `exec` with `#{timeout: seconds}`.
+    /// `exec` with `#{timeout: seconds, answers: [#{expect: "pattern", answer: "text"}, …]}`.
     #[rhai_fn(name = "exec", pure, return_raw, volatile)]
     pub fn exec_with(
         context: NativeCallContext<'_>,
@@ -89,9 +89,10 @@ pub(super) mod methods {
         command: &str,
         options: Map,
     ) -> Thrown<Map> {
-        let options = Options::new("exec", options, &["timeout"])?;
+        let options = Options::new("exec", options, &["timeout", "answers"])?;
         let timeout = options.duration("timeout")?;
-        run_command(&context, device, command, timeout)
+        let answers = answers("exec", &options)?;
+        run_command(&context, device, command, answers, timeout)
     }
 
     /// Runs commands in one go, where the platform allows it with one round trip for all of them;
@@ -114,7 +115,8 @@ pub(super) mod methods {
     }
 
     /// Runs a command that asks questions: `[#{expect: "pattern", answer: "text"}, …]`. Each
-    /// answer is used once; the job's results do not show it.
+    /// answer is used once. It may be one key (`key: true`) or a secret (`secret: true`), which the
+    /// job's results do not show.
     #[rhai_fn(name = "send_interactive", pure, return_raw, volatile)]
     pub fn send_interactive(
         context: NativeCallContext<'_>,
@@ -138,14 +140,9 @@ pub(super) mod methods {
         let timeout = options.duration("timeout")?;
         let questions = questions
             .into_iter()
-            .map(question)
+            .map(|written| question("send_interactive", written))
             .collect::<Thrown<Vec<_>>>()?;
-        let (device, command) = (device.clone(), command.to_owned());
-        let reply = wait(&context, async |job| {
-            job.ssh_interact(&device, &command, &questions, timeout)
-                .await
-        })?;
-        Ok(reply_map(reply))
+        run_command(&context, device, command, questions, timeout)
     }
 
     /// What the device says of itself, as far as its platform knows where to look: `hostname`,
@@ -174,7 +171,7 @@ pub(super) mod methods {
     }
 
     /// `configure` with `#{on_refused: "stop" | "continue", commit: true | false, confirm:
-    /// seconds, comment: "text"}`.
+    /// seconds, comment: "text", answers: [#{expect: "pattern", answer: "text"}, …]}`.
     #[rhai_fn(name = "configure", pure, return_raw, volatile)]
     pub fn configure_with(
         context: NativeCallContext<'_>,
@@ -182,7 +179,7 @@ pub(super) mod methods {
         lines: Array,
         options: Map,
     ) -> Thrown<Map> {
-        let known = ["on_refused", "commit", "confirm", "comment"];
+        let known = ["on_refused", "commit", "confirm", "comment", "answers"];
         let options = Options::new("configure", options, &known)?;
         let on_refused = match options.text("on_refused")? {
             None => OnRefused::default(),
@@ -191,7 +188,7 @@ pub(super) mod methods {
         let options = ConfigureOptions {
             on_refused,
             stage: options.flag("commit")? == Some(false),
-            commit: commit_options(&options)?,
+            commit: commit_options("configure", &options)?,
         };
         send_lines(&context, device, lines, options)
     }
@@ -203,15 +200,16 @@ pub(super) mod methods {
         commit_with(context, device, Map::new())
     }
 
-    /// `commit` with `#{confirm: seconds, comment: "text"}`.
+    /// `commit` with `#{confirm: seconds, comment: "text", answers: [#{expect: "pattern", answer:
+    /// "text"}, …]}`.
     #[rhai_fn(name = "commit", pure, return_raw, volatile)]
     pub fn commit_with(
         context: NativeCallContext<'_>,
         device: &mut Device,
         options: Map,
     ) -> Thrown<Map> {
-        let options = Options::new("commit", options, &["confirm", "comment"])?;
-        let options = commit_options(&options)?;
+        let options = Options::new("commit", options, &["confirm", "comment", "answers"])?;
+        let options = commit_options("commit", &options)?;
         let device = device.clone();
         let reply = wait(&context, async |job| job.ssh_commit(&device, options).await)?;
         Ok(reply_map(reply))
@@ -239,8 +237,20 @@ pub(super) mod methods {
     /// Makes the running configuration the one the device starts with.
     #[rhai_fn(name = "save", pure, return_raw, volatile)]
     pub fn save(context: NativeCallContext<'_>, device: &mut Device) -> Thrown<Map> {
+        save_with(context, device, Map::new())
+    }
+
+    /// `save` with `#{answers: [#{expect: "pattern", answer: "text"}, …]}`.
+    #[rhai_fn(name = "save", pure, return_raw, volatile)]
+    pub fn save_with(
+        context: NativeCallContext<'_>,
+        device: &mut Device,
+        options: Map,
+    ) -> Thrown<Map> {
+        let options = Options::new("save", options, &["answers"])?;
+        let answers = answers("save", &options)?;
         let device = device.clone();
-        let reply = wait(&context, async |job| job.ssh_save(&device).await)?;
+        let reply = wait(&context, async |job| job.ssh_save(&device, &answers).await)?;
         Ok(reply_map(reply))
     }
 
@@ -290,33 +300,44 @@ fn run_command(
     context: &NativeCallContext<'_>,
     device: &Device,
     command: &str,
+    questions: Vec<Question>,
     timeout: Option<Duration>,
 ) -> Thrown<Map> {
     let (device, command) = (device.clone(), command.to_owned());
     let reply = wait(context, async |job| {
-        job.ssh_exec(&device, &command, timeout).await
+        job.ssh_exec(&device, &command, &questions, timeout).await
     })?;
     Ok(reply_map(reply))
 }
 
-fn question(written: Dynamic) -> Thrown<Question> {
+/// The option `answers` of some functions.
+fn answers(function: &'static str, options: &Options) -> Thrown<Vec<Question>> {
+    let written = options.values("answers")?.into_iter();
+    written.map(|written| question(function, written)).collect()
+}
+
+fn question(function: &'static str, written: Dynamic) -> Thrown<Question> {
     let kind = written.type_name();
     let fields = written.try_cast::<Map>().ok_or_else(|| {
         invalid(format!(
-            "send_interactive: a question is #{{expect, answer}}, not {kind}"
+            "{function}: a question is #{{expect, answer}}, not {kind}"
         ))
     })?;
-    let fields = Options::new("send_interactive", fields, &["expect", "answer"])?;
+    let known = ["expect", "answer", "key", "secret"];
+    let fields = Options::new(function, fields, &known)?;
     Ok(Question {
         expect: fields.required_text("expect")?,
         answer: fields.required_text("answer")?.into(),
+        key: fields.flag("key")?.unwrap_or_default(),
+        secret: fields.flag("secret")?,
     })
 }
 
-fn commit_options(options: &Options) -> Thrown<CommitOptions> {
+fn commit_options(function: &'static str, options: &Options) -> Thrown<CommitOptions> {
     Ok(CommitOptions {
         confirm_within: options.duration("confirm")?,
         comment: options.text("comment")?,
+        answers: answers(function, options)?,
     })
 }
 
