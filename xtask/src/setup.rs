@@ -89,20 +89,33 @@ pub(crate) fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The templates that the tests parse outputs with, beside what cargo keeps for tests.
-const TEMPLATES: &str = "ntc-templates==9.3.0";
+/// The templates that the tests parse outputs with, beside what cargo keeps for tests, and the
+/// interpreter that their results are compared with.
+const TEMPLATES: [&str; 2] = ["ntc-templates==9.3.0", "textfsm==2.1.0"];
 
 fn install_templates() -> anyhow::Result<()> {
     let directory = target_directory()?.join("tmp/ntc-templates");
-    if directory.join("ntc_templates/templates/index").is_file() {
+    let parts = ["ntc_templates/templates/index", "textfsm/__init__.py"];
+    if parts.iter().all(|part| directory.join(part).is_file()) {
         return Ok(());
     }
-    println!("setup: installing {TEMPLATES} (structured output)");
+    println!(
+        "setup: installing {} (structured output)",
+        TEMPLATES.join(" and ")
+    );
     let mut command = Command::new("python3");
     command
-        .args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"])
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--upgrade",
+            "--target",
+        ])
         .arg(&directory)
-        .arg(TEMPLATES);
+        .args(TEMPLATES);
     run_to_success(&mut command)
 }
 
