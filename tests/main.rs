@@ -41,3 +41,4 @@ mod sessions;
 mod states;
 mod storage;
 mod terminal;
+mod values;

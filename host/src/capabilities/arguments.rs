@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::{OnRefused, Result};
 use crate::model::{ErrorCode, JobError, LogLevel};
+use crate::numbers;
 
 /// How long to wait for a child job where nothing is said: as long as a job may take at most.
 const LONGEST_WAIT: Duration = Duration::from_secs(604_800);
@@ -55,11 +56,28 @@ pub fn on_refused(choice: &str) -> Result<OnRefused> {
     }
 }
 
+/// Reads JSON of a bounded length, which is checked first: values take many times the memory of
+/// their text.
+///
 /// # Errors
-/// Not JSON.
-pub fn json(function: &str, text: &str) -> Result<Value> {
-    serde_json::from_str(text)
-        .map_err(|error| invalid(format!("{function}: the value is not JSON: {error}")))
+/// Code `limit` for a text that is too long; `invalid` for what is not JSON, or has a number that is
+/// out of range.
+pub fn json(function: &str, text: &str, most: usize) -> Result<Value> {
+    if text.len() > most {
+        return Err(JobError::new(
+            ErrorCode::LIMIT,
+            format!(
+                "{function}: the value has {} bytes as JSON; at most {most} are taken",
+                text.len()
+            ),
+        ));
+    }
+    let value = serde_json::from_str(text)
+        .map_err(|error| invalid(format!("{function}: the value is not JSON: {error}")))?;
+    match numbers::out_of_range(&value) {
+        Some((place, message)) => Err(invalid(format!("{function}: {message}, at {place:?}"))),
+        None => Ok(value),
+    }
 }
 
 /// An argument that makes no sense.

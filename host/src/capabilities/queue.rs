@@ -54,6 +54,16 @@ impl JobContext {
     /// many, or when the submission is refused as any other would be.
     pub async fn queue_submit(&self, child: ChildJob) -> Result<Uuid> {
         self.may_submit(&child.plugin).await?;
+        let size = limits::json_len(&child.params);
+        if size > limits::PARAMS_BYTES {
+            return Err(JobError::new(
+                ErrorCode::LIMIT,
+                format!(
+                    "the child's parameters have {size} bytes as JSON; at most {} are taken",
+                    limits::PARAMS_BYTES
+                ),
+            ));
+        }
         for name in &child.targets {
             self.name_target(Some(name))?;
         }

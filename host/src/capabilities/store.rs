@@ -26,7 +26,7 @@ impl JobContext {
     pub async fn storage_set(&self, key: &str, value: &Value) -> Result<()> {
         self.may_store().await?;
         check_key(key)?;
-        let size = value.to_string().len();
+        let size = limits::json_len(value);
         if size > limits::STORAGE_VALUE_BYTES {
             return Err(JobError::new(
                 ErrorCode::LIMIT,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rhai::Engine;
 
-use super::{Modules, RhaiRuntime, Sandbox};
+use super::{Modules, RhaiRuntime};
 
 /// One function, with one list of parameters.
 struct Function {
@@ -144,11 +144,7 @@ Whatever fails throws `#{ code, message, retryable }`, which `try … catch` cat
 ";
 
 fn engine() -> Engine {
-    let sandbox = Sandbox {
-        cpu: std::time::Duration::from_secs(1),
-        memory_bytes: 1 << 20,
-    };
-    Modules::new().engine(&sandbox)
+    Modules::new().engine()
 }
 
 fn functions(engine: &Engine) -> Vec<Function> {
@@ -190,7 +186,9 @@ fn kind_of(rust: &str) -> String {
         "INT" | "i64" | "int" => "whole number",
         "FLOAT" | "f64" | "float" => "number",
         "char" => "character",
+        "BigInteger" | "integer" => "integer",
         "Map" | "map" => "map",
+        "Blob" | "blob" => "blob",
         "Array" | "array" => "array",
         "Device" => "device",
         "Dynamic" | "?" => "any value",
