@@ -36,11 +36,12 @@ use crate::storage::{Claim, Storage, StorageError};
 pub use live::{LiveOutput, RunningCommand};
 pub use parse::Parser;
 pub use policy::{Policy, Rights};
-pub use queue::{ChildJob, ChildJobs, ChildOutcome, ParentJob};
+pub use queue::{ChildJob, ChildJobs, ChildOutcome, ParentJob, check_params_size};
 pub use ssh::{
     CommitOptions, ConfigureOptions, Configured, Device, ExecReply, Files, OnRefused, Question,
 };
 pub use stop::{Stop, StopReason};
+pub use store::check_value_size;
 pub use text::{unified_diff, without_lines};
 
 /// What a capability call answers.

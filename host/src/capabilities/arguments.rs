@@ -56,22 +56,11 @@ pub fn on_refused(choice: &str) -> Result<OnRefused> {
     }
 }
 
-/// Reads JSON of a bounded length, which is checked first: values take many times the memory of
-/// their text.
+/// Reads JSON, whose length the caller has checked: values take many times the memory of their text.
 ///
 /// # Errors
-/// Code `limit` for a text that is too long; `invalid` for what is not JSON, or has a number that is
-/// out of range.
-pub fn json(function: &str, text: &str, most: usize) -> Result<Value> {
-    if text.len() > most {
-        return Err(JobError::new(
-            ErrorCode::LIMIT,
-            format!(
-                "{function}: the value has {} bytes as JSON; at most {most} are taken",
-                text.len()
-            ),
-        ));
-    }
+/// Not JSON, or a number in it is out of range.
+pub fn json(function: &str, text: &str) -> Result<Value> {
     let value = serde_json::from_str(text)
         .map_err(|error| invalid(format!("{function}: the value is not JSON: {error}")))?;
     match numbers::out_of_range(&value) {

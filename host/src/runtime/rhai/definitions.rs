@@ -132,6 +132,25 @@ impl RhaiRuntime {
     }
 }
 
+/// Functions that Rhai has, too: the host redefines them (`texts.rs`), or adds types that they take
+/// (`numbers.rs`).
+const OF_THE_LANGUAGE: [&str; 14] = [
+    "abs",
+    "blob",
+    "pad",
+    "parse_int",
+    "parse_json",
+    "replace",
+    "split",
+    "split_rev",
+    "to_array",
+    "to_chars",
+    "to_debug",
+    "to_float",
+    "to_json",
+    "to_string",
+];
+
 const INTRODUCTION: &str = "\
 # Host API
 
@@ -152,6 +171,10 @@ fn functions(engine: &Engine) -> Vec<Function> {
         None,
         |function| {
             let metadata = function.metadata;
+            let is_operator = !metadata.name.starts_with(char::is_alphabetic);
+            if is_operator || OF_THE_LANGUAGE.contains(&metadata.name.as_str()) {
+                return None;
+            }
             let parameters = metadata.params_info.iter().map(|parameter| {
                 let (name, kind) = parameter.split_once(':').unwrap_or(("value", parameter));
                 (name.trim().to_owned(), kind_of(kind))

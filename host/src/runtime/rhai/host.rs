@@ -311,7 +311,10 @@ mod storage {
             async |job| job.storage_get(key).await,
             |value| value.as_ref().map_or(Ok(Dynamic::UNIT), values::from_json),
         )?;
-        value.map_err(|message| invalid(format!("storage::get: the value of `{key}` has {message}")))
+        let value = value.map_err(|message| {
+            invalid(format!("storage::get: the value of `{key}` has {message}"))
+        });
+        located(&context, value)
     }
 
     /// Keeps a value under a key.

@@ -346,7 +346,8 @@ impl storage::Host for Guest {
     }
 
     async fn set(&mut self, key: String, value: String) -> Result<()> {
-        let value = arguments::json("storage::set", &value, limits::STORAGE_VALUE_BYTES)?;
+        capabilities::check_value_size(&key, value.len())?;
+        let value = arguments::json("storage::set", &value)?;
         self.call(async |job| job.storage_set(&key, &value).await)
             .await
     }
@@ -380,9 +381,10 @@ impl queue::Host for Guest {
             }
             None => SubmitOptions::default(),
         };
+        capabilities::check_params_size(params.len())?;
         let child = ChildJob {
             plugin,
-            params: arguments::json("queue::submit", &params, limits::PARAMS_BYTES)?,
+            params: arguments::json("queue::submit", &params)?,
             targets,
             description,
         };
@@ -532,7 +534,7 @@ impl Guest {
         // Fields that are too long are left out.
         let fields = fields
             .filter(|fields| fields.len() <= limits::LOG_CONTEXT_BYTES)
-            .map(|fields| arguments::json("log", &fields, limits::LOG_CONTEXT_BYTES))
+            .map(|fields| arguments::json("log", &fields))
             .transpose()?;
         self.call(async |job| job.log(level, message, fields).await)
             .await
