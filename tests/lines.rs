@@ -184,7 +184,11 @@ fn configuration_lines_run_no_command_that_may_not_be_run() {
             &["end", "delete /force flash:ios.bin"],
             "invalid",
         ),
-        ("cisco_ios", &["interface Gi0/1", "end", "show x"], "invalid"),
+        (
+            "cisco_ios",
+            &["interface Gi0/1", "end", "show x"],
+            "invalid",
+        ),
         ("cisco_ios", &["\u{1a}", "reload"], "invalid"),
         ("cisco_xr", &["do reload"], "denied"),
         ("juniper_junos", &["run request system reboot"], "denied"),
@@ -266,7 +270,10 @@ fn patterns_restrict_configuration_lines() {
             let plugin = host.client.get("/api/plugins/parity").await.body;
             assert_eq!(plugin["not_granted"], json!(["ssh.configure"]));
         }
-        let source = PARITY.replace("configure: true", r#"configure: ["hostname *", "interface *", "banner *"]"#);
+        let source = PARITY.replace(
+            "configure: true",
+            r#"configure: ["hostname *", "interface *", "banner *"]"#,
+        );
         let host = TestHost::with_scripts_and(&[("parity", &source)], |config| {
             config.policy.for_all.ssh_configure = host::model::Lines::Matching(vec![
                 "hostname r*".to_owned(),
@@ -276,7 +283,10 @@ fn patterns_restrict_configuration_lines() {
         })
         .await;
         let plugin = host.client.get("/api/plugins/parity").await.body;
-        assert_eq!(plugin["not_granted"], json!(["ssh.configure \"hostname *\""]));
+        assert_eq!(
+            plugin["not_granted"],
+            json!(["ssh.configure \"hostname *\""])
+        );
     });
 }
 
@@ -363,7 +373,9 @@ fn pasted_lines_are_normalised_and_the_log_says_so_once() {
         connect(&host, &lab, "cisco_ios").await;
         let text = "\u{feff}hostname r2\r\n\r\ninterface GigabitEthernet0/1\r\n\tdescription  uplink \t\r\n!\r\nend\r\n";
         let job = host
-            .run_job(json!({ "plugin": "push-config", "targets": ["r1"], "params": { "text": text } }))
+            .run_job(
+                json!({ "plugin": "push-config", "targets": ["r1"], "params": { "text": text } }),
+            )
             .await;
         assert_eq!(job["status"], "completed", "{job}");
         let config = lab.running_config();
@@ -384,7 +396,10 @@ fn pasted_lines_are_normalised_and_the_log_says_so_once() {
             ]
         );
         for (lines, place) in [
-            (json!(["hostname r3", "host\u{200b}name r4"]), "line 2, position 5"),
+            (
+                json!(["hostname r3", "host\u{200b}name r4"]),
+                "line 2, position 5",
+            ),
             (json!(["\u{202e}hostname r4"]), "line 1, position 1"),
             (json!(["hostname\u{a0}r4"]), "line 1, position 9"),
         ] {
@@ -406,7 +421,8 @@ fn push_config_takes_lines_or_a_text() {
         let host = TestHost::start().await;
         let lab = device("cisco_ios", None).await;
         connect(&host, &lab, "cisco_ios").await;
-        let submit = |params: Value| json!({ "plugin": "push-config", "targets": ["r1"], "params": params });
+        let submit =
+            |params: Value| json!({ "plugin": "push-config", "targets": ["r1"], "params": params });
         for wrong in [json!({}), json!({ "save": true })] {
             let answer = host.client.post("/api/jobs", &submit(wrong)).await;
             assert_eq!(answer.status, 422, "{}", answer.body);

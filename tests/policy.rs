@@ -271,7 +271,9 @@ fn a_deputy_that_the_operator_wants_gives_its_children_rights_of_their_own() {
         assert!(lab.is_saved());
         // Not by a way that is not granted.
         let job = host
-            .run_job(deputy(json!({ "to": "between", "commands": ["copy running-config x"] })))
+            .run_job(deputy(
+                json!({ "to": "between", "commands": ["copy running-config x"] }),
+            ))
             .await;
         assert_eq!(job["result"]["code"], "denied", "{job}");
     });
@@ -287,10 +289,7 @@ fn no_plugin_submits_jobs_unless_it_is_granted() {
             .await;
         assert_eq!(answer.status, 403, "{}", answer.body);
         let detail = answer.body["detail"].as_str().unwrap();
-        assert!(
-            detail.contains("queue.submit \"ssh-command\""),
-            "{detail}"
-        );
+        assert!(detail.contains("queue.submit \"ssh-command\""), "{detail}");
         assert!(
             host::config::Config::default()
                 .policy
@@ -326,7 +325,12 @@ fn an_inline_connection_reaches_no_more_than_a_stored_one() {
         })
         .await;
         refused(&host, inline("lab-x", json!({})), "policy.inline").await;
-        refused(&host, inline("y", json!({ "tags": ["lab"] })), "policy.inline").await;
+        refused(
+            &host,
+            inline("y", json!({ "tags": ["lab"] })),
+            "policy.inline",
+        )
+        .await;
 
         let host = with_policy(|policy| {
             policy.for_all.targets = named(&["lab-*", "host:192.0.2.0/24"]);
@@ -343,13 +347,20 @@ fn an_inline_connection_reaches_no_more_than_a_stored_one() {
         let job = host.run_job(submit(inline("any", json!({})))).await;
         assert_eq!(job["status"], "completed", "{job}");
         let job = host
-            .run_job(json!({ "plugin": "it", "targets": ["core"], "params": { "command": "echo x" } }))
+            .run_job(
+                json!({ "plugin": "it", "targets": ["core"], "params": { "command": "echo x" } }),
+            )
             .await;
         assert_eq!(job["status"], "completed", "{job}");
 
         // Nor does it borrow what the server has.
         let host = with_policy(|policy| policy.for_all.targets = all()).await;
-        refused(&host, inline("x", json!({ "jump": ["core"] })), "policy.inline_jump").await;
+        refused(
+            &host,
+            inline("x", json!({ "jump": ["core"] })),
+            "policy.inline_jump",
+        )
+        .await;
         let job = host.run_job(submit(inline("x", json!({})))).await;
         assert_eq!(job["status"], "completed", "{job}");
     });

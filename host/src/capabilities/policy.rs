@@ -183,7 +183,10 @@ impl Rights {
     /// The platform's own command to save.
     fn may_save(&self, platform: &Platform) -> Result<()> {
         let mode = platform.configuration.as_ref();
-        let command = platform.save.as_ref().or(mode.and_then(|mode| mode.save.as_ref()));
+        let command = platform
+            .save
+            .as_ref()
+            .or(mode.and_then(|mode| mode.save.as_ref()));
         self.each(|held| match command {
             Some(command) => held.is_not_denied(&command.send, Some(platform)),
             None => Ok(()),
@@ -424,13 +427,14 @@ impl Held {
             return Err(self.not_granted(&what(), "ssh_configure", patterns));
         }
         for command in commands_in(line, platform) {
-            self.may_exec(&command, platform).map_err(|error| JobError {
-                message: format!(
-                    "the line `{line}` runs an ordinary command: {}",
-                    error.message
-                ),
-                ..error
-            })?;
+            self.may_exec(&command, platform)
+                .map_err(|error| JobError {
+                    message: format!(
+                        "the line `{line}` runs an ordinary command: {}",
+                        error.message
+                    ),
+                    ..error
+                })?;
         }
         Ok(())
     }
@@ -745,10 +749,7 @@ mod tests {
             missing(json!(["hostname *", "ntp *"]), ntp()),
             ["ssh.configure \"hostname *\""]
         );
-        assert_eq!(
-            missing(json!(["ntp *"]), false.into()),
-            ["ssh.configure"]
-        );
+        assert_eq!(missing(json!(["ntp *"]), false.into()), ["ssh.configure"]);
         assert!(missing(json!(false), false.into()).is_empty());
     }
 
@@ -782,9 +783,17 @@ mod tests {
         let rights = rights(needs, grant);
         let at = |host| connection(host, &[]);
         assert!(rights.may_reach("lab-r1", &at("h")).is_ok());
-        assert!(rights.may_reach("x-r1", &connection("h", &["core"])).is_ok());
+        assert!(
+            rights
+                .may_reach("x-r1", &connection("h", &["core"]))
+                .is_ok()
+        );
         assert!(rights.may_reach("x-r1", &at("h")).is_err());
-        assert!(rights.may_reach("lab-r2", &connection("h", &["core"])).is_err());
+        assert!(
+            rights
+                .may_reach("lab-r2", &connection("h", &["core"]))
+                .is_err()
+        );
         assert!(rights.may_reach("lab-r2", &at("192.0.2.7")).is_ok());
         assert!(rights.may_reach("lab-r2", &at("192.0.3.7")).is_err());
     }
@@ -974,7 +983,12 @@ mod tests {
             ssh_configure: Lines::Matching(texts(&["ntp server *", "no ntp server *"])),
             ..Grant::default()
         };
-        for line in ["hostname r2", "ntp server 1 ; reload", "exit", "do show clock"] {
+        for line in [
+            "hostname r2",
+            "ntp server 1 ; reload",
+            "exit",
+            "do show clock",
+        ] {
             let error = may(needs(), patterns.clone(), "cisco_ios", line).unwrap_err();
             assert!(error.message.contains("policy.ssh_configure"), "{error}");
         }
@@ -984,7 +998,12 @@ mod tests {
             ..Grant::default()
         };
         let all = || json!({ "ssh": { "exec": ["*"], "configure": true } });
-        for line in ["do reload", "no router bgp 1", "NO ROUTER BGP 1", "no rou bgp 1"] {
+        for line in [
+            "do reload",
+            "no router bgp 1",
+            "NO ROUTER BGP 1",
+            "no rou bgp 1",
+        ] {
             let error = may(all(), denying.clone(), "cisco_ios", line).unwrap_err();
             assert!(error.message.contains("policy.deny"), "{error}");
         }
@@ -1010,7 +1029,9 @@ mod tests {
         }));
         let child_needs = needs(json!({ "ssh": { "exec": ["*"] }, "storage": true }));
         let ios = platform("cisco_ios");
-        let bounds = policy.rights("deputy", &deputy).bounds_of_child("ssh-command");
+        let bounds = policy
+            .rights("deputy", &deputy)
+            .bounds_of_child("ssh-command");
         assert_eq!(bounds.len(), 1);
         let child = policy.rights_within("ssh-command", &child_needs, &bounds);
         assert!(child.may_exec("show clock", &ios).is_ok());

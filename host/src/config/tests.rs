@@ -124,7 +124,11 @@ fn every_key_can_be_set_by_its_variable_and_in_the_file() {
         ("plugins.memory_mb", "64", "64"),
         ("policy.ssh_exec", "show *", "['show *']"),
         ("policy.ssh_answers", "flash:*", "['flash:*']"),
-        ("policy.ssh_configure", "ntp *, no ntp *", "['ntp *', 'no ntp *']"),
+        (
+            "policy.ssh_configure",
+            "ntp *, no ntp *",
+            "['ntp *', 'no ntp *']",
+        ),
         ("policy.ssh_upload", "false", "false"),
         ("policy.ssh_download", "false", "false"),
         ("policy.deny", "reload*, erase*", "['reload*', 'erase*']"),
@@ -335,7 +339,9 @@ fn lines_are_all_none_or_patterns() {
         ("['ntp *']", Lines::Matching(vec!["ntp *".to_owned()])),
         ("[]", Lines::Matching(Vec::new())),
     ] {
-        let file = format!("[policy.plugins.x]\nssh_configure = {text}\n[policy]\nssh_configure = {text}\n");
+        let file = format!(
+            "[policy.plugins.x]\nssh_configure = {text}\n[policy]\nssh_configure = {text}\n"
+        );
         let config = Setup::new().file(&file).load().unwrap();
         assert_eq!(config.policy.for_all.ssh_configure, lines, "{text}");
         assert_eq!(config.policy.by_name()["x"].ssh_configure, lines, "{text}");
@@ -348,7 +354,10 @@ fn lines_are_all_none_or_patterns() {
     let refusal = Setup::new()
         .file("[policy]\nssh_configure = 'true'\n")
         .refusal();
-    assert!(refusal.contains("true, false or patterns of lines"), "{refusal}");
+    assert!(
+        refusal.contains("true, false or patterns of lines"),
+        "{refusal}"
+    );
 }
 
 #[test]

@@ -154,10 +154,7 @@ pub(in crate::capabilities) fn check_line(what: &str, text: &str) -> Result<()> 
         wrong_in_text(text)
     };
     match wrong {
-        Some(wrong) => Err(JobError::new(
-            ErrorCode::INVALID,
-            format!("{what} {wrong}"),
-        )),
+        Some(wrong) => Err(JobError::new(ErrorCode::INVALID, format!("{what} {wrong}"))),
         None => Ok(()),
     }
 }
@@ -168,10 +165,7 @@ pub(in crate::capabilities) fn check_line(what: &str, text: &str) -> Result<()> 
 /// As [`check_line`].
 pub(in crate::capabilities) fn check_text(what: &str, text: &str) -> Result<()> {
     match wrong_in_text(text) {
-        Some(wrong) => Err(JobError::new(
-            ErrorCode::INVALID,
-            format!("{what} {wrong}"),
-        )),
+        Some(wrong) => Err(JobError::new(ErrorCode::INVALID, format!("{what} {wrong}"))),
         None => Ok(()),
     }
 }
@@ -209,11 +203,7 @@ mod tests {
         ] {
             assert!(!allows("show *", disguise, None), "{disguise}");
         }
-        assert!(allows(
-            "show * | include *",
-            "show run | include bgp",
-            None
-        ));
+        assert!(allows("show * | include *", "show run | include bgp", None));
         assert!(!allows(
             "show * | include *",
             "show version | redirect tftp://x | include a",

@@ -263,9 +263,8 @@ impl End {
         let line = line.trim_start();
         let (first, rest) = split_word(line);
         let first = first.to_lowercase();
-        let is_short_for = |whole: &str, least: usize| {
-            first.len() >= least && whole.starts_with(first.as_str())
-        };
+        let is_short_for =
+            |whole: &str, least: usize| first.len() >= least && whole.starts_with(first.as_str());
         if is_short_for("banner", 3) {
             return Self::of_banner(platform, rest);
         }
@@ -512,7 +511,11 @@ mod tests {
             (
                 "fortinet",
                 "config x\nset buffer \"<html>\n\\\"x\\\"\n</html>\"\nend",
-                vec!["config x", "set buffer \"<html>\n\\\"x\\\"\n</html>\"", "end"],
+                vec![
+                    "config x",
+                    "set buffer \"<html>\n\\\"x\\\"\n</html>\"",
+                    "end",
+                ],
             ),
             (
                 "mikrotik_routeros",
