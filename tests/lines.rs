@@ -154,23 +154,30 @@ fn answers_that_are_granted_reach_the_device_and_leave_a_trace() {
 
 #[test]
 fn an_answer_may_be_one_key() {
-    run(async {
-        for host in both(|config| config.policy.for_all.ssh_exec = vec!["*".to_owned()]).await {
-            let lab = device("cisco_ios", None).await;
-            connect(&host, &lab, "cisco_ios").await;
-            // A question that is answered with one key ends without an Enter that a next one would
-            // get.
-            let steps = json!([
-                { "make": "open" },
-                { "make": "exec", "command": "copy running-config startup-config",
-                  "answers": [{ "expect": "filename", "answer": "", "secret": false }] },
-                { "make": "exec", "command": "show privilege" },
-            ]);
-            let (job, answers) = calls(&host, "r1", steps).await;
-            assert_eq!(answers[1]["ok"]["ok"], true, "{job}");
-            assert!(lab.is_saved());
-            assert_eq!(received(&lab), ["", "show privilege"]);
+    const RELOADS: &str = r#"
+        fn describe() { #{ summary: "Reloads", targets: "each", needs: #{ ssh: #{ exec: ["reload"] } } } }
+        fn run(job, params) {
+            let device = ssh::open();
+            try {
+                device.exec("reload", #{ answers: [#{ expect: "\\[confirm\\]", answer: "y", key: true }] });
+            } catch (error) {
+                return error.code;
+            }
         }
+    "#;
+    run(async {
+        let host = TestHost::with_playbook("reloads", RELOADS).await;
+        let lab = device("cisco_ios", None).await;
+        connect(&host, &lab, "cisco_ios").await;
+        let job = host
+            .run_job(json!({ "plugin": "reloads", "targets": ["r1"] }))
+            .await;
+        assert_eq!(job["result"], "disconnected", "{job}");
+        assert_eq!(received(&lab), ["reload", "y"]);
+        let results = host.results(&job["id"]).await;
+        assert_eq!(results[1]["kind"], "answer");
+        assert_eq!(results[1]["command"], "Proceed with reload? [confirm]");
+        assert_eq!(results[1]["output"], "y");
     });
 }
 
@@ -574,7 +581,7 @@ fn a_device_is_given_no_line_that_is_not_allowed() {
         config.devices.pool_idle_seconds = 0;
         config.devices.breaker_failures = 0;
     }));
-    let mut number = 0;
+    let number = std::cell::Cell::new(0);
     let mut runner = TestRunner::new(Cases {
         cases: 24,
         failure_persistence: None,
@@ -582,9 +589,9 @@ fn a_device_is_given_no_line_that_is_not_allowed() {
         ..Cases::default()
     });
     let held = runner.run(&attempts(), |attempt| {
-        number += 1;
+        number.set(number.get() + 1);
         runtime
-            .block_on(try_it(&hosts, number, &attempt))
+            .block_on(try_it(&hosts, number.get(), &attempt))
             .map_err(TestCaseError::fail)
     });
     drop(hosts);

@@ -4,7 +4,7 @@ use netssh_core::lab::{Lab, LabDevice, LabPlatform};
 use serde_json::{Value, json};
 use test_devices::Frr;
 
-use crate::harness::{TestHost, password_connection, run};
+use crate::harness::{TestHost, lab_connection, password_connection, run};
 
 /// A host that knows the router as `edge1`.
 async fn with(router: &Frr) -> TestHost {
@@ -443,4 +443,99 @@ fn without_volatile(config: &str) -> u64 {
             && !line.starts_with("! Last configuration change")
     });
     kept.map(|line| line.len() as u64 + 1).sum::<u64>() - 1
+}
+
+/// A device that answers some commands otherwise.
+async fn ios_that_says(outputs: &[(&str, &str)]) -> Lab {
+    let outputs = outputs.iter();
+    let device = LabDevice {
+        privileged: true,
+        outputs: outputs
+            .map(|(command, output)| ((*command).to_owned(), (*output).to_owned()))
+            .collect(),
+        ..LabDevice::cisco_ios("r1")
+    };
+    Lab::start(device).await.unwrap()
+}
+
+#[test]
+fn backup_config_keeps_no_text_that_is_no_configuration() {
+    run(async {
+        let host = TestHost::start().await;
+        let good = ios_that_says(&[]).await;
+        host.connect(lab_connection("r1", &good, "cisco_ios")).await;
+        let backup = json!({ "plugin": "backup-config", "targets": ["r1"] });
+        let first = host.run_job(backup.clone()).await;
+        assert_eq!(first["result"]["first"], true, "{first}");
+        for said in [
+            "bash: show: command not found",
+            "-sh: show: not found",
+            "Command not recognized",
+            "% Bad command or something\n",
+            "\n\n",
+            "hostname r1\n",
+            "Welcome to a menu.\nChoose one of\nthese\nfour\nor\nfive\nthings\n",
+        ] {
+            let bad = ios_that_says(&[("show running-config", said)]).await;
+            let moved = lab_connection("r1", &bad, "cisco_ios");
+            let answer = host.client.put("/api/connections/r1", &moved).await;
+            assert_eq!(answer.status, 200, "{}", answer.body);
+            let job = host.run_job(backup.clone()).await;
+            assert_eq!(job["status"], "failed", "{said:?}: {job}");
+            let code = job["error_code"].as_str().unwrap();
+            assert!(
+                ["implausible", "refused"].contains(&code),
+                "{said:?}: {job}"
+            );
+        }
+        let back = lab_connection("r1", &good, "cisco_ios");
+        host.client.put("/api/connections/r1", &back).await;
+        let last = host.run_job(backup).await;
+        assert_eq!(last["result"]["changed"], false, "{last}");
+
+        // A device that was reset is kept when it is asked for.
+        let reset = ios_that_says(&[("show running-config", "hostname r1\n")]).await;
+        let moved = lab_connection("r1", &reset, "cisco_ios");
+        host.client.put("/api/connections/r1", &moved).await;
+        let job = host
+            .run_job(json!({ "plugin": "backup-config", "targets": ["r1"], "params": { "replace": true } }))
+            .await;
+        assert_eq!(job["result"]["changed"], true, "{job}");
+    });
+}
+
+#[test]
+fn collect_facts_fails_when_the_device_tells_none() {
+    run(async {
+        let host = TestHost::start().await;
+        let nothing = "Nothing to see here.\n";
+        let lab = ios_that_says(&[("show version", nothing), ("show inventory", nothing)]).await;
+        host.connect(lab_connection("r1", &lab, "cisco_ios")).await;
+        let job = host
+            .run_job(json!({ "plugin": "collect-facts", "targets": ["r1"] }))
+            .await;
+        assert_eq!(job["status"], "failed", "{job}");
+        assert_eq!(job["error_code"], "not_found", "{job}");
+        assert!(job["result"].is_null(), "{job}");
+    });
+}
+
+#[test]
+fn lines_that_leaving_throws_away_are_not_in_effect() {
+    run(async {
+        let host = TestHost::start().await;
+        let lab = Lab::start(LabDevice::new("fortinet", "r1").unwrap())
+            .await
+            .unwrap();
+        host.connect(lab_connection("r1", &lab, "fortinet")).await;
+        let push = |lines: &[&str]| json!({ "plugin": "push-config", "targets": ["r1"], "params": { "lines": lines } });
+        let job = host
+            .run_job(push(&["config system global", "set hostname r2"]))
+            .await;
+        assert_eq!(job["error_code"], "discarded", "{job}");
+        let job = host
+            .run_job(push(&["config system global", "set hostname r2", "end"]))
+            .await;
+        assert_eq!(job["status"], "completed", "{job}");
+    });
 }

@@ -412,7 +412,7 @@ pub const KEYS: &[Key] = &[
         section: "policy",
         name: "targets",
         allowed: Allowed::List {
-            described: "names of connections with * for any text, tags as tag:core, and addresses as host:10.9.* or host:10.9.0.0/16",
+            described: "names of connections with * for any text, tags as tag:core, and addresses as host:10.9.0.0/16",
             check: pattern,
         },
         meaning: "Devices that plugins may reach at all. A connection that comes with a job is held against `*` and `host:` alone.",

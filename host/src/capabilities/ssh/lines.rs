@@ -177,6 +177,9 @@ pub(super) fn check_order(elements: &[Element], platform: &Platform) -> Result<(
 /// # Errors
 /// Code `invalid` where such a text does not end.
 pub fn split_config(platform: &str, text: &str) -> Result<Vec<String>> {
+    // By its own name, where it is called by another.
+    let known = Platform::named(platform);
+    let platform = known.as_ref().map_or(platform, |known| known.name.as_str());
     // Junos shows its configuration as blocks, which it takes as one text.
     let is_nested = |line: &str| visible(line).ends_with('{');
     if platform == "juniper_junos" && text.split('\n').any(is_nested) {

@@ -2,6 +2,7 @@ use clap::Args;
 
 use crate::api::types::PluginAnswer;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
+use crate::model::{Lines, Needs};
 
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
@@ -31,6 +32,7 @@ pub(super) async fn run(args: ShowArgs) -> Result<(), Failure> {
                 .map_or_else(String::new, |error| error.to_string()),
         ),
         ("not granted", plugin.not_granted.join(", ")),
+        ("configures", configures(plugin.needs.as_ref())),
         ("targets", output::word(&plugin.targets)),
         ("digest", plugin.digest.unwrap_or_default()),
         (
@@ -46,4 +48,16 @@ pub(super) async fn run(args: ShowArgs) -> Result<(), Failure> {
         output::device_text(&format!("params:\n{}", output::readable(&schema)))?;
     }
     Ok(())
+}
+
+/// Says how far a plugin may go that configures.
+fn configures(needs: Option<&Needs>) -> String {
+    let ssh = needs.and_then(|needs| needs.ssh.as_ref());
+    match ssh.map(|ssh| &ssh.configure) {
+        None | Some(Lines::Any(false)) => String::new(),
+        Some(Lines::Matching(patterns)) => format!("lines: {}", patterns.join(", ")),
+        Some(Lines::Any(true)) => "any line; where a platform takes ordinary commands among the \
+            lines, that is any command, unless policy.ssh_configure restricts it"
+            .to_owned(),
+    }
 }
