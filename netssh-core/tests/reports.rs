@@ -6,7 +6,9 @@
 
 mod leaving;
 mod login;
+mod output;
 mod prompts;
+mod questions;
 mod shells;
 
 use futures::StreamExt as _;

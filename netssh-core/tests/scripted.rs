@@ -96,6 +96,8 @@ pub(crate) enum Echo {
     Growing,
     /// The line is drawn again from its beginning after each word, on the same line.
     Redrawn,
+    /// By the terminal, as soon as it arrives, whatever is being printed.
+    Early,
 }
 
 /// A question of keyboard-interactive.

@@ -59,10 +59,23 @@ impl<'d> Cli<'d> {
     }
 
     fn echoes(&self) -> bool {
-        self.state.echo && self.device.echo != Echo::Off
+        self.state.echo && !matches!(self.device.echo, Echo::Off | Echo::Early)
     }
 
-    pub(super) fn byte(&mut self, byte: u8) {
+    /// What has arrived, all of it at once.
+    pub(super) fn receive(&mut self, bytes: &[u8]) {
+        if self.device.echo == Echo::Early && self.state.echo {
+            let text = String::from_utf8_lossy(bytes).replace('\r', "\n");
+            self.print(&text);
+        }
+        for &byte in bytes {
+            if !self.closed {
+                self.byte(byte);
+            }
+        }
+    }
+
+    fn byte(&mut self, byte: u8) {
         if self.state.reads == Reads::Key {
             self.after_return = byte == RETURN;
             let key = Self::name(byte);
@@ -141,7 +154,7 @@ impl<'d> Cli<'d> {
         let line = String::from_utf8_lossy(&std::mem::take(&mut self.line)).into_owned();
         self.lines += 1;
         let is_command = matches!(self.state.reads, Reads::Commands | Reads::Shell(_));
-        if self.echoes() || !is_command {
+        if self.echoes() || !is_command && self.device.echo != Echo::Early {
             if self.device.echo == Echo::Twice && is_command {
                 self.print(&format!("\n{line}"));
             }
