@@ -39,7 +39,7 @@ pub enum Error {
         message: String,
     },
     /// No answer in time. The session is not usable any more.
-    #[error("{doing}: no answer within {after:?}; the session is closed")]
+    #[error("{doing}: {}; the session is closed", unanswered(after, partial))]
     Timeout {
         /// What was being done.
         doing: String,
@@ -92,6 +92,21 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
+}
+
+/// What a timeout is about: silence, or a device that stands at a line which is no prompt. That
+/// line is nearly always a question without an answer, or a prompt that was not recognised.
+fn unanswered(after: &Duration, partial: &str) -> String {
+    /// Longer lines are no questions.
+    const CHARACTERS: usize = 120;
+    let last = partial.lines().rev().find(|line| !line.trim().is_empty());
+    match last {
+        Some(line) => {
+            let line: String = line.trim().chars().take(CHARACTERS).collect();
+            format!("no prompt within {after:?}, the last line is {line:?}")
+        }
+        None => format!("no answer within {after:?}"),
+    }
 }
 
 /// Who has to act for an [`Error`] to go away.

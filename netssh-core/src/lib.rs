@@ -6,6 +6,7 @@ mod error;
 mod host_keys;
 mod platform;
 mod pool;
+mod prompt;
 mod session;
 
 mod algorithms;

@@ -6,8 +6,12 @@
 //! hold.
 
 mod encoding;
+mod messages;
 mod pattern;
+mod phrase;
+mod reads;
 mod set;
+pub(crate) mod shell;
 
 use std::collections::BTreeMap;
 
@@ -16,6 +20,7 @@ use serde::Deserialize;
 pub(crate) use self::encoding::Decoder;
 pub use self::encoding::Encoding;
 pub use self::pattern::Pattern;
+pub(crate) use self::reads::Reads;
 pub use self::set::{PlatformError, Platforms};
 
 /// How one kind of device talks.
@@ -28,6 +33,9 @@ pub struct Platform {
     /// Other names for the same.
     #[serde(default)]
     pub aliases: Vec<String>,
+    /// Its command line is part of a Unix shell.
+    #[serde(default)]
+    pub shell: bool,
     /// How the end of a command's output is recognised.
     pub ending: Ending,
     /// Prompts, matched against the last line of what arrived.
@@ -38,7 +46,10 @@ pub struct Platform {
     /// What happens between the first byte and the first prompt.
     #[serde(default)]
     pub login: Login,
-    /// Commands that may be sent together with what follows them.
+    /// Commands that only read.
+    #[serde(default)]
+    pub(crate) reads: Reads,
+    /// The same by patterns, as older platform files have it.
     #[serde(default)]
     pub type_ahead: TypeAhead,
     /// Pagers that may appear although paging was switched off.
@@ -58,6 +69,10 @@ pub struct Platform {
     /// anchored to their start: text like this in the middle of good output is common.
     #[serde(default)]
     pub refusals: Vec<Pattern>,
+    /// Lines that `refusals` match although the device has accepted the command: warnings, and
+    /// notes on what it did besides.
+    #[serde(default)]
+    pub remarks: Vec<Pattern>,
     /// By what a device of this kind is known.
     #[serde(default)]
     pub detect: Vec<Evidence>,
@@ -95,6 +110,8 @@ pub struct Prompts {
     pub user: Option<Pattern>,
     /// The prompt in configuration mode and its sub-modes.
     pub configuration: Option<Pattern>,
+    /// Prompts that look like one of configuration mode and are none (`sw1(maint-mode)#`).
+    pub not_configuration: Option<Pattern>,
     /// A line above the prompt that belongs to it, not to the output (`[edit]`).
     pub above: Option<Pattern>,
 }
@@ -111,6 +128,9 @@ pub struct Terminal {
     pub newline: String,
     /// Sent before a `?`, which would ask for help otherwise: Ctrl-V on many CLIs.
     pub quote_question_mark: Option<String>,
+    /// Questions that one key answers (`[confirm]`). The end of a line would be taken for the next
+    /// command, or for the answer to the next question.
+    pub one_key: Option<Pattern>,
 }
 
 impl Default for Terminal {
@@ -120,6 +140,7 @@ impl Default for Terminal {
             encoding: None,
             newline: "\n".into(),
             quote_question_mark: None,
+            one_key: None,
         }
     }
 }
@@ -137,10 +158,9 @@ pub struct Login {
     pub commands: Vec<String>,
     /// The same, for those that need the privileged prompt: sent after `enable`.
     pub privileged_commands: Vec<String>,
-    /// Send the commands without waiting for the first prompt, which saves a round trip. Only for
-    /// devices that are known to read what was typed before they were ready, and ask nothing. Not
-    /// done where there are questions, here or in [`crate::Credentials::answers`].
-    pub early: bool,
+    /// The command that starts the device's command line from its Unix shell, in which some logins
+    /// end.
+    pub cli: Option<String>,
 }
 
 /// A question before the first prompt. In a file: `ask`, and one of `answer`, `key`, `credential`
@@ -209,16 +229,23 @@ pub enum Credential {
     Password,
 }
 
-/// Commands that may be sent together with the comment that marks their end: those that never
-/// ask a question, because the comment would answer it.
+/// Commands that only read, by patterns, as older platform files have it.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TypeAhead {
-    /// Commands that ask nothing and change nothing (`show …`). A session that has run nothing
-    /// else may be used again by someone else.
+    /// Commands that ask nothing and change nothing (`show …`), matched from their start. They take
+    /// the place of the commands of [`Reads`]; its filters and exceptions hold.
+    #[serde(deserialize_with = "anchored")]
     pub safe: Option<Pattern>,
-    /// Exceptions (`show … | redirect …`).
+    /// Exceptions, matched against the whole line.
     pub except: Option<Pattern>,
+}
+
+/// Reads a pattern that matches at the start of a text only.
+fn anchored<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Pattern>, D::Error> {
+    let pattern = Pattern::deserialize(from)?;
+    let anchored = Pattern::new(&format!("^(?:{})", pattern.as_str()));
+    anchored.map(Some).map_err(serde::de::Error::custom)
 }
 
 /// A pager, and how to make it go on.
@@ -258,14 +285,34 @@ pub struct ConfigurationMode {
     pub save: Option<Command>,
     /// Where lines change a candidate, which takes effect when it is committed.
     pub candidate: Option<Candidate>,
+    /// Prompts that tell of changes which have not taken effect (`[*HUAWEI]`).
+    pub pending: Option<Pattern>,
+    /// Commands that read text, and how the text ends where that cannot be typed as a line.
+    #[serde(default)]
+    pub blocks: Vec<Block>,
+}
+
+/// A command that reads lines of text (`load merge terminal`).
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Block {
+    /// The command.
+    pub start: Pattern,
+    /// The keys that end the text, sent as they are (`\u0004`).
+    pub end: String,
 }
 
 /// The commands of a platform whose configuration is committed. All are typed in configuration mode.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Candidate {
+    /// The prompts at which there is a candidate; at any if there are none here.
+    pub when: Option<Pattern>,
     /// Makes the candidate the running configuration.
     pub commit: Command,
+    /// `commit` leads up one level: it is repeated until configuration mode is left.
+    #[serde(default)]
+    pub commit_leaves: bool,
     /// The same with `{comment}` to be recorded.
     pub commit_comment: Option<Command>,
     /// The same, taken back after `{minutes}` unless confirmed.
@@ -396,36 +443,36 @@ impl Platform {
         set::built_in_names().collect()
     }
 
-    /// The line by which the device refused a command, if it did.
+    /// Returns the line by which the device refused a command, if it did.
     ///
     /// Only the beginning and the end of the output are searched: that is where a CLI complains,
     /// and a running configuration with such a line in a banner is a good answer all the same.
     pub(crate) fn refusal<'a>(&self, output: &'a str) -> Option<&'a str> {
-        const FIRST: usize = 5;
-        const LAST: usize = 3;
-        let lines = || output.lines().filter(|line| !line.trim().is_empty());
-        let refused = |line: &&str| self.refusals.iter().any(|pattern| pattern.matches(line));
-        lines()
-            .take(FIRST)
-            .find(refused)
-            .or_else(|| lines().rev().take(LAST).find(refused))
-            .map(str::trim)
+        messages::refusal(self, output)
     }
 
-    /// Whether a command is known to change nothing: neither the device, nor what the session's next
-    /// command does.
+    /// Returns whether a command is known to change nothing (neither the device, nor what the
+    /// session's next command does) and to ask nothing.
     #[must_use]
     pub fn only_reads(&self, command: &str) -> bool {
-        self.may_type_ahead(command)
+        let older = &self.type_ahead;
+        let excepted = older.except.as_ref();
+        if excepted.is_some_and(|pattern| pattern.matches(command)) {
+            return false;
+        }
+        let question_mark = self.terminal.quote_question_mark.is_some();
+        (self.reads).covers(command, question_mark, older.safe.as_ref())
     }
 
+    /// Returns whether a command may be sent together with the sentinel that marks its end: it
+    /// must not ask, because the sentinel would be the answer, and must not mind being sent again.
     pub(crate) fn may_type_ahead(&self, command: &str) -> bool {
-        let found = |pattern: &Option<Pattern>| {
-            pattern
-                .as_ref()
-                .is_some_and(|pattern| pattern.matches(command))
-        };
-        found(&self.type_ahead.safe) && !found(&self.type_ahead.except)
+        self.only_reads(command)
+    }
+
+    /// Whether its command line is a Unix shell, so that words and prompts of one are its own.
+    pub(crate) fn is_shell(&self) -> bool {
+        matches!(self.ending, Ending::ShellPrompt) || self.shell
     }
 
     pub(crate) fn is_user(&self, prompt: &str) -> bool {
@@ -434,39 +481,11 @@ impl Platform {
     }
 
     pub(crate) fn is_configuration(&self, prompt: &str) -> bool {
-        let configuration = self.prompts.configuration.as_ref();
-        configuration.is_some_and(|pattern| pattern.matches(prompt))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn refusals_are_found_at_the_edges_only() {
-        let ios = Platform::named("cisco_ios").unwrap();
-        let refused = "        ^\n% Invalid input detected at '^' marker.\n";
-        assert_eq!(
-            ios.refusal(refused),
-            Some("% Invalid input detected at '^' marker.")
-        );
-        let configuration = format!(
-            "{}% Invalid input of a banner\n{}",
-            "line\n".repeat(9),
-            "line\n".repeat(9)
-        );
-        assert_eq!(ios.refusal(&configuration), None);
-    }
-
-    #[test]
-    fn type_ahead_is_for_commands_that_ask_nothing() {
-        let ios = Platform::named("cisco_ios").unwrap();
-        assert!(ios.may_type_ahead("show version"));
-        assert!(ios.may_type_ahead(" sh ip int brief | include up"));
-        assert!(!ios.may_type_ahead("show tech | redirect tftp:"));
-        assert!(!ios.may_type_ahead("copy running-config startup-config"));
-        assert!(!ios.may_type_ahead("shutdown"));
-        assert!(!ios.may_type_ahead("reload"));
+        let found = |pattern: &Option<Pattern>| {
+            pattern
+                .as_ref()
+                .is_some_and(|pattern| pattern.matches(prompt))
+        };
+        found(&self.prompts.configuration) && !found(&self.prompts.not_configuration)
     }
 }

@@ -9,7 +9,12 @@
 //!
 //! The result does not depend on where the packets were cut.
 
+use std::sync::LazyLock;
+
+use regex::Regex;
+
 use crate::platform::{Pager, Pattern, Platform};
+use crate::prompt::{Learnt, is_question, same_prompt};
 use crate::terminal::{clean, erase_length_after_mark};
 
 /// What the reader waits for.
@@ -17,6 +22,8 @@ use crate::terminal::{clean, erase_length_after_mark};
 pub(crate) enum Expect {
     /// Something that looks like a prompt, after the command's echo if there is one.
     Prompt,
+    /// That the device reads text, after a command that begins a block of it.
+    Text,
     /// `PROMPT` + this comment, a newline, whatever the device says to that, and a prompt.
     Comment(String),
     /// The same, for the first comment of a session, the last of so many lines that were typed:
@@ -57,10 +64,30 @@ pub(crate) enum Step {
     Swallowed,
     /// The shell waits for the rest of the command.
     Incomplete,
+    /// The device reads text.
+    Text,
+    /// The device is silent before its first prompt, at a line that may be one, or at none.
+    Unsure,
+    /// The device is silent at its prompt, and the sentinel did not come back as expected: send
+    /// another one.
+    Resync,
+}
+
+/// For how long the device has been silent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Quiet {
+    /// Half a second: the packet that ends here was not cut in the middle.
+    Settled,
+    /// Two seconds.
+    Long,
 }
 
 /// The last lines are looked for in this much of the end. Longer than any prompt.
 const TAIL: usize = 2048;
+/// A device has no more lines to say before it echoes.
+const BEFORE_ECHO: usize = 16;
+/// A device has no more lines to say about a comment; neither does it say more than [`LINE`].
+const LINES: usize = 16;
 /// A line is looked at as a whole up to this length, of a longer one the end: so much may a device draw
 /// over and over that echoes a comment. It keeps the work of a step within bounds, whatever arrives.
 const LINE: usize = 16 * 1024;
@@ -72,6 +99,8 @@ const SLACK: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Reader<'a> {
     platform: &'a Platform,
+    /// The prompt as it was shown last.
+    learnt: Learnt,
     limit: usize,
     echo: bool,
     /// Something was typed, so its echo comes first.
@@ -79,6 +108,8 @@ pub(crate) struct Reader<'a> {
     buffer: Vec<u8>,
     /// Where its last newline is. None where it was cut out.
     newline: Option<usize>,
+    /// How many newlines have arrived.
+    newlines: usize,
     truncated: bool,
     /// Where pager marks were, so that their erasure can be removed.
     cuts: Vec<usize>,
@@ -99,6 +130,11 @@ pub(crate) struct Reader<'a> {
     wiped: bool,
     /// Where the output ends, once it is known.
     end: Option<End>,
+    /// The same, found with a sentinel that was echoed and that no prompt followed.
+    kept: Option<(usize, String)>,
+    /// The last newline, and the text before the comment above it, when the comment was found and
+    /// an unknown prompt was not.
+    unprompted: Option<(usize, String)>,
     watched: Watched,
 }
 
@@ -108,6 +144,8 @@ pub(crate) struct Question {
     pub(crate) ask: Pattern,
     /// It may come any number of times.
     pub(crate) again: bool,
+    /// It may be in a line that is finished: an instruction, whose answer is no secret.
+    pub(crate) finished: bool,
     pub(crate) answered: bool,
 }
 
@@ -125,6 +163,8 @@ struct End {
 struct Watched {
     /// Up to this byte.
     offset: usize,
+    /// Up to this byte there is no echo.
+    unechoed: usize,
     lines: usize,
     /// Lines that it saw before the command had to be sent again.
     skip: usize,
@@ -143,11 +183,13 @@ impl<'a> Reader<'a> {
     pub(crate) fn new(platform: &'a Platform, limit: usize, expect: Expect) -> Self {
         Self {
             platform,
+            learnt: Learnt::default(),
             limit,
             echo: platform.terminal.echo,
             typed: true,
             buffer: Vec::new(),
             newline: None,
+            newlines: 0,
             truncated: false,
             cuts: Vec::new(),
             keys_sent: false,
@@ -160,8 +202,21 @@ impl<'a> Reader<'a> {
             seen: 0,
             wiped: false,
             end: None,
+            kept: None,
+            unprompted: None,
             watched: Watched::default(),
         }
+    }
+
+    /// The prompt is known.
+    pub(crate) fn with_prompt(mut self, learnt: &Learnt) -> Self {
+        self.learnt = learnt.clone();
+        self
+    }
+
+    /// The device has shown this prompt.
+    pub(crate) fn learn(&mut self, prompt: &str) {
+        self.learnt = Learnt::from(prompt);
     }
 
     /// Whether what is typed comes back, where that is not as the platform says.
@@ -197,7 +252,13 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn expect(&mut self, expect: Expect) {
         self.expect = expect;
+        self.unprompted = None;
         self.searched = 0;
+    }
+
+    /// How many lines have arrived, the last one not counted.
+    pub(crate) const fn newlines(&self) -> usize {
+        self.newlines
     }
 
     /// Forgets what has arrived.
@@ -212,6 +273,8 @@ impl<'a> Reader<'a> {
         self.seen = 0;
         self.wiped = false;
         self.end = None;
+        self.kept = None;
+        self.unprompted = None;
         self.watched = Watched {
             skip: self.watched.skip.max(self.watched.lines),
             ..Watched::default()
@@ -220,6 +283,7 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         let last = self.buffer.len().saturating_sub(1);
+        self.newlines += bytes.iter().filter(|&&byte| byte == b'\n').count();
         self.buffer.extend_from_slice(bytes);
         // "Next line" is a newline to the devices that say it; the ESC may have come before.
         for at in last..self.buffer.len().saturating_sub(1) {
@@ -289,7 +353,103 @@ impl<'a> Reader<'a> {
                     self.pager()
                 }
             }
+            Expect::Text => match self.shows_prompt() {
+                true => Step::Prompt,
+                false => Step::Read,
+            },
         }
+    }
+
+    /// What the bytes so far call for when nothing more comes. Silence decides nothing by itself:
+    /// what is done then makes the device show what it is doing.
+    pub(crate) fn quiet(&mut self, quiet: Quiet) -> Step {
+        let line = self.last_line();
+        let line = self.without_pager_keys(line.trim()).trim();
+        let asks = is_question(line);
+        match (&self.expect, quiet) {
+            // Where it says nothing but the echo it may still be thinking.
+            (Expect::Text, Quiet::Settled) if self.newlines < 2 && line.is_empty() => Step::Read,
+            (Expect::Text, _) => Step::Text,
+            (Expect::Prompt, Quiet::Settled) if !self.typed => match line.is_empty() || asks {
+                true => Step::Read,
+                false => Step::Unsure,
+            },
+            (Expect::Prompt, Quiet::Long) if !self.typed => match line.is_empty() {
+                true => self.finished_question().unwrap_or(Step::Unsure),
+                false => Step::Read,
+            },
+            (Expect::Prompt, Quiet::Long) => {
+                let unknown = !line.is_empty() && !asks && self.learnt.ends_like_this(line);
+                match unknown || line.is_empty() && self.is_covered() {
+                    true => Step::Prompt,
+                    false => Step::Read,
+                }
+            }
+            (
+                Expect::Comment(comment)
+                | Expect::FirstComment { comment, .. }
+                | Expect::CommentAmong(comment),
+                Quiet::Long,
+            ) => {
+                let comment = comment.clone();
+                let echoed = self.keep_end(&comment);
+                match !asks && (echoed || self.is_known_prompt(line)) {
+                    true => Step::Resync,
+                    false => Step::Read,
+                }
+            }
+            _ => Step::Read,
+        }
+    }
+
+    /// The prompt was shown, and lines of a log have been printed over it.
+    fn is_covered(&self) -> bool {
+        static LOG: LazyLock<Regex> = LazyLock::new(|| {
+            Regex::new(
+                r"%[A-Z][\w-]*-\d-[A-Z]|^[*.:]?\s*(\w{3} +\d+ |\d{4}[-/])?\d+[:.]\d+[:.]\d+|^<\d+>",
+            )
+            .expect("a test compiles it")
+        });
+        let text = clean(&self.buffer[self.tail_start()..]);
+        let mut lines = text
+            .lines()
+            .rev()
+            .map(str::trim)
+            .filter(|line| !line.is_empty());
+        let mut logs = 0;
+        loop {
+            match lines.next() {
+                Some(line) if LOG.is_match(line) => logs += 1,
+                Some(line) => return logs > 0 && self.learnt.is(line),
+                None => return false,
+            }
+        }
+    }
+
+    /// Keeps in mind where the output ended, if the sentinel was echoed at a prompt.
+    fn keep_end(&mut self, comment: &str) -> bool {
+        if self.kept.is_some() {
+            return true;
+        }
+        let text = self.buffer.len();
+        let mut newline = self.newline;
+        for _ in 0..LINES {
+            let Some(end) = newline.filter(|&end| text - end <= LINE) else {
+                return false;
+            };
+            let (start, whole) = self.line_start(end);
+            if let Some(before) = self.before_comment(start, end, comment) {
+                let rest = match self.learnt.output_before(&before) {
+                    Some(rest) => rest.to_owned(),
+                    None if self.is_prompt(&before) => String::new(),
+                    None => return false,
+                };
+                self.kept = Some((start, rest));
+                return true;
+            }
+            newline = start.checked_sub(1).filter(|_| whole);
+        }
+        false
     }
 
     /// A question in what has arrived since the last one was answered.
@@ -317,10 +477,19 @@ impl<'a> Reader<'a> {
             .or_else(|| of(&asked).map(Step::AskedAgain))
     }
 
+    /// A question in a line that the device has ended, and behind which it waits.
+    fn finished_question(&self) -> Option<Step> {
+        let text =
+            clean(&self.buffer[self.tail_start().max(self.answered.min(self.buffer.len()))..]);
+        let line = text.lines().rev().find(|line| !line.trim().is_empty())?;
+        let asked = |question: &Question| question.finished && question.ask.matches(line.trim());
+        self.questions.iter().position(asked).map(Step::Question)
+    }
+
     fn is_at_prompt(&self, line: &str) -> bool {
         match &self.expect {
             Expect::ShellPrompt(word) => line.contains(&format!("@@{word}:")),
-            _ => self.is_prompt(line),
+            _ => self.is_known_prompt(line) || (self.is_prompt(line) && !is_question(line)),
         }
     }
 
@@ -366,10 +535,11 @@ impl<'a> Reader<'a> {
         // Of a line that is drawn over and over the tail shows as much.
         let prompt = self.last_line();
         let prompt = prompt.trim();
-        if prompt.is_empty() || !self.is_prompt(prompt) {
+        if prompt.is_empty() {
             return None;
         }
         let (offset, rest) = self.comment_line(comment, prompt, last)?;
+        let (offset, rest) = self.kept.take().unwrap_or((offset, rest));
         let prompt = prompt.to_owned();
         self.end = Some(End {
             offset,
@@ -392,8 +562,16 @@ impl<'a> Reader<'a> {
         prompt: &str,
         last: usize,
     ) -> Option<(usize, String)> {
-        /// A device has no more to say about a comment; neither does it say more than [`LINE`].
-        const LINES: usize = 16;
+        let known = self.is_prompt(prompt);
+        // A line with the comment that was seen already, before what is no prompt so far.
+        if let Some((at, before)) = &self.unprompted
+            && !known
+            && *at == last
+            && !same_prompt(before, prompt)
+        {
+            return None;
+        }
+        self.unprompted = None;
         let mut newline = last;
         let mut found = None;
         let mut is_anywhere = false;
@@ -405,12 +583,14 @@ impl<'a> Reader<'a> {
             let line = clean(&self.buffer[start..newline]);
             if let Some(before) = line.trim_end().strip_suffix(comment) {
                 is_anywhere = true;
-                if let Some(rest) = self.before_prompt(before, prompt, start) {
+                if let Some(rest) = self.before_prompt(before, prompt, known, start) {
                     found = if whole {
                         Some((start, rest.to_owned()))
                     } else {
-                        self.long_line(comment, prompt, newline)
+                        self.long_line(comment, prompt, known, newline)
                     };
+                } else if !known {
+                    self.unprompted = Some((last, before.trim().to_owned()));
                 }
             } else if found.is_some() {
                 break;
@@ -428,19 +608,40 @@ impl<'a> Reader<'a> {
 
     /// The same for a line longer than [`LINE`], known to be the one: output without a newline at
     /// its end.
-    fn long_line(&self, comment: &str, prompt: &str, newline: usize) -> Option<(usize, String)> {
+    fn long_line(
+        &self,
+        comment: &str,
+        prompt: &str,
+        known: bool,
+        newline: usize,
+    ) -> Option<(usize, String)> {
         let above = self.buffer[..newline].iter().rposition(|&b| b == b'\n');
         let start = above.map_or(0, |at| at + 1);
         let line = clean(&self.buffer[start..newline]);
         let before = line.trim_end().strip_suffix(comment)?;
-        let rest = self.before_prompt(before, prompt, start)?;
+        let rest = self.before_prompt(before, prompt, known, start)?;
         Some((start, rest.to_owned()))
     }
 
-    /// Of a line up to the comment, what stands before the prompt. `None` if that is not there.
-    fn before_prompt<'l>(&self, line: &'l str, prompt: &str, start: usize) -> Option<&'l str> {
+    /// The output before the prompt, in a line up to the comment. `None` if the prompt is not
+    /// there. A prompt that is not `known` has to be shown twice, as a line of its own.
+    fn before_prompt<'l>(
+        &self,
+        line: &'l str,
+        prompt: &str,
+        known: bool,
+        start: usize,
+    ) -> Option<&'l str> {
         let line = line.trim_end();
         let typed = self.without_pager_keys(line);
+        if !known {
+            return same_prompt(typed.trim(), prompt).then_some("");
+        }
+        // A packet may end within the prompt: `sw-7#` of `sw-7#dist#`.
+        let shown = typed.trim();
+        if shown.len() > prompt.len() && shown.starts_with(prompt) && !shown.ends_with(prompt) {
+            return None;
+        }
         let rest = line
             .strip_suffix(prompt)
             .or_else(|| typed.strip_suffix(prompt));
@@ -461,10 +662,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The last line is a prompt.
+    /// The last line is a prompt: one of this device, once the prompt was learnt.
     fn shows_prompt(&self) -> bool {
         let line = self.last_line();
-        self.is_prompt(self.without_pager_keys(line.trim()).trim())
+        let line = self.without_pager_keys(line.trim()).trim();
+        match self.learnt.is_empty() {
+            true => self.is_prompt(line) && !is_question(line),
+            false => self.is_known_prompt(line),
+        }
     }
 
     /// A key meant for a pager that was gone already ends up at the prompt, before the comment.
@@ -547,6 +752,10 @@ impl<'a> Reader<'a> {
         comment: &str,
     ) -> Option<(String, String)> {
         let before = self.before_comment(start, newline, comment)?;
+        if let Some(rest) = self.learnt.output_before(&before) {
+            let prompt = before[rest.len()..].trim().to_owned();
+            return Some((rest.to_owned(), prompt));
+        }
         if self.is_prompt(&before) {
             return Some((String::new(), before));
         }
@@ -566,7 +775,9 @@ impl<'a> Reader<'a> {
     /// So many prompts and no echo of the comment.
     fn is_silent(&self, comment: &str, lines: usize) -> bool {
         let last = self.last_line();
-        if !self.is_prompt(last.trim()) {
+        // Of fewer lines, all prompts cannot be among them.
+        let enough = self.newlines.saturating_add(1) >= lines;
+        if last.trim().is_empty() || !enough || !(self.is_prompt(last.trim()) || lines > 1) {
             return false;
         }
         // The same prompt again and again: a banner may hold others.
@@ -612,8 +823,14 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// Whether a line may be a prompt.
     fn is_prompt(&self, line: &str) -> bool {
-        self.platform.prompts.any.matches(line)
+        self.is_known_prompt(line) || self.platform.prompts.any.matches(line)
+    }
+
+    /// Whether a line is a prompt of this device, as far as one was learnt.
+    fn is_known_prompt(&self, line: &str) -> bool {
+        self.learnt.is(line) || self.learnt.is_related(line)
     }
 
     fn pager(&self) -> Step {
@@ -645,7 +862,7 @@ impl<'a> Reader<'a> {
     /// Whether the echo of `command`, and nothing else, stands before the prompt in the last line.
     pub(crate) fn holds_only_echo(&self, command: &str) -> bool {
         let one_line = self.buffer.iter().filter(|&&byte| byte == b'\n').count() == 1;
-        let echo = without_echo(&self.buffer, command).len() < self.buffer.len();
+        let echo = self.echo_length(&self.buffer, command) > 0;
         one_line && (echo || !self.echo)
     }
 
@@ -657,6 +874,16 @@ impl<'a> Reader<'a> {
             .rposition(|&byte| byte == b'\n')
             .map_or(tail, |at| &tail[at + 1..]);
         clean(line)
+    }
+
+    /// The last line that is not empty, for an error.
+    pub(crate) fn last_words(&self) -> String {
+        let text = clean(&self.buffer[self.tail_start()..]);
+        let mut lines = text.lines().rev().map(str::trim);
+        lines
+            .find(|line| !line.is_empty())
+            .unwrap_or_default()
+            .to_owned()
     }
 
     /// Ends the output before the last line: for a prompt that is known to be the end.
@@ -718,14 +945,19 @@ impl<'a> Reader<'a> {
         };
         let end = end.min(self.limit);
         let from = self.watched.offset;
-        if end <= from {
+        if end <= from || (self.end.is_none() && end == self.watched.unechoed) {
             return None;
         }
         let mut bytes = &self.buffer[from..end];
         let mut skipped = from;
         if from == 0 && self.echo {
-            bytes = without_echo(bytes, command);
-            skipped = end - bytes.len();
+            skipped = self.echo_length(bytes, command);
+            // Until the echo has come, it cannot be told from output.
+            if skipped == 0 && self.end.is_none() && self.newlines <= BEFORE_ECHO {
+                self.watched.unechoed = end;
+                return None;
+            }
+            bytes = &bytes[skipped..];
         }
         let text = clean(&without_erasures(bytes, self.cuts_from(skipped)));
         self.watched.offset = end;
@@ -764,9 +996,8 @@ impl<'a> Reader<'a> {
         if let Some(command) = command
             && self.echo
         {
-            let without = self.without_second_echo(without_echo(bytes, command), command);
-            skipped = bytes.len() - without.len();
-            bytes = without;
+            skipped = self.echo_length(bytes, command);
+            bytes = &bytes[skipped..];
         }
         let mut output = if self.cuts.is_empty() {
             clean(bytes)
@@ -790,17 +1021,66 @@ impl<'a> Reader<'a> {
         self.cuts[first..].iter().map(move |cut| cut - start)
     }
 
-    /// Some devices draw the line once more on Enter, with the prompt before it.
-    fn without_second_echo<'b>(&self, bytes: &'b [u8], command: &str) -> &'b [u8] {
-        let Some(newline) = bytes.iter().position(|&byte| byte == b'\n') else {
-            return bytes;
-        };
-        let line = clean(&bytes[..newline]);
-        let prompt = line.trim_end().strip_suffix(command.trim());
-        match prompt {
-            Some(prompt) if self.is_prompt(prompt.trim_end()) => &bytes[newline + 1..],
-            _ => bytes,
+    /// How many bytes at the beginning are the echo of `command`, with everything before it: the
+    /// device said that before it had read the command.
+    ///
+    /// Some devices draw the line again on Enter, and some with every character that is typed; a log
+    /// may break the echo in two, or come before it.
+    fn echo_length(&self, bytes: &[u8], command: &str) -> usize {
+        let command = command.trim();
+        let mut length = 0;
+        let mut others = 0;
+        // What is still to come of an echo that a log has broken.
+        let mut left: Option<&str> = None;
+        let mut at = 0;
+        while at < bytes.len() && others < BEFORE_ECHO {
+            let newline = bytes[at..].iter().position(|&byte| byte == b'\n');
+            let end = newline.map_or(bytes.len(), |newline| at + newline + 1);
+            let line = clean(&bytes[at..end]);
+            let line = line.trim_end();
+            let typed = self.after_prompt(line);
+            let is_echo = typed == Some(command)
+                || (at == 0 && ends_with_echo(line, command))
+                || (length == 0 && (line == command || Some(line) == left));
+            if is_echo {
+                length = end;
+                left = None;
+            } else if typed.is_some_and(|typed| !typed.is_empty() && command.starts_with(typed)) {
+                // The line grows while it is typed.
+                if length > 0 {
+                    length = end;
+                }
+            } else if !line.is_empty() {
+                if length > 0 {
+                    break;
+                }
+                others += 1;
+                let typed = typed.unwrap_or(line);
+                let same = common_length(typed, command);
+                if others == 1 && same == command.len() {
+                    length = end;
+                } else if others == 1 && same > 0 {
+                    left = Some(command[same..].trim_start());
+                }
+            }
+            at = end;
         }
+        length
+    }
+
+    /// Of a line that begins with the prompt, what was typed there.
+    fn after_prompt<'l>(&self, line: &'l str) -> Option<&'l str> {
+        let ends = line.match_indices(['>', '#', '$', '%', ']', ':']);
+        let ends = ends.map(|(at, mark)| at + mark.len());
+        let known = self.learnt.text().map(str::len);
+        let mut ends = known.into_iter().chain(ends);
+        let at = ends.find(|&at| {
+            line.get(..at).is_some_and(|prompt| {
+                self.is_known_prompt(prompt)
+                    || (self.learnt.is_empty() && self.platform.prompts.any.matches(prompt))
+            })
+        })?;
+        Some(line[at..].trim())
     }
 
     /// Takes out what the platform puts around every output.
@@ -833,27 +1113,25 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Removes the first line if it is the echo of `command`.
-///
-/// A short command is echoed as it is. One longer than the terminal is redrawn or scrolled
-/// sideways, so of the line that remains on the screen only its end is compared.
-fn without_echo<'b>(bytes: &'b [u8], command: &str) -> &'b [u8] {
+/// Whether a line is the echo of a command. A short one is echoed as it is. One longer than the
+/// terminal is redrawn or scrolled sideways, so of the line that remains on the screen only its end
+/// is compared.
+fn ends_with_echo(line: &str, command: &str) -> bool {
     const COMPARED: usize = 12;
-    let newline = bytes.iter().position(|&byte| byte == b'\n');
-    let (line, rest) = match newline {
-        Some(at) => (&bytes[..at], &bytes[at + 1..]),
-        None => (bytes, &bytes[bytes.len()..]),
-    };
-    let line = clean(line);
-    let (line, command) = (line.trim_end(), command.trim());
     let mut from = command.len().saturating_sub(COMPARED);
     while !command.is_char_boundary(from) {
         from += 1;
     }
-    if line.ends_with(&command[from..]) {
-        rest
-    } else {
-        bytes
+    line.ends_with(&command[from..])
+}
+
+/// How many bytes two texts have in common at their beginning.
+fn common_length(one: &str, other: &str) -> usize {
+    let pairs = one.char_indices().zip(other.chars());
+    let different = pairs.clone().find(|((_, a), b)| a != b);
+    match different {
+        Some(((at, _), _)) => at,
+        None => one.len().min(other.len()),
     }
 }
 

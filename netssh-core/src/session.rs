@@ -27,6 +27,7 @@ use self::word::Word;
 use crate::endpoint::{Answer, Answered, Timeouts};
 use crate::error::Error;
 use crate::platform::{Command, Platform};
+use crate::prompt::same_prompt;
 use crate::transport::{Received, Shell};
 
 /// A CLI session to one device. Dropping it without [`Session::close`] drops the connection.
@@ -452,13 +453,4 @@ impl Session {
 
 fn check_answers(answers: &[Answer]) -> Result<(), Error> {
     answers.iter().try_for_each(Answer::check)
-}
-
-/// Whether two prompts stand for the same mode. Some count commands, or mark unsaved changes.
-fn same_prompt(one: &str, other: &str) -> bool {
-    let essence = |prompt: &str| {
-        let prompt = prompt.trim_start_matches(['*', ' ']);
-        prompt.replace(|c: char| c.is_ascii_digit(), "")
-    };
-    essence(one) == essence(other)
 }

@@ -216,12 +216,10 @@ fn config(
     })
 }
 
-/// Logs in and starts a shell on a terminal; sends `first` without waiting for anything the
-/// device has to say. To be limited by the caller to the login timeout.
+/// Logs in and starts a shell on a terminal. To be limited by the caller to the login timeout.
 pub(crate) async fn open_shell(
     connection: Connection,
     endpoint: &Endpoint,
-    first: &str,
 ) -> Result<Shell, Error> {
     // Without echo, line editing and output processing where the platform needs no echo: then
     // what arrives is what the command wrote. Devices that are no computers ignore these.
@@ -238,9 +236,6 @@ pub(crate) async fn open_shell(
     let mut shell = open_terminal(connection, endpoint, ("dumb", COLUMNS, ROWS), modes).await?;
     let encoding = endpoint.platform.terminal.encoding;
     shell.encoding = encoding.map(|encoding| (encoding, encoding.decoder()));
-    if !first.is_empty() {
-        shell.send(first).await?;
-    }
     Ok(shell)
 }
 

@@ -1,12 +1,14 @@
 //! Configuration mode, as a value that has to be left.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::dialogue::{Manner, Request};
 use super::{Reply, Session};
 use crate::endpoint::Answer;
 use crate::error::Error;
-use crate::platform::{Candidate, Command};
+use crate::platform::{Candidate, Command, Pattern};
+use crate::prompt::same_prompt;
 
 /// A commit may take longer than other commands: at least this long is waited.
 const COMMIT: Duration = Duration::from_secs(180);
@@ -74,8 +76,8 @@ impl Session {
             // From here on `close` has to leave it, also if this future is dropped.
             self.in_configuration = true;
             let reply = self.run_own(enter, answers, None).await?;
-            if !self.platform.is_configuration(&self.prompt) {
-                self.in_configuration = false;
+            self.after_configuring();
+            if !self.in_configuration {
                 return Err(Error::Refused {
                     command: enter.send.clone(),
                     message: words_of(reply),
@@ -102,17 +104,23 @@ impl Session {
             self.discard(candidate).await?;
             left.discarded = true;
         }
+        let answers = leave_answers();
+        let asked = self.answered.len();
         for _ in 0..LEVELS {
             if !self.in_configuration {
-                return Ok(left);
+                break;
             }
-            let reply = self.run_own(&mode.leave, &[], None).await?;
-            let before = self.in_configuration;
-            self.in_configuration = self.platform.is_configuration(&self.prompt);
-            if before && self.in_configuration && reply.failure.is_some() {
+            // Pending changes without a candidate: a session of its own, or a table that was not
+            // ended.
+            left.discarded |= self.uncommitted;
+            let reply = self.run_own(&mode.leave, &answers, None).await?;
+            self.after_configuring();
+            if self.in_configuration && reply.failure.is_some() {
                 break;
             }
         }
+        let mut asked = self.answered.iter().skip(asked);
+        left.discarded |= asked.any(|asked| TELLS_OF_CHANGES.matches(&asked.question));
         if self.in_configuration {
             return Err(Error::Refused {
                 command: mode.leave.send,
@@ -170,9 +178,61 @@ impl Session {
 
     /// Some lines lead out of configuration mode; where there is none to enter, some lead into it.
     fn after_configuring(&mut self) {
-        self.in_configuration = self.platform.is_configuration(&self.prompt);
+        self.in_configuration = self.is_at_configuration_prompt();
+        let mode = self.platform.configuration.as_ref();
+        if let Some(pending) = mode.and_then(|mode| mode.pending.as_ref()) {
+            self.uncommitted = pending.matches(&self.prompt);
+        }
+    }
+
+    /// Patterns tell modes apart; a device's ordinary prompt may look like another's in
+    /// configuration mode (`sw1(s1)#`).
+    fn is_at_configuration_prompt(&self) -> bool {
+        self.platform.is_configuration(&self.prompt) && !same_prompt(&self.home, &self.prompt)
+    }
+
+    /// Whether lines change a candidate, as things are.
+    fn has_candidate(&self) -> bool {
+        let mode = self.platform.configuration.as_ref();
+        let Some(candidate) = mode.and_then(|mode| mode.candidate.as_ref()) else {
+            return false;
+        };
+        let when = candidate.when.as_ref();
+        when.is_none_or(|when| when.matches(&self.prompt))
     }
 }
+
+/// The questions of devices that are left with changes which have not taken effect. They are
+/// answered so that the mode is left and the changes are thrown away.
+///
+/// Sources: netmiko #2625 (VRP); "Cisco IOS XR CLI Configuration Guide", "Uncommitted changes
+/// found"; the same on IOS XE in controller mode; Junos' "Exit with uncommitted changes?".
+fn leave_answers() -> Vec<Answer> {
+    static QUESTIONS: LazyLock<Vec<(Pattern, &str)>> = LazyLock::new(|| {
+        [
+            (r"(?i)uncommitted\b.*\byes/no/cancel\b.*$", "no"),
+            (r"(?i)uncommitted\b.*\bn\(no\)/c\(cancel\).*$", "N"),
+            (r"(?i)uncommitted\b.*\[yes,no\].*$", "yes"),
+            (
+                r"(?i)without (committing|saving)\b.*\b(y/n|yes/no)\b.*$",
+                "y",
+            ),
+        ]
+        .map(|(question, answer)| {
+            let question = Pattern::new(question).expect("a test asks every question");
+            (question, answer)
+        })
+        .into()
+    });
+    let answers = QUESTIONS.iter();
+    let answers = answers.map(|(question, answer)| Answer::new(question.clone(), *answer).shown());
+    answers.collect()
+}
+
+static TELLS_OF_CHANGES: LazyLock<Pattern> = LazyLock::new(|| {
+    Pattern::new(r"(?i)\buncommitted\b|\bwithout (committing|saving)\b")
+        .expect("a test asks every question")
+});
 
 fn words_of(reply: Reply) -> String {
     reply.failure.unwrap_or(reply.output)
@@ -194,9 +254,7 @@ impl Configuration<'_> {
     pub async fn line_with(&mut self, line: &str, answers: &[Answer]) -> Result<Reply, Error> {
         self.session.check_command(line)?;
         super::check_answers(answers)?;
-        if self.has_candidate() {
-            self.session.uncommitted = true;
-        }
+        self.begin_line(line)?;
         let request = Request {
             manner: Manner::ConfigurationLine,
             answers,
@@ -207,11 +265,56 @@ impl Configuration<'_> {
         Ok(reply)
     }
 
-    /// Whether lines change a candidate, which takes effect when it is committed.
+    /// Sends a command that reads text (`banner motd ^`), and the text with its end, as one element
+    /// of the configuration. The text is sent while the device reads it; if it is at its prompt
+    /// instead, the rest is not sent and the reply says so ([`Reply::failure`]).
+    ///
+    /// # Errors
+    /// As [`Session::exec`].
+    pub async fn block(&mut self, lines: &[String], answers: &[Answer]) -> Result<Reply, Error> {
+        let (first, text) = match lines {
+            [] => return Err(Error::invalid("a block has one line at least")),
+            [line] => return self.line_with(line, answers).await,
+            [first, text @ ..] => (first, text),
+        };
+        for line in lines {
+            self.session.check_command(line)?;
+        }
+        super::check_answers(answers)?;
+        self.begin_line(first)?;
+        let mode = self.session.platform.configuration.as_ref();
+        let mut blocks = mode.into_iter().flat_map(|mode| &mode.blocks);
+        let end = blocks.find(|block| block.start.matches(first));
+        let end = end.map_or_else(String::new, |block| block.end.clone());
+        let reply = self.session.run_block(first, text, &end, answers).await?;
+        self.session.after_configuring();
+        Ok(reply)
+    }
+
+    /// A line is sent in configuration mode only: elsewhere it would run as a command.
+    fn begin_line(&mut self, line: &str) -> Result<(), Error> {
+        let session = &mut *self.session;
+        let mode = session.platform.configuration.as_ref();
+        if mode.is_some_and(|mode| mode.enter.is_some()) && !session.in_configuration {
+            return Err(Error::invalid(format!(
+                "an earlier line led out of configuration mode, so {line:?} is not sent: it would \
+                 run as a command"
+            )));
+        }
+        // A line may run a command, or lead to another device.
+        session.pristine = false;
+        let pending = mode.and_then(|mode| mode.pending.as_ref());
+        if pending.is_none() && session.has_candidate() {
+            session.uncommitted = true;
+        }
+        Ok(())
+    }
+
+    /// Whether lines change a candidate, which takes effect when it is committed. On some platforms
+    /// that depends on the mode that the device is in.
     #[must_use]
     pub fn has_candidate(&self) -> bool {
-        let mode = self.session.platform.configuration.as_ref();
-        mode.is_some_and(|mode| mode.candidate.is_some())
+        self.session.has_candidate()
     }
 
     /// What committing would change, in the platform's own notation.
@@ -241,6 +344,15 @@ impl Configuration<'_> {
         let answers = &options.answers;
         let mut reply = self.session.run_own(&command, answers, Some(limit)).await?;
         self.session.after_configuring();
+        if candidate.commit_leaves {
+            for _ in 0..LEVELS {
+                if !self.session.in_configuration || !reply.is_success() {
+                    break;
+                }
+                reply = self.session.run_own(&command, answers, Some(limit)).await?;
+                self.session.after_configuring();
+            }
+        }
         if reply.is_success() {
             self.session.uncommitted = false;
         } else if let Some(explain) = &candidate.explain {
@@ -319,6 +431,7 @@ impl Configuration<'_> {
     fn candidate(&self) -> Result<Candidate, Error> {
         let mode = self.session.platform.configuration.as_ref();
         mode.and_then(|mode| mode.candidate.clone())
+            .filter(|_| self.session.has_candidate())
             .ok_or_else(|| self.session.unsupported("candidate configuration"))
     }
 

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use secrecy::ExposeSecret;
 use tokio::time::timeout;
 
 use super::{ExecOptions, Health, Reply, Session};
 use crate::endpoint::Answer;
 use crate::error::Error;
 use crate::platform::{Ending, Platform};
-use crate::reader::{Expect, Question, Reader, Step};
+use crate::prompt::Learnt;
+use crate::reader::{Expect, Question, Quiet, Reader, Step};
 use crate::transport::Received;
 
 /// A longer command may reach the device in two pieces, and the second one after the first was
@@ -75,10 +77,25 @@ pub(super) struct Exchange<'c, 'w> {
     watch: Option<&'w mut (dyn FnMut(&str) + Send)>,
     /// Something has arrived that was not looked at.
     unseen: bool,
+    /// When something arrived last, and how much silence since then was looked at.
+    last: Instant,
+    quiet: usize,
+    resyncs: usize,
 }
 
+/// A device that is silent for so long has said what it wants to say for now. Shorter pauses occur
+/// within a line.
+pub(super) const SETTLED: Duration = Duration::from_millis(500);
+/// Silence that calls for a look at what has arrived.
+const QUIET: [(Duration, Quiet); 2] = [
+    (SETTLED, Quiet::Settled),
+    (Duration::from_secs(2), Quiet::Long),
+];
+/// A device that loses more sentinels than this cannot be talked to.
+const RESYNCS: usize = 3;
+
 impl<'c> Exchange<'c, '_> {
-    pub(super) const fn new(reader: Reader<'c>, command: &'c str) -> Self {
+    pub(super) fn new(reader: Reader<'c>, command: &'c str) -> Self {
         Self {
             reader,
             command,
@@ -86,6 +103,9 @@ impl<'c> Exchange<'c, '_> {
             silence: None,
             watch: None,
             unseen: false,
+            last: Instant::now(),
+            quiet: 0,
+            resyncs: 0,
         }
     }
 
@@ -93,6 +113,8 @@ impl<'c> Exchange<'c, '_> {
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.reader.push(bytes);
         self.unseen = !bytes.is_empty();
+        self.last = Instant::now();
+        self.quiet = 0;
     }
 
     /// What has arrived calls for something else now.
@@ -140,17 +162,15 @@ impl Session {
             .reader(&platform, Expect::Prompt)
             .with_questions(questions);
         let mut exchange = Exchange {
-            reader,
-            command,
             answers,
             silence: options.silence,
             watch: options.watch,
-            unseen: false,
+            ..Exchange::new(reader, command)
         };
         let started = Instant::now();
         // The exchange is outside the future: what has arrived survives the timeout.
         let outcome = timeout(limit, self.dialogue(manner, &mut exchange)).await;
-        self.end(&exchange.reader, command, started, limit, outcome)
+        self.end(&exchange.reader, command, answers, started, limit, outcome)
     }
 
     /// Whether a command may be sent now.
@@ -169,7 +189,9 @@ impl Session {
     }
 
     pub(super) fn reader<'p>(&self, platform: &'p Platform, expect: Expect) -> Reader<'p> {
-        Reader::new(platform, self.output_limit, expect).with_echo(self.echo)
+        Reader::new(platform, self.output_limit, expect)
+            .with_echo(self.echo)
+            .with_prompt(&Learnt::from(&self.prompt))
     }
 
     /// What came of a command.
@@ -177,6 +199,7 @@ impl Session {
         &mut self,
         reader: &Reader<'_>,
         command: &str,
+        answers: &[Answer],
         started: Instant,
         limit: Duration,
         outcome: Result<Result<CommandEnd, Error>, tokio::time::error::Elapsed>,
@@ -207,7 +230,7 @@ impl Session {
         self.health = Health::Broken;
         Err(error.while_doing(
             || format!("{command:?}"),
-            || reader.answer(Some(command)).output,
+            || masked(reader.answer(Some(command)).output, answers),
         ))
     }
 
@@ -246,6 +269,132 @@ impl Session {
                 self.read_carefully(prefix, silent, exchange).await
             }
         }
+    }
+
+    /// Sends a command that begins a block of text, and its text; reads up to the prompt after it.
+    pub(super) async fn run_block(
+        &mut self,
+        first: &str,
+        text: &[String],
+        end: &str,
+        answers: &[Answer],
+    ) -> Result<Reply, Error> {
+        self.begin()?;
+        let platform = Arc::clone(&self.platform);
+        let questions = answers.iter().map(Question::from).collect();
+        let reader = self.reader(&platform, Expect::Text);
+        let reader = reader.with_questions(questions);
+        let mut exchange = Exchange {
+            answers,
+            ..Exchange::new(reader, first)
+        };
+        let started = Instant::now();
+        let limit = self.timeouts.command;
+        let dialogue = self.block_dialogue(text, end, &mut exchange);
+        let outcome = timeout(limit, dialogue).await;
+        let mut unsent = None;
+        let outcome = outcome.map(|ended| {
+            ended.map(|(command_end, left)| {
+                unsent = left;
+                command_end
+            })
+        });
+        let reader = &exchange.reader;
+        let mut reply = self.end(reader, first, answers, started, limit, outcome)?;
+        // The text comes back as its own echo.
+        let mut echoes = text.iter().map(|line| line.trim()).peekable();
+        let kept = reply.output.lines().filter(|line| {
+            let echo = echoes
+                .peek()
+                .is_some_and(|echo| line.trim().ends_with(echo));
+            if echo {
+                echoes.next();
+            }
+            !echo
+        });
+        reply.output = kept.collect::<Vec<_>>().join("\n");
+        if let Some(unsent) = unsent {
+            reply.failure.get_or_insert_with(|| {
+                format!("the device reads no text any more; {unsent} lines of it were not sent")
+            });
+        }
+        Ok(reply)
+    }
+
+    /// With the number of lines that the device did not want.
+    async fn block_dialogue(
+        &mut self,
+        text: &[String],
+        end: &str,
+        exchange: &mut Exchange<'_, '_>,
+    ) -> Result<(CommandEnd, Option<usize>), Error> {
+        /// Lines that are sent in one go.
+        const LINES: usize = 16;
+        let platform = Arc::clone(&self.platform);
+        let Ending::Comment { prefix } = &platform.ending else {
+            return Err(self.unsupported("configuration with text"));
+        };
+        let first = self.typed(exchange.command);
+        self.shell.send(&first).await?;
+        let mut at_prompt = self.takes_text(exchange, None).await?;
+        let mut sent = 0;
+        while !at_prompt && sent < text.len() {
+            let lines = &text[sent..text.len().min(sent + LINES)];
+            let typed: String = lines.iter().map(|line| self.typed(line)).collect();
+            let wanted = exchange.reader.newlines() + lines.len();
+            sent += lines.len();
+            if sent == text.len() {
+                // What follows the text is its end and the prompt.
+                self.shell.send(&(typed + end)).await?;
+                break;
+            }
+            self.shell.send(&typed).await?;
+            at_prompt = self.takes_text(exchange, Some(wanted)).await?;
+        }
+        let left = text.len() - sent;
+        if at_prompt {
+            exchange.look_again();
+        }
+        let command_end = self.read_carefully(prefix, false, exchange).await?;
+        Ok((command_end, (left > 0).then_some(left)))
+    }
+
+    /// Waits until the device has read what was typed of a block: until so many lines were echoed,
+    /// or it is silent. Whether it is at its prompt instead, so that more text would be commands.
+    async fn takes_text(
+        &mut self,
+        exchange: &mut Exchange<'_, '_>,
+        lines: Option<usize>,
+    ) -> Result<bool, Error> {
+        exchange.reader.expect(Expect::Text);
+        loop {
+            match self.next_step_or_lines(exchange, lines).await? {
+                Some(Step::Prompt) => return Ok(true),
+                Some(Step::Text) | None => return Ok(false),
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// [`Session::next_step`], or `None` when so many lines have arrived.
+    async fn next_step_or_lines(
+        &mut self,
+        exchange: &mut Exchange<'_, '_>,
+        lines: Option<usize>,
+    ) -> Result<Option<Step>, Error> {
+        let Some(lines) = lines else {
+            return self.next_step(exchange).await.map(Some);
+        };
+        while exchange.reader.newlines() < lines {
+            if let Some(Quiet::Settled) = self.receive(exchange).await? {
+                break;
+            }
+        }
+        exchange.unseen = false;
+        Ok(match exchange.reader.step() {
+            Step::Prompt => Some(Step::Prompt),
+            _ => None,
+        })
     }
 
     async fn shell_dialogue(
@@ -299,6 +448,7 @@ impl Session {
                     self.get_in_step(exchange).await?;
                     return Ok(None);
                 }
+                Step::Resync => self.resync(exchange).await?,
                 _ => {}
             }
         }
@@ -351,9 +501,25 @@ impl Session {
                     exchange.reader.pager_answered();
                     self.shell.send(&answer).await?;
                 }
+                Step::Resync => self.resync(exchange).await?,
                 _ => {}
             }
         }
+    }
+
+    /// Sends another sentinel where the last one did not lead to a prompt: a log has broken it in
+    /// two, or covers the prompt.
+    pub(super) async fn resync(&mut self, exchange: &mut Exchange<'_, '_>) -> Result<(), Error> {
+        let platform = Arc::clone(&self.platform);
+        let Ending::Comment { prefix } = &platform.ending else {
+            return Ok(());
+        };
+        exchange.resyncs += 1;
+        if exchange.resyncs > RESYNCS {
+            return Ok(());
+        }
+        tracing::debug!("the sentinel was lost; sending another one");
+        self.ask_for_end(prefix, &mut exchange.reader).await
     }
 
     /// Sends what makes the device show its prompt once more, so that it can be told from output.
@@ -394,8 +560,10 @@ impl Session {
                 }
                 self.ask_for_end(prefix, &mut exchange.reader).await?;
                 self.prompt = loop {
-                    if let Step::End { prompt, .. } = self.next_step(&mut exchange).await? {
-                        break prompt;
+                    match self.next_step(&mut exchange).await? {
+                        Step::End { prompt, .. } => break prompt,
+                        Step::Resync => self.resync(&mut exchange).await?,
+                        _ => {}
                     }
                 };
             }
@@ -410,16 +578,22 @@ impl Session {
         exchange: &mut Exchange<'_, '_>,
     ) -> Result<Step, Error> {
         loop {
-            if !std::mem::take(&mut exchange.unseen) {
-                let received = self.receive(exchange.silence).await?;
-                exchange.received(received)?;
-                exchange.unseen = false;
-            }
-            let step = exchange.reader.step();
+            let step = if std::mem::take(&mut exchange.unseen) {
+                exchange.reader.step()
+            } else {
+                match self.receive(exchange).await? {
+                    Some(quiet) => exchange.reader.quiet(quiet),
+                    None => exchange.reader.step(),
+                }
+            };
+            exchange.unseen = false;
             exchange.show_new_lines();
             match step {
                 Step::Read => {}
                 Step::Question(index) if index < exchange.answers.len() => {
+                    if self.says_more(exchange).await? {
+                        continue;
+                    }
                     let question = exchange.reader.last_line();
                     exchange.reader.question_answered(index);
                     self.answer(&exchange.answers[index], &question).await?;
@@ -438,18 +612,43 @@ impl Session {
         }
     }
 
-    async fn receive(&mut self, silence: Option<Duration>) -> Result<Received, Error> {
-        match silence {
-            None => self.shell.receive().await,
-            Some(limit) => timeout(limit, self.shell.receive())
-                .await
-                .unwrap_or_else(|_| {
-                    Err(Error::Timeout {
-                        doing: String::new(),
-                        after: limit,
-                        partial: String::new(),
-                    })
-                }),
+    /// Waits for bytes, or for a silence that calls for a look.
+    async fn receive(&mut self, exchange: &mut Exchange<'_, '_>) -> Result<Option<Quiet>, Error> {
+        let silent = exchange.last.elapsed();
+        let quiet = QUIET.get(exchange.quiet);
+        let waits = [quiet.map(|(time, _)| *time), exchange.silence];
+        let Some(wait) = waits.into_iter().flatten().min() else {
+            let received = self.shell.receive().await?;
+            exchange.received(received)?;
+            return Ok(None);
+        };
+        if let Ok(received) = timeout(wait.saturating_sub(silent), self.shell.receive()).await {
+            exchange.received(received?)?;
+            return Ok(None);
+        }
+        if let Some(limit) = exchange.silence.filter(|limit| *limit <= wait) {
+            return Err(Error::Timeout {
+                doing: String::new(),
+                after: limit,
+                partial: String::new(),
+            });
+        }
+        exchange.quiet += 1;
+        Ok(quiet.map(|(_, quiet)| *quiet))
+    }
+
+    /// Whether more follows what looks like a question, or like prompts without an echo: output may
+    /// look like either until the rest of it arrives, and an answer typed there would be a command.
+    pub(super) async fn says_more(
+        &mut self,
+        exchange: &mut Exchange<'_, '_>,
+    ) -> Result<bool, Error> {
+        match timeout(SETTLED, self.shell.receive()).await {
+            Ok(received) => {
+                exchange.received(received?)?;
+                Ok(true)
+            }
+            Err(_) => Ok(false),
         }
     }
 
@@ -468,11 +667,23 @@ impl Session {
     }
 }
 
+/// Without the secrets among the answers, which a device may echo: an error stands in logs.
+fn masked(mut text: String, answers: &[Answer]) -> String {
+    for answer in answers.iter().filter(|answer| answer.secret) {
+        let secret = answer.answer.expose_secret();
+        if !secret.is_empty() && text.contains(secret) {
+            text = text.replace(secret, "***");
+        }
+    }
+    text
+}
+
 impl From<&Answer> for Question {
     fn from(answer: &Answer) -> Self {
         Self {
             ask: answer.question.clone(),
             again: false,
+            finished: !answer.secret,
             answered: false,
         }
     }

@@ -1,7 +1,6 @@
 //! From an endpoint to a session at its prompt.
 
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
@@ -12,7 +11,7 @@ use super::{ExecOptions, Health, Session};
 use crate::endpoint::{Answer, Answered, Endpoint};
 use crate::error::Error;
 use crate::platform::{
-    Credential, Ending, LoginAnswer, LoginQuestion, Pattern, Platform, Question,
+    Credential, Ending, LoginAnswer, LoginQuestion, Pattern, Platform, Question, shell,
 };
 use crate::reader::{self, Expect, Reader, Step};
 use crate::session_log::without_secrets;
@@ -23,19 +22,19 @@ static COMMON_QUESTIONS: LazyLock<Vec<LoginQuestion>> = LazyLock::new(|| {
     let change = "the device demands a new password: log in by hand and set one";
     [
         (
-            r"(?i)press (any key|return|enter|<?cr>?)",
+            r#"(?i)press ["'<\[]?(any key|return|enter|cr)\b"#,
             LoginAnswer::Answer(String::new()),
         ),
         (
-            r"(?i)(new password|password (has )?expired|change (your|the) password|enter old password).*[:?] ?$",
+            r"(?i)(\b(new|old|current)\b[^:]* password|password (has )?expired|change (your|the) password)[^:]*[:?] ?$",
             LoginAnswer::Fail(change.into()),
         ),
         (
-            r"(?i)^((user ?)?name|login|user) ?: ?$",
+            USERNAME.as_str(),
             LoginAnswer::Credential(Credential::Username),
         ),
         (
-            r"(?i)^(\S+ )?password ?: ?$",
+            r"(?i)^((enter|user|login|\S+'s|\(\S+\)) )?(\S+'s )?password( for \S+)? ?: ?$",
             LoginAnswer::Credential(Credential::Password),
         ),
         (
@@ -50,8 +49,12 @@ static COMMON_QUESTIONS: LazyLock<Vec<LoginQuestion>> = LazyLock::new(|| {
     .into()
 });
 
-/// A device that says nothing for so long before its first prompt waits for an answer.
-const SETTLED: Duration = Duration::from_millis(500);
+/// One for a device that shows nothing before it, and one for a prompt to be shown again.
+const ENTERS: usize = 2;
+
+static USERNAME: LazyLock<Pattern> = LazyLock::new(|| {
+    Pattern::new(r"(?i)^((user ?)?name|login|user) ?: ?$").expect("the tests ask every question")
+});
 
 impl Session {
     /// Connects, logs in, answers what the device asks before its prompt, learns the prompt,
@@ -76,25 +79,14 @@ impl Session {
                 partial: String::new(),
             },
         };
-        let shown = exchange.reader.answer(None).output;
-        Err(error.while_doing(|| doing(endpoint, &shown), || shown.clone()))
+        let shown = || without_secrets(endpoint, &exchange.reader.answer(None).output);
+        Err(error.while_doing(|| doing(endpoint), shown))
     }
 }
 
-/// What was being done, and the line that the device stands at: nearly always, that is the prompt
-/// that was not recognised or the question that nobody answered.
-fn doing(endpoint: &Endpoint, shown: &str) -> String {
-    /// Longer lines are no prompts.
-    const CHARACTERS: usize = 80;
-    let way = format!("logging in to {}:{}", endpoint.host, endpoint.port);
-    let shown = without_secrets(endpoint, shown);
-    match shown.lines().rev().find(|line| !line.trim().is_empty()) {
-        Some(line) => {
-            let line: String = line.chars().take(CHARACTERS).collect();
-            format!("{way}, which stands at {line:?}")
-        }
-        None => way,
-    }
+/// What was being done, and the line that the device showed last: the reason is often there.
+fn doing(endpoint: &Endpoint) -> String {
+    format!("logging in to {}:{}", endpoint.host, endpoint.port)
 }
 
 async fn log_in(
@@ -104,15 +96,7 @@ async fn log_in(
 ) -> Result<Session, Error> {
     let platform = &endpoint.platform;
     let word = Word::random()?;
-    // Where there are answers there are questions, and what is early would be taken for an answer.
-    let asks = !platform.login.questions.is_empty() || !endpoint.credentials.answers.is_empty();
-    let early = platform.login.early && !asks;
-    let typed = if early {
-        first_lines(platform, &word, 0).0
-    } else {
-        String::new()
-    };
-    let shell = transport::open_shell(connection, endpoint, &typed).await?;
+    let shell = transport::open_shell(connection, endpoint).await?;
     let mut session = Session {
         shell,
         platform: Arc::clone(platform),
@@ -130,16 +114,11 @@ async fn log_in(
         commands: 0,
         answered: Vec::new(),
     };
-    if early {
-        exchange.reader.typed();
-        let expect = first_lines(platform, &session.word, 0).1;
-        exchange.reader.expect(expect);
-    }
     let questions = LoginQuestions::new(endpoint);
-    session.set_up(exchange, &questions, early).await?;
+    session.set_up(exchange, &questions).await?;
     session.health = Health::Ready;
     if let Some(secret) = &endpoint.enable_secret {
-        session.enable(secret).await?;
+        session.enable(endpoint, secret).await?;
     }
     for command in &platform.login.privileged_commands {
         let reply = session.exec_with(command, ExecOptions::default()).await?;
@@ -178,37 +157,44 @@ fn first_lines(platform: &Platform, word: &Word, number: u64) -> (String, Expect
 }
 
 impl Session {
-    /// Answers questions, sends the set-up commands when something looks like a prompt (unless
-    /// they are under way: `sent`), and reads up to the prompt after them. Should the first prompt
-    /// be a banner, the commands are just early.
+    /// Answers questions until the device shows its prompt, sends the set-up commands, and reads up
+    /// to the prompt after them. Before a prompt was seen nothing is typed but answers to known
+    /// questions, and Enter where the device is silent at a line that is no question: it may show
+    /// its prompt only then, and a prompt that no pattern knows is known by being shown again.
     async fn set_up(
         &mut self,
         exchange: &mut Exchange<'_, '_>,
         questions: &LoginQuestions<'_>,
-        mut sent: bool,
     ) -> Result<(), Error> {
         let platform = Arc::clone(&self.platform);
-        if !sent {
-            exchange.reader.ask(questions.patterns());
-        }
+        exchange.reader.ask(questions.patterns());
+        let mut sent = false;
+        let mut enters = 0;
+        let mut in_shell = false;
+        let mut own = String::new();
         loop {
             match self.next_step(exchange).await? {
                 Step::Prompt if !sent => {
                     sent = true;
-                    // Every time another comment: the answer to an earlier one may be under way.
-                    self.commands += 1;
-                    let (typed, expect) = first_lines(&platform, &self.word, self.commands);
-                    // What comes now is counted; the banner may hold anything.
+                    own = exchange.reader.last_line().trim().to_owned();
+                    self.send_first_lines(exchange).await?;
+                }
+                Step::Unsure if !sent && enters < ENTERS => {
+                    enters += 1;
+                    let line = exchange.reader.last_line().trim().to_owned();
                     exchange.reader.clear();
-                    exchange.reader.typed();
-                    exchange.reader.expect(expect);
-                    self.shell.send(&typed).await?;
+                    if !line.is_empty() {
+                        // Shown again, it is the prompt.
+                        exchange.reader.learn(&line);
+                    }
+                    let newline = platform.terminal.newline.clone();
+                    self.shell.send(&newline).await?;
                 }
                 Step::Question(index) => {
                     if self.says_more(exchange).await? {
                         continue;
                     }
-                    let asked = exchange.reader.last_line().trim().to_owned();
+                    let asked = exchange.reader.last_words();
                     exchange.reader.question_answered(index);
                     questions.answer(self, index, &asked).await?;
                     // It may have read some of the set-up.
@@ -233,6 +219,7 @@ impl Session {
                     exchange.reader.expect(Expect::Prompt);
                     exchange.look_again();
                 }
+                Step::Resync => self.resync(exchange).await?,
                 Step::NoEcho => {
                     if self.says_more(exchange).await? {
                         continue;
@@ -244,13 +231,19 @@ impl Session {
                 }
                 Step::End { prompt, .. } => {
                     let answer = exchange.reader.answer(None);
-                    self.prompt = if prompt.is_empty() {
-                        // Ours says nothing; what stood before it was the user's own.
-                        let own = answer.output.lines().last().unwrap_or_default();
-                        own.trim().to_owned()
-                    } else {
-                        prompt
-                    };
+                    if let Some(words) = self.shell_instead(&prompt, &answer.output) {
+                        match platform.login.cli.as_ref().filter(|_| !in_shell) {
+                            Some(cli) => {
+                                in_shell = true;
+                                sent = false;
+                                self.send_cli(cli, exchange).await?;
+                                continue;
+                            }
+                            None => return Err(no_cli(&platform, &prompt, &words)),
+                        }
+                    }
+                    // Ours says nothing; the user's own was shown before it.
+                    self.prompt = if prompt.is_empty() { own } else { prompt };
                     // A refused set-up command is harmless, but then there may be a pager.
                     let refused = |line: &str| platform.refusal(line).is_some();
                     if answer.output.lines().any(refused) {
@@ -263,21 +256,59 @@ impl Session {
         }
     }
 
-    /// Whether more follows what looks like a question, or like prompts without an echo: a banner
-    /// may look like either until the rest of it arrives, and a password typed there would end up
-    /// in the device's history.
-    async fn says_more(&mut self, exchange: &mut Exchange<'_, '_>) -> Result<bool, Error> {
-        match timeout(SETTLED, self.shell.receive()).await {
-            Ok(received) => {
-                exchange.received(received?)?;
-                Ok(true)
-            }
-            Err(_) => Ok(false),
+    async fn send_first_lines(&mut self, exchange: &mut Exchange<'_, '_>) -> Result<(), Error> {
+        // Every time another comment: the answer to an earlier one may be under way.
+        self.commands += 1;
+        let (typed, expect) = first_lines(&self.platform, &self.word, self.commands);
+        let prompt = exchange.reader.last_line();
+        exchange.reader.learn(prompt.trim());
+        // The prompts that come now are counted; the banner may hold anything.
+        exchange.reader.clear();
+        exchange.reader.typed();
+        exchange.reader.expect(expect);
+        self.shell.send(&typed).await
+    }
+
+    /// Starts the device's own command line from its shell.
+    async fn send_cli(
+        &mut self,
+        command: &str,
+        exchange: &mut Exchange<'_, '_>,
+    ) -> Result<(), Error> {
+        tracing::debug!(
+            command,
+            "the login ended in a shell; starting the command line"
+        );
+        let typed = self.typed(command);
+        exchange.reader.clear();
+        exchange.reader.learn("");
+        exchange.reader.expect(Expect::Prompt);
+        self.shell.send(&typed).await
+    }
+
+    /// The words or the prompt by which a Unix shell or a boot loader gives itself away where the
+    /// platform's own command line was expected.
+    fn shell_instead(&self, prompt: &str, output: &str) -> Option<String> {
+        let platform = &self.platform;
+        if platform.is_shell() {
+            return None;
+        }
+        if let Some(words) = shell::refusal(output) {
+            return Some(words.to_owned());
+        }
+        let refused = output.lines().find_map(|line| platform.refusal(line));
+        let is_shell = shell::looks_like_shell_prompt(prompt);
+        let is_loader = shell::looks_like_boot_loader(prompt);
+        match refused {
+            Some(words) if is_shell || is_loader => Some(words.to_owned()),
+            // Without set-up commands nothing was refused: a comment is one to a shell, too.
+            None if is_shell && platform.login.commands.is_empty() => Some(prompt.to_owned()),
+            _ => None,
         }
     }
 
     /// From the user's prompt to the privileged one. The secret is sent once.
-    async fn enable(&mut self, secret: &SecretString) -> Result<(), Error> {
+    async fn enable(&mut self, endpoint: &Endpoint, secret: &SecretString) -> Result<(), Error> {
         let platform = Arc::clone(&self.platform);
         let Some(enable) = &platform.enable else {
             return Ok(());
@@ -285,9 +316,13 @@ impl Session {
         if !platform.is_user(&self.prompt) {
             return Ok(());
         }
-        let answer = Answer::new(enable.question.clone(), secret.clone());
+        let mut answers = endpoint.credentials.answers.clone();
+        answers.push(Answer::new(enable.question.clone(), secret.clone()));
+        // Some ask for a user first.
+        let user = endpoint.username.as_str();
+        answers.push(Answer::new(USERNAME.clone(), user).shown());
         let reply = self
-            .interact(&enable.command, &[answer], ExecOptions::default())
+            .interact(&enable.command, &answers, ExecOptions::default())
             .await;
         match reply {
             Err(Error::Refused { .. }) => Err(wrong_secret("it asks again")),
@@ -301,8 +336,17 @@ impl Session {
     pub(super) async fn answer(&mut self, answer: &Answer, question: &str) -> Result<(), Error> {
         /// A device that asks more often asks in a circle.
         const KEPT: usize = 256;
-        let text = answer.answer.expose_secret();
-        let end = match answer.key {
+        let mut text = answer.answer.expose_secret();
+        let one_key = self.platform.terminal.one_key.as_ref();
+        let mut key = answer.key;
+        // Of a word, the first key says it all; Enter alone is a key itself.
+        if !key && !text.is_empty() && one_key.is_some_and(|asks| asks.matches(question)) {
+            key = true;
+            text = text
+                .split_at(text.chars().next().map_or(0, char::len_utf8))
+                .0;
+        }
+        let end = match key {
             true => String::new(),
             false => self.platform.terminal.newline.clone(),
         };
@@ -339,6 +383,11 @@ impl<'a> LoginQuestions<'a> {
                 question.answer,
                 LoginAnswer::Key(_) | LoginAnswer::Answer(_)
             ),
+            finished: match &question.answer {
+                LoginAnswer::Key(_) => true,
+                LoginAnswer::Answer(line) => line.is_empty(),
+                _ => false,
+            },
             answered: false,
         });
         own.chain(known).collect()
@@ -416,6 +465,15 @@ impl From<&Question> for Answer {
     fn from(question: &Question) -> Self {
         Self::new(question.ask.clone(), question.answer.as_str()).shown()
     }
+}
+
+fn no_cli(platform: &Platform, prompt: &str, words: &str) -> Error {
+    Error::protocol(format!(
+        "the login ends in a shell or a boot loader, not in the command line of {}: at the prompt \
+         {prompt:?} the device says {words:?}; let the user land in the command line, or set the \
+         device type to `linux`",
+        platform.name
+    ))
 }
 
 fn wrong_secret(answer: &str) -> Error {

@@ -152,7 +152,7 @@ impl Pipeline<'_> {
             Err(elapsed) => Err(elapsed),
         };
         self.arrived = exchange.reader.take_next();
-        let reply = session.end(&exchange.reader, command, started, limit, outcome);
+        let reply = session.end(&exchange.reader, command, &[], started, limit, outcome);
         if reply.is_ok() && !last {
             session.health = Health::Busy;
         }
