@@ -9,7 +9,9 @@ mod login;
 mod output;
 mod prompts;
 mod questions;
+mod recordings;
 mod shells;
+mod text;
 
 use futures::StreamExt as _;
 

@@ -1,7 +1,7 @@
-//! What devices ask before their first prompt, and during keyboard-interactive.
+//! Questions of devices before their first prompt, and during keyboard-interactive.
 //!
-//! Nothing is typed that is not the answer to a question that was recognised, and a secret goes to
-//! what asks for it. A login that stands at a question without an answer fails and names it.
+//! A session types answers to questions that it recognises and nothing else, and gives a secret to a
+//! question that asks for it. A login that meets a question without an answer fails and names it.
 
 use std::time::Duration;
 
@@ -107,7 +107,7 @@ async fn nothing_is_typed_on_any_platform_when_a_password_must_be_changed() {
 struct Answerable {
     name: &'static str,
     device: fn() -> Device,
-    /// What reaches the device in which state before its prompt.
+    /// Lines and keys that reach the device before its prompt, with the state.
     typed: &'static [(&'static str, &'static str)],
 }
 
@@ -355,12 +355,12 @@ async fn a_prompt_that_is_shown_after_enter_only() {
     all(platforms.collect(), appears).await;
 }
 
-/// What keyboard-interactive asks, and what it gets.
+/// Questions of keyboard-interactive, and the expected answers.
 struct Asks {
     name: &'static str,
     device: fn() -> Device,
     answers: &'static [(&'static str, &'static str)],
-    /// What the device got, when the login succeeds; the question, when it fails.
+    /// The answers that the device got when the login succeeds; the question when it fails.
     outcome: Result<&'static [&'static str], &'static str>,
 }
 

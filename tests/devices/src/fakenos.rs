@@ -1,5 +1,5 @@
-//! The devices of `FakeNOS`, a Python package: some forty platforms with words that nobody here
-//! wrote. `cargo xtask setup` installs it.
+//! The devices of `FakeNOS`, a Python package that plays forty platforms. `cargo xtask setup`
+//! installs it.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -28,7 +28,7 @@ pub struct FakeDevice {
     pub username: String,
     /// With this password.
     pub password: String,
-    /// What it prompts with after the login.
+    /// The prompt after the login.
     pub prompt: String,
     /// Commands that it knows at that prompt, and their outputs, out of `FakeNOS`'s own data.
     pub outputs: BTreeMap<String, String>,
