@@ -41,6 +41,8 @@ export const api = {
   listPlugins: (options) => get("/plugins", {}, options),
   pluginVersions: (name, options) => get(`/plugins/${segment(name)}/versions`, {}, options),
   listConnections: (options) => get("/connections", {}, options),
+  connection: (id, options) => get(`/connections/${segment(id)}`, {}, options),
+  replaceConnection: (id, connection) => request("PUT", `/connections/${segment(id)}`, { body: connection }),
 };
 
 export class ApiError extends Error {

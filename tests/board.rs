@@ -362,3 +362,61 @@ fn everything_is_paused_and_let_go_by_buttons() {
         assert_eq!(host.ended(&id).await["status"], "completed");
     });
 }
+
+#[test]
+fn the_answers_of_a_connection_are_changed_in_rows() {
+    run(async {
+        let host = TestHost::start().await;
+        host.connect(json!({
+            "name": "core1", "host": "192.0.2.1", "username": "admin", "device_type": "cisco_ios",
+            "password": "hunter2-password",
+            "answers": [
+                { "question": "Select a role", "answer": "hunter2-role" },
+                { "question": "accept", "answer": "yes", "secret": false }
+            ]
+        }))
+        .await;
+        let browser = Browser::start(&host.client).await;
+        browser.open("/board/connections").await;
+        browser.click("//button[.='2 set']").await;
+        browser.shows("dialog h2", "Answers for core1").await;
+
+        // What the server refuses is said at its row, and the dialog stays.
+        let field = |row: usize, label: &str| {
+            format!("//dialog//li[{row}]//div[@class='answer-field'][label='{label}']/input")
+        };
+        browser.click("//dialog//button[.='Add a question']").await;
+        browser.fill(&field(3, "Question"), "(").await;
+        browser.click("//dialog//button[.='Save']").await;
+        browser
+            .shows("//dialog//li[3]//*[@class='field-problem']", "question:")
+            .await;
+
+        // The first one is kept without being typed, the second is removed, the third is new.
+        browser.fill(&field(3, "Question"), "any key").await;
+        browser.fill(&field(3, "Answer"), " ").await;
+        for label in ["Secret", "One key"] {
+            browser
+                .click(&format!("//dialog//li[3]//label[.='{label}']"))
+                .await;
+        }
+        browser.click("//dialog//li[2]//button[.='Remove']").await;
+        browser.click("//dialog//button[.='Add a question']").await;
+        browser.fill(&field(3, "Question"), "Ops word").await;
+        browser.click("//dialog//li[3]//option[.='Password']").await;
+        browser.click("//dialog//button[.='Save']").await;
+        browser.lacks("dialog").await;
+        browser.shows("//tbody/tr[1]", "3 set").await;
+
+        let stored = host.client.get("/api/connections/core1").await.body;
+        assert_eq!(
+            stored["answers"],
+            json!([
+                { "question": "Select a role", "secret": true, "set": true, "key": false },
+                { "question": "any key", "answer": " ", "secret": false, "key": true },
+                { "question": "Ops word", "credential": "password", "secret": true, "key": false }
+            ])
+        );
+        assert_eq!(stored["secrets_set"], json!(["password"]));
+    });
+}

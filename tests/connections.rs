@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{TestHost, password_connection, run};
+use crate::harness::{TestHost, password_connection, run, scheduler};
 
 fn core1() -> Value {
     json!({
@@ -361,5 +361,416 @@ fn a_command_that_was_not_declared_never_reaches_the_device() {
         assert_eq!(job["error_code"], "denied", "{job}");
         assert_eq!(host.results(&job["id"]).await.len(), 1);
         assert!(!ssh.home().join("marker").exists());
+    });
+}
+
+/// A connection with an answer of each kind.
+fn with_answers() -> Value {
+    let mut connection = core1();
+    connection["answers"] = json!([
+        { "question": "Select a role", "answer": "hunter2-role" },
+        { "question": "(?i)accept", "answer": "yes", "secret": false },
+        { "question": "any key", "answer": " ", "secret": false, "key": true },
+        { "question": "Ops word", "credential": "password" },
+        { "question": "Who are you", "credential": "username" }
+    ]);
+    connection
+}
+
+fn shown_answers() -> Value {
+    json!([
+        { "question": "Select a role", "secret": true, "set": true, "key": false },
+        { "question": "(?i)accept", "answer": "yes", "secret": false, "key": false },
+        { "question": "any key", "answer": " ", "secret": false, "key": true },
+        { "question": "Ops word", "credential": "password", "secret": true, "key": false },
+        { "question": "Who are you", "credential": "username", "secret": false, "key": false }
+    ])
+}
+
+#[test]
+fn answers_are_stored_and_shown_without_the_secret_ones() {
+    run(async {
+        let host = TestHost::start().await;
+        let created = host.client.post("/api/connections", &with_answers()).await;
+        assert_eq!(created.status, 201, "{}", created.body);
+        assert_eq!(created.body["answers"], shown_answers());
+        let shown = host.client.get("/api/connections/core-1").await;
+        let listed = host.client.get("/api/connections").await;
+        assert_eq!(shown.body, created.body);
+        assert_eq!(listed.body["connections"][0], created.body);
+        for answer in [created, shown, listed] {
+            assert!(!answer.text.contains("hunter2"), "{}", answer.text);
+        }
+        let stopped = host.stop().await;
+        for name in ["scheduler.db", "scheduler.db-wal"] {
+            let bytes = std::fs::read(stopped.path(name)).unwrap_or_default();
+            assert!(
+                !bytes.windows(7).any(|window| window == b"hunter2"),
+                "{name}"
+            );
+        }
+    });
+}
+
+#[test]
+fn an_update_keeps_the_answers_that_it_does_not_give_again() {
+    run(async {
+        let host = TestHost::start().await;
+        let created = host.client.post("/api/connections", &with_answers()).await;
+        let put = async |answers: Option<Value>| {
+            let mut body = json!({
+                "name": "core-1", "host": "192.0.2.1", "username": "admin",
+                "device_type": "cisco_ios"
+            });
+            if let Some(answers) = answers {
+                body["answers"] = answers;
+            }
+            host.client.put("/api/connections/core-1", &body).await
+        };
+        // Absent, all stay.
+        assert_eq!(put(None).await.body["answers"], shown_answers());
+        // What is shown can be given back.
+        let answers = created.body["answers"].clone();
+        assert_eq!(put(Some(answers)).await.body["answers"], shown_answers());
+        // In another order, and without some of them.
+        let fewer = json!([
+            { "question": "Ops word", "credential": "secret" },
+            { "question": "Select a role", "set": true }
+        ]);
+        let updated = put(Some(fewer)).await;
+        assert_eq!(updated.status, 200, "{}", updated.body);
+        assert_eq!(
+            updated.body["answers"],
+            json!([
+                { "question": "Ops word", "credential": "secret", "secret": true, "key": false },
+                { "question": "Select a role", "secret": true, "set": true, "key": false }
+            ])
+        );
+        for nothing in [json!([]), Value::Null] {
+            assert_eq!(put(Some(nothing)).await.body["answers"], json!([]));
+        }
+        // There is nothing left to keep.
+        let refused = put(Some(json!([{ "question": "Select a role", "set": true }]))).await;
+        assert_eq!(refused.status, 422);
+        assert_eq!(refused.body["errors"][0]["pointer"], "/answers/0/set");
+    });
+}
+
+#[test]
+fn bad_answers_are_refused_field_by_field() {
+    run(async {
+        let host = TestHost::start().await;
+        let entry =
+            |question: &str, answer: &str| json!({ "question": question, "answer": answer });
+        let many: Vec<Value> = (0..17).map(|n| entry(&format!("q{n}"), "a")).collect();
+        for (answers, pointer) in [
+            (json!(many), "/answers"),
+            (json!("yes"), "/answers"),
+            (json!([entry("", "a")]), "/answers/0/question"),
+            (json!([entry(&"q".repeat(513), "a")]), "/answers/0/question"),
+            (json!([entry("(", "a")]), "/answers/0/question"),
+            (json!([entry("\\w{999}", "a")]), "/answers/0/question"),
+            (json!([entry("a\nb", "a")]), "/answers/0/question"),
+            (json!([entry(".*", "a")]), "/answers/0/question"),
+            (
+                json!([entry("q", "a"), entry("q", "b")]),
+                "/answers/1/question",
+            ),
+            (json!([{ "answer": "hunter2" }]), "/answers/0"),
+            (json!([entry("q", "hunter2\n")]), "/answers/0/answer"),
+            (
+                json!([entry("q", &"hunter2".repeat(147))]),
+                "/answers/0/answer",
+            ),
+            (
+                json!([{ "question": "q", "answer": 12_345_678 }]),
+                "/answers/0/answer",
+            ),
+            (
+                json!([{ "question": "q", "answer": "hunter2", "key": true }]),
+                "/answers/0/answer",
+            ),
+            (json!([{ "question": "q" }]), "/answers/0/answer"),
+            (
+                json!([{ "question": "q", "answer": "hunter2", "credential": "password" }]),
+                "/answers/0/answer",
+            ),
+            (
+                json!([{ "question": "q", "answer": "hunter2", "set": true }]),
+                "/answers/0/answer",
+            ),
+            (json!([{ "question": "q", "set": true }]), "/answers/0/set"),
+            (
+                json!([{ "question": "q", "credential": "passphrase" }]),
+                "/answers/0/credential",
+            ),
+            (
+                json!([{ "question": "q", "credential": "password", "secret": false }]),
+                "/answers/0/secret",
+            ),
+            (
+                json!([{ "question": "q", "credential": "password", "key": true }]),
+                "/answers/0/key",
+            ),
+            (
+                json!([{ "question": "q", "answer": "a", "echo": true }]),
+                "/answers/0/echo",
+            ),
+        ] {
+            let mut connection = core1();
+            connection["answers"] = answers.clone();
+            for path in ["/api/connections", "/api/connections/test"] {
+                let refused = host.client.post(path, &connection).await;
+                assert_eq!(refused.status, 422, "{answers}");
+                let first = &refused.body["errors"][0];
+                assert_eq!(first["pointer"], pointer, "{answers}: {}", refused.body);
+                assert!(!refused.text.contains("hunter2"), "{}", refused.text);
+                assert!(!refused.text.contains("12345678"), "{}", refused.text);
+            }
+            let job = json!({
+                "plugin": "ssh-command", "connection": connection, "params": { "commands": ["true"] }
+            });
+            let refused = host.client.post("/api/jobs", &job).await;
+            assert_eq!(refused.status, 422, "{answers}");
+            let first = &refused.body["errors"][0]["pointer"];
+            // An unknown field is told at the entry that has it.
+            let parent = pointer.trim_end_matches("/echo");
+            assert_eq!(first, &format!("/connection{parent}"), "{}", refused.body);
+        }
+        // The password is not there to be an answer.
+        let mut connection = core1();
+        connection["password"] = Value::Null;
+        connection["answers"] = json!([{ "question": "q", "credential": "password" }]);
+        let refused = host.client.post("/api/connections", &connection).await;
+        assert_eq!(
+            refused.body["errors"][0]["pointer"],
+            "/answers/0/credential"
+        );
+    });
+}
+
+#[test]
+fn stored_answers_are_given_again_for_another_address() {
+    run(async {
+        let host = TestHost::start().await;
+        host.connect(with_answers()).await;
+        let moved = |answers: Option<Value>| {
+            let mut body = core1();
+            body["host"] = json!("192.0.2.2");
+            if let Some(answers) = answers {
+                body["answers"] = answers;
+            }
+            body
+        };
+        let put = async |body: Value| host.client.put("/api/connections/core-1", &body).await;
+        let pointer = |refused: &Value| refused["errors"][0]["pointer"].clone();
+        let refused = put(moved(None)).await;
+        assert_eq!(
+            (refused.status, pointer(&refused.body)),
+            (422, json!("/answers"))
+        );
+        let kept = json!([{ "question": "Select a role", "set": true }]);
+        let refused = put(moved(Some(kept))).await;
+        assert_eq!(
+            (refused.status, pointer(&refused.body)),
+            (422, json!("/answers/0/set"))
+        );
+        // A secret answer is not shown, nor given to another question, by an update.
+        for (entry, place) in [
+            (
+                json!({ "question": "Select a role", "set": true, "secret": false }),
+                "/answers/0/secret",
+            ),
+            (
+                json!({ "question": "Select a role", "set": true, "key": true }),
+                "/answers/0/key",
+            ),
+            (
+                json!({ "question": "Select", "set": true }),
+                "/answers/0/set",
+            ),
+        ] {
+            let mut body = core1();
+            body["answers"] = json!([entry]);
+            let refused = put(body).await;
+            assert_eq!(
+                (refused.status, pointer(&refused.body)),
+                (422, json!(place))
+            );
+        }
+        // Nor is the password taken away from the answer that it is.
+        let mut body = core1();
+        body["password"] = Value::Null;
+        let refused = put(body).await;
+        assert_eq!(
+            (refused.status, pointer(&refused.body)),
+            (422, json!("/answers"))
+        );
+        let again = json!([
+            { "question": "Select a role", "answer": "2" },
+            { "question": "Ops word", "credential": "password" }
+        ]);
+        let updated = put(moved(Some(again))).await;
+        assert_eq!(updated.status, 200, "{}", updated.body);
+    });
+}
+
+/// zebra behind telnet behind SSH asks for a second password, and for another at `enable`.
+#[test]
+fn answers_reach_a_device_that_asks_before_its_prompt() {
+    run(async {
+        let host = TestHost::start().await;
+        let zebra = test_devices::Zebra::start();
+        let mut connection = password_connection("edge2", &zebra.ssh, "frr");
+        let test = async |connection: &Value| {
+            let tested = host.client.post("/api/connections/test", connection).await;
+            assert_eq!(tested.status, 200, "{}", tested.body);
+            assert!(!tested.text.contains(&zebra.password), "{}", tested.text);
+            tested.body
+        };
+        assert_eq!(test(&connection).await["ok"], false);
+
+        connection["answers"] = json!([{ "question": "^Password: ?$", "answer": zebra.password }]);
+        let unsaved = test(&connection).await;
+        assert_eq!(unsaved["prompt"], "edge2>", "{unsaved}");
+        connection["secret"] = json!(zebra.enable_secret);
+        host.connect(connection.clone()).await;
+        let saved = host.client.act("/api/connections/edge2/test").await.body;
+        assert_eq!(saved["prompt"], "edge2#", "{saved}");
+
+        let job = host
+            .run_job(json!({
+                "plugin": "ssh-command", "connection": connection,
+                "params": { "commands": ["show version"] }
+            }))
+            .await;
+        assert_eq!(job["status"], "completed", "{job}");
+        assert!(!job.to_string().contains(zebra.password.as_str()));
+    });
+}
+
+#[test]
+fn answers_reach_keyboard_interactive() {
+    run(async {
+        let host = TestHost::start().await;
+        let linux = test_devices::Linux::start_with(&test_devices::LinuxOptions {
+            keyboard_interactive: true,
+            ..test_devices::LinuxOptions::default()
+        });
+        let mut connection = password_connection("server", &linux.ssh, "linux");
+        let tested = host.client.post("/api/connections/test", &connection).await;
+        assert_eq!(tested.body["ok"], true, "{}", tested.body);
+        connection["answers"] =
+            json!([{ "question": "^Password: $", "answer": linux.ssh.password }]);
+        connection["password"] = Value::Null;
+        let tested = host.client.post("/api/connections/test", &connection).await;
+        assert_eq!(tested.body["ok"], true, "{}", tested.body);
+        connection["answers"] = json!([{ "question": "^Role: $", "answer": "1" }]);
+        let tested = host.client.post("/api/connections/test", &connection).await;
+        assert_eq!(tested.body["error_code"], "authentication");
+        let error = tested.body["error"].as_str().unwrap();
+        assert!(error.contains("\"Password:\""), "{error}");
+    });
+}
+
+#[test]
+fn answers_are_given_by_flags_and_files() {
+    run(async {
+        let host = TestHost::start().await;
+        let url = host.client.url("");
+        let scheduler = async |arguments: &[&str]| {
+            let mut command = scheduler();
+            command.args(arguments).env("SCHEDULER_URL", &url);
+            let output = tokio::task::spawn_blocking(move || command.output().unwrap());
+            let output = output.await.unwrap();
+            let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+            let (stdout, stderr) = (text(output.stdout), text(output.stderr));
+            assert!(!format!("{stdout}{stderr}").contains("hunter2"), "{stderr}");
+            (output.status.code().unwrap(), stdout, stderr)
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let toml = file(
+            "answers.toml",
+            "[[answers]]\nquestion = 'role \\[1-3\\]:'\nanswer = \"hunter2\"\n\
+             [[answers]]\nquestion = \"Ops word\"\ncredential = \"password\"\n",
+        );
+        let password = file("password", "a password\n");
+        let (code, _, stderr) = scheduler(&[
+            "connection",
+            "add",
+            "core1",
+            "--host",
+            "192.0.2.1",
+            "--username",
+            "admin",
+            "--device-type",
+            "cisco_ios",
+            "--password-file",
+            &password,
+            "--answer-file",
+            &toml,
+            "--answer",
+            "(?i)accept=yes",
+        ])
+        .await;
+        assert_eq!(code, 0, "{stderr}");
+        let (_, shown, _) = scheduler(&["connection", "show", "core1"]).await;
+        let expected =
+            "role \\[1-3\\]: -> secret; Ops word -> the password; (?i)accept -> \"yes\"\n";
+        assert!(shown.contains(expected), "{shown}");
+
+        // Another field changes, and the answers stay.
+        let edit = ["connection", "edit", "core1"];
+        let with = |more: &[&'static str]| [&edit[..], more].concat();
+        let (code, _, stderr) = scheduler(&with(&["--tag", "core"])).await;
+        assert_eq!(code, 0, "{stderr}");
+        let (_, shown, _) = scheduler(&["connection", "show", "core1"]).await;
+        assert!(shown.contains(expected), "{shown}");
+
+        // A file takes the place of all there are, and may keep one.
+        let json = r#"{ "answers": [{ "question": "role \\[1-3\\]:", "set": true }] }"#;
+        let json = file("answers.json", json);
+        let (code, _, stderr) =
+            scheduler(&["connection", "edit", "core1", "--answer-file", &json]).await;
+        assert_eq!(code, 0, "{stderr}");
+        let (_, shown, _) = scheduler(&["connection", "show", "core1"]).await;
+        assert!(shown.contains("role \\[1-3\\]: -> secret\n"), "{shown}");
+
+        let (code, _, _) = scheduler(&with(&["--clear", "answers"])).await;
+        let (_, shown, _) = scheduler(&["connection", "show", "core1"]).await;
+        assert!(code == 0 && !shown.contains("role"), "{shown}");
+
+        // A file that is not one is named, and not quoted.
+        for (name, text) in [
+            (
+                "broken.toml",
+                "[[answers]]\nquestion = \"q\"\nanswer = hunter2\n",
+            ),
+            (
+                "broken.json",
+                "{ \"answers\": [{ \"question\": \"q\", \"answer\": hunter2 }] }",
+            ),
+            ("other.toml", "hunter2 = 1\n"),
+            (
+                "other.json",
+                "[{ \"question\": \"q\", \"answer\": \"hunter2\" }]",
+            ),
+        ] {
+            let path = file(name, text);
+            let (code, _, stderr) =
+                scheduler(&["connection", "edit", "core1", "--answer-file", &path]).await;
+            assert_eq!(code, 2, "{name}: {stderr}");
+            assert!(
+                stderr.contains(name) && stderr.contains("line "),
+                "{stderr}"
+            );
+        }
+        let (code, _, stderr) = scheduler(&with(&["--answer", "no text"])).await;
+        assert_eq!(code, 2, "{stderr}");
     });
 }

@@ -3,8 +3,10 @@
 //! The only place where a stored secret is opened; it goes straight into a
 //! [`netssh_core::Endpoint`] and nowhere else.
 
+mod answers;
 mod check;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +20,7 @@ use netssh_core::{
 use secrecy::SecretString;
 use uuid::Uuid;
 
+pub use self::answers::AnswerInput;
 use crate::config::DevicesConfig;
 use crate::model::{
     Algorithms, Connection, ErrorCode, JobError, KnownHostKey, SealedSecrets, SecretField, Target,
@@ -44,6 +47,8 @@ pub struct ConnectionInput {
     pub agent: bool,
     pub max_sessions: u32,
     pub secrets: Vec<(SecretField, SecretChange)>,
+    /// All answers, in place of those that are stored; absent means kept.
+    pub answers: Option<Vec<AnswerInput>>,
 }
 
 /// A write-only field: absent means kept.
@@ -56,14 +61,15 @@ pub enum SecretChange {
 /// One thing that is wrong with an input: which field, and what would be right.
 #[derive(Clone, Debug)]
 pub struct FieldError {
-    pub field: &'static str,
+    /// A field, or the way to one inside it: `answers/0/question`.
+    pub field: Cow<'static, str>,
     pub message: String,
 }
 
 impl FieldError {
-    pub(crate) fn new(field: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn new(field: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         Self {
-            field,
+            field: field.into(),
             message: message.into(),
         }
     }
@@ -166,6 +172,7 @@ impl Connections {
         self.check(&input, Some(&old)).await?;
         let mut secrets = old.secrets;
         self.apply(old.id, &mut secrets, &input.secrets);
+        let answers = self.stored_answers(old.id, input.answers, old.answers);
         let new = Connection {
             name: input.name,
             host: input.host,
@@ -181,6 +188,7 @@ impl Connections {
             agent: input.agent,
             max_sessions: input.max_sessions,
             secrets,
+            answers,
             updated_at: now(),
             ..old
         };
@@ -315,7 +323,7 @@ impl Connections {
         endpoint.jumps = jumps;
         endpoint.algorithms = offered(connection.algorithms);
         let logs = self.session_logs.as_ref();
-        endpoint.session_log = logs.map(|logs| logs.of(&connection.name));
+        endpoint.session_log = logs.map(|logs| logs.of(&log_name(connection)));
         Ok(endpoint)
     }
 
@@ -326,7 +334,7 @@ impl Connections {
         )
     }
 
-    /// An error on the way to a device, with what can be done about a host key.
+    /// An error on the way to a device, with what can be done about a host key or a question.
     #[must_use]
     pub fn explain(&self, connection: &Connection, error: &netssh_core::Error) -> JobError {
         let mut message = error.to_string();
@@ -334,6 +342,14 @@ impl Connections {
             message.push_str(&format!(
                 "; if the key has changed for a good reason, forget the old one: scheduler \
                  connection host-keys {} --forget (or, if it is a jump host's, that one's)",
+                connection.name
+            ));
+        }
+        // The library names `answers` where a question had none.
+        if error.code() == "authentication" && message.contains("`answers`") {
+            message.push_str(&format!(
+                ": scheduler connection edit {} --answer-file FILE, or --answer 'QUESTION=TEXT' for \
+                 one that is not secret (or, if a jump host asks, for that one)",
                 connection.name
             ));
         }
@@ -379,7 +395,7 @@ impl Connections {
             passphrase: self.open(connection, SecretField::Passphrase)?,
             certificate: connection.certificate.clone(),
             agent,
-            ..Credentials::default()
+            answers: self.login_answers(connection)?,
         })
     }
 
@@ -405,6 +421,7 @@ impl Connections {
         let now = now();
         let mut secrets = SealedSecrets::default();
         self.apply(id, &mut secrets, &input.secrets);
+        let answers = self.stored_answers(id, input.answers, Vec::new());
         Ok(Connection {
             id,
             name: input.name,
@@ -421,6 +438,7 @@ impl Connections {
             agent: input.agent,
             max_sessions: input.max_sessions,
             secrets,
+            answers,
             owner_job_id,
             created_at: now,
             updated_at: now,
@@ -440,6 +458,15 @@ impl Connections {
             };
             secrets.set(*field, sealed);
         }
+    }
+}
+
+/// The name of a connection's session log. That of a connection given with a job cannot be another
+/// connection's, whatever its submitter calls it.
+fn log_name(connection: &Connection) -> String {
+    match connection.owner_job_id {
+        None => connection.name.clone(),
+        Some(_) => format!("{}.{}", connection.name, connection.id),
     }
 }
 

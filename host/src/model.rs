@@ -17,7 +17,8 @@ mod target_expression;
 
 pub use batch::{BatchCounts, BatchOptions, BatchStep, MOST_TARGETS, Share};
 pub use connection::{
-    Algorithms, Connection, KnownHostKey, MOST_JUMPS, RouteError, SealedSecrets, SecretField, route,
+    Algorithms, AnswerCredential, AnswerValue, Connection, KnownHostKey, MOST_JUMPS, RouteError,
+    SealedSecrets, SecretField, StoredAnswer, route,
 };
 pub use job::{
     Attempt, CommandKind, CommandResult, ErrorCode, InFlight, Job, JobError, JobFilter, JobLog,
@@ -27,8 +28,8 @@ pub use notification::{Notification, NotificationContent, NotificationEvent, Not
 pub use pattern::matches_pattern;
 pub use pause::{InForce, LONGEST_WINDOW, Pause, PauseAction, PauseError, PauseRule, Windows};
 pub use plugin::{
-    Description, Grant, LoadError, Needs, PluginKind, PluginName, QueueNeeds, RetryRules, SshNeeds,
-    TargetMode,
+    Bound, Description, Grant, Lines, LoadError, Needs, OWN_RIGHTS, PluginKind, PluginName,
+    QueueNeeds, RetryRules, SshNeeds, TargetMode,
 };
 pub use plugin_files::{PluginFiles, digest_of, read_bounded};
 pub use plugin_version::{LoadedVersion, PluginVersion};

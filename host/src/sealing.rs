@@ -139,6 +139,29 @@ impl MasterKey {
             .map(SecretString::from)
     }
 
+    /// Seals the answer to a question, with whether it is one key.
+    #[must_use]
+    pub fn seal_answer(
+        &self,
+        row: Uuid,
+        (question, key): (&str, bool),
+        answer: &SecretString,
+    ) -> Vec<u8> {
+        self.seal(answer.expose_secret(), &answer_place(row, question, key))
+    }
+
+    /// # Errors
+    /// When the value was not sealed for this row and question with this key.
+    pub fn open_answer(
+        &self,
+        row: Uuid,
+        (question, key): (&str, bool),
+        sealed: &[u8],
+    ) -> Result<SecretString, DoesNotOpen> {
+        self.open(sealed, &answer_place(row, question, key))
+            .map(SecretString::from)
+    }
+
     fn seal(&self, text: &str, place: &str) -> Vec<u8> {
         let nonce = XNonce::generate();
         let payload = Payload {
@@ -173,6 +196,12 @@ impl MasterKey {
 
 fn place(row: Uuid, field: SecretField) -> String {
     format!("ssh_connections/{row}/{}", field.as_str())
+}
+
+/// The question comes last: whatever it holds, no other place is spelled the same.
+fn answer_place(row: Uuid, question: &str, key: bool) -> String {
+    let form = if key { "key" } else { "line" };
+    format!("ssh_connections/{row}/answers/{form}/{question}")
 }
 
 fn from_hex(text: &str) -> Option<[u8; KEY_LENGTH]> {
@@ -213,6 +242,29 @@ mod tests {
                 .is_err()
         );
         assert!(!sealed.windows(7).any(|window| window == b"hunter2"));
+    }
+
+    #[test]
+    fn an_answer_opens_only_for_its_own_question() {
+        let (_directory, key) = key();
+        let row = Uuid::now_v7();
+        let sealed = key.seal_answer(row, ("Role:", false), &"hunter2".into());
+
+        let opened = key.open_answer(row, ("Role:", false), &sealed).unwrap();
+        assert_eq!(opened.expose_secret(), "hunter2");
+        for (row, question, one_key) in [
+            (row, "Role:", true),
+            (row, "Role", false),
+            (row, "", false),
+            (Uuid::now_v7(), "Role:", false),
+        ] {
+            let opened = key.open_answer(row, (question, one_key), &sealed);
+            assert!(opened.is_err(), "{question:?} {one_key}");
+        }
+        assert!(
+            key.open_secret(row, SecretField::Password, &sealed)
+                .is_err()
+        );
     }
 
     #[test]

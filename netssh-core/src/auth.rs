@@ -2,8 +2,11 @@
 //!
 //! A host may want several factors (OpenSSH's `AuthenticationMethods`). So there are rounds: each
 //! tries what there is, in order, until something is accepted; a partial success begins another.
+//!
+//! Which keyboard-interactive question gets the password is decided in `questions`.
 
 mod key;
+mod questions;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +16,11 @@ use russh::keys::agent::AgentIdentity;
 use russh::keys::agent::client::AgentClient;
 use russh::keys::{Certificate, HashAlg, PrivateKey, PrivateKeyWithHashAlg};
 use russh::{MethodKind, MethodSet};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
 
 pub(crate) use self::key::validity;
+use self::questions::{Kind, Question, Texts};
 use crate::algorithms::{Algorithms, HINT};
 use crate::error::Error;
 use crate::jump::Hop;
@@ -26,6 +30,8 @@ use crate::transport::{Client, Failure, printable};
 const FACTORS: usize = 4;
 /// A server may ask several rounds of questions; the password answers one of them.
 const ROUNDS: usize = 8;
+/// Rounds that only say something, and ask nothing.
+const SILENT_ROUNDS: usize = 32;
 /// Servers count refused keys: OpenSSH hangs up after the sixth refusal, passwords included.
 const KEYS: usize = 5;
 /// A server that says which signatures it takes does so right after the key exchange.
@@ -55,6 +61,7 @@ pub(crate) async fn authenticate(handle: &mut Handle<Client>, hop: &Hop<'_>) -> 
         keys_left: KEYS,
         password: Password::Unused,
         answered: vec![false; credentials.answers.len()],
+        asked: Vec::new(),
         refused: Vec::new(),
         notes: Vec::new(),
     };
@@ -79,6 +86,8 @@ struct Login<'a> {
     password: Password,
     /// Which of the configured answers were given.
     answered: Vec<bool>,
+    /// The questions that were answered.
+    asked: Vec<String>,
     /// What was refused, for the error.
     refused: Vec<&'static str>,
     /// What else the operator should know.
@@ -90,6 +99,13 @@ enum Password {
     Unused,
     Sent,
     Accepted,
+}
+
+/// The secrets that a dialogue gave to the host.
+#[derive(Debug, Clone, Copy, Default)]
+struct Given {
+    password: bool,
+    answers: bool,
 }
 
 enum Outcome {
@@ -124,7 +140,14 @@ impl Login<'_> {
             && self.password != Password::Sent
             && self.accepts(MethodKind::KeyboardInteractive)
         {
-            return self.keyboard_interactive().await;
+            match self.keyboard_interactive().await? {
+                Outcome::Refused => {}
+                other => return Ok(other),
+            }
+            // A host may refuse the method before it asked for the password, and offer the other.
+            if self.methods.is_some() && self.accepts(MethodKind::Password) {
+                return self.password().await;
+            }
         }
         Ok(Outcome::Refused)
     }
@@ -334,14 +357,17 @@ impl Login<'_> {
         Ok(outcome)
     }
 
+    /// Answers the host's questions, in as many rounds as it asks.
     async fn keyboard_interactive(&mut self) -> Result<Outcome, Error> {
         let mut response = self
             .handle
             .authenticate_keyboard_interactive_start(&self.hop.username, None)
             .await
             .map_err(|error| self.broken(&error))?;
-        for _ in 0..ROUNDS {
-            let prompts = match response {
+        let (mut rounds, mut silent_rounds) = (0, 0);
+        let mut given = Given::default();
+        while rounds < ROUNDS && silent_rounds < SILENT_ROUNDS {
+            let (name, instructions, prompts) = match response {
                 KeyboardInteractiveAuthResponse::Success => return Ok(Outcome::Success),
                 KeyboardInteractiveAuthResponse::Failure {
                     remaining_methods,
@@ -351,25 +377,24 @@ impl Login<'_> {
                         remaining_methods,
                         partial_success,
                     };
-                    let what = match self.password {
-                        Password::Sent => "password",
-                        Password::Unused | Password::Accepted => "answers",
-                    };
-                    let outcome = self.outcome(result, what).await?;
-                    if matches!(outcome, Outcome::Partial) && self.password == Password::Sent {
-                        self.password = Password::Accepted;
-                    }
-                    return Ok(outcome);
+                    return self.interactive_outcome(result, given).await;
                 }
-                KeyboardInteractiveAuthResponse::InfoRequest { prompts, .. } => prompts,
+                KeyboardInteractiveAuthResponse::InfoRequest {
+                    name,
+                    instructions,
+                    prompts,
+                } => (name, instructions, prompts),
             };
-            let mut replies = Vec::with_capacity(prompts.len());
-            for prompt in &prompts {
-                match self.answer(prompt) {
-                    Some(answer) => replies.push(answer),
-                    None => return Err(self.unanswered(&prompt.prompt)),
-                }
+            match prompts.is_empty() {
+                true => silent_rounds += 1,
+                false => rounds += 1,
             }
+            let texts = Texts {
+                name: &name,
+                instructions: &instructions,
+            };
+            // All of them, before any is sent.
+            let replies = self.replies(texts, &prompts, &mut given)?;
             response = self
                 .handle
                 .authenticate_keyboard_interactive_respond(replies)
@@ -382,45 +407,144 @@ impl Login<'_> {
         )))
     }
 
-    /// The configured answer to the question, or the password if that may be what is asked for.
-    fn answer(&mut self, prompt: &Prompt) -> Option<String> {
-        let answers = self.hop.credentials.answers.iter();
-        for (answer, answered) in answers.zip(&mut self.answered) {
-            if !*answered && answer.question.matches(&prompt.prompt) {
-                *answered = true;
-                return Some(answer.answer.expose_secret().to_owned());
+    /// Returns what a dialogue with the host came to.
+    async fn interactive_outcome(
+        &mut self,
+        result: AuthResult,
+        given: Given,
+    ) -> Result<Outcome, Error> {
+        let what = match given {
+            Given { password: true, .. } => "password",
+            Given { answers: true, .. } => "answers",
+            // Nothing was given that could be wrong.
+            _ => "keyboard-interactive login",
+        };
+        let outcome = self.outcome(result, what).await?;
+        match outcome {
+            Outcome::Partial if given.password => self.password = Password::Accepted,
+            Outcome::Refused if !given.password && !given.answers => {
+                self.refused.retain(|refused| *refused != what);
             }
+            _ => {}
         }
-        let password = self.hop.credentials.password.as_ref()?;
-        if prompt.echo || self.password != Password::Unused || asks_for_more(&prompt.prompt) {
-            return None;
-        }
-        self.password = Password::Sent;
-        Some(password.expose_secret().to_owned())
+        Ok(outcome)
     }
 
-    fn unanswered(&mut self, question: &str) -> Error {
-        let (hop, user) = (self.hop, &self.hop.username);
-        let asked = printable(question);
-        let again = hop
-            .credentials
-            .answers
+    /// Returns the answers to the questions of one round.
+    fn replies(
+        &mut self,
+        texts: Texts<'_>,
+        prompts: &[Prompt],
+        given: &mut Given,
+    ) -> Result<Vec<String>, Error> {
+        let mut replies = Vec::with_capacity(prompts.len());
+        for prompt in prompts {
+            let question = Question::new(texts, &prompt.prompt, prompt.echo);
+            let reply = self.reply(&question, given)?;
+            replies.push(reply.expose_secret().to_owned());
+            self.asked.push(question.line().trim().to_owned());
+        }
+        Ok(replies)
+    }
+
+    /// Returns the password if the question asks for it, else the configured answer.
+    fn reply(&mut self, question: &Question<'_>, given: &mut Given) -> Result<SecretString, Error> {
+        let credentials = self.hop.credentials;
+        let kind = self.kind(question);
+        let asked_before = self
+            .asked
             .iter()
-            .any(|answer| answer.question.matches(question));
-        let for_password = self.password != Password::Unused && !asks_for_more(question);
-        Error::authentication(if again {
-            format!("{hop} refused user {user} with the answer configured for {asked:?}")
-        } else if for_password && hop.credentials.answers.is_empty() {
-            // Asked again, so it was wrong; or for something that looks like a password.
-            format!(
-                "{hop} refused user {user} with this password: it asks {asked:?} once more; if \
-                 that is another question, add an answer for it to the credentials"
-            )
-        } else {
-            format!(
-                "{hop} asks user {user} a question that has no answer: {asked:?}; add an answer \
-                 for it to the credentials"
-            )
+            .any(|asked| asked == question.line().trim());
+        if kind == Kind::Password
+            && !asked_before
+            && self.password == Password::Unused
+            && let Some(password) = &credentials.password
+        {
+            self.password = Password::Sent;
+            given.password = true;
+            return Ok(password.clone());
+        }
+        let answers = credentials.answers.iter().zip(&mut self.answered);
+        for (answer, answered) in answers {
+            if *answered || !question.matches(&answer.question) {
+                continue;
+            }
+            *answered = true;
+            let text = answer.answer.expose_secret();
+            let is_password = credentials
+                .password
+                .as_ref()
+                .is_some_and(|password| password.expose_secret() == text);
+            if is_password {
+                self.password = Password::Sent;
+                given.password = true;
+            } else {
+                given.answers = true;
+            }
+            return Ok(answer.answer.clone());
+        }
+        Err(self.unanswered(question, kind, asked_before))
+    }
+
+    fn kind(&self, question: &Question<'_>) -> Kind {
+        let (suffix, own) = match self.hop.login {
+            Some(login) => (
+                login.username_suffix.as_str(),
+                &login.password_questions[..],
+            ),
+            None => ("", &[][..]),
+        };
+        let user = self.hop.username.as_str();
+        let names = [user, user.strip_suffix(suffix).unwrap_or(user)];
+        question.kind(&names, own)
+    }
+
+    /// Returns the error for a question that gets no answer: which question, why, and what to do.
+    fn unanswered(&self, question: &Question<'_>, kind: Kind, asked_before: bool) -> Error {
+        let (hop, user) = (self.hop, &self.hop.username);
+        let asked = format!("{:?}", printable(question.line()));
+        let answers = &hop.credentials.answers;
+        let was_answered = answers
+            .iter()
+            .zip(&self.answered)
+            .any(|(answer, answered)| *answered && question.matches(&answer.question));
+        if asked_before && was_answered {
+            return Error::authentication(format!(
+                "{hop} refused user {user} with the answer configured for {asked}: it asks again"
+            ));
+        }
+        if kind == Kind::Password && self.password != Password::Unused {
+            return Error::authentication(format!(
+                "{hop} refused user {user} with this password: it asks {asked} after the password \
+                 was given; if that is another question, add an entry to `answers` that matches it"
+            ));
+        }
+        let context = printable(&question.context());
+        let context = match context.is_empty() {
+            true => String::new(),
+            false => format!(", under {context:?}"),
+        };
+        let add = "add an entry to `answers` whose question matches it";
+        Error::authentication(match kind {
+            Kind::PasswordChange => format!(
+                "{hop} demands a new password of user {user}: log in by hand and set one (it asks \
+                 {asked}{context})"
+            ),
+            Kind::Password => format!(
+                "{hop} asks user {user} for a password ({asked}{context}), and there is none"
+            ),
+            Kind::ShownPassword => format!(
+                "{hop} asks user {user} a question that has no answer: {asked}{context}; the \
+                 password is not given, because the device would show it; if it is what the device \
+                 wants, {add}"
+            ),
+            Kind::AnotherFactor => format!(
+                "{hop} asks user {user} a question that has no answer: {asked}{context}; the \
+                 password is not given, because the text asks for something else; {add}"
+            ),
+            Kind::Other => format!(
+                "{hop} asks user {user} a question that has no answer: {asked}{context}; {add}"
+            ),
         })
     }
 
@@ -506,25 +630,6 @@ impl Login<'_> {
             partial: String::new(),
         }
     }
-}
-
-/// Whether a question is for something else than the password the user has: a second factor, or
-/// a new password.
-fn asks_for_more(question: &str) -> bool {
-    const WORDS: [&str; 10] = [
-        "code",
-        "token",
-        "otp",
-        "one-time",
-        "one time",
-        "challenge",
-        "verification",
-        "new ",
-        "retype",
-        "current ",
-    ];
-    let question = question.to_lowercase();
-    WORDS.iter().any(|word| question.contains(word))
 }
 
 type Agent = AgentClient<tokio::net::UnixStream>;

@@ -121,7 +121,9 @@ impl Jump {
 /// and the password is sent once, so that nobody is locked out.
 #[derive(Debug, Clone, Default)]
 pub struct Credentials {
-    /// Password, also the answer to keyboard-interactive's question for it.
+    /// Password, also the answer to keyboard-interactive's question for it: a hidden question of a
+    /// known form (`Password:`, `Password for user@host:`, …) or one that the platform's
+    /// [`crate::platform::Login::password_questions`] name.
     pub password: Option<SecretString>,
     /// The text of a private key: OpenSSH format or PEM.
     pub private_key: Option<SecretString>,
@@ -132,9 +134,9 @@ pub struct Credentials {
     pub certificate: Option<String>,
     /// The socket of an ssh-agent whose keys are tried.
     pub agent: Option<PathBuf>,
-    /// Answers to the questions of keyboard-interactive beyond the password. Each is used once,
-    /// for the first question it matches. Questions for a code, a token or a new password are
-    /// answered by these alone.
+    /// Answers to the questions of a login beyond the password: those of keyboard-interactive, and
+    /// those before the first prompt. Each is used once, for the first question it matches. Every
+    /// question that does not ask for the password is answered by these alone.
     pub answers: Vec<Answer>,
 }
 

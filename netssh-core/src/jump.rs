@@ -11,6 +11,7 @@ use crate::auth;
 use crate::endpoint::{Credentials, Endpoint, Jump};
 use crate::error::Error;
 use crate::host_keys::{HostKeyPolicy, HostKeyStore};
+use crate::platform::Login;
 use crate::transport::{self, Client, Link};
 
 /// One host on the way, the device included.
@@ -24,6 +25,8 @@ pub(crate) struct Hop<'a> {
     pub(crate) host_key_policy: HostKeyPolicy,
     pub(crate) pinned_host_key: Option<&'a str>,
     pub(crate) host_keys: &'a Arc<dyn HostKeyStore>,
+    /// What the platform says of the login; nothing is known of a jump host.
+    pub(crate) login: Option<&'a Login>,
     is_jump: bool,
 }
 
@@ -38,6 +41,7 @@ impl<'a> Hop<'a> {
             host_key_policy: endpoint.host_key_policy,
             pinned_host_key: endpoint.pinned_host_key.as_deref(),
             host_keys: &endpoint.host_keys,
+            login: Some(&endpoint.platform.login),
             is_jump: false,
         }
     }
@@ -52,6 +56,7 @@ impl<'a> Hop<'a> {
             host_key_policy: jump.host_key_policy,
             pinned_host_key: jump.pinned_host_key.as_deref(),
             host_keys: &jump.host_keys,
+            login: None,
             is_jump: true,
         }
     }

@@ -33,9 +33,9 @@ pub struct Platform {
     /// Other names for the same.
     #[serde(default)]
     pub aliases: Vec<String>,
-    /// Its command line is part of a Unix shell.
+    /// How its command line is told from a Unix shell.
     #[serde(default)]
-    pub shell: bool,
+    pub shell: Shell,
     /// How the end of a command's output is recognised.
     pub ending: Ending,
     /// Prompts, matched against the last line of what arrived.
@@ -79,6 +79,20 @@ pub struct Platform {
     /// Where the facts about a device are found.
     #[serde(default)]
     pub facts: Vec<FactSource>,
+}
+
+/// How a platform's command line is told from a Unix shell, in which a login may end instead.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Shell {
+    /// By the prompt, and by what it does not know.
+    #[default]
+    Distinct,
+    /// By what it does not know: its prompt looks like that of a shell.
+    Resembled,
+    /// It may be one.
+    Possible,
 }
 
 /// How the end of a command's output is recognised. A prompt alone is not enough: output may
@@ -153,6 +167,9 @@ pub struct Login {
     pub username_suffix: String,
     /// Questions that come before the first prompt, besides those that all platforms know.
     pub questions: Vec<LoginQuestion>,
+    /// Questions of keyboard-interactive that ask for the user's password, besides the forms that
+    /// all platforms know.
+    pub password_questions: Vec<Pattern>,
     /// Commands sent first, paging off above all; a refused one is harmless. `{word}` stands for
     /// the session's random word.
     pub commands: Vec<String>,
@@ -234,7 +251,7 @@ pub enum Credential {
 #[serde(deny_unknown_fields, default)]
 pub struct TypeAhead {
     /// Commands that ask nothing and change nothing (`show …`), matched from their start. They take
-    /// the place of the commands of [`Reads`]; its filters and exceptions hold.
+    /// the place of `reads.commands`; the filters and exceptions of `reads` hold.
     #[serde(deserialize_with = "anchored")]
     pub safe: Option<Pattern>,
     /// Exceptions, matched against the whole line.
@@ -470,9 +487,9 @@ impl Platform {
         self.only_reads(command)
     }
 
-    /// Whether its command line is a Unix shell, so that words and prompts of one are its own.
-    pub(crate) fn is_shell(&self) -> bool {
-        matches!(self.ending, Ending::ShellPrompt) || self.shell
+    /// Whether its command line may be a Unix shell, so that words and prompts of one are its own.
+    pub(crate) fn may_be_shell(&self) -> bool {
+        matches!(self.ending, Ending::ShellPrompt) || self.shell == Shell::Possible
     }
 
     pub(crate) fn is_user(&self, prompt: &str) -> bool {

@@ -104,6 +104,15 @@ pub(crate) fn same_prompt(one: &str, other: &str) -> bool {
     essence(one) == essence(other)
 }
 
+/// Whether a line is the beginning of a prompt, and not all of it. Counts and clocks may differ.
+pub(crate) fn is_part_of(line: &str, prompt: &str) -> bool {
+    static NUMBER: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"\d+").expect("a test compiles it"));
+    let numberless = |text: &str| NUMBER.replace_all(text, "0").into_owned();
+    let (line, prompt) = (numberless(line.trim()), numberless(prompt.trim()));
+    prompt.len() > line.len() && prompt.starts_with(&line)
+}
+
 fn essence(prompt: &str) -> String {
     static COUNT: LazyLock<Regex> = LazyLock::new(|| {
         Regex::new(r"([.:\s\[(])\d+([\])]?\s?[>#$%\]]?)$").expect("a test compiles it")

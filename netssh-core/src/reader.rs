@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use crate::platform::{Pager, Pattern, Platform};
-use crate::prompt::{Learnt, is_question, same_prompt};
+use crate::prompt::{Learnt, is_part_of, is_question, same_prompt};
 use crate::terminal::{clean, erase_length_after_mark};
 
 /// What the reader waits for.
@@ -638,8 +638,12 @@ impl<'a> Reader<'a> {
             return same_prompt(typed.trim(), prompt).then_some("");
         }
         // A packet may end within the prompt: `sw-7#` of `sw-7#dist#`.
-        let shown = typed.trim();
-        if shown.len() > prompt.len() && shown.starts_with(prompt) && !shown.ends_with(prompt) {
+        // The prompt of the first line came before anything was typed.
+        let shown = match self.learnt.text() {
+            Some(learnt) if typed.is_empty() && start == 0 => learnt,
+            _ => typed.trim(),
+        };
+        if is_part_of(prompt, shown) {
             return None;
         }
         let rest = line
@@ -667,7 +671,8 @@ impl<'a> Reader<'a> {
         let line = self.last_line();
         let line = self.without_pager_keys(line.trim()).trim();
         match self.learnt.is_empty() {
-            true => self.is_prompt(line) && !is_question(line),
+            // A platform whose prompts end with a colon says so.
+            true => self.is_prompt(line) && (line.ends_with(':') || !is_question(line)),
             false => self.is_known_prompt(line),
         }
     }

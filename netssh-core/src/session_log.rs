@@ -148,5 +148,11 @@ fn of_credentials(credentials: &Credentials) -> impl Iterator<Item = &SecretStri
         .password
         .iter()
         .chain(&credentials.passphrase)
-        .chain(credentials.answers.iter().map(|answer| &answer.answer))
+        .chain(
+            credentials
+                .answers
+                .iter()
+                .filter(|answer| answer.secret)
+                .map(|answer| &answer.answer),
+        )
 }

@@ -343,10 +343,10 @@ fn with_expired_password() -> Linux {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_question_that_has_no_answer_is_named() {
+async fn a_password_that_has_expired_is_for_a_person_to_change() {
     let host = with_expired_password();
     let text = refused(&endpoint(&host.ssh, "linux")).await;
-    assert!(text.contains("a question that has no answer"), "{text}");
+    assert!(text.contains("log in by hand and set one"), "{text}");
     assert!(text.to_lowercase().contains("current"), "{text}");
     assert!(!text.contains(&host.ssh.password));
 }

@@ -13,6 +13,7 @@
 //! | refused commands | `frr`, `zebra`, `platforms` |
 //! | timeouts, silence, hang-ups, dead peers | `failures`, `keepalive`, `pipelining` |
 //! | passwords, keys, certificates, agents, several factors | `login` |
+//! | keyboard-interactive questions | `questions`, `login` |
 //! | old algorithms; host keys; jump hosts | `legacy`; `host_keys`; `jump` |
 //! | files; structured output; session logs; consoles | `files`; `parse`; `session_log`; `console` |
 //! | what users of other tools reported of devices | `reports` |
@@ -39,6 +40,7 @@ mod parse;
 mod pipelining;
 mod platforms;
 mod pool;
+mod questions;
 mod reports;
 mod scripted;
 mod session_log;

@@ -1,17 +1,19 @@
-// The connection profiles: how each device is reached. Read-only for now; which secrets are set
-// is all the server ever says about them.
+// The connection profiles: how each device is reached. Of their secrets the server says only which are
+// set. Their answers to a device's questions can be changed here.
 
 import { api } from "../api.js";
 import { h, patch } from "../dom.js";
 import { plural, shorten } from "../format.js";
 import { href } from "../router.js";
+import { answersDialog } from "../components/answers.js";
 import { createRefresher, emptyBox } from "../components/refresher.js";
 import { createTable } from "../components/table.js";
 import { relativeTime } from "../components/time.js";
 
 const REFRESH_MS = 30_000;
 
-const COLUMNS = [
+/** `edit` is called with the event of a button that has the connection's id. */
+const columns = (edit) => [
   { label: "Name", render: ({ name }) => h("a", { class: "job-link", href: href("", { target: name }), title: `Jobs on ${name}` }, name), header: true },
   { label: "Address", render: ({ host, port, jump }) => [h("code", {}, address(host, port)), jump.length > 0 && h("div", { class: "muted" }, "through ", jump.join(", "))] },
   { label: "User", render: ({ username }) => username ?? "–" },
@@ -20,12 +22,18 @@ const COLUMNS = [
   { label: "Pinned host key", render: ({ host_key: key }) => (key ? h("code", { title: key }, shorten(key, 28)) : "None") },
   { label: "Timeout", render: ({ timeout_seconds: seconds }) => (seconds ? `${seconds} s` : "–") },
   { label: "Tags", render: ({ tags }) => (tags ?? []).map((tag) => h("span", { class: "tag" }, tag)) },
+  {
+    label: "Answers",
+    render: ({ id, name, answers }) =>
+      h("button", { type: "button", class: "button button-small", "data-connection": id, "aria-label": `Answers for ${name}`, onClick: edit }, answers.length > 0 ? `${answers.length} set` : "None"),
+  },
   { label: "Changed", render: ({ updated_at: at }) => relativeTime(at) },
 ];
 
 export function connectionsView({ signal }) {
-  const table = createTable({ caption: "Connections", columns: COLUMNS, keyOf: ({ id }) => id });
+  const table = createTable({ caption: "Connections", columns: columns(editAnswers), keyOf: ({ id }) => id });
   const empty = h("div");
+  const problem = h("div", { role: "alert" });
   const content = h("div", {}, table.element, empty);
   const refresher = createRefresher({ what: "the connections", content, load, pause: () => REFRESH_MS, signal });
 
@@ -36,11 +44,24 @@ export function connectionsView({ signal }) {
       {},
       h("div", { class: "view-head" }, h("h1", { tabindex: "-1" }, "Connections"), refresher.controls),
       h("p", { class: "view-note muted" }, "To add one, use ", h("code", {}, "scheduler connection add"), " or ", h("code", {}, "POST /api/connections"), ". Secrets are sealed when they are stored and never shown again."),
+      problem,
       refresher.element,
     ),
     ready: refresher.ready,
     refresh: refresher.refresh,
   };
+
+  async function editAnswers(event) {
+    const { connection: id } = event.currentTarget.dataset;
+    patch(problem);
+    try {
+      const saved = await answersDialog(await api.connection(id, { signal }), { signal });
+      if (saved) refresher.update();
+    } catch (error) {
+      if (error.name !== "ApiError") console.error(error);
+      if (error.kind !== "aborted") patch(problem, h("p", { class: "notice notice-error" }, error.message));
+    }
+  }
 
   async function load(turnSignal) {
     const { connections } = await api.listConnections({ signal: turnSignal });

@@ -13,10 +13,10 @@ use super::Problem;
 use super::extract::JsonBody;
 use super::types::{
     ConnectionAnswer, ConnectionDetection, ConnectionList, ConnectionTest, DetectedPlatform,
-    HostKeyList, WriteConnection, WrittenSecret,
+    HostKeyList, LoginAnswerRequest, WriteConnection, WrittenSecret,
 };
 use crate::app::App;
-use crate::connections::{ConnectionInput, SecretChange};
+use crate::connections::{AnswerInput, ConnectionInput, SecretChange};
 use crate::model::{Connection, JobError, SecretField};
 
 /// Stores a connection.
@@ -74,7 +74,7 @@ pub(super) async fn get(
     Ok(Json(connection.into()))
 }
 
-/// Replaces a connection. Secrets that the body does not mention stay.
+/// Replaces a connection. Secrets and answers that the body does not mention stay.
 #[utoipa::path(
     put, path = "/connections/{id}", tag = "connections", params(("id" = String, Path, description = "Id or name")),
     request_body = WriteConnection,
@@ -312,6 +312,22 @@ impl From<WriteConnection> for ConnectionInput {
             agent: body.agent,
             max_sessions: body.max_sessions,
             secrets: secrets.into_iter().flatten().collect(),
+            answers: body
+                .answers
+                .map(|answers| answers.into_iter().map(Into::into).collect()),
+        }
+    }
+}
+
+impl From<LoginAnswerRequest> for AnswerInput {
+    fn from(body: LoginAnswerRequest) -> Self {
+        Self {
+            question: body.question,
+            answer: body.answer,
+            credential: body.credential,
+            set: body.set,
+            secret: body.secret,
+            key: body.key,
         }
     }
 }

@@ -12,7 +12,8 @@ mod terminal;
 
 pub use connections::{
     ConnectionAnswer, ConnectionDetection, ConnectionList, ConnectionTest, DetectedPlatform,
-    HostKeyAnswer, HostKeyList, JumpChoice, WriteConnection, WrittenSecret,
+    HostKeyAnswer, HostKeyList, JumpChoice, LoginAnswerRequest, LoginAnswerResponse,
+    WriteConnection, WrittenSecret,
 };
 pub use devices::{DeviceAnswer, DeviceList, LeftAloneAnswer};
 pub use health::{Health, HealthStatus, PluginHealth, QueueHealth, StorageHealth, WorkerHealth};

@@ -1,6 +1,7 @@
 //! `scheduler connection`: how to reach which device.
 
 mod add;
+mod answers;
 mod detect;
 mod edit;
 mod fields;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use secrecy::ExposeSecret;
 use uuid::Uuid;
 
+use super::answers::check_answers;
 use super::{ConnectionError, ConnectionInput, Connections, FieldError, NO_AGENT, SecretChange};
 use crate::credentials::{check_certificate, check_private_key};
 use crate::model::{Connection, SecretField, route};
@@ -27,6 +28,8 @@ impl Connections {
         if let Some(old) = old {
             errors.extend(check_kept_secrets(input, old));
         }
+        let same_address = old.is_none_or(|old| leads_to_the_same(input, old));
+        errors.extend(check_answers(input, old, same_address));
         errors.extend(self.check_way(input, old).await?);
         // What opening a key costs is for inputs that are sound otherwise.
         if errors.is_empty() {
@@ -122,11 +125,7 @@ impl Connections {
 /// A stored secret goes to the address it was entered for, and to no other that somebody else
 /// may have put in its place.
 fn check_kept_secrets(input: &ConnectionInput, old: &Connection) -> Vec<FieldError> {
-    let same_address = input.host.eq_ignore_ascii_case(&old.host)
-        && input.port == old.port
-        && input.username == old.username
-        && input.jump == old.jump;
-    if same_address {
+    if leads_to_the_same(input, old) {
         return Vec::new();
     }
     SecretField::ALL
@@ -141,6 +140,13 @@ fn check_kept_secrets(input: &ConnectionInput, old: &Connection) -> Vec<FieldErr
             )
         })
         .collect()
+}
+
+fn leads_to_the_same(input: &ConnectionInput, old: &Connection) -> bool {
+    input.host.eq_ignore_ascii_case(&old.host)
+        && input.port == old.port
+        && input.username == old.username
+        && input.jump == old.jump
 }
 
 fn check_fields(input: &ConnectionInput) -> Vec<FieldError> {

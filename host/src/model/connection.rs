@@ -36,6 +36,8 @@ pub struct Connection {
     /// How many jobs may have sessions to the device at once, 1 to 64.
     pub max_sessions: u32,
     pub secrets: SealedSecrets,
+    /// Answers to questions that the device asks at a login, in the order in which they are tried.
+    pub answers: Vec<StoredAnswer>,
     /// Set for a connection that was given inline with a job.
     pub owner_job_id: Option<Uuid>,
     pub created_at: DateTime<Utc>,
@@ -77,6 +79,76 @@ pub struct SealedSecrets {
     pub private_key: Option<Vec<u8>>,
     pub passphrase: Option<Vec<u8>>,
     pub secret: Option<Vec<u8>>,
+}
+
+/// An answer to a question that a device asks at a login.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoredAnswer {
+    /// A regular expression. No other answer of the connection has the same.
+    pub question: String,
+    /// The answer is one key, sent without the end of a line.
+    #[serde(default)]
+    pub key: bool,
+    pub value: AnswerValue,
+}
+
+/// The text of an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnswerValue {
+    /// A text that may be shown.
+    Shown(String),
+    /// A ciphertext, bound to its row, its question and its `key`; see [`crate::sealing`].
+    Sealed(#[serde(with = "base64")] Vec<u8>),
+    /// A field of the connection.
+    Credential(AnswerCredential),
+}
+
+/// A field of a connection that may be the answer to a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AnswerCredential {
+    Username,
+    Password,
+    /// The secret for `enable`.
+    Secret,
+}
+
+impl AnswerCredential {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Username => "username",
+            Self::Password => "password",
+            Self::Secret => "secret",
+        }
+    }
+
+    /// The write-only field that it is; none for what is shown.
+    #[must_use]
+    pub fn secret_field(self) -> Option<SecretField> {
+        match self {
+            Self::Username => None,
+            Self::Password => Some(SecretField::Password),
+            Self::Secret => Some(SecretField::Secret),
+        }
+    }
+}
+
+mod base64 {
+    use data_encoding::BASE64;
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&BASE64.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(from)?;
+        BASE64.decode(text.as_bytes()).map_err(D::Error::custom)
+    }
 }
 
 /// The write-only fields of a connection.

@@ -216,6 +216,7 @@ mod tests {
             agent: false,
             max_sessions: 1,
             secrets: SealedSecrets::default(),
+            answers: Vec::new(),
             owner_job_id: None,
             created_at: now(),
             updated_at: now(),

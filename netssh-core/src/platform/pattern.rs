@@ -18,8 +18,16 @@ impl Pattern {
     /// # Errors
     /// Says where the pattern is wrong.
     pub fn new(pattern: &str) -> Result<Self, String> {
+        Self::within(pattern, COMPILED_BYTES)
+    }
+
+    /// Compiles a pattern that takes at most `bytes` once it is compiled.
+    ///
+    /// # Errors
+    /// As [`Self::new`], and for a pattern that takes more.
+    pub fn within(pattern: &str, bytes: usize) -> Result<Self, String> {
         regex::RegexBuilder::new(pattern)
-            .size_limit(COMPILED_BYTES)
+            .size_limit(bytes)
             .build()
             .map(Self)
             .map_err(|error| error.to_string())

@@ -5,7 +5,7 @@ use serde::Deserialize;
 /// A pattern for the words of a command, matched against all of them. It is made of
 ///
 /// * a word, whose letters in brackets may be left out from the end: `sh[ow]` is `sh`, `sho` and
-///   `show`; a `*` behind it stands for any rest (`from=*`), and `a|b` for one of several words;
+///   `show`; a `*` behind it is any rest (`from=*`), and `a|b` for one of several words;
 /// * `*`: any one word;
 /// * `...`: any number of words, none included;
 /// * `a|b...`: any number of words, each of them one of these.

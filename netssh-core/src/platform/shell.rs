@@ -23,7 +23,8 @@ static REFUSALS: LazyLock<RegexSet> = LazyLock::new(|| {
         after_a_shell(r".{1,200}: No such file or directory"),
         after_a_shell(r"(?:syntax error|unexpected EOF).*"),
         after_a_shell(r"Unknown command:? .{1,200}"),
-        // csh and tcsh name the command only.
+        // csh, tcsh and FreeBSD's sh name the command only.
+        r"^\S{1,64}: not found$".into(),
         r"^\S{1,200}: (?:[Cc]ommand not found|[Ee]vent not found|applet not found)\.?$".into(),
         r"^(?:exec|nohup|env): .{1,200}: (?:not found|No such file or directory)$".into(),
         r"^(?:[Cc]ommand|The program) '[^']{1,200}' (?:not found|is currently not installed|is not installed).*$"
@@ -33,7 +34,7 @@ static REFUSALS: LazyLock<RegexSet> = LazyLock::new(|| {
         r"^\S{1,200} : The term '[^']{1,200}' is not recognized as .*$".into(),
         // U-Boot, GRUB, CFE, RedBoot, ROM monitor, Catalyst's and FreeBSD's loader.
         r#"^Unknown command ['"]?[^'"]{1,200}['"]? - try 'help'.*$"#.into(),
-        r"^error: unknown command [`'].{1,200}'\.?$".into(),
+        r"^(?:error: )?unknown command [`'].{1,200}'\.?$".into(),
         r"^error: can't find command [`'].{1,200}'\.?$".into(),
         r"^Error \d+: Unrecognized command$".into(),
         r#"^Invalid command: "[^"]{1,200}"$"#.into(),

@@ -5,7 +5,7 @@ use std::fmt;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use crate::endpoint::{Credentials, Endpoint};
+use crate::endpoint::{Answer, Credentials, Endpoint};
 use crate::host_keys::HostKeyPolicy;
 
 /// A digest of everything that makes a session what it is: where it leads, on which way, as whom,
@@ -76,9 +76,18 @@ impl Fields {
             .as_ref()
             .map(|path| path.to_string_lossy());
         self.optional(agent.as_deref());
+        self.text(&credentials.answers.len().to_string());
         for answer in &credentials.answers {
-            self.text(answer.question.as_str());
-            self.text(answer.answer.expose_secret());
+            // Taken apart, so that a new field is not forgotten here.
+            let Answer {
+                question,
+                answer,
+                key,
+                secret,
+            } = answer;
+            self.text(question.as_str());
+            self.text(answer.expose_secret());
+            self.text(&format!("{key} {secret}"));
         }
     }
 
@@ -109,5 +118,42 @@ impl Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::platform::{Pattern, Platform};
+
+    #[test]
+    fn sessions_with_other_answers_are_not_interchangeable() {
+        let with = |answers: Vec<Answer>| {
+            let platform = Platform::named("cisco_ios").unwrap();
+            let mut endpoint = Endpoint::new("192.0.2.1", "admin", platform);
+            endpoint.credentials.answers = answers;
+            Key::of(&endpoint)
+        };
+        let answer =
+            |question: &str, text: &str| Answer::new(Pattern::new(question).unwrap(), text);
+        let plain = || answer("Role", "1");
+        let different = [
+            vec![],
+            vec![plain()],
+            vec![answer("Rol", "e1")],
+            vec![answer("Role", "2")],
+            vec![plain().one_key()],
+            vec![plain().shown()],
+            vec![plain().one_key().shown()],
+            vec![plain(), plain()],
+            vec![plain(), answer("Realm", "a")],
+            vec![answer("Realm", "a"), plain()],
+        ];
+        for (at, one) in different.iter().enumerate() {
+            assert_eq!(with(one.clone()), with(one.clone()));
+            for other in &different[..at] {
+                assert_ne!(with(one.clone()), with(other.clone()), "{one:?} {other:?}");
+            }
+        }
     }
 }

@@ -7,7 +7,9 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::model::{Algorithms, Connection, KnownHostKey, SecretField};
+use crate::model::{
+    Algorithms, AnswerCredential, AnswerValue, Connection, KnownHostKey, SecretField, StoredAnswer,
+};
 
 /// A connection to be stored. A secret that is absent stays as it is; null takes it away.
 #[derive(Deserialize, ToSchema)]
@@ -67,6 +69,48 @@ pub struct WriteConnection {
     #[serde(default, with = "written_secret")]
     #[schema(value_type = Option<String>, write_only)]
     pub secret: WrittenSecret,
+    /// Answers to questions that the device asks at a login, at most 16. Absent, those that are
+    /// stored stay; null or an empty list removes them.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<Vec<LoginAnswerRequest>>, max_items = 16)]
+    pub answers: Option<Vec<LoginAnswerRequest>>,
+}
+
+/// An answer to a question that the device asks at a login. It has one of `answer`, `credential`
+/// and `set`.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LoginAnswerRequest {
+    /// A regular expression that is found in the question. No other entry has the same.
+    #[schema(example = "Select a role", min_length = 1, max_length = 512)]
+    pub question: String,
+    /// The answer: one line, at most 1024 bytes. An empty one is Enter.
+    #[serde(default, deserialize_with = "written_secret::optional")]
+    #[schema(value_type = Option<String>, max_length = 1024)]
+    pub answer: Option<secrecy::SecretString>,
+    /// The connection's own user name, password or secret is the answer.
+    #[serde(default)]
+    pub credential: Option<AnswerCredential>,
+    /// Keeps the secret answer that is stored for this question.
+    #[serde(default)]
+    pub set: bool,
+    /// Whether the answer is write-only, and masked in session logs.
+    #[serde(default)]
+    #[schema(default = true)]
+    pub secret: Option<bool>,
+    /// Whether the answer is one key, sent without the end of a line.
+    #[serde(default)]
+    #[schema(default = false)]
+    pub key: bool,
+}
+
+/// A list that was given; null is an empty one.
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<T>>, D::Error> {
+    Ok(Some(
+        Option::<Vec<T>>::deserialize(deserializer)?.unwrap_or_default(),
+    ))
 }
 
 /// Absent, null, or a text.
@@ -86,6 +130,13 @@ mod written_secret {
             Some(serde_json::Value::String(text)) => Ok(Some(Some(SecretString::from(text)))),
             Some(_) => Err(D::Error::custom("is a text, or null")),
         }
+    }
+
+    /// Absent and null are the same.
+    pub(super) fn optional<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<SecretString>, D::Error> {
+        deserialize(deserializer).map(Option::flatten)
     }
 }
 
@@ -138,8 +189,31 @@ pub struct ConnectionAnswer {
     pub max_sessions: u32,
     /// Which of `password`, `private_key`, `passphrase` and `secret` are stored.
     pub secrets_set: Vec<String>,
+    /// Answers to questions that the device asks at a login; secret ones without their text. They can
+    /// be given back as they are.
+    pub answers: Vec<LoginAnswerResponse>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
+}
+
+/// An answer to a question that the device asks at a login.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct LoginAnswerResponse {
+    /// A regular expression.
+    #[schema(example = "Select a role")]
+    pub question: String,
+    /// The answer, where it is not secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
+    /// The field of the connection that is the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<AnswerCredential>,
+    /// A secret answer is stored, which is not shown.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub set: bool,
+    pub secret: bool,
+    /// Whether the answer is one key, sent without the end of a line.
+    pub key: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -226,8 +300,28 @@ impl From<Connection> for ConnectionAnswer {
             agent: connection.agent,
             max_sessions: connection.max_sessions,
             secrets_set,
+            answers: connection.answers.into_iter().map(Into::into).collect(),
             created_at: connection.created_at,
             updated_at: connection.updated_at,
+        }
+    }
+}
+
+impl From<StoredAnswer> for LoginAnswerResponse {
+    fn from(stored: StoredAnswer) -> Self {
+        let (answer, credential, set) = match stored.value {
+            AnswerValue::Shown(text) => (Some(text), None, false),
+            AnswerValue::Sealed(_) => (None, None, true),
+            AnswerValue::Credential(credential) => (None, Some(credential), false),
+        };
+        let is_secret = credential.is_some_and(|credential| credential.secret_field().is_some());
+        Self {
+            question: stored.question,
+            answer,
+            credential,
+            set,
+            secret: set || is_secret,
+            key: stored.key,
         }
     }
 }

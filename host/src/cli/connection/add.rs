@@ -1,6 +1,8 @@
 use clap::Args;
 use serde::Serialize;
+use serde_json::Value;
 
+use super::answers::AnswerArgs;
 use super::fields::{Way, WayArgs};
 use crate::api::types::ConnectionAnswer;
 use crate::cli::secrets::{SecretArgs, Secrets, note_nothing_to_log_in_with};
@@ -46,6 +48,9 @@ pub(crate) struct AddArgs {
     secrets: SecretArgs,
 
     #[command(flatten)]
+    answers: AnswerArgs,
+
+    #[command(flatten)]
     server: ServerArgs,
 }
 
@@ -67,6 +72,8 @@ struct NewConnection {
     way: Way,
     #[serde(flatten)]
     secrets: Secrets,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answers: Option<Vec<Value>>,
 }
 
 pub(super) async fn run(args: AddArgs) -> Result<(), Failure> {
@@ -75,13 +82,15 @@ pub(super) async fn run(args: AddArgs) -> Result<(), Failure> {
     let secrets = args
         .secrets
         .read(&format!("{} on {}", args.username, args.host))?;
-    if !secrets.can_log_in() && !way.can_log_in() {
+    let answers = args.answers.read()?;
+    if !secrets.can_log_in() && !way.can_log_in() && answers.is_none() {
         note_nothing_to_log_in_with();
     }
     client.warn_of_plain_http();
     let connection = NewConnection {
         way,
         secrets,
+        answers,
         name: args.name,
         host: args.host,
         port: args.port,

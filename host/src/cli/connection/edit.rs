@@ -1,6 +1,7 @@
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value};
 
+use super::answers::AnswerArgs;
 use super::fields::WayArgs;
 use crate::api::types::ConnectionAnswer;
 use crate::cli::client::{Answer, Client};
@@ -55,6 +56,9 @@ pub(crate) struct EditArgs {
     secrets: SecretArgs,
 
     #[command(flatten)]
+    answers: AnswerArgs,
+
+    #[command(flatten)]
     server: ServerArgs,
 }
 
@@ -68,6 +72,7 @@ enum Clearable {
     PrivateKey,
     Passphrase,
     Secret,
+    Answers,
 }
 
 /// What the API says of a connection and does not take.
@@ -89,7 +94,7 @@ pub(super) async fn run(args: EditArgs) -> Result<(), Failure> {
             "nothing to change is given; --help shows what can be".to_owned(),
         ));
     }
-    if args.secrets.any() {
+    if args.secrets.any() || args.answers.has_file() {
         client.warn_of_plain_http();
     }
     let answer = put(&client, &stored, changes).await?;
@@ -158,10 +163,13 @@ impl EditArgs {
                 changes.extend(fields);
             }
         }
+        if let Some(answers) = self.answers.read()? {
+            changes.insert("answers".to_owned(), answers.into());
+        }
         for field in &self.clear {
             let field = field.name();
             let nothing = match field {
-                "tags" | "jump" => Value::Array(Vec::new()),
+                "tags" | "jump" | "answers" => Value::Array(Vec::new()),
                 _ => Value::Null,
             };
             if changes.insert(field.to_owned(), nothing).is_some() {
@@ -185,6 +193,7 @@ impl Clearable {
             Self::PrivateKey => "private_key",
             Self::Passphrase => "passphrase",
             Self::Secret => "secret",
+            Self::Answers => "answers",
         }
     }
 }

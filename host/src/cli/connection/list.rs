@@ -27,6 +27,8 @@ pub(super) async fn run(args: ListArgs) -> Result<(), Failure> {
             let mut login = connection.secrets_set;
             login.extend(connection.certificate.map(|_| "certificate".to_owned()));
             login.extend(connection.agent.then(|| "agent".to_owned()));
+            let has_answers = !connection.answers.is_empty();
+            login.extend(has_answers.then(|| "answers".to_owned()));
             [
                 connection.name,
                 format!("{}:{}", connection.host, connection.port),

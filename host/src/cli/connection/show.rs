@@ -1,5 +1,6 @@
 use clap::Args;
 
+use super::answers;
 use crate::api::types::ConnectionAnswer;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
 
@@ -21,6 +22,7 @@ pub(super) async fn run(args: ShowArgs) -> Result<(), Failure> {
         return output::json(&answer.text);
     }
     let connection = answer.body;
+    let answers: Vec<String> = connection.answers.iter().map(answers::shown).collect();
     output::properties([
         ("id", connection.id.to_string()),
         ("name", connection.name),
@@ -40,6 +42,7 @@ pub(super) async fn run(args: ShowArgs) -> Result<(), Failure> {
         ("certificate", connection.certificate.unwrap_or_default()),
         ("host key", connection.host_key.unwrap_or_default()),
         ("secrets set", connection.secrets_set.join(", ")),
+        ("answers", answers.join("; ")),
         ("created", output::time(connection.created_at)),
         ("updated", output::time(connection.updated_at)),
     ])

@@ -21,8 +21,8 @@ pub(super) async fn insert(connection: &mut SqliteConnection, row: &Connection) 
         "INSERT INTO ssh_connections (id, name, host, port, username, device_type, timeout_seconds,
                                       tags, host_key, jump, algorithms, certificate, agent,
                                       max_sessions, password, private_key, passphrase, secret,
-                                      owner_job_id, created_at, updated_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                                      answers, owner_job_id, created_at, updated_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(row.id.to_string())
     .bind(&row.name)
@@ -42,6 +42,7 @@ pub(super) async fn insert(connection: &mut SqliteConnection, row: &Connection) 
     .bind(&row.secrets.private_key)
     .bind(&row.secrets.passphrase)
     .bind(&row.secrets.secret)
+    .bind(serde_json::json!(row.answers).to_string())
     .bind(row.owner_job_id.map(|id| id.to_string()))
     .bind(text_of(row.created_at))
     .bind(text_of(row.updated_at))
@@ -63,7 +64,8 @@ pub(super) async fn update(writer: &Writer, connection: &Connection) -> Result<b
                          timeout_seconds = ?, tags = ?, host_key = ?, jump = ?,
                          algorithms = ?, certificate = ?, agent = ?, max_sessions = ?,
                          password = ?,
-                         private_key = ?, passphrase = ?, secret = ?, updated_at = ?
+                         private_key = ?, passphrase = ?, secret = ?, answers = ?,
+                         updated_at = ?
                      WHERE id = ?",
                 )
                 .bind(&row.name)
@@ -83,6 +85,7 @@ pub(super) async fn update(writer: &Writer, connection: &Connection) -> Result<b
                 .bind(&row.secrets.private_key)
                 .bind(&row.secrets.passphrase)
                 .bind(&row.secrets.secret)
+                .bind(serde_json::json!(row.answers).to_string())
                 .bind(text_of(row.updated_at))
                 .bind(row.id.to_string())
                 .execute(&mut *connection)

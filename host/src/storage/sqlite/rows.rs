@@ -49,6 +49,7 @@ pub(super) fn job(row: &SqliteRow) -> Result<Job> {
         batch: optional(row, "batch", json)?,
         held: row.try_get("held")?,
         rerun_of: optional(row, "rerun_of", uuid)?,
+        bounds: optional(row, "bounds", json)?.unwrap_or_default(),
     })
 }
 
@@ -130,6 +131,7 @@ pub(super) fn connection(row: &SqliteRow) -> Result<Connection> {
             passphrase: row.try_get("passphrase")?,
             secret: row.try_get("secret")?,
         },
+        answers: json(row, "answers")?,
         owner_job_id: optional(row, "owner_job_id", uuid)?,
         created_at: time(row, "created_at")?,
         updated_at: time(row, "updated_at")?,

@@ -1,0 +1,101 @@
+//! Answers to the questions of a login, for `add` and `edit`: secret ones from a file, because
+//! arguments can be read in the process list and in the shell's history.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::api::types::LoginAnswerResponse;
+use crate::cli::{Failure, secrets};
+
+#[derive(Debug, Args)]
+pub(super) struct AnswerArgs {
+    /// An answer, not secret, to a question at the login: a regular expression and a text; can be
+    /// given more than once
+    #[arg(long = "answer", value_name = "QUESTION=TEXT")]
+    answers: Vec<String>,
+
+    /// Answers to questions at the login, secret ones too, in a TOML or JSON file
+    #[arg(long, value_name = "FILE")]
+    answer_file: Option<PathBuf>,
+}
+
+/// A file of answers: entries as the API takes them, under `answers`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AnswerFile {
+    answers: Vec<Value>,
+}
+
+impl AnswerArgs {
+    /// Returns the answers as the API takes them; none if there is no flag.
+    pub(super) fn read(&self) -> Result<Option<Vec<Value>>, Failure> {
+        if self.answers.is_empty() && self.answer_file.is_none() {
+            return Ok(None);
+        }
+        let mut answers = match &self.answer_file {
+            Some(path) => in_file(path)?,
+            None => Vec::new(),
+        };
+        for given in &self.answers {
+            let (question, text) = given.split_once('=').ok_or_else(|| {
+                Failure::Usage(format!(
+                    "invalid --answer: expected QUESTION=TEXT, got {given:?}"
+                ))
+            })?;
+            answers.push(json!({ "question": question, "answer": text, "secret": false }));
+        }
+        Ok(Some(answers))
+    }
+
+    /// Whether a file was named, which may hold secrets.
+    pub(super) fn has_file(&self) -> bool {
+        self.answer_file.is_some()
+    }
+}
+
+fn in_file(path: &Path) -> Result<Vec<Value>, Failure> {
+    let text = secrets::read(path)?;
+    let shown = path.display();
+    let is_json = path
+        .extension()
+        .is_some_and(|extension| extension == "json");
+    // The reason may quote the file, and the file holds secrets: the place has to do.
+    let file: AnswerFile = if is_json {
+        serde_json::from_str(&text).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            Failure::Usage(format!(
+                "failed to read {shown}: line {line}, column {column}: {EXPECTED}"
+            ))
+        })?
+    } else {
+        toml::from_str(&text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start));
+            let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+            Failure::Usage(format!("failed to read {shown}: line {line}: {EXPECTED}"))
+        })?
+    };
+    if file.answers.iter().any(|answer| !answer.is_object()) {
+        return Err(Failure::Usage(format!(
+            "failed to read {shown}: {EXPECTED}"
+        )));
+    }
+    Ok(file.answers)
+}
+
+const EXPECTED: &str = "expected `answers`, a list of tables with `question` and one of `answer`, \
+                        `credential` and `set`";
+
+/// Returns an answer in words, for `connection show`.
+pub(super) fn shown(answer: &LoginAnswerResponse) -> String {
+    let value = match (&answer.answer, answer.credential) {
+        (Some(text), _) => format!("{text:?}"),
+        (None, Some(credential)) => format!("the {}", credential.as_str()),
+        (None, None) => "secret".to_owned(),
+    };
+    let key = if answer.key { " (one key)" } else { "" };
+    format!("{} -> {value}{key}", answer.question)
+}

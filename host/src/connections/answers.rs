@@ -1,0 +1,319 @@
+//! Answers to the questions that a device asks at a login: checked, stored, opened.
+//!
+//! An answer is known by its question. A secret one is sealed for it, so that nobody has it given to
+//! another question by changing the question.
+
+use netssh_core::{Answer, Pattern};
+use secrecy::{ExposeSecret, SecretString};
+use uuid::Uuid;
+
+use super::{ConnectionInput, Connections, FieldError, SecretChange, unusable};
+use crate::model::{
+    AnswerCredential, AnswerValue, Connection, ErrorCode, JobError, SecretField, StoredAnswer,
+};
+
+const MAX_ANSWERS: usize = 16;
+const MAX_QUESTION_BYTES: usize = 512;
+const MAX_COMPILED_QUESTION_BYTES: usize = 64 * 1024;
+const MAX_ANSWER_BYTES: usize = 1024;
+
+/// An answer as a client gives it: one of `answer`, `credential` and `set`.
+#[derive(Clone, Debug)]
+pub struct AnswerInput {
+    /// A regular expression.
+    pub question: String,
+    pub answer: Option<SecretString>,
+    pub credential: Option<AnswerCredential>,
+    /// Keeps the answer that is stored for this question.
+    pub set: bool,
+    pub secret: Option<bool>,
+    pub key: bool,
+}
+
+impl Connections {
+    /// Returns the answers to store. The input was checked.
+    pub(super) fn stored_answers(
+        &self,
+        row: Uuid,
+        input: Option<Vec<AnswerInput>>,
+        old: Vec<StoredAnswer>,
+    ) -> Vec<StoredAnswer> {
+        let Some(input) = input else { return old };
+        let stored = |answer: AnswerInput| {
+            let value = match (answer.answer, answer.credential) {
+                (Some(text), _) if answer.secret == Some(false) => {
+                    AnswerValue::Shown(text.expose_secret().to_owned())
+                }
+                (Some(text), _) => {
+                    let place = (answer.question.as_str(), answer.key);
+                    AnswerValue::Sealed(self.master_key.seal_answer(row, place, &text))
+                }
+                (None, Some(credential)) => AnswerValue::Credential(credential),
+                (None, None) => sealed_for(&old, &answer.question)?.value.clone(),
+            };
+            Some(StoredAnswer {
+                question: answer.question,
+                key: answer.key,
+                value,
+            })
+        };
+        input.into_iter().filter_map(stored).collect()
+    }
+
+    /// Opens the answers of a connection, for a login.
+    pub(super) fn login_answers(&self, connection: &Connection) -> Result<Vec<Answer>, JobError> {
+        let answers = connection.answers.iter();
+        answers
+            .map(|answer| self.login_answer(connection, answer))
+            .collect()
+    }
+
+    fn login_answer(
+        &self,
+        connection: &Connection,
+        stored: &StoredAnswer,
+    ) -> Result<Answer, JobError> {
+        let StoredAnswer {
+            question,
+            key,
+            value,
+        } = stored;
+        let invalid = |reason: String| {
+            JobError::new(
+                ErrorCode::INVALID,
+                format!("the connection `{}`: {reason}", connection.name),
+            )
+        };
+        let pattern = Pattern::within(question, MAX_COMPILED_QUESTION_BYTES)
+            .map_err(|reason| invalid(format!("invalid question {question:?}: {reason}")))?;
+        let answer = match value {
+            AnswerValue::Shown(text) => Answer::new(pattern, text.as_str()).shown(),
+            AnswerValue::Sealed(sealed) => {
+                let place = (question.as_str(), *key);
+                let opened = self.master_key.open_answer(connection.id, place, sealed);
+                Answer::new(
+                    pattern,
+                    opened.map_err(|error| unusable(&connection.name, &error))?,
+                )
+            }
+            AnswerValue::Credential(credential) => match credential.secret_field() {
+                None => Answer::new(pattern, connection.username.as_str()).shown(),
+                Some(field) => {
+                    let text = self.open(connection, field)?.ok_or_else(|| {
+                        let field = field.as_str();
+                        invalid(format!("no {field} is stored to answer {question:?}"))
+                    })?;
+                    Answer::new(pattern, text)
+                }
+            },
+        };
+        Ok(if *key { answer.one_key() } else { answer })
+    }
+}
+
+/// Returns everything that is wrong with the answers of an input; `old` is what it replaces.
+pub(super) fn check_answers(
+    input: &ConnectionInput,
+    old: Option<&Connection>,
+    same_address: bool,
+) -> Vec<FieldError> {
+    let old_answers = old.map_or(&[][..], |old| &old.answers);
+    let Some(answers) = &input.answers else {
+        return check_kept(input, old, old_answers, same_address);
+    };
+    let mut errors = Vec::new();
+    if answers.len() > MAX_ANSWERS {
+        let message = format!(
+            "expected at most {MAX_ANSWERS} answers, got {}",
+            answers.len()
+        );
+        errors.push(FieldError::new("answers", message));
+        return errors;
+    }
+    for (at, answer) in answers.iter().enumerate() {
+        let mut wrong = |field: &str, message: String| {
+            errors.push(FieldError::new(format!("answers/{at}/{field}"), message));
+        };
+        if let Err(message) = check_question(&answer.question) {
+            wrong("question", message);
+        }
+        let same = |other: &AnswerInput| other.question == answer.question;
+        if answers.iter().take(at).any(same) {
+            wrong("question", "another entry has the same question".to_owned());
+        }
+        match (&answer.answer, answer.credential, answer.set) {
+            (Some(text), None, false) => {
+                if let Err(message) = check_text(text.expose_secret(), answer.key) {
+                    wrong("answer", message);
+                }
+            }
+            (None, Some(credential), false) => {
+                if let Err((field, message)) = check_credential(answer, credential, input, old) {
+                    wrong(field, message);
+                }
+            }
+            (None, None, true) => {
+                if let Err((field, message)) = check_set(answer, old_answers, same_address) {
+                    wrong(field, message);
+                }
+            }
+            _ => wrong(
+                "answer",
+                "expected one of `answer`, `credential`, and `set: true`, which keeps the stored \
+                 answer"
+                    .to_owned(),
+            ),
+        }
+    }
+    errors
+}
+
+/// Checks answers that an update does not mention.
+fn check_kept(
+    input: &ConnectionInput,
+    old: Option<&Connection>,
+    answers: &[StoredAnswer],
+    same_address: bool,
+) -> Vec<FieldError> {
+    let is_sealed = |answer: &&StoredAnswer| matches!(answer.value, AnswerValue::Sealed(_));
+    if let Some(sealed) = answers.iter().find(is_sealed).filter(|_| !same_address) {
+        return vec![FieldError::new(
+            "answers",
+            format!(
+                "the answer to {:?} is stored for another address (host, port, username, jump): \
+                 give the answers again, or null to clear them",
+                sealed.question
+            ),
+        )];
+    }
+    let missing = answers.iter().find_map(|answer| match answer.value {
+        AnswerValue::Credential(credential) if !will_have(credential, input, old) => {
+            Some((answer, credential))
+        }
+        _ => None,
+    });
+    let message = missing.map(|(answer, credential)| {
+        format!(
+            "the answer to {:?} is the {}, which would not be stored any more",
+            answer.question,
+            credential.as_str()
+        )
+    });
+    message
+        .map(|message| FieldError::new("answers", message))
+        .into_iter()
+        .collect()
+}
+
+fn check_question(question: &str) -> Result<(), String> {
+    if question.is_empty() || question.len() > MAX_QUESTION_BYTES {
+        return Err(format!(
+            "expected a regular expression of 1 to {MAX_QUESTION_BYTES} bytes, got {}",
+            question.len()
+        ));
+    }
+    if question.contains(char::is_control) {
+        return Err("expected one line without control characters".to_owned());
+    }
+    let pattern = Pattern::within(question, MAX_COMPILED_QUESTION_BYTES)
+        .map_err(|reason| format!("expected a regular expression: {reason}"))?;
+    if pattern.matches("") {
+        return Err(
+            "expected a part of the question: this matches every line, prompts too".to_owned(),
+        );
+    }
+    Ok(())
+}
+
+fn check_text(text: &str, key: bool) -> Result<(), String> {
+    if text.len() > MAX_ANSWER_BYTES {
+        return Err(format!(
+            "expected at most {MAX_ANSWER_BYTES} bytes, got {}",
+            text.len()
+        ));
+    }
+    if text.contains(char::is_control) {
+        return Err("expected one line without control characters".to_owned());
+    }
+    if key && text.chars().count() != 1 {
+        return Err("expected one character, because `key` is true".to_owned());
+    }
+    Ok(())
+}
+
+type Wrong = (&'static str, String);
+
+fn check_credential(
+    answer: &AnswerInput,
+    credential: AnswerCredential,
+    input: &ConnectionInput,
+    old: Option<&Connection>,
+) -> Result<(), Wrong> {
+    let name = credential.as_str();
+    if answer.key {
+        return Err(("key", format!("the {name} is a line, not one key")));
+    }
+    if answer.secret == Some(false) && credential.secret_field().is_some() {
+        return Err(("secret", format!("the {name} is secret")));
+    }
+    if !will_have(credential, input, old) {
+        return Err(("credential", format!("the connection has no {name}")));
+    }
+    Ok(())
+}
+
+fn check_set(answer: &AnswerInput, old: &[StoredAnswer], same_address: bool) -> Result<(), Wrong> {
+    let Some(stored) = sealed_for(old, &answer.question) else {
+        return Err((
+            "set",
+            "no secret answer is stored for this question: give `answer`".to_owned(),
+        ));
+    };
+    if answer.secret == Some(false) {
+        return Err((
+            "secret",
+            "a stored answer cannot be shown: give `answer` again".to_owned(),
+        ));
+    }
+    if answer.key != stored.key {
+        return Err((
+            "key",
+            "is part of the stored answer: give `answer` again to change it".to_owned(),
+        ));
+    }
+    if !same_address {
+        return Err((
+            "set",
+            "is stored for another address (host, port, username, jump): give `answer` again"
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// Whether the connection has the field once the input is stored.
+fn will_have(
+    credential: AnswerCredential,
+    input: &ConnectionInput,
+    old: Option<&Connection>,
+) -> bool {
+    let Some(field) = credential.secret_field() else {
+        return true;
+    };
+    let change = input.secrets.iter().rev().find(|(said, _)| *said == field);
+    match change {
+        Some((_, SecretChange::Set(_))) => true,
+        Some((_, SecretChange::Clear)) => false,
+        None => old.is_some_and(|old: &Connection| has(old, field)),
+    }
+}
+
+fn has(connection: &Connection, field: SecretField) -> bool {
+    connection.secrets.get(field).is_some()
+}
+
+/// The secret answer that is stored for a question.
+fn sealed_for<'a>(answers: &'a [StoredAnswer], question: &str) -> Option<&'a StoredAnswer> {
+    let found = answers.iter().find(|answer| answer.question == question);
+    found.filter(|answer| matches!(answer.value, AnswerValue::Sealed(_)))
+}

@@ -1,0 +1,196 @@
+// The answers to questions that a device asks at a login, edited in a dialog: one row each.
+//
+// A secret answer is never sent to the page. A row for one says that it is stored, and keeps it
+// unless another is typed.
+
+import { api } from "../api.js";
+import { h, patch, uniqueId } from "../dom.js";
+
+const MAX_ANSWERS = 16;
+
+/** What an answer may be; `text` is typed, the others are the connection's own. */
+const KINDS = [
+  { value: "text", label: "Text" },
+  { value: "username", label: "User name" },
+  { value: "password", label: "Password" },
+  { value: "secret", label: "Enable secret" },
+];
+
+/** What the API says of a connection and does not take. */
+const ANSWERED_ALONE = ["id", "secrets_set", "created_at", "updated_at"];
+
+/** Opens the dialog for a connection as the API shows it. Resolves to true when answers were saved. */
+export function answersDialog(connection, { signal }) {
+  return new Promise((resolve) => {
+    const titleId = uniqueId("dialog-title");
+    const problem = h("div", { role: "alert" });
+    const list = h("ol", { class: "answers" });
+    const none = h("p", { class: "muted" }, "There are no answers yet.");
+    const addButton = h("button", { type: "button", class: "button", onClick: () => add().focus() }, "Add a question");
+    const cancelButton = h("button", { type: "button", class: "button", onClick: () => dialog.close() }, "Cancel");
+    const saveButton = h("button", { type: "submit", class: "button button-primary" }, "Save");
+    const dialog = h(
+      "dialog",
+      { class: "dialog dialog-wide", "aria-labelledby": titleId, onClose: finish, onCancel: (event) => busy && event.preventDefault() },
+      h("h2", { id: titleId }, `Answers for ${connection.name}`),
+      h(
+        "form",
+        { onSubmit: save, novalidate: true },
+        h(
+          "div",
+          { class: "dialog-body" },
+          h("p", { class: "muted" }, "What the device asks at a login, beyond the password. A question is a regular expression; the first entry that is found in the device's question answers it, once."),
+          none,
+          list,
+          h("div", {}, addButton),
+        ),
+        problem,
+        h("div", { class: "dialog-actions" }, cancelButton, saveButton),
+      ),
+    );
+    const rows = [];
+    let busy = false;
+    let done = false;
+
+    connection.answers.forEach((answer) => add(answer));
+    showCount();
+    signal?.addEventListener("abort", () => dialog.close());
+    document.body.append(dialog);
+    dialog.showModal();
+
+    function add(answer) {
+      const row = createRow(answer, () => {
+        rows.splice(rows.indexOf(row), 1);
+        row.element.remove();
+        showCount();
+        addButton.focus();
+      });
+      rows.push(row);
+      list.append(row.element);
+      showCount();
+      return row;
+    }
+
+    function showCount() {
+      none.hidden = rows.length > 0;
+      addButton.disabled = rows.length >= MAX_ANSWERS;
+      rows.forEach((row, index) => row.number(index + 1));
+    }
+
+    async function save(event) {
+      event.preventDefault();
+      if (busy) return;
+      setBusy(true);
+      patch(problem);
+      rows.forEach((row) => row.showProblems([]));
+      try {
+        // As it is now: another person may have changed it since the list was loaded.
+        const { body, id } = writable(await api.connection(connection.id, { signal }));
+        await api.replaceConnection(id, { ...body, answers: rows.map((row) => row.read()) });
+        done = true;
+        dialog.close();
+      } catch (error) {
+        if (error.name !== "ApiError") console.error(error);
+        setBusy(false);
+        showErrors(error);
+      }
+    }
+
+    function showErrors(error) {
+      const elsewhere = [];
+      const problems = rows.map(() => []);
+      for (const { pointer, message } of error.errors ?? []) {
+        const [, index, field] = /^\/answers\/(\d+)\/?(.*)$/.exec(pointer) ?? [];
+        if (problems[index]) problems[index].push({ field, message });
+        else elsewhere.push(`${pointer}: ${message}`);
+      }
+      problems.forEach((messages, index) => rows[index].showProblems(messages));
+      const first = problems.findIndex((messages) => messages.length > 0);
+      if (first >= 0) rows[first].focus();
+      const words = elsewhere.length > 0 ? elsewhere : first >= 0 ? [] : [error.message];
+      patch(problem, words.map((text) => h("p", { class: "notice notice-error" }, text)));
+    }
+
+    function setBusy(now) {
+      busy = now;
+      for (const button of [cancelButton, saveButton]) button.disabled = now;
+      addButton.disabled = now || rows.length >= MAX_ANSWERS;
+      patch(saveButton, now ? "Saving…" : "Save");
+    }
+
+    function finish() {
+      dialog.remove();
+      resolve(done);
+    }
+  });
+}
+
+function writable(stored) {
+  const body = Object.fromEntries(Object.entries(stored).filter(([name]) => !ANSWERED_ALONE.includes(name)));
+  return { id: stored.id, body };
+}
+
+/** One answer: `{ element, read(), showProblems([{ field, message }]), focus(), number(n) }`. */
+function createRow(answer = { question: "", answer: "", secret: true, key: false }, remove) {
+  const problemId = uniqueId("problem");
+  const problems = h("div", { class: "field-problem", id: problemId });
+  const question = text("Question", answer.question, { placeholder: "Select a role" });
+  const kind = control("Answer is", h("select", { onChange: show }, KINDS.map(({ value, label }) => h("option", { value, selected: value === (answer.credential ?? "text") }, label))));
+  const typed = text("Answer", answer.answer ?? "", { autocomplete: "new-password", placeholder: answer.set ? "stored; type to replace it" : "" });
+  const secret = check("Secret", answer.secret || answer.credential !== undefined);
+  const key = check("One key", answer.key);
+  const removeButton = h("button", { type: "button", class: "button button-small button-danger-quiet", onClick: remove }, "Remove");
+  const element = h(
+    "li",
+    { class: "answer" },
+    h("div", { class: "answer-fields" }, question.element, kind.element, typed.element),
+    h("div", { class: "answer-options" }, secret.element, key.element, removeButton),
+    problems,
+  );
+  for (const { input } of [question, kind, typed]) input.setAttribute("aria-describedby", problemId);
+  secret.input.addEventListener("change", show);
+  show();
+
+  return {
+    element,
+    focus: () => question.input.focus(),
+    number(position) {
+      removeButton.setAttribute("aria-label", `Remove answer ${position}`);
+    },
+    read() {
+      const entry = { question: question.input.value };
+      if (kind.input.value !== "text") return { ...entry, credential: kind.input.value };
+      const options = { secret: secret.input.checked, key: key.input.checked };
+      const keeps = answer.set && typed.input.value === "";
+      return keeps ? { ...entry, ...options, set: true } : { ...entry, ...options, answer: typed.input.value };
+    },
+    showProblems(messages) {
+      patch(problems, messages.map(({ field, message }) => h("p", {}, field ? `${field}: ` : "", message)));
+      for (const { input } of [question, typed]) {
+        if (messages.length > 0) input.setAttribute("aria-invalid", "true");
+        else input.removeAttribute("aria-invalid");
+      }
+    },
+  };
+
+  /** A credential is a secret line of the connection's own: there is nothing to type or choose. */
+  function show() {
+    const isText = kind.input.value === "text";
+    for (const { element: part } of [typed, secret, key]) part.hidden = !isText;
+    typed.input.type = secret.input.checked ? "password" : "text";
+  }
+}
+
+function text(label, value, attributes) {
+  return control(label, h("input", { type: "text", autocomplete: "off", spellcheck: "false", value, ...attributes }));
+}
+
+function control(label, input) {
+  input.id = uniqueId("answer");
+  return { input, element: h("div", { class: "answer-field" }, h("label", { for: input.id }, label), input) };
+}
+
+function check(label, checked) {
+  const input = h("input", { type: "checkbox", id: uniqueId("answer"), checked });
+  return { input, element: h("label", { class: "check", for: input.id }, input, h("span", {}, label)) };
+}
