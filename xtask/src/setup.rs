@@ -1,5 +1,5 @@
 //! `cargo xtask setup`: installs the Debian packages that the tests need and the machine lacks, and
-//! the Python packages: TextFSM templates and FakeNOS.
+//! the Python packages: TextFSM templates and `FakeNOS`.
 //!
 //! No C compiler is on the list, though some crates need one: without it, cargo could not have
 //! linked this program.
