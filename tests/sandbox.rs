@@ -20,8 +20,16 @@ fn limits_end_the_job_that_reaches_them() {
     let cases = [
         ("fn f(x) { f(x + 1) }", "f(1)", "limit"),
         ("", r#"let x = "x"; loop { x += x; }"#, "out_of_memory"),
-        ("", r#"let x = #{ y: "x" }; loop { x.y += x.y; }"#, "out_of_memory"),
-        ("", r#"let x = "x"; loop { x = `${x}${x}${x}`; }"#, "out_of_memory"),
+        (
+            "",
+            r#"let x = #{ y: "x" }; loop { x.y += x.y; }"#,
+            "out_of_memory",
+        ),
+        (
+            "",
+            r#"let x = "x"; loop { x = `${x}${x}${x}`; }"#,
+            "out_of_memory",
+        ),
         ("", "let x = []; loop { x.push(1); }", "out_of_memory"),
         ("", "let x = [1]; loop { x += x; }", "out_of_memory"),
         (
@@ -31,11 +39,27 @@ fn limits_end_the_job_that_reaches_them() {
         ),
         ("", "let x = []; loop { x = [x]; }", "limit"),
         ("", "let x = blob(1000000000); x", "out_of_memory"),
-        ("", "let x = blob(9000000000000000000, 1); x", "out_of_memory"),
-        ("", r#"let x = "abc"; x.pad(1000000000, "x"); x"#, "out_of_memory"),
-        ("", "let x = \"abc\"; x.pad(1000000000, 'x'); x", "out_of_memory"),
+        (
+            "",
+            "let x = blob(9000000000000000000, 1); x",
+            "out_of_memory",
+        ),
+        (
+            "",
+            r#"let x = "abc"; x.pad(1000000000, "x"); x"#,
+            "out_of_memory",
+        ),
+        (
+            "",
+            "let x = \"abc\"; x.pad(1000000000, 'x'); x",
+            "out_of_memory",
+        ),
         ("", "let x = []; x.pad(1000000000, 1); x", "out_of_memory"),
-        ("", "let x = blob(1); x.pad(1000000000, 1); x", "out_of_memory"),
+        (
+            "",
+            "let x = blob(1); x.pad(1000000000, 1); x",
+            "out_of_memory",
+        ),
         (
             "",
             "let x = #{}; let big = \"\"; big.pad(1000000, \"x\"); let i = 0; loop { x[`k${i}`] = big + i; i += 1; }",
@@ -68,8 +92,16 @@ fn limits_end_the_job_that_reaches_them() {
             r#"let s = ""; s.pad(9000000, "a"); let t = ""; t.pad(9000000, "b"); s.replace('a', t);"#,
             "out_of_memory",
         ),
-        ("", r#"let s = ""; s.pad(50000000, ","); s.split(",")"#, "out_of_memory"),
-        ("", r#"let s = ""; s.pad(50000000, ","); s.to_chars()"#, "out_of_memory"),
+        (
+            "",
+            r#"let s = ""; s.pad(50000000, ","); s.split(",")"#,
+            "out_of_memory",
+        ),
+        (
+            "",
+            r#"let s = ""; s.pad(50000000, ","); s.to_chars()"#,
+            "out_of_memory",
+        ),
         ("", "blob(50000000).to_array()", "out_of_memory"),
         (
             "",

@@ -19,9 +19,18 @@ const NUMBERS: &[(&str, &str)] = &[
     ("-9223372036854775809", "-9223372036854775809"),
     ("18446744073709551615", "18446744073709551615"),
     ("18446744073709551616", "18446744073709551616"),
-    ("1000000000000000000000000000000", "1000000000000000000000000000000"),
-    ("-1000000000000000000000000000000", "-1000000000000000000000000000000"),
-    ("340282366920938463463374607431768211457", "340282366920938463463374607431768211457"),
+    (
+        "1000000000000000000000000000000",
+        "1000000000000000000000000000000",
+    ),
+    (
+        "-1000000000000000000000000000000",
+        "-1000000000000000000000000000000",
+    ),
+    (
+        "340282366920938463463374607431768211457",
+        "340282366920938463463374607431768211457",
+    ),
     ("1e2", "100.0"),
     ("1.5", "1.5"),
     ("1.10", "1.1"),
@@ -130,7 +139,11 @@ fn numbers_that_no_program_can_calculate_with_are_refused_with_their_place() {
         let bodies = [
             ("#{ a: [0.0, 1e308 * 10.0] }", "the number inf", "/a/1"),
             ("let x = 0.0; [x / x]", "the number NaN", "/0"),
-            (r#"storage::set("k", #{ a: 1e308 * 10.0 })"#, "the number inf", "/a"),
+            (
+                r#"storage::set("k", #{ a: 1e308 * 10.0 })"#,
+                "the number inf",
+                "/a",
+            ),
             (r#"parse_json("[1, 1e400]")"#, "1e400", ""),
             (r#"parse_int("12x")"#, "12x", ""),
         ];
@@ -139,7 +152,10 @@ fn numbers_that_no_program_can_calculate_with_are_refused_with_their_place() {
             let job = host.run_job(json!({ "plugin": "test" })).await;
             assert_eq!(job["status"], "failed", "{body}: {job}");
             let message = job["error_message"].as_str().unwrap();
-            assert!(message.contains(what) && message.contains(place), "{message}");
+            assert!(
+                message.contains(what) && message.contains(place),
+                "{message}"
+            );
         }
     });
 }
@@ -360,7 +376,10 @@ fn fifty_thousand_records_pass_through_parameters_storage_and_results() {
         assert_eq!(result["odd"], RECORDS / 2);
         assert_eq!(result["keys"], RECORDS);
         assert_eq!(result["child"], RECORDS / 2);
-        assert_eq!(result["last"]["interface"], format!("Ethernet{}", RECORDS - 1));
+        assert_eq!(
+            result["last"]["interface"],
+            format!("Ethernet{}", RECORDS - 1)
+        );
         assert!(result["records"] == records, "the records changed");
     });
 }

@@ -48,7 +48,11 @@ Start
 
 /// What a playbook does with the records, and whether it gets the output or the records.
 const CASES: [(&str, &str, Given); 6] = [
-    ("parse", "parse(\"p\", \"show\", params.output).len()", Given::Output),
+    (
+        "parse",
+        "parse(\"p\", \"show\", params.output).len()",
+        Given::Output,
+    ),
     (
         "parse, filter and map",
         "parse(\"p\", \"show\", params.output).filter(|r| r.status == \"up\").map(|r| r.interface).len()",
@@ -93,7 +97,10 @@ async fn measure() {
     std::fs::write(templates.join("show.textfsm"), TEMPLATE).unwrap();
 
     let output = output();
-    println!("{RECORDS} records of 10 fields, {} kB as text", output.len() >> 10);
+    println!(
+        "{RECORDS} records of 10 fields, {} kB as text",
+        output.len() >> 10
+    );
     println!("{:<50} {:>10} {:>7}", "", "median", "ratio");
     let bare = Templates::load(&templates).unwrap();
     let mut times = Vec::new();
@@ -238,6 +245,9 @@ fn median(times: &mut [Duration]) -> Duration {
 }
 
 fn row(name: &str, time: Duration, parse: Duration) {
-    let (milliseconds, ratio) = (time.as_secs_f64() * 1e3, time.as_secs_f64() / parse.as_secs_f64());
+    let (milliseconds, ratio) = (
+        time.as_secs_f64() * 1e3,
+        time.as_secs_f64() / parse.as_secs_f64(),
+    );
     println!("{name:<50} {milliseconds:>7.0} ms {ratio:>7.1}");
 }

@@ -31,10 +31,7 @@ pub fn unified_diff(old: &str, new: &str) -> Result<String> {
     if old.len().max(new.len()) > limits::DIFF_BYTES {
         return Err(JobError::new(
             ErrorCode::LIMIT,
-            format!(
-                "diff takes texts of at most {} bytes",
-                limits::DIFF_BYTES
-            ),
+            format!("diff takes texts of at most {} bytes", limits::DIFF_BYTES),
         ));
     }
     let diff = TextDiff::configure()

@@ -54,10 +54,6 @@ impl Handle {
         context.tag()?.clone().try_cast()
     }
 
-    pub(super) fn job(&self) -> &JobContext {
-        &self.job
-    }
-
     /// How long the script has computed so far: the time that it did not wait for the host, and that
     /// the host computed for it.
     pub(super) fn computed(&self) -> Duration {
@@ -509,7 +505,9 @@ fn outcome_map(outcome: &ChildOutcome) -> Thrown<Map> {
     let result = outcome.result.as_ref();
     let result = result.map_or(Ok(Dynamic::UNIT), values::from_json);
     let result = result.map_err(|message| {
-        invalid(format!("queue::wait: the result of the child job has {message}"))
+        invalid(format!(
+            "queue::wait: the result of the child job has {message}"
+        ))
     })?;
     Ok(Map::from([
         ("id".into(), outcome.id.to_string().into()),

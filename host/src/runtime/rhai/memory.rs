@@ -36,7 +36,12 @@ thread_local! {
 fn held() -> Option<i64> {
     COUNTERS.with(|counters| {
         let (allocated, deallocated) = counters.as_ref()?;
-        Some(allocated.get().wrapping_sub(deallocated.get()).cast_signed())
+        Some(
+            allocated
+                .get()
+                .wrapping_sub(deallocated.get())
+                .cast_signed(),
+        )
     })
 }
 

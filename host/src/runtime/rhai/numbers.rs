@@ -288,9 +288,8 @@ pub(super) mod others {
         let written = text.trim();
         let radix = u32::try_from(radix).ok();
         let radix = radix.filter(|radix| (2..=36).contains(radix));
-        let radix = radix.ok_or_else(|| {
-            invalid("parse_int: invalid radix: expected 2 to 36".to_owned())
-        })?;
+        let radix = radix
+            .ok_or_else(|| invalid("parse_int: invalid radix: expected 2 to 36".to_owned()))?;
         let digits = written.strip_prefix(['-', '+']).unwrap_or(written);
         let valid = !digits.is_empty() && digits.chars().all(|digit| digit.is_digit(radix));
         let integer = if valid && digits.len() <= MAX_DIGITS {

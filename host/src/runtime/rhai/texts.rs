@@ -266,7 +266,10 @@ pub(super) mod functions {
         put: &str,
     ) -> Thrown<()> {
         let found = text.matches(find).count();
-        reserve(&context, text.len().saturating_add(found.saturating_mul(put.len())))?;
+        reserve(
+            &context,
+            text.len().saturating_add(found.saturating_mul(put.len())),
+        )?;
         *text = text.replace(find, put).into();
         Ok(())
     }
@@ -391,8 +394,7 @@ impl<'de> Visitor<'de> for Json<'_, '_> {
             // A number comes as a map with one entry of a name of its own: its text.
             let Name::Field(name) = name else {
                 let text: String = fields.next_value()?;
-                let number: serde_json::Number =
-                    text.parse().map_err(serde::de::Error::custom)?;
+                let number: serde_json::Number = text.parse().map_err(serde::de::Error::custom)?;
                 return values::from_json(&number.into()).map_err(serde::de::Error::custom);
             };
             let value = fields.next_value_seed(self.inner())?;

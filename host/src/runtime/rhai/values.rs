@@ -77,8 +77,10 @@ pub(super) fn from_records(records: &Records) -> Dynamic {
 }
 
 fn from_item(item: &Item) -> Dynamic {
-    let text =
-        |text: &Option<String>| text.as_ref().map_or(Dynamic::UNIT, |text| text.clone().into());
+    let text = |text: &Option<String>| {
+        text.as_ref()
+            .map_or(Dynamic::UNIT, |text| text.clone().into())
+    };
     match item {
         Item::Text(text) => text.clone().into(),
         Item::Absent => Dynamic::UNIT,

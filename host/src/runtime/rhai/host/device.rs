@@ -105,7 +105,12 @@ pub(super) mod methods {
         answer(
             &context,
             async |job| job.ssh_exec_all(device, &commands).await,
-            |replies| replies.iter().map(|reply| reply_map(reply).into()).collect(),
+            |replies| {
+                replies
+                    .iter()
+                    .map(|reply| reply_map(reply).into())
+                    .collect()
+            },
         )
     }
 
@@ -138,10 +143,7 @@ pub(super) mod methods {
             .collect::<Thrown<Vec<_>>>()?;
         answer(
             &context,
-            async |job| {
-                job.ssh_interact(device, command, &questions, timeout)
-                    .await
-            },
+            async |job| job.ssh_interact(device, command, &questions, timeout).await,
             reply_map,
         )
     }
