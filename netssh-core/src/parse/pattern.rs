@@ -65,21 +65,28 @@ fn translate(python: &str) -> Result<String, String> {
     let mut rust = String::with_capacity(python.len() + 16);
     let mut rest = python.chars().peekable();
     let mut names = HashSet::new();
+    // For each open group, where it begins if it is look-around.
+    let mut open: Vec<Option<usize>> = Vec::new();
     while let Some(next) = rest.next() {
         match next {
             '\\' => escape(&mut rest, &mut rust)?,
             '[' => class(&mut rest, &mut rust)?,
             '{' => braces(&mut rest, &mut rust),
             '}' => rust.push_str("\\}"),
+            '(' if comment(&rest) => skip_comment(&mut rest)?,
             '(' => {
+                open.push(look_around(&rest).then_some(rust.len()));
                 rust.push('(');
-                if comment(&rest) {
-                    rust.pop();
-                    skip_comment(&mut rest)?;
-                } else if let Some(name) = group_name(&rest)
+                if let Some(name) = group_name(&rest)
                     && !names.insert(name.clone())
                 {
                     return Err(format!("redefinition of group name `{name}`"));
+                }
+            }
+            ')' => {
+                rust.push(')');
+                if let Some(Some(begin)) = open.pop() {
+                    repeat_look_around(&mut rest, &mut rust, begin);
                 }
             }
             other => rust.push(other),
@@ -262,6 +269,46 @@ fn group_name(rest: &Peekable<Chars<'_>>) -> Option<String> {
     named.then(|| ahead.take_while(|next| *next != '>').collect())
 }
 
+fn look_around(rest: &Peekable<Chars<'_>>) -> bool {
+    let ahead: String = rest.clone().take(3).collect();
+    ["?=", "?!", "?<=", "?<!"]
+        .iter()
+        .any(|start| ahead.starts_with(start))
+}
+
+/// Python repeats look-around, which takes no room: once is as often as it holds. With a quantifier
+/// that allows none, it need not hold.
+fn repeat_look_around(rest: &mut Peekable<Chars<'_>>, rust: &mut String, begin: usize) {
+    let needed = match rest.peek() {
+        Some('+') => true,
+        Some('*' | '?') => false,
+        Some('{') => {
+            let mut ahead = rest.clone();
+            ahead.next();
+            let mut quantifier = String::new();
+            braces(&mut ahead, &mut quantifier);
+            let Some(least) = quantifier.strip_prefix('{') else {
+                return;
+            };
+            *rest = ahead;
+            let needed = !least.starts_with("0,") && least != "0}";
+            return apply_quantifier(needed, rest, rust, begin);
+        }
+        _ => return,
+    };
+    rest.next();
+    apply_quantifier(needed, rest, rust, begin);
+}
+
+fn apply_quantifier(needed: bool, rest: &mut Peekable<Chars<'_>>, rust: &mut String, begin: usize) {
+    // Lazy or possessive.
+    rest.next_if(|next| ['?', '+'].contains(next));
+    if !needed {
+        rust.insert_str(begin, "(?:");
+        rust.push_str("|)");
+    }
+}
+
 fn comment(rest: &Peekable<Chars<'_>>) -> bool {
     let mut ahead = rest.clone();
     ahead.next() == Some('?') && ahead.next() == Some('#')
@@ -308,6 +355,10 @@ mod tests {
             (r"(?i)ab", "AB", Some("AB")),
             (r"a(?=b)", "ab", Some("a")),
             (r"(?<!x)a\Z", "a", Some("a")),
+            (r"ab(?<=b)+c", "abc", Some("abc")),
+            (r"ab(?=d)*c", "abc", Some("abc")),
+            (r"ab(?=c){2,3}?c", "abc", Some("abc")),
+            (r"ab(?=d){1}c", "abc", None),
             (r"a|b", "xb", None),
             (r"(?P<name>a)(?P=name)", "aa", Some("aa")),
         ];

@@ -54,10 +54,6 @@ impl Handle {
         context.tag()?.clone().try_cast()
     }
 
-    pub(super) fn job(&self) -> &JobContext {
-        &self.job
-    }
-
     /// How long the script has computed so far: the time that it did not wait for the host, and that
     /// the host computed for it.
     pub(super) fn computed(&self) -> Duration {
