@@ -316,15 +316,13 @@ struct Record {
     typed: Mutex<Vec<(String, String)>>,
     answers: Mutex<Vec<String>>,
     transcript: Mutex<String>,
-    /// Grows with every line, and with every session that has ended.
-    changes: watch::Sender<usize>,
+    /// Sessions that have ended.
     ended: watch::Sender<usize>,
 }
 
 impl Record {
     fn typed(&self, state: &str, line: &str) {
         lock(&self.typed).push((state.to_owned(), line.to_owned()));
-        self.changes.send_modify(|count| *count += 1);
     }
 
     fn answered(&self, answer: &str) {
@@ -403,19 +401,7 @@ impl Running {
             .unwrap();
     }
 
-    /// Waits for a line to reach the device in a state.
-    pub(crate) async fn reads(&self, state: &str, line: &str) {
-        let mut changes = self.record.changes.subscribe();
-        let there = changes.wait_for(|_| self.typed_in(state).iter().any(|typed| typed == line));
-        let there = tokio::time::timeout(Duration::from_secs(10), there).await;
-        assert!(
-            there.is_ok(),
-            "{line:?} did not reach the state {state}: {:?}",
-            self.typed()
-        );
-    }
-
-    /// Nothing that reached the device in these states is one of the secrets.
+    /// Panics if one of the secrets reached the device's command line.
     pub(crate) fn assert_no_secret(&self) {
         for (state, line) in self.typed() {
             assert!(
@@ -423,17 +409,6 @@ impl Running {
                 "a secret was typed in the state {state}: {line:?}"
             );
         }
-    }
-
-    /// Nothing at all was typed.
-    pub(crate) fn assert_nothing_typed(&self) {
-        let typed = self.typed();
-        // Leaving is not typing: Ctrl-C and Ctrl-D answer no question.
-        let lines: Vec<_> = typed
-            .iter()
-            .filter(|(_, line)| !matches!(line.as_str(), "^C" | "^D"))
-            .collect();
-        assert!(lines.is_empty(), "typed: {lines:?}");
     }
 }
 

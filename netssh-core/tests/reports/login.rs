@@ -470,7 +470,7 @@ async fn an_answer_of_the_operator_is_typed_at_a_login_menu() {
 async fn begins_with_a_key(banner: &'static str) -> Result<(), String> {
     let running = Device::begins("generic")
         .key("banner", banner)
-        .to("^Y", "", "exec")
+        .to("^Y", "\n\n", "exec")
         .otherwise("", "banner")
         .state("exec", "4950GTS-PWR+>")
         .start()
