@@ -42,3 +42,4 @@ mod sessions;
 mod states;
 mod storage;
 mod terminal;
+mod values;

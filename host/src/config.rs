@@ -371,7 +371,7 @@ impl Default for ServerConfig {
             host: "127.0.0.1".to_owned(),
             port: 8080,
             request_timeout_seconds: 30,
-            max_body_bytes: 1_048_576,
+            max_body_bytes: 33_554_432,
             cors_origins: Vec::new(),
         }
     }

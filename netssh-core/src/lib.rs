@@ -40,7 +40,7 @@ pub use crate::host_keys::{
     MemoryHostKeys,
 };
 #[cfg(feature = "textfsm")]
-pub use crate::parse::{Field, Item, ParseError, Record, Templates};
+pub use crate::parse::{Field, Item, ParseError, Records, Templates};
 pub use crate::platform::{
     Candidate, Command, ConfigurationMode, Credential, Enable, Encoding, Ending, Evidence,
     FactSource, Login, LoginAnswer, LoginQuestion, Pager, Pattern, Platform, PlatformError,

@@ -1,4 +1,4 @@
-//! FakeNOS's devices: forty platforms, with prompts and outputs that nobody here wrote.
+//! `FakeNOS`'s devices: forty platforms, with prompts and outputs of another project.
 //!
 //! Its prompts are the host's name and `>`, whatever the vendor's look like; what is typed is
 //! echoed at 10 ms a character, also in the middle of an output.
@@ -14,10 +14,10 @@ use test_devices::{FakeDevice, FakeNos};
 
 use crate::support::within;
 
-/// FakeNOS's name for a platform, ours, and two commands to run there.
+/// `FakeNOS`'s name for a platform, ours, and two commands to run there.
 type Row = (&'static str, &'static str, [&'static str; 2]);
 
-/// All of FakeNOS's platforms; `generic` where we have none for it. Its `linux` is no shell: it has
+/// All of `FakeNOS`'s platforms; `generic` where we have none for it. Its `linux` is no shell: it has
 /// neither variables nor exit codes, and so is `generic`, too.
 #[rustfmt::skip]
 const TABLE: &[Row] = &[
@@ -69,7 +69,7 @@ fn package() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("fakenos")
 }
 
-/// An output as a terminal shows it: nobody sees blanks at the end of a line.
+/// Returns an output as a terminal shows it: without blanks at the ends of lines.
 fn shown(text: &str) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
     lines.join("\n").trim_end().to_owned()

@@ -6,8 +6,12 @@
 
 mod leaving;
 mod login;
+mod output;
 mod prompts;
+mod questions;
+mod recordings;
 mod shells;
+mod text;
 
 use futures::StreamExt as _;
 

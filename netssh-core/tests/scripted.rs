@@ -1,5 +1,5 @@
-//! Devices whose words are data, played over SSH: for what is known of devices from the reports
-//! of others, and for which there is no device here.
+//! Devices whose words are data, played over SSH: for behaviour that is known from the reports of
+//! others, and that no device here shows.
 //!
 //! A [`Device`] is a list of states. Each state shows a prompt (or a question, a pager's mark, a
 //! boot loader's prompt) and has a reply for each line or key that it knows. The device records
@@ -58,7 +58,7 @@ struct State {
     replies: Vec<(Cow<'static, str>, Reply)>,
     /// To anything else.
     otherwise: Option<Reply>,
-    /// What is typed is shown.
+    /// The device shows the keys as they are typed.
     echo: bool,
 }
 
@@ -66,8 +66,8 @@ struct State {
 enum Reads {
     /// Commands, with the dialect's replies to those that the state does not name.
     Commands,
-    /// Commands of a shell or of a boot loader, which refuses in these words what the state does
-    /// not name: `{word}` stands for the command's first word.
+    /// Commands of a shell or of a boot loader, which refuses in these words each command that
+    /// the state does not name: `{word}` stands for the command's first word.
     Shell(&'static str),
     /// The answer to a question: a line. The question is repeated unless the answer is known.
     Answer,
@@ -89,13 +89,18 @@ struct Reply {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Echo {
     Plain,
+    /// Only the newline of Enter.
     Off,
+    /// Nothing, not even that.
+    Silent,
     /// By the terminal and by the command line: twice.
     Twice,
     /// The line is drawn again after each word, on a new line, with the prompt.
     Growing,
     /// The line is drawn again from its beginning after each word, on the same line.
     Redrawn,
+    /// By the terminal, as soon as it arrives, whatever is being printed.
+    Early,
 }
 
 /// A question of keyboard-interactive.
@@ -111,7 +116,7 @@ struct Asked {
 pub(crate) type Text = Cow<'static, str>;
 
 impl Device {
-    /// A device of a platform, with the prompt of its first state, `exec`.
+    /// Creates a device of a platform, with the prompt of its first state, `exec`.
     pub(crate) fn new(platform: &str, prompt: impl Into<Text>) -> Self {
         let dialect = Dialect::of(platform);
         let device = Self {
@@ -128,7 +133,7 @@ impl Device {
         device.state("exec", prompt)
     }
 
-    /// A device that begins with something else than a prompt: state the states yourself.
+    /// Creates a device without states: it begins with something else than a prompt.
     pub(crate) fn begins(platform: &str) -> Self {
         let mut device = Self::new(platform, "");
         device.states.clear();
@@ -147,12 +152,12 @@ impl Device {
         self
     }
 
-    /// A state with a command line.
+    /// Adds a state with a command line.
     pub(crate) fn state(self, name: impl Into<Text>, prompt: impl Into<Text>) -> Self {
         self.add(name, prompt, Reads::Commands)
     }
 
-    /// A state with a shell, or a boot loader, that refuses what it does not know in these words.
+    /// Adds a state with a shell or a boot loader, which refuses unknown commands in these words.
     pub(crate) fn shell(
         self,
         name: impl Into<Text>,
@@ -162,17 +167,17 @@ impl Device {
         self.add(name, prompt, Reads::Shell(refusal))
     }
 
-    /// A state that asks for a line.
+    /// Adds a state that asks for a line.
     pub(crate) fn question(self, name: &'static str, question: impl Into<Text>) -> Self {
         self.add(name, question, Reads::Answer)
     }
 
-    /// A state that asks for a key, and acts on it without Enter.
+    /// Adds a state that asks for a key, and acts on it without Enter.
     pub(crate) fn key(self, name: &'static str, question: impl Into<Text>) -> Self {
         self.add(name, question, Reads::Key)
     }
 
-    /// A state that reads text, up to a line that ends with `end`.
+    /// Adds a state that reads text, up to a line that ends with `end`.
     pub(crate) fn text(
         self,
         name: &'static str,
@@ -186,7 +191,7 @@ impl Device {
         self.states.last_mut().expect("a state comes first")
     }
 
-    /// The last state's reply to a line: this output, and the same state.
+    /// Sets the last state's reply to a line: this output, and the same state.
     pub(crate) fn on(mut self, line: impl Into<Text>, output: impl Into<Text>) -> Self {
         let reply = Reply {
             output: output.into(),
@@ -196,7 +201,7 @@ impl Device {
         self
     }
 
-    /// The last state's reply to a line, and the state that follows.
+    /// Sets the last state's reply to a line, and the state that follows.
     pub(crate) fn to(
         mut self,
         line: impl Into<Text>,
@@ -212,7 +217,7 @@ impl Device {
         self
     }
 
-    /// The last state's reply to everything else.
+    /// Sets the last state's reply to everything else.
     pub(crate) fn otherwise(mut self, output: impl Into<Text>, next: impl Into<Text>) -> Self {
         self.last().otherwise = Some(Reply {
             output: output.into(),
@@ -222,32 +227,32 @@ impl Device {
         self
     }
 
-    /// After the prompt that follows the last reply, the device says this by itself.
+    /// Prints a text after the prompt that follows the last reply, without a new prompt.
     pub(crate) fn late(mut self, text: impl Into<Text>) -> Self {
         let (_, reply) = self.last().replies.last_mut().expect("a reply");
         reply.late = Some(text.into());
         self
     }
 
-    /// What is typed in the last state is not shown.
+    /// Hides the keys that are typed in the last state.
     pub(crate) fn hidden(mut self) -> Self {
         self.last().echo = false;
         self
     }
 
-    /// What comes before the first prompt.
+    /// Sets the text before the first prompt.
     pub(crate) fn greeting(mut self, text: impl Into<String>) -> Self {
         self.greeting = text.into();
         self
     }
 
-    /// What ends a line that is printed.
+    /// Sets the end of a printed line.
     pub(crate) fn newline(mut self, newline: &'static str) -> Self {
         self.newline = newline;
         self
     }
 
-    /// What is printed comes in packets of so many bytes.
+    /// Cuts everything that is printed into packets of this size.
     pub(crate) fn packets(mut self, bytes: usize) -> Self {
         self.packet = bytes;
         self
@@ -258,19 +263,19 @@ impl Device {
         self
     }
 
-    /// The first prompt is shown when Enter has been pressed.
+    /// Shows the first prompt when Enter has been pressed.
     pub(crate) fn waits_for_enter(mut self) -> Self {
         self.waits = true;
         self
     }
 
-    /// What an unknown command is answered with.
+    /// Sets the answer to an unknown command.
     pub(crate) fn unknown(mut self, message: &'static str) -> Self {
         self.dialect.unknown = message;
         self
     }
 
-    /// The login asks this by keyboard-interactive, and takes any answer.
+    /// Asks this by keyboard-interactive, and takes any answer.
     pub(crate) fn asks(mut self, question: &'static str, shown: bool) -> Self {
         self.questions.push(Asked {
             question,
@@ -280,7 +285,7 @@ impl Device {
         self
     }
 
-    /// The login asks this by keyboard-interactive without showing the answer, which must be this.
+    /// Asks this by keyboard-interactive without showing the answer, which must be this one.
     pub(crate) fn wants(mut self, question: &'static str, answer: &'static str) -> Self {
         self.questions.push(Asked {
             question,
@@ -305,21 +310,19 @@ impl Device {
     }
 }
 
-/// What reached a device, and what it said.
+/// The lines that reached a device, and everything that it printed.
 #[derive(Debug, Default)]
 struct Record {
     typed: Mutex<Vec<(String, String)>>,
     answers: Mutex<Vec<String>>,
     transcript: Mutex<String>,
-    /// Grows with every line, and with every session that has ended.
-    changes: watch::Sender<usize>,
+    /// Sessions that have ended.
     ended: watch::Sender<usize>,
 }
 
 impl Record {
     fn typed(&self, state: &str, line: &str) {
         lock(&self.typed).push((state.to_owned(), line.to_owned()));
-        self.changes.send_modify(|count| *count += 1);
     }
 
     fn answered(&self, answer: &str) {
@@ -359,18 +362,18 @@ impl Running {
         self.connect_to(&self.endpoint()).await
     }
 
-    /// The same with an endpoint that was changed.
+    /// Connects with an endpoint that was changed.
     pub(crate) async fn connect_to(&self, endpoint: &Endpoint) -> Result<Session, Error> {
         let limit = endpoint.timeouts.login + Duration::from_secs(20);
         crate::support::within(limit, Session::connect(endpoint)).await
     }
 
-    /// Every line and key that reached it, with the state that it was in.
+    /// Returns every line and key that reached the device, with the state that it was in.
     pub(crate) fn typed(&self) -> Vec<(String, String)> {
         lock(&self.record.typed).clone()
     }
 
-    /// What was typed in a state.
+    /// Returns the lines and keys that were typed in a state.
     pub(crate) fn typed_in(&self, state: &str) -> Vec<String> {
         let typed = self.typed().into_iter();
         typed
@@ -379,17 +382,17 @@ impl Running {
             .collect()
     }
 
-    /// The answers of keyboard-interactive.
+    /// Returns the answers of keyboard-interactive.
     pub(crate) fn answers(&self) -> Vec<String> {
         lock(&self.record.answers).clone()
     }
 
-    /// Everything that the device printed, for the message of a test that fails.
+    /// Returns everything that the device printed, for the message of a test that fails.
     pub(crate) fn transcript(&self) -> String {
         format!("{:?}", lock(&self.record.transcript))
     }
 
-    /// Waits for the device's side of so many sessions to be over.
+    /// Waits until this number of sessions has ended on the device's side.
     pub(crate) async fn ended(&self, sessions: usize) {
         let mut ended = self.record.ended.subscribe();
         let over = ended.wait_for(|count| *count >= sessions);
@@ -398,19 +401,7 @@ impl Running {
             .unwrap();
     }
 
-    /// Waits for a line to reach the device in a state.
-    pub(crate) async fn reads(&self, state: &str, line: &str) {
-        let mut changes = self.record.changes.subscribe();
-        let there = changes.wait_for(|_| self.typed_in(state).iter().any(|typed| typed == line));
-        let there = tokio::time::timeout(Duration::from_secs(10), there).await;
-        assert!(
-            there.is_ok(),
-            "{line:?} did not reach the state {state}: {:?}",
-            self.typed()
-        );
-    }
-
-    /// Nothing that reached the device in these states is one of the secrets.
+    /// Panics if one of the secrets reached the device's command line.
     pub(crate) fn assert_no_secret(&self) {
         for (state, line) in self.typed() {
             assert!(
@@ -418,17 +409,6 @@ impl Running {
                 "a secret was typed in the state {state}: {line:?}"
             );
         }
-    }
-
-    /// Nothing at all was typed.
-    pub(crate) fn assert_nothing_typed(&self) {
-        let typed = self.typed();
-        // Leaving is not typing: Ctrl-C and Ctrl-D answer no question.
-        let lines: Vec<_> = typed
-            .iter()
-            .filter(|(_, line)| !matches!(line.as_str(), "^C" | "^D"))
-            .collect();
-        assert!(lines.is_empty(), "typed: {lines:?}");
     }
 }
 

@@ -11,6 +11,7 @@ pub(crate) struct Client {
     url: String,
 }
 
+#[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: reqwest::header::HeaderMap,

@@ -56,6 +56,7 @@ impl JobContext {
     /// many, or when the submission is refused as any other would be.
     pub async fn queue_submit(&self, child: ChildJob) -> Result<Uuid> {
         self.may_submit(&child.plugin).await?;
+        check_params_size(limits::json_len(&child.params))?;
         for name in &child.targets {
             self.name_target(Some(name))?;
         }
@@ -137,6 +138,21 @@ impl JobContext {
         .await?;
         waited
     }
+}
+
+/// Checks the length of a child's parameters as JSON.
+///
+/// # Errors
+/// Code `limit`.
+pub fn check_params_size(size: usize) -> Result<()> {
+    let most = limits::PARAMS_BYTES;
+    if size > most {
+        return Err(JobError::new(
+            ErrorCode::LIMIT,
+            format!("the child's parameters have {size} bytes as JSON; at most {most} are taken"),
+        ));
+    }
+    Ok(())
 }
 
 fn parent(job: &JobFacts, bounds: Vec<Bound>) -> ParentJob<'_> {

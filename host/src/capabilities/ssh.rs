@@ -199,6 +199,7 @@ impl JobContext {
     ) -> Result<ExecReply> {
         self.may_exec(command, &device.kind).await?;
         let answers = self.answers(device, questions).await?;
+        self.may_leave_results(1)?;
         let note = with_answers(command, questions);
         let exchange = self.exchange(device, command, &note, &answers, timeout);
         let exchange = exchange.await;
@@ -220,6 +221,7 @@ impl JobContext {
         for command in commands {
             self.may_exec(command, &device.kind).await?;
         }
+        self.may_leave_results(commands.len())?;
         let mut using = self
             .unless_stopped(async { Ok(device.lock().await) })
             .await?;
@@ -434,9 +436,9 @@ impl JobContext {
         kind: CommandKind,
         command: &str,
         began: Began,
-        kept: Kept,
+        mut kept: Kept,
     ) -> Result<()> {
-        self.count_result(kept.output.len() as u64)?;
+        self.count_result(&mut kept);
         let failure = kept.error.clone();
         let (job_id, attempt) = (self.job.id, self.claim.attempt);
         let (target, command_text) = (device.target.to_string(), command.to_owned());
@@ -466,20 +468,32 @@ impl JobContext {
         Ok(())
     }
 
-    fn count_result(&self, bytes: u64) -> Result<()> {
-        let results = self.result_count.fetch_add(1, Ordering::Relaxed);
-        let kept = self.output_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if results >= limits::RESULTS || kept > limits::OUTPUT_BYTES {
+    /// Refuses commands whose results would be too many, before they are sent.
+    fn may_leave_results(&self, commands: usize) -> Result<()> {
+        let results = self.result_count.load(Ordering::Relaxed) as usize;
+        if results + commands > limits::RESULTS as usize {
             return Err(JobError::new(
                 ErrorCode::LIMIT,
                 format!(
-                    "a job keeps at most {} results with {} bytes of output",
-                    limits::RESULTS,
-                    limits::OUTPUT_BYTES
+                    "a job keeps at most {} results, so this command was not sent",
+                    limits::RESULTS
                 ),
             ));
         }
         Ok(())
+    }
+
+    /// Counts a result that is to be stored. An output beyond what a job may keep in all is left out,
+    /// and the result says so: the command was executed, and that must not be lost.
+    fn count_result(&self, kept: &mut Kept) {
+        self.result_count.fetch_add(1, Ordering::Relaxed);
+        let bytes = kept.output.len() as u64;
+        let before = self.output_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before + bytes > limits::OUTPUT_BYTES {
+            self.output_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            kept.output.clear();
+            kept.truncated = true;
+        }
     }
 }
 

@@ -34,7 +34,7 @@ static REFUSALS: LazyLock<RegexSet> = LazyLock::new(|| {
         r"^\S{1,200} : The term '[^']{1,200}' is not recognized as .*$".into(),
         // U-Boot, GRUB, CFE, RedBoot, ROM monitor, Catalyst's and FreeBSD's loader.
         r#"^Unknown command ['"]?[^'"]{1,200}['"]? - try 'help'.*$"#.into(),
-        r"^error: unknown command [`'].{1,200}'\.?$".into(),
+        r"^(?:error: )?unknown command [`'].{1,200}'\.?$".into(),
         r"^error: can't find command [`'].{1,200}'\.?$".into(),
         r"^Error \d+: Unrecognized command$".into(),
         r#"^Invalid command: "[^"]{1,200}"$"#.into(),
@@ -106,7 +106,6 @@ pub(crate) fn refusal(text: &str) -> Option<&str> {
 /// `false` says nothing: `sw1#` and `user@host:~$` are prompts of shells and of CLIs (the latter
 /// of VyOS and `EdgeOS`). Only an answer can tell these apart; see [`refusal`]. On a platform whose
 /// sessions are a shell's, the function has no meaning.
-#[allow(dead_code, reason = "the login asks for it")]
 pub(crate) fn looks_like_shell_prompt(prompt: &str) -> bool {
     SHELL_PROMPTS.is_match(prompt.trim())
 }
@@ -116,7 +115,6 @@ pub(crate) fn looks_like_shell_prompt(prompt: &str) -> bool {
 ///
 /// A device may be named like a boot loader (`boot>`), so this is a strong hint and no proof: such
 /// a device answers a command of its CLI, a boot loader refuses it; see [`refusal`].
-#[allow(dead_code, reason = "the login asks for it")]
 pub(crate) fn looks_like_boot_loader(prompt: &str) -> bool {
     BOOT_LOADER_PROMPTS.is_match(prompt.trim())
 }

@@ -7,7 +7,7 @@ use netssh_core::{Answer, CommitOptions, Configuration, Error, Pattern, Session}
 
 use crate::scripted::{Device, Running};
 
-/// What became of lines, as the session tells it.
+/// The fate of configuration lines, according to the session.
 #[derive(Debug, PartialEq, Eq)]
 enum Told {
     InEffect,

@@ -1,7 +1,7 @@
-//! What devices ask before their first prompt, and during keyboard-interactive.
+//! Questions of devices before their first prompt, and during keyboard-interactive.
 //!
-//! Nothing is typed that is not the answer to a question that was recognised, and a secret goes to
-//! what asks for it. A login that stands at a question without an answer fails and names it.
+//! A session types answers to questions that it recognises and nothing else, and gives a secret to a
+//! question that asks for it. A login that meets a question without an answer fails and names it.
 
 use std::time::Duration;
 
@@ -107,7 +107,7 @@ async fn nothing_is_typed_on_any_platform_when_a_password_must_be_changed() {
 struct Answerable {
     name: &'static str,
     device: fn() -> Device,
-    /// What reaches the device in which state before its prompt.
+    /// Lines and keys that reach the device before its prompt, with the state.
     typed: &'static [(&'static str, &'static str)],
 }
 
@@ -355,12 +355,12 @@ async fn a_prompt_that_is_shown_after_enter_only() {
     all(platforms.collect(), appears).await;
 }
 
-/// What keyboard-interactive asks, and what it gets.
+/// Questions of keyboard-interactive, and the expected answers.
 struct Asks {
     name: &'static str,
     device: fn() -> Device,
     answers: &'static [(&'static str, &'static str)],
-    /// What the device got, when the login succeeds; the question, when it fails.
+    /// The answers that the device got when the login succeeds; the question when it fails.
     outcome: Result<&'static [&'static str], &'static str>,
 }
 
@@ -466,24 +466,34 @@ async fn an_answer_of_the_operator_is_typed_at_a_login_menu() {
     assert_eq!(running.typed_in("menu"), ["x"]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_key_of_the_operator_is_typed_without_enter() {
-    // netmiko#3361, #2162: Ctrl-Y begins, Enter would not.
+/// netmiko#3361, #2162: Ctrl-Y begins, Enter would not.
+async fn begins_with_a_key(banner: &'static str) -> Result<(), String> {
     let running = Device::begins("generic")
-        .key("banner", "Enter Ctrl-Y to begin.\n")
-        .to("^Y", "", "exec")
+        .key("banner", banner)
+        .to("^Y", "\n\n", "exec")
         .otherwise("", "banner")
         .state("exec", "4950GTS-PWR+>")
         .start()
         .await;
-    let mut endpoint = running.endpoint();
-    let question = Pattern::new("Enter Ctrl-Y to begin").unwrap();
+    let mut endpoint = quick(&running);
+    let question = Pattern::new("Enter Ctrl-Y to begin")?;
     endpoint.credentials.answers = vec![Answer::new(question, "\u{19}").one_key().shown()];
     let session = running.connect_to(&endpoint).await;
-    let session = session.unwrap_or_else(|error| panic!("{error}; typed {:?}", running.typed()));
-    assert_eq!(session.prompt(), "4950GTS-PWR+>");
+    let session = session.map_err(|error| format!("{banner:?}: {error}"))?;
+    same(banner, session.prompt(), "4950GTS-PWR+>")?;
     session.close().await;
-    assert_eq!(running.typed_in("banner"), ["^Y"]);
+    same(banner, running.typed_in("banner"), vec!["^Y".to_owned()])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_the_operator_is_typed_without_enter() {
+    let cases = vec![
+        "Enter Ctrl-Y to begin.",
+        // The line at which it waits is an empty one.
+        "Enter Ctrl-Y to begin.\n",
+        "***************************\n***  Enter Ctrl-Y to begin  ***\n***************************\n",
+    ];
+    all(cases, begins_with_a_key).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

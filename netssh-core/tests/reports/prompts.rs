@@ -114,7 +114,7 @@ const CASES: &[Case] = &[
     configured("ubiquiti_edgerouter", "net+ops@ER 4:~$ ", "[edit]\nnet+ops@ER 4# ", "[edit interfaces]\nnet+ops@ER 4# ", "EdgeOS"),
     shown("generic", "bgl-xdm-100:~ > ", "netmiko#359"),
     shown("generic", "[Expert@fw1:0]# ", "netmiko#1410"),
-    shown("generic", "Sta Catarina- SO-1-5687:", "oxidized#1598"),
+    shown("generic", "(Cisco Controller) >", "netmiko#852"),
     shown("generic", "> ", "netmiko#1067, oxidized#2828"),
     shown("generic", "admin@NSA4600-UK> ", "oxidized#1236"),
     shown("generic", "SSH@MY-ROUTER>", "trigger#246"),
@@ -182,7 +182,7 @@ fn device(case: &Case) -> Device {
     device
 }
 
-/// What the command prints: the prompt's own text is in it.
+/// Returns the output of the command, which contains the prompt's own text.
 fn answer(case: &Case) -> String {
     let line = case.prompt.lines().last().unwrap_or_default();
     format!("12:00:01 UTC Mon Mar 1 2021\nheard from {line}\nend of it")

@@ -156,7 +156,7 @@ async fn a_command_that_leads_into_a_shell_does_not_make_the_next_one_a_success(
         .start()
         .await;
     let mut session = running.connect().await.unwrap();
-    // What it says to this one is its own affair; what follows is not.
+    // This reply may be anything; the next command is not known to the shell.
     if session.exec("run bash").await.is_err() {
         return;
     }

@@ -13,7 +13,7 @@ pub(super) struct Cli<'d> {
     lines: usize,
     waits: bool,
     quoted: bool,
-    /// What is to be printed.
+    /// Text that is to be printed.
     pub(super) output: String,
     pub(super) closed: bool,
 }
@@ -59,10 +59,24 @@ impl<'d> Cli<'d> {
     }
 
     fn echoes(&self) -> bool {
-        self.state.echo && self.device.echo != Echo::Off
+        let echo = self.device.echo;
+        self.state.echo && !matches!(echo, Echo::Off | Echo::Silent | Echo::Early)
     }
 
-    pub(super) fn byte(&mut self, byte: u8) {
+    /// Reads bytes that arrived together.
+    pub(super) fn receive(&mut self, bytes: &[u8]) {
+        if self.device.echo == Echo::Early && self.state.echo {
+            let text = String::from_utf8_lossy(bytes).replace('\r', "\n");
+            self.print(&text);
+        }
+        for &byte in bytes {
+            if !self.closed {
+                self.byte(byte);
+            }
+        }
+    }
+
+    fn byte(&mut self, byte: u8) {
         if self.state.reads == Reads::Key {
             self.after_return = byte == RETURN;
             let key = Self::name(byte);
@@ -141,7 +155,12 @@ impl<'d> Cli<'d> {
         let line = String::from_utf8_lossy(&std::mem::take(&mut self.line)).into_owned();
         self.lines += 1;
         let is_command = matches!(self.state.reads, Reads::Commands | Reads::Shell(_));
-        if self.echoes() || !is_command {
+        let moves_on = match self.device.echo {
+            Echo::Early | Echo::Silent => false,
+            Echo::Off => true,
+            _ => self.echoes() || !is_command,
+        };
+        if moves_on {
             if self.device.echo == Echo::Twice && is_command {
                 self.print(&format!("\n{line}"));
             }
@@ -239,7 +258,7 @@ impl<'d> Cli<'d> {
     }
 }
 
-/// What a shell says to a command that it does not have. In an interactive bash, `#` begins a
+/// Returns the words of a shell about an unknown command. In an interactive bash, `#` begins a
 /// comment and `!` asks for an earlier command; in a C shell and in a boot loader they do not.
 fn refused_by_shell(refusal: &str, line: &str) -> String {
     let is_bourne = refusal.contains("sh: ");

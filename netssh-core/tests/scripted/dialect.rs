@@ -1,4 +1,4 @@
-//! What a vendor's devices say when a case does not.
+//! Words of the vendors' devices, for everything that a case does not state.
 //!
 //! Sources: the vendors' command references, and the recordings in the issues that the cases name.
 

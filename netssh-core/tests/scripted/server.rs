@@ -158,14 +158,7 @@ async fn command_line(
             return Ok(());
         };
         match message {
-            ChannelMsg::Data { data } => {
-                for &byte in data.iter() {
-                    if cli.closed {
-                        break;
-                    }
-                    cli.byte(byte);
-                }
-            }
+            ChannelMsg::Data { data } => cli.receive(&data),
             ChannelMsg::Eof | ChannelMsg::Close => return Ok(()),
             _ => {}
         }

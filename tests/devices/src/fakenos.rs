@@ -1,5 +1,5 @@
-//! The devices of FakeNOS, a Python package: some forty platforms with words that nobody here
-//! wrote. `cargo xtask setup` installs it.
+//! The devices of `FakeNOS`, a Python package that plays forty platforms. `cargo xtask setup`
+//! installs it.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde::Deserialize;
 
-/// One device of each of FakeNOS's platforms, in a process that ends with the value, and with the
+/// One device of each of `FakeNOS`'s platforms, in a process that ends with the value, and with the
 /// test process.
 #[derive(Debug)]
 pub struct FakeNos {
@@ -17,10 +17,10 @@ pub struct FakeNos {
     process: Child,
 }
 
-/// A device of FakeNOS, on 127.0.0.1.
+/// A device of `FakeNOS`, on 127.0.0.1.
 #[derive(Debug, Clone, Deserialize)]
 pub struct FakeDevice {
-    /// As FakeNOS calls it.
+    /// As `FakeNOS` calls it.
     pub platform: String,
     /// Where it listens.
     pub port: u16,
@@ -28,9 +28,9 @@ pub struct FakeDevice {
     pub username: String,
     /// With this password.
     pub password: String,
-    /// What it prompts with after the login.
+    /// The prompt after the login.
     pub prompt: String,
-    /// Commands that it knows at that prompt, and their outputs, out of FakeNOS's own data.
+    /// Commands that it knows at that prompt, and their outputs, out of `FakeNOS`'s own data.
     pub outputs: BTreeMap<String, String>,
 }
 

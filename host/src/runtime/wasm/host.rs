@@ -19,9 +19,9 @@ use super::errors::no_handle;
 use super::guest::Guest;
 use crate::capabilities::{
     self, ChildJob, CommitOptions, ConfigureOptions, Configured, Device, ExecReply, Question,
-    arguments,
+    arguments, limits,
 };
-use crate::model::{JobError, LogLevel, Progress};
+use crate::model::{ErrorCode, JobError, LogLevel, Progress};
 
 type Result<T> = std::result::Result<T, JobError>;
 
@@ -433,6 +433,7 @@ impl storage::Host for Guest {
     }
 
     async fn set(&mut self, key: String, value: String) -> Result<()> {
+        capabilities::check_value_size(&key, value.len())?;
         let value = arguments::json("storage::set", &value)?;
         self.call(async |job| job.storage_set(&key, &value).await)
             .await
@@ -467,6 +468,7 @@ impl queue::Host for Guest {
             }
             None => SubmitOptions::default(),
         };
+        capabilities::check_params_size(params.len())?;
         let child = ChildJob {
             plugin,
             params: arguments::json("queue::submit", &params)?,
@@ -563,9 +565,10 @@ impl progress::Host for Guest {
 impl text::Host for Guest {
     async fn parse(&mut self, platform: String, command: String, output: String) -> Result<String> {
         let records = self
-            .call(async |job| job.parse(&platform, &command, output).await)
+            .call(async |job| job.parse(&platform, &command, &output).await)
             .await?;
-        Ok(records.to_string())
+        serde_json::to_string(&records)
+            .map_err(|error| JobError::new(ErrorCode::INTERNAL, format!("the records: {error}")))
     }
 
     async fn diff(&mut self, old: String, new: String) -> Result<String> {
@@ -612,7 +615,9 @@ impl Guest {
     }
 
     async fn log(&mut self, level: LogLevel, message: &str, fields: Option<String>) -> Result<()> {
+        // Fields that are too long are left out.
         let fields = fields
+            .filter(|fields| fields.len() <= limits::LOG_CONTEXT_BYTES)
             .map(|fields| arguments::json("log", &fields))
             .transpose()?;
         self.call(async |job| job.log(level, message, fields).await)

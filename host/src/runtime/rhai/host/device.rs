@@ -11,9 +11,9 @@ use std::time::Duration;
 use rhai::plugin::*;
 use rhai::{Array, Dynamic, INT, Map};
 
-use super::wait;
+use super::{answer, wait};
 use crate::capabilities::{
-    CommitOptions, ConfigureOptions, Device, ExecReply, OnRefused, Question, arguments,
+    CommitOptions, ConfigureOptions, Configured, Device, ExecReply, OnRefused, Question, arguments,
 };
 use crate::runtime::rhai::arguments::{Options, Thrown, invalid, texts};
 use crate::runtime::rhai::errors::thrown;
@@ -30,12 +30,11 @@ pub(super) mod methods {
         command: &str,
         output: &str,
     ) -> Thrown<Dynamic> {
-        let (platform, command) = (platform.to_owned(), command.to_owned());
-        let output = output.to_owned();
-        let records = wait(&context, async |job| {
-            job.parse(&platform, &command, output).await
-        })?;
-        Ok(values::from_json(&records))
+        answer(
+            &context,
+            async |job| job.parse(platform, command, output).await,
+            values::from_records,
+        )
     }
 
     /// `parse` of a reply of this device.
@@ -48,7 +47,7 @@ pub(super) mod methods {
         let text = |name: &str| {
             reply
                 .get(name)
-                .and_then(|value| value.clone().into_string().ok())
+                .and_then(|value| value.clone().into_immutable_string().ok())
                 .ok_or_else(|| invalid("parse: takes a reply, as exec answers it".to_owned()))
         };
         let (command, output) = (text("command")?, text("output")?);
@@ -104,14 +103,16 @@ pub(super) mod methods {
         commands: Array,
     ) -> Thrown<Array> {
         let commands = texts("exec_all", "a command", commands)?;
-        let device = device.clone();
-        let replies = wait(&context, async |job| {
-            job.ssh_exec_all(&device, &commands).await
-        })?;
-        Ok(replies
-            .into_iter()
-            .map(|reply| reply_map(reply).into())
-            .collect())
+        answer(
+            &context,
+            async |job| job.ssh_exec_all(device, &commands).await,
+            |replies| {
+                replies
+                    .iter()
+                    .map(|reply| reply_map(reply).into())
+                    .collect()
+            },
+        )
     }
 
     /// Runs a command that asks questions: `[#{expect: "pattern", answer: "text"}, …]`. Each
@@ -149,12 +150,16 @@ pub(super) mod methods {
     /// `version`, `model`, `serial`, `uptime`.
     #[rhai_fn(name = "facts", pure, return_raw, volatile)]
     pub fn facts(context: NativeCallContext<'_>, device: &mut Device) -> Thrown<Map> {
-        let device = device.clone();
-        let facts = wait(&context, async |job| job.ssh_facts(&device).await)?;
-        Ok(facts
-            .into_iter()
-            .map(|(name, value)| (name.into(), value.into()))
-            .collect())
+        answer(
+            &context,
+            async |job| job.ssh_facts(device).await,
+            |facts| {
+                let facts = facts.iter();
+                facts
+                    .map(|(name, value)| (name.as_str().into(), value.clone().into()))
+                    .collect()
+            },
+        )
     }
 
     /// Enters configuration mode, sends the lines, makes them take effect (where the platform has
@@ -210,9 +215,11 @@ pub(super) mod methods {
     ) -> Thrown<Map> {
         let options = Options::new("commit", options, &["confirm", "comment", "answers"])?;
         let options = commit_options("commit", &options)?;
-        let device = device.clone();
-        let reply = wait(&context, async |job| job.ssh_commit(&device, options).await)?;
-        Ok(reply_map(reply))
+        answer(
+            &context,
+            async |job| job.ssh_commit(device, options).await,
+            reply_map,
+        )
     }
 
     /// Throws away what `configure` left uncommitted; without that, takes the device back to its
@@ -249,9 +256,11 @@ pub(super) mod methods {
     ) -> Thrown<Map> {
         let options = Options::new("save", options, &["answers"])?;
         let answers = answers("save", &options)?;
-        let device = device.clone();
-        let reply = wait(&context, async |job| job.ssh_save(&device, &answers).await)?;
-        Ok(reply_map(reply))
+        answer(
+            &context,
+            async |job| job.ssh_save(device, &answers).await,
+            reply_map,
+        )
     }
 
     /// Writes a file of the operator's directory to the device. Answers with `bytes`, `sha256`,
@@ -263,11 +272,11 @@ pub(super) mod methods {
         file: &str,
         remote: &str,
     ) -> Thrown<Map> {
-        let (device, file, remote) = (device.clone(), file.to_owned(), remote.to_owned());
-        let transfer = wait(&context, async |job| {
-            job.ssh_upload(&device, &file, &remote).await
-        })?;
-        Ok(transfer_map(&transfer))
+        answer(
+            &context,
+            async |job| job.ssh_upload(device, file, remote).await,
+            transfer_map,
+        )
     }
 
     /// Writes a file of the device into the operator's directory.
@@ -278,11 +287,11 @@ pub(super) mod methods {
         remote: &str,
         file: &str,
     ) -> Thrown<Map> {
-        let (device, remote, file) = (device.clone(), remote.to_owned(), file.to_owned());
-        let transfer = wait(&context, async |job| {
-            job.ssh_download(&device, &remote, &file).await
-        })?;
-        Ok(transfer_map(&transfer))
+        answer(
+            &context,
+            async |job| job.ssh_download(device, remote, file).await,
+            transfer_map,
+        )
     }
 
     /// Closes the session. What a job leaves open is closed when it ends.
@@ -303,11 +312,11 @@ fn run_command(
     questions: Vec<Question>,
     timeout: Option<Duration>,
 ) -> Thrown<Map> {
-    let (device, command) = (device.clone(), command.to_owned());
-    let reply = wait(context, async |job| {
-        job.ssh_exec(&device, &command, &questions, timeout).await
-    })?;
-    Ok(reply_map(reply))
+    answer(
+        context,
+        async |job| job.ssh_exec(device, command, &questions, timeout).await,
+        reply_map,
+    )
 }
 
 /// The option `answers` of some functions.
@@ -342,9 +351,11 @@ fn commit_options(function: &'static str, options: &Options) -> Thrown<CommitOpt
 }
 
 fn roll_back(context: &NativeCallContext<'_>, device: &Device, number: Option<u32>) -> Thrown<Map> {
-    let device = device.clone();
-    let reply = wait(context, async |job| job.ssh_rollback(&device, number).await)?;
-    Ok(reply_map(reply))
+    answer(
+        context,
+        async |job| job.ssh_rollback(device, number).await,
+        reply_map,
+    )
 }
 
 fn send_lines(
@@ -354,23 +365,28 @@ fn send_lines(
     options: ConfigureOptions,
 ) -> Thrown<Map> {
     let lines = texts("configure", "a line", lines)?;
-    let device = device.clone();
-    let configured = wait(context, async |job| {
-        job.ssh_configure(&device, &lines, options).await
-    })?;
-    let replies = configured.replies;
+    answer(
+        context,
+        async |job| job.ssh_configure(device, &lines, options).await,
+        configured_map,
+    )
+}
+
+fn configured_map(configured: &Configured) -> Map {
+    let replies = &configured.replies;
     let sent = INT::try_from(replies.len()).unwrap_or(INT::MAX);
-    let refused = replies.into_iter().filter(|reply| reply.failure.is_some());
+    let refused = replies.iter().filter(|reply| reply.failure.is_some());
     let refused: Array = refused.map(|reply| reply_map(reply).into()).collect();
-    Ok(Map::from([
+    Map::from([
         ("lines".into(), sent.into()),
         ("refused".into(), refused.into()),
-        (
-            "diff".into(),
-            configured.diff.map_or(Dynamic::UNIT, Dynamic::from),
-        ),
+        ("diff".into(), optional(configured.diff.as_ref())),
         ("in_effect".into(), configured.in_effect.into()),
-    ]))
+    ])
+}
+
+fn optional(text: Option<&String>) -> Dynamic {
+    text.map_or(Dynamic::UNIT, |text| text.clone().into())
 }
 
 fn transfer_map(transfer: &netssh_core::Transfer) -> Map {
@@ -383,21 +399,17 @@ fn transfer_map(transfer: &netssh_core::Transfer) -> Map {
     ])
 }
 
-fn reply_map(reply: ExecReply) -> Map {
+fn reply_map(reply: &ExecReply) -> Map {
     let elapsed = INT::try_from(reply.elapsed.as_millis()).unwrap_or(INT::MAX);
+    let exit_code = reply.exit_code.map(INT::from);
     Map::from([
-        ("command".into(), reply.command.into()),
-        ("output".into(), reply.output.into()),
+        ("command".into(), reply.command.clone().into()),
+        ("output".into(), reply.output.clone().into()),
         ("ok".into(), Dynamic::from(reply.failure.is_none())),
-        (
-            "failure".into(),
-            reply.failure.map_or(Dynamic::UNIT, Dynamic::from),
-        ),
+        ("failure".into(), optional(reply.failure.as_ref())),
         (
             "exit_code".into(),
-            reply
-                .exit_code
-                .map_or(Dynamic::UNIT, |code| Dynamic::from(INT::from(code))),
+            exit_code.map_or(Dynamic::UNIT, Dynamic::from),
         ),
         ("elapsed_ms".into(), Dynamic::from(elapsed)),
         ("truncated".into(), Dynamic::from(reply.truncated)),
