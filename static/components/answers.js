@@ -166,8 +166,10 @@ function createRow(answer = { question: "", answer: "", secret: true, key: false
     },
     showProblems(messages) {
       patch(problems, messages.map(({ field, message }) => h("p", {}, field ? `${field}: ` : "", message)));
-      for (const { input } of [question, typed]) {
-        if (messages.length > 0) input.setAttribute("aria-invalid", "true");
+      const wrong = messages.map(({ field }) => (field === "question" ? question : typed));
+      for (const part of [question, typed]) {
+        const { input } = part;
+        if (wrong.includes(part)) input.setAttribute("aria-invalid", "true");
         else input.removeAttribute("aria-invalid");
       }
     },

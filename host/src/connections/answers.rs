@@ -215,8 +215,12 @@ fn check_question(question: &str) -> Result<(), String> {
     if question.contains(char::is_control) {
         return Err("expected one line without control characters".to_owned());
     }
-    let pattern = Pattern::within(question, MAX_COMPILED_QUESTION_BYTES)
-        .map_err(|reason| format!("expected a regular expression: {reason}"))?;
+    let pattern = Pattern::within(question, MAX_COMPILED_QUESTION_BYTES).map_err(|reason| {
+        // The lines before it draw the place under the pattern.
+        let reason = reason.lines().next_back().unwrap_or_default();
+        let reason = reason.trim_start_matches("error: ");
+        format!("expected a regular expression: {reason}")
+    })?;
     if pattern.matches("") {
         return Err(
             "expected a part of the question: this matches every line, prompts too".to_owned(),
