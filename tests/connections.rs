@@ -429,7 +429,7 @@ fn an_update_keeps_the_answers_that_it_does_not_give_again() {
         };
         // Absent, all stay.
         assert_eq!(put(None).await.body["answers"], shown_answers());
-        // What is shown can be given back.
+        // The answers of a GET can be given back.
         let answers = created.body["answers"].clone();
         assert_eq!(put(Some(answers)).await.body["answers"], shown_answers());
         // In another order, and without some of them.

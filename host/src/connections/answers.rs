@@ -1,7 +1,7 @@
 //! Answers to the questions that a device asks at a login: checked, stored, opened.
 //!
-//! An answer is known by its question. A secret one is sealed for it, so that nobody has it given to
-//! another question by changing the question.
+//! An answer is known by its question. A secret one is sealed for it: an update or a hand in the
+//! database that changes the question does not send the answer to another one.
 
 use netssh_core::{Answer, Pattern};
 use secrecy::{ExposeSecret, SecretString};
