@@ -15,7 +15,9 @@ fn the_specification_is_what_was_agreed() {
         })
         .collect();
     insta::assert_json_snapshot!("paths", paths);
-    insta::assert_json_snapshot!("schemas", specification["components"]["schemas"]);
+    // As text: numbers of arbitrary precision are a type of their own to insta.
+    let schemas = &specification["components"]["schemas"];
+    insta::assert_snapshot!("schemas", serde_json::to_string_pretty(schemas).unwrap());
 }
 
 #[test]

@@ -51,9 +51,9 @@ fn limits_end_the_job_that_reaches_them() {
         ("memory", "out_of_memory", "plugins.memory_mb"),
         ("a map of a million", "out_of_memory", "plugins.memory_mb"),
         (
-            "a result of nine megabytes",
+            "a result of 34 megabytes",
             "limit",
-            "result has 9000002 bytes",
+            "result has 34000002 bytes",
         ),
         ("sessions", "limit", "32 sessions"),
         ("handles", "limit", "1024 handles"),

@@ -1,8 +1,11 @@
 //! What the operator grants: a plugin that needs more is refused, and nothing beyond it happens.
 
+use netssh_core::lab::{Lab, LabDevice};
 use serde_json::json;
 
-use crate::harness::{Browser, TestHost, password_connection, run};
+use crate::harness::{
+    Browser, DEADLINE, TestHost, lab_connection, password_connection, run, scripts_dir,
+};
 
 const PLAYBOOK: &str = r#"
     fn describe() {
@@ -34,7 +37,7 @@ fn a_plugin_that_needs_more_than_it_is_granted_is_refused_with_what_is_missing()
     run(async {
         let host = with_policy(|policy| {
             policy.for_all.ssh_exec = vec!["echo *".to_owned()];
-            policy.for_all.ssh_configure = false;
+            policy.for_all.ssh_configure = false.into();
         })
         .await;
         let plugin = host.client.get("/api/plugins/it").await.body;
@@ -66,9 +69,9 @@ fn a_plugin_that_needs_more_than_it_is_granted_is_refused_with_what_is_missing()
 fn what_one_plugin_is_granted_stands_beside_what_all_are() {
     run(async {
         let host = with_policy(|policy| {
-            policy.for_all.ssh_configure = false;
+            policy.for_all.ssh_configure = false.into();
             let own = host::config::PluginPolicy {
-                ssh_configure: Some(true),
+                ssh_configure: Some(true.into()),
                 ..Default::default()
             };
             policy.plugins.insert("it".to_owned(), own);
@@ -120,5 +123,281 @@ fn a_target_that_loses_its_tag_is_not_reached_by_a_job_taken_in_before() {
         let job = host.ended(&id).await;
         assert_eq!(job["error_code"], "denied", "{job}");
         assert!(host.results(&job["id"]).await.is_empty());
+    });
+}
+
+/// Shows something itself, and has another plugin do the rest.
+const DEPUTY: &str = r#"
+    fn describe() {
+        #{
+            summary: "Has others do it", targets: "each",
+            needs: #{ ssh: #{ exec: ["show *"] }, queue: #{ submit: ["ssh-command", "between"] } },
+            params: #{ type: "object" }
+        }
+    }
+    fn run(job, params) {
+        let to = params.get("to") ?? "ssh-command";
+        let child = queue::submit(to, #{ commands: params.commands }, #{ targets: [job.target] });
+        let ended = queue::wait(child);
+        #{ id: child, status: ended.status, code: if ended.error == () { () } else { ended.error.code } }
+    }
+"#;
+
+/// Passes on what it is told, and may do anything itself.
+const BETWEEN: &str = r#"
+    fn describe() {
+        #{
+            summary: "Passes it on", targets: "each",
+            needs: #{ ssh: #{ exec: ["*"] }, queue: #{ submit: ["ssh-command"] } },
+            params: #{ type: "object" }
+        }
+    }
+    fn run(job, params) {
+        let child = queue::submit("ssh-command", params, #{ targets: [job.target] });
+        let ended = queue::wait(child);
+        if ended.status != "completed" { throw ended.error; }
+        child
+    }
+"#;
+
+fn all() -> Vec<String> {
+    vec!["*".to_owned()]
+}
+
+fn named(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// Every plugin shows, and `ssh-command`, for people, may do anything.
+fn people_may_do_more(policy: &mut host::config::PolicyConfig, deputy_submits: &[&str]) {
+    let own = |exec: &[&str], submit: &[&str]| host::config::PluginPolicy {
+        ssh_exec: Some(named(exec)),
+        queue_submit: Some(named(submit)),
+        ..Default::default()
+    };
+    policy.for_all.ssh_exec = named(&["show *"]);
+    policy.for_all.queue_submit = Vec::new();
+    for (name, grant) in [
+        ("ssh-command", own(&["*"], &[])),
+        ("between", own(&["*"], &["ssh-command"])),
+        ("deputy", own(&["show *"], deputy_submits)),
+    ] {
+        policy.plugins.insert(name.to_owned(), grant);
+    }
+}
+
+async fn with_deputy(deputy_submits: &[&str]) -> (TestHost, Lab) {
+    let command = std::fs::read_to_string(scripts_dir().join("ssh-command.rhai")).unwrap();
+    let playbooks = [
+        ("deputy", DEPUTY),
+        ("between", BETWEEN),
+        ("ssh-command", command.as_str()),
+    ];
+    let host = TestHost::with_scripts_and(&playbooks, |config| {
+        people_may_do_more(&mut config.policy, deputy_submits);
+    })
+    .await;
+    let device = LabDevice {
+        privileged: true,
+        ..LabDevice::cisco_ios("r1")
+    };
+    let lab = Lab::start(device).await.unwrap();
+    host.connect(lab_connection("r1", &lab, "cisco_ios")).await;
+    (host, lab)
+}
+
+fn deputy(params: serde_json::Value) -> serde_json::Value {
+    json!({ "plugin": "deputy", "targets": ["r1"], "params": params })
+}
+
+#[test]
+fn a_child_job_does_not_exceed_its_parents_rights() {
+    run(async {
+        let (host, lab) = with_deputy(&["ssh-command", "between"]).await;
+        for to in ["ssh-command", "between"] {
+            let shown = host
+                .run_job(deputy(json!({ "to": to, "commands": ["show privilege"] })))
+                .await;
+            assert_eq!(shown["result"]["status"], "completed", "{to}: {shown}");
+            for command in ["reload in 5", "write erase", "configure terminal"] {
+                let job = host
+                    .run_job(deputy(json!({ "to": to, "commands": [command] })))
+                    .await;
+                assert_eq!(job["result"]["code"], "denied", "{to}: {job}");
+            }
+        }
+        let typed = lab.commands();
+        for line in ["reload in 5", "write erase", "configure terminal"] {
+            assert!(!typed.iter().any(|typed| typed == line), "{typed:?}");
+        }
+        // The plugin itself has all its rights.
+        let own = host
+            .run_job(json!({
+                "plugin": "ssh-command", "targets": ["r1"], "params": { "commands": ["write memory"] }
+            }))
+            .await;
+        assert_eq!(own["status"], "completed", "{own}");
+        assert!(lab.is_saved());
+    });
+}
+
+#[test]
+fn the_bounds_of_a_child_job_hold_after_a_restart_and_when_it_is_run_again() {
+    run(async {
+        let (host, lab) = with_deputy(&["ssh-command"]).await;
+        let job = host
+            .run_job(deputy(json!({ "commands": ["write memory"] })))
+            .await;
+        let child = job["result"]["id"].as_str().unwrap().to_owned();
+        let host = host.stop().await.start().await;
+        for _ in 0..2 {
+            let again = host.client.act(&format!("/api/jobs/{child}/rerun")).await;
+            assert_eq!(again.status, 202, "{}", again.body);
+            let again = host.ended(again.body["id"].as_str().unwrap()).await;
+            assert_eq!(again["error_code"], "denied", "{again}");
+        }
+        assert!(!lab.commands().iter().any(|line| line == "write memory"));
+    });
+}
+
+#[test]
+fn a_deputy_that_the_operator_wants_gives_its_children_rights_of_their_own() {
+    run(async {
+        let (host, lab) = with_deputy(&["ssh-command:with-own-rights", "between"]).await;
+        let job = host
+            .run_job(deputy(json!({ "commands": ["write memory"] })))
+            .await;
+        assert_eq!(job["result"]["status"], "completed", "{job}");
+        assert!(lab.is_saved());
+        // Not by a way that is not granted.
+        let job = host
+            .run_job(deputy(
+                json!({ "to": "between", "commands": ["copy running-config x"] }),
+            ))
+            .await;
+        assert_eq!(job["result"]["code"], "denied", "{job}");
+    });
+}
+
+#[test]
+fn no_plugin_submits_jobs_unless_it_is_granted() {
+    run(async {
+        let (host, _lab) = with_deputy(&[]).await;
+        let answer = host
+            .client
+            .post("/api/jobs", &deputy(json!({ "commands": ["show clock"] })))
+            .await;
+        assert_eq!(answer.status, 403, "{}", answer.body);
+        let detail = answer.body["detail"].as_str().unwrap();
+        assert!(detail.contains("queue.submit \"ssh-command\""), "{detail}");
+        assert!(
+            host::config::Config::default()
+                .policy
+                .for_all
+                .queue_submit
+                .is_empty()
+        );
+    });
+}
+
+#[test]
+fn an_inline_connection_reaches_no_more_than_a_stored_one() {
+    run(async {
+        let linux = &test_devices::linux().ssh;
+        let submit = |connection: serde_json::Value| json!({ "plugin": "it", "connection": connection, "params": { "command": "echo x" } });
+        let inline = |name: &str, more: serde_json::Value| {
+            let mut connection = password_connection(name, linux, "linux");
+            for (key, value) in more.as_object().unwrap() {
+                connection[key] = value.clone();
+            }
+            connection
+        };
+        let refused = async |host: &TestHost, connection: serde_json::Value, says: &str| {
+            let answer = host.client.post("/api/jobs", &submit(connection)).await;
+            assert_eq!(answer.status, 422, "{}", answer.body);
+            assert_eq!(answer.body["errors"][0]["pointer"], "/connection");
+            let told = answer.body["errors"][0]["message"].as_str().unwrap();
+            assert!(told.contains(says), "{told}");
+        };
+        // A restriction by names and tags cannot be met by what the submitter calls it.
+        let host = with_policy(|policy| {
+            policy.for_all.targets = named(&["lab-*", "tag:lab"]);
+        })
+        .await;
+        refused(&host, inline("lab-x", json!({})), "policy.inline").await;
+        refused(
+            &host,
+            inline("y", json!({ "tags": ["lab"] })),
+            "policy.inline",
+        )
+        .await;
+
+        let host = with_policy(|policy| {
+            policy.for_all.targets = named(&["lab-*", "host:192.0.2.0/24"]);
+            policy.for_all.inline = Some(true);
+        })
+        .await;
+        refused(&host, inline("lab-x", json!({})), "policy.targets").await;
+
+        let host = with_policy(|policy| {
+            policy.for_all.targets = vec![format!("host:{}", linux.host)];
+            policy.for_all.inline = Some(true);
+        })
+        .await;
+        let job = host.run_job(submit(inline("any", json!({})))).await;
+        assert_eq!(job["status"], "completed", "{job}");
+        let job = host
+            .run_job(
+                json!({ "plugin": "it", "targets": ["core"], "params": { "command": "echo x" } }),
+            )
+            .await;
+        assert_eq!(job["status"], "completed", "{job}");
+
+        // Nor does it borrow what the server has.
+        let host = with_policy(|policy| policy.for_all.targets = all()).await;
+        refused(
+            &host,
+            inline("x", json!({ "jump": ["core"] })),
+            "policy.inline_jump",
+        )
+        .await;
+        let job = host.run_job(submit(inline("x", json!({})))).await;
+        assert_eq!(job["status"], "completed", "{job}");
+    });
+}
+
+#[test]
+fn an_inline_connection_has_a_session_log_of_its_own() {
+    run(async {
+        let directory = tempfile::tempdir().unwrap();
+        let host = TestHost::with_scripts_and(&[("it", PLAYBOOK)], |config| {
+            config.devices.session_log_dir = Some(directory.path().to_owned());
+        })
+        .await;
+        let linux = &test_devices::linux().ssh;
+        let connection = password_connection("core", linux, "linux");
+        host.connect(connection.clone()).await;
+        let job = host
+            .run_job(json!({ "plugin": "it", "connection": connection, "params": { "command": "echo forged" } }))
+            .await;
+        assert_eq!(job["status"], "completed", "{job}");
+        let written = async {
+            loop {
+                let logs: Vec<_> = std::fs::read_dir(directory.path())
+                    .unwrap()
+                    .map(|entry| entry.unwrap().path())
+                    .collect();
+                let texts = logs
+                    .iter()
+                    .map(|path| std::fs::read_to_string(path).unwrap());
+                if texts.into_iter().any(|text| text.contains("echo forged")) {
+                    return logs;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let logs = tokio::time::timeout(DEADLINE, written).await.unwrap();
+        assert!(!directory.path().join("core.log").exists(), "{logs:?}");
+        assert_eq!(logs.len(), 1);
     });
 }

@@ -19,17 +19,47 @@ async fn run_playbook(functions: &str, body: &str) -> Value {
 fn limits_end_the_job_that_reaches_them() {
     let cases = [
         ("fn f(x) { f(x + 1) }", "f(1)", "limit"),
-        ("", r#"let x = "x"; loop { x += x; }"#, "limit"),
-        ("", "let x = []; loop { x.push(1); }", "limit"),
+        ("", r#"let x = "x"; loop { x += x; }"#, "out_of_memory"),
+        (
+            "",
+            r#"let x = #{ y: "x" }; loop { x.y += x.y; }"#,
+            "out_of_memory",
+        ),
+        (
+            "",
+            r#"let x = "x"; loop { x = `${x}${x}${x}`; }"#,
+            "out_of_memory",
+        ),
+        ("", "let x = []; loop { x.push(1); }", "out_of_memory"),
+        ("", "let x = [1]; loop { x += x; }", "out_of_memory"),
         (
             "",
             "let x = #{}; let i = 0; loop { x[`k${i}`] = i; i += 1; }",
-            "limit",
+            "out_of_memory",
         ),
         ("", "let x = []; loop { x = [x]; }", "limit"),
-        ("", "let x = blob(1000000000); x", "limit"),
-        ("", r#"let x = "abc"; x.pad(1000000000, "x"); x"#, "limit"),
-        ("", "let x = []; x.pad(1000000000, 1); x", "limit"),
+        ("", "let x = blob(1000000000); x", "out_of_memory"),
+        (
+            "",
+            "let x = blob(9000000000000000000, 1); x",
+            "out_of_memory",
+        ),
+        (
+            "",
+            r#"let x = "abc"; x.pad(1000000000, "x"); x"#,
+            "out_of_memory",
+        ),
+        (
+            "",
+            "let x = \"abc\"; x.pad(1000000000, 'x'); x",
+            "out_of_memory",
+        ),
+        ("", "let x = []; x.pad(1000000000, 1); x", "out_of_memory"),
+        (
+            "",
+            "let x = blob(1); x.pad(1000000000, 1); x",
+            "out_of_memory",
+        ),
         (
             "",
             "let x = #{}; let big = \"\"; big.pad(1000000, \"x\"); let i = 0; loop { x[`k${i}`] = big + i; i += 1; }",
@@ -38,17 +68,45 @@ fn limits_end_the_job_that_reaches_them() {
         (
             "fn grow() { let i = 0; loop { this[`k${i}`] = i; i += 1; } }",
             "let x = #{}; x.grow()",
-            "limit",
+            "out_of_memory",
+        ),
+        // Values that no variable holds yet.
+        (
+            "fn big() { let x = \"\"; x.pad(1000000, 'x'); x }",
+            "let x = []; x.pad(10000, 1); x.map(|one| big())",
+            "out_of_memory",
+        ),
+        // Each call holds some of it.
+        (
+            "fn deeper(x) { let mine = \"\"; mine.pad(8000000, 'x'); deeper(x + mine) }",
+            "deeper(\"\")",
+            "out_of_memory",
         ),
         (
             "",
             r#"let s = ""; s.pad(9000000, "a"); let t = ""; t.pad(9000000, "b"); s.replace("a", t);"#,
-            "limit",
+            "out_of_memory",
         ),
         (
             "",
             r#"let s = ""; s.pad(9000000, "a"); let t = ""; t.pad(9000000, "b"); s.replace('a', t);"#,
-            "limit",
+            "out_of_memory",
+        ),
+        (
+            "",
+            r#"let s = ""; s.pad(50000000, ","); s.split(",")"#,
+            "out_of_memory",
+        ),
+        (
+            "",
+            r#"let s = ""; s.pad(50000000, ","); s.to_chars()"#,
+            "out_of_memory",
+        ),
+        ("", "blob(50000000).to_array()", "out_of_memory"),
+        (
+            "",
+            r#"let s = ""; s.pad(50000000, "0,"); parse_json("[" + s + "0]")"#,
+            "out_of_memory",
         ),
         ("", "let x = []; for i in 0..70 { x = [x]; } x", "script"),
     ];
@@ -60,6 +118,26 @@ fn limits_end_the_job_that_reaches_them() {
             let message = job["error_message"].as_str().unwrap();
             assert!(message.starts_with("test.rhai:"), "{body}: {message}");
         }
+    });
+}
+
+#[test]
+fn what_a_playbook_lets_go_of_is_not_counted() {
+    let body = r#"
+        let big = "";
+        big.pad(20000000, 'x');
+        for round in 0..10 {
+            storage::set("big", big);
+            let again = storage::get("big");
+            let json = to_json([again]);
+            log::info("round", #{ fields: json.sub_string(0, 1000) });
+            try { storage::get(""); } catch (error) { }
+        }
+        big.len()
+    "#;
+    run(async move {
+        let job = run_playbook("", body).await;
+        assert_eq!(job["result"], 20_000_000, "{}", job["error_message"]);
     });
 }
 
@@ -206,7 +284,7 @@ fn storage_is_each_plugins_own_and_has_a_quota() {
         "#,
     );
     let reader = playbook(r#"storage::get("a/1")"#);
-    let hog = playbook(r#"let big = ""; big.pad(9000000, "x"); storage::set("big", big);"#);
+    let hog = playbook(r#"let big = ""; big.pad(34000000, "x"); storage::set("big", big);"#);
     run(async move {
         let scripts = [
             ("writer", writer.as_str()),

@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 
 use crate::api;
-use crate::capabilities::{Files, LiveOutput, Policy, Services, limits};
+use crate::capabilities::{Files, LiveOutput, Parser, Policy, Services, limits};
 use crate::config::{Config, DevicesConfig, HostKeyPolicy, WorkerConfig};
 use crate::connections::Connections;
 use crate::jobs::{self, Batches, Jobs};
@@ -348,10 +348,11 @@ fn files(devices: &DevicesConfig) -> anyhow::Result<Option<Files>> {
     opened.transpose()
 }
 
-fn templates(devices: &DevicesConfig) -> anyhow::Result<Option<Arc<Templates>>> {
+fn templates(devices: &DevicesConfig) -> anyhow::Result<Option<Arc<Parser>>> {
     let directory = devices.templates_dir.as_deref();
     let loaded = directory.map(Templates::load).transpose();
-    Ok(loaded.context("devices.templates_dir")?.map(Arc::new))
+    let loaded = loaded.context("devices.templates_dir")?;
+    Ok(loaded.map(Parser::new).map(Arc::new))
 }
 
 fn pool_options(devices: &DevicesConfig) -> PoolOptions {

@@ -25,7 +25,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use netssh_core::Templates;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -35,12 +34,15 @@ use crate::model::{ErrorCode, Job, JobError, Needs, Target};
 use crate::storage::{Claim, Storage, StorageError};
 
 pub use live::{LiveOutput, RunningCommand};
+pub use parse::Parser;
 pub use policy::{Policy, Rights};
-pub use queue::{ChildJob, ChildJobs, ChildOutcome, ParentJob};
+pub use queue::{ChildJob, ChildJobs, ChildOutcome, ParentJob, check_params_size};
 pub use ssh::{
     CommitOptions, ConfigureOptions, Configured, Device, ExecReply, Files, OnRefused, Question,
+    split_config,
 };
 pub use stop::{Stop, StopReason};
+pub use store::check_value_size;
 pub use text::{unified_diff, without_lines};
 
 /// What a capability call answers.
@@ -61,7 +63,7 @@ pub struct Services {
     /// directory.
     pub files: Option<Files>,
     /// For structured output; none where the operator has named no directory.
-    pub templates: Option<Arc<Templates>>,
+    pub templates: Option<Arc<Parser>>,
     pub children: Arc<dyn ChildJobs>,
     /// How many more jobs may wait for child jobs.
     pub waiting: Arc<Semaphore>,
@@ -83,6 +85,8 @@ pub struct JobContext {
     acted: AtomicBool,
     result_count: AtomicU32,
     output_bytes: AtomicU64,
+    /// What the host has computed for the plugin, nanoseconds.
+    computed: AtomicU64,
 }
 
 /// What a plugin may know of the job it runs as.
@@ -126,7 +130,8 @@ impl JobContext {
         stop: Arc<Stop>,
         slot: Arc<dyn Slot>,
     ) -> Self {
-        let rights = services.policy.rights(&job.plugin, needs);
+        let policy = &services.policy;
+        let rights = policy.rights_within(&job.plugin, needs, &job.bounds);
         let storage = || Arc::clone(&services.storage);
         let log = log::LogWriter::start(storage(), job.id);
         let progress = progress::ProgressWriter::new(storage(), claim.clone());
@@ -154,6 +159,7 @@ impl JobContext {
             acted: AtomicBool::new(false),
             result_count: AtomicU32::new(0),
             output_bytes: AtomicU64::new(0),
+            computed: AtomicU64::new(0),
         }
     }
 
@@ -173,6 +179,17 @@ impl JobContext {
     #[must_use]
     pub fn has_acted(&self) -> bool {
         self.acted.load(Ordering::Relaxed)
+    }
+
+    /// Returns the time that the host has computed for the plugin, which counts as the plugin's own.
+    #[must_use]
+    pub fn computed(&self) -> Duration {
+        Duration::from_nanos(self.computed.load(Ordering::Relaxed))
+    }
+
+    fn add_computed(&self, time: Duration) {
+        let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.computed.fetch_add(nanoseconds, Ordering::Relaxed);
     }
 
     /// The signal by itself, for who waits for it beside a call.
@@ -253,20 +270,32 @@ impl JobContext {
     }
 }
 
-/// What a plugin returned, if it is not too large to be kept as the job's result.
+/// Returns a plugin's result, unless it is too large to be kept as the job's.
 ///
 /// # Errors
-/// Code `limit`, with the size.
+/// Code `limit`, with the size. What the job has done is not undone by that, and what devices
+/// answered is stored already, so the message says so.
 pub fn check_result(result: Value) -> Result<Value> {
-    let size = result.to_string().len();
-    if size > limits::RESULT_BYTES {
-        let most = limits::RESULT_BYTES;
+    check_result_size(limits::json_len(&result))?;
+    Ok(result)
+}
+
+/// Checks the length of a result as JSON.
+///
+/// # Errors
+/// As [`check_result`].
+pub fn check_result_size(size: usize) -> Result<()> {
+    let most = limits::RESULT_BYTES;
+    if size > most {
         return Err(JobError::new(
             ErrorCode::LIMIT,
-            format!("the job's result has {size} bytes as JSON; at most {most} are kept"),
+            format!(
+                "the job's result has {size} bytes as JSON; at most {most} are kept. The job ran to \
+                 its end: its results hold what devices answered"
+            ),
         ));
     }
-    Ok(result)
+    Ok(())
 }
 
 /// A storage error as a job sees it: what it can act on, and nothing of the host's inside.

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::Grant;
+use crate::model::{Grant, Lines};
 
 pub use error::{ConfigError, Problem};
 pub use keys::{Allowed, Check, KEYS, Key};
@@ -253,12 +253,17 @@ pub struct PolicyConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct PluginPolicy {
     pub ssh_exec: Option<Vec<String>>,
-    pub ssh_configure: Option<bool>,
+    pub ssh_answers: Option<Vec<String>>,
+    pub ssh_configure: Option<Lines>,
     pub ssh_upload: Option<bool>,
     pub ssh_download: Option<bool>,
+    pub deny: Option<Vec<String>>,
     pub storage: Option<bool>,
     pub queue_submit: Option<Vec<String>>,
     pub targets: Option<Vec<String>>,
+    pub inline: Option<bool>,
+    pub inline_agent: Option<bool>,
+    pub inline_jump: Option<bool>,
     pub max_running: Option<u32>,
 }
 
@@ -366,7 +371,7 @@ impl Default for ServerConfig {
             host: "127.0.0.1".to_owned(),
             port: 8080,
             request_timeout_seconds: 30,
-            max_body_bytes: 1_048_576,
+            max_body_bytes: 33_554_432,
             cors_origins: Vec::new(),
         }
     }
@@ -436,13 +441,30 @@ impl PluginPolicy {
             |own: &Option<Vec<String>>, all: &Vec<String>| own.as_ref().unwrap_or(all).clone();
         Grant {
             ssh_exec: list(&self.ssh_exec, &all.ssh_exec),
-            ssh_configure: self.ssh_configure.unwrap_or(all.ssh_configure),
+            ssh_answers: self.answers_over(all),
+            ssh_configure: self
+                .ssh_configure
+                .clone()
+                .unwrap_or_else(|| all.ssh_configure.clone()),
             ssh_upload: self.ssh_upload.unwrap_or(all.ssh_upload),
             ssh_download: self.ssh_download.unwrap_or(all.ssh_download),
+            deny: list(&self.deny, &all.deny),
             storage: self.storage.unwrap_or(all.storage),
             queue_submit: list(&self.queue_submit, &all.queue_submit),
             targets: list(&self.targets, &all.targets),
+            inline: self.inline.or(all.inline),
+            inline_agent: self.inline_agent.unwrap_or(all.inline_agent),
+            inline_jump: self.inline_jump.unwrap_or(all.inline_jump),
             max_running: self.max_running.unwrap_or(all.max_running),
+        }
+    }
+
+    /// A plugin with commands of its own has the answers that go with them, not with all plugins'.
+    fn answers_over(&self, all: &Grant) -> Option<Vec<String>> {
+        match (&self.ssh_answers, &self.ssh_exec) {
+            (Some(own), _) => Some(own.clone()),
+            (None, Some(_)) => None,
+            (None, None) => all.ssh_answers.clone(),
         }
     }
 }

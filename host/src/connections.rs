@@ -323,7 +323,7 @@ impl Connections {
         endpoint.jumps = jumps;
         endpoint.algorithms = offered(connection.algorithms);
         let logs = self.session_logs.as_ref();
-        endpoint.session_log = logs.map(|logs| logs.of(&connection.name));
+        endpoint.session_log = logs.map(|logs| logs.of(&log_name(connection)));
         Ok(endpoint)
     }
 
@@ -458,6 +458,15 @@ impl Connections {
             };
             secrets.set(*field, sealed);
         }
+    }
+}
+
+/// The name of a connection's session log. That of a connection given with a job cannot be another
+/// connection's, whatever its submitter calls it.
+fn log_name(connection: &Connection) -> String {
+    match connection.owner_job_id {
+        None => connection.name.clone(),
+        Some(_) => format!("{}.{}", connection.name, connection.id),
     }
 }
 

@@ -18,7 +18,9 @@ use uuid::Uuid;
 
 use crate::capabilities::{Policy, Rights};
 use crate::connections::{ConnectionError, ConnectionInput, Connections, FieldError};
-use crate::model::{BatchOptions, Connection, Job, JobStatus, LoadError, NewJob, TargetMode, now};
+use crate::model::{
+    BatchOptions, Bound, Connection, Job, JobStatus, LoadError, NewJob, TargetMode, now,
+};
 use crate::queue::{PRIORITY_LIMIT, Queue};
 use crate::registry::{ParamError, Plugin, Registry};
 use crate::storage::{AddOutcome, CancelOutcome, DeleteOutcome, Storage, StorageError};
@@ -53,6 +55,8 @@ pub struct Submission {
     pub rerun_of: Option<Uuid>,
     /// `(id, cron expression)` of the schedule that submits it.
     pub schedule: Option<(Uuid, String)>,
+    /// Rights that the job does not exceed: those of the job that is done again.
+    pub bounds: Vec<Bound>,
 }
 
 /// Why a submission is refused.
@@ -194,6 +198,7 @@ impl Jobs {
             held: is_batch,
             rerun_of: submission.rerun_of,
             schedule: submission.schedule,
+            bounds: submission.bounds,
         };
         Ok((job, inline))
     }

@@ -2,6 +2,10 @@
 //!
 //! ARCHITECTURE.md at the root of the repository is the map.
 
+/// Counts what each thread allocates, which bounds the memory of playbooks.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 pub mod cli;
 pub mod config;
 pub mod logging;
@@ -11,6 +15,7 @@ pub mod app;
 mod fields;
 pub mod model;
 mod nearest;
+mod numbers;
 pub mod storage;
 
 pub mod jobs;

@@ -28,8 +28,8 @@ pub use notification::{Notification, NotificationContent, NotificationEvent, Not
 pub use pattern::matches_pattern;
 pub use pause::{InForce, LONGEST_WINDOW, Pause, PauseAction, PauseError, PauseRule, Windows};
 pub use plugin::{
-    Description, Grant, LoadError, Needs, PluginKind, PluginName, QueueNeeds, RetryRules, SshNeeds,
-    TargetMode,
+    Bound, Description, Grant, Lines, LoadError, Needs, OWN_RIGHTS, PluginKind, PluginName,
+    QueueNeeds, RetryRules, SshNeeds, TargetMode,
 };
 pub use plugin_files::{PluginFiles, digest_of, read_bounded};
 pub use plugin_version::{LoadedVersion, PluginVersion};

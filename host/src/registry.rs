@@ -28,6 +28,7 @@ use self::watch::Writing;
 use crate::model::{
     Description, LoadError, LoadedVersion, PluginFiles, PluginKind, PluginName, now,
 };
+use crate::numbers;
 use crate::runtime::{JobRuntime, Program};
 use crate::storage::Storage;
 
@@ -191,6 +192,10 @@ impl Plugin {
     /// # Errors
     /// Everything that is wrong with the parameters, each with its place.
     pub fn check_params(&self, params: &Value) -> Result<(), Vec<ParamError>> {
+        // Before the schema, whose library takes every number for a float or an integer.
+        if let Some((pointer, message)) = numbers::out_of_range(params) {
+            return Err(vec![ParamError { pointer, message }]);
+        }
         let errors: Vec<_> = self
             .params
             .iter_errors(params)
@@ -401,6 +406,10 @@ fn make(
     files: &PluginFiles,
 ) -> Result<Plugin, LoadError> {
     let loaded = runtime.load(files)?;
+    if let Some((place, message)) = numbers::out_of_range(&loaded.description.params) {
+        let message = format!("params is not a JSON Schema: at `{place}`: {message}");
+        return Err(LoadError::new(&files.name, message));
+    }
     let params = jsonschema::options()
         .offline()
         .build(&loaded.description.params)

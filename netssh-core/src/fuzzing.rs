@@ -108,6 +108,7 @@ fn anything(platform: &Platform, limit: usize, pieces: &[&[u8]]) {
         let questions = vec![Question {
             ask: ASKS.clone(),
             again: true,
+            finished: false,
             answered: false,
         }];
         let mut reader = Reader::new(platform, limit, expect).with_questions(questions);

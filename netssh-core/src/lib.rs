@@ -40,11 +40,11 @@ pub use crate::host_keys::{
     MemoryHostKeys,
 };
 #[cfg(feature = "textfsm")]
-pub use crate::parse::{Field, Item, ParseError, Record, Templates};
+pub use crate::parse::{Field, Item, ParseError, Records, Templates};
 pub use crate::platform::{
     Candidate, Command, ConfigurationMode, Credential, Enable, Encoding, Ending, Evidence,
     FactSource, Login, LoginAnswer, LoginQuestion, Pager, Pattern, Platform, PlatformError,
-    Platforms, Prompts, Question, Terminal, TypeAhead,
+    Platforms, Prompts, Question, Shell, Terminal, TypeAhead,
 };
 pub use crate::pool::{
     BreakerOptions, LoggingIn, LoginRate, OpenBreaker, Pool, PoolOptions, PooledSession,

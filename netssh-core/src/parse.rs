@@ -2,16 +2,36 @@
 //! [ntc-templates](https://github.com/networktocode/ntc-templates) says.
 //!
 //! The templates are the operator's: a directory as that project has it
-//! (`ntc_templates/templates`), with more of their own if they like.
+//! (`ntc_templates/templates`), with more of their own if they like. They are interpreted as
+//! Python's `textfsm` interprets them: `parse/template.rs` reads one, `parse/machine.rs` runs it,
+//! `parse/pattern.rs` translates its patterns.
 
-use std::collections::{BTreeMap, HashMap};
+mod index;
+mod machine;
+mod pattern;
+mod template;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
-use serde::Serialize;
-use textfsm_rust::{CliTable, ListItem, TextTable, Value};
+use serde::ser::{SerializeMap, SerializeSeq};
+use serde::{Serialize, Serializer};
 
-/// Longer outputs are not parsed: a template's patterns may backtrack.
-const OUTPUT_BYTES: usize = 4 << 20;
+use self::index::Index;
+use self::machine::{Failure, Pace};
+use self::template::Template;
+
+/// Longer outputs are not parsed.
+const MAX_OUTPUT_BYTES: usize = 8 << 20;
+/// A template's file, bytes.
+const MAX_TEMPLATE_BYTES: u64 = 1 << 20;
+/// The time of one call, and of one line in it.
+const PARSE_TIMEOUT: Duration = Duration::from_secs(20);
+const LINE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Compiled templates that are kept for the next call.
+const CACHED_TEMPLATES: usize = 16;
 
 /// Names of platforms that the templates have under another one.
 const OTHER_NAMES: &[(&str, &str)] = &[
@@ -24,7 +44,15 @@ const OTHER_NAMES: &[(&str, &str)] = &[
 /// A directory of `TextFSM` templates and its index.
 pub struct Templates {
     directory: PathBuf,
-    table: CliTable,
+    index: Index,
+    compiled: Mutex<VecDeque<Compiled>>,
+}
+
+/// A template that was read, and the state of its file at that time.
+struct Compiled {
+    name: String,
+    stamp: (Option<SystemTime>, u64),
+    template: Arc<Template>,
 }
 
 impl std::fmt::Debug for Templates {
@@ -35,11 +63,15 @@ impl std::fmt::Debug for Templates {
     }
 }
 
-/// One record of a parsed output: a value for each name that the template declares, in lower
-/// case.
-pub type Record = BTreeMap<String, Field>;
+/// The records of a parsed output: the template's names in lower case, and a row of values for
+/// each record. Serializes as a list of maps.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Records {
+    names: Vec<String>,
+    rows: Vec<Vec<Field>>,
+}
 
-/// A value of a [`Record`].
+/// A value of a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Field {
@@ -55,8 +87,97 @@ pub enum Field {
 pub enum Item {
     /// Text.
     Text(String),
-    /// From a pattern with named groups.
-    Groups(BTreeMap<String, String>),
+    /// From a pattern with named groups; a group is absent where it took no part in the match.
+    Groups(BTreeMap<String, Option<String>>),
+    /// The line matched and had no such part. It keeps its place, so that lists that were filled
+    /// by the same lines correspond.
+    Absent,
+}
+
+impl Field {
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Text(text) => text.is_empty(),
+            Self::List(items) => items.is_empty(),
+        }
+    }
+}
+
+impl Records {
+    /// Returns the names of the values, in the template's order.
+    #[must_use]
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Returns a row for each record, with a value for each name.
+    #[must_use]
+    pub fn rows(&self) -> &[Vec<Field>] {
+        &self.rows
+    }
+
+    /// Returns one value.
+    #[must_use]
+    pub fn get(&self, row: usize, name: &str) -> Option<&Field> {
+        let column = self.names.iter().position(|known| known == name)?;
+        self.rows.get(row)?.get(column)
+    }
+
+    /// Adds the columns of another template's records to the rows that have the same keys, or,
+    /// without keys, to the rows in the same places.
+    fn extend(&mut self, other: Self, keys: &[String]) -> Result<(), String> {
+        let column = |names: &[String], name: &String| {
+            let found = names.iter().position(|known| known == name);
+            found.ok_or_else(|| format!("value `{name}` is a key and missing in one template"))
+        };
+        let keys = keys
+            .iter()
+            .map(|key| Ok((column(&self.names, key)?, column(&other.names, key)?)))
+            .collect::<Result<Vec<_>, String>>()?;
+        let added =
+            (0..other.names.len()).filter(|index| !self.names.contains(&other.names[*index]));
+        let added: Vec<usize> = added.collect();
+        for (place, row) in self.rows.iter_mut().enumerate() {
+            let found = if keys.is_empty() {
+                other.rows.get(place)
+            } else {
+                let same = |theirs: &&Vec<Field>| {
+                    keys.iter()
+                        .all(|(ours, their)| row[*ours] == theirs[*their])
+                };
+                other.rows.iter().find(same)
+            };
+            let values = added.iter().map(|column| match found {
+                Some(theirs) => theirs[*column].clone(),
+                None => Field::Text(String::new()),
+            });
+            let values: Vec<_> = values.collect();
+            row.extend(values);
+        }
+        self.names
+            .extend(added.into_iter().map(|column| other.names[column].clone()));
+        Ok(())
+    }
+}
+
+impl Serialize for Records {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        struct Row<'r>(&'r [String], &'r [Field]);
+        impl Serialize for Row<'_> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let mut map = serializer.serialize_map(Some(self.0.len()))?;
+                for (name, value) in self.0.iter().zip(self.1) {
+                    map.serialize_entry(name, value)?;
+                }
+                map.end()
+            }
+        }
+        let mut rows = serializer.serialize_seq(Some(self.rows.len()))?;
+        for row in &self.rows {
+            rows.serialize_element(&Row(&self.names, row))?;
+        }
+        rows.end()
+    }
 }
 
 /// Why an output was not parsed.
@@ -79,7 +200,15 @@ pub enum ParseError {
         /// The command.
         command: String,
     },
-    /// The output is not what the template is made for, or the template is wrong.
+    /// The template is wrong.
+    #[error("invalid template {template}: {message}")]
+    Template {
+        /// The template's file.
+        template: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The output is not what the template is made for.
     #[error("the output of `{command}` does not fit its template: {message}")]
     Mismatch {
         /// The command.
@@ -89,13 +218,39 @@ pub enum ParseError {
     },
     /// The output is too long.
     #[error(
-        "the output of `{command}` has {bytes} bytes, more than the {OUTPUT_BYTES} that are parsed"
+        "the output of `{command}` has {bytes} bytes, more than the {MAX_OUTPUT_BYTES} that are parsed"
     )]
     TooLong {
         /// The command.
         command: String,
         /// Its output's length.
         bytes: usize,
+    },
+    /// A line of the output is too long.
+    #[error("line {line} of the output of `{command}` has {bytes} bytes, too many to parse")]
+    LineTooLong {
+        /// The command.
+        command: String,
+        /// The line's number.
+        line: usize,
+        /// Its length.
+        bytes: usize,
+    },
+    /// Matching took too long.
+    #[error(
+        "parsing the output of `{command}` takes too long: the template's patterns backtrack in line {line}"
+    )]
+    TooSlow {
+        /// The command.
+        command: String,
+        /// The line's number.
+        line: usize,
+    },
+    /// The caller wished it to stop.
+    #[error("parsing the output of `{command}` was stopped")]
+    Stopped {
+        /// The command.
+        command: String,
     },
 }
 
@@ -118,85 +273,152 @@ impl Templates {
                     .into(),
             ));
         }
-        let table =
-            CliTable::new(&index, directory).map_err(|error| wrong(&index, error.to_string()))?;
+        let text =
+            std::fs::read_to_string(&index).map_err(|error| wrong(&index, error.to_string()))?;
+        let parsed = Index::parse(&text).map_err(|message| wrong(&index, message))?;
         Ok(Self {
             directory: directory.to_owned(),
-            table,
+            index: parsed,
+            compiled: Mutex::default(),
         })
     }
 
-    /// What a command's output says. Blocks while it works: at most some seconds for a long output.
+    /// Returns the records in a command's output. Blocks while it works, some seconds at most, and
+    /// asks `stop` between lines whether it should give up.
     ///
     /// # Errors
-    /// [`ParseError::NoTemplate`], [`ParseError::Mismatch`], [`ParseError::TooLong`].
+    /// [`ParseError`]; each but [`ParseError::Directory`].
     pub fn parse(
         &self,
         platform: &str,
         command: &str,
         output: &str,
-    ) -> Result<Vec<Record>, ParseError> {
-        if output.len() > OUTPUT_BYTES {
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Records, ParseError> {
+        let command = command.trim();
+        if output.len() > MAX_OUTPUT_BYTES {
             return Err(ParseError::TooLong {
                 command: command.to_owned(),
                 bytes: output.len(),
             });
         }
-        let attributes = |platform: &str| {
-            HashMap::from([
-                ("Command".to_owned(), command.trim().to_owned()),
-                ("Platform".to_owned(), platform.to_owned()),
-            ])
-        };
         let other = OTHER_NAMES.iter().find(|(ours, _)| *ours == platform);
         let names = [Some(platform), other.map(|(_, theirs)| *theirs)];
-        let entry = names
+        let templates = names
             .into_iter()
             .flatten()
-            .find_map(|name| self.table.index().find_match(&attributes(name)))
+            .find_map(|name| self.index.find(name, command))
             .ok_or_else(|| ParseError::NoTemplate {
                 platform: platform.to_owned(),
                 command: command.to_owned(),
             })?;
-        // As the Python package does: a template may rely on the newline of the last line.
-        let output = format!("{}\n", output.trim_end_matches('\n'));
-        let table = self
-            .table
-            .parse_with_templates(&output, entry.templates())
-            .map_err(|error| ParseError::Mismatch {
-                command: command.to_owned(),
-                message: error.to_string(),
-            })?;
-        Ok(records(&table))
+        let mut pace = Clock::start(stop);
+        let mut records: Option<Records> = None;
+        let mut keys = Vec::new();
+        for name in templates {
+            let template = self.template(name)?;
+            if keys.is_empty() {
+                keys = template.keys();
+            }
+            let rows = machine::run(&template, output, &mut |line| pace.check(line))
+                .map_err(|failure| failed(failure, command))?;
+            let parsed = Records {
+                names: template.names(),
+                rows,
+            };
+            match &mut records {
+                None => records = Some(parsed),
+                Some(first) => {
+                    first
+                        .extend(parsed, &keys)
+                        .map_err(|message| ParseError::Template {
+                            template: name.clone(),
+                            message,
+                        })?;
+                }
+            }
+        }
+        Ok(records.unwrap_or_default())
+    }
+
+    /// Reads a template, or takes it from the cache while its file is unchanged.
+    fn template(&self, name: &str) -> Result<Arc<Template>, ParseError> {
+        let wrong = |message: String| ParseError::Template {
+            template: name.to_owned(),
+            message,
+        };
+        let path = self.directory.join(name);
+        let facts = std::fs::metadata(&path).map_err(|error| wrong(error.to_string()))?;
+        if facts.len() > MAX_TEMPLATE_BYTES {
+            return Err(wrong(format!("longer than {MAX_TEMPLATE_BYTES} bytes")));
+        }
+        let stamp = (facts.modified().ok(), facts.len());
+        let lock = || self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock()
+            .iter()
+            .find(|known| known.name == name && known.stamp == stamp)
+            .map(|known| Arc::clone(&known.template));
+        if let Some(template) = known {
+            return Ok(template);
+        }
+        let text = std::fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?;
+        let template = Arc::new(Template::parse(&text).map_err(wrong)?);
+        let mut compiled = lock();
+        compiled.retain(|known| known.name != name);
+        compiled.push_front(Compiled {
+            name: name.to_owned(),
+            stamp,
+            template: Arc::clone(&template),
+        });
+        compiled.truncate(CACHED_TEMPLATES);
+        Ok(template)
     }
 }
 
-fn records(table: &TextTable) -> Vec<Record> {
-    let names: Vec<String> = table
-        .header()
-        .iter()
-        .map(|name| name.to_lowercase())
-        .collect();
-    let record = |row: &Vec<Value>| names.iter().cloned().zip(row.iter().map(field)).collect();
-    table.values().map(record).collect()
+/// Bounds the time of a call and of each line.
+struct Clock<'s> {
+    stop: &'s dyn Fn() -> bool,
+    begun: Instant,
+    line: usize,
+    line_begun: Instant,
 }
 
-fn field(value: &Value) -> Field {
-    match value {
-        Value::Empty => Field::Text(String::new()),
-        Value::Single(text) => Field::Text(text.clone()),
-        Value::List(items) => Field::List(items.iter().map(item).collect()),
+impl<'s> Clock<'s> {
+    fn start(stop: &'s dyn Fn() -> bool) -> Self {
+        let now = Instant::now();
+        Self {
+            stop,
+            begun: now,
+            line: 0,
+            line_begun: now,
+        }
+    }
+
+    fn check(&mut self, line: usize) -> Pace {
+        let now = Instant::now();
+        if line != self.line {
+            (self.line, self.line_begun) = (line, now);
+        }
+        if (self.stop)() {
+            Pace::Stop
+        } else if now - self.line_begun > LINE_TIMEOUT || now - self.begun > PARSE_TIMEOUT {
+            Pace::TooSlow
+        } else {
+            Pace::Proceed
+        }
     }
 }
 
-fn item(item: &ListItem) -> Item {
-    match item {
-        ListItem::String(text) => Item::Text(text.clone()),
-        ListItem::Dict(groups) => Item::Groups(
-            groups
-                .iter()
-                .map(|(name, text)| (name.to_lowercase(), text.clone()))
-                .collect(),
-        ),
+fn failed(failure: Failure, command: &str) -> ParseError {
+    let command = command.to_owned();
+    match failure {
+        Failure::Refused(message) => ParseError::Mismatch { command, message },
+        Failure::TooSlow { line } => ParseError::TooSlow { command, line },
+        Failure::LineTooLong { line, bytes } => ParseError::LineTooLong {
+            command,
+            line,
+            bytes,
+        },
+        Failure::Stopped => ParseError::Stopped { command },
     }
 }

@@ -6,7 +6,10 @@
 //! hold.
 
 mod encoding;
+mod messages;
 mod pattern;
+mod phrase;
+mod reads;
 mod set;
 pub(crate) mod shell;
 
@@ -17,6 +20,7 @@ use serde::Deserialize;
 pub(crate) use self::encoding::Decoder;
 pub use self::encoding::Encoding;
 pub use self::pattern::Pattern;
+pub(crate) use self::reads::Reads;
 pub use self::set::{PlatformError, Platforms};
 
 /// How one kind of device talks.
@@ -29,9 +33,9 @@ pub struct Platform {
     /// Other names for the same.
     #[serde(default)]
     pub aliases: Vec<String>,
-    /// Its command line is part of a Unix shell.
+    /// How its command line is told from a Unix shell.
     #[serde(default)]
-    pub shell: bool,
+    pub shell: Shell,
     /// How the end of a command's output is recognised.
     pub ending: Ending,
     /// Prompts, matched against the last line of what arrived.
@@ -42,7 +46,10 @@ pub struct Platform {
     /// What happens between the first byte and the first prompt.
     #[serde(default)]
     pub login: Login,
-    /// Commands that may be sent together with what follows them.
+    /// Commands that only read.
+    #[serde(default)]
+    pub(crate) reads: Reads,
+    /// The same by patterns, as older platform files have it.
     #[serde(default)]
     pub type_ahead: TypeAhead,
     /// Pagers that may appear although paging was switched off.
@@ -62,12 +69,30 @@ pub struct Platform {
     /// anchored to their start: text like this in the middle of good output is common.
     #[serde(default)]
     pub refusals: Vec<Pattern>,
+    /// Lines that `refusals` match although the device has accepted the command: warnings, and
+    /// notes on what it did besides.
+    #[serde(default)]
+    pub remarks: Vec<Pattern>,
     /// By what a device of this kind is known.
     #[serde(default)]
     pub detect: Vec<Evidence>,
     /// Where the facts about a device are found.
     #[serde(default)]
     pub facts: Vec<FactSource>,
+}
+
+/// How a platform's command line is told from a Unix shell, in which a login may end instead.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Shell {
+    /// By the prompt, and by what it does not know.
+    #[default]
+    Distinct,
+    /// By what it does not know: its prompt looks like that of a shell.
+    Resembled,
+    /// It may be one.
+    Possible,
 }
 
 /// How the end of a command's output is recognised. A prompt alone is not enough: output may
@@ -221,16 +246,23 @@ pub enum Credential {
     Password,
 }
 
-/// Commands that may be sent together with the comment that marks their end: those that never
-/// ask a question, because the comment would answer it.
+/// Commands that only read, by patterns, as older platform files have it.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TypeAhead {
-    /// Commands that ask nothing and change nothing (`show …`). A session that has run nothing
-    /// else may be used again by someone else.
+    /// Commands that ask nothing and change nothing (`show …`), matched from their start. They take
+    /// the place of `reads.commands`; the filters and exceptions of `reads` hold.
+    #[serde(deserialize_with = "anchored")]
     pub safe: Option<Pattern>,
-    /// Exceptions (`show … | redirect …`).
+    /// Exceptions, matched against the whole line.
     pub except: Option<Pattern>,
+}
+
+/// Reads a pattern that matches at the start of a text only.
+fn anchored<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Pattern>, D::Error> {
+    let pattern = Pattern::deserialize(from)?;
+    let anchored = Pattern::new(&format!("^(?:{})", pattern.as_str()));
+    anchored.map(Some).map_err(serde::de::Error::custom)
 }
 
 /// A pager, and how to make it go on.
@@ -428,41 +460,36 @@ impl Platform {
         set::built_in_names().collect()
     }
 
-    /// The line by which the device refused a command, if it did.
+    /// Returns the line by which the device refused a command, if it did.
     ///
     /// Only the beginning and the end of the output are searched: that is where a CLI complains,
     /// and a running configuration with such a line in a banner is a good answer all the same.
     pub(crate) fn refusal<'a>(&self, output: &'a str) -> Option<&'a str> {
-        const FIRST: usize = 5;
-        const LAST: usize = 3;
-        let lines = || output.lines().filter(|line| !line.trim().is_empty());
-        let refused = |line: &&str| self.refusals.iter().any(|pattern| pattern.matches(line));
-        lines()
-            .take(FIRST)
-            .find(refused)
-            .or_else(|| lines().rev().take(LAST).find(refused))
-            .map(str::trim)
+        messages::refusal(self, output)
     }
 
-    /// Whether a command is known to change nothing: neither the device, nor what the session's next
-    /// command does.
+    /// Returns whether a command is known to change nothing (neither the device, nor what the
+    /// session's next command does) and to ask nothing.
     #[must_use]
     pub fn only_reads(&self, command: &str) -> bool {
-        self.may_type_ahead(command)
+        let older = &self.type_ahead;
+        let excepted = older.except.as_ref();
+        if excepted.is_some_and(|pattern| pattern.matches(command)) {
+            return false;
+        }
+        let question_mark = self.terminal.quote_question_mark.is_some();
+        (self.reads).covers(command, question_mark, older.safe.as_ref())
     }
 
+    /// Returns whether a command may be sent together with the sentinel that marks its end: it
+    /// must not ask, because the sentinel would be the answer, and must not mind being sent again.
     pub(crate) fn may_type_ahead(&self, command: &str) -> bool {
-        let found = |pattern: &Option<Pattern>| {
-            pattern
-                .as_ref()
-                .is_some_and(|pattern| pattern.matches(command))
-        };
-        found(&self.type_ahead.safe) && !found(&self.type_ahead.except)
+        self.only_reads(command)
     }
 
-    /// Whether its command line is a Unix shell, so that words and prompts of one are its own.
-    pub(crate) fn is_shell(&self) -> bool {
-        matches!(self.ending, Ending::ShellPrompt) || self.shell
+    /// Whether its command line may be a Unix shell, so that words and prompts of one are its own.
+    pub(crate) fn may_be_shell(&self) -> bool {
+        matches!(self.ending, Ending::ShellPrompt) || self.shell == Shell::Possible
     }
 
     pub(crate) fn is_user(&self, prompt: &str) -> bool {
@@ -477,37 +504,5 @@ impl Platform {
                 .is_some_and(|pattern| pattern.matches(prompt))
         };
         found(&self.prompts.configuration) && !found(&self.prompts.not_configuration)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn refusals_are_found_at_the_edges_only() {
-        let ios = Platform::named("cisco_ios").unwrap();
-        let refused = "        ^\n% Invalid input detected at '^' marker.\n";
-        assert_eq!(
-            ios.refusal(refused),
-            Some("% Invalid input detected at '^' marker.")
-        );
-        let configuration = format!(
-            "{}% Invalid input of a banner\n{}",
-            "line\n".repeat(9),
-            "line\n".repeat(9)
-        );
-        assert_eq!(ios.refusal(&configuration), None);
-    }
-
-    #[test]
-    fn type_ahead_is_for_commands_that_ask_nothing() {
-        let ios = Platform::named("cisco_ios").unwrap();
-        assert!(ios.may_type_ahead("show version"));
-        assert!(ios.may_type_ahead(" sh ip int brief | include up"));
-        assert!(!ios.may_type_ahead("show tech | redirect tftp:"));
-        assert!(!ios.may_type_ahead("copy running-config startup-config"));
-        assert!(!ios.may_type_ahead("shutdown"));
-        assert!(!ios.may_type_ahead("reload"));
     }
 }

@@ -104,9 +104,18 @@ pub(crate) fn same_prompt(one: &str, other: &str) -> bool {
     essence(one) == essence(other)
 }
 
+/// Whether a line is the beginning of a prompt, and not all of it. Counts and clocks may differ.
+pub(crate) fn is_part_of(line: &str, prompt: &str) -> bool {
+    static NUMBER: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"\d+").expect("a test compiles it"));
+    let numberless = |text: &str| NUMBER.replace_all(text, "0").into_owned();
+    let (line, prompt) = (numberless(line.trim()), numberless(prompt.trim()));
+    prompt.len() > line.len() && prompt.starts_with(&line)
+}
+
 fn essence(prompt: &str) -> String {
     static COUNT: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new(r"([.\s\[(])\d+([\])]?\s?[>#$%\]]?)$").expect("a test compiles it")
+        Regex::new(r"([.:\s\[(])\d+([\])]?\s?[>#$%\]]?)$").expect("a test compiles it")
     });
     let prompt = prompt.trim().trim_start_matches(['*', '!', ' ']);
     COUNT.replace(prompt, "${1}0${2}").into_owned()
@@ -119,8 +128,8 @@ fn name(prompt: &str) -> String {
     // `HRP_M<fw>`: a state, then the name.
     let name = name.rsplit('<').next().unwrap_or(name);
     let mut end = name.len();
-    // The directory of a shell, the mode in parentheses, the path of a context.
-    for mark in [":~", ":/", "(", " /"] {
+    // The directory of a shell, the mode in parentheses, a count or a clock, the path of a context.
+    for mark in [":~", ":/", "(", "[", " /"] {
         end = end.min(name.find(mark).filter(|&at| at > 0).unwrap_or(end));
     }
     name[..end].chars().take(NAME).collect()
@@ -129,25 +138,25 @@ fn name(prompt: &str) -> String {
 /// Whether a line asks for something rather than for a command: nothing is typed there but the
 /// answer to it.
 pub(crate) fn is_question(line: &str) -> bool {
-    static QUESTION: LazyLock<Regex> = LazyLock::new(|| {
+    // `[y/n]`, `(yes/no)`, `[Y(yes)/N(no)/C(cancel)]`, `[confirm]`, `[1-3]`
+    static FORM: LazyLock<Regex> = LazyLock::new(|| {
         Regex::new(concat!(
-            r"(?i)[?:]\s*$",
-            // `[y/n]`, `(yes/no)`, `[Y(yes)/N(no)/C(cancel)]`, `[confirm]`, `[1-3]`
+            r"(?i)[?:]\s*$|\[y\(yes\)",
             r"|[\[(]\s*(y|n|yes|no|confirm|cancel|\d+\s*-\s*\d+)\b[^\])]*[\])]\s*$",
-            r"|\[y\(yes\)",
-            // A menu or an instruction in words.
-            r"|\b(select|choose|choice|option|selection|enter|press|type|continue|accept|agree|",
-            r"password|passcode|passphrase|login|username|confirm)\b.*\s?\S*$",
+        ))
+        .expect("a test compiles it")
+    });
+    // A menu or an instruction in words.
+    static WORDS: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(concat!(
+            r"(?i)\b(select|choose|choice|option|selection|enter|press|type|continue|accept|agree|",
+            r"password|passcode|passphrase|login|username|confirm)\b",
         ))
         .expect("a test compiles it")
     });
     let line = line.trim();
     // One word is a name, whatever it says.
-    let words = line.split_whitespace().count();
-    QUESTION.find(line).is_some_and(|found| {
-        let in_words = found.as_str().starts_with(char::is_alphabetic);
-        !in_words || words > 1
-    })
+    FORM.is_match(line) || (line.contains(' ') && WORDS.is_match(line))
 }
 
 #[cfg(test)]
@@ -180,6 +189,7 @@ mod tests {
         assert!(same_prompt("sw.1 #", "* sw.2 #"));
         assert!(same_prompt("Slot-1 stack_a.9 #", "Slot-1 stack_a.10 #"));
         assert!(same_prompt("router[12]>", "router[13]>"));
+        assert!(same_prompt("leaf1[14:33:1]#", "leaf1[14:33:2]#"));
         assert!(!same_prompt("r1#", "r2#"));
         assert!(!same_prompt("RP/0/RSP0/CPU0:r1#", "RP/0/RSP1/CPU0:r1#"));
     }
@@ -225,6 +235,8 @@ mod tests {
             "Please select an option #",
             "[Y(yes)/N(no)/C(cancel)]:",
             "Press any key to continue",
+            "Selection: ",
+            "Passcode: ",
         ] {
             assert!(is_question(question), "{question}");
         }

@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use crate::platform::{Pager, Pattern, Platform};
-use crate::prompt::{Learnt, is_question, same_prompt};
+use crate::prompt::{Learnt, is_part_of, is_question, same_prompt};
 use crate::terminal::{clean, erase_length_after_mark};
 
 /// What the reader waits for.
@@ -144,6 +144,8 @@ pub(crate) struct Question {
     pub(crate) ask: Pattern,
     /// It may come any number of times.
     pub(crate) again: bool,
+    /// It may be in a line that is finished: an instruction, whose answer is no secret.
+    pub(crate) finished: bool,
     pub(crate) answered: bool,
 }
 
@@ -161,6 +163,8 @@ struct End {
 struct Watched {
     /// Up to this byte.
     offset: usize,
+    /// Up to this byte there is no echo.
+    unechoed: usize,
     lines: usize,
     /// Lines that it saw before the command had to be sent again.
     skip: usize,
@@ -371,7 +375,7 @@ impl<'a> Reader<'a> {
                 false => Step::Unsure,
             },
             (Expect::Prompt, Quiet::Long) if !self.typed => match line.is_empty() {
-                true => Step::Unsure,
+                true => self.finished_question().unwrap_or(Step::Unsure),
                 false => Step::Read,
             },
             (Expect::Prompt, Quiet::Long) => {
@@ -471,6 +475,15 @@ impl<'a> Reader<'a> {
         of(&|question| open(question) && asked(question))
             .map(Step::Question)
             .or_else(|| of(&asked).map(Step::AskedAgain))
+    }
+
+    /// A question in a line that the device has ended, and behind which it waits.
+    fn finished_question(&self) -> Option<Step> {
+        let text =
+            clean(&self.buffer[self.tail_start().max(self.answered.min(self.buffer.len()))..]);
+        let line = text.lines().rev().find(|line| !line.trim().is_empty())?;
+        let asked = |question: &Question| question.finished && question.ask.matches(line.trim());
+        self.questions.iter().position(asked).map(Step::Question)
     }
 
     fn is_at_prompt(&self, line: &str) -> bool {
@@ -624,6 +637,15 @@ impl<'a> Reader<'a> {
         if !known {
             return same_prompt(typed.trim(), prompt).then_some("");
         }
+        // A packet may end within the prompt: `sw-7#` of `sw-7#dist#`.
+        // The prompt of the first line came before anything was typed.
+        let shown = match self.learnt.text() {
+            Some(learnt) if typed.is_empty() && start == 0 => learnt,
+            _ => typed.trim(),
+        };
+        if is_part_of(prompt, shown) {
+            return None;
+        }
         let rest = line
             .strip_suffix(prompt)
             .or_else(|| typed.strip_suffix(prompt));
@@ -649,7 +671,8 @@ impl<'a> Reader<'a> {
         let line = self.last_line();
         let line = self.without_pager_keys(line.trim()).trim();
         match self.learnt.is_empty() {
-            true => self.is_prompt(line) && !is_question(line),
+            // A platform whose prompts end with a colon says so.
+            true => self.is_prompt(line) && (line.ends_with(':') || !is_question(line)),
             false => self.is_known_prompt(line),
         }
     }
@@ -858,6 +881,16 @@ impl<'a> Reader<'a> {
         clean(line)
     }
 
+    /// The last line that is not empty, for an error.
+    pub(crate) fn last_words(&self) -> String {
+        let text = clean(&self.buffer[self.tail_start()..]);
+        let mut lines = text.lines().rev().map(str::trim);
+        lines
+            .find(|line| !line.is_empty())
+            .unwrap_or_default()
+            .to_owned()
+    }
+
     /// Ends the output before the last line: for a prompt that is known to be the end.
     pub(crate) fn end_at_last_line(&mut self) {
         let start = self.tail_start();
@@ -917,7 +950,7 @@ impl<'a> Reader<'a> {
         };
         let end = end.min(self.limit);
         let from = self.watched.offset;
-        if end <= from {
+        if end <= from || (self.end.is_none() && end == self.watched.unechoed) {
             return None;
         }
         let mut bytes = &self.buffer[from..end];
@@ -926,6 +959,7 @@ impl<'a> Reader<'a> {
             skipped = self.echo_length(bytes, command);
             // Until the echo has come, it cannot be told from output.
             if skipped == 0 && self.end.is_none() && self.newlines <= BEFORE_ECHO {
+                self.watched.unechoed = end;
                 return None;
             }
             bytes = &bytes[skipped..];

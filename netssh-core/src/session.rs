@@ -21,7 +21,7 @@ use tokio::time::timeout;
 
 pub use self::configuration::{CommitOptions, Configuration, Left};
 pub use self::detect::{Detection, detect};
-use self::dialogue::{Manner, Request};
+use self::dialogue::{Manner, Request, SETTLED, SETTLED_SOON};
 pub use self::pipeline::Pipeline;
 use self::word::Word;
 use crate::endpoint::{Answer, Answered, Timeouts};
@@ -429,14 +429,20 @@ impl Session {
         answers: &[Answer],
         limit: Option<Duration>,
     ) -> Result<Reply, Error> {
+        let own_only = answers.is_empty();
         let own = command.questions.iter().map(Answer::from);
         let answers: Vec<Answer> = answers.iter().cloned().chain(own).collect();
         let options = ExecOptions {
             timeout: limit,
             ..ExecOptions::default()
         };
+        let settle = match own_only {
+            true => SETTLED_SOON,
+            false => SETTLED,
+        };
         self.run(Request {
             answers: &answers,
+            settle,
             options,
             ..Request::new(typed)
         })

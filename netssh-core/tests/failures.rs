@@ -201,7 +201,7 @@ async fn the_wrong_platform_times_out_with_what_the_device_said() {
     assert!(error.partial().unwrap().contains('$'), "{error:?}");
     // It says where it stands, without what it may have been told.
     let text = error.to_string();
-    assert!(text.contains("which stands at \""), "{text}");
+    assert!(text.contains("the last line is \""), "{text}");
     assert!(text.contains("$ \"") || text.contains("$\""), "{text}");
 }
 

@@ -21,12 +21,6 @@ fn platforms() -> Vec<&'static str> {
     both
 }
 
-/// Those that wait for the first prompt, and so can answer what comes before it.
-fn asking_platforms() -> Vec<&'static str> {
-    let waits = |name: &&str| !Platform::named(name).unwrap().login.early;
-    platforms().into_iter().filter(waits).collect()
-}
-
 fn device(platform: &str) -> LabDevice {
     LabDevice::new(platform, platform).unwrap()
 }
@@ -207,12 +201,12 @@ async fn every_platform_answers_questions_before_its_prompt() {
         ),
         ..device(name)
     };
-    on_platforms(asking_platforms(), asks, "login questions").await;
+    on_platforms(platforms(), asks, "login questions").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_demand_for_another_password_is_an_error_that_says_so() {
-    for name in asking_platforms() {
+    for name in platforms() {
         let lab = Lab::start(LabDevice {
             login_questions: Some(vec!["password_change".into()]),
             ..device(name)

@@ -74,9 +74,24 @@ struct Needs {
 #[derive(Clone, Debug, Default, Serialize)]
 struct Ssh {
     exec: Vec<String>,
-    configure: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    answers: Vec<String>,
+    configure: Lines,
     upload: bool,
     download: bool,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+enum Lines {
+    Any(bool),
+    Matching(Vec<String>),
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self::Any(false)
+    }
 }
 
 #[derive(Clone, Debug, Default, Serialize)]
@@ -115,10 +130,30 @@ impl Description {
         self
     }
 
-    /// It enters configuration mode, and saves.
+    /// It answers what devices ask with texts that these patterns cover. Plain confirmations
+    /// (nothing, `y`, `n`, `yes`, `no`) and what [`Self::exec`] covers need no pattern.
+    #[must_use]
+    pub fn answers<P: Into<String>>(mut self, patterns: impl IntoIterator<Item = P>) -> Self {
+        let answers = &mut self.ssh().answers;
+        answers.extend(patterns.into_iter().map(Into::into));
+        self
+    }
+
+    /// It enters configuration mode, sends any line, and saves.
     #[must_use]
     pub fn configure(mut self) -> Self {
-        self.ssh().configure = true;
+        self.ssh().configure = Lines::Any(true);
+        self
+    }
+
+    /// It enters configuration mode, sends lines that these patterns cover, and saves.
+    #[must_use]
+    pub fn configure_lines<P: Into<String>>(
+        mut self,
+        patterns: impl IntoIterator<Item = P>,
+    ) -> Self {
+        let patterns = patterns.into_iter().map(Into::into).collect();
+        self.ssh().configure = Lines::Matching(patterns);
         self
     }
 

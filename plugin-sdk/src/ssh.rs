@@ -55,6 +55,70 @@ pub struct Transfer {
     pub protocol: String,
 }
 
+/// An answer to what a device may ask: a pattern found in the line that the device waits behind, and
+/// the line that answers it. It is stored in the job's results.
+///
+/// ```
+/// # use plugin_sdk::ssh::Answer;
+/// Answer::new(r"Destination filename .*\?", "");
+/// Answer::new(r"\[confirm\]", "y").one_key();
+/// Answer::new("Password:", "hunter2").secret();
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer<'a> {
+    expect: &'a str,
+    text: &'a str,
+    key: bool,
+    secret: Option<bool>,
+}
+
+impl<'a> Answer<'a> {
+    #[must_use]
+    pub const fn new(expect: &'a str, text: &'a str) -> Self {
+        Self {
+            expect,
+            text,
+            key: false,
+            secret: None,
+        }
+    }
+
+    /// The same answer as one key, sent without the end of a line.
+    #[must_use]
+    pub const fn one_key(self) -> Self {
+        Self { key: true, ..self }
+    }
+
+    /// The same answer, shown neither in results nor in logs.
+    #[must_use]
+    pub const fn secret(self) -> Self {
+        Self {
+            secret: Some(true),
+            ..self
+        }
+    }
+
+    /// The same answer, shown whatever the pattern names.
+    #[must_use]
+    pub const fn shown(self) -> Self {
+        Self {
+            secret: Some(false),
+            ..self
+        }
+    }
+
+    fn handle(&self) -> ssh::AnswerOptions {
+        let answer = ssh::AnswerOptions::new(self.expect, self.text);
+        if self.key {
+            answer.key();
+        }
+        if let Some(secret) = self.secret {
+            answer.secret(secret);
+        }
+        answer
+    }
+}
+
 /// What to do when a device refuses a line of configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnRefused {
@@ -76,6 +140,8 @@ pub struct Commit<'a> {
     /// The device takes the commit back after this time unless it is confirmed.
     pub confirm: Option<Duration>,
     pub comment: Option<&'a str>,
+    /// Answers to what the device may ask, in configuring about the lines, too.
+    pub answers: &'a [Answer<'a>],
 }
 
 /// Opens a session to the job's only target.
@@ -140,7 +206,8 @@ impl Device {
     }
 
     /// Runs a command that asks questions: each a pattern found in the line that the device waits
-    /// behind, and the line that answers it. The job's results do not show the answers.
+    /// behind, and the line that answers it. More about an answer says
+    /// [`Self::exec_answering`].
     ///
     /// # Errors
     /// As [`Self::exec`]; `refused` when a question is asked again although it was answered.
@@ -161,6 +228,27 @@ impl Device {
         let answer = self
             .0
             .send_interactive(command, &questions, options.as_ref());
+        answer.map(reply).map_err(of_host)
+    }
+
+    /// Runs a command that asks questions.
+    ///
+    /// # Errors
+    /// As [`Self::send_interactive`]; code `denied` for an answer that is not declared or granted.
+    pub fn exec_answering(
+        &self,
+        command: &str,
+        answers: &[Answer<'_>],
+        timeout: Option<Duration>,
+    ) -> Result<Reply> {
+        let options = ssh::ExecOptions::new();
+        if let Some(time) = timeout {
+            options.timeout(time.as_secs_f64()).map_err(of_host)?;
+        }
+        for answer in answers {
+            options.answer(&answer.handle());
+        }
+        let answer = self.0.exec(command, Some(&options));
         answer.map(reply).map_err(of_host)
     }
 
@@ -202,6 +290,9 @@ impl Device {
         if let Some(comment) = how.commit.comment {
             options.comment(comment);
         }
+        for answer in how.commit.answers {
+            options.answer(&answer.handle());
+        }
         let configured = self
             .0
             .configure(&texts(lines), Some(&options))
@@ -227,6 +318,9 @@ impl Device {
         if let Some(comment) = how.comment {
             options.comment(comment);
         }
+        for answer in how.answers {
+            options.answer(&answer.handle());
+        }
         self.0.commit(Some(&options)).map(reply).map_err(of_host)
     }
 
@@ -245,6 +339,18 @@ impl Device {
     /// Code `unsupported` where the platform has no such thing.
     pub fn save(&self) -> Result<Reply> {
         self.0.save().map(reply).map_err(of_host)
+    }
+
+    /// [`Self::save`], with answers to what the device may ask.
+    ///
+    /// # Errors
+    /// As [`Self::save`]; code `denied` for an answer that is not declared or granted.
+    pub fn save_answering(&self, answers: &[Answer<'_>]) -> Result<Reply> {
+        let options = ssh::SaveOptions::new();
+        for answer in answers {
+            options.answer(&answer.handle());
+        }
+        self.0.save_with(&options).map(reply).map_err(of_host)
     }
 
     /// Writes a file of the operator's directory to the device.

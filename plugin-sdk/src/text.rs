@@ -24,6 +24,15 @@ pub fn diff(old: &str, new: &str) -> Result<String> {
     text::diff(old, new).map_err(of_host)
 }
 
+/// The elements of a whole configuration, as [`crate::ssh::Device::configure`] takes them: lines, and
+/// lines with the text that belongs to them, such as a banner.
+///
+/// # Errors
+/// Code `invalid` where such a text does not end.
+pub fn split_config(platform: &str, text: &str) -> Result<Vec<String>> {
+    text::split_config(platform, text).map_err(of_host)
+}
+
 /// A text without the lines that begin with one of the prefixes.
 #[must_use]
 pub fn without_lines(text: &str, prefixes: &[&str]) -> String {

@@ -75,6 +75,7 @@ function createResult(result, open) {
     h(
       "summary",
       {},
+      result.kind === "answer" && h("span", { class: "muted" }, "answered "),
       h("code", { class: "command" }, result.command ?? "(no command)"),
       h("span", { class: "result-facts" }, resultFacts(result, failed).map((text) => h("span", {}, text))),
     ),

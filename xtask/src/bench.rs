@@ -44,10 +44,16 @@ const HISTORY: [Program; 1] = [Program {
     example: "bench",
     arguments: &["history"],
 }];
-const BENCHES: [(&str, &[Program]); 5] = [
+const RECORDS: [Program; 1] = [Program {
+    package: "host",
+    example: "records",
+    arguments: &[],
+}];
+const BENCHES: [(&str, &[Program]); 6] = [
     ("batch", &BATCH),
     ("history", &HISTORY),
     ("jobs", &JOBS),
+    ("records", &RECORDS),
     ("runtimes", &RUNTIMES),
     ("sessions", &SESSIONS),
 ];

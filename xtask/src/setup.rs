@@ -91,28 +91,29 @@ pub(crate) fn run() -> anyhow::Result<()> {
 
 /// A Python package that tests need, in a directory of its own beside what cargo keeps for tests.
 struct PythonPackage {
-    requirement: &'static str,
+    requirements: &'static [&'static str],
     reason: &'static str,
     directory: &'static str,
     /// There once it is installed.
-    file: &'static str,
+    files: &'static [&'static str],
     /// With the packages that it needs.
     dependencies: bool,
 }
 
 const PYTHON_PACKAGES: [PythonPackage; 2] = [
     PythonPackage {
-        requirement: "ntc-templates==9.3.0",
+        // The templates, and the interpreter that their results are compared with.
+        requirements: &["ntc-templates==9.3.0", "textfsm==2.1.0"],
         reason: "structured output",
         directory: "ntc-templates",
-        file: "ntc_templates/templates/index",
+        files: &["ntc_templates/templates/index", "textfsm/__init__.py"],
         dependencies: false,
     },
     PythonPackage {
-        requirement: "fakenos==1.2.1",
+        requirements: &["fakenos==1.2.1"],
         reason: "simulated devices of forty platforms",
         directory: "fakenos",
-        file: "fakenos/__init__.py",
+        files: &["fakenos/__init__.py"],
         dependencies: true,
     },
 ];
@@ -126,22 +127,34 @@ fn install_python_packages() -> anyhow::Result<()> {
 
 fn install_python_package(package: &PythonPackage) -> anyhow::Result<()> {
     let directory = target_directory()?.join("tmp").join(package.directory);
-    if directory.join(package.file).is_file() {
+    if package
+        .files
+        .iter()
+        .all(|file| directory.join(file).is_file())
+    {
         return Ok(());
     }
     println!(
         "setup: installing {} ({})",
-        package.requirement, package.reason
+        package.requirements.join(" and "),
+        package.reason
     );
     let mut command = Command::new("python3");
     // Its own directory conflicts with nothing, whatever else this Python has.
-    command.args(["-m", "pip", "install", "--quiet", "--no-warn-conflicts"]);
+    command.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-warn-conflicts",
+        "--upgrade",
+    ]);
     command.arg("--target");
     command.arg(&directory);
     if !package.dependencies {
         command.arg("--no-deps");
     }
-    command.arg(package.requirement);
+    command.args(package.requirements);
     run_to_success(&mut command)
 }
 

@@ -15,7 +15,7 @@ use super::types::{Change, ComparedCommand, Comparison};
 use super::{Problem, types};
 use crate::app::App;
 use crate::capabilities::unified_diff;
-use crate::model::{CommandResult, Job, JobFilter, JobStatus};
+use crate::model::{CommandKind, CommandResult, Job, JobFilter, JobStatus};
 
 /// Earlier jobs that are looked at for one that fits.
 const LOOKED_AT: u32 = 200;
@@ -121,6 +121,8 @@ async fn results(
             Problem::invalid_field("/target", message)
         })?;
         let more = app.storage.results(id).await?.into_iter();
+        // An answer is part of the command before it.
+        let more = more.filter(|result| result.kind != CommandKind::Answer);
         results.extend(more.filter(|result| target.is_none_or(|target| target == result.target)));
     }
     Ok(results)

@@ -167,6 +167,7 @@ fn submission(
         idempotency,
         rerun_of: None,
         schedule: None,
+        bounds: Vec::new(),
     })
 }
 

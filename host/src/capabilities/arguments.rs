@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::{OnRefused, Result};
 use crate::model::{ErrorCode, JobError, LogLevel};
+use crate::numbers;
 
 /// How long to wait for a child job where nothing is said: as long as a job may take at most.
 const LONGEST_WAIT: Duration = Duration::from_secs(604_800);
@@ -55,11 +56,17 @@ pub fn on_refused(choice: &str) -> Result<OnRefused> {
     }
 }
 
+/// Reads JSON, whose length the caller has checked: values take many times the memory of their text.
+///
 /// # Errors
-/// Not JSON.
+/// Not JSON, or a number in it is out of range.
 pub fn json(function: &str, text: &str) -> Result<Value> {
-    serde_json::from_str(text)
-        .map_err(|error| invalid(format!("{function}: the value is not JSON: {error}")))
+    let value = serde_json::from_str(text)
+        .map_err(|error| invalid(format!("{function}: the value is not JSON: {error}")))?;
+    match numbers::out_of_range(&value) {
+        Some((place, message)) => Err(invalid(format!("{function}: {message}, at {place:?}"))),
+        None => Ok(value),
+    }
 }
 
 /// An argument that makes no sense.

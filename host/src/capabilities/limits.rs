@@ -1,5 +1,9 @@
 //! The bounds of what one job may take, in one place.
 
+use std::io;
+
+use serde_json::Value;
+
 use crate::storage::StorageUse;
 
 /// Sessions that one job may hold open at once.
@@ -17,7 +21,7 @@ pub const LOG_CONTEXT_BYTES: usize = 16 * 1024;
 /// One key of a plugin's store, bytes.
 pub const STORAGE_KEY_BYTES: usize = 512;
 /// One value of a plugin's store as JSON, bytes.
-pub const STORAGE_VALUE_BYTES: usize = 8 * 1024 * 1024;
+pub const STORAGE_VALUE_BYTES: usize = 32 * 1024 * 1024;
 /// Everything that one plugin keeps.
 pub const STORAGE: StorageUse = StorageUse {
     keys: 20_000,
@@ -32,13 +36,42 @@ pub const DEPTH: u32 = 5;
 /// Jobs that may wait for child jobs at once, on one server. Each keeps a thread.
 pub const WAITING: usize = 512;
 /// A job's result as JSON, bytes.
-pub const RESULT_BYTES: usize = 8 * 1024 * 1024;
+pub const RESULT_BYTES: usize = 32 * 1024 * 1024;
+/// The parameters of a child job as JSON, bytes.
+pub const PARAMS_BYTES: usize = 32 * 1024 * 1024;
+/// A text that `diff` compares, bytes.
+pub const DIFF_BYTES: usize = 8 * 1024 * 1024;
 /// A file that a job downloads, bytes.
 pub const FILE_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 /// Questions that one interactive command may be given answers to.
-pub const QUESTIONS: usize = 64;
+pub const QUESTIONS: usize = 16;
+/// The pattern of one question, bytes; and once it is compiled.
+pub const QUESTION_BYTES: usize = 512;
+pub const QUESTION_COMPILED_BYTES: usize = 64 * 1024;
+/// A comment on a commit, bytes.
+pub const COMMENT_BYTES: usize = 512;
 /// A command, or a line of configuration, bytes.
 pub const COMMAND_BYTES: usize = 64 * 1024;
+
+/// Returns the length of a value as JSON, without making the text.
+#[must_use]
+pub fn json_len(value: &Value) -> usize {
+    struct Length(usize);
+    impl io::Write for Length {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut length = Length(0);
+    // Nothing can fail: the writer does not, and every value is JSON.
+    let _ = serde_json::to_writer(&mut length, value);
+    length.0
+}
 
 /// Cuts a text to at most `bytes`, at a character's border, and marks the place.
 pub fn cut(text: &mut String, bytes: usize) {
@@ -57,6 +90,12 @@ pub fn cut(text: &mut String, bytes: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_length_of_json_is_that_of_its_text() {
+        let value = serde_json::json!({"a": [1, 2.5, null, "ü\n\u{1}"], "b": {}});
+        assert_eq!(json_len(&value), value.to_string().len());
+    }
 
     #[test]
     fn cuts_at_a_characters_border() {

@@ -26,7 +26,7 @@ impl JobContext {
         let mut message = message.to_owned();
         limits::cut(&mut message, limits::LOG_MESSAGE_BYTES);
         let context =
-            context.filter(|context| context.to_string().len() <= limits::LOG_CONTEXT_BYTES);
+            context.filter(|context| limits::json_len(context) <= limits::LOG_CONTEXT_BYTES);
         self.unless_stopped(async {
             self.log.write(level, message, context).await;
             Ok(())

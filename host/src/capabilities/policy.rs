@@ -1,17 +1,28 @@
-//! What a job may do: the one place where a call is held against what its plugin declared and what
-//! the operator grants. What holds is what both allow, for the targets of the job.
+//! Whether a job may do something: the one place where a call is held against what its plugin
+//! declared and what the operator grants. A call is allowed where both allow it, for the targets of
+//! the job, and where the rights of the job's ancestors allow it as well.
+//!
+//! Every line that may reach a device passes here: commands, answers, configuration lines. How a
+//! text is compared is in `policy/text.rs`, what a configuration line runs in `policy/forms.rs`.
+
+mod forms;
+mod hosts;
+mod text;
 
 use std::collections::BTreeMap;
 
-use super::{JobContext, Result, limits};
-use crate::model::{ErrorCode, Grant, JobError, LogLevel, Needs, matches_pattern};
+use netssh_core::Platform;
 
-/// Characters with which one line becomes several commands, its output goes elsewhere, or another
-/// command's takes a part in it, on some platform. A pattern covers them only where it spells them
-/// out, or allows everything.
-const CHAINING: [char; 15] = [
-    ';', '|', '&', '<', '>', '`', '$', '(', ')', '[', ']', '{', '}', '\\', '!',
-];
+pub(super) use self::forms::leaves;
+use self::forms::{commands_in, pieces};
+use self::text::{allows, denies, hidden_chaining};
+pub(super) use self::text::{check_line, check_text, check_visible, invisible};
+use super::ssh::Question;
+use super::{JobContext, Result};
+use crate::model::{
+    Bound, Connection, ErrorCode, Grant, JobError, Lines, LogLevel, Needs, OWN_RIGHTS,
+    matches_pattern,
+};
 
 /// What the operator grants: to every plugin, and to some by name.
 #[derive(Clone, Debug, Default)]
@@ -21,21 +32,40 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// What holds for a plugin: what it needs, as far as it is granted.
+    /// Returns the rights of a plugin: what it needs, as far as it is granted.
     #[must_use]
     pub fn rights(&self, plugin: &str, needs: &Needs) -> Rights {
         Rights {
-            plugin: plugin.to_owned(),
-            needs: needs.clone(),
-            grant: self.grant(plugin).clone(),
+            own: self.held(plugin, needs),
+            bounds: Vec::new(),
         }
     }
 
-    /// How many jobs of a plugin may run at once, where that is limited.
+    /// Returns the rights of a plugin in a job that was submitted by other jobs.
+    #[must_use]
+    pub fn rights_within(&self, plugin: &str, needs: &Needs, bounds: &[Bound]) -> Rights {
+        let bounds = bounds.iter();
+        Rights {
+            own: self.held(plugin, needs),
+            bounds: bounds
+                .map(|bound| self.held(&bound.plugin, &bound.needs))
+                .collect(),
+        }
+    }
+
+    /// Returns how many jobs of a plugin may run at once, where that is limited.
     #[must_use]
     pub fn max_running(&self, plugin: &str) -> Option<usize> {
         let most = self.grant(plugin).max_running as usize;
         (most > 0).then_some(most)
+    }
+
+    fn held(&self, plugin: &str, needs: &Needs) -> Held {
+        Held {
+            plugin: plugin.to_owned(),
+            needs: needs.clone(),
+            grant: self.grant(plugin).clone(),
+        }
     }
 
     fn grant(&self, plugin: &str) -> &Grant {
@@ -43,18 +73,145 @@ impl Policy {
     }
 }
 
-/// What one plugin may do.
+/// What one job may do: what its plugin may, within what the plugins of its ancestors may.
 #[derive(Clone, Debug)]
 pub struct Rights {
+    own: Held,
+    bounds: Vec<Held>,
+}
+
+/// What one plugin may do.
+#[derive(Clone, Debug)]
+struct Held {
     plugin: String,
     needs: Needs,
     grant: Grant,
 }
 
 impl Rights {
-    /// What the plugin needs and is not granted, as `ssh.exec "reload"`; empty when it may run.
+    /// Returns what the plugin needs and is not granted, as `ssh.exec "reload"`; empty when it may
+    /// run.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
+        self.own.missing()
+    }
+
+    /// # Errors
+    /// Code `denied`: the plugin opens no such target, or may not.
+    pub fn may_reach(&self, target: &str, connection: &Connection) -> Result<()> {
+        self.each(|held| held.may_reach(target, connection))
+    }
+
+    /// Returns the bounds of a child job: what this job's plugin declared, and its own bounds, but
+    /// for those to whom the operator grants that the child has rights of its own.
+    fn bounds_of_child(&self, child: &str) -> Vec<Bound> {
+        let all = std::iter::once(&self.own).chain(&self.bounds);
+        all.filter(|held| !held.grants_own_rights(child))
+            .map(|held| Bound {
+                plugin: held.plugin.clone(),
+                needs: held.needs.clone(),
+            })
+            .collect()
+    }
+
+    /// Checks the plugin's own rights first, so that the message is about them where both refuse.
+    fn each(&self, check: impl Fn(&Held) -> Result<()>) -> Result<()> {
+        check(&self.own)?;
+        for bound in &self.bounds {
+            check(bound).map_err(|error| JobError {
+                message: format!(
+                    "{}; this job was submitted by a job of `{}` and has no more rights than that",
+                    error.message, bound.plugin
+                ),
+                ..error
+            })?;
+        }
+        Ok(())
+    }
+
+    fn may_open(&self) -> Result<()> {
+        self.each(Held::may_open)
+    }
+
+    fn may_exec(&self, command: &str, platform: &Platform) -> Result<()> {
+        check_line("a command", command)?;
+        check_visible("a command", command)?;
+        self.each(|held| held.may_exec(command, platform))
+    }
+
+    /// A command that the host itself knows, for a fact: the plugin need not declare it.
+    fn is_granted(&self, command: &str, platform: &Platform) -> Result<()> {
+        self.each(|held| {
+            held.is_not_denied(command, Some(platform))?;
+            held.is_granted(command, platform)
+        })
+    }
+
+    /// Each answer is a line that the device may take for a command.
+    fn may_answer(&self, questions: &[Question], platform: &Platform) -> Result<()> {
+        use secrecy::ExposeSecret as _;
+        for question in questions {
+            let answer = question.answer.expose_secret();
+            check_text("an answer", answer)?;
+            check_visible("an answer", answer)?;
+            if question.key && answer.chars().count() != 1 {
+                return Err(JobError::new(
+                    ErrorCode::INVALID,
+                    "invalid answer: expected one character where `key` is true",
+                ));
+            }
+            let what = if question.is_secret() {
+                format!("the answer to `{}`", question.expect)
+            } else {
+                format!("the answer `{answer}`")
+            };
+            self.each(|held| held.may_answer(&what, answer, platform))?;
+        }
+        Ok(())
+    }
+
+    /// Entering configuration mode, committing, rolling back, saving.
+    fn may_configure(&self) -> Result<()> {
+        self.each(Held::may_configure)
+    }
+
+    /// One line of configuration; an ordinary command in it has to be one that may be run.
+    fn may_configure_line(&self, line: &str, platform: &Platform) -> Result<()> {
+        self.each(|held| held.may_configure_line(line, platform))
+    }
+
+    /// The platform's own command to save.
+    fn may_save(&self, platform: &Platform) -> Result<()> {
+        let mode = platform.configuration.as_ref();
+        let command = platform
+            .save
+            .as_ref()
+            .or(mode.and_then(|mode| mode.save.as_ref()));
+        self.each(|held| match command {
+            Some(command) => held.is_not_denied(&command.send, Some(platform)),
+            None => Ok(()),
+        })
+    }
+
+    fn may_upload(&self) -> Result<()> {
+        self.each(Held::may_upload)
+    }
+
+    fn may_download(&self) -> Result<()> {
+        self.each(Held::may_download)
+    }
+
+    fn may_store(&self) -> Result<()> {
+        self.each(Held::may_store)
+    }
+
+    fn may_submit(&self, plugin: &str) -> Result<()> {
+        self.each(|held| held.may_submit(plugin))
+    }
+}
+
+impl Held {
+    fn missing(&self) -> Vec<String> {
         let Self { needs, grant, .. } = self;
         let mut missing = Vec::new();
         let mut lists = |need: &str, wanted: &[String], granted: &[String], covers: Covers| {
@@ -63,8 +220,20 @@ impl Rights {
                 .filter(|wanted| !granted.iter().any(|granted| covers(granted, wanted)));
             missing.extend(refused.map(|wanted| format!("{need} \"{wanted}\"")));
         };
+        let covers_pattern: Covers = |granted, wanted| allows(granted, wanted, None);
         if let Some(ssh) = &needs.ssh {
-            lists("ssh.exec", &ssh.exec, &grant.ssh_exec, allows);
+            lists("ssh.exec", &ssh.exec, &grant.ssh_exec, covers_pattern);
+            lists(
+                "ssh.answers",
+                &ssh.answers,
+                self.granted_answers(),
+                covers_pattern,
+            );
+            if let (Lines::Matching(wanted), Lines::Matching(granted)) =
+                (&ssh.configure, &grant.ssh_configure)
+            {
+                lists("ssh.configure", wanted, granted, covers_pattern);
+            }
         }
         if let Some(queue) = &needs.queue {
             lists(
@@ -75,12 +244,14 @@ impl Rights {
             );
         }
         let ssh = needs.ssh.as_ref();
+        let configure = ssh.map(|ssh| &ssh.configure);
+        let all_lines = match (configure, &grant.ssh_configure) {
+            (Some(Lines::Any(true)), granted) => *granted == Lines::Any(true),
+            (Some(Lines::Matching(_)), granted) => granted.is_some(),
+            _ => true,
+        };
         let flags = [
-            (
-                "ssh.configure",
-                ssh.is_some_and(|ssh| ssh.configure),
-                grant.ssh_configure,
-            ),
+            ("ssh.configure", !all_lines, false),
             (
                 "ssh.upload",
                 ssh.is_some_and(|ssh| ssh.upload),
@@ -100,12 +271,15 @@ impl Rights {
         missing
     }
 
-    /// # Errors
-    /// Code `denied`: the plugin opens no such target, or may not.
-    pub fn may_reach(&self, target: &str, tags: &[String]) -> Result<()> {
+    fn may_reach(&self, target: &str, connection: &Connection) -> Result<()> {
+        let inline = connection.owner_job_id.is_some();
+        let by_host = |pattern: &str| {
+            let host = pattern.strip_prefix("host:");
+            host.is_some_and(|host| hosts::covers(host, &connection.host))
+        };
         let fits = |pattern: &String| match pattern.strip_prefix("tag:") {
-            Some(tag) => tags.iter().any(|own| own == tag),
-            None => matches_pattern(pattern, target),
+            Some(tag) => connection.tags.iter().any(|own| own == tag),
+            None => by_host(pattern) || matches_pattern(pattern, target),
         };
         let needs = &self.needs.targets;
         if !needs.is_empty() && !needs.iter().any(fits) {
@@ -115,12 +289,34 @@ impl Rights {
                 needs,
             ));
         }
-        if !self.grant.targets.iter().any(fits) {
-            return Err(self.not_granted(
-                &format!("the target `{target}`"),
-                "targets",
-                &self.grant.targets,
-            ));
+        let granted = &self.grant.targets;
+        if !inline {
+            if granted.iter().any(fits) {
+                return Ok(());
+            }
+            return Err(self.not_granted(&format!("the target `{target}`"), "targets", granted));
+        }
+        // The submitter chose the name and the tags of an inline connection: its host alone counts.
+        let any = granted.iter().any(|pattern| pattern == "*");
+        let what = "a connection that is given with the job";
+        if !self.grant.inline.unwrap_or(any) {
+            let reason = match self.grant.inline {
+                Some(_) => "policy.inline is false",
+                None => "policy.targets restricts targets and policy.inline is not true",
+            };
+            return Err(self.not_allowed(what, reason));
+        }
+        if !any && !granted.iter().any(|pattern| by_host(pattern)) {
+            let what = format!("the host `{}` of an inline connection", connection.host);
+            return Err(self.not_granted(&what, "targets", granted));
+        }
+        if connection.agent && !self.grant.inline_agent {
+            let what = format!("{what} and logs in by the server's ssh-agent");
+            return Err(self.not_allowed(&what, "policy.inline_agent is false"));
+        }
+        if !connection.jump.is_empty() && !self.grant.inline_jump {
+            let what = format!("{what} and goes through stored connections");
+            return Err(self.not_allowed(&what, "policy.inline_jump is false"));
         }
         Ok(())
     }
@@ -132,40 +328,115 @@ impl Rights {
         }
     }
 
-    fn may_exec(&self, command: &str) -> Result<()> {
+    fn may_exec(&self, command: &str, platform: &Platform) -> Result<()> {
+        self.is_not_denied(command, Some(platform))?;
         let declared = match &self.needs.ssh {
             Some(ssh) => ssh.exec.as_slice(),
             None => &[],
         };
-        check_command_text(command)?;
-        check_visible(command)?;
-        if !declared.iter().any(|pattern| allows(pattern, command)) {
+        if !covered(declared, command, platform) {
             return Err(self.refused(
-                &format!("the command `{command}`"),
+                &with_hidden(&format!("the command `{command}`"), command, platform),
                 "declares in needs.ssh.exec",
                 declared,
             ));
         }
-        self.is_granted(command)
+        self.is_granted(command, platform)
     }
 
-    /// A command that the host itself knows, for a fact: the plugin need not declare it.
-    fn is_granted(&self, command: &str) -> Result<()> {
+    fn is_granted(&self, command: &str, platform: &Platform) -> Result<()> {
         let granted = &self.grant.ssh_exec;
-        if granted.iter().any(|pattern| allows(pattern, command)) {
+        if covered(granted, command, platform) {
             return Ok(());
         }
-        Err(self.not_granted(&format!("the command `{command}`"), "ssh_exec", granted))
+        let what = with_hidden(&format!("the command `{command}`"), command, platform);
+        Err(self.not_granted(&what, "ssh_exec", granted))
+    }
+
+    /// Some patterns are refused whatever else is granted.
+    fn is_not_denied(&self, line: &str, platform: Option<&Platform>) -> Result<()> {
+        let pieces = pieces(line, platform);
+        let denied_by = self
+            .grant
+            .deny
+            .iter()
+            .find(|pattern| pieces.iter().any(|piece| denies(pattern, piece)));
+        match denied_by {
+            None => Ok(()),
+            Some(pattern) => Err(denied(format!(
+                "`{line}` is not allowed: policy.deny of the server's configuration holds `{pattern}`"
+            ))),
+        }
+    }
+
+    fn may_answer(&self, what: &str, answer: &str, platform: &Platform) -> Result<()> {
+        if let Err(error) = self.is_not_denied(answer, Some(platform)) {
+            return Err(denied(error.message.replace(&format!("`{answer}`"), what)));
+        }
+        if is_confirmation(answer) {
+            return Ok(());
+        }
+        let ssh = self.needs.ssh.as_ref();
+        let declared = ssh.map_or(&[][..], |ssh| &ssh.answers);
+        let granted = self.granted_answers();
+        let is_declared = covered(declared, answer, platform);
+        let is_covered = is_declared && covered(granted, answer, platform);
+        let is_command = !answer.trim().is_empty() && self.may_exec(answer, platform).is_ok();
+        if is_covered || is_command {
+            return Ok(());
+        }
+        if is_declared {
+            let key = match self.grant.ssh_answers {
+                Some(_) => "ssh_answers",
+                None => "ssh_exec",
+            };
+            return Err(self.not_granted(what, key, granted));
+        }
+        Err(self.refused(what, "declares in needs.ssh.answers", declared))
+    }
+
+    fn granted_answers(&self) -> &[String] {
+        let own = self.grant.ssh_answers.as_ref();
+        own.unwrap_or(&self.grant.ssh_exec)
     }
 
     fn may_configure(&self) -> Result<()> {
-        let declared = self.needs.ssh.as_ref().is_some_and(|ssh| ssh.configure);
+        let declared = self.needs.ssh.as_ref();
         self.may(
-            declared,
-            self.grant.ssh_configure,
+            declared.is_some_and(|ssh| ssh.configure.is_some()),
+            self.grant.ssh_configure.is_some(),
             "configuring a device",
             "ssh.configure",
         )
+    }
+
+    fn may_configure_line(&self, line: &str, platform: &Platform) -> Result<()> {
+        self.is_not_denied(line, Some(platform))?;
+        let none = Lines::default();
+        let ssh = self.needs.ssh.as_ref();
+        let declared = ssh.map_or(&none, |ssh| &ssh.configure);
+        let what = || with_hidden(&format!("the line `{line}`"), line, platform);
+        if let Some(patterns) = declared.patterns()
+            && !covered(patterns, line, platform)
+        {
+            return Err(self.refused(&what(), "declares in needs.ssh.configure", patterns));
+        }
+        if let Some(patterns) = self.grant.ssh_configure.patterns()
+            && !covered(patterns, line, platform)
+        {
+            return Err(self.not_granted(&what(), "ssh_configure", patterns));
+        }
+        for command in commands_in(line, platform) {
+            self.may_exec(&command, platform)
+                .map_err(|error| JobError {
+                    message: format!(
+                        "the line `{line}` runs an ordinary command: {}",
+                        error.message
+                    ),
+                    ..error
+                })?;
+        }
+        Ok(())
     }
 
     fn may_upload(&self) -> Result<()> {
@@ -211,6 +482,14 @@ impl Rights {
         Ok(())
     }
 
+    fn grants_own_rights(&self, plugin: &str) -> bool {
+        self.grant
+            .queue_submit
+            .iter()
+            .filter_map(|name| name.strip_suffix(OWN_RIGHTS))
+            .any(|name| covers_name(name, plugin))
+    }
+
     fn may(&self, declared: bool, granted: bool, what: &str, need: &str) -> Result<()> {
         if !declared {
             return Err(self.undeclared(what, need));
@@ -243,6 +522,13 @@ impl Rights {
             listed(granted)
         ))
     }
+
+    fn not_allowed(&self, what: &str, reason: &str) -> JobError {
+        denied(format!(
+            "{what} is not granted to `{}`: {reason} in the server's configuration",
+            self.plugin
+        ))
+    }
 }
 
 type Covers = fn(&str, &str) -> bool;
@@ -256,20 +542,38 @@ impl JobContext {
         self.permit(self.rights.may_open()).await
     }
 
-    pub(super) async fn may_reach(&self, target: &str, tags: &[String]) -> Result<()> {
-        self.permit(self.rights.may_reach(target, tags)).await
+    pub(super) async fn may_reach(&self, target: &str, connection: &Connection) -> Result<()> {
+        self.permit(self.rights.may_reach(target, connection)).await
     }
 
-    pub(super) async fn may_exec(&self, command: &str) -> Result<()> {
-        self.permit(self.rights.may_exec(command)).await
+    pub(super) async fn may_exec(&self, command: &str, platform: &Platform) -> Result<()> {
+        self.permit(self.rights.may_exec(command, platform)).await
     }
 
-    pub(super) async fn may_ask(&self, command: &str) -> Result<()> {
-        self.permit(self.rights.is_granted(command)).await
+    pub(super) async fn may_ask(&self, command: &str, platform: &Platform) -> Result<()> {
+        self.permit(self.rights.is_granted(command, platform)).await
+    }
+
+    pub(super) async fn may_answer(
+        &self,
+        questions: &[Question],
+        platform: &Platform,
+    ) -> Result<()> {
+        self.permit(self.rights.may_answer(questions, platform))
+            .await
     }
 
     pub(super) async fn may_configure(&self) -> Result<()> {
         self.permit(self.rights.may_configure()).await
+    }
+
+    pub(super) async fn may_configure_line(&self, line: &str, platform: &Platform) -> Result<()> {
+        self.permit(self.rights.may_configure_line(line, platform))
+            .await
+    }
+
+    pub(super) async fn may_save(&self, platform: &Platform) -> Result<()> {
+        self.permit(self.rights.may_save(platform)).await
     }
 
     pub(super) async fn may_upload(&self) -> Result<()> {
@@ -288,7 +592,12 @@ impl JobContext {
         self.permit(self.rights.may_submit(plugin)).await
     }
 
-    /// A denial stands in the job's log, whatever the plugin makes of it.
+    /// Returns what bounds the rights of a child job that this job submits.
+    pub(super) fn bounds_of_child(&self, plugin: &str) -> Vec<Bound> {
+        self.rights.bounds_of_child(plugin)
+    }
+
+    /// Writes a denial to the job's log, whatever the plugin makes of it.
     async fn permit(&self, checked: Result<()>) -> Result<()> {
         if let Err(error) = &checked
             && error.code.0 == ErrorCode::DENIED
@@ -296,6 +605,30 @@ impl JobContext {
             self.note(LogLevel::Warn, error.to_string()).await;
         }
         checked
+    }
+}
+
+/// Returns whether an answer does nothing but confirm or refuse, at a question and at any prompt.
+///
+/// A number is no such answer, for it chooses from a menu; nor is a single letter, for it is an
+/// abbreviation: on one platform or another `w` writes, `q` leaves, `e` enters a mode.
+fn is_confirmation(answer: &str) -> bool {
+    ["", "y", "n", "yes", "no"]
+        .iter()
+        .any(|word| answer.trim().eq_ignore_ascii_case(word))
+}
+
+fn covered(patterns: &[String], text: &str, platform: &Platform) -> bool {
+    patterns
+        .iter()
+        .any(|pattern| allows(pattern, text, Some(platform)))
+}
+
+/// Names the character that a device would find in a text that does not hold it.
+fn with_hidden(what: &str, text: &str, platform: &Platform) -> String {
+    match hidden_chaining(text, platform) {
+        Some(c) => format!("{what}, in whose bytes for this device there is a `{c}`,"),
+        None => what.to_owned(),
     }
 }
 
@@ -307,99 +640,20 @@ fn listed(names: &[String]) -> String {
     }
 }
 
-/// Nothing that looks like less than it is: no blank but the space, nothing that takes no room or
-/// turns the direction of the text.
-fn check_visible(command: &str) -> Result<()> {
-    let hidden = |c: &char| {
-        let formats = matches!(*c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
-            | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-            | '\u{e0000}'..='\u{e007f}');
-        formats || (c.is_whitespace() && *c != ' ')
-    };
-    match command.chars().find(hidden) {
-        Some(c) => Err(JobError::new(
-            ErrorCode::INVALID,
-            format!(
-                "a command holds the character U+{:04X}, which cannot be seen for what it is",
-                c as u32
-            ),
-        )),
-        None => Ok(()),
-    }
-}
-
 fn covers_name(pattern: &str, name: &str) -> bool {
+    let pattern = pattern.strip_suffix(OWN_RIGHTS).unwrap_or(pattern);
     pattern == "*" || pattern == name
-}
-
-/// One line, no control characters, of a sane length: what any command has to be.
-pub(super) fn check_command_text(command: &str) -> Result<()> {
-    let wrong = if command.trim().is_empty() {
-        Some("is empty".to_owned())
-    } else if command.len() > limits::COMMAND_BYTES {
-        Some(format!("is longer than {} bytes", limits::COMMAND_BYTES))
-    } else {
-        command.chars().find(|c| c.is_control()).map(|c| {
-            format!(
-                "holds the control character U+{:04X}; a command is one line",
-                c as u32
-            )
-        })
-    };
-    match wrong {
-        Some(wrong) => Err(JobError::new(
-            ErrorCode::INVALID,
-            format!("a command {wrong}"),
-        )),
-        None => Ok(()),
-    }
-}
-
-fn allows(pattern: &str, command: &str) -> bool {
-    if pattern == "*" {
-        return true;
-    }
-    // As many as the pattern spells out, so that none is left for a `*` to cover.
-    let smuggled = CHAINING
-        .iter()
-        .any(|c| command.matches(*c).count() > pattern.matches(*c).count());
-    if smuggled {
-        return false;
-    }
-    let words = command.split_whitespace().collect::<Vec<_>>().join(" ");
-    matches_pattern(pattern.trim(), &words)
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+    use uuid::Uuid;
+
     use super::*;
+    use crate::model::{Algorithms, SealedSecrets, now};
 
-    #[test]
-    fn a_command_cannot_carry_a_second_one() {
-        assert!(allows("show *", "show   version"));
-        for disguise in [
-            "show version; reload",
-            "show run | redirect flash:x",
-            "show version && reboot",
-            "show $(reboot)",
-            "show `reboot`",
-            "show run > flash:x",
-            "show [/system reboot]",
-            "show {reload}",
-            "show !reload",
-            "show version \\",
-        ] {
-            assert!(!allows("show *", disguise), "{disguise}");
-        }
-        assert!(allows("show * | include *", "show run | include bgp"));
-        assert!(!allows(
-            "show * | include *",
-            "show version | redirect tftp://x | include a"
-        ));
-        assert!(allows("*", "a; b"));
-    }
-
-    fn rights(needs: serde_json::Value, grant: Grant) -> Rights {
+    fn rights(needs: Value, grant: Grant) -> Rights {
         let policy = Policy {
             default: grant,
             ..Policy::default()
@@ -407,18 +661,62 @@ mod tests {
         policy.rights("it", &serde_json::from_value(needs).unwrap())
     }
 
+    fn platform(name: &str) -> std::sync::Arc<Platform> {
+        Platform::named(name).unwrap()
+    }
+
+    fn texts(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|text| (*text).to_owned()).collect()
+    }
+
+    fn connection(host: &str, tags: &[&str]) -> Connection {
+        Connection {
+            id: Uuid::nil(),
+            name: "x".to_owned(),
+            host: host.to_owned(),
+            port: 22,
+            username: "u".to_owned(),
+            device_type: "linux".to_owned(),
+            timeout_seconds: 30,
+            tags: texts(tags),
+            host_key: None,
+            jump: Vec::new(),
+            algorithms: Algorithms::Default,
+            certificate: None,
+            agent: false,
+            max_sessions: 1,
+            secrets: SealedSecrets::default(),
+            answers: Vec::new(),
+            owner_job_id: None,
+            created_at: now(),
+            updated_at: now(),
+        }
+    }
+
+    fn inline(host: &str) -> Connection {
+        Connection {
+            owner_job_id: Some(Uuid::nil()),
+            ..connection(host, &[])
+        }
+    }
+
     #[test]
-    fn what_is_needed_and_not_granted_is_named() {
-        let needs = serde_json::json!({
-            "ssh": { "exec": ["show *", "show * | include *", "reload"], "configure": true },
+    fn missing_names_what_is_needed_and_not_granted() {
+        let needs = json!({
+            "ssh": { "exec": ["show *", "show * | include *", "reload"], "configure": true,
+                     "answers": ["flash:*"] },
             "storage": true,
             "queue": { "submit": ["noop", "*"] },
         });
-        assert!(rights(needs.clone(), Grant::default()).missing().is_empty());
+        let all = Grant {
+            queue_submit: texts(&["*"]),
+            ..Grant::default()
+        };
+        assert!(rights(needs.clone(), all).missing().is_empty());
         let grant = Grant {
-            ssh_exec: vec!["show *".to_owned()],
-            ssh_configure: false,
-            queue_submit: vec!["noop".to_owned()],
+            ssh_exec: texts(&["show *"]),
+            ssh_configure: Lines::Any(false),
+            queue_submit: texts(&["noop"]),
             ..Grant::default()
         };
         assert_eq!(
@@ -426,6 +724,7 @@ mod tests {
             [
                 "ssh.exec \"show * | include *\"",
                 "ssh.exec \"reload\"",
+                "ssh.answers \"flash:*\"",
                 "queue.submit \"*\"",
                 "ssh.configure",
             ]
@@ -433,17 +732,40 @@ mod tests {
     }
 
     #[test]
+    fn missing_compares_patterns_of_lines() {
+        let needs = |configure: Value| json!({ "ssh": { "configure": configure } });
+        let missing = |configure: Value, granted: Lines| {
+            let grant = Grant {
+                ssh_configure: granted,
+                ..Grant::default()
+            };
+            rights(needs(configure), grant).missing()
+        };
+        let ntp = || Lines::Matching(texts(&["ntp *"]));
+        assert!(missing(json!(["ntp server *"]), ntp()).is_empty());
+        assert!(missing(json!(["ntp server *"]), true.into()).is_empty());
+        assert_eq!(missing(json!(true), ntp()), ["ssh.configure"]);
+        assert_eq!(
+            missing(json!(["hostname *", "ntp *"]), ntp()),
+            ["ssh.configure \"hostname *\""]
+        );
+        assert_eq!(missing(json!(["ntp *"]), false.into()), ["ssh.configure"]);
+        assert!(missing(json!(false), false.into()).is_empty());
+    }
+
+    #[test]
     fn both_have_to_allow_a_command() {
-        let needs = serde_json::json!({ "ssh": { "exec": ["show *"] } });
+        let needs = json!({ "ssh": { "exec": ["show *"] } });
         let grant = Grant {
-            ssh_exec: vec!["* version".to_owned()],
+            ssh_exec: texts(&["* version"]),
             ..Grant::default()
         };
         let rights = rights(needs, grant);
-        assert!(rights.may_exec("show version").is_ok());
-        let undeclared = rights.may_exec("delete version").unwrap_err();
+        let ios = platform("cisco_ios");
+        assert!(rights.may_exec("show version", &ios).is_ok());
+        let undeclared = rights.may_exec("delete version", &ios).unwrap_err();
         assert!(undeclared.message.contains("needs.ssh.exec: show *"));
-        let ungranted = rights.may_exec("show clock").unwrap_err();
+        let ungranted = rights.may_exec("show clock", &ios).unwrap_err();
         assert!(
             ungranted.message.contains("policy.ssh_exec")
                 && ungranted.message.contains("* version"),
@@ -452,45 +774,282 @@ mod tests {
     }
 
     #[test]
-    fn targets_are_held_against_names_and_tags() {
-        let needs = serde_json::json!({ "targets": ["lab-*", "tag:core"] });
+    fn targets_are_held_against_names_tags_and_hosts() {
+        let needs = json!({ "targets": ["lab-*", "tag:core"] });
         let grant = Grant {
-            targets: vec!["*-r1".to_owned()],
+            targets: texts(&["*-r1", "host:192.0.2.*"]),
             ..Grant::default()
         };
         let rights = rights(needs, grant);
-        let core = ["core".to_owned()];
-        assert!(rights.may_reach("lab-r1", &[]).is_ok());
-        assert!(rights.may_reach("x-r1", &core).is_ok());
-        assert!(rights.may_reach("x-r1", &[]).is_err());
-        assert!(rights.may_reach("lab-r2", &core).is_err());
+        let at = |host| connection(host, &[]);
+        assert!(rights.may_reach("lab-r1", &at("h")).is_ok());
+        assert!(
+            rights
+                .may_reach("x-r1", &connection("h", &["core"]))
+                .is_ok()
+        );
+        assert!(rights.may_reach("x-r1", &at("h")).is_err());
+        assert!(
+            rights
+                .may_reach("lab-r2", &connection("h", &["core"]))
+                .is_err()
+        );
+        assert!(rights.may_reach("lab-r2", &at("192.0.2.7")).is_ok());
+        assert!(rights.may_reach("lab-r2", &at("192.0.3.7")).is_err());
     }
 
     #[test]
-    fn a_command_hides_nothing() {
-        for bad in [
-            "show\u{a0}version",
-            "show version\u{2028}reload",
-            "show ver\u{200b}sion",
-            "show \u{202e}daoler",
-            "show\u{3000}run",
-        ] {
-            assert_eq!(check_visible(bad).unwrap_err().code.0, "invalid", "{bad:?}");
+    fn the_name_and_tags_of_an_inline_connection_prove_nothing() {
+        let may = |grant: &Grant, connection: &Connection| {
+            let rights = rights(json!({ "ssh": {} }), grant.clone());
+            rights.may_reach("lab-x", connection)
+        };
+        let restricted = Grant {
+            targets: texts(&["lab-*", "tag:lab", "host:192.0.2.*"]),
+            ..Grant::default()
+        };
+        let tagged = Connection {
+            tags: texts(&["lab"]),
+            ..inline("192.0.2.1")
+        };
+        for connection in [&inline("10.0.0.1"), &inline("192.0.2.1"), &tagged] {
+            let error = may(&restricted, connection).unwrap_err();
+            assert!(error.message.contains("policy.inline"), "{error}");
+            assert!(may(&Grant::default(), connection).is_ok());
         }
-        assert!(check_visible("show interface Gi0/1 description Zürich").is_ok());
+        let opened = Grant {
+            inline: Some(true),
+            ..restricted
+        };
+        assert!(may(&opened, &tagged).is_ok());
+        for host in ["10.0.0.1", "192.0.2.example.net", "3221225985"] {
+            let error = may(&opened, &inline(host)).unwrap_err();
+            assert!(error.message.contains("policy.targets"), "{error}");
+        }
+        let closed = Grant {
+            inline: Some(false),
+            ..Grant::default()
+        };
+        assert!(may(&closed, &inline("192.0.2.1")).is_err());
+
+        let agent = Connection {
+            agent: true,
+            ..inline("192.0.2.1")
+        };
+        let jump = Connection {
+            jump: texts(&["bastion"]),
+            ..inline("192.0.2.1")
+        };
+        for connection in [&agent, &jump] {
+            let error = may(&Grant::default(), connection).unwrap_err();
+            assert!(error.message.contains("policy.inline_"), "{error}");
+            let borrows = Grant {
+                inline_agent: true,
+                inline_jump: true,
+                ..Grant::default()
+            };
+            assert!(may(&borrows, connection).is_ok());
+            let stored = Connection {
+                owner_job_id: None,
+                ..(*connection).clone()
+            };
+            assert!(may(&Grant::default(), &stored).is_ok());
+        }
+    }
+
+    fn question(answer: &str) -> Question {
+        Question {
+            expect: ".".to_owned(),
+            answer: answer.into(),
+            key: false,
+            secret: Some(false),
+        }
     }
 
     #[test]
-    fn a_command_is_one_line() {
-        for bad in [
-            "",
-            "  ",
-            "show version\nreload",
-            "show\r",
-            "show \u{3}",
-            "show\u{0}",
-        ] {
-            assert!(check_command_text(bad).is_err(), "{bad:?}");
+    fn an_answer_is_a_line_like_any_other() {
+        let ios = platform("cisco_ios");
+        let may = |needs: Value, grant: &Grant, answer: &str| {
+            rights(needs, grant.clone()).may_answer(&[question(answer)], &ios)
+        };
+        let shows = || json!({ "ssh": { "exec": ["show *"] } });
+        let all = Grant::default();
+        for answer in ["", "y", "N", "yes", "No", "show clock", " "] {
+            assert!(may(shows(), &all, answer).is_ok(), "{answer:?}");
         }
+        for answer in [
+            "reload",
+            "configure terminal",
+            "username x privilege 15 secret y",
+            "end",
+            "1",
+            "w",
+            "q",
+            "show clock ; reload",
+            "yes; reload",
+        ] {
+            let error = may(shows(), &all, answer).unwrap_err();
+            assert_eq!(error.code.0, "denied", "{answer:?}");
+            assert!(error.message.contains("needs.ssh.answers"), "{error}");
+        }
+        for answer in ["y\u{200b}", "y\n", "re\u{8}", "\u{3}", "\u{1a}"] {
+            let error = may(json!({ "ssh": { "exec": ["*"] } }), &all, answer).unwrap_err();
+            assert_eq!(error.code.0, "invalid", "{answer:?}");
+        }
+        let declared = || json!({ "ssh": { "exec": ["copy *"], "answers": ["flash:*", "1"] } });
+        assert!(may(declared(), &all, "flash:x").is_ok());
+        assert!(may(declared(), &all, "1").is_ok());
+        assert!(may(declared(), &all, "reload").is_err());
+        // Where commands are restricted, so are answers, unless they are granted on their own.
+        let restricted = Grant {
+            ssh_exec: texts(&["copy *"]),
+            ..Grant::default()
+        };
+        let error = may(declared(), &restricted, "flash:x").unwrap_err();
+        assert!(error.message.contains("policy.ssh_exec"), "{error}");
+        let granted = Grant {
+            ssh_answers: Some(texts(&["flash:*"])),
+            ..restricted
+        };
+        assert!(may(declared(), &granted, "flash:x").is_ok());
+        assert!(may(declared(), &granted, "1").is_err());
+        let denying = Grant {
+            deny: texts(&["reload*", "y"]),
+            ..Grant::default()
+        };
+        let any = || json!({ "ssh": { "exec": ["*"], "answers": ["*"] } });
+        for answer in ["rel", "Reload in 5", "y", "x; reload"] {
+            assert!(may(any(), &denying, answer).is_err(), "{answer}");
+        }
+        assert!(may(any(), &denying, "anything else").is_ok());
+    }
+
+    #[test]
+    fn a_secret_answer_is_not_in_the_message() {
+        let rights = rights(json!({ "ssh": { "exec": ["show *"] } }), Grant::default());
+        let secret = Question {
+            secret: Some(true),
+            ..question("s3cret-token")
+        };
+        let error = rights
+            .may_answer(&[secret], &platform("cisco_ios"))
+            .unwrap_err();
+        assert!(!error.message.contains("s3cret"), "{error}");
+    }
+
+    #[test]
+    fn a_key_is_one_character() {
+        let rights = rights(json!({ "ssh": { "exec": ["*"] } }), Grant::default());
+        let key = |answer: &str| {
+            let question = Question {
+                key: true,
+                ..question(answer)
+            };
+            rights.may_answer(&[question], &platform("cisco_ios"))
+        };
+        assert!(key("y").is_ok());
+        assert!(key(" ").is_ok());
+        for wrong in ["", "reload", "yy"] {
+            assert_eq!(key(wrong).unwrap_err().code.0, "invalid", "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn configuration_lines_run_no_command_that_may_not_be_run() {
+        let may = |needs: Value, grant: Grant, name: &str, line: &str| {
+            rights(needs, grant).may_configure_line(line, &platform(name))
+        };
+        let needs = || json!({ "ssh": { "exec": ["show *"], "configure": true } });
+        for (platform, line) in [
+            ("cisco_ios", "do reload"),
+            ("cisco_xe", "DO rel"),
+            ("juniper_junos", "run request system reboot"),
+            ("arista_eos", "reload"),
+            ("cisco_nxos", "hostname x ; reload"),
+            ("mikrotik_routeros", "/system reboot"),
+        ] {
+            let error = may(needs(), Grant::default(), platform, line).unwrap_err();
+            assert_eq!(error.code.0, "denied", "{platform}: {line}");
+        }
+        for (platform, line) in [
+            ("cisco_ios", "hostname r2"),
+            ("cisco_ios", "do show clock"),
+            ("arista_eos", "hostname r2"),
+        ] {
+            let allowed = may(needs(), Grant::default(), platform, line);
+            assert!(allowed.is_ok(), "{platform}: {line}");
+        }
+        let patterns = Grant {
+            ssh_configure: Lines::Matching(texts(&["ntp server *", "no ntp server *"])),
+            ..Grant::default()
+        };
+        for line in [
+            "hostname r2",
+            "ntp server 1 ; reload",
+            "exit",
+            "do show clock",
+        ] {
+            let error = may(needs(), patterns.clone(), "cisco_ios", line).unwrap_err();
+            assert!(error.message.contains("policy.ssh_configure"), "{error}");
+        }
+        assert!(may(needs(), patterns, "cisco_ios", "ntp server 192.0.2.1").is_ok());
+        let denying = Grant {
+            deny: texts(&["reload*", "no router *"]),
+            ..Grant::default()
+        };
+        let all = || json!({ "ssh": { "exec": ["*"], "configure": true } });
+        for line in [
+            "do reload",
+            "no router bgp 1",
+            "NO ROUTER BGP 1",
+            "no rou bgp 1",
+        ] {
+            let error = may(all(), denying.clone(), "cisco_ios", line).unwrap_err();
+            assert!(error.message.contains("policy.deny"), "{error}");
+        }
+        assert!(may(all(), denying, "cisco_ios", "do clear counters").is_ok());
+    }
+
+    #[test]
+    fn a_child_has_no_more_rights_than_its_parent() {
+        let mut policy = Policy {
+            default: Grant {
+                ssh_exec: texts(&["show *"]),
+                queue_submit: texts(&["ssh-command"]),
+                ..Grant::default()
+            },
+            ..Policy::default()
+        };
+        policy
+            .plugins
+            .insert("ssh-command".to_owned(), Grant::default());
+        let needs = |needs: Value| serde_json::from_value::<Needs>(needs).unwrap();
+        let deputy = needs(json!({
+            "ssh": { "exec": ["show *"] }, "queue": { "submit": ["ssh-command"] },
+        }));
+        let child_needs = needs(json!({ "ssh": { "exec": ["*"] }, "storage": true }));
+        let ios = platform("cisco_ios");
+        let bounds = policy
+            .rights("deputy", &deputy)
+            .bounds_of_child("ssh-command");
+        assert_eq!(bounds.len(), 1);
+        let child = policy.rights_within("ssh-command", &child_needs, &bounds);
+        assert!(child.may_exec("show clock", &ios).is_ok());
+        let error = child.may_exec("reload in 5", &ios).unwrap_err();
+        assert!(error.message.contains("deputy"), "{error}");
+        assert!(child.may_store().is_err());
+        // Its own children are bound by both.
+        assert_eq!(child.bounds_of_child("x").len(), 2);
+
+        let own_rights = Grant {
+            queue_submit: texts(&["ssh-command:with-own-rights"]),
+            ..policy.default.clone()
+        };
+        policy.plugins.insert("deputy".to_owned(), own_rights);
+        let granted = policy.rights("deputy", &deputy);
+        assert!(granted.may_submit("ssh-command").is_ok());
+        assert!(granted.missing().is_empty());
+        assert!(granted.bounds_of_child("ssh-command").is_empty());
+        assert_eq!(granted.bounds_of_child("other").len(), 1);
     }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{JobContext, JobFacts, Result, limits, storage_failed};
-use crate::model::{ErrorCode, JobError, JobStatus, Target};
+use crate::model::{Bound, ErrorCode, JobError, JobStatus, Target};
 
 /// A job that a job submits.
 #[derive(Clone, Debug)]
@@ -44,6 +44,8 @@ pub struct ParentJob<'a> {
     pub id: Uuid,
     pub depth: u32,
     pub targets: &'a [Target],
+    /// What bounds the child's rights.
+    pub bounds: Vec<Bound>,
 }
 
 impl JobContext {
@@ -54,6 +56,7 @@ impl JobContext {
     /// many, or when the submission is refused as any other would be.
     pub async fn queue_submit(&self, child: ChildJob) -> Result<Uuid> {
         self.may_submit(&child.plugin).await?;
+        check_params_size(limits::json_len(&child.params))?;
         for name in &child.targets {
             self.name_target(Some(name))?;
         }
@@ -76,10 +79,9 @@ impl JobContext {
                 ));
             }
             self.acted.store(true, Ordering::Relaxed);
-            self.services
-                .children
-                .submit(&parent(&self.job), child)
-                .await
+            let bounds = self.bounds_of_child(&child.plugin);
+            let parent = parent(&self.job, bounds);
+            self.services.children.submit(&parent, child).await
         })
         .await
     }
@@ -138,10 +140,26 @@ impl JobContext {
     }
 }
 
-fn parent(job: &JobFacts) -> ParentJob<'_> {
+/// Checks the length of a child's parameters as JSON.
+///
+/// # Errors
+/// Code `limit`.
+pub fn check_params_size(size: usize) -> Result<()> {
+    let most = limits::PARAMS_BYTES;
+    if size > most {
+        return Err(JobError::new(
+            ErrorCode::LIMIT,
+            format!("the child's parameters have {size} bytes as JSON; at most {most} are taken"),
+        ));
+    }
+    Ok(())
+}
+
+fn parent(job: &JobFacts, bounds: Vec<Bound>) -> ParentJob<'_> {
     ParentJob {
         id: job.id,
         depth: job.depth,
         targets: &job.targets,
+        bounds,
     }
 }

@@ -4,8 +4,10 @@
 //! The job names a target and gets a handle. Address and credentials stay on this side, and every
 //! exchange with the device is stored, those that may change it before the job hears of them.
 
+mod answers;
 mod configure;
 mod files;
+mod lines;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -14,15 +16,18 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use netssh_core::{
-    Answer, Error as SshError, ExecOptions, Pattern, PooledSession, Reply, SecretString,
+    Answer, Answered, Error as SshError, ExecOptions, Platform, PooledSession, Reply,
 };
 use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 use uuid::Uuid;
 
+pub use self::answers::Question;
+use self::answers::with_answers;
 pub use self::configure::{CommitOptions, ConfigureOptions, Configured, OnRefused};
 pub use self::files::Files;
+pub use self::lines::split_config;
 use super::live::Live;
 use super::{JobContext, Result, limits, storage_failed};
 use crate::model::{CommandKind, CommandResult, ErrorCode, InFlight, JobError, LogLevel, now};
@@ -34,7 +39,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 #[derive(Clone)]
 pub struct Device {
     target: Arc<str>,
+    /// The platform's name, as the connection says it.
     platform: Arc<str>,
+    kind: Arc<Platform>,
     id: u64,
     held: Arc<Held>,
 }
@@ -53,14 +60,6 @@ struct Held {
 pub(super) struct Sessions {
     next_id: AtomicU64,
     open: std::sync::Mutex<HashMap<u64, Device>>,
-}
-
-/// A question that a command asks, and the line that answers it. The answer is stored nowhere.
-#[derive(Clone, Debug)]
-pub struct Question {
-    /// A regular expression, found in the line that the device waits behind.
-    pub expect: String,
-    pub answer: SecretString,
 }
 
 /// What a device answered to a command.
@@ -155,15 +154,15 @@ impl JobContext {
         }
         self.unless_stopped(async {
             let connection = self.services.connections.of_target(target).await?;
-            self.may_reach(&target.name, &connection.tags).await?;
+            self.may_reach(&target.name, &connection).await?;
             let endpoint = self.services.connections.endpoint_of(&connection).await?;
-            let platform = connection.device_type;
+            let (platform, kind) = (connection.device_type, Arc::clone(&endpoint.platform));
             let begun = std::time::Instant::now();
             let sessions = self.services.sessions.clone();
             // Not on the job's own thread, should it have one: a login is many short steps.
             let opening =
                 tokio::spawn(async move { sessions.open(&endpoint).await }.in_current_span());
-            let session = AbortOnDropHandle::new(opening)
+            let mut session = AbortOnDropHandle::new(opening)
                 .await
                 .map_err(|error| {
                     tracing::error!(%error, "opening a session ended badly");
@@ -172,57 +171,38 @@ impl JobContext {
                 })?
                 .map_err(|error| ssh_failed(&target.name, "opening a session", &error))?;
             let (elapsed, reused) = (begun.elapsed(), session.is_reused());
-            tracing::debug!(target = %target.name, ?elapsed, reused, "session open");
-            Ok(self.sessions.add(&target.name, &platform, session))
+            // Answers to what was asked at the login are the connection's own.
+            let answers = session.take_answered().len();
+            tracing::debug!(target = %target.name, ?elapsed, reused, answers, "session open");
+            Ok(self.sessions.add(&target.name, &platform, kind, session))
         })
         .await
     }
 
     /// Runs a command and waits for what the device answers, at most `timeout` or as long as the
-    /// connection says.
+    /// connection says. What it asks meanwhile is answered: with each answer once, in whatever order
+    /// the device asks.
     ///
     /// A refusal is an answer, with [`ExecReply::failure`] set; an error is when there is none.
     ///
     /// # Errors
-    /// Code `denied` for a command that was not declared; `timeout`, `disconnected` and the like
-    /// when no answer came. The session is then of no use, and says so.
+    /// Code `denied` for a command or an answer that was not declared or granted; `invalid` for a
+    /// pattern that cannot be read, `refused` when a question is asked again although it was
+    /// answered; `timeout`, `disconnected` and the like when no answer came. The session is then of
+    /// no use, and says so.
     pub async fn ssh_exec(
-        &self,
-        device: &Device,
-        command: &str,
-        timeout: Option<Duration>,
-    ) -> Result<ExecReply> {
-        self.may_exec(command).await?;
-        let exchange = self.exchange(device, command, &[], timeout).await;
-        self.record(device, CommandKind::Exec, command, exchange)
-            .await
-    }
-
-    /// Runs a command that asks questions, and answers them: each answer once, in whatever order
-    /// the device asks.
-    ///
-    /// # Errors
-    /// As [`Self::ssh_exec`]; `invalid` for a pattern that cannot be read, `refused` when a
-    /// question is asked again although it was answered.
-    pub async fn ssh_interact(
         &self,
         device: &Device,
         command: &str,
         questions: &[Question],
         timeout: Option<Duration>,
     ) -> Result<ExecReply> {
-        self.may_exec(command).await?;
-        if questions.len() > limits::QUESTIONS {
-            return Err(JobError::new(
-                ErrorCode::LIMIT,
-                format!("a command has at most {} questions", limits::QUESTIONS),
-            ));
-        }
-        let answers: Vec<Answer> = questions
-            .iter()
-            .map(Question::answer)
-            .collect::<Result<_>>()?;
-        let exchange = self.exchange(device, command, &answers, timeout).await;
+        self.may_exec(command, &device.kind).await?;
+        let answers = self.answers(device, questions).await?;
+        self.may_leave_results(1)?;
+        let note = with_answers(command, questions);
+        let exchange = self.exchange(device, command, &note, &answers, timeout);
+        let exchange = exchange.await;
         self.record(device, CommandKind::Exec, command, exchange)
             .await
     }
@@ -239,8 +219,9 @@ impl JobContext {
         commands: &[String],
     ) -> Result<Vec<ExecReply>> {
         for command in commands {
-            self.may_exec(command).await?;
+            self.may_exec(command, &device.kind).await?;
         }
+        self.may_leave_results(commands.len())?;
         let mut using = self
             .unless_stopped(async { Ok(device.lock().await) })
             .await?;
@@ -289,9 +270,10 @@ impl JobContext {
             .await?;
         let mut facts = BTreeMap::new();
         for source in &platform.facts {
-            self.may_ask(&source.command).await?;
-            let exchange = self.exchange(device, &source.command, &[], None).await;
-            let recorded = self.record(device, CommandKind::Exec, &source.command, exchange);
+            let command = &source.command;
+            self.may_ask(command, &platform).await?;
+            let exchange = self.exchange(device, command, command, &[], None).await;
+            let recorded = self.record(device, CommandKind::Exec, command, exchange);
             let reply = recorded.await?;
             // A complaint is no fact.
             if reply.failure.is_none() {
@@ -317,11 +299,13 @@ impl JobContext {
         noted.map_err(|error| storage_failed(&error))
     }
 
-    /// One command to the device, watched, and raced against the job's being stopped.
+    /// Sends one command to the device, watched, and raced against the job's being stopped. `note`
+    /// says what may be sent.
     async fn exchange(
         &self,
         device: &Device,
         command: &str,
+        note: &str,
         answers: &[Answer],
         timeout: Option<Duration>,
     ) -> Exchange {
@@ -333,15 +317,15 @@ impl JobContext {
             watch: Some(&mut watch),
             ..ExecOptions::default()
         };
-        let note = &mut began.note;
+        let noted = &mut began.note;
         let call = async {
             let mut using = device.lock().await;
             let session = using.session()?;
             if !answers.is_empty() || !session.platform().only_reads(command) {
-                let about = device.note(CommandKind::Exec, command);
+                let about = device.note(CommandKind::Exec, note);
                 // Known before it is written: a stop may come meanwhile, and what was handed over is
                 // written all the same. The result is to take it away.
-                *note = Some(about.id);
+                *noted = Some(about.id);
                 self.write_down(&about).await?;
             }
             Ok(if answers.is_empty() {
@@ -351,7 +335,11 @@ impl JobContext {
             })
         };
         let outcome = self.unless_stopped(call).await;
-        Exchange::watched(began, outcome, &live)
+        let answered = match device.lock().await.session() {
+            Ok(session) => session.take_answered(),
+            Err(_) => Vec::new(),
+        };
+        Exchange::watched(began, outcome, &live).answered(answered)
     }
 
     fn watch(&self, device: &Device, command: &str, began: DateTime<Utc>) -> Live {
@@ -409,6 +397,7 @@ impl JobContext {
             began,
             outcome,
             printed,
+            answered,
         } = exchange;
         let outcome = match outcome {
             Ok(Ok(reply)) => Ok(ExecReply::from(reply)),
@@ -437,6 +426,7 @@ impl JobContext {
             },
         };
         self.store(device, kind, command, began, kept).await?;
+        self.record_answers(device, answered).await?;
         outcome.map_err(|(error, ..)| error)
     }
 
@@ -446,9 +436,9 @@ impl JobContext {
         kind: CommandKind,
         command: &str,
         began: Began,
-        kept: Kept,
+        mut kept: Kept,
     ) -> Result<()> {
-        self.count_result(kept.output.len() as u64)?;
+        self.count_result(&mut kept);
         let failure = kept.error.clone();
         let (job_id, attempt) = (self.job.id, self.claim.attempt);
         let (target, command_text) = (device.target.to_string(), command.to_owned());
@@ -468,7 +458,9 @@ impl JobContext {
             duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
             in_flight: began.note,
         };
-        self.results.write(began.note.is_some(), result).await?;
+        // An answer may have changed the device as a command may.
+        let waits = began.note.is_some() || kind == CommandKind::Answer;
+        self.results.write(waits, result).await?;
         if let Some(failure) = failure {
             let message = format!("{}: `{command}`: {failure}", device.target);
             self.note(LogLevel::Warn, message).await;
@@ -476,25 +468,43 @@ impl JobContext {
         Ok(())
     }
 
-    fn count_result(&self, bytes: u64) -> Result<()> {
-        let results = self.result_count.fetch_add(1, Ordering::Relaxed);
-        let kept = self.output_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if results >= limits::RESULTS || kept > limits::OUTPUT_BYTES {
+    /// Refuses commands whose results would be too many, before they are sent.
+    fn may_leave_results(&self, commands: usize) -> Result<()> {
+        let results = self.result_count.load(Ordering::Relaxed) as usize;
+        if results + commands > limits::RESULTS as usize {
             return Err(JobError::new(
                 ErrorCode::LIMIT,
                 format!(
-                    "a job keeps at most {} results with {} bytes of output",
-                    limits::RESULTS,
-                    limits::OUTPUT_BYTES
+                    "a job keeps at most {} results, so this command was not sent",
+                    limits::RESULTS
                 ),
             ));
         }
         Ok(())
     }
+
+    /// Counts a result that is to be stored. An output beyond what a job may keep in all is left out,
+    /// and the result says so: the command was executed, and that must not be lost.
+    fn count_result(&self, kept: &mut Kept) {
+        self.result_count.fetch_add(1, Ordering::Relaxed);
+        let bytes = kept.output.len() as u64;
+        let before = self.output_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before + bytes > limits::OUTPUT_BYTES {
+            self.output_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            kept.output.clear();
+            kept.truncated = true;
+        }
+    }
 }
 
 impl Sessions {
-    fn add(&self, target: &str, platform: &str, session: PooledSession) -> Device {
+    fn add(
+        &self,
+        target: &str,
+        platform: &str,
+        kind: Arc<Platform>,
+        session: PooledSession,
+    ) -> Device {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let held = Arc::new(Held {
             prompt: std::sync::Mutex::new(session.prompt().to_owned()),
@@ -504,6 +514,7 @@ impl Sessions {
         let device = Device {
             target: target.into(),
             platform: platform.into(),
+            kind,
             id,
             held,
         };
@@ -529,18 +540,6 @@ fn locked<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-impl Question {
-    fn answer(&self) -> Result<Answer> {
-        let question = Pattern::new(&self.expect).map_err(|error| {
-            JobError::new(
-                ErrorCode::INVALID,
-                format!("the pattern `{}` cannot be read: {error}", self.expect),
-            )
-        })?;
-        Ok(Answer::new(question, self.answer.clone()))
-    }
 }
 
 impl From<Reply> for ExecReply {
@@ -569,8 +568,10 @@ struct Kept {
 struct Exchange {
     began: Began,
     outcome: Result<std::result::Result<Reply, SshError>>,
-    /// What had arrived when the job was stopped, as far as somebody watched.
+    /// What had arrived when the job was stopped, as far as it was watched.
     printed: String,
+    /// The questions that were answered meanwhile.
+    answered: Vec<Answered>,
 }
 
 impl Exchange {
@@ -579,7 +580,12 @@ impl Exchange {
             began,
             outcome,
             printed: String::new(),
+            answered: Vec::new(),
         }
+    }
+
+    fn answered(self, answered: Vec<Answered>) -> Self {
+        Self { answered, ..self }
     }
 
     fn watched(

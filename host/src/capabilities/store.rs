@@ -26,16 +26,7 @@ impl JobContext {
     pub async fn storage_set(&self, key: &str, value: &Value) -> Result<()> {
         self.may_store().await?;
         check_key(key)?;
-        let size = value.to_string().len();
-        if size > limits::STORAGE_VALUE_BYTES {
-            return Err(JobError::new(
-                ErrorCode::LIMIT,
-                format!(
-                    "the value for `{key}` has {size} bytes; at most {} are kept",
-                    limits::STORAGE_VALUE_BYTES
-                ),
-            ));
-        }
+        check_value_size(key, limits::json_len(value))?;
         self.unless_stopped(async {
             let storage = &self.services.storage;
             let plugin = &self.job.plugin;
@@ -88,6 +79,21 @@ impl JobContext {
         })
         .await
     }
+}
+
+/// Checks the length of a value as JSON.
+///
+/// # Errors
+/// Code `limit`.
+pub fn check_value_size(key: &str, size: usize) -> Result<()> {
+    let most = limits::STORAGE_VALUE_BYTES;
+    if size > most {
+        return Err(JobError::new(
+            ErrorCode::LIMIT,
+            format!("the value for `{key}` has {size} bytes; at most {most} are kept"),
+        ));
+    }
+    Ok(())
 }
 
 fn check_key(key: &str) -> Result<()> {

@@ -26,15 +26,12 @@ pub fn without_lines(text: &str, prefixes: &[String]) -> String {
 /// The lines in which two texts differ, as a unified diff without file names; empty when equal.
 ///
 /// # Errors
-/// Code `limit` for texts larger than a storage value may be.
+/// Code `limit` for texts larger than [`limits::DIFF_BYTES`].
 pub fn unified_diff(old: &str, new: &str) -> Result<String> {
-    if old.len().max(new.len()) > limits::STORAGE_VALUE_BYTES {
+    if old.len().max(new.len()) > limits::DIFF_BYTES {
         return Err(JobError::new(
             ErrorCode::LIMIT,
-            format!(
-                "diff takes texts of at most {} bytes",
-                limits::STORAGE_VALUE_BYTES
-            ),
+            format!("diff takes texts of at most {} bytes", limits::DIFF_BYTES),
         ));
     }
     let diff = TextDiff::configure()

@@ -32,6 +32,11 @@ pub enum Allowed {
         described: &'static str,
         check: Check,
     },
+    /// [`Self::Flag`] or [`Self::List`].
+    FlagOrList {
+        described: &'static str,
+        check: Check,
+    },
 }
 
 /// Accepts a text or says what is wrong with it.
@@ -63,6 +68,7 @@ impl Allowed {
             Self::OneOf(choices) => choices.join(", "),
             Self::Text { described, .. } => (*described).to_owned(),
             Self::List { described, .. } => (*described).to_owned(),
+            Self::FlagOrList { described, .. } => format!("true, false or {described}"),
         }
     }
 
@@ -72,7 +78,12 @@ impl Allowed {
             Self::Flag => ValueKind::Boolean(text.parse().map_err(|_| Rejected::default())?),
             Self::Whole { .. } => ValueKind::I64(text.parse().map_err(|_| Rejected::default())?),
             Self::OneOf(_) | Self::Text { .. } => text.into(),
-            Self::List { .. } => text.split(',').map(str::trim).collect::<Vec<_>>().into(),
+            Self::FlagOrList { .. } if matches!(text, "true" | "false") => {
+                ValueKind::Boolean(text == "true")
+            }
+            Self::List { .. } | Self::FlagOrList { .. } => {
+                text.split(',').map(str::trim).collect::<Vec<_>>().into()
+            }
         };
         let value = Value::new(None, kind);
         self.check(&value)?;
@@ -83,11 +94,14 @@ impl Allowed {
     /// says something else than it means should be refused instead.
     pub(super) fn check(&self, value: &Value) -> Result<(), Rejected> {
         let accepted = match (self, &value.kind) {
-            (Self::Flag, ValueKind::Boolean(_)) => true,
+            (Self::Flag | Self::FlagOrList { .. }, ValueKind::Boolean(_)) => true,
             (Self::Whole { from, to }, ValueKind::I64(number)) => (from..=to).contains(&number),
             (Self::OneOf(choices), ValueKind::String(text)) => choices.contains(&text.as_str()),
             (Self::Text { check, .. }, ValueKind::String(text)) => return run(*check, text),
-            (Self::List { check, .. }, ValueKind::Array(items)) => {
+            (
+                Self::List { check, .. } | Self::FlagOrList { check, .. },
+                ValueKind::Array(items),
+            ) => {
                 for item in items {
                     let ValueKind::String(text) = &item.kind else {
                         return Err(Rejected::default());
@@ -342,9 +356,21 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         section: "policy",
+        name: "ssh_answers",
+        allowed: Allowed::List {
+            described: "patterns of answers, * for any text",
+            check: pattern,
+        },
+        meaning: "Answers that plugins may give to what devices ask, out of those they declare; plain confirmations need none. Unset: what `ssh_exec` covers.",
+    },
+    Key {
+        section: "policy",
         name: "ssh_configure",
-        allowed: Allowed::Flag,
-        meaning: "Whether plugins that declare it may configure devices.",
+        allowed: Allowed::FlagOrList {
+            described: "patterns of lines, * for any text",
+            check: pattern,
+        },
+        meaning: "Whether plugins that declare it may configure devices, or the lines that they may send.",
     },
     Key {
         section: "policy",
@@ -360,6 +386,15 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         section: "policy",
+        name: "deny",
+        allowed: Allowed::List {
+            described: "patterns of lines, * for any text",
+            check: pattern,
+        },
+        meaning: "Commands, answers and configuration lines that are refused whatever else is granted: in any case, and abbreviated.",
+    },
+    Key {
+        section: "policy",
         name: "storage",
         allowed: Allowed::Flag,
         meaning: "Whether plugins that declare it may keep values between jobs.",
@@ -368,19 +403,37 @@ pub const KEYS: &[Key] = &[
         section: "policy",
         name: "queue_submit",
         allowed: Allowed::List {
-            described: "names of plugins, or * for any",
+            described: "names of plugins, or * for any; with :with-own-rights behind a name, its job has its own rights",
             check: pattern,
         },
-        meaning: "Plugins whose jobs other plugins may submit, out of those they declare.",
+        meaning: "Plugins whose jobs other plugins may submit, out of those they declare. Such a job has no more rights than the one that submits it.",
     },
     Key {
         section: "policy",
         name: "targets",
         allowed: Allowed::List {
-            described: "names of connections with * for any text, and tags as tag:core",
+            described: "names of connections with * for any text, tags as tag:core, and addresses as host:10.9.* or host:10.9.0.0/16",
             check: pattern,
         },
-        meaning: "Devices that plugins may reach at all.",
+        meaning: "Devices that plugins may reach at all. A connection that comes with a job is held against `*` and `host:` alone.",
+    },
+    Key {
+        section: "policy",
+        name: "inline",
+        allowed: Allowed::Flag,
+        meaning: "Whether jobs may come with a connection of their own. Unset: true, but false where `targets` does not hold `*`.",
+    },
+    Key {
+        section: "policy",
+        name: "inline_agent",
+        allowed: Allowed::Flag,
+        meaning: "Whether such a connection may log in by the server's ssh-agent.",
+    },
+    Key {
+        section: "policy",
+        name: "inline_jump",
+        allowed: Allowed::Flag,
+        meaning: "Whether such a connection may go through stored ones.",
     },
     Key {
         section: "policy",

@@ -123,12 +123,21 @@ fn every_key_can_be_set_by_its_variable_and_in_the_file() {
         ("plugins.cpu_seconds", "5", "5"),
         ("plugins.memory_mb", "64", "64"),
         ("policy.ssh_exec", "show *", "['show *']"),
-        ("policy.ssh_configure", "false", "false"),
+        ("policy.ssh_answers", "flash:*", "['flash:*']"),
+        (
+            "policy.ssh_configure",
+            "ntp *, no ntp *",
+            "['ntp *', 'no ntp *']",
+        ),
         ("policy.ssh_upload", "false", "false"),
         ("policy.ssh_download", "false", "false"),
+        ("policy.deny", "reload*, erase*", "['reload*', 'erase*']"),
         ("policy.storage", "false", "false"),
         ("policy.queue_submit", "noop", "['noop']"),
         ("policy.targets", "lab-*, tag:lab", "['lab-*', 'tag:lab']"),
+        ("policy.inline", "false", "false"),
+        ("policy.inline_agent", "true", "true"),
+        ("policy.inline_jump", "true", "true"),
         ("policy.max_running", "2", "2"),
         ("security.master_key_file", "/srv/key", "'/srv/key'"),
         ("security.host_keys", "strict", "'strict'"),
@@ -316,9 +325,56 @@ fn a_plugin_is_granted_what_all_are_but_for_what_its_own_table_says() {
     let named = config.policy.by_name();
     let grant = &named["push-config"];
     assert_eq!(grant.ssh_exec, ["show *", "write *"]);
-    assert!(!grant.ssh_upload && !grant.storage && grant.ssh_configure);
+    assert!(!grant.ssh_upload && !grant.storage);
+    assert_eq!(grant.ssh_configure, Lines::Any(true));
     assert_eq!(config.policy.for_all.ssh_exec, ["show *"]);
     assert_eq!(named.len(), 1);
+}
+
+#[test]
+fn lines_are_all_none_or_patterns() {
+    for (text, lines) in [
+        ("true", Lines::Any(true)),
+        ("false", Lines::Any(false)),
+        ("['ntp *']", Lines::Matching(vec!["ntp *".to_owned()])),
+        ("[]", Lines::Matching(Vec::new())),
+    ] {
+        let file = format!(
+            "[policy.plugins.x]\nssh_configure = {text}\n[policy]\nssh_configure = {text}\n"
+        );
+        let config = Setup::new().file(&file).load().unwrap();
+        assert_eq!(config.policy.for_all.ssh_configure, lines, "{text}");
+        assert_eq!(config.policy.by_name()["x"].ssh_configure, lines, "{text}");
+        if text != "[]" {
+            let variable = text.trim_matches(['[', ']', '\'']);
+            let setup = Setup::new().variable("SCHEDULER_POLICY_SSH_CONFIGURE", variable);
+            assert_eq!(setup.load().unwrap().policy.for_all.ssh_configure, lines);
+        }
+    }
+    let refusal = Setup::new()
+        .file("[policy]\nssh_configure = 'true'\n")
+        .refusal();
+    assert!(
+        refusal.contains("true, false or patterns of lines"),
+        "{refusal}"
+    );
+}
+
+#[test]
+fn answers_go_with_the_commands_of_the_same_table() {
+    let config = Setup::new()
+        .file(
+            "[policy]\nssh_exec = ['*']\nssh_answers = ['*']\n\
+             [policy.plugins.a]\nssh_exec = ['show *']\n\
+             [policy.plugins.b]\nssh_exec = ['show *']\nssh_answers = ['x']\n\
+             [policy.plugins.c]\nstorage = false\n",
+        )
+        .load()
+        .unwrap();
+    let named = config.policy.by_name();
+    assert_eq!(named["a"].ssh_answers, None);
+    assert_eq!(named["b"].ssh_answers, Some(vec!["x".to_owned()]));
+    assert_eq!(named["c"].ssh_answers, Some(vec!["*".to_owned()]));
 }
 
 #[test]

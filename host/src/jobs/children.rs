@@ -77,6 +77,7 @@ impl ChildJobs for Jobs {
             held: false,
             rerun_of: None,
             schedule: None,
+            bounds: parent.bounds.clone(),
         };
         let (id, _) = self.add(job, None).await.map_err(|error| refused(&error))?;
         Ok(id)

@@ -83,6 +83,7 @@ impl Jobs {
             batch: job.batch,
             idempotency,
             rerun_of: Some(id),
+            bounds: job.bounds,
             ..Submission::default()
         };
         Ok(self.submit(submission).await?)

@@ -53,7 +53,7 @@ impl Jobs {
                     }
                     continue;
                 }
-                let reached = rights.may_reach(&connection.name, &connection.tags);
+                let reached = rights.may_reach(&connection.name, &connection);
                 errors.extend(
                     reached
                         .err()
@@ -66,7 +66,7 @@ impl Jobs {
             }
         }
         if let Some(connection) = inline {
-            let reached = rights.may_reach(&connection.name, &connection.tags);
+            let reached = rights.may_reach(&connection.name, connection);
             let refused = reached.err();
             errors.extend(refused.map(|error| ParamError::new("/connection", error.message)));
             if targets.iter().any(|target| target.name == connection.name) {

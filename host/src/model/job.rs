@@ -8,7 +8,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{BatchOptions, now};
+use super::{BatchOptions, Bound, now};
 
 /// Where a job stands.
 ///
@@ -159,6 +159,8 @@ pub struct Job {
     pub held: bool,
     /// The job that this one does once more.
     pub rerun_of: Option<Uuid>,
+    /// Its ancestors' rights, which it does not exceed.
+    pub bounds: Vec<Bound>,
 }
 
 /// One try at a job, and how it ended.
@@ -200,6 +202,8 @@ pub struct NewJob {
     pub rerun_of: Option<Uuid>,
     /// `(id, cron expression)` of the schedule that submits it.
     pub schedule: Option<(Uuid, String)>,
+    /// Its ancestors' rights, which it does not exceed.
+    pub bounds: Vec<Bound>,
 }
 
 /// Why a job failed: a code to act on, a message to read.
@@ -315,10 +319,12 @@ pub enum CommandKind {
     Save,
     Upload,
     Download,
+    /// An answer to what the device asked: the question, and what it was answered.
+    Answer,
 }
 
 impl CommandKind {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Exec,
         Self::Configure,
         Self::Commit,
@@ -326,6 +332,7 @@ impl CommandKind {
         Self::Save,
         Self::Upload,
         Self::Download,
+        Self::Answer,
     ];
 
     #[must_use]
@@ -343,6 +350,7 @@ impl CommandKind {
             Self::Save => "save",
             Self::Upload => "upload",
             Self::Download => "download",
+            Self::Answer => "answer",
         }
     }
 }

@@ -136,14 +136,57 @@ pub struct Needs {
 pub struct SshNeeds {
     /// Patterns of commands, `*` for any text: `show *`.
     pub exec: Vec<String>,
-    /// Entering configuration mode, and saving.
-    pub configure: bool,
+    /// Patterns of the answers it gives to what devices ask, beyond plain confirmations.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<String>,
+    /// Entering configuration mode, and saving: any line, or lines that these patterns cover.
+    pub configure: Lines,
     /// Writing files of the operator's directory to devices.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub upload: bool,
     /// Writing files of devices into the operator's directory.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub download: bool,
+}
+
+/// Configuration lines: `true` for all, `false` for none, or the patterns that cover them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged, expecting = "expected true, false or a list of patterns")]
+pub enum Lines {
+    Any(bool),
+    Matching(Vec<String>),
+}
+
+impl Lines {
+    /// Returns whether at least some line is among them.
+    #[must_use]
+    pub fn is_some(&self) -> bool {
+        match self {
+            Self::Any(any) => *any,
+            Self::Matching(patterns) => !patterns.is_empty(),
+        }
+    }
+
+    /// Returns the patterns that restrict the lines; `None` where any line, or no line, is allowed.
+    #[must_use]
+    pub fn patterns(&self) -> Option<&[String]> {
+        match self {
+            Self::Any(_) => None,
+            Self::Matching(patterns) => Some(patterns),
+        }
+    }
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self::Any(false)
+    }
+}
+
+impl From<bool> for Lines {
+    fn from(any: bool) -> Self {
+        Self::Any(any)
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -153,38 +196,67 @@ pub struct QueueNeeds {
     pub submit: Vec<String>,
 }
 
-/// What the operator lets a plugin do, out of what it needs. The default is everything.
+/// What the operator lets a plugin do, out of what it needs. The default is everything that a plugin
+/// does by itself; the jobs of other plugins, stored jump hosts and the ssh-agent are to be granted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Grant {
     /// Patterns of commands, `*` for any text.
     pub ssh_exec: Vec<String>,
-    pub ssh_configure: bool,
+    /// Patterns of answers; `None` for those that `ssh_exec` covers.
+    pub ssh_answers: Option<Vec<String>>,
+    pub ssh_configure: Lines,
     pub ssh_upload: bool,
     pub ssh_download: bool,
+    /// Patterns of lines that are refused wherever they are typed.
+    pub deny: Vec<String>,
     pub storage: bool,
-    /// Names of plugins; `*` for any.
+    /// Names of plugins, `*` for any; with [`OWN_RIGHTS`] behind it, the child job has rights of its
+    /// own.
     pub queue_submit: Vec<String>,
-    /// Names of targets with `*` for any text, or `tag:x`.
+    /// Names of targets with `*` for any text, `tag:x`, or `host:x` for the address.
     pub targets: Vec<String>,
+    /// Whether connections given with a job may be reached; `None`: unless `targets` restricts.
+    pub inline: Option<bool>,
+    /// Whether those may log in by the server's ssh-agent.
+    pub inline_agent: bool,
+    /// Whether those may go through stored connections.
+    pub inline_jump: bool,
     /// How many of its jobs may run at once; 0: any number.
     pub max_running: u32,
 }
+
+/// What follows a plugin's name in `queue_submit` where its jobs are not bound by their parent's
+/// rights.
+pub const OWN_RIGHTS: &str = ":with-own-rights";
 
 impl Default for Grant {
     fn default() -> Self {
         let any = || vec!["*".to_owned()];
         Self {
             ssh_exec: any(),
-            ssh_configure: true,
+            ssh_answers: None,
+            ssh_configure: Lines::Any(true),
             ssh_upload: true,
             ssh_download: true,
+            deny: Vec::new(),
             storage: true,
-            queue_submit: any(),
+            queue_submit: Vec::new(),
             targets: any(),
+            inline: None,
+            inline_agent: false,
+            inline_jump: false,
             max_running: 0,
         }
     }
+}
+
+/// An ancestor of a job, whose rights bound the job's: what that plugin declared. What it is granted
+/// is looked up when the job runs, so a policy that has become narrower holds for it as well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bound {
+    pub plugin: String,
+    pub needs: Needs,
 }
 
 /// Why a plugin could not be loaded, and where in its file.

@@ -12,6 +12,8 @@ mod errors;
 mod host;
 mod memory;
 mod modules;
+mod numbers;
+mod texts;
 mod values;
 
 use std::path::Path;
@@ -20,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use ::rhai::module_resolvers::{DummyModuleResolver, StaticModuleResolver};
 use ::rhai::packages::{Package, StandardPackage};
-use ::rhai::{AST, CallFnOptions, Dynamic, Engine, Scope, Shared};
+use ::rhai::{AST, CallFnOptions, Dynamic, Engine, LexError, Scope, Shared, Token};
 use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -36,8 +38,7 @@ const TIME_TO_DESCRIBE: Duration = Duration::from_secs(2);
 const CALL_LEVELS: usize = 48;
 const EXPRESSION_DEPTH: usize = 64;
 const STRING_BYTES: usize = 10 * 1024 * 1024;
-/// Elements, counted through nested arrays and maps. The engine counts them at each change, so that
-/// filling a map up to twice as many entries takes four times as long, and already seconds.
+/// For what runs while a playbook is loaded: elements, counted through nested arrays and maps.
 const ARRAY_ELEMENTS: usize = 10_000;
 const MAP_ENTRIES: usize = 5_000;
 const VARIABLES: usize = 1_000;
@@ -75,7 +76,7 @@ impl RhaiRuntime {
     #[must_use]
     pub fn new(sandbox: Sandbox) -> Self {
         let modules = Arc::new(Modules::new());
-        let known = calls::registered(&modules.engine(&sandbox));
+        let known = calls::registered(&modules.engine());
         Self {
             modules,
             known,
@@ -94,7 +95,7 @@ impl JobRuntime for RhaiRuntime {
     }
 
     fn read(&self, file: &Path) -> Result<PluginFiles, LoadError> {
-        modules::read(&self.modules.engine(&self.sandbox), file, SOURCE_BYTES)
+        modules::read(&self.modules.engine(), file, SOURCE_BYTES)
     }
 
     fn load(&self, files: &PluginFiles) -> Result<Loaded, LoadError> {
@@ -137,8 +138,12 @@ impl JobRuntime for RhaiRuntime {
 impl RhaiRuntime {
     /// For what runs while a playbook is loaded, which is bounded more tightly than a job.
     fn engine_to_describe(&self, imported: StaticModuleResolver) -> Engine {
-        let mut engine = self.modules.engine(&self.sandbox);
-        engine.set_max_operations(OPERATIONS_TO_DESCRIBE);
+        let mut engine = self.modules.engine();
+        engine
+            .set_max_operations(OPERATIONS_TO_DESCRIBE)
+            .set_max_string_size(STRING_BYTES)
+            .set_max_array_size(ARRAY_ELEMENTS)
+            .set_max_map_size(MAP_ENTRIES);
         engine.set_module_resolver(imported);
         let begun = Instant::now();
         engine.on_progress(move |operations| {
@@ -190,17 +195,19 @@ struct Run {
 impl Run {
     /// Says how the run ended before it clears up behind it, and gets ready for the next.
     fn finish(self, done: oneshot::Sender<Result<Value, JobError>>) {
-        let handle = host::Handle::new(Arc::clone(&self.context));
+        let handle = host::Handle::new(Arc::clone(&self.context), self.sandbox);
         let engine = self.engine(&handle);
         let _ = done.send(self.outcome(&engine, &handle));
         drop(engine);
-        self.modules.make_spare(&self.sandbox);
+        self.modules.make_spare();
     }
 
     fn outcome(&self, engine: &Engine, handle: &host::Handle) -> Result<Value, JobError> {
         let facts = self.context.job();
         let job = host::job_map(facts);
-        let params = values::from_json(&facts.params);
+        let params = values::from_json(&facts.params).map_err(|message| {
+            JobError::new(ErrorCode::INVALID, format!("the parameters have {message}"))
+        })?;
         let options = CallFnOptions::new().with_tag(Dynamic::from(handle.clone()));
         let returned: Result<Dynamic, _> = engine.call_fn_with_options(
             options,
@@ -231,30 +238,36 @@ impl Run {
 
     fn engine(&self, handle: &host::Handle) -> Engine {
         let spare = self.modules.spare().take();
-        let mut engine = spare.unwrap_or_else(|| self.modules.engine(&self.sandbox));
+        let mut engine = spare.unwrap_or_else(|| self.modules.engine());
         if !self.imported.is_empty() {
             engine.set_module_resolver(self.imported.clone());
         }
         let (looking, sandbox) = (handle.clone(), self.sandbox);
         engine.on_progress(move |operations| {
+            if looking.is_out_of_memory() {
+                return Some(Dynamic::from(sandbox.out_of_memory()));
+            }
             if operations % OPERATIONS_PER_LOOK != 0 {
                 return None;
             }
-            if let Some(reason) = looking.job().stop().reason() {
-                return Some(Dynamic::from(JobError::from(reason)));
-            }
-            (looking.computed() > sandbox.cpu).then(|| Dynamic::from(sandbox.out_of_cpu()))
+            looking.end().map(Dynamic::from)
         });
         // Nothing can fail but the job's being stopped, which the next operation notices.
         let printing = handle.clone();
         engine.on_print(move |text| {
-            let _ = printing.wait(async |job| job.log(LogLevel::Info, text, None).await);
+            let _ = printing.answer(
+                async |job| job.log(LogLevel::Info, text, None).await,
+                |()| (),
+            );
         });
         let printing = handle.clone();
         engine.on_debug(move |text, _source, position| {
             let line = position.line().unwrap_or_default();
             let text = format!("line {line}: {text}");
-            let _ = printing.wait(async |job| job.log(LogLevel::Debug, &text, None).await);
+            let _ = printing.answer(
+                async |job| job.log(LogLevel::Debug, &text, None).await,
+                |()| (),
+            );
         });
         engine
     }
@@ -273,23 +286,20 @@ impl Modules {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn make_spare(&self, sandbox: &Sandbox) {
+    fn make_spare(&self) {
         let missing = self.spare().is_none();
         if missing {
-            let engine = self.engine(sandbox);
+            let engine = self.engine();
             *self.spare() = Some(engine);
         }
     }
 
     /// An engine with the language, the host's functions, the sandbox's limits, and nothing else.
-    fn engine(&self, sandbox: &Sandbox) -> Engine {
+    fn engine(&self) -> Engine {
         let mut engine = Engine::new_raw();
         engine
             .set_max_call_levels(CALL_LEVELS)
             .set_max_expr_depths(EXPRESSION_DEPTH, EXPRESSION_DEPTH)
-            .set_max_string_size(STRING_BYTES)
-            .set_max_array_size(ARRAY_ELEMENTS)
-            .set_max_map_size(MAP_ENTRIES)
             .set_max_variables(VARIABLES)
             .set_max_functions(FUNCTIONS)
             // Counts imports as they are executed; how many modules there are is bounded when they are
@@ -299,11 +309,30 @@ impl Modules {
             .disable_symbol("eval")
             .set_fail_on_invalid_map_property(true)
             .register_global_module(Shared::clone(&self.standard));
-        memory::bound(&mut engine, *sandbox);
+        memory::bound_depth(&mut engine);
+        refuse_inexact_integers(&mut engine);
         // After the language's own, so that its blocking `sleep` is hidden by the host's.
         self.host.register(&mut engine);
         engine
     }
+}
+
+/// Integers in the source that the language's own cannot hold would become floats in silence.
+fn refuse_inexact_integers(engine: &mut Engine) {
+    #[expect(
+        deprecated,
+        reason = "not deprecated, says its documentation, but volatile"
+    )]
+    engine.on_parse_token(|token, _position, _state| match token {
+        Token::FloatConstant(float) if crate::numbers::is_integer(&float.1) => {
+            let message = format!(
+                "the integer {} is out of range: expected one of 64 bits, or parse_int(\"…\")",
+                float.1
+            );
+            Token::LexError(LexError::Runtime(message).into())
+        }
+        token => token,
+    });
 }
 
 fn expect_functions(file: &str, ast: &AST) -> Result<(), LoadError> {

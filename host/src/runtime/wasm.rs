@@ -36,8 +36,9 @@ use self::guest::{Calling, Guest};
 use self::limits::CpuClock;
 use self::ticker::Ticker;
 use super::{JobRuntime, Loaded, Program, Sandbox};
-use crate::capabilities::{JobContext, check_result};
+use crate::capabilities::{JobContext, check_result_size};
 use crate::model::{Description, ErrorCode, JobError, LoadError, PluginFiles, PluginKind};
+use crate::numbers;
 
 /// A component's bytes; those with an interpreter inside have 10 to 20 MB.
 const COMPONENT_BYTES: u64 = 64 * 1024 * 1024;
@@ -282,13 +283,19 @@ impl Program for ComponentProgram {
             return Err(reason.into());
         }
         let text = returned?.map_err(|error| errors::thrown(&self.file, &error))?;
-        let result = serde_json::from_str(&text).map_err(|error| {
+        check_result_size(text.len())?;
+        let wrong = |what: String| {
             JobError::new(
                 ErrorCode::SCRIPT,
-                format!("{}: run() returns what is not JSON: {error}", self.file),
+                format!("{}: run() returns {what}", self.file),
             )
-        })?;
-        check_result(result)
+        };
+        let result = serde_json::from_str(&text)
+            .map_err(|error| wrong(format!("what is not JSON: {error}")))?;
+        match numbers::out_of_range(&result) {
+            Some((place, message)) => Err(wrong(format!("{place:?}: {message}"))),
+            None => Ok(result),
+        }
     }
 }
 

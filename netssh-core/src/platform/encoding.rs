@@ -31,7 +31,7 @@ impl Encoding {
     }
 
     /// The text as the device would write it; `None` if it cannot.
-    pub(crate) fn encode(self, text: &str) -> Option<Vec<u8>> {
+    pub fn encode(self, text: &str) -> Option<Vec<u8>> {
         let (bytes, _, unmappable) = self.0.encode(text);
         (!unmappable).then(|| bytes.into_owned())
     }

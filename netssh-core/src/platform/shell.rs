@@ -7,7 +7,7 @@ use regex::RegexSet;
 /// Lines by which a shell or a boot loader refuses a command. Each covers the whole line: a log
 /// that quotes such a line has a time or a path before it.
 ///
-/// Sources: bash, dash, ksh93, mksh, zsh, tcsh, fish and BusyBox as they print it; Microsoft's
+/// Sources: bash, dash, ksh93, mksh, zsh, tcsh, fish and `BusyBox` as they print it; Microsoft's
 /// `cmd.exe` and PowerShell; Debian's command-not-found; "The U-Boot Documentation", GRUB's manual,
 /// FreeBSD's loader(8), Broadcom's CFE, "Cisco ROM Monitor Guide" and the boot loader of Catalyst
 /// switches; netmiko #152, #298, #643 and #2621.
@@ -23,7 +23,8 @@ static REFUSALS: LazyLock<RegexSet> = LazyLock::new(|| {
         after_a_shell(r".{1,200}: No such file or directory"),
         after_a_shell(r"(?:syntax error|unexpected EOF).*"),
         after_a_shell(r"Unknown command:? .{1,200}"),
-        // csh and tcsh name the command only.
+        // csh, tcsh and FreeBSD's sh name the command only.
+        r"^\S{1,64}: not found$".into(),
         r"^\S{1,200}: (?:[Cc]ommand not found|[Ee]vent not found|applet not found)\.?$".into(),
         r"^(?:exec|nohup|env): .{1,200}: (?:not found|No such file or directory)$".into(),
         r"^(?:[Cc]ommand|The program) '[^']{1,200}' (?:not found|is currently not installed|is not installed).*$"
@@ -33,7 +34,7 @@ static REFUSALS: LazyLock<RegexSet> = LazyLock::new(|| {
         r"^\S{1,200} : The term '[^']{1,200}' is not recognized as .*$".into(),
         // U-Boot, GRUB, CFE, RedBoot, ROM monitor, Catalyst's and FreeBSD's loader.
         r#"^Unknown command ['"]?[^'"]{1,200}['"]? - try 'help'.*$"#.into(),
-        r"^error: unknown command [`'].{1,200}'\.?$".into(),
+        r"^(?:error: )?unknown command [`'].{1,200}'\.?$".into(),
         r"^error: can't find command [`'].{1,200}'\.?$".into(),
         r"^Error \d+: Unrecognized command$".into(),
         r#"^Invalid command: "[^"]{1,200}"$"#.into(),
@@ -103,7 +104,7 @@ pub(crate) fn refusal(text: &str) -> Option<&str> {
 /// `root@sw1:~#`, `[admin@sw1 ~]$`, `root@ex1:RE:0%`.
 ///
 /// `false` says nothing: `sw1#` and `user@host:~$` are prompts of shells and of CLIs (the latter
-/// of VyOS and EdgeOS). Only an answer can tell these apart; see [`refusal`]. On a platform whose
+/// of VyOS and `EdgeOS`). Only an answer can tell these apart; see [`refusal`]. On a platform whose
 /// sessions are a shell's, the function has no meaning.
 #[allow(dead_code, reason = "the login asks for it")]
 pub(crate) fn looks_like_shell_prompt(prompt: &str) -> bool {

@@ -122,6 +122,7 @@ fn asking(bytes: &[u8], ask: &str) -> (Step, Reader<'static>) {
     let questions = vec![Question {
         ask: Pattern::new(ask).unwrap(),
         again: false,
+        finished: false,
         answered: false,
     }];
     let mut reader = Reader::new(ios(), 1 << 20, Expect::Prompt).with_questions(questions);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::dialogue::{Manner, Request};
 use super::{Reply, Session};
-use crate::endpoint::Answer;
+use crate::endpoint::{Answer, Answered};
 use crate::error::Error;
 use crate::platform::{Candidate, Command, Pattern};
 use crate::prompt::same_prompt;
@@ -414,6 +414,19 @@ impl Configuration<'_> {
     #[must_use]
     pub fn prompt(&self) -> &str {
         self.session.prompt()
+    }
+
+    /// Whether another line would be sent: not after a line that has led out of the mode.
+    #[must_use]
+    pub fn takes_lines(&self) -> bool {
+        let mode = self.session.platform.configuration.as_ref();
+        let has_mode = mode.is_some_and(|mode| mode.enter.is_some());
+        !has_mode || self.session.in_configuration
+    }
+
+    /// [`Session::take_answered`].
+    pub fn take_answered(&mut self) -> Vec<Answered> {
+        self.session.take_answered()
     }
 
     /// Leaves configuration mode, from any of its sub-modes. Changes that were not committed are

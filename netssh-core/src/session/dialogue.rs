@@ -34,6 +34,8 @@ pub(super) struct Request<'c, 'w> {
     pub(super) command: &'c str,
     pub(super) manner: Manner,
     pub(super) answers: &'c [Answer],
+    /// How long the device is silent at a question before it is answered.
+    pub(super) settle: Duration,
     pub(super) options: ExecOptions<'w>,
 }
 
@@ -43,6 +45,7 @@ impl<'c> Request<'c, '_> {
             command,
             manner: Manner::Careful,
             answers: &[],
+            settle: SETTLED,
             options: ExecOptions::default(),
         }
     }
@@ -73,6 +76,7 @@ pub(super) struct Exchange<'c, 'w> {
     pub(super) reader: Reader<'c>,
     command: &'c str,
     answers: &'c [Answer],
+    settle: Duration,
     silence: Option<Duration>,
     watch: Option<&'w mut (dyn FnMut(&str) + Send)>,
     /// Something has arrived that was not looked at.
@@ -86,6 +90,8 @@ pub(super) struct Exchange<'c, 'w> {
 /// A device that is silent for so long has said what it wants to say for now. Shorter pauses occur
 /// within a line.
 pub(super) const SETTLED: Duration = Duration::from_millis(500);
+/// The same at the questions of the platform's own commands, whose patterns cover the whole line.
+pub(super) const SETTLED_SOON: Duration = Duration::from_millis(100);
 /// Silence that calls for a look at what has arrived.
 const QUIET: [(Duration, Quiet); 2] = [
     (SETTLED, Quiet::Settled),
@@ -100,6 +106,7 @@ impl<'c> Exchange<'c, '_> {
             reader,
             command,
             answers: &[],
+            settle: SETTLED,
             silence: None,
             watch: None,
             unseen: false,
@@ -154,6 +161,7 @@ impl Session {
             command,
             manner,
             answers,
+            settle,
             options,
         } = request;
         let limit = options.timeout.unwrap_or(self.timeouts.command);
@@ -163,6 +171,7 @@ impl Session {
             .with_questions(questions);
         let mut exchange = Exchange {
             answers,
+            settle,
             silence: options.silence,
             watch: options.watch,
             ..Exchange::new(reader, command)
@@ -643,7 +652,7 @@ impl Session {
         &mut self,
         exchange: &mut Exchange<'_, '_>,
     ) -> Result<bool, Error> {
-        match timeout(SETTLED, self.shell.receive()).await {
+        match timeout(exchange.settle, self.shell.receive()).await {
             Ok(received) => {
                 exchange.received(received?)?;
                 Ok(true)
@@ -683,6 +692,7 @@ impl From<&Answer> for Question {
         Self {
             ask: answer.question.clone(),
             again: false,
+            finished: !answer.secret,
             answered: false,
         }
     }

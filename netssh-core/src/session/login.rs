@@ -5,13 +5,13 @@ use std::sync::{Arc, LazyLock};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
 
-use super::dialogue::Exchange;
+use super::dialogue::{Exchange, Request, SETTLED_SOON};
 use super::word::Word;
 use super::{ExecOptions, Health, Session};
 use crate::endpoint::{Answer, Answered, Endpoint};
 use crate::error::Error;
 use crate::platform::{
-    Credential, Ending, LoginAnswer, LoginQuestion, Pattern, Platform, Question, shell,
+    Credential, Ending, LoginAnswer, LoginQuestion, Pattern, Platform, Question, Shell, shell,
 };
 use crate::reader::{self, Expect, Reader, Step};
 use crate::session_log::without_secrets;
@@ -22,11 +22,11 @@ static COMMON_QUESTIONS: LazyLock<Vec<LoginQuestion>> = LazyLock::new(|| {
     let change = "the device demands a new password: log in by hand and set one";
     [
         (
-            r"(?i)press (any key|return|enter|<?cr>?)",
+            r#"(?i)press ["'<\[]?(any key|return|enter|cr)\b"#,
             LoginAnswer::Answer(String::new()),
         ),
         (
-            r"(?i)(new password|password (has )?expired|change (your|the) password|enter old password).*[:?] ?$",
+            r"(?i)(\b(new|old|current)\b[^:]* password|password (has )?expired|change (your|the) password)[^:]*[:?] ?$",
             LoginAnswer::Fail(change.into()),
         ),
         (
@@ -34,7 +34,7 @@ static COMMON_QUESTIONS: LazyLock<Vec<LoginQuestion>> = LazyLock::new(|| {
             LoginAnswer::Credential(Credential::Username),
         ),
         (
-            r"(?i)^(\S+ )?password ?: ?$",
+            r"(?i)^((enter|user|login|\S+'s|\(\S+\)) )?(\S+'s )?password( for \S+)? ?: ?$",
             LoginAnswer::Credential(Credential::Password),
         ),
         (
@@ -117,6 +117,7 @@ async fn log_in(
     let questions = LoginQuestions::new(endpoint);
     session.set_up(exchange, &questions).await?;
     session.health = Health::Ready;
+    session.ask_a_shell().await?;
     if let Some(secret) = &endpoint.enable_secret {
         session.enable(endpoint, secret).await?;
     }
@@ -171,10 +172,12 @@ impl Session {
         let mut sent = false;
         let mut enters = 0;
         let mut in_shell = false;
+        let mut own = String::new();
         loop {
             match self.next_step(exchange).await? {
                 Step::Prompt if !sent => {
                     sent = true;
+                    own = exchange.reader.last_line().trim().to_owned();
                     self.send_first_lines(exchange).await?;
                 }
                 Step::Unsure if !sent && enters < ENTERS => {
@@ -189,7 +192,10 @@ impl Session {
                     self.shell.send(&newline).await?;
                 }
                 Step::Question(index) => {
-                    let asked = exchange.reader.last_line().trim().to_owned();
+                    if self.says_more(exchange).await? {
+                        continue;
+                    }
+                    let asked = exchange.reader.last_words();
                     exchange.reader.question_answered(index);
                     questions.answer(self, index, &asked).await?;
                     // It may have read some of the set-up.
@@ -226,7 +232,8 @@ impl Session {
                 }
                 Step::End { prompt, .. } => {
                     let answer = exchange.reader.answer(None);
-                    if let Some(words) = self.shell_instead(&prompt, &answer.output) {
+                    let words = shell::refusal(&answer.output);
+                    if let Some(words) = words.filter(|_| !platform.may_be_shell()) {
                         match platform.login.cli.as_ref().filter(|_| !in_shell) {
                             Some(cli) => {
                                 in_shell = true;
@@ -234,16 +241,11 @@ impl Session {
                                 self.send_cli(cli, exchange).await?;
                                 continue;
                             }
-                            None => return Err(no_cli(&platform, &prompt, &words)),
+                            None => return Err(no_cli(&platform, &prompt, words)),
                         }
                     }
-                    self.prompt = if prompt.is_empty() {
-                        // Ours says nothing; the user's own was shown before it.
-                        let own = answer.output.lines().last().unwrap_or_default();
-                        own.trim().to_owned()
-                    } else {
-                        prompt
-                    };
+                    // Ours says nothing; the user's own was shown before it.
+                    self.prompt = if prompt.is_empty() { own } else { prompt };
                     // A refused set-up command is harmless, but then there may be a pager.
                     let refused = |line: &str| platform.refusal(line).is_some();
                     if answer.output.lines().any(refused) {
@@ -286,25 +288,35 @@ impl Session {
         self.shell.send(&typed).await
     }
 
-    /// The words or the prompt by which a Unix shell or a boot loader gives itself away where the
-    /// platform's own command line was expected.
-    fn shell_instead(&self, prompt: &str, output: &str) -> Option<String> {
-        let platform = &self.platform;
-        if platform.is_shell() {
-            return None;
+    /// Asks a device whose prompt looks like that of a shell or a boot loader for its version: its
+    /// own command line knows that, and may be called `loader`.
+    async fn ask_a_shell(&mut self) -> Result<(), Error> {
+        static UNKNOWN: LazyLock<Pattern> = LazyLock::new(|| {
+            Pattern::new(
+                r"(?i)\b(unknown|unrecognized|invalid|bad|illegal) command\b|\bnot found\b",
+            )
+            .expect("a test compiles it")
+        });
+        let platform = Arc::clone(&self.platform);
+        let unlike = !platform.prompts.any.matches(&self.prompt);
+        let like_a_shell = shell::looks_like_shell_prompt(&self.prompt)
+            || shell::looks_like_boot_loader(&self.prompt);
+        let suspicious = unlike || (like_a_shell && platform.shell == Shell::Distinct);
+        if platform.may_be_shell() || !suspicious {
+            return Ok(());
         }
-        if let Some(words) = shell::refusal(output) {
-            return Some(words.to_owned());
-        }
-        let refused = output.lines().find_map(|line| platform.refusal(line));
-        let is_shell = shell::looks_like_shell_prompt(prompt);
-        let is_loader = shell::looks_like_boot_loader(prompt);
-        match refused {
-            Some(words) if is_shell || is_loader => Some(words.to_owned()),
-            // Without set-up commands nothing was refused: a comment is one to a shell, too.
-            None if is_shell && platform.login.commands.is_empty() => Some(prompt.to_owned()),
-            _ => None,
-        }
+        let Some(known) = platform.facts.first() else {
+            return Ok(());
+        };
+        let reply = self.exec(&known.command).await?;
+        // A command line that knows the command has more to say, and one that does not has words of
+        // its own for that.
+        let output = reply.output.trim();
+        let unknown = output.lines().count() <= 3
+            && platform.refusal(output).is_none()
+            && UNKNOWN.matches(output);
+        let words = shell::refusal(output).or(unknown.then_some(output));
+        words.map_or(Ok(()), |words| Err(no_cli(&platform, &self.prompt, words)))
     }
 
     /// From the user's prompt to the privileged one. The secret is sent once.
@@ -321,9 +333,12 @@ impl Session {
         // Some ask for a user first.
         let user = endpoint.username.as_str();
         answers.push(Answer::new(USERNAME.clone(), user).shown());
-        let reply = self
-            .interact(&enable.command, &answers, ExecOptions::default())
-            .await;
+        let request = Request {
+            answers: &answers,
+            settle: SETTLED_SOON,
+            ..Request::new(&enable.command)
+        };
+        let reply = self.run(request).await;
         match reply {
             Err(Error::Refused { .. }) => Err(wrong_secret("it asks again")),
             Err(error) => Err(error),
@@ -383,6 +398,11 @@ impl<'a> LoginQuestions<'a> {
                 question.answer,
                 LoginAnswer::Key(_) | LoginAnswer::Answer(_)
             ),
+            finished: match &question.answer {
+                LoginAnswer::Key(_) => true,
+                LoginAnswer::Answer(line) => line.is_empty(),
+                _ => false,
+            },
             answered: false,
         });
         own.chain(known).collect()

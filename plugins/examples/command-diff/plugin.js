@@ -2,11 +2,11 @@
 //
 // Built with jco; see docs/components.md.
 
-import { target as jobTarget } from "job-scheduler:plugin/job@0.1.0";
-import { info } from "job-scheduler:plugin/log@0.1.0";
-import { open } from "job-scheduler:plugin/ssh@0.1.0";
-import { get, set } from "job-scheduler:plugin/storage@0.1.0";
-import { diff } from "job-scheduler:plugin/text@0.1.0";
+import { target as jobTarget } from "job-scheduler:plugin/job@0.1.1";
+import { info } from "job-scheduler:plugin/log@0.1.1";
+import { open } from "job-scheduler:plugin/ssh@0.1.1";
+import { get, set } from "job-scheduler:plugin/storage@0.1.1";
+import { diff } from "job-scheduler:plugin/text@0.1.1";
 
 export const plugin = {
   describe() {

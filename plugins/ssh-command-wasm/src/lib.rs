@@ -25,10 +25,27 @@ enum OnError {
     Continue,
 }
 
+/// Bytes of outputs that the result repeats. The job's results hold every output in any case, so a
+/// long one is left out here rather than losing the rest.
+const KEPT_BYTES: usize = 4 << 20;
+/// Characters of a command or a refusal that the result repeats.
+const CUT_CHARS: usize = 200;
+
 #[derive(Default, Serialize)]
 struct Report {
     outputs: BTreeMap<String, String>,
     refused: Vec<Refusal>,
+    commands: Vec<Executed>,
+}
+
+#[derive(Serialize)]
+struct Executed {
+    command: String,
+    ok: bool,
+    bytes: usize,
+    truncated: bool,
+    /// `outputs` has its output.
+    kept: bool,
 }
 
 #[derive(Serialize)]
@@ -46,24 +63,44 @@ fn describe() -> Description {
 fn run(_job: &Job, params: Params) -> Result<Report> {
     let device = ssh::open()?;
     let mut report = Report::default();
+    let mut room = KEPT_BYTES;
     let total = params.commands.len() as u64;
     for (done, command) in (1..).zip(params.commands) {
         let reply = device.exec(&command)?;
+        let bytes = reply.output.len();
+        let left = room.checked_sub(command.len() + bytes);
+        report.commands.push(Executed {
+            command: cut(&command),
+            ok: reply.failure.is_none(),
+            bytes,
+            truncated: reply.truncated,
+            kept: left.is_some(),
+        });
         if let Some(failure) = reply.failure {
             if params.on_error == OnError::Stop {
                 let message = format!("{} refused '{command}': {failure}", device.target());
                 return Err(Error::new("refused", message));
             }
             report.refused.push(Refusal {
-                command: command.clone(),
-                failure,
+                command: cut(&command),
+                failure: cut(&failure),
             });
         }
-        report.outputs.insert(command, reply.output);
+        if let Some(left) = left {
+            room = left;
+            report.outputs.insert(command, reply.output);
+        }
         progress(done, total, None)?;
     }
     device.close()?;
     Ok(report)
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(CUT_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 plugin_sdk::plugin!(describe, run);

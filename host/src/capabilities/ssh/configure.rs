@@ -3,11 +3,14 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use netssh_core::{Configuration, Session};
+use netssh_core::{Answer, Configuration, Left, Platform, Session};
 
+use super::answers::{Question, with_answers};
+use super::lines::{Element, check_order, tidy};
 use super::{Began, Device, Exchange, ExecReply, JobContext, Result, ssh_failed};
-use crate::capabilities::policy::check_command_text;
-use crate::model::{CommandKind, ErrorCode, JobError};
+use crate::capabilities::limits;
+use crate::capabilities::policy::check_line;
+use crate::model::{CommandKind, ErrorCode, JobError, LogLevel};
 
 /// What to do when a device refuses a line of configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,6 +25,7 @@ pub struct ConfigureOptions {
     pub on_refused: OnRefused,
     /// Where the platform has a candidate: leave it at that, for a later commit or rollback.
     pub stage: bool,
+    /// How to commit; its answers are for the lines as well.
     pub commit: CommitOptions,
 }
 
@@ -30,6 +34,8 @@ pub struct CommitOptions {
     /// The device takes the commit back after this time unless it is confirmed by another one.
     pub confirm_within: Option<Duration>,
     pub comment: Option<String>,
+    /// Answers to what the device may ask.
+    pub answers: Vec<Question>,
 }
 
 /// What came of configuring.
@@ -38,8 +44,17 @@ pub struct Configured {
     pub replies: Vec<ExecReply>,
     /// What the platform says that the lines change, where it has a candidate and can tell.
     pub diff: Option<String>,
-    /// The lines have taken effect.
+    /// The lines have taken effect: they were neither staged nor thrown away on leaving the mode.
     pub in_effect: bool,
+}
+
+/// The lines of a configuration, and the answers that go with them.
+struct Lines<'a> {
+    elements: &'a [Element],
+    /// How many were given, blank ones included.
+    given: usize,
+    questions: &'a [Question],
+    answers: &'a [Answer],
 }
 
 impl JobContext {
@@ -58,19 +73,36 @@ impl JobContext {
         options: ConfigureOptions,
     ) -> Result<Configured> {
         self.may_configure().await?;
-        for (number, line) in (1..).zip(lines) {
-            check_command_text(line).map_err(|error| JobError {
-                message: format!("line {number}: {}", error.message),
-                ..error
-            })?;
+        let tidied = tidy(lines)?;
+        for element in &tidied.elements {
+            for line in &element.lines {
+                let may = self.may_configure_line(line, &device.kind).await;
+                may.map_err(|error| JobError {
+                    message: format!("line {}: {}", element.number, error.message),
+                    ..error
+                })?;
+            }
         }
+        check_order(&tidied.elements, &device.kind)?;
+        check_comment(&options.commit, &device.kind)?;
+        let answers = self.answers(device, &options.commit.answers).await?;
+        if let Some(changes) = tidied.changes.describe() {
+            self.note(LogLevel::Info, format!("{}: {changes}", device.target))
+                .await;
+        }
+        let lines = Lines {
+            elements: &tidied.elements,
+            given: lines.len(),
+            questions: &options.commit.answers,
+            answers: &answers,
+        };
         let mut using = self
             .unless_stopped(async { Ok(device.lock().await) })
             .await?;
         let session = using.session()?;
         let done = async {
-            let mut configuration = self.enter(device, session).await?;
-            self.send_all(device, &mut configuration, lines, &options)
+            let mut configuration = self.enter(device, session, &answers).await?;
+            self.send_all(device, &mut configuration, &lines, &options)
                 .await
         }
         .await;
@@ -78,8 +110,15 @@ impl JobContext {
             return done;
         }
         let left = self.leave(device, session).await;
-        let configured = done?;
-        left?;
+        let mut configured = done?;
+        if left?.discarded {
+            configured.in_effect = false;
+            let message = format!(
+                "{}: leaving configuration mode has thrown lines away, or may have",
+                device.target
+            );
+            self.note(LogLevel::Warn, message).await;
+        }
         Ok(configured)
     }
 
@@ -90,6 +129,8 @@ impl JobContext {
     /// commit, `refused` when the device does not want to: the candidate is kept then.
     pub async fn ssh_commit(&self, device: &Device, options: CommitOptions) -> Result<ExecReply> {
         self.may_configure().await?;
+        check_comment(&options, &device.kind)?;
+        let answers = self.answers(device, &options.answers).await?;
         let mut using = self
             .unless_stopped(async { Ok(device.lock().await) })
             .await?;
@@ -97,7 +138,7 @@ impl JobContext {
         let confirms =
             !session.has_uncommitted_changes() && device.held.unconfirmed.load(Ordering::Relaxed);
         let nothing = !session.has_uncommitted_changes() && !confirms;
-        let mut configuration = self.enter(device, session).await?;
+        let mut configuration = self.enter(device, session, &answers).await?;
         if nothing && configuration.has_candidate() {
             let error = JobError::new(
                 ErrorCode::INVALID,
@@ -109,7 +150,8 @@ impl JobContext {
         let reply = if confirms {
             self.confirm(device, &mut configuration).await
         } else {
-            self.commit(device, &mut configuration, &options).await
+            self.commit(device, &mut configuration, &options, &answers)
+                .await
         };
         let reply = reply?;
         self.leave(device, session).await?;
@@ -128,7 +170,7 @@ impl JobContext {
             .await?;
         let session = using.session()?;
         let staged = session.has_uncommitted_changes();
-        let mut configuration = self.enter(device, session).await?;
+        let mut configuration = self.enter(device, session, &[]).await?;
         let doing = if staged && number.is_none() {
             "discard"
         } else {
@@ -149,7 +191,7 @@ impl JobContext {
                 ("rollback", self.unless_stopped(call).await)
             }
         };
-        let exchange = Exchange::new(began, outcome);
+        let exchange = Exchange::new(began, outcome).answered(configuration.take_answered());
         let reply = self
             .record(device, CommandKind::Rollback, what, exchange)
             .await;
@@ -165,18 +207,28 @@ impl JobContext {
     ///
     /// # Errors
     /// Code `unsupported` where the platform has no such thing; else as [`Self::ssh_exec`].
-    pub async fn ssh_save(&self, device: &Device) -> Result<ExecReply> {
+    pub async fn ssh_save(&self, device: &Device, questions: &[Question]) -> Result<ExecReply> {
         self.may_configure().await?;
-        let note = self.begin_write(device, CommandKind::Save, "save").await?;
+        self.may_save(&device.kind).await?;
+        let answers = self.answers(device, questions).await?;
+        let about = with_answers("save", questions);
+        let note = self.begin_write(device, CommandKind::Save, &about).await?;
         let began = Began::noted(note);
         let outcome = self
-            .unless_stopped(async { Ok(device.lock().await.session()?.save().await) })
+            .unless_stopped(async {
+                let mut using = device.lock().await;
+                Ok(using.session()?.save_with(&answers).await)
+            })
             .await;
         let command = match &outcome {
             Ok(Ok(reply)) => reply.command.clone(),
             _ => "save".to_owned(),
         };
-        let exchange = Exchange::new(began, outcome);
+        let answered = match device.lock().await.session() {
+            Ok(session) => session.take_answered(),
+            Err(_) => Vec::new(),
+        };
+        let exchange = Exchange::new(began, outcome).answered(answered);
         self.record(device, CommandKind::Save, &command, exchange)
             .await
     }
@@ -185,34 +237,40 @@ impl JobContext {
         &self,
         device: &Device,
         session: &'s mut Session,
+        answers: &[Answer],
     ) -> Result<Configuration<'s>> {
-        let entered = async { Ok(session.configuration().await) };
-        self.unless_stopped(entered)
+        let entered = async { Ok(session.configuration_with(answers).await) };
+        let mut configuration = self
+            .unless_stopped(entered)
             .await?
-            .map_err(|error| ssh_failed(&device.target, "entering configuration mode", &error))
+            .map_err(|error| ssh_failed(&device.target, "entering configuration mode", &error))?;
+        let answered = configuration.take_answered();
+        self.record_answers(device, answered).await?;
+        Ok(configuration)
     }
 
-    async fn leave(&self, device: &Device, session: &mut Session) -> Result<()> {
+    async fn leave(&self, device: &Device, session: &mut Session) -> Result<Left> {
         if !session.is_configuring() {
-            return Ok(());
+            return Ok(Left::default());
         }
         let left = async {
             let configuration = session.configuration().await;
             Ok(match configuration {
-                Ok(configuration) => configuration.leave().await.map(|_| ()),
+                Ok(configuration) => configuration.leave().await,
                 Err(error) => Err(error),
             })
         };
-        self.unless_stopped(left)
-            .await?
-            .map_err(|error| ssh_failed(&device.target, "leaving configuration mode", &error))
+        let left = self.unless_stopped(left).await;
+        let answered = session.take_answered();
+        self.record_answers(device, answered).await?;
+        left?.map_err(|error| ssh_failed(&device.target, "leaving configuration mode", &error))
     }
 
     async fn send_all(
         &self,
         device: &Device,
         configuration: &mut Configuration<'_>,
-        lines: &[String],
+        lines: &Lines<'_>,
         options: &ConfigureOptions,
     ) -> Result<Configured> {
         let replies = self
@@ -227,7 +285,8 @@ impl JobContext {
         }
         let diff = self.compare(device, configuration).await?;
         if !options.stage {
-            self.commit(device, configuration, &options.commit).await?;
+            self.commit(device, configuration, &options.commit, lines.answers)
+                .await?;
         }
         Ok(Configured {
             replies,
@@ -240,33 +299,50 @@ impl JobContext {
         &self,
         device: &Device,
         configuration: &mut Configuration<'_>,
-        lines: &[String],
+        lines: &Lines<'_>,
         on_refused: OnRefused,
     ) -> Result<Vec<ExecReply>> {
-        let mut replies = Vec::with_capacity(lines.len());
-        for (number, line) in (1..).zip(lines) {
+        let mut replies = Vec::with_capacity(lines.elements.len());
+        let last = lines.elements.len();
+        for (place, element) in (1..).zip(lines.elements) {
+            let text = element.text();
+            let about = with_answers(&text, lines.questions);
             let note = self
-                .begin_write(device, CommandKind::Configure, line)
+                .begin_write(device, CommandKind::Configure, &about)
                 .await?;
             let began = Began::noted(note);
             let outcome = self
-                .unless_stopped(async { Ok(configuration.line(line).await) })
+                .unless_stopped(async { Ok(send(configuration, element, lines.answers).await) })
                 .await;
-            let exchange = Exchange::new(began, outcome);
+            let exchange = Exchange::new(began, outcome).answered(configuration.take_answered());
             let reply = self
-                .record(device, CommandKind::Configure, line, exchange)
+                .record(device, CommandKind::Configure, &text, exchange)
                 .await?;
             if let (Some(failure), OnRefused::Stop) = (&reply.failure, on_refused) {
                 return Err(JobError::new(
                     "refused",
                     format!(
-                        "{} refused line {number} of {}, `{line}`: {failure}",
+                        "{} refused line {} of {}, `{}`: {failure}",
                         device.target,
-                        lines.len()
+                        element.number,
+                        lines.given,
+                        element.title()
                     ),
                 ));
             }
             replies.push(reply);
+            if place < last && !configuration.takes_lines() {
+                return Err(JobError::new(
+                    ErrorCode::INVALID,
+                    format!(
+                        "{}: line {}, `{}`, has led out of configuration mode; the lines after it \
+                         were not sent",
+                        device.target,
+                        element.number,
+                        element.title()
+                    ),
+                ));
+            }
         }
         Ok(replies)
     }
@@ -289,20 +365,23 @@ impl JobContext {
         device: &Device,
         configuration: &mut Configuration<'_>,
         options: &CommitOptions,
+        answers: &[Answer],
     ) -> Result<ExecReply> {
+        let about = with_answers("commit", &options.answers);
         let note = self
-            .begin_write(device, CommandKind::Commit, "commit")
+            .begin_write(device, CommandKind::Commit, &about)
             .await?;
         let began = Began::noted(note);
         let commit = netssh_core::CommitOptions {
             confirm_within: options.confirm_within,
             comment: options.comment.clone(),
+            answers: answers.to_vec(),
             ..netssh_core::CommitOptions::default()
         };
         let outcome = self
             .unless_stopped(async { Ok(configuration.commit(&commit).await) })
             .await;
-        let exchange = Exchange::new(began, outcome);
+        let exchange = Exchange::new(began, outcome).answered(configuration.take_answered());
         let reply = self
             .record(device, CommandKind::Commit, "commit", exchange)
             .await?;
@@ -327,13 +406,61 @@ impl JobContext {
         let outcome = self
             .unless_stopped(async { Ok(configuration.confirm().await) })
             .await;
-        let exchange = Exchange::new(began, outcome);
+        let exchange = Exchange::new(began, outcome).answered(configuration.take_answered());
         let reply = self
             .record(device, CommandKind::Commit, "confirm", exchange)
             .await?;
         let reply = accepted(device, "the confirmation", reply)?;
         device.held.unconfirmed.store(false, Ordering::Relaxed);
         Ok(reply)
+    }
+}
+
+async fn send(
+    configuration: &mut Configuration<'_>,
+    element: &Element,
+    answers: &[Answer],
+) -> std::result::Result<netssh_core::Reply, netssh_core::Error> {
+    match element.lines.as_slice() {
+        [line] => configuration.line_with(line, answers).await,
+        lines => configuration.block(lines, answers).await,
+    }
+}
+
+/// Refuses a comment with a character that could end it, on one platform or another.
+fn check_comment(options: &CommitOptions, platform: &Platform) -> Result<()> {
+    let Some(comment) = &options.comment else {
+        return Ok(());
+    };
+    check_line("a comment", comment)?;
+    let invalid = |message: String| Err(JobError::new(ErrorCode::INVALID, message));
+    if comment.len() > limits::COMMENT_BYTES {
+        let most = limits::COMMENT_BYTES;
+        return invalid(format!("a comment is longer than {most} bytes"));
+    }
+    let candidate = platform.configuration.as_ref();
+    let candidate = candidate.and_then(|mode| mode.candidate.as_ref());
+    let command = candidate.and_then(|candidate| candidate.commit_comment.as_ref());
+    let is_quoted = command.is_none_or(|command| command.send.contains("\"{comment}\""));
+    let allowed = if is_quoted {
+        " _.,:;/#@+-"
+    } else {
+        " _.,:/@+-"
+    };
+    let encoding = platform.terminal.encoding;
+    let is_plain = |c: char| {
+        let bytes = encoding.and_then(|encoding| encoding.encode(c.encode_utf8(&mut [0; 4])));
+        // The second byte of a character may be one that a device acts on.
+        let ascii = bytes.is_some_and(|bytes| bytes.len() > 1 && bytes.iter().any(u8::is_ascii));
+        allowed.contains(c) || c.is_ascii_alphanumeric() || (c.is_alphanumeric() && !ascii)
+    };
+    match comment.chars().find(|c| !is_plain(*c)) {
+        None => Ok(()),
+        Some(c) => invalid(format!(
+            "invalid comment: expected letters, digits, spaces and `{}`, got U+{:04X}",
+            allowed.trim(),
+            c as u32
+        )),
     }
 }
 
@@ -348,5 +475,46 @@ fn accepted(device: &Device, what: &str, reply: ExecReply) -> Result<ExecReply> 
                 device.target, reply.output
             ),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comments_hold_nothing_that_a_device_acts_on() {
+        let check = |platform: &str, comment: &str| {
+            let options = CommitOptions {
+                comment: Some(comment.to_owned()),
+                ..CommitOptions::default()
+            };
+            check_comment(&options, &Platform::named(platform).unwrap())
+        };
+        for platform in ["juniper_junos", "cisco_xr", "vyos", "paloalto_panos"] {
+            for good in ["by a test", "CHG-1234: uplinks, r1/r2 @noc", "Zürich 中文"] {
+                assert!(check(platform, good).is_ok(), "{platform}: {good}");
+            }
+            for bad in [
+                "x\" | save /tmp/x",
+                "x`reboot`",
+                "$(reboot)",
+                "x\nreload",
+                "x | y",
+                "x\\",
+                "a && b",
+                "it's",
+                "x\u{200b}y",
+                "x\u{a0}y",
+                "",
+                "?",
+                "!",
+            ] {
+                let error = check(platform, bad).unwrap_err();
+                assert_eq!(error.code.0, "invalid", "{platform}: {bad:?}");
+            }
+        }
+        assert!(check("juniper_junos", "one; two #3").is_ok());
+        assert!(check("cisco_xr", "one; two").is_err());
     }
 }

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::{Began, Device, JobContext, Kept, Result, ssh_failed};
 use crate::capabilities::limits;
+use crate::capabilities::policy::{check_line, check_visible};
 use crate::model::{CommandKind, ErrorCode, JobError};
 
 /// The operator's directory of files.
@@ -107,6 +108,7 @@ impl JobContext {
     /// `unsupported` where the device takes no files or the operator gives none.
     pub async fn ssh_upload(&self, device: &Device, file: &str, remote: &str) -> Result<Transfer> {
         self.may_upload().await?;
+        check_names(file, remote)?;
         let files = self.files()?;
         let opened = files.read(file).await;
         let (mut source, size) = opened.map_err(|error| not_a_file(file, &error))?;
@@ -142,6 +144,7 @@ impl JobContext {
         file: &str,
     ) -> Result<Transfer> {
         self.may_download().await?;
+        check_names(file, remote)?;
         let files = self.files()?;
         let created = files.create(file).await;
         let (part, mut sink) = created.map_err(|error| not_a_file(file, &error))?;
@@ -210,6 +213,15 @@ impl JobContext {
         self.store(device, kind, what, began, kept).await?;
         outcome
     }
+}
+
+/// Checks the names of a transfer's two files.
+fn check_names(file: &str, remote: &str) -> Result<()> {
+    for name in [file, remote] {
+        check_line("a file's name", name)?;
+        check_visible("a file's name", name)?;
+    }
+    Ok(())
 }
 
 /// Says how far a transfer is, ten times.

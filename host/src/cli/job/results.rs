@@ -2,6 +2,7 @@ use clap::Args;
 
 use crate::api::types::{ResultAnswer, ResultList};
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
+use crate::model::CommandKind;
 
 #[derive(Debug, Args)]
 pub(crate) struct ResultsArgs {
@@ -31,8 +32,12 @@ pub(super) async fn run(args: ResultsArgs) -> Result<(), Failure> {
 
 /// A command and what came of it.
 pub(super) fn print(result: &ResultAnswer) -> Result<(), Failure> {
+    let kind = match result.kind {
+        CommandKind::Answer => "answer to ",
+        _ => "",
+    };
     output::data(&format!(
-        "── {}: {}  ({})\n",
+        "── {}: {kind}{}  ({})\n",
         output::printable(&result.target),
         output::printable(&result.command),
         output::duration(i64::try_from(result.duration_ms).unwrap_or(i64::MAX)),

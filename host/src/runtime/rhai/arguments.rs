@@ -71,6 +71,20 @@ impl Options {
         }
     }
 
+    /// The values of an array; none where the option is absent.
+    pub(super) fn values(&self, name: &str) -> Thrown<Array> {
+        let Some(value) = self.fields.get(name).filter(|value| !value.is_unit()) else {
+            return Ok(Array::new());
+        };
+        let values = value.as_array_ref().map_err(|found| {
+            invalid(format!(
+                "{}: {name} is an array, not {found}",
+                self.function
+            ))
+        })?;
+        Ok(values.clone())
+    }
+
     pub(super) fn duration(&self, name: &str) -> Thrown<Option<Duration>> {
         let Some(value) = self.fields.get(name).filter(|value| !value.is_unit()) else {
             return Ok(None);

@@ -16,17 +16,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rhai::plugin::*;
-use rhai::{
-    Array, Dynamic, Engine, EvalAltResult, FLOAT, INT, ImmutableString, Map, Module, Position,
-    Shared,
-};
+use rhai::{Array, Dynamic, Engine, FLOAT, INT, Map, Module, Shared};
 
-use super::STRING_BYTES;
 use super::arguments::{Options, Thrown, duration, invalid, json, texts};
-use super::errors::thrown;
-use super::values;
+use super::errors::{ended, thrown};
+use super::memory::Meter;
+use super::{numbers, texts as text_functions, values};
 use crate::capabilities::{ChildOutcome, Device, JobContext, JobFacts, arguments};
 use crate::model::{JobError, LogLevel, Progress};
+use crate::runtime::Sandbox;
 
 /// The context of a run, as it travels through the engine to the functions.
 #[derive(Clone)]
@@ -35,43 +33,91 @@ pub(super) struct Handle {
     begun: Instant,
     /// Time spent in the host's functions, nanoseconds.
     waited: Arc<AtomicU64>,
+    memory: Arc<Meter>,
+    sandbox: Sandbox,
 }
 
 impl Handle {
-    pub(super) fn new(job: Arc<JobContext>) -> Self {
+    /// Begins a run on the current thread, which stays the playbook's.
+    pub(super) fn new(job: Arc<JobContext>, sandbox: Sandbox) -> Self {
         Self {
             job,
             begun: Instant::now(),
             waited: Arc::default(),
+            memory: Arc::new(Meter::start(sandbox.memory_bytes)),
+            sandbox,
         }
+    }
+
+    /// Returns the run that a call belongs to; none while `describe()` runs.
+    pub(super) fn of(context: &NativeCallContext<'_>) -> Option<Self> {
+        context.tag()?.clone().try_cast()
     }
 
     pub(super) fn job(&self) -> &JobContext {
         &self.job
     }
 
-    /// How long the script has computed so far: the time it did not wait for the host.
+    /// How long the script has computed so far: the time that it did not wait for the host, and that
+    /// the host computed for it.
     pub(super) fn computed(&self) -> Duration {
         let waited = Duration::from_nanos(self.waited.load(Ordering::Relaxed));
-        self.begun.elapsed().saturating_sub(waited)
+        let own = self.begun.elapsed().saturating_sub(waited);
+        own + self.job.computed()
     }
 
-    /// Runs a capability call to its end on this thread.
-    pub(super) fn wait<T>(
+    /// Why the script has to end now, if it has to: it was stopped, or it has used up what it may
+    /// compute.
+    pub(super) fn end(&self) -> Option<JobError> {
+        if let Some(reason) = self.job.stop().reason() {
+            return Some(reason.into());
+        }
+        (self.computed() > self.sandbox.cpu).then(|| self.sandbox.out_of_cpu())
+    }
+
+    /// Whether the script holds more memory than it may.
+    pub(super) fn is_out_of_memory(&self) -> bool {
+        self.memory.room().is_none()
+    }
+
+    /// # Errors
+    /// When the script may not allocate so many bytes more.
+    pub(super) fn reserve(&self, bytes: usize) -> Thrown<()> {
+        match self.memory.room() {
+            Some(room) if room >= bytes => Ok(()),
+            _ => Err(ended(self.sandbox.out_of_memory())),
+        }
+    }
+
+    /// Does work of the host, whose memory is not the script's.
+    pub(super) fn exclude<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.memory.exclude(work)
+    }
+
+    /// Runs a capability call to its end on this thread, and makes a value for the script of its
+    /// answer: the answer's memory is the host's, the value's is the script's.
+    pub(super) fn answer<T, R>(
         &self,
         call: impl AsyncFnOnce(&JobContext) -> Result<T, JobError>,
-    ) -> Result<T, JobError> {
+        convert: impl FnOnce(&T) -> R,
+    ) -> Thrown<R> {
         let begun = Instant::now();
-        let answer = tokio::runtime::Handle::current().block_on(call(&self.job));
+        let runtime = tokio::runtime::Handle::current();
+        let answer = self.exclude(|| runtime.block_on(call(&self.job)));
         let nanoseconds = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.waited.fetch_add(nanoseconds, Ordering::Relaxed);
-        answer
+        let converted = match &answer {
+            Ok(answer) => Ok(convert(answer)),
+            Err(error) => Err(thrown(error.clone())),
+        };
+        self.exclude(|| drop(answer));
+        converted
     }
 }
 
 pub(super) struct HostModules {
     /// Functions and methods without a name before them.
-    global: [Shared<Module>; 2],
+    global: [Shared<Module>; 7],
     named: Vec<(&'static str, Shared<Module>)>,
 }
 
@@ -81,6 +127,11 @@ impl HostModules {
             global: [
                 exported_module!(global).into(),
                 exported_module!(device::methods).into(),
+                exported_module!(text_functions::functions).into(),
+                exported_module!(numbers::both_big).into(),
+                exported_module!(numbers::left_big).into(),
+                exported_module!(numbers::right_big).into(),
+                exported_module!(numbers::others).into(),
             ],
             named: vec![
                 ("ssh", exported_module!(ssh).into()),
@@ -95,6 +146,7 @@ impl HostModules {
         for module in &self.global {
             engine.register_global_module(Shared::clone(module));
         }
+        numbers::register(engine);
         for (name, module) in &self.named {
             engine.register_static_module(*name, Shared::clone(module));
         }
@@ -161,26 +213,19 @@ mod global {
         crate::capabilities::unified_diff(old, new).map_err(thrown)
     }
 
-    // The language's own `replace` makes its result before it looks at the limits, so that two
-    // texts of a few megabytes could ask for more memory than there is.
-    /// Replaces what is found in a text, everywhere.
-    #[rhai_fn(name = "replace", return_raw)]
-    pub fn replace(text: &mut ImmutableString, find: &str, put: &str) -> Thrown<()> {
-        *text = replaced(text, find, put)?.into();
-        Ok(())
-    }
-
-    #[rhai_fn(name = "replace", return_raw)]
-    pub fn replace_char(text: &mut ImmutableString, find: char, put: &str) -> Thrown<()> {
-        *text = replaced(text, find.encode_utf8(&mut [0; 4]), put)?.into();
-        Ok(())
-    }
-
     /// A text without the lines that begin with one of the prefixes.
     #[rhai_fn(name = "without_lines", return_raw)]
     pub fn without_lines(text: &str, prefixes: Array) -> Thrown<String> {
         let prefixes = texts("without_lines", "a prefix", prefixes)?;
         Ok(crate::capabilities::without_lines(text, &prefixes))
+    }
+
+    /// The elements of a whole configuration, as `configure` takes them: lines, and lines with the
+    /// text that belongs to them, such as a banner.
+    #[rhai_fn(name = "split_config", return_raw)]
+    pub fn split_config(platform: &str, text: &str) -> Thrown<Array> {
+        let elements = crate::capabilities::split_config(platform, text).map_err(thrown)?;
+        Ok(elements.into_iter().map(Dynamic::from).collect())
     }
 }
 
@@ -195,8 +240,7 @@ mod ssh {
     /// Opens a session to one of the job's targets.
     #[rhai_fn(name = "open", return_raw, volatile)]
     pub fn open(context: NativeCallContext<'_>, target: &str) -> Thrown<Device> {
-        let target = target.to_owned();
-        wait(&context, async |job| job.ssh_open(Some(&target)).await)
+        wait(&context, async |job| job.ssh_open(Some(target)).await)
     }
 }
 
@@ -270,32 +314,41 @@ mod storage {
     /// The value kept under a key, or `()`.
     #[rhai_fn(return_raw, volatile)]
     pub fn get(context: NativeCallContext<'_>, key: &str) -> Thrown<Dynamic> {
-        let key = key.to_owned();
-        let value = wait(&context, async |job| job.storage_get(&key).await)?;
-        Ok(value.as_ref().map_or(Dynamic::UNIT, values::from_json))
+        let value = answer(
+            &context,
+            async |job| job.storage_get(key).await,
+            |value| value.as_ref().map_or(Ok(Dynamic::UNIT), values::from_json),
+        )?;
+        let value = value.map_err(|message| {
+            invalid(format!("storage::get: the value of `{key}` has {message}"))
+        });
+        located(&context, value)
     }
 
     /// Keeps a value under a key.
     #[rhai_fn(return_raw, volatile)]
     pub fn set(context: NativeCallContext<'_>, key: &str, value: Dynamic) -> Thrown<()> {
-        let key = key.to_owned();
-        let value = located(&context, json("storage::set", &value))?;
-        wait(&context, async |job| job.storage_set(&key, &value).await)
+        hand_over(
+            &context,
+            || json("storage::set", &value),
+            async |job, value| job.storage_set(key, &value).await,
+        )
     }
 
     /// Forgets a key; returns whether it was there.
     #[rhai_fn(return_raw, volatile)]
     pub fn delete(context: NativeCallContext<'_>, key: &str) -> Thrown<bool> {
-        let key = key.to_owned();
-        wait(&context, async |job| job.storage_delete(&key).await)
+        wait(&context, async |job| job.storage_delete(key).await)
     }
 
     /// The keys that begin with a prefix, in order.
     #[rhai_fn(return_raw, volatile)]
     pub fn keys(context: NativeCallContext<'_>, prefix: &str) -> Thrown<Array> {
-        let prefix = prefix.to_owned();
-        let keys = wait(&context, async |job| job.storage_keys(&prefix).await)?;
-        Ok(keys.into_iter().map(Dynamic::from).collect())
+        answer(
+            &context,
+            async |job| job.storage_keys(prefix).await,
+            |keys| keys.iter().cloned().map(Dynamic::from).collect(),
+        )
     }
 }
 
@@ -311,8 +364,11 @@ mod queue {
         params: Map,
         options: Map,
     ) -> Thrown<String> {
-        let child = located(&context, child_of(plugin, params, options))?;
-        let id = wait(&context, async |job| job.queue_submit(child).await)?;
+        let id = hand_over(
+            &context,
+            || child_of(plugin, params, options),
+            async |job, child| job.queue_submit(child).await,
+        )?;
         Ok(id.to_string())
     }
 
@@ -353,19 +409,42 @@ mod queue {
     }
 }
 
-/// Runs a capability call to its end on this thread.
-fn wait<T>(
+/// Runs a capability call to its end on this thread. For answers without much memory of their own.
+fn wait<T: Clone>(
     context: &NativeCallContext<'_>,
     call: impl AsyncFnOnce(&JobContext) -> Result<T, JobError>,
 ) -> Thrown<T> {
-    let handle = context
-        .tag()
-        .and_then(|tag| tag.clone().try_cast::<Handle>());
-    let Some(handle) = handle else {
-        let message = "describe() says what a plugin is; it cannot call the host".to_owned();
-        return located(context, Err(invalid(message)));
-    };
-    located(context, handle.wait(call).map_err(thrown))
+    answer(context, call, T::clone)
+}
+
+/// Runs a capability call to its end on this thread, and makes a value for the script of its answer.
+fn answer<T, R>(
+    context: &NativeCallContext<'_>,
+    call: impl AsyncFnOnce(&JobContext) -> Result<T, JobError>,
+    convert: impl FnOnce(&T) -> R,
+) -> Thrown<R> {
+    let handle = located(context, running(context))?;
+    located(context, handle.answer(call, convert))
+}
+
+/// Makes something for the host, and runs a capability call that takes it.
+fn hand_over<A, T: Clone>(
+    context: &NativeCallContext<'_>,
+    make: impl FnOnce() -> Thrown<A>,
+    call: impl AsyncFnOnce(&JobContext, A) -> Result<T, JobError>,
+) -> Thrown<T> {
+    let handle = located(context, running(context))?;
+    let made = located(context, handle.exclude(make))?;
+    located(
+        context,
+        handle.answer(async |job| call(job, made).await, T::clone),
+    )
+}
+
+fn running(context: &NativeCallContext<'_>) -> Thrown<Handle> {
+    Handle::of(context).ok_or_else(|| {
+        invalid("describe() says what a plugin is; it cannot call the host".to_owned())
+    })
 }
 
 fn wait_for(context: &NativeCallContext<'_>, id: &str, seconds: Option<FLOAT>) -> Thrown<Map> {
@@ -373,8 +452,12 @@ fn wait_for(context: &NativeCallContext<'_>, id: &str, seconds: Option<FLOAT>) -
     let id = located(context, id)?;
     let time = arguments::wait_time("queue::wait", seconds).map_err(thrown);
     let time = located(context, time)?;
-    let outcome = wait(context, async |job| job.queue_wait(id, time).await)?;
-    Ok(outcome_map(outcome))
+    let outcome = answer(
+        context,
+        async |job| job.queue_wait(id, time).await,
+        outcome_map,
+    )?;
+    located(context, outcome)
 }
 
 /// Adds the place of the call to an error that has none: the engine does not, for functions of a
@@ -388,16 +471,6 @@ fn located<T>(context: &NativeCallContext<'_>, result: Thrown<T>) -> Thrown<T> {
     })
 }
 
-fn replaced(text: &str, find: &str, put: &str) -> Thrown<String> {
-    let found = text.matches(find).count();
-    let length = text.len() + found * put.len();
-    if length > STRING_BYTES {
-        let what = "Length of string".to_owned();
-        return Err(EvalAltResult::ErrorDataTooLarge(what, Position::NONE).into());
-    }
-    Ok(text.replace(find, put))
-}
-
 fn write_log(
     context: &NativeCallContext<'_>,
     level: LogLevel,
@@ -405,9 +478,11 @@ fn write_log(
     fields: Option<Map>,
 ) -> Thrown<()> {
     let message = message.to_string();
-    let fields = fields.map(|fields| json("log", &fields.into())).transpose();
-    let fields = located(context, fields)?;
-    wait(context, async |job| job.log(level, &message, fields).await)
+    hand_over(
+        context,
+        || fields.map(|fields| json("log", &fields.into())).transpose(),
+        async |job, fields| job.log(level, &message, fields).await,
+    )
 }
 
 // Rhai reserves the word `debug`, so that a function of this name cannot stand beside `log::info`.
@@ -421,30 +496,35 @@ fn set_progress(
     total: Option<INT>,
     message: Option<&str>,
 ) -> Thrown<()> {
-    let progress = Progress {
+    let progress = || Progress {
         done: u64::try_from(done).unwrap_or_default(),
         total: total.and_then(|total| u64::try_from(total).ok()),
         message: message.map(str::to_owned),
     };
-    wait(context, async |job| job.progress(progress).await)
+    wait(context, async |job| job.progress(progress()).await)
 }
 
-fn outcome_map(outcome: ChildOutcome) -> Map {
-    let error = outcome.error.map_or(Dynamic::UNIT, |error| {
+/// # Errors
+/// When the child's result has a number that the language has not.
+fn outcome_map(outcome: &ChildOutcome) -> Thrown<Map> {
+    let error = outcome.error.as_ref().map_or(Dynamic::UNIT, |error| {
         Dynamic::from(Map::from([
-            ("code".into(), error.code.0.into()),
-            ("message".into(), error.message.into()),
+            ("code".into(), error.code.0.clone().into()),
+            ("message".into(), error.message.clone().into()),
             ("retryable".into(), error.retryable.into()),
         ]))
     });
-    let result = outcome
-        .result
-        .as_ref()
-        .map_or(Dynamic::UNIT, values::from_json);
-    Map::from([
+    let result = outcome.result.as_ref();
+    let result = result.map_or(Ok(Dynamic::UNIT), values::from_json);
+    let result = result.map_err(|message| {
+        invalid(format!(
+            "queue::wait: the result of the child job has {message}"
+        ))
+    })?;
+    Ok(Map::from([
         ("id".into(), outcome.id.to_string().into()),
         ("status".into(), outcome.status.as_str().into()),
         ("result".into(), result),
         ("error".into(), error),
-    ])
+    ]))
 }

@@ -1,102 +1,133 @@
-//! A bound on what a script's variables hold together.
+//! Bounds the memory of a playbook.
 //!
-//! The engine's own limits look at a value when it is returned or a method is called on it, but not
-//! when an entry is assigned to (`map[key] = value`), so that a loop of such assignments would take
-//! all the memory there is. Here everything in scope is weighed now and then, whenever enough
-//! variables have been read for it to have grown by a fraction.
+//! A playbook runs on a thread of its own, so what that thread has allocated and not freed is what
+//! the playbook holds, whichever variables, temporary values and functions it is in. The allocator
+//! counts it anyway; it is compared with the bound at every operation. The engine's own limits are
+//! off: the engine walks through a value each time that a function has changed it, so that building
+//! an array of records one by one takes a time that grows with the square of their number.
+//!
+//! One operation can go beyond the bound before the comparison: by as much as its operands hold,
+//! since the functions that could do worse ask for the room that they need (`texts.rs`).
+//!
+//! How deep arrays and maps are inside one another is bounded, too: the engine recurses into them,
+//! also to free them.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use rhai::{Dynamic, Engine, EvalAltResult, EvalContext, Position};
+use tikv_jemalloc_ctl::thread::{ThreadLocal, allocatedp, deallocatedp};
 
-use super::errors::ended;
-use crate::runtime::Sandbox;
-
-/// Variables read between two looks, at least. A value of the largest size in each of them is what
-/// can be held beyond the bound.
-const READS: usize = 16;
-/// One look costs as many steps as there are elements, so it is made once every so many reads for
-/// each of them: the looks take a fixed share of the time, however much there is.
+/// Variables read between two measurements of the depth: one for this many elements, within these
+/// bounds. The measurement walks through all that is in scope, so that it takes a fixed share of
+/// the time, and depth cannot grow by more than the upper bound in between.
 const ELEMENTS_PER_READ: usize = 8;
-/// Elements and entries in them.
-const ELEMENTS: usize = 200_000;
-/// Arrays and maps inside one another. Whoever walks through them, also to free them, goes as deep
-/// into its stack.
-const DEPTH: usize = 256;
-/// An element of an array, and an entry of a map beside its key, bytes.
-const ELEMENT: usize = 16;
-const ENTRY: usize = 64;
+const MIN_READS: usize = 16;
+const MAX_READS: usize = 10_000;
+/// Arrays and maps inside one another.
+const MAX_DEPTH: usize = 256;
 
-/// Bounds what the variables of one function may hold, roughly.
-pub(super) fn bound(engine: &mut Engine, sandbox: Sandbox) {
-    let until_look = AtomicUsize::new(READS);
+thread_local! {
+    static COUNTERS: Option<(ThreadLocal<u64>, ThreadLocal<u64>)> =
+        allocatedp::read().ok().zip(deallocatedp::read().ok());
+}
+
+/// Bytes that the current thread has allocated and not freed; negative where it freed what others
+/// had allocated. None where the allocator does not count.
+fn held() -> Option<i64> {
+    COUNTERS.with(|counters| {
+        let (allocated, deallocated) = counters.as_ref()?;
+        Some(
+            allocated
+                .get()
+                .wrapping_sub(deallocated.get())
+                .cast_signed(),
+        )
+    })
+}
+
+/// Measures what a playbook holds. Every method is called on the playbook's thread.
+#[derive(Debug)]
+pub(super) struct Meter {
+    bound: i64,
+    /// What the thread held at the beginning, and what it has gained or lost since by work that is
+    /// not the playbook's.
+    base: AtomicI64,
+}
+
+impl Meter {
+    pub(super) fn start(bound: usize) -> Self {
+        Self {
+            bound: i64::try_from(bound).unwrap_or(i64::MAX),
+            base: AtomicI64::new(held().unwrap_or_default()),
+        }
+    }
+
+    /// Does work of the host: what it allocates, frees or hands to other threads is not the
+    /// playbook's.
+    pub(super) fn exclude<T>(&self, work: impl FnOnce() -> T) -> T {
+        let before = held().unwrap_or_default();
+        let done = work();
+        let change = held().unwrap_or_default() - before;
+        self.base.fetch_add(change, Ordering::Relaxed);
+        done
+    }
+
+    /// Returns the bytes that the playbook may still allocate; none where it holds too much.
+    pub(super) fn room(&self) -> Option<usize> {
+        // Without counters nothing is bounded, so nothing may run.
+        let used = held()? - self.base.load(Ordering::Relaxed);
+        usize::try_from(self.bound - used).ok()
+    }
+}
+
+/// Bounds how deep arrays and maps may be inside one another, in the variables of one function.
+pub(super) fn bound_depth(engine: &mut Engine) {
+    let until_measured = AtomicUsize::new(MIN_READS);
     #[expect(
         deprecated,
         reason = "not deprecated, says its documentation, but volatile"
     )]
     engine.on_var(move |_name, _index, context| {
-        if until_look.fetch_sub(1, Ordering::Relaxed) > 1 {
+        if until_measured.fetch_sub(1, Ordering::Relaxed) > 1 {
             return Ok(None);
         }
-        let held = weigh(&context);
-        if held.bytes > sandbox.memory_bytes {
-            return Err(ended(sandbox.out_of_memory()));
+        let measured = measure(&context);
+        if measured.too_deep {
+            let what = format!("arrays and maps more than {MAX_DEPTH} deep");
+            return Err(EvalAltResult::ErrorDataTooLarge(what, Position::NONE).into());
         }
-        if held.elements > ELEMENTS {
-            return Err(too_large(format!(
-                "the variables together, over {ELEMENTS} elements"
-            )));
-        }
-        if held.too_deep {
-            return Err(too_large(format!("arrays and maps more than {DEPTH} deep")));
-        }
-        until_look.store(
-            READS.max(held.elements / ELEMENTS_PER_READ),
-            Ordering::Relaxed,
-        );
+        let reads = (measured.elements / ELEMENTS_PER_READ).clamp(MIN_READS, MAX_READS);
+        until_measured.store(reads, Ordering::Relaxed);
         Ok(None)
     });
 }
 
-fn too_large(what: String) -> Box<EvalAltResult> {
-    EvalAltResult::ErrorDataTooLarge(what, Position::NONE).into()
-}
-
 #[derive(Default)]
-struct Held {
+struct Measured {
     elements: usize,
-    bytes: usize,
     too_deep: bool,
 }
 
-fn weigh(context: &EvalContext<'_, '_, '_, '_, '_, '_>) -> Held {
-    let mut held = Held::default();
+fn measure(context: &EvalContext<'_, '_, '_, '_, '_, '_>) -> Measured {
+    let mut measured = Measured::default();
     let variables = context.scope().iter_raw().map(|(_, _, value)| value);
     for value in variables.chain(context.this_ptr()) {
-        held.add(value, DEPTH);
+        measured.add(value, MAX_DEPTH);
     }
-    held
+    measured
 }
 
-impl Held {
+impl Measured {
     fn add(&mut self, value: &Dynamic, depth: usize) {
+        self.elements += 1;
         let Some(depth) = depth.checked_sub(1) else {
             self.too_deep = true;
             return;
         };
-        self.elements += 1;
-        self.bytes += ELEMENT;
-        if let Ok(text) = value.as_immutable_string_ref() {
-            self.bytes += text.len();
-        } else if let Ok(values) = value.as_array_ref() {
+        if let Ok(values) = value.as_array_ref() {
             values.iter().for_each(|value| self.add(value, depth));
         } else if let Ok(fields) = value.as_map_ref() {
-            for (name, value) in fields.iter() {
-                self.bytes += ENTRY + name.len();
-                self.add(value, depth);
-            }
-        } else if let Ok(bytes) = value.as_blob_ref() {
-            self.bytes += bytes.len();
+            fields.values().for_each(|value| self.add(value, depth));
         }
     }
 }

@@ -30,7 +30,7 @@ fn a_description_is_read() {
     assert_eq!(loaded.description.summary, "from a constant");
     let ssh = loaded.description.needs.ssh.unwrap();
     assert_eq!(ssh.exec, ["show *"]);
-    assert!(!ssh.configure);
+    assert!(!ssh.configure.is_some());
     assert_eq!(loaded.description.params["additionalProperties"], false);
 }
 
@@ -48,7 +48,7 @@ fn json_goes_in_and_comes_out_as_it_was() {
     let value = serde_json::json!({
         "null": null, "bool": true, "int": -7, "float": 1.5, "text": "ü", "list": [1, [2]], "map": {}
     });
-    let back = values::to_json(&values::from_json(&value)).unwrap();
+    let back = values::to_json(&values::from_json(&value).unwrap()).unwrap();
     assert_eq!(back, value);
 }
 

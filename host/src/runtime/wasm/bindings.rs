@@ -12,6 +12,8 @@ bindgen!({
     },
     with: {
         "job-scheduler:plugin/ssh.device": crate::capabilities::Device,
+        "job-scheduler:plugin/ssh.answer-options": crate::capabilities::Question,
+        "job-scheduler:plugin/ssh.save-options": super::host::SaveOptions,
         "job-scheduler:plugin/ssh.exec-options": super::host::ExecOptions,
         "job-scheduler:plugin/ssh.configure-options": crate::capabilities::ConfigureOptions,
         "job-scheduler:plugin/ssh.commit-options": crate::capabilities::CommitOptions,

@@ -106,7 +106,8 @@ impl Guest {
             return Err(stopped.into());
         }
         let budget: Duration = self.sandbox.cpu;
-        if self.clock.spent() > budget {
+        let for_it = self.job.as_ref().map(|job| job.computed());
+        if self.clock.spent() + for_it.unwrap_or_default() > budget {
             return Err(OutOfCpu.into());
         }
         Ok(UpdateDeadline::Yield(1))

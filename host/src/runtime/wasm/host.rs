@@ -19,15 +19,21 @@ use super::errors::no_handle;
 use super::guest::Guest;
 use crate::capabilities::{
     self, ChildJob, CommitOptions, ConfigureOptions, Configured, Device, ExecReply, Question,
-    arguments,
+    arguments, limits,
 };
-use crate::model::{JobError, LogLevel, Progress};
+use crate::model::{ErrorCode, JobError, LogLevel, Progress};
 
 type Result<T> = std::result::Result<T, JobError>;
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct ExecOptions {
     timeout: Option<Duration>,
+    answers: Vec<Question>,
+}
+
+#[derive(Clone, Default)]
+pub struct SaveOptions {
+    answers: Vec<Question>,
 }
 
 #[derive(Default)]
@@ -114,12 +120,7 @@ impl ssh::HostDevice for Guest {
         command: String,
         options: Option<Resource<ExecOptions>>,
     ) -> Result<ssh::Reply> {
-        let device = self.device(&device)?;
-        let timeout = self.timeout(options)?;
-        let reply = self
-            .call(async |job| job.ssh_exec(&device, &command, timeout).await)
-            .await?;
-        Ok(reply.into())
+        ssh::HostDevice::send_interactive(self, device, command, Vec::new(), options).await
     }
 
     async fn exec_all(
@@ -142,19 +143,16 @@ impl ssh::HostDevice for Guest {
         options: Option<Resource<ExecOptions>>,
     ) -> Result<ssh::Reply> {
         let device = self.device(&device)?;
-        let timeout = self.timeout(options)?;
-        let questions: Vec<_> = questions
-            .into_iter()
-            .map(|question| Question {
-                expect: question.expect,
-                answer: question.answer.into(),
-            })
-            .collect();
+        let ExecOptions { timeout, answers } = self.options(options)?;
+        let own = questions.into_iter().map(|question| Question {
+            expect: question.expect,
+            answer: question.answer.into(),
+            key: false,
+            secret: None,
+        });
+        let questions: Vec<_> = own.chain(answers).collect();
         let reply = self
-            .call(async |job| {
-                job.ssh_interact(&device, &command, &questions, timeout)
-                    .await
-            })
+            .call(async |job| job.ssh_exec(&device, &command, &questions, timeout).await)
             .await?;
         Ok(reply.into())
     }
@@ -206,7 +204,22 @@ impl ssh::HostDevice for Guest {
 
     async fn save(&mut self, device: Resource<Device>) -> Result<ssh::Reply> {
         let device = self.device(&device)?;
-        let reply = self.call(async |job| job.ssh_save(&device).await).await?;
+        let reply = self
+            .call(async |job| job.ssh_save(&device, &[]).await)
+            .await?;
+        Ok(reply.into())
+    }
+
+    async fn save_with(
+        &mut self,
+        device: Resource<Device>,
+        options: Resource<SaveOptions>,
+    ) -> Result<ssh::Reply> {
+        let device = self.device(&device)?;
+        let SaveOptions { answers } = self.options(Some(options))?;
+        let reply = self
+            .call(async |job| job.ssh_save(&device, &answers).await)
+            .await?;
         Ok(reply.into())
     }
 
@@ -251,6 +264,53 @@ impl ssh::HostDevice for Guest {
     }
 }
 
+impl ssh::HostAnswerOptions for Guest {
+    async fn new(&mut self, expect: String, text: String) -> wasmtime::Result<Resource<Question>> {
+        let question = Question {
+            expect,
+            answer: text.into(),
+            key: false,
+            secret: None,
+        };
+        Ok(self.table.push(question)?)
+    }
+
+    async fn key(&mut self, answer: Resource<Question>) -> wasmtime::Result<()> {
+        self.table.get_mut(&answer)?.key = true;
+        Ok(())
+    }
+
+    async fn secret(&mut self, answer: Resource<Question>, secret: bool) -> wasmtime::Result<()> {
+        self.table.get_mut(&answer)?.secret = Some(secret);
+        Ok(())
+    }
+
+    async fn drop(&mut self, answer: Resource<Question>) -> wasmtime::Result<()> {
+        self.table.delete(answer)?;
+        Ok(())
+    }
+}
+
+impl ssh::HostSaveOptions for Guest {
+    async fn new(&mut self) -> wasmtime::Result<Resource<SaveOptions>> {
+        Ok(self.table.push(SaveOptions::default())?)
+    }
+
+    async fn answer(
+        &mut self,
+        options: Resource<SaveOptions>,
+        answer: Resource<Question>,
+    ) -> wasmtime::Result<()> {
+        let answer = self.table.get(&answer)?.clone();
+        add_answer(&mut self.table.get_mut(&options)?.answers, answer)
+    }
+
+    async fn drop(&mut self, options: Resource<SaveOptions>) -> wasmtime::Result<()> {
+        self.table.delete(options)?;
+        Ok(())
+    }
+}
+
 impl ssh::HostExecOptions for Guest {
     async fn new(&mut self) -> wasmtime::Result<Resource<ExecOptions>> {
         Ok(self.table.push(ExecOptions::default())?)
@@ -260,6 +320,15 @@ impl ssh::HostExecOptions for Guest {
         let time = arguments::seconds("timeout", seconds)?;
         self.options_of(&options)?.timeout = Some(time);
         Ok(())
+    }
+
+    async fn answer(
+        &mut self,
+        options: Resource<ExecOptions>,
+        answer: Resource<Question>,
+    ) -> wasmtime::Result<()> {
+        let answer = self.table.get(&answer)?.clone();
+        add_answer(&mut self.table.get_mut(&options)?.answers, answer)
     }
 
     async fn drop(&mut self, options: Resource<ExecOptions>) -> wasmtime::Result<()> {
@@ -307,6 +376,15 @@ impl ssh::HostConfigureOptions for Guest {
         Ok(())
     }
 
+    async fn answer(
+        &mut self,
+        options: Resource<ConfigureOptions>,
+        answer: Resource<Question>,
+    ) -> wasmtime::Result<()> {
+        let answer = self.table.get(&answer)?.clone();
+        add_answer(&mut self.table.get_mut(&options)?.commit.answers, answer)
+    }
+
     async fn drop(&mut self, options: Resource<ConfigureOptions>) -> wasmtime::Result<()> {
         self.table.delete(options)?;
         Ok(())
@@ -333,6 +411,15 @@ impl ssh::HostCommitOptions for Guest {
         Ok(())
     }
 
+    async fn answer(
+        &mut self,
+        options: Resource<CommitOptions>,
+        answer: Resource<Question>,
+    ) -> wasmtime::Result<()> {
+        let answer = self.table.get(&answer)?.clone();
+        add_answer(&mut self.table.get_mut(&options)?.answers, answer)
+    }
+
     async fn drop(&mut self, options: Resource<CommitOptions>) -> wasmtime::Result<()> {
         self.table.delete(options)?;
         Ok(())
@@ -346,6 +433,7 @@ impl storage::Host for Guest {
     }
 
     async fn set(&mut self, key: String, value: String) -> Result<()> {
+        capabilities::check_value_size(&key, value.len())?;
         let value = arguments::json("storage::set", &value)?;
         self.call(async |job| job.storage_set(&key, &value).await)
             .await
@@ -380,6 +468,7 @@ impl queue::Host for Guest {
             }
             None => SubmitOptions::default(),
         };
+        capabilities::check_params_size(params.len())?;
         let child = ChildJob {
             plugin,
             params: arguments::json("queue::submit", &params)?,
@@ -476,9 +565,10 @@ impl progress::Host for Guest {
 impl text::Host for Guest {
     async fn parse(&mut self, platform: String, command: String, output: String) -> Result<String> {
         let records = self
-            .call(async |job| job.parse(&platform, &command, output).await)
+            .call(async |job| job.parse(&platform, &command, &output).await)
             .await?;
-        Ok(records.to_string())
+        serde_json::to_string(&records)
+            .map_err(|error| JobError::new(ErrorCode::INTERNAL, format!("the records: {error}")))
     }
 
     async fn diff(&mut self, old: String, new: String) -> Result<String> {
@@ -492,6 +582,10 @@ impl text::Host for Guest {
     ) -> wasmtime::Result<String> {
         Ok(capabilities::without_lines(&text, &prefixes))
     }
+
+    async fn split_config(&mut self, platform: String, text: String) -> Result<Vec<String>> {
+        capabilities::split_config(&platform, &text)
+    }
 }
 
 impl Guest {
@@ -504,13 +598,6 @@ impl Guest {
 
     fn device(&self, device: &Resource<Device>) -> Result<Device> {
         self.table.get(device).cloned().map_err(no_handle)
-    }
-
-    fn timeout(&self, options: Option<Resource<ExecOptions>>) -> Result<Option<Duration>> {
-        match options {
-            Some(options) => Ok(self.table.get(&options).map_err(no_handle)?.timeout),
-            None => Ok(None),
-        }
     }
 
     fn options<T: Clone + Default + Send + 'static>(
@@ -528,12 +615,22 @@ impl Guest {
     }
 
     async fn log(&mut self, level: LogLevel, message: &str, fields: Option<String>) -> Result<()> {
+        // Fields that are too long are left out.
         let fields = fields
+            .filter(|fields| fields.len() <= limits::LOG_CONTEXT_BYTES)
             .map(|fields| arguments::json("log", &fields))
             .transpose()?;
         self.call(async |job| job.log(level, message, fields).await)
             .await
     }
+}
+
+/// Adds an answer to options; a call with too many of them is refused later, so one more will do.
+fn add_answer(answers: &mut Vec<Question>, answer: Question) -> wasmtime::Result<()> {
+    if answers.len() <= capabilities::limits::QUESTIONS {
+        answers.push(answer);
+    }
+    Ok(())
 }
 
 impl From<ExecReply> for ssh::Reply {

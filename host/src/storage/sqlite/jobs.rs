@@ -66,9 +66,9 @@ async fn insert(connection: &mut SqliteConnection, job: &NewJob) -> Result<()> {
         "INSERT INTO jobs (id, targets, created_at, job_type, payload, status, priority, description,
                            parent_id, depth, scheduled_for, ready_at, timeout_seconds, max_retries,
                            on_interrupt, idempotency_key, request_digest, batch, held, rerun_of,
-                           schedule_id, cron_expression)
+                           schedule_id, cron_expression, bounds)
          VALUES (?1, ?2, ?3, ?4, ?5, 'pending', ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,
-                 ?17, ?18, ?19, ?20, ?21);
+                 ?17, ?18, ?19, ?20, ?21, ?22);
 
          INSERT INTO job_targets (job_id, name, connection_id, created_at, job_type)
          SELECT ?1, value ->> 'name', value ->> 'connection_id', ?3, ?4 FROM json_each(?2)",
@@ -94,6 +94,7 @@ async fn insert(connection: &mut SqliteConnection, job: &NewJob) -> Result<()> {
     .bind(job.rerun_of.map(|id| id.to_string()))
     .bind(schedule_id.map(|id| id.to_string()))
     .bind(cron_expression)
+    .bind((!job.bounds.is_empty()).then(|| json!(job.bounds).to_string()))
     .execute(&mut *connection)
     .await?;
     Ok(())
@@ -108,10 +109,10 @@ async fn insert_children(
     sqlx::query(
         "INSERT INTO jobs (id, targets, parent_id, depth, created_at, job_type, payload, status,
                            priority, description, scheduled_for, ready_at, timeout_seconds,
-                           max_retries, on_interrupt, held)
+                           max_retries, on_interrupt, held, bounds)
          SELECT child.value ->> 'id', json_array(child.value -> 'target'), batch.id, depth + 1,
                 created_at, job_type, payload, status, priority, description, scheduled_for,
-                ready_at, timeout_seconds, max_retries, on_interrupt, held
+                ready_at, timeout_seconds, max_retries, on_interrupt, held, bounds
          FROM jobs AS batch, json_each(?2) AS child WHERE batch.id = ?1;
 
          INSERT INTO job_targets (job_id, name, connection_id, created_at, job_type)

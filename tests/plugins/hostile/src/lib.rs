@@ -68,7 +68,7 @@ fn run(_job: &Job, params: Params) -> Result<Value> {
                 .collect();
             return Ok(json!(map));
         }
-        "a result of nine megabytes" => return Ok("x".repeat(9_000_000).into()),
+        "a result of 34 megabytes" => return Ok("x".repeat(34_000_000).into()),
         "a quarter of a gigabyte of stdout" => {
             let line = "x".repeat(1023);
             for _ in 0..1 << 18 {

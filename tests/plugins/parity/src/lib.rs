@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use plugin_sdk::prelude::*;
-use plugin_sdk::ssh::{Commit, Configure, Device, OnRefused, Reply, Transfer};
+use plugin_sdk::ssh::{Answer, Commit, Configure, Device, OnRefused, Reply, Transfer};
 
 #[derive(Deserialize, JsonSchema)]
 struct Params {
@@ -22,7 +22,8 @@ struct State {
 fn describe() -> Description {
     Description::new("Parity")
         .targets(Targets::All)
-        .exec(["show *", "echo *", "sleep *", "boom *", "ask *", "reload"])
+        .exec(["show *", "echo *", "sleep *", "boom *", "ask *", "copy *"])
+        .answers(["flash:*"])
         .configure()
         .upload()
         .download()
@@ -72,6 +73,11 @@ fn make(job: &Job, state: &mut State, call: &Value) -> Result<Value> {
                 json!({ "target": device.target(), "platform": device.platform(), "prompt": device.prompt() }),
             )
         }
+        "exec" if call.get("answers").is_some() => {
+            let answers = answers_of(call);
+            let answer = device(state)?.exec_answering(text(call, "command"), &answers, timeout)?;
+            Ok(reply(&answer))
+        }
         "exec" => {
             let answer = match timeout {
                 Some(time) => device(state)?.exec_within(text(call, "command"), time),
@@ -97,13 +103,14 @@ fn make(job: &Job, state: &mut State, call: &Value) -> Result<Value> {
         }
         "facts" => Ok(json!(device(state)?.facts()?)),
         "configure" => {
+            let answers = answers_of(call);
             let how = Configure {
                 on_refused: match text(call, "on_refused") {
                     "continue" => OnRefused::Continue,
                     _ => OnRefused::Stop,
                 },
                 stage: call["commit"] == false,
-                commit: commit_of(call),
+                commit: commit_of(call, &answers),
             };
             let done = device(state)?.configure_with(&texts(call, "lines"), &how)?;
             let refused: Vec<Value> = done.refused.iter().map(reply).collect();
@@ -111,14 +118,20 @@ fn make(job: &Job, state: &mut State, call: &Value) -> Result<Value> {
                 json!({ "lines": done.lines, "refused": refused, "diff": done.diff, "in_effect": done.in_effect }),
             )
         }
-        "commit" => Ok(reply(&device(state)?.commit(&commit_of(call))?)),
+        "commit" => {
+            let answers = answers_of(call);
+            Ok(reply(&device(state)?.commit(&commit_of(call, &answers))?))
+        }
         "rollback" => {
             let number = call["number"]
                 .as_u64()
                 .and_then(|number| u32::try_from(number).ok());
             Ok(reply(&device(state)?.rollback(number)?))
         }
-        "save" => Ok(reply(&device(state)?.save()?)),
+        "save" => Ok(reply(&match answers_of(call).as_slice() {
+            [] => device(state)?.save()?,
+            answers => device(state)?.save_answering(answers)?,
+        })),
         "upload" => Ok(transfer(
             &device(state)?.upload(text(call, "file"), text(call, "remote"))?,
         )),
@@ -147,6 +160,10 @@ fn make(job: &Job, state: &mut State, call: &Value) -> Result<Value> {
         "without_lines" => {
             Ok(text::without_lines(text(call, "text"), &texts(call, "prefixes")).into())
         }
+        "split_config" => Ok(json!(text::split_config(
+            text(call, "platform"),
+            text(call, "text")
+        )?)),
         "get" => Ok(storage::get::<Value>(text(call, "key"))?.unwrap_or_default()),
         "set" => storage::set(text(call, "key"), &call["value"]).map(|()| Value::Null),
         "delete" => Ok(storage::delete(text(call, "key"))?.into()),
@@ -218,11 +235,31 @@ fn device(state: &State) -> Result<&Device> {
         .ok_or_else(|| Error::new("none", "no device"))
 }
 
-fn commit_of(call: &Value) -> Commit<'_> {
+fn commit_of<'a>(call: &'a Value, answers: &'a [Answer<'a>]) -> Commit<'a> {
     Commit {
         confirm: seconds(call, "confirm"),
         comment: call["comment"].as_str(),
+        answers,
     }
+}
+
+fn answers_of(call: &Value) -> Vec<Answer<'_>> {
+    let answers = call["answers"].as_array().into_iter().flatten();
+    answers
+        .map(|written| {
+            let answer = Answer::new(text(written, "expect"), text(written, "answer"));
+            let answer = if flag(written, "key") {
+                answer.one_key()
+            } else {
+                answer
+            };
+            match written["secret"].as_bool() {
+                Some(true) => answer.secret(),
+                Some(false) => answer.shown(),
+                None => answer,
+            }
+        })
+        .collect()
 }
 
 fn reply(reply: &Reply) -> Value {

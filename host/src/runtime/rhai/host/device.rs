@@ -11,9 +11,9 @@ use std::time::Duration;
 use rhai::plugin::*;
 use rhai::{Array, Dynamic, INT, Map};
 
-use super::wait;
+use super::{answer, wait};
 use crate::capabilities::{
-    CommitOptions, ConfigureOptions, Device, ExecReply, OnRefused, Question, arguments,
+    CommitOptions, ConfigureOptions, Configured, Device, ExecReply, OnRefused, Question, arguments,
 };
 use crate::runtime::rhai::arguments::{Options, Thrown, invalid, texts};
 use crate::runtime::rhai::errors::thrown;
@@ -30,12 +30,11 @@ pub(super) mod methods {
         command: &str,
         output: &str,
     ) -> Thrown<Dynamic> {
-        let (platform, command) = (platform.to_owned(), command.to_owned());
-        let output = output.to_owned();
-        let records = wait(&context, async |job| {
-            job.parse(&platform, &command, output).await
-        })?;
-        Ok(values::from_json(&records))
+        answer(
+            &context,
+            async |job| job.parse(platform, command, output).await,
+            values::from_records,
+        )
     }
 
     /// `parse` of a reply of this device.
@@ -48,7 +47,7 @@ pub(super) mod methods {
         let text = |name: &str| {
             reply
                 .get(name)
-                .and_then(|value| value.clone().into_string().ok())
+                .and_then(|value| value.clone().into_immutable_string().ok())
                 .ok_or_else(|| invalid("parse: takes a reply, as exec answers it".to_owned()))
         };
         let (command, output) = (text("command")?, text("output")?);
@@ -78,10 +77,10 @@ pub(super) mod methods {
     /// `()`), `exit_code` (or `()`), `elapsed_ms`, `truncated` and `command`.
     #[rhai_fn(name = "exec", pure, return_raw, volatile)]
     pub fn exec(context: NativeCallContext<'_>, device: &mut Device, command: &str) -> Thrown<Map> {
-        run_command(&context, device, command, None)
+        run_command(&context, device, command, Vec::new(), None)
     }
 
-    /// `exec` with `#{timeout: seconds}`.
+    /// `exec` with `#{timeout: seconds, answers: [#{expect: "pattern", answer: "text"}, …]}`.
     #[rhai_fn(name = "exec", pure, return_raw, volatile)]
     pub fn exec_with(
         context: NativeCallContext<'_>,
@@ -89,9 +88,10 @@ pub(super) mod methods {
         command: &str,
         options: Map,
     ) -> Thrown<Map> {
-        let options = Options::new("exec", options, &["timeout"])?;
+        let options = Options::new("exec", options, &["timeout", "answers"])?;
         let timeout = options.duration("timeout")?;
-        run_command(&context, device, command, timeout)
+        let answers = answers("exec", &options)?;
+        run_command(&context, device, command, answers, timeout)
     }
 
     /// Runs commands in one go, where the platform allows it with one round trip for all of them;
@@ -103,18 +103,21 @@ pub(super) mod methods {
         commands: Array,
     ) -> Thrown<Array> {
         let commands = texts("exec_all", "a command", commands)?;
-        let device = device.clone();
-        let replies = wait(&context, async |job| {
-            job.ssh_exec_all(&device, &commands).await
-        })?;
-        Ok(replies
-            .into_iter()
-            .map(|reply| reply_map(reply).into())
-            .collect())
+        answer(
+            &context,
+            async |job| job.ssh_exec_all(device, &commands).await,
+            |replies| {
+                replies
+                    .iter()
+                    .map(|reply| reply_map(reply).into())
+                    .collect()
+            },
+        )
     }
 
     /// Runs a command that asks questions: `[#{expect: "pattern", answer: "text"}, …]`. Each
-    /// answer is used once; the job's results do not show it.
+    /// answer is used once. It may be one key (`key: true`) or a secret (`secret: true`), which the
+    /// job's results do not show.
     #[rhai_fn(name = "send_interactive", pure, return_raw, volatile)]
     pub fn send_interactive(
         context: NativeCallContext<'_>,
@@ -138,26 +141,25 @@ pub(super) mod methods {
         let timeout = options.duration("timeout")?;
         let questions = questions
             .into_iter()
-            .map(question)
+            .map(|written| question("send_interactive", written))
             .collect::<Thrown<Vec<_>>>()?;
-        let (device, command) = (device.clone(), command.to_owned());
-        let reply = wait(&context, async |job| {
-            job.ssh_interact(&device, &command, &questions, timeout)
-                .await
-        })?;
-        Ok(reply_map(reply))
+        run_command(&context, device, command, questions, timeout)
     }
 
     /// What the device says of itself, as far as its platform knows where to look: `hostname`,
     /// `version`, `model`, `serial`, `uptime`.
     #[rhai_fn(name = "facts", pure, return_raw, volatile)]
     pub fn facts(context: NativeCallContext<'_>, device: &mut Device) -> Thrown<Map> {
-        let device = device.clone();
-        let facts = wait(&context, async |job| job.ssh_facts(&device).await)?;
-        Ok(facts
-            .into_iter()
-            .map(|(name, value)| (name.into(), value.into()))
-            .collect())
+        answer(
+            &context,
+            async |job| job.ssh_facts(device).await,
+            |facts| {
+                let facts = facts.iter();
+                facts
+                    .map(|(name, value)| (name.as_str().into(), value.clone().into()))
+                    .collect()
+            },
+        )
     }
 
     /// Enters configuration mode, sends the lines, makes them take effect (where the platform has
@@ -174,7 +176,7 @@ pub(super) mod methods {
     }
 
     /// `configure` with `#{on_refused: "stop" | "continue", commit: true | false, confirm:
-    /// seconds, comment: "text"}`.
+    /// seconds, comment: "text", answers: [#{expect: "pattern", answer: "text"}, …]}`.
     #[rhai_fn(name = "configure", pure, return_raw, volatile)]
     pub fn configure_with(
         context: NativeCallContext<'_>,
@@ -182,7 +184,7 @@ pub(super) mod methods {
         lines: Array,
         options: Map,
     ) -> Thrown<Map> {
-        let known = ["on_refused", "commit", "confirm", "comment"];
+        let known = ["on_refused", "commit", "confirm", "comment", "answers"];
         let options = Options::new("configure", options, &known)?;
         let on_refused = match options.text("on_refused")? {
             None => OnRefused::default(),
@@ -191,7 +193,7 @@ pub(super) mod methods {
         let options = ConfigureOptions {
             on_refused,
             stage: options.flag("commit")? == Some(false),
-            commit: commit_options(&options)?,
+            commit: commit_options("configure", &options)?,
         };
         send_lines(&context, device, lines, options)
     }
@@ -203,18 +205,21 @@ pub(super) mod methods {
         commit_with(context, device, Map::new())
     }
 
-    /// `commit` with `#{confirm: seconds, comment: "text"}`.
+    /// `commit` with `#{confirm: seconds, comment: "text", answers: [#{expect: "pattern", answer:
+    /// "text"}, …]}`.
     #[rhai_fn(name = "commit", pure, return_raw, volatile)]
     pub fn commit_with(
         context: NativeCallContext<'_>,
         device: &mut Device,
         options: Map,
     ) -> Thrown<Map> {
-        let options = Options::new("commit", options, &["confirm", "comment"])?;
-        let options = commit_options(&options)?;
-        let device = device.clone();
-        let reply = wait(&context, async |job| job.ssh_commit(&device, options).await)?;
-        Ok(reply_map(reply))
+        let options = Options::new("commit", options, &["confirm", "comment", "answers"])?;
+        let options = commit_options("commit", &options)?;
+        answer(
+            &context,
+            async |job| job.ssh_commit(device, options).await,
+            reply_map,
+        )
     }
 
     /// Throws away what `configure` left uncommitted; without that, takes the device back to its
@@ -239,9 +244,23 @@ pub(super) mod methods {
     /// Makes the running configuration the one the device starts with.
     #[rhai_fn(name = "save", pure, return_raw, volatile)]
     pub fn save(context: NativeCallContext<'_>, device: &mut Device) -> Thrown<Map> {
-        let device = device.clone();
-        let reply = wait(&context, async |job| job.ssh_save(&device).await)?;
-        Ok(reply_map(reply))
+        save_with(context, device, Map::new())
+    }
+
+    /// `save` with `#{answers: [#{expect: "pattern", answer: "text"}, …]}`.
+    #[rhai_fn(name = "save", pure, return_raw, volatile)]
+    pub fn save_with(
+        context: NativeCallContext<'_>,
+        device: &mut Device,
+        options: Map,
+    ) -> Thrown<Map> {
+        let options = Options::new("save", options, &["answers"])?;
+        let answers = answers("save", &options)?;
+        answer(
+            &context,
+            async |job| job.ssh_save(device, &answers).await,
+            reply_map,
+        )
     }
 
     /// Writes a file of the operator's directory to the device. Answers with `bytes`, `sha256`,
@@ -253,11 +272,11 @@ pub(super) mod methods {
         file: &str,
         remote: &str,
     ) -> Thrown<Map> {
-        let (device, file, remote) = (device.clone(), file.to_owned(), remote.to_owned());
-        let transfer = wait(&context, async |job| {
-            job.ssh_upload(&device, &file, &remote).await
-        })?;
-        Ok(transfer_map(&transfer))
+        answer(
+            &context,
+            async |job| job.ssh_upload(device, file, remote).await,
+            transfer_map,
+        )
     }
 
     /// Writes a file of the device into the operator's directory.
@@ -268,11 +287,11 @@ pub(super) mod methods {
         remote: &str,
         file: &str,
     ) -> Thrown<Map> {
-        let (device, remote, file) = (device.clone(), remote.to_owned(), file.to_owned());
-        let transfer = wait(&context, async |job| {
-            job.ssh_download(&device, &remote, &file).await
-        })?;
-        Ok(transfer_map(&transfer))
+        answer(
+            &context,
+            async |job| job.ssh_download(device, remote, file).await,
+            transfer_map,
+        )
     }
 
     /// Closes the session. What a job leaves open is closed when it ends.
@@ -290,40 +309,53 @@ fn run_command(
     context: &NativeCallContext<'_>,
     device: &Device,
     command: &str,
+    questions: Vec<Question>,
     timeout: Option<Duration>,
 ) -> Thrown<Map> {
-    let (device, command) = (device.clone(), command.to_owned());
-    let reply = wait(context, async |job| {
-        job.ssh_exec(&device, &command, timeout).await
-    })?;
-    Ok(reply_map(reply))
+    answer(
+        context,
+        async |job| job.ssh_exec(device, command, &questions, timeout).await,
+        reply_map,
+    )
 }
 
-fn question(written: Dynamic) -> Thrown<Question> {
+/// The option `answers` of some functions.
+fn answers(function: &'static str, options: &Options) -> Thrown<Vec<Question>> {
+    let written = options.values("answers")?.into_iter();
+    written.map(|written| question(function, written)).collect()
+}
+
+fn question(function: &'static str, written: Dynamic) -> Thrown<Question> {
     let kind = written.type_name();
     let fields = written.try_cast::<Map>().ok_or_else(|| {
         invalid(format!(
-            "send_interactive: a question is #{{expect, answer}}, not {kind}"
+            "{function}: a question is #{{expect, answer}}, not {kind}"
         ))
     })?;
-    let fields = Options::new("send_interactive", fields, &["expect", "answer"])?;
+    let known = ["expect", "answer", "key", "secret"];
+    let fields = Options::new(function, fields, &known)?;
     Ok(Question {
         expect: fields.required_text("expect")?,
         answer: fields.required_text("answer")?.into(),
+        key: fields.flag("key")?.unwrap_or_default(),
+        secret: fields.flag("secret")?,
     })
 }
 
-fn commit_options(options: &Options) -> Thrown<CommitOptions> {
+fn commit_options(function: &'static str, options: &Options) -> Thrown<CommitOptions> {
     Ok(CommitOptions {
         confirm_within: options.duration("confirm")?,
         comment: options.text("comment")?,
+        answers: answers(function, options)?,
     })
 }
 
 fn roll_back(context: &NativeCallContext<'_>, device: &Device, number: Option<u32>) -> Thrown<Map> {
-    let device = device.clone();
-    let reply = wait(context, async |job| job.ssh_rollback(&device, number).await)?;
-    Ok(reply_map(reply))
+    answer(
+        context,
+        async |job| job.ssh_rollback(device, number).await,
+        reply_map,
+    )
 }
 
 fn send_lines(
@@ -333,23 +365,28 @@ fn send_lines(
     options: ConfigureOptions,
 ) -> Thrown<Map> {
     let lines = texts("configure", "a line", lines)?;
-    let device = device.clone();
-    let configured = wait(context, async |job| {
-        job.ssh_configure(&device, &lines, options).await
-    })?;
-    let replies = configured.replies;
+    answer(
+        context,
+        async |job| job.ssh_configure(device, &lines, options).await,
+        configured_map,
+    )
+}
+
+fn configured_map(configured: &Configured) -> Map {
+    let replies = &configured.replies;
     let sent = INT::try_from(replies.len()).unwrap_or(INT::MAX);
-    let refused = replies.into_iter().filter(|reply| reply.failure.is_some());
+    let refused = replies.iter().filter(|reply| reply.failure.is_some());
     let refused: Array = refused.map(|reply| reply_map(reply).into()).collect();
-    Ok(Map::from([
+    Map::from([
         ("lines".into(), sent.into()),
         ("refused".into(), refused.into()),
-        (
-            "diff".into(),
-            configured.diff.map_or(Dynamic::UNIT, Dynamic::from),
-        ),
+        ("diff".into(), optional(configured.diff.as_ref())),
         ("in_effect".into(), configured.in_effect.into()),
-    ]))
+    ])
+}
+
+fn optional(text: Option<&String>) -> Dynamic {
+    text.map_or(Dynamic::UNIT, |text| text.clone().into())
 }
 
 fn transfer_map(transfer: &netssh_core::Transfer) -> Map {
@@ -362,21 +399,17 @@ fn transfer_map(transfer: &netssh_core::Transfer) -> Map {
     ])
 }
 
-fn reply_map(reply: ExecReply) -> Map {
+fn reply_map(reply: &ExecReply) -> Map {
     let elapsed = INT::try_from(reply.elapsed.as_millis()).unwrap_or(INT::MAX);
+    let exit_code = reply.exit_code.map(INT::from);
     Map::from([
-        ("command".into(), reply.command.into()),
-        ("output".into(), reply.output.into()),
+        ("command".into(), reply.command.clone().into()),
+        ("output".into(), reply.output.clone().into()),
         ("ok".into(), Dynamic::from(reply.failure.is_none())),
-        (
-            "failure".into(),
-            reply.failure.map_or(Dynamic::UNIT, Dynamic::from),
-        ),
+        ("failure".into(), optional(reply.failure.as_ref())),
         (
             "exit_code".into(),
-            reply
-                .exit_code
-                .map_or(Dynamic::UNIT, |code| Dynamic::from(INT::from(code))),
+            exit_code.map_or(Dynamic::UNIT, Dynamic::from),
         ),
         ("elapsed_ms".into(), Dynamic::from(elapsed)),
         ("truncated".into(), Dynamic::from(reply.truncated)),

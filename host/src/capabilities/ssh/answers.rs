@@ -1,0 +1,190 @@
+//! Answers to what a device asks while it carries something out.
+
+use netssh_core::{Answer, Answered, Pattern, SecretString};
+
+use super::{Began, Device, JobContext, Kept, Result};
+use crate::capabilities::limits;
+use crate::model::{CommandKind, ErrorCode, JobError};
+
+/// A question that a device asks, and the line or key that answers it.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// A regular expression, found in the line that the device waits behind.
+    pub expect: String,
+    pub answer: SecretString,
+    /// The answer is one key: it is sent without the end of a line.
+    pub key: bool,
+    /// Whether the answer is shown nowhere; `None` where that follows from what is asked.
+    pub secret: Option<bool>,
+}
+
+/// In place of an answer that is a secret.
+const MASK: &str = "***";
+
+/// Words that a question for a secret holds.
+const SECRETS: &[&str] = &[
+    "password",
+    "passphrase",
+    "passcode",
+    "passwd",
+    "secret",
+    "token",
+    "community",
+    "credential",
+    "pin:",
+    "pin code",
+    "private key",
+    "pre-shared",
+    "otp",
+];
+
+fn asks_for_secret(question: &str) -> bool {
+    let question = question.to_lowercase();
+    SECRETS.iter().any(|word| question.contains(word))
+}
+
+impl Question {
+    /// Returns whether the answer is shown nowhere.
+    pub(in crate::capabilities) fn is_secret(&self) -> bool {
+        self.secret.unwrap_or_else(|| asks_for_secret(&self.expect))
+    }
+
+    fn answer(&self) -> Result<Answer> {
+        if self.expect.len() > limits::QUESTION_BYTES {
+            return Err(JobError::new(
+                ErrorCode::LIMIT,
+                format!(
+                    "the pattern of a question is longer than {} bytes",
+                    limits::QUESTION_BYTES
+                ),
+            ));
+        }
+        let question = Pattern::within(&self.expect, limits::QUESTION_COMPILED_BYTES);
+        let question = question.map_err(|error| {
+            JobError::new(
+                ErrorCode::INVALID,
+                format!("the pattern `{}` cannot be read: {error}", self.expect),
+            )
+        })?;
+        let mut answer = Answer::new(question, self.answer.clone());
+        if !self.is_secret() {
+            answer = answer.shown();
+        }
+        if self.key {
+            answer = answer.one_key();
+        }
+        Ok(answer)
+    }
+
+    /// The answer as messages and notes show it.
+    fn shown(&self) -> String {
+        use secrecy::ExposeSecret as _;
+        if self.is_secret() {
+            MASK.to_owned()
+        } else {
+            format!("`{}`", self.answer.expose_secret())
+        }
+    }
+}
+
+/// Returns the text of a note about a command: a crash may come after any of its answers.
+pub(super) fn with_answers(command: &str, questions: &[Question]) -> String {
+    if questions.is_empty() {
+        return command.to_owned();
+    }
+    let answers: Vec<_> = questions.iter().map(Question::shown).collect();
+    format!("{command} (may be answered with {})", answers.join(", "))
+}
+
+impl JobContext {
+    /// Checks answers, and hands them over to the session.
+    ///
+    /// # Errors
+    /// Code `denied` for an answer that may not be given, `limit` for too many, `invalid` for a
+    /// pattern that cannot be read.
+    pub(super) async fn answers(
+        &self,
+        device: &Device,
+        questions: &[Question],
+    ) -> Result<Vec<Answer>> {
+        if questions.len() > limits::QUESTIONS {
+            return Err(JobError::new(
+                ErrorCode::LIMIT,
+                format!("a command has at most {} questions", limits::QUESTIONS),
+            ));
+        }
+        let answers = questions.iter().map(Question::answer);
+        let answers = answers.collect::<Result<_>>()?;
+        self.may_answer(questions, &device.kind).await?;
+        Ok(answers)
+    }
+
+    /// Stores each answer that was given as a result of its own.
+    pub(super) async fn record_answers(
+        &self,
+        device: &Device,
+        answered: Vec<Answered>,
+    ) -> Result<()> {
+        for Answered { question, answer } in answered {
+            let answer = answer.filter(|_| !asks_for_secret(&question));
+            let kept = Kept {
+                output: answer.unwrap_or_else(|| MASK.to_owned()),
+                ..Kept::default()
+            };
+            self.store(device, CommandKind::Answer, &question, Began::now(), kept)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn question(expect: &str) -> Question {
+        Question {
+            expect: expect.to_owned(),
+            answer: "x".into(),
+            key: false,
+            secret: None,
+        }
+    }
+
+    #[test]
+    fn an_answer_to_a_question_for_a_secret_is_one() {
+        for expect in ["Token: $", "(?i)password", "Enter passphrase", "PIN:"] {
+            assert!(question(expect).is_secret(), "{expect}");
+        }
+        for expect in [".", "\\[confirm\\]", "Destination filename"] {
+            assert!(!question(expect).is_secret(), "{expect}");
+        }
+        let said = Question {
+            secret: Some(false),
+            ..question("Password")
+        };
+        assert!(!said.is_secret());
+        assert_eq!(
+            with_answers("copy a b", &[question("Password"), question("y/n")]),
+            "copy a b (may be answered with ***, `x`)"
+        );
+    }
+
+    #[test]
+    fn patterns_are_bounded() {
+        let long = "x".repeat(limits::QUESTION_BYTES + 1);
+        assert_eq!(question(&long).answer().unwrap_err().code.0, "limit");
+        for large in ["(\\w{50}){50}", "\\pL{400}"] {
+            let error = question(large).answer().unwrap_err();
+            assert_eq!(error.code.0, "invalid", "{large}");
+        }
+        for usual in [
+            "(?i)destination filename .*\\[[^\\]]*\\]\\? ?$",
+            "(?i)overwrite the previous .*\\[confirm\\]",
+            "\\w+ \\d+: $",
+            "Are you sure\\? \\[Y/N\\]:?\\s*$",
+        ] {
+            assert!(question(usual).answer().is_ok(), "{usual}");
+        }
+    }
+}

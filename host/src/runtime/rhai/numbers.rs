@@ -1,0 +1,306 @@
+//! Integers beyond 64 bits.
+//!
+//! Devices count octets in 64 bits without a sign, and identifiers are longer still. Such a number
+//! comes from JSON as a [`BigInteger`], never as a float: it compares and calculates with other
+//! integers, exactly, and is the same number when it leaves the playbook. A result that fits the
+//! language's own integers is one of those.
+
+#![expect(
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "export_module takes the functions that are pub, though the crate shows none of them, and the code it makes for them unwraps"
+)]
+
+use std::cmp::Ordering;
+
+use num_bigint::BigInt;
+use num_traits::{Signed, ToPrimitive, Zero};
+use rhai::plugin::*;
+use rhai::{Dynamic, Engine, FLOAT, INT};
+use serde_json::Number;
+
+use super::arguments::{Thrown, invalid};
+
+/// Longer integers are refused: the time to read, write and multiply them grows with the square of
+/// their length.
+const MAX_DIGITS: usize = 1_000;
+/// Bits of an integer with as many digits.
+const MAX_BITS: u64 = 3_322;
+
+/// An integer that does not fit the language's own.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BigInteger(BigInt);
+
+impl BigInteger {
+    /// Reads a JSON number; none where it is not written as an integer.
+    ///
+    /// # Errors
+    /// When it is longer than integers may be.
+    pub(super) fn of_json(number: &Number) -> Result<Option<Self>, String> {
+        let text = number.as_str();
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        if !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+            return Ok(None);
+        }
+        if digits.len() > MAX_DIGITS {
+            let (begin, count) = (&digits[..20], digits.len());
+            return Err(format!(
+                "the number {begin}…, which has {count} digits, more than {MAX_DIGITS}"
+            ));
+        }
+        let parsed = text.parse::<BigInt>();
+        parsed
+            .map(|integer| Some(Self(integer)))
+            .map_err(|error| format!("the number {text}: {error}"))
+    }
+
+    /// # Errors
+    /// Never for what [`Self::of_json`] read.
+    pub(super) fn to_json(&self) -> Result<Number, String> {
+        let text = self.0.to_string();
+        text.parse()
+            .map_err(|error| format!("the number {text}: {error}"))
+    }
+
+    /// As the language's own integer where it fits.
+    pub(super) fn into_dynamic(self) -> Dynamic {
+        match self.0.to_i64() {
+            Some(int) => Dynamic::from(int as INT),
+            None => Dynamic::from(self),
+        }
+    }
+}
+
+/// Makes the type known, and what `+`, `<` and their like do with it.
+pub(super) fn register(engine: &mut Engine) {
+    engine.register_type_with_name::<BigInteger>("integer");
+}
+
+/// # Errors
+/// When a result is longer than integers may be.
+fn result(integer: BigInt) -> Thrown<Dynamic> {
+    if integer.bits() > MAX_BITS {
+        return Err(invalid(format!(
+            "integers have at most {MAX_DIGITS} digits; this one would have more"
+        )));
+    }
+    Ok(BigInteger(integer).into_dynamic())
+}
+
+fn divisor(right: &BigInt, operator: &str) -> Thrown<()> {
+    if right.is_zero() {
+        return Err(invalid(format!("`{operator}` by zero")));
+    }
+    Ok(())
+}
+
+/// How an integer and a float compare, exactly.
+fn compare_with_float(left: &BigInt, right: FLOAT) -> Option<Ordering> {
+    if right.is_nan() {
+        return None;
+    }
+    if right.is_infinite() {
+        return Some(if right > 0.0 {
+            Ordering::Less
+        } else {
+            Ordering::Greater
+        });
+    }
+    // Beyond 2^63 every float is whole.
+    let right = <BigInt as num_traits::FromPrimitive>::from_f64(right)?;
+    Some(left.cmp(&right))
+}
+
+macro_rules! operators {
+    ($module:ident, $left:ty, $right:ty) => {
+        #[export_module]
+        pub(super) mod $module {
+            #[rhai_fn(name = "+", return_raw)]
+            pub fn add(left: $left, right: $right) -> Thrown<Dynamic> {
+                result(big(left) + big(right))
+            }
+
+            #[rhai_fn(name = "-", return_raw)]
+            pub fn subtract(left: $left, right: $right) -> Thrown<Dynamic> {
+                result(big(left) - big(right))
+            }
+
+            #[rhai_fn(name = "*", return_raw)]
+            pub fn multiply(left: $left, right: $right) -> Thrown<Dynamic> {
+                result(big(left) * big(right))
+            }
+
+            #[rhai_fn(name = "/", return_raw)]
+            pub fn divide(left: $left, right: $right) -> Thrown<Dynamic> {
+                let right = big(right);
+                divisor(&right, "/")?;
+                result(big(left) / right)
+            }
+
+            #[rhai_fn(name = "%", return_raw)]
+            pub fn remainder(left: $left, right: $right) -> Thrown<Dynamic> {
+                let right = big(right);
+                divisor(&right, "%")?;
+                result(big(left) % right)
+            }
+
+            #[rhai_fn(name = "==")]
+            pub fn equal(left: $left, right: $right) -> bool {
+                big(left) == big(right)
+            }
+
+            #[rhai_fn(name = "!=")]
+            pub fn different(left: $left, right: $right) -> bool {
+                big(left) != big(right)
+            }
+
+            #[rhai_fn(name = "<")]
+            pub fn less(left: $left, right: $right) -> bool {
+                big(left) < big(right)
+            }
+
+            #[rhai_fn(name = "<=")]
+            pub fn at_most(left: $left, right: $right) -> bool {
+                big(left) <= big(right)
+            }
+
+            #[rhai_fn(name = ">")]
+            pub fn greater(left: $left, right: $right) -> bool {
+                big(left) > big(right)
+            }
+
+            #[rhai_fn(name = ">=")]
+            pub fn at_least(left: $left, right: $right) -> bool {
+                big(left) >= big(right)
+            }
+        }
+    };
+}
+
+fn big(integer: impl Into<BigInt>) -> BigInt {
+    integer.into()
+}
+
+impl From<BigInteger> for BigInt {
+    fn from(integer: BigInteger) -> Self {
+        integer.0
+    }
+}
+
+operators!(both_big, BigInteger, BigInteger);
+operators!(left_big, BigInteger, INT);
+operators!(right_big, INT, BigInteger);
+
+#[export_module]
+pub(super) mod others {
+    #[rhai_fn(name = "==")]
+    pub fn equal(left: BigInteger, right: FLOAT) -> bool {
+        compare_with_float(&left.0, right) == Some(Ordering::Equal)
+    }
+
+    #[rhai_fn(name = "!=")]
+    pub fn different(left: BigInteger, right: FLOAT) -> bool {
+        !equal(left, right)
+    }
+
+    #[rhai_fn(name = "<")]
+    pub fn less(left: BigInteger, right: FLOAT) -> bool {
+        compare_with_float(&left.0, right).is_some_and(Ordering::is_lt)
+    }
+
+    #[rhai_fn(name = ">")]
+    pub fn greater(left: BigInteger, right: FLOAT) -> bool {
+        compare_with_float(&left.0, right).is_some_and(Ordering::is_gt)
+    }
+
+    #[rhai_fn(name = "<=")]
+    pub fn at_most(left: BigInteger, right: FLOAT) -> bool {
+        compare_with_float(&left.0, right).is_some_and(Ordering::is_le)
+    }
+
+    #[rhai_fn(name = ">=")]
+    pub fn at_least(left: BigInteger, right: FLOAT) -> bool {
+        compare_with_float(&left.0, right).is_some_and(Ordering::is_ge)
+    }
+
+    #[rhai_fn(name = "==")]
+    pub fn equal_right(left: FLOAT, right: BigInteger) -> bool {
+        equal(right, left)
+    }
+
+    #[rhai_fn(name = "!=")]
+    pub fn different_right(left: FLOAT, right: BigInteger) -> bool {
+        !equal(right, left)
+    }
+
+    #[rhai_fn(name = "<")]
+    pub fn less_right(left: FLOAT, right: BigInteger) -> bool {
+        greater(right, left)
+    }
+
+    #[rhai_fn(name = ">")]
+    pub fn greater_right(left: FLOAT, right: BigInteger) -> bool {
+        less(right, left)
+    }
+
+    #[rhai_fn(name = "<=")]
+    pub fn at_most_right(left: FLOAT, right: BigInteger) -> bool {
+        at_least(right, left)
+    }
+
+    #[rhai_fn(name = ">=")]
+    pub fn at_least_right(left: FLOAT, right: BigInteger) -> bool {
+        at_most(right, left)
+    }
+
+    #[rhai_fn(name = "-", return_raw)]
+    pub fn negate(integer: BigInteger) -> Thrown<Dynamic> {
+        result(-integer.0)
+    }
+
+    /// Returns the integer without its sign.
+    #[rhai_fn(name = "abs", return_raw)]
+    pub fn abs(integer: BigInteger) -> Thrown<Dynamic> {
+        result(integer.0.abs())
+    }
+
+    /// Returns the nearest float.
+    #[rhai_fn(name = "to_float")]
+    pub fn to_float(integer: BigInteger) -> FLOAT {
+        integer.0.to_f64().unwrap_or(FLOAT::NAN)
+    }
+
+    /// Returns the digits of the integer.
+    #[rhai_fn(name = "to_string", name = "to_debug")]
+    pub fn to_string(integer: BigInteger) -> String {
+        integer.0.to_string()
+    }
+
+    /// Reads an integer of any length from its digits.
+    #[rhai_fn(name = "parse_int", return_raw)]
+    pub fn parse_int(text: &str) -> Thrown<Dynamic> {
+        parse_int_radix(text, 10)
+    }
+
+    /// Reads an integer of any length from its digits in a number system of 2 to 36 digits.
+    #[rhai_fn(name = "parse_int", return_raw)]
+    pub fn parse_int_radix(text: &str, radix: INT) -> Thrown<Dynamic> {
+        let written = text.trim();
+        let radix = u32::try_from(radix).ok();
+        let radix = radix.filter(|radix| (2..=36).contains(radix));
+        let radix = radix
+            .ok_or_else(|| invalid("parse_int: invalid radix: expected 2 to 36".to_owned()))?;
+        let digits = written.strip_prefix(['-', '+']).unwrap_or(written);
+        let valid = !digits.is_empty() && digits.chars().all(|digit| digit.is_digit(radix));
+        let integer = if valid && digits.len() <= MAX_DIGITS {
+            BigInt::parse_bytes(written.as_bytes(), radix)
+        } else {
+            None
+        };
+        let integer = integer.ok_or_else(|| {
+            let quoted: String = text.chars().take(80).collect();
+            invalid(format!("parse_int: invalid integer: `{quoted}`"))
+        })?;
+        result(integer)
+    }
+}

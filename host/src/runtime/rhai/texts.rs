@@ -1,0 +1,424 @@
+//! Functions of the language that could make far more of little, redefined within the bound of
+//! memory: filling up, splitting, and JSON.
+//!
+//! The bound is checked between operations (`memory.rs`); a function that makes more than its
+//! operands hold checks it while it works.
+
+#![expect(
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "export_module takes the functions that are pub, though the crate shows none of them, and the code it makes for them unwraps"
+)]
+
+use std::fmt;
+
+use rhai::plugin::*;
+use rhai::{Array, Blob, Dynamic, INT, ImmutableString, Map};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+
+use super::arguments::{Thrown, invalid};
+use super::host::Handle;
+use super::{STRING_BYTES, values};
+
+/// Elements made between two checks of the bound.
+const ELEMENTS_PER_CHECK: usize = 1_024;
+/// What one element takes, at least.
+const ELEMENT_BYTES: usize = size_of::<Dynamic>();
+
+/// Checks that a script may allocate so many bytes more.
+pub(super) fn reserve(context: &NativeCallContext<'_>, bytes: usize) -> Thrown<()> {
+    match Handle::of(context) {
+        Some(handle) => handle.reserve(bytes),
+        // While `describe()` runs, the engine's own limits hold.
+        None if bytes <= STRING_BYTES => Ok(()),
+        None => Err(invalid("a value is too large".to_owned())),
+    }
+}
+
+/// Collects values into an array, within the bound.
+fn collect<T: Into<Dynamic>>(
+    context: &NativeCallContext<'_>,
+    values: impl Iterator<Item = T>,
+) -> Thrown<Array> {
+    let mut array = Array::new();
+    for value in values {
+        if array.len() % ELEMENTS_PER_CHECK == 0 {
+            // A full vector doubles when it grows.
+            reserve(context, (array.len() + ELEMENTS_PER_CHECK) * ELEMENT_BYTES)?;
+        }
+        array.push(value.into());
+    }
+    Ok(array)
+}
+
+fn length(function: &str, length: INT) -> Thrown<usize> {
+    usize::try_from(length.max(0))
+        .map_err(|_| invalid(format!("{function}: invalid length: {length}")))
+}
+
+/// How many pieces a text is split into at most; none where it stays whole.
+fn pieces(segments: INT) -> Option<usize> {
+    usize::try_from(segments).ok().filter(|count| *count > 1)
+}
+
+fn whole(text: &ImmutableString) -> Thrown<Array> {
+    Ok(vec![text.clone().into()])
+}
+
+#[export_module]
+pub(super) mod functions {
+    /// Fills a text up to a number of characters.
+    #[rhai_fn(name = "pad", return_raw)]
+    pub fn pad_text_with_character(
+        context: NativeCallContext<'_>,
+        text: &mut ImmutableString,
+        len: INT,
+        character: char,
+    ) -> Thrown<()> {
+        let missing = length("pad", len)?.saturating_sub(text.chars().count());
+        reserve(&context, missing.saturating_mul(character.len_utf8()))?;
+        text.make_mut()
+            .extend(std::iter::repeat_n(character, missing));
+        Ok(())
+    }
+
+    #[rhai_fn(name = "pad", return_raw)]
+    pub fn pad_text(
+        context: NativeCallContext<'_>,
+        text: &mut ImmutableString,
+        len: INT,
+        padding: &str,
+    ) -> Thrown<()> {
+        let missing = length("pad", len)?.saturating_sub(text.chars().count());
+        if padding.is_empty() || missing == 0 {
+            return Ok(());
+        }
+        let times = missing.div_ceil(padding.chars().count());
+        reserve(&context, times.saturating_mul(padding.len()))?;
+        text.make_mut()
+            .extend(padding.chars().cycle().take(missing));
+        Ok(())
+    }
+
+    /// Fills an array up to a number of elements.
+    #[rhai_fn(name = "pad", return_raw)]
+    pub fn pad_array(
+        context: NativeCallContext<'_>,
+        array: &mut Array,
+        len: INT,
+        item: Dynamic,
+    ) -> Thrown<()> {
+        let missing = length("pad", len)?.saturating_sub(array.len());
+        let filling = collect(&context, std::iter::repeat_n(item, missing))?;
+        array.extend(filling);
+        Ok(())
+    }
+
+    /// Fills a blob up to a number of bytes.
+    #[rhai_fn(name = "pad", return_raw)]
+    pub fn pad_blob(
+        context: NativeCallContext<'_>,
+        blob: &mut Blob,
+        len: INT,
+        value: INT,
+    ) -> Thrown<()> {
+        let len = length("pad", len)?;
+        let missing = len.saturating_sub(blob.len());
+        reserve(&context, missing)?;
+        let [byte, ..] = value.to_le_bytes();
+        blob.extend(std::iter::repeat_n(byte, missing));
+        Ok(())
+    }
+
+    /// Makes a blob of so many bytes.
+    #[rhai_fn(name = "blob", return_raw)]
+    pub fn blob_of_zeros(context: NativeCallContext<'_>, len: INT) -> Thrown<Blob> {
+        blob_of(context, len, 0)
+    }
+
+    #[rhai_fn(name = "blob", return_raw)]
+    pub fn blob_of(context: NativeCallContext<'_>, len: INT, value: INT) -> Thrown<Blob> {
+        let mut blob = Blob::new();
+        pad_blob(context, &mut blob, len, value)?;
+        Ok(blob)
+    }
+
+    /// Returns the bytes of a blob, as integers.
+    #[rhai_fn(name = "to_array", pure, return_raw)]
+    pub fn blob_to_array(context: NativeCallContext<'_>, blob: &mut Blob) -> Thrown<Array> {
+        collect(&context, blob.iter().map(|byte| INT::from(*byte)))
+    }
+
+    /// Returns the characters of a text.
+    #[rhai_fn(name = "to_chars", return_raw)]
+    pub fn to_chars(context: NativeCallContext<'_>, text: &str) -> Thrown<Array> {
+        collect(&context, text.chars())
+    }
+
+    /// Splits a text at white space, or at a delimiter, into as many pieces as are asked for.
+    #[rhai_fn(name = "split", pure, return_raw)]
+    pub fn split_whitespace(
+        context: NativeCallContext<'_>,
+        text: &mut ImmutableString,
+    ) -> Thrown<Array> {
+        if text.is_empty() {
+            return whole(text);
+        }
+        collect(&context, text.split_whitespace())
+    }
+
+    #[rhai_fn(name = "split", pure, return_raw)]
+    pub fn split(
+        context: NativeCallContext<'_>,
+        text: &mut ImmutableString,
+        delimiter: &str,
+    ) -> Thrown<Array> {
+        if text.is_empty() {
+            return whole(text);
+        }
+        collect(&context, text.split(delimiter))
+    }
+
+    #[rhai_fn(name = "split", pure, return_raw)]
+    pub fn split_into(
+        context: NativeCallContext<'_>,
+        text: &mut ImmutableString,
+        delimiter: &str,
+        segments: INT,
+    ) -> Thrown<Array> {
+        match pieces(segments) {
+            Some(count) if !text.is_empty() => collect(&context, text.splitn(count, delimiter)),
+            _ => whole(text),
+        }
+    }
+
+    #[rhai_fn(name = "split", pure, return_raw)]
+    pub fn split_at_character(
+        context: NativeCallContext<'_>,
+        text: &mut ImmutableString,
+        delimiter: char,
+    ) -> Thrown<Array> {
+        split(context, text, delimiter.encode_utf8(&mut [0; 4]))
+    }
+
+    #[rhai_fn(name = "split", pure, return_raw)]
+    pub fn split_at_character_into(
+        context: NativeCallContext<'_>,
+        text: &mut ImmutableString,
+        delimiter: char,
+        segments: INT,
+    ) -> Thrown<Array> {
+        split_into(context, text, delimiter.encode_utf8(&mut [0; 4]), segments)
+    }
+
+    /// Splits a text as `split` does, from its end.
+    #[rhai_fn(name = "split_rev", pure, return_raw)]
+    pub fn split_rev(
+        context: NativeCallContext<'_>,
+        text: &mut ImmutableString,
+        delimiter: &str,
+    ) -> Thrown<Array> {
+        if text.is_empty() {
+            return whole(text);
+        }
+        collect(&context, text.rsplit(delimiter))
+    }
+
+    #[rhai_fn(name = "split_rev", pure, return_raw)]
+    pub fn split_rev_into(
+        context: NativeCallContext<'_>,
+        text: &mut ImmutableString,
+        delimiter: &str,
+        segments: INT,
+    ) -> Thrown<Array> {
+        match pieces(segments) {
+            Some(count) if !text.is_empty() => collect(&context, text.rsplitn(count, delimiter)),
+            _ => whole(text),
+        }
+    }
+
+    #[rhai_fn(name = "split_rev", pure, return_raw)]
+    pub fn split_rev_at_character(
+        context: NativeCallContext<'_>,
+        text: &mut ImmutableString,
+        delimiter: char,
+    ) -> Thrown<Array> {
+        split_rev(context, text, delimiter.encode_utf8(&mut [0; 4]))
+    }
+
+    #[rhai_fn(name = "split_rev", pure, return_raw)]
+    pub fn split_rev_at_character_into(
+        context: NativeCallContext<'_>,
+        text: &mut ImmutableString,
+        delimiter: char,
+        segments: INT,
+    ) -> Thrown<Array> {
+        split_rev_into(context, text, delimiter.encode_utf8(&mut [0; 4]), segments)
+    }
+
+    // The language's own `replace` makes its result before its length is known.
+    /// Replaces what is found in a text, everywhere.
+    #[rhai_fn(name = "replace", return_raw)]
+    pub fn replace(
+        context: NativeCallContext<'_>,
+        text: &mut ImmutableString,
+        find: &str,
+        put: &str,
+    ) -> Thrown<()> {
+        let found = text.matches(find).count();
+        reserve(
+            &context,
+            text.len().saturating_add(found.saturating_mul(put.len())),
+        )?;
+        *text = text.replace(find, put).into();
+        Ok(())
+    }
+
+    #[rhai_fn(name = "replace", return_raw)]
+    pub fn replace_character(
+        context: NativeCallContext<'_>,
+        text: &mut ImmutableString,
+        find: char,
+        put: &str,
+    ) -> Thrown<()> {
+        replace(context, text, find.encode_utf8(&mut [0; 4]), put)
+    }
+
+    /// Reads JSON. Integers of any length are exact.
+    #[rhai_fn(name = "parse_json", return_raw)]
+    pub fn parse_json(context: NativeCallContext<'_>, text: &str) -> Thrown<Dynamic> {
+        let refused =
+            |error: &serde_json::Error| invalid(format!("parse_json: invalid JSON: {error}"));
+        let mut failure = None;
+        let mut json = serde_json::Deserializer::from_str(text);
+        let value = Json {
+            context: &context,
+            failure: &mut failure,
+        }
+        .deserialize(&mut json);
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
+        let value = value.map_err(|error| refused(&error))?;
+        json.end().map_err(|error| refused(&error))?;
+        Ok(value)
+    }
+
+    /// Writes a value as JSON.
+    #[rhai_fn(name = "to_json", pure, return_raw)]
+    pub fn map_to_json(context: NativeCallContext<'_>, map: &mut Map) -> Thrown<String> {
+        to_json(context, map.clone().into())
+    }
+
+    #[rhai_fn(name = "to_json", return_raw)]
+    pub fn to_json(context: NativeCallContext<'_>, value: Dynamic) -> Thrown<String> {
+        let write = || values::to_json(&value).map(|value| value.to_string());
+        // The JSON value in between is the host's.
+        let text = match Handle::of(&context) {
+            Some(handle) => handle.exclude(write),
+            None => write(),
+        };
+        let text = text.map_err(|message| invalid(format!("to_json: the value is {message}")))?;
+        reserve(&context, text.len())?;
+        Ok(text.as_str().to_owned())
+    }
+}
+
+/// Reads JSON straight into the language's values, within the bound of memory.
+struct Json<'r, 'c> {
+    context: &'r NativeCallContext<'c>,
+    /// An error of the host's own, which `serde_json` could not carry.
+    failure: &'r mut Option<Box<rhai::EvalAltResult>>,
+}
+
+impl Json<'_, '_> {
+    fn check<E: serde::de::Error>(&mut self, elements: usize) -> Result<(), E> {
+        if elements % ELEMENTS_PER_CHECK != 0 {
+            return Ok(());
+        }
+        let bytes = (elements + ELEMENTS_PER_CHECK) * ELEMENT_BYTES;
+        reserve(self.context, bytes).map_err(|error| {
+            *self.failure = Some(error);
+            E::custom("too large")
+        })
+    }
+
+    fn inner(&mut self) -> Json<'_, '_> {
+        Json {
+            context: self.context,
+            failure: self.failure,
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Json<'_, '_> {
+    type Value = Dynamic;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Dynamic, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Json<'_, '_> {
+    type Value = Dynamic;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Dynamic, E> {
+        Ok(Dynamic::UNIT)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Dynamic, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Dynamic, E> {
+        Ok(text.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut values: A) -> Result<Dynamic, A::Error> {
+        let mut array = Array::new();
+        while let Some(value) = values.next_element_seed(self.inner())? {
+            array.push(value);
+            self.check(array.len())?;
+        }
+        Ok(array.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, fields: A) -> Result<Dynamic, A::Error> {
+        let mut fields = fields;
+        let mut map = Map::new();
+        while let Some(name) = fields.next_key::<Name>()? {
+            // A number comes as a map with one entry of a name of its own: its text.
+            let Name::Field(name) = name else {
+                let text: String = fields.next_value()?;
+                let number: serde_json::Number = text.parse().map_err(serde::de::Error::custom)?;
+                return values::from_json(&number.into()).map_err(serde::de::Error::custom);
+            };
+            let value = fields.next_value_seed(self.inner())?;
+            map.insert(name.as_str().into(), value);
+            self.check(map.len())?;
+        }
+        Ok(map.into())
+    }
+}
+
+/// The name of a map's entry.
+enum Name {
+    Field(String),
+    /// The one under which `serde_json` hands over the text of a number.
+    Number,
+}
+
+impl<'de> serde::Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Ok(if name == "$serde_json::private::Number" {
+            Self::Number
+        } else {
+            Self::Field(name)
+        })
+    }
+}

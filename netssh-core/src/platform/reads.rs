@@ -1,0 +1,196 @@
+//! Decides which commands only read: by an allow-list per platform, never by the absence of
+//! something known to write.
+//!
+//! A command that only reads may be sent twice, leaves no write intent, keeps its session reusable
+//! and travels together with the sentinel that marks its end. So an unknown command is a write, and
+//! so is everything that one CLI might take for a second command or for a place to write to, even
+//! where most CLIs would not.
+
+use serde::Deserialize;
+
+use super::Pattern;
+use super::phrase::{Phrase, Word};
+
+/// A longer command is taken for a write.
+const MAX_COMMAND_BYTES: usize = 2000;
+/// How many words of a command may belong to [`Reads::before`].
+const MAX_WORDS_BEFORE: usize = 8;
+/// Characters that begin another command, group commands or redirect output on some platform.
+const CHAINING: [char; 7] = [';', '&', '<', '>', '{', '}', '\\'];
+
+/// The commands that only read: they change nothing, neither on the device nor for the next
+/// command of the session, and ask nothing.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Reads {
+    /// The commands, without the filters behind a `|`.
+    pub(super) commands: Vec<Phrase>,
+    /// Words that may come before one of them: `do`, `run`, or the menu it belongs to.
+    pub(super) before: Vec<Phrase>,
+    /// Exceptions: commands among them that write, ask or never end. Case does not matter.
+    pub(super) except: Vec<Phrase>,
+    /// The filters that may follow a `|`.
+    pub(super) filters: Vec<Word>,
+    /// Filters that write, so that an abbreviation of both is no reading filter. Case does not
+    /// matter.
+    pub(super) writing_filters: Vec<Word>,
+    /// How many filters a command may have.
+    pub(super) pipes: Pipes,
+    /// Further characters that make a command a write wherever they are, also between quotes.
+    pub(super) forbidden: String,
+    /// Separates words of the command besides blanks: `/ip/address/print`.
+    pub(super) separator: Option<char>,
+    /// Whether `SHOW` is another command than `show`.
+    pub(super) case_sensitive: bool,
+    /// Whether a POSIX shell reads the command, which expands more than a CLI does.
+    pub(super) shell: bool,
+}
+
+/// How many filters a command may have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Pipes {
+    /// One, whose argument reaches to the end of the line: in `| include a|b` the second `|` is
+    /// part of a regular expression.
+    #[default]
+    One,
+    /// Several. A `|` in an argument has to be between quotes.
+    Several,
+}
+
+impl Reads {
+    /// Returns whether a command is known to read only.
+    ///
+    /// `question_mark` says whether a `?` can be typed without calling for help. Where `safe` is
+    /// given, it decides in the place of [`Self::commands`].
+    pub(super) fn covers(&self, line: &str, question_mark: bool, safe: Option<&Pattern>) -> bool {
+        let line = line.trim_matches([' ', '\t']);
+        if !is_plain(line) || (line.contains('?') && !question_mark) {
+            return false;
+        }
+        if line.contains(|c| self.forbidden.contains(c)) {
+            return false;
+        }
+        let Some((command, filters)) = self.split(line) else {
+            return false;
+        };
+        let reads = match safe {
+            Some(safe) => is_simple(command) && safe.matches(command.trim_end()),
+            None => self.is_listed(command),
+        };
+        reads && !self.is_excepted(command) && filters.iter().all(|filter| self.is_filter(filter))
+    }
+
+    /// Splits a command from its filters. `None` where a character may begin a second command or
+    /// redirect the output.
+    fn split<'c>(&self, line: &'c str) -> Option<(&'c str, Vec<&'c str>)> {
+        let mut parts = Vec::new();
+        let mut start = 0;
+        let mut quoted = false;
+        for (at, c) in line.char_indices() {
+            let in_filter = !parts.is_empty();
+            match c {
+                '"' => quoted = !quoted,
+                '|' if !quoted && (self.pipes == Pipes::Several || !in_filter) => {
+                    parts.push(&line[start..at]);
+                    start = at + 1;
+                }
+                '|' if !in_filter => return None,
+                // Only the argument of a filter may hold it: as text between quotes, and a
+                // backslash also in a regular expression.
+                '\\' if in_filter && !self.shell => {
+                    let next = line[at + 1..].chars().next();
+                    if next.is_none_or(|next| " \t\"'\\".contains(next)) {
+                        return None;
+                    }
+                }
+                c if CHAINING.contains(&c) && !(in_filter && quoted && c != '\\') => return None,
+                // Not every CLI takes these for quotes.
+                '\'' if !quoted => return None,
+                c if self.shell && !quoted && !is_plain_in_a_shell(c) => return None,
+                '$' | '!' if self.shell => return None,
+                _ => {}
+            }
+        }
+        parts.push(&line[start..]);
+        let command = parts.remove(0);
+        (!quoted).then_some((command, parts))
+    }
+
+    fn is_listed(&self, command: &str) -> bool {
+        self.any_covers(&self.commands, command, self.case_sensitive)
+    }
+
+    fn is_excepted(&self, command: &str) -> bool {
+        self.any_covers(&self.except, command, false)
+    }
+
+    /// Returns whether one of the phrases covers a command, or what follows the words before it.
+    fn any_covers(&self, phrases: &[Phrase], command: &str, case_sensitive: bool) -> bool {
+        // A device may take a quoted keyword for the keyword.
+        let blank = |c| c == '"' || Some(c) == self.separator || c == ' ' || c == '\t';
+        let words: Vec<&str> = command
+            .split(blank)
+            .filter(|word| !word.is_empty())
+            .collect();
+        let may_begin = |at: usize| {
+            let before = &words[..at];
+            at == 0 || (self.before.iter()).any(|p| p.matches(before, self.case_sensitive))
+        };
+        (0..=words.len().min(MAX_WORDS_BEFORE))
+            .filter(|at| may_begin(*at))
+            .any(|at| {
+                phrases
+                    .iter()
+                    .any(|p| p.matches(&words[at..], case_sensitive))
+            })
+    }
+
+    fn is_filter(&self, filter: &str) -> bool {
+        let Some(name) = filter.split_ascii_whitespace().next() else {
+            return false;
+        };
+        let known = (self.filters.iter()).any(|word| word.matches(name, self.case_sensitive));
+        known && !self.writes(name) && !self.holds_a_writing_filter(filter)
+    }
+
+    fn writes(&self, name: &str) -> bool {
+        (self.writing_filters.iter()).any(|word| word.matches(name, false))
+    }
+
+    /// Returns whether a device that allows several filters would find one in the argument which
+    /// writes: such a filter has an argument of its own, unlike the end of `up|te`.
+    fn holds_a_writing_filter(&self, filter: &str) -> bool {
+        filter.split('|').skip(1).any(|part| {
+            let mut words = part.split_ascii_whitespace();
+            words.next().is_some_and(|name| self.writes(name)) && words.next().is_some()
+        })
+    }
+}
+
+/// Returns whether a command has no character but those of ASCII that can be seen, blanks and tabs,
+/// and none that substitute a command's output.
+///
+/// Beyond ASCII there are characters that look like a blank or a `|`, and encodings in which the
+/// second byte of a character is one.
+fn is_plain(command: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_graphic() || matches!(byte, b' ' | b'\t');
+    !command.is_empty()
+        && command.len() <= MAX_COMMAND_BYTES
+        && command.bytes().all(plain)
+        && !["`", "$(", "${"].iter().any(|text| command.contains(text))
+}
+
+/// Returns whether a character is nothing to a POSIX shell but itself, outside of quotes.
+fn is_plain_in_a_shell(c: char) -> bool {
+    c.is_ascii_alphanumeric() || " \t\"|-_./:,=@%+".contains(c)
+}
+
+/// Returns whether a command holds nothing that a pattern of an older platform file may overlook.
+fn is_simple(command: &str) -> bool {
+    let strange = |c| CHAINING.contains(&c) || "?'\"()[]$!#~*".contains(c);
+    !command.contains(strange)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,593 @@
+//! Every line that reaches a device passes the policy, in both runtimes: seen on the device.
+
+use netssh_core::lab::{Faults, Lab, LabDevice, What};
+use proptest::prelude::*;
+use proptest::test_runner::{Config as Cases, TestRunner};
+use serde_json::{Value, json};
+
+use crate::harness::{TestHost, component, lab_connection, run};
+
+const PARITY: &str = include_str!("plugins/parity/parity.rhai");
+
+/// What a line may be that a session sends by itself.
+const OF_THE_SESSION: &[&str] = &[
+    "configure terminal",
+    "copy running-config startup-config",
+    "enable",
+    "end",
+    "exit",
+    "write memory",
+];
+
+async fn device(platform: &str, packet_size: Option<usize>) -> Lab {
+    let device = LabDevice {
+        privileged: true,
+        faults: Faults {
+            packet_size,
+            ..Faults::default()
+        },
+        ..LabDevice::new(platform, "r1").unwrap()
+    };
+    Lab::start(device).await.unwrap()
+}
+
+/// The lines that a device was given, as commands and as answers.
+fn received(lab: &Lab) -> Vec<String> {
+    let entries = lab.transcript().into_iter();
+    let lines = entries.filter_map(|entry| match entry.what {
+        What::Typed(line) => Some(line),
+        What::Answered { answer, .. } => answer,
+        _ => None,
+    });
+    lines
+        .filter(|line| !line.starts_with("terminal "))
+        .filter(|line| !OF_THE_SESSION.contains(&line.as_str()))
+        .collect()
+}
+
+/// The same plugin as a playbook and as a component; it needs `show *` and `copy *`, gives answers
+/// `flash:*`, and configures.
+async fn both(configure: impl Fn(&mut host::config::Config)) -> [TestHost; 2] {
+    let bytes = std::fs::read(component("parity-guest")).unwrap();
+    let wasm = TestHost::with_components(&[("parity", bytes)], &configure).await;
+    let rhai = TestHost::with_scripts_and(&[("parity", PARITY)], &configure).await;
+    [rhai, wasm]
+}
+
+async fn connect(host: &TestHost, lab: &Lab, platform: &str) {
+    host.connect(lab_connection("r1", lab, platform)).await;
+}
+
+/// Runs calls, and returns what came of each.
+async fn calls(host: &TestHost, target: &str, calls: Value) -> (Value, Vec<Value>) {
+    let job = host
+        .run_job(json!({ "plugin": "parity", "targets": [target], "params": { "calls": calls } }))
+        .await;
+    let answers = job["result"].as_array().cloned().unwrap_or_default();
+    (job, answers)
+}
+
+#[test]
+fn answers_carry_no_command_past_the_declaration() {
+    run(async {
+        let fill = |answers: &[&str]| -> Value {
+            let real = answers
+                .iter()
+                .map(|answer| json!({ "expect": ".", "answer": answer }));
+            let fillers = (answers.len()..16).map(|_| json!({ "expect": ".", "answer": "" }));
+            real.chain(fillers).collect()
+        };
+        let attacks = [
+            fill(&["reload"]),
+            fill(&[
+                "configure terminal",
+                "username x privilege 15 secret y",
+                "end",
+            ]),
+            fill(&["write erase"]),
+            fill(&["show version ; reload"]),
+            fill(&["w"]),
+            json!([{ "expect": "r", "answer": "r", "key": true }, { "expect": "e", "answer": "e", "key": true }]),
+        ];
+        for (index, host) in both(|_| {}).await.iter().enumerate() {
+            let lab = device("cisco_ios", Some(7)).await;
+            connect(host, &lab, "cisco_ios").await;
+            for attack in &attacks {
+                let questions = json!([
+                    { "make": "open" },
+                    { "make": "send_interactive", "command": "show version", "questions": attack },
+                    { "make": "exec", "command": "show version", "answers": attack },
+                    { "make": "save", "answers": attack },
+                    { "make": "configure", "lines": ["hostname r2"], "answers": attack },
+                ]);
+                let (job, answers) = calls(host, "r1", questions).await;
+                for answer in &answers[1..] {
+                    // One of several lines that a frozen record cannot say as a key.
+                    assert_eq!(answer["code"], "denied", "{index}: {attack}: {answers:?}");
+                }
+                assert!(host.results(&job["id"]).await.is_empty());
+            }
+            assert_eq!(received(&lab), [""; 0], "{index}");
+        }
+    });
+}
+
+#[test]
+fn answers_that_are_granted_reach_the_device_and_leave_a_trace() {
+    run(async {
+        for host in both(|_| {}).await {
+            let lab = device("cisco_ios", None).await;
+            connect(&host, &lab, "cisco_ios").await;
+            let steps = json!([
+                { "make": "open" },
+                { "make": "exec", "command": "copy running-config startup-config",
+                  "answers": [{ "expect": "filename", "answer": "flash:kept" }] },
+                { "make": "exec", "command": "copy running-config startup-config",
+                  "answers": [{ "expect": "filename", "answer": "flash:hidden", "secret": true }] },
+            ]);
+            let (job, answers) = calls(&host, "r1", steps).await;
+            assert_eq!(answers[1]["ok"]["ok"], true, "{job}");
+            assert_eq!(received(&lab), ["flash:kept", "flash:hidden"]);
+            let results = host.results(&job["id"]).await;
+            let seen: Vec<_> = results
+                .iter()
+                .map(|result| (result["kind"].clone(), result["command"].clone()))
+                .collect();
+            let copy = (json!("exec"), json!("copy running-config startup-config"));
+            let question = (
+                json!("answer"),
+                json!("Destination filename [startup-config]?"),
+            );
+            assert_eq!(seen, [copy.clone(), question.clone(), copy, question]);
+            assert_eq!(results[1]["output"], "flash:kept");
+            assert_eq!(results[3]["output"], "***");
+            assert!(!format!("{results:?} {job}").contains("hidden\""), "{job}");
+            // An answer is part of its command where jobs are compared.
+            let path = format!("/api/jobs/{}/compare", job["id"].as_str().unwrap());
+            let again = calls(&host, "r1", json!([{ "make": "open" }])).await.0;
+            let with = again["id"].as_str().unwrap();
+            let compared = host.client.get(&format!("{path}?with={with}")).await.body;
+            assert_eq!(compared["commands"].as_array().unwrap().len(), 2);
+        }
+    });
+}
+
+#[test]
+fn an_answer_may_be_one_key() {
+    run(async {
+        for host in both(|config| config.policy.for_all.ssh_exec = vec!["*".to_owned()]).await {
+            let lab = device("cisco_ios", None).await;
+            connect(&host, &lab, "cisco_ios").await;
+            // A question that is answered with one key ends without an Enter that a next one would
+            // get.
+            let steps = json!([
+                { "make": "open" },
+                { "make": "exec", "command": "copy running-config startup-config",
+                  "answers": [{ "expect": "filename", "answer": "", "secret": false }] },
+                { "make": "exec", "command": "show privilege" },
+            ]);
+            let (job, answers) = calls(&host, "r1", steps).await;
+            assert_eq!(answers[1]["ok"]["ok"], true, "{job}");
+            assert!(lab.is_saved());
+            assert_eq!(received(&lab), ["", "show privilege"]);
+        }
+    });
+}
+
+#[test]
+fn configuration_lines_run_no_command_that_may_not_be_run() {
+    let cases: &[(&str, &[&str], &str)] = &[
+        ("cisco_ios", &["do reload"], "denied"),
+        ("cisco_ios", &["DO  rel"], "denied"),
+        (
+            "cisco_ios",
+            &["end", "delete /force flash:ios.bin"],
+            "invalid",
+        ),
+        (
+            "cisco_ios",
+            &["interface Gi0/1", "end", "show x"],
+            "invalid",
+        ),
+        ("cisco_ios", &["\u{1a}", "reload"], "invalid"),
+        ("cisco_xr", &["do reload"], "denied"),
+        ("juniper_junos", &["run request system reboot"], "denied"),
+        (
+            "juniper_junos",
+            &["exit configuration-mode", "request system reboot"],
+            "invalid",
+        ),
+        ("hp_comware", &["return", "reboot"], "invalid"),
+        ("cisco_nxos", &["reload"], "denied"),
+        ("cisco_nxos", &["hostname x ; reload"], "denied"),
+        ("arista_eos", &["bash sudo reboot"], "denied"),
+        ("vyos", &["sudo reboot"], "denied"),
+        ("mikrotik_routeros", &["/system reboot"], "denied"),
+        ("cisco_ios", &["hostname r2\u{200b}"], "invalid"),
+        ("cisco_ios", &["banner motd ^\ndo reload\n^"], "denied"),
+    ];
+    run(async move {
+        for host in both(|_| {}).await {
+            for (index, (platform, lines, code)) in cases.iter().enumerate() {
+                let lab = device(platform, None).await;
+                let name = format!("r{index}");
+                host.connect(lab_connection(&name, &lab, platform)).await;
+                let steps = json!([{ "make": "open" }, { "make": "configure", "lines": lines }]);
+                let (job, answers) = calls(&host, &name, steps).await;
+                assert_eq!(answers[1]["code"], *code, "{platform} {lines:?}: {job}");
+                let typed = lab.commands();
+                for line in *lines {
+                    assert!(!typed.iter().any(|typed| typed == line), "{typed:?}");
+                }
+                assert!(host.results(&job["id"]).await.is_empty());
+            }
+        }
+    });
+}
+
+/// From the top of configuration mode `exit` leads out, from a section it does not: it is noticed.
+#[test]
+fn what_follows_a_line_that_has_led_out_is_not_sent() {
+    run(async {
+        for host in both(|_| {}).await {
+            let lab = device("cisco_ios", None).await;
+            connect(&host, &lab, "cisco_ios").await;
+            let steps = json!([
+                { "make": "open" },
+                { "make": "configure", "lines": ["interface GigabitEthernet0/1", "exit", "hostname r2"] },
+                { "make": "configure", "lines": ["exit", "show privilege"] },
+                { "make": "configure", "lines": ["hostname r3", "exit"] },
+                { "make": "exec", "command": "show privilege" },
+            ]);
+            let (job, answers) = calls(&host, "r1", steps).await;
+            assert_eq!(answers[1]["ok"]["lines"], 3, "{job}");
+            assert_eq!(answers[2]["code"], "invalid", "{job}");
+            assert_eq!(answers[3]["ok"]["in_effect"], true, "{job}");
+            let privilege = received(&lab)
+                .iter()
+                .filter(|line| *line == "show privilege")
+                .count();
+            assert_eq!(privilege, 1, "{:?}", received(&lab));
+            assert!(lab.running_config().contains("hostname r3"));
+        }
+    });
+}
+
+#[test]
+fn patterns_restrict_configuration_lines() {
+    run(async {
+        let hosts = both(|config| {
+            config.policy.for_all.ssh_configure = host::model::Lines::Matching(vec![
+                "hostname *".to_owned(),
+                "interface *".to_owned(),
+                "banner *".to_owned(),
+            ]);
+        })
+        .await;
+        let [rhai, wasm] = hosts;
+        // The plugin declares that it sends any line.
+        for host in [&rhai, &wasm] {
+            let plugin = host.client.get("/api/plugins/parity").await.body;
+            assert_eq!(plugin["not_granted"], json!(["ssh.configure"]));
+        }
+        let source = PARITY.replace(
+            "configure: true",
+            r#"configure: ["hostname *", "interface *", "banner *"]"#,
+        );
+        let host = TestHost::with_scripts_and(&[("parity", &source)], |config| {
+            config.policy.for_all.ssh_configure = host::model::Lines::Matching(vec![
+                "hostname r*".to_owned(),
+                "interface *".to_owned(),
+                "banner *".to_owned(),
+            ]);
+        })
+        .await;
+        let plugin = host.client.get("/api/plugins/parity").await.body;
+        assert_eq!(
+            plugin["not_granted"],
+            json!(["ssh.configure \"hostname *\""])
+        );
+    });
+}
+
+#[test]
+fn denied_patterns_win_over_everything() {
+    run(async {
+        let hosts = both(|config| {
+            config.policy.for_all.deny = ["copy * flash:*", "flash:*", "no interface *", "write*"]
+                .map(str::to_owned)
+                .to_vec();
+        })
+        .await;
+        for host in hosts {
+            let lab = device("cisco_ios", None).await;
+            connect(&host, &lab, "cisco_ios").await;
+            let steps = json!([
+                { "make": "open" },
+                { "make": "exec", "command": "copy running-config flash:x" },
+                { "make": "exec", "command": "cop run FLASH:x" },
+                { "make": "exec", "command": "copy running-config startup-config",
+                  "answers": [{ "expect": "filename", "answer": "flash:x" }] },
+                { "make": "configure", "lines": ["no interface Loopback1"] },
+                { "make": "configure", "lines": ["NO INT Loopback1"] },
+                { "make": "save" },
+            ]);
+            let (job, answers) = calls(&host, "r1", steps).await;
+            for answer in &answers[1..] {
+                assert_eq!(answer["code"], "denied", "{job}");
+            }
+            assert_eq!(received(&lab), [""; 0]);
+            let logs = host.logs(&job["id"]).await;
+            let told = logs
+                .iter()
+                .filter(|line| line["message"].as_str().unwrap().contains("policy.deny"));
+            assert_eq!(told.count(), 6, "{logs:?}");
+        }
+    });
+}
+
+/// The second byte of these is `|`, `\`, `` ` `` or `[`.
+#[test]
+fn the_bytes_that_a_device_gets_are_held_against_the_policy() {
+    run(async {
+        let directory = tempfile::tempdir().unwrap();
+        for label in ["gbk", "big5", "shift_jis"] {
+            let text = format!(
+                "name = \"{label}_ios\"\nextends = \"cisco_ios\"\n[terminal]\nencoding = \"{label}\"\n"
+            );
+            std::fs::write(directory.path().join(format!("{label}_ios.toml")), text).unwrap();
+        }
+        let hosts = both(|config| {
+            config.devices.platforms_dir = Some(directory.path().to_owned());
+        })
+        .await;
+        for host in hosts {
+            for (index, (label, character)) in [
+                ("gbk", "鼃"),
+                ("big5", "功"),
+                ("shift_jis", "ソ"),
+                ("shift_jis", "ー"),
+            ]
+            .into_iter()
+            .enumerate()
+            {
+                let lab = device("cisco_ios", None).await;
+                let name = format!("r{index}");
+                let platform = format!("{label}_ios");
+                host.connect(lab_connection(&name, &lab, &platform)).await;
+                let command = format!("show {character}");
+                let steps = json!([{ "make": "open" }, { "make": "exec", "command": command }]);
+                let (job, answers) = calls(&host, &name, steps).await;
+                assert_eq!(answers[1]["code"], "denied", "{label}: {job}");
+                assert_eq!(received(&lab), [""; 0], "{label}");
+            }
+        }
+    });
+}
+
+#[test]
+fn pasted_lines_are_normalised_and_the_log_says_so_once() {
+    run(async {
+        let host = TestHost::start().await;
+        let lab = device("cisco_ios", None).await;
+        connect(&host, &lab, "cisco_ios").await;
+        let text = "\u{feff}hostname r2\r\n\r\ninterface GigabitEthernet0/1\r\n\tdescription  uplink \t\r\n!\r\nend\r\n";
+        let job = host
+            .run_job(
+                json!({ "plugin": "push-config", "targets": ["r1"], "params": { "text": text } }),
+            )
+            .await;
+        assert_eq!(job["status"], "completed", "{job}");
+        let config = lab.running_config();
+        assert!(config.contains("hostname r2\n"), "{config}");
+        assert!(config.contains(" description  uplink\n"), "{config}");
+        let logs = host.logs(&job["id"]).await;
+        let told: Vec<_> = logs
+            .iter()
+            .filter_map(|line| line["message"].as_str())
+            .filter(|message| message.contains("normalised"))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "r1: normalised the configuration: 1 byte order marks removed, 6 carriage returns \
+              removed, 1 tabs replaced by spaces, 1 lines with trailing blanks trimmed, 2 blank \
+              lines left out"
+            ]
+        );
+        for (lines, place) in [
+            (
+                json!(["hostname r3", "host\u{200b}name r4"]),
+                "line 2, position 5",
+            ),
+            (json!(["\u{202e}hostname r4"]), "line 1, position 1"),
+            (json!(["hostname\u{a0}r4"]), "line 1, position 9"),
+        ] {
+            let job = host
+                .run_job(json!({ "plugin": "push-config", "targets": ["r1"], "params": { "lines": lines } }))
+                .await;
+            assert_eq!(job["error_code"], "invalid", "{job}");
+            let message = job["error_message"].as_str().unwrap();
+            assert!(message.contains(place), "{message}");
+            assert!(host.results(&job["id"]).await.is_empty());
+        }
+        assert!(lab.running_config().contains("hostname r2\n"));
+    });
+}
+
+#[test]
+fn push_config_takes_lines_or_a_text() {
+    run(async {
+        let host = TestHost::start().await;
+        let lab = device("cisco_ios", None).await;
+        connect(&host, &lab, "cisco_ios").await;
+        let submit =
+            |params: Value| json!({ "plugin": "push-config", "targets": ["r1"], "params": params });
+        for wrong in [json!({}), json!({ "save": true })] {
+            let answer = host.client.post("/api/jobs", &submit(wrong)).await;
+            assert_eq!(answer.status, 422, "{}", answer.body);
+        }
+        let both = json!({ "lines": ["hostname x"], "text": "hostname x" });
+        let job = host.run_job(submit(both)).await;
+        assert_eq!(job["error_code"], "invalid", "{job}");
+        let open = json!({ "text": "banner motd ^C\nHello\nhostname x" });
+        let job = host.run_job(submit(open)).await;
+        assert_eq!(job["error_code"], "invalid", "{job}");
+        assert!(job["error_message"].as_str().unwrap().contains("line 1"));
+        assert_eq!(received(&lab), [""; 0]);
+    });
+}
+
+#[test]
+fn a_playbook_with_a_byte_order_mark_loads() {
+    run(async {
+        let source = format!("\u{feff}{PARITY}");
+        let host = TestHost::with_own_scripts(&[("parity", &source)]).await;
+        let plugin = host.client.get("/api/plugins/parity").await.body;
+        assert_eq!(plugin["status"], "ready", "{plugin}");
+    });
+}
+
+/// What a job tries on a device.
+#[derive(Clone, Debug)]
+struct Attempt {
+    packet_size: usize,
+    command: &'static str,
+    answers: Vec<Value>,
+    lines: Vec<&'static str>,
+}
+
+fn attempts() -> impl Strategy<Value = Attempt> {
+    let command = prop::sample::select(vec![
+        "show version",
+        "show running-config",
+        "show privilege",
+        "copy running-config startup-config",
+        "reload",
+        "ping 192.0.2.99",
+        "show version ; reload",
+    ]);
+    let expect = prop::sample::select(vec![".", "#", ">", "confirm", "filename", "r1", "e", "$"]);
+    let answer = prop::sample::select(vec![
+        "",
+        "y",
+        "yes",
+        "n",
+        "flash:x",
+        "show privilege",
+        "reload",
+        "rel",
+        "configure terminal",
+        "username x privilege 15 secret y",
+        "end",
+        "exit",
+        "1",
+        "w",
+        "show clock ; reload",
+        "delete /force flash:ios.bin",
+    ]);
+    let answer = (expect, answer, any::<bool>()).prop_map(|(expect, answer, key)| {
+        let key = key && answer.len() == 1;
+        json!({ "expect": expect, "answer": answer, "key": key })
+    });
+    let line = prop::sample::select(vec![
+        "hostname r9",
+        "interface GigabitEthernet0/1",
+        "description uplink",
+        "exit",
+        "end",
+        "do reload",
+        "do show privilege",
+        "reload",
+        "delete /force flash:ios.bin",
+        "configure terminal",
+    ]);
+    let answers = prop::collection::vec(answer, 0..5);
+    let lines = prop::collection::vec(line, 0..5);
+    (1_usize..40, command, answers, lines).prop_map(|(packet_size, command, answers, lines)| {
+        Attempt {
+            packet_size,
+            command,
+            answers,
+            lines,
+        }
+    })
+}
+
+/// Whether the plugin's declaration allows a line that a device was given, said without the host's
+/// own code.
+fn is_allowed(line: &str, configures: bool, attempt: &Attempt) -> bool {
+    let chained = line.contains([';', '|', '&', '`', '$', '(', '<', '>']);
+    let command = (line.starts_with("show ") || line.starts_with("copy ")) && !chained;
+    let confirms = ["", "y", "yes", "n", "no"].contains(&line);
+    let own = OF_THE_SESSION.contains(&line) || line.starts_with("terminal ");
+    let of_configuration = configures
+        && attempt.lines.contains(&line)
+        && !line.starts_with("do reload")
+        && line != "configure terminal";
+    own || command || confirms || line.starts_with("flash:") || of_configuration || {
+        // An ordinary command that may be run.
+        configures && line == "do show privilege"
+    }
+}
+
+async fn try_it(hosts: &[TestHost; 2], number: usize, attempt: &Attempt) -> Result<(), String> {
+    for (host, runtime) in hosts.iter().zip(["rhai", "wasm"]) {
+        let lab = device("cisco_ios", Some(attempt.packet_size)).await;
+        let name = format!("r{number}");
+        let mut connection = lab_connection(&name, &lab, "cisco_ios");
+        connection["timeout_seconds"] = json!(2);
+        host.connect(connection).await;
+        let steps = json!([
+            { "make": "open" },
+            { "make": "exec", "command": attempt.command, "answers": attempt.answers },
+            { "make": "open" },
+            { "make": "configure", "lines": attempt.lines, "answers": attempt.answers },
+            { "make": "open" },
+            { "make": "save", "answers": attempt.answers },
+        ]);
+        let (job, _) = calls(host, &name, steps).await;
+        for entry in lab.transcript() {
+            let line = match &entry.what {
+                What::Typed(line) => line.clone(),
+                What::Answered { answer, .. } => answer.clone().unwrap_or_default(),
+                _ => continue,
+            };
+            if !is_allowed(&line, entry.configures, attempt) {
+                return Err(format!("{runtime}: the device was given {line:?}: {job}"));
+            }
+        }
+        // Nothing is waited for: the next attempt has another device.
+        host.client
+            .delete(&format!("/api/connections/{name}"))
+            .await;
+    }
+    Ok(())
+}
+
+/// Whatever the packets' borders, the answers and the device's output.
+#[test]
+fn a_device_is_given_no_line_that_is_not_allowed() {
+    let config = host::config::Config::default();
+    let runtime = host::app::runtime(&config.worker).unwrap();
+    let hosts = runtime.block_on(both(|config| {
+        config.devices.pool_idle_seconds = 0;
+        config.devices.breaker_failures = 0;
+    }));
+    let mut number = 0;
+    let mut runner = TestRunner::new(Cases {
+        cases: 24,
+        failure_persistence: None,
+        max_shrink_iters: 64,
+        ..Cases::default()
+    });
+    let held = runner.run(&attempts(), |attempt| {
+        number += 1;
+        runtime
+            .block_on(try_it(&hosts, number, &attempt))
+            .map_err(TestCaseError::fail)
+    });
+    drop(hosts);
+    runtime.shutdown_background();
+    held.unwrap();
+}
