@@ -41,13 +41,13 @@ const NUMBERS: &[(&str, &str)] = &[
 const WAYS: &str = r#"
     let value = params.value;
     if "child" in params { return #{ child: value }; }
-    storage::set("value", #{ in: [value] });
+    storage::set("value", #{ kept: [value] });
     log::info("the value", #{ value: value });
     let child = queue::wait(queue::submit("ways", #{ value: value, child: true }));
     #{
         param: value,
         text: value.to_string(),
-        stored: storage::get("value").in[0],
+        stored: storage::get("value").kept[0],
         json: to_json(#{ value: value }),
         parsed: parse_json(to_json(#{ value: value })).value,
         child: child.result.child
