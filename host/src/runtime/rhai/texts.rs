@@ -375,6 +375,18 @@ impl<'de> Visitor<'de> for Json<'_, '_> {
         Ok(value.into())
     }
 
+    fn visit_i64<E>(self, int: i64) -> Result<Dynamic, E> {
+        Ok((int as INT).into())
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, int: u64) -> Result<Dynamic, E> {
+        values::from_json(&int.into()).map_err(E::custom)
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, float: f64) -> Result<Dynamic, E> {
+        Ok(float.into())
+    }
+
     fn visit_str<E>(self, text: &str) -> Result<Dynamic, E> {
         Ok(text.into())
     }
