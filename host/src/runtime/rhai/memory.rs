@@ -22,7 +22,7 @@ use tikv_jemalloc_ctl::thread::{ThreadLocal, allocatedp, deallocatedp};
 /// the time, and depth cannot grow by more than the upper bound in between.
 const ELEMENTS_PER_READ: usize = 8;
 const MIN_READS: usize = 16;
-const MAX_READS: usize = 10_000;
+const MAX_READS: usize = 25_000;
 /// Arrays and maps inside one another.
 const MAX_DEPTH: usize = 256;
 

@@ -75,11 +75,7 @@ pub(super) mod functions {
         len: INT,
         character: char,
     ) -> Thrown<()> {
-        let missing = length("pad", len)?.saturating_sub(text.chars().count());
-        reserve(&context, missing.saturating_mul(character.len_utf8()))?;
-        text.make_mut()
-            .extend(std::iter::repeat_n(character, missing));
-        Ok(())
+        pad_text(context, text, len, character.encode_utf8(&mut [0; 4]))
     }
 
     #[rhai_fn(name = "pad", return_raw)]
@@ -94,9 +90,14 @@ pub(super) mod functions {
             return Ok(());
         }
         let times = missing.div_ceil(padding.chars().count());
-        reserve(&context, times.saturating_mul(padding.len()))?;
-        text.make_mut()
-            .extend(padding.chars().cycle().take(missing));
+        let bytes = times.saturating_mul(padding.len());
+        // The filling, and the text that it is added to.
+        reserve(&context, text.len().saturating_add(bytes).saturating_mul(2))?;
+        let mut filling = padding.repeat(times);
+        if let Some((end, _)) = filling.char_indices().nth(missing) {
+            filling.truncate(end);
+        }
+        text.make_mut().push_str(&filling);
         Ok(())
     }
 
@@ -372,6 +373,18 @@ impl<'de> Visitor<'de> for Json<'_, '_> {
 
     fn visit_bool<E>(self, value: bool) -> Result<Dynamic, E> {
         Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, int: i64) -> Result<Dynamic, E> {
+        Ok((int as INT).into())
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, int: u64) -> Result<Dynamic, E> {
+        values::from_json(&int.into()).map_err(E::custom)
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, float: f64) -> Result<Dynamic, E> {
+        Ok(float.into())
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Dynamic, E> {

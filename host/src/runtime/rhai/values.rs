@@ -3,8 +3,10 @@
 //! Both ways are exact or refused: an integer of any length is the same integer on the other side,
 //! and what JSON or Rhai cannot express is an error that names the value and its place.
 
+use std::collections::HashMap;
+
 use netssh_core::{Field, Item, Records};
-use rhai::{Array, Dynamic, INT, Map as Fields};
+use rhai::{Array, Dynamic, INT, ImmutableString, Map as Fields};
 use serde_json::{Map, Number, Value};
 
 use super::numbers::BigInteger;
@@ -15,26 +17,55 @@ const DEPTH: usize = 64;
 /// # Errors
 /// Says which number has no counterpart, and where it is.
 pub(super) fn from_json(value: &Value) -> Result<Dynamic, String> {
+    from_json_sharing(value, &mut Texts::default())
+}
+
+fn from_json_sharing<'t>(value: &'t Value, texts: &mut Texts<'t>) -> Result<Dynamic, String> {
     Ok(match value {
         Value::Null => Dynamic::UNIT,
         Value::Bool(bool) => Dynamic::from(*bool),
         Value::Number(number) => from_number(number)?,
-        Value::String(text) => Dynamic::from(text.clone()),
+        Value::String(text) => texts.share(text),
         Value::Array(values) => {
-            let values = values.iter().enumerate();
-            let values = values.map(|(index, value)| from_json(value).map_err(within(&index)));
-            Dynamic::from_array(values.collect::<Result<_, _>>()?)
+            let mut array = Array::with_capacity(values.len());
+            for (index, value) in values.iter().enumerate() {
+                array.push(from_json_sharing(value, texts).map_err(within(&index))?);
+            }
+            array.into()
         }
         Value::Object(fields) => {
-            let fields = fields.iter().map(|(name, value)| {
-                Ok((
-                    name.as_str().into(),
-                    from_json(value).map_err(within(name))?,
-                ))
-            });
-            Dynamic::from_map(fields.collect::<Result<_, String>>()?)
+            let mut map = Fields::new();
+            for (name, value) in fields {
+                let value = from_json_sharing(value, texts).map_err(within(name))?;
+                map.insert(name.as_str().into(), value);
+            }
+            map.into()
         }
     })
+}
+
+/// Short texts that occur again and again, as in the columns of records, take the memory of one.
+#[derive(Default)]
+struct Texts<'t>(HashMap<&'t str, ImmutableString>);
+
+impl<'t> Texts<'t> {
+    /// Longer texts are rarely the same.
+    const MAX_BYTES: usize = 64;
+    const MAX_TEXTS: usize = 4_096;
+
+    fn share(&mut self, text: &'t str) -> Dynamic {
+        if text.len() > Self::MAX_BYTES {
+            return text.into();
+        }
+        if let Some(shared) = self.0.get(text) {
+            return shared.clone().into();
+        }
+        let shared = ImmutableString::from(text);
+        if self.0.len() < Self::MAX_TEXTS {
+            self.0.insert(text, shared.clone());
+        }
+        shared.into()
+    }
 }
 
 /// Puts a step of the way in front of a message that ends in the place.
@@ -61,35 +92,39 @@ fn out_of_range(number: &Number) -> String {
     format!("the number {number}, which is out of range")
 }
 
-/// The records of a parsed output, an array of maps.
+/// Returns the records of a parsed output, an array of maps.
 pub(super) fn from_records(records: &Records) -> Dynamic {
-    let row = |row: &Vec<Field>| {
-        let fields = records.names().iter().zip(row).map(|(name, field)| {
+    let mut texts = Texts::default();
+    let mut rows = Array::with_capacity(records.rows().len());
+    for row in records.rows() {
+        let mut map = Fields::new();
+        for (name, field) in records.names().iter().zip(row) {
             let value = match field {
-                Field::Text(text) => Dynamic::from(text.clone()),
-                Field::List(items) => Dynamic::from_array(items.iter().map(from_item).collect()),
+                Field::Text(text) => texts.share(text),
+                Field::List(items) => {
+                    let items = items.iter().map(|item| from_item(item, &mut texts));
+                    Dynamic::from_array(items.collect())
+                }
             };
-            (name.as_str().into(), value)
-        });
-        Dynamic::from_map(fields.collect())
-    };
-    Dynamic::from_array(records.rows().iter().map(row).collect())
+            map.insert(name.as_str().into(), value);
+        }
+        rows.push(map.into());
+    }
+    rows.into()
 }
 
-fn from_item(item: &Item) -> Dynamic {
-    let text = |text: &Option<String>| {
-        text.as_ref()
-            .map_or(Dynamic::UNIT, |text| text.clone().into())
-    };
+fn from_item<'t>(item: &'t Item, texts: &mut Texts<'t>) -> Dynamic {
     match item {
-        Item::Text(text) => text.clone().into(),
+        Item::Text(text) => texts.share(text),
         Item::Absent => Dynamic::UNIT,
         Item::Groups(groups) => {
-            let groups = groups.iter();
-            let fields: Fields = groups
-                .map(|(name, group)| (name.as_str().into(), text(group)))
-                .collect();
-            fields.into()
+            let mut map = Fields::new();
+            for (name, group) in groups {
+                let text = group.as_deref();
+                let text = text.map_or(Dynamic::UNIT, |text| texts.share(text));
+                map.insert(name.as_str().into(), text);
+            }
+            map.into()
         }
     }
 }
