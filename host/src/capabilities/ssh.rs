@@ -24,7 +24,7 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 pub use self::answers::Question;
-use self::answers::with_answers;
+use self::answers::{with_answers, without_secrets};
 pub use self::configure::{CommitOptions, ConfigureOptions, Configured, OnRefused};
 pub use self::files::Files;
 pub use self::lines::split_config;
@@ -201,8 +201,8 @@ impl JobContext {
         let answers = self.answers(device, questions).await?;
         self.may_leave_results(1)?;
         let note = with_answers(command, questions);
-        let exchange = self.exchange(device, command, &note, &answers, timeout);
-        let exchange = exchange.await;
+        let exchange = self.exchange(device, command, &note, (&answers, questions), timeout);
+        let exchange = exchange.await.hiding(questions);
         self.record(device, CommandKind::Exec, command, exchange)
             .await
     }
@@ -272,7 +272,8 @@ impl JobContext {
         for source in &platform.facts {
             let command = &source.command;
             self.may_ask(command, &platform).await?;
-            let exchange = self.exchange(device, command, command, &[], None).await;
+            let exchange = self.exchange(device, command, command, (&[], &[]), None);
+            let exchange = exchange.await;
             let recorded = self.record(device, CommandKind::Exec, command, exchange);
             let reply = recorded.await?;
             // A complaint is no fact.
@@ -306,12 +307,12 @@ impl JobContext {
         device: &Device,
         command: &str,
         note: &str,
-        answers: &[Answer],
+        (answers, questions): (&[Answer], &[Question]),
         timeout: Option<Duration>,
     ) -> Exchange {
         let mut began = Began::now();
         let live = self.watch(device, command, began.at);
-        let mut watch = |lines: &str| live.push(lines);
+        let mut watch = |lines: &str| live.push(&without_secrets(lines.to_owned(), questions));
         let options = ExecOptions {
             timeout,
             watch: Some(&mut watch),
@@ -582,6 +583,14 @@ impl Exchange {
             printed: String::new(),
             answered: Vec::new(),
         }
+    }
+
+    /// Hides secret answers where the device has printed them.
+    fn hiding(mut self, questions: &[Question]) -> Self {
+        if let Ok(Ok(reply)) = &mut self.outcome {
+            reply.output = without_secrets(std::mem::take(&mut reply.output), questions);
+        }
+        self
     }
 
     fn answered(self, answered: Vec<Answered>) -> Self {
