@@ -381,7 +381,7 @@ fn the_answers_of_a_connection_are_changed_in_rows() {
         browser.click("//button[.='2 set']").await;
         browser.shows("dialog h2", "Answers for core1").await;
 
-        // What the server refuses is said at its row, and the dialog stays.
+        // The server's refusal appears at its row, and the dialog stays.
         let field = |row: usize, label: &str| {
             format!("//dialog//li[{row}]//div[@class='answer-field'][label='{label}']/input")
         };

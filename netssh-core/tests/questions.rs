@@ -59,7 +59,7 @@ struct Script {
     steps: Vec<Step>,
 }
 
-/// What the server was given.
+/// The secrets that the server received.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Seen {
     /// By keyboard-interactive, one list for each round.

@@ -8,7 +8,7 @@ import { h, patch, uniqueId } from "../dom.js";
 
 const MAX_ANSWERS = 16;
 
-/** What an answer may be; `text` is typed, the others are the connection's own. */
+/** Kinds of answers: `text` is typed, the others are the connection's own fields. */
 const KINDS = [
   { value: "text", label: "Text" },
   { value: "username", label: "User name" },
@@ -16,7 +16,7 @@ const KINDS = [
   { value: "secret", label: "Enable secret" },
 ];
 
-/** What the API says of a connection and does not take. */
+/** Fields of an API response that a request must not have. */
 const ANSWERED_ALONE = ["id", "secrets_set", "created_at", "updated_at"];
 
 /** Opens the dialog for a connection as the API shows it. Resolves to true when answers were saved. */
@@ -166,8 +166,10 @@ function createRow(answer = { question: "", answer: "", secret: true, key: false
     },
     showProblems(messages) {
       patch(problems, messages.map(({ field, message }) => h("p", {}, field ? `${field}: ` : "", message)));
-      for (const { input } of [question, typed]) {
-        if (messages.length > 0) input.setAttribute("aria-invalid", "true");
+      const wrong = messages.map(({ field }) => (field === "question" ? question : typed));
+      for (const part of [question, typed]) {
+        const { input } = part;
+        if (wrong.includes(part)) input.setAttribute("aria-invalid", "true");
         else input.removeAttribute("aria-invalid");
       }
     },

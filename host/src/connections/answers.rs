@@ -1,7 +1,7 @@
 //! Answers to the questions that a device asks at a login: checked, stored, opened.
 //!
-//! An answer is known by its question. A secret one is sealed for it, so that nobody has it given to
-//! another question by changing the question.
+//! An answer is known by its question. A secret one is sealed for it: an update or a hand in the
+//! database that changes the question does not send the answer to another one.
 
 use netssh_core::{Answer, Pattern};
 use secrecy::{ExposeSecret, SecretString};
@@ -215,8 +215,12 @@ fn check_question(question: &str) -> Result<(), String> {
     if question.contains(char::is_control) {
         return Err("expected one line without control characters".to_owned());
     }
-    let pattern = Pattern::within(question, MAX_COMPILED_QUESTION_BYTES)
-        .map_err(|reason| format!("expected a regular expression: {reason}"))?;
+    let pattern = Pattern::within(question, MAX_COMPILED_QUESTION_BYTES).map_err(|reason| {
+        // The lines before it draw the place under the pattern.
+        let reason = reason.lines().next_back().unwrap_or_default();
+        let reason = reason.trim_start_matches("error: ");
+        format!("expected a regular expression: {reason}")
+    })?;
     if pattern.matches("") {
         return Err(
             "expected a part of the question: this matches every line, prompts too".to_owned(),
