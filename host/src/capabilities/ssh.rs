@@ -399,6 +399,7 @@ impl JobContext {
             outcome,
             printed,
             answered,
+            secrets,
         } = exchange;
         let outcome = match outcome {
             Ok(Ok(reply)) => Ok(ExecReply::from(reply)),
@@ -406,6 +407,7 @@ impl JobContext {
                 let reason = without_command(&error.to_string(), command);
                 let message = format!("{}: `{command}`: {reason}", device.target);
                 let partial = error.partial().unwrap_or_default().to_owned();
+                let partial = without_secrets(partial, &secrets);
                 Err((JobError::new(error.code(), message), reason, partial))
             }
             Err(stopped) => {
@@ -573,6 +575,8 @@ struct Exchange {
     printed: String,
     /// The questions that were answered meanwhile.
     answered: Vec<Answered>,
+    /// Questions whose secret answers are hidden in what the device has printed.
+    secrets: Vec<Question>,
 }
 
 impl Exchange {
@@ -582,14 +586,18 @@ impl Exchange {
             outcome,
             printed: String::new(),
             answered: Vec::new(),
+            secrets: Vec::new(),
         }
     }
 
     /// Hides secret answers where the device has printed them.
     fn hiding(mut self, questions: &[Question]) -> Self {
+        let hide = |text: &mut String| *text = without_secrets(std::mem::take(text), questions);
         if let Ok(Ok(reply)) = &mut self.outcome {
-            reply.output = without_secrets(std::mem::take(&mut reply.output), questions);
+            hide(&mut reply.output);
         }
+        hide(&mut self.printed);
+        self.secrets = questions.to_vec();
         self
     }
 
