@@ -24,7 +24,7 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 pub use self::answers::Question;
-use self::answers::with_answers;
+use self::answers::{with_answers, without_secrets};
 pub use self::configure::{CommitOptions, ConfigureOptions, Configured, OnRefused};
 pub use self::files::Files;
 pub use self::lines::split_config;
@@ -201,8 +201,8 @@ impl JobContext {
         let answers = self.answers(device, questions).await?;
         self.may_leave_results(1)?;
         let note = with_answers(command, questions);
-        let exchange = self.exchange(device, command, &note, &answers, timeout);
-        let exchange = exchange.await;
+        let exchange = self.exchange(device, command, &note, (&answers, questions), timeout);
+        let exchange = exchange.await.hiding(questions);
         self.record(device, CommandKind::Exec, command, exchange)
             .await
     }
@@ -272,7 +272,8 @@ impl JobContext {
         for source in &platform.facts {
             let command = &source.command;
             self.may_ask(command, &platform).await?;
-            let exchange = self.exchange(device, command, command, &[], None).await;
+            let exchange = self.exchange(device, command, command, (&[], &[]), None);
+            let exchange = exchange.await;
             let recorded = self.record(device, CommandKind::Exec, command, exchange);
             let reply = recorded.await?;
             // A complaint is no fact.
@@ -306,12 +307,12 @@ impl JobContext {
         device: &Device,
         command: &str,
         note: &str,
-        answers: &[Answer],
+        (answers, questions): (&[Answer], &[Question]),
         timeout: Option<Duration>,
     ) -> Exchange {
         let mut began = Began::now();
         let live = self.watch(device, command, began.at);
-        let mut watch = |lines: &str| live.push(lines);
+        let mut watch = |lines: &str| live.push(&without_secrets(lines.to_owned(), questions));
         let options = ExecOptions {
             timeout,
             watch: Some(&mut watch),
@@ -398,6 +399,7 @@ impl JobContext {
             outcome,
             printed,
             answered,
+            secrets,
         } = exchange;
         let outcome = match outcome {
             Ok(Ok(reply)) => Ok(ExecReply::from(reply)),
@@ -405,6 +407,7 @@ impl JobContext {
                 let reason = without_command(&error.to_string(), command);
                 let message = format!("{}: `{command}`: {reason}", device.target);
                 let partial = error.partial().unwrap_or_default().to_owned();
+                let partial = without_secrets(partial, &secrets);
                 Err((JobError::new(error.code(), message), reason, partial))
             }
             Err(stopped) => {
@@ -572,6 +575,8 @@ struct Exchange {
     printed: String,
     /// The questions that were answered meanwhile.
     answered: Vec<Answered>,
+    /// Questions whose secret answers are hidden in what the device has printed.
+    secrets: Vec<Question>,
 }
 
 impl Exchange {
@@ -581,7 +586,19 @@ impl Exchange {
             outcome,
             printed: String::new(),
             answered: Vec::new(),
+            secrets: Vec::new(),
         }
+    }
+
+    /// Hides secret answers where the device has printed them.
+    fn hiding(mut self, questions: &[Question]) -> Self {
+        let hide = |text: &mut String| *text = without_secrets(std::mem::take(text), questions);
+        if let Ok(Ok(reply)) = &mut self.outcome {
+            hide(&mut reply.output);
+        }
+        hide(&mut self.printed);
+        self.secrets = questions.to_vec();
+        self
     }
 
     fn answered(self, answered: Vec<Answered>) -> Self {

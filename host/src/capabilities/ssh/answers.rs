@@ -87,6 +87,19 @@ impl Question {
     }
 }
 
+/// Shorter secrets are not looked for: they are part of many words.
+const SHORTEST_SECRET: usize = 4;
+
+/// Puts the mask in place of secret answers in what a device printed: some echo what they are told.
+pub(super) fn without_secrets(text: String, questions: &[Question]) -> String {
+    use secrecy::ExposeSecret as _;
+    let secrets = questions.iter().filter(|question| question.is_secret());
+    let secrets = secrets.map(|question| question.answer.expose_secret());
+    secrets
+        .filter(|secret| secret.len() >= SHORTEST_SECRET)
+        .fold(text, |text, secret| text.replace(secret, MASK))
+}
+
 /// Returns the text of a note about a command: a crash may come after any of its answers.
 pub(super) fn with_answers(command: &str, questions: &[Question]) -> String {
     if questions.is_empty() {
@@ -168,6 +181,12 @@ mod tests {
             with_answers("copy a b", &[question("Password"), question("y/n")]),
             "copy a b (may be answered with ***, `x`)"
         );
+        let secret = Question {
+            answer: "hunter2".into(),
+            ..question("Password")
+        };
+        let printed = "Password: hunter2\nok".to_owned();
+        assert_eq!(without_secrets(printed, &[secret]), "Password: ***\nok");
     }
 
     #[test]
