@@ -312,7 +312,7 @@ fn both_runtimes_answer_alike() {
                 let files = Path::new(&directory).with_file_name("files");
                 std::fs::create_dir(&files).unwrap();
                 config.devices.files_dir = Some(files);
-                config.server.max_body_bytes = 32 << 20;
+                config.server.max_body_bytes = 64 << 20;
             };
             let noop =
                 std::fs::read_to_string(crate::harness::scripts_dir().join("noop.rhai")).unwrap();

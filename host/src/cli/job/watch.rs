@@ -231,6 +231,15 @@ impl Seen {
                     .collect();
                 (!news.is_empty()).then_some(Value::Array(news))
             }
+            // A command whose whole output has been shown.
+            Value::Object(fields)
+                if fields.contains_key("command")
+                    && fields.get("ok") == Some(&Value::Bool(true))
+                    && fields.get("kept") == Some(&Value::Bool(true))
+                    && fields.get("truncated") == Some(&Value::Bool(false)) =>
+            {
+                None
+            }
             Value::Object(fields) => {
                 let news: serde_json::Map<String, Value> = fields
                     .into_iter()
