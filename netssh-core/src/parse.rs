@@ -125,7 +125,7 @@ impl Records {
 
     /// Adds the columns of another template's records to the rows that have the same keys, or,
     /// without keys, to the rows in the same places.
-    fn extend(&mut self, other: Self, keys: &[String]) -> Result<(), String> {
+    fn extend(&mut self, other: &Self, keys: &[String]) -> Result<(), String> {
         let column = |names: &[String], name: &String| {
             let found = names.iter().position(|known| known == name);
             found.ok_or_else(|| format!("value `{name}` is a key and missing in one template"))
@@ -330,7 +330,7 @@ impl Templates {
                 None => records = Some(parsed),
                 Some(first) => {
                     first
-                        .extend(parsed, &keys)
+                        .extend(&parsed, &keys)
                         .map_err(|message| ParseError::Template {
                             template: name.clone(),
                             message,

@@ -315,7 +315,8 @@ pub struct ConfigurationMode {
 pub struct Block {
     /// The command.
     pub start: Pattern,
-    /// The keys that end the text, sent as they are (`\u0004`).
+    /// The keys that end the text, sent as they are (`\u0004`); none where a line of it does.
+    #[serde(default)]
     pub end: String,
 }
 

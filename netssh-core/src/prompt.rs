@@ -21,7 +21,7 @@ pub(crate) struct Learnt {
 }
 
 /// Prompts of other modes begin with this much of the name: IOS shortens host names in
-/// configuration mode, FortiOS everywhere.
+/// configuration mode, `FortiOS` everywhere.
 const NAME: usize = 12;
 /// Before the name, a prompt has marks only: `[~`, `HRP_M<`, `*A:`.
 const MARKS: usize = 12;

@@ -101,6 +101,8 @@ pub(crate) struct Reader<'a> {
     platform: &'a Platform,
     /// The prompt as it was shown last.
     learnt: Learnt,
+    /// The session's random word, which no output holds.
+    word: Option<String>,
     limit: usize,
     echo: bool,
     /// Something was typed, so its echo comes first.
@@ -184,6 +186,7 @@ impl<'a> Reader<'a> {
         Self {
             platform,
             learnt: Learnt::default(),
+            word: None,
             limit,
             echo: platform.terminal.echo,
             typed: true,
@@ -211,6 +214,12 @@ impl<'a> Reader<'a> {
     /// The prompt is known.
     pub(crate) fn with_prompt(mut self, learnt: &Learnt) -> Self {
         self.learnt = learnt.clone();
+        self
+    }
+
+    /// The session's sentinels hold this word.
+    pub(crate) fn with_word(mut self, word: &str) -> Self {
+        self.word = Some(word.to_owned());
         self
     }
 
@@ -392,38 +401,61 @@ impl<'a> Reader<'a> {
                 Quiet::Long,
             ) => {
                 let comment = comment.clone();
-                let echoed = self.keep_end(&comment);
-                match !asks && (echoed || self.is_known_prompt(line)) {
-                    true => Step::Resync,
-                    false => Step::Read,
+                let at_prompt = self.keep_end(&comment);
+                if asks || !(at_prompt || self.is_known_prompt(line)) {
+                    return Step::Read;
+                }
+                // Something else has read what was typed ahead, and perhaps the output was cut.
+                match self.typed_ahead && !at_prompt && !self.holds_line(&comment) {
+                    true => Step::Swallowed,
+                    false => Step::Resync,
                 }
             }
             _ => Step::Read,
         }
     }
 
+    /// A line that ends with this text has arrived, at a prompt or not.
+    fn holds_line(&self, text: &str) -> bool {
+        let ends = |line: &[u8]| clean(line).trim_end().ends_with(text);
+        let newest = &self.buffer[self.buffer.len().saturating_sub(SLACK)..];
+        let mut first = self.buffer.split(|&byte| byte == b'\n').take(BEFORE_ECHO);
+        first.any(ends) || newest.split(|&byte| byte == b'\n').any(ends)
+    }
+
     /// The prompt was shown, and lines of a log have been printed over it.
     fn is_covered(&self) -> bool {
+        let end = self.newline.map_or(0, |newline| newline + 1);
+        self.covered_prompt(end).is_some()
+    }
+
+    /// Where the line of a prompt begins below which there is nothing but lines of a log, up to
+    /// `end`.
+    fn covered_prompt(&self, end: usize) -> Option<usize> {
         static LOG: LazyLock<Regex> = LazyLock::new(|| {
-            Regex::new(
-                r"%[A-Z][\w-]*-\d-[A-Z]|^[*.:]?\s*(\w{3} +\d+ |\d{4}[-/])?\d+[:.]\d+[:.]\d+|^<\d+>",
-            )
+            Regex::new(concat!(
+                r"%[A-Z][\w-]*-\d-[A-Z]",
+                r"|^[*.:]?\s*(\w{3} +\d+ |\d{4}[-/])?\d+[:.]\d+[:.]\d+|^<\d+>",
+            ))
             .expect("a test compiles it")
         });
-        let text = clean(&self.buffer[self.tail_start()..]);
-        let mut lines = text
-            .lines()
-            .rev()
-            .map(str::trim)
-            .filter(|line| !line.is_empty());
+        let mut newline = end.checked_sub(1)?;
         let mut logs = 0;
-        loop {
-            match lines.next() {
-                Some(line) if LOG.is_match(line) => logs += 1,
-                Some(line) => return logs > 0 && self.learnt.is(line),
-                None => return false,
+        for _ in 0..LINES {
+            let (start, whole) = self.line_start(newline);
+            let line = clean(&self.buffer[start..newline]);
+            let line = line.trim();
+            if logs > 0 && self.learnt.is(line) {
+                return Some(start);
             }
+            if LOG.is_match(line) {
+                logs += 1;
+            } else if !line.is_empty() {
+                return None;
+            }
+            newline = start.checked_sub(1).filter(|_| whole)?;
         }
+        None
     }
 
     /// Keeps in mind where the output ended, if the sentinel was echoed at a prompt.
@@ -481,9 +513,13 @@ impl<'a> Reader<'a> {
     fn finished_question(&self) -> Option<Step> {
         let text =
             clean(&self.buffer[self.tail_start().max(self.answered.min(self.buffer.len()))..]);
-        let line = text.lines().rev().find(|line| !line.trim().is_empty())?;
-        let asked = |question: &Question| question.finished && question.ask.matches(line.trim());
-        self.questions.iter().position(asked).map(Step::Question)
+        // An instruction may have a frame.
+        let lines = text.lines().rev().map(str::trim);
+        let mut lines = lines.filter(|line| !line.is_empty()).take(3);
+        lines.find_map(|line| {
+            let asked = |question: &Question| question.finished && question.ask.matches(line);
+            self.questions.iter().position(asked).map(Step::Question)
+        })
     }
 
     fn is_at_prompt(&self, line: &str) -> bool {
@@ -583,6 +619,13 @@ impl<'a> Reader<'a> {
             let line = clean(&self.buffer[start..newline]);
             if let Some(before) = line.trim_end().strip_suffix(comment) {
                 is_anywhere = true;
+                // Echoed below a log that was printed over the prompt.
+                if known
+                    && before.trim().is_empty()
+                    && let Some(covered) = self.covered_prompt(start)
+                {
+                    return Some((covered, String::new()));
+                }
                 if let Some(rest) = self.before_prompt(before, prompt, known, start) {
                     found = if whole {
                         Some((start, rest.to_owned()))
@@ -700,6 +743,7 @@ impl<'a> Reader<'a> {
         self.wiped |= may_wipe
             && new.split(|&byte| byte == b'\n').any(|line| {
                 let line = line.strip_suffix(b"\r").unwrap_or(line);
+                let line = &without_colours(line)[..];
                 let mut pieces = line.split(is_wiping);
                 // What follows the last of these was not wiped out.
                 let last = pieces.next_back();
@@ -1015,6 +1059,7 @@ impl<'a> Reader<'a> {
         if output.ends_with('\n') {
             output.pop();
         }
+        self.without_sentinels(&mut output);
         self.trim(&mut output);
         Answer { output, truncated }
     }
@@ -1045,6 +1090,7 @@ impl<'a> Reader<'a> {
             let line = line.trim_end();
             let typed = self.after_prompt(line);
             let is_echo = typed == Some(command)
+                || (length == at && line == command)
                 || (at == 0 && ends_with_echo(line, command))
                 || (length == 0 && (line == command || Some(line) == left));
             if is_echo {
@@ -1086,6 +1132,23 @@ impl<'a> Reader<'a> {
             })
         })?;
         Some(line[at..].trim())
+    }
+
+    /// Takes out the echo of sentinels that were typed ahead of the output, and the prompt that the
+    /// device showed for them.
+    fn without_sentinels(&self, output: &mut String) {
+        let Some(word) = self.word.as_deref().filter(|word| output.contains(word)) else {
+            return;
+        };
+        let lines = output.lines().filter(|line| !line.contains(word));
+        let mut lines: Vec<&str> = lines.collect();
+        while lines
+            .last()
+            .is_some_and(|line| line.is_empty() || self.learnt.is(line))
+        {
+            lines.pop();
+        }
+        *output = lines.join("\n");
     }
 
     /// Takes out what the platform puts around every output.
@@ -1138,6 +1201,28 @@ fn common_length(one: &str, other: &str) -> usize {
         Some(((at, _), _)) => at,
         None => one.len().min(other.len()),
     }
+}
+
+/// A line without the sequences that set colours, which do not move the cursor.
+fn without_colours(line: &[u8]) -> Vec<u8> {
+    let mut kept = Vec::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(at) = rest.windows(2).position(|pair| pair == b"\x1b[") {
+        kept.extend_from_slice(&rest[..at]);
+        let sequence = &rest[at + 2..];
+        let length = sequence
+            .iter()
+            .take_while(|&&byte| byte.is_ascii_digit() || byte == b';');
+        let length = length.count();
+        if sequence.get(length) != Some(&b'm') {
+            kept.extend_from_slice(b"\x1b[");
+            rest = sequence;
+            continue;
+        }
+        rest = &sequence[length + 1..];
+    }
+    kept.extend_from_slice(rest);
+    kept
 }
 
 fn without_erasures(bytes: &[u8], cuts: impl Iterator<Item = usize>) -> Vec<u8> {

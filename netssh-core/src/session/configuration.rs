@@ -255,8 +255,12 @@ impl Configuration<'_> {
         self.session.check_command(line)?;
         super::check_answers(answers)?;
         self.begin_line(line)?;
+        let manner = match self.begins_text(line).is_some() {
+            true => Manner::BeginsText,
+            false => Manner::ConfigurationLine,
+        };
         let request = Request {
-            manner: Manner::ConfigurationLine,
+            manner,
             answers,
             ..Request::new(line)
         };
@@ -282,13 +286,17 @@ impl Configuration<'_> {
         }
         super::check_answers(answers)?;
         self.begin_line(first)?;
-        let mode = self.session.platform.configuration.as_ref();
-        let mut blocks = mode.into_iter().flat_map(|mode| &mode.blocks);
-        let end = blocks.find(|block| block.start.matches(first));
-        let end = end.map_or_else(String::new, |block| block.end.clone());
+        let end = self.begins_text(first).unwrap_or_default();
         let reply = self.session.run_block(first, text, &end, answers).await?;
         self.session.after_configuring();
         Ok(reply)
+    }
+
+    /// The keys that end the text which this line begins, where the platform knows it.
+    fn begins_text(&self, line: &str) -> Option<String> {
+        let mode = self.session.platform.configuration.as_ref()?;
+        let block = mode.blocks.iter().find(|block| block.start.matches(line))?;
+        Some(block.end.clone())
     }
 
     /// A line is sent in configuration mode only: elsewhere it would run as a command.

@@ -27,6 +27,8 @@ pub(super) enum Manner {
     Careful,
     /// Alone, and usually without any output.
     ConfigurationLine,
+    /// Alone: the device reads text behind its prompt, and a sentinel would be part of that.
+    BeginsText,
 }
 
 /// A command, and how to deal with its answer.
@@ -201,6 +203,7 @@ impl Session {
         Reader::new(platform, self.output_limit, expect)
             .with_echo(self.echo)
             .with_prompt(&Learnt::from(&self.prompt))
+            .with_word(self.word.as_str())
     }
 
     /// What came of a command.
@@ -274,6 +277,9 @@ impl Session {
                     exchange.reader.clear();
                 }
                 self.shell.send(&typed).await?;
+                if manner == Manner::BeginsText {
+                    return self.read_up_to_prompt(exchange).await;
+                }
                 let silent = manner == Manner::ConfigurationLine;
                 self.read_carefully(prefix, silent, exchange).await
             }
@@ -313,9 +319,9 @@ impl Session {
         // The text comes back as its own echo.
         let mut echoes = text.iter().map(|line| line.trim()).peekable();
         let kept = reply.output.lines().filter(|line| {
-            let echo = echoes
-                .peek()
-                .is_some_and(|echo| line.trim().ends_with(echo));
+            // Some show a prompt of their own for text.
+            let line = line.trim().trim_start_matches('>').trim();
+            let echo = echoes.peek() == Some(&line);
             if echo {
                 echoes.next();
             }
@@ -511,6 +517,29 @@ impl Session {
                     self.shell.send(&answer).await?;
                 }
                 Step::Resync => self.resync(exchange).await?,
+                _ => {}
+            }
+        }
+    }
+
+    /// Reads up to a prompt that nothing follows.
+    async fn read_up_to_prompt(
+        &mut self,
+        exchange: &mut Exchange<'_, '_>,
+    ) -> Result<CommandEnd, Error> {
+        exchange.reader.expect(Expect::Prompt);
+        loop {
+            match self.next_step(exchange).await? {
+                Step::Prompt if self.says_more(exchange).await? => {}
+                Step::Prompt => {
+                    self.prompt = exchange.reader.last_line().trim().to_owned();
+                    exchange.reader.end_at_last_line();
+                    return Ok(CommandEnd::default());
+                }
+                Step::Pager(answer) => {
+                    exchange.reader.pager_answered();
+                    self.shell.send(&answer).await?;
+                }
                 _ => {}
             }
         }
