@@ -70,9 +70,15 @@ fn package() -> PathBuf {
 }
 
 /// Returns an output as a terminal shows it: without blanks at the ends of lines.
-fn shown(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
-    lines.join("\n").trim_end().to_owned()
+/// An output without its time stamp, which is the platform's and not the command's.
+fn shown(text: &str, platform: &Platform) -> String {
+    let is_header = |line: &&str| {
+        let header = platform.header.as_ref();
+        header.is_some_and(|header| header.matches(line))
+    };
+    let lines = text.trim_start().lines().map(str::trim_end);
+    let lines: Vec<&str> = lines.filter(|line| !is_header(line)).collect();
+    lines.join("\n").trim().to_owned()
 }
 
 async fn session(device: &FakeDevice, row: &Row) -> Result<(), String> {
@@ -100,7 +106,10 @@ async fn session(device: &FakeDevice, row: &Row) -> Result<(), String> {
         let expected = device.outputs.get(*command);
         let expected = expected.ok_or(format!("{name}: FakeNOS has no {command:?}"))?;
         match session.exec(command).await {
-            Ok(reply) if shown(&reply.output) != shown(expected) => {
+            Ok(reply)
+                if shown(&reply.output, session.platform())
+                    != shown(expected, session.platform()) =>
+            {
                 outcome = Err(format!(
                     "{name}, {command}: expected {expected:?}, got {:?}",
                     reply.output

@@ -38,6 +38,10 @@ where
 }
 
 /// Fails with what was expected and what came.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "a literal or a value, as in `assert_eq!`"
+)]
 fn same<T: PartialEq + std::fmt::Debug>(name: &str, came: T, expected: T) -> Result<(), String> {
     if came == expected {
         return Ok(());

@@ -200,10 +200,14 @@ impl Session {
     }
 
     pub(super) fn reader<'p>(&self, platform: &'p Platform, expect: Expect) -> Reader<'p> {
-        Reader::new(platform, self.output_limit, expect)
+        let reader = Reader::new(platform, self.output_limit, expect)
             .with_echo(self.echo)
-            .with_prompt(&Learnt::from(&self.prompt))
-            .with_word(self.word.as_str())
+            .with_prompt(&Learnt::from(&self.prompt));
+        match &platform.ending {
+            Ending::Comment { .. } => reader.with_word(self.word.as_str()),
+            // A shell shows its prompt where it is asked for its variables.
+            Ending::ShellPrompt => reader,
+        }
     }
 
     /// What came of a command.

@@ -312,7 +312,8 @@ impl Session {
         // A command line that knows the command has more to say, and one that does not has words of
         // its own for that.
         let output = reply.output.trim();
-        let unknown = output.lines().count() <= 3
+        let unknown = like_a_shell
+            && output.lines().count() <= 3
             && platform.refusal(output).is_none()
             && UNKNOWN.matches(output);
         let words = shell::refusal(output).or(unknown.then_some(output));

@@ -138,7 +138,7 @@ async fn lines_of_a_platform_without_a_candidate_are_in_effect() {
     assert!(!running.typed_in("view").contains(&"commit".to_owned()));
 }
 
-/// FortiOS applies a block at `end` and throws it away at `abort`.
+/// `FortiOS` applies a block at `end` and throws it away at `abort`.
 fn fortigate() -> Device {
     Device::new("fortinet", "FGT-01 # ")
         .to("config system global", "", "block")
@@ -232,7 +232,7 @@ async fn a_session_that_is_closed_with_changes_does_not_commit_them() {
         };
         let mut configuration: Configuration<'_> = session.configuration().await.unwrap();
         assert!(configuration.line(line).await.unwrap().is_success());
-        drop(configuration);
+        let _ = configuration;
         session.close().await;
         running.ended(1).await;
         let typed = running.typed();
