@@ -405,6 +405,10 @@ impl<'a> Reader<'a> {
                 if asks || !(at_prompt || self.is_known_prompt(line)) {
                     return Step::Read;
                 }
+                let first = matches!(self.expect, Expect::FirstComment { .. });
+                if first && !at_prompt && !self.holds_line(&comment) {
+                    return Step::NoEcho;
+                }
                 // Something else has read what was typed ahead, and perhaps the output was cut.
                 match self.typed_ahead && !at_prompt && !self.holds_line(&comment) {
                     true => Step::Swallowed,
@@ -833,7 +837,7 @@ impl<'a> Reader<'a> {
             .text()
             .map_or(0, |text| count_at_end(prompt, text));
         if repeated >= lines.max(2) {
-            return true;
+            return !clean(&self.buffer).contains(comment);
         }
         if prompt.is_empty() || !enough || !(self.is_prompt(prompt) || lines > 1) {
             return false;
@@ -1094,8 +1098,8 @@ impl<'a> Reader<'a> {
         if output.ends_with('\n') {
             output.pop();
         }
-        if !self.echo && self.word.is_some() {
-            // The newline of Enter.
+        if skipped == 0 && self.word.is_some() && command.is_some() {
+            // The newline of Enter, where nothing is echoed.
             let blank = output.len() - output.trim_start_matches('\n').len();
             output.drain(..blank);
         }

@@ -30,6 +30,16 @@ fn ios(
     says: &'static str,
     end: &'static str,
 ) -> Device {
+    ios_that_reads(platform, command, says, end).to("", "", "configuration")
+}
+
+/// Without what follows the text.
+fn ios_that_reads(
+    platform: &'static str,
+    command: &'static str,
+    says: &'static str,
+    end: &'static str,
+) -> Device {
     Device::new(platform, "r1#")
         .to(
             "configure terminal",
@@ -41,7 +51,6 @@ fn ios(
         .on("hostname r1", "")
         .to("end", "", "exec")
         .text("text", "", end)
-        .to("", "", "configuration")
 }
 
 fn junos(says: &'static str) -> Device {
@@ -122,7 +131,7 @@ const BLOCKS: &[Block] = &[
     },
     Block {
         name: "a certificate, and a question about it (cisco.ios#1036)",
-        device: || ios(
+        device: || ios_that_reads(
                 "cisco_ios",
                 "crypto pki authenticate pem_test",
                 "\nEnter the base 64 encoded CA certificate.\nEnd with a blank line or the word \"quit\" on a line by itself\n\n",
