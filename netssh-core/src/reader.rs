@@ -831,14 +831,6 @@ impl<'a> Reader<'a> {
         let prompt = last.trim();
         // Of fewer lines, all prompts cannot be among them.
         let enough = self.newlines.saturating_add(1) >= lines;
-        // Some do not even end the line.
-        let repeated = self
-            .learnt
-            .text()
-            .map_or(0, |text| count_at_end(prompt, text));
-        if repeated >= lines.max(2) {
-            return !clean(&self.buffer).contains(comment);
-        }
         if prompt.is_empty() || !enough || !(self.is_prompt(prompt) || lines > 1) {
             return false;
         }
@@ -848,34 +840,8 @@ impl<'a> Reader<'a> {
         !text.contains(comment) && prompts.count() >= lines
     }
 
-    /// The last line ends with the prompt twice: the device does not end the line on Enter.
-    fn prompt_twice_in_a_line(&mut self) -> Option<Step> {
-        let line = self.last_line();
-        let line = line.trim();
-        let prompt = self.learnt.text()?.to_owned();
-        if count_at_end(line, &prompt) < 2 {
-            return None;
-        }
-        let mut rest = line;
-        while let Some(before) = rest.trim_end().strip_suffix(prompt.as_str()) {
-            rest = before;
-        }
-        let rest = rest.to_owned();
-        self.end_at_last_line();
-        if let Some(end) = &mut self.end {
-            end.rest = rest;
-        }
-        Some(Step::End {
-            prompt,
-            exit_code: None,
-        })
-    }
-
     /// The last two lines that are not empty are the same prompt.
     fn prompt_twice(&mut self) -> Option<Step> {
-        if let Some(step) = self.prompt_twice_in_a_line() {
-            return Some(step);
-        }
         let start = self.tail_start();
         let text = clean(&self.buffer[start..]);
         let mut lines = text.lines().rev().map(str::trim);
@@ -1098,7 +1064,7 @@ impl<'a> Reader<'a> {
         if output.ends_with('\n') {
             output.pop();
         }
-        if skipped == 0 && self.word.is_some() && command.is_some() {
+        if (skipped == 0 || !self.echo) && self.word.is_some() && command.is_some() {
             // The newline of Enter, where nothing is echoed.
             let blank = output.len() - output.trim_start_matches('\n').len();
             output.drain(..blank);
@@ -1245,17 +1211,6 @@ fn common_length(one: &str, other: &str) -> usize {
         Some(((at, _), _)) => at,
         None => one.len().min(other.len()),
     }
-}
-
-/// How often a line ends with a text, blanks between them not counted.
-fn count_at_end(line: &str, text: &str) -> usize {
-    let mut count = 0;
-    let mut rest = line.trim_end();
-    while let Some(before) = rest.strip_suffix(text).filter(|_| !text.is_empty()) {
-        count += 1;
-        rest = before.trim_end();
-    }
-    count
 }
 
 /// A line without the sequences that set colours, which do not move the cursor.

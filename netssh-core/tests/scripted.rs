@@ -91,8 +91,6 @@ pub(crate) enum Echo {
     Plain,
     /// Only the newline of Enter.
     Off,
-    /// Nothing, not even that.
-    Silent,
     /// By the terminal and by the command line: twice.
     Twice,
     /// The line is drawn again after each word, on a new line, with the prompt.

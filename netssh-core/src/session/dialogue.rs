@@ -226,7 +226,7 @@ impl Session {
                 let answer = reader.answer(Some(command));
                 let failure = end
                     .failure(&self.platform)
-                    .or_else(|| self.platform.refusal(&answer.output).map(str::to_owned));
+                    .or_else(|| self.refusal(&answer.output));
                 return Ok(Reply {
                     command: command.to_owned(),
                     output: answer.output,
@@ -248,6 +248,22 @@ impl Session {
             || format!("{command:?}"),
             || masked(reader.answer(Some(command)).output, answers),
         ))
+    }
+
+    /// The line by which the device refused a command. A question that was answered is none,
+    /// although it may have the mark of one (`% Do you accept this certificate?`).
+    fn refusal(&self, output: &str) -> Option<String> {
+        let platform = &self.platform;
+        let asked = |line: &str| {
+            let mut asked = self.answered.iter().map(|asked| asked.question.as_str());
+            asked.any(|question| !question.is_empty() && line.contains(question))
+        };
+        let words = platform.refusal(output)?;
+        if !asked(words) {
+            return Some(words.to_owned());
+        }
+        let rest: Vec<&str> = output.lines().filter(|line| !asked(line)).collect();
+        platform.refusal(&rest.join("\n")).map(str::to_owned)
     }
 
     async fn dialogue(

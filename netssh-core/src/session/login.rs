@@ -329,8 +329,9 @@ impl Session {
         if !platform.is_user(&self.prompt) {
             return Ok(());
         }
-        let mut answers = endpoint.credentials.answers.clone();
-        answers.push(Answer::new(enable.question.clone(), secret.clone()));
+        // The secret goes to its own question, whatever else may fit that.
+        let mut answers = vec![Answer::new(enable.question.clone(), secret.clone())];
+        answers.extend(endpoint.credentials.answers.iter().cloned());
         // Some ask for a user first.
         let user = endpoint.username.as_str();
         answers.push(Answer::new(USERNAME.clone(), user).shown());

@@ -79,7 +79,6 @@ async fn an_echo_of_any_kind_is_no_output() {
         for echo in [
             Echo::Plain,
             Echo::Off,
-            Echo::Silent,
             Echo::Twice,
             Echo::Growing,
             Echo::Redrawn,
