@@ -214,6 +214,7 @@ async fn with_both(deputy_submits: &[&str], between_submits: &[&str]) -> (TestHo
     (host, lab)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "a literal")]
 fn deputy(params: serde_json::Value) -> serde_json::Value {
     json!({ "plugin": "deputy", "targets": ["r1"], "params": params })
 }

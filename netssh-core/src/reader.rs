@@ -1065,9 +1065,12 @@ impl<'a> Reader<'a> {
             output.pop();
         }
         if (skipped == 0 || !self.echo) && self.word.is_some() && command.is_some() {
-            // The newline of Enter, where nothing is echoed.
-            let blank = output.len() - output.trim_start_matches('\n').len();
-            output.drain(..blank);
+            // The rest of the prompt and the newline of Enter, where nothing is echoed.
+            while let Some(newline) = output.find('\n')
+                && output[..newline].trim().is_empty()
+            {
+                output.drain(..=newline);
+            }
         }
         self.without_sentinels(&mut output);
         self.trim(&mut output);

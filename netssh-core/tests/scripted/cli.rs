@@ -60,7 +60,7 @@ impl<'d> Cli<'d> {
 
     fn echoes(&self) -> bool {
         let echo = self.device.echo;
-        self.state.echo && !matches!(echo, Echo::Off | Echo::Silent | Echo::Early)
+        self.state.echo && !matches!(echo, Echo::Off | Echo::Early)
     }
 
     /// Reads bytes that arrived together.
@@ -156,7 +156,7 @@ impl<'d> Cli<'d> {
         self.lines += 1;
         let is_command = matches!(self.state.reads, Reads::Commands | Reads::Shell(_));
         let moves_on = match self.device.echo {
-            Echo::Early | Echo::Silent => false,
+            Echo::Early => false,
             Echo::Off => true,
             _ => self.echoes() || !is_command,
         };

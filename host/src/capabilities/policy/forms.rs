@@ -116,7 +116,7 @@ const SHELL_LINES: &[&str] = &[
     "up",
 ];
 
-/// RouterOS writes a path before the verb: these change the configuration, those below do something.
+/// `RouterOS` writes a path before the verb: these change the configuration, those below do something.
 const ROUTEROS: &str = "mikrotik_routeros";
 const ROUTEROS_LINES: &[&str] = &[
     "add", "comment", "disable", "edit", "enable", "move", "remove", "set", "unset",

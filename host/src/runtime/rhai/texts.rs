@@ -42,7 +42,7 @@ fn collect<T: Into<Dynamic>>(
 ) -> Thrown<Array> {
     let mut array = Array::new();
     for value in values {
-        if array.len() % ELEMENTS_PER_CHECK == 0 {
+        if array.len().is_multiple_of(ELEMENTS_PER_CHECK) {
             // A full vector doubles when it grows.
             reserve(context, (array.len() + ELEMENTS_PER_CHECK) * ELEMENT_BYTES)?;
         }
@@ -334,7 +334,7 @@ struct Json<'r, 'c> {
 
 impl Json<'_, '_> {
     fn check<E: serde::de::Error>(&mut self, elements: usize) -> Result<(), E> {
-        if elements % ELEMENTS_PER_CHECK != 0 {
+        if !elements.is_multiple_of(ELEMENTS_PER_CHECK) {
             return Ok(());
         }
         let bytes = (elements + ELEMENTS_PER_CHECK) * ELEMENT_BYTES;

@@ -77,7 +77,7 @@ pub(super) mod methods {
     /// `()`), `exit_code` (or `()`), `elapsed_ms`, `truncated` and `command`.
     #[rhai_fn(name = "exec", pure, return_raw, volatile)]
     pub fn exec(context: NativeCallContext<'_>, device: &mut Device, command: &str) -> Thrown<Map> {
-        run_command(&context, device, command, Vec::new(), None)
+        run_command(&context, device, command, &[], None)
     }
 
     /// `exec` with `#{timeout: seconds, answers: [#{expect: "pattern", answer: "text"}, …]}`.
@@ -91,7 +91,7 @@ pub(super) mod methods {
         let options = Options::new("exec", options, &["timeout", "answers"])?;
         let timeout = options.duration("timeout")?;
         let answers = answers("exec", &options)?;
-        run_command(&context, device, command, answers, timeout)
+        run_command(&context, device, command, &answers, timeout)
     }
 
     /// Runs commands in one go, where the platform allows it with one round trip for all of them;
@@ -143,7 +143,7 @@ pub(super) mod methods {
             .into_iter()
             .map(|written| question("send_interactive", written))
             .collect::<Thrown<Vec<_>>>()?;
-        run_command(&context, device, command, questions, timeout)
+        run_command(&context, device, command, &questions, timeout)
     }
 
     /// What the device says of itself, as far as its platform knows where to look: `hostname`,
@@ -309,12 +309,12 @@ fn run_command(
     context: &NativeCallContext<'_>,
     device: &Device,
     command: &str,
-    questions: Vec<Question>,
+    questions: &[Question],
     timeout: Option<Duration>,
 ) -> Thrown<Map> {
     answer(
         context,
-        async |job| job.ssh_exec(device, command, &questions, timeout).await,
+        async |job| job.ssh_exec(device, command, questions, timeout).await,
         reply_map,
     )
 }
