@@ -53,7 +53,11 @@ fn a_job_cut_off_by_a_kill_ends_as_its_plugin_declared() {
         std::fs::create_dir(&scripts).unwrap();
         let source = crate::harness::playbook("sleep(3600);");
         std::fs::write(scripts.join("once.rhai"), &source).unwrap();
-        let environment = [("SCHEDULER_PLUGINS_SCRIPTS_DIR", "scripts")];
+        // The playbook needs all that there is.
+        let environment = [
+            ("SCHEDULER_PLUGINS_SCRIPTS_DIR", "scripts"),
+            ("SCHEDULER_POLICY_QUEUE_SUBMIT", "*"),
+        ];
         let server = Server::start_with(directory.path(), &environment);
         let id = submit(&server.client, json!({ "plugin": "once" }))
             .await
