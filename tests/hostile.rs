@@ -53,7 +53,7 @@ fn limits_end_the_job_that_reaches_them() {
         (
             "a result of 34 megabytes",
             "limit",
-            "result has 34000002 bytes",
+            "result has 34200002 bytes",
         ),
         ("sessions", "limit", "32 sessions"),
         ("handles", "limit", "1024 handles"),

@@ -75,7 +75,7 @@ fn cases() -> Vec<Case> {
                 { "make": "delete", "key": "a" },
                 { "make": "delete", "key": "a" },
                 { "make": "set", "key": "", "value": 1 },
-                { "make": "set", "key": "big", "value": "x".repeat(34_000_000) },
+                { "make": "set", "key": "big", "value": "x".repeat(9_000_000) },
                 { "make": "get", "key": "line\nbreak" },
             ]),
         ),

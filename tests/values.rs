@@ -144,7 +144,7 @@ fn numbers_that_no_program_can_calculate_with_are_refused_with_their_place() {
                 "the number inf",
                 "/a",
             ),
-            (r#"parse_json("[1, 1e400]")"#, "1e400", ""),
+            (r#"parse_json("[1, 1e400]")"#, "1e+400", ""),
             (r#"parse_int("12x")"#, "12x", ""),
         ];
         for (body, what, place) in bodies {
@@ -207,7 +207,7 @@ fn numbers_are_exact_in_schedules_and_on_the_command_line() {
 
         let mut command = scheduler();
         command
-            .args(["job", "submit", "ways", "--wait", "--json", "--param"])
+            .args(["job", "submit", "ways", "--wait", "-o", "json", "--param"])
             .arg(format!("value={sent}"))
             .env("SCHEDULER_URL", host.client.url(""))
             .stdin(Stdio::null());
@@ -373,10 +373,7 @@ fn fifty_thousand_records_pass_through_parameters_storage_and_results() {
         assert_eq!(result["count"], RECORDS);
         assert_eq!(result["keys"], RECORDS);
         assert_eq!(result["child"], RECORDS / 2);
-        assert_eq!(
-            result["last"]["interface"],
-            format!("Ethernet{}", RECORDS - 1)
-        );
+        assert_eq!(result["last"], format!("Ethernet{}", RECORDS - 1));
         assert!(result["records"] == records, "the records changed");
     });
 }

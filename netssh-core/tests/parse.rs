@@ -267,7 +267,7 @@ fn several_templates_make_one_table_by_their_keys() {
 #[test]
 fn outputs_are_parsed_as_python_parses_them() {
     const SEED: &str = "1";
-    const OUTPUTS_PER_TEMPLATE: &str = "4";
+    const OUTPUTS_PER_TEMPLATE: &str = "2";
     let made = Command::new("python3")
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/outputs.py"))
         .arg(packages().join("ntc_templates/templates"))
@@ -318,7 +318,7 @@ fn outputs_are_parsed_as_python_parses_them() {
         }
     }
     assert!(
-        cases.len() > 3_000 && records > 10_000,
+        cases.len() > 1_500 && records > 5_000,
         "{} outputs, {records} records",
         cases.len()
     );
