@@ -3,7 +3,7 @@
 //! After [`netssh_core::Configuration::leave`], the lines are in effect, or it fails, or it says
 //! that they were thrown away. Nothing but a yes or a no answers what the device asks about them.
 
-use netssh_core::{Answer, CommitOptions, Configuration, Error, Pattern, Session};
+use netssh_core::{Answer, CommitOptions, Error, Pattern, Session};
 
 use crate::scripted::{Device, Running};
 
@@ -230,9 +230,11 @@ async fn a_session_that_is_closed_with_changes_does_not_commit_them() {
             "cisco_xr" => "hostname core1",
             _ => "vlan 10",
         };
-        let mut configuration: Configuration<'_> = session.configuration().await.unwrap();
-        assert!(configuration.line(line).await.unwrap().is_success());
-        drop(configuration);
+        // The value ends without `leave`.
+        {
+            let mut configuration = session.configuration().await.unwrap();
+            assert!(configuration.line(line).await.unwrap().is_success());
+        }
         session.close().await;
         running.ended(1).await;
         let typed = running.typed();
