@@ -138,7 +138,7 @@ async fn lines_of_a_platform_without_a_candidate_are_in_effect() {
     assert!(!running.typed_in("view").contains(&"commit".to_owned()));
 }
 
-/// FortiOS applies a block at `end` and throws it away at `abort`.
+/// A `FortiGate` applies a block at `end` and throws it away at `abort`.
 fn fortigate() -> Device {
     Device::new("fortinet", "FGT-01 # ")
         .to("config system global", "", "block")
@@ -326,7 +326,7 @@ async fn a_configuration_session_that_is_not_committed_is_not_in_effect() {
     assert!(!in_effect || !pending || committed, "{:?}", running.typed());
 }
 
-/// VyOS refuses to leave with changes; Junos and PAN-OS ask.
+/// Junos asks on leaving when changes of another user wait for a commit.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_question_of_junos_about_changes_of_others_is_answered() {
     let running = Device::new("juniper_junos", "netops@fw1> ")
