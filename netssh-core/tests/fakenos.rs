@@ -70,15 +70,22 @@ fn package() -> PathBuf {
 }
 
 /// Returns an output as a terminal shows it: without blanks at the ends of lines.
-/// An output without its time stamp, which is the platform's and not the command's.
-fn shown(text: &str, platform: &Platform) -> String {
-    let is_header = |line: &&str| {
-        let header = platform.header.as_ref();
-        header.is_some_and(|header| header.matches(line))
-    };
-    let lines = text.trim_start().lines().map(str::trim_end);
-    let lines: Vec<&str> = lines.filter(|line| !is_header(line)).collect();
-    lines.join("\n").trim().to_owned()
+fn shown(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    lines
+        .join("\n")
+        .trim_end()
+        .trim_start_matches('\n')
+        .to_owned()
+}
+
+/// Returns an output without the line that the platform's devices print before every output.
+fn without_header(platform: &Platform, output: &str) -> String {
+    let first = output.lines().find(|line| !line.trim().is_empty());
+    match (first, &platform.header) {
+        (Some(line), Some(header)) if header.matches(line) => output.replacen(line, "", 1),
+        _ => output.to_owned(),
+    }
 }
 
 async fn session(device: &FakeDevice, row: &Row) -> Result<(), String> {
@@ -105,11 +112,9 @@ async fn session(device: &FakeDevice, row: &Row) -> Result<(), String> {
     for command in commands {
         let expected = device.outputs.get(*command);
         let expected = expected.ok_or(format!("{name}: FakeNOS has no {command:?}"))?;
+        let expected = without_header(&endpoint.platform, expected);
         match session.exec(command).await {
-            Ok(reply)
-                if shown(&reply.output, session.platform())
-                    != shown(expected, session.platform()) =>
-            {
+            Ok(reply) if shown(&reply.output) != shown(&expected) => {
                 outcome = Err(format!(
                     "{name}, {command}: expected {expected:?}, got {:?}",
                     reply.output

@@ -3,7 +3,7 @@
 //! After [`netssh_core::Configuration::leave`], the lines are in effect, or it fails, or it says
 //! that they were thrown away. Nothing but a yes or a no answers what the device asks about them.
 
-use netssh_core::{Answer, CommitOptions, Configuration, Error, Pattern, Session};
+use netssh_core::{Answer, CommitOptions, Error, Pattern, Session};
 
 use crate::scripted::{Device, Running};
 
@@ -138,7 +138,7 @@ async fn lines_of_a_platform_without_a_candidate_are_in_effect() {
     assert!(!running.typed_in("view").contains(&"commit".to_owned()));
 }
 
-/// `FortiOS` applies a block at `end` and throws it away at `abort`.
+/// A `FortiGate` applies a block at `end` and throws it away at `abort`.
 fn fortigate() -> Device {
     Device::new("fortinet", "FGT-01 # ")
         .to("config system global", "", "block")
@@ -230,9 +230,11 @@ async fn a_session_that_is_closed_with_changes_does_not_commit_them() {
             "cisco_xr" => "hostname core1",
             _ => "vlan 10",
         };
-        let mut configuration: Configuration<'_> = session.configuration().await.unwrap();
-        assert!(configuration.line(line).await.unwrap().is_success());
-        let _ = configuration;
+        // The value ends without `leave`.
+        {
+            let mut configuration = session.configuration().await.unwrap();
+            assert!(configuration.line(line).await.unwrap().is_success());
+        }
         session.close().await;
         running.ended(1).await;
         let typed = running.typed();
@@ -324,7 +326,7 @@ async fn a_configuration_session_that_is_not_committed_is_not_in_effect() {
     assert!(!in_effect || !pending || committed, "{:?}", running.typed());
 }
 
-/// VyOS refuses to leave with changes; Junos and PAN-OS ask.
+/// Junos asks on leaving when changes of another user wait for a commit.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_question_of_junos_about_changes_of_others_is_answered() {
     let running = Device::new("juniper_junos", "netops@fw1> ")
