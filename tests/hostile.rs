@@ -50,11 +50,6 @@ fn limits_end_the_job_that_reaches_them() {
         ("recursion", "limit", "too deep"),
         ("memory", "out_of_memory", "plugins.memory_mb"),
         ("a map of a million", "out_of_memory", "plugins.memory_mb"),
-        (
-            "a result of 34 megabytes",
-            "limit",
-            "result has 34200002 bytes",
-        ),
         ("sessions", "limit", "32 sessions"),
         ("handles", "limit", "1024 handles"),
         ("another device", "denied", "`elsewhere`"),
@@ -83,6 +78,18 @@ fn limits_end_the_job_that_reaches_them() {
                 message(&job)
             );
         }
+    });
+}
+
+#[test]
+fn a_component_whose_result_is_too_large_has_failed() {
+    run(async {
+        // Of its result a component has several copies.
+        let host = hostile_with(|config| config.plugins.memory_mb = 512).await;
+        let job = deed(&host, "a result of 34 megabytes").await;
+        assert_eq!(job["status"], "failed", "{}", message(&job));
+        assert_eq!(job["error_code"], "limit", "{}", message(&job));
+        assert!(message(&job).contains("result has 34200002 bytes"));
     });
 }
 
