@@ -94,7 +94,7 @@ pub enum Error {
     },
 }
 
-/// What a timeout is about: silence, or a device that stands at a line which is no prompt. That
+/// Describes a timeout: silence, or a device that waits at a line which is not a prompt. That
 /// line is nearly always a question without an answer, or a prompt that was not recognised.
 fn unanswered(after: &Duration, partial: &str) -> String {
     /// Longer lines are no questions.

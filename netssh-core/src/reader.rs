@@ -369,7 +369,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What the bytes so far call for when nothing more comes. Silence decides nothing by itself:
+    /// Returns the next step when nothing more comes. Silence decides nothing by itself:
     /// what is done then makes the device show what it is doing.
     pub(crate) fn quiet(&mut self, quiet: Quiet) -> Step {
         let line = self.last_line();
@@ -408,6 +408,10 @@ impl<'a> Reader<'a> {
                 let first = matches!(self.expect, Expect::FirstComment { .. });
                 if first && !at_prompt && !self.holds_line(&comment) {
                     return Step::NoEcho;
+                }
+                // Other answers follow this one: they cannot be told from it by another sentinel.
+                if matches!(self.expect, Expect::CommentAmong(_)) {
+                    return Step::Swallowed;
                 }
                 // Something else has read what was typed ahead, and perhaps the output was cut.
                 match self.typed_ahead && !at_prompt && !self.holds_line(&comment) {
@@ -1093,7 +1097,7 @@ impl<'a> Reader<'a> {
         let command = command.trim();
         let mut length = 0;
         let mut others = 0;
-        // What is still to come of an echo that a log has broken.
+        // The rest of an echo that a log line has broken.
         let mut left: Option<&str> = None;
         let mut at = 0;
         while at < bytes.len() && others < BEFORE_ECHO {

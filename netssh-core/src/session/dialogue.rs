@@ -394,8 +394,8 @@ impl Session {
         Ok((command_end, (left > 0).then_some(left)))
     }
 
-    /// Waits until the device has read what was typed of a block: until so many lines were echoed,
-    /// or it is silent. Whether it is at its prompt instead, so that more text would be commands.
+    /// Waits until the device has echoed `lines` lines of a block or is silent. Returns whether it is
+    /// at its prompt instead, so that more text would run as commands.
     async fn takes_text(
         &mut self,
         exchange: &mut Exchange<'_, '_>,
@@ -411,7 +411,7 @@ impl Session {
         }
     }
 
-    /// [`Session::next_step`], or `None` when so many lines have arrived.
+    /// Like [`Session::next_step`], but returns `None` when `lines` lines have arrived.
     async fn next_step_or_lines(
         &mut self,
         exchange: &mut Exchange<'_, '_>,
@@ -725,7 +725,7 @@ impl Session {
     }
 }
 
-/// Without the secrets among the answers, which a device may echo: an error stands in logs.
+/// Masks the secrets among the answers, which a device may echo: errors are logged.
 fn masked(mut text: String, answers: &[Answer]) -> String {
     for answer in answers.iter().filter(|answer| answer.secret) {
         let secret = answer.answer.expose_secret();

@@ -84,7 +84,7 @@ impl Session {
     }
 }
 
-/// What was being done, and the line that the device showed last: the reason is often there.
+/// Names the login that failed.
 fn doing(endpoint: &Endpoint) -> String {
     format!("logging in to {}:{}", endpoint.host, endpoint.port)
 }
