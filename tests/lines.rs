@@ -1,6 +1,8 @@
 //! Every line that reaches a device passes the policy, in both runtimes: seen on the device.
 
-use netssh_core::lab::{Faults, Lab, LabDevice, What};
+use std::time::Duration;
+
+use netssh_core::lab::{Faults, Interruption, Lab, LabDevice, Paging, What};
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, TestRunner};
 use serde_json::{Value, json};
@@ -458,18 +460,142 @@ fn a_playbook_with_a_byte_order_mark_loads() {
     });
 }
 
-/// What a job tries on a device.
+/// The lines that a session of a platform types by itself.
+fn of_the_session(platform: &str) -> &'static [&'static str] {
+    match platform {
+        "juniper_junos" => &[
+            "set cli ",
+            "configure",
+            "show | compare",
+            "commit",
+            "rollback 0",
+            "exit configuration-mode",
+            "exit",
+        ],
+        "huawei_vrp" => &[
+            "screen-length ",
+            "system-view",
+            "commit",
+            "clear configuration candidate",
+            "return",
+            "save",
+            "quit",
+        ],
+        _ => &[
+            "terminal ",
+            "configure terminal",
+            "copy running-config startup-config",
+            "enable",
+            "end",
+            "exit",
+            "write memory",
+        ],
+    }
+}
+
+/// The lines of a configuration that run a command outside of the declaration.
+fn runs_a_command(platform: &str, line: &str) -> bool {
+    match platform {
+        "juniper_junos" => line.starts_with("run ") && !line.starts_with("run show "),
+        // Every command runs in configuration mode, with or without `do`.
+        "arista_eos" | "cisco_nxos" => {
+            ["do reload", "reload", "configure terminal"].contains(&line)
+                || line.starts_with("delete ")
+        }
+        "huawei_vrp" => line.starts_with("run "),
+        _ => ["do reload", "configure terminal"].contains(&line),
+    }
+}
+
+/// What a job tries on a device, and how the device behaves.
 #[derive(Clone, Debug)]
 struct Attempt {
-    packet_size: usize,
+    platform: &'static str,
     command: &'static str,
     answers: Vec<Value>,
     lines: Vec<&'static str>,
+    /// The answer of the device to `show probe`.
+    output: String,
+    paging: Paging,
+    delay: Duration,
+    faults: Faults,
+}
+
+/// Output that looks like a question, a prompt, a pager or an echo, in any order.
+fn outputs() -> impl Strategy<Value = String> {
+    let fragment = prop::sample::select(vec![
+        "\n",
+        "interface GigabitEthernet0/1\n",
+        "r1#",
+        "r1>",
+        "\nr1(config)#",
+        "\nadmin@r1> ",
+        "\n[~r1]",
+        "Proceed? [confirm]",
+        "Are you sure? [y/n]: ",
+        "Destination filename [startup-config]? ",
+        "Password: ",
+        "\n--More-- ",
+        "---(more)---",
+        "% Invalid input detected at '^' marker.\n",
+        "show probe",
+        "show probe\n",
+        "!",
+        "...",
+        "\r",
+        "\u{1b}[K",
+        "\u{8}\u{8}",
+        "\u{e9}\u{4e2d}",
+    ]);
+    prop::collection::vec(fragment, 0..12).prop_map(|fragments| fragments.concat())
+}
+
+fn devices() -> impl Strategy<Value = (String, Paging, Duration, Faults)> {
+    let paging = prop::sample::select(vec![
+        Paging::UntilSwitchedOff,
+        Paging::Unauthorised,
+        Paging::Always,
+    ]);
+    let typed = prop::sample::select(vec!["show probe", "copy running-config", "hostname r9"]);
+    let interruption = (typed, 1_usize..20, outputs());
+    let interruption = interruption.prop_map(|(line, typed, text)| Interruption {
+        after: line.chars().take(typed).collect(),
+        text,
+    });
+    let faults = (
+        prop::option::weighted(0.8, 1_usize..40),
+        prop::option::weighted(0.2, 0_usize..400),
+        any::<bool>(),
+        prop::option::weighted(0.3, interruption),
+    );
+    let faults = faults.prop_map(
+        |(packet_size, garbage_after, echo_in_pieces, interruption)| Faults {
+            packet_size,
+            garbage_after,
+            echo_in_pieces,
+            interruption,
+            ..Faults::default()
+        },
+    );
+    (
+        outputs(),
+        paging,
+        (0_u64..40).prop_map(Duration::from_millis),
+        faults,
+    )
 }
 
 fn attempts() -> impl Strategy<Value = Attempt> {
+    let platform = prop::sample::select(vec![
+        "cisco_ios",
+        "cisco_nxos",
+        "arista_eos",
+        "juniper_junos",
+        "huawei_vrp",
+    ]);
     let command = prop::sample::select(vec![
-        "show version",
+        "show probe",
+        "show probe",
         "show running-config",
         "show privilege",
         "copy running-config startup-config",
@@ -502,26 +628,35 @@ fn attempts() -> impl Strategy<Value = Attempt> {
     });
     let line = prop::sample::select(vec![
         "hostname r9",
+        "sysname r9",
+        "set system host-name r9",
         "interface GigabitEthernet0/1",
         "description uplink",
         "exit",
         "end",
+        "return",
         "do reload",
         "do show privilege",
+        "run show version",
+        "run request system reboot",
         "reload",
         "delete /force flash:ios.bin",
         "configure terminal",
     ]);
     let answers = prop::collection::vec(answer, 0..5);
     let lines = prop::collection::vec(line, 0..5);
-    (1_usize..40, command, answers, lines).prop_map(|(packet_size, command, answers, lines)| {
-        Attempt {
-            packet_size,
+    (platform, command, answers, lines, devices()).prop_map(
+        |(platform, command, answers, lines, (output, paging, delay, faults))| Attempt {
+            platform,
             command,
             answers,
             lines,
-        }
-    })
+            output,
+            paging,
+            delay,
+            faults,
+        },
+    )
 }
 
 /// Whether the plugin's declaration allows a line that a device was given, said without the host's
@@ -530,22 +665,38 @@ fn is_allowed(line: &str, configures: bool, attempt: &Attempt) -> bool {
     let chained = line.contains([';', '|', '&', '`', '$', '(', '<', '>']);
     let command = (line.starts_with("show ") || line.starts_with("copy ")) && !chained;
     let confirms = ["", "y", "yes", "n", "no"].contains(&line);
-    let own = OF_THE_SESSION.contains(&line) || line.starts_with("terminal ");
-    let of_configuration = configures
-        && attempt.lines.contains(&line)
-        && !line.starts_with("do reload")
-        && line != "configure terminal";
-    own || command || confirms || line.starts_with("flash:") || of_configuration || {
-        // An ordinary command that may be run.
-        configures && line == "do show privilege"
-    }
+    let own = of_the_session(attempt.platform);
+    let own = own.contains(&line)
+        || own
+            .iter()
+            .any(|own| own.ends_with(' ') && line.starts_with(own));
+    // The comment behind a command shows where its output ends. A pager that could not be switched
+    // off takes the comment's mark as its key and leaves the word.
+    let paged = attempt.paging != Paging::UntilSwitchedOff;
+    let sentinel = line
+        .strip_prefix(['!', '#'])
+        .or_else(|| paged.then_some(line));
+    let sentinel = sentinel.is_some_and(|word| {
+        word.len() <= 18 && word.chars().all(|letter| "acijlowx".contains(letter))
+    });
+    let of_configuration =
+        configures && attempt.lines.contains(&line) && !runs_a_command(attempt.platform, line);
+    own || sentinel || command || confirms || line.starts_with("flash:") || of_configuration
 }
 
 async fn try_it(hosts: &[TestHost; 2], number: usize, attempt: &Attempt) -> Result<(), String> {
     for (host, runtime) in hosts.iter().zip(["rhai", "wasm"]) {
-        let lab = device("cisco_ios", Some(attempt.packet_size)).await;
+        let lab = LabDevice {
+            privileged: true,
+            outputs: vec![("show probe".to_owned(), attempt.output.clone())],
+            paging: attempt.paging,
+            delay: attempt.delay,
+            faults: attempt.faults.clone(),
+            ..LabDevice::new(attempt.platform, "r1").unwrap()
+        };
+        let lab = Lab::start(lab).await.unwrap();
         let name = format!("r{number}");
-        let mut connection = lab_connection(&name, &lab, "cisco_ios");
+        let mut connection = lab_connection(&name, &lab, attempt.platform);
         connection["timeout_seconds"] = json!(2);
         host.connect(connection).await;
         let steps = json!([
@@ -586,7 +737,10 @@ fn a_device_is_given_no_line_that_is_not_allowed() {
     }));
     let number = std::cell::Cell::new(0);
     let mut runner = TestRunner::new(Cases {
-        cases: 24,
+        cases: match std::env::var_os("PROPTEST_CASES") {
+            Some(_) => Cases::default().cases,
+            None => 24,
+        },
         failure_persistence: None,
         max_shrink_iters: 64,
         ..Cases::default()

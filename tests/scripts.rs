@@ -374,6 +374,50 @@ fn every_bundled_playbook_for_devices_runs_on_ios() {
 }
 
 #[test]
+fn ssh_command_completes_when_outputs_are_too_long_for_its_result() {
+    const MIB: usize = 1024 * 1024;
+    run(async {
+        let line = "interface GigabitEthernet0/1 is up, line protocol is up\n";
+        let text = |bytes: usize| line.repeat(bytes / line.len());
+        let outputs = [
+            ("show large", text(3 * MIB)),
+            ("show larger", text(3 * MIB)),
+            ("show small", "ok\n".to_owned()),
+            ("show endless", text(9 * MIB)),
+        ];
+        let commands: Vec<&str> = outputs.iter().map(|(command, _)| *command).collect();
+        let device = LabDevice {
+            outputs: outputs
+                .iter()
+                .map(|(command, output)| ((*command).to_owned(), output.clone()))
+                .collect(),
+            ..LabDevice::cisco_ios("r1")
+        };
+        let lab = Lab::start(device).await.unwrap();
+        let host = TestHost::start().await;
+        host.connect(lab_connection("r1", &lab, "cisco_ios")).await;
+        let job = host
+            .run_job(json!({
+                "plugin": "ssh-command", "targets": ["r1"], "params": { "commands": commands }
+            }))
+            .await;
+        assert_eq!(job["status"], "completed", "{}", job["error_message"]);
+        let result = &job["result"];
+        let kept: Vec<_> = result["commands"].as_array().unwrap().iter().collect();
+        let of = |name: &str| -> Vec<Value> { kept.iter().map(|one| one[name].clone()).collect() };
+        assert_eq!(of("kept"), [true, false, true, false]);
+        assert_eq!(of("truncated"), [false, false, false, true]);
+        assert_eq!(result["outputs"]["show large"], outputs[0].1.trim_end());
+        assert_eq!(result["outputs"]["show small"], "ok");
+        assert!(result["outputs"].get("show larger").is_none());
+        // The job's results hold every output.
+        let results = host.results(&job["id"]).await;
+        assert_eq!(results[1]["output"], outputs[1].1.trim_end());
+        assert_eq!(results[3]["truncated"], true);
+    });
+}
+
+#[test]
 fn backups_and_facts_work_on_every_platform() {
     run(async {
         let host = TestHost::start().await;

@@ -424,6 +424,48 @@ fn an_output_is_parsed_by_the_operators_templates() {
     });
 }
 
+/// A template whose pattern tries every way to split a line before it gives up.
+const SLOW_TEMPLATE: &str =
+    "Value WORD (\\w+)\n\nStart\n  ^(?=(\\w+\\s?)+$$)${WORD}=\\s*$$ -> Record\n";
+
+#[test]
+fn parsing_ends_with_its_job() {
+    run(async {
+        let templates = tempfile::tempdir().unwrap();
+        let index = "Template, Hostname, Platform, Command\n\
+            slow.textfsm, .*, cisco_ios, show slow\n";
+        std::fs::write(templates.path().join("index"), index).unwrap();
+        std::fs::write(templates.path().join("slow.textfsm"), SLOW_TEMPLATE).unwrap();
+        let scripts = tempfile::tempdir().unwrap();
+        let body = "let output = \"\";\n\
+            for i in 0..20000 { output += \"word word word word word word word word !\\n\"; }\n\
+            progress(1, 2);\n\
+            parse(\"cisco_ios\", \"show slow\", output)";
+        std::fs::write(scripts.path().join("it.rhai"), playbook(body)).unwrap();
+        let host = TestHost::start_with(|config| {
+            config.plugins.scripts_dir = scripts.path().to_owned();
+            config.plugins.cpu_seconds = 3_600;
+            config.devices.templates_dir = Some(templates.path().to_owned());
+        })
+        .await;
+        let linux = Linux::start();
+        host.connect(password_connection("r1", &linux.ssh, "linux"))
+            .await;
+        // More jobs than outputs are parsed at once: each has to free its place.
+        for _ in 0..4 {
+            let id = host
+                .submit(json!({ "plugin": "it", "targets": ["r1"] }))
+                .await;
+            host.until(&id, |job| job["progress"]["done"] == 1).await;
+            host.client
+                .post(&format!("/api/jobs/{id}/cancel"), &json!({}))
+                .await;
+            let job = host.ended(&id).await;
+            assert_eq!(job["status"], "cancelled", "{job}");
+        }
+    });
+}
+
 #[test]
 fn files_come_from_and_go_to_the_operators_directory_alone() {
     run(async {

@@ -2,9 +2,10 @@
 
 use std::process::Stdio;
 
+use netssh_core::lab::{Lab, LabDevice};
 use serde_json::{Value, json};
 
-use crate::harness::{DEADLINE, TestHost, playbook, run, scheduler};
+use crate::harness::{DEADLINE, TestHost, component, lab_connection, playbook, run, scheduler};
 
 /// Numbers as they go in, and as a playbook gives them back.
 const NUMBERS: &[(&str, &str)] = &[
@@ -77,6 +78,31 @@ fn numbers_are_exact_on_every_way_through_a_playbook() {
         let logs = host.logs(&job["id"]).await;
         let line = logs.iter().find(|line| line["message"] == "the value");
         assert_eq!(line.unwrap()["context"]["value"].to_string(), back);
+    });
+}
+
+#[test]
+fn numbers_are_exact_on_every_way_through_a_component() {
+    run(async {
+        let bytes = std::fs::read(component("parity-guest")).unwrap();
+        let host = TestHost::with_components(&[("parity", bytes)], |_| {}).await;
+        let sent = numbers(|number| number.0);
+        let calls = json!([
+            { "make": "set", "key": "value", "value": { "kept": sent } },
+            { "make": "get", "key": "value" },
+            { "make": "log", "level": "info", "message": "the value", "fields": { "value": sent } },
+        ]);
+        let lab = Lab::start(LabDevice::cisco_ios("r1")).await.unwrap();
+        host.connect(lab_connection("r1", &lab, "cisco_ios")).await;
+        let job = json!({ "plugin": "parity", "targets": ["r1"], "params": { "calls": calls } });
+        let job = host.run_job(job).await;
+        assert_eq!(job["status"], "completed", "{job}");
+        let sent = sent.to_string();
+        assert_eq!(job["params"]["calls"][0]["value"]["kept"].to_string(), sent);
+        assert_eq!(job["result"][1]["ok"]["kept"].to_string(), sent);
+        let logs = host.logs(&job["id"]).await;
+        let line = logs.iter().find(|line| line["message"] == "the value");
+        assert_eq!(line.unwrap()["context"]["value"].to_string(), sent);
     });
 }
 

@@ -406,7 +406,8 @@ impl<'a> Reader<'a> {
                     return Step::Read;
                 }
                 let first = matches!(self.expect, Expect::FirstComment { .. });
-                if first && !at_prompt && !self.holds_line(&comment) {
+                let echoed = self.holds_line(&comment) || self.holds_torn(&comment);
+                if first && !at_prompt && !echoed {
                     return Step::NoEcho;
                 }
                 // Other answers follow this one: they cannot be told from it by another sentinel.
@@ -429,6 +430,23 @@ impl<'a> Reader<'a> {
         let newest = &self.buffer[self.buffer.len().saturating_sub(SLACK)..];
         let mut first = self.buffer.split(|&byte| byte == b'\n').take(BEFORE_ECHO);
         first.any(ends) || newest.split(|&byte| byte == b'\n').any(ends)
+    }
+
+    /// Returns whether a line holds one part of this text and nothing else, or ends with one: a
+    /// device that prints a log line while it echoes tears the echo in two.
+    fn holds_torn(&self, text: &str) -> bool {
+        /// Half of a sentinel's word: no other text holds it.
+        const PART: usize = 8;
+        let newest = &self.buffer[self.buffer.len().saturating_sub(SLACK)..];
+        let mut lines = newest.split(|&byte| byte == b'\n').map(clean);
+        lines.any(|line| {
+            let line = line.trim();
+            let beginning = text.get(..text.len() - 1).is_some_and(|text| {
+                (PART..=text.len())
+                    .any(|end| text.get(..end).is_some_and(|part| line.ends_with(part)))
+            });
+            beginning || (line.len() >= PART && line.len() < text.len() && text.ends_with(line))
+        })
     }
 
     /// The prompt was shown, and lines of a log have been printed over it.
@@ -1109,14 +1127,16 @@ impl<'a> Reader<'a> {
             let is_echo = typed == Some(command)
                 || (length == at && line == command)
                 || (at == 0 && ends_with_echo(line, command))
-                || (length == 0 && (line == command || Some(line) == left));
+                || (length == 0 && (line == command || Some(line.trim_start()) == left));
             if is_echo {
                 length = end;
                 left = None;
-            } else if typed.is_some_and(|typed| !typed.is_empty() && command.starts_with(typed)) {
-                // The line grows while it is typed.
+            } else if let Some(typed) = typed.filter(|typed| is_beginning(command, typed)) {
+                // The line grows while it is typed, or a log line comes next.
                 if length > 0 {
                     length = end;
+                } else {
+                    left = Some(command[typed.len()..].trim_start());
                 }
             } else if !line.is_empty() {
                 if length > 0 {
@@ -1127,7 +1147,7 @@ impl<'a> Reader<'a> {
                 let same = common_length(typed, command);
                 if others == 1 && same == command.len() {
                     length = end;
-                } else if others == 1 && same > 0 {
+                } else if others == 1 && same > 0 && left.is_none() {
                     left = Some(command[same..].trim_start());
                 }
             }
@@ -1136,7 +1156,7 @@ impl<'a> Reader<'a> {
         length
     }
 
-    /// Of a line that begins with the prompt, what was typed there.
+    /// Returns what was typed at the prompt that this line begins with.
     fn after_prompt<'l>(&self, line: &'l str) -> Option<&'l str> {
         let ends = line.match_indices(['>', '#', '$', '%', ']', ':']);
         let ends = ends.map(|(at, mark)| at + mark.len());
@@ -1208,6 +1228,10 @@ fn ends_with_echo(line: &str, command: &str) -> bool {
         from += 1;
     }
     line.ends_with(&command[from..])
+}
+
+fn is_beginning(command: &str, typed: &str) -> bool {
+    !typed.is_empty() && command.starts_with(typed)
 }
 
 /// How many bytes two texts have in common at their beginning.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use netssh_core::lab::{Lab, LabDevice, Paging};
+use netssh_core::lab::{Interruption, Lab, LabDevice, Paging};
 use netssh_core::{ExecOptions, Session};
 
 use crate::lab::endpoint;
@@ -93,6 +93,36 @@ async fn a_pager_in_between_loses_nothing() {
         assert_eq!(session.exec(command).await.unwrap().output, reply.output);
     }
     session.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn log_lines_in_the_echoes_of_commands_change_no_output() {
+    let commands = [
+        "show ip interface brief",
+        "show inventory",
+        "show ip interface brief",
+    ];
+    let replies = async |interruption: Option<Interruption>| {
+        let mut device = LabDevice::cisco_ios("r1");
+        device.faults.interruption = interruption;
+        let lab = Lab::start(device).await.unwrap();
+        let mut session = Session::connect(&endpoint(&lab)).await.unwrap();
+        let replies = session.exec_all(commands.map(str::to_owned).into()).await;
+        session.close().await;
+        let replies = replies.unwrap().into_iter();
+        replies.map(|reply| reply.output).collect::<Vec<_>>()
+    };
+    let undisturbed = replies(None).await;
+    for after in ["s", "show", "show ", "show i", "show invent"] {
+        let text = "%LINK-3-UPDOWN: Interface GigabitEthernet0/1, changed state to up".to_owned();
+        let after = after.to_owned();
+        let disturbed = replies(Some(Interruption {
+            after: after.clone(),
+            text,
+        }))
+        .await;
+        assert_eq!(disturbed, undisturbed, "a log line after {after:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

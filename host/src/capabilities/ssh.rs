@@ -595,6 +595,9 @@ impl Exchange {
         let hide = |text: &mut String| *text = without_secrets(std::mem::take(text), questions);
         if let Ok(Ok(reply)) = &mut self.outcome {
             hide(&mut reply.output);
+            if let Some(failure) = &mut reply.failure {
+                hide(failure);
+            }
         }
         hide(&mut self.printed);
         self.secrets = questions.to_vec();

@@ -181,6 +181,14 @@ async fn start(mut channel: Channel<Msg>, meter: &Meter<'_>) -> Result<RawSftpSe
     Ok(sftp)
 }
 
+/// Whether the SFTP client gave up because its channel has ended. It says so in several ways, by what
+/// it was waiting for at that moment.
+fn is_gone(reason: &str) -> bool {
+    ["session closed", "sender dropped", "SendError", "RecvError"]
+        .iter()
+        .any(|words| reason.contains(words))
+}
+
 impl From<SftpError> for Failure {
     fn from(error: SftpError) -> Self {
         match error {
@@ -195,7 +203,7 @@ impl From<SftpError> for Failure {
             }
             SftpError::Timeout => Self::Idle,
             SftpError::IO(_) => Self::Gone,
-            SftpError::UnexpectedBehavior(what) if what.contains("session closed") => Self::Gone,
+            SftpError::UnexpectedBehavior(reason) if is_gone(&reason) => Self::Gone,
             other => Self::Refused(other.to_string()),
         }
     }

@@ -222,6 +222,29 @@ fn without_an_echo_the_prompt_comes_twice() {
 }
 
 #[test]
+fn a_torn_echo_of_the_first_sentinel_is_an_echo() {
+    const MARK_OF_A_SESSION: &str = "!acijlowxwolijcaxc";
+    let log = "%SYS-5-CONFIG_I: Configured from console";
+    for cut in 0..MARK_OF_A_SESSION.len() {
+        let (first, second) = MARK_OF_A_SESSION.split_at(cut);
+        let mut reader = Reader::new(
+            ios(),
+            1 << 20,
+            Expect::FirstComment {
+                comment: MARK_OF_A_SESSION.into(),
+                lines: 2,
+            },
+        );
+        reader.learn("r1#");
+        reader.push(
+            format!("r1#terminal length 0\r\nr1#{first}\r\n{log}\r\n{second}\r\nr1#").as_bytes(),
+        );
+        assert_ne!(reader.step(), Step::NoEcho, "{first:?}");
+        assert_ne!(reader.quiet(Quiet::Long), Step::NoEcho, "{first:?}");
+    }
+}
+
+#[test]
 fn a_watcher_sees_every_line_once_and_no_echo_or_comment() {
     // The device waits at its pager.
     let page = "show x\r\none\r\ntwo\r\n --More-- ";

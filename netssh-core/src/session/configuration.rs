@@ -380,10 +380,19 @@ impl Configuration<'_> {
     /// # Errors
     /// As [`Configuration::commit`].
     pub async fn confirm(&mut self) -> Result<Reply, Error> {
+        self.confirm_with(&[]).await
+    }
+
+    /// [`Configuration::confirm`], with answers to what the device may ask.
+    ///
+    /// # Errors
+    /// As [`Configuration::commit`].
+    pub async fn confirm_with(&mut self, answers: &[Answer]) -> Result<Reply, Error> {
+        super::check_answers(answers)?;
         let candidate = self.candidate()?;
         let command = candidate.confirm.unwrap_or(candidate.commit);
         let limit = self.session.timeouts.command.max(COMMIT);
-        let reply = self.session.run_own(&command, &[], Some(limit)).await?;
+        let reply = self.session.run_own(&command, answers, Some(limit)).await?;
         self.session.after_configuring();
         Ok(reply)
     }

@@ -148,7 +148,8 @@ impl JobContext {
             return Err(error);
         }
         let reply = if confirms {
-            self.confirm(device, &mut configuration).await
+            self.confirm(device, &mut configuration, &options, &answers)
+                .await
         } else {
             self.commit(device, &mut configuration, &options, &answers)
                 .await
@@ -228,7 +229,9 @@ impl JobContext {
             Ok(session) => session.take_answered(),
             Err(_) => Vec::new(),
         };
-        let exchange = Exchange::new(began, outcome).answered(answered);
+        let exchange = Exchange::new(began, outcome)
+            .hiding(questions)
+            .answered(answered);
         self.record(device, CommandKind::Save, &command, exchange)
             .await
     }
@@ -314,7 +317,9 @@ impl JobContext {
             let outcome = self
                 .unless_stopped(async { Ok(send(configuration, element, lines.answers).await) })
                 .await;
-            let exchange = Exchange::new(began, outcome).answered(configuration.take_answered());
+            let exchange = Exchange::new(began, outcome)
+                .hiding(lines.questions)
+                .answered(configuration.take_answered());
             let reply = self
                 .record(device, CommandKind::Configure, &text, exchange)
                 .await?;
@@ -381,7 +386,9 @@ impl JobContext {
         let outcome = self
             .unless_stopped(async { Ok(configuration.commit(&commit).await) })
             .await;
-        let exchange = Exchange::new(began, outcome).answered(configuration.take_answered());
+        let exchange = Exchange::new(began, outcome)
+            .hiding(&options.answers)
+            .answered(configuration.take_answered());
         let reply = self
             .record(device, CommandKind::Commit, "commit", exchange)
             .await?;
@@ -398,15 +405,20 @@ impl JobContext {
         &self,
         device: &Device,
         configuration: &mut Configuration<'_>,
+        options: &CommitOptions,
+        answers: &[Answer],
     ) -> Result<ExecReply> {
+        let about = with_answers("confirm", &options.answers);
         let note = self
-            .begin_write(device, CommandKind::Commit, "confirm")
+            .begin_write(device, CommandKind::Commit, &about)
             .await?;
         let began = Began::noted(note);
         let outcome = self
-            .unless_stopped(async { Ok(configuration.confirm().await) })
+            .unless_stopped(async { Ok(configuration.confirm_with(answers).await) })
             .await;
-        let exchange = Exchange::new(began, outcome).answered(configuration.take_answered());
+        let exchange = Exchange::new(began, outcome)
+            .hiding(&options.answers)
+            .answered(configuration.take_answered());
         let reply = self
             .record(device, CommandKind::Commit, "confirm", exchange)
             .await?;
