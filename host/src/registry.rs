@@ -192,7 +192,7 @@ impl Plugin {
     /// # Errors
     /// Everything that is wrong with the parameters, each with its place.
     pub fn check_params(&self, params: &Value) -> Result<(), Vec<ParamError>> {
-        // Before the schema, whose library takes every number for a float or an integer.
+        // Before the schema check, whose library reads every number as a float or a 64-bit integer.
         if let Some((pointer, message)) = numbers::out_of_range(params) {
             return Err(vec![ParamError { pointer, message }]);
         }

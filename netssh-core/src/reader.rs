@@ -22,7 +22,7 @@ use crate::terminal::{clean, erase_length_after_mark};
 pub(crate) enum Expect {
     /// Something that looks like a prompt, after the command's echo if there is one.
     Prompt,
-    /// That the device reads text, after a command that begins a block of it.
+    /// The prompt of the device's text input, after a command that begins a block of text.
     Text,
     /// `PROMPT` + this comment, a newline, whatever the device says to that, and a prompt.
     Comment(String),
@@ -64,19 +64,18 @@ pub(crate) enum Step {
     Swallowed,
     /// The shell waits for the rest of the command.
     Incomplete,
-    /// The device reads text.
+    /// The device waits for text.
     Text,
-    /// The device is silent before its first prompt, at a line that may be one, or at none.
+    /// The device is silent before its first prompt; its last line is empty or may be a prompt.
     Unsure,
-    /// The device is silent at its prompt, and the sentinel did not come back as expected: send
-    /// another one.
+    /// The device is silent at its prompt without the expected sentinel: send another one.
     Resync,
 }
 
-/// For how long the device has been silent.
+/// How long the device has been silent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Quiet {
-    /// Half a second: the packet that ends here was not cut in the middle.
+    /// Half a second: the last packet was not cut in the middle of a line.
     Settled,
     /// Two seconds.
     Long,
@@ -84,9 +83,9 @@ pub(crate) enum Quiet {
 
 /// The last lines are looked for in this much of the end. Longer than any prompt.
 const TAIL: usize = 2048;
-/// A device has no more lines to say before it echoes.
+/// Maximum number of lines that a device prints before the echo.
 const BEFORE_ECHO: usize = 16;
-/// A device has no more lines to say about a comment; neither does it say more than [`LINE`].
+/// Maximum number of lines of a device's reply to a sentinel; their length is limited by [`LINE`].
 const LINES: usize = 16;
 /// A line is looked at as a whole up to this length, of a longer one the end: so much may a device draw
 /// over and over that echoes a comment. It keeps the work of a step within bounds, whatever arrives.
@@ -99,9 +98,9 @@ const SLACK: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Reader<'a> {
     platform: &'a Platform,
-    /// The prompt as it was shown last.
+    /// The prompt shown last.
     learnt: Learnt,
-    /// The session's random word, which no output holds.
+    /// The session's random word, which no output contains.
     word: Option<String>,
     limit: usize,
     echo: bool,
@@ -110,7 +109,7 @@ pub(crate) struct Reader<'a> {
     buffer: Vec<u8>,
     /// Where its last newline is. None where it was cut out.
     newline: Option<usize>,
-    /// How many newlines have arrived.
+    /// Number of newlines received.
     newlines: usize,
     truncated: bool,
     /// Where pager marks were, so that their erasure can be removed.
@@ -127,15 +126,15 @@ pub(crate) struct Reader<'a> {
     typed_ahead: bool,
     /// Up to here, it is known whether a pager's mark was wiped out unanswered: `wiped`.
     swept: usize,
-    /// So much had arrived then.
+    /// The buffer's length at that time.
     seen: usize,
     wiped: bool,
     /// Where the output ends, once it is known.
     end: Option<End>,
-    /// The same, found with a sentinel that was echoed and that no prompt followed.
+    /// The end found with a sentinel that was echoed but not followed by a prompt.
     kept: Option<(usize, String)>,
-    /// The last newline, and the text before the comment above it, when the comment was found and
-    /// an unknown prompt was not.
+    /// The last newline, and the text before the comment above it, if the comment was found without
+    /// a known prompt.
     unprompted: Option<(usize, String)>,
     watched: Watched,
 }
@@ -146,7 +145,7 @@ pub(crate) struct Question {
     pub(crate) ask: Pattern,
     /// It may come any number of times.
     pub(crate) again: bool,
-    /// It may be in a line that is finished: an instruction, whose answer is no secret.
+    /// The question may be in a finished line: an instruction, whose answer is not a secret.
     pub(crate) finished: bool,
     pub(crate) answered: bool,
 }
@@ -165,7 +164,7 @@ struct End {
 struct Watched {
     /// Up to this byte.
     offset: usize,
-    /// Up to this byte there is no echo.
+    /// No echo was found up to this byte.
     unechoed: usize,
     lines: usize,
     /// Lines that it saw before the command had to be sent again.
@@ -211,19 +210,19 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The prompt is known.
+    /// Sets the known prompt.
     pub(crate) fn with_prompt(mut self, learnt: &Learnt) -> Self {
         self.learnt = learnt.clone();
         self
     }
 
-    /// The session's sentinels hold this word.
+    /// Sets the word that the session's sentinels contain.
     pub(crate) fn with_word(mut self, word: &str) -> Self {
         self.word = Some(word.to_owned());
         self
     }
 
-    /// The device has shown this prompt.
+    /// Learns a prompt that the device has shown.
     pub(crate) fn learn(&mut self, prompt: &str) {
         self.learnt = Learnt::from(prompt);
     }
@@ -265,7 +264,7 @@ impl<'a> Reader<'a> {
         self.searched = 0;
     }
 
-    /// How many lines have arrived, the last one not counted.
+    /// Returns the number of received newlines.
     pub(crate) const fn newlines(&self) -> usize {
         self.newlines
     }
@@ -369,14 +368,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Returns the next step when nothing more comes. Silence decides nothing by itself:
-    /// what is done then makes the device show what it is doing.
+    /// Returns the next step after a silence. Silence never ends an answer: the step makes the
+    /// device show its state.
     pub(crate) fn quiet(&mut self, quiet: Quiet) -> Step {
         let line = self.last_line();
         let line = self.without_pager_keys(line.trim()).trim();
         let asks = is_question(line);
         match (&self.expect, quiet) {
-            // Where it says nothing but the echo it may still be thinking.
+            // A device that has only echoed the command may still be working.
             (Expect::Text, Quiet::Settled) if self.newlines < 2 && line.is_empty() => Step::Read,
             (Expect::Text, _) => Step::Text,
             (Expect::Prompt, Quiet::Settled) if !self.typed => match line.is_empty() || asks {
@@ -409,11 +408,11 @@ impl<'a> Reader<'a> {
                 if first && !at_prompt && !self.holds_line(&comment) {
                     return Step::NoEcho;
                 }
-                // Other answers follow this one: they cannot be told from it by another sentinel.
+                // Further answers follow this one; another sentinel could not tell them apart.
                 if matches!(self.expect, Expect::CommentAmong(_)) {
                     return Step::Swallowed;
                 }
-                // Something else has read what was typed ahead, and perhaps the output was cut.
+                // Another reader consumed the typed-ahead input, and the output may be incomplete.
                 match self.typed_ahead && !at_prompt && !self.holds_line(&comment) {
                     true => Step::Swallowed,
                     false => Step::Resync,
@@ -423,7 +422,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A line that ends with this text has arrived, at a prompt or not.
+    /// Returns whether a line that ends with this text has arrived, after a prompt or not.
     fn holds_line(&self, text: &str) -> bool {
         let ends = |line: &[u8]| clean(line).trim_end().ends_with(text);
         let newest = &self.buffer[self.buffer.len().saturating_sub(SLACK)..];
@@ -431,21 +430,20 @@ impl<'a> Reader<'a> {
         first.any(ends) || newest.split(|&byte| byte == b'\n').any(ends)
     }
 
-    /// The prompt was shown, and lines of a log have been printed over it.
+    /// Returns whether the prompt was shown and covered by log lines.
     fn is_covered(&self) -> bool {
         let end = self.newline.map_or(0, |newline| newline + 1);
         self.covered_prompt(end).is_some()
     }
 
-    /// Where the line of a prompt begins below which there is nothing but lines of a log, up to
-    /// `end`.
+    /// Returns the start of a prompt's line that only log lines follow, up to `end`.
     fn covered_prompt(&self, end: usize) -> Option<usize> {
         static LOG: LazyLock<Regex> = LazyLock::new(|| {
             Regex::new(concat!(
                 r"%[A-Z][\w-]*-\d-[A-Z]",
                 r"|^[*.:]?\s*(\w{3} +\d+ |\d{4}[-/])?\d+[:.]\d+[:.]\d+|^<\d+>",
             ))
-            .expect("a test compiles it")
+            .expect("tests compile the pattern")
         });
         let mut newline = end.checked_sub(1)?;
         let mut logs = 0;
@@ -466,7 +464,7 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// Keeps in mind where the output ended, if the sentinel was echoed at a prompt.
+    /// Records the end of the output if the sentinel was echoed at a prompt.
     fn keep_end(&mut self, comment: &str) -> bool {
         if self.kept.is_some() {
             return true;
@@ -517,11 +515,11 @@ impl<'a> Reader<'a> {
             .or_else(|| of(&asked).map(Step::AskedAgain))
     }
 
-    /// A question in a line that the device has ended, and behind which it waits.
+    /// Returns the question in a finished line after which the device waits.
     fn finished_question(&self) -> Option<Step> {
         let text =
             clean(&self.buffer[self.tail_start().max(self.answered.min(self.buffer.len()))..]);
-        // An instruction may have a frame.
+        // An instruction may be framed.
         let lines = text.lines().rev().map(str::trim);
         let mut lines = lines.filter(|line| !line.is_empty()).take(3);
         lines.find_map(|line| {
@@ -607,7 +605,7 @@ impl<'a> Reader<'a> {
         last: usize,
     ) -> Option<(usize, String)> {
         let known = self.is_prompt(prompt);
-        // A line with the comment that was seen already, before what is no prompt so far.
+        // This comment was seen before, and the last line is not yet a prompt.
         if let Some((at, before)) = &self.unprompted
             && !known
             && *at == last
@@ -627,7 +625,7 @@ impl<'a> Reader<'a> {
             let line = clean(&self.buffer[start..newline]);
             if let Some(before) = line.trim_end().strip_suffix(comment) {
                 is_anywhere = true;
-                // Echoed below a log that was printed over the prompt.
+                // The comment was echoed below a log line that covers the prompt.
                 if known
                     && before.trim().is_empty()
                     && let Some(covered) = self.covered_prompt(start)
@@ -674,8 +672,8 @@ impl<'a> Reader<'a> {
         Some((start, rest.to_owned()))
     }
 
-    /// The output before the prompt, in a line up to the comment. `None` if the prompt is not
-    /// there. A prompt that is not `known` has to be shown twice, as a line of its own.
+    /// Returns the output before the prompt, in a line up to the comment; `None` without the
+    /// prompt. A prompt that is not `known` must be repeated on a line of its own.
     fn before_prompt<'l>(
         &self,
         line: &'l str,
@@ -688,8 +686,8 @@ impl<'a> Reader<'a> {
         if !known {
             return same_prompt(typed.trim(), prompt).then_some("");
         }
-        // A packet may end within the prompt: `sw-7#` of `sw-7#dist#`.
-        // The prompt of the first line came before anything was typed.
+        // A packet may end within the prompt: `sw-7#` of `sw-7#dist#`. The prompt of the first line
+        // was shown before anything was typed.
         let shown = match self.learnt.text() {
             Some(learnt) if typed.is_empty() && start == 0 => learnt,
             _ => typed.trim(),
@@ -717,12 +715,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The last line is a prompt: one of this device, once the prompt was learnt.
+    /// Returns whether the last line is a prompt; once the prompt is learnt, only prompts of this
+    /// device count.
     fn shows_prompt(&self) -> bool {
         let line = self.last_line();
         let line = self.without_pager_keys(line.trim()).trim();
         match self.learnt.is_empty() {
-            // A platform whose prompts end with a colon says so.
+            // Prompts that end with a colon are declared by the platform.
             true => self.is_prompt(line) && (line.ends_with(':') || !is_question(line)),
             false => self.is_known_prompt(line),
         }
@@ -833,7 +832,7 @@ impl<'a> Reader<'a> {
     fn is_silent(&self, comment: &str, lines: usize) -> bool {
         let last = self.last_line();
         let prompt = last.trim();
-        // Of fewer lines, all prompts cannot be among them.
+        // Fewer lines cannot contain all the prompts.
         let enough = self.newlines.saturating_add(1) >= lines;
         if prompt.is_empty() || !enough || !(self.is_prompt(prompt) || lines > 1) {
             return false;
@@ -881,12 +880,12 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Whether a line may be a prompt.
+    /// Returns whether a line may be a prompt.
     fn is_prompt(&self, line: &str) -> bool {
         self.is_known_prompt(line) || self.platform.prompts.any.matches(line)
     }
 
-    /// Whether a line is a prompt of this device, as far as one was learnt.
+    /// Returns whether a line is a known prompt of this device.
     fn is_known_prompt(&self, line: &str) -> bool {
         self.learnt.is(line) || self.learnt.is_related(line)
     }
@@ -934,7 +933,7 @@ impl<'a> Reader<'a> {
         clean(line)
     }
 
-    /// The last line that is not empty, for an error.
+    /// Returns the last non-empty line, for an error message.
     pub(crate) fn last_words(&self) -> String {
         let text = clean(&self.buffer[self.tail_start()..]);
         let mut lines = text.lines().rev().map(str::trim);
@@ -1010,7 +1009,7 @@ impl<'a> Reader<'a> {
         let mut skipped = from;
         if from == 0 && self.echo {
             skipped = self.echo_length(bytes, command);
-            // Until the echo has come, it cannot be told from output.
+            // Before the echo has arrived, it cannot be distinguished from output.
             if skipped == 0 && self.end.is_none() && self.newlines <= BEFORE_ECHO {
                 self.watched.unechoed = end;
                 return None;
@@ -1069,7 +1068,7 @@ impl<'a> Reader<'a> {
             output.pop();
         }
         if (skipped == 0 || !self.echo) && self.word.is_some() && command.is_some() {
-            // The rest of the prompt and the newline of Enter, where nothing is echoed.
+            // Without an echo, the rest of the prompt and Enter's newline remain.
             while let Some(newline) = output.find('\n')
                 && output[..newline].trim().is_empty()
             {
@@ -1088,16 +1087,16 @@ impl<'a> Reader<'a> {
         self.cuts[first..].iter().map(move |cut| cut - start)
     }
 
-    /// How many bytes at the beginning are the echo of `command`, with everything before it: the
-    /// device said that before it had read the command.
+    /// Returns the length of the echo of `command`, including everything before it, which the
+    /// device printed before it read the command.
     ///
-    /// Some devices draw the line again on Enter, and some with every character that is typed; a log
-    /// may break the echo in two, or come before it.
+    /// Some devices redraw the line on Enter, some with every typed character; a log line may
+    /// precede the echo or split it.
     fn echo_length(&self, bytes: &[u8], command: &str) -> usize {
         let command = command.trim();
         let mut length = 0;
         let mut others = 0;
-        // The rest of an echo that a log line has broken.
+        // The rest of an echo that a log line has split.
         let mut left: Option<&str> = None;
         let mut at = 0;
         while at < bytes.len() && others < BEFORE_ECHO {
@@ -1114,7 +1113,7 @@ impl<'a> Reader<'a> {
                 length = end;
                 left = None;
             } else if typed.is_some_and(|typed| !typed.is_empty() && command.starts_with(typed)) {
-                // The line grows while it is typed.
+                // The device redraws the line while it is typed.
                 if length > 0 {
                     length = end;
                 }
@@ -1136,7 +1135,7 @@ impl<'a> Reader<'a> {
         length
     }
 
-    /// Of a line that begins with the prompt, what was typed there.
+    /// Returns the text typed after the prompt in a line that begins with one.
     fn after_prompt<'l>(&self, line: &'l str) -> Option<&'l str> {
         let ends = line.match_indices(['>', '#', '$', '%', ']', ':']);
         let ends = ends.map(|(at, mark)| at + mark.len());
@@ -1151,8 +1150,7 @@ impl<'a> Reader<'a> {
         Some(line[at..].trim())
     }
 
-    /// Takes out the echo of sentinels that were typed ahead of the output, and the prompt that the
-    /// device showed for them.
+    /// Removes the echoes of sentinels typed ahead of the output, and the prompts shown for them.
     fn without_sentinels(&self, output: &mut String) {
         let Some(word) = self.word.as_deref().filter(|word| output.contains(word)) else {
             return;
@@ -1198,9 +1196,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Whether a line is the echo of a command. A short one is echoed as it is. One longer than the
-/// terminal is redrawn or scrolled sideways, so of the line that remains on the screen only its end
-/// is compared.
+/// Returns whether a line is the echo of a command. The device redraws or scrolls a command that is
+/// longer than the terminal is wide, so only its end is compared.
 fn ends_with_echo(line: &str, command: &str) -> bool {
     const COMPARED: usize = 12;
     let mut from = command.len().saturating_sub(COMPARED);
@@ -1210,7 +1207,7 @@ fn ends_with_echo(line: &str, command: &str) -> bool {
     line.ends_with(&command[from..])
 }
 
-/// How many bytes two texts have in common at their beginning.
+/// Returns the length of the common prefix of two texts, bytes.
 fn common_length(one: &str, other: &str) -> usize {
     let pairs = one.char_indices().zip(other.chars());
     let different = pairs.clone().find(|((_, a), b)| a != b);
@@ -1220,7 +1217,7 @@ fn common_length(one: &str, other: &str) -> usize {
     }
 }
 
-/// A line without the sequences that set colours, which do not move the cursor.
+/// Returns a line without colour sequences, which do not move the cursor.
 fn without_colours(line: &[u8]) -> Vec<u8> {
     let mut kept = Vec::with_capacity(line.len());
     let mut rest = line;

@@ -1,8 +1,9 @@
 //! Capability `ssh`: sessions to the job's targets, and commands. Configuration is in
 //! `ssh/configure.rs`.
 //!
-//! The job names a target and gets a handle. Address and credentials stay on this side, and every
-//! exchange with the device is stored, those that may change it before the job hears of them.
+//! The job names a target and gets a handle. Address and credentials stay in the host, and every
+//! exchange with the device is stored, an exchange that may change it before the job sees the
+//! reply.
 
 mod answers;
 mod configure;
@@ -39,7 +40,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 #[derive(Clone)]
 pub struct Device {
     target: Arc<str>,
-    /// The platform's name, as the connection says it.
+    /// The platform's name as the connection spells it.
     platform: Arc<str>,
     kind: Arc<Platform>,
     id: u64,
@@ -171,7 +172,7 @@ impl JobContext {
                 })?
                 .map_err(|error| ssh_failed(&target.name, "opening a session", &error))?;
             let (elapsed, reused) = (begun.elapsed(), session.is_reused());
-            // Answers to what was asked at the login are the connection's own.
+            // Only the job's own answers are results; the login answers belong to the connection.
             let answers = session.take_answered().len();
             tracing::debug!(target = %target.name, ?elapsed, reused, answers, "session open");
             Ok(self.sessions.add(&target.name, &platform, kind, session))
@@ -179,17 +180,16 @@ impl JobContext {
         .await
     }
 
-    /// Runs a command and waits for what the device answers, at most `timeout` or as long as the
-    /// connection says. What it asks meanwhile is answered: with each answer once, in whatever order
-    /// the device asks.
+    /// Runs a command and waits for the device's reply, at most `timeout` or the connection's
+    /// timeout. Questions that the device asks are answered in any order, each answer once.
     ///
-    /// A refusal is an answer, with [`ExecReply::failure`] set; an error is when there is none.
+    /// A refusal is a reply with [`ExecReply::failure`] set; a missing reply is an error.
     ///
     /// # Errors
-    /// Code `denied` for a command or an answer that was not declared or granted; `invalid` for a
-    /// pattern that cannot be read, `refused` when a question is asked again although it was
-    /// answered; `timeout`, `disconnected` and the like when no answer came. The session is then of
-    /// no use, and says so.
+    /// Code `denied` for a command or an answer that was not declared or granted; `invalid` for an
+    /// invalid pattern; `refused` if the device asks a question again although it was answered;
+    /// `timeout`, `disconnected` or another code if no reply came. The session is then unusable,
+    /// and later calls on it fail.
     pub async fn ssh_exec(
         &self,
         device: &Device,
@@ -300,8 +300,8 @@ impl JobContext {
         noted.map_err(|error| storage_failed(&error))
     }
 
-    /// Sends one command to the device, watched, and raced against the job's being stopped. `note`
-    /// says what may be sent.
+    /// Sends one command to the device, publishes its output live, and stops waiting when the job
+    /// is stopped. `note` is the text of the write intent.
     async fn exchange(
         &self,
         device: &Device,
@@ -471,14 +471,14 @@ impl JobContext {
         Ok(())
     }
 
-    /// Refuses commands whose results would be too many, before they are sent.
+    /// Rejects commands before they are sent if their results would exceed the limit.
     fn may_leave_results(&self, commands: usize) -> Result<()> {
         let results = self.result_count.load(Ordering::Relaxed) as usize;
         if results + commands > limits::RESULTS as usize {
             return Err(JobError::new(
                 ErrorCode::LIMIT,
                 format!(
-                    "a job keeps at most {} results, so this command was not sent",
+                    "a job stores at most {} results; the command was not sent",
                     limits::RESULTS
                 ),
             ));
@@ -486,8 +486,8 @@ impl JobContext {
         Ok(())
     }
 
-    /// Counts a result that is to be stored. An output beyond what a job may keep in all is left out,
-    /// and the result says so: the command was executed, and that must not be lost.
+    /// Counts a result before it is stored. Drops an output that exceeds the job's total and marks
+    /// the result as truncated: the command was executed, and its record must not be lost.
     fn count_result(&self, kept: &mut Kept) {
         self.result_count.fetch_add(1, Ordering::Relaxed);
         let bytes = kept.output.len() as u64;
@@ -571,11 +571,11 @@ struct Kept {
 struct Exchange {
     began: Began,
     outcome: Result<std::result::Result<Reply, SshError>>,
-    /// What had arrived when the job was stopped, as far as it was watched.
+    /// Output that had arrived when the job was stopped.
     printed: String,
-    /// The questions that were answered meanwhile.
+    /// The questions that were answered during the exchange.
     answered: Vec<Answered>,
-    /// Questions whose secret answers are hidden in what the device has printed.
+    /// Questions whose secret answers are masked in the output.
     secrets: Vec<Question>,
 }
 
@@ -590,7 +590,7 @@ impl Exchange {
         }
     }
 
-    /// Hides secret answers where the device has printed them.
+    /// Masks secret answers in the output.
     fn hiding(mut self, questions: &[Question]) -> Self {
         let hide = |text: &mut String| *text = without_secrets(std::mem::take(text), questions);
         if let Ok(Ok(reply)) = &mut self.outcome {

@@ -361,7 +361,7 @@ pub const KEYS: &[Key] = &[
             described: "patterns of answers, * for any text",
             check: pattern,
         },
-        meaning: "Answers that plugins may give to what devices ask, out of those they declare; plain confirmations need none. Unset: what `ssh_exec` covers.",
+        meaning: "Answers to devices' questions that plugins may give, among those they declare; plain confirmations are always allowed. Unset: the patterns of `ssh_exec`.",
     },
     Key {
         section: "policy",
@@ -370,7 +370,7 @@ pub const KEYS: &[Key] = &[
             described: "patterns of lines, * for any text",
             check: pattern,
         },
-        meaning: "Whether plugins that declare it may configure devices, or the lines that they may send.",
+        meaning: "Whether plugins that declare `configure` may configure devices; a list restricts the lines that they may send.",
     },
     Key {
         section: "policy",
@@ -391,7 +391,7 @@ pub const KEYS: &[Key] = &[
             described: "patterns of lines, * for any text",
             check: pattern,
         },
-        meaning: "Commands, answers and configuration lines that are refused whatever else is granted: in any case, and abbreviated.",
+        meaning: "Commands, answers and configuration lines that are always denied, also in another case or abbreviated; overrides every grant.",
     },
     Key {
         section: "policy",
@@ -403,10 +403,10 @@ pub const KEYS: &[Key] = &[
         section: "policy",
         name: "queue_submit",
         allowed: Allowed::List {
-            described: "names of plugins, or * for any; with :with-own-rights behind a name, its job has its own rights",
+            described: "names of plugins, or * for any; `:with-own-rights` after a name gives the child job its own rights",
             check: pattern,
         },
-        meaning: "Plugins whose jobs other plugins may submit, out of those they declare. Such a job has no more rights than the one that submits it.",
+        meaning: "Plugins whose jobs other plugins may submit, among those they declare. A child job's rights are limited by those of the job that submits it.",
     },
     Key {
         section: "policy",
@@ -415,25 +415,25 @@ pub const KEYS: &[Key] = &[
             described: "names of connections with * for any text, tags as tag:core, and addresses as host:10.9.0.0/16",
             check: pattern,
         },
-        meaning: "Devices that plugins may reach at all. A connection that comes with a job is held against `*` and `host:` alone.",
+        meaning: "Devices that plugins may reach. Inline connections are matched with `*` and `host:` patterns only.",
     },
     Key {
         section: "policy",
         name: "inline",
         allowed: Allowed::Flag,
-        meaning: "Whether jobs may come with a connection of their own. Unset: true, but false where `targets` does not hold `*`.",
+        meaning: "Whether jobs may have inline connections. Unset: true if `targets` contains `*`, else false.",
     },
     Key {
         section: "policy",
         name: "inline_agent",
         allowed: Allowed::Flag,
-        meaning: "Whether such a connection may log in by the server's ssh-agent.",
+        meaning: "Whether inline connections may log in with the server's ssh-agent.",
     },
     Key {
         section: "policy",
         name: "inline_jump",
         allowed: Allowed::Flag,
-        meaning: "Whether such a connection may go through stored ones.",
+        meaning: "Whether inline connections may use stored connections as jump hosts.",
     },
     Key {
         section: "policy",

@@ -25,7 +25,7 @@ pub struct ConfigureOptions {
     pub on_refused: OnRefused,
     /// Where the platform has a candidate: leave it at that, for a later commit or rollback.
     pub stage: bool,
-    /// How to commit; its answers are for the lines as well.
+    /// How to commit; its answers are used for the lines too.
     pub commit: CommitOptions,
 }
 
@@ -34,7 +34,7 @@ pub struct CommitOptions {
     /// The device takes the commit back after this time unless it is confirmed by another one.
     pub confirm_within: Option<Duration>,
     pub comment: Option<String>,
-    /// Answers to what the device may ask.
+    /// Answers to questions that the device may ask.
     pub answers: Vec<Question>,
 }
 
@@ -44,14 +44,15 @@ pub struct Configured {
     pub replies: Vec<ExecReply>,
     /// What the platform says that the lines change, where it has a candidate and can tell.
     pub diff: Option<String>,
-    /// The lines have taken effect: they were neither staged nor thrown away on leaving the mode.
+    /// The lines have taken effect: they were neither staged nor discarded when configuration mode
+    /// was left.
     pub in_effect: bool,
 }
 
-/// The lines of a configuration, and the answers that go with them.
+/// The lines of a configuration and their answers.
 struct Lines<'a> {
     elements: &'a [Element],
-    /// How many were given, blank ones included.
+    /// How many lines were given, including blank ones.
     given: usize,
     questions: &'a [Question],
     answers: &'a [Answer],
@@ -114,7 +115,7 @@ impl JobContext {
         if left?.discarded {
             configured.in_effect = false;
             let message = format!(
-                "{}: leaving configuration mode has thrown lines away, or may have",
+                "{}: lines were, or may have been, discarded when configuration mode was left",
                 device.target
             );
             self.note(LogLevel::Warn, message).await;
@@ -335,8 +336,8 @@ impl JobContext {
                 return Err(JobError::new(
                     ErrorCode::INVALID,
                     format!(
-                        "{}: line {}, `{}`, has led out of configuration mode; the lines after it \
-                         were not sent",
+                        "{}: line {}, `{}`, left configuration mode; the lines after it were not \
+                         sent",
                         device.target,
                         element.number,
                         element.title()
@@ -427,7 +428,7 @@ async fn send(
     }
 }
 
-/// Refuses a comment with a character that could end it, on one platform or another.
+/// Rejects comments with a character that could end the comment on some platform.
 fn check_comment(options: &CommitOptions, platform: &Platform) -> Result<()> {
     let Some(comment) = &options.comment else {
         return Ok(());
@@ -436,7 +437,7 @@ fn check_comment(options: &CommitOptions, platform: &Platform) -> Result<()> {
     let invalid = |message: String| Err(JobError::new(ErrorCode::INVALID, message));
     if comment.len() > limits::COMMENT_BYTES {
         let most = limits::COMMENT_BYTES;
-        return invalid(format!("a comment is longer than {most} bytes"));
+        return invalid(format!("invalid comment: expected at most {most} bytes"));
     }
     let candidate = platform.configuration.as_ref();
     let candidate = candidate.and_then(|mode| mode.candidate.as_ref());
@@ -483,7 +484,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn comments_hold_nothing_that_a_device_acts_on() {
+    fn comments_with_special_characters_are_rejected() {
         let check = |platform: &str, comment: &str| {
             let options = CommitOptions {
                 comment: Some(comment.to_owned()),

@@ -50,7 +50,7 @@ pub(super) async fn run(args: ShowArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Says how far a plugin may go that configures.
+/// Describes the lines that a configuring plugin may send.
 fn configures(needs: Option<&Needs>) -> String {
     let ssh = needs.and_then(|needs| needs.ssh.as_ref());
     match ssh.map(|ssh| &ssh.configure) {

@@ -132,8 +132,7 @@ impl RhaiRuntime {
     }
 }
 
-/// Functions that Rhai has, too: the host redefines them (`texts.rs`), or adds types that they take
-/// (`numbers.rs`).
+/// Functions of Rhai that the host redefines (`texts.rs`) or extends with types (`numbers.rs`).
 const OF_THE_LANGUAGE: [&str; 14] = [
     "abs",
     "blob",

@@ -5,7 +5,7 @@
 
 #![expect(
     unreachable_pub,
-    reason = "export_module takes the functions that are pub, though the crate shows none of them"
+    reason = "export_module exports pub functions only, and the crate does not re-export them"
 )]
 
 mod device;
@@ -37,7 +37,7 @@ pub(super) struct Handle {
 }
 
 impl Handle {
-    /// Begins a run on the current thread, which stays the playbook's.
+    /// Begins a run on the current thread, on which the playbook stays.
     pub(super) fn new(job: Arc<JobContext>, sandbox: Sandbox) -> Self {
         Self {
             job,
@@ -48,21 +48,20 @@ impl Handle {
         }
     }
 
-    /// Returns the run that a call belongs to; none while `describe()` runs.
+    /// Returns the run that a call belongs to; `None` while `describe()` runs.
     pub(super) fn of(context: &NativeCallContext<'_>) -> Option<Self> {
         context.tag()?.clone().try_cast()
     }
 
-    /// How long the script has computed so far: the time that it did not wait for the host, and that
-    /// the host computed for it.
+    /// Returns the script's computing time: the time that it did not wait for the host, plus the
+    /// time that the host computed on its behalf.
     pub(super) fn computed(&self) -> Duration {
         let waited = Duration::from_nanos(self.waited.load(Ordering::Relaxed));
         let own = self.begun.elapsed().saturating_sub(waited);
         own + self.job.computed()
     }
 
-    /// Why the script has to end now, if it has to: it was stopped, or it has used up what it may
-    /// compute.
+    /// Returns the reason to end the script now: it was stopped or has used up its computing time.
     pub(super) fn end(&self) -> Option<JobError> {
         if let Some(reason) = self.job.stop().reason() {
             return Some(reason.into());
@@ -70,13 +69,15 @@ impl Handle {
         (self.computed() > self.sandbox.cpu).then(|| self.sandbox.out_of_cpu())
     }
 
-    /// Whether the script holds more memory than it may.
+    /// Returns whether the script exceeds its memory limit.
     pub(super) fn is_out_of_memory(&self) -> bool {
         self.memory.room().is_none()
     }
 
+    /// Checks that the script may allocate `bytes` more.
+    ///
     /// # Errors
-    /// When the script may not allocate so many bytes more.
+    /// The memory limit would be exceeded.
     pub(super) fn reserve(&self, bytes: usize) -> Thrown<()> {
         match self.memory.room() {
             Some(room) if room >= bytes => Ok(()),
@@ -84,13 +85,13 @@ impl Handle {
         }
     }
 
-    /// Does work of the host, whose memory is not the script's.
+    /// Runs work of the host whose memory does not count as the script's.
     pub(super) fn exclude<T>(&self, work: impl FnOnce() -> T) -> T {
         self.memory.exclude(work)
     }
 
-    /// Runs a capability call to its end on this thread, and makes a value for the script of its
-    /// answer: the answer's memory is the host's, the value's is the script's.
+    /// Runs a capability call to its end on this thread and converts its answer for the script. The
+    /// answer's memory counts as the host's, the converted value's as the script's.
     pub(super) fn answer<T, R>(
         &self,
         call: impl AsyncFnOnce(&JobContext) -> Result<T, JobError>,
@@ -215,8 +216,8 @@ mod global {
         Ok(crate::capabilities::without_lines(text, &prefixes))
     }
 
-    /// The elements of a whole configuration, as `configure` takes them: lines, and lines with the
-    /// text that belongs to them, such as a banner.
+    /// Splits a whole configuration into elements for `configure`: lines, and lines with the text
+    /// that belongs to them, such as a banner.
     #[rhai_fn(name = "split_config", return_raw)]
     pub fn split_config(platform: &str, text: &str) -> Thrown<Array> {
         let elements = crate::capabilities::split_config(platform, text).map_err(thrown)?;
@@ -404,7 +405,7 @@ mod queue {
     }
 }
 
-/// Runs a capability call to its end on this thread. For answers without much memory of their own.
+/// Runs a capability call to its end on this thread. For small answers.
 fn wait<T: Clone>(
     context: &NativeCallContext<'_>,
     call: impl AsyncFnOnce(&JobContext) -> Result<T, JobError>,
@@ -412,7 +413,7 @@ fn wait<T: Clone>(
     answer(context, call, T::clone)
 }
 
-/// Runs a capability call to its end on this thread, and makes a value for the script of its answer.
+/// Runs a capability call to its end on this thread and converts its answer for the script.
 fn answer<T, R>(
     context: &NativeCallContext<'_>,
     call: impl AsyncFnOnce(&JobContext) -> Result<T, JobError>,
@@ -422,7 +423,7 @@ fn answer<T, R>(
     located(context, handle.answer(call, convert))
 }
 
-/// Makes something for the host, and runs a capability call that takes it.
+/// Builds an argument as the host's memory, then runs a capability call with it.
 fn hand_over<A, T: Clone>(
     context: &NativeCallContext<'_>,
     make: impl FnOnce() -> Thrown<A>,
@@ -438,7 +439,7 @@ fn hand_over<A, T: Clone>(
 
 fn running(context: &NativeCallContext<'_>) -> Thrown<Handle> {
     Handle::of(context).ok_or_else(|| {
-        invalid("describe() says what a plugin is; it cannot call the host".to_owned())
+        invalid("describe() only describes the plugin and cannot call the host".to_owned())
     })
 }
 
@@ -499,8 +500,10 @@ fn set_progress(
     wait(context, async |job| job.progress(progress()).await)
 }
 
+/// Converts a child's outcome to a map.
+///
 /// # Errors
-/// When the child's result has a number that the language has not.
+/// The child's result contains a number that the language cannot express.
 fn outcome_map(outcome: &ChildOutcome) -> Thrown<Map> {
     let error = outcome.error.as_ref().map_or(Dynamic::UNIT, |error| {
         Dynamic::from(Map::from([

@@ -3,7 +3,7 @@
 #![expect(
     unreachable_pub,
     clippy::unwrap_used,
-    reason = "export_module takes the functions that are pub, though the crate shows none of them, and the code it makes for them unwraps"
+    reason = "export_module exports pub functions only, the crate does not re-export them, and the generated code unwraps"
 )]
 
 use std::time::Duration;
@@ -319,7 +319,7 @@ fn run_command(
     )
 }
 
-/// The option `answers` of some functions.
+/// Reads the option `answers`.
 fn answers(function: &'static str, options: &Options) -> Thrown<Vec<Question>> {
     let written = options.values("answers")?.into_iter();
     written.map(|written| question(function, written)).collect()
