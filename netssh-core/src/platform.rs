@@ -33,7 +33,7 @@ pub struct Platform {
     /// Other names for the same.
     #[serde(default)]
     pub aliases: Vec<String>,
-    /// How its command line is told from a Unix shell.
+    /// How to distinguish its command line from a Unix shell.
     #[serde(default)]
     pub shell: Shell,
     /// How the end of a command's output is recognised.
@@ -49,7 +49,7 @@ pub struct Platform {
     /// Commands that only read.
     #[serde(default)]
     pub(crate) reads: Reads,
-    /// The same by patterns, as older platform files have it.
+    /// Commands that only read, as patterns; for older platform files.
     #[serde(default)]
     pub type_ahead: TypeAhead,
     /// Pagers that may appear although paging was switched off.
@@ -69,8 +69,8 @@ pub struct Platform {
     /// anchored to their start: text like this in the middle of good output is common.
     #[serde(default)]
     pub refusals: Vec<Pattern>,
-    /// Lines that `refusals` match although the device has accepted the command: warnings, and
-    /// notes on what it did besides.
+    /// Lines that `refusals` match although the device has accepted the command: warnings and notes
+    /// on side effects.
     #[serde(default)]
     pub remarks: Vec<Pattern>,
     /// By what a device of this kind is known.
@@ -81,17 +81,17 @@ pub struct Platform {
     pub facts: Vec<FactSource>,
 }
 
-/// How a platform's command line is told from a Unix shell, in which a login may end instead.
+/// How to distinguish a platform's command line from a Unix shell in which a login may end instead.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Shell {
-    /// By the prompt, and by what it does not know.
+    /// By the prompt and by the refusal of commands.
     #[default]
     Distinct,
-    /// By what it does not know: its prompt looks like that of a shell.
+    /// By the refusal of commands only: the prompt resembles a shell's.
     Resembled,
-    /// It may be one.
+    /// Not at all: the command line may be a Unix shell.
     Possible,
 }
 
@@ -124,7 +124,7 @@ pub struct Prompts {
     pub user: Option<Pattern>,
     /// The prompt in configuration mode and its sub-modes.
     pub configuration: Option<Pattern>,
-    /// Prompts that look like one of configuration mode and are none (`sw1(maint-mode)#`).
+    /// Prompts that match `configuration` but belong to another mode (`sw1(maint-mode)#`).
     pub not_configuration: Option<Pattern>,
     /// A line above the prompt that belongs to it, not to the output (`[edit]`).
     pub above: Option<Pattern>,
@@ -142,8 +142,8 @@ pub struct Terminal {
     pub newline: String,
     /// Sent before a `?`, which would ask for help otherwise: Ctrl-V on many CLIs.
     pub quote_question_mark: Option<String>,
-    /// Questions that one key answers (`[confirm]`). The end of a line would be taken for the next
-    /// command, or for the answer to the next question.
+    /// Questions that a single key answers (`[confirm]`). A line ending after it would be taken for
+    /// the next command or for the answer to the next question.
     pub one_key: Option<Pattern>,
 }
 
@@ -167,15 +167,15 @@ pub struct Login {
     pub username_suffix: String,
     /// Questions that come before the first prompt, besides those that all platforms know.
     pub questions: Vec<LoginQuestion>,
-    /// Questions of keyboard-interactive that ask for the user's password, besides the forms that
-    /// all platforms know.
+    /// Keyboard-interactive questions that ask for the user's password, in addition to the forms
+    /// known for all platforms.
     pub password_questions: Vec<Pattern>,
     /// Commands sent first, paging off above all; a refused one is harmless. `{word}` stands for
     /// the session's random word.
     pub commands: Vec<String>,
     /// The same, for those that need the privileged prompt: sent after `enable`.
     pub privileged_commands: Vec<String>,
-    /// The command that starts the device's command line from its Unix shell, in which some logins
+    /// The command that starts the device's command line from a Unix shell in which a login may
     /// end.
     pub cli: Option<String>,
 }
@@ -246,19 +246,19 @@ pub enum Credential {
     Password,
 }
 
-/// Commands that only read, by patterns, as older platform files have it.
+/// Commands that only read, as patterns; for older platform files.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TypeAhead {
-    /// Commands that ask nothing and change nothing (`show …`), matched from their start. They take
-    /// the place of `reads.commands`; the filters and exceptions of `reads` hold.
+    /// Commands that change nothing and ask nothing (`show …`), matched at their start. Replaces
+    /// `reads.commands`; the filters and exceptions of `reads` still apply.
     #[serde(deserialize_with = "anchored")]
     pub safe: Option<Pattern>,
-    /// Exceptions, matched against the whole line.
+    /// Exceptions, matched anywhere in the line.
     pub except: Option<Pattern>,
 }
 
-/// Reads a pattern that matches at the start of a text only.
+/// Deserializes a pattern that matches only at the start of a text.
 fn anchored<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Pattern>, D::Error> {
     let pattern = Pattern::deserialize(from)?;
     let anchored = Pattern::new(&format!("^(?:{})", pattern.as_str()));
@@ -302,9 +302,9 @@ pub struct ConfigurationMode {
     pub save: Option<Command>,
     /// Where lines change a candidate, which takes effect when it is committed.
     pub candidate: Option<Candidate>,
-    /// Prompts that tell of changes which have not taken effect (`[*HUAWEI]`).
+    /// Prompts that show pending changes, which have not taken effect (`[*HUAWEI]`).
     pub pending: Option<Pattern>,
-    /// Commands that read text, and how the text ends where that cannot be typed as a line.
+    /// Commands that read text, and the end of the text if it cannot be typed as a line.
     #[serde(default)]
     pub blocks: Vec<Block>,
 }
@@ -313,9 +313,10 @@ pub struct ConfigurationMode {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Block {
-    /// The command.
+    /// The command's pattern.
     pub start: Pattern,
-    /// The keys that end the text, sent as they are (`\u0004`); none where a line of it does.
+    /// The keys that end the text, sent unchanged (`\u0004`); empty if the text's last line ends
+    /// it.
     #[serde(default)]
     pub end: String,
 }
@@ -324,11 +325,11 @@ pub struct Block {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Candidate {
-    /// The prompts at which there is a candidate; at any if there are none here.
+    /// The prompts at which there is a candidate; `None` means every prompt.
     pub when: Option<Pattern>,
     /// Makes the candidate the running configuration.
     pub commit: Command,
-    /// `commit` leads up one level: it is repeated until configuration mode is left.
+    /// `commit` leaves one level of the mode; it is repeated until configuration mode is left.
     #[serde(default)]
     pub commit_leaves: bool,
     /// The same with `{comment}` to be recorded.
@@ -461,7 +462,7 @@ impl Platform {
         set::built_in_names().collect()
     }
 
-    /// Returns the line by which the device refused a command, if it did.
+    /// Returns the line in which the device refused a command, if there is one.
     ///
     /// Only the beginning and the end of the output are searched: that is where a CLI complains,
     /// and a running configuration with such a line in a banner is a good answer all the same.
@@ -469,8 +470,8 @@ impl Platform {
         messages::refusal(self, output)
     }
 
-    /// Returns whether a command is known to change nothing (neither the device, nor what the
-    /// session's next command does) and to ask nothing.
+    /// Returns whether a command is known to change nothing (neither the device nor the effect of
+    /// the session's next command) and to ask nothing.
     #[must_use]
     pub fn only_reads(&self, command: &str) -> bool {
         let older = &self.type_ahead;
@@ -482,13 +483,14 @@ impl Platform {
         (self.reads).covers(command, question_mark, older.safe.as_ref())
     }
 
-    /// Returns whether a command may be sent together with the sentinel that marks its end: it
-    /// must not ask, because the sentinel would be the answer, and must not mind being sent again.
+    /// Returns whether a command may be sent together with its sentinel. It must not ask, because
+    /// the sentinel would be the answer, and must tolerate being sent again.
     pub(crate) fn may_type_ahead(&self, command: &str) -> bool {
         self.only_reads(command)
     }
 
-    /// Whether its command line may be a Unix shell, so that words and prompts of one are its own.
+    /// Returns whether the command line may be a Unix shell, so that a shell's prompts and messages
+    /// are expected.
     pub(crate) fn may_be_shell(&self) -> bool {
         matches!(self.ending, Ending::ShellPrompt) || self.shell == Shell::Possible
     }

@@ -81,17 +81,17 @@ pub(crate) enum Quiet {
     Long,
 }
 
-/// The last lines are looked for in this much of the end. Longer than any prompt.
+/// The last lines are searched in this much of the end. Longer than any prompt.
 const TAIL: usize = 2048;
 /// Maximum number of lines that a device prints before the echo.
 const BEFORE_ECHO: usize = 16;
 /// Maximum number of lines of a device's reply to a sentinel; their length is limited by [`LINE`].
 const LINES: usize = 16;
-/// A line is looked at as a whole up to this length, of a longer one the end: so much may a device draw
-/// over and over that echoes a comment. It keeps the work of a step within bounds, whatever arrives.
+/// Lines are examined whole up to this length; of longer ones only the end is. A device that
+/// redraws an echoed sentinel may print this much. Bounds the work per step.
 const LINE: usize = 16 * 1024;
-/// What exceeds the limit is cut out in pieces of this size, so that cutting costs little, and as
-/// much of the end is kept: more than one packet, which may hold an end and the next beginning.
+/// Output beyond the limit is cut in pieces of this size to keep cutting cheap, and as much of the
+/// end is kept: more than one packet, which may contain an end and the next beginning.
 const SLACK: usize = 64 * 1024;
 
 /// One answer while it arrives.

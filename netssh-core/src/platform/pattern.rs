@@ -21,10 +21,10 @@ impl Pattern {
         Self::within(pattern, COMPILED_BYTES)
     }
 
-    /// Compiles a pattern that takes at most `bytes` once it is compiled.
+    /// Compiles a pattern of limited compiled size, in bytes.
     ///
     /// # Errors
-    /// As [`Self::new`], and for a pattern that takes more.
+    /// As [`Self::new`], and if the compiled pattern exceeds `bytes`.
     pub fn within(pattern: &str, bytes: usize) -> Result<Self, String> {
         regex::RegexBuilder::new(pattern)
             .size_limit(bytes)
