@@ -403,7 +403,7 @@ pub const KEYS: &[Key] = &[
         section: "policy",
         name: "queue_submit",
         allowed: Allowed::List {
-            described: "names of plugins, or * for any; `:with-own-rights` after a name gives the child job its own rights",
+            described: "names of plugins, or * for any; :with-own-rights after a name gives the child job its own rights",
             check: pattern,
         },
         meaning: "Plugins whose jobs other plugins may submit, among those they declare. A child job's rights are limited by those of the job that submits it.",

@@ -8,7 +8,7 @@ pub(super) struct Cli<'d> {
     record: &'d Record,
     state: &'d State,
     line: Vec<u8>,
-    /// A newline now would be the second half of the one before.
+    /// A newline now belongs to the previous carriage return.
     after_return: bool,
     lines: usize,
     waits: bool,
