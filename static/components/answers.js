@@ -25,7 +25,7 @@ export function answersDialog(connection, { signal }) {
     const titleId = uniqueId("dialog-title");
     const problem = h("div", { role: "alert" });
     const list = h("ol", { class: "answers" });
-    const none = h("p", { class: "muted" }, "There are no answers yet.");
+    const none = h("p", { class: "muted" }, "No answers yet.");
     const addButton = h("button", { type: "button", class: "button", onClick: () => add().focus() }, "Add a question");
     const cancelButton = h("button", { type: "button", class: "button", onClick: () => dialog.close() }, "Cancel");
     const saveButton = h("button", { type: "submit", class: "button button-primary" }, "Save");
@@ -39,7 +39,7 @@ export function answersDialog(connection, { signal }) {
         h(
           "div",
           { class: "dialog-body" },
-          h("p", { class: "muted" }, "What the device asks at a login, beyond the password. A question is a regular expression; the first entry that is found in the device's question answers it, once."),
+          h("p", { class: "muted" }, "Answers to questions that the device asks at login, other than the one for the password. A question is a regular expression; the first entry that matches the device's question is used, once."),
           none,
           list,
           h("div", {}, addButton),

@@ -15,12 +15,7 @@ const LAST_LINES: usize = 3;
 /// output.
 ///
 /// Sources: "Cisco IOS System Message Guide" (`*Mar  1 00:00:01.003: %SYS-5-CONFIG_I: …`, with a
-/// sequence number or without a time; `RP/0/RSP0/CPU0:` before it on XR, `<189>` where the level is
-/// shown); "Huawei Information Center" and "HPE Comware Information Center" (`%Jun  1 09:53:09:123
-/// 2024 SW1 IFNET/3/PHY_UPDOWN: …`, `#Jun …` for traps, `%%01IFNET/4/LINK_STATE(l)`).
-///
-/// Sources: "Cisco IOS System Message Guide" (`*Mar  1 00:00:01.003: %SYS-5-CONFIG_I: …`, with a
-/// sequence number or without a time; `RP/0/RSP0/CPU0:` before it on XR, `<189>` where the level is
+/// sequence number or without a time; after `RP/0/RSP0/CPU0:` on XR, after `<189>` if the level is
 /// shown); "Huawei Information Center" and "HPE Comware Information Center" (`%Jun  1 09:53:09:123
 /// 2024 SW1 IFNET/3/PHY_UPDOWN: …`, `#Jun …` for traps, `%%01IFNET/4/LINK_STATE(l)`).
 static LOG_LINES: LazyLock<RegexSet> = LazyLock::new(|| {

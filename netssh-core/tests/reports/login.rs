@@ -392,7 +392,7 @@ const ASKS: &[Asks] = &[
     Asks { name: "a one-time password", device: || ios().asks("One-time password (OATH) for `netops': ", false), answers: &[], outcome: Err("One-time password") },
     Asks { name: "a challenge", device: || ios().asks("Challenge: 4711, Response: ", false), answers: &[], outcome: Err("Challenge") },
     Asks { name: "a password shown (a trap)", device: || ios().asks("Is your password still a secret (yes/no)? ", true), answers: &[], outcome: Err("still a secret") },
-    Asks { name: "somebody else's password", device: || ios().wants("Password: ", PASSWORD).asks("Password of the second administrator: ", false), answers: &[], outcome: Err("second administrator") },
+    Asks { name: "another user's password", device: || ios().wants("Password: ", PASSWORD).asks("Password of the second administrator: ", false), answers: &[], outcome: Err("second administrator") },
     Asks { name: "anything", device: || ios().asks("Press Enter to continue", false), answers: &[], outcome: Err("Press Enter") },
 ];
 

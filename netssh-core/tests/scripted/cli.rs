@@ -13,14 +13,14 @@ pub(super) struct Cli<'d> {
     lines: usize,
     waits: bool,
     quoted: bool,
-    /// Text that is to be printed.
+    /// Text to be printed.
     pub(super) output: String,
     pub(super) closed: bool,
 }
 
 const RETURN: u8 = b'\r';
 const NEWLINE: u8 = b'\n';
-/// The next character is an ordinary one.
+/// Makes the next character a literal one.
 const QUOTE: u8 = 0x16;
 
 impl<'d> Cli<'d> {
