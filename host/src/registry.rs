@@ -407,7 +407,7 @@ fn make(
 ) -> Result<Plugin, LoadError> {
     let loaded = runtime.load(files)?;
     if let Some((place, message)) = numbers::out_of_range(&loaded.description.params) {
-        let message = format!("params is not a JSON Schema: at `{place}`: {message}");
+        let message = format!("params is not a valid JSON Schema: at `{place}`: {message}");
         return Err(LoadError::new(&files.name, message));
     }
     let params = jsonschema::options()
@@ -415,7 +415,7 @@ fn make(
         .build(&loaded.description.params)
         .map_err(|error| {
             let message = format!(
-                "params is not a JSON Schema: at `{}`: {error}",
+                "params is not a valid JSON Schema: at `{}`: {error}",
                 error.instance_path()
             );
             LoadError::new(&files.name, message)

@@ -286,11 +286,7 @@ impl Held {
         };
         let needs = &self.needs.targets;
         if !needs.is_empty() && !needs.iter().any(fits) {
-            return Err(self.refused(
-                &format!("the target `{target}`"),
-                "declares in needs.targets",
-                needs,
-            ));
+            return Err(self.refused(&format!("the target `{target}`"), "in needs.targets", needs));
         }
         let granted = &self.grant.targets;
         if !inline {
@@ -340,7 +336,7 @@ impl Held {
         if !covered(declared, command, platform) {
             return Err(self.refused(
                 &with_hidden(&format!("the command `{command}`"), command, platform),
-                "declares in needs.ssh.exec",
+                "in needs.ssh.exec",
                 declared,
             ));
         }
@@ -395,7 +391,7 @@ impl Held {
             };
             return Err(self.not_granted(what, key, granted));
         }
-        Err(self.refused(what, "declares in needs.ssh.answers", declared))
+        Err(self.refused(what, "in needs.ssh.answers", declared))
     }
 
     fn granted_answers(&self) -> &[String] {
@@ -422,7 +418,7 @@ impl Held {
         if let Some(patterns) = declared.patterns()
             && !covered(patterns, line, platform)
         {
-            return Err(self.refused(&what(), "declares in needs.ssh.configure", patterns));
+            return Err(self.refused(&what(), "in needs.ssh.configure", patterns));
         }
         if let Some(patterns) = self.grant.ssh_configure.patterns()
             && !covered(patterns, line, platform)
@@ -477,7 +473,7 @@ impl Held {
         let covers = |names: &[String]| names.iter().any(|name| covers_name(name, plugin));
         let what = format!("submitting `{plugin}`");
         if !covers(declared) {
-            return Err(self.refused(&what, "declares in needs.queue.submit", declared));
+            return Err(self.refused(&what, "in needs.queue.submit", declared));
         }
         if !covers(&self.grant.queue_submit) {
             return Err(self.not_granted(&what, "queue_submit", &self.grant.queue_submit));
@@ -512,7 +508,7 @@ impl Held {
 
     fn refused(&self, what: &str, list: &str, allowed: &[String]) -> JobError {
         denied(format!(
-            "{what} is not among what `{}` {list}: {}",
+            "{what} is not declared by `{}` {list}: {}",
             self.plugin,
             listed(allowed)
         ))

@@ -124,7 +124,7 @@ impl Template {
                 return Err(format!("invalid state name `{name}` in line {number}"));
             }
             if names.iter().any(|known| known == name) {
-                return Err(format!("state `{name}` is defined again in line {number}"));
+                return Err(format!("line {number} redefines state `{name}`"));
             }
             names.push(name.to_owned());
             let mut rules = Vec::new();
@@ -136,7 +136,7 @@ impl Template {
                     .iter()
                     .any(|start| line.starts_with(start))
                 {
-                    return Err(format!("line {number} is not a rule: expected ` ^…`"));
+                    return Err(format!("invalid rule in line {number}: expected ` ^…`"));
                 }
                 let rule = parse_rule(line.trim(), number, &values, &groups)
                     .map_err(|message| format!("line {number}: {message}"))?;
@@ -219,15 +219,12 @@ fn parse_values<'t>(
         }
         if !line.starts_with("Value ") {
             return Err(format!(
-                "line {number} is not a value: expected `Value …` or a blank line"
+                "invalid value in line {number}: expected `Value …` or a blank line"
             ));
         }
         let value = parse_value(line).map_err(|message| format!("line {number}: {message}"))?;
         if values.iter().any(|known| known.name == value.name) {
-            return Err(format!(
-                "value `{}` is defined again in line {number}",
-                value.name
-            ));
+            return Err(format!("line {number} redefines value `{}`", value.name));
         }
         values.push(value);
     }

@@ -54,7 +54,7 @@ impl Question {
             return Err(JobError::new(
                 ErrorCode::LIMIT,
                 format!(
-                    "the pattern of a question is longer than {} bytes",
+                    "invalid pattern of a question: expected at most {} bytes",
                     limits::QUESTION_BYTES
                 ),
             ));
