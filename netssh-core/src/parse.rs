@@ -205,7 +205,7 @@ pub enum ParseError {
     Template {
         /// The template's file.
         template: String,
-        /// What is wrong with it.
+        /// The reason.
         message: String,
     },
     /// The output does not fit the template.
