@@ -204,7 +204,7 @@ impl Session {
             .with_prompt(&Learnt::from(&self.prompt));
         match &platform.ending {
             Ending::Comment { .. } => reader.with_word(self.word.as_str()),
-            // A shell shows its prompt even while it reads a multi-line command.
+            // A shell prints its prompt's word as output too (`set`), so such lines are kept.
             Ending::ShellPrompt => reader,
         }
     }
