@@ -77,7 +77,7 @@ pub struct Records {
 pub enum Field {
     /// Text; empty where the output did not say.
     Text(String),
-    /// Of a value declared as a list.
+    /// A value declared as a list.
     List(Vec<Item>),
 }
 
@@ -189,7 +189,7 @@ pub enum ParseError {
     Directory {
         /// The file or directory.
         path: String,
-        /// What is wrong with it.
+        /// The reason.
         message: String,
     },
     /// There is no template for this command.
@@ -213,7 +213,7 @@ pub enum ParseError {
     Mismatch {
         /// The command.
         command: String,
-        /// What the template has to say.
+        /// The template's message.
         message: String,
     },
     /// The output is too long.

@@ -1,5 +1,5 @@
-//! The host API as playbooks see it: `ssh::`, `log::`, `storage::`, `queue::`, and a few functions;
-//! what is done with a device is in `host/device.rs`.
+//! The host API of playbooks: `ssh::`, `log::`, `storage::`, `queue::`, and global functions;
+//! methods of devices are in `host/device.rs`.
 //!
 //! Every function is a thin binding: arguments in, one capability call, answer out.
 
@@ -25,7 +25,7 @@ use crate::capabilities::{ChildOutcome, Device, JobContext, JobFacts, arguments}
 use crate::model::{JobError, LogLevel, Progress};
 use crate::runtime::Sandbox;
 
-/// The context of a run, as it travels through the engine to the functions.
+/// The context of a run, which the engine passes to the functions.
 #[derive(Clone)]
 pub(super) struct Handle {
     job: Arc<JobContext>,
@@ -112,7 +112,7 @@ impl Handle {
 }
 
 pub(super) struct HostModules {
-    /// Functions and methods without a name before them.
+    /// Global functions and methods.
     global: [Shared<Module>; 7],
     named: Vec<(&'static str, Shared<Module>)>,
 }
@@ -149,7 +149,7 @@ impl HostModules {
     }
 }
 
-/// The `job` that `run(job, params)` gets.
+/// Returns the argument `job` of `run(job, params)`.
 pub(super) fn job_map(job: &JobFacts) -> Map {
     let name = |name: &str| Dynamic::from(name.to_owned());
     let targets: Array = job
@@ -187,7 +187,7 @@ mod global {
         sleep_float(context, seconds as FLOAT)
     }
 
-    /// Says how far the job is: `done` of `total`.
+    /// Reports the job's progress: `done` of `total`.
     #[rhai_fn(name = "progress", return_raw, volatile)]
     pub fn progress(context: NativeCallContext<'_>, done: INT, total: INT) -> Thrown<()> {
         set_progress(&context, done, Some(total), None)
@@ -203,13 +203,13 @@ mod global {
         set_progress(&context, done, Some(total), Some(message))
     }
 
-    /// The lines in which two texts differ, as a unified diff; empty when they do not.
+    /// Returns the differences of two texts as a unified diff; an empty text if there are none.
     #[rhai_fn(name = "diff", return_raw)]
     pub fn diff(old: &str, new: &str) -> Thrown<String> {
         crate::capabilities::unified_diff(old, new).map_err(thrown)
     }
 
-    /// A text without the lines that begin with one of the prefixes.
+    /// Returns a text without the lines that begin with one of the prefixes.
     #[rhai_fn(name = "without_lines", return_raw)]
     pub fn without_lines(text: &str, prefixes: Array) -> Thrown<String> {
         let prefixes = texts("without_lines", "a prefix", prefixes)?;
@@ -255,7 +255,7 @@ mod log {
         )
     }
 
-    /// With a map of fields beside the message.
+    /// Adds a line with a map of fields.
     #[rhai_fn(name = "write", return_raw, volatile)]
     pub fn write_with(
         context: NativeCallContext<'_>,
@@ -307,7 +307,7 @@ mod log {
 
 #[export_module]
 mod storage {
-    /// The value kept under a key, or `()`.
+    /// Returns the value stored under a key, or `()`.
     #[rhai_fn(return_raw, volatile)]
     pub fn get(context: NativeCallContext<'_>, key: &str) -> Thrown<Dynamic> {
         let value = answer(
@@ -321,7 +321,7 @@ mod storage {
         located(&context, value)
     }
 
-    /// Keeps a value under a key.
+    /// Stores a value under a key.
     #[rhai_fn(return_raw, volatile)]
     pub fn set(context: NativeCallContext<'_>, key: &str, value: Dynamic) -> Thrown<()> {
         hand_over(
@@ -331,13 +331,13 @@ mod storage {
         )
     }
 
-    /// Forgets a key; returns whether it was there.
+    /// Deletes a key; returns whether it existed.
     #[rhai_fn(return_raw, volatile)]
     pub fn delete(context: NativeCallContext<'_>, key: &str) -> Thrown<bool> {
         wait(&context, async |job| job.storage_delete(key).await)
     }
 
-    /// The keys that begin with a prefix, in order.
+    /// Returns the keys with a prefix, in order.
     #[rhai_fn(return_raw, volatile)]
     pub fn keys(context: NativeCallContext<'_>, prefix: &str) -> Thrown<Array> {
         answer(
@@ -387,13 +387,13 @@ mod queue {
         submit(context, plugin, params, Map::new())
     }
 
-    /// Waits until a child job has ended: `#{id, status, result, error}`.
+    /// Waits until a child job has ended: returns `#{id, status, result, error}`.
     #[rhai_fn(name = "wait", return_raw, volatile)]
     pub fn wait_long(context: NativeCallContext<'_>, id: &str) -> Thrown<Map> {
         wait_for(&context, id, None)
     }
 
-    /// `wait` for at most so many seconds; throws `timeout` after them.
+    /// Waits like `wait` for at most this many seconds; throws `timeout` after them.
     #[rhai_fn(name = "wait", return_raw, volatile)]
     pub fn wait_at_most(context: NativeCallContext<'_>, id: &str, seconds: FLOAT) -> Thrown<Map> {
         wait_for(&context, id, Some(seconds))
@@ -456,7 +456,7 @@ fn wait_for(context: &NativeCallContext<'_>, id: &str, seconds: Option<FLOAT>) -
     located(context, outcome)
 }
 
-/// Adds the place of the call to an error that has none: the engine does not, for functions of a
+/// Adds the position of the call to an error without one: the engine does not, for functions of a
 /// named module.
 fn located<T>(context: &NativeCallContext<'_>, result: Thrown<T>) -> Thrown<T> {
     result.map_err(|mut error| {
@@ -481,7 +481,7 @@ fn write_log(
     )
 }
 
-// Rhai reserves the word `debug`, so that a function of this name cannot stand beside `log::info`.
+// Rhai reserves the word `debug`, so `log::debug` cannot exist beside `log::info`.
 fn named_level(name: &str) -> Thrown<LogLevel> {
     arguments::level(name).map_err(thrown)
 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Number, Value};
 
 use super::numbers::BigInteger;
 
-/// Arrays and maps inside one another; deeper ones could exhaust a stack on their way.
+/// Maximum nesting of arrays and maps; deeper ones could exhaust the stack.
 const DEPTH: usize = 64;
 
 /// Converts JSON to a value of the language.
