@@ -381,7 +381,7 @@ fn the_answers_of_a_connection_are_changed_in_rows() {
         browser.click("//button[.='2 set']").await;
         browser.shows("dialog h2", "Answers for core1").await;
 
-        // The server's refusal appears at its row, and the dialog stays.
+        // The server's error appears at the row, and the dialog stays open.
         let field = |row: usize, label: &str| {
             format!("//dialog//li[{row}]//div[@class='answer-field'][label='{label}']/input")
         };
@@ -392,7 +392,7 @@ fn the_answers_of_a_connection_are_changed_in_rows() {
             .shows("//dialog//li[3]//*[@class='field-problem']", "question:")
             .await;
 
-        // The first one is kept without being typed, the second is removed, the third is new.
+        // The first row is kept without typing, the second is removed, the third is new.
         browser.fill(&field(3, "Question"), "any key").await;
         browser.fill(&field(3, "Answer"), " ").await;
         for label in ["Secret", "One key"] {

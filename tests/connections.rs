@@ -413,7 +413,7 @@ fn answers_are_stored_and_shown_without_the_secret_ones() {
 }
 
 #[test]
-fn an_update_keeps_the_answers_that_it_does_not_give_again() {
+fn an_update_keeps_the_answers_marked_as_set() {
     run(async {
         let host = TestHost::start().await;
         let created = host.client.post("/api/connections", &with_answers()).await;
@@ -427,12 +427,12 @@ fn an_update_keeps_the_answers_that_it_does_not_give_again() {
             }
             host.client.put("/api/connections/core-1", &body).await
         };
-        // Absent, all stay.
+        // Without the field, all answers are kept.
         assert_eq!(put(None).await.body["answers"], shown_answers());
-        // The answers of a GET can be given back.
+        // The answers of a GET can be sent back.
         let answers = created.body["answers"].clone();
         assert_eq!(put(Some(answers)).await.body["answers"], shown_answers());
-        // In another order, and without some of them.
+        // In another order, and only some of them.
         let fewer = json!([
             { "question": "Ops word", "credential": "secret" },
             { "question": "Select a role", "set": true }
@@ -449,7 +449,7 @@ fn an_update_keeps_the_answers_that_it_does_not_give_again() {
         for nothing in [json!([]), Value::Null] {
             assert_eq!(put(Some(nothing)).await.body["answers"], json!([]));
         }
-        // There is nothing left to keep.
+        // No stored answer is left to keep.
         let refused = put(Some(json!([{ "question": "Select a role", "set": true }]))).await;
         assert_eq!(refused.status, 422);
         assert_eq!(refused.body["errors"][0]["pointer"], "/answers/0/set");
@@ -457,7 +457,7 @@ fn an_update_keeps_the_answers_that_it_does_not_give_again() {
 }
 
 #[test]
-fn bad_answers_are_refused_field_by_field() {
+fn invalid_answers_are_rejected_field_by_field() {
     run(async {
         let host = TestHost::start().await;
         let entry =
@@ -535,7 +535,7 @@ fn bad_answers_are_refused_field_by_field() {
             let first = &refused.body["errors"][0]["pointer"];
             assert_eq!(first, &format!("/connection{pointer}"), "{}", refused.body);
         }
-        // The password is not there to be an answer.
+        // No password is stored that could be an answer.
         let mut connection = core1();
         connection["password"] = Value::Null;
         connection["answers"] = json!([{ "question": "q", "credential": "password" }]);
@@ -548,7 +548,7 @@ fn bad_answers_are_refused_field_by_field() {
 }
 
 #[test]
-fn stored_answers_are_given_again_for_another_address() {
+fn stored_answers_must_be_given_again_for_another_address() {
     run(async {
         let host = TestHost::start().await;
         host.connect(with_answers()).await;
@@ -573,7 +573,7 @@ fn stored_answers_are_given_again_for_another_address() {
             (refused.status, pointer(&refused.body)),
             (422, json!("/answers/0/set"))
         );
-        // A secret answer is not shown, nor given to another question, by an update.
+        // An update neither shows a secret answer nor moves it to another question.
         for (entry, place) in [
             (
                 json!({ "question": "Select a role", "set": true, "secret": false }),
@@ -596,7 +596,7 @@ fn stored_answers_are_given_again_for_another_address() {
                 (422, json!(place))
             );
         }
-        // Nor is the password taken away from the answer that it is.
+        // The password cannot be removed while an answer uses it.
         let mut body = core1();
         body["password"] = Value::Null;
         let refused = put(body).await;
@@ -613,7 +613,7 @@ fn stored_answers_are_given_again_for_another_address() {
     });
 }
 
-/// zebra behind telnet behind SSH asks for a second password, and for another at `enable`.
+/// zebra over telnet behind SSH asks for a second password, and for another at `enable`.
 #[test]
 fn answers_reach_a_device_that_asks_before_its_prompt() {
     run(async {
@@ -730,7 +730,7 @@ fn answers_are_given_by_flags_and_files() {
         let (_, shown, _) = scheduler(&["connection", "show", "core1"]).await;
         assert!(shown.contains(expected), "{shown}");
 
-        // A file takes the place of all there are, and may keep one.
+        // A file replaces all answers, and may keep some.
         let json = r#"{ "answers": [{ "question": "role \\[1-3\\]:", "set": true }] }"#;
         let json = file("answers.json", json);
         let (code, _, stderr) =
@@ -743,7 +743,7 @@ fn answers_are_given_by_flags_and_files() {
         let (_, shown, _) = scheduler(&["connection", "show", "core1"]).await;
         assert!(code == 0 && !shown.contains("role"), "{shown}");
 
-        // A file that is not one is named, and not quoted.
+        // An invalid file is named but not quoted.
         for (name, text) in [
             (
                 "broken.toml",

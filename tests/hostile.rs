@@ -82,9 +82,9 @@ fn limits_end_the_job_that_reaches_them() {
 }
 
 #[test]
-fn a_component_whose_result_is_too_large_has_failed() {
+fn a_component_with_too_large_a_result_fails() {
     run(async {
-        // Of its result a component has several copies.
+        // A component holds several copies of its result.
         let host = hostile_with(|config| config.plugins.memory_mb = 512).await;
         let job = deed(&host, "a result of 34 megabytes").await;
         assert_eq!(job["status"], "failed", "{}", message(&job));

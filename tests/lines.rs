@@ -1,4 +1,4 @@
-//! Every line that reaches a device passes the policy, in both runtimes: seen on the device.
+//! Every line that reaches a device passes the policy in both runtimes, observed on the device.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::harness::{TestHost, component, lab_connection, run};
 
 const PARITY: &str = include_str!("plugins/parity/parity.rhai");
 
-/// What a line may be that a session sends by itself.
+/// The lines that a session sends itself.
 const OF_THE_SESSION: &[&str] = &[
     "configure terminal",
     "copy running-config startup-config",
@@ -33,7 +33,7 @@ async fn device(platform: &str, packet_size: Option<usize>) -> Lab {
     Lab::start(device).await.unwrap()
 }
 
-/// The lines that a device was given, as commands and as answers.
+/// The lines that a device received, as commands and as answers.
 fn received(lab: &Lab) -> Vec<String> {
     let entries = lab.transcript().into_iter();
     let lines = entries.filter_map(|entry| match entry.what {
@@ -47,8 +47,8 @@ fn received(lab: &Lab) -> Vec<String> {
         .collect()
 }
 
-/// The same plugin as a playbook and as a component; it needs `show *` and `copy *`, gives answers
-/// `flash:*`, and configures.
+/// The same plugin as a playbook and as a component. It declares `show *`, `copy *`, answers
+/// `flash:*`, and configuring.
 async fn both(configure: impl Fn(&mut host::config::Config)) -> [TestHost; 2] {
     let bytes = std::fs::read(component("parity-guest")).unwrap();
     let wasm = TestHost::with_components(&[("parity", bytes)], &configure).await;
@@ -60,7 +60,7 @@ async fn connect(host: &TestHost, lab: &Lab, platform: &str) {
     host.connect(lab_connection("r1", lab, platform)).await;
 }
 
-/// Runs calls, and returns what came of each.
+/// Runs calls and returns their outcomes.
 async fn calls(host: &TestHost, target: &str, calls: Value) -> (Value, Vec<Value>) {
     let job = host
         .run_job(json!({ "plugin": "parity", "targets": [target], "params": { "calls": calls } }))
@@ -70,7 +70,7 @@ async fn calls(host: &TestHost, target: &str, calls: Value) -> (Value, Vec<Value
 }
 
 #[test]
-fn answers_carry_no_command_past_the_declaration() {
+fn answers_cannot_run_undeclared_commands() {
     run(async {
         let fill = |answers: &[&str]| -> Value {
             let real = answers
@@ -115,7 +115,7 @@ fn answers_carry_no_command_past_the_declaration() {
 }
 
 #[test]
-fn answers_that_are_granted_reach_the_device_and_leave_a_trace() {
+fn granted_answers_reach_the_device_and_are_stored() {
     run(async {
         for host in both(|_| {}).await {
             let lab = device("cisco_ios", None).await;
@@ -146,7 +146,7 @@ fn answers_that_are_granted_reach_the_device_and_leave_a_trace() {
             // Nor where the device has echoed it.
             assert!(!format!("{results:?}").contains("hidden"), "{results:?}");
             assert!(!job["result"].to_string().contains("hidden"), "{job}");
-            // An answer is part of its command where jobs are compared.
+            // A comparison of jobs counts an answer as part of its command.
             let path = format!("/api/jobs/{}/compare", job["id"].as_str().unwrap());
             let again = calls(&host, "r1", json!([{ "make": "open" }])).await.0;
             let with = again["id"].as_str().unwrap();
@@ -186,7 +186,7 @@ fn an_answer_may_be_one_key() {
 }
 
 #[test]
-fn configuration_lines_run_no_command_that_may_not_be_run() {
+fn configuration_lines_cannot_run_denied_commands() {
     let cases: &[(&str, &[&str], &str)] = &[
         ("cisco_ios", &["do reload"], "denied"),
         ("cisco_ios", &["DO  rel"], "denied"),
@@ -237,9 +237,9 @@ fn configuration_lines_run_no_command_that_may_not_be_run() {
     });
 }
 
-/// From the top of configuration mode `exit` leads out, from a section it does not: it is noticed.
+/// `exit` leaves configuration mode from the top level only; the session detects it.
 #[test]
-fn what_follows_a_line_that_has_led_out_is_not_sent() {
+fn lines_after_leaving_configuration_mode_are_not_sent() {
     run(async {
         for host in both(|_| {}).await {
             let lab = device("cisco_ios", None).await;
@@ -338,9 +338,9 @@ fn denied_patterns_win_over_everything() {
     });
 }
 
-/// The second byte of these is `|`, `\`, `` ` `` or `[`.
+/// The second byte of these characters is `|`, `\`, `` ` `` or `[`.
 #[test]
-fn the_bytes_that_a_device_gets_are_held_against_the_policy() {
+fn the_policy_checks_the_encoded_bytes() {
     run(async {
         let directory = tempfile::tempdir().unwrap();
         for label in ["gbk", "big5", "shift_jis"] {
@@ -659,8 +659,8 @@ fn attempts() -> impl Strategy<Value = Attempt> {
     )
 }
 
-/// Whether the plugin's declaration allows a line that a device was given, said without the host's
-/// own code.
+/// Decides whether the plugin's declaration allows a line that a device received, independently of
+/// the host's code.
 fn is_allowed(line: &str, configures: bool, attempt: &Attempt) -> bool {
     let chained = line.contains([';', '|', '&', '`', '$', '(', '<', '>']);
     let command = (line.starts_with("show ") || line.starts_with("copy ")) && !chained;
@@ -726,9 +726,9 @@ async fn try_it(hosts: &[TestHost; 2], number: usize, attempt: &Attempt) -> Resu
     Ok(())
 }
 
-/// Whatever the packets' borders, the answers and the device's output.
+/// With any packet boundaries, answers and device output.
 #[test]
-fn a_device_is_given_no_line_that_is_not_allowed() {
+fn devices_receive_allowed_lines_only() {
     let config = host::config::Config::default();
     let runtime = host::app::runtime(&config.worker).unwrap();
     let hosts = runtime.block_on(both(|config| {

@@ -385,7 +385,7 @@ fn both_runtimes_have_the_same_functions() {
         "description",
     ];
     playbooks.extend(job.map(str::to_owned));
-    // What the SDK makes of `text.parse`.
+    // The SDK's wrapper of `text.parse`.
     assert!(playbooks.remove("device.parse"));
     // `save` with a map in a playbook; a function of the contract has one list of parameters.
     assert!(components.remove("device.save_with"));

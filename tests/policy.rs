@@ -126,7 +126,7 @@ fn a_target_that_loses_its_tag_is_not_reached_by_a_job_taken_in_before() {
     });
 }
 
-/// Shows something itself, and has another plugin do the rest.
+/// A plugin that shows something and submits another plugin for the rest.
 const DEPUTY: &str = r#"
     fn describe() {
         #{
@@ -143,7 +143,7 @@ const DEPUTY: &str = r#"
     }
 "#;
 
-/// Passes on what it is told, and may do anything itself.
+/// A plugin that forwards its parameters and may do anything itself.
 const BETWEEN: &str = r#"
     fn describe() {
         #{
@@ -168,7 +168,7 @@ fn named(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-/// Every plugin shows, and `ssh-command`, for people, may do anything.
+/// A policy in which every plugin may show and `ssh-command`, for people, may do anything.
 fn people_may_do_more(
     policy: &mut host::config::PolicyConfig,
     deputy_submits: &[&str],
@@ -270,7 +270,7 @@ fn the_bounds_of_a_child_job_hold_after_a_restart_and_when_it_is_run_again() {
 }
 
 #[test]
-fn a_deputy_that_the_operator_wants_gives_its_children_rights_of_their_own() {
+fn the_operator_can_grant_child_jobs_their_own_rights() {
     run(async {
         let (host, lab) = with_deputy(&["ssh-command:with-own-rights", "between"]).await;
         let job = host
@@ -278,7 +278,7 @@ fn a_deputy_that_the_operator_wants_gives_its_children_rights_of_their_own() {
             .await;
         assert_eq!(job["result"]["status"], "completed", "{job}");
         assert!(lab.commands().iter().any(|line| line == "write memory"));
-        // One that is between them cannot give away what it does not have itself.
+        // A plugin in between cannot grant rights that it does not have.
         let (host, lab) = with_both(
             &["ssh-command", "between"],
             &["ssh-command:with-own-rights"],
@@ -295,7 +295,7 @@ fn a_deputy_that_the_operator_wants_gives_its_children_rights_of_their_own() {
 }
 
 #[test]
-fn no_plugin_submits_jobs_unless_it_is_granted() {
+fn submitting_jobs_needs_a_grant() {
     run(async {
         let (host, _lab) = with_deputy(&[]).await;
         let answer = host
@@ -316,7 +316,7 @@ fn no_plugin_submits_jobs_unless_it_is_granted() {
 }
 
 #[test]
-fn an_inline_connection_reaches_no_more_than_a_stored_one() {
+fn inline_connections_cannot_bypass_the_policy() {
     run(async {
         let linux = &test_devices::linux().ssh;
         let submit = |connection: serde_json::Value| json!({ "plugin": "it", "connection": connection, "params": { "command": "echo x" } });
@@ -334,7 +334,7 @@ fn an_inline_connection_reaches_no_more_than_a_stored_one() {
             let told = answer.body["errors"][0]["message"].as_str().unwrap();
             assert!(told.contains(says), "{told}");
         };
-        // A restriction by names and tags cannot be met by what the submitter calls it.
+        // The submitter's name and tags do not satisfy a restriction by names and tags.
         let host = with_policy(|policy| {
             policy.for_all.targets = named(&["lab-*", "tag:lab"]);
         })
@@ -368,7 +368,7 @@ fn an_inline_connection_reaches_no_more_than_a_stored_one() {
             .await;
         assert_eq!(job["status"], "completed", "{job}");
 
-        // Nor does it borrow what the server has.
+        // An inline connection cannot use the server's agent and connections either.
         let host = with_policy(|policy| policy.for_all.targets = all()).await;
         refused(
             &host,

@@ -53,7 +53,7 @@ fn a_job_cut_off_by_a_kill_ends_as_its_plugin_declared() {
         std::fs::create_dir(&scripts).unwrap();
         let source = crate::harness::playbook("sleep(3600);");
         std::fs::write(scripts.join("once.rhai"), &source).unwrap();
-        // The playbook needs all that there is.
+        // The playbook fills the allowed memory.
         let environment = [
             ("SCHEDULER_PLUGINS_SCRIPTS_DIR", "scripts"),
             ("SCHEDULER_POLICY_QUEUE_SUBMIT", "*"),

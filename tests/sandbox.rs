@@ -70,13 +70,13 @@ fn limits_end_the_job_that_reaches_them() {
             "let x = #{}; x.grow()",
             "out_of_memory",
         ),
-        // Values that no variable holds yet.
+        // Temporary values that no variable holds.
         (
             "fn big() { let x = \"\"; x.pad(1000000, 'x'); x }",
             "let x = []; x.pad(10000, 1); x.map(|one| big())",
             "out_of_memory",
         ),
-        // Each call holds some of it.
+        // Each call holds some of the memory.
         (
             "fn deeper(x) { let mine = \"\"; mine.pad(8000000, 'x'); deeper(x + mine) }",
             "deeper(\"\")",
@@ -122,7 +122,7 @@ fn limits_end_the_job_that_reaches_them() {
 }
 
 #[test]
-fn what_a_playbook_lets_go_of_is_not_counted() {
+fn freed_memory_is_not_counted() {
     let body = r#"
         let big = "";
         big.pad(1000000, 'x');

@@ -489,7 +489,7 @@ fn without_volatile(config: &str) -> u64 {
     kept.map(|line| line.len() as u64 + 1).sum::<u64>() - 1
 }
 
-/// A device that answers some commands otherwise.
+/// Returns a device with other replies to some commands.
 async fn ios_that_says(outputs: &[(&str, &str)]) -> Lab {
     let outputs = outputs.iter();
     let device = LabDevice {
@@ -503,7 +503,7 @@ async fn ios_that_says(outputs: &[(&str, &str)]) -> Lab {
 }
 
 #[test]
-fn backup_config_keeps_no_text_that_is_no_configuration() {
+fn backup_config_rejects_texts_that_are_not_configurations() {
     run(async {
         let host = TestHost::start().await;
         let good = ios_that_says(&[]).await;
@@ -537,7 +537,7 @@ fn backup_config_keeps_no_text_that_is_no_configuration() {
         let last = host.run_job(backup).await;
         assert_eq!(last["result"]["changed"], false, "{last}");
 
-        // A device that was reset is kept when it is asked for.
+        // A reset device's configuration is stored on request.
         let reset = ios_that_says(&[("show running-config", "hostname r1\n")]).await;
         let moved = lab_connection("r1", &reset, "cisco_ios");
         host.client.put("/api/connections/r1", &moved).await;
@@ -549,7 +549,7 @@ fn backup_config_keeps_no_text_that_is_no_configuration() {
 }
 
 #[test]
-fn collect_facts_fails_when_the_device_tells_none() {
+fn collect_facts_fails_without_any_fact() {
     run(async {
         let host = TestHost::start().await;
         let nothing = "Nothing to see here.\n";
@@ -564,7 +564,7 @@ fn collect_facts_fails_when_the_device_tells_none() {
     });
 }
 
-/// What was not ended by `end` is committed or thrown away; either way the job says what became of it.
+/// A table without `end` is committed or discarded; the job reports which in either case.
 #[test]
 fn a_push_is_complete_only_if_its_lines_are_in_effect() {
     run(async {

@@ -1,4 +1,4 @@
-//! Values on every way through the host: exact, or refused with their place.
+//! Values on every path through the host are exact, or rejected with their position.
 
 use std::process::Stdio;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{DEADLINE, TestHost, component, lab_connection, playbook, run, scheduler};
 
-/// Numbers as they go in, and as a playbook gives them back.
+/// Numbers as given, and as a playbook returns them.
 const NUMBERS: &[(&str, &str)] = &[
     ("0", "0"),
     ("-0", "0"),
@@ -55,14 +55,14 @@ const WAYS: &str = r#"
     }
 "#;
 
-/// An array of the numbers as they go in, or come out.
+/// Returns a JSON array of the numbers, as given or as returned.
 fn numbers(column: impl Fn(&(&'static str, &'static str)) -> &'static str) -> Value {
     let texts: Vec<_> = NUMBERS.iter().map(column).collect();
     serde_json::from_str(&format!("[{}]", texts.join(","))).unwrap()
 }
 
 #[test]
-fn numbers_are_exact_on_every_way_through_a_playbook() {
+fn numbers_are_exact_on_every_path_through_a_playbook() {
     run(async {
         let host = TestHost::with_playbook("ways", &playbook(WAYS)).await;
         let job = json!({ "plugin": "ways", "params": { "value": numbers(|number| number.0) } });
@@ -145,7 +145,7 @@ fn integers_beyond_64_bits_calculate_and_compare() {
 }
 
 #[test]
-fn numbers_that_no_program_can_calculate_with_are_refused_with_their_place() {
+fn numbers_out_of_range_are_rejected_with_their_position() {
     run(async {
         let host = TestHost::with_playbook("ways", &playbook(WAYS)).await;
         for number in ["1e400", "-1e400", "1e-400", "[1,{\"deep\":1e999}]"] {
@@ -187,7 +187,7 @@ fn numbers_that_no_program_can_calculate_with_are_refused_with_their_place() {
 }
 
 #[test]
-fn an_integer_in_the_source_is_never_taken_for_a_float() {
+fn integer_literals_never_become_floats() {
     run(async {
         let source = playbook("let n = 9223372036854775808; n");
         let host = TestHost::with_own_scripts(&[("test", &source)]).await;
@@ -246,7 +246,7 @@ fn numbers_are_exact_in_schedules_and_on_the_command_line() {
     });
 }
 
-/// Texts that one part of the way or another could take for something else.
+/// Texts that some step might misinterpret.
 fn texts() -> Vec<String> {
     let mut texts: Vec<String> = [
         "",
@@ -270,7 +270,7 @@ fn texts() -> Vec<String> {
 }
 
 #[test]
-fn texts_are_exact_on_every_way_through_a_playbook() {
+fn texts_are_exact_on_every_path_through_a_playbook() {
     let source = playbook(WAYS).replace(
         r#"log::info("the value", #{ value: value });"#,
         "for text in value { if text.len() < 1000 { log::info(text, #{ value: text }); } }",
@@ -302,7 +302,7 @@ fn texts_are_exact_on_every_way_through_a_playbook() {
 }
 
 #[test]
-fn text_that_is_not_unicode_is_refused() {
+fn text_that_is_not_unicode_is_rejected() {
     run(async {
         let host = TestHost::with_playbook("ways", &playbook(WAYS)).await;
         let bodies: [&[u8]; 3] = [

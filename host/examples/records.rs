@@ -1,10 +1,10 @@
-//! What many records cost beside parsing them: `cargo xtask bench records`.
+//! Measures the cost of many records beside parsing: `cargo xtask bench records`.
 //!
-//! 50,000 records of 10 fields, made by a `TextFSM` template of an output, go through a playbook:
-//! parsed, filtered, built one by one, stored, taken as parameters, and returned as the result. The
-//! ratio is to the parse alone.
+//! A `TextFSM` template turns an output into 50,000 records of 10 fields. A playbook parses,
+//! filters and builds them one by one, stores them, takes them as parameters and returns them as
+//! the result. The ratio compares each with parsing alone.
 
-#![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on ends")]
+#![expect(clippy::unwrap_used, reason = "a benchmark ends at the first error")]
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -25,7 +25,7 @@ use tokio::sync::Semaphore;
 
 const RECORDS: usize = 50_000;
 const RUNS: usize = 5;
-/// As `plugins.cpu_seconds` and `plugins.memory_mb` are by default.
+/// The defaults of `plugins.cpu_seconds` and `plugins.memory_mb`.
 const SANDBOX: Sandbox = Sandbox {
     cpu: Duration::from_secs(30),
     memory_bytes: 128 << 20,
@@ -46,7 +46,7 @@ Start
   ^${INTERFACE}\s+${ADDRESS}\s+${MAC}\s+${VLAN}\s+${STATUS}\s+${PROTOCOL}\s+${SPEED}\s+${DUPLEX}\s+${TYPE}\s+${AGE}$$ -> Record
 ";
 
-/// What a playbook does with the records, and whether it gets the output or the records.
+/// The work of a playbook, and its input: the output or the records.
 const CASES: [(&str, &str, Given); 6] = [
     (
         "parse",
@@ -127,7 +127,7 @@ async fn measure() {
     host.app.storage.close().await;
 }
 
-/// An output as a device would print it, a line for each record.
+/// Returns a device's output with one line per record.
 fn output() -> String {
     let mut output = String::new();
     for index in 0..RECORDS {
@@ -173,7 +173,7 @@ impl Host {
             children: Arc::clone(&app.jobs) as _,
             waiting: Arc::new(Semaphore::new(1)),
         };
-        // A job's facts: one that is stored and never run.
+        // A stored job that never runs.
         let submission = host::jobs::Submission {
             plugin: "noop".to_owned(),
             ..Default::default()

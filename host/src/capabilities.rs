@@ -85,7 +85,7 @@ pub struct JobContext {
     acted: AtomicBool,
     result_count: AtomicU32,
     output_bytes: AtomicU64,
-    /// What the host has computed for the plugin, nanoseconds.
+    /// Time that the host computed on the plugin's behalf, nanoseconds.
     computed: AtomicU64,
 }
 
@@ -181,7 +181,8 @@ impl JobContext {
         self.acted.load(Ordering::Relaxed)
     }
 
-    /// Returns the time that the host has computed for the plugin, which counts as the plugin's own.
+    /// Returns the time that the host computed on the plugin's behalf; it counts as the plugin's
+    /// own.
     #[must_use]
     pub fn computed(&self) -> Duration {
         Duration::from_nanos(self.computed.load(Ordering::Relaxed))
@@ -270,11 +271,11 @@ impl JobContext {
     }
 }
 
-/// Returns a plugin's result, unless it is too large to be kept as the job's.
+/// Returns a plugin's result unless it is too large to store.
 ///
 /// # Errors
-/// Code `limit`, with the size. What the job has done is not undone by that, and what devices
-/// answered is stored already, so the message says so.
+/// Code `limit`, with the size. The message says that the job's work is not undone and that the
+/// devices' answers are stored.
 pub fn check_result(result: Value) -> Result<Value> {
     check_result_size(limits::json_len(&result))?;
     Ok(result)
@@ -291,7 +292,7 @@ pub fn check_result_size(size: usize) -> Result<()> {
             ErrorCode::LIMIT,
             format!(
                 "the job's result has {size} bytes as JSON; at most {most} are kept. The job ran to \
-                 its end: its results hold what devices answered"
+                 its end, and the devices' answers are stored"
             ),
         ));
     }

@@ -459,7 +459,7 @@ impl PluginPolicy {
         }
     }
 
-    /// A plugin with commands of its own has the answers that go with them, not with all plugins'.
+    /// A plugin with its own `ssh_exec` uses that for answers, not the default's `ssh_answers`.
     fn answers_over(&self, all: &Grant) -> Option<Vec<String>> {
         match (&self.ssh_answers, &self.ssh_exec) {
             (Some(own), _) => Some(own.clone()),

@@ -47,7 +47,7 @@ pub struct ConnectionInput {
     pub agent: bool,
     pub max_sessions: u32,
     pub secrets: Vec<(SecretField, SecretChange)>,
-    /// All answers, in place of those that are stored; absent means kept.
+    /// All answers; they replace the stored ones. Absent keeps those.
     pub answers: Option<Vec<AnswerInput>>,
 }
 
@@ -61,7 +61,7 @@ pub enum SecretChange {
 /// One thing that is wrong with an input: which field, and what would be right.
 #[derive(Clone, Debug)]
 pub struct FieldError {
-    /// A field, or the way to one inside it: `answers/0/question`.
+    /// A field or the path to a nested one, such as `answers/0/question`.
     pub field: Cow<'static, str>,
     pub message: String,
 }
@@ -334,7 +334,8 @@ impl Connections {
         )
     }
 
-    /// An error on the way to a device, with what can be done about a host key or a question.
+    /// Describes an error on the way to a device, with a hint on a host key or an unanswered
+    /// question.
     #[must_use]
     pub fn explain(&self, connection: &Connection, error: &netssh_core::Error) -> JobError {
         let mut message = error.to_string();
@@ -345,7 +346,7 @@ impl Connections {
                 connection.name
             ));
         }
-        // The library names `answers` where a question had none.
+        // The library's message names `answers` if a question had no answer.
         if error.code() == "authentication" && message.contains("`answers`") {
             message.push_str(&format!(
                 ": scheduler connection edit {} --answer-file FILE, or --answer 'QUESTION=TEXT' for \
@@ -461,8 +462,8 @@ impl Connections {
     }
 }
 
-/// The name of a connection's session log. That of a connection given with a job cannot be another
-/// connection's, whatever its submitter calls it.
+/// Returns the name of a connection's session log. The log of an inline connection carries its
+/// identifier, so that its submitter cannot choose another connection's name.
 fn log_name(connection: &Connection) -> String {
     match connection.owner_job_id {
         None => connection.name.clone(),

@@ -55,7 +55,7 @@ pub struct Submission {
     pub rerun_of: Option<Uuid>,
     /// `(id, cron expression)` of the schedule that submits it.
     pub schedule: Option<(Uuid, String)>,
-    /// Rights that the job does not exceed: those of the job that is done again.
+    /// Rights that limit the job's: those of the job that is run again.
     pub bounds: Vec<Bound>,
 }
 

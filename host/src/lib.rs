@@ -2,7 +2,7 @@
 //!
 //! ARCHITECTURE.md at the root of the repository is the map.
 
-/// Counts what each thread allocates, which bounds the memory of playbooks.
+/// Counts allocations per thread, which limits the memory of playbooks.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

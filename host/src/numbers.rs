@@ -1,12 +1,12 @@
-//! Numbers in JSON: which ones the host takes.
+//! Numbers in JSON that the host accepts.
 //!
-//! The text of a number is kept as it came (`serde_json`'s `arbitrary_precision`), so that storing
-//! and sending it on is exact, whatever its length. What would be infinite, or zero, as a float is
-//! refused where it comes in: no program could calculate with it.
+//! A number keeps its text (`serde_json`'s `arbitrary_precision`), so that it is stored and
+//! returned exactly, at any length. A number that would overflow or underflow a float is rejected
+//! at the boundary: no program could calculate with it.
 
 use serde_json::{Number, Value};
 
-/// Finds a number that is out of range: its place as a JSON pointer, and a message.
+/// Finds a number that is out of range: its JSON pointer and a message.
 pub(crate) fn out_of_range(value: &Value) -> Option<(String, String)> {
     match value {
         Value::Number(number) if !is_in_range(number) => Some((String::new(), refusal(number))),
@@ -22,7 +22,7 @@ pub(crate) fn out_of_range(value: &Value) -> Option<(String, String)> {
     }
 }
 
-/// Whether the number is an integer, or a float that is neither too large nor too near to zero.
+/// Returns whether the number is an integer, or a float that is neither too large nor too small.
 pub(crate) fn is_in_range(number: &Number) -> bool {
     let text = number.as_str();
     if is_integer(text) {
@@ -36,13 +36,13 @@ pub(crate) fn is_in_range(number: &Number) -> bool {
     }
 }
 
-/// Whether a number is written as an integer: without a fraction and an exponent.
+/// Returns whether a number is written as an integer: without a fraction and an exponent.
 pub(crate) fn is_integer(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
     digits.bytes().all(|digit| digit.is_ascii_digit())
 }
 
-/// The message for a number that is out of range.
+/// Returns the message for a number that is out of range.
 pub(crate) fn refusal(number: &Number) -> String {
     let mut text = number.to_string();
     if text.len() > 60 {

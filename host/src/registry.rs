@@ -192,7 +192,7 @@ impl Plugin {
     /// # Errors
     /// Everything that is wrong with the parameters, each with its place.
     pub fn check_params(&self, params: &Value) -> Result<(), Vec<ParamError>> {
-        // Before the schema, whose library takes every number for a float or an integer.
+        // Before the schema check, whose library reads every number as a float or a 64-bit integer.
         if let Some((pointer, message)) = numbers::out_of_range(params) {
             return Err(vec![ParamError { pointer, message }]);
         }
@@ -407,7 +407,7 @@ fn make(
 ) -> Result<Plugin, LoadError> {
     let loaded = runtime.load(files)?;
     if let Some((place, message)) = numbers::out_of_range(&loaded.description.params) {
-        let message = format!("params is not a JSON Schema: at `{place}`: {message}");
+        let message = format!("params is not a valid JSON Schema: at `{place}`: {message}");
         return Err(LoadError::new(&files.name, message));
     }
     let params = jsonschema::options()
@@ -415,7 +415,7 @@ fn make(
         .build(&loaded.description.params)
         .map_err(|error| {
             let message = format!(
-                "params is not a JSON Schema: at `{}`: {error}",
+                "params is not a valid JSON Schema: at `{}`: {error}",
                 error.instance_path()
             );
             LoadError::new(&files.name, message)

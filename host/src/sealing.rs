@@ -139,7 +139,7 @@ impl MasterKey {
             .map(SecretString::from)
     }
 
-    /// Seals the answer to a question, with whether it is one key.
+    /// Seals the answer to a question, bound to the question and its `key`.
     #[must_use]
     pub fn seal_answer(
         &self,
@@ -198,7 +198,7 @@ fn place(row: Uuid, field: SecretField) -> String {
     format!("ssh_connections/{row}/{}", field.as_str())
 }
 
-/// The question comes last: whatever it holds, no other place is spelled the same.
+/// The question comes last: no question can imitate another binding.
 fn answer_place(row: Uuid, question: &str, key: bool) -> String {
     let form = if key { "key" } else { "line" };
     format!("ssh_connections/{row}/answers/{form}/{question}")

@@ -3,7 +3,7 @@
 //! A host may want several factors (OpenSSH's `AuthenticationMethods`). So there are rounds: each
 //! tries what there is, in order, until something is accepted; a partial success begins another.
 //!
-//! Which keyboard-interactive question gets the password is decided in `questions`.
+//! `questions` decides which keyboard-interactive question gets the password.
 
 mod key;
 mod questions;
@@ -30,7 +30,7 @@ use crate::transport::{Client, Failure, printable};
 const FACTORS: usize = 4;
 /// A server may ask several rounds of questions; the password answers one of them.
 const ROUNDS: usize = 8;
-/// Rounds that only say something, and ask nothing.
+/// Maximum number of rounds without a question.
 const SILENT_ROUNDS: usize = 32;
 /// Servers count refused keys: OpenSSH hangs up after the sixth refusal, passwords included.
 const KEYS: usize = 5;
@@ -86,7 +86,7 @@ struct Login<'a> {
     password: Password,
     /// Which of the configured answers were given.
     answered: Vec<bool>,
-    /// The questions that were answered.
+    /// The answered questions.
     asked: Vec<String>,
     /// What was refused, for the error.
     refused: Vec<&'static str>,
@@ -101,7 +101,7 @@ enum Password {
     Accepted,
 }
 
-/// The secrets that a dialogue gave to the host.
+/// The kinds of secrets that were sent in a dialogue.
 #[derive(Debug, Clone, Copy, Default)]
 struct Given {
     password: bool,
@@ -144,7 +144,8 @@ impl Login<'_> {
                 Outcome::Refused => {}
                 other => return Ok(other),
             }
-            // A host may refuse the method before it asked for the password, and offer the other.
+            // A host may refuse the method before it asks for the password, and offer the other
+            // method.
             if self.methods.is_some() && self.accepts(MethodKind::Password) {
                 return self.password().await;
             }
@@ -357,7 +358,7 @@ impl Login<'_> {
         Ok(outcome)
     }
 
-    /// Answers the host's questions, in as many rounds as it asks.
+    /// Answers the host's questions, round by round.
     async fn keyboard_interactive(&mut self) -> Result<Outcome, Error> {
         let mut response = self
             .handle
@@ -393,7 +394,7 @@ impl Login<'_> {
                 name: &name,
                 instructions: &instructions,
             };
-            // All of them, before any is sent.
+            // Prepares all replies before the first is sent.
             let replies = self.replies(texts, &prompts, &mut given)?;
             response = self
                 .handle
@@ -402,12 +403,12 @@ impl Login<'_> {
                 .map_err(|error| self.broken(&error))?;
         }
         Err(Error::authentication(format!(
-            "{} asks user {} question after question",
+            "{} keeps asking user {} questions",
             self.hop, self.hop.username
         )))
     }
 
-    /// Returns what a dialogue with the host came to.
+    /// Converts the result of a dialogue to an outcome.
     async fn interactive_outcome(
         &mut self,
         result: AuthResult,
@@ -416,7 +417,7 @@ impl Login<'_> {
         let what = match given {
             Given { password: true, .. } => "password",
             Given { answers: true, .. } => "answers",
-            // Nothing was given that could be wrong.
+            // No secret was sent that could be wrong.
             _ => "keyboard-interactive login",
         };
         let outcome = self.outcome(result, what).await?;
@@ -447,7 +448,7 @@ impl Login<'_> {
         Ok(replies)
     }
 
-    /// Returns the password if the question asks for it, else the configured answer.
+    /// Returns the password if the question asks for it, otherwise a configured answer.
     fn reply(&mut self, question: &Question<'_>, given: &mut Given) -> Result<SecretString, Error> {
         let credentials = self.hop.credentials;
         let kind = self.kind(question);
@@ -499,7 +500,7 @@ impl Login<'_> {
         question.kind(&names, own)
     }
 
-    /// Returns the error for a question that gets no answer: which question, why, and what to do.
+    /// Returns the error for an unanswered question, with the reason and a hint.
     fn unanswered(&self, question: &Question<'_>, kind: Kind, asked_before: bool) -> Error {
         let (hop, user) = (self.hop, &self.hop.username);
         let asked = format!("{:?}", printable(question.line()));
@@ -510,7 +511,7 @@ impl Login<'_> {
             .any(|(answer, answered)| *answered && question.matches(&answer.question));
         if asked_before && was_answered {
             return Error::authentication(format!(
-                "{hop} refused user {user} with the answer configured for {asked}: it asks again"
+                "{hop} refused user {user} with the answer configured for {asked}: the question was repeated"
             ));
         }
         if kind == Kind::Password && self.password != Password::Unused {
@@ -531,12 +532,12 @@ impl Login<'_> {
                  {asked}{context})"
             ),
             Kind::Password => format!(
-                "{hop} asks user {user} for a password ({asked}{context}), and there is none"
+                "{hop} asks user {user} for a password ({asked}{context}), but none is configured"
             ),
             Kind::ShownPassword => format!(
                 "{hop} asks user {user} a question that has no answer: {asked}{context}; the \
-                 password is not given, because the device would show it; if it is what the device \
-                 wants, {add}"
+                 password is not given, because the device would show it; if the device wants the \
+                 password, {add}"
             ),
             Kind::AnotherFactor => format!(
                 "{hop} asks user {user} a question that has no answer: {asked}{context}; the \

@@ -121,9 +121,9 @@ impl Jump {
 /// and the password is sent once, so that nobody is locked out.
 #[derive(Debug, Clone, Default)]
 pub struct Credentials {
-    /// Password, also the answer to keyboard-interactive's question for it: a hidden question of a
-    /// known form (`Password:`, `Password for user@host:`, …) or one that the platform's
-    /// [`crate::platform::Login::password_questions`] name.
+    /// The password, also for keyboard-interactive: it answers hidden questions of a known form
+    /// (`Password:`, `Password for user@host:`, …) and those that the platform's
+    /// [`crate::platform::Login::password_questions`] match.
     pub password: Option<SecretString>,
     /// The text of a private key: OpenSSH format or PEM.
     pub private_key: Option<SecretString>,
@@ -134,31 +134,30 @@ pub struct Credentials {
     pub certificate: Option<String>,
     /// The socket of an ssh-agent whose keys are tried.
     pub agent: Option<PathBuf>,
-    /// Answers to the questions of a login beyond the password: those of keyboard-interactive, and
-    /// those before the first prompt. Each is used once, for the first question it matches. Every
-    /// question that does not ask for the password is answered by these alone.
+    /// Answers to questions at login other than the one for the password: in keyboard-interactive,
+    /// and before the first prompt. Each is used once, for the first question it matches.
     pub answers: Vec<Answer>,
 }
 
-/// An answer to a question that a device asks: during the login, or after a command.
+/// An answer to a question that a device asks at login or after a command.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// Found in the line at which the device waits.
+    /// A pattern for the line at whose end the device waits.
     pub question: Pattern,
     /// The text of the answer.
     pub answer: SecretString,
-    /// The answer is one key: it is sent as it is, without the end of a line.
+    /// The answer is one key, sent without a line ending.
     pub key: bool,
-    /// The answer is shown nowhere: neither in the session log nor in [`Answered`].
+    /// The answer is hidden in the session log and in [`Answered`].
     pub secret: bool,
 }
 
-/// A question that a device asked, and the answer that it was given.
+/// A question that a device asked, and the given answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answered {
-    /// The line at which the device waited.
+    /// The line at whose end the device waited.
     pub question: String,
-    /// The answer; `None` where it is a secret.
+    /// The answer; `None` if it is secret.
     pub answer: Option<String>,
 }
 
@@ -179,7 +178,7 @@ pub struct Timeouts {
 }
 
 impl Answer {
-    /// A line that answers a question, and is a secret.
+    /// Returns a secret answer of one line.
     #[must_use]
     pub fn new(question: Pattern, answer: impl Into<SecretString>) -> Self {
         Self {
@@ -190,13 +189,13 @@ impl Answer {
         }
     }
 
-    /// The same answer as one key, sent without the end of a line.
+    /// Returns the same answer as one key, sent without a line ending.
     #[must_use]
     pub fn one_key(self) -> Self {
         Self { key: true, ..self }
     }
 
-    /// The same answer, which is not a secret.
+    /// Returns the same answer as one that may be shown.
     #[must_use]
     pub fn shown(self) -> Self {
         Self {
@@ -209,7 +208,7 @@ impl Answer {
     pub(crate) fn check(&self) -> Result<(), Error> {
         if self.answer.expose_secret().contains(char::is_control) {
             return Err(Error::invalid(
-                "an answer holds a control character (a newline, a tab, …); it is one line",
+                "invalid answer: expected one line, got a control character (a newline, a tab, …)",
             ));
         }
         Ok(())

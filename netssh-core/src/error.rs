@@ -94,10 +94,10 @@ pub enum Error {
     },
 }
 
-/// Describes a timeout: silence, or a device that waits at a line which is not a prompt. That
-/// line is nearly always a question without an answer, or a prompt that was not recognised.
+/// Describes a timeout: the device was silent, or it waits at a line that is not a prompt. That
+/// line is nearly always an unanswered question or an unrecognised prompt.
 fn unanswered(after: &Duration, partial: &str) -> String {
-    /// Longer lines are no questions.
+    /// Longer lines are cut.
     const CHARACTERS: usize = 120;
     let last = partial.lines().rev().find(|line| !line.trim().is_empty());
     match last {

@@ -25,7 +25,7 @@ pub(crate) struct Hop<'a> {
     pub(crate) host_key_policy: HostKeyPolicy,
     pub(crate) pinned_host_key: Option<&'a str>,
     pub(crate) host_keys: &'a Arc<dyn HostKeyStore>,
-    /// The platform's login; a jump host has no platform.
+    /// The platform's login; `None` for a jump host, which has no platform.
     pub(crate) login: Option<&'a Login>,
     is_jump: bool,
 }

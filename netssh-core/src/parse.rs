@@ -23,14 +23,14 @@ use self::index::Index;
 use self::machine::{Failure, Pace};
 use self::template::Template;
 
-/// Longer outputs are not parsed.
+/// Maximum length of an output.
 const MAX_OUTPUT_BYTES: usize = 8 << 20;
-/// A template's file, bytes.
+/// Maximum length of a template file.
 const MAX_TEMPLATE_BYTES: u64 = 1 << 20;
-/// The time of one call, and of one line in it.
+/// Time limits of one call and of one line.
 const PARSE_TIMEOUT: Duration = Duration::from_secs(20);
 const LINE_TIMEOUT: Duration = Duration::from_secs(1);
-/// Compiled templates that are kept for the next call.
+/// Number of compiled templates in the cache.
 const CACHED_TEMPLATES: usize = 16;
 
 /// Names of platforms that the templates have under another one.
@@ -48,7 +48,7 @@ pub struct Templates {
     compiled: Mutex<VecDeque<Compiled>>,
 }
 
-/// A template that was read, and the state of its file at that time.
+/// A compiled template and the state of its file when it was read.
 struct Compiled {
     name: String,
     stamp: (Option<SystemTime>, u64),
@@ -63,8 +63,8 @@ impl std::fmt::Debug for Templates {
     }
 }
 
-/// The records of a parsed output: the template's names in lower case, and a row of values for
-/// each record. Serializes as a list of maps.
+/// The records of a parsed output: the template's value names in lower case, and a row of values
+/// per record. Serializes as a list of maps.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Records {
     names: Vec<String>,
@@ -77,7 +77,7 @@ pub struct Records {
 pub enum Field {
     /// Text; empty where the output did not say.
     Text(String),
-    /// Of a value declared as a list.
+    /// A value declared as a list.
     List(Vec<Item>),
 }
 
@@ -87,10 +87,10 @@ pub enum Field {
 pub enum Item {
     /// Text.
     Text(String),
-    /// From a pattern with named groups; a group is absent where it took no part in the match.
+    /// The groups of a pattern with named groups; `None` for a group without a match.
     Groups(BTreeMap<String, Option<String>>),
-    /// The line matched and had no such part. It keeps its place, so that lists that were filled
-    /// by the same lines correspond.
+    /// The line matched without this value. Keeps its index, so that lists filled by the same lines
+    /// correspond.
     Absent,
 }
 
@@ -123,8 +123,8 @@ impl Records {
         self.rows.get(row)?.get(column)
     }
 
-    /// Adds the columns of another template's records to the rows that have the same keys, or,
-    /// without keys, to the rows in the same places.
+    /// Adds the columns of another template's records to the rows with the same keys, or without
+    /// keys to the rows with the same index.
     fn extend(&mut self, other: &Self, keys: &[String]) -> Result<(), String> {
         let column = |names: &[String], name: &String| {
             let found = names.iter().position(|known| known == name);
@@ -189,7 +189,7 @@ pub enum ParseError {
     Directory {
         /// The file or directory.
         path: String,
-        /// What is wrong with it.
+        /// The reason.
         message: String,
     },
     /// There is no template for this command.
@@ -200,26 +200,24 @@ pub enum ParseError {
         /// The command.
         command: String,
     },
-    /// The template is wrong.
+    /// The template is invalid.
     #[error("invalid template {template}: {message}")]
     Template {
         /// The template's file.
         template: String,
-        /// What is wrong with it.
+        /// The reason.
         message: String,
     },
-    /// The output is not what the template is made for.
+    /// The output does not fit the template.
     #[error("the output of `{command}` does not fit its template: {message}")]
     Mismatch {
         /// The command.
         command: String,
-        /// What the template has to say.
+        /// The template's message.
         message: String,
     },
     /// The output is too long.
-    #[error(
-        "the output of `{command}` has {bytes} bytes, more than the {MAX_OUTPUT_BYTES} that are parsed"
-    )]
+    #[error("the output of `{command}` has {bytes} bytes; at most {MAX_OUTPUT_BYTES} are allowed")]
     TooLong {
         /// The command.
         command: String,
@@ -227,7 +225,7 @@ pub enum ParseError {
         bytes: usize,
     },
     /// A line of the output is too long.
-    #[error("line {line} of the output of `{command}` has {bytes} bytes, too many to parse")]
+    #[error("line {line} of the output of `{command}` is too long: {bytes} bytes")]
     LineTooLong {
         /// The command.
         command: String,
@@ -238,7 +236,7 @@ pub enum ParseError {
     },
     /// Matching took too long.
     #[error(
-        "parsing the output of `{command}` takes too long: the template's patterns backtrack in line {line}"
+        "parsing the output of `{command}` timed out in line {line}: the template's patterns backtrack too much"
     )]
     TooSlow {
         /// The command.
@@ -246,7 +244,7 @@ pub enum ParseError {
         /// The line's number.
         line: usize,
     },
-    /// The caller wished it to stop.
+    /// The caller stopped the parsing.
     #[error("parsing the output of `{command}` was stopped")]
     Stopped {
         /// The command.
@@ -283,11 +281,11 @@ impl Templates {
         })
     }
 
-    /// Returns the records in a command's output. Blocks while it works, some seconds at most, and
-    /// asks `stop` between lines whether it should give up.
+    /// Returns the records in a command's output. Blocks for up to some seconds and polls `stop`
+    /// between lines.
     ///
     /// # Errors
-    /// [`ParseError`]; each but [`ParseError::Directory`].
+    /// Any [`ParseError`] except [`ParseError::Directory`].
     pub fn parse(
         &self,
         platform: &str,
@@ -341,7 +339,7 @@ impl Templates {
         Ok(records.unwrap_or_default())
     }
 
-    /// Reads a template, or takes it from the cache while its file is unchanged.
+    /// Returns a template from the cache, or reads it if its file has changed.
     fn template(&self, name: &str) -> Result<Arc<Template>, ParseError> {
         let wrong = |message: String| ParseError::Template {
             template: name.to_owned(),
@@ -375,7 +373,7 @@ impl Templates {
     }
 }
 
-/// Bounds the time of a call and of each line.
+/// Enforces the time limits of a call and of each line.
 struct Clock<'s> {
     stop: &'s dyn Fn() -> bool,
     begun: Instant,

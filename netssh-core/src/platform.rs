@@ -1,9 +1,8 @@
-//! What kind of device: one [`Platform`] value each, data only.
+//! Platforms: one [`Platform`] value per kind of device, data only.
 //!
-//! Vendors differ by prompts and commands, so a platform is a value and never a class. The
-//! built-in ones are TOML files in `platforms/`, one each; an operator's own are files of the same
-//! format, read by [`Platforms::load`] (in `platform/set.rs`). This file says what such a file may
-//! hold.
+//! Vendors differ in prompts and commands, so a platform is a value and never a class. The built-in
+//! platforms are TOML files in `platforms/`; an operator's own are files of the same format, read
+//! by [`Platforms::load`] (in `platform/set.rs`). This file defines their fields.
 
 mod encoding;
 mod messages;
@@ -23,33 +22,33 @@ pub use self::pattern::Pattern;
 pub(crate) use self::reads::Reads;
 pub use self::set::{PlatformError, Platforms};
 
-/// How one kind of device talks.
+/// The dialogue of one kind of device.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Platform {
-    /// The name operators use, as in netmiko: `cisco_ios`.
+    /// The platform's name, as in netmiko: `cisco_ios`.
     pub name: String,
-    /// Other names for the same.
+    /// Aliases of the name.
     #[serde(default)]
     pub aliases: Vec<String>,
-    /// How its command line is told from a Unix shell.
+    /// How to distinguish its command line from a Unix shell.
     #[serde(default)]
     pub shell: Shell,
     /// How the end of a command's output is recognised.
     pub ending: Ending,
-    /// Prompts, matched against the last line of what arrived.
+    /// Prompts, matched with the last received line.
     pub prompts: Prompts,
     /// How to ask for a terminal.
     #[serde(default)]
     pub terminal: Terminal,
-    /// What happens between the first byte and the first prompt.
+    /// The dialogue between the first byte and the first prompt.
     #[serde(default)]
     pub login: Login,
     /// Commands that only read.
     #[serde(default)]
     pub(crate) reads: Reads,
-    /// The same by patterns, as older platform files have it.
+    /// Commands that only read, as patterns; for older platform files.
     #[serde(default)]
     pub type_ahead: TypeAhead,
     /// Pagers that may appear although paging was switched off.
@@ -69,62 +68,62 @@ pub struct Platform {
     /// anchored to their start: text like this in the middle of good output is common.
     #[serde(default)]
     pub refusals: Vec<Pattern>,
-    /// Lines that `refusals` match although the device has accepted the command: warnings, and
-    /// notes on what it did besides.
+    /// Lines that `refusals` match although the device has accepted the command: warnings and notes
+    /// on side effects.
     #[serde(default)]
     pub remarks: Vec<Pattern>,
-    /// By what a device of this kind is known.
+    /// Evidence by which a device of this kind is detected.
     #[serde(default)]
     pub detect: Vec<Evidence>,
-    /// Where the facts about a device are found.
+    /// The sources of facts about a device.
     #[serde(default)]
     pub facts: Vec<FactSource>,
 }
 
-/// How a platform's command line is told from a Unix shell, in which a login may end instead.
+/// How to distinguish a platform's command line from a Unix shell in which a login may end instead.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Shell {
-    /// By the prompt, and by what it does not know.
+    /// By the prompt and by the refusal of commands.
     #[default]
     Distinct,
-    /// By what it does not know: its prompt looks like that of a shell.
+    /// By the refusal of commands only: the prompt resembles a shell's.
     Resembled,
-    /// It may be one.
+    /// Not at all: the command line may be a Unix shell.
     Possible,
 }
 
 /// How the end of a command's output is recognised. A prompt alone is not enough: output may
-/// hold the prompt's text on a line of its own, and a packet may end right there.
+/// contain the prompt's text on its own line, and a packet may end right there.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Ending {
-    /// After the command a comment of the CLI is sent, with a random word in it. The device
-    /// echoes it at the prompt that follows the output, and prompts again: only then is it the
-    /// end, and the prompt has been learnt anew, so it may change from command to command. What
-    /// the device has to say about the comment (that it is no command, say) is dropped.
+    /// A comment of the CLI with a random word is sent after the command. The end is reached when
+    /// the device has echoed it at the prompt after the output and shows a prompt again. The prompt
+    /// is learnt each time, so it may change from command to command. The device's reply to the
+    /// comment (an unknown command, for example) is dropped.
     Comment {
-        /// What starts a comment: `!`.
+        /// The beginning of a comment: `!`.
         prefix: String,
     },
-    /// The shell's own prompt is replaced by one with a random word and the exit code in it:
-    /// `@@word:0@@`; by `@@word:more@@` where the shell waits for the rest of a command.
+    /// The shell's prompt is replaced by one with a random word and the exit code: `@@word:0@@`, or
+    /// `@@word:more@@` while the shell waits for the rest of a command.
     ShellPrompt,
 }
 
-/// Prompts, matched against the last line of what arrived.
+/// Prompts, matched with the last received line.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Prompts {
     /// Any prompt, as a whole line: `^…$`.
     pub any: Pattern,
-    /// The prompt of an unprivileged user, from which `enable` leads on.
+    /// The prompt of an unprivileged user, at which `enable` is run.
     pub user: Option<Pattern>,
     /// The prompt in configuration mode and its sub-modes.
     pub configuration: Option<Pattern>,
-    /// Prompts that look like one of configuration mode and are none (`sw1(maint-mode)#`).
+    /// Prompts that match `configuration` but belong to another mode (`sw1(maint-mode)#`).
     pub not_configuration: Option<Pattern>,
     /// A line above the prompt that belongs to it, not to the output (`[edit]`).
     pub above: Option<Pattern>,
@@ -136,14 +135,14 @@ pub struct Prompts {
 pub struct Terminal {
     /// The device echoes what is typed.
     pub echo: bool,
-    /// How the device writes text, where that is not UTF-8.
+    /// The device's encoding, if it is not UTF-8.
     pub encoding: Option<Encoding>,
-    /// What ends a line that is typed.
+    /// The end of a typed line.
     pub newline: String,
-    /// Sent before a `?`, which would ask for help otherwise: Ctrl-V on many CLIs.
+    /// Typed before a `?`, which would request help otherwise: Ctrl-V on many CLIs.
     pub quote_question_mark: Option<String>,
-    /// Questions that one key answers (`[confirm]`). The end of a line would be taken for the next
-    /// command, or for the answer to the next question.
+    /// Questions that a single key answers (`[confirm]`). A line ending after it would be taken for
+    /// the next command or for the answer to the next question.
     pub one_key: Option<Pattern>,
 }
 
@@ -159,23 +158,23 @@ impl Default for Terminal {
     }
 }
 
-/// What happens between the first byte and the first prompt.
+/// The dialogue between the first byte and the first prompt.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Login {
-    /// Appended to the user name: some devices take terminal options there.
+    /// Appended to the user name: some devices read terminal options from it.
     pub username_suffix: String,
-    /// Questions that come before the first prompt, besides those that all platforms know.
+    /// Questions before the first prompt, in addition to those known for all platforms.
     pub questions: Vec<LoginQuestion>,
-    /// Questions of keyboard-interactive that ask for the user's password, besides the forms that
-    /// all platforms know.
+    /// Keyboard-interactive questions that ask for the user's password, in addition to the forms
+    /// known for all platforms.
     pub password_questions: Vec<Pattern>,
-    /// Commands sent first, paging off above all; a refused one is harmless. `{word}` stands for
-    /// the session's random word.
+    /// Commands sent first, such as switching paging off; a refusal is harmless. `{word}` is
+    /// replaced by the session's random word.
     pub commands: Vec<String>,
-    /// The same, for those that need the privileged prompt: sent after `enable`.
+    /// Commands that need the privileged prompt: sent after `enable`.
     pub privileged_commands: Vec<String>,
-    /// The command that starts the device's command line from its Unix shell, in which some logins
+    /// The command that starts the device's command line from a Unix shell in which a login may
     /// end.
     pub cli: Option<String>,
 }
@@ -185,9 +184,9 @@ pub struct Login {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "WrittenLoginQuestion")]
 pub struct LoginQuestion {
-    /// Matched against the last line of what arrived.
+    /// Matched with the last received line.
     pub ask: Pattern,
-    /// What to do about it.
+    /// The reaction to the question.
     pub answer: LoginAnswer,
 }
 
@@ -223,20 +222,20 @@ impl TryFrom<WrittenLoginQuestion> for LoginQuestion {
     }
 }
 
-/// What to do about a question before the first prompt.
+/// The reaction to a question before the first prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LoginAnswer {
-    /// This line.
+    /// Types this line.
     Answer(String),
-    /// These characters, with no newline.
+    /// Types these characters, without a newline.
     Key(String),
-    /// One of the login's own credentials, once.
+    /// Types one of the login's credentials, once.
     Credential(Credential),
-    /// The login fails: a person has to act. Says what to do.
+    /// Fails the login with a hint, because a person has to act.
     Fail(String),
 }
 
-/// One of the login's own credentials.
+/// One of the login's credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Credential {
@@ -246,32 +245,32 @@ pub enum Credential {
     Password,
 }
 
-/// Commands that only read, by patterns, as older platform files have it.
+/// Commands that only read, as patterns; for older platform files.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TypeAhead {
-    /// Commands that ask nothing and change nothing (`show …`), matched from their start. They take
-    /// the place of `reads.commands`; the filters and exceptions of `reads` hold.
+    /// Commands that change nothing and ask nothing (`show …`), matched at their start. Replaces
+    /// `reads.commands`; the filters and exceptions of `reads` still apply.
     #[serde(deserialize_with = "anchored")]
     pub safe: Option<Pattern>,
-    /// Exceptions, matched against the whole line.
+    /// Exceptions, matched anywhere in the line.
     pub except: Option<Pattern>,
 }
 
-/// Reads a pattern that matches at the start of a text only.
+/// Deserializes a pattern that matches only at the start of a text.
 fn anchored<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Pattern>, D::Error> {
     let pattern = Pattern::deserialize(from)?;
     let anchored = Pattern::new(&format!("^(?:{})", pattern.as_str()));
     anchored.map(Some).map_err(serde::de::Error::custom)
 }
 
-/// A pager, and how to make it go on.
+/// A pager and the key that continues it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pager {
-    /// Its mark, matched against the last line of what arrived.
+    /// The pager's mark, matched with the last received line.
     pub mark: Pattern,
-    /// What makes it go on; sent as it is.
+    /// The key that continues the output, sent unchanged.
     pub answer: String,
 }
 
@@ -281,7 +280,7 @@ pub struct Pager {
 pub struct Enable {
     /// The command.
     pub command: String,
-    /// The question for the secret, matched against the last line of what arrived.
+    /// The question for the secret, matched with the last received line.
     pub question: Pattern,
 }
 
@@ -289,22 +288,22 @@ pub struct Enable {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConfigurationMode {
-    /// The command that enters configuration mode; none where lines are typed at the ordinary
+    /// The command that enters configuration mode; `None` if lines are typed at the ordinary
     /// prompt.
     pub enter: Option<Command>,
-    /// The command that leads out of it. It is repeated while the prompt is still one of
-    /// configuration mode, so one that leads up one level will do.
+    /// The command that leaves the mode. It is repeated at a prompt of configuration mode, so it
+    /// may leave one level at a time.
     pub leave: Command,
     /// Makes an ordinary command work in configuration mode: `do {command}`.
     pub run: Option<String>,
-    /// Makes the running configuration the start-up configuration, where that is a command of
+    /// Makes the running configuration the start-up configuration, if that is a command of
     /// configuration mode.
     pub save: Option<Command>,
-    /// Where lines change a candidate, which takes effect when it is committed.
+    /// The commands of a candidate, which takes effect when it is committed.
     pub candidate: Option<Candidate>,
-    /// Prompts that tell of changes which have not taken effect (`[*HUAWEI]`).
+    /// Prompts that show pending changes, which have not taken effect (`[*HUAWEI]`).
     pub pending: Option<Pattern>,
-    /// Commands that read text, and how the text ends where that cannot be typed as a line.
+    /// Commands that read text, and the end of the text if it cannot be typed as a line.
     #[serde(default)]
     pub blocks: Vec<Block>,
 }
@@ -313,36 +312,37 @@ pub struct ConfigurationMode {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Block {
-    /// The command.
+    /// The command's pattern.
     pub start: Pattern,
-    /// The keys that end the text, sent as they are (`\u0004`); none where a line of it does.
+    /// The keys that end the text, sent unchanged (`\u0004`); empty if the text's last line ends
+    /// it.
     #[serde(default)]
     pub end: String,
 }
 
-/// The commands of a platform whose configuration is committed. All are typed in configuration mode.
+/// The commands of a platform with a candidate configuration. All are typed in configuration mode.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Candidate {
-    /// The prompts at which there is a candidate; at any if there are none here.
+    /// The prompts at which there is a candidate; `None` means every prompt.
     pub when: Option<Pattern>,
     /// Makes the candidate the running configuration.
     pub commit: Command,
-    /// `commit` leads up one level: it is repeated until configuration mode is left.
+    /// `commit` leaves one level of the mode; it is repeated until configuration mode is left.
     #[serde(default)]
     pub commit_leaves: bool,
-    /// The same with `{comment}` to be recorded.
+    /// Commits with a recorded `{comment}`.
     pub commit_comment: Option<Command>,
-    /// The same, taken back after `{minutes}` unless confirmed.
+    /// Commits, and reverts after `{minutes}` unless confirmed.
     pub commit_confirmed: Option<Command>,
-    /// Confirms it. Where there is none, a plain commit does.
+    /// Confirms such a commit; `None` if a plain commit confirms it.
     pub confirm: Option<Command>,
-    /// Shows what would change.
+    /// Shows the changes.
     pub compare: Option<Command>,
-    /// Throws the candidate away.
+    /// Discards the candidate.
     pub discard: Command,
-    /// Makes an earlier configuration, `{number}` commits ago, the candidate or, with
-    /// `rollback_commits`, the running configuration.
+    /// Makes the configuration of `{number}` commits ago the candidate or, with `rollback_commits`,
+    /// the running configuration.
     pub rollback: Option<Command>,
     /// `rollback` takes effect without a commit.
     #[serde(default)]
@@ -351,13 +351,13 @@ pub struct Candidate {
     pub explain: Option<String>,
 }
 
-/// A command that may ask questions. In a file, a text stands for one that asks none.
+/// A command that may ask questions. In a file, a plain text is a command without questions.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "WrittenCommand")]
 pub struct Command {
-    /// What is typed.
+    /// The text to type.
     pub send: String,
-    /// What it may ask, each at most once.
+    /// The questions that it may ask, each at most once.
     pub questions: Vec<Question>,
 }
 
@@ -365,9 +365,9 @@ pub struct Command {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Question {
-    /// Matched against the last line of what arrived.
+    /// Matched with the last received line.
     pub ask: Pattern,
-    /// The line that answers it.
+    /// The answering line.
     pub answer: String,
 }
 
@@ -401,7 +401,7 @@ impl From<WrittenCommand> for Command {
 }
 
 impl Command {
-    /// With every `{name}` replaced by a value.
+    /// Returns the command with every `{name}` replaced by a value.
     pub(crate) fn with(&self, name: &str, value: &str) -> Self {
         Self {
             send: self.send.replace(&format!("{{{name}}}"), value),
@@ -410,16 +410,16 @@ impl Command {
     }
 }
 
-/// One thing by which a device of a platform is known; any of them will do.
+/// Evidence for a platform; one piece is enough.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Evidence {
-    /// A command; without one, the identification that the SSH server sends is looked at.
+    /// A command; without one, the SSH server's identification is matched.
     pub command: Option<String>,
-    /// What it answers.
+    /// The pattern of the output.
     pub pattern: Pattern,
-    /// How much it says, 1 to 100: the platform with the highest wins. 50 by default; more for a
-    /// text that only this platform prints, less for one that it shares with others.
+    /// The certainty, 1 to 100: the platform with the highest wins. 50 by default; more for a text
+    /// that only this platform prints, less for one that other platforms share.
     #[serde(default = "half_certain")]
     pub certainty: u8,
 }
@@ -428,19 +428,19 @@ const fn half_certain() -> u8 {
     50
 }
 
-/// A command, and the facts in its output.
+/// A command and the facts in its output.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FactSource {
     /// The command.
     pub command: String,
-    /// A fact's name (`hostname`, `vendor`, `model`, `version`, `serial`, `uptime`) and the
+    /// The name of each fact (`hostname`, `vendor`, `model`, `version`, `serial`, `uptime`) and the
     /// pattern whose first group is its value.
     pub find: BTreeMap<String, Pattern>,
 }
 
 impl FactSource {
-    /// The facts in what the command has answered.
+    /// Returns the facts in the command's output.
     pub fn find_in<'t>(&'t self, output: &'t str) -> impl Iterator<Item = (&'t str, &'t str)> {
         self.find
             .iter()
@@ -449,28 +449,28 @@ impl FactSource {
 }
 
 impl Platform {
-    /// A built-in platform.
+    /// Returns a built-in platform.
     #[must_use]
     pub fn named(name: &str) -> Option<std::sync::Arc<Self>> {
         Platforms::built_in().named(name)
     }
 
-    /// The names of the built-in platforms.
+    /// Returns the names of the built-in platforms.
     #[must_use]
     pub fn names() -> Vec<&'static str> {
         set::built_in_names().collect()
     }
 
-    /// Returns the line by which the device refused a command, if it did.
+    /// Returns the line in which the device refused a command, if there is one.
     ///
-    /// Only the beginning and the end of the output are searched: that is where a CLI complains,
-    /// and a running configuration with such a line in a banner is a good answer all the same.
+    /// Only the beginning and the end of the output are searched: a CLI complains there, and a
+    /// running configuration with such a line in a banner is not a refusal.
     pub(crate) fn refusal<'a>(&self, output: &'a str) -> Option<&'a str> {
         messages::refusal(self, output)
     }
 
-    /// Returns whether a command is known to change nothing (neither the device, nor what the
-    /// session's next command does) and to ask nothing.
+    /// Returns whether a command is known to change nothing (neither the device nor the effect of
+    /// the session's next command) and to ask nothing.
     #[must_use]
     pub fn only_reads(&self, command: &str) -> bool {
         let older = &self.type_ahead;
@@ -482,13 +482,14 @@ impl Platform {
         (self.reads).covers(command, question_mark, older.safe.as_ref())
     }
 
-    /// Returns whether a command may be sent together with the sentinel that marks its end: it
-    /// must not ask, because the sentinel would be the answer, and must not mind being sent again.
+    /// Returns whether a command may be sent together with its sentinel. It must not ask, because
+    /// the sentinel would be the answer, and must tolerate being sent again.
     pub(crate) fn may_type_ahead(&self, command: &str) -> bool {
         self.only_reads(command)
     }
 
-    /// Whether its command line may be a Unix shell, so that words and prompts of one are its own.
+    /// Returns whether the command line may be a Unix shell, so that a shell's prompts and messages
+    /// are expected.
     pub(crate) fn may_be_shell(&self) -> bool {
         matches!(self.ending, Ending::ShellPrompt) || self.shell == Shell::Possible
     }

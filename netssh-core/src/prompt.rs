@@ -1,8 +1,8 @@
 //! The prompt of a session, learnt from the device itself.
 //!
-//! A platform's patterns cannot list every host name, user and mode. So a prompt is what the device
-//! shows and repeats; the patterns tell its modes apart, and let the usual ones be recognised
-//! without a pause.
+//! A platform's patterns cannot list every host name, user and mode. Therefore a prompt is a line
+//! that the device shows and repeats; the patterns recognise common prompts without a pause and
+//! tell modes apart.
 
 use std::sync::LazyLock;
 
@@ -12,20 +12,20 @@ use regex::Regex;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Learnt {
     text: String,
-    /// Its essence; empty before anything was learnt.
+    /// The prompt without its varying parts; empty before a prompt was learnt.
     essence: String,
-    /// The beginning of the device's name, which its other prompts share.
+    /// The beginning of the device's name, shared by the prompts of its other modes.
     name: String,
-    /// Its last character.
+    /// The prompt's last character.
     terminator: Option<char>,
 }
 
-/// Prompts of other modes begin with this much of the name: IOS shortens host names in
+/// Characters of the name that prompts of other modes share: IOS shortens host names in
 /// configuration mode, `FortiOS` everywhere.
 const NAME: usize = 12;
-/// Before the name, a prompt has marks only: `[~`, `HRP_M<`, `*A:`.
+/// Only marks precede the name in a prompt: `[~`, `HRP_M<`, `*A:`.
 const MARKS: usize = 12;
-/// A longer line is not a prompt.
+/// Longer lines are not prompts.
 const LONGEST: usize = 200;
 
 impl Learnt {
@@ -43,14 +43,14 @@ impl Learnt {
         self.essence.is_empty()
     }
 
-    /// As it was shown.
+    /// Returns the prompt as the device showed it.
     pub(crate) fn text(&self) -> Option<&str> {
         (!self.is_empty()).then_some(self.text.as_str())
     }
 
-    /// Whether a line is this prompt, perhaps with another count of commands or another mark.
+    /// Returns whether a line is this prompt, ignoring the command count and the mark of changes.
     pub(crate) fn is(&self, line: &str) -> bool {
-        /// A count and a mark are no longer.
+        /// Counts and marks are at most this long.
         const DIFFERENCE: usize = 12;
         let line = line.trim();
         if self.is_empty() || line.len().abs_diff(self.text.len()) > DIFFERENCE {
@@ -59,8 +59,8 @@ impl Learnt {
         line == self.text || essence(line) == self.essence
     }
 
-    /// Whether a line may be a prompt of the same device in another mode: it begins with the
-    /// device's name, and ends as prompts do.
+    /// Returns whether a line may be the prompt of another mode of the same device: it begins with
+    /// the device's name and ends like a prompt.
     pub(crate) fn is_related(&self, line: &str) -> bool {
         let line = line.trim();
         if self.name.is_empty() || line.len() > LONGEST || !self.ends_like_a_prompt(line) {
@@ -71,8 +71,8 @@ impl Learnt {
             || at == Some(2) && line.starts_with(['*', '!'])
     }
 
-    /// The output before this prompt in a line that ends with it: where the output has no newline
-    /// at its end.
+    /// Returns the output before this prompt in a line that ends with it, which happens if the
+    /// output has no final newline.
     pub(crate) fn output_before<'l>(&self, line: &'l str) -> Option<&'l str> {
         if self.is_empty() {
             return None;
@@ -80,7 +80,7 @@ impl Learnt {
         line.trim_end().strip_suffix(self.text.as_str())
     }
 
-    /// Whether a line ends as this prompt does, and not as a progress bar (`####`).
+    /// Returns whether a line ends like this prompt, and not like a progress bar (`####`).
     pub(crate) fn ends_like_this(&self, line: &str) -> bool {
         let mut end = line.trim_end().chars().rev();
         let last = end.next();
@@ -89,7 +89,7 @@ impl Learnt {
             && (last == self.terminator || matches!(last, Some('>' | '#')))
     }
 
-    /// Whether a line ends as this prompt does, or as prompts usually do.
+    /// Returns whether a line ends like this prompt or like common prompts.
     fn ends_like_a_prompt(&self, line: &str) -> bool {
         let last = line.trim_end().chars().next_back();
         last.is_some_and(|c| TERMINATORS.contains(&c) || Some(c) == self.terminator)
@@ -98,16 +98,16 @@ impl Learnt {
 
 const TERMINATORS: [char; 5] = ['>', '#', '$', '%', ']'];
 
-/// Whether two lines are the same prompt. Some prompts count the commands (`sw.1 #`, `[12]>`), and
+/// Returns whether two lines are the same prompt. Some prompts count commands (`sw.1 #`, `[12]>`),
 /// some mark unsaved changes (`* sw #`).
 pub(crate) fn same_prompt(one: &str, other: &str) -> bool {
     essence(one) == essence(other)
 }
 
-/// Whether a line is the beginning of a prompt, and not all of it. Counts and clocks may differ.
+/// Returns whether a line is an incomplete prompt. Counts and clocks may differ.
 pub(crate) fn is_part_of(line: &str, prompt: &str) -> bool {
     static NUMBER: LazyLock<Regex> =
-        LazyLock::new(|| Regex::new(r"\d+").expect("a test compiles it"));
+        LazyLock::new(|| Regex::new(r"\d+").expect("tests compile the pattern"));
     let numberless = |text: &str| NUMBER.replace_all(text, "0").into_owned();
     let (line, prompt) = (numberless(line.trim()), numberless(prompt.trim()));
     prompt.len() > line.len() && prompt.starts_with(&line)
@@ -115,28 +115,27 @@ pub(crate) fn is_part_of(line: &str, prompt: &str) -> bool {
 
 fn essence(prompt: &str) -> String {
     static COUNT: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new(r"([.:\s\[(])\d+([\])]?\s?[>#$%\]]?)$").expect("a test compiles it")
+        Regex::new(r"([.:\s\[(])\d+([\])]?\s?[>#$%\]]?)$").expect("tests compile the pattern")
     });
     let prompt = prompt.trim().trim_start_matches(['*', '!', ' ']);
     COUNT.replace(prompt, "${1}0${2}").into_owned()
 }
 
-/// The beginning of a device's name: without marks before it, and what its modes add.
+/// Returns the beginning of the device's name, without leading marks and without the mode.
 fn name(prompt: &str) -> String {
     let name = prompt.trim_start_matches(['*', '!', ' ', '[', '<', '(', '{', '~']);
     let name = name.trim_end_matches(|c: char| " )}".contains(c) || TERMINATORS.contains(&c));
-    // `HRP_M<fw>`: a state, then the name.
+    // `HRP_M<fw>`: a state precedes the name.
     let name = name.rsplit('<').next().unwrap_or(name);
     let mut end = name.len();
-    // The directory of a shell, the mode in parentheses, a count or a clock, the path of a context.
+    // A shell's directory, the mode in parentheses, a count or a clock, the path of a context.
     for mark in [":~", ":/", "(", "[", " /"] {
         end = end.min(name.find(mark).filter(|&at| at > 0).unwrap_or(end));
     }
     name[..end].chars().take(NAME).collect()
 }
 
-/// Whether a line asks for something rather than for a command: nothing is typed there but the
-/// answer to it.
+/// Returns whether a line is a question. Only its answer may be typed there.
 pub(crate) fn is_question(line: &str) -> bool {
     // `[y/n]`, `(yes/no)`, `[Y(yes)/N(no)/C(cancel)]`, `[confirm]`, `[1-3]`
     static FORM: LazyLock<Regex> = LazyLock::new(|| {
@@ -144,18 +143,18 @@ pub(crate) fn is_question(line: &str) -> bool {
             r"(?i)[?:]\s*$|\[y\(yes\)",
             r"|[\[(]\s*(y|n|yes|no|confirm|cancel|\d+\s*-\s*\d+)\b[^\])]*[\])]\s*$",
         ))
-        .expect("a test compiles it")
+        .expect("tests compile the pattern")
     });
-    // A menu or an instruction in words.
+    // Menus and instructions in words.
     static WORDS: LazyLock<Regex> = LazyLock::new(|| {
         Regex::new(concat!(
             r"(?i)\b(select|choose|choice|option|selection|enter|press|type|continue|accept|agree|",
             r"password|passcode|passphrase|login|username|confirm)\b",
         ))
-        .expect("a test compiles it")
+        .expect("tests compile the pattern")
     });
     let line = line.trim();
-    // One word is a name, whatever it says.
+    // A single word is a name, even if it is one of these words.
     FORM.is_match(line) || (line.contains(' ') && WORDS.is_match(line))
 }
 
@@ -164,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_prompt_is_recognised_whatever_its_characters() {
+    fn prompts_of_any_characters_are_recognised() {
         for prompt in [
             "core&edge#",
             "sw-7#dist#",
@@ -185,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_count_and_a_mark_change_nothing_and_a_host_name_does() {
+    fn prompts_are_equal_up_to_counts_and_marks() {
         assert!(same_prompt("sw.1 #", "* sw.2 #"));
         assert!(same_prompt("Slot-1 stack_a.9 #", "Slot-1 stack_a.10 #"));
         assert!(same_prompt("router[12]>", "router[13]>"));
@@ -223,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn questions_are_no_prompts() {
+    fn questions_are_not_taken_for_prompts() {
         for question in [
             "Current password:",
             "Accept the terms? [y/n]",

@@ -1,11 +1,12 @@
-//! Reads a device's answer: finds its end, its pager, its questions. Pure: bytes in, [`Step`] out.
+//! Reads a device's answer: finds its end, its pager and its questions. Pure: bytes in, [`Step`]
+//! out.
 //!
-//! Why a prompt at the end of what has arrived is not the end of the answer: output may hold the
-//! prompt's text on a line of its own (a description, a banner, a saved session), and a packet
-//! may end exactly there. Waiting a while to see whether more follows is a guess about time. So
-//! the end is made recognisable instead, see [`crate::platform::Ending`]: the device itself
-//! echoes a random word at the prompt that follows the output, or prints it as the prompt. The
-//! word is sent in the same write as the command where that is safe, so it costs no round trip.
+//! A prompt at the end of the received bytes does not prove the end of the answer: output may
+//! contain the prompt's text on its own line (a description, a banner, a saved session), and a
+//! packet may end exactly there. Waiting for more would be a guess about time. Instead the end is
+//! made recognisable, see [`crate::platform::Ending`]: the device echoes a random word at the
+//! prompt after the output, or prints it as the prompt. If it is safe, the word is sent in the same
+//! write as the command, so that it costs no round trip.
 //!
 //! The result does not depend on where the packets were cut.
 
@@ -17,136 +18,135 @@ use crate::platform::{Pager, Pattern, Platform};
 use crate::prompt::{Learnt, is_part_of, is_question, same_prompt};
 use crate::terminal::{clean, erase_length_after_mark};
 
-/// What the reader waits for.
+/// The end that the reader waits for.
 #[derive(Debug, Clone)]
 pub(crate) enum Expect {
-    /// Something that looks like a prompt, after the command's echo if there is one.
+    /// A likely prompt, after the command's echo if there is one.
     Prompt,
-    /// That the device reads text, after a command that begins a block of it.
+    /// The prompt of the device's text input, after a command that begins a block of text.
     Text,
-    /// `PROMPT` + this comment, a newline, whatever the device says to that, and a prompt.
+    /// `PROMPT` + this comment, a newline, the device's reply to it, and a prompt.
     Comment(String),
-    /// The same, for the first comment of a session, the last of so many lines that were typed:
-    /// so many prompts and no comment mean that the device does not echo.
+    /// Like [`Self::Comment`], for the first comment of a session, the last of `lines` typed lines:
+    /// this many prompts without the comment mean that the device does not echo.
     FirstComment { comment: String, lines: usize },
-    /// `PROMPT` + this comment and a newline: something else follows at once.
+    /// `PROMPT` + this comment and a newline; the next answer follows at once.
     CommentAmong(String),
-    /// The prompt twice in a row: the end where nothing is echoed.
+    /// The prompt twice in a row: the end on a device without an echo.
     PromptTwice,
-    /// `@@word:digits@@`, the prompt that holds this word.
+    /// `@@word:digits@@`, the prompt with this word.
     ShellPrompt(String),
 }
 
-/// What is to be done next.
+/// The next action.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Read more.
     Read,
     /// A pager waits: send this, call [`Reader::pager_answered`], and read on.
     Pager(String),
-    /// The last line looks like a prompt.
+    /// The last line is a likely prompt.
     Prompt,
     /// The device asks the question of this index: answer it, call
     /// [`Reader::question_answered`], and read on.
     Question(usize),
-    /// It asks that question again, although it was answered.
+    /// The device repeats that question although it was answered.
     AskedAgain(usize),
-    /// The end, beyond doubt.
+    /// The verified end.
     End {
-        /// The prompt now; empty where it is ours.
+        /// The current prompt; empty if we have set it.
         prompt: String,
-        /// Where the platform has one.
+        /// The exit code, if the platform has one.
         exit_code: Option<i32>,
     },
-    /// The device echoes nothing.
+    /// The device does not echo.
     NoEcho,
-    /// A pager has read what was typed ahead, and is gone.
+    /// A pager has read the typed-ahead input and has ended.
     Swallowed,
     /// The shell waits for the rest of the command.
     Incomplete,
-    /// The device reads text.
+    /// The device waits for text.
     Text,
-    /// The device is silent before its first prompt, at a line that may be one, or at none.
+    /// The device is silent before its first prompt; its last line is empty or may be a prompt.
     Unsure,
-    /// The device is silent at its prompt, and the sentinel did not come back as expected: send
-    /// another one.
+    /// The device is silent at its prompt without the expected sentinel: send another one.
     Resync,
 }
 
-/// For how long the device has been silent.
+/// How long the device has been silent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Quiet {
-    /// Half a second: the packet that ends here was not cut in the middle.
+    /// Half a second: the last packet was not cut in the middle of a line.
     Settled,
     /// Two seconds.
     Long,
 }
 
-/// The last lines are looked for in this much of the end. Longer than any prompt.
+/// The last lines are searched in this much of the end. Longer than any prompt.
 const TAIL: usize = 2048;
-/// A device has no more lines to say before it echoes.
+/// Maximum number of lines that a device prints before the echo.
 const BEFORE_ECHO: usize = 16;
-/// A device has no more lines to say about a comment; neither does it say more than [`LINE`].
+/// Maximum number of lines of a device's reply to a sentinel; their length is limited by [`LINE`].
 const LINES: usize = 16;
-/// A line is looked at as a whole up to this length, of a longer one the end: so much may a device draw
-/// over and over that echoes a comment. It keeps the work of a step within bounds, whatever arrives.
+/// Lines are examined whole up to this length; of longer ones only the end is. A device that
+/// redraws an echoed sentinel may print this much. Bounds the work per step.
 const LINE: usize = 16 * 1024;
-/// What exceeds the limit is cut out in pieces of this size, so that cutting costs little, and as
-/// much of the end is kept: more than one packet, which may hold an end and the next beginning.
+/// Output beyond the limit is cut in pieces of this size to keep cutting cheap, and as much of the
+/// end is kept: more than one packet, which may contain an end and the next beginning.
 const SLACK: usize = 64 * 1024;
 
 /// One answer while it arrives.
 #[derive(Debug)]
 pub(crate) struct Reader<'a> {
     platform: &'a Platform,
-    /// The prompt as it was shown last.
+    /// The prompt shown last.
     learnt: Learnt,
-    /// The session's random word, which no output holds.
+    /// The session's random word, which no output contains.
     word: Option<String>,
     limit: usize,
     echo: bool,
     /// Something was typed, so its echo comes first.
     typed: bool,
     buffer: Vec<u8>,
-    /// Where its last newline is. None where it was cut out.
+    /// The position of the last newline; `None` if it was cut out.
     newline: Option<usize>,
-    /// How many newlines have arrived.
+    /// Number of newlines received.
     newlines: usize,
     truncated: bool,
-    /// Where pager marks were, so that their erasure can be removed.
+    /// The positions of removed pager marks, at which their erasure can be removed.
     cuts: Vec<usize>,
-    /// A pager was answered at some time, and may have been gone when the answer came.
+    /// A pager was answered and may have ended before the answer arrived.
     keys_sent: bool,
     expect: Expect,
     questions: Vec<Question>,
-    /// Up to here, questions have been answered.
+    /// Questions before this position have been answered.
     answered: usize,
-    /// Up to here, no line holds the comment that is waited for.
+    /// No line before this position contains the expected comment.
     searched: usize,
     /// The comment was sent together with the command.
     typed_ahead: bool,
-    /// Up to here, it is known whether a pager's mark was wiped out unanswered: `wiped`.
+    /// Up to this position, `wiped` is up to date.
     swept: usize,
-    /// So much had arrived then.
+    /// The buffer's length when `swept` was set.
     seen: usize,
     wiped: bool,
-    /// Where the output ends, once it is known.
+    /// The end of the output, once it is known.
     end: Option<End>,
-    /// The same, found with a sentinel that was echoed and that no prompt followed.
+    /// The end found with a sentinel that was echoed but not followed by a prompt.
     kept: Option<(usize, String)>,
-    /// The last newline, and the text before the comment above it, when the comment was found and
-    /// an unknown prompt was not.
+    /// The last newline, and the text before the comment above it, if the comment was found without
+    /// a known prompt.
     unprompted: Option<(usize, String)>,
     watched: Watched,
 }
 
-/// A question the device may ask.
+/// A question that the device may ask.
 #[derive(Debug, Clone)]
 pub(crate) struct Question {
     pub(crate) ask: Pattern,
-    /// It may come any number of times.
+    /// The question may be repeated any number of times.
     pub(crate) again: bool,
-    /// It may be in a line that is finished: an instruction, whose answer is no secret.
+    /// The question may be in a finished line: an instruction, whose answer is not a secret.
     pub(crate) finished: bool,
     pub(crate) answered: bool,
 }
@@ -154,23 +154,23 @@ pub(crate) struct Question {
 #[derive(Debug)]
 struct End {
     offset: usize,
-    /// Output on the prompt's own line, where the output did not end with a newline.
+    /// Output on the prompt's own line, if the output did not end with a newline.
     rest: String,
-    /// What begins here is not this answer's.
+    /// The next answer begins here.
     next: usize,
 }
 
-/// How much of the output a watcher has seen.
+/// The part of the output that a watcher has seen.
 #[derive(Debug, Default)]
 struct Watched {
-    /// Up to this byte.
+    /// The watcher has seen everything before this byte.
     offset: usize,
-    /// Up to this byte there is no echo.
+    /// No echo was found up to this byte.
     unechoed: usize,
     lines: usize,
-    /// Lines that it saw before the command had to be sent again.
+    /// Lines that the watcher saw before the command was sent again.
     skip: usize,
-    /// The comment has come: what follows is the device's word on that.
+    /// The comment has arrived: the rest is the device's reply to it.
     over: bool,
 }
 
@@ -211,30 +211,30 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The prompt is known.
+    /// Sets the known prompt.
     pub(crate) fn with_prompt(mut self, learnt: &Learnt) -> Self {
         self.learnt = learnt.clone();
         self
     }
 
-    /// The session's sentinels hold this word.
+    /// Sets the word that the session's sentinels contain.
     pub(crate) fn with_word(mut self, word: &str) -> Self {
         self.word = Some(word.to_owned());
         self
     }
 
-    /// The device has shown this prompt.
+    /// Learns a prompt that the device has shown.
     pub(crate) fn learn(&mut self, prompt: &str) {
         self.learnt = Learnt::from(prompt);
     }
 
-    /// Whether what is typed comes back, where that is not as the platform says.
+    /// Overrides whether the device echoes.
     pub(crate) const fn with_echo(mut self, echo: bool) -> Self {
         self.echo = echo;
         self
     }
 
-    /// Nothing has been typed yet: what comes is the device's own.
+    /// Expects no echo, because nothing has been typed yet.
     pub(crate) const fn before_typing(mut self) -> Self {
         self.typed = false;
         self
@@ -249,12 +249,12 @@ impl<'a> Reader<'a> {
         self
     }
 
-    /// The comment goes with the command, so a pager may read it.
+    /// Sets whether the comment was sent together with the command, so that a pager may read it.
     pub(crate) const fn expect_ahead(&mut self, ahead: bool) {
         self.typed_ahead = ahead;
     }
 
-    /// These questions may be asked from here on.
+    /// Sets the questions that may be asked from here on.
     pub(crate) fn ask(&mut self, questions: Vec<Question>) {
         self.questions = questions;
     }
@@ -265,12 +265,12 @@ impl<'a> Reader<'a> {
         self.searched = 0;
     }
 
-    /// How many lines have arrived, the last one not counted.
+    /// Returns the number of received newlines.
     pub(crate) const fn newlines(&self) -> usize {
         self.newlines
     }
 
-    /// Forgets what has arrived.
+    /// Drops everything received.
     pub(crate) fn clear(&mut self) {
         self.buffer.clear();
         self.newline = None;
@@ -294,7 +294,7 @@ impl<'a> Reader<'a> {
         let last = self.buffer.len().saturating_sub(1);
         self.newlines += bytes.iter().filter(|&&byte| byte == b'\n').count();
         self.buffer.extend_from_slice(bytes);
-        // "Next line" is a newline to the devices that say it; the ESC may have come before.
+        // "Next line" counts as a newline; its ESC may have arrived in an earlier packet.
         for at in last..self.buffer.len().saturating_sub(1) {
             if self.buffer[at..].starts_with(b"\x1bE") {
                 self.buffer[at..at + 2].copy_from_slice(b"\r\n");
@@ -304,7 +304,7 @@ impl<'a> Reader<'a> {
         if let Some(at) = newline {
             self.newline = Some(last + at);
         }
-        // Keep the beginning up to the limit, and enough to see the end in.
+        // Keeps the beginning up to the limit, and enough of the end to recognise it.
         if self.buffer.len() > self.limit + 2 * SLACK {
             self.truncated = true;
             let tail = self.buffer.len() - SLACK;
@@ -326,7 +326,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What the bytes so far call for.
+    /// Returns the next action for the bytes received so far.
     pub(crate) fn step(&mut self) -> Step {
         if let Some(step) = self.question() {
             return step;
@@ -369,14 +369,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Returns the next step when nothing more comes. Silence decides nothing by itself:
-    /// what is done then makes the device show what it is doing.
+    /// Returns the next step after a silence. Silence never ends an answer: the step makes the
+    /// device show its state.
     pub(crate) fn quiet(&mut self, quiet: Quiet) -> Step {
         let line = self.last_line();
         let line = self.without_pager_keys(line.trim()).trim();
         let asks = is_question(line);
         match (&self.expect, quiet) {
-            // Where it says nothing but the echo it may still be thinking.
+            // A device that has only echoed the command may still be working.
             (Expect::Text, Quiet::Settled) if self.newlines < 2 && line.is_empty() => Step::Read,
             (Expect::Text, _) => Step::Text,
             (Expect::Prompt, Quiet::Settled) if !self.typed => match line.is_empty() || asks {
@@ -410,11 +410,11 @@ impl<'a> Reader<'a> {
                 if first && !at_prompt && !echoed {
                     return Step::NoEcho;
                 }
-                // Other answers follow this one: they cannot be told from it by another sentinel.
+                // Further answers follow this one; another sentinel could not tell them apart.
                 if matches!(self.expect, Expect::CommentAmong(_)) {
                     return Step::Swallowed;
                 }
-                // Something else has read what was typed ahead, and perhaps the output was cut.
+                // Another reader consumed the typed-ahead input, and the output may be incomplete.
                 match self.typed_ahead && !at_prompt && !self.holds_line(&comment) {
                     true => Step::Swallowed,
                     false => Step::Resync,
@@ -424,7 +424,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A line that ends with this text has arrived, at a prompt or not.
+    /// Returns whether a line that ends with this text has arrived, after a prompt or not.
     fn holds_line(&self, text: &str) -> bool {
         let ends = |line: &[u8]| clean(line).trim_end().ends_with(text);
         let newest = &self.buffer[self.buffer.len().saturating_sub(SLACK)..];
@@ -449,21 +449,20 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// The prompt was shown, and lines of a log have been printed over it.
+    /// Returns whether the prompt was shown and covered by log lines.
     fn is_covered(&self) -> bool {
         let end = self.newline.map_or(0, |newline| newline + 1);
         self.covered_prompt(end).is_some()
     }
 
-    /// Where the line of a prompt begins below which there is nothing but lines of a log, up to
-    /// `end`.
+    /// Returns the start of a prompt's line that only log lines follow, up to `end`.
     fn covered_prompt(&self, end: usize) -> Option<usize> {
         static LOG: LazyLock<Regex> = LazyLock::new(|| {
             Regex::new(concat!(
                 r"%[A-Z][\w-]*-\d-[A-Z]",
                 r"|^[*.:]?\s*(\w{3} +\d+ |\d{4}[-/])?\d+[:.]\d+[:.]\d+|^<\d+>",
             ))
-            .expect("a test compiles it")
+            .expect("tests compile the pattern")
         });
         let mut newline = end.checked_sub(1)?;
         let mut logs = 0;
@@ -484,7 +483,7 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// Keeps in mind where the output ended, if the sentinel was echoed at a prompt.
+    /// Records the end of the output if the sentinel was echoed at a prompt.
     fn keep_end(&mut self, comment: &str) -> bool {
         if self.kept.is_some() {
             return true;
@@ -510,7 +509,7 @@ impl<'a> Reader<'a> {
         false
     }
 
-    /// A question in what has arrived since the last one was answered.
+    /// Returns a question in the bytes received since the last answered one.
     fn question(&self) -> Option<Step> {
         if self.questions.is_empty() {
             return None;
@@ -518,7 +517,7 @@ impl<'a> Reader<'a> {
         let start = self.tail_start().max(self.answered.min(self.buffer.len()));
         let tail = &self.buffer[start..];
         let newline = tail.iter().rposition(|&byte| byte == b'\n');
-        // The first line is the command's echo, which may look like anything.
+        // The first line is the command's echo, which may contain anything.
         if newline.is_none() && self.answered == 0 && self.echo && self.typed {
             return None;
         }
@@ -535,11 +534,11 @@ impl<'a> Reader<'a> {
             .or_else(|| of(&asked).map(Step::AskedAgain))
     }
 
-    /// A question in a line that the device has ended, and behind which it waits.
+    /// Returns the question in a finished line after which the device waits.
     fn finished_question(&self) -> Option<Step> {
         let text =
             clean(&self.buffer[self.tail_start().max(self.answered.min(self.buffer.len()))..]);
-        // An instruction may have a frame.
+        // An instruction may be framed.
         let lines = text.lines().rev().map(str::trim);
         let mut lines = lines.filter(|line| !line.is_empty()).take(3);
         lines.find_map(|line| {
@@ -555,7 +554,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A question was answered; what has arrived so far asks no more.
+    /// Marks a question as answered; the bytes received so far contain no other one.
     pub(crate) fn question_answered(&mut self, index: usize) {
         self.answered = self.buffer.len();
         if let Some(question) = self.questions.get_mut(index) {
@@ -591,10 +590,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// `PROMPT!comment`, a newline, what the device says to that, and a prompt at the very end.
+    /// Finds `PROMPT!comment`, a newline, the device's reply to it, and a prompt at the very end.
     fn comment(&mut self, comment: &str) -> Option<Step> {
         let last = self.newline?;
-        // Of a line that is drawn over and over the tail shows as much.
+        // The tail is enough, even of a line that is redrawn repeatedly.
         let prompt = self.last_line();
         let prompt = prompt.trim();
         if prompt.is_empty() {
@@ -614,10 +613,10 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Where the line `PROMPT!comment` begins, and output before it on that line. Looked for from
-    /// the newline at `last` upwards, on a screen: some devices move the cursor between any two
-    /// characters. The first of several in a row counts: some devices draw the line once more on
-    /// Enter, and some repeat it in their complaint.
+    /// Returns the start of the line `PROMPT!comment`, and the output before it on that line.
+    /// Searches upwards from the newline at `last`, in the rendered text, because some devices move
+    /// the cursor between any two characters. The first of several such lines counts: some devices
+    /// redraw the line on Enter, and some repeat it in their complaint.
     fn comment_line(
         &mut self,
         comment: &str,
@@ -625,7 +624,7 @@ impl<'a> Reader<'a> {
         last: usize,
     ) -> Option<(usize, String)> {
         let known = self.is_prompt(prompt);
-        // A line with the comment that was seen already, before what is no prompt so far.
+        // This comment was seen before, and the last line is not yet a prompt.
         if let Some((at, before)) = &self.unprompted
             && !known
             && *at == last
@@ -645,7 +644,7 @@ impl<'a> Reader<'a> {
             let line = clean(&self.buffer[start..newline]);
             if let Some(before) = line.trim_end().strip_suffix(comment) {
                 is_anywhere = true;
-                // Echoed below a log that was printed over the prompt.
+                // The comment was echoed below a log line that covers the prompt.
                 if known
                     && before.trim().is_empty()
                     && let Some(covered) = self.covered_prompt(start)
@@ -675,8 +674,7 @@ impl<'a> Reader<'a> {
         found
     }
 
-    /// The same for a line longer than [`LINE`], known to be the one: output without a newline at
-    /// its end.
+    /// Handles a line longer than [`LINE`], which is output without a final newline.
     fn long_line(
         &self,
         comment: &str,
@@ -692,8 +690,8 @@ impl<'a> Reader<'a> {
         Some((start, rest.to_owned()))
     }
 
-    /// The output before the prompt, in a line up to the comment. `None` if the prompt is not
-    /// there. A prompt that is not `known` has to be shown twice, as a line of its own.
+    /// Returns the output before the prompt, in a line up to the comment; `None` without the
+    /// prompt. A prompt that is not `known` must be repeated on a line of its own.
     fn before_prompt<'l>(
         &self,
         line: &'l str,
@@ -706,8 +704,8 @@ impl<'a> Reader<'a> {
         if !known {
             return same_prompt(typed.trim(), prompt).then_some("");
         }
-        // A packet may end within the prompt: `sw-7#` of `sw-7#dist#`.
-        // The prompt of the first line came before anything was typed.
+        // A packet may end within the prompt: `sw-7#` of `sw-7#dist#`. The prompt of the first line
+        // was shown before anything was typed.
         let shown = match self.learnt.text() {
             Some(learnt) if typed.is_empty() && start == 0 => learnt,
             _ => typed.trim(),
@@ -718,14 +716,14 @@ impl<'a> Reader<'a> {
         let rest = line
             .strip_suffix(prompt)
             .or_else(|| typed.strip_suffix(prompt));
-        // A prompt may change from line to line: some count the commands. And the first one of all
-        // came before anything was typed.
+        // A prompt may change from line to line, because some count the commands. The first prompt
+        // was shown before anything was typed.
         let other = || self.is_prompt(typed) || (typed.is_empty() && start == 0);
         rest.or_else(|| other().then_some(""))
     }
 
-    /// Where the line begins that ends at `newline`, and whether that is its beginning: not where
-    /// it is longer than [`LINE`].
+    /// Returns the start of the line that ends at `newline`, and whether it is the line's real
+    /// start; it is not for lines longer than [`LINE`].
     fn line_start(&self, newline: usize) -> (usize, bool) {
         let from = newline.saturating_sub(LINE);
         let above = self.buffer[from..newline].iter().rposition(|&b| b == b'\n');
@@ -735,18 +733,20 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The last line is a prompt: one of this device, once the prompt was learnt.
+    /// Returns whether the last line is a prompt; once the prompt is learnt, only prompts of this
+    /// device count.
     fn shows_prompt(&self) -> bool {
         let line = self.last_line();
         let line = self.without_pager_keys(line.trim()).trim();
         match self.learnt.is_empty() {
-            // A platform whose prompts end with a colon says so.
+            // Prompts that end with a colon are declared by the platform.
             true => self.is_prompt(line) && (line.ends_with(':') || !is_question(line)),
             false => self.is_known_prompt(line),
         }
     }
 
-    /// A key meant for a pager that was gone already ends up at the prompt, before the comment.
+    /// Removes keys that were meant for a pager that had ended: they appear at the prompt, before
+    /// the comment.
     fn without_pager_keys<'l>(&self, line: &'l str) -> &'l str {
         if !self.keys_sent {
             return line;
@@ -756,11 +756,11 @@ impl<'a> Reader<'a> {
         line.trim_end_matches(is_key)
     }
 
-    /// The last line is a prompt, and before it a pager has read what was typed ahead: its mark
-    /// is there, wiped out, although nobody answered it.
+    /// Returns whether a pager has read the typed-ahead input: the last line is a prompt, and a
+    /// pager's mark before it was erased without an answer.
     fn is_swallowed(&mut self) -> bool {
         let length = self.buffer.len();
-        // A carriage return at the very end may belong to a newline, and is looked at once more.
+        // A carriage return at the very end may belong to a newline, so it is checked again.
         let fresh = &self.buffer[self.seen.saturating_sub(1).min(length)..];
         let is_wiping = |byte: &u8| matches!(byte, b'\r' | b'\x08' | b'\x1b');
         let may_wipe = fresh.iter().any(is_wiping);
@@ -771,7 +771,7 @@ impl<'a> Reader<'a> {
                 let line = line.strip_suffix(b"\r").unwrap_or(line);
                 let line = &without_colours(line)[..];
                 let mut pieces = line.split(is_wiping);
-                // What follows the last of these was not wiped out.
+                // The text after the last erasure was not erased.
                 let last = pieces.next_back();
                 last.is_some_and(|last| last.len() < line.len())
                     && pieces.any(|piece| {
@@ -785,9 +785,9 @@ impl<'a> Reader<'a> {
         self.wiped && self.shows_prompt()
     }
 
-    /// `PROMPT!comment` and a newline: the end of this answer, and the beginning of the next.
+    /// Finds `PROMPT!comment` and a newline: the end of this answer and the beginning of the next.
     fn comment_among(&mut self, comment: &str) -> Option<Step> {
-        // Nothing new is finished.
+        // No new line is complete.
         if self.newline.is_none_or(|newline| newline < self.searched) {
             return None;
         }
@@ -798,7 +798,7 @@ impl<'a> Reader<'a> {
             let (start, newline) = (self.searched, self.searched + length);
             self.searched = newline + 1;
             let line = &self.buffer[start..newline];
-            // Some devices move the cursor between any two characters of what is typed.
+            // Some devices move the cursor between any two typed characters.
             let drawn = line.contains(&b'\x1b') || line.contains(&b'\x08');
             if !drawn && find_last(line, comment.as_bytes()).is_none() {
                 continue;
@@ -819,7 +819,8 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// Output without a newline at its end, if any, and the prompt, in a line with the comment.
+    /// Returns the output on the line before the prompt, and the prompt, in a line with the
+    /// comment.
     fn prompt_before(
         &self,
         start: usize,
@@ -840,29 +841,29 @@ impl<'a> Reader<'a> {
             .then(|| (rest.to_owned(), prompt.to_owned()))
     }
 
-    /// What stands before the comment, on a screen.
+    /// Returns the rendered text before the comment.
     fn before_comment(&self, line_start: usize, newline: usize, comment: &str) -> Option<String> {
         let line = clean(&self.buffer[line_start..newline]);
         let before = line.trim_end().strip_suffix(comment)?;
         Some(before.trim_end().to_owned())
     }
 
-    /// So many prompts and no echo of the comment.
+    /// Returns whether there are `lines` prompts without an echo of the comment.
     fn is_silent(&self, comment: &str, lines: usize) -> bool {
         let last = self.last_line();
         let prompt = last.trim();
-        // Of fewer lines, all prompts cannot be among them.
+        // Fewer lines cannot contain all the prompts.
         let enough = self.newlines.saturating_add(1) >= lines;
         if prompt.is_empty() || !enough || !(self.is_prompt(prompt) || lines > 1) {
             return false;
         }
-        // The same prompt again and again: a banner may hold others.
+        // All prompts must be equal: a banner may contain others.
         let text = clean(&self.buffer[self.buffer.len().saturating_sub(LINE)..]);
         let prompts = text.lines().filter(|line| line.trim() == prompt);
         !text.contains(comment) && prompts.count() >= lines
     }
 
-    /// The last two lines that are not empty are the same prompt.
+    /// Finds the same prompt in the last two non-empty lines.
     fn prompt_twice(&mut self) -> Option<Step> {
         let start = self.tail_start();
         let text = clean(&self.buffer[start..]);
@@ -873,7 +874,7 @@ impl<'a> Reader<'a> {
         }
         let mut newlines = self.buffer.iter().enumerate().rev();
         let mut from = self.buffer.len();
-        // Back over the last prompt, empty lines, and the prompt before it.
+        // Skips the last prompt, empty lines, and the prompt before it.
         let mut seen = 0;
         while seen < 2 {
             let line_start = newlines
@@ -899,12 +900,12 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Whether a line may be a prompt.
+    /// Returns whether a line may be a prompt.
     fn is_prompt(&self, line: &str) -> bool {
         self.is_known_prompt(line) || self.platform.prompts.any.matches(line)
     }
 
-    /// Whether a line is a prompt of this device, as far as one was learnt.
+    /// Returns whether a line is a known prompt of this device.
     fn is_known_prompt(&self, line: &str) -> bool {
         self.learnt.is(line) || self.learnt.is_related(line)
     }
@@ -913,7 +914,7 @@ impl<'a> Reader<'a> {
         if self.platform.pagers.is_empty() {
             return Step::Read;
         }
-        // What one mark leaves behind another one that is drawn over it is blank.
+        // The rest of a mark that another mark overwrites is blank.
         let line = self.last_line();
         let waiting = |pager: &&Pager| pager.mark.matches(line.trim_end());
         match self.platform.pagers.iter().find(waiting) {
@@ -922,7 +923,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Takes the pager's mark out; its erasure, which comes next, is dropped at the end.
+    /// Removes the pager's mark; its erasure, which arrives next, is removed at the end.
     pub(crate) fn pager_answered(&mut self) {
         let start = self.tail_start();
         let line = self.buffer[start..]
@@ -935,14 +936,14 @@ impl<'a> Reader<'a> {
         self.keys_sent = true;
     }
 
-    /// Whether the echo of `command`, and nothing else, stands before the prompt in the last line.
+    /// Returns whether only the echo of `command` precedes the prompt in the last line.
     pub(crate) fn holds_only_echo(&self, command: &str) -> bool {
         let one_line = self.buffer.iter().filter(|&&byte| byte == b'\n').count() == 1;
         let echo = self.echo_length(&self.buffer, command) > 0;
         one_line && (echo || !self.echo)
     }
 
-    /// The last line, as it looks on a screen, whether it is finished or not.
+    /// Returns the last line, finished or not, as rendered on a screen.
     pub(crate) fn last_line(&self) -> String {
         let tail = &self.buffer[self.tail_start()..];
         let line = tail
@@ -952,7 +953,7 @@ impl<'a> Reader<'a> {
         clean(line)
     }
 
-    /// The last line that is not empty, for an error.
+    /// Returns the last non-empty line, for an error message.
     pub(crate) fn last_words(&self) -> String {
         let text = clean(&self.buffer[self.tail_start()..]);
         let mut lines = text.lines().rev().map(str::trim);
@@ -962,7 +963,7 @@ impl<'a> Reader<'a> {
             .to_owned()
     }
 
-    /// Ends the output before the last line: for a prompt that is known to be the end.
+    /// Ends the output before the last line, which is a verified prompt.
     pub(crate) fn end_at_last_line(&mut self) {
         let start = self.tail_start();
         let offset = self.buffer[start..]
@@ -976,14 +977,14 @@ impl<'a> Reader<'a> {
         });
     }
 
-    /// What arrived after the end: the beginning of the next answer.
+    /// Returns the bytes after the end, which begin the next answer.
     pub(crate) fn take_next(&mut self) -> Vec<u8> {
         let next = self.end.as_ref().map_or(self.buffer.len(), |end| end.next);
         self.buffer.split_off(next)
     }
 
-    /// Up to here there are finished lines of the output. Where nothing is echoed, a prompt at the
-    /// end of them, and the empty lines after it, may be the first of the two that end it.
+    /// Returns the end of the finished output lines. Without an echo, a prompt at their end and the
+    /// empty lines after it may be the first of the two prompts that end the output.
     fn finished(&self) -> usize {
         let end = self.newline.map_or(0, |at| at + 1);
         if !matches!(self.expect, Expect::PromptTwice) {
@@ -1009,8 +1010,8 @@ impl<'a> Reader<'a> {
         end
     }
 
-    /// The finished lines that have arrived since the last call, for a watcher; without the echo
-    /// of `command`. Nothing beyond the limit.
+    /// Returns the lines finished since the last call, for a watcher, without the echo of `command`
+    /// and only up to the limit.
     pub(crate) fn new_lines(&mut self, command: &str) -> Option<String> {
         if self.truncated || self.watched.over {
             return None;
@@ -1028,7 +1029,7 @@ impl<'a> Reader<'a> {
         let mut skipped = from;
         if from == 0 && self.echo {
             skipped = self.echo_length(bytes, command);
-            // Until the echo has come, it cannot be told from output.
+            // Before the echo has arrived, it cannot be distinguished from output.
             if skipped == 0 && self.end.is_none() && self.newlines <= BEFORE_ECHO {
                 self.watched.unechoed = end;
                 return None;
@@ -1056,7 +1057,8 @@ impl<'a> Reader<'a> {
         (!lines.is_empty()).then_some(lines)
     }
 
-    /// The answer so far, or as a whole once its end was found; without the echo of `command`.
+    /// Returns the answer so far, or the whole answer once its end is found, without the echo of
+    /// `command`.
     pub(crate) fn answer(&self, command: Option<&str>) -> Answer {
         let (mut end, rest) = match &self.end {
             Some(end) => (end.offset, end.rest.as_str()),
@@ -1087,7 +1089,7 @@ impl<'a> Reader<'a> {
             output.pop();
         }
         if (skipped == 0 || !self.echo) && self.word.is_some() && command.is_some() {
-            // The rest of the prompt and the newline of Enter, where nothing is echoed.
+            // Without an echo, the rest of the prompt and Enter's newline remain.
             while let Some(newline) = output.find('\n')
                 && output[..newline].trim().is_empty()
             {
@@ -1099,23 +1101,23 @@ impl<'a> Reader<'a> {
         Answer { output, truncated }
     }
 
-    /// Where pager marks were in what begins at `start`. They are in order, and those before it may
-    /// be many.
+    /// Returns the positions of removed pager marks from `start` on. They are sorted, and many may
+    /// come before `start`.
     fn cuts_from(&self, start: usize) -> impl Iterator<Item = usize> {
         let first = self.cuts.partition_point(|&cut| cut < start);
         self.cuts[first..].iter().map(move |cut| cut - start)
     }
 
-    /// How many bytes at the beginning are the echo of `command`, with everything before it: the
-    /// device said that before it had read the command.
+    /// Returns the length of the echo of `command`, including everything before it, which the
+    /// device printed before it read the command.
     ///
-    /// Some devices draw the line again on Enter, and some with every character that is typed; a log
-    /// may break the echo in two, or come before it.
+    /// Some devices redraw the line on Enter, some with every typed character; a log line may
+    /// precede the echo or split it.
     fn echo_length(&self, bytes: &[u8], command: &str) -> usize {
         let command = command.trim();
         let mut length = 0;
         let mut others = 0;
-        // The rest of an echo that a log line has broken.
+        // The rest of an echo that a log line has split.
         let mut left: Option<&str> = None;
         let mut at = 0;
         while at < bytes.len() && others < BEFORE_ECHO {
@@ -1132,7 +1134,7 @@ impl<'a> Reader<'a> {
                 length = end;
                 left = None;
             } else if let Some(typed) = typed.filter(|typed| is_beginning(command, typed)) {
-                // The line grows while it is typed, or a log line comes next.
+                // The device redraws the line while it is typed, or a log line comes next.
                 if length > 0 {
                     length = end;
                 } else {
@@ -1156,7 +1158,7 @@ impl<'a> Reader<'a> {
         length
     }
 
-    /// Returns what was typed at the prompt that this line begins with.
+    /// Returns the text typed after the prompt in a line that begins with one.
     fn after_prompt<'l>(&self, line: &'l str) -> Option<&'l str> {
         let ends = line.match_indices(['>', '#', '$', '%', ']', ':']);
         let ends = ends.map(|(at, mark)| at + mark.len());
@@ -1171,8 +1173,7 @@ impl<'a> Reader<'a> {
         Some(line[at..].trim())
     }
 
-    /// Takes out the echo of sentinels that were typed ahead of the output, and the prompt that the
-    /// device showed for them.
+    /// Removes the echoes of sentinels typed ahead of the output, and the prompts shown for them.
     fn without_sentinels(&self, output: &mut String) {
         let Some(word) = self.word.as_deref().filter(|word| output.contains(word)) else {
             return;
@@ -1188,7 +1189,7 @@ impl<'a> Reader<'a> {
         *output = lines.join("\n");
     }
 
-    /// Takes out what the platform puts around every output.
+    /// Removes the lines that the platform prints around every output.
     fn trim(&self, output: &mut String) {
         if let Some(above) = &self.platform.prompts.above {
             while let Some(at) = last_line_start(output) {
@@ -1197,7 +1198,7 @@ impl<'a> Reader<'a> {
                     break;
                 }
                 output.truncate(at.saturating_sub(1));
-                // The empty line before it belongs to it, too.
+                // The empty line before it is removed too.
                 if output.ends_with('\n') {
                     output.pop();
                 }
@@ -1218,9 +1219,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Whether a line is the echo of a command. A short one is echoed as it is. One longer than the
-/// terminal is redrawn or scrolled sideways, so of the line that remains on the screen only its end
-/// is compared.
+/// Returns whether a line is the echo of a command. The device redraws or scrolls a command that is
+/// longer than the terminal is wide, so only its end is compared.
 fn ends_with_echo(line: &str, command: &str) -> bool {
     const COMPARED: usize = 12;
     let mut from = command.len().saturating_sub(COMPARED);
@@ -1234,7 +1234,7 @@ fn is_beginning(command: &str, typed: &str) -> bool {
     !typed.is_empty() && command.starts_with(typed)
 }
 
-/// How many bytes two texts have in common at their beginning.
+/// Returns the length of the common prefix of two texts, bytes.
 fn common_length(one: &str, other: &str) -> usize {
     let pairs = one.char_indices().zip(other.chars());
     let different = pairs.clone().find(|((_, a), b)| a != b);
@@ -1244,7 +1244,7 @@ fn common_length(one: &str, other: &str) -> usize {
     }
 }
 
-/// A line without the sequences that set colours, which do not move the cursor.
+/// Returns a line without colour sequences, which do not move the cursor.
 fn without_colours(line: &[u8]) -> Vec<u8> {
     let mut kept = Vec::with_capacity(line.len());
     let mut rest = line;
@@ -1278,7 +1278,7 @@ fn without_erasures(bytes: &[u8], cuts: impl Iterator<Item = usize>) -> Vec<u8> 
     kept
 }
 
-/// Where the last line that holds `wanted` begins, and where its newline is.
+/// Returns the start of the last line that contains `wanted`, and its newline.
 fn last_line_start(text: &str) -> Option<usize> {
     if text.is_empty() {
         return None;

@@ -52,7 +52,7 @@ pub struct Session {
     type_ahead: bool,
     word: Word,
     commands: u64,
-    /// The questions that were answered since [`Session::take_answered`].
+    /// The questions answered since the last [`Session::take_answered`].
     answered: Vec<Answered>,
 }
 
@@ -209,7 +209,8 @@ impl Session {
         self.save_with(&[]).await
     }
 
-    /// [`Session::save`], with answers to what the device may ask beyond the platform's questions.
+    /// Saves like [`Session::save`], with answers to questions that the device may ask beyond the
+    /// platform's own.
     ///
     /// # Errors
     /// As [`Session::save`].
@@ -227,8 +228,8 @@ impl Session {
         }
     }
 
-    /// The questions that the device asked since the last call and the answers that it was given,
-    /// in order, also those of a command that failed.
+    /// Returns the questions that the device asked since the last call, with the given answers, in
+    /// order; also those of a failed command.
     pub fn take_answered(&mut self) -> Vec<Answered> {
         std::mem::take(&mut self.answered)
     }
@@ -421,7 +422,7 @@ impl Session {
 
     /// One of the platform's own commands, with the questions it is known to ask.
     ///
-    /// The caller's answers come first.
+    /// The caller's answers take precedence.
     async fn run_command(
         &mut self,
         command: &Command,

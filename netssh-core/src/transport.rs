@@ -216,7 +216,7 @@ fn config(
     })
 }
 
-/// Logs in and starts a shell on a terminal. To be limited by the caller to the login timeout.
+/// Logs in and starts a shell on a terminal. The caller limits it to the login timeout.
 pub(crate) async fn open_shell(
     connection: Connection,
     endpoint: &Endpoint,

@@ -1,7 +1,7 @@
-//! `FakeNOS`'s devices: forty platforms, with prompts and outputs of another project.
+//! Devices of `FakeNOS`: forty platforms with prompts and outputs of another project.
 //!
-//! Its prompts are the host's name and `>`, whatever the vendor's look like; what is typed is
-//! echoed at 10 ms a character, also in the middle of an output.
+//! Every prompt is the host's name and `>`, whatever the vendor's prompts are. Input is echoed at
+//! 10 ms per character, even in the middle of an output.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,11 +14,11 @@ use test_devices::{FakeDevice, FakeNos};
 
 use crate::support::within;
 
-/// `FakeNOS`'s name for a platform, ours, and two commands to run there.
+/// `FakeNOS`'s name of a platform, our name, and two commands to run.
 type Row = (&'static str, &'static str, [&'static str; 2]);
 
-/// All of `FakeNOS`'s platforms; `generic` where we have none for it. Its `linux` is no shell: it has
-/// neither variables nor exit codes, and so is `generic`, too.
+/// All platforms of `FakeNOS`; `generic` for those without a platform of ours. Its `linux` has
+/// neither variables nor exit codes, so it is `generic` too.
 #[rustfmt::skip]
 const TABLE: &[Row] = &[
     ("alcatel_aos", "generic", ["show vlan", "show vlan"]),
@@ -64,12 +64,12 @@ const TABLE: &[Row] = &[
     ("zyxel_os", "generic", ["sys atsh", "cfg snmp get"]),
 ];
 
-/// Where `cargo xtask setup` puts it.
+/// The directory in which `cargo xtask setup` installs it.
 fn package() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("fakenos")
 }
 
-/// Returns an output as a terminal shows it: without blanks at the ends of lines.
+/// Returns an output as a terminal shows it: without trailing blanks.
 fn shown(text: &str) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
     lines
@@ -79,7 +79,7 @@ fn shown(text: &str) -> String {
         .to_owned()
 }
 
-/// Returns an output without the line that the platform's devices print before every output.
+/// Returns an output without the header line that the platform's devices print.
 fn without_header(platform: &Platform, output: &str) -> String {
     let first = output.lines().find(|line| !line.trim().is_empty());
     match (first, &platform.header) {
@@ -91,7 +91,7 @@ fn without_header(platform: &Platform, output: &str) -> String {
 async fn session(device: &FakeDevice, row: &Row) -> Result<(), String> {
     let (name, platform, commands) = row;
     let platform = Platform::named(platform).expect("a built-in platform");
-    // Some take terminal options after the user's name, which FakeNOS does not.
+    // Some platforms append terminal options to the user's name, which FakeNOS does not accept.
     let platform = Arc::new({
         let mut platform = Platform::clone(&platform);
         platform.login.username_suffix = String::new();
@@ -135,7 +135,7 @@ async fn session(device: &FakeDevice, row: &Row) -> Result<(), String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_platform_that_fakenos_plays() {
+async fn every_platform_of_fakenos_runs_commands() {
     let fakenos = tokio::task::block_in_place(|| FakeNos::start(&package()));
     let devices: BTreeMap<&str, &FakeDevice> = fakenos
         .devices
@@ -149,7 +149,7 @@ async fn every_platform_that_fakenos_plays() {
         let row = rows[name];
         session(device, row)
     });
-    // All of them at once: each waits for FakeNOS nearly all the time.
+    // All at once: each connection mostly waits for FakeNOS.
     let outcomes = futures::stream::iter(sessions)
         .buffer_unordered(devices.len())
         .collect::<Vec<_>>();

@@ -343,7 +343,7 @@ fn with_expired_password() -> Linux {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_password_that_has_expired_is_for_a_person_to_change() {
+async fn an_expired_password_fails_the_login_with_a_hint() {
     let host = with_expired_password();
     let text = refused(&endpoint(&host.ssh, "linux")).await;
     assert!(text.contains("log in by hand and set one"), "{text}");

@@ -16,7 +16,7 @@
 //! | keyboard-interactive questions | `questions`, `login` |
 //! | old algorithms; host keys; jump hosts | `legacy`; `host_keys`; `jump` |
 //! | files; structured output; session logs; consoles | `files`; `parse`; `session_log`; `console` |
-//! | what users of other tools reported of devices | `reports` |
+//! | device behaviour from public bug reports | `reports` |
 //! | detection, facts, whole sessions of every platform | `platforms`, `fakenos` |
 //! | large output, many sessions, sessions used again | `linux`, `frr`, `lab`, `pool` |
 

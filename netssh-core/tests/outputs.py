@@ -1,12 +1,12 @@
-"""Makes outputs for TextFSM templates and says what Python's textfsm makes of them.
+"""Generates outputs for TextFSM templates and parses them with Python's textfsm.
 
-Arguments: a directory of templates, a seed, how many outputs to make for each template.
-Prints a line of JSON for each output: the template's file, the output, and the records or none
-where textfsm refuses the output.
+Arguments: a directory of templates, a seed, the number of outputs per template.
+Prints a line of JSON for each output: the template's file, the output, and the records, or null
+if textfsm rejects the output.
 
-An output is made of lines that the template's own rules match: random strings of their regular
-expressions, with a few characters changed here and there, so that rules, states and the values'
-options meet each other in every order.
+An output consists of lines that the template's own rules match: random strings of their regular
+expressions with a few changed characters, so that rules, states and the values' options occur in
+many orders.
 """
 
 import json
@@ -33,7 +33,7 @@ ANY = "abcXYZ019 -./:_(),[]{}%é中"
 
 
 class Strings:
-    """Random strings of a regular expression, as far as it has no look-around."""
+    """Random strings of a regular expression; look-around is approximated."""
 
     def __init__(self, chance):
         self.chance = chance
@@ -70,7 +70,7 @@ class Strings:
             most = min(most, least + 3)
             return "".join(self.sequence(inner) for _ in range(self.chance.randint(least, most)))
         if op is sre.ASSERT and argument[0] > 0:
-            # What is looked ahead for follows, or is a way for it to follow.
+            # Look-ahead text follows, or satisfies the look-ahead itself.
             return self.sequence(argument[1])
         return ""
 
@@ -112,7 +112,7 @@ def changed(chance, line):
 
 
 def output(chance, fsm):
-    """Walks through the states as a well-meaning device would, with some slips."""
+    """Walks through the states like a conforming device, with some errors."""
     strings = Strings(chance)
     lines = []
     state = "Start"
@@ -133,7 +133,7 @@ def output(chance, fsm):
 
 
 class TooSlow(Exception):
-    """Python's regular expressions backtrack without a bound; such an output is left out."""
+    """Python's regular expressions backtrack without a limit; such an output is skipped."""
 
 
 def too_slow(_signal, _frame):

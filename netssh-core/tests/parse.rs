@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::lab::endpoint;
 use crate::support::linux;
 
-/// Where `cargo xtask setup` installs the templates, and Python's `textfsm`.
+/// The directory in which `cargo xtask setup` installs the templates and Python's `textfsm`.
 fn packages() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("ntc-templates")
 }
@@ -23,8 +23,8 @@ fn templates() -> Templates {
     })
 }
 
-/// A directory with an index and the given templates, for the command `show` on the platform of a
-/// template's name.
+/// Creates a directory with an index and the given templates; each is for the command `show` on the
+/// platform of the template's name.
 fn directory_of(templates: &[(&str, &str)]) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let mut index = "Template, Platform, Command\n".to_owned();
@@ -106,7 +106,7 @@ fn what_cannot_be_parsed_says_why() {
 }
 
 #[test]
-fn a_template_that_refuses_or_backtracks_without_end_is_an_error() {
+fn a_rejected_output_and_endless_backtracking_are_errors() {
     let strict =
         "Value WORD (\\w+)\n\nStart\n  ^word ${WORD} -> Record\n  ^. -> Error \"unknown\"\n";
     let error = parse(strict, "word a\nno such line").unwrap_err();
@@ -128,7 +128,7 @@ fn a_template_that_refuses_or_backtracks_without_end_is_an_error() {
 }
 
 #[test]
-fn parsing_stops_when_the_caller_says_so() {
+fn parsing_stops_when_the_caller_stops_it() {
     let directory = directory_of(&[("one", "Value A (\\S+)\n\nStart\n  ^${A} -> Record\n")]);
     let templates = Templates::load(directory.path()).unwrap();
     let asked = std::cell::Cell::new(0);
@@ -144,7 +144,7 @@ fn parsing_stops_when_the_caller_says_so() {
 }
 
 #[test]
-fn templates_that_python_refuses_are_refused() {
+fn templates_invalid_in_python_are_rejected() {
     let invalid = [
         "",
         "Value A (a)\n\nOther\n  ^a\n",
@@ -174,11 +174,11 @@ fn templates_that_python_refuses_are_refused() {
     }
 }
 
-/// Each option, operator and state of the language, with what Python's `textfsm` 2.1.0 answers.
+/// Each option, operator and state of the language, with the result of Python's `textfsm` 2.1.0.
 #[test]
-fn options_and_operators_mean_what_they_mean_to_python() {
+fn options_and_operators_behave_like_python() {
     let cases = [
-        // Lists keep a place for each line, so that parallel lists correspond.
+        // Lists have an element per line, so that parallel lists correspond.
         (
             "Value List A (\\d+)\nValue List B (\\w*)\n\nStart\n  ^${A}(,${B})?$$\n",
             "1,x\n2\n3,\n",
@@ -199,7 +199,7 @@ fn options_and_operators_mean_what_they_mean_to_python() {
             "x\ny 2\nz\nw 4\n",
             json!([{"a": "2", "b": "x"}, {"a": "2", "b": "y"}, {"a": "4", "b": "z"}, {"a": "4", "b": "w"}]),
         ),
-        // The order of options decides what `Required` sees of a list.
+        // The order of the options decides which elements `Required` sees.
         (
             "Value Required,List A (\\d*)\nValue B (\\w+)\n\nStart\n  ^A${A}\n  ^B${B} -> Record\n",
             "A1\nA\nBx\nA1\nBy\n",
@@ -237,7 +237,7 @@ fn options_and_operators_mean_what_they_mean_to_python() {
 }
 
 #[test]
-fn several_templates_make_one_table_by_their_keys() {
+fn records_of_several_templates_are_joined_by_key() {
     let directory = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
     write("index", "Template, Platform, Command\n\na:b, p, show\n");
@@ -262,10 +262,10 @@ fn several_templates_make_one_table_by_their_keys() {
     );
 }
 
-/// Outputs are made from the rules of each template of ntc-templates, and parsed by Python's
-/// `textfsm`, too.
+/// Generates outputs from the rules of each template of ntc-templates and compares the records with
+/// those of Python's `textfsm`.
 #[test]
-fn outputs_are_parsed_as_python_parses_them() {
+fn outputs_are_parsed_like_in_python() {
     const SEED: &str = "1";
     const OUTPUTS_PER_TEMPLATE: &str = "2";
     let made = Command::new("python3")

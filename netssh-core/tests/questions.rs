@@ -1,5 +1,5 @@
-//! Keyboard-interactive questions, asked by a server that plays a script: which of them get the
-//! password, which get their configured answer, and which get nothing.
+//! Keyboard-interactive questions of a scripted server: which get the password, which a configured
+//! answer, and which none.
 
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
@@ -21,15 +21,15 @@ const PASSWORD: &str = "correct horse";
 /// One step of a server's script.
 #[derive(Clone)]
 enum Step {
-    /// Asks, and takes any answers.
+    /// Asks questions and accepts any answers.
     Ask {
         name: &'static str,
         instructions: &'static str,
         prompts: Vec<(Cow<'static, str>, bool)>,
     },
-    /// Refuses the method, and offers others.
+    /// Refuses the method and offers others.
     Refuse(Vec<MethodKind>),
-    /// Accepts this factor, and wants another.
+    /// Accepts this factor and demands another.
     Partial(Vec<MethodKind>),
 }
 
@@ -52,7 +52,7 @@ fn hidden(prompt: &str) -> Step {
     ask(&[(prompt, false)])
 }
 
-/// The server's script; it lets the user in at its end.
+/// The server's script; the login succeeds at its end.
 #[derive(Clone)]
 struct Script {
     offered: Vec<MethodKind>,
@@ -62,7 +62,7 @@ struct Script {
 /// The secrets that the server received.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Seen {
-    /// By keyboard-interactive, one list for each round.
+    /// By keyboard-interactive, one list per round.
     answers: Vec<Vec<String>>,
     /// By the method `password`.
     passwords: Vec<String>,
@@ -113,7 +113,7 @@ impl Server {
         Self { port, seen, task }
     }
 
-    /// A server that offers keyboard-interactive alone.
+    /// A server that offers only keyboard-interactive.
     async fn asking(steps: Vec<Step>) -> Self {
         Self::start(&[MethodKind::KeyboardInteractive], steps).await
     }
@@ -130,7 +130,7 @@ impl Server {
         endpoint
     }
 
-    /// Logs in, and returns what the server was given.
+    /// Logs in and returns the secrets that the server received.
     async fn let_in(&self, endpoint: &Endpoint) -> Seen {
         let session = within(Duration::from_secs(20), Session::connect(endpoint)).await;
         session.unwrap().close().await;
@@ -139,7 +139,7 @@ impl Server {
         seen
     }
 
-    /// Fails to log in, and returns the error and what the server was given.
+    /// Fails to log in; returns the error and the secrets that the server received.
     async fn kept_out(&self, endpoint: &Endpoint) -> (String, Seen) {
         let session = within(Duration::from_secs(20), Session::connect(endpoint)).await;
         let error = session.unwrap_err();
@@ -239,7 +239,7 @@ impl server::Handler for Client {
         session.data(id, "r1#")
     }
 
-    /// Echoes lines, and prompts again.
+    /// Echoes lines and shows the prompt again.
     async fn data(
         &mut self,
         id: ChannelId,
@@ -252,7 +252,7 @@ impl server::Handler for Client {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_question_for_the_password_gets_it() {
+async fn questions_for_the_password_get_the_password() {
     for prompt in [
         "Password: ",
         "password:",
@@ -279,7 +279,7 @@ async fn a_question_for_the_password_gets_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn any_other_question_gets_its_answer_or_nothing() {
+async fn other_questions_get_their_configured_answer_or_none() {
     for (prompt, echo, pattern) in [
         (
             "Do you accept the terms of use (yes/no)? ",
@@ -331,7 +331,7 @@ async fn any_other_question_gets_its_answer_or_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_password_is_for_a_person_to_set() {
+async fn a_demand_for_a_new_password_fails_the_login() {
     let server = Server::asking(vec![hidden("Password: "), hidden("New password: ")]).await;
     let (error, seen) = server.kept_out(&server.endpoint(&[])).await;
     assert_eq!(seen.answers, [[PASSWORD]]);
@@ -340,7 +340,7 @@ async fn a_new_password_is_for_a_person_to_set() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_text_around_a_question_counts_and_is_quoted() {
+async fn the_text_around_a_question_is_considered_and_quoted() {
     let under = |instructions| ask_under("SecurID", instructions, &[("Password: ", false)]);
     let server = Server::asking(vec![under("Enter the code that your token shows")]).await;
     let (error, seen) = server.kept_out(&server.endpoint(&[])).await;
@@ -358,7 +358,7 @@ async fn the_text_around_a_question_counts_and_is_quoted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rounds_that_ask_nothing_are_answered_by_nothing() {
+async fn rounds_without_questions_get_an_empty_reply() {
     let notice = || ask_under("Notice", "Authorized use only", &[]);
     let steps = vec![notice(), notice(), hidden("Password: "), notice(), notice()];
     let server = Server::asking(steps).await;
@@ -375,10 +375,10 @@ async fn rounds_that_ask_nothing_are_answered_by_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn questions_without_end_are_an_error() {
+async fn endless_questions_are_an_error() {
     let server = Server::asking(vec![ask(&[]); 1000]).await;
     let (error, _) = server.kept_out(&server.endpoint(&[])).await;
-    assert!(error.contains("question after question"), "{error}");
+    assert!(error.contains("keeps asking"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -434,7 +434,7 @@ async fn a_method_refused_before_the_password_was_sent_leaves_the_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_password_is_sent_once_whatever_the_method() {
     let both = [MethodKind::KeyboardInteractive, MethodKind::Password];
-    // By keyboard-interactive, as a question of its own or as a configured answer.
+    // By keyboard-interactive, to its own question or as a configured answer.
     for (prompt, answers) in [
         ("Password: ", &[][..]),
         ("Ops word: ", &[("Ops word", PASSWORD)][..]),
@@ -478,7 +478,7 @@ async fn a_platform_names_its_own_questions_for_the_password() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_question_for_a_password_that_there_is_not_is_named() {
+async fn a_question_for_a_missing_password_is_named_in_the_error() {
     let server = Server::asking(vec![hidden("Password: ")]).await;
     let mut endpoint = server.endpoint(&[("Role", "1")]);
     endpoint.credentials.password = None;

@@ -1,6 +1,6 @@
-//! Devices as the users of other tools met them: each case plays a device's words from a public
-//! report, named in the case (`netmiko#152` is issue 152 of that project), and says what a session
-//! has to do about it.
+//! Device behaviour from public bug reports of other tools. Each case replays a device's words from
+//! a report, named in the case (`netmiko#152` is issue 152 of that project), and asserts the
+//! session's reaction.
 //!
 //! The devices are scripted: see [`crate::scripted`].
 
@@ -15,12 +15,12 @@ mod text;
 
 use futures::StreamExt as _;
 
-/// Plays cases, some at a time, and fails with all that went wrong.
+/// Runs cases concurrently, and fails with all their errors.
 async fn all<C, F>(cases: Vec<C>, play: impl Fn(C) -> F)
 where
     F: Future<Output = Result<(), String>>,
 {
-    /// More would only wait for each other.
+    /// Further cases would only wait for each other.
     const AT_ONCE: usize = 16;
     let count = cases.len();
     let outcomes: Vec<_> = futures::stream::iter(cases)
@@ -37,7 +37,7 @@ where
     );
 }
 
-/// Fails with what was expected and what came.
+/// Fails with the expected and the actual value.
 #[expect(
     clippy::needless_pass_by_value,
     reason = "a literal or a value, as in `assert_eq!`"

@@ -1,12 +1,12 @@
-//! Devices whose words are data, played over SSH: for behaviour that is known from the reports of
-//! others, and that no device here shows.
+//! Scripted devices over SSH, defined as data: for behaviour known from bug reports that no other
+//! test device shows.
 //!
 //! A [`Device`] is a list of states. Each state shows a prompt (or a question, a pager's mark, a
-//! boot loader's prompt) and has a reply for each line or key that it knows. The device records
-//! everything that reached it, so that a test can assert what was typed where.
+//! boot loader's prompt) and has replies to the lines or keys that it knows. The device records
+//! everything that it receives, so that a test can assert it.
 //!
-//! It knows nothing of the platforms' files: the words come from the case, or from `dialect`,
-//! which holds what a vendor's devices say by default.
+//! It does not use the platform files: its words come from the case or from `dialect`, which
+//! contains the default words of a vendor's devices.
 
 mod cli;
 mod dialect;
@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 
 use self::dialect::Dialect;
 
-/// In a text that a device prints: it falls silent for 100 ms here.
+/// In a printed text: the device is silent for 100 ms here.
 pub(crate) const PAUSE: &str = "\u{f8ff}";
 /// As the state after a reply: the device ends the session.
 pub(crate) const CLOSE: &str = "close";
@@ -34,7 +34,7 @@ pub(crate) const USERNAME: &str = "netops";
 pub(crate) const PASSWORD: &str = "pw-Xo4rai8e";
 pub(crate) const ENABLE_SECRET: &str = "en-Ahng7eil";
 
-/// A device, as a list of states; the session begins in the first one.
+/// A device as a list of states; a session begins in the first one.
 #[derive(Debug, Clone)]
 pub(crate) struct Device {
     platform: String,
@@ -44,9 +44,9 @@ pub(crate) struct Device {
     packet: usize,
     echo: Echo,
     dialect: Dialect,
-    /// No prompt before the first Enter.
+    /// The device shows no prompt before the first Enter.
     waits: bool,
-    /// Questions of keyboard-interactive; the method `password` where there are none.
+    /// Keyboard-interactive questions; without any, the method `password` is used.
     questions: Vec<Asked>,
 }
 
@@ -56,24 +56,24 @@ struct State {
     prompt: Cow<'static, str>,
     reads: Reads,
     replies: Vec<(Cow<'static, str>, Reply)>,
-    /// To anything else.
+    /// The reply to any other line.
     otherwise: Option<Reply>,
-    /// The device shows the keys as they are typed.
+    /// Whether the device echoes keys.
     echo: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Reads {
-    /// Commands, with the dialect's replies to those that the state does not name.
+    /// A command line, with the dialect's replies to commands that the state does not define.
     Commands,
-    /// Commands of a shell or of a boot loader, which refuses in these words each command that
-    /// the state does not name: `{word}` stands for the command's first word.
+    /// A shell or a boot loader, which refuses undefined commands with these words: `{word}` is the
+    /// command's first word.
     Shell(&'static str),
-    /// The answer to a question: a line. The question is repeated unless the answer is known.
+    /// A question that is answered with a line. Unknown answers repeat the question.
     Answer,
-    /// One key, without Enter.
+    /// A question that is answered with one key, without Enter.
     Key,
-    /// Text up to a line that ends with this; the reply to `""` says what follows.
+    /// Reads text up to a line that ends with this; the reply to `""` is printed afterwards.
     Text(&'static str),
 }
 
@@ -81,36 +81,36 @@ enum Reads {
 struct Reply {
     output: Cow<'static, str>,
     next: Option<Cow<'static, str>>,
-    /// Printed after the prompt, by itself.
+    /// Printed after the prompt without a command.
     late: Option<Cow<'static, str>>,
 }
 
-/// How what is typed comes back.
+/// How the device echoes input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Echo {
     Plain,
     /// Only the newline of Enter.
     Off,
-    /// By the terminal and by the command line: twice.
+    /// Twice: by the terminal and by the command line.
     Twice,
-    /// The line is drawn again after each word, on a new line, with the prompt.
+    /// Redraws the line after each word on a new line, with the prompt.
     Growing,
-    /// The line is drawn again from its beginning after each word, on the same line.
+    /// Redraws the line from its start after each word, on the same line.
     Redrawn,
-    /// By the terminal, as soon as it arrives, whatever is being printed.
+    /// By the terminal on arrival, even during an output.
     Early,
 }
 
-/// A question of keyboard-interactive.
+/// A keyboard-interactive question.
 #[derive(Debug, Clone, Copy)]
 struct Asked {
     question: &'static str,
     shown: bool,
-    /// The answer that it takes; anything where there is none.
+    /// The accepted answer; `None` accepts any.
     answer: Option<&'static str>,
 }
 
-/// Text that may be put together at run time.
+/// A text that may be composed at run time.
 pub(crate) type Text = Cow<'static, str>;
 
 impl Device {
@@ -131,7 +131,7 @@ impl Device {
         device.state("exec", prompt)
     }
 
-    /// Creates a device without states: it begins with something else than a prompt.
+    /// Creates a device without states, for one that does not begin with a prompt.
     pub(crate) fn begins(platform: &str) -> Self {
         let mut device = Self::new(platform, "");
         device.states.clear();
@@ -155,7 +155,7 @@ impl Device {
         self.add(name, prompt, Reads::Commands)
     }
 
-    /// Adds a state with a shell or a boot loader, which refuses unknown commands in these words.
+    /// Adds a state with a shell or a boot loader, which refuses unknown commands with these words.
     pub(crate) fn shell(
         self,
         name: impl Into<Text>,
@@ -199,7 +199,7 @@ impl Device {
         self
     }
 
-    /// Sets the last state's reply to a line, and the state that follows.
+    /// Sets the last state's reply to a line, and the next state.
     pub(crate) fn to(
         mut self,
         line: impl Into<Text>,
@@ -225,7 +225,7 @@ impl Device {
         self
     }
 
-    /// Prints a text after the prompt that follows the last reply, without a new prompt.
+    /// Prints a text after the prompt of the last reply, without a new prompt.
     pub(crate) fn late(mut self, text: impl Into<Text>) -> Self {
         let (_, reply) = self.last().replies.last_mut().expect("a reply");
         reply.late = Some(text.into());
@@ -250,7 +250,7 @@ impl Device {
         self
     }
 
-    /// Cuts everything that is printed into packets of this size.
+    /// Sends all output in packets of this size.
     pub(crate) fn packets(mut self, bytes: usize) -> Self {
         self.packet = bytes;
         self
@@ -261,7 +261,7 @@ impl Device {
         self
     }
 
-    /// Shows the first prompt when Enter has been pressed.
+    /// Shows the first prompt only after Enter.
     pub(crate) fn waits_for_enter(mut self) -> Self {
         self.waits = true;
         self
@@ -273,7 +273,7 @@ impl Device {
         self
     }
 
-    /// Asks this by keyboard-interactive, and takes any answer.
+    /// Asks a keyboard-interactive question and accepts any answer.
     pub(crate) fn asks(mut self, question: &'static str, shown: bool) -> Self {
         self.questions.push(Asked {
             question,
@@ -283,7 +283,7 @@ impl Device {
         self
     }
 
-    /// Asks this by keyboard-interactive without showing the answer, which must be this one.
+    /// Asks a hidden keyboard-interactive question and accepts only this answer.
     pub(crate) fn wants(mut self, question: &'static str, answer: &'static str) -> Self {
         self.questions.push(Asked {
             question,
@@ -308,7 +308,7 @@ impl Device {
     }
 }
 
-/// The lines that reached a device, and everything that it printed.
+/// The lines that a device received, and everything that it printed.
 #[derive(Debug, Default)]
 struct Record {
     typed: Mutex<Vec<(String, String)>>,
@@ -336,7 +336,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A device that listens; it ends with the value.
+/// A listening device; it stops when the value is dropped.
 #[derive(Debug)]
 pub(crate) struct Running {
     port: u16,
@@ -360,18 +360,18 @@ impl Running {
         self.connect_to(&self.endpoint()).await
     }
 
-    /// Connects with an endpoint that was changed.
+    /// Connects with a changed endpoint.
     pub(crate) async fn connect_to(&self, endpoint: &Endpoint) -> Result<Session, Error> {
         let limit = endpoint.timeouts.login + Duration::from_secs(20);
         crate::support::within(limit, Session::connect(endpoint)).await
     }
 
-    /// Returns every line and key that reached the device, with the state that it was in.
+    /// Returns the lines and keys that the device received, with its state.
     pub(crate) fn typed(&self) -> Vec<(String, String)> {
         lock(&self.record.typed).clone()
     }
 
-    /// Returns the lines and keys that were typed in a state.
+    /// Returns the lines and keys received in a state.
     pub(crate) fn typed_in(&self, state: &str) -> Vec<String> {
         let typed = self.typed().into_iter();
         typed
@@ -380,12 +380,12 @@ impl Running {
             .collect()
     }
 
-    /// Returns the answers of keyboard-interactive.
+    /// Returns the received keyboard-interactive answers.
     pub(crate) fn answers(&self) -> Vec<String> {
         lock(&self.record.answers).clone()
     }
 
-    /// Returns everything that the device printed, for the message of a test that fails.
+    /// Returns everything that the device printed, for the message of a failed test.
     pub(crate) fn transcript(&self) -> String {
         format!("{:?}", lock(&self.record.transcript))
     }
@@ -399,7 +399,7 @@ impl Running {
             .unwrap();
     }
 
-    /// Panics if one of the secrets reached the device's command line.
+    /// Panics if the device's command line received one of the secrets.
     pub(crate) fn assert_no_secret(&self) {
         for (state, line) in self.typed() {
             assert!(

@@ -130,8 +130,8 @@ impl Description {
         self
     }
 
-    /// It answers what devices ask with texts that these patterns cover. Plain confirmations
-    /// (nothing, `y`, `n`, `yes`, `no`) and what [`Self::exec`] covers need no pattern.
+    /// Declares answers to devices' questions that these patterns cover. Plain confirmations
+    /// (nothing, `y`, `n`, `yes`, `no`) and texts that [`Self::exec`] covers need no pattern.
     #[must_use]
     pub fn answers<P: Into<String>>(mut self, patterns: impl IntoIterator<Item = P>) -> Self {
         let answers = &mut self.ssh().answers;
@@ -139,14 +139,15 @@ impl Description {
         self
     }
 
-    /// It enters configuration mode, sends any line, and saves.
+    /// Declares that the plugin enters configuration mode, sends any line, and saves.
     #[must_use]
     pub fn configure(mut self) -> Self {
         self.ssh().configure = Lines::Any(true);
         self
     }
 
-    /// It enters configuration mode, sends lines that these patterns cover, and saves.
+    /// Declares that the plugin enters configuration mode, sends lines that these patterns cover,
+    /// and saves.
     #[must_use]
     pub fn configure_lines<P: Into<String>>(
         mut self,

@@ -55,8 +55,8 @@ pub struct Transfer {
     pub protocol: String,
 }
 
-/// An answer to what a device may ask: a pattern found in the line that the device waits behind, and
-/// the line that answers it. It is stored in the job's results.
+/// An answer to a question that the device may ask: a pattern for the line at whose end the device
+/// waits, and the answering line. The job's results contain it.
 ///
 /// ```
 /// # use plugin_sdk::ssh::Answer;
@@ -83,13 +83,13 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// The same answer as one key, sent without the end of a line.
+    /// Returns the same answer as one key, sent without a line ending.
     #[must_use]
     pub const fn one_key(self) -> Self {
         Self { key: true, ..self }
     }
 
-    /// The same answer, shown neither in results nor in logs.
+    /// Returns the same answer, hidden in results and logs.
     #[must_use]
     pub const fn secret(self) -> Self {
         Self {
@@ -98,7 +98,7 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// The same answer, shown whatever the pattern names.
+    /// Returns the same answer, shown even if the pattern names a secret.
     #[must_use]
     pub const fn shown(self) -> Self {
         Self {
@@ -140,7 +140,7 @@ pub struct Commit<'a> {
     /// The device takes the commit back after this time unless it is confirmed.
     pub confirm: Option<Duration>,
     pub comment: Option<&'a str>,
-    /// Answers to what the device may ask, in configuring about the lines, too.
+    /// Answers to questions that the device may ask; `configure` uses them for the lines too.
     pub answers: &'a [Answer<'a>],
 }
 
@@ -341,7 +341,7 @@ impl Device {
         self.0.save().map(reply).map_err(of_host)
     }
 
-    /// [`Self::save`], with answers to what the device may ask.
+    /// Saves like [`Self::save`], with answers to questions that the device may ask.
     ///
     /// # Errors
     /// As [`Self::save`]; code `denied` for an answer that is not declared or granted.

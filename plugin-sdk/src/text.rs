@@ -24,11 +24,11 @@ pub fn diff(old: &str, new: &str) -> Result<String> {
     text::diff(old, new).map_err(of_host)
 }
 
-/// The elements of a whole configuration, as [`crate::ssh::Device::configure`] takes them: lines, and
+/// Splits a whole configuration into elements for [`crate::ssh::Device::configure`]: lines, and
 /// lines with the text that belongs to them, such as a banner.
 ///
 /// # Errors
-/// Code `invalid` where such a text does not end.
+/// Code `invalid` if such a text does not end.
 pub fn split_config(platform: &str, text: &str) -> Result<Vec<String>> {
     text::split_config(platform, text).map_err(of_host)
 }

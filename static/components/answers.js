@@ -1,7 +1,7 @@
-// The answers to questions that a device asks at a login, edited in a dialog: one row each.
+// Dialog for the answers to questions that a device asks at login: one row each.
 //
-// A secret answer is never sent to the page. A row for one says that it is stored, and keeps it
-// unless another is typed.
+// The server never sends a secret answer to the page. Its row says that an answer is stored, and
+// keeps it unless another is typed.
 
 import { api } from "../api.js";
 import { h, patch, uniqueId } from "../dom.js";
@@ -16,16 +16,16 @@ const KINDS = [
   { value: "secret", label: "Enable secret" },
 ];
 
-/** Fields of an API response that a request must not have. */
+/** Fields of an API response that are not allowed in a request. */
 const ANSWERED_ALONE = ["id", "secrets_set", "created_at", "updated_at"];
 
-/** Opens the dialog for a connection as the API shows it. Resolves to true when answers were saved. */
+/** Opens the dialog for a connection of the API. Resolves to true if answers were saved. */
 export function answersDialog(connection, { signal }) {
   return new Promise((resolve) => {
     const titleId = uniqueId("dialog-title");
     const problem = h("div", { role: "alert" });
     const list = h("ol", { class: "answers" });
-    const none = h("p", { class: "muted" }, "There are no answers yet.");
+    const none = h("p", { class: "muted" }, "No answers yet.");
     const addButton = h("button", { type: "button", class: "button", onClick: () => add().focus() }, "Add a question");
     const cancelButton = h("button", { type: "button", class: "button", onClick: () => dialog.close() }, "Cancel");
     const saveButton = h("button", { type: "submit", class: "button button-primary" }, "Save");
@@ -39,7 +39,7 @@ export function answersDialog(connection, { signal }) {
         h(
           "div",
           { class: "dialog-body" },
-          h("p", { class: "muted" }, "What the device asks at a login, beyond the password. A question is a regular expression; the first entry that is found in the device's question answers it, once."),
+          h("p", { class: "muted" }, "Answers to questions that the device asks at login, other than the one for the password. A question is a regular expression; the first entry that matches the device's question is used, once."),
           none,
           list,
           h("div", {}, addButton),
@@ -84,7 +84,7 @@ export function answersDialog(connection, { signal }) {
       patch(problem);
       rows.forEach((row) => row.showProblems([]));
       try {
-        // As it is now: another person may have changed it since the list was loaded.
+        // Loads the current version: another person may have changed it since the list was loaded.
         const { body, id } = writable(await api.connection(connection.id, { signal }));
         await api.replaceConnection(id, { ...body, answers: rows.map((row) => row.read()) });
         done = true;
@@ -175,7 +175,7 @@ function createRow(answer = { question: "", answer: "", secret: true, key: false
     },
   };
 
-  /** A credential is a secret line of the connection's own: there is nothing to type or choose. */
+  /** A credential is stored with the connection, so its text and kind cannot be edited. */
   function show() {
     const isText = kind.input.value === "text";
     for (const { element: part } of [typed, secret, key]) part.hidden = !isText;

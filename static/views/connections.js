@@ -1,5 +1,5 @@
-// The connection profiles: how each device is reached. Of their secrets the server says only which are
-// set. Their answers to a device's questions can be changed here.
+// The connection profiles: how each device is reached. The server only says which secrets are set.
+// The answers to a device's questions can be edited here.
 
 import { api } from "../api.js";
 import { h, patch } from "../dom.js";

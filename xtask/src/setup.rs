@@ -89,20 +89,20 @@ pub(crate) fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A Python package that tests need, in a directory of its own beside what cargo keeps for tests.
+/// A Python package that tests need, installed in a directory of its own beside cargo's test files.
 struct PythonPackage {
     requirements: &'static [&'static str],
     reason: &'static str,
     directory: &'static str,
-    /// There once it is installed.
+    /// Files that exist once the package is installed.
     files: &'static [&'static str],
-    /// With the packages that it needs.
+    /// Whether to install the packages that it needs.
     dependencies: bool,
 }
 
 const PYTHON_PACKAGES: [PythonPackage; 2] = [
     PythonPackage {
-        // The templates, and the interpreter that their results are compared with.
+        // The templates, and the Python interpreter whose results the tests compare with.
         requirements: &["ntc-templates==9.3.0", "textfsm==2.1.0"],
         reason: "structured output",
         directory: "ntc-templates",
@@ -140,7 +140,7 @@ fn install_python_package(package: &PythonPackage) -> anyhow::Result<()> {
         package.reason
     );
     let mut command = Command::new("python3");
-    // Its own directory conflicts with nothing, whatever else this Python has.
+    // A directory of its own conflicts with no other Python package.
     command.args([
         "-m",
         "pip",

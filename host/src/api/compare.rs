@@ -121,7 +121,7 @@ async fn results(
             Problem::invalid_field("/target", message)
         })?;
         let more = app.storage.results(id).await?.into_iter();
-        // An answer is part of the command before it.
+        // An answer belongs to the command before it.
         let more = more.filter(|result| result.kind != CommandKind::Answer);
         results.extend(more.filter(|result| target.is_none_or(|target| target == result.target)));
     }

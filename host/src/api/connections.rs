@@ -74,7 +74,7 @@ pub(super) async fn get(
     Ok(Json(connection.into()))
 }
 
-/// Replaces a connection. Secrets and answers that the body does not mention stay.
+/// Replaces a connection. Secrets and answers that the body does not mention are kept.
 #[utoipa::path(
     put, path = "/connections/{id}", tag = "connections", params(("id" = String, Path, description = "Id or name")),
     request_body = WriteConnection,

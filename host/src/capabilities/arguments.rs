@@ -56,13 +56,14 @@ pub fn on_refused(choice: &str) -> Result<OnRefused> {
     }
 }
 
-/// Reads JSON, whose length the caller has checked: values take many times the memory of their text.
+/// Parses JSON. The caller has checked its length, because values take many times the memory of
+/// their text.
 ///
 /// # Errors
-/// Not JSON, or a number in it is out of range.
+/// The text is not valid JSON, or a number in it is out of range.
 pub fn json(function: &str, text: &str) -> Result<Value> {
     let value = serde_json::from_str(text)
-        .map_err(|error| invalid(format!("{function}: the value is not JSON: {error}")))?;
+        .map_err(|error| invalid(format!("{function}: invalid JSON: {error}")))?;
     match numbers::out_of_range(&value) {
         Some((place, message)) => Err(invalid(format!("{function}: {message}, at {place:?}"))),
         None => Ok(value),

@@ -39,21 +39,21 @@ pub const WAITING: usize = 512;
 pub const RESULT_BYTES: usize = 32 * 1024 * 1024;
 /// The parameters of a child job as JSON, bytes.
 pub const PARAMS_BYTES: usize = 32 * 1024 * 1024;
-/// A text that `diff` compares, bytes.
+/// A text given to `diff`, bytes.
 pub const DIFF_BYTES: usize = 8 * 1024 * 1024;
 /// A file that a job downloads, bytes.
 pub const FILE_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 /// Questions that one interactive command may be given answers to.
 pub const QUESTIONS: usize = 16;
-/// The pattern of one question, bytes; and once it is compiled.
+/// The pattern of a question, bytes; below, the size of the compiled pattern.
 pub const QUESTION_BYTES: usize = 512;
 pub const QUESTION_COMPILED_BYTES: usize = 64 * 1024;
-/// A comment on a commit, bytes.
+/// The comment of a commit, bytes.
 pub const COMMENT_BYTES: usize = 512;
 /// A command, or a line of configuration, bytes.
 pub const COMMAND_BYTES: usize = 64 * 1024;
 
-/// Returns the length of a value as JSON, without making the text.
+/// Returns the length of a value as JSON, without building the text.
 #[must_use]
 pub fn json_len(value: &Value) -> usize {
     struct Length(usize);
@@ -68,7 +68,7 @@ pub fn json_len(value: &Value) -> usize {
         }
     }
     let mut length = Length(0);
-    // Nothing can fail: the writer does not, and every value is JSON.
+    // Cannot fail: the writer never fails, and every value is valid JSON.
     let _ = serde_json::to_writer(&mut length, value);
     length.0
 }

@@ -10,11 +10,11 @@ use tokio::sync::Semaphore;
 use super::{JobContext, Result};
 use crate::model::{ErrorCode, JobError};
 
-/// Outputs that are parsed at once, of all jobs: parsing computes, on threads that file access and
-/// name look-ups need, too.
+/// Concurrency limit of parsing, for all jobs: parsing uses the blocking threads that file access
+/// and name resolution need too.
 const SIMULTANEOUS: usize = 2;
 
-/// The operator's templates, and the right to parse with them.
+/// The operator's templates, and the permits to parse with them.
 pub struct Parser {
     templates: Templates,
     permits: Arc<Semaphore>,
@@ -30,7 +30,7 @@ impl Parser {
     }
 }
 
-/// Stops the parsing of a call that is dropped.
+/// Cancels parsing when the call is dropped.
 struct StopOnDrop(Arc<AtomicBool>);
 
 impl Drop for StopOnDrop {
@@ -40,21 +40,21 @@ impl Drop for StopOnDrop {
 }
 
 impl JobContext {
-    /// Returns the records in a command's output. Its time counts as the plugin's own.
+    /// Returns the records in a command's output. Parsing time counts as the plugin's own.
     ///
     /// # Errors
-    /// Code `unsupported` where the operator has no templates, `not_found` where none is for this
-    /// command, `mismatch` when the output does not fit, `limit` when it is too long or its template
-    /// backtracks too much.
+    /// Code `unsupported` without configured templates, `not_found` without a template for the
+    /// command, `mismatch` if the output does not fit the template, `limit` if the output is too
+    /// long or the template backtracks too much.
     pub async fn parse(&self, platform: &str, command: &str, output: &str) -> Result<Records> {
         let Some(parser) = self.services.templates.as_ref().map(Arc::clone) else {
             return Err(JobError::new(
                 "unsupported",
-                "there are no templates to parse with: the operator sets devices.templates_dir",
+                "no templates to parse with: devices.templates_dir is not set in the server's configuration",
             ));
         };
         self.unless_stopped(async {
-            // Closed never.
+            // The semaphore is never closed.
             let permit = Arc::clone(&parser.permits).acquire_owned().await;
             let (platform, command) = (platform.to_owned(), command.to_owned());
             let output = output.to_owned();

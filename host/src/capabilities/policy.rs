@@ -1,9 +1,10 @@
-//! Whether a job may do something: the one place where a call is held against what its plugin
-//! declared and what the operator grants. A call is allowed where both allow it, for the targets of
-//! the job, and where the rights of the job's ancestors allow it as well.
+//! Decides whether a job may perform a capability call. A call is allowed if the plugin declared
+//! it, the operator grants it, the job's targets include the device, and the rights of the job's
+//! ancestors allow it.
 //!
-//! Every line that may reach a device passes here: commands, answers, configuration lines. How a
-//! text is compared is in `policy/text.rs`, what a configuration line runs in `policy/forms.rs`.
+//! Every line that may reach a device is checked here: commands, answers and configuration lines.
+//! `policy/text.rs` compares texts with patterns, `policy/forms.rs` finds the commands that a
+//! configuration line runs.
 
 mod forms;
 mod hosts;
@@ -24,7 +25,7 @@ use crate::model::{
     matches_pattern,
 };
 
-/// What the operator grants: to every plugin, and to some by name.
+/// The operator's grants: the default, and those for plugins by name.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
     pub default: Grant,
@@ -32,7 +33,7 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Returns the rights of a plugin: what it needs, as far as it is granted.
+    /// Returns the rights of a plugin: its declared needs, limited by its grant.
     #[must_use]
     pub fn rights(&self, plugin: &str, needs: &Needs) -> Rights {
         Rights {
@@ -41,7 +42,7 @@ impl Policy {
         }
     }
 
-    /// Returns the rights of a plugin in a job that was submitted by other jobs.
+    /// Returns the rights of a plugin in a job that other jobs submitted.
     #[must_use]
     pub fn rights_within(&self, plugin: &str, needs: &Needs, bounds: &[Bound]) -> Rights {
         let bounds = bounds.iter();
@@ -53,7 +54,7 @@ impl Policy {
         }
     }
 
-    /// Returns how many jobs of a plugin may run at once, where that is limited.
+    /// Returns the concurrency limit of a plugin; `None` without a limit.
     #[must_use]
     pub fn max_running(&self, plugin: &str) -> Option<usize> {
         let most = self.grant(plugin).max_running as usize;
@@ -73,14 +74,14 @@ impl Policy {
     }
 }
 
-/// What one job may do: what its plugin may, within what the plugins of its ancestors may.
+/// The rights of one job: those of its plugin, limited by those of its ancestors' plugins.
 #[derive(Clone, Debug)]
 pub struct Rights {
     own: Held,
     bounds: Vec<Held>,
 }
 
-/// What one plugin may do.
+/// The needs and the grant of one plugin.
 #[derive(Clone, Debug)]
 struct Held {
     plugin: String,
@@ -89,21 +90,23 @@ struct Held {
 }
 
 impl Rights {
-    /// Returns what the plugin needs and is not granted, as `ssh.exec "reload"`; empty when it may
+    /// Returns the needs that are not granted, such as `ssh.exec "reload"`; empty if the plugin may
     /// run.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
         self.own.missing()
     }
 
+    /// Checks whether the job may open a session to a target.
+    ///
     /// # Errors
-    /// Code `denied`: the plugin opens no such target, or may not.
+    /// Code `denied` if the plugin did not declare the target or the operator does not grant it.
     pub fn may_reach(&self, target: &str, connection: &Connection) -> Result<()> {
         self.each(|held| held.may_reach(target, connection))
     }
 
-    /// Returns the bounds of a child job: what this job's plugin declared, and its own bounds, but
-    /// for those to whom the operator grants that the child has rights of its own.
+    /// Returns the bounds of a child job: the needs of this job's plugin and its own bounds, except
+    /// those whose grant gives the child its own rights.
     fn bounds_of_child(&self, child: &str) -> Vec<Bound> {
         let all = std::iter::once(&self.own).chain(&self.bounds);
         all.filter(|held| !held.grants_own_rights(child))
@@ -114,13 +117,13 @@ impl Rights {
             .collect()
     }
 
-    /// Checks the plugin's own rights first, so that the message is about them where both refuse.
+    /// Checks the plugin's own rights first, so that the message is about them if both refuse.
     fn each(&self, check: impl Fn(&Held) -> Result<()>) -> Result<()> {
         check(&self.own)?;
         for bound in &self.bounds {
             check(bound).map_err(|error| JobError {
                 message: format!(
-                    "{}; this job was submitted by a job of `{}` and has no more rights than that",
+                    "{}; a job of `{}` submitted this one and limits its rights",
                     error.message, bound.plugin
                 ),
                 ..error
@@ -139,7 +142,7 @@ impl Rights {
         self.each(|held| held.may_exec(command, platform))
     }
 
-    /// A command that the host itself knows, for a fact: the plugin need not declare it.
+    /// Checks a command that the host sends for a fact: the plugin need not declare it.
     fn is_granted(&self, command: &str, platform: &Platform) -> Result<()> {
         self.each(|held| {
             held.is_not_denied(command, Some(platform))?;
@@ -147,7 +150,7 @@ impl Rights {
         })
     }
 
-    /// Each answer is a line that the device may take for a command.
+    /// Checks answers like commands: the device may take any of them for a command.
     fn may_answer(&self, questions: &[Question], platform: &Platform) -> Result<()> {
         use secrecy::ExposeSecret as _;
         for question in questions {
@@ -170,17 +173,17 @@ impl Rights {
         Ok(())
     }
 
-    /// Entering configuration mode, committing, rolling back, saving.
+    /// Checks whether the job may enter configuration mode, commit, roll back and save.
     fn may_configure(&self) -> Result<()> {
         self.each(Held::may_configure)
     }
 
-    /// One line of configuration; an ordinary command in it has to be one that may be run.
+    /// Checks one configuration line; an ordinary command in it must be allowed as a command.
     fn may_configure_line(&self, line: &str, platform: &Platform) -> Result<()> {
         self.each(|held| held.may_configure_line(line, platform))
     }
 
-    /// The platform's own command to save.
+    /// Checks the platform's save command against the denied patterns.
     fn may_save(&self, platform: &Platform) -> Result<()> {
         let mode = platform.configuration.as_ref();
         let command = platform
@@ -283,11 +286,7 @@ impl Held {
         };
         let needs = &self.needs.targets;
         if !needs.is_empty() && !needs.iter().any(fits) {
-            return Err(self.refused(
-                &format!("the target `{target}`"),
-                "declares in needs.targets",
-                needs,
-            ));
+            return Err(self.refused(&format!("the target `{target}`"), "in needs.targets", needs));
         }
         let granted = &self.grant.targets;
         if !inline {
@@ -296,9 +295,9 @@ impl Held {
             }
             return Err(self.not_granted(&format!("the target `{target}`"), "targets", granted));
         }
-        // The submitter chose the name and the tags of an inline connection: its host alone counts.
+        // The submitter chose the name and the tags of an inline connection: only its host counts.
         let any = granted.iter().any(|pattern| pattern == "*");
-        let what = "a connection that is given with the job";
+        let what = "an inline connection";
         if !self.grant.inline.unwrap_or(any) {
             let reason = match self.grant.inline {
                 Some(_) => "policy.inline is false",
@@ -311,11 +310,11 @@ impl Held {
             return Err(self.not_granted(&what, "targets", granted));
         }
         if connection.agent && !self.grant.inline_agent {
-            let what = format!("{what} and logs in by the server's ssh-agent");
+            let what = format!("{what} that logs in with the server's ssh-agent");
             return Err(self.not_allowed(&what, "policy.inline_agent is false"));
         }
         if !connection.jump.is_empty() && !self.grant.inline_jump {
-            let what = format!("{what} and goes through stored connections");
+            let what = format!("{what} that jumps through stored connections");
             return Err(self.not_allowed(&what, "policy.inline_jump is false"));
         }
         Ok(())
@@ -337,7 +336,7 @@ impl Held {
         if !covered(declared, command, platform) {
             return Err(self.refused(
                 &with_hidden(&format!("the command `{command}`"), command, platform),
-                "declares in needs.ssh.exec",
+                "in needs.ssh.exec",
                 declared,
             ));
         }
@@ -353,7 +352,7 @@ impl Held {
         Err(self.not_granted(&what, "ssh_exec", granted))
     }
 
-    /// Some patterns are refused whatever else is granted.
+    /// Checks a line against `policy.deny`, which overrides every grant.
     fn is_not_denied(&self, line: &str, platform: Option<&Platform>) -> Result<()> {
         let pieces = pieces(line, platform);
         let denied_by = self
@@ -364,7 +363,7 @@ impl Held {
         match denied_by {
             None => Ok(()),
             Some(pattern) => Err(denied(format!(
-                "`{line}` is not allowed: policy.deny of the server's configuration holds `{pattern}`"
+                "`{line}` is not allowed: policy.deny of the server's configuration contains `{pattern}`"
             ))),
         }
     }
@@ -392,7 +391,7 @@ impl Held {
             };
             return Err(self.not_granted(what, key, granted));
         }
-        Err(self.refused(what, "declares in needs.ssh.answers", declared))
+        Err(self.refused(what, "in needs.ssh.answers", declared))
     }
 
     fn granted_answers(&self) -> &[String] {
@@ -419,7 +418,7 @@ impl Held {
         if let Some(patterns) = declared.patterns()
             && !covered(patterns, line, platform)
         {
-            return Err(self.refused(&what(), "declares in needs.ssh.configure", patterns));
+            return Err(self.refused(&what(), "in needs.ssh.configure", patterns));
         }
         if let Some(patterns) = self.grant.ssh_configure.patterns()
             && !covered(patterns, line, platform)
@@ -463,7 +462,7 @@ impl Held {
         self.may(
             self.needs.storage,
             self.grant.storage,
-            "keeping values",
+            "storing values",
             "storage",
         )
     }
@@ -474,7 +473,7 @@ impl Held {
         let covers = |names: &[String]| names.iter().any(|name| covers_name(name, plugin));
         let what = format!("submitting `{plugin}`");
         if !covers(declared) {
-            return Err(self.refused(&what, "declares in needs.queue.submit", declared));
+            return Err(self.refused(&what, "in needs.queue.submit", declared));
         }
         if !covers(&self.grant.queue_submit) {
             return Err(self.not_granted(&what, "queue_submit", &self.grant.queue_submit));
@@ -509,7 +508,7 @@ impl Held {
 
     fn refused(&self, what: &str, list: &str, allowed: &[String]) -> JobError {
         denied(format!(
-            "{what} is not among what `{}` {list}: {}",
+            "{what} is not declared by `{}` {list}: {}",
             self.plugin,
             listed(allowed)
         ))
@@ -592,12 +591,12 @@ impl JobContext {
         self.permit(self.rights.may_submit(plugin)).await
     }
 
-    /// Returns what bounds the rights of a child job that this job submits.
+    /// Returns the bounds of a child job's rights.
     pub(super) fn bounds_of_child(&self, plugin: &str) -> Vec<Bound> {
         self.rights.bounds_of_child(plugin)
     }
 
-    /// Writes a denial to the job's log, whatever the plugin makes of it.
+    /// Writes a denial to the job's log, even if the plugin catches the error.
     async fn permit(&self, checked: Result<()>) -> Result<()> {
         if let Err(error) = &checked
             && error.code.0 == ErrorCode::DENIED
@@ -608,10 +607,10 @@ impl JobContext {
     }
 }
 
-/// Returns whether an answer does nothing but confirm or refuse, at a question and at any prompt.
+/// Returns whether an answer only confirms or refuses, at a question and at any prompt.
 ///
-/// A number is no such answer, for it chooses from a menu; nor is a single letter, for it is an
-/// abbreviation: on one platform or another `w` writes, `q` leaves, `e` enters a mode.
+/// Numbers do not count, because they choose from a menu, nor do letters other than `y` and `n`,
+/// because they are abbreviations: on some platforms `w` writes, `q` leaves and `e` enters a mode.
 fn is_confirmation(answer: &str) -> bool {
     ["", "y", "n", "yes", "no"]
         .iter()
@@ -624,10 +623,10 @@ fn covered(patterns: &[String], text: &str, platform: &Platform) -> bool {
         .any(|pattern| allows(pattern, text, Some(platform)))
 }
 
-/// Names the character that a device would find in a text that does not hold it.
+/// Names a chaining character that only the encoded bytes of the text contain.
 fn with_hidden(what: &str, text: &str, platform: &Platform) -> String {
     match hidden_chaining(text, platform) {
-        Some(c) => format!("{what}, in whose bytes for this device there is a `{c}`,"),
+        Some(c) => format!("{what}, whose encoded bytes contain `{c}`,"),
         None => what.to_owned(),
     }
 }
@@ -701,7 +700,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_names_what_is_needed_and_not_granted() {
+    fn missing_lists_needs_that_are_not_granted() {
         let needs = json!({
             "ssh": { "exec": ["show *", "show * | include *", "reload"], "configure": true,
                      "answers": ["flash:*"] },
@@ -754,7 +753,7 @@ mod tests {
     }
 
     #[test]
-    fn both_have_to_allow_a_command() {
+    fn a_command_must_be_declared_and_granted() {
         let needs = json!({ "ssh": { "exec": ["show *"] } });
         let grant = Grant {
             ssh_exec: texts(&["* version"]),
@@ -774,7 +773,7 @@ mod tests {
     }
 
     #[test]
-    fn targets_are_held_against_names_tags_and_hosts() {
+    fn targets_match_names_tags_and_hosts() {
         let needs = json!({ "targets": ["lab-*", "tag:core"] });
         let grant = Grant {
             targets: texts(&["*-r1", "host:192.0.2.*"]),
@@ -799,7 +798,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_and_tags_of_an_inline_connection_prove_nothing() {
+    fn inline_connections_are_matched_by_host_only() {
         let may = |grant: &Grant, connection: &Connection| {
             let rights = rights(json!({ "ssh": {} }), grant.clone());
             rights.may_reach("lab-x", connection)
@@ -867,7 +866,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_a_line_like_any_other() {
+    fn answers_are_checked_like_commands() {
         let ios = platform("cisco_ios");
         let may = |needs: Value, grant: &Grant, answer: &str| {
             rights(needs, grant.clone()).may_answer(&[question(answer)], &ios)
@@ -900,7 +899,7 @@ mod tests {
         assert!(may(declared(), &all, "flash:x").is_ok());
         assert!(may(declared(), &all, "1").is_ok());
         assert!(may(declared(), &all, "reload").is_err());
-        // Where commands are restricted, so are answers, unless they are granted on their own.
+        // A grant that restricts commands restricts answers too, unless it lists answers.
         let restricted = Grant {
             ssh_exec: texts(&["copy *"]),
             ..Grant::default()
@@ -955,7 +954,7 @@ mod tests {
     }
 
     #[test]
-    fn configuration_lines_run_no_command_that_may_not_be_run() {
+    fn configuration_lines_cannot_run_denied_commands() {
         let may = |needs: Value, grant: Grant, name: &str, line: &str| {
             rights(needs, grant).may_configure_line(line, &platform(name))
         };
@@ -1038,7 +1037,7 @@ mod tests {
         let error = child.may_exec("reload in 5", &ios).unwrap_err();
         assert!(error.message.contains("deputy"), "{error}");
         assert!(child.may_store().is_err());
-        // Its own children are bound by both.
+        // The parent and the grandparent bound the child's own children.
         assert_eq!(child.bounds_of_child("x").len(), 2);
 
         let own_rights = Grant {

@@ -44,7 +44,7 @@ pub struct ParentJob<'a> {
     pub id: Uuid,
     pub depth: u32,
     pub targets: &'a [Target],
-    /// What bounds the child's rights.
+    /// The bounds of the child's rights.
     pub bounds: Vec<Bound>,
 }
 
@@ -149,7 +149,7 @@ pub fn check_params_size(size: usize) -> Result<()> {
     if size > most {
         return Err(JobError::new(
             ErrorCode::LIMIT,
-            format!("the child's parameters have {size} bytes as JSON; at most {most} are taken"),
+            format!("the child's parameters have {size} bytes as JSON; at most {most} are allowed"),
         ));
     }
     Ok(())

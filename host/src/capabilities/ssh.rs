@@ -1,8 +1,9 @@
 //! Capability `ssh`: sessions to the job's targets, and commands. Configuration is in
 //! `ssh/configure.rs`.
 //!
-//! The job names a target and gets a handle. Address and credentials stay on this side, and every
-//! exchange with the device is stored, those that may change it before the job hears of them.
+//! The job names a target and gets a handle. Address and credentials stay in the host, and every
+//! exchange with the device is stored, an exchange that may change it before the job sees the
+//! reply.
 
 mod answers;
 mod configure;
@@ -32,26 +33,26 @@ use super::live::Live;
 use super::{JobContext, Result, limits, storage_failed};
 use crate::model::{CommandKind, CommandResult, ErrorCode, InFlight, JobError, LogLevel, now};
 
-/// Time for a session to say goodbye when its job has ended.
+/// Time limit for closing a session when its job has ended.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// An open session, as the job holds it.
+/// A job's handle to an open session.
 #[derive(Clone)]
 pub struct Device {
     target: Arc<str>,
-    /// The platform's name, as the connection says it.
+    /// The platform's name as the connection spells it.
     platform: Arc<str>,
     kind: Arc<Platform>,
     id: u64,
     held: Arc<Held>,
 }
 
-/// What all handles to one session share.
+/// The state shared by all handles to a session.
 struct Held {
     session: Mutex<Option<PooledSession>>,
     /// The prompt shown last.
     prompt: std::sync::Mutex<String>,
-    /// A commit will be taken back by the device unless it is confirmed.
+    /// The device reverts the last commit unless it is confirmed.
     unconfirmed: AtomicBool,
 }
 
@@ -62,14 +63,14 @@ pub(super) struct Sessions {
     open: std::sync::Mutex<HashMap<u64, Device>>,
 }
 
-/// What a device answered to a command.
+/// A device's reply to a command.
 #[derive(Clone, Debug)]
 pub struct ExecReply {
     pub command: String,
     pub output: String,
-    /// Where the platform has one.
+    /// `None` if the platform has no exit codes.
     pub exit_code: Option<i32>,
-    /// The device's own words of refusal; `None` when it did as it was told.
+    /// The device's refusal; `None` if it executed the command.
     pub failure: Option<String>,
     pub elapsed: Duration,
     pub truncated: bool,
@@ -93,7 +94,7 @@ impl Device {
     }
 }
 
-/// A session in use: exclusively, and with its prompt handed on when the use ends.
+/// A session in exclusive use. Publishes its prompt when the use ends.
 struct InUse<'a> {
     session: MutexGuard<'a, Option<PooledSession>>,
     device: &'a Device,
@@ -116,7 +117,7 @@ impl Drop for InUse<'_> {
 }
 
 impl Device {
-    /// Of what is about to be sent.
+    /// Returns a write intent for a command.
     fn note(&self, kind: CommandKind, command: &str) -> InFlight {
         InFlight {
             id: Uuid::now_v7(),
@@ -136,10 +137,11 @@ impl Device {
 }
 
 impl JobContext {
-    /// Opens a session to a target, or to the only one when none is named.
+    /// Opens a session to a target, or to the only one if none is named.
     ///
     /// # Errors
-    /// Code `denied` when the job was not submitted for it, else what went wrong on the way.
+    /// Code `denied` if the job was not submitted for the target; otherwise the code of the
+    /// failure.
     pub async fn ssh_open(&self, target: Option<&str>) -> Result<Device> {
         self.may_open().await?;
         let target = self.name_target(target)?;
@@ -159,7 +161,7 @@ impl JobContext {
             let (platform, kind) = (connection.device_type, Arc::clone(&endpoint.platform));
             let begun = std::time::Instant::now();
             let sessions = self.services.sessions.clone();
-            // Not on the job's own thread, should it have one: a login is many short steps.
+            // Spawned, because a job's own thread would slow down the many short steps of a login.
             let opening =
                 tokio::spawn(async move { sessions.open(&endpoint).await }.in_current_span());
             let mut session = AbortOnDropHandle::new(opening)
@@ -171,7 +173,7 @@ impl JobContext {
                 })?
                 .map_err(|error| ssh_failed(&target.name, "opening a session", &error))?;
             let (elapsed, reused) = (begun.elapsed(), session.is_reused());
-            // Answers to what was asked at the login are the connection's own.
+            // Only the job's own answers are results; the login answers belong to the connection.
             let answers = session.take_answered().len();
             tracing::debug!(target = %target.name, ?elapsed, reused, answers, "session open");
             Ok(self.sessions.add(&target.name, &platform, kind, session))
@@ -179,17 +181,16 @@ impl JobContext {
         .await
     }
 
-    /// Runs a command and waits for what the device answers, at most `timeout` or as long as the
-    /// connection says. What it asks meanwhile is answered: with each answer once, in whatever order
-    /// the device asks.
+    /// Runs a command and waits for the device's reply, at most `timeout` or the connection's
+    /// timeout. Questions that the device asks are answered in any order, each answer once.
     ///
-    /// A refusal is an answer, with [`ExecReply::failure`] set; an error is when there is none.
+    /// A refusal is a reply with [`ExecReply::failure`] set; a missing reply is an error.
     ///
     /// # Errors
-    /// Code `denied` for a command or an answer that was not declared or granted; `invalid` for a
-    /// pattern that cannot be read, `refused` when a question is asked again although it was
-    /// answered; `timeout`, `disconnected` and the like when no answer came. The session is then of
-    /// no use, and says so.
+    /// Code `denied` for a command or an answer that was not declared or granted; `invalid` for an
+    /// invalid pattern; `refused` if the device asks a question again although it was answered;
+    /// `timeout`, `disconnected` or another code if no reply came. The session is then unusable,
+    /// and later calls on it fail.
     pub async fn ssh_exec(
         &self,
         device: &Device,
@@ -207,12 +208,12 @@ impl JobContext {
             .await
     }
 
-    /// Runs commands in one go, where the platform allows it with one round trip for all of them.
-    /// A refused one does not stop those after it.
+    /// Runs commands together, with one round trip for all of them if the platform allows it. A
+    /// refused command does not stop those after it.
     ///
     /// # Errors
-    /// As [`Self::ssh_exec`]; the answers before the error stand in the job's results. Code
-    /// `denied` before anything is sent.
+    /// As [`Self::ssh_exec`]; the replies before the error are in the job's results. Code `denied`
+    /// before anything is sent.
     pub async fn ssh_exec_all(
         &self,
         device: &Device,
@@ -255,8 +256,8 @@ impl JobContext {
         Ok(replies)
     }
 
-    /// What the device says of itself: `hostname`, `version`, `model`, `serial`, `uptime`, as far
-    /// as its platform knows where to find them. The commands that show them need no declaration.
+    /// Returns the facts that the platform can find: `hostname`, `version`, `model`, `serial`,
+    /// `uptime`. Their commands need no declaration.
     ///
     /// # Errors
     /// As [`Self::ssh_exec`].
@@ -276,7 +277,7 @@ impl JobContext {
             let exchange = exchange.await;
             let recorded = self.record(device, CommandKind::Exec, command, exchange);
             let reply = recorded.await?;
-            // A complaint is no fact.
+            // A refusal contains no fact.
             if reply.failure.is_none() {
                 let found = source.find_in(&reply.output);
                 facts.extend(found.map(|(name, value)| (name.to_owned(), value.to_owned())));
@@ -285,8 +286,7 @@ impl JobContext {
         Ok(facts)
     }
 
-    /// Notes what is about to be sent and may change the device, so that a crash leaves a trace of it:
-    /// from here on the attempt has acted.
+    /// Stores a write intent, so that a crash leaves a trace: from here on the attempt has acted.
     async fn begin_write(&self, device: &Device, kind: CommandKind, command: &str) -> Result<Uuid> {
         let note = device.note(kind, command);
         self.write_down(&note).await?;
@@ -300,8 +300,8 @@ impl JobContext {
         noted.map_err(|error| storage_failed(&error))
     }
 
-    /// Sends one command to the device, watched, and raced against the job's being stopped. `note`
-    /// says what may be sent.
+    /// Sends one command to the device, publishes its output live, and stops waiting when the job
+    /// is stopped. `note` is the text of the write intent.
     async fn exchange(
         &self,
         device: &Device,
@@ -324,8 +324,8 @@ impl JobContext {
             let session = using.session()?;
             if !answers.is_empty() || !session.platform().only_reads(command) {
                 let about = device.note(CommandKind::Exec, note);
-                // Known before it is written: a stop may come meanwhile, and what was handed over is
-                // written all the same. The result is to take it away.
+                // Set before the write: if the job is stopped during the write, the intent is
+                // stored all the same, and the result has to remove it.
                 *noted = Some(about.id);
                 self.write_down(&about).await?;
             }
@@ -372,7 +372,7 @@ impl JobContext {
         futures::future::join_all(closing).await;
     }
 
-    /// Back into the pool, or closed if somebody else could find it other than after its login.
+    /// Returns the session to the pool, or closes it if its state differs from that after login.
     async fn give_back(&self, target: &str, session: PooledSession) {
         if session.has_uncommitted_changes() {
             let message = format!("{target}: changes that were not committed are thrown away");
@@ -386,7 +386,7 @@ impl JobContext {
         }
     }
 
-    /// Has an exchange stored, then hands its outcome on.
+    /// Stores an exchange and returns its outcome.
     async fn record(
         &self,
         device: &Device,
@@ -461,7 +461,7 @@ impl JobContext {
             duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
             in_flight: began.note,
         };
-        // An answer may have changed the device as a command may.
+        // An answer may have changed the device like a command.
         let waits = began.note.is_some() || kind == CommandKind::Answer;
         self.results.write(waits, result).await?;
         if let Some(failure) = failure {
@@ -471,14 +471,14 @@ impl JobContext {
         Ok(())
     }
 
-    /// Refuses commands whose results would be too many, before they are sent.
+    /// Rejects commands before they are sent if their results would exceed the limit.
     fn may_leave_results(&self, commands: usize) -> Result<()> {
         let results = self.result_count.load(Ordering::Relaxed) as usize;
         if results + commands > limits::RESULTS as usize {
             return Err(JobError::new(
                 ErrorCode::LIMIT,
                 format!(
-                    "a job keeps at most {} results, so this command was not sent",
+                    "a job stores at most {} results; the command was not sent",
                     limits::RESULTS
                 ),
             ));
@@ -486,8 +486,8 @@ impl JobContext {
         Ok(())
     }
 
-    /// Counts a result that is to be stored. An output beyond what a job may keep in all is left out,
-    /// and the result says so: the command was executed, and that must not be lost.
+    /// Counts a result before it is stored. Drops an output that exceeds the job's total and marks
+    /// the result as truncated: the command was executed, and its record must not be lost.
     fn count_result(&self, kept: &mut Kept) {
         self.result_count.fetch_add(1, Ordering::Relaxed);
         let bytes = kept.output.len() as u64;
@@ -558,7 +558,7 @@ impl From<Reply> for ExecReply {
     }
 }
 
-/// What is stored of an exchange.
+/// The stored part of an exchange.
 #[derive(Default)]
 struct Kept {
     output: String,
@@ -567,15 +567,15 @@ struct Kept {
     truncated: bool,
 }
 
-/// One exchange with a device, and what came of it: an answer, none, or the job was stopped.
+/// One exchange with a device, and its outcome: a reply, an error, or a stopped job.
 struct Exchange {
     began: Began,
     outcome: Result<std::result::Result<Reply, SshError>>,
-    /// What had arrived when the job was stopped, as far as it was watched.
+    /// Output that had arrived when the job was stopped.
     printed: String,
-    /// The questions that were answered meanwhile.
+    /// The questions that were answered during the exchange.
     answered: Vec<Answered>,
-    /// Questions whose secret answers are hidden in what the device has printed.
+    /// Questions whose secret answers are masked in the output.
     secrets: Vec<Question>,
 }
 
@@ -590,7 +590,7 @@ impl Exchange {
         }
     }
 
-    /// Hides secret answers where the device has printed them.
+    /// Masks secret answers in the output.
     fn hiding(mut self, questions: &[Question]) -> Self {
         let hide = |text: &mut String| *text = without_secrets(std::mem::take(text), questions);
         if let Ok(Ok(reply)) = &mut self.outcome {
@@ -621,11 +621,11 @@ impl Exchange {
     }
 }
 
-/// When an exchange began: for people, and for measuring.
+/// The start of an exchange: wall clock for people, monotonic clock for measuring.
 struct Began {
     at: DateTime<Utc>,
     clock: std::time::Instant,
-    /// The note of it, where it may change the device.
+    /// The write intent, if the exchange may change the device.
     note: Option<Uuid>,
 }
 
@@ -653,13 +653,13 @@ fn closed(device: &Device) -> JobError {
     )
 }
 
-/// The session library says what it was doing; where that is the command, it is said already.
+/// Removes the command from the session library's message, which the caller names already.
 fn without_command(message: &str, command: &str) -> String {
     let doing = format!("{command:?}: ");
     message.strip_prefix(&doing).unwrap_or(message).to_owned()
 }
 
-/// An error of the session library as a job sees it: its code as it is, and whose device it was.
+/// Converts an error of the session library: same code, with the device's name.
 fn ssh_failed(target: &str, doing: &str, error: &SshError) -> JobError {
     JobError::new(error.code(), format!("{target}: {doing}: {error}"))
 }

@@ -90,7 +90,7 @@ pub fn check_value_size(key: &str, size: usize) -> Result<()> {
     if size > most {
         return Err(JobError::new(
             ErrorCode::LIMIT,
-            format!("the value for `{key}` has {size} bytes; at most {most} are kept"),
+            format!("the value for `{key}` has {size} bytes; at most {most} are allowed"),
         ));
     }
     Ok(())

@@ -31,7 +31,10 @@ pub fn unified_diff(old: &str, new: &str) -> Result<String> {
     if old.len().max(new.len()) > limits::DIFF_BYTES {
         return Err(JobError::new(
             ErrorCode::LIMIT,
-            format!("diff takes texts of at most {} bytes", limits::DIFF_BYTES),
+            format!(
+                "diff: texts of at most {} bytes are allowed",
+                limits::DIFF_BYTES
+            ),
         ));
     }
     let diff = TextDiff::configure()

@@ -145,7 +145,7 @@ pub const KEYS: &[Key] = &[
         section: "database",
         name: "max_connections",
         allowed: Allowed::Whole { from: 1, to: 1000 },
-        meaning: "Connections the server opens to the database at most.",
+        meaning: "Maximum number of connections to the database.",
     },
     Key {
         section: "queue",
@@ -154,7 +154,7 @@ pub const KEYS: &[Key] = &[
             described: "sqlite:PATH of a file, with mode=rwc (create, the default) or mode=rw as option",
             check: sqlite_url,
         },
-        meaning: "The Apalis queue's database. Unset: `apalis_queue.db` in the directory of `database.url`. The file may be deleted while the server is stopped; it is rebuilt.",
+        meaning: "The Apalis queue's database. Unset: `apalis_queue.db` in the directory of `database.url`. The file may be deleted while the server is stopped; the server rebuilds it.",
     },
     Key {
         section: "server",
@@ -163,19 +163,19 @@ pub const KEYS: &[Key] = &[
             described: "an IP address or a host name, without a port",
             check: listen_host,
         },
-        meaning: "The address to listen on. This version has no authentication, so anything but loopback belongs behind a proxy that authenticates.",
+        meaning: "The address to listen on. This version has no authentication: use an authenticating proxy for any address but loopback.",
     },
     Key {
         section: "server",
         name: "port",
         allowed: Allowed::Whole { from: 0, to: 65535 },
-        meaning: "The port to listen on; 0 takes any free one, and the log says which.",
+        meaning: "The port to listen on; 0 chooses a free port, which the log shows.",
     },
     Key {
         section: "server",
         name: "request_timeout_seconds",
         allowed: Allowed::Whole { from: 1, to: 3600 },
-        meaning: "How long one HTTP request may take.",
+        meaning: "Timeout of an HTTP request.",
     },
     Key {
         section: "server",
@@ -184,7 +184,7 @@ pub const KEYS: &[Key] = &[
             from: 1024,
             to: 1_073_741_824,
         },
-        meaning: "The largest request body that is read.",
+        meaning: "Maximum size of a request body.",
     },
     Key {
         section: "server",
@@ -193,13 +193,13 @@ pub const KEYS: &[Key] = &[
             described: "origins such as https://noc.example.com, or * for any (environment: comma-separated)",
             check: cors_origin,
         },
-        meaning: "Other web origins whose pages may call the API from a browser. The dashboard needs none.",
+        meaning: "Other web origins whose pages may call the API from a browser. The dashboard needs no entry.",
     },
     Key {
         section: "worker",
         name: "concurrency",
         allowed: Allowed::Whole { from: 1, to: 1024 },
-        meaning: "Jobs that run at the same time.",
+        meaning: "Maximum number of running jobs.",
     },
     Key {
         section: "worker",
@@ -208,13 +208,13 @@ pub const KEYS: &[Key] = &[
             from: 1,
             to: 604_800,
         },
-        meaning: "How long a job may run when it names no timeout of its own.",
+        meaning: "Timeout of jobs without a timeout of their own.",
     },
     Key {
         section: "worker",
         name: "shutdown_grace_seconds",
         allowed: Allowed::Whole { from: 0, to: 3600 },
-        meaning: "How long running jobs may go on after SIGTERM or Ctrl-C before they are interrupted.",
+        meaning: "Time that running jobs have to end after SIGTERM or Ctrl-C before they are interrupted.",
     },
     Key {
         section: "worker",
@@ -223,7 +223,7 @@ pub const KEYS: &[Key] = &[
             from: 0,
             to: 86_400,
         },
-        meaning: "How long a job waits before it is tried again; twice as long each further time, and up to half as long again at random.",
+        meaning: "Delay before the first retry of a job. It doubles with each retry, and up to half of it is added at random.",
     },
     Key {
         section: "worker",
@@ -232,13 +232,13 @@ pub const KEYS: &[Key] = &[
             from: 0,
             to: 604_800,
         },
-        meaning: "The longest that a job waits before it is tried again, but for what is added at random.",
+        meaning: "Maximum delay before a retry of a job, without the random part.",
     },
     Key {
         section: "board",
         name: "enabled",
         allowed: Allowed::Flag,
-        meaning: "Whether the dashboard is served.",
+        meaning: "Whether to serve the dashboard.",
     },
     Key {
         section: "board",
@@ -247,7 +247,7 @@ pub const KEYS: &[Key] = &[
             described: "a path such as /board, outside /api, /health and /metrics",
             check: url_path,
         },
-        meaning: "Where the dashboard is.",
+        meaning: "The path of the dashboard.",
     },
     Key {
         section: "board",
@@ -256,13 +256,13 @@ pub const KEYS: &[Key] = &[
             described: "a path such as /board/api, outside /api, /health and /metrics",
             check: url_path,
         },
-        meaning: "Where the dashboard finds the API; the same API as under `/api`.",
+        meaning: "The path of the API for the dashboard; it is the same API as under `/api`.",
     },
     Key {
         section: "board",
         name: "auth_enabled",
         allowed: Allowed::Flag,
-        meaning: "Must stay false: authentication is not available in this version, and true is refused rather than ignored.",
+        meaning: "Must be false: authentication is not available in this version, and true is rejected rather than ignored.",
     },
     Key {
         section: "logging",
@@ -271,7 +271,7 @@ pub const KEYS: &[Key] = &[
             described: "error, warn, info, debug, trace, or directives such as info,host=debug",
             check: log_level,
         },
-        meaning: "What is logged. `RUST_LOG`, where set, is used instead.",
+        meaning: "The log level or filter. `RUST_LOG`, if set, overrides it.",
     },
     Key {
         section: "logging",
@@ -280,19 +280,19 @@ pub const KEYS: &[Key] = &[
             described: "the path of a file",
             check: file_path,
         },
-        meaning: "A file to log to as well as to stderr. Unset: no file.",
+        meaning: "A log file, in addition to stderr. Unset: no file.",
     },
     Key {
         section: "logging",
         name: "format",
         allowed: Allowed::OneOf(&["text", "json"]),
-        meaning: "How a log line looks, on stderr and in the file.",
+        meaning: "The format of log lines, on stderr and in the file.",
     },
     Key {
         section: "logging",
         name: "rotation",
         allowed: Allowed::OneOf(&["daily", "hourly", "never"]),
-        meaning: "When the log file is put aside and a new one begun (UTC).",
+        meaning: "When to rotate the log file (UTC).",
     },
     Key {
         section: "plugins",
@@ -301,7 +301,7 @@ pub const KEYS: &[Key] = &[
             described: "the path of a directory",
             check: path,
         },
-        meaning: "Where the Rhai playbooks are (`*.rhai`).",
+        meaning: "The directory of the Rhai playbooks (`*.rhai`).",
     },
     Key {
         section: "plugins",
@@ -310,13 +310,13 @@ pub const KEYS: &[Key] = &[
             described: "the path of a directory",
             check: path,
         },
-        meaning: "Where the WASM components are (`*.wasm`).",
+        meaning: "The directory of the WASM components (`*.wasm`).",
     },
     Key {
         section: "plugins",
         name: "watch",
         allowed: Allowed::Flag,
-        meaning: "Whether a changed plugin is loaded while the server runs.",
+        meaning: "Whether to reload changed plugins while the server runs.",
     },
     Key {
         section: "plugins",
@@ -325,7 +325,7 @@ pub const KEYS: &[Key] = &[
             described: "the path of a directory",
             check: path,
         },
-        meaning: "Where compiled components are kept; the server's alone. Unset: `plugin-cache` beside the database.",
+        meaning: "The directory of compiled components; no other user may write to it. Unset: `plugin-cache` beside the database.",
     },
     Key {
         section: "plugins",
@@ -334,7 +334,7 @@ pub const KEYS: &[Key] = &[
             from: 1,
             to: 86_400,
         },
-        meaning: "How long one attempt at a job may compute; waiting for devices is not counted.",
+        meaning: "Maximum computing time of a job's attempt; waiting for devices does not count.",
     },
     Key {
         section: "plugins",
@@ -343,7 +343,7 @@ pub const KEYS: &[Key] = &[
             from: 16,
             to: 4_095,
         },
-        meaning: "Memory that one attempt at a job may take, MiB.",
+        meaning: "Maximum memory of a job's attempt, MiB.",
     },
     Key {
         section: "policy",
@@ -352,7 +352,7 @@ pub const KEYS: &[Key] = &[
             described: "patterns of commands, * for any text",
             check: pattern,
         },
-        meaning: "Commands that plugins may run on devices, out of those they declare.",
+        meaning: "Commands that plugins may run on devices, among those they declare.",
     },
     Key {
         section: "policy",
@@ -361,7 +361,7 @@ pub const KEYS: &[Key] = &[
             described: "patterns of answers, * for any text",
             check: pattern,
         },
-        meaning: "Answers that plugins may give to what devices ask, out of those they declare; plain confirmations need none. Unset: what `ssh_exec` covers.",
+        meaning: "Answers to devices' questions that plugins may give, among those they declare; plain confirmations are always allowed. Unset: the patterns of `ssh_exec`.",
     },
     Key {
         section: "policy",
@@ -370,19 +370,19 @@ pub const KEYS: &[Key] = &[
             described: "patterns of lines, * for any text",
             check: pattern,
         },
-        meaning: "Whether plugins that declare it may configure devices, or the lines that they may send.",
+        meaning: "Whether plugins that declare `configure` may configure devices; a list restricts the lines that they may send.",
     },
     Key {
         section: "policy",
         name: "ssh_upload",
         allowed: Allowed::Flag,
-        meaning: "Whether plugins that declare it may write files to devices.",
+        meaning: "Whether plugins that declare `upload` may write files to devices.",
     },
     Key {
         section: "policy",
         name: "ssh_download",
         allowed: Allowed::Flag,
-        meaning: "Whether plugins that declare it may read files of devices.",
+        meaning: "Whether plugins that declare `download` may read files of devices.",
     },
     Key {
         section: "policy",
@@ -391,22 +391,22 @@ pub const KEYS: &[Key] = &[
             described: "patterns of lines, * for any text",
             check: pattern,
         },
-        meaning: "Commands, answers and configuration lines that are refused whatever else is granted: in any case, and abbreviated.",
+        meaning: "Commands, answers and configuration lines that are always denied, also in another case or abbreviated; overrides every grant.",
     },
     Key {
         section: "policy",
         name: "storage",
         allowed: Allowed::Flag,
-        meaning: "Whether plugins that declare it may keep values between jobs.",
+        meaning: "Whether plugins that declare `storage` may store values between jobs.",
     },
     Key {
         section: "policy",
         name: "queue_submit",
         allowed: Allowed::List {
-            described: "names of plugins, or * for any; with :with-own-rights behind a name, its job has its own rights",
+            described: "names of plugins, or * for any; :with-own-rights after a name gives the child job its own rights",
             check: pattern,
         },
-        meaning: "Plugins whose jobs other plugins may submit, out of those they declare. Such a job has no more rights than the one that submits it.",
+        meaning: "Plugins whose jobs other plugins may submit, among those they declare. A child job's rights are limited by those of the job that submits it.",
     },
     Key {
         section: "policy",
@@ -415,31 +415,31 @@ pub const KEYS: &[Key] = &[
             described: "names of connections with * for any text, tags as tag:core, and addresses as host:10.9.0.0/16",
             check: pattern,
         },
-        meaning: "Devices that plugins may reach at all. A connection that comes with a job is held against `*` and `host:` alone.",
+        meaning: "Devices that plugins may reach. Inline connections are matched with `*` and `host:` patterns only.",
     },
     Key {
         section: "policy",
         name: "inline",
         allowed: Allowed::Flag,
-        meaning: "Whether jobs may come with a connection of their own. Unset: true, but false where `targets` does not hold `*`.",
+        meaning: "Whether jobs may have inline connections. Unset: true if `targets` contains `*`, else false.",
     },
     Key {
         section: "policy",
         name: "inline_agent",
         allowed: Allowed::Flag,
-        meaning: "Whether such a connection may log in by the server's ssh-agent.",
+        meaning: "Whether inline connections may log in with the server's ssh-agent.",
     },
     Key {
         section: "policy",
         name: "inline_jump",
         allowed: Allowed::Flag,
-        meaning: "Whether such a connection may go through stored ones.",
+        meaning: "Whether inline connections may use stored connections as jump hosts.",
     },
     Key {
         section: "policy",
         name: "max_running",
         allowed: Allowed::Whole { from: 0, to: 1024 },
-        meaning: "Jobs of one plugin that run at the same time, beside `worker.concurrency`; 0: any number.",
+        meaning: "Maximum number of running jobs of one plugin, in addition to `worker.concurrency`; 0: no limit.",
     },
     Key {
         section: "security",
@@ -448,13 +448,13 @@ pub const KEYS: &[Key] = &[
             described: "the path of a file",
             check: file_path,
         },
-        meaning: "The key that the connections' secrets are sealed with. Made at the first start, with mode 0600; without it the secrets cannot be read again, so back it up, and not beside the database.",
+        meaning: "The key that seals the connections' secrets, created at the first start with mode 0600. Without it the secrets cannot be decrypted: back it up, but not beside the database.",
     },
     Key {
         section: "security",
         name: "host_keys",
         allowed: Allowed::OneOf(&["strict", "accept-new", "insecure"]),
-        meaning: "Devices' host keys: only known ones; learn the first and refuse a change; or take any (laboratories only).",
+        meaning: "Checking of devices' host keys: accept known keys only; learn a device's first key and reject a change; or accept any key (laboratories only).",
     },
     Key {
         section: "devices",
@@ -463,7 +463,7 @@ pub const KEYS: &[Key] = &[
             described: "the path of a directory",
             check: path,
         },
-        meaning: "Platforms of your own, one TOML file each. Unset: the ones built in.",
+        meaning: "The directory of your own platforms, one TOML file each. Unset: only the built-in platforms.",
     },
     Key {
         section: "devices",
@@ -472,7 +472,7 @@ pub const KEYS: &[Key] = &[
             described: "the path of a directory",
             check: path,
         },
-        meaning: "TextFSM templates, with their `index`, as the project ntc-templates lays them out. Unset: no structured output.",
+        meaning: "The directory of TextFSM templates with their `index`, in the layout of the project ntc-templates. Unset: no structured output.",
     },
     Key {
         section: "devices",
@@ -481,7 +481,7 @@ pub const KEYS: &[Key] = &[
             described: "the path of a directory",
             check: path,
         },
-        meaning: "Where files that jobs upload come from, and where downloads go. Unset: no files.",
+        meaning: "The directory of files that jobs upload and download. Unset: no file transfers.",
     },
     Key {
         section: "devices",
@@ -490,7 +490,7 @@ pub const KEYS: &[Key] = &[
             described: "the path of a socket",
             check: file_path,
         },
-        meaning: "The ssh-agent that logs in for connections with `agent`. Unset: such connections are refused.",
+        meaning: "The ssh-agent for connections with `agent`. Unset: such connections are rejected.",
     },
     Key {
         section: "devices",
@@ -499,7 +499,7 @@ pub const KEYS: &[Key] = &[
             described: "the path of a directory",
             check: path,
         },
-        meaning: "Where everything sent to and received from devices is logged, secrets masked. Unset: nowhere.",
+        meaning: "The directory of session logs, which contain everything sent to and received from devices, with secrets masked. Unset: no session logs.",
     },
     Key {
         section: "devices",
@@ -508,7 +508,7 @@ pub const KEYS: &[Key] = &[
             from: 0,
             to: 86_400,
         },
-        meaning: "How long a session that a job has left is kept for the next one; 0 switches the pool off.",
+        meaning: "Time that an idle session is kept for the next job; 0 switches the pool off.",
     },
     Key {
         section: "devices",
@@ -517,25 +517,25 @@ pub const KEYS: &[Key] = &[
             from: 1,
             to: 10_000,
         },
-        meaning: "Idle sessions kept at most, of all devices together.",
+        meaning: "Maximum number of idle sessions, for all devices together.",
     },
     Key {
         section: "devices",
         name: "max_sessions_per_device",
         allowed: Allowed::Whole { from: 1, to: 64 },
-        meaning: "Sessions to one device at the same time; who wants one more waits.",
+        meaning: "Maximum number of sessions to one device; further jobs wait.",
     },
     Key {
         section: "devices",
         name: "logins_per_minute",
         allowed: Allowed::Whole { from: 0, to: 600 },
-        meaning: "Logins to one device in any minute, failed ones included; who wants one more waits. 0: no limit.",
+        meaning: "Login rate limit per device and minute, including failed logins; further jobs wait. 0: no limit.",
     },
     Key {
         section: "devices",
         name: "breaker_failures",
         allowed: Allowed::Whole { from: 0, to: 1000 },
-        meaning: "After so many failures in a row to reach a device it is left alone for a while, then tried once; 0: never. Credentials that are refused twice in a row are not tried again for as long.",
+        meaning: "Failed connections in a row that open a device's circuit breaker; 0: never. Credentials that are rejected twice in a row are not used again while it would be open.",
     },
     Key {
         section: "devices",
@@ -544,7 +544,7 @@ pub const KEYS: &[Key] = &[
             from: 1,
             to: 86_400,
         },
-        meaning: "For how long; twice as long after each try that fails, up to 15 minutes.",
+        meaning: "Time that a device's circuit breaker stays open before one connection is tried; it doubles with each failed try, up to 15 minutes.",
     },
     Key {
         section: "devices",
@@ -553,7 +553,7 @@ pub const KEYS: &[Key] = &[
             from: 1,
             to: 86_400,
         },
-        meaning: "How long a terminal (`scheduler connect`) may be silent before it is closed.",
+        meaning: "Idle timeout of a terminal (`scheduler connect`).",
     },
     Key {
         section: "retention",
@@ -562,7 +562,7 @@ pub const KEYS: &[Key] = &[
             from: 0,
             to: 36_500,
         },
-        meaning: "Days that jobs are kept after they have ended, with results and logs; 0: for ever. Child jobs are kept as long as their parent.",
+        meaning: "Days that ended jobs are kept with their results and logs; 0: for ever. Child jobs are kept as long as their parent.",
     },
     Key {
         section: "retention",
@@ -571,7 +571,7 @@ pub const KEYS: &[Key] = &[
             from: 0,
             to: 36_500,
         },
-        meaning: "The same for jobs that failed.",
+        meaning: "Days that failed jobs are kept; 0: for ever.",
     },
     Key {
         section: "retention",
@@ -580,7 +580,7 @@ pub const KEYS: &[Key] = &[
             from: 0,
             to: 100_000_000,
         },
-        meaning: "Ended jobs of one plugin that are kept, the newest, not counting child jobs; 0: all.",
+        meaning: "Maximum number of ended jobs per plugin, not counting child jobs; older ones are deleted. 0: no limit.",
     },
     Key {
         section: "notifications",
@@ -589,7 +589,7 @@ pub const KEYS: &[Key] = &[
             described: "an http:// or https:// URL",
             check: http_url,
         },
-        meaning: "Where people find the dashboard, such as `https://noc.example.com/board`; messages link to the job's page there. Unset: no links.",
+        meaning: "The dashboard's URL, such as `https://noc.example.com/board`, for links to jobs in notifications. Unset: no links.",
     },
     Key {
         section: "notifications",
@@ -598,7 +598,7 @@ pub const KEYS: &[Key] = &[
             from: 101,
             to: 100_000,
         },
-        meaning: "A job is slow that took more than so many percent of what the plugin's last jobs took (the median of 5 to 50).",
+        meaning: "A job is slow if it took longer than this percentage of the median of the plugin's last 5 to 50 jobs.",
     },
     Key {
         section: "notifications",
@@ -607,19 +607,19 @@ pub const KEYS: &[Key] = &[
             from: 0,
             to: 86_400,
         },
-        meaning: "And at least so many seconds longer.",
+        meaning: "A job is slow only if it also took at least this many seconds longer than the median.",
     },
     Key {
         section: "notifications",
         name: "retry_seconds",
         allowed: Allowed::Whole { from: 1, to: 3600 },
-        meaning: "How long a message waits before it is sent again; twice as long each further time, up to 15 minutes, and up to half as long again at random.",
+        meaning: "Delay before the first retry of a notification. It doubles with each retry, up to 15 minutes, and up to half of it is added at random.",
     },
     Key {
         section: "notifications",
         name: "give_up_hours",
         allowed: Allowed::Whole { from: 1, to: 720 },
-        meaning: "A message older than this is not sent again.",
+        meaning: "Notifications older than this are not retried.",
     },
     Key {
         section: "notifications",
@@ -628,7 +628,7 @@ pub const KEYS: &[Key] = &[
             described: "a mail address",
             check: mail_address,
         },
-        meaning: "The sender of mails.",
+        meaning: "The sender address of mails.",
     },
     Key {
         section: "notifications",
@@ -637,19 +637,19 @@ pub const KEYS: &[Key] = &[
             described: "an IP address or a host name, without a port",
             check: listen_host,
         },
-        meaning: "The mail server.",
+        meaning: "The host name or address of the mail server.",
     },
     Key {
         section: "notifications",
         name: "smtp_port",
         allowed: Allowed::Whole { from: 1, to: 65535 },
-        meaning: "Its port. Unset: 587 with `starttls`, 465 with `tls`, 25 with `none`.",
+        meaning: "The port of the mail server. Unset: 587 with `starttls`, 465 with `tls`, 25 with `none`.",
     },
     Key {
         section: "notifications",
         name: "smtp_tls",
         allowed: Allowed::OneOf(&["starttls", "tls", "none"]),
-        meaning: "How the way there is encrypted. With `starttls` nothing is sent to a server that does not offer it.",
+        meaning: "Encryption of the connection to the mail server. With `starttls` no mail is sent to a server that does not offer it.",
     },
     Key {
         section: "notifications",
@@ -658,7 +658,7 @@ pub const KEYS: &[Key] = &[
             described: "a text",
             check: path,
         },
-        meaning: "The user to log in as. Unset: no login.",
+        meaning: "The user name for the mail server. Unset: no login.",
     },
     Key {
         section: "notifications",
@@ -667,7 +667,7 @@ pub const KEYS: &[Key] = &[
             described: "the path of a file",
             check: file_path,
         },
-        meaning: "Holds that user's password.",
+        meaning: "The file with the password for the mail server.",
     },
 ];
 

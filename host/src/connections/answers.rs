@@ -1,7 +1,7 @@
-//! Answers to the questions that a device asks at a login: checked, stored, opened.
+//! Answers to the questions that a device asks at login: checks, stores and opens them.
 //!
-//! An answer is known by its question. A secret one is sealed for it: an update or a hand in the
-//! database that changes the question does not send the answer to another one.
+//! A question identifies its answer. A secret answer is sealed together with its question, so that
+//! changing the question, by an update or in the database, does not send the answer to another one.
 
 use netssh_core::{Answer, Pattern};
 use secrecy::{ExposeSecret, SecretString};
@@ -17,21 +17,21 @@ const MAX_QUESTION_BYTES: usize = 512;
 const MAX_COMPILED_QUESTION_BYTES: usize = 64 * 1024;
 const MAX_ANSWER_BYTES: usize = 1024;
 
-/// An answer as a client gives it: one of `answer`, `credential` and `set`.
+/// An answer in a request: exactly one of `answer`, `credential` and `set`.
 #[derive(Clone, Debug)]
 pub struct AnswerInput {
     /// A regular expression.
     pub question: String,
     pub answer: Option<SecretString>,
     pub credential: Option<AnswerCredential>,
-    /// Keeps the answer that is stored for this question.
+    /// Keeps the stored answer to this question.
     pub set: bool,
     pub secret: Option<bool>,
     pub key: bool,
 }
 
 impl Connections {
-    /// Returns the answers to store. The input was checked.
+    /// Returns the answers to store. Expects checked input.
     pub(super) fn stored_answers(
         &self,
         row: Uuid,
@@ -60,7 +60,7 @@ impl Connections {
         input.into_iter().filter_map(stored).collect()
     }
 
-    /// Opens the answers of a connection, for a login.
+    /// Opens the answers of a connection for a login.
     pub(super) fn login_answers(&self, connection: &Connection) -> Result<Vec<Answer>, JobError> {
         let answers = connection.answers.iter();
         answers
@@ -111,7 +111,7 @@ impl Connections {
     }
 }
 
-/// Returns everything that is wrong with the answers of an input; `old` is what it replaces.
+/// Returns all errors in the answers of an input that replaces `old`.
 pub(super) fn check_answers(
     input: &ConnectionInput,
     old: Option<&Connection>,
@@ -159,7 +159,7 @@ pub(super) fn check_answers(
             }
             _ => wrong(
                 "answer",
-                "expected one of `answer`, `credential`, and `set: true`, which keeps the stored \
+                "expected one of `answer`, `credential` and `set: true`, which keeps the stored \
                  answer"
                     .to_owned(),
             ),
@@ -168,7 +168,7 @@ pub(super) fn check_answers(
     errors
 }
 
-/// Checks answers that an update does not mention.
+/// Checks the stored answers that an update keeps because it does not list any.
 fn check_kept(
     input: &ConnectionInput,
     old: Option<&Connection>,
@@ -194,7 +194,7 @@ fn check_kept(
     });
     let message = missing.map(|(answer, credential)| {
         format!(
-            "the answer to {:?} is the {}, which would not be stored any more",
+            "the answer to {:?} is the {}, which this update removes",
             answer.question,
             credential.as_str()
         )
@@ -216,14 +216,15 @@ fn check_question(question: &str) -> Result<(), String> {
         return Err("expected one line without control characters".to_owned());
     }
     let pattern = Pattern::within(question, MAX_COMPILED_QUESTION_BYTES).map_err(|reason| {
-        // The lines before it draw the place under the pattern.
+        // The lines before the last one draw the position under the pattern.
         let reason = reason.lines().next_back().unwrap_or_default();
         let reason = reason.trim_start_matches("error: ");
         format!("expected a regular expression: {reason}")
     })?;
     if pattern.matches("") {
         return Err(
-            "expected a part of the question: this matches every line, prompts too".to_owned(),
+            "expected a part of the question, got a pattern that matches every line and prompt"
+                .to_owned(),
         );
     }
     Ok(())
@@ -255,10 +256,13 @@ fn check_credential(
 ) -> Result<(), Wrong> {
     let name = credential.as_str();
     if answer.key {
-        return Err(("key", format!("the {name} is a line, not one key")));
+        return Err((
+            "key",
+            format!("expected false: the {name} is a line, not one key"),
+        ));
     }
     if answer.secret == Some(false) && credential.secret_field().is_some() {
-        return Err(("secret", format!("the {name} is secret")));
+        return Err(("secret", format!("expected true: the {name} is secret")));
     }
     if !will_have(credential, input, old) {
         return Err(("credential", format!("the connection has no {name}")));
@@ -276,26 +280,26 @@ fn check_set(answer: &AnswerInput, old: &[StoredAnswer], same_address: bool) -> 
     if answer.secret == Some(false) {
         return Err((
             "secret",
-            "a stored answer cannot be shown: give `answer` again".to_owned(),
+            "expected true: a stored secret answer cannot be shown; give `answer` again".to_owned(),
         ));
     }
     if answer.key != stored.key {
         return Err((
             "key",
-            "is part of the stored answer: give `answer` again to change it".to_owned(),
+            "differs from the stored answer: give `answer` again to change it".to_owned(),
         ));
     }
     if !same_address {
         return Err((
             "set",
-            "is stored for another address (host, port, username, jump): give `answer` again"
+            "the answer is stored for another address (host, port, username, jump): give `answer` again"
                 .to_owned(),
         ));
     }
     Ok(())
 }
 
-/// Whether the connection has the field once the input is stored.
+/// Returns whether the connection has the credential once the input is stored.
 fn will_have(
     credential: AnswerCredential,
     input: &ConnectionInput,
@@ -316,7 +320,7 @@ fn has(connection: &Connection, field: SecretField) -> bool {
     connection.secrets.get(field).is_some()
 }
 
-/// The secret answer that is stored for a question.
+/// Returns the secret answer stored for a question.
 fn sealed_for<'a>(answers: &'a [StoredAnswer], question: &str) -> Option<&'a StoredAnswer> {
     let found = answers.iter().find(|answer| answer.question == question);
     found.filter(|answer| matches!(answer.value, AnswerValue::Sealed(_)))

@@ -36,7 +36,7 @@ pub struct Connection {
     /// How many jobs may have sessions to the device at once, 1 to 64.
     pub max_sessions: u32,
     pub secrets: SealedSecrets,
-    /// Answers to questions that the device asks at a login, in the order in which they are tried.
+    /// Answers to questions that the device asks at login, in the order in which they are tried.
     pub answers: Vec<StoredAnswer>,
     /// Set for a connection that was given inline with a job.
     pub owner_job_id: Option<Uuid>,
@@ -81,13 +81,13 @@ pub struct SealedSecrets {
     pub secret: Option<Vec<u8>>,
 }
 
-/// An answer to a question that a device asks at a login.
+/// An answer to a question that a device asks at login.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoredAnswer {
-    /// A regular expression. No other answer of the connection has the same.
+    /// A regular expression, unique among the connection's answers.
     pub question: String,
-    /// The answer is one key, sent without the end of a line.
+    /// The answer is one key, sent without a line ending.
     #[serde(default)]
     pub key: bool,
     pub value: AnswerValue,
@@ -101,11 +101,11 @@ pub enum AnswerValue {
     Shown(String),
     /// A ciphertext, bound to its row, its question and its `key`; see [`crate::sealing`].
     Sealed(#[serde(with = "base64")] Vec<u8>),
-    /// A field of the connection.
+    /// The value of a credential.
     Credential(AnswerCredential),
 }
 
-/// A field of a connection that may be the answer to a question.
+/// A credential of a connection that can be the answer to a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AnswerCredential {
@@ -125,7 +125,7 @@ impl AnswerCredential {
         }
     }
 
-    /// The write-only field that it is; none for what is shown.
+    /// Returns the secret field of the credential; `None` if it is not secret.
     #[must_use]
     pub fn secret_field(self) -> Option<SecretField> {
         match self {

@@ -159,7 +159,7 @@ pub struct Job {
     pub held: bool,
     /// The job that this one does once more.
     pub rerun_of: Option<Uuid>,
-    /// Its ancestors' rights, which it does not exceed.
+    /// The rights of its ancestors, which limit the job's.
     pub bounds: Vec<Bound>,
 }
 
@@ -202,7 +202,7 @@ pub struct NewJob {
     pub rerun_of: Option<Uuid>,
     /// `(id, cron expression)` of the schedule that submits it.
     pub schedule: Option<(Uuid, String)>,
-    /// Its ancestors' rights, which it does not exceed.
+    /// The rights of its ancestors, which limit the job's.
     pub bounds: Vec<Bound>,
 }
 
@@ -319,7 +319,7 @@ pub enum CommandKind {
     Save,
     Upload,
     Download,
-    /// An answer to what the device asked: the question, and what it was answered.
+    /// An answer to a device's question: the question, and the given answer.
     Answer,
 }
 

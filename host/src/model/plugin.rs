@@ -136,10 +136,10 @@ pub struct Needs {
 pub struct SshNeeds {
     /// Patterns of commands, `*` for any text: `show *`.
     pub exec: Vec<String>,
-    /// Patterns of the answers it gives to what devices ask, beyond plain confirmations.
+    /// Patterns of the answers that it gives to devices' questions, besides plain confirmations.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub answers: Vec<String>,
-    /// Entering configuration mode, and saving: any line, or lines that these patterns cover.
+    /// Entering configuration mode and saving; the lines are unrestricted or match these patterns.
     pub configure: Lines,
     /// Writing files of the operator's directory to devices.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -149,7 +149,7 @@ pub struct SshNeeds {
     pub download: bool,
 }
 
-/// Configuration lines: `true` for all, `false` for none, or the patterns that cover them.
+/// Configuration lines: `true` for all, `false` for none, or patterns of lines.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged, expecting = "expected true, false or a list of patterns")]
 pub enum Lines {
@@ -158,7 +158,7 @@ pub enum Lines {
 }
 
 impl Lines {
-    /// Returns whether at least some line is among them.
+    /// Returns whether at least one line is allowed.
     #[must_use]
     pub fn is_some(&self) -> bool {
         match self {
@@ -167,7 +167,7 @@ impl Lines {
         }
     }
 
-    /// Returns the patterns that restrict the lines; `None` where any line, or no line, is allowed.
+    /// Returns the patterns that restrict the lines; `None` if all lines or none are allowed.
     #[must_use]
     pub fn patterns(&self) -> Option<&[String]> {
         match self {
@@ -196,37 +196,37 @@ pub struct QueueNeeds {
     pub submit: Vec<String>,
 }
 
-/// What the operator lets a plugin do, out of what it needs. The default is everything that a plugin
-/// does by itself; the jobs of other plugins, stored jump hosts and the ssh-agent are to be granted.
+/// The operator's grant to a plugin. The default grants all that a plugin does by itself;
+/// submitting other plugins' jobs, stored jump hosts and the ssh-agent need an explicit grant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Grant {
     /// Patterns of commands, `*` for any text.
     pub ssh_exec: Vec<String>,
-    /// Patterns of answers; `None` for those that `ssh_exec` covers.
+    /// Patterns of answers; `None` uses those of `ssh_exec`.
     pub ssh_answers: Option<Vec<String>>,
     pub ssh_configure: Lines,
     pub ssh_upload: bool,
     pub ssh_download: bool,
-    /// Patterns of lines that are refused wherever they are typed.
+    /// Patterns of lines that are always denied.
     pub deny: Vec<String>,
     pub storage: bool,
-    /// Names of plugins, `*` for any; with [`OWN_RIGHTS`] behind it, the child job has rights of its
-    /// own.
+    /// Names of plugins, `*` for any; [`OWN_RIGHTS`] after a name gives the child job its own
+    /// rights.
     pub queue_submit: Vec<String>,
     /// Names of targets with `*` for any text, `tag:x`, or `host:x` for the address.
     pub targets: Vec<String>,
-    /// Whether connections given with a job may be reached; `None`: unless `targets` restricts.
+    /// Whether inline connections are allowed; `None` allows them unless `targets` restricts.
     pub inline: Option<bool>,
-    /// Whether those may log in by the server's ssh-agent.
+    /// Whether inline connections may log in with the server's ssh-agent.
     pub inline_agent: bool,
-    /// Whether those may go through stored connections.
+    /// Whether inline connections may use stored connections as jump hosts.
     pub inline_jump: bool,
     /// How many of its jobs may run at once; 0: any number.
     pub max_running: u32,
 }
 
-/// What follows a plugin's name in `queue_submit` where its jobs are not bound by their parent's
+/// The suffix of a plugin's name in `queue_submit` that exempts its jobs from their parent's
 /// rights.
 pub const OWN_RIGHTS: &str = ":with-own-rights";
 
@@ -251,8 +251,8 @@ impl Default for Grant {
     }
 }
 
-/// An ancestor of a job, whose rights bound the job's: what that plugin declared. What it is granted
-/// is looked up when the job runs, so a policy that has become narrower holds for it as well.
+/// An ancestor of a job, whose declared needs limit the job's rights. Its grant is looked up when
+/// the job runs, so that a narrower policy takes effect for the job too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bound {
     pub plugin: String,

@@ -38,7 +38,7 @@ const TIME_TO_DESCRIBE: Duration = Duration::from_secs(2);
 const CALL_LEVELS: usize = 48;
 const EXPRESSION_DEPTH: usize = 64;
 const STRING_BYTES: usize = 10 * 1024 * 1024;
-/// For what runs while a playbook is loaded: elements, counted through nested arrays and maps.
+/// Limits while a playbook is loaded: elements, counted through nested arrays and maps.
 const ARRAY_ELEMENTS: usize = 10_000;
 const MAP_ENTRIES: usize = 5_000;
 const VARIABLES: usize = 1_000;
@@ -230,7 +230,7 @@ impl Run {
         let result = values::to_json(&result).map_err(|message| {
             JobError::new(
                 ErrorCode::SCRIPT,
-                format!("{}: run() returns {message}", self.file),
+                format!("{}: run() returned {message}", self.file),
             )
         })?;
         check_result(result)
@@ -317,11 +317,11 @@ impl Modules {
     }
 }
 
-/// Integers in the source that the language's own cannot hold would become floats in silence.
+/// Rejects integer literals that the language would silently turn into floats.
 fn refuse_inexact_integers(engine: &mut Engine) {
     #[expect(
         deprecated,
-        reason = "not deprecated, says its documentation, but volatile"
+        reason = "the documentation calls it volatile, not deprecated"
     )]
     engine.on_parse_token(|token, _position, _state| match token {
         Token::FloatConstant(float) if crate::numbers::is_integer(&float.1) => {

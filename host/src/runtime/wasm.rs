@@ -287,11 +287,11 @@ impl Program for ComponentProgram {
         let wrong = |what: String| {
             JobError::new(
                 ErrorCode::SCRIPT,
-                format!("{}: run() returns {what}", self.file),
+                format!("{}: run() returned {what}", self.file),
             )
         };
-        let result = serde_json::from_str(&text)
-            .map_err(|error| wrong(format!("what is not JSON: {error}")))?;
+        let result =
+            serde_json::from_str(&text).map_err(|error| wrong(format!("invalid JSON: {error}")))?;
         match numbers::out_of_range(&result) {
             Some((place, message)) => Err(wrong(format!("{place:?}: {message}"))),
             None => Ok(result),

@@ -1,9 +1,10 @@
-//! Tells which keyboard-interactive question asks for the password.
+//! Decides which keyboard-interactive questions ask for the password.
 //!
-//! The password goes only to a question of a known form: an allow-list, because a word that a deny-list
-//! forgets would get the password. The forms are those of PAM (Linux, in its translations; FreeBSD:
-//! `Password for user@host:`; AIX: `user's Password:`), of OpenSSH (`user@host's password:`,
-//! `(user@host) Password:`), and of AAA servers (`TACACS Password:`, `Enter your password`).
+//! Only a question of a known form gets the password. This is an allow-list, because a deny-list
+//! would send the password to every question that it misses. The forms are those of PAM (Linux, in
+//! its translations; FreeBSD: `Password for user@host:`; AIX: `user's Password:`), of OpenSSH
+//! (`user@host's password:`, `(user@host) Password:`), and of AAA servers (`TACACS Password:`,
+//! `Enter your password`).
 
 use std::sync::LazyLock;
 
@@ -11,7 +12,7 @@ use regex::Regex;
 
 use crate::platform::Pattern;
 
-/// Text that comes with the questions of one request.
+/// The texts of an authentication request around its questions.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Texts<'a> {
     pub(super) name: &'a str,
@@ -23,20 +24,20 @@ pub(super) struct Texts<'a> {
 pub(super) struct Question<'a> {
     texts: Texts<'a>,
     prompt: &'a str,
-    /// Whether the server wants the answer to be shown.
+    /// Whether the server asks to show the answer.
     echo: bool,
 }
 
 /// The kind of answer that a question wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// The password of the user who logs in.
+    /// The password of the user.
     Password,
-    /// A password by its form, but the answer would be shown.
+    /// A password according to its form, but the answer would be shown.
     ShownPassword,
-    /// A password by its form, but the text around it demands a code or a token.
+    /// A password according to its form, but the surrounding text demands a code or a token.
     AnotherFactor,
-    /// A new password, or the old one in order to change it.
+    /// A new password, or the old one during a password change.
     PasswordChange,
     /// Anything else.
     Other,
@@ -51,8 +52,8 @@ impl<'a> Question<'a> {
         }
     }
 
-    /// Returns the line that asks. PAM puts its messages before the question, into the same prompt; some
-    /// servers leave the prompt empty and ask in the instructions.
+    /// Returns the line with the question. PAM puts its messages before the question, into the same
+    /// prompt; some servers leave the prompt empty and ask in the instructions.
     pub(super) fn line(&self) -> &'a str {
         [self.prompt, self.texts.instructions, self.texts.name]
             .into_iter()
@@ -60,7 +61,7 @@ impl<'a> Question<'a> {
             .unwrap_or_default()
     }
 
-    /// Returns the texts around the line that asks, one after the other.
+    /// Returns the other texts of the request, line by line.
     pub(super) fn context(&self) -> String {
         let line = self.line();
         let mut lines: Vec<&str> = [self.texts.name, self.texts.instructions, self.prompt]
@@ -74,14 +75,16 @@ impl<'a> Question<'a> {
         lines.join("\n")
     }
 
-    /// Whether a pattern is found in the question: in all of the prompt, or in the line that asks.
+    /// Returns whether a pattern matches the question: the whole prompt or the line with the
+    /// question.
     pub(super) fn matches(&self, pattern: &Pattern) -> bool {
         let line = self.line();
-        // Patterns may end in the blank that most prompts end in.
+        // Patterns may end with the blank that most prompts end with.
         pattern.matches(self.prompt) || pattern.matches(line) || pattern.matches(line.trim())
     }
 
-    /// Classifies the question for a user name. `own` are the platform's patterns for its password.
+    /// Classifies the question for the given user names. `own` are the platform's patterns for its
+    /// password.
     pub(super) fn kind(&self, names: &[&str], own: &[Pattern]) -> Kind {
         let line = self.line();
         let is_own = own.iter().any(|pattern| self.matches(pattern));
@@ -114,18 +117,19 @@ impl<'a> Question<'a> {
     }
 }
 
-/// Whether a line has one of the forms that ask for the password of the user with one of these names.
+/// Returns whether a line has a known form of asking for the password of a user with one of the
+/// names.
 fn is_password_form(line: &str, names: &[&str]) -> bool {
-    /// Longer lines are texts.
+    /// Longer lines are not questions.
     const CHARACTERS: usize = 200;
     if line.chars().count() > CHARACTERS {
         return false;
     }
-    // A user may be called `password`.
+    // A user's name may be `password`.
     FORM.is_match(&normalised(line, names)) || FORM.is_match(&normalised(line, &[]))
 }
 
-/// The line in lower case, with one blank between words, without its final colon, and with `@` in place of
+/// Returns the line in lower case, with single blanks, without its final colon, and with `@` for
 /// the user's name (`admin`, `admin@router1`, `CORP\admin`, in quotes or brackets).
 fn normalised(line: &str, names: &[&str]) -> String {
     const QUOTES: [char; 10] = ['\'', '"', '`', '´', '‘', '’', '“', '”', '«', '»'];
@@ -163,11 +167,11 @@ fn normalised(line: &str, names: &[&str]) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// Questions for the password, as [`normalised`] leaves them.
+/// Questions for the password, as [`normalised`] returns them.
 static FORM: LazyLock<Regex> = LazyLock::new(|| {
     let before = r"(?:please )?(?:(?:enter|type|type in|input|provide|supply|give) )?";
     let whose = r"(?:(?:your|the|my|user|user's|@|@'s|the user's) )?";
-    // The system that checks the password, or the account that it is of.
+    // The system that checks the password, or the kind of account.
     let of_what = [
         "login",
         "logon",
@@ -211,10 +215,10 @@ static FORM: LazyLock<Regex> = LazyLock::new(|| {
     let form = format!(
         r"^(?:\(@\) )?(?:{before}{whose}{of_what}{word}{whom}{host}|{translated_verbs}{word}{whom}{host}|{chinese})$"
     );
-    Regex::new(&form).expect("the tests match it")
+    Regex::new(&form).expect("tests match the pattern")
 });
 
-/// Lines that ask for a new password, or for the old one in order to change it.
+/// Lines that ask for a new password, or for the old one during a password change.
 static CHANGE: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
         r"(?ix)
@@ -232,11 +236,10 @@ static CHANGE: LazyLock<Regex> = LazyLock::new(|| {
         | [新旧舊原](?:的)?(?:密码|密碼|口令) | 修改密码 | 確認密碼 | 确认密码
         ",
     )
-    .expect("the tests match it")
+    .expect("tests match the pattern")
 });
 
-/// Texts around a question that make it one of a password change. A warning that the password is going to
-/// expire does not.
+/// Texts that indicate a password change. A warning that the password will expire does not.
 static CHANGE_AROUND: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
         r"(?ix)
@@ -249,19 +252,19 @@ static CHANGE_AROUND: LazyLock<Regex> = LazyLock::new(|| {
         | \bchanging\ password
         ",
     )
-    .expect("the tests match it")
+    .expect("tests match the pattern")
 });
 
-/// Lines that go on with a password change: `Enter it again:`, `Old:`.
+/// Further questions of a password change: `Enter it again:`, `Old:`.
 static ABOUT_PASSWORD_CHANGE: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
         r"(?i)\b(?:again|old|new|current|confirm|verify|repeat|re-?type|re-?enter|password)\b",
     )
-    .expect("the tests match it")
+    .expect("tests match the pattern")
 });
 
-/// Texts around a question that demand something else than the password. A word such as `token` alone may
-/// be part of any banner.
+/// Texts that demand another factor than the password. A banner may contain a word such as `token`,
+/// so a single word is not enough.
 static FACTOR_AROUND: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
         r"(?imx)
@@ -274,7 +277,7 @@ static FACTOR_AROUND: LazyLock<Regex> = LazyLock::new(|| {
         | 动态(?:密码|口令|码) | 動態密碼 | 验证码 | 驗證碼
         ",
     )
-    .expect("the tests match it")
+    .expect("tests match the pattern")
 });
 
 fn lines(text: &str) -> impl DoubleEndedIterator<Item = &str> {
@@ -296,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_question_for_the_password_is_one_of_a_known_form() {
+    fn questions_of_a_known_form_ask_for_the_password() {
         for prompt in [
             "Password: ",
             "password:",
@@ -367,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn a_question_of_any_other_form_does_not_ask_for_the_password() {
+    fn questions_of_another_form_do_not_ask_for_the_password() {
         for prompt in [
             "",
             ":",

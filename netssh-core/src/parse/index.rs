@@ -1,4 +1,4 @@
-//! The index of a directory of templates: which ones parse a command's output.
+//! The index of a template directory: selects the templates for a command.
 
 use fancy_regex::Regex;
 
@@ -11,14 +11,16 @@ pub(super) struct Index {
 
 struct Row {
     templates: Vec<String>,
-    /// Absent where the column is empty, which any platform or command matches.
+    /// `None` matches every platform or command.
     platform: Option<Pattern>,
     command: Option<Pattern>,
 }
 
 impl Index {
+    /// Parses an index.
+    ///
     /// # Errors
-    /// Which line is wrong, and why.
+    /// Names the invalid line and the reason.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let mut lines = text.lines().enumerate();
         let header = lines.by_ref().find_map(|(_, line)| {
@@ -27,13 +29,13 @@ impl Index {
         });
         let header = columns(header.unwrap_or_default());
         let column = |name: &str| header.iter().position(|column| *column == name);
-        let template = column("Template").ok_or("there is no column `Template`")?;
+        let template = column("Template").ok_or("column `Template` not found")?;
         let (platform, command) = (column("Platform"), column("Command"));
         let completion = Regex::new(r"\[\[(.+?)\]\]").map_err(|error| error.to_string())?;
         let mut rows = Vec::new();
         for (index, line) in lines {
             let fields = columns(line);
-            // A line with another number of columns is no row: the format has no other remarks.
+            // Lines with another number of columns are remarks.
             if line.starts_with('#') || fields.len() != header.len() {
                 continue;
             }
@@ -62,7 +64,7 @@ impl Index {
         Ok(Self { rows })
     }
 
-    /// The templates for a command, or none.
+    /// Returns the templates for a command.
     pub(super) fn find(&self, platform: &str, command: &str) -> Option<&[String]> {
         let fits = |pattern: &Option<Pattern>, text: &str| match pattern {
             None => true,
@@ -80,7 +82,7 @@ fn columns(line: &str) -> Vec<&str> {
     line.split(',').map(str::trim).collect()
 }
 
-/// `ow` in `sh[[ow]]`: the rest of a word that may be cut short anywhere, `(o(w)?)?`.
+/// Returns the pattern for `ow` in `sh[[ow]]`, an optional rest of a word: `(o(w)?)?`.
 fn complete(word: &str) -> String {
     let mut pattern = String::new();
     for letter in word.chars() {

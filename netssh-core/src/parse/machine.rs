@@ -6,16 +6,16 @@ use super::pattern::Backtracked;
 use super::template::{RecordOperator, Rule, Target, Template, Then, ValueDefinition, ValueOption};
 use super::{Field, Item};
 
-/// Longer lines are refused: the time of a match grows with the line.
+/// Longer lines are rejected: the time of a match grows with the line.
 const MAX_LINE_BYTES: usize = 16 << 10;
-/// Rules tried on one line between two checks of the clock and of the caller's wish to stop.
+/// Rules tried on one line between two checks of the time limit and of the caller's stop.
 const RULES_PER_CHECK: usize = 16;
-/// Characters of a refused line that its error quotes.
+/// Characters of a rejected line that the error quotes.
 const QUOTED: usize = 120;
 
 /// Why an output could not be parsed.
 pub(super) enum Failure {
-    /// The template refuses the output; its words.
+    /// The template rejects the output, with its message.
     Refused(String),
     TooSlow {
         line: usize,
@@ -27,14 +27,14 @@ pub(super) enum Failure {
     Stopped,
 }
 
-/// What a check between rules answers.
+/// The result of a check between rules.
 pub(super) enum Pace {
     Proceed,
     TooSlow,
     Stop,
 }
 
-/// Parses an output; the result has a row for each record, with the values in their order.
+/// Parses an output into a row per record, with values in the template's order.
 ///
 /// # Errors
 /// [`Failure`].
@@ -69,7 +69,7 @@ pub(super) fn run(
     Ok(machine.rows)
 }
 
-/// Splits at what Python's `str.splitlines` takes for the end of a line.
+/// Splits a text like Python's `str.splitlines`.
 fn split_lines(text: &str) -> impl Iterator<Item = &str> {
     const ENDS: [char; 10] = [
         '\n', '\r', '\u{0b}', '\u{0c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}',
@@ -101,13 +101,13 @@ struct Machine<'t> {
     rows: Vec<Vec<Field>>,
 }
 
-/// The state of one value in the current record.
+/// The state of a value in the current record.
 #[derive(Default)]
 struct Cell {
     value: Value,
-    /// What a value with `Filldown` returns to.
+    /// The text that a `Filldown` value is reset to.
     kept: Option<String>,
-    /// Elements of a value with `List`.
+    /// The elements of a `List` value.
     list: Vec<Item>,
 }
 
@@ -124,7 +124,7 @@ impl Value {
         text.map_or(Self::None, |text| Self::Text(text.to_owned()))
     }
 
-    /// Neither text nor elements.
+    /// Returns whether the value is Python's `None`, an empty text or an empty list.
     fn is_falsy(&self) -> bool {
         match self {
             Self::None => true,
@@ -133,7 +133,7 @@ impl Value {
         }
     }
 
-    /// Never assigned; an empty text was.
+    /// Returns whether the value is missing; an empty text is not.
     fn is_absent(&self) -> bool {
         match self {
             Self::None => true,
@@ -144,7 +144,7 @@ impl Value {
 }
 
 impl Machine<'_> {
-    /// Tries the state's rules on a line; answers where the output ends by a rule's wish.
+    /// Applies the state's rules to a line. Returns a target if a rule ends the parsing.
     fn line(
         &mut self,
         number: usize,
@@ -203,7 +203,7 @@ impl Machine<'_> {
         }
     }
 
-    /// Fills a column upwards to the last record that has it.
+    /// Fills empty fields of a column upwards, up to the last record with a value.
     fn fill_up(&mut self, value: usize, text: Option<&str>) {
         let Some(text) = text.filter(|text| !text.is_empty()) else {
             return;
@@ -214,7 +214,7 @@ impl Machine<'_> {
         }
     }
 
-    /// Adds the current record, unless it is empty or lacks a required value.
+    /// Adds the current record unless it is empty or lacks a required value.
     fn record(&mut self) {
         if self.cells.is_empty() {
             return;
@@ -246,7 +246,7 @@ impl Machine<'_> {
         self.clear();
     }
 
-    /// Begins a new record; values with `Filldown` stay.
+    /// Begins a new record; `Filldown` values keep their texts.
     fn clear(&mut self) {
         for (definition, cell) in self.template.values.iter().zip(&mut self.cells) {
             cell.value = Value::None;
@@ -265,7 +265,7 @@ impl Cell {
     }
 }
 
-/// The element that a match adds to a list; absent where its group took no part in the match.
+/// Returns the list element of a match; [`Item::Absent`] if its group did not match.
 fn element(definition: &ValueDefinition, text: Option<&str>) -> Item {
     let Some(text) = text else {
         return Item::Absent;
@@ -292,7 +292,7 @@ fn refusal(rule: &Rule, text: Option<&str>, number: usize, line: &str) -> Failur
     let rule = rule.line;
     Failure::Refused(match text {
         Some(text) => format!("{text} (rule in line {rule}, output line {number}: `{quoted}`)"),
-        None => format!("the rule in line {rule} refuses output line {number}: `{quoted}`"),
+        None => format!("the rule in line {rule} rejects output line {number}: `{quoted}`"),
     })
 }
 
@@ -301,7 +301,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_end_where_python_ends_them() {
+    fn lines_are_split_like_python_splits_them() {
         let lines: Vec<_> = split_lines("a\r\nb\rc\u{0b}d\u{85}e\u{2028}\nf\n").collect();
         assert_eq!(lines, ["a", "b", "c", "d", "e", "", "f"]);
         assert_eq!(split_lines("").count(), 0);

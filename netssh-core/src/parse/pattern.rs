@@ -1,8 +1,8 @@
-//! Regular expressions of Python's `re`, translated to the syntax of `fancy-regex`.
+//! Translates Python's regular expressions to the syntax of `fancy-regex`.
 //!
-//! Templates are written for Python. Both syntaxes share most of their rules; this module rewrites
-//! the rest: character classes, braces that are no quantifier, escapes. A pattern without
-//! look-around, back-references and atomic groups runs in linear time.
+//! Templates are written for Python. Both syntaxes share most rules; this module rewrites the rest:
+//! character classes, literal braces and escapes. A pattern without look-around, back-references
+//! and atomic groups runs in linear time.
 
 use std::collections::HashSet;
 use std::iter::Peekable;
@@ -10,24 +10,26 @@ use std::str::Chars;
 
 use fancy_regex::{Captures, Regex, RegexBuilder};
 
-/// Steps of backtracking in one match. Patterns of real templates take some hundreds.
+/// Backtracking steps per match. Patterns of real templates need some hundreds.
 const MAX_BACKTRACKS: usize = 250_000;
-/// A compiled pattern, bytes.
+/// Size of a compiled pattern, bytes.
 const MAX_COMPILED_BYTES: usize = 4 << 20;
 
-/// A pattern that is matched at the beginning of a line, as Python's `re.match` does.
+/// A pattern that is matched at the beginning of a line, like Python's `re.match`.
 pub(super) struct Pattern {
     regex: Regex,
-    /// Names of groups and their numbers, in order.
+    /// The names and numbers of named groups, in order.
     names: Vec<(String, usize)>,
 }
 
-/// A match took more backtracking than [`MAX_BACKTRACKS`].
+/// A match exceeded [`MAX_BACKTRACKS`].
 pub(super) struct Backtracked;
 
 impl Pattern {
+    /// Compiles a Python pattern.
+    ///
     /// # Errors
-    /// Why the pattern is not one of Python's, or too large.
+    /// The pattern is invalid in Python or too large.
     pub(super) fn new(python: &str) -> Result<Self, String> {
         let translated = format!("^(?:{})", translate(python)?);
         let regex = RegexBuilder::new(&translated)
@@ -54,18 +56,18 @@ impl Pattern {
         &self.names
     }
 
-    /// The number of groups, without the whole match.
+    /// Returns the number of groups, without the whole match.
     pub(super) fn groups(&self) -> usize {
         self.regex.captures_len() - 1
     }
 }
 
-/// Rewrites a pattern of Python's for `fancy-regex`.
+/// Translates a Python pattern for `fancy-regex`.
 fn translate(python: &str) -> Result<String, String> {
     let mut rust = String::with_capacity(python.len() + 16);
     let mut rest = python.chars().peekable();
     let mut names = HashSet::new();
-    // For each open group, where it begins if it is look-around.
+    // The start of each open look-around group; `None` for other groups.
     let mut open: Vec<Option<usize>> = Vec::new();
     while let Some(next) = rest.next() {
         match next {
@@ -95,17 +97,17 @@ fn translate(python: &str) -> Result<String, String> {
     Ok(rust)
 }
 
-/// An escape outside of a character class.
+/// Translates an escape outside a character class.
 fn escape(rest: &mut Peekable<Chars<'_>>, rust: &mut String) -> Result<(), String> {
     let next = *rest.peek().ok_or("bad escape at the end of the pattern")?;
     match next {
-        // The end of the text; here `\Z` would also match before a last newline.
+        // In `fancy-regex`, `\Z` would also match before a final newline.
         'Z' => rust.push_str("\\z"),
         'A' | 'b' | 'B' | 'd' | 'D' | 's' | 'S' | 'w' | 'W' => {
             rust.push('\\');
             rust.push(next);
         }
-        // A back-reference, in a group of its own so that a digit after it stays one.
+        // A group around the back-reference separates it from a following digit.
         '1'..='9' => {
             let mut number = String::new();
             while let Some(digit) = rest.next_if(char::is_ascii_digit) {
@@ -129,7 +131,7 @@ fn escape(rest: &mut Peekable<Chars<'_>>, rust: &mut String) -> Result<(), Strin
     Ok(())
 }
 
-/// The character that an escape denotes.
+/// Parses the character that an escape denotes.
 fn escaped_character(rest: &mut Peekable<Chars<'_>>) -> Result<char, String> {
     let next = rest.next().ok_or("bad escape at the end of the pattern")?;
     Ok(match next {
@@ -170,7 +172,7 @@ fn push_literal(character: char, rust: &mut String) {
     rust.push_str(&fancy_regex::escape(character.encode_utf8(&mut [0; 4])));
 }
 
-/// A quantifier, or a brace that denotes itself.
+/// Translates a quantifier or a literal brace.
 fn braces(rest: &mut Peekable<Chars<'_>>, rust: &mut String) {
     let ahead: String = rest.clone().take_while(|next| *next != '}').collect();
     let closed = rest.clone().nth(ahead.chars().count()) == Some('}');
@@ -194,7 +196,7 @@ fn braces(rest: &mut Peekable<Chars<'_>>, rust: &mut String) {
 /// A member of a character class.
 enum Member {
     One(char),
-    /// `\d` and its like.
+    /// A class such as `\d`.
     Class(char),
 }
 
@@ -206,7 +208,7 @@ fn class(rest: &mut Peekable<Chars<'_>>, rust: &mut String) -> Result<(), String
     }
     let mut first = true;
     loop {
-        // A bracket that closes nothing yet denotes itself.
+        // A bracket at the start of a class is literal.
         if rest.peek() == Some(&']') && !first {
             rest.next();
             rust.push(']');
@@ -252,7 +254,7 @@ fn class_member(rest: &mut Peekable<Chars<'_>>) -> Result<Option<Member>, String
     escaped_character(rest).map(|character| Some(Member::One(character)))
 }
 
-/// Every mark is escaped: `[`, `&&`, `--` and `~~` have a meaning of their own inside a class.
+/// Escapes all punctuation: `[`, `&&`, `--` and `~~` are special inside a class.
 fn push_in_class(character: char, rust: &mut String) {
     if character.is_ascii_punctuation() {
         rust.push('\\');
@@ -260,7 +262,7 @@ fn push_in_class(character: char, rust: &mut String) {
     rust.push(character);
 }
 
-/// The name of the group that begins here, if it has one.
+/// Returns the name of the group that begins here.
 fn group_name(rest: &Peekable<Chars<'_>>) -> Option<String> {
     let mut ahead = rest.clone();
     let named = ['?', 'P', '<']
@@ -276,8 +278,8 @@ fn look_around(rest: &Peekable<Chars<'_>>) -> bool {
         .any(|start| ahead.starts_with(start))
 }
 
-/// Python repeats look-around, which takes no room: once is as often as it holds. With a quantifier
-/// that allows none, it need not hold.
+/// Removes a quantifier after look-around. Python repeats look-around, which consumes nothing: once
+/// is enough, and with a minimum of zero it is optional.
 fn repeat_look_around(rest: &mut Peekable<Chars<'_>>, rust: &mut String, begin: usize) {
     let needed = match rest.peek() {
         Some('+') => true,
@@ -301,7 +303,7 @@ fn repeat_look_around(rest: &mut Peekable<Chars<'_>>, rust: &mut String, begin: 
 }
 
 fn apply_quantifier(needed: bool, rest: &mut Peekable<Chars<'_>>, rust: &mut String, begin: usize) {
-    // Lazy or possessive.
+    // A lazy or possessive quantifier.
     rest.next_if(|next| ['?', '+'].contains(next));
     if !needed {
         rust.insert_str(begin, "(?:");
@@ -331,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_means_what_it_means_to_python() {
+    fn patterns_match_like_python() {
         let cases = [
             (r"[]a]+", "]a]b", Some("]a]")),
             (r"[^]a]+", "xy]", Some("xy")),
@@ -368,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_that_python_refuses_is_refused() {
+    fn patterns_invalid_in_python_are_rejected() {
         for python in [
             r"\q",
             "[a",

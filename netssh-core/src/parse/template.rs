@@ -1,15 +1,15 @@
-//! The syntax of a `TextFSM` template: values, states and their rules.
+//! Parses `TextFSM` templates: values, states and their rules.
 
 use std::collections::HashMap;
 
 use super::pattern::Pattern;
 
-/// A value's or state's name, characters.
+/// Maximum length of a value's or state's name, characters.
 const MAX_NAME: usize = 48;
 const LINE_OPERATORS: [&str; 3] = ["Continue", "Next", "Error"];
 const RECORD_OPERATORS: [&str; 4] = ["Clear", "Clearall", "Record", "NoRecord"];
 
-/// A template, ready to parse outputs.
+/// A parsed template.
 pub(super) struct Template {
     pub(super) values: Vec<ValueDefinition>,
     pub(super) states: Vec<Vec<Rule>>,
@@ -20,9 +20,9 @@ pub(super) struct Template {
 
 pub(super) struct ValueDefinition {
     pub(super) name: String,
-    /// In the order of their declaration, in which they take effect.
+    /// In their declared order, in which they take effect.
     pub(super) options: Vec<ValueOption>,
-    /// The pattern of a list's elements, where it has groups within.
+    /// The pattern of a list's elements, if it contains groups.
     pub(super) nested: Option<Pattern>,
     /// The pattern as a named group.
     group: String,
@@ -45,7 +45,7 @@ impl ValueDefinition {
 
 pub(super) struct Rule {
     pub(super) pattern: Pattern,
-    /// For each named group that is a value: its index and the group's number.
+    /// The named groups that are values: the value's index and the group's number.
     pub(super) assigns: Vec<(usize, usize)>,
     pub(super) line: usize,
     pub(super) record: RecordOperator,
@@ -61,9 +61,9 @@ pub(super) enum RecordOperator {
 }
 
 pub(super) enum Then {
-    /// The next rule sees the same line.
+    /// Tries the next rule on the same line.
     Continue,
-    /// The next line, in the same state or another one.
+    /// Reads the next line, in the same state or another one.
     Next(Option<Target>),
     Error(Option<String>),
 }
@@ -75,7 +75,7 @@ pub(super) enum Target {
     End,
 }
 
-/// A rule before the states are known that it can lead to.
+/// A rule whose target state is not resolved yet.
 struct WrittenRule {
     rule: Rule,
     next: Option<String>,
@@ -90,7 +90,7 @@ impl Template {
             .collect()
     }
 
-    /// Returns the names of the values that make a record's key.
+    /// Returns the names of the values that form a record's key.
     pub(super) fn keys(&self) -> Vec<String> {
         let keys = self
             .values
@@ -99,8 +99,10 @@ impl Template {
         keys.map(|value| value.name.to_lowercase()).collect()
     }
 
+    /// Parses a template.
+    ///
     /// # Errors
-    /// Which line is wrong, and why.
+    /// Names the invalid line and the reason.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim_start_matches('\u{feff}');
         let text = text.replace("\r\n", "\n").replace('\r', "\n");
@@ -122,7 +124,7 @@ impl Template {
                 return Err(format!("invalid state name `{name}` in line {number}"));
             }
             if names.iter().any(|known| known == name) {
-                return Err(format!("state `{name}` is defined again in line {number}"));
+                return Err(format!("line {number} redefines state `{name}`"));
             }
             names.push(name.to_owned());
             let mut rules = Vec::new();
@@ -134,7 +136,7 @@ impl Template {
                     .iter()
                     .any(|start| line.starts_with(start))
                 {
-                    return Err(format!("line {number} is not a rule: expected ` ^…`"));
+                    return Err(format!("invalid rule in line {number}: expected ` ^…`"));
                 }
                 let rule = parse_rule(line.trim(), number, &values, &groups)
                     .map_err(|message| format!("line {number}: {message}"))?;
@@ -146,7 +148,7 @@ impl Template {
     }
 }
 
-/// Checks the states and resolves the names that rules lead to.
+/// Checks the states and resolves the targets of rules.
 fn link(
     values: Vec<ValueDefinition>,
     names: &[String],
@@ -203,7 +205,7 @@ fn is_state_name(name: &str) -> bool {
         && !RECORD_OPERATORS.contains(&name)
 }
 
-/// Reads the block of values at the beginning, and the blank line after it.
+/// Parses the values at the beginning, and the blank line after them.
 fn parse_values<'t>(
     lines: &mut impl Iterator<Item = (usize, &'t str)>,
 ) -> Result<Vec<ValueDefinition>, String> {
@@ -217,15 +219,12 @@ fn parse_values<'t>(
         }
         if !line.starts_with("Value ") {
             return Err(format!(
-                "line {number} is not a value: expected `Value …` or a blank line"
+                "invalid value in line {number}: expected `Value …` or a blank line"
             ));
         }
         let value = parse_value(line).map_err(|message| format!("line {number}: {message}"))?;
         if values.iter().any(|known| known.name == value.name) {
-            return Err(format!(
-                "value `{}` is defined again in line {number}",
-                value.name
-            ));
+            return Err(format!("line {number} redefines value `{}`", value.name));
         }
         values.push(value);
     }
@@ -353,7 +352,7 @@ struct Action<'t> {
     next: Option<&'t str>,
 }
 
-/// `Line.Record State`, each of them optional; none where it is neither.
+/// Parses `Line.Record State`, with each part optional.
 fn parse_action(action: Option<&str>) -> Option<Action<'_>> {
     let Some(action) = action else {
         return Some(Action::default());
@@ -400,7 +399,7 @@ fn parse_action(action: Option<&str>) -> Option<Action<'_>> {
     })
 }
 
-/// Puts the values' patterns in place of `${NAME}` and `$NAME`; `$$` is a dollar sign.
+/// Substitutes the values' patterns for `${NAME}` and `$NAME`; `$$` is a dollar sign.
 fn substitute(written: &str, groups: &HashMap<&str, &str>) -> Result<String, String> {
     let mut text = String::with_capacity(written.len() * 2);
     let mut rest = written;

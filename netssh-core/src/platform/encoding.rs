@@ -1,21 +1,23 @@
-//! Devices that write something else than UTF-8.
+//! Encodings of devices that do not use UTF-8.
 
 use serde::Deserialize;
 
-/// How a device writes text, where that is not UTF-8: by a label of the
-/// [WHATWG Encoding Standard](https://encoding.spec.whatwg.org/#names-and-labels), `gbk`, `big5`,
-/// `shift_jis`, `euc-kr`, `windows-1252` …
+/// A device's encoding, by a label of the [WHATWG Encoding
+/// Standard](https://encoding.spec.whatwg.org/#names-and-labels): `gbk`, `big5`, `shift_jis`,
+/// `euc-kr`, `windows-1252` …
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Encoding(&'static encoding_rs::Encoding);
 
-/// Turns a device's bytes into UTF-8, also where a character comes in pieces.
+/// Decodes a device's bytes, including characters that are split between packets.
 pub(crate) struct Decoder(encoding_rs::Decoder);
 
 impl Encoding {
+    /// Returns the encoding of a label.
+    ///
     /// # Errors
-    /// For a label that is not known, and for an encoding whose ASCII is not ASCII: prompts and
-    /// newlines could not be told in it.
+    /// The label is unknown, or the encoding is not a superset of ASCII, so that prompts and
+    /// newlines could not be recognised.
     pub fn named(label: &str) -> Result<Self, String> {
         let known = encoding_rs::Encoding::for_label(label.as_bytes());
         known
@@ -23,14 +25,14 @@ impl Encoding {
             .map(Self)
             .ok_or_else(|| {
                 format!(
-                    "`{label}` is no encoding that a device can speak; known are gbk, gb18030, \
-                     big5, shift_jis, euc-jp, euc-kr, koi8-r, iso-8859-2 and windows-1252, among \
-                     others"
+                    "invalid encoding `{label}`: expected gbk, gb18030, big5, shift_jis, euc-jp, \
+                     euc-kr, koi8-r, iso-8859-2, windows-1252 or another label of the WHATWG \
+                     standard"
                 )
             })
     }
 
-    /// The text as the device would write it; `None` if it cannot.
+    /// Returns the encoded text; `None` if the encoding lacks a character.
     pub fn encode(self, text: &str) -> Option<Vec<u8>> {
         let (bytes, _, unmappable) = self.0.encode(text);
         (!unmappable).then(|| bytes.into_owned())
@@ -42,7 +44,7 @@ impl Encoding {
 }
 
 impl Decoder {
-    /// What of the bytes is whole characters. The beginning of one waits for its rest.
+    /// Decodes bytes to UTF-8. An incomplete character waits for its rest.
     pub(crate) fn decode(&mut self, bytes: &[u8]) -> Vec<u8> {
         let longest = self.0.max_utf8_buffer_length(bytes.len());
         let mut text = String::with_capacity(longest.unwrap_or(bytes.len() * 3 + 16));

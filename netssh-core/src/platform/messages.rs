@@ -1,4 +1,4 @@
-//! Tells a device's refusals from its remarks.
+//! Distinguishes a device's refusals from its remarks.
 
 use std::sync::LazyLock;
 
@@ -6,21 +6,22 @@ use regex::RegexSet;
 
 use super::{Ending, Pattern, Platform, shell};
 
-/// How many lines at the start of an output may hold a refusal.
+/// Lines at the start of an output that may contain a refusal.
 const FIRST_LINES: usize = 5;
-/// How many lines at its end.
+/// Lines at the end of an output that may contain a refusal.
 const LAST_LINES: usize = 3;
 
-/// Lines of a log that a device writes into the terminal at any time. They are no part of any
-/// command's output.
+/// Log lines that a device may print on the terminal at any time. They do not belong to a command's
+/// output.
 ///
 /// Sources: "Cisco IOS System Message Guide" (`*Mar  1 00:00:01.003: %SYS-5-CONFIG_I: …`, with a
-/// sequence number or without a time; `RP/0/RSP0/CPU0:` before it on XR, `<189>` where the level is
+/// sequence number or without a time; after `RP/0/RSP0/CPU0:` on XR, after `<189>` if the level is
 /// shown); "Huawei Information Center" and "HPE Comware Information Center" (`%Jun  1 09:53:09:123
 /// 2024 SW1 IFNET/3/PHY_UPDOWN: …`, `#Jun …` for traps, `%%01IFNET/4/LINK_STATE(l)`).
 static LOG_LINES: LazyLock<RegexSet> = LazyLock::new(|| {
     let patterns = [
-        // A mnemonic with a severity ends in a colon; before it come number, time, unit, process.
+        // A mnemonic with a severity, followed by a colon and preceded by number, time, unit or
+        // process.
         r"^(?:[^%]{0,200}[\s:]|.{0,100} )?%[A-Z][A-Z0-9_]*(?:-[A-Z0-9_]+)*-[0-7]-[A-Z0-9_]+ ?:",
         r"^[%#][A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d[:.]\d+ \d{4} ",
         r"^[A-Z][a-z]{2} [ \d]\d (?:\d{4} )?\d\d:\d\d:\d\d\S* \S+ %%\d\d\w+/[0-7]/",
@@ -28,14 +29,14 @@ static LOG_LINES: LazyLock<RegexSet> = LazyLock::new(|| {
     RegexSet::new(patterns).expect("the tests compile the patterns")
 });
 
-/// Returns the line by which a device refused a command.
+/// Returns the line in which a device refused a command.
 pub(super) fn refusal<'a>(platform: &Platform, output: &'a str) -> Option<&'a str> {
     let lines = || {
         let lines = output.lines();
         lines.filter(|line| !line.trim().is_empty() && !LOG_LINES.is_match(line.trim()))
     };
     if matches!(platform.ending, Ending::ShellPrompt) {
-        // Its exit code says most. A log that quotes a shell is a good answer.
+        // The exit code usually decides. An output that only quotes a shell is not a refusal.
         let mut all = lines().peekable();
         all.peek()?;
         let only_refusals = all.all(|line| shell::refusal(line).is_some());

@@ -3,28 +3,27 @@
 use regex::Regex;
 use serde::Deserialize;
 
-/// A regular expression in the syntax of the crate [`regex`]. Matching is linear in the text,
-/// whatever the pattern.
+/// A regular expression in the syntax of the crate [`regex`]. Matching takes linear time for every
+/// pattern.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Pattern(Regex);
 
-/// A pattern that is longer once compiled is refused: it may be somebody's mistake.
+/// Larger compiled patterns are rejected; they are likely a mistake.
 const COMPILED_BYTES: usize = 1 << 20;
 
 impl Pattern {
     /// Compiles a pattern.
     ///
-    /// # Errors
-    /// Says where the pattern is wrong.
+    /// Names the position of the error.
     pub fn new(pattern: &str) -> Result<Self, String> {
         Self::within(pattern, COMPILED_BYTES)
     }
 
-    /// Compiles a pattern that takes at most `bytes` once it is compiled.
+    /// Compiles a pattern of limited compiled size, in bytes.
     ///
     /// # Errors
-    /// As [`Self::new`], and for a pattern that takes more.
+    /// As [`Self::new`], and if the compiled pattern exceeds `bytes`.
     pub fn within(pattern: &str, bytes: usize) -> Result<Self, String> {
         regex::RegexBuilder::new(pattern)
             .size_limit(bytes)
@@ -33,25 +32,25 @@ impl Pattern {
             .map_err(|error| error.to_string())
     }
 
-    /// A pattern that finds this text, whatever characters it holds.
+    /// Returns a pattern that matches this text literally.
     #[must_use]
     pub fn literal(text: &str) -> Self {
         Self(Regex::new(&regex::escape(text)).expect("an escaped text is a pattern"))
     }
 
-    /// As it was written.
+    /// Returns the pattern's source.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
 
-    /// Whether it is found in `text`.
+    /// Returns whether the pattern matches anywhere in `text`.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
         self.0.is_match(text)
     }
 
-    /// The text of its first group that took part, or of the whole match where it has no groups.
+    /// Returns the text of the first group that matched, or of the whole match without groups.
     #[must_use]
     pub fn find<'t>(&self, text: &'t str) -> Option<&'t str> {
         let found = self.0.captures(text)?;

@@ -1,19 +1,19 @@
-//! Commands as a platform file writes them: `sh[ow] * ...`.
+//! Phrases: commands in the notation of platform files, such as `sh[ow] * ...`.
 
 use serde::Deserialize;
 
-/// A pattern for the words of a command, matched against all of them. It is made of
+/// A pattern for all the words of a command. It consists of
 ///
-/// * a word, whose letters in brackets may be left out from the end: `sh[ow]` is `sh`, `sho` and
-///   `show`; a `*` behind it is any rest (`from=*`), and `a|b` for one of several words;
-/// * `*`: any one word;
-/// * `...`: any number of words, none included;
-/// * `a|b...`: any number of words, each of them one of these.
+/// * words: the letters in brackets may be omitted from the end, so `sh[ow]` matches `sh`, `sho`
+///   and `show`; a trailing `*` matches any rest (`from=*`), and `a|b` matches either word;
+/// * `*`: any single word;
+/// * `...`: any number of words, including none;
+/// * `a|b...`: any number of words, each of them `a` or `b`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct Phrase(Vec<Element>);
 
-/// One word of a [`Phrase`], for places where a single word is expected.
+/// A single word of a [`Phrase`].
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct Word(Vec<Form>);
@@ -27,17 +27,17 @@ enum Element {
 #[derive(Debug, Clone)]
 struct Form {
     required: String,
-    /// Letters that may be left out from their end.
+    /// Letters that may be omitted from the end.
     optional: String,
     tail: String,
-    /// Whether anything may follow.
+    /// Whether any text may follow.
     open: bool,
 }
 
 impl Phrase {
-    /// Returns whether the phrase covers all of the words.
+    /// Returns whether the phrase matches all the words.
     pub(super) fn matches(&self, words: &[&str], case_sensitive: bool) -> bool {
-        // The number of words that the elements so far may have covered.
+        // `covered[n]`: the elements so far match the first `n` words.
         let mut covered = vec![false; words.len() + 1];
         covered[0] = true;
         for element in &self.0 {
@@ -60,7 +60,7 @@ impl Phrase {
 }
 
 impl Word {
-    /// Returns whether `text` is the word or an abbreviation of it that the word allows.
+    /// Returns whether `text` is the word or an allowed abbreviation.
     pub(super) fn matches(&self, text: &str, case_sensitive: bool) -> bool {
         self.0.iter().any(|form| form.matches(text, case_sensitive))
     }
@@ -81,7 +81,7 @@ impl Form {
     fn parse(text: &str) -> Result<Self, String> {
         let invalid = || {
             format!(
-                "invalid word `{text}`: expected a word, its optional letters in brackets, as in `sh[ow]`"
+                "invalid word `{text}`: expected a word with its optional letters in brackets, such as `sh[ow]`"
             )
         };
         let (word, open) = match text.strip_suffix('*') {
@@ -109,7 +109,7 @@ impl Form {
     }
 }
 
-/// Returns the text behind `start`, if it begins with that.
+/// Returns the text after the prefix `start`.
 fn strip<'t>(text: &'t [u8], start: &str, case_sensitive: bool) -> Option<&'t [u8]> {
     let (found, rest) = text.split_at_checked(start.len())?;
     let same = if case_sensitive {
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_phrase_is_refused_with_its_reason() {
+    fn invalid_phrases_are_rejected_with_a_reason() {
         for text in [
             "", "sh[ow", "[show]", "sh]ow", "a||b", "\"a\"", "f*x", "zähl",
         ] {

@@ -1,68 +1,65 @@
-//! Decides which commands only read: by an allow-list per platform, never by the absence of
-//! something known to write.
+//! Decides which commands only read, by an allow-list per platform.
 //!
 //! A command that only reads may be sent twice, leaves no write intent, keeps its session reusable
-//! and travels together with the sentinel that marks its end. So an unknown command is a write, and
-//! so is everything that one CLI might take for a second command or for a place to write to, even
-//! where most CLIs would not.
+//! and is sent together with its sentinel. Therefore an unknown command counts as a write, and so
+//! does every text that a single CLI might take for a second command or for an output redirection.
 
 use serde::Deserialize;
 
 use super::Pattern;
 use super::phrase::{Phrase, Word};
 
-/// A longer command is taken for a write.
+/// Longer commands count as writes.
 const MAX_COMMAND_BYTES: usize = 2000;
-/// How many words of a command may belong to [`Reads::before`].
+/// Maximum number of words that [`Reads::before`] may match.
 const MAX_WORDS_BEFORE: usize = 8;
 /// Characters that begin another command, group commands or redirect output on some platform.
 const CHAINING: [char; 7] = [';', '&', '<', '>', '{', '}', '\\'];
 
-/// The commands that only read: they change nothing, neither on the device nor for the next
-/// command of the session, and ask nothing.
+/// The commands that only read: they ask nothing, and change neither the device nor the effect of
+/// the session's next command.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Reads {
-    /// The commands, without the filters behind a `|`.
+    /// The commands, without the filters after a `|`.
     pub(super) commands: Vec<Phrase>,
-    /// Words that may come before one of them: `do`, `run`, or the menu it belongs to.
+    /// Words that may precede a command: `do`, `run`, or the path of its menu.
     pub(super) before: Vec<Phrase>,
-    /// Exceptions: commands among them that write, ask or never end. Case does not matter.
+    /// Exceptions: listed commands that write, ask or never end. Matched in any case.
     pub(super) except: Vec<Phrase>,
     /// The filters that may follow a `|`.
     pub(super) filters: Vec<Word>,
-    /// Filters that write, so that an abbreviation of both is no reading filter. Case does not
-    /// matter.
+    /// Filters that write; an ambiguous abbreviation counts as one of them. Matched in any case.
     pub(super) writing_filters: Vec<Word>,
-    /// How many filters a command may have.
+    /// The number of filters that a command may have.
     pub(super) pipes: Pipes,
-    /// Further characters that make a command a write wherever they are, also between quotes.
+    /// Further characters that make a command a write, even between quotes.
     pub(super) forbidden: String,
-    /// Separates words of the command besides blanks: `/ip/address/print`.
+    /// A separator of words besides blanks: `/ip/address/print`.
     pub(super) separator: Option<char>,
-    /// Whether `SHOW` is another command than `show`.
+    /// Whether commands are case-sensitive.
     pub(super) case_sensitive: bool,
-    /// Whether a POSIX shell reads the command, which expands more than a CLI does.
+    /// Whether a POSIX shell reads the command; it expands more than a CLI does.
     pub(super) shell: bool,
 }
 
-/// How many filters a command may have.
+/// The number of filters that a command may have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Pipes {
-    /// One, whose argument reaches to the end of the line: in `| include a|b` the second `|` is
+    /// One: its argument reaches to the end of the line, so in `| include a|b` the second `|` is
     /// part of a regular expression.
     #[default]
     One,
-    /// Several. A `|` in an argument has to be between quotes.
+    /// Several: a `|` in an argument must be quoted.
     Several,
 }
 
 impl Reads {
-    /// Returns whether a command is known to read only.
+    /// Returns whether a command is known to only read.
     ///
-    /// `question_mark` says whether a `?` can be typed without calling for help. Where `safe` is
-    /// given, it decides in the place of [`Self::commands`].
+    /// `question_mark`: whether a `?` can be typed without requesting help. `safe` replaces
+    /// [`Self::commands`] if present.
     pub(super) fn covers(&self, line: &str, question_mark: bool, safe: Option<&Pattern>) -> bool {
         let line = line.trim_matches([' ', '\t']);
         if !is_plain(line) || (line.contains('?') && !question_mark) {
@@ -81,8 +78,8 @@ impl Reads {
         reads && !self.is_excepted(command) && filters.iter().all(|filter| self.is_filter(filter))
     }
 
-    /// Splits a command from its filters. `None` where a character may begin a second command or
-    /// redirect the output.
+    /// Splits a command from its filters. Returns `None` if a character may begin a second command
+    /// or redirect the output.
     fn split<'c>(&self, line: &'c str) -> Option<(&'c str, Vec<&'c str>)> {
         let mut parts = Vec::new();
         let mut start = 0;
@@ -96,8 +93,8 @@ impl Reads {
                     start = at + 1;
                 }
                 '|' if !in_filter => return None,
-                // Only the argument of a filter may hold it: as text between quotes, and a
-                // backslash also in a regular expression.
+                // Allowed only in the argument of a filter: as quoted text, and a backslash also in
+                // a regular expression.
                 '\\' if in_filter && !self.shell => {
                     let next = line[at + 1..].chars().next();
                     if next.is_none_or(|next| " \t\"'\\".contains(next)) {
@@ -105,7 +102,7 @@ impl Reads {
                     }
                 }
                 c if CHAINING.contains(&c) && !(in_filter && quoted && c != '\\') => return None,
-                // Not every CLI takes these for quotes.
+                // Some CLIs do not treat these as quotes.
                 '\'' if !quoted => return None,
                 c if self.shell && !quoted && !is_plain_in_a_shell(c) => return None,
                 '$' | '!' if self.shell => return None,
@@ -125,9 +122,9 @@ impl Reads {
         self.any_covers(&self.except, command, false)
     }
 
-    /// Returns whether one of the phrases covers a command, or what follows the words before it.
+    /// Returns whether a phrase matches the command, with or without its preceding words.
     fn any_covers(&self, phrases: &[Phrase], command: &str, case_sensitive: bool) -> bool {
-        // A device may take a quoted keyword for the keyword.
+        // A device may accept a quoted keyword.
         let blank = |c| c == '"' || Some(c) == self.separator || c == ' ' || c == '\t';
         let words: Vec<&str> = command
             .split(blank)
@@ -158,8 +155,8 @@ impl Reads {
         (self.writing_filters.iter()).any(|word| word.matches(name, false))
     }
 
-    /// Returns whether a device that allows several filters would find one in the argument which
-    /// writes: such a filter has an argument of its own, unlike the end of `up|te`.
+    /// Returns whether a device that allows several filters would find a writing filter in the
+    /// argument. A writing filter has an argument itself, unlike the end of `up|te`.
     fn holds_a_writing_filter(&self, filter: &str) -> bool {
         filter.split('|').skip(1).any(|part| {
             let mut words = part.split_ascii_whitespace();
@@ -168,11 +165,11 @@ impl Reads {
     }
 }
 
-/// Returns whether a command has no character but those of ASCII that can be seen, blanks and tabs,
-/// and none that substitute a command's output.
+/// Returns whether a command consists of printable ASCII, blanks and tabs, without command
+/// substitution.
 ///
-/// Beyond ASCII there are characters that look like a blank or a `|`, and encodings in which the
-/// second byte of a character is one.
+/// Some characters beyond ASCII resemble a blank or a `|`, and some encodings use these as the
+/// second byte of a character.
 fn is_plain(command: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_graphic() || matches!(byte, b' ' | b'\t');
     !command.is_empty()
@@ -181,12 +178,13 @@ fn is_plain(command: &str) -> bool {
         && !["`", "$(", "${"].iter().any(|text| command.contains(text))
 }
 
-/// Returns whether a character is nothing to a POSIX shell but itself, outside of quotes.
+/// Returns whether a POSIX shell takes an unquoted character literally.
 fn is_plain_in_a_shell(c: char) -> bool {
     c.is_ascii_alphanumeric() || " \t\"|-_./:,=@%+".contains(c)
 }
 
-/// Returns whether a command holds nothing that a pattern of an older platform file may overlook.
+/// Returns whether a command is free of characters that an older platform file's pattern may
+/// overlook.
 fn is_simple(command: &str) -> bool {
     let strange = |c| CHAINING.contains(&c) || "?'\"()[]$!#~*".contains(c);
     !command.contains(strange)

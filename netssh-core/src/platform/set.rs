@@ -1,4 +1,4 @@
-//! The platforms there are: those built in, and an operator's own from a directory.
+//! The set of platforms: the built-in ones, and an operator's own from a directory.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,12 +8,12 @@ use toml::{Table, Value};
 
 use super::Platform;
 
-/// A file larger than this is no platform.
+/// Maximum size of a platform file.
 const FILE_BYTES: u64 = 256 * 1024;
-/// A directory with more files than this is not the one that was meant.
+/// Maximum number of files in a directory of platforms; more indicate a wrong directory.
 const FILES: usize = 512;
 
-/// A built-in platform: its name, its file, and what was read from it, once somebody asked.
+/// A built-in platform: its name, its file, and the parsed value once it was used.
 struct BuiltIn {
     name: &'static str,
     aliases: &'static [&'static str],
@@ -57,7 +57,7 @@ static BUILT_IN: [BuiltIn; 22] = built_in![
     "vyos" | "vyatta_vyos",
 ];
 
-/// The names of the built-in platforms, without their aliases.
+/// Returns the names of the built-in platforms, without their aliases.
 pub(super) fn built_in_names() -> impl Iterator<Item = &'static str> {
     BUILT_IN.iter().map(|platform| platform.name)
 }
@@ -83,13 +83,13 @@ impl BuiltIn {
     }
 }
 
-/// What is wrong with an operator's platform file.
+/// An error in an operator's platform file.
 #[derive(Debug, thiserror::Error)]
 #[error("{file}: {message}")]
 pub struct PlatformError {
     /// The file or directory.
     pub file: String,
-    /// The key where it is wrong (`prompts.any`), or the line, and the reason.
+    /// The key (`prompts.any`) or the line of the error, and the reason.
     pub message: String,
 }
 
@@ -100,20 +100,20 @@ pub struct Platforms {
 }
 
 impl Platforms {
-    /// Those that come with this crate.
+    /// Returns the built-in platforms.
     #[must_use]
     pub fn built_in() -> &'static Self {
         static SET: LazyLock<Platforms> = LazyLock::new(Platforms::default);
         &SET
     }
 
-    /// The built-in ones and those of a directory: every `*.toml` in it is one platform, named as
-    /// its file. A file may say `extends = "cisco_ios"` and hold only what differs: tables are
-    /// merged key by key, anything else is replaced. A file with a built-in platform's name takes
-    /// its place.
+    /// Returns the built-in platforms and those of a directory. Every `*.toml` in it is one
+    /// platform with the file's name. A file may say `extends = "cisco_ios"` and contain only the
+    /// differences: tables are merged key by key, other values are replaced. A file with a built-in
+    /// platform's name replaces that platform.
     ///
     /// # Errors
-    /// The first file that is wrong: the file, the key, the reason.
+    /// The first invalid file, with the key and the reason.
     pub fn load(directory: &Path) -> Result<Self, PlatformError> {
         let mut tables = BTreeMap::new();
         for path in toml_files(directory)? {
@@ -136,16 +136,16 @@ impl Platforms {
         Ok(Self { own })
     }
 
-    /// A platform from the text of a file, which may extend a built-in one.
+    /// Parses a platform from the text of a file, which may extend a built-in one.
     ///
     /// # Errors
-    /// The key, and the reason.
+    /// The key and the reason.
     pub fn parse(text: &str) -> Result<Platform, String> {
         let table = text.parse::<Table>().map_err(|error| error.to_string())?;
         from_table("", table, &|_, name| built_in(name).map(BuiltIn::table))
     }
 
-    /// A platform by its name or an alias.
+    /// Returns a platform by its name or an alias.
     #[must_use]
     pub fn named(&self, name: &str) -> Option<Arc<Platform>> {
         if let Some(platform) = self.own.get(name) {
@@ -158,7 +158,7 @@ impl Platforms {
         }
     }
 
-    /// All names, without aliases, in order.
+    /// Returns all names, without aliases, in order.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = self.own.keys().cloned().collect();
@@ -168,7 +168,7 @@ impl Platforms {
         names
     }
 
-    /// Every platform, in the order of the names.
+    /// Returns every platform, in the order of the names.
     pub fn iter(&self) -> impl Iterator<Item = Arc<Platform>> {
         self.names()
             .into_iter()
@@ -228,7 +228,7 @@ fn from_table(
     mut table: Table,
     parent: &dyn Fn(&str, &str) -> Option<Table>,
 ) -> Result<Platform, String> {
-    /// A chain of parents longer than this is a circle.
+    /// Maximum length of a chain of parents; a longer one is a cycle.
     const GENERATIONS: usize = 8;
     let mut child = name.to_owned();
     for _ in 0..GENERATIONS {
@@ -238,7 +238,7 @@ fn from_table(
                 let mut merged = parent(&child, &name)
                     .ok_or_else(|| format!("extends: there is no platform `{name}`"))?;
                 child = name;
-                // Other names of the parent are not the child's.
+                // A parent's aliases do not name the child.
                 merged.remove("aliases");
                 merge(&mut merged, table);
                 table = merged;

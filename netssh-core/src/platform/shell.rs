@@ -1,18 +1,18 @@
-//! Knows shells and boot loaders by their words, where a device's CLI was expected.
+//! Recognises shells and boot loaders by their messages and prompts.
 
 use std::sync::LazyLock;
 
 use regex::RegexSet;
 
-/// Lines by which a shell or a boot loader refuses a command. Each covers the whole line: a log
-/// that quotes such a line has a time or a path before it.
+/// Lines in which a shell or a boot loader refuses a command. Each pattern matches the whole line:
+/// a log that quotes such a line puts a time or a path before it.
 ///
-/// Sources: bash, dash, ksh93, mksh, zsh, tcsh, fish and `BusyBox` as they print it; Microsoft's
-/// `cmd.exe` and PowerShell; Debian's command-not-found; "The U-Boot Documentation", GRUB's manual,
-/// FreeBSD's loader(8), Broadcom's CFE, "Cisco ROM Monitor Guide" and the boot loader of Catalyst
-/// switches; netmiko #152, #298, #643 and #2621.
+/// Sources: bash, dash, ksh93, mksh, zsh, tcsh, fish and `BusyBox`; Microsoft's `cmd.exe` and
+/// PowerShell; Debian's command-not-found; "The U-Boot Documentation", GRUB's manual, FreeBSD's
+/// loader(8), Broadcom's CFE, "Cisco ROM Monitor Guide" and the boot loader of Catalyst switches;
+/// netmiko #152, #298, #643 and #2621.
 static REFUSALS: LazyLock<RegexSet> = LazyLock::new(|| {
-    // `-bash`, `/bin/sh`, `-sh`, `vbash`, `rbash`, and the line that dash and bash add.
+    // `-bash`, `/bin/sh`, `-sh`, `vbash`, `rbash`, and the line number that dash and bash add.
     const SHELL: &str = r"-?(?:/\S*/)?(?:(?:ba|vba|rba|da|a|k|mk|pdk|lk|z|c|tc|fi)?sh\d*)(?:\[\d+\])?: (?:line )?(?:\d+: )?";
     let after_a_shell = |text: &str| format!("^{SHELL}{text}$");
     let patterns = [
@@ -23,7 +23,7 @@ static REFUSALS: LazyLock<RegexSet> = LazyLock::new(|| {
         after_a_shell(r".{1,200}: No such file or directory"),
         after_a_shell(r"(?:syntax error|unexpected EOF).*"),
         after_a_shell(r"Unknown command:? .{1,200}"),
-        // csh, tcsh and FreeBSD's sh name the command only.
+        // csh, tcsh and FreeBSD's sh print only the command's name.
         r"^\S{1,64}: not found$".into(),
         r"^\S{1,200}: (?:[Cc]ommand not found|[Ee]vent not found|applet not found)\.?$".into(),
         r"^(?:exec|nohup|env): .{1,200}: (?:not found|No such file or directory)$".into(),
@@ -54,12 +54,12 @@ static SHELL_PROMPTS: LazyLock<RegexSet> = LazyLock::new(|| {
         // `[admin@sw1 ~]$`, `[root@sw1 log]#`: bash of Red Hat's family.
         r"^\[[\w.\-]+@[\w.\-]+ [~/\w.\-][^\[\]]{0,200}\][#$%]$",
         r"^\[[\w.\-]+@[\w.\-]+ [~/\w]\][#$%]$",
-        // `root@sw1:~#`, `root@fw:~ #`, `root@sw1:/var/log%`: with a directory, and not `$`.
+        // `root@sw1:~#`, `root@fw:~ #`, `root@sw1:/var/log%`: with a directory, and without `$`.
         r"^[\w.\-]+@[\w.\-]*:[~/]\S{0,200} ?[#%]$",
         // BusyBox: `~ #`, `/ #`, `/var/log $`.
         r"^[~/]\S{0,200} ?[#$%]$",
         r"^\(none\):\S{0,200} ?[#$%]$",
-        // csh, as on Junos: `root@ex1:RE:0%`, `root@%`, `fw%`, `%`. No CLI's prompt ends in it.
+        // csh, as on Junos: `root@ex1:RE:0%`, `root@%`, `fw%`, `%`. No CLI's prompt ends with `%`.
         r"^(?:[A-Za-z][\w.\-]*(?:@[\w.\-:]*)?)?%$",
         // `host:~ user$`, and a bare `$`.
         r"^[\w.\-]+:[~/]\S{0,200} [\w.\-]+[#$%]$",
@@ -81,9 +81,9 @@ static BOOT_LOADER_PROMPTS: LazyLock<RegexSet> = LazyLock::new(|| {
         r"^=>$",
         r"^\w+>>$",
         r"(?i)^(?:\{\d+\} )?ok$",
-        // A Catalyst's boot loader; `switch>` is its CLI.
+        // The boot loader of Catalyst switches; `switch>` is their CLI.
         r"^switch:$",
-        // `(boot)>`, `switch(boot)#`: an image that only starts the system.
+        // `(boot)>`, `switch(boot)#`: an image that only boots the system.
         r"^[\w.\-]*\(boot\)[>#]$",
         // FreeBSD's and Linux's kernel debugger.
         r"^k?db(?:\[\d+\])?>$",
@@ -91,30 +91,30 @@ static BOOT_LOADER_PROMPTS: LazyLock<RegexSet> = LazyLock::new(|| {
     RegexSet::new(patterns).expect("the tests compile the patterns")
 });
 
-/// Returns the first line by which a shell or a boot loader refuses a command.
+/// Returns the first line in which a shell or a boot loader refuses a command.
 ///
-/// No CLI of a device says such a line about a command it has run, so a command that is answered
-/// like this has not been run, and the session is not where it should be.
+/// No device's CLI prints such a line after it has run a command. The command was therefore not
+/// run, and the session is not at the CLI.
 pub(crate) fn refusal(text: &str) -> Option<&str> {
     let mut lines = text.lines().map(str::trim);
     lines.find(|line| REFUSALS.is_match(line))
 }
 
-/// Returns whether a prompt is one that a shell shows, and that no platform's CLI does: `bash-4.2#`,
-/// `root@sw1:~#`, `[admin@sw1 ~]$`, `root@ex1:RE:0%`.
+/// Returns whether a prompt is shown by shells only: `bash-4.2#`, `root@sw1:~#`, `[admin@sw1 ~]$`,
+/// `root@ex1:RE:0%`.
 ///
-/// `false` says nothing: `sw1#` and `user@host:~$` are prompts of shells and of CLIs (the latter
-/// of VyOS and `EdgeOS`). Only an answer can tell these apart; see [`refusal`]. On a platform whose
-/// sessions are a shell's, the function has no meaning.
+/// `false` proves nothing: shells and CLIs share the prompts `sw1#` and `user@host:~$` (the latter
+/// on VyOS and `EdgeOS`). Only the answer to a command distinguishes them; see [`refusal`]. The
+/// result is meaningless on a platform whose sessions are shells.
 pub(crate) fn looks_like_shell_prompt(prompt: &str) -> bool {
     SHELL_PROMPTS.is_match(prompt.trim())
 }
 
-/// Returns whether a prompt is one that a boot loader shows: `loader>`, `rommon 1 >`, `switch:`,
-/// `=>`, `switch(boot)#`.
+/// Returns whether a prompt is typical of a boot loader: `loader>`, `rommon 1 >`, `switch:`, `=>`,
+/// `switch(boot)#`.
 ///
-/// A device may be named like a boot loader (`boot>`), so this is a strong hint and no proof: such
-/// a device answers a command of its CLI, a boot loader refuses it; see [`refusal`].
+/// `true` is only a hint, because a device may have the name of a boot loader (`boot>`). Such a
+/// device answers a command of its CLI, and a boot loader refuses it; see [`refusal`].
 pub(crate) fn looks_like_boot_loader(prompt: &str) -> bool {
     BOOT_LOADER_PROMPTS.is_match(prompt.trim())
 }
@@ -167,7 +167,7 @@ mod tests {
     ];
 
     #[test]
-    fn shells_and_boot_loaders_refuse_by_these_lines() {
+    fn refusals_of_shells_and_boot_loaders_are_recognised() {
         for line in WORDS {
             let output = format!("\r\n  {line}  \r\n");
             assert_eq!(refusal(&output), Some(*line));
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn other_lines_are_no_shell_refusing() {
+    fn other_lines_are_not_refusals_of_a_shell() {
         for line in [
             "",
             "Nov 30 10:00:00 sw1 sshd[12]: -bash: show: command not found",
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn prompts_of_shells_are_told_from_those_of_devices() {
+    fn prompts_of_shells_are_distinguished_from_those_of_devices() {
         for prompt in [
             "root@ex1:RE:0% ",
             "root@ex1% ",
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn prompts_of_boot_loaders_are_told_from_those_of_devices() {
+    fn prompts_of_boot_loaders_are_distinguished_from_those_of_devices() {
         for prompt in [
             "loader>",
             "loader> ",
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn prompts_that_a_cli_shows_prove_nothing() {
+    fn prompts_shared_with_a_cli_are_not_taken_for_a_shell() {
         for prompt in [
             "",
             "switch>",

@@ -78,7 +78,7 @@ impl Fields {
         self.optional(agent.as_deref());
         self.text(&credentials.answers.len().to_string());
         for answer in &credentials.answers {
-            // Taken apart, so that a new field is not forgotten here.
+            // Destructured, so that a new field is not forgotten here.
             let Answer {
                 question,
                 answer,

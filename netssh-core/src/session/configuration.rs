@@ -37,14 +37,14 @@ pub struct CommitOptions {
     pub comment: Option<String>,
     /// At most this long, instead of 180 s or the command timeout, whichever is longer.
     pub timeout: Option<Duration>,
-    /// Answers to what the device may ask beyond the platform's questions.
+    /// Answers to questions that the device may ask beyond the platform's own.
     pub answers: Vec<Answer>,
 }
 
-/// How configuration mode was left.
+/// The result of leaving configuration mode.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Left {
-    /// Changes that had not taken effect were thrown away, or may have been.
+    /// Whether changes that had not taken effect were discarded, or may have been.
     pub discarded: bool,
 }
 
@@ -58,7 +58,8 @@ impl Session {
         self.configuration_with(&[]).await
     }
 
-    /// [`Session::configuration`], with answers to what the device may ask on entering the mode.
+    /// Enters the mode like [`Session::configuration`], with answers to questions that the device
+    /// may ask.
     ///
     /// # Errors
     /// As [`Session::configuration`].
@@ -110,8 +111,8 @@ impl Session {
             if !self.in_configuration {
                 break;
             }
-            // Pending changes without a candidate: a session of its own, or a table that was not
-            // ended.
+            // Changes are pending without a candidate: in a configuration session, or in a table
+            // without an `end`.
             left.discarded |= self.uncommitted;
             let reply = self.run_own(&mode.leave, &answers, None).await?;
             self.after_configuring();
@@ -185,13 +186,13 @@ impl Session {
         }
     }
 
-    /// Patterns tell modes apart; a device's ordinary prompt may look like another's in
-    /// configuration mode (`sw1(s1)#`).
+    /// Returns whether the session is at a configuration prompt. Patterns tell modes apart; the
+    /// device's ordinary prompt may resemble a configuration prompt (`sw1(s1)#`).
     fn is_at_configuration_prompt(&self) -> bool {
         self.platform.is_configuration(&self.prompt) && !same_prompt(&self.home, &self.prompt)
     }
 
-    /// Whether lines change a candidate, as things are.
+    /// Returns whether lines change a candidate at the current prompt.
     fn has_candidate(&self) -> bool {
         let mode = self.platform.configuration.as_ref();
         let Some(candidate) = mode.and_then(|mode| mode.candidate.as_ref()) else {
@@ -202,8 +203,8 @@ impl Session {
     }
 }
 
-/// The questions of devices that are left with changes which have not taken effect. They are
-/// answered so that the mode is left and the changes are thrown away.
+/// Returns answers to the questions that devices ask when they are left with uncommitted changes:
+/// the mode is left and the changes are discarded.
 ///
 /// Sources: netmiko #2625 (VRP); "Cisco IOS XR CLI Configuration Guide", "Uncommitted changes
 /// found"; the same on IOS XE in controller mode; Junos' "Exit with uncommitted changes?".
@@ -219,7 +220,7 @@ fn leave_answers() -> Vec<Answer> {
             ),
         ]
         .map(|(question, answer)| {
-            let question = Pattern::new(question).expect("a test asks every question");
+            let question = Pattern::new(question).expect("tests match every question");
             (question, answer)
         })
         .into()
@@ -231,7 +232,7 @@ fn leave_answers() -> Vec<Answer> {
 
 static TELLS_OF_CHANGES: LazyLock<Pattern> = LazyLock::new(|| {
     Pattern::new(r"(?i)\buncommitted\b|\bwithout (committing|saving)\b")
-        .expect("a test asks every question")
+        .expect("tests match every question")
 });
 
 fn words_of(reply: Reply) -> String {
@@ -247,7 +248,8 @@ impl Configuration<'_> {
         self.line_with(line, &[]).await
     }
 
-    /// [`Configuration::line`], with answers to what the device may ask about the line.
+    /// Sends a line like [`Configuration::line`], with answers to questions that the device may
+    /// ask.
     ///
     /// # Errors
     /// As [`Configuration::line`].
@@ -270,14 +272,14 @@ impl Configuration<'_> {
     }
 
     /// Sends a command that reads text (`banner motd ^`), and the text with its end, as one element
-    /// of the configuration. The text is sent while the device reads it; if it is at its prompt
-    /// instead, the rest is not sent and the reply says so ([`Reply::failure`]).
+    /// of the configuration. If the device returns to its prompt early, the rest of the text is not
+    /// sent and the reply reports it ([`Reply::failure`]).
     ///
     /// # Errors
     /// As [`Session::exec`].
     pub async fn block(&mut self, lines: &[String], answers: &[Answer]) -> Result<Reply, Error> {
         let (first, text) = match lines {
-            [] => return Err(Error::invalid("a block has one line at least")),
+            [] => return Err(Error::invalid("invalid block: expected at least one line")),
             [line] => return self.line_with(line, answers).await,
             [first, text @ ..] => (first, text),
         };
@@ -292,24 +294,24 @@ impl Configuration<'_> {
         Ok(reply)
     }
 
-    /// The keys that end the text which this line begins, where the platform knows it.
+    /// Returns the keys that end the text after this line, if the platform declares one.
     fn begins_text(&self, line: &str) -> Option<String> {
         let mode = self.session.platform.configuration.as_ref()?;
         let block = mode.blocks.iter().find(|block| block.start.matches(line))?;
         Some(block.end.clone())
     }
 
-    /// A line is sent in configuration mode only: elsewhere it would run as a command.
+    /// Checks that the session is in configuration mode: elsewhere the line would run as a command.
     fn begin_line(&mut self, line: &str) -> Result<(), Error> {
         let session = &mut *self.session;
         let mode = session.platform.configuration.as_ref();
         if mode.is_some_and(|mode| mode.enter.is_some()) && !session.in_configuration {
             return Err(Error::invalid(format!(
-                "an earlier line led out of configuration mode, so {line:?} is not sent: it would \
-                 run as a command"
+                "{line:?} was not sent: an earlier line left configuration mode, so it would run \
+                 as a command"
             )));
         }
-        // A line may run a command, or lead to another device.
+        // A line may run a command or lead to another device.
         session.pristine = false;
         let pending = mode.and_then(|mode| mode.pending.as_ref());
         if pending.is_none() && session.has_candidate() {
@@ -318,8 +320,8 @@ impl Configuration<'_> {
         Ok(())
     }
 
-    /// Whether lines change a candidate, which takes effect when it is committed. On some platforms
-    /// that depends on the mode that the device is in.
+    /// Returns whether lines change a candidate, which takes effect when it is committed. On some
+    /// platforms that depends on the device's current mode.
     #[must_use]
     pub fn has_candidate(&self) -> bool {
         self.session.has_candidate()
@@ -433,7 +435,7 @@ impl Configuration<'_> {
         self.session.prompt()
     }
 
-    /// Whether another line would be sent: not after a line that has led out of the mode.
+    /// Returns whether another line would be sent: not after a line that left the mode.
     #[must_use]
     pub fn takes_lines(&self) -> bool {
         let mode = self.session.platform.configuration.as_ref();
@@ -441,13 +443,13 @@ impl Configuration<'_> {
         !has_mode || self.session.in_configuration
     }
 
-    /// [`Session::take_answered`].
+    /// Like [`Session::take_answered`].
     pub fn take_answered(&mut self) -> Vec<Answered> {
         self.session.take_answered()
     }
 
-    /// Leaves configuration mode, from any of its sub-modes. Changes that were not committed are
-    /// thrown away; [`Left::discarded`] says so.
+    /// Leaves configuration mode from any of its sub-modes. Uncommitted changes are discarded,
+    /// which [`Left::discarded`] reports.
     ///
     /// # Errors
     /// As [`Session::exec`], and [`Error::Refused`] if the device stays in the mode.

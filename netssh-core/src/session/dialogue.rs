@@ -21,22 +21,22 @@ pub(super) const TYPE_AHEAD_LIMIT: usize = 2000;
 /// How a command is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Manner {
-    /// Together with the comment that marks its end.
+    /// Together with the sentinel that marks its end.
     TypeAhead,
-    /// Alone: it may ask something.
+    /// Alone: it may ask a question.
     Careful,
     /// Alone, and usually without any output.
     ConfigurationLine,
-    /// Alone: the device reads text behind its prompt, and a sentinel would be part of that.
+    /// Alone: the device reads text after it, and a sentinel would become part of that text.
     BeginsText,
 }
 
-/// A command, and how to deal with its answer.
+/// A command and the options of its exchange.
 pub(super) struct Request<'c, 'w> {
     pub(super) command: &'c str,
     pub(super) manner: Manner,
     pub(super) answers: &'c [Answer],
-    /// How long the device is silent at a question before it is answered.
+    /// The silence required at a question before it is answered.
     pub(super) settle: Duration,
     pub(super) options: ExecOptions<'w>,
 }
@@ -73,7 +73,7 @@ impl CommandEnd {
     }
 }
 
-/// An answer while it is being read: what has arrived, what may be asked, who watches.
+/// The state of a command's exchange: received bytes, possible questions, and the watcher.
 pub(super) struct Exchange<'c, 'w> {
     pub(super) reader: Reader<'c>,
     command: &'c str,
@@ -81,25 +81,24 @@ pub(super) struct Exchange<'c, 'w> {
     settle: Duration,
     silence: Option<Duration>,
     watch: Option<&'w mut (dyn FnMut(&str) + Send)>,
-    /// Something has arrived that was not looked at.
+    /// Received bytes that have not been processed.
     unseen: bool,
-    /// When something arrived last, and how much silence since then was looked at.
+    /// When bytes arrived last, and how many steps of silence were handled since then.
     last: Instant,
     quiet: usize,
     resyncs: usize,
 }
 
-/// A device that is silent for so long has said what it wants to say for now. Shorter pauses occur
-/// within a line.
+/// A device that is silent for this long waits for input. Shorter pauses occur within a line.
 pub(super) const SETTLED: Duration = Duration::from_millis(500);
-/// The same at the questions of the platform's own commands, whose patterns cover the whole line.
+/// The same for questions of the platform's own commands, whose patterns match the whole line.
 pub(super) const SETTLED_SOON: Duration = Duration::from_millis(100);
-/// Silence that calls for a look at what has arrived.
+/// The silences after which the reader is polled.
 const QUIET: [(Duration, Quiet); 2] = [
     (SETTLED, Quiet::Settled),
     (Duration::from_secs(2), Quiet::Long),
 ];
-/// A device that loses more sentinels than this cannot be talked to.
+/// A session that loses more sentinels than this is not resynchronized again.
 const RESYNCS: usize = 3;
 
 impl<'c> Exchange<'c, '_> {
@@ -118,7 +117,7 @@ impl<'c> Exchange<'c, '_> {
         }
     }
 
-    /// Bytes that have arrived, to be looked at.
+    /// Adds received bytes.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.reader.push(bytes);
         self.unseen = !bytes.is_empty();
@@ -126,7 +125,7 @@ impl<'c> Exchange<'c, '_> {
         self.quiet = 0;
     }
 
-    /// What has arrived calls for something else now.
+    /// Processes the received bytes again because the expectation has changed.
     pub(super) const fn look_again(&mut self) {
         self.unseen = true;
     }
@@ -205,12 +204,12 @@ impl Session {
             .with_prompt(&Learnt::from(&self.prompt));
         match &platform.ending {
             Ending::Comment { .. } => reader.with_word(self.word.as_str()),
-            // A shell shows its prompt where it is asked for its variables.
+            // A shell prints its prompt's word as output too (`set`), so such lines are kept.
             Ending::ShellPrompt => reader,
         }
     }
 
-    /// What came of a command.
+    /// Converts the outcome of a command to its reply.
     pub(super) fn end(
         &mut self,
         reader: &Reader<'_>,
@@ -250,8 +249,8 @@ impl Session {
         ))
     }
 
-    /// The line by which the device refused a command. A question that was answered is none,
-    /// although it may have the mark of one (`% Do you accept this certificate?`).
+    /// Returns the line by which the device refused a command. An answered question is not a
+    /// refusal, even if it begins like one (`% Do you accept this certificate?`).
     fn refusal(&self, output: &str) -> Option<String> {
         let platform = &self.platform;
         let asked = |line: &str| {
@@ -291,8 +290,8 @@ impl Session {
                     if let Some(end) = self.read_typed_ahead(exchange).await? {
                         return Ok(end);
                     }
-                    // A pager read the comment, so the output is cut short. Back in step, the
-                    // command is sent once more: it only shows something.
+                    // A pager read the sentinel, so the output is incomplete. After
+                    // resynchronizing, the command is sent again: it only reads.
                     self.type_ahead = false;
                     exchange.reader.clear();
                 }
@@ -306,7 +305,7 @@ impl Session {
         }
     }
 
-    /// Sends a command that begins a block of text, and its text; reads up to the prompt after it.
+    /// Sends a command that begins a block of text, then the text, and reads up to the next prompt.
     pub(super) async fn run_block(
         &mut self,
         first: &str,
@@ -336,10 +335,10 @@ impl Session {
         });
         let reader = &exchange.reader;
         let mut reply = self.end(reader, first, answers, started, limit, outcome)?;
-        // The text comes back as its own echo.
+        // The device echoes the text, so the echo is removed from the output.
         let mut echoes = text.iter().map(|line| line.trim()).peekable();
         let kept = reply.output.lines().filter(|line| {
-            // Some show a prompt of their own for text.
+            // Some devices prompt for text.
             let line = line.trim().trim_start_matches('>').trim();
             let echo = echoes.peek() == Some(&line);
             if echo {
@@ -350,20 +349,20 @@ impl Session {
         reply.output = kept.collect::<Vec<_>>().join("\n");
         if let Some(unsent) = unsent {
             reply.failure.get_or_insert_with(|| {
-                format!("the device reads no text any more; {unsent} lines of it were not sent")
+                format!("the device stopped reading the text; {unsent} of its lines were not sent")
             });
         }
         Ok(reply)
     }
 
-    /// With the number of lines that the device did not want.
+    /// Returns the number of lines that were not sent because the device stopped reading text.
     async fn block_dialogue(
         &mut self,
         text: &[String],
         end: &str,
         exchange: &mut Exchange<'_, '_>,
     ) -> Result<(CommandEnd, Option<usize>), Error> {
-        /// Lines that are sent in one go.
+        /// Lines per write.
         const LINES: usize = 16;
         let platform = Arc::clone(&self.platform);
         let Ending::Comment { prefix } = &platform.ending else {
@@ -379,7 +378,7 @@ impl Session {
             let wanted = exchange.reader.newlines() + lines.len();
             sent += lines.len();
             if sent == text.len() {
-                // What follows the text is its end and the prompt.
+                // After the last line come the end mark and the prompt.
                 self.shell.send(&(typed + end)).await?;
                 break;
             }
@@ -394,8 +393,8 @@ impl Session {
         Ok((command_end, (left > 0).then_some(left)))
     }
 
-    /// Waits until the device has echoed `lines` lines of a block or is silent. Returns whether it is
-    /// at its prompt instead, so that more text would run as commands.
+    /// Waits until the device has echoed `lines` lines of a block or is silent. Returns whether it
+    /// shows its prompt instead: further text would run as commands.
     async fn takes_text(
         &mut self,
         exchange: &mut Exchange<'_, '_>,
@@ -449,7 +448,7 @@ impl Session {
                         incomplete,
                     });
                 }
-                // The shell waits for a closing quote or the like, which will not come.
+                // The shell waits for a closing quote or block, which never comes.
                 Step::Incomplete => {
                     incomplete = true;
                     exchange.reader.clear();
@@ -460,8 +459,8 @@ impl Session {
         }
     }
 
-    /// Reads an answer whose end was typed ahead. `None` if a pager swallowed that; then the
-    /// session is in step again, and the answer is useless.
+    /// Reads an answer whose sentinel was typed ahead. Returns `None` if a pager swallowed the
+    /// sentinel; the session is then resynchronized, and the output is unusable.
     pub(super) async fn read_typed_ahead(
         &mut self,
         exchange: &mut Exchange<'_, '_>,
@@ -489,7 +488,8 @@ impl Session {
         }
     }
 
-    /// After a pager has read what was typed ahead: up to the next prompt, watched by nobody.
+    /// Resynchronizes after a pager has read typed-ahead input: reads up to the next prompt without
+    /// a watcher.
     async fn get_in_step(&mut self, exchange: &mut Exchange<'_, '_>) -> Result<(), Error> {
         let platform = Arc::clone(&self.platform);
         let Ending::Comment { prefix } = &platform.ending else {
@@ -502,11 +502,10 @@ impl Session {
         in_step.map(|_| ())
     }
 
-    /// Reads up to something that looks like a prompt, and makes sure that it is one. That costs a
-    /// round trip more, save for a configuration line, `silent`, that is echoed and has no output.
-    /// The echo has to be there: a prompt that comes late, after something the device said by
-    /// itself, must not be taken for the answer, or every answer after it belongs to the line
-    /// before.
+    /// Reads up to a likely prompt and verifies it with a sentinel, which costs another round trip.
+    /// A configuration line (`silent`) that is only echoed needs no verification. The echo is
+    /// required: without it, a late prompt after a message of the device would be taken for the
+    /// answer, and every later answer would belong to the previous line.
     pub(super) async fn read_carefully(
         &mut self,
         prefix: &str,
@@ -542,7 +541,7 @@ impl Session {
         }
     }
 
-    /// Reads up to a prompt that nothing follows.
+    /// Reads up to a prompt after which the device is silent.
     async fn read_up_to_prompt(
         &mut self,
         exchange: &mut Exchange<'_, '_>,
@@ -565,8 +564,8 @@ impl Session {
         }
     }
 
-    /// Sends another sentinel where the last one did not lead to a prompt: a log has broken it in
-    /// two, or covers the prompt.
+    /// Sends another sentinel if the last one was not followed by a prompt, because a log line
+    /// split it or covers the prompt.
     pub(super) async fn resync(&mut self, exchange: &mut Exchange<'_, '_>) -> Result<(), Error> {
         let platform = Arc::clone(&self.platform);
         let Ending::Comment { prefix } = &platform.ending else {
@@ -576,11 +575,11 @@ impl Session {
         if exchange.resyncs > RESYNCS {
             return Ok(());
         }
-        tracing::debug!("the sentinel was lost; sending another one");
+        tracing::debug!("sentinel lost; sending another one");
         self.ask_for_end(prefix, &mut exchange.reader).await
     }
 
-    /// Sends what makes the device show its prompt once more, so that it can be told from output.
+    /// Makes the device repeat its prompt, which distinguishes the prompt from output.
     pub(super) async fn ask_for_end(
         &mut self,
         prefix: &str,
@@ -598,13 +597,13 @@ impl Session {
         }
     }
 
-    /// Learns the prompt anew: what the device says first is dropped.
+    /// Learns the prompt again; earlier output is dropped.
     pub(super) async fn ask_for_prompt(&mut self) -> Result<(), Error> {
         self.begin()?;
         let platform = Arc::clone(&self.platform);
         let reader = self.reader(&platform, Expect::Prompt);
         let mut exchange = Exchange::new(reader, "");
-        // The device stands there already, and will not say so again.
+        // The device has shown this prompt already and will not repeat it.
         exchange.reader.push(self.prompt.as_bytes());
         match &platform.ending {
             Ending::ShellPrompt => {
@@ -630,7 +629,7 @@ impl Session {
         Ok(())
     }
 
-    /// Reads until there is something to do; answers questions by itself.
+    /// Reads until a step requires an action; answers questions itself.
     pub(super) async fn next_step(
         &mut self,
         exchange: &mut Exchange<'_, '_>,
@@ -660,7 +659,7 @@ impl Session {
                     return Err(Error::Refused {
                         command: exchange.command.to_owned(),
                         message: format!(
-                            "it asks {:?} again, although that was answered",
+                            "the device asks {:?} again although it was answered",
                             exchange.reader.last_line().trim()
                         ),
                     });
@@ -670,7 +669,7 @@ impl Session {
         }
     }
 
-    /// Waits for bytes, or for a silence that calls for a look.
+    /// Waits for bytes, or for the next silence in [`QUIET`].
     async fn receive(&mut self, exchange: &mut Exchange<'_, '_>) -> Result<Option<Quiet>, Error> {
         let silent = exchange.last.elapsed();
         let quiet = QUIET.get(exchange.quiet);
@@ -695,8 +694,8 @@ impl Session {
         Ok(quiet.map(|(_, quiet)| *quiet))
     }
 
-    /// Whether more follows what looks like a question, or like prompts without an echo: output may
-    /// look like either until the rest of it arrives, and an answer typed there would be a command.
+    /// Returns whether more output follows a likely question or prompt: incomplete output may
+    /// resemble either, and an answer typed there would run as a command.
     pub(super) async fn says_more(
         &mut self,
         exchange: &mut Exchange<'_, '_>,
@@ -715,7 +714,7 @@ impl Session {
         self.word.comment(prefix, self.commands)
     }
 
-    /// What is to be typed for a command.
+    /// Returns the bytes to type for a command.
     pub(super) fn typed(&self, command: &str) -> String {
         let terminal = &self.platform.terminal;
         match &terminal.quote_question_mark {
@@ -725,7 +724,7 @@ impl Session {
     }
 }
 
-/// Masks the secrets among the answers, which a device may echo: errors are logged.
+/// Masks secret answers, which a device may echo: errors are logged.
 fn masked(mut text: String, answers: &[Answer]) -> String {
     for answer in answers.iter().filter(|answer| answer.secret) {
         let secret = answer.answer.expose_secret();

@@ -43,17 +43,17 @@ static COMMON_QUESTIONS: LazyLock<Vec<LoginQuestion>> = LazyLock::new(|| {
         ),
     ]
     .map(|(ask, answer)| LoginQuestion {
-        ask: Pattern::new(ask).expect("the tests ask every question"),
+        ask: Pattern::new(ask).expect("tests match every question"),
         answer,
     })
     .into()
 });
 
-/// One for a device that shows nothing before it, and one for a prompt to be shown again.
+/// One for a device that shows nothing before Enter, and one to see a prompt repeated.
 const ENTERS: usize = 2;
 
 static USERNAME: LazyLock<Pattern> = LazyLock::new(|| {
-    Pattern::new(r"(?i)^((user ?)?name|login|user) ?: ?$").expect("the tests ask every question")
+    Pattern::new(r"(?i)^((user ?)?name|login|user) ?: ?$").expect("tests match every question")
 });
 
 impl Session {
@@ -159,9 +159,10 @@ fn first_lines(platform: &Platform, word: &Word, number: u64) -> (String, Expect
 
 impl Session {
     /// Answers questions until the device shows its prompt, sends the set-up commands, and reads up
-    /// to the prompt after them. Before a prompt was seen nothing is typed but answers to known
-    /// questions, and Enter where the device is silent at a line that is no question: it may show
-    /// its prompt only then, and a prompt that no pattern knows is known by being shown again.
+    /// to the prompt after them. Before the first prompt only answers to known questions are typed,
+    /// and Enter if the device is silent at a line that is not a question: some devices show their
+    /// prompt only after Enter, and a prompt that no pattern matches is recognised by its
+    /// repetition.
     async fn set_up(
         &mut self,
         exchange: &mut Exchange<'_, '_>,
@@ -185,7 +186,7 @@ impl Session {
                     let line = exchange.reader.last_line().trim().to_owned();
                     exchange.reader.clear();
                     if !line.is_empty() {
-                        // Shown again, it is the prompt.
+                        // If the device repeats the line, it is the prompt.
                         exchange.reader.learn(&line);
                     }
                     let newline = platform.terminal.newline.clone();
@@ -198,7 +199,7 @@ impl Session {
                     let asked = exchange.reader.last_words();
                     exchange.reader.question_answered(index);
                     questions.answer(self, index, &asked).await?;
-                    // It may have read some of the set-up.
+                    // The question may have consumed some of the set-up commands.
                     sent = false;
                     exchange.reader.expect(Expect::Prompt);
                 }
@@ -210,7 +211,7 @@ impl Session {
                     exchange.reader.pager_answered();
                     self.shell.send(&answer).await?;
                     self.type_ahead = false;
-                    // A banner that is paged: the pager may have read some of the set-up.
+                    // A paged banner: the pager may have read some of the set-up commands.
                     sent = false;
                     exchange.reader.expect(Expect::Prompt);
                 }
@@ -244,7 +245,8 @@ impl Session {
                             None => return Err(no_cli(&platform, &prompt, words)),
                         }
                     }
-                    // Ours says nothing; the user's own was shown before it.
+                    // The shell prompt that we set is empty here; the user's own was shown before
+                    // it.
                     self.prompt = if prompt.is_empty() { own } else { prompt };
                     // A refused set-up command is harmless, but then there may be a pager.
                     let refused = |line: &str| platform.refusal(line).is_some();
@@ -259,12 +261,12 @@ impl Session {
     }
 
     async fn send_first_lines(&mut self, exchange: &mut Exchange<'_, '_>) -> Result<(), Error> {
-        // Every time another comment: the answer to an earlier one may be under way.
+        // Each attempt needs another comment: the answer to an earlier one may still arrive.
         self.commands += 1;
         let (typed, expect) = first_lines(&self.platform, &self.word, self.commands);
         let prompt = exchange.reader.last_line();
         exchange.reader.learn(prompt.trim());
-        // The prompts that come now are counted; the banner may hold anything.
+        // Only prompts from here on count; the banner may contain anything.
         exchange.reader.clear();
         exchange.reader.typed();
         exchange.reader.expect(expect);
@@ -288,14 +290,14 @@ impl Session {
         self.shell.send(&typed).await
     }
 
-    /// Asks a device whose prompt looks like that of a shell or a boot loader for its version: its
-    /// own command line knows that, and may be called `loader`.
+    /// Asks a device whose prompt resembles that of a shell or a boot loader for its version: only
+    /// its own command line knows the command, even if the device is called `loader`.
     async fn ask_a_shell(&mut self) -> Result<(), Error> {
         static UNKNOWN: LazyLock<Pattern> = LazyLock::new(|| {
             Pattern::new(
                 r"(?i)\b(unknown|unrecognized|invalid|bad|illegal) command\b|\bnot found\b",
             )
-            .expect("a test compiles it")
+            .expect("tests compile the pattern")
         });
         let platform = Arc::clone(&self.platform);
         let unlike = !platform.prompts.any.matches(&self.prompt);
@@ -309,8 +311,8 @@ impl Session {
             return Ok(());
         };
         let reply = self.exec(&known.command).await?;
-        // A command line that knows the command has more to say, and one that does not has words of
-        // its own for that.
+        // A command line that knows the command answers at length, and one that does not refuses it
+        // in its own words.
         let output = reply.output.trim();
         let unknown = like_a_shell
             && output.lines().count() <= 3
@@ -329,10 +331,10 @@ impl Session {
         if !platform.is_user(&self.prompt) {
             return Ok(());
         }
-        // The secret goes to its own question, whatever else may fit that.
+        // The secret is matched first, so that no other answer is given to its question.
         let mut answers = vec![Answer::new(enable.question.clone(), secret.clone())];
         answers.extend(endpoint.credentials.answers.iter().cloned());
-        // Some ask for a user first.
+        // Some devices ask for a user name first.
         let user = endpoint.username.as_str();
         answers.push(Answer::new(USERNAME.clone(), user).shown());
         let request = Request {
@@ -349,14 +351,14 @@ impl Session {
         }
     }
 
-    /// Types an answer; one that is a secret stands in no log.
+    /// Types an answer; logs never contain a secret one.
     pub(super) async fn answer(&mut self, answer: &Answer, question: &str) -> Result<(), Error> {
-        /// A device that asks more often asks in a circle.
+        /// Answers recorded per command: a device that asks more often repeats itself.
         const KEPT: usize = 256;
         let mut text = answer.answer.expose_secret();
         let one_key = self.platform.terminal.one_key.as_ref();
         let mut key = answer.key;
-        // Of a word, the first key says it all; Enter alone is a key itself.
+        // The first character decides for a word; Enter alone is a key itself.
         if !key && !text.is_empty() && one_key.is_some_and(|asks| asks.matches(question)) {
             key = true;
             text = text
@@ -391,7 +393,7 @@ impl<'a> LoginQuestions<'a> {
         Self { endpoint }
     }
 
-    /// The operator's own answers, the platform's, and everybody's.
+    /// Returns the operator's questions, the platform's, and those of all devices, in this order.
     fn patterns(&self) -> Vec<reader::Question> {
         let own = self.endpoint.credentials.answers.iter().map(Into::into);
         let known = self.known().map(|question| reader::Question {
@@ -420,12 +422,12 @@ impl<'a> LoginQuestions<'a> {
     }
 
     async fn answer(&self, session: &mut Session, index: usize, asked: &str) -> Result<(), Error> {
-        /// A device that asks more often asks in a circle.
+        /// A device that asks more often repeats itself.
         const QUESTIONS: usize = 32;
         session.commands += 1;
         if session.commands > QUESTIONS as u64 {
             return Err(Error::protocol(format!(
-                "the device asks {asked:?} over and over before its prompt"
+                "the device repeats the question {asked:?} before its prompt"
             )));
         }
         let endpoint = self.endpoint;
@@ -447,7 +449,7 @@ impl<'a> LoginQuestions<'a> {
             Some(LoginAnswer::Credential(Credential::Password)) => {
                 let Some(password) = &endpoint.credentials.password else {
                     return Err(Error::authentication(format!(
-                        "the device asks {asked:?} before its prompt, and there is no password"
+                        "the device asks {asked:?} before its prompt, but no password is configured"
                     )));
                 };
                 session
@@ -456,7 +458,7 @@ impl<'a> LoginQuestions<'a> {
                     .await
             }
             Some(LoginAnswer::Fail(message)) => Err(Error::authentication(format!(
-                "{message} (it says {asked:?})"
+                "{message} (the device says {asked:?})"
             ))),
             None => Ok(()),
         }
@@ -473,7 +475,7 @@ impl<'a> LoginQuestions<'a> {
             None => "answer",
         };
         Error::authentication(format!(
-            "the device refused the {what} that it asked for before its prompt: it asks {asked:?} again"
+            "the device refused the {what} given before its prompt: it asks {asked:?} again"
         ))
     }
 }
@@ -487,8 +489,8 @@ impl From<&Question> for Answer {
 fn no_cli(platform: &Platform, prompt: &str, words: &str) -> Error {
     Error::protocol(format!(
         "the login ends in a shell or a boot loader, not in the command line of {}: at the prompt \
-         {prompt:?} the device says {words:?}; let the user land in the command line, or set the \
-         device type to `linux`",
+         {prompt:?} the device says {words:?}; change the user's login shell, or set the device type \
+         to `linux`",
         platform.name
     ))
 }

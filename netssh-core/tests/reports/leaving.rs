@@ -1,7 +1,7 @@
-//! Configuration mode left while changes wait for a commit.
+//! Leaving configuration mode while changes are uncommitted.
 //!
-//! After [`netssh_core::Configuration::leave`], the lines are in effect, or it fails, or it says
-//! that they were thrown away. Nothing but a yes or a no answers what the device asks about them.
+//! After [`netssh_core::Configuration::leave`], the lines are in effect, or it fails, or it reports
+//! that they were discarded. Only yes or no answers the device's question about them.
 
 use netssh_core::{Answer, CommitOptions, Error, Pattern, Session};
 
@@ -15,7 +15,7 @@ enum Told {
     Failed,
 }
 
-/// Types lines, commits where the platform has that, and leaves.
+/// Sends lines, commits if the platform commits, and leaves.
 async fn configure(session: &mut Session, lines: &[&str], commit: bool) -> Result<Told, Error> {
     let mut configuration = session.configuration().await?;
     for line in lines {
@@ -61,8 +61,8 @@ async fn tells_the_truth(running: &Running, lines: &[&str], committed: &[(&str, 
     told
 }
 
-/// Huawei's two-phase configuration [netmiko#2625, #2065, #1072]: lines change a candidate, and
-/// leaving asks about it.
+/// Huawei's two-phase configuration [netmiko#2625, #2065, #1072]: lines change a candidate, and the
+/// device asks about it on leaving.
 fn vrp8(asks: bool) -> Device {
     let device = Device::new("huawei_vrp", "<HUAWEI>")
         .to(
@@ -103,7 +103,7 @@ const VRP8_COMMITTED: &[(&str, &str)] =
     &[("dirty", "commit"), ("question", "y"), ("question", "yes")];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lines_of_a_candidate_that_the_device_asks_about_are_committed_or_reported() {
+async fn candidate_lines_are_committed_or_reported_when_the_device_asks() {
     let running = vrp8(true).start().await;
     tells_the_truth(&running, &["vlan 10", "description uplink"], VRP8_COMMITTED).await;
     for answer in running.typed_in("question") {
@@ -114,7 +114,7 @@ async fn lines_of_a_candidate_that_the_device_asks_about_are_committed_or_report
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lines_of_a_candidate_that_is_thrown_away_without_a_word_are_committed_or_reported() {
+async fn candidate_lines_are_committed_or_reported_when_the_device_discards_silently() {
     let running = vrp8(false).start().await;
     tells_the_truth(&running, &["vlan 10"], VRP8_COMMITTED).await;
 }
@@ -138,7 +138,7 @@ async fn lines_of_a_platform_without_a_candidate_are_in_effect() {
     assert!(!running.typed_in("view").contains(&"commit".to_owned()));
 }
 
-/// A `FortiGate` applies a block at `end` and throws it away at `abort`.
+/// A `FortiGate` applies a block at `end` and discards it at `abort`.
 fn fortigate() -> Device {
     Device::new("fortinet", "FGT-01 # ")
         .to("config system global", "", "block")
@@ -151,14 +151,14 @@ fn fortigate() -> Device {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_block_that_was_not_ended_is_applied_or_reported() {
+async fn an_unended_block_is_applied_or_reported() {
     let running = fortigate().start().await;
     let lines = ["config system global", "set admintimeout 30"];
     tells_the_truth(&running, &lines, &[("block", "end")]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_block_that_was_ended_is_in_effect() {
+async fn an_ended_block_is_in_effect() {
     let running = fortigate().start().await;
     let lines = ["config system global", "set admintimeout 30", "end"];
     let told = tells_the_truth(&running, &lines, &[("block", "end")]).await;
@@ -198,7 +198,7 @@ fn xr(commit: &'static str) -> Device {
 const XR_COMMITTED: &[(&str, &str)] = &[("dirty", "commit"), ("question", "yes")];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_commit_leaves_nothing_to_ask_about() {
+async fn nothing_is_asked_after_a_commit() {
     let running = xr("").start().await;
     let told = tells_the_truth(&running, &["hostname core1"], XR_COMMITTED).await;
     assert_eq!(told, Told::InEffect);
@@ -206,7 +206,7 @@ async fn a_commit_leaves_nothing_to_ask_about() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn changes_that_were_not_committed_are_never_committed_by_leaving() {
+async fn leaving_never_commits_changes() {
     let running = xr("").start().await;
     let mut session = running.connect().await.unwrap();
     let told = configure(&mut session, &["hostname core1"], false)
@@ -222,7 +222,7 @@ async fn changes_that_were_not_committed_are_never_committed_by_leaving() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_is_closed_with_changes_does_not_commit_them() {
+async fn closing_a_session_never_commits_changes() {
     for device in [xr(""), vrp8(true)] {
         let running = device.start().await;
         let mut session = running.connect().await.unwrap();
@@ -230,7 +230,7 @@ async fn a_session_that_is_closed_with_changes_does_not_commit_them() {
             "cisco_xr" => "hostname core1",
             _ => "vlan 10",
         };
-        // The value ends without `leave`.
+        // The value is dropped without `leave`.
         {
             let mut configuration = session.configuration().await.unwrap();
             assert!(configuration.line(line).await.unwrap().is_success());
@@ -246,7 +246,7 @@ async fn a_session_that_is_closed_with_changes_does_not_commit_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_commit_that_fails_is_reported_and_its_changes_thrown_away() {
+async fn a_failed_commit_is_reported_and_its_changes_are_discarded() {
     let message = "% Failed to commit one or more configuration items during a pseudo-atomic operation. All changes made have been reverted. Please issue 'show configuration failed [inheritance]' from this session to view the errors\n";
     let running = xr(message).start().await;
     let mut session = running.connect().await.unwrap();
@@ -258,7 +258,7 @@ async fn a_commit_that_fails_is_reported_and_its_changes_thrown_away() {
     session.close().await;
 }
 
-/// IOS XE in controller mode, and Viptela: configuration is a transaction [netmiko PR#2243].
+/// IOS XE in controller mode and Viptela: configuration is a transaction [netmiko PR#2243].
 fn controller_mode() -> Device {
     Device::new("cisco_xe", "vedge#")
         .unknown("---------------------^\nsyntax error: unknown command\n")
@@ -288,7 +288,7 @@ fn controller_mode() -> Device {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_transaction_that_is_asked_about_is_committed_or_reported() {
+async fn a_transaction_is_committed_or_reported_when_the_device_asks() {
     let running = controller_mode().start().await;
     let committed = [("dirty", "commit"), ("question", "yes")];
     tells_the_truth(&running, &["hostname core1"], &committed).await;
@@ -297,9 +297,9 @@ async fn a_transaction_that_is_asked_about_is_committed_or_reported() {
     }
 }
 
-/// EOS's sessions: lines are in effect when the session is committed, and wait for that otherwise.
+/// EOS sessions: lines take effect when the session is committed, and stay pending otherwise.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_configuration_session_that_is_not_committed_is_not_in_effect() {
+async fn an_uncommitted_configuration_session_is_not_in_effect() {
     let running = Device::new("arista_eos", "sw1#")
         .to("configure session s1", "", "session")
         .to("configure terminal", "", "configuration")
@@ -315,7 +315,7 @@ async fn a_configuration_session_that_is_not_committed_is_not_in_effect() {
         .start()
         .await;
     let mut session = running.connect().await.unwrap();
-    // A caller's own command leads into the session: what follows is not the ordinary mode.
+    // A caller's command enters the session: further lines are not in the ordinary mode.
     if session.exec("configure session s1").await.is_err() {
         return;
     }
@@ -326,9 +326,9 @@ async fn a_configuration_session_that_is_not_committed_is_not_in_effect() {
     assert!(!in_effect || !pending || committed, "{:?}", running.typed());
 }
 
-/// Junos asks on leaving when changes of another user wait for a commit.
+/// Junos asks on leaving while another user's changes are uncommitted.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_question_of_junos_about_changes_of_others_is_answered() {
+async fn junos_question_about_changes_of_other_users_is_answered() {
     let running = Device::new("juniper_junos", "netops@fw1> ")
         .to(
             "configure",
@@ -349,7 +349,7 @@ async fn the_question_of_junos_about_changes_of_others_is_answered() {
     configuration.leave().await.unwrap();
     assert_eq!(session.prompt(), "netops@fw1>");
     session.close().await;
-    // Changes of another user are not thrown away.
+    // Another user's changes are not discarded.
     assert!(
         !running
             .typed_in("configuration")
@@ -358,7 +358,7 @@ async fn the_question_of_junos_about_changes_of_others_is_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_of_the_caller_commits_what_the_device_asks_about() {
+async fn the_callers_answer_commits_the_changes() {
     let running = controller_mode().start().await;
     let mut session = running.connect().await.unwrap();
     let mut configuration = session.configuration().await.unwrap();

@@ -1,7 +1,7 @@
-//! Questions of devices before their first prompt, and during keyboard-interactive.
+//! Questions of devices before their first prompt and during keyboard-interactive.
 //!
-//! A session types answers to questions that it recognises and nothing else, and gives a secret to a
-//! question that asks for it. A login that meets a question without an answer fails and names it.
+//! A session answers only recognised questions, and sends a secret only to a question that asks for
+//! it. A login fails at an unanswered question and names it.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use netssh_core::{Answer, Endpoint, Error, Pattern, Platform, Session};
 use crate::reports::{all, same};
 use crate::scripted::{CLOSE, Device, PASSWORD, PAUSE, Running, USERNAME};
 
-/// A question before the prompt that nothing but the operator can answer.
+/// A question before the prompt that only the operator can answer.
 struct Unanswerable {
     greeting: &'static str,
     question: &'static str,
@@ -36,7 +36,7 @@ const UNANSWERABLE: &[Unanswerable] = &[
     Unanswerable { greeting: "", question: "Enter the password for the configuration's encryption: ", source: "secrets that are not the login's" },
 ];
 
-/// A message shows a question, a long one by its beginning or by its end.
+/// A message quotes a question; a long one by its beginning or its end.
 fn names(message: &str, question: &str) -> bool {
     let characters: Vec<char> = question.trim().chars().collect();
     let length = characters.len().min(50);
@@ -77,8 +77,9 @@ async fn is_not_answered(case: (&'static str, &'static Unanswerable)) -> Result<
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_typed_at_a_question_that_has_no_answer() {
-    // Those whose set-up is sent early or late, that have questions of their own, or none.
+async fn nothing_is_typed_at_a_question_without_an_answer() {
+    // Platforms that send their set-up early or late, and platforms with and without questions of
+    // their own.
     let platforms = [
         "linux",
         "frr",
@@ -103,11 +104,11 @@ async fn nothing_is_typed_on_any_platform_when_a_password_must_be_changed() {
     all(cases.collect(), is_not_answered).await;
 }
 
-/// A device that asks first, and the states that lead to its prompt.
+/// A device that asks questions first, and the states that lead to its prompt.
 struct Answerable {
     name: &'static str,
     device: fn() -> Device,
-    /// Lines and keys that reach the device before its prompt, with the state.
+    /// Lines and keys that the device receives before its prompt, with its state.
     typed: &'static [(&'static str, &'static str)],
 }
 
@@ -255,11 +256,11 @@ async fn is_answered(index: usize) -> Result<(), String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn questions_that_are_known_are_answered() {
+async fn known_questions_are_answered() {
     all((0..ANSWERABLE.len()).collect(), is_answered).await;
 }
 
-/// A login that comes to its prompt after all, with what comes before it.
+/// A login that reaches its prompt, and the device's output before it.
 struct Greeting {
     name: &'static str,
     platform: &'static str,
@@ -314,7 +315,7 @@ async fn arrives(case: Greeting) -> Result<(), String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_greeting_is_neither_a_prompt_nor_a_question() {
+async fn greetings_are_not_taken_for_prompts_or_questions() {
     all(greetings(), arrives).await;
 }
 
@@ -347,10 +348,10 @@ async fn appears(platform: &'static str) -> Result<(), String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_prompt_that_is_shown_after_enter_only() {
+async fn a_prompt_shown_only_after_enter_is_found() {
     // netmiko#2162: the user presses Enter to get a prompt.
     let platforms = Platform::names().into_iter();
-    // A shell without a prompt is not seen.
+    // A shell without a prompt is not detected.
     let platforms = platforms.filter(|platform| *platform != "linux");
     all(platforms.collect(), appears).await;
 }
@@ -360,7 +361,7 @@ struct Asks {
     name: &'static str,
     device: fn() -> Device,
     answers: &'static [(&'static str, &'static str)],
-    /// The answers that the device got when the login succeeds; the question when it fails.
+    /// The answers that the device received if the login succeeds; the question if it fails.
     outcome: Result<&'static [&'static str], &'static str>,
 }
 
@@ -391,7 +392,7 @@ const ASKS: &[Asks] = &[
     Asks { name: "a one-time password", device: || ios().asks("One-time password (OATH) for `netops': ", false), answers: &[], outcome: Err("One-time password") },
     Asks { name: "a challenge", device: || ios().asks("Challenge: 4711, Response: ", false), answers: &[], outcome: Err("Challenge") },
     Asks { name: "a password shown (a trap)", device: || ios().asks("Is your password still a secret (yes/no)? ", true), answers: &[], outcome: Err("still a secret") },
-    Asks { name: "somebody else's password", device: || ios().wants("Password: ", PASSWORD).asks("Password of the second administrator: ", false), answers: &[], outcome: Err("second administrator") },
+    Asks { name: "another user's password", device: || ios().wants("Password: ", PASSWORD).asks("Password of the second administrator: ", false), answers: &[], outcome: Err("second administrator") },
     Asks { name: "anything", device: || ios().asks("Press Enter to continue", false), answers: &[], outcome: Err("Press Enter") },
 ];
 
@@ -423,7 +424,7 @@ async fn is_asked(index: usize) -> Result<(), String> {
                 return Err(format!("{}: the question is not in {error}", case.name));
             }
             let given: Vec<_> = answers.iter().filter(|text| *text == PASSWORD).collect();
-            // The ordinary question, where there is one, and nothing else.
+            // Only the ordinary question, if the platform has one.
             let allowed = usize::from(matches!(index, 10 | 21));
             if given.len() > allowed || answers.len() > allowed {
                 return Err(format!("{}: it was given {answers:?}", case.name));
@@ -443,7 +444,7 @@ async fn is_asked(index: usize) -> Result<(), String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keyboard_interactive_gives_the_password_to_what_asks_for_it() {
+async fn keyboard_interactive_sends_the_password_to_its_question() {
     all((0..ASKS.len()).collect(), is_asked).await;
 }
 
@@ -489,7 +490,7 @@ async fn begins_with_a_key(banner: &'static str) -> Result<(), String> {
 async fn a_key_of_the_operator_is_typed_without_enter() {
     let cases = vec![
         "Enter Ctrl-Y to begin.",
-        // The line at which it waits is an empty one.
+        // The device waits at an empty line.
         "Enter Ctrl-Y to begin.\n",
         "***************************\n***  Enter Ctrl-Y to begin  ***\n***************************\n",
     ];
@@ -497,7 +498,7 @@ async fn a_key_of_the_operator_is_typed_without_enter() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_password_that_is_refused_at_the_devices_own_login_is_typed_once() {
+async fn a_password_refused_at_the_devices_own_login_is_typed_once() {
     let running = Device::begins("cisco_ios")
         .question("name", "Username: ")
         .otherwise("", "password")

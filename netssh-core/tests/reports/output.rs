@@ -1,4 +1,4 @@
-//! Outputs: echoes of every kind, log lines, newlines, silence, names that change.
+//! Outputs: echoes of all kinds, log lines, newlines, silence, changing prompts.
 
 use netssh_core::Error;
 
@@ -40,7 +40,7 @@ fn words(running: &Running, name: &str) -> impl Fn(Error) -> String {
     move |error| format!("{name}: {error}; the device said {transcript}")
 }
 
-/// Runs the command three times, and another one that is refused.
+/// Runs the command three times, and a refused one.
 async fn shows(name: &str, device: Device, command: &str) -> Result<(), String> {
     let running = device.start().await;
     let session = running.connect().await;
@@ -48,7 +48,7 @@ async fn shows(name: &str, device: Device, command: &str) -> Result<(), String> 
     for _ in 0..3 {
         let reply = session.exec(command).await;
         let reply = reply.map_err(|error| words(&running, name)(error))?;
-        // The newline of Enter looks like an empty line where the command is not echoed.
+        // If the command is not echoed, the newline of Enter resembles an empty line.
         let output = reply.output.trim_start_matches('\n');
         same(name, shown(output), shown(OUTPUT))?;
         same(name, reply.failure, None)?;
@@ -71,9 +71,9 @@ async fn echoes(case: (&'static Kind, Echo, usize)) -> Result<(), String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_echo_of_any_kind_is_no_output() {
-    // Growing: PAN-OS draws the line again with every word (netmiko#1294). Twice: EOS, Gaia and
-    // RouterOS (netmiko PR#2944, PR#3742, PR#2810). Early: a terminal that echoes by itself.
+async fn echoes_of_any_kind_are_removed_from_the_output() {
+    // Growing: PAN-OS redraws the line with every word (netmiko#1294). Twice: EOS, Gaia and
+    // RouterOS (netmiko PR#2944, PR#3742, PR#2810). Early: a terminal with its own echo.
     let mut cases = Vec::new();
     for kind in KINDS {
         for echo in [
@@ -106,7 +106,7 @@ async fn ends_lines(case: (&'static Kind, &'static str)) -> Result<(), String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lines_may_end_in_many_ways() {
+async fn line_endings_of_all_kinds_are_recognised() {
     let mut cases = Vec::new();
     for kind in KINDS {
         for newline in [
@@ -136,7 +136,7 @@ async fn output_without_a_newline_at_its_end_is_whole() {
     .await;
 }
 
-/// Output that repeats the prompt, also where a packet ends and nothing comes for a while.
+/// Output that repeats the prompt, also at the end of a packet before a pause.
 async fn repeats_the_prompt(case: (&'static Kind, usize)) -> Result<(), String> {
     let ((platform, prompt, command), packet) = case;
     let name = format!("{platform}, packets of {packet}");
@@ -179,11 +179,11 @@ async fn a_device_that_falls_silent_is_waited_for() {
     .await;
 }
 
-/// A log line after the prompt, with a prompt after it or without.
+/// A log line after the prompt, with or without another prompt after it.
 struct Log {
     name: &'static str,
     text: &'static str,
-    /// The device prompts again.
+    /// The device shows the prompt again.
     prompts: bool,
 }
 
@@ -205,10 +205,10 @@ const LOGS: &[Log] = &[
     },
 ];
 
-/// The reply holds the command's lines in their order, and nothing of another's; a log line may be
+/// Asserts that the reply contains exactly the command's lines, in order; a log line may be
 /// anywhere.
 ///
-/// The prompt above the log line looks like output, and may be there, too.
+/// The prompt above the log line resembles output and may be included.
 fn holds(name: &str, output: &str, expected: &str, log: &str) -> Result<(), String> {
     let is_log = |line: &&str| !line.trim().is_empty() && log.contains(line.trim());
     let lines = output.lines().filter(|line| !is_log(line));
@@ -248,7 +248,7 @@ async fn logs(case: (&'static Kind, &'static Log, usize)) -> Result<(), String> 
         let reply = reply.map_err(|error| words(&running, &name)(error))?;
         holds(&name, &reply.output, OUTPUT, &noise)?;
         same(&name, reply.failure, None)?;
-        // One that the session does not know to be harmless.
+        // A command that the session does not know to only read.
         let reply = session.exec("nonsense").await;
         let reply = reply.map_err(|error| words(&running, &name)(error))?;
         holds(&name, &reply.output, refusal, &noise)?;
@@ -260,7 +260,7 @@ async fn logs(case: (&'static Kind, &'static Log, usize)) -> Result<(), String> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn log_lines_after_the_prompt_are_neither_its_end_nor_lost_output() {
+async fn log_lines_after_the_prompt_do_not_change_the_reply() {
     let mut cases = Vec::new();
     for kind in KINDS {
         for log in LOGS {
@@ -273,7 +273,7 @@ async fn log_lines_after_the_prompt_are_neither_its_end_nor_lost_output() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn log_lines_between_configuration_lines_do_not_put_them_out_of_step() {
+async fn log_lines_between_configuration_lines_do_not_mix_up_replies() {
     let log = "\n*Mar  1 00:00:21.035: %LINK-3-UPDOWN: Interface Gi0/1, changed state to up\n";
     let running = Device::new("cisco_ios", "r1#")
         .on("show clock", "12:00:00\n")
@@ -317,8 +317,8 @@ async fn log_lines_between_configuration_lines_do_not_put_them_out_of_step() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_name_that_changes_is_learnt() {
-    // netmiko#3523: the name changes, and so do all prompts.
+async fn a_changed_host_name_is_learnt() {
+    // netmiko#3523: the host name changes, and with it all prompts.
     let running = Device::new("cisco_ios", "Switch#")
         .to("configure terminal", "", "old")
         .state("old", "Switch(config)#")
@@ -343,7 +343,7 @@ async fn a_host_name_that_changes_is_learnt() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_command_that_leads_to_another_command_line_is_followed() {
+async fn a_command_that_enters_another_command_line_is_followed() {
     // netmiko#1229: `connect nxos a` on a fabric interconnect.
     let running = Device::new("cisco_nxos", "AAN-FI01-A#")
         .to(

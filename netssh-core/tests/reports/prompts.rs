@@ -1,4 +1,4 @@
-//! Prompts outside the set of characters that a pattern for host names would allow.
+//! Prompts with characters outside a usual pattern of host names.
 
 use crate::reports::{all, same};
 use crate::scripted::{COUNT, Device};
@@ -8,9 +8,9 @@ use crate::scripted::{COUNT, Device};
 struct Case {
     platform: &'static str,
     prompt: &'static str,
-    /// In configuration mode, and in a mode below.
+    /// The prompts of configuration mode and of a sub-mode.
     configuration: Option<(&'static str, &'static str)>,
-    /// Where it was met.
+    /// The source of the prompt.
     source: &'static str,
 }
 
@@ -122,7 +122,7 @@ const CASES: &[Case] = &[
     shown("generic", "--- menu shell $ ", "a prompt with blanks"),
 ];
 
-/// A command that only shows something.
+/// Returns a command that only reads.
 fn show(platform: &str) -> &'static str {
     match platform {
         "huawei_vrp" | "hp_comware" => "display clock",
@@ -132,7 +132,7 @@ fn show(platform: &str) -> &'static str {
     }
 }
 
-/// The command that enters configuration mode.
+/// Returns the command that enters configuration mode.
 fn enter(platform: &str) -> &'static str {
     match platform {
         "huawei_vrp" | "hp_comware" => "system-view",
@@ -143,7 +143,7 @@ fn enter(platform: &str) -> &'static str {
     }
 }
 
-/// Commands that lead out of it, on one platform or another.
+/// Commands that leave configuration mode, on one platform or another.
 const LEAVE: &[&str] = &[
     "end",
     "exit",
@@ -154,7 +154,7 @@ const LEAVE: &[&str] = &[
     "exit discard",
     "exit configuration-mode",
 ];
-/// Commands that throw lines away.
+/// Commands that discard changes.
 const DISCARD: &[&str] = &["rollback 0", "clear", "revert config", "discard"];
 
 fn device(case: &Case) -> Device {

@@ -1,7 +1,7 @@
-//! Commands that ask, and pagers.
+//! Commands that ask questions, and pagers.
 //!
-//! A question is answered by the answer that was given for it, as a line or as one key. One without
-//! an answer ends in an error that shows it, and nothing is typed there.
+//! A question gets its configured answer, as a line or as one key. A question without an answer
+//! ends in an error that quotes it, and nothing is typed.
 
 use std::time::Duration;
 
@@ -222,12 +222,12 @@ async fn names_the_question(index: usize) -> Result<(), String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_question_without_an_answer_is_shown_and_nothing_typed() {
+async fn an_unanswered_question_is_quoted_and_nothing_is_typed() {
     all((0..UNANSWERED.len()).collect(), names_the_question).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_answers_a_command_and_the_next_one_is_whole() {
+async fn a_one_key_answer_leaves_the_next_command_intact() {
     let running = Device::new("cisco_ios", "R2#")
         .on("show clock", "12:00:00.000 UTC\n")
         .to("clear counters", "", "confirm")
@@ -319,18 +319,18 @@ async fn a_configuration_line_takes_answers() {
     assert_eq!(running.typed_in("second"), ["p@S$w0rd777"]);
 }
 
-/// `enable`, and what it asks.
+/// `enable` and its questions.
 struct Enables {
     name: &'static str,
     device: fn() -> Device,
     answers: &'static [(&'static str, &'static str)],
-    /// The prompt afterwards, or what is in the error.
+    /// The prompt afterwards, or a part of the error.
     outcome: Result<&'static str, &'static str>,
-    /// How often the secret is typed.
+    /// The number of times that the secret is typed.
     secrets: usize,
 }
 
-/// A device that asks for the secret, in these words.
+/// Returns a device that asks for the secret with these words.
 fn asks_for_secret(user: &'static str, enabled: &'static str, question: &'static str) -> Device {
     Device::new("cisco_ios", user)
         .to("enable", "", "secret")
@@ -442,7 +442,7 @@ fn secrets_of(running: &Running, case: &Enables) -> Result<(), String> {
         .iter()
         .filter(|(_, line)| line.contains(ENABLE_SECRET));
     let states: Vec<&str> = secrets.map(|(state, _)| state.as_str()).collect();
-    // A device that was given the wrong name asks for the secret all the same, and refuses both.
+    // A device that got the wrong name still asks for the secret, and refuses both.
     let (refused, asked): (Vec<&str>, Vec<&str>) =
         states.into_iter().partition(|state| *state == "refused");
     let name = format!("{}: the secret", case.name);
@@ -451,11 +451,11 @@ fn secrets_of(running: &Running, case: &Enables) -> Result<(), String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn enable_asks_and_the_secret_goes_to_its_question() {
+async fn enable_sends_the_secret_to_its_question_only() {
     all((0..ENABLES.len()).collect(), enables).await;
 }
 
-/// A pager's mark, and how it is wiped out.
+/// A pager's mark and the way it is erased.
 struct Pages {
     platform: &'static str,
     command: &'static str,
@@ -540,7 +540,7 @@ async fn turns_pages(case: &'static Pages) -> Result<(), String> {
             device = device
                 .key(state, case.mark)
                 .to(case.key, format!("{}{text}", case.wiped), next)
-                // Any other key ends it.
+                // Any other key quits the pager.
                 .otherwise(case.wiped, "exec");
         }
         let running = device.start().await;

@@ -1,6 +1,5 @@
-//! Sessions with real devices as others recorded them: the words are those of the simulated devices
-//! that unicon.plugins tests itself with (`src/unicon/plugins/tests/mock_data`), which were taken
-//! from real ones, cut to what matters here.
+//! Recorded sessions with real devices, from the mock data of unicon.plugins
+//! (`src/unicon/plugins/tests/mock_data`), reduced to the relevant parts.
 
 use netssh_core::{Answer, CommitOptions, ExecOptions, Pattern};
 
@@ -37,7 +36,7 @@ fn sros() -> Device {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_command_lines_of_sr_os() {
+async fn sr_os_runs_commands_in_both_command_lines() {
     for packet in [usize::MAX, 7, 1] {
         let running = sros().packets(packet).start().await;
         let mut session = running.connect().await.unwrap();
@@ -107,7 +106,7 @@ fn xr() -> Device {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ios_xr_and_its_modes() {
+async fn ios_xr_changes_modes() {
     let table = "Node    Type        State      Config State\n-----------------------------------------------------------------------------\n0/RSP0/CPU0     A9K-RSP-4G(Active)        IOS XR RUN       PWR,NSHUT,MON";
     let running = xr().start().await;
     let mut session = running.connect().await.unwrap();
@@ -129,7 +128,7 @@ async fn ios_xr_and_its_modes() {
 
 /// `asa/asa_mock_data.yaml`.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_asa_that_would_report_its_errors() {
+async fn asa_question_about_error_reporting_is_answered() {
     let running = Device::new("cisco_asa", "ciscoasa# ")
         .to(
             "configure terminal",
@@ -307,7 +306,7 @@ async fn junos_refuses_a_commit() {
 
 /// `gaia/gaia_mock_data.yaml`.
 #[tokio::test(flavor = "multi_thread")]
-async fn gaia_asks_for_another_password_which_it_is_not_given() {
+async fn gaia_does_not_get_a_password_for_its_expert_question() {
     let running = Device::new("generic", "gaia-gw> ")
         .unknown("CLINFR0329  Invalid command:'nonsense'.\n")
         .on(
@@ -339,7 +338,7 @@ async fn gaia_asks_for_another_password_which_it_is_not_given() {
     assert!(!typed.contains(&PASSWORD.to_owned()));
 }
 
-/// `ironware/ironware_mock_data.yaml`: an output that holds what others take for comments.
+/// `ironware/ironware_mock_data.yaml`: an output with lines that are comments elsewhere.
 #[tokio::test(flavor = "multi_thread")]
 async fn ironware_pings() {
     let ping = "Send 5 96-byte MPLS Echo Requests over RSVP LSP mlx8.1_to_ces.2, timeout 5000 msec\nType Control-c to abort\n!!!!!\nSuccess rate is 100 percent (5/5), round-trip min/avg/max=0/1/3 ms";

@@ -1,14 +1,14 @@
-//! Shells and boot loaders where a command line was expected.
+//! Logins that end in a shell or a boot loader instead of a command line.
 //!
-//! A login that ends in one takes the way to the command line where there is one, and fails where
-//! there is none: nothing that such a prompt answers is a success.
+//! The session enters the command line if the platform declares how, and the login fails otherwise.
+//! No answer of such a prompt counts as a success.
 
 use netssh_core::Platform;
 
 use crate::reports::{all, same};
 use crate::scripted::Device;
 
-/// A shell or a boot loader: its prompt and the words by which it refuses.
+/// A shell or a boot loader: its prompt and its words of refusal.
 struct Shell {
     prompt: &'static str,
     refusal: &'static str,
@@ -31,7 +31,7 @@ const SHELLS: &[Shell] = &[
     Shell { prompt: "grub> ", refusal: "error: can't find command `{word}'.\n", source: "GRUB" },
 ];
 
-/// A shell is the command line of the one, and `generic` takes anything.
+/// Returns whether the platform expects a command line other than a shell; `generic` accepts any.
 fn expects_another_command_line(platform: &str) -> bool {
     platform != "linux" && platform != "generic"
 }
@@ -70,7 +70,7 @@ async fn is_refused(shell: &'static Shell) -> Result<(), String> {
         .await;
     let mut endpoint = running.endpoint();
     endpoint.timeouts.login = std::time::Duration::from_secs(4);
-    // A boot loader may be refused, too: its name is known.
+    // The login at a boot loader may be refused too, because its name is known.
     let Ok(mut session) = running.connect_to(&endpoint).await else {
         return Ok(());
     };
@@ -85,11 +85,11 @@ async fn is_refused(shell: &'static Shell) -> Result<(), String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_command_that_a_shell_does_not_have_is_refused() {
+async fn a_command_unknown_to_the_shell_is_refused() {
     all(SHELLS.iter().collect(), is_refused).await;
 }
 
-/// A shell that leads to Junos's command line by `cli`.
+/// Returns a shell from which `cli` starts Junos's command line.
 fn junos_shell(prompt: &'static str, refusal: &'static str) -> Device {
     Device::begins("juniper_junos")
         .greeting("Last login: Wed Oct 19 17:37:28 2016 from 10.160.3.2\n--- JUNOS 15.1R1.9 Kernel 32-bit\n JNPR-10.1-20150617.306001_builder_stable_10\n")
@@ -156,7 +156,7 @@ async fn a_command_that_leads_into_a_shell_does_not_make_the_next_one_a_success(
         .start()
         .await;
     let mut session = running.connect().await.unwrap();
-    // This reply may be anything; the next command is not known to the shell.
+    // The first reply is irrelevant; the shell does not know the next command.
     if session.exec("run bash").await.is_err() {
         return;
     }

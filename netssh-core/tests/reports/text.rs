@@ -1,7 +1,7 @@
-//! Blocks of text in a configuration: banners, certificates, macros, configurations from the
+//! Blocks of text in a configuration: banners, certificates, macros, configurations loaded from the
 //! terminal.
 //!
-//! The text reaches the device while it reads text, whole and nothing else, and never as commands.
+//! The device receives the whole text while it reads text, and never as commands.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ struct Block {
     /// The lines that the device reads in its state `text`; `^D` is Ctrl-D.
     text: &'static [&'static str],
     answers: &'static [(&'static str, &'static str)],
-    /// A text in the output, or in the failure.
+    /// A text in the output or in the failure.
     outcome: Result<&'static str, &'static str>,
     /// A line that works afterwards.
     next: &'static str,
 }
 
-/// IOS and its like: a command that reads text up to a character.
+/// IOS and similar devices: a command that reads text up to a delimiter.
 fn ios(
     platform: &'static str,
     command: &'static str,
@@ -33,7 +33,7 @@ fn ios(
     ios_that_reads(platform, command, says, end).to("", "", "configuration")
 }
 
-/// Without what follows the text.
+/// Returns the text without the rest of its last line.
 fn ios_that_reads(
     platform: &'static str,
     command: &'static str,
@@ -229,7 +229,7 @@ async fn is_read(case: (usize, usize)) -> Result<(), String> {
     )?;
     configuration.leave().await.map_err(words)?;
     session.close().await;
-    // No line of the text was taken for a command of configuration mode.
+    // Configuration mode ran no line of the text as a command.
     let typed = running.typed_in("configuration");
     let strays = typed
         .iter()
@@ -291,7 +291,7 @@ async fn a_certificate_is_read_line_by_line() {
         .iter()
         .filter(|line| typed.iter().any(|typed| typed == *line));
     assert_eq!(hex.count(), HEX.len(), "{typed:?}");
-    // A comment in the middle of a certificate is no hexadecimal digit.
+    // A sentinel in the middle of a certificate would not be hexadecimal.
     let stray: Vec<_> = typed.iter().filter(|line| line.starts_with('!')).collect();
     assert!(stray.is_empty(), "{typed:?}");
 }
@@ -324,7 +324,7 @@ async fn a_certificate_as_a_block_is_read_or_refused_as_a_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_line_that_begins_a_text_without_its_end_is_shown_in_the_error() {
+async fn an_unterminated_text_is_quoted_in_the_error() {
     let running: Running = ios("cisco_ios", "banner motd ^", MOTD, "^").start().await;
     let mut endpoint = running.endpoint();
     endpoint.timeouts.command = Duration::from_secs(2);
@@ -342,7 +342,7 @@ async fn a_line_that_begins_a_text_without_its_end_is_shown_in_the_error() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_banner_in_one_line_is_a_line() {
-    // It is complete: the device stays at its prompt.
+    // The banner is complete, so the device stays at its prompt.
     let running = Device::new("cisco_ios", "r1#")
         .to("configure terminal", "", "configuration")
         .state("configuration", "r1(config)#")

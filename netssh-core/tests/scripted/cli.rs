@@ -8,19 +8,19 @@ pub(super) struct Cli<'d> {
     record: &'d Record,
     state: &'d State,
     line: Vec<u8>,
-    /// A newline now would be the second half of the one before.
+    /// A newline now belongs to the previous carriage return.
     after_return: bool,
     lines: usize,
     waits: bool,
     quoted: bool,
-    /// Text that is to be printed.
+    /// Text to be printed.
     pub(super) output: String,
     pub(super) closed: bool,
 }
 
 const RETURN: u8 = b'\r';
 const NEWLINE: u8 = b'\n';
-/// The next character is an ordinary one.
+/// Makes the next character a literal one.
 const QUOTE: u8 = 0x16;
 
 impl<'d> Cli<'d> {

@@ -1,15 +1,15 @@
-//! Words of the vendors' devices, for everything that a case does not state.
+//! Default words of the vendors' devices, for everything that a case does not define.
 //!
 //! Sources: the vendors' command references, and the recordings in the issues that the cases name.
 
-/// A vendor's way to talk.
+/// The defaults of one vendor's devices.
 #[derive(Debug, Clone)]
 pub(super) struct Dialect {
-    /// The answer to a command that there is not.
+    /// The reply to an unknown command.
     pub(super) unknown: &'static str,
-    /// A line that begins with this is a comment, and is not answered.
+    /// Lines that begin with this character are comments, without a reply.
     pub(super) comment: Option<char>,
-    /// Commands for the terminal, accepted without a word: the beginnings of their lines.
+    /// Prefixes of terminal commands, which have no output.
     pub(super) quiet: &'static [&'static str],
     /// Lines that end the session.
     pub(super) exits: &'static [&'static str],

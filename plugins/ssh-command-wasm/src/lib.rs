@@ -25,10 +25,10 @@ enum OnError {
     Continue,
 }
 
-/// Bytes of outputs that the result repeats. The job's results hold every output in any case, so a
-/// long one is left out here rather than losing the rest.
+/// Maximum size of the outputs in the result, bytes. Longer outputs are only in the job's results,
+/// so that one long output does not lose the others.
 const KEPT_BYTES: usize = 4 << 20;
-/// Characters of a command or a refusal that the result repeats.
+/// Characters of a command or a refusal in the result.
 const CUT_CHARS: usize = 200;
 
 #[derive(Default, Serialize)]
@@ -44,7 +44,7 @@ struct Executed {
     ok: bool,
     bytes: usize,
     truncated: bool,
-    /// `outputs` has its output.
+    /// Whether `outputs` contains the command's output.
     kept: bool,
 }
 

@@ -1,5 +1,5 @@
-# Starts FakeNOS's devices, one of each platform, and tells where they are: a line of JSON each, and
-# an empty line when all of them listen. Ends when its standard input does.
+# Starts one FakeNOS device per platform. Prints the address of each as a line of JSON, and an empty
+# line when all of them listen. Ends when its standard input is closed.
 
 import json
 import logging

@@ -8,11 +8,11 @@ use std::process::{Child, Command, Stdio};
 
 use serde::Deserialize;
 
-/// One device of each of `FakeNOS`'s platforms, in a process that ends with the value, and with the
-/// test process.
+/// One device per `FakeNOS` platform, in a process that ends with this value and with the test
+/// process.
 #[derive(Debug)]
 pub struct FakeNos {
-    /// All of them.
+    /// All devices.
     pub devices: Vec<FakeDevice>,
     process: Child,
 }
@@ -20,24 +20,24 @@ pub struct FakeNos {
 /// A device of `FakeNOS`, on 127.0.0.1.
 #[derive(Debug, Clone, Deserialize)]
 pub struct FakeDevice {
-    /// As `FakeNOS` calls it.
+    /// `FakeNOS`'s name of the platform.
     pub platform: String,
-    /// Where it listens.
+    /// The port on which it listens.
     pub port: u16,
-    /// Who may log in.
+    /// The user name.
     pub username: String,
-    /// With this password.
+    /// The user's password.
     pub password: String,
     /// The prompt after the login.
     pub prompt: String,
-    /// Commands that it knows at that prompt, and their outputs, out of `FakeNOS`'s own data.
+    /// Commands for that prompt with their outputs, from `FakeNOS`'s data.
     pub outputs: BTreeMap<String, String>,
 }
 
 const PROGRAM: &str = include_str!("fakenos.py");
 
 impl FakeNos {
-    /// Starts them, with the package in this directory.
+    /// Starts the devices with the package in this directory.
     #[must_use]
     pub fn start(package: &Path) -> Self {
         assert!(
@@ -53,7 +53,7 @@ impl FakeNos {
             .spawn()
             .expect("python3");
         let mut stderr = process.stderr.take().expect("standard error");
-        // Read to the end, or it fills up and the devices stop.
+        // Standard error is drained, or the devices would block on a full pipe.
         let complaints = std::thread::spawn(move || {
             let mut text = Vec::new();
             let _ = stderr.read_to_end(&mut text);

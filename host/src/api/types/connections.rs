@@ -69,42 +69,42 @@ pub struct WriteConnection {
     #[serde(default, with = "written_secret")]
     #[schema(value_type = Option<String>, write_only)]
     pub secret: WrittenSecret,
-    /// Answers to questions that the device asks at a login, at most 16. Absent, those that are
-    /// stored stay; null or an empty list removes them.
+    /// Answers to questions that the device asks at login, at most 16. If absent, the stored
+    /// answers are kept; null or an empty list removes them.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<Vec<LoginAnswerRequest>>, max_items = 16)]
     pub answers: Option<Vec<LoginAnswerRequest>>,
 }
 
-/// An answer to a question that the device asks at a login. It has one of `answer`, `credential`
-/// and `set`.
+/// An answer to a question that the device asks at login. Exactly one of `answer`, `credential` and
+/// `set` is given.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LoginAnswerRequest {
-    /// A regular expression that is found in the question. No other entry has the same.
+    /// A regular expression for the question. Each question is listed once.
     #[schema(example = "Select a role", min_length = 1, max_length = 512)]
     pub question: String,
-    /// The answer: one line, at most 1024 bytes. An empty one is Enter.
+    /// The answer: one line of at most 1024 bytes. An empty one is Enter.
     #[serde(default, deserialize_with = "written_secret::optional")]
     #[schema(value_type = Option<String>, max_length = 1024)]
     pub answer: Option<secrecy::SecretString>,
-    /// The connection's own user name, password or secret is the answer.
+    /// The answer is the connection's own user name, password or secret.
     #[serde(default)]
     pub credential: Option<AnswerCredential>,
-    /// Keeps the secret answer that is stored for this question.
+    /// Keeps the stored secret answer to this question.
     #[serde(default)]
     pub set: bool,
-    /// Whether the answer is write-only, and masked in session logs.
+    /// Whether the answer is write-only and masked in session logs.
     #[serde(default)]
     #[schema(default = true)]
     pub secret: Option<bool>,
-    /// Whether the answer is one key, sent without the end of a line.
+    /// Whether the answer is one key, sent without a line ending.
     #[serde(default)]
     #[schema(default = false)]
     pub key: bool,
 }
 
-/// A list that was given; null is an empty one.
+/// Deserializes a list; null is an empty one.
 fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Vec<T>>, D::Error> {
@@ -132,7 +132,7 @@ mod written_secret {
         }
     }
 
-    /// Absent and null are the same.
+    /// Absent and null are equal.
     pub(super) fn optional<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<SecretString>, D::Error> {
@@ -189,30 +189,30 @@ pub struct ConnectionAnswer {
     pub max_sessions: u32,
     /// Which of `password`, `private_key`, `passphrase` and `secret` are stored.
     pub secrets_set: Vec<String>,
-    /// Answers to questions that the device asks at a login; secret ones without their text. They can
-    /// be given back as they are.
+    /// Answers to questions that the device asks at login, secret ones without their text. The list
+    /// can be sent back unchanged.
     pub answers: Vec<LoginAnswerResponse>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
 }
 
-/// An answer to a question that the device asks at a login.
+/// An answer to a question that the device asks at login.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct LoginAnswerResponse {
     /// A regular expression.
     #[schema(example = "Select a role")]
     pub question: String,
-    /// The answer, where it is not secret.
+    /// The answer, unless it is secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<String>,
     /// The field of the connection that is the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential: Option<AnswerCredential>,
-    /// A secret answer is stored, which is not shown.
+    /// Whether a secret answer, which is not shown, is stored.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub set: bool,
     pub secret: bool,
-    /// Whether the answer is one key, sent without the end of a line.
+    /// Whether the answer is one key, sent without a line ending.
     pub key: bool,
 }
 

@@ -1,13 +1,13 @@
-//! Ordinary commands that are typed in configuration mode, and lines that lead out of it.
+//! Detects ordinary commands in configuration lines, and lines that leave configuration mode.
 //!
-//! A platform says how an ordinary command is written there (`do {command}`). Where it is written
-//! as it is, or where configuration mode is a shell, lines are told from commands by their words.
+//! A platform defines how configuration mode runs an ordinary command (`do {command}`). If it needs
+//! no such form, or if configuration mode is a shell, the first word tells a command from a line.
 
 use netssh_core::Platform;
 
 use super::text::{by_bytes, in_one_spacing};
 
-/// Words with which ordinary commands begin, and configuration lines do not.
+/// First words of ordinary commands that do not begin configuration lines.
 const COMMANDS: &[&str] = &[
     "admin",
     "archive",
@@ -74,7 +74,7 @@ const COMMANDS: &[&str] = &[
     "write",
 ];
 
-/// Words of [`COMMANDS`] that begin configuration lines on some platforms.
+/// Words of [`COMMANDS`] that begin configuration lines on these platforms.
 const LINES: &[(&[&str], &[&str])] = &[
     (&["cisco_asa"], &["ssh", "telnet"]),
     (
@@ -85,11 +85,12 @@ const LINES: &[(&[&str], &[&str])] = &[
     (&["fortinet"], &["delete", "rename"]),
 ];
 
-/// Words that begin ordinary commands on some platforms alone.
+/// Words that begin ordinary commands on these platforms only.
 const MORE_COMMANDS: &[(&[&str], &[&str])] =
     &[(&["aruba_aoscx", "hp_procurve"], &["boot", "reload"])];
 
-/// Platforms whose configuration mode is a shell: whatever begins with no word of these is run.
+/// Platforms whose configuration mode is a shell, which runs every line that begins with another
+/// word than [`SHELL_LINES`].
 const SHELLS: &[&str] = &["ubiquiti_edgerouter", "vyos"];
 const SHELL_LINES: &[&str] = &[
     "activate",
@@ -116,7 +117,8 @@ const SHELL_LINES: &[&str] = &[
     "up",
 ];
 
-/// `RouterOS` writes a path before the verb: these change the configuration, those below do something.
+/// `RouterOS` writes a path before the verb. [`ROUTEROS_LINES`] change the configuration,
+/// [`ROUTEROS_COMMANDS`] are ordinary commands.
 const ROUTEROS: &str = "mikrotik_routeros";
 const ROUTEROS_LINES: &[&str] = &[
     "add", "comment", "disable", "edit", "enable", "move", "remove", "set", "unset",
@@ -154,7 +156,7 @@ pub(super) fn commands_in(line: &str, platform: &Platform) -> Vec<String> {
         let part = part.trim();
         match without_run_word(part, word) {
             Some(command) => {
-                // `do do reload` is one, too.
+                // `do do reload` runs `reload`.
                 let inner = without_run_word(&command, word);
                 commands.push(inner.unwrap_or(command));
             }
@@ -165,8 +167,8 @@ pub(super) fn commands_in(line: &str, platform: &Platform) -> Vec<String> {
     commands
 }
 
-/// Returns the texts that a pattern of refused lines is held against: the line as a whole, and each
-/// command in it.
+/// Returns the texts that the denied patterns are matched against: the whole line, and each command
+/// in it.
 pub(super) fn pieces(line: &str, platform: Option<&Platform>) -> Vec<String> {
     let typed = platform.map_or_else(|| line.to_owned(), |platform| by_bytes(line, platform));
     let mode = platform.and_then(|platform| platform.configuration.as_ref());
@@ -183,8 +185,8 @@ pub(super) fn pieces(line: &str, platform: Option<&Platform>) -> Vec<String> {
     pieces
 }
 
-/// Returns whether a line leads out of configuration mode from wherever in it. `exit` and `quit`
-/// do so from the top alone, and are left to the session to notice.
+/// Returns whether a line leaves configuration mode from any level. `exit` and `quit` leave it from
+/// the top level only; the session detects that.
 pub(in crate::capabilities) fn leaves(line: &str, platform: &Platform) -> bool {
     let Some(mode) = &platform.configuration else {
         return false;
@@ -214,14 +216,14 @@ fn is_short_for(line: &str, form: &str) -> bool {
         && both.all(|(word, whole)| word == whole || (word.len() > 1 && whole.starts_with(word)))
 }
 
-/// Returns the word before an ordinary command in a form such as `do {command}`.
+/// Returns the word before the command in a form such as `do {command}`.
 fn run_word(form: &str) -> Option<&str> {
     let (before, _) = form.split_once("{command}")?;
     Some(before.trim()).filter(|word| !word.is_empty())
 }
 
-/// Returns what follows the word that makes a command an ordinary one: the platform's own or an
-/// abbreviation of it, and those of most platforms.
+/// Returns the command after a run word: the platform's own, an abbreviation of it, or a common
+/// one.
 fn without_run_word(part: &str, own: Option<&str>) -> Option<String> {
     let (first, rest) = part.split_once(char::is_whitespace)?;
     let first = first.to_lowercase();
@@ -232,11 +234,11 @@ fn without_run_word(part: &str, own: Option<&str>) -> Option<String> {
         None => false,
     };
     let common = matches!(first.as_str(), "do" | "do-exec" | "run");
-    // `run` and `do` are configuration words of no platform.
+    // No platform has configuration lines that begin with `run` or `do`.
     ((is_run || common) && !rest.is_empty()).then(|| rest.to_owned())
 }
 
-/// Splits a line wherever some platform begins another command.
+/// Splits a line at every character that begins another command on some platform.
 fn parts(line: &str) -> Vec<&str> {
     let parts = line.split([';', '|', '&', '`', '(', ')', '{', '}', '[', ']', '$']);
     parts.filter(|part| !part.trim().is_empty()).collect()
@@ -261,7 +263,7 @@ fn is_command(part: &str, platform: &Platform, run_word: Option<&str>) -> bool {
     if SHELLS.contains(&name) {
         return !SHELL_LINES.contains(first) && !first.starts_with('#');
     }
-    // Where ordinary commands have a form of their own, they work in no other.
+    // A platform with a run word runs ordinary commands in that form only.
     if run_word.is_some() {
         return false;
     }
@@ -275,7 +277,7 @@ fn is_command(part: &str, platform: &Platform, run_word: Option<&str>) -> bool {
     (is_among(first, COMMANDS) && !lines.contains(first)) || is_among(first, &of(MORE_COMMANDS))
 }
 
-/// Returns whether a word is one of these, or an abbreviation of one.
+/// Returns whether a word is one of `words` or an abbreviation of one.
 fn is_among(word: &str, words: &[&str]) -> bool {
     word.len() > 1 && words.iter().any(|whole| whole.starts_with(word))
 }
@@ -339,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn configuration_lines_are_no_commands() {
+    fn configuration_lines_are_not_taken_for_commands() {
         for (platform, line) in [
             ("cisco_ios", "hostname r2"),
             ("cisco_ios", "description do not; reload | this"),
@@ -372,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_lead_out_are_known() {
+    fn lines_that_leave_configuration_mode_are_detected() {
         let leads = |platform: &str, line: &str| leaves(line, &Platform::named(platform).unwrap());
         for (platform, line) in [
             ("cisco_ios", "end"),

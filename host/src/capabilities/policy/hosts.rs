@@ -1,4 +1,4 @@
-//! Patterns of hosts: `10.9.*`, `10.9.0.0/16`, `2001:db8::/32`, `*.lab.example.net`.
+//! Host patterns: `10.9.*`, `10.9.0.0/16`, `2001:db8::/32`, `*.lab.example.net`.
 
 use std::net::IpAddr;
 
@@ -6,8 +6,8 @@ use crate::model::matches_pattern;
 
 /// Returns whether a pattern covers the host of a connection.
 ///
-/// A pattern of addresses covers addresses alone, in the form in which they are usually written: the
-/// name `10.9.example.net` begins like one, and `167837953` is one to some resolvers.
+/// A pattern of addresses covers only addresses in their usual notation: the name
+/// `10.9.example.net` begins like an address, and some resolvers read `167837953` as one.
 pub(super) fn covers(pattern: &str, host: &str) -> bool {
     let pattern = pattern.trim().to_lowercase();
     let host = host.trim().to_lowercase();
@@ -28,7 +28,7 @@ pub(super) fn covers(pattern: &str, host: &str) -> bool {
     }
 }
 
-/// Returns whether a pattern with `*` is one of addresses: it holds nothing that an address does not.
+/// Returns whether a pattern with `*` is a pattern of addresses: it contains only their characters.
 fn is_of_addresses(pattern: &str) -> bool {
     let of_v4 = pattern
         .chars()

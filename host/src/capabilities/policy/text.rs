@@ -1,26 +1,26 @@
-//! What a text that is typed at a device may hold, and which patterns cover it.
+//! Checks texts that are typed at a device, and matches them with patterns.
 //!
-//! A pattern is held against the characters, and against the bytes that the device gets: in some
-//! encodings the second byte of a character is `|` or `\`.
+//! A pattern is matched with the characters and with the bytes sent: in some encodings the second
+//! byte of a character is `|` or `\`.
 
 use netssh_core::Platform;
 
 use crate::capabilities::{Result, limits};
 use crate::model::{ErrorCode, JobError, matches_pattern};
 
-/// Characters with which one line becomes several commands, its output goes elsewhere, or another
-/// command's takes a part in it, on some platform. A pattern covers them only where it spells them
-/// out, or allows everything.
+/// Characters that on some platform chain commands, redirect output or substitute another command's
+/// output. A pattern covers them only if it spells them out or is `*`.
 pub(super) const CHAINING: [char; 15] = [
     ';', '|', '&', '<', '>', '`', '$', '(', ')', '[', ']', '{', '}', '\\', '!',
 ];
 
-/// Returns whether a pattern covers the whole of a command, as the platform would be sent it.
+/// Returns whether a pattern covers the whole command, in the bytes that the platform is sent.
 pub(super) fn allows(pattern: &str, command: &str, platform: Option<&Platform>) -> bool {
     if pattern == "*" {
         return true;
     }
-    // As many as the pattern spells out, so that none is left for a `*` to cover.
+    // The command may contain each character only as often as the pattern does, so that `*` covers
+    // none.
     let (typed, spelled) = (sent(command, platform), sent(pattern, platform));
     let count = |bytes: &[u8], c: char| bytes.iter().filter(|byte| **byte == c as u8).count();
     let smuggled = CHAINING
@@ -32,15 +32,15 @@ pub(super) fn allows(pattern: &str, command: &str, platform: Option<&Platform>) 
     matches_pattern(pattern.trim(), &in_one_spacing(command))
 }
 
-/// Returns the bytes that a device of the platform is sent for a text. A text that its encoding
-/// lacks is refused by the session before it is sent.
+/// Returns the bytes that the device receives for a text. The session rejects texts that the
+/// encoding cannot express.
 fn sent(text: &str, platform: Option<&Platform>) -> Vec<u8> {
     let encoding = platform.and_then(|platform| platform.terminal.encoding);
     let encoded = encoding.and_then(|encoding| encoding.encode(text));
     encoded.unwrap_or_else(|| text.as_bytes().to_vec())
 }
 
-/// Returns a text as a device reads it that takes each byte for a character.
+/// Returns a text as a device reads it that takes every byte for one character.
 pub(super) fn by_bytes(text: &str, platform: &Platform) -> String {
     if platform.terminal.encoding.is_none() {
         return text.to_owned();
@@ -49,8 +49,7 @@ pub(super) fn by_bytes(text: &str, platform: &Platform) -> String {
     bytes.into_iter().map(char::from).collect()
 }
 
-/// Returns the first chaining character among the bytes that a device is sent, where no character
-/// of the text is one.
+/// Returns the first chaining character that only the encoded bytes contain.
 pub(super) fn hidden_chaining(text: &str, platform: &Platform) -> Option<char> {
     let typed = by_bytes(text, platform);
     CHAINING
@@ -62,8 +61,8 @@ pub(super) fn in_one_spacing(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Returns whether a pattern of refused lines fits a command: whatever its case, and also where the
-/// command's words are abbreviations of the pattern's.
+/// Returns whether a denied pattern matches a command, ignoring case and expanding abbreviated
+/// words.
 pub(super) fn denies(pattern: &str, command: &str) -> bool {
     let pattern = in_one_spacing(&pattern.to_lowercase());
     let command = in_one_spacing(&command.to_lowercase());
@@ -80,13 +79,13 @@ pub(super) fn denies(pattern: &str, command: &str) -> bool {
     abbreviates(&pattern, &command)
 }
 
-/// Shorter words are not taken for abbreviations: devices refuse them as ambiguous.
+/// Devices refuse shorter words as ambiguous.
 const ABBREVIATION: usize = 2;
 
 fn abbreviates(pattern: &[&str], command: &[&str]) -> bool {
     match (pattern, command) {
         ([], rest) => rest.is_empty(),
-        // `*` as a word of its own stands for any number of words.
+        // `*` as a word matches any number of words.
         (["*"], _) => true,
         (["*", rest @ ..], command) => {
             (0..=command.len()).any(|skipped| abbreviates(rest, &command[skipped..]))
@@ -95,22 +94,23 @@ fn abbreviates(pattern: &[&str], command: &[&str]) -> bool {
         ([last], [word, more @ ..]) if last.ends_with('*') => {
             let whole = std::iter::once(*word).chain(more.iter().copied());
             let whole = whole.collect::<Vec<_>>().join(" ");
-            matches_pattern(last, &whole) || is_short_for(word, last)
+            matches_pattern(last, &whole) || abbreviates_word(word, last)
         }
         ([first, rest @ ..], [word, more @ ..]) => {
-            (matches_pattern(first, word) || is_short_for(word, first)) && abbreviates(rest, more)
+            (matches_pattern(first, word) || abbreviates_word(word, first))
+                && abbreviates(rest, more)
         }
     }
 }
 
-/// Returns whether a word is an abbreviation of what a pattern's word spells out.
-fn is_short_for(word: &str, pattern: &str) -> bool {
+/// Returns whether a word abbreviates the literal part of a pattern's word.
+fn abbreviates_word(word: &str, pattern: &str) -> bool {
     let literal = pattern.split('*').next().unwrap_or_default();
     word.len() >= ABBREVIATION && literal.starts_with(word)
 }
 
-/// Refuses what looks like less than it is: a blank other than the space, a character that takes no
-/// room or turns the direction of the text. `what` is the noun of the message.
+/// Rejects invisible characters: blanks other than the space, zero-width characters, and characters
+/// that change the direction of the text. `what` is the noun of the message.
 ///
 /// # Errors
 /// Code `invalid`, with the character and its position.
@@ -119,8 +119,7 @@ pub(in crate::capabilities) fn check_visible(what: &str, text: &str) -> Result<(
         Some((position, c)) => Err(JobError::new(
             ErrorCode::INVALID,
             format!(
-                "{what} holds the character U+{:04X} at position {position}, which cannot be seen \
-                 for what it is",
+                "{what} contains the invisible character U+{:04X} at position {position}",
                 c as u32
             ),
         )),
@@ -128,7 +127,7 @@ pub(in crate::capabilities) fn check_visible(what: &str, text: &str) -> Result<(
     }
 }
 
-/// Returns the first character that cannot be seen for what it is, and its position from 1.
+/// Returns the first invisible character and its position, counted from 1.
 pub(in crate::capabilities) fn invisible(text: &str) -> Option<(usize, char)> {
     let hidden = |c: char| {
         let formats = matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}'
@@ -142,11 +141,11 @@ pub(in crate::capabilities) fn invisible(text: &str) -> Option<(usize, char)> {
     found.map(|(index, c)| (index + 1, c))
 }
 
-/// Refuses what is not one line of a sane length without control characters. `what` is the noun of
-/// the message: `a command`.
+/// Rejects texts that are not a single line of limited length without control characters. `what` is
+/// the noun of the message: `a command`.
 ///
 /// # Errors
-/// Code `invalid`, with what is wrong.
+/// Code `invalid`, with the reason.
 pub(in crate::capabilities) fn check_line(what: &str, text: &str) -> Result<()> {
     let wrong = if text.trim().is_empty() {
         Some("is empty".to_owned())
@@ -159,7 +158,7 @@ pub(in crate::capabilities) fn check_line(what: &str, text: &str) -> Result<()> 
     }
 }
 
-/// [`check_line`] for a text that may be empty.
+/// Checks like [`check_line`] a text that may be empty.
 ///
 /// # Errors
 /// As [`check_line`].
@@ -176,7 +175,7 @@ fn wrong_in_text(text: &str) -> Option<String> {
     }
     text.chars().find(|c| c.is_control()).map(|c| {
         format!(
-            "holds the control character U+{:04X}; it is one line",
+            "contains the control character U+{:04X}; expected one line",
             c as u32
         )
     })
@@ -213,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn denied_patterns_fit_abbreviations_and_any_case() {
+    fn denied_patterns_match_abbreviations_in_any_case() {
         for (pattern, command) in [
             ("reload*", "reload"),
             ("reload*", "RELOAD in 5"),
@@ -243,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_hides_nothing() {
+    fn invisible_characters_are_rejected() {
         for (bad, position) in [
             ("show\u{a0}version", 5),
             ("show version\u{2028}reload", 13),
@@ -263,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_is_one_line() {
+    fn a_command_with_several_lines_is_rejected() {
         for bad in [
             "",
             "  ",
@@ -278,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_is_held_against_the_bytes_too() {
+    fn patterns_are_matched_with_the_encoded_bytes() {
         let platform = |label: &str| {
             let text = format!(
                 "name = \"own\"\nextends = \"cisco_ios\"\n[terminal]\nencoding = \"{label}\"\n"

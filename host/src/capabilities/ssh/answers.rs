@@ -1,4 +1,4 @@
-//! Answers to what a device asks while it carries something out.
+//! Answers to questions that a device asks during a command.
 
 use netssh_core::{Answer, Answered, Pattern, SecretString};
 
@@ -9,19 +9,19 @@ use crate::model::{CommandKind, ErrorCode, JobError};
 /// A question that a device asks, and the line or key that answers it.
 #[derive(Clone, Debug)]
 pub struct Question {
-    /// A regular expression, found in the line that the device waits behind.
+    /// A regular expression for the line at whose end the device waits.
     pub expect: String,
     pub answer: SecretString,
-    /// The answer is one key: it is sent without the end of a line.
+    /// The answer is one key, sent without a line ending.
     pub key: bool,
-    /// Whether the answer is shown nowhere; `None` where that follows from what is asked.
+    /// Whether the answer is hidden everywhere; `None` decides by the words of the question.
     pub secret: Option<bool>,
 }
 
-/// In place of an answer that is a secret.
+/// Replaces a secret answer.
 const MASK: &str = "***";
 
-/// Words that a question for a secret holds.
+/// Words of questions that ask for a secret.
 const SECRETS: &[&str] = &[
     "password",
     "passphrase",
@@ -44,7 +44,7 @@ fn asks_for_secret(question: &str) -> bool {
 }
 
 impl Question {
-    /// Returns whether the answer is shown nowhere.
+    /// Returns whether the answer is hidden everywhere.
     pub(in crate::capabilities) fn is_secret(&self) -> bool {
         self.secret.unwrap_or_else(|| asks_for_secret(&self.expect))
     }
@@ -54,7 +54,7 @@ impl Question {
             return Err(JobError::new(
                 ErrorCode::LIMIT,
                 format!(
-                    "the pattern of a question is longer than {} bytes",
+                    "invalid pattern of a question: expected at most {} bytes",
                     limits::QUESTION_BYTES
                 ),
             ));
@@ -63,7 +63,7 @@ impl Question {
         let question = question.map_err(|error| {
             JobError::new(
                 ErrorCode::INVALID,
-                format!("the pattern `{}` cannot be read: {error}", self.expect),
+                format!("invalid pattern `{}`: {error}", self.expect),
             )
         })?;
         let mut answer = Answer::new(question, self.answer.clone());
@@ -76,7 +76,7 @@ impl Question {
         Ok(answer)
     }
 
-    /// The answer as messages and notes show it.
+    /// Returns the answer as messages and notes show it.
     fn shown(&self) -> String {
         use secrecy::ExposeSecret as _;
         if self.is_secret() {
@@ -87,10 +87,10 @@ impl Question {
     }
 }
 
-/// Shorter secrets are not looked for: they are part of many words.
+/// Shorter secrets are not masked: they occur in many words.
 const SHORTEST_SECRET: usize = 4;
 
-/// Puts the mask in place of secret answers in what a device printed: some echo what they are told.
+/// Masks secret answers in a device's output: some devices echo their input.
 pub(super) fn without_secrets(text: String, questions: &[Question]) -> String {
     use secrecy::ExposeSecret as _;
     let secrets = questions.iter().filter(|question| question.is_secret());
@@ -100,7 +100,7 @@ pub(super) fn without_secrets(text: String, questions: &[Question]) -> String {
         .fold(text, |text, secret| text.replace(secret, MASK))
 }
 
-/// Returns the text of a note about a command: a crash may come after any of its answers.
+/// Returns the text of a write intent, with all answers: a crash may follow any of them.
 pub(super) fn with_answers(command: &str, questions: &[Question]) -> String {
     if questions.is_empty() {
         return command.to_owned();
@@ -110,11 +110,11 @@ pub(super) fn with_answers(command: &str, questions: &[Question]) -> String {
 }
 
 impl JobContext {
-    /// Checks answers, and hands them over to the session.
+    /// Checks answers and converts them for the session.
     ///
     /// # Errors
-    /// Code `denied` for an answer that may not be given, `limit` for too many, `invalid` for a
-    /// pattern that cannot be read.
+    /// Code `denied` for an answer that is not allowed, `limit` for too many, `invalid` for an
+    /// invalid pattern.
     pub(super) async fn answers(
         &self,
         device: &Device,
@@ -132,7 +132,7 @@ impl JobContext {
         Ok(answers)
     }
 
-    /// Stores each answer that was given as a result of its own.
+    /// Stores each given answer as a result of its own.
     pub(super) async fn record_answers(
         &self,
         device: &Device,
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_to_a_question_for_a_secret_is_one() {
+    fn questions_for_secrets_are_recognised() {
         for expect in ["Token: $", "(?i)password", "Enter passphrase", "PIN:"] {
             assert!(question(expect).is_secret(), "{expect}");
         }

@@ -12,7 +12,7 @@ use crate::capabilities::limits;
 use crate::capabilities::policy::check_line;
 use crate::model::{CommandKind, ErrorCode, JobError, LogLevel};
 
-/// What to do when a device refuses a line of configuration.
+/// The reaction to a refused configuration line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnRefused {
     #[default]
@@ -23,49 +23,50 @@ pub enum OnRefused {
 #[derive(Clone, Debug, Default)]
 pub struct ConfigureOptions {
     pub on_refused: OnRefused,
-    /// Where the platform has a candidate: leave it at that, for a later commit or rollback.
+    /// On a platform with a candidate: leave the lines uncommitted, for a later commit or rollback.
     pub stage: bool,
-    /// How to commit; its answers are for the lines as well.
+    /// How to commit; its answers are used for the lines too.
     pub commit: CommitOptions,
 }
 
 #[derive(Clone, Debug, Default)]
 pub struct CommitOptions {
-    /// The device takes the commit back after this time unless it is confirmed by another one.
+    /// The device reverts the commit after this time unless another commit confirms it.
     pub confirm_within: Option<Duration>,
     pub comment: Option<String>,
-    /// Answers to what the device may ask.
+    /// Answers to questions that the device may ask.
     pub answers: Vec<Question>,
 }
 
-/// What came of configuring.
+/// The result of configuring.
 #[derive(Clone, Debug, Default)]
 pub struct Configured {
     pub replies: Vec<ExecReply>,
-    /// What the platform says that the lines change, where it has a candidate and can tell.
+    /// The changes according to the platform; `None` without a candidate or a comparison.
     pub diff: Option<String>,
-    /// The lines have taken effect: they were neither staged nor thrown away on leaving the mode.
+    /// The lines have taken effect: they were neither staged nor discarded when configuration mode
+    /// was left.
     pub in_effect: bool,
 }
 
-/// The lines of a configuration, and the answers that go with them.
+/// The lines of a configuration and their answers.
 struct Lines<'a> {
     elements: &'a [Element],
-    /// How many were given, blank ones included.
+    /// How many lines were given, including blank ones.
     given: usize,
     questions: &'a [Question],
     answers: &'a [Answer],
 }
 
 impl JobContext {
-    /// Sends lines of configuration and makes them take effect: at once where the platform knows
-    /// no other way; where it has a candidate, by committing that, unless `options` say to stage
-    /// it. Configuration mode is left whatever happens, save for a staged candidate.
+    /// Sends configuration lines and makes them take effect: at once, or on a platform with a
+    /// candidate by a commit, unless `options` stage them. Configuration mode is always left,
+    /// except with a staged candidate.
     ///
     /// # Errors
-    /// Code `refused` with the number and text of the line when the device refuses one and
-    /// `options` say to stop, or when it refuses the commit; a candidate is thrown away then. Else
-    /// as [`Self::ssh_exec`].
+    /// Code `refused` with the number and text of the line if the device refuses one and `options`
+    /// stop there, or if it refuses the commit; a candidate is discarded then. Otherwise as
+    /// [`Self::ssh_exec`].
     pub async fn ssh_configure(
         &self,
         device: &Device,
@@ -114,7 +115,7 @@ impl JobContext {
         if left?.discarded {
             configured.in_effect = false;
             let message = format!(
-                "{}: leaving configuration mode has thrown lines away, or may have",
+                "{}: lines were, or may have been, discarded when configuration mode was left",
                 device.target
             );
             self.note(LogLevel::Warn, message).await;
@@ -122,11 +123,11 @@ impl JobContext {
         Ok(configured)
     }
 
-    /// Makes a staged candidate take effect, or confirms a commit that would be taken back.
+    /// Commits a staged candidate, or confirms a commit that the device would revert.
     ///
     /// # Errors
-    /// Code `unsupported` where the platform commits nothing, `invalid` when there is nothing to
-    /// commit, `refused` when the device does not want to: the candidate is kept then.
+    /// Code `unsupported` on a platform without commits, `invalid` if there is nothing to commit,
+    /// `refused` if the device refuses: the candidate is kept then.
     pub async fn ssh_commit(&self, device: &Device, options: CommitOptions) -> Result<ExecReply> {
         self.may_configure().await?;
         check_comment(&options, &device.kind)?;
@@ -159,11 +160,10 @@ impl JobContext {
         Ok(reply)
     }
 
-    /// Throws a staged candidate away; without one, takes the device back to its configuration
-    /// before the last commit.
+    /// Discards a staged candidate; without one, restores the configuration before the last commit.
     ///
     /// # Errors
-    /// Code `unsupported` where the platform cannot, `refused` when the device does not want to.
+    /// Code `unsupported` on a platform without rollback, `refused` if the device refuses.
     pub async fn ssh_rollback(&self, device: &Device, number: Option<u32>) -> Result<ExecReply> {
         self.may_configure().await?;
         let mut using = self
@@ -204,10 +204,10 @@ impl JobContext {
         Ok(reply)
     }
 
-    /// Makes the running configuration the one the device starts with.
+    /// Makes the running configuration the start-up configuration.
     ///
     /// # Errors
-    /// Code `unsupported` where the platform has no such thing; else as [`Self::ssh_exec`].
+    /// Code `unsupported` on a platform without a save command; otherwise as [`Self::ssh_exec`].
     pub async fn ssh_save(&self, device: &Device, questions: &[Question]) -> Result<ExecReply> {
         self.may_configure().await?;
         self.may_save(&device.kind).await?;
@@ -340,8 +340,8 @@ impl JobContext {
                 return Err(JobError::new(
                     ErrorCode::INVALID,
                     format!(
-                        "{}: line {}, `{}`, has led out of configuration mode; the lines after it \
-                         were not sent",
+                        "{}: line {}, `{}`, left configuration mode; the lines after it were not \
+                         sent",
                         device.target,
                         element.number,
                         element.title()
@@ -439,7 +439,7 @@ async fn send(
     }
 }
 
-/// Refuses a comment with a character that could end it, on one platform or another.
+/// Rejects comments with a character that could end the comment on some platform.
 fn check_comment(options: &CommitOptions, platform: &Platform) -> Result<()> {
     let Some(comment) = &options.comment else {
         return Ok(());
@@ -448,7 +448,7 @@ fn check_comment(options: &CommitOptions, platform: &Platform) -> Result<()> {
     let invalid = |message: String| Err(JobError::new(ErrorCode::INVALID, message));
     if comment.len() > limits::COMMENT_BYTES {
         let most = limits::COMMENT_BYTES;
-        return invalid(format!("a comment is longer than {most} bytes"));
+        return invalid(format!("invalid comment: expected at most {most} bytes"));
     }
     let candidate = platform.configuration.as_ref();
     let candidate = candidate.and_then(|mode| mode.candidate.as_ref());
@@ -476,7 +476,7 @@ fn check_comment(options: &CommitOptions, platform: &Platform) -> Result<()> {
     }
 }
 
-/// What the device refuses here leaves nothing for the caller to go on with.
+/// Converts a refusal to an error, because the caller cannot continue.
 fn accepted(device: &Device, what: &str, reply: ExecReply) -> Result<ExecReply> {
     match &reply.failure {
         None => Ok(reply),
@@ -495,7 +495,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn comments_hold_nothing_that_a_device_acts_on() {
+    fn comments_with_special_characters_are_rejected() {
         let check = |platform: &str, comment: &str| {
             let options = CommitOptions {
                 comment: Some(comment.to_owned()),

@@ -1,5 +1,5 @@
-//! Configuration lines as people paste them: tidied where that is harmless, refused where a device
-//! would see something else than its reader.
+//! Tidies pasted configuration lines where that is harmless, and rejects lines that a device reads
+//! differently from a person.
 
 use netssh_core::Platform;
 
@@ -9,10 +9,10 @@ use crate::model::{ErrorCode, JobError};
 
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// One element of a configuration: a line, or a line and the text that it makes the device read.
+/// One element of a configuration: a line, or a line with the text that the device reads after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Element {
-    /// Its place among the elements that were given, from 1.
+    /// Its position among the given elements, from 1.
     pub(super) number: usize,
     pub(super) lines: Vec<String>,
 }
@@ -22,20 +22,20 @@ impl Element {
         self.lines.join("\n")
     }
 
-    /// Its first line, for messages.
+    /// Returns the first line, for messages.
     pub(super) fn title(&self) -> &str {
         self.lines.first().map_or("", String::as_str)
     }
 }
 
-/// Elements that can be sent, and what was changed about them.
+/// Elements that can be sent, and the changes made to them.
 #[derive(Debug)]
 pub(super) struct Tidied {
     pub(super) elements: Vec<Element>,
     pub(super) changes: Changes,
 }
 
-/// How often something was changed that makes no difference to a device.
+/// Counts of changes that make no difference to a device.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Changes {
     byte_order_marks: usize,
@@ -46,7 +46,7 @@ pub(super) struct Changes {
 }
 
 impl Changes {
-    /// Returns what was changed as a message; `None` if nothing was.
+    /// Returns the changes as a message; `None` if there are none.
     pub(super) fn describe(&self) -> Option<String> {
         let counts = [
             (self.byte_order_marks, "byte order marks removed"),
@@ -63,11 +63,11 @@ impl Changes {
     }
 }
 
-/// Tidies the elements of a configuration, and checks that each can be sent.
+/// Tidies the elements of a configuration and checks that each can be sent.
 ///
 /// # Errors
-/// Code `invalid` for control characters, invisible characters, lines that are too long, with the
-/// place; and where only blank lines were given.
+/// Code `invalid`, with the position, for control characters, invisible characters and lines that
+/// are too long; also if every line is blank.
 pub(super) fn tidy(given: &[String]) -> Result<Tidied> {
     let mut changes = Changes::default();
     let mut elements = Vec::with_capacity(given.len());
@@ -88,7 +88,7 @@ pub(super) fn tidy(given: &[String]) -> Result<Tidied> {
         lines.drain(..before);
         let after = lines.iter().rev().take_while(|line| blank(line)).count();
         lines.truncate(lines.len() - after);
-        // The end of the last line begins no other one.
+        // The line break after the last line does not begin a blank line.
         let ends = usize::from(!lines.is_empty() && text.ends_with('\n'));
         changes.blank_lines += before + after - ends;
         if lines.is_empty() {
@@ -106,7 +106,7 @@ pub(super) fn tidy(given: &[String]) -> Result<Tidied> {
     if elements.is_empty() && !given.is_empty() {
         return Err(JobError::new(
             ErrorCode::INVALID,
-            "invalid configuration: expected at least one line, got blank ones alone",
+            "invalid configuration: expected at least one line, got only blank ones",
         ));
     }
     Ok(Tidied { elements, changes })
@@ -126,7 +126,7 @@ fn check_characters(place: &str, line: &str) -> Result<()> {
         return Err(JobError::new(
             ErrorCode::INVALID,
             format!(
-                "{place}, position {position}: the character U+{:04X} cannot be seen for what it is",
+                "{place}, position {position}: the invisible character U+{:04X} is not allowed",
                 c as u32
             ),
         ));
@@ -136,7 +136,7 @@ fn check_characters(place: &str, line: &str) -> Result<()> {
         return Err(JobError::new(
             ErrorCode::INVALID,
             format!(
-                "{place}, position {}: holds the control character U+{:04X}",
+                "{place}, position {}: the control character U+{:04X} is not allowed",
                 position + 1,
                 c as u32
             ),
@@ -145,8 +145,8 @@ fn check_characters(place: &str, line: &str) -> Result<()> {
     check_text(place, line)
 }
 
-/// Refuses a line that leads out of configuration mode before the last one: what comes after it
-/// would be typed as ordinary commands.
+/// Rejects a line before the last one that leaves configuration mode: the device would run the
+/// lines after it as ordinary commands.
 ///
 /// # Errors
 /// Code `invalid`, with the line.
@@ -164,7 +164,7 @@ pub(super) fn check_order(elements: &[Element], platform: &Platform) -> Result<(
         Some((number, line)) => Err(JobError::new(
             ErrorCode::INVALID,
             format!(
-                "line {number}, `{}`, leads out of configuration mode: only the last line may",
+                "line {number}, `{}`, leaves configuration mode: only the last line may",
                 line.trim()
             ),
         )),
@@ -175,12 +175,12 @@ pub(super) fn check_order(elements: &[Element], platform: &Platform) -> Result<(
 /// (a banner up to its delimiter, a certificate, a macro, a quoted value).
 ///
 /// # Errors
-/// Code `invalid` where such a text does not end.
+/// Code `invalid` if such a text does not end.
 pub fn split_config(platform: &str, text: &str) -> Result<Vec<String>> {
-    // By its own name, where it is called by another.
+    // Resolves an alias to the platform's own name.
     let known = Platform::named(platform);
     let platform = known.as_ref().map_or(platform, |known| known.name.as_str());
-    // Junos shows its configuration as blocks, which it takes as one text.
+    // Junos prints its configuration as blocks, which it loads as one text.
     let is_nested = |line: &str| visible(line).ends_with('{');
     if platform == "juniper_junos" && text.split('\n').any(is_nested) {
         return Ok(vec![format!("load merge terminal\n{text}")]);
@@ -196,7 +196,7 @@ pub fn split_config(platform: &str, text: &str) -> Result<Vec<String>> {
         let mut ended = false;
         for (_, more) in lines.by_ref() {
             if matches!(end, End::Continued) {
-                // The rest of the line follows on the next one.
+                // The next line continues this one.
                 let joined = element.trim_end_matches('\r').trim_end_matches('\\').len();
                 element.truncate(joined);
                 element.push_str(more.trim_start());
@@ -214,7 +214,7 @@ pub fn split_config(platform: &str, text: &str) -> Result<Vec<String>> {
             return Err(JobError::new(
                 ErrorCode::INVALID,
                 format!(
-                    "line {number}, `{}`: the text that begins here does not end; expected {}",
+                    "line {number}, `{}`: the text that begins here does not end: expected {}",
                     visible(line).trim(),
                     end.describe()
                 ),
@@ -225,26 +225,26 @@ pub fn split_config(platform: &str, text: &str) -> Result<Vec<String>> {
     Ok(elements)
 }
 
-/// A line without what marks its end, and the text without what marks its beginning.
+/// Returns a line without its line ending and without a byte order mark.
 fn visible(line: &str) -> &str {
     line.trim_start_matches(BYTE_ORDER_MARK)
         .trim_end_matches(['\r', ' ', '\t'])
 }
 
-/// How a text that spans lines ends.
+/// The end of a text that spans lines.
 #[derive(Debug, PartialEq, Eq)]
 enum End {
-    /// With this in a line.
+    /// A line that contains this delimiter.
     Delimiter(String),
-    /// With a line that is this word.
+    /// A line that is this word.
     Line(&'static str),
-    /// With the quotation mark that closes the open one.
+    /// The quotation mark that closes the open one.
     Quote,
-    /// With the first line that is not continued.
+    /// The first line without a continuation mark.
     Continued,
 }
 
-/// Platforms that take quoted values over several lines.
+/// Platforms that accept quoted values over several lines.
 const QUOTING: &[&str] = &[
     "fortinet",
     "juniper_junos",
@@ -255,7 +255,7 @@ const QUOTING: &[&str] = &[
 ];
 
 impl End {
-    /// Returns how the text ends that a line begins; `None` for a line that stands alone.
+    /// Returns the end of the text that a line begins; `None` if the line begins none.
     fn of(platform: &str, line: &str) -> Option<Self> {
         if platform == "mikrotik_routeros" {
             return line.ends_with('\\').then_some(Self::Continued);
@@ -286,18 +286,18 @@ impl End {
         }
     }
 
-    /// `banner motd ^C…`, and `banner motd` alone where the text ends with `EOF`.
+    /// Handles `banner motd ^C…`, and `banner motd` without a text, which ends with `EOF`.
     fn of_banner(platform: &str, rest: &str) -> Option<Self> {
         let (_, text) = split_word(rest);
         match platform {
-            // One line each.
+            // Their banners have one line each.
             "cisco_asa" | "frr" => None,
             "arista_eos" => (!rest.is_empty() && text.is_empty()).then_some(Self::Line("EOF")),
             _ => Self::delimited(text),
         }
     }
 
-    /// `header motd %…`, `header login information "…`.
+    /// Handles `header motd %…` and `header login information "…`.
     fn of_header(rest: &str) -> Option<Self> {
         let (_, text) = split_word(rest);
         let (word, after) = split_word(text);
@@ -306,12 +306,13 @@ impl End {
         } else {
             text
         };
-        // Without a delimiter it is one line.
+        // A header without a delimiter is one line.
         let delimits = text.starts_with(|c: char| c.is_ascii_punctuation());
         delimits.then(|| Self::delimited(text)).flatten()
     }
 
-    /// The first character is the delimiter; a caret and a C, as devices print it, are one.
+    /// Takes the first character as the delimiter, or a caret and a `C`, the printed form of
+    /// Ctrl-C.
     fn delimited(text: &str) -> Option<Self> {
         let length = if text.starts_with("^C") {
             2
@@ -350,7 +351,7 @@ fn split_word(text: &str) -> (&str, &str) {
     }
 }
 
-/// Returns whether a quotation mark is not closed. A comment's do not count.
+/// Returns whether a quotation mark is not closed. Comments do not count.
 fn has_open_quote(text: &str) -> bool {
     if text.trim_start().starts_with('#') {
         return false;
@@ -423,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn invisible_and_control_characters_are_refused_with_their_place() {
+    fn invisible_and_control_characters_are_rejected_with_their_position() {
         for (line, place, code) in [
             ("host\u{200b}name x", "line 2, position 5", "U+200B"),
             ("\u{202e}x", "line 2, position 1", "U+202E"),
@@ -447,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_last_line_may_lead_out() {
+    fn only_the_last_line_may_leave_configuration_mode() {
         let check = |lines: &[&str]| {
             let tidied = tidy(&texts(lines)).unwrap();
             check_order(&tidied.elements, &Platform::named("cisco_ios").unwrap())

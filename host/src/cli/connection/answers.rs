@@ -1,5 +1,5 @@
-//! Answers to the questions of a login, for `add` and `edit`: secret ones from a file, because
-//! arguments can be read in the process list and in the shell's history.
+//! Answers to questions at login, for `add` and `edit`. Secret answers come from a file, because
+//! the process list and the shell's history show arguments.
 
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,7 @@ pub(super) struct AnswerArgs {
     answer_file: Option<PathBuf>,
 }
 
-/// A file of answers: entries as the API takes them, under `answers`.
+/// A file of answers: entries in the API's form under `answers`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AnswerFile {
@@ -30,7 +30,7 @@ struct AnswerFile {
 }
 
 impl AnswerArgs {
-    /// Returns the answers as the API takes them; none if there is no flag.
+    /// Returns the answers in the API's form; `None` without flags.
     pub(super) fn read(&self) -> Result<Option<Vec<Value>>, Failure> {
         if self.answers.is_empty() && self.answer_file.is_none() {
             return Ok(None);
@@ -50,7 +50,7 @@ impl AnswerArgs {
         Ok(Some(answers))
     }
 
-    /// Whether a file was named, which may hold secrets.
+    /// Returns whether a file was given, which may contain secrets.
     pub(super) fn has_file(&self) -> bool {
         self.answer_file.is_some()
     }
@@ -62,7 +62,7 @@ fn in_file(path: &Path) -> Result<Vec<Value>, Failure> {
     let is_json = path
         .extension()
         .is_some_and(|extension| extension == "json");
-    // The reason may quote the file, and the file holds secrets: the place has to do.
+    // The error may quote the file, which contains secrets: only its position is shown.
     let file: AnswerFile = if is_json {
         serde_json::from_str(&text).map_err(|error| {
             let (line, column) = (error.line(), error.column());
@@ -88,7 +88,7 @@ fn in_file(path: &Path) -> Result<Vec<Value>, Failure> {
 const EXPECTED: &str = "expected `answers`, a list of tables with `question` and one of `answer`, \
                         `credential` and `set`";
 
-/// Returns an answer in words, for `connection show`.
+/// Describes an answer for `connection show`.
 pub(super) fn shown(answer: &LoginAnswerResponse) -> String {
     let value = match (&answer.answer, answer.credential) {
         (Some(text), _) => format!("{text:?}"),

@@ -231,7 +231,7 @@ impl Seen {
                     .collect();
                 (!news.is_empty()).then_some(Value::Array(news))
             }
-            // A command whose whole output has been shown.
+            // The whole output of the command has been shown.
             Value::Object(fields)
                 if fields.contains_key("command")
                     && fields.get("ok") == Some(&Value::Bool(true))

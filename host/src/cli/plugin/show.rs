@@ -50,14 +50,14 @@ pub(super) async fn run(args: ShowArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Says how far a plugin may go that configures.
+/// Describes the lines that a configuring plugin may send.
 fn configures(needs: Option<&Needs>) -> String {
     let ssh = needs.and_then(|needs| needs.ssh.as_ref());
     match ssh.map(|ssh| &ssh.configure) {
         None | Some(Lines::Any(false)) => String::new(),
         Some(Lines::Matching(patterns)) => format!("lines: {}", patterns.join(", ")),
-        Some(Lines::Any(true)) => "any line; where a platform takes ordinary commands among the \
-            lines, that is any command, unless policy.ssh_configure restricts it"
+        Some(Lines::Any(true)) => "any line, and on platforms that run ordinary commands from \
+            configuration lines any command, unless policy.ssh_configure restricts it"
             .to_owned(),
     }
 }

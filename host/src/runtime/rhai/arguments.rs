@@ -71,7 +71,7 @@ impl Options {
         }
     }
 
-    /// The values of an array; none where the option is absent.
+    /// Returns the values of an array; an empty list if the option is absent.
     pub(super) fn values(&self, name: &str) -> Thrown<Array> {
         let Some(value) = self.fields.get(name).filter(|value| !value.is_unit()) else {
             return Ok(Array::new());

@@ -1,5 +1,5 @@
-//! What playbooks may call, for people and for their editors: made from the functions that are
-//! registered, and from what is written above them.
+//! The reference of playbook functions, for people and editors, generated from the registered
+//! functions and their doc comments.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -14,13 +14,13 @@ use super::{Modules, RhaiRuntime};
 struct Function {
     namespace: String,
     name: String,
-    /// Names, and types as a reader of playbooks knows them.
+    /// Names and types, in the words of playbooks.
     parameters: Vec<(String, String)>,
     answer: String,
     docs: String,
 }
 
-/// Where a function is explained: methods of devices apart from what stands alone.
+/// The section of a function: methods of devices are separate from global functions.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Group {
     Global,
@@ -39,7 +39,7 @@ impl Function {
         }
     }
 
-    /// `ssh::open`, `device.exec`, `sleep`.
+    /// Returns the full name: `ssh::open`, `device.exec`, `sleep`.
     fn full_name(&self) -> String {
         let name = self.name.trim_start_matches("get$");
         match self.group() {
@@ -71,15 +71,15 @@ impl Function {
 }
 
 impl RhaiRuntime {
-    /// The functions of the host, without their different lists of parameters: `ssh::open`,
-    /// `device.exec`, `sleep`.
+    /// Returns the names of the host's functions, without overloads: `ssh::open`, `device.exec`,
+    /// `sleep`.
     #[must_use]
     pub fn functions() -> BTreeSet<String> {
         let functions = functions(&engine());
         functions.iter().map(Function::full_name).collect()
     }
 
-    /// The reference of the functions of the host, as Markdown.
+    /// Returns the reference of the host's functions as Markdown.
     #[must_use]
     pub fn reference() -> String {
         let mut groups: BTreeMap<Group, BTreeMap<String, Vec<Function>>> = BTreeMap::new();
@@ -114,10 +114,10 @@ impl RhaiRuntime {
         text
     }
 
-    /// Writes `.d.rhai` files, from which editors know what there is to call.
+    /// Writes `.d.rhai` files for editors.
     ///
     /// # Errors
-    /// The directory cannot be made or written to.
+    /// The directory cannot be created or written to.
     pub fn write_definitions(directory: &Path) -> io::Result<Vec<PathBuf>> {
         std::fs::create_dir_all(directory)?;
         let engine = engine();
@@ -132,8 +132,7 @@ impl RhaiRuntime {
     }
 }
 
-/// Functions that Rhai has, too: the host redefines them (`texts.rs`), or adds types that they take
-/// (`numbers.rs`).
+/// Functions of Rhai that the host redefines (`texts.rs`) or extends with types (`numbers.rs`).
 const OF_THE_LANGUAGE: [&str; 14] = [
     "abs",
     "blob",
@@ -193,7 +192,7 @@ fn functions(engine: &Engine) -> Vec<Function> {
     )
 }
 
-/// A type of Rust's as a reader of playbooks knows it.
+/// Returns the name of a Rust type in playbooks.
 fn kind_of(rust: &str) -> String {
     let rust: String = rust.split_whitespace().collect();
     let rust = rust.trim_start_matches("&mut").trim_start_matches('&');

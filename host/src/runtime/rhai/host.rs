@@ -1,11 +1,11 @@
-//! The host API as playbooks see it: `ssh::`, `log::`, `storage::`, `queue::`, and a few functions;
-//! what is done with a device is in `host/device.rs`.
+//! The host API of playbooks: `ssh::`, `log::`, `storage::`, `queue::`, and global functions;
+//! methods of devices are in `host/device.rs`.
 //!
 //! Every function is a thin binding: arguments in, one capability call, answer out.
 
 #![expect(
     unreachable_pub,
-    reason = "export_module takes the functions that are pub, though the crate shows none of them"
+    reason = "export_module exports pub functions only, and the crate does not re-export them"
 )]
 
 mod device;
@@ -25,7 +25,7 @@ use crate::capabilities::{ChildOutcome, Device, JobContext, JobFacts, arguments}
 use crate::model::{JobError, LogLevel, Progress};
 use crate::runtime::Sandbox;
 
-/// The context of a run, as it travels through the engine to the functions.
+/// The context of a run, which the engine passes to the functions.
 #[derive(Clone)]
 pub(super) struct Handle {
     job: Arc<JobContext>,
@@ -37,7 +37,7 @@ pub(super) struct Handle {
 }
 
 impl Handle {
-    /// Begins a run on the current thread, which stays the playbook's.
+    /// Begins a run on the current thread, on which the playbook stays.
     pub(super) fn new(job: Arc<JobContext>, sandbox: Sandbox) -> Self {
         Self {
             job,
@@ -48,21 +48,20 @@ impl Handle {
         }
     }
 
-    /// Returns the run that a call belongs to; none while `describe()` runs.
+    /// Returns the run that a call belongs to; `None` while `describe()` runs.
     pub(super) fn of(context: &NativeCallContext<'_>) -> Option<Self> {
         context.tag()?.clone().try_cast()
     }
 
-    /// How long the script has computed so far: the time that it did not wait for the host, and that
-    /// the host computed for it.
+    /// Returns the script's computing time: the time that it did not wait for the host, plus the
+    /// time that the host computed on its behalf.
     pub(super) fn computed(&self) -> Duration {
         let waited = Duration::from_nanos(self.waited.load(Ordering::Relaxed));
         let own = self.begun.elapsed().saturating_sub(waited);
         own + self.job.computed()
     }
 
-    /// Why the script has to end now, if it has to: it was stopped, or it has used up what it may
-    /// compute.
+    /// Returns the reason to end the script now: it was stopped or has used up its computing time.
     pub(super) fn end(&self) -> Option<JobError> {
         if let Some(reason) = self.job.stop().reason() {
             return Some(reason.into());
@@ -70,13 +69,15 @@ impl Handle {
         (self.computed() > self.sandbox.cpu).then(|| self.sandbox.out_of_cpu())
     }
 
-    /// Whether the script holds more memory than it may.
+    /// Returns whether the script exceeds its memory limit.
     pub(super) fn is_out_of_memory(&self) -> bool {
         self.memory.room().is_none()
     }
 
+    /// Checks that the script may allocate `bytes` more.
+    ///
     /// # Errors
-    /// When the script may not allocate so many bytes more.
+    /// The memory limit would be exceeded.
     pub(super) fn reserve(&self, bytes: usize) -> Thrown<()> {
         match self.memory.room() {
             Some(room) if room >= bytes => Ok(()),
@@ -84,13 +85,13 @@ impl Handle {
         }
     }
 
-    /// Does work of the host, whose memory is not the script's.
+    /// Runs work of the host whose memory does not count as the script's.
     pub(super) fn exclude<T>(&self, work: impl FnOnce() -> T) -> T {
         self.memory.exclude(work)
     }
 
-    /// Runs a capability call to its end on this thread, and makes a value for the script of its
-    /// answer: the answer's memory is the host's, the value's is the script's.
+    /// Runs a capability call to its end on this thread and converts its answer for the script. The
+    /// answer's memory counts as the host's, the converted value's as the script's.
     pub(super) fn answer<T, R>(
         &self,
         call: impl AsyncFnOnce(&JobContext) -> Result<T, JobError>,
@@ -111,7 +112,7 @@ impl Handle {
 }
 
 pub(super) struct HostModules {
-    /// Functions and methods without a name before them.
+    /// Global functions and methods.
     global: [Shared<Module>; 7],
     named: Vec<(&'static str, Shared<Module>)>,
 }
@@ -148,7 +149,7 @@ impl HostModules {
     }
 }
 
-/// The `job` that `run(job, params)` gets.
+/// Returns the argument `job` of `run(job, params)`.
 pub(super) fn job_map(job: &JobFacts) -> Map {
     let name = |name: &str| Dynamic::from(name.to_owned());
     let targets: Array = job
@@ -186,7 +187,7 @@ mod global {
         sleep_float(context, seconds as FLOAT)
     }
 
-    /// Says how far the job is: `done` of `total`.
+    /// Reports the job's progress: `done` of `total`.
     #[rhai_fn(name = "progress", return_raw, volatile)]
     pub fn progress(context: NativeCallContext<'_>, done: INT, total: INT) -> Thrown<()> {
         set_progress(&context, done, Some(total), None)
@@ -202,21 +203,21 @@ mod global {
         set_progress(&context, done, Some(total), Some(message))
     }
 
-    /// The lines in which two texts differ, as a unified diff; empty when they do not.
+    /// Returns the differences of two texts as a unified diff; an empty text if there are none.
     #[rhai_fn(name = "diff", return_raw)]
     pub fn diff(old: &str, new: &str) -> Thrown<String> {
         crate::capabilities::unified_diff(old, new).map_err(thrown)
     }
 
-    /// A text without the lines that begin with one of the prefixes.
+    /// Returns a text without the lines that begin with one of the prefixes.
     #[rhai_fn(name = "without_lines", return_raw)]
     pub fn without_lines(text: &str, prefixes: Array) -> Thrown<String> {
         let prefixes = texts("without_lines", "a prefix", prefixes)?;
         Ok(crate::capabilities::without_lines(text, &prefixes))
     }
 
-    /// The elements of a whole configuration, as `configure` takes them: lines, and lines with the
-    /// text that belongs to them, such as a banner.
+    /// Splits a whole configuration into elements for `configure`: lines, and lines with the text
+    /// that belongs to them, such as a banner.
     #[rhai_fn(name = "split_config", return_raw)]
     pub fn split_config(platform: &str, text: &str) -> Thrown<Array> {
         let elements = crate::capabilities::split_config(platform, text).map_err(thrown)?;
@@ -254,7 +255,7 @@ mod log {
         )
     }
 
-    /// With a map of fields beside the message.
+    /// Adds a line with a map of fields.
     #[rhai_fn(name = "write", return_raw, volatile)]
     pub fn write_with(
         context: NativeCallContext<'_>,
@@ -306,7 +307,7 @@ mod log {
 
 #[export_module]
 mod storage {
-    /// The value kept under a key, or `()`.
+    /// Returns the value stored under a key, or `()`.
     #[rhai_fn(return_raw, volatile)]
     pub fn get(context: NativeCallContext<'_>, key: &str) -> Thrown<Dynamic> {
         let value = answer(
@@ -320,7 +321,7 @@ mod storage {
         located(&context, value)
     }
 
-    /// Keeps a value under a key.
+    /// Stores a value under a key.
     #[rhai_fn(return_raw, volatile)]
     pub fn set(context: NativeCallContext<'_>, key: &str, value: Dynamic) -> Thrown<()> {
         hand_over(
@@ -330,13 +331,13 @@ mod storage {
         )
     }
 
-    /// Forgets a key; returns whether it was there.
+    /// Deletes a key; returns whether it existed.
     #[rhai_fn(return_raw, volatile)]
     pub fn delete(context: NativeCallContext<'_>, key: &str) -> Thrown<bool> {
         wait(&context, async |job| job.storage_delete(key).await)
     }
 
-    /// The keys that begin with a prefix, in order.
+    /// Returns the keys with a prefix, in order.
     #[rhai_fn(return_raw, volatile)]
     pub fn keys(context: NativeCallContext<'_>, prefix: &str) -> Thrown<Array> {
         answer(
@@ -386,13 +387,13 @@ mod queue {
         submit(context, plugin, params, Map::new())
     }
 
-    /// Waits until a child job has ended: `#{id, status, result, error}`.
+    /// Waits until a child job has ended: returns `#{id, status, result, error}`.
     #[rhai_fn(name = "wait", return_raw, volatile)]
     pub fn wait_long(context: NativeCallContext<'_>, id: &str) -> Thrown<Map> {
         wait_for(&context, id, None)
     }
 
-    /// `wait` for at most so many seconds; throws `timeout` after them.
+    /// Waits like `wait` for at most this many seconds; throws `timeout` after them.
     #[rhai_fn(name = "wait", return_raw, volatile)]
     pub fn wait_at_most(context: NativeCallContext<'_>, id: &str, seconds: FLOAT) -> Thrown<Map> {
         wait_for(&context, id, Some(seconds))
@@ -404,7 +405,7 @@ mod queue {
     }
 }
 
-/// Runs a capability call to its end on this thread. For answers without much memory of their own.
+/// Runs a capability call to its end on this thread. For small answers.
 fn wait<T: Clone>(
     context: &NativeCallContext<'_>,
     call: impl AsyncFnOnce(&JobContext) -> Result<T, JobError>,
@@ -412,7 +413,7 @@ fn wait<T: Clone>(
     answer(context, call, T::clone)
 }
 
-/// Runs a capability call to its end on this thread, and makes a value for the script of its answer.
+/// Runs a capability call to its end on this thread and converts its answer for the script.
 fn answer<T, R>(
     context: &NativeCallContext<'_>,
     call: impl AsyncFnOnce(&JobContext) -> Result<T, JobError>,
@@ -422,7 +423,7 @@ fn answer<T, R>(
     located(context, handle.answer(call, convert))
 }
 
-/// Makes something for the host, and runs a capability call that takes it.
+/// Builds an argument as the host's memory, then runs a capability call with it.
 fn hand_over<A, T: Clone>(
     context: &NativeCallContext<'_>,
     make: impl FnOnce() -> Thrown<A>,
@@ -438,7 +439,7 @@ fn hand_over<A, T: Clone>(
 
 fn running(context: &NativeCallContext<'_>) -> Thrown<Handle> {
     Handle::of(context).ok_or_else(|| {
-        invalid("describe() says what a plugin is; it cannot call the host".to_owned())
+        invalid("describe() only describes the plugin and cannot call the host".to_owned())
     })
 }
 
@@ -455,7 +456,7 @@ fn wait_for(context: &NativeCallContext<'_>, id: &str, seconds: Option<FLOAT>) -
     located(context, outcome)
 }
 
-/// Adds the place of the call to an error that has none: the engine does not, for functions of a
+/// Adds the position of the call to an error without one: the engine does not, for functions of a
 /// named module.
 fn located<T>(context: &NativeCallContext<'_>, result: Thrown<T>) -> Thrown<T> {
     result.map_err(|mut error| {
@@ -480,7 +481,7 @@ fn write_log(
     )
 }
 
-// Rhai reserves the word `debug`, so that a function of this name cannot stand beside `log::info`.
+// Rhai reserves the word `debug`, so `log::debug` cannot exist beside `log::info`.
 fn named_level(name: &str) -> Thrown<LogLevel> {
     arguments::level(name).map_err(thrown)
 }
@@ -499,8 +500,10 @@ fn set_progress(
     wait(context, async |job| job.progress(progress()).await)
 }
 
+/// Converts a child's outcome to a map.
+///
 /// # Errors
-/// When the child's result has a number that the language has not.
+/// The child's result contains a number that the language cannot express.
 fn outcome_map(outcome: &ChildOutcome) -> Thrown<Map> {
     let error = outcome.error.as_ref().map_or(Dynamic::UNIT, |error| {
         Dynamic::from(Map::from([

@@ -1,29 +1,29 @@
-//! Bounds the memory of a playbook.
+//! Limits the memory of a playbook.
 //!
-//! A playbook runs on a thread of its own, so what that thread has allocated and not freed is what
-//! the playbook holds, whichever variables, temporary values and functions it is in. The allocator
-//! counts it anyway; it is compared with the bound at every operation. The engine's own limits are
-//! off: the engine walks through a value each time that a function has changed it, so that building
-//! an array of records one by one takes a time that grows with the square of their number.
+//! A playbook runs on its own thread, so it holds exactly the memory that the thread has allocated
+//! and not freed, in variables, temporary values and functions alike. The allocator counts that
+//! memory anyway; the engine compares it with the limit at every operation. The engine's own limits
+//! are off: they walk through a value whenever a function has changed it, which makes building an
+//! array of records quadratic.
 //!
-//! One operation can go beyond the bound before the comparison: by as much as its operands hold,
-//! since the functions that could do worse ask for the room that they need (`texts.rs`).
+//! One operation can exceed the limit by as much as its operands hold. Functions that could exceed
+//! it further reserve the memory they need (`texts.rs`).
 //!
-//! How deep arrays and maps are inside one another is bounded, too: the engine recurses into them,
-//! also to free them.
+//! The nesting depth of arrays and maps is limited too, because the engine recurses into them, even
+//! to free them.
 
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use rhai::{Dynamic, Engine, EvalAltResult, EvalContext, Position};
 use tikv_jemalloc_ctl::thread::{ThreadLocal, allocatedp, deallocatedp};
 
-/// Variables read between two measurements of the depth: one for this many elements, within these
-/// bounds. The measurement walks through all that is in scope, so that it takes a fixed share of
-/// the time, and depth cannot grow by more than the upper bound in between.
+/// Variable reads between two measurements of the depth: one per this many elements, between the
+/// two limits below. A measurement visits every element in scope, so it takes a fixed share of the
+/// run time, and the depth cannot grow by more than the upper limit in between.
 const ELEMENTS_PER_READ: usize = 8;
 const MIN_READS: usize = 16;
 const MAX_READS: usize = 25_000;
-/// Arrays and maps inside one another.
+/// Maximum nesting depth of arrays and maps.
 const MAX_DEPTH: usize = 256;
 
 thread_local! {
@@ -31,8 +31,8 @@ thread_local! {
         allocatedp::read().ok().zip(deallocatedp::read().ok());
 }
 
-/// Bytes that the current thread has allocated and not freed; negative where it freed what others
-/// had allocated. None where the allocator does not count.
+/// Returns the bytes that the current thread has allocated and not freed; negative if it freed
+/// other threads' memory. `None` if the allocator does not count.
 fn held() -> Option<i64> {
     COUNTERS.with(|counters| {
         let (allocated, deallocated) = counters.as_ref()?;
@@ -45,12 +45,11 @@ fn held() -> Option<i64> {
     })
 }
 
-/// Measures what a playbook holds. Every method is called on the playbook's thread.
+/// Measures the memory of a playbook. Every method is called on the playbook's thread.
 #[derive(Debug)]
 pub(super) struct Meter {
     bound: i64,
-    /// What the thread held at the beginning, and what it has gained or lost since by work that is
-    /// not the playbook's.
+    /// The bytes that the thread held at the start, plus the change by the host's work since.
     base: AtomicI64,
 }
 
@@ -62,8 +61,8 @@ impl Meter {
         }
     }
 
-    /// Does work of the host: what it allocates, frees or hands to other threads is not the
-    /// playbook's.
+    /// Runs work of the host: memory that it allocates, frees or passes to other threads does not
+    /// count as the playbook's.
     pub(super) fn exclude<T>(&self, work: impl FnOnce() -> T) -> T {
         let before = held().unwrap_or_default();
         let done = work();
@@ -72,20 +71,20 @@ impl Meter {
         done
     }
 
-    /// Returns the bytes that the playbook may still allocate; none where it holds too much.
+    /// Returns the bytes that the playbook may still allocate; `None` if it exceeds the limit.
     pub(super) fn room(&self) -> Option<usize> {
-        // Without counters nothing is bounded, so nothing may run.
+        // Without counters the limit cannot be enforced, so no playbook may run.
         let used = held()? - self.base.load(Ordering::Relaxed);
         usize::try_from(self.bound - used).ok()
     }
 }
 
-/// Bounds how deep arrays and maps may be inside one another, in the variables of one function.
+/// Limits the nesting depth of arrays and maps in the variables of one function.
 pub(super) fn bound_depth(engine: &mut Engine) {
     let until_measured = AtomicUsize::new(MIN_READS);
     #[expect(
         deprecated,
-        reason = "not deprecated, says its documentation, but volatile"
+        reason = "the documentation calls it volatile, not deprecated"
     )]
     engine.on_var(move |_name, _index, context| {
         if until_measured.fetch_sub(1, Ordering::Relaxed) > 1 {

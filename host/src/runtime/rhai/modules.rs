@@ -153,7 +153,7 @@ pub(super) fn compile_source(engine: &Engine, file: &str, bytes: &[u8]) -> Resul
         let message = format!("is not UTF-8 text from byte {}", error.valid_up_to());
         LoadError::new(file, message)
     })?;
-    // Editors of some systems put a byte order mark before the text.
+    // Some editors write a byte order mark before the text.
     let source = source.strip_prefix('\u{feff}').unwrap_or(source);
     let compiled = engine.compile(source);
     let mut ast = compiled.map_err(|error| errors::load_error(file, "describe", &error.into()))?;

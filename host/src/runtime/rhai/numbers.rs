@@ -1,13 +1,13 @@
 //! Integers beyond 64 bits.
 //!
-//! Devices count octets in 64 bits without a sign, and identifiers are longer still. Such a number
-//! comes from JSON as a [`BigInteger`], never as a float: it compares and calculates with other
-//! integers, exactly, and is the same number when it leaves the playbook. A result that fits the
-//! language's own integers is one of those.
+//! Devices count octets in unsigned 64-bit integers, and identifiers can be longer still. JSON
+//! numbers of that size become a [`BigInteger`], never a float: they compare and calculate exactly
+//! with other integers, and leave the playbook unchanged. Results that fit the language's own
+//! integers are converted to them.
 
 #![expect(
     unreachable_pub,
-    reason = "export_module takes the functions that are pub, though the crate shows none of them"
+    reason = "export_module exports pub functions only, and the crate does not re-export them"
 )]
 
 use std::cmp::Ordering;
@@ -20,21 +20,20 @@ use serde_json::Number;
 
 use super::arguments::{Thrown, invalid};
 
-/// Longer integers are refused: the time to read, write and multiply them grows with the square of
-/// their length.
+/// Longer integers are rejected: reading, writing and multiplying them takes quadratic time.
 const MAX_DIGITS: usize = 1_000;
-/// Bits of an integer with as many digits.
+/// The bits of an integer of [`MAX_DIGITS`] digits.
 const MAX_BITS: u64 = 3_322;
 
-/// An integer that does not fit the language's own.
+/// An integer that does not fit the language's own integers.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BigInteger(BigInt);
 
 impl BigInteger {
-    /// Reads a JSON number; none where it is not written as an integer.
+    /// Parses a JSON number; `None` if it is not written as an integer.
     ///
     /// # Errors
-    /// When it is longer than integers may be.
+    /// The number has more than [`MAX_DIGITS`] digits.
     pub(super) fn of_json(number: &Number) -> Result<Option<Self>, String> {
         let text = number.as_str();
         let digits = text.strip_prefix('-').unwrap_or(text);
@@ -44,7 +43,7 @@ impl BigInteger {
         if digits.len() > MAX_DIGITS {
             let (begin, count) = (&digits[..20], digits.len());
             return Err(format!(
-                "the number {begin}…, which has {count} digits, more than {MAX_DIGITS}"
+                "the number {begin}…, which has {count} digits; at most {MAX_DIGITS} are allowed"
             ));
         }
         let parsed = text.parse::<BigInt>();
@@ -53,15 +52,17 @@ impl BigInteger {
             .map_err(|error| format!("the number {text}: {error}"))
     }
 
+    /// Converts the integer to a JSON number.
+    ///
     /// # Errors
-    /// Never for what [`Self::of_json`] read.
+    /// Never for a number that [`Self::of_json`] parsed.
     pub(super) fn to_json(&self) -> Result<Number, String> {
         let text = self.0.to_string();
         text.parse()
             .map_err(|error| format!("the number {text}: {error}"))
     }
 
-    /// As the language's own integer where it fits.
+    /// Converts to the language's own integer if the value fits.
     pub(super) fn into_dynamic(self) -> Dynamic {
         match self.0.to_i64() {
             Some(int) => Dynamic::from(int as INT),
@@ -70,17 +71,19 @@ impl BigInteger {
     }
 }
 
-/// Makes the type known, and what `+`, `<` and their like do with it.
+/// Registers the type; its operators are the modules below.
 pub(super) fn register(engine: &mut Engine) {
     engine.register_type_with_name::<BigInteger>("integer");
 }
 
+/// Converts the result of an operator.
+///
 /// # Errors
-/// When a result is longer than integers may be.
+/// The result has more than [`MAX_DIGITS`] digits.
 fn result(integer: BigInt) -> Thrown<Dynamic> {
     if integer.bits() > MAX_BITS {
         return Err(invalid(format!(
-            "integers have at most {MAX_DIGITS} digits; this one would have more"
+            "invalid result: expected an integer of at most {MAX_DIGITS} digits"
         )));
     }
     Ok(BigInteger(integer).into_dynamic())
@@ -88,12 +91,12 @@ fn result(integer: BigInt) -> Thrown<Dynamic> {
 
 fn divisor(right: &BigInt, operator: &str) -> Thrown<()> {
     if right.is_zero() {
-        return Err(invalid(format!("`{operator}` by zero")));
+        return Err(invalid(format!("division by zero in `{operator}`")));
     }
     Ok(())
 }
 
-/// How an integer and a float compare, exactly.
+/// Compares an integer and a float exactly.
 fn compare_with_float(left: &BigInt, right: FLOAT) -> Option<Ordering> {
     if right.is_nan() {
         return None;
@@ -275,13 +278,13 @@ pub(super) mod others {
         integer.0.to_string()
     }
 
-    /// Reads an integer of any length from its digits.
+    /// Parses the digits of an integer of any length.
     #[rhai_fn(name = "parse_int", return_raw)]
     pub fn parse_int(text: &str) -> Thrown<Dynamic> {
         parse_int_radix(text, 10)
     }
 
-    /// Reads an integer of any length from its digits in a number system of 2 to 36 digits.
+    /// Parses the digits of an integer of any length, in a number system of 2 to 36 digits.
     #[rhai_fn(name = "parse_int", return_raw)]
     pub fn parse_int_radix(text: &str, radix: INT) -> Thrown<Dynamic> {
         let written = text.trim();

@@ -1,13 +1,13 @@
-//! Functions of the language that could make far more of little, redefined within the bound of
-//! memory: filling up, splitting, and JSON.
+//! Functions of the language whose results can be far larger than their operands, redefined to
+//! respect the memory limit: padding, splitting and JSON.
 //!
-//! The bound is checked between operations (`memory.rs`); a function that makes more than its
-//! operands hold checks it while it works.
+//! The engine checks the limit between operations (`memory.rs`); these functions check it while
+//! they work.
 
 #![expect(
     unreachable_pub,
     clippy::unwrap_used,
-    reason = "export_module takes the functions that are pub, though the crate shows none of them, and the code it makes for them unwraps"
+    reason = "export_module exports pub functions only, the crate does not re-export them, and the generated code unwraps"
 )]
 
 use std::fmt;
@@ -20,12 +20,12 @@ use super::arguments::{Thrown, invalid};
 use super::host::Handle;
 use super::{STRING_BYTES, values};
 
-/// Elements made between two checks of the bound.
+/// Elements created between two checks of the limit.
 const ELEMENTS_PER_CHECK: usize = 1_024;
-/// What one element takes, at least.
+/// The least memory that one element takes.
 const ELEMENT_BYTES: usize = size_of::<Dynamic>();
 
-/// Checks that a script may allocate so many bytes more.
+/// Checks that the script may allocate `bytes` more.
 pub(super) fn reserve(context: &NativeCallContext<'_>, bytes: usize) -> Thrown<()> {
     match Handle::of(context) {
         Some(handle) => handle.reserve(bytes),
@@ -35,7 +35,7 @@ pub(super) fn reserve(context: &NativeCallContext<'_>, bytes: usize) -> Thrown<(
     }
 }
 
-/// Collects values into an array, within the bound.
+/// Collects values into an array within the memory limit.
 fn collect<T: Into<Dynamic>>(
     context: &NativeCallContext<'_>,
     values: impl Iterator<Item = T>,
@@ -56,7 +56,7 @@ fn length(function: &str, length: INT) -> Thrown<usize> {
         .map_err(|_| invalid(format!("{function}: invalid length: {length}")))
 }
 
-/// How many pieces a text is split into at most; none where it stays whole.
+/// Returns the maximum number of pieces of a split text; `None` if it stays whole.
 fn pieces(segments: INT) -> Option<usize> {
     usize::try_from(segments).ok().filter(|count| *count > 1)
 }
@@ -67,7 +67,7 @@ fn whole(text: &ImmutableString) -> Thrown<Array> {
 
 #[export_module]
 pub(super) mod functions {
-    /// Fills a text up to a number of characters.
+    /// Pads a text to a number of characters.
     #[rhai_fn(name = "pad", return_raw)]
     pub fn pad_text_with_character(
         context: NativeCallContext<'_>,
@@ -91,7 +91,7 @@ pub(super) mod functions {
         }
         let times = missing.div_ceil(padding.chars().count());
         let bytes = times.saturating_mul(padding.len());
-        // The filling, and the text that it is added to.
+        // The padding, and the text that it is appended to.
         reserve(&context, text.len().saturating_add(bytes).saturating_mul(2))?;
         let mut filling = padding.repeat(times);
         if let Some((end, _)) = filling.char_indices().nth(missing) {
@@ -101,7 +101,7 @@ pub(super) mod functions {
         Ok(())
     }
 
-    /// Fills an array up to a number of elements.
+    /// Pads an array to a number of elements.
     #[rhai_fn(name = "pad", return_raw)]
     pub fn pad_array(
         context: NativeCallContext<'_>,
@@ -115,7 +115,7 @@ pub(super) mod functions {
         Ok(())
     }
 
-    /// Fills a blob up to a number of bytes.
+    /// Pads a blob to a number of bytes.
     #[rhai_fn(name = "pad", return_raw)]
     pub fn pad_blob(
         context: NativeCallContext<'_>,
@@ -131,7 +131,7 @@ pub(super) mod functions {
         Ok(())
     }
 
-    /// Makes a blob of so many bytes.
+    /// Returns a blob of `len` bytes.
     #[rhai_fn(name = "blob", return_raw)]
     pub fn blob_of_zeros(context: NativeCallContext<'_>, len: INT) -> Thrown<Blob> {
         blob_of(context, len, 0)
@@ -144,7 +144,7 @@ pub(super) mod functions {
         Ok(blob)
     }
 
-    /// Returns the bytes of a blob, as integers.
+    /// Returns the bytes of a blob as integers.
     #[rhai_fn(name = "to_array", pure, return_raw)]
     pub fn blob_to_array(context: NativeCallContext<'_>, blob: &mut Blob) -> Thrown<Array> {
         collect(&context, blob.iter().map(|byte| INT::from(*byte)))
@@ -156,7 +156,7 @@ pub(super) mod functions {
         collect(&context, text.chars())
     }
 
-    /// Splits a text at white space, or at a delimiter, into as many pieces as are asked for.
+    /// Splits a text at white space or at a delimiter, into a given number of pieces at most.
     #[rhai_fn(name = "split", pure, return_raw)]
     pub fn split_whitespace(
         context: NativeCallContext<'_>,
@@ -212,7 +212,7 @@ pub(super) mod functions {
         split_into(context, text, delimiter.encode_utf8(&mut [0; 4]), segments)
     }
 
-    /// Splits a text as `split` does, from its end.
+    /// Splits a text like `split`, from its end.
     #[rhai_fn(name = "split_rev", pure, return_raw)]
     pub fn split_rev(
         context: NativeCallContext<'_>,
@@ -257,7 +257,7 @@ pub(super) mod functions {
         split_rev_into(context, text, delimiter.encode_utf8(&mut [0; 4]), segments)
     }
 
-    // The language's own `replace` makes its result before its length is known.
+    // The language's own `replace` builds its result before its length is known.
     /// Replaces what is found in a text, everywhere.
     #[rhai_fn(name = "replace", return_raw)]
     pub fn replace(
@@ -285,7 +285,7 @@ pub(super) mod functions {
         replace(context, text, find.encode_utf8(&mut [0; 4]), put)
     }
 
-    /// Reads JSON. Integers of any length are exact.
+    /// Parses JSON. Integers of any length are exact.
     #[rhai_fn(name = "parse_json", return_raw)]
     pub fn parse_json(context: NativeCallContext<'_>, text: &str) -> Thrown<Dynamic> {
         let refused =
@@ -314,7 +314,7 @@ pub(super) mod functions {
     #[rhai_fn(name = "to_json", return_raw)]
     pub fn to_json(context: NativeCallContext<'_>, value: Dynamic) -> Thrown<String> {
         let write = || values::to_json(&value).map(|value| value.to_string());
-        // The JSON value in between is the host's.
+        // The intermediate JSON value is the host's memory.
         let text = match Handle::of(&context) {
             Some(handle) => handle.exclude(write),
             None => write(),
@@ -325,10 +325,10 @@ pub(super) mod functions {
     }
 }
 
-/// Reads JSON straight into the language's values, within the bound of memory.
+/// Parses JSON directly into the language's values, within the memory limit.
 struct Json<'r, 'c> {
     context: &'r NativeCallContext<'c>,
-    /// An error of the host's own, which `serde_json` could not carry.
+    /// An error of the host that `serde_json` cannot carry.
     failure: &'r mut Option<Box<rhai::EvalAltResult>>,
 }
 
@@ -404,7 +404,7 @@ impl<'de> Visitor<'de> for Json<'_, '_> {
         let mut fields = fields;
         let mut map = Map::new();
         while let Some(name) = fields.next_key::<Name>()? {
-            // A number comes as a map with one entry of a name of its own: its text.
+            // `serde_json` passes a number as a map with one specially named entry: its text.
             let Name::Field(name) = name else {
                 let text: String = fields.next_value()?;
                 let number: serde_json::Number = text.parse().map_err(serde::de::Error::custom)?;
@@ -418,10 +418,10 @@ impl<'de> Visitor<'de> for Json<'_, '_> {
     }
 }
 
-/// The name of a map's entry.
+/// The key of a map entry.
 enum Name {
     Field(String),
-    /// The one under which `serde_json` hands over the text of a number.
+    /// The key under which `serde_json` passes the text of a number.
     Number,
 }
 

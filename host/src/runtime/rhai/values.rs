@@ -1,7 +1,7 @@
 //! Values between Rhai and JSON.
 //!
-//! Both ways are exact or refused: an integer of any length is the same integer on the other side,
-//! and what JSON or Rhai cannot express is an error that names the value and its place.
+//! Both directions are exact or fail: integers of any length are preserved, and a value that JSON
+//! or Rhai cannot express is an error that names the value and its position.
 
 use std::collections::HashMap;
 
@@ -11,11 +11,13 @@ use serde_json::{Map, Number, Value};
 
 use super::numbers::BigInteger;
 
-/// Arrays and maps inside one another; deeper ones could exhaust a stack on their way.
+/// Maximum nesting of arrays and maps; deeper ones could exhaust the stack.
 const DEPTH: usize = 64;
 
+/// Converts JSON to a value of the language.
+///
 /// # Errors
-/// Says which number has no counterpart, and where it is.
+/// The language cannot express a number, which the message names with its position.
 pub(super) fn from_json(value: &Value) -> Result<Dynamic, String> {
     from_json_sharing(value, &mut Texts::default())
 }
@@ -44,12 +46,12 @@ fn from_json_sharing<'t>(value: &'t Value, texts: &mut Texts<'t>) -> Result<Dyna
     })
 }
 
-/// Short texts that occur again and again, as in the columns of records, take the memory of one.
+/// Shares the memory of short texts that repeat, such as the values of a column.
 #[derive(Default)]
 struct Texts<'t>(HashMap<&'t str, ImmutableString>);
 
 impl<'t> Texts<'t> {
-    /// Longer texts are rarely the same.
+    /// Longer texts rarely repeat.
     const MAX_BYTES: usize = 64;
     const MAX_TEXTS: usize = 4_096;
 
@@ -68,7 +70,7 @@ impl<'t> Texts<'t> {
     }
 }
 
-/// Puts a step of the way in front of a message that ends in the place.
+/// Prepends one step of the path to a message that ends with the position.
 fn within(step: &dyn std::fmt::Display) -> impl Fn(String) -> String {
     let step = step.to_string();
     move |message| match message.split_once(" at /") {
@@ -92,7 +94,7 @@ fn out_of_range(number: &Number) -> String {
     format!("the number {number}, which is out of range")
 }
 
-/// Returns the records of a parsed output, an array of maps.
+/// Returns the records of a parsed output as an array of maps.
 pub(super) fn from_records(records: &Records) -> Dynamic {
     let mut texts = Texts::default();
     let mut rows = Array::with_capacity(records.rows().len());
@@ -129,8 +131,10 @@ fn from_item<'t>(item: &'t Item, texts: &mut Texts<'t>) -> Dynamic {
     }
 }
 
+/// Converts a value of the language to JSON.
+///
 /// # Errors
-/// Names the value that JSON cannot express, and its place.
+/// JSON cannot express a value, which the message names with its position.
 pub(super) fn to_json(value: &Dynamic) -> Result<Value, String> {
     to_json_within(value, DEPTH)
 }
@@ -191,7 +195,7 @@ fn array_to_json(values: &Array, depth: usize) -> Result<Value, String> {
     values.map(Value::Array)
 }
 
-/// As [`within`], but for what is too deep: its place would be as deep.
+/// Like [`within`], except for values that are nested too deep: their path would be as long.
 fn placed(step: &dyn std::fmt::Display) -> impl Fn(String) -> String {
     let place = within(step);
     move |message| {

@@ -75,7 +75,7 @@ impl Guest {
         self.job.as_ref().ok_or_else(|| {
             JobError::new(
                 ErrorCode::INVALID,
-                "describe() says what a plugin is; it cannot call the host",
+                "describe() only describes the plugin and cannot call the host",
             )
         })
     }

@@ -615,7 +615,7 @@ impl Guest {
     }
 
     async fn log(&mut self, level: LogLevel, message: &str, fields: Option<String>) -> Result<()> {
-        // Fields that are too long are left out.
+        // Drops fields that are too long.
         let fields = fields
             .filter(|fields| fields.len() <= limits::LOG_CONTEXT_BYTES)
             .map(|fields| arguments::json("log", &fields))
@@ -625,7 +625,7 @@ impl Guest {
     }
 }
 
-/// Adds an answer to options; a call with too many of them is refused later, so one more will do.
+/// Adds an answer to options. Stores one more than allowed at most: the call then rejects them.
 fn add_answer(answers: &mut Vec<Question>, answer: Question) -> wasmtime::Result<()> {
     if answers.len() <= capabilities::limits::QUESTIONS {
         answers.push(answer);

@@ -1,4 +1,5 @@
-//! Each platform's table in `tests/tables/messages/` holds devices' own words and their source.
+//! Each platform's table in `tests/tables/messages/` lists the device's own messages with their
+//! source.
 
 use std::path::PathBuf;
 
@@ -27,7 +28,7 @@ fn table(platform: &str) -> Vec<Group> {
     toml::from_str::<Table>(&text).unwrap().group
 }
 
-/// The platforms with a CLI of their own; a shell says by its exit code what went wrong.
+/// The platforms with a CLI of their own; a shell reports failures by its exit code.
 fn platforms() -> Vec<&'static str> {
     let mut names = Platform::names();
     names.retain(|name| *name != "linux");
@@ -35,7 +36,7 @@ fn platforms() -> Vec<&'static str> {
 }
 
 #[test]
-fn every_platform_tells_its_refusals_from_its_remarks() {
+fn every_platform_distinguishes_refusals_from_remarks() {
     let mut wrong = Vec::new();
     for name in platforms() {
         let platform = Platform::named(name).unwrap();
@@ -121,7 +122,7 @@ proptest! {
     }
 
     #[test]
-    fn a_log_line_is_no_refusal(
+    fn log_lines_are_not_refusals(
         facility in "[A-Z][A-Z0-9_]{1,12}",
         severity in 0u8..8,
         mnemonic in "[A-Z][A-Z0-9_]{1,12}",

@@ -1,4 +1,5 @@
-//! Each platform's table in `tests/tables/reads/` says which commands only read.
+//! Each platform's table in `tests/tables/reads/` lists commands that only read and commands that
+//! write.
 
 use std::path::PathBuf;
 
@@ -21,12 +22,12 @@ fn table(platform: &str) -> Table {
 }
 
 #[test]
-fn every_platform_tells_its_reads_from_its_writes() {
+fn every_platform_distinguishes_reads_from_writes() {
     let mut wrong = Vec::new();
     for name in Platform::names() {
         let platform = Platform::named(name).unwrap();
         let table = table(name);
-        // Nothing is known of a generic device, so nothing is known to read only.
+        // No commands are known for a generic device.
         assert!(table.writes.len() >= 20, "{name}");
         assert!(table.reads.len() >= 10 || name == "generic", "{name}");
         let reads = table.reads.iter().map(|command| (command, true));
@@ -55,8 +56,8 @@ fn no_reading_command_survives_a_second_one() {
                 "; reload", "\nreload", " > x", ">>x", " `x`", " $(x)", " && x", " | tee x",
             ] {
                 let command = format!("{read}{tail}");
-                // On a CLI with one filter the rest of the line is its argument, but a second
-                // filter that writes is none.
+                // On a CLI with a single filter the rest of the line is its argument; a second,
+                // writing filter is not accepted.
                 assert!(!platform.only_reads(&command), "{name}: {command:?}");
             }
         }
@@ -203,7 +204,8 @@ proptest! {
         let typed = &filter[..letters.min(filter.len())];
         for verb in ["show run", "display cur", "get system status", "uname -a"] {
             let command = format!("{verb}{blanks}|{blanks}{typed} flash:x");
-            // Where no filter of the platform writes by that name, its letters may be another's.
+            // Without such a writing filter, the letters may abbreviate another filter of the
+            // platform.
             let is_other = platform.reads.filters.iter().any(|word| word.matches(typed, true))
                 && !platform.reads.writing_filters.iter().any(|word| word.matches(filter, true));
             prop_assert!(is_other || !platform.only_reads(&command), "{}: {:?}", name, command);

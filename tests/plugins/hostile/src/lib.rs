@@ -68,7 +68,7 @@ fn run(_job: &Job, params: Params) -> Result<Value> {
                 .collect();
             return Ok(json!(map));
         }
-        // Each character has six in JSON, so that the memory for it is enough.
+        // Each character takes six in JSON, so that the component's memory suffices.
         "a result of 34 megabytes" => return Ok("\u{1}".repeat(5_700_000).into()),
         "a quarter of a gigabyte of stdout" => {
             let line = "x".repeat(1023);

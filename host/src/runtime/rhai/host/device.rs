@@ -1,9 +1,9 @@
-//! What a playbook does with a device: the methods of what `ssh::open` answers.
+//! Methods of a device, as returned by `ssh::open`.
 
 #![expect(
     unreachable_pub,
     clippy::unwrap_used,
-    reason = "export_module takes the functions that are pub, though the crate shows none of them, and the code it makes for them unwraps"
+    reason = "export_module exports pub functions only, the crate does not re-export them, and the generated code unwraps"
 )]
 
 use std::time::Duration;
@@ -21,8 +21,8 @@ use crate::runtime::rhai::values;
 
 #[export_module]
 pub(super) mod methods {
-    /// The records in a command's output, by the operator's templates for the platform: an array of
-    /// maps.
+    /// Parses a command's output with the operator's templates for the platform: returns an array
+    /// of maps.
     #[rhai_fn(name = "parse", return_raw, volatile)]
     pub fn parse(
         context: NativeCallContext<'_>,
@@ -37,7 +37,7 @@ pub(super) mod methods {
         )
     }
 
-    /// `parse` of a reply of this device.
+    /// Parses a reply of this device.
     #[rhai_fn(name = "parse", pure, return_raw, volatile)]
     pub fn parse_reply(
         context: NativeCallContext<'_>,
@@ -55,32 +55,33 @@ pub(super) mod methods {
         parse(context, &platform, &command, &output)
     }
 
-    /// The name of the target that it is.
+    /// Returns the target's name.
     #[rhai_fn(get = "target", pure)]
     pub fn target(device: &mut Device) -> String {
         device.target().to_owned()
     }
 
-    /// What kind of device it is, as its connection says: `cisco_ios`, `juniper_junos`, ….
+    /// Returns the connection's platform: `cisco_ios`, `juniper_junos`, ….
     #[rhai_fn(get = "platform", pure)]
     pub fn platform(device: &mut Device) -> String {
         device.platform().to_owned()
     }
 
-    /// The prompt that the device showed last.
+    /// Returns the prompt that the device showed last.
     #[rhai_fn(get = "prompt", pure)]
     pub fn prompt(device: &mut Device) -> String {
         device.prompt()
     }
 
-    /// Runs a command. The answer has `output`, `ok`, `failure` (the device's words of refusal, or
-    /// `()`), `exit_code` (or `()`), `elapsed_ms`, `truncated` and `command`.
+    /// Runs a command. Returns `output`, `ok`, `failure` (the device's refusal or `()`),
+    /// `exit_code` (or `()`), `elapsed_ms`, `truncated` and `command`.
     #[rhai_fn(name = "exec", pure, return_raw, volatile)]
     pub fn exec(context: NativeCallContext<'_>, device: &mut Device, command: &str) -> Thrown<Map> {
         run_command(&context, device, command, &[], None)
     }
 
-    /// `exec` with `#{timeout: seconds, answers: [#{expect: "pattern", answer: "text"}, …]}`.
+    /// Runs a command with `#{timeout: seconds, answers: [#{expect: "pattern", answer: "text"},
+    /// …]}`.
     #[rhai_fn(name = "exec", pure, return_raw, volatile)]
     pub fn exec_with(
         context: NativeCallContext<'_>,
@@ -94,8 +95,8 @@ pub(super) mod methods {
         run_command(&context, device, command, &answers, timeout)
     }
 
-    /// Runs commands in one go, where the platform allows it with one round trip for all of them;
-    /// answers with their replies, in order. A refused one does not stop those after it.
+    /// Runs commands together, with one round trip for all of them if the platform allows it;
+    /// returns their replies in order. A refused command does not stop those after it.
     #[rhai_fn(name = "exec_all", pure, return_raw, volatile)]
     pub fn exec_all(
         context: NativeCallContext<'_>,
@@ -115,9 +116,9 @@ pub(super) mod methods {
         )
     }
 
-    /// Runs a command that asks questions: `[#{expect: "pattern", answer: "text"}, …]`. Each
-    /// answer is used once. It may be one key (`key: true`) or a secret (`secret: true`), which the
-    /// job's results do not show.
+    /// Runs a command that asks questions: `[#{expect: "pattern", answer: "text"}, …]`. Each answer
+    /// is used once. It may be one key (`key: true`) or a secret (`secret: true`), which the job's
+    /// results do not show.
     #[rhai_fn(name = "send_interactive", pure, return_raw, volatile)]
     pub fn send_interactive(
         context: NativeCallContext<'_>,
@@ -128,7 +129,7 @@ pub(super) mod methods {
         send_interactive_with(context, device, command, questions, Map::new())
     }
 
-    /// `send_interactive` with `#{timeout: seconds}`.
+    /// Runs a command that asks questions, with `#{timeout: seconds}`.
     #[rhai_fn(name = "send_interactive", pure, return_raw, volatile)]
     pub fn send_interactive_with(
         context: NativeCallContext<'_>,
@@ -146,8 +147,8 @@ pub(super) mod methods {
         run_command(&context, device, command, &questions, timeout)
     }
 
-    /// What the device says of itself, as far as its platform knows where to look: `hostname`,
-    /// `version`, `model`, `serial`, `uptime`.
+    /// Returns the facts that the platform can find: `hostname`, `version`, `model`, `serial`,
+    /// `uptime`.
     #[rhai_fn(name = "facts", pure, return_raw, volatile)]
     pub fn facts(context: NativeCallContext<'_>, device: &mut Device) -> Thrown<Map> {
         answer(
@@ -162,10 +163,10 @@ pub(super) mod methods {
         )
     }
 
-    /// Enters configuration mode, sends the lines, makes them take effect (where the platform has
-    /// a candidate, by a commit), leaves the mode again. Throws `refused` at the first line that
-    /// the device refuses, or when it refuses the commit. Answers with `lines`, `refused`, `diff`
-    /// (or `()`) and `in_effect`.
+    /// Enters configuration mode, sends the lines, makes them take effect (by a commit if the
+    /// platform has a candidate), and leaves the mode. Throws `refused` at the first refused line
+    /// or if the device refuses the commit. Returns `lines`, `refused`, `diff` (or `()`) and
+    /// `in_effect`.
     #[rhai_fn(name = "configure", pure, return_raw, volatile)]
     pub fn configure(
         context: NativeCallContext<'_>,
@@ -175,8 +176,8 @@ pub(super) mod methods {
         send_lines(&context, device, lines, ConfigureOptions::default())
     }
 
-    /// `configure` with `#{on_refused: "stop" | "continue", commit: true | false, confirm:
-    /// seconds, comment: "text", answers: [#{expect: "pattern", answer: "text"}, …]}`.
+    /// Configures with `#{on_refused: "stop" | "continue", commit: true | false, confirm: seconds,
+    /// comment: "text", answers: [#{expect: "pattern", answer: "text"}, …]}`.
     #[rhai_fn(name = "configure", pure, return_raw, volatile)]
     pub fn configure_with(
         context: NativeCallContext<'_>,
@@ -198,14 +199,14 @@ pub(super) mod methods {
         send_lines(&context, device, lines, options)
     }
 
-    /// Makes what `configure` left uncommitted take effect, or confirms a commit that the device
-    /// would take back.
+    /// Commits the lines that `configure` left uncommitted, or confirms a commit that the device
+    /// would revert.
     #[rhai_fn(name = "commit", pure, return_raw, volatile)]
     pub fn commit(context: NativeCallContext<'_>, device: &mut Device) -> Thrown<Map> {
         commit_with(context, device, Map::new())
     }
 
-    /// `commit` with `#{confirm: seconds, comment: "text", answers: [#{expect: "pattern", answer:
+    /// Commits with `#{confirm: seconds, comment: "text", answers: [#{expect: "pattern", answer:
     /// "text"}, …]}`.
     #[rhai_fn(name = "commit", pure, return_raw, volatile)]
     pub fn commit_with(
@@ -222,14 +223,14 @@ pub(super) mod methods {
         )
     }
 
-    /// Throws away what `configure` left uncommitted; without that, takes the device back to its
+    /// Discards the lines that `configure` left uncommitted; without any, restores the
     /// configuration before the last commit.
     #[rhai_fn(name = "rollback", pure, return_raw, volatile)]
     pub fn rollback(context: NativeCallContext<'_>, device: &mut Device) -> Thrown<Map> {
         roll_back(&context, device, None)
     }
 
-    /// Takes the device back to its configuration of so many commits ago.
+    /// Restores the configuration of `number` commits ago.
     #[rhai_fn(name = "rollback", pure, return_raw, volatile)]
     pub fn rollback_to(
         context: NativeCallContext<'_>,
@@ -241,13 +242,13 @@ pub(super) mod methods {
         roll_back(&context, device, Some(number))
     }
 
-    /// Makes the running configuration the one the device starts with.
+    /// Makes the running configuration the start-up configuration.
     #[rhai_fn(name = "save", pure, return_raw, volatile)]
     pub fn save(context: NativeCallContext<'_>, device: &mut Device) -> Thrown<Map> {
         save_with(context, device, Map::new())
     }
 
-    /// `save` with `#{answers: [#{expect: "pattern", answer: "text"}, …]}`.
+    /// Saves with `#{answers: [#{expect: "pattern", answer: "text"}, …]}`.
     #[rhai_fn(name = "save", pure, return_raw, volatile)]
     pub fn save_with(
         context: NativeCallContext<'_>,
@@ -263,7 +264,7 @@ pub(super) mod methods {
         )
     }
 
-    /// Writes a file of the operator's directory to the device. Answers with `bytes`, `sha256`,
+    /// Uploads a file of the operator's directory to the device. Returns `bytes`, `sha256`,
     /// `elapsed_ms` and `protocol`.
     #[rhai_fn(name = "upload", pure, return_raw, volatile)]
     pub fn upload(
@@ -279,7 +280,7 @@ pub(super) mod methods {
         )
     }
 
-    /// Writes a file of the device into the operator's directory.
+    /// Downloads a file of the device into the operator's directory.
     #[rhai_fn(name = "download", pure, return_raw, volatile)]
     pub fn download(
         context: NativeCallContext<'_>,
@@ -294,7 +295,7 @@ pub(super) mod methods {
         )
     }
 
-    /// Closes the session. What a job leaves open is closed when it ends.
+    /// Closes the session. A job's open sessions are closed when it ends.
     #[rhai_fn(name = "close", pure, return_raw, volatile)]
     pub fn close(context: NativeCallContext<'_>, device: &mut Device) -> Thrown<()> {
         let device = device.clone();
@@ -319,7 +320,7 @@ fn run_command(
     )
 }
 
-/// The option `answers` of some functions.
+/// Reads the option `answers`.
 fn answers(function: &'static str, options: &Options) -> Thrown<Vec<Question>> {
     let written = options.values("answers")?.into_iter();
     written.map(|written| question(function, written)).collect()
