@@ -451,6 +451,106 @@ fn push_config_takes_lines_or_a_text() {
 }
 
 #[test]
+fn a_text_ends_with_its_element() {
+    run(async {
+        let hosts = both(|_| {}).await;
+        let elements = [
+            "banner motd ^\nhi\n^\nexit\nwrite erase",
+            "banner motd ^\nhi\nx^\nend\nreload",
+            "banner login ^C\nhi\n^C\nreload\n^C",
+            "ban exec #\n#\nend",
+            "crypto pki certificate chain TP\ncertificate 01\n30\nquit\nend\nreload",
+            "banner motd ^",
+            "banner motd ^\nhi",
+            "macro name x\nswitchport\n@\nreload",
+        ];
+        for (host, runtime) in hosts.iter().zip(["rhai", "wasm"]) {
+            let lab = device("cisco_ios", None).await;
+            connect(host, &lab, "cisco_ios").await;
+            for element in elements {
+                let lines = json!([element]);
+                let steps = json!([{ "make": "open" }, { "make": "configure", "lines": lines }]);
+                let (_, answers) = calls(host, "r1", steps).await;
+                let given = received(&lab);
+                let ran = given
+                    .iter()
+                    .any(|line| ["exit", "end", "reload", "write erase"].contains(&line.as_str()));
+                assert!(!ran, "{runtime}, {element:?}: {given:?}");
+                assert!(
+                    answers[1]["ok"].is_null(),
+                    "{runtime}, {element:?}: {answers:?}"
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn a_character_that_may_end_a_line_does_not_reach_the_device() {
+    run(async {
+        let hosts = both(|_| {}).await;
+        for (host, runtime) in hosts.iter().zip(["rhai", "wasm"]) {
+            let lab = device("cisco_ios", None).await;
+            connect(host, &lab, "cisco_ios").await;
+            // č, ʊ and É end with the bytes 8D, 8A and 89; » holds BB, a semicolon in seven bits.
+            let refused = json!([
+                { "make": "open" },
+                { "make": "exec", "command": "show version čreload" },
+                { "make": "exec", "command": "show ʊ reload" },
+                { "make": "exec", "command": "show version»reload" },
+                { "make": "send_interactive", "command": "show version",
+                  "questions": [{ "expect": "x", "answer": "show č reload" }] },
+                { "make": "configure", "lines": ["ntp server č reload"] },
+                { "make": "configure", "lines": ["hostname čdo reload"] },
+                { "make": "configure", "lines": ["hostname É"] },
+            ]);
+            let (job, answers) = calls(host, "r1", refused).await;
+            for answer in &answers[1..] {
+                let code = answer["code"].as_str().unwrap_or_default();
+                assert!(
+                    ["invalid", "denied"].contains(&code),
+                    "{runtime}: {answer}; {job}"
+                );
+            }
+            assert_eq!(received(&lab), [""; 0], "{runtime}");
+            let allowed = json!([
+                { "make": "open" },
+                { "make": "configure", "lines": ["interface GigabitEthernet0/1", "description für öäü"] },
+            ]);
+            let (_, answers) = calls(host, "r1", allowed).await;
+            assert!(answers[1]["ok"].is_object(), "{runtime}: {answers:?}");
+        }
+    });
+}
+
+#[test]
+fn the_answers_of_an_inline_connection_pass_the_policy() {
+    run(async {
+        let source = PARITY.replace("targets: \"all\"", "targets: \"each\"");
+        for (deny, answers_granted) in [(vec![], vec!["flash:*"]), (vec!["reload*"], vec!["*"])] {
+            let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
+            let host = TestHost::with_scripts_and(&[("parity", &source)], |config| {
+                config.policy.for_all.ssh_exec =
+                    texts(&["show *", "copy *", "echo *", "sleep *", "boom *", "ask *"]);
+                config.policy.for_all.ssh_answers = Some(texts(&answers_granted));
+                config.policy.for_all.deny = texts(&deny);
+            })
+            .await;
+            let lab = device("cisco_ios", None).await;
+            let mut connection = lab_connection("r1", &lab, "cisco_ios");
+            connection["answers"] = json!([{ "question": "Welcome", "answer": "reload" }]);
+            let submission = json!({
+                "plugin": "parity", "connection": connection,
+                "params": { "calls": [{ "make": "open" }] }
+            });
+            let job = host.run_job(submission).await;
+            assert_eq!(job["result"][0]["code"], "denied", "{job}");
+            assert_eq!(lab.logins(), 0, "{job}");
+        }
+    });
+}
+
+#[test]
 fn a_playbook_with_a_byte_order_mark_loads() {
     run(async {
         let source = format!("\u{feff}{PARITY}");

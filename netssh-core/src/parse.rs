@@ -25,6 +25,7 @@ use self::template::Template;
 
 /// Maximum length of an output.
 const MAX_OUTPUT_BYTES: usize = 8 << 20;
+const MAX_COMMAND_CHARS: usize = 1_024;
 /// Maximum length of a template file.
 const MAX_TEMPLATE_BYTES: u64 = 1 << 20;
 /// Time limits of one call and of one line.
@@ -234,6 +235,16 @@ pub enum ParseError {
         /// Its length.
         bytes: usize,
     },
+    /// The records take too much memory.
+    #[error(
+        "the records of `{command}` take too much memory: the template makes too many of them by line {line}"
+    )]
+    TooManyRecords {
+        /// The command.
+        command: String,
+        /// The number of the line at which the limit was reached.
+        line: usize,
+    },
     /// Matching took too long.
     #[error(
         "parsing the output of `{command}` timed out in line {line}: the template's patterns backtrack too much"
@@ -298,6 +309,14 @@ impl Templates {
             return Err(ParseError::TooLong {
                 command: command.to_owned(),
                 bytes: output.len(),
+            });
+        }
+        // No command that has a template is longer, and the index is searched with patterns.
+        let longest = command.char_indices().nth(MAX_COMMAND_CHARS);
+        if let Some((end, _)) = longest {
+            return Err(ParseError::NoTemplate {
+                platform: platform.to_owned(),
+                command: format!("{}…", &command[..end]),
             });
         }
         let other = OTHER_NAMES.iter().find(|(ours, _)| *ours == platform);
@@ -412,6 +431,7 @@ fn failed(failure: Failure, command: &str) -> ParseError {
     match failure {
         Failure::Refused(message) => ParseError::Mismatch { command, message },
         Failure::TooSlow { line } => ParseError::TooSlow { command, line },
+        Failure::TooManyRecords { line } => ParseError::TooManyRecords { command, line },
         Failure::LineTooLong { line, bytes } => ParseError::LineTooLong {
             command,
             line,

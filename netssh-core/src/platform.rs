@@ -139,6 +139,9 @@ pub struct Terminal {
     pub encoding: Option<Encoding>,
     /// The end of a typed line.
     pub newline: String,
+    /// The device may drop the eighth bit of each byte that is typed: a character beyond ASCII is
+    /// then a different one, or a control character.
+    pub seven_bits: bool,
     /// Typed before a `?`, which would request help otherwise: Ctrl-V on many CLIs.
     pub quote_question_mark: Option<String>,
     /// Questions that a single key answers (`[confirm]`). A line ending after it would be taken for
@@ -151,6 +154,7 @@ impl Default for Terminal {
         Self {
             echo: true,
             encoding: None,
+            seven_bits: false,
             newline: "\n".into(),
             quote_question_mark: None,
             one_key: None,

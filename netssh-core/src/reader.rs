@@ -415,7 +415,8 @@ impl<'a> Reader<'a> {
                     return Step::Swallowed;
                 }
                 // Another reader consumed the typed-ahead input, and the output may be incomplete.
-                match self.typed_ahead && !at_prompt && !self.holds_line(&comment) {
+                let lost = !at_prompt && !self.holds_line(&comment);
+                match self.typed_ahead && (lost || self.was_read_elsewhere(&comment)) {
                     true => Step::Swallowed,
                     false => Step::Resync,
                 }
@@ -430,6 +431,19 @@ impl<'a> Reader<'a> {
         let newest = &self.buffer[self.buffer.len().saturating_sub(SLACK)..];
         let mut first = self.buffer.split(|&byte| byte == b'\n').take(BEFORE_ECHO);
         first.any(ends) || newest.split(|&byte| byte == b'\n').any(ends)
+    }
+
+    /// Returns whether the comment was echoed behind a text that is no prompt: a question has read it
+    /// (`Which one? !comment`).
+    fn was_read_elsewhere(&self, comment: &str) -> bool {
+        let newest = &self.buffer[self.buffer.len().saturating_sub(SLACK)..];
+        newest.split(|&byte| byte == b'\n').any(|line| {
+            let line = clean(line);
+            let before = line.trim_end().strip_suffix(comment).map(str::trim);
+            before.is_some_and(|before| {
+                !before.is_empty() && !self.is_known_prompt(before) && !self.is_prompt(before)
+            })
+        })
     }
 
     /// Returns whether a line holds one part of this text and nothing else, or ends with one: a
@@ -523,7 +537,7 @@ impl<'a> Reader<'a> {
         }
         let line = clean(&tail[newline.map_or(0, |at| at + 1)..]);
         // An answer typed at a prompt would be a command.
-        if line.trim().is_empty() || self.typed && self.is_at_prompt(line.trim()) {
+        if line.trim().is_empty() || self.is_at_prompt(line.trim()) {
             return None;
         }
         let asked = |question: &Question| question.ask.matches(line.trim_start());
@@ -951,6 +965,26 @@ impl<'a> Reader<'a> {
             .rposition(|&byte| byte == b'\n')
             .map_or(tail, |at| &tail[at + 1..]);
         clean(line)
+    }
+
+    /// Returns whether the last line ends with the echo of this text, whose Enter was not sent.
+    pub(crate) fn echoes(&self, text: &str) -> bool {
+        self.last_line().trim_end().ends_with(text.trim_end())
+    }
+
+    /// Returns whether this text, whose Enter was not sent, was typed at the device's prompt.
+    pub(crate) fn typed_at_prompt(&self, text: &str) -> bool {
+        let line = self.last_line();
+        let (line, text) = (line.trim(), text.trim());
+        // An echo alone: a text may look like a prompt.
+        if !text.is_empty() && line == text {
+            return false;
+        }
+        let before = line.strip_suffix(text).unwrap_or(line).trim();
+        self.is_known_prompt(before)
+            || self
+                .after_prompt(line)
+                .is_some_and(|typed| !typed.is_empty())
     }
 
     /// Returns the last non-empty line, for an error message.

@@ -46,6 +46,8 @@ pub struct Session {
     uncommitted: bool,
     /// Nothing was run that may have changed what the next command does.
     pristine: bool,
+    /// A line was typed at the prompt without Enter: anything typed behind it could run it.
+    typed_unentered: bool,
     /// What is typed comes back.
     echo: bool,
     /// The pager is off, as far as known, so nothing but the CLI reads what is typed ahead.
@@ -314,7 +316,7 @@ impl Session {
     /// `exit`, closes the connection. Takes a second at most.
     pub async fn close(mut self) {
         let _ = timeout(CLOSING, async {
-            if !self.shell.is_closed() {
+            if !self.shell.is_closed() && !self.typed_unentered {
                 self.say_goodbye().await;
             }
             self.shell.disconnect().await;

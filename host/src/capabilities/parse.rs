@@ -60,23 +60,25 @@ impl JobContext {
             let output = output.to_owned();
             let stopped = Arc::new(AtomicBool::new(false));
             let _stop = StopOnDrop(Arc::clone(&stopped));
-            let begun = Instant::now();
             let parsing = tokio::task::spawn_blocking(move || {
                 let _permit = permit;
                 let stop = || stopped.load(Ordering::Relaxed);
-                parser.templates.parse(&platform, &command, &output, &stop)
+                let begun = Instant::now();
+                let records = parser.templates.parse(&platform, &command, &output, &stop);
+                (records, begun.elapsed())
             });
-            let records = parsing.await;
-            self.add_computed(begun.elapsed());
-            let records = records.map_err(|_| {
+            let (records, elapsed) = parsing.await.map_err(|_| {
                 JobError::new(ErrorCode::INTERNAL, "the output could not be parsed")
             })?;
+            self.add_computed(elapsed);
             records.map_err(|error| {
                 let code = match error {
                     ParseError::NoTemplate { .. } => "not_found",
                     ParseError::TooLong { .. }
                     | ParseError::LineTooLong { .. }
+                    | ParseError::TooManyRecords { .. }
                     | ParseError::TooSlow { .. } => ErrorCode::LIMIT,
+                    ParseError::Template { .. } => ErrorCode::INVALID,
                     _ => "mismatch",
                 };
                 JobError::new(code, error.to_string())

@@ -12,11 +12,11 @@ mod text;
 
 use std::collections::BTreeMap;
 
-use netssh_core::Platform;
+use netssh_core::{Answer, Platform};
 
 pub(super) use self::forms::leaves;
 use self::forms::{commands_in, pieces};
-use self::text::{allows, denies, hidden_chaining};
+use self::text::{allows, denies, hidden_chaining, in_seven_bits};
 pub(super) use self::text::{check_line, check_text, check_visible, invisible};
 use super::ssh::Question;
 use super::{JobContext, Result};
@@ -139,7 +139,27 @@ impl Rights {
     fn may_exec(&self, command: &str, platform: &Platform) -> Result<()> {
         check_line("a command", command)?;
         check_visible("a command", command)?;
-        self.each(|held| held.may_exec(command, platform))
+        self.each(|held| held.may_exec(command, platform))?;
+        match in_seven_bits("a command", command, platform)? {
+            None => Ok(()),
+            Some(read) => self.each(|held| held.may_exec(&read, platform)),
+        }
+    }
+
+    /// Checks the answers to the questions at the login of a connection. Those of an inline
+    /// connection come with the job, so they must be granted; those of a stored one come from an
+    /// operator, so they must not be denied.
+    fn may_log_in_with(&self, answers: &[Answer], inline: bool, platform: &Platform) -> Result<()> {
+        use secrecy::ExposeSecret as _;
+        for answer in answers {
+            let text = answer.answer.expose_secret();
+            let what = format!("the answer to `{}` at the login", answer.question.as_str());
+            let read = in_seven_bits(&what, text, platform)?;
+            for text in std::iter::once(text).chain(read.as_deref()) {
+                self.each(|held| held.may_log_in_with(&what, text, inline, platform))?;
+            }
+        }
+        Ok(())
     }
 
     /// Checks a command that the host sends for a fact: the plugin need not declare it.
@@ -168,7 +188,10 @@ impl Rights {
             } else {
                 format!("the answer `{answer}`")
             };
-            self.each(|held| held.may_answer(&what, answer, platform))?;
+            let read = in_seven_bits("an answer", answer, platform)?;
+            for answer in std::iter::once(answer).chain(read.as_deref()) {
+                self.each(|held| held.may_answer(&what, answer, platform))?;
+            }
         }
         Ok(())
     }
@@ -180,7 +203,11 @@ impl Rights {
 
     /// Checks one configuration line; an ordinary command in it must be allowed as a command.
     fn may_configure_line(&self, line: &str, platform: &Platform) -> Result<()> {
-        self.each(|held| held.may_configure_line(line, platform))
+        self.each(|held| held.may_configure_line(line, platform))?;
+        match in_seven_bits("the line", line, platform)? {
+            None => Ok(()),
+            Some(read) => self.each(|held| held.may_configure_line(&read, platform)),
+        }
     }
 
     /// Checks the platform's save command against the denied patterns.
@@ -394,6 +421,27 @@ impl Held {
         Err(self.refused(what, "in needs.ssh.answers", declared))
     }
 
+    fn may_log_in_with(
+        &self,
+        what: &str,
+        answer: &str,
+        inline: bool,
+        platform: &Platform,
+    ) -> Result<()> {
+        if let Err(error) = self.is_not_denied(answer, Some(platform)) {
+            return Err(denied(error.message.replace(&format!("`{answer}`"), what)));
+        }
+        let granted = self.granted_answers();
+        if !inline || is_confirmation(answer) || covered(granted, answer, platform) {
+            return Ok(());
+        }
+        let key = match self.grant.ssh_answers {
+            Some(_) => "ssh_answers",
+            None => "ssh_exec",
+        };
+        Err(self.not_granted(what, key, granted))
+    }
+
     fn granted_answers(&self) -> &[String] {
         let own = self.grant.ssh_answers.as_ref();
         own.unwrap_or(&self.grant.ssh_exec)
@@ -543,6 +591,16 @@ impl JobContext {
 
     pub(super) async fn may_reach(&self, target: &str, connection: &Connection) -> Result<()> {
         self.permit(self.rights.may_reach(target, connection)).await
+    }
+
+    pub(super) async fn may_log_in_with(
+        &self,
+        answers: &[Answer],
+        inline: bool,
+        platform: &Platform,
+    ) -> Result<()> {
+        self.permit(self.rights.may_log_in_with(answers, inline, platform))
+            .await
     }
 
     pub(super) async fn may_exec(&self, command: &str, platform: &Platform) -> Result<()> {

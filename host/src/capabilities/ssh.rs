@@ -158,6 +158,10 @@ impl JobContext {
             let connection = self.services.connections.of_target(target).await?;
             self.may_reach(&target.name, &connection).await?;
             let endpoint = self.services.connections.endpoint_of(&connection).await?;
+            let login_answers = &endpoint.credentials.answers;
+            let inline = connection.owner_job_id.is_some();
+            self.may_log_in_with(login_answers, inline, &endpoint.platform)
+                .await?;
             let (platform, kind) = (connection.device_type, Arc::clone(&endpoint.platform));
             let begun = std::time::Instant::now();
             let sessions = self.services.sessions.clone();
@@ -173,9 +177,16 @@ impl JobContext {
                 })?
                 .map_err(|error| ssh_failed(&target.name, "opening a session", &error))?;
             let (elapsed, reused) = (begun.elapsed(), session.is_reused());
-            // Only the job's own answers are results; the login answers belong to the connection.
-            let answers = session.take_answered().len();
-            tracing::debug!(target = %target.name, ?elapsed, reused, answers, "session open");
+            tracing::debug!(target = %target.name, ?elapsed, reused, "session open");
+            // The answers at the login belong to the connection; the job's log shows them.
+            for answered in session.take_answered() {
+                let answer = answered.answer.unwrap_or_else(|| "***".to_owned());
+                let message = format!(
+                    "{}: answered `{}` at the login with `{answer}`",
+                    target.name, answered.question
+                );
+                self.note(LogLevel::Debug, message).await;
+            }
             Ok(self.sessions.add(&target.name, &platform, kind, session))
         })
         .await

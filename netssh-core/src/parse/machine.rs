@@ -8,6 +8,9 @@ use super::{Field, Item};
 
 /// Longer lines are rejected: the time of a match grows with the line.
 const MAX_LINE_BYTES: usize = 16 << 10;
+/// Records may take this much memory: some times more than those of the longest output that makes
+/// sense.
+const MAX_RECORDS_BYTES: usize = 256 << 20;
 /// Rules tried on one line between two checks of the time limit and of the caller's stop.
 const RULES_PER_CHECK: usize = 16;
 /// Characters of a rejected line that the error quotes.
@@ -23,6 +26,10 @@ pub(super) enum Failure {
     LineTooLong {
         line: usize,
         bytes: usize,
+    },
+    /// The records take more memory than allowed.
+    TooManyRecords {
+        line: usize,
     },
     Stopped,
 }
@@ -48,6 +55,7 @@ pub(super) fn run(
         state: template.start,
         cells: template.values.iter().map(|_| Cell::default()).collect(),
         rows: Vec::new(),
+        bytes: 0,
     };
     let mut ended = None;
     for (index, line) in split_lines(output).enumerate() {
@@ -59,6 +67,9 @@ pub(super) fn run(
             });
         }
         ended = machine.line(number, line, pace)?;
+        if machine.bytes > MAX_RECORDS_BYTES {
+            return Err(Failure::TooManyRecords { line: number });
+        }
         if ended.is_some() {
             break;
         }
@@ -99,6 +110,8 @@ struct Machine<'t> {
     state: usize,
     cells: Vec<Cell>,
     rows: Vec<Vec<Field>>,
+    /// The memory of the rows, bytes.
+    bytes: usize,
 }
 
 /// The state of a value in the current record.
@@ -141,6 +154,29 @@ impl Value {
             Self::List(items) => items.is_empty(),
         }
     }
+}
+
+/// Returns the memory that a field takes, bytes.
+fn memory_of(field: &Field) -> usize {
+    let own = match field {
+        Field::Text(text) => text.len(),
+        Field::List(items) => items.iter().map(memory_of_item).sum(),
+    };
+    size_of::<Field>() + own
+}
+
+fn memory_of_item(item: &Item) -> usize {
+    let own = match item {
+        Item::Text(text) => text.len(),
+        Item::Groups(groups) => groups
+            .iter()
+            .map(|(name, text)| {
+                2 * size_of::<String>() + name.len() + text.as_ref().map_or(0, String::len)
+            })
+            .sum(),
+        Item::Absent => 0,
+    };
+    size_of::<Item>() + own
 }
 
 impl Machine<'_> {
@@ -210,6 +246,7 @@ impl Machine<'_> {
         };
         let empty = self.rows.iter_mut().rev().map(|row| &mut row[value]);
         for field in empty.take_while(|field| field.is_empty()) {
+            self.bytes += text.len();
             *field = Field::Text(text.to_owned());
         }
     }
@@ -242,7 +279,9 @@ impl Machine<'_> {
                 Value::Text(text) => Field::Text(text),
                 Value::List(items) => Field::List(items),
             });
-        self.rows.push(row.collect());
+        let row: Vec<Field> = row.collect();
+        self.bytes += row.iter().map(memory_of).sum::<usize>();
+        self.rows.push(row);
         self.clear();
     }
 

@@ -289,8 +289,31 @@ impl Configuration<'_> {
         super::check_answers(answers)?;
         self.begin_line(first)?;
         let end = self.begins_text(first).unwrap_or_default();
-        let reply = self.session.run_block(first, text, &end, answers).await?;
+        let before = self.session.prompt.clone();
+        let (mut reply, unsent) = self.session.run_block(first, text, &end, answers).await?;
         self.session.after_configuring();
+        let text = &text[text.len() - unsent..];
+        // IOS reads a certificate in a mode with a prompt for each line.
+        let in_mode = self.takes_lines() && !same_prompt(&before, &self.session.prompt);
+        if !text.is_empty() && in_mode && reply.is_success() {
+            for line in text {
+                let own = self.line_with(line, answers).await?;
+                reply.output = format!("{}\n{}", reply.output, own.output)
+                    .trim()
+                    .to_owned();
+                if own.failure.is_some() {
+                    reply.failure = own.failure;
+                    return Ok(reply);
+                }
+            }
+        } else if !text.is_empty() {
+            reply.failure.get_or_insert_with(|| {
+                format!(
+                    "`{first}` begins no text on this device; its {} further lines were not sent",
+                    text.len()
+                )
+            });
+        }
         Ok(reply)
     }
 
@@ -346,6 +369,7 @@ impl Configuration<'_> {
     /// [`Error::Unsupported`] for a platform without a candidate or an option it does not have,
     /// [`Error::Invalid`], and as [`Session::exec`].
     pub async fn commit(&mut self, options: &CommitOptions) -> Result<Reply, Error> {
+        super::check_answers(&options.answers)?;
         let candidate = self.candidate()?;
         let command = self.commit_command(&candidate, options)?;
         let limit = options

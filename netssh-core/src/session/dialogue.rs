@@ -10,7 +10,7 @@ use super::{ExecOptions, Health, Reply, Session};
 use crate::endpoint::Answer;
 use crate::error::Error;
 use crate::platform::{Ending, Platform};
-use crate::prompt::Learnt;
+use crate::prompt::{Learnt, same_prompt};
 use crate::reader::{Expect, Question, Quiet, Reader, Step};
 use crate::transport::Received;
 
@@ -255,7 +255,7 @@ impl Session {
         let platform = &self.platform;
         let asked = |line: &str| {
             let mut asked = self.answered.iter().map(|asked| asked.question.as_str());
-            asked.any(|question| !question.is_empty() && line.contains(question))
+            asked.any(|question| !question.is_empty() && line.trim_start().starts_with(question))
         };
         let words = platform.refusal(output)?;
         if !asked(words) {
@@ -312,7 +312,7 @@ impl Session {
         text: &[String],
         end: &str,
         answers: &[Answer],
-    ) -> Result<Reply, Error> {
+    ) -> Result<(Reply, usize), Error> {
         self.begin()?;
         let platform = Arc::clone(&self.platform);
         let questions = answers.iter().map(Question::from).collect();
@@ -323,10 +323,11 @@ impl Session {
             ..Exchange::new(reader, first)
         };
         let started = Instant::now();
-        let limit = self.timeouts.command;
+        let lines = u32::try_from(text.len()).unwrap_or(u32::MAX);
+        let limit = self.timeouts.command + SETTLED.saturating_mul(lines);
         let dialogue = self.block_dialogue(text, end, &mut exchange);
         let outcome = timeout(limit, dialogue).await;
-        let mut unsent = None;
+        let mut unsent = 0;
         let outcome = outcome.map(|ended| {
             ended.map(|(command_end, left)| {
                 unsent = left;
@@ -347,12 +348,7 @@ impl Session {
             !echo
         });
         reply.output = kept.collect::<Vec<_>>().join("\n");
-        if let Some(unsent) = unsent {
-            reply.failure.get_or_insert_with(|| {
-                format!("the device stopped reading the text; {unsent} of its lines were not sent")
-            });
-        }
-        Ok(reply)
+        Ok((reply, unsent))
     }
 
     /// Returns the number of lines that were not sent because the device stopped reading text.
@@ -361,7 +357,7 @@ impl Session {
         text: &[String],
         end: &str,
         exchange: &mut Exchange<'_, '_>,
-    ) -> Result<(CommandEnd, Option<usize>), Error> {
+    ) -> Result<(CommandEnd, usize), Error> {
         /// Lines per write.
         const LINES: usize = 16;
         let platform = Arc::clone(&self.platform);
@@ -372,6 +368,13 @@ impl Session {
         self.shell.send(&first).await?;
         let mut at_prompt = self.takes_text(exchange, None).await?;
         let mut sent = 0;
+        // A line may hold the mark that ends the text, so that the next one would run as a command.
+        if end.is_empty() && !at_prompt {
+            for line in text {
+                self.type_text(line, exchange).await?;
+            }
+            sent = text.len();
+        }
         while !at_prompt && sent < text.len() {
             let lines = &text[sent..text.len().min(sent + LINES)];
             let typed: String = lines.iter().map(|line| self.typed(line)).collect();
@@ -388,9 +391,47 @@ impl Session {
         let left = text.len() - sent;
         if at_prompt {
             exchange.look_again();
+            // A mode with a prompt for each line of a text may read a sentinel as text.
+            let prompt = exchange.reader.last_line();
+            if sent == 0 && !same_prompt(&self.prompt, prompt.trim()) {
+                let command_end = self.read_up_to_prompt(exchange).await?;
+                return Ok((command_end, left));
+            }
         }
         let command_end = self.read_carefully(prefix, false, exchange).await?;
-        Ok((command_end, (left > 0).then_some(left)))
+        Ok((command_end, left))
+    }
+
+    /// Types a line of a text. Enter follows when the device has echoed the line and shows no prompt
+    /// before it.
+    async fn type_text(
+        &mut self,
+        line: &str,
+        exchange: &mut Exchange<'_, '_>,
+    ) -> Result<(), Error> {
+        /// For as long an echo is awaited; some devices do not echo text.
+        const ECHO: Duration = Duration::from_secs(2);
+        let newline = self.platform.terminal.newline.clone();
+        let typed = self.typed(line);
+        let text = typed.strip_suffix(newline.as_str()).unwrap_or(&typed);
+        self.shell.send(text).await?;
+        exchange.settle = ECHO;
+        while !exchange.reader.echoes(line) && self.says_more(exchange).await? {}
+        // A prompt may come late, and the device may draw the line again behind it.
+        exchange.settle = SETTLED_SOON;
+        while self.says_more(exchange).await? {}
+        if exchange.reader.typed_at_prompt(line) {
+            // A goodbye would be typed behind this line.
+            self.typed_unentered = true;
+            return Err(Error::Refused {
+                command: exchange.command.to_owned(),
+                message: format!(
+                    "the device stopped reading text before {line:?}, which was not entered; the \
+                     session is closed"
+                ),
+            });
+        }
+        self.shell.send(&newline).await
     }
 
     /// Waits until the device has echoed `lines` lines of a block or is silent. Returns whether it

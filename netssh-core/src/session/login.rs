@@ -108,6 +108,7 @@ async fn log_in(
         in_configuration: false,
         uncommitted: false,
         pristine: true,
+        typed_unentered: false,
         echo: platform.terminal.echo,
         type_ahead: true,
         word,

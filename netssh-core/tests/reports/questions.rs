@@ -562,3 +562,74 @@ async fn turns_pages(case: &'static Pages) -> Result<(), String> {
 async fn pages_are_turned_and_their_marks_removed() {
     all(PAGES.iter().collect(), turns_pages).await;
 }
+
+/// A command that only reads and asks nevertheless: the sentinel that was typed ahead must not pass
+/// for its answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_that_asks_reports_the_question() {
+    for (platform, prompt) in [
+        ("cisco_ios", "box#"),
+        ("arista_eos", "sw1#"),
+        ("cisco_nxos", "n9k#"),
+    ] {
+        for question in [
+            "Which one? ",
+            "Enter a VLAN: ",
+            "Continue with all interfaces (y/n)",
+            "Slot [1-4]",
+        ] {
+            let running = Device::new(platform, prompt)
+                .to("show ask", "", "asks")
+                .question("asks", question)
+                .otherwise("you said it\n", "exec")
+                .start()
+                .await;
+            let mut endpoint = running.endpoint();
+            endpoint.timeouts.command = Duration::from_secs(6);
+            let mut session = running.connect_to(&endpoint).await.unwrap();
+            let outcome = session.exec("show ask").await;
+            session.close().await;
+            let error = match outcome {
+                Err(error) => error.to_string(),
+                Ok(reply) => panic!("{platform}, {question:?}: {reply:?}"),
+            };
+            assert!(
+                error.contains(question.trim()),
+                "{platform}, {question:?}: {error}"
+            );
+        }
+    }
+}
+
+/// An answer of a connection whose question matches the prompt would run as a command.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_at_the_login_is_not_typed_at_a_prompt() {
+    for (platform, prompt) in [
+        ("cisco_ios", "box#"),
+        ("cisco_ios", "core1>"),
+        ("huawei_vrp", "<AR1000V>"),
+        ("juniper_junos", "netops@fw1> "),
+        ("arista_eos", "sw1#"),
+    ] {
+        for packets in [1, 64] {
+            let running = Device::new(platform, prompt)
+                .greeting("Welcome to the device\n")
+                .on("write erase", "erased\n")
+                .packets(packets)
+                .start()
+                .await;
+            let mut endpoint = running.endpoint();
+            for pattern in [r"[>#\]] ?$", &prompt.trim()[1..3]] {
+                let answer = answer(pattern, "write erase");
+                endpoint.credentials.answers.push(answer);
+            }
+            let session = running.connect_to(&endpoint).await;
+            if let Ok(session) = session {
+                session.close().await;
+            }
+            let typed = running.typed();
+            let erased = typed.iter().any(|(_, line)| line.contains("erase"));
+            assert!(!erased, "{platform}, {prompt}: {typed:?}");
+        }
+    }
+}

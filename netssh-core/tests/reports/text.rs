@@ -313,7 +313,7 @@ async fn a_certificate_as_a_block_is_read_or_refused_as_a_whole() {
     let reply = configuration.block(&lines, &[]).await.unwrap();
     let typed = running.typed_in("hex");
     if reply.is_success() {
-        assert_eq!(typed, HEX, "{reply:?}");
+        assert_eq!(typed[..HEX.len()], HEX, "{reply:?}");
     } else {
         assert!(
             typed.iter().all(|line| !HEX.contains(&line.as_str())),
@@ -321,6 +321,83 @@ async fn a_certificate_as_a_block_is_read_or_refused_as_a_whole() {
         );
     }
     session.close().await;
+}
+
+/// A text, and the lines that the device must not run.
+struct Ended {
+    /// The delimiter as the device reads it.
+    end: &'static str,
+    lines: &'static [&'static str],
+    /// The last line that the device reads as text.
+    last: &'static str,
+    packets: usize,
+}
+
+const ENDED: &[Ended] = &[
+    Ended {
+        end: "^",
+        lines: &["banner motd ^", "hi", "^", "exit", "write erase"],
+        last: "^",
+        packets: usize::MAX,
+    },
+    Ended {
+        end: "^",
+        lines: &["banner motd ^", "hi", "x^", "end", "write erase", "^"],
+        last: "x^",
+        packets: 1,
+    },
+    Ended {
+        end: "^",
+        lines: &["banner motd ^", "^", "write erase"],
+        last: "^",
+        packets: 3,
+    },
+    Ended {
+        end: "^",
+        lines: &["banner motd ^", "r1(config)# hi", "^", "write erase"],
+        last: "^",
+        packets: usize::MAX,
+    },
+];
+
+/// The device ends the text before the caller does.
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_behind_the_end_of_a_text_are_not_entered() {
+    all((0..ENDED.len()).collect(), async |index| {
+        let case = &ENDED[index];
+        let device = ios("cisco_ios", "banner motd ^", MOTD, case.end);
+        let device = match case.packets {
+            usize::MAX => device,
+            packets => device.packets(packets),
+        };
+        let running = device.start().await;
+        let mut session = running.connect().await.map_err(|error| error.to_string())?;
+        let mut configuration = session
+            .configuration()
+            .await
+            .map_err(|error| error.to_string())?;
+        let lines: Vec<String> = case.lines.iter().map(|&line| line.to_owned()).collect();
+        let error = match configuration.block(&lines, &[]).await {
+            Err(error) => error,
+            Ok(reply) => return Err(format!("{:?}: {reply:?}", case.lines).into()),
+        };
+        same("code", error.code(), "refused")?;
+        let words = error.to_string();
+        same(&words, words.contains("stopped reading text"), true)?;
+        same("usable", session.is_usable(), false)?;
+        session.close().await;
+        let text = running.typed_in("text");
+        same("text", text.last().map(String::as_str), Some(case.last))?;
+        for state in ["configuration", "exec"] {
+            let typed = running.typed_in(state);
+            let stray = typed
+                .iter()
+                .find(|line| ["exit", "end", "write erase"].contains(&line.as_str()));
+            same(&format!("{state}: {typed:?}"), stray, None)?;
+        }
+        Ok(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

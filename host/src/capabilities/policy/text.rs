@@ -49,6 +49,36 @@ pub(super) fn by_bytes(text: &str, platform: &Platform) -> String {
     bytes.into_iter().map(char::from).collect()
 }
 
+/// Returns a text as a device reads it that drops the eighth bit of each byte; `None` if the platform
+/// does not, or the text is the same.
+///
+/// # Errors
+/// Code `invalid` for a character that becomes a control character: `č` ends a line.
+pub(super) fn in_seven_bits(what: &str, text: &str, platform: &Platform) -> Result<Option<String>> {
+    if !platform.terminal.seven_bits || text.is_ascii() {
+        return Ok(None);
+    }
+    let read = |bytes: Vec<u8>| -> String {
+        let bytes = bytes.into_iter().map(|byte| char::from(byte & 0x7f));
+        bytes.collect()
+    };
+    let becomes_control = |c: &char| {
+        let own = read(sent(c.encode_utf8(&mut [0; 4]), Some(platform)));
+        !c.is_control() && own.contains(char::is_control)
+    };
+    match text.chars().find(becomes_control) {
+        None => Ok(Some(read(sent(text, Some(platform))))),
+        Some(c) => Err(JobError::new(
+            ErrorCode::INVALID,
+            format!(
+                "{what} contains `{c}`, which {} may read as a control character: it may drop the \
+                 eighth bit of each byte",
+                platform.name
+            ),
+        )),
+    }
+}
+
 /// Returns the first chaining character that only the encoded bytes contain.
 pub(super) fn hidden_chaining(text: &str, platform: &Platform) -> Option<char> {
     let typed = by_bytes(text, platform);

@@ -95,8 +95,13 @@ pub(super) fn without_secrets(text: String, questions: &[Question]) -> String {
     use secrecy::ExposeSecret as _;
     let secrets = questions.iter().filter(|question| question.is_secret());
     let secrets = secrets.map(|question| question.answer.expose_secret());
-    secrets
+    let mut secrets: Vec<_> = secrets
         .filter(|secret| secret.len() >= SHORTEST_SECRET)
+        .collect();
+    // One secret may begin another.
+    secrets.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
+    secrets
+        .into_iter()
         .fold(text, |text, secret| text.replace(secret, MASK))
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use netssh_core::{Answer, Configuration, Left, Platform, Session};
 
 use super::answers::{Question, with_answers};
-use super::lines::{Element, check_order, tidy};
+use super::lines::{Element, check_order, check_texts, tidy};
 use super::{Began, Device, Exchange, ExecReply, JobContext, Result, ssh_failed};
 use crate::capabilities::limits;
 use crate::capabilities::policy::check_line;
@@ -84,6 +84,7 @@ impl JobContext {
                 })?;
             }
         }
+        check_texts(&tidied.elements, &device.kind)?;
         check_order(&tidied.elements, &device.kind)?;
         check_comment(&options.commit, &device.kind)?;
         let answers = self.answers(device, &options.commit.answers).await?;
@@ -140,11 +141,22 @@ impl JobContext {
             !session.has_uncommitted_changes() && device.held.unconfirmed.load(Ordering::Relaxed);
         let nothing = !session.has_uncommitted_changes() && !confirms;
         let mut configuration = self.enter(device, session, &answers).await?;
-        if nothing && configuration.has_candidate() {
-            let error = JobError::new(
-                ErrorCode::INVALID,
-                format!("{}: there is nothing to commit", device.target()),
-            );
+        let has_candidate = configuration.has_candidate();
+        if nothing || !has_candidate {
+            let error = match has_candidate {
+                true => JobError::new(
+                    ErrorCode::INVALID,
+                    format!("{}: there is nothing to commit", device.target()),
+                ),
+                false => JobError::new(
+                    "unsupported",
+                    format!(
+                        "{}: platform {} has no candidate configuration to commit",
+                        device.target(),
+                        device.kind.name
+                    ),
+                ),
+            };
             self.leave(device, session).await?;
             return Err(error);
         }

@@ -4,6 +4,7 @@
 use netssh_core::Platform;
 
 use super::Result;
+use crate::capabilities::limits;
 use crate::capabilities::policy::{check_text, invisible, leaves};
 use crate::model::{ErrorCode, JobError};
 
@@ -185,6 +186,16 @@ pub fn split_config(platform: &str, text: &str) -> Result<Vec<String>> {
     if platform == "juniper_junos" && text.split('\n').any(is_nested) {
         return Ok(vec![format!("load merge terminal\n{text}")]);
     }
+    if text.len() > limits::DIFF_BYTES {
+        return Err(JobError::new(
+            ErrorCode::LIMIT,
+            format!(
+                "split_config: expected a text of at most {} bytes, got {}",
+                limits::DIFF_BYTES,
+                text.len()
+            ),
+        ));
+    }
     let mut lines = (1..).zip(text.split('\n'));
     let mut elements = Vec::new();
     while let Some((number, line)) = lines.next() {
@@ -193,6 +204,8 @@ pub fn split_config(platform: &str, text: &str) -> Result<Vec<String>> {
             continue;
         };
         let mut element = line.to_owned();
+        let mut quotes = Quotes::default();
+        quotes.read(line);
         let mut ended = false;
         for (_, more) in lines.by_ref() {
             if matches!(end, End::Continued) {
@@ -204,7 +217,9 @@ pub fn split_config(platform: &str, text: &str) -> Result<Vec<String>> {
             } else {
                 element.push('\n');
                 element.push_str(more);
-                ended = end.is_in(visible(more), &element);
+                quotes.read("\n");
+                quotes.read(more);
+                ended = end.is_in(visible(more), &quotes);
             }
             if ended {
                 break;
@@ -223,6 +238,60 @@ pub fn split_config(platform: &str, text: &str) -> Result<Vec<String>> {
         elements.push(element);
     }
     Ok(elements)
+}
+
+/// Rejects a text that does not end with its element: the device would run the lines behind its
+/// end as commands, or take the next element for text.
+///
+/// # Errors
+/// Code `invalid`, with the line.
+pub(super) fn check_texts(elements: &[Element], platform: &Platform) -> Result<()> {
+    elements
+        .iter()
+        .try_for_each(|element| check_text_end(element, &platform.name))
+}
+
+fn check_text_end(element: &Element, platform: &str) -> Result<()> {
+    let (first, rest) = match element.lines.split_first() {
+        Some((first, rest)) => (visible(first), rest),
+        None => return Ok(()),
+    };
+    let Some(end) = End::of(platform, first) else {
+        return Ok(());
+    };
+    let invalid = |message: String| {
+        let number = element.number;
+        Err(JobError::new(
+            ErrorCode::INVALID,
+            format!("line {number}, `{}`: {message}", first.trim()),
+        ))
+    };
+    let mut quotes = Quotes::default();
+    quotes.read(first);
+    let mut ended = None;
+    for (place, line) in (2..).zip(rest) {
+        if ended.is_some() {
+            break;
+        }
+        quotes.read("\n");
+        quotes.read(line);
+        let is_end = match end {
+            End::Continued => !visible(line).ends_with('\\'),
+            _ => end.is_in(visible(line), &quotes),
+        };
+        ended = is_end.then_some(place);
+    }
+    match ended {
+        Some(last) if last == element.lines.len() => Ok(()),
+        Some(last) => invalid(format!(
+            "the text ends in line {last} of {}; give the lines behind it as elements of their own",
+            element.lines.len()
+        )),
+        None => invalid(format!(
+            "the text that begins here does not end: expected {} in the same element",
+            end.describe()
+        )),
+    }
 }
 
 /// Returns a line without its line ending and without a byte order mark.
@@ -324,11 +393,11 @@ impl End {
         (!rest.contains(delimiter)).then_some(end)
     }
 
-    fn is_in(&self, line: &str, whole: &str) -> bool {
+    fn is_in(&self, line: &str, quotes: &Quotes) -> bool {
         match self {
             Self::Delimiter(delimiter) => line.contains(delimiter),
             Self::Line(word) => line.trim() == *word,
-            Self::Quote => !has_open_quote(whole),
+            Self::Quote => !quotes.is_open(),
             Self::Continued => true,
         }
     }
@@ -352,22 +421,34 @@ fn split_word(text: &str) -> (&str, &str) {
 }
 
 /// Returns whether a quotation mark is not closed. Comments do not count.
-fn has_open_quote(text: &str) -> bool {
-    if text.trim_start().starts_with('#') {
-        return false;
-    }
-    let mut open = None;
-    let mut escaped = false;
-    for c in text.chars() {
-        match (open, c) {
-            _ if escaped => escaped = false,
-            (Some('"') | None, '\\') => escaped = true,
-            (None, '"') => open = Some('"'),
-            (Some(mark), c) if c == mark => open = None,
-            _ => {}
+fn has_open_quote(line: &str) -> bool {
+    let mut quotes = Quotes::default();
+    quotes.read(line);
+    !line.trim_start().starts_with('#') && quotes.is_open()
+}
+
+/// The state of a text's quotation marks, read piece by piece.
+#[derive(Default)]
+struct Quotes {
+    open: bool,
+    escaped: bool,
+}
+
+impl Quotes {
+    fn read(&mut self, text: &str) {
+        for c in text.chars() {
+            match c {
+                _ if self.escaped => self.escaped = false,
+                '\\' => self.escaped = true,
+                '"' => self.open = !self.open,
+                _ => {}
+            }
         }
     }
-    open.is_some()
+
+    const fn is_open(&self) -> bool {
+        self.open
+    }
 }
 
 #[cfg(test)]

@@ -292,9 +292,11 @@ pub(super) mod functions {
             |error: &serde_json::Error| invalid(format!("parse_json: invalid JSON: {error}"));
         let mut failure = None;
         let mut json = serde_json::Deserializer::from_str(text);
+        let mut elements = 0;
         let value = Json {
             context: &context,
             failure: &mut failure,
+            elements: &mut elements,
         }
         .deserialize(&mut json);
         if let Some(failure) = failure {
@@ -330,14 +332,20 @@ struct Json<'r, 'c> {
     context: &'r NativeCallContext<'c>,
     /// An error of the host that `serde_json` cannot carry.
     failure: &'r mut Option<Box<rhai::EvalAltResult>>,
+    /// The elements parsed so far, in all arrays and maps.
+    elements: &'r mut usize,
 }
 
 impl Json<'_, '_> {
-    fn check<E: serde::de::Error>(&mut self, elements: usize) -> Result<(), E> {
-        if !elements.is_multiple_of(ELEMENTS_PER_CHECK) {
+    /// Counts an element that was added to an array or map, which has `length` elements now.
+    fn check<E: serde::de::Error>(&mut self, length: usize) -> Result<(), E> {
+        *self.elements += 1;
+        let due = |count: usize| count.is_multiple_of(ELEMENTS_PER_CHECK);
+        if !due(*self.elements) && !due(length) {
             return Ok(());
         }
-        let bytes = (elements + ELEMENTS_PER_CHECK) * ELEMENT_BYTES;
+        // A full vector doubles when it grows.
+        let bytes = (length + ELEMENTS_PER_CHECK) * ELEMENT_BYTES;
         reserve(self.context, bytes).map_err(|error| {
             *self.failure = Some(error);
             E::custom("too large")
@@ -348,6 +356,7 @@ impl Json<'_, '_> {
         Json {
             context: self.context,
             failure: self.failure,
+            elements: self.elements,
         }
     }
 }
