@@ -198,6 +198,31 @@ impl Error {
         }
     }
 
+    /// Says during which longer step an error came.
+    pub(crate) fn during(self, step: &str) -> Self {
+        match self {
+            Self::Timeout {
+                doing,
+                after,
+                partial,
+            } => Self::Timeout {
+                doing: format!("{step}: {doing}"),
+                after,
+                partial,
+            },
+            Self::Disconnected {
+                doing,
+                reason,
+                partial,
+            } => Self::Disconnected {
+                doing: format!("{step}: {doing}"),
+                reason,
+                partial,
+            },
+            other => other,
+        }
+    }
+
     pub(crate) fn network(message: impl Into<String>) -> Self {
         Self::Network {
             message: message.into(),

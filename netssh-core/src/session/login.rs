@@ -1,6 +1,7 @@
 //! From an endpoint to a session at its prompt.
 
 use std::sync::{Arc, LazyLock};
+use std::time::Instant;
 
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
@@ -94,6 +95,7 @@ async fn log_in(
     endpoint: &Endpoint,
     exchange: &mut Exchange<'_, '_>,
 ) -> Result<Session, Error> {
+    let began = Instant::now();
     let platform = &endpoint.platform;
     let word = Word::random()?;
     let shell = transport::open_shell(connection, endpoint).await?;
@@ -118,14 +120,13 @@ async fn log_in(
     let questions = LoginQuestions::new(endpoint);
     session.set_up(exchange, &questions).await?;
     session.health = Health::Ready;
-    session.ask_a_shell().await?;
-    if let Some(secret) = &endpoint.enable_secret {
-        session.enable(endpoint, secret).await?;
-    }
-    for command in &platform.login.privileged_commands {
-        let reply = session.exec_with(command, ExecOptions::default()).await?;
-        session.type_ahead &= reply.is_success();
-    }
+    // The commands after the set-up end before the login does, so that the error names theirs.
+    let left = endpoint.timeouts.login.saturating_sub(began.elapsed());
+    let timeouts = &mut session.timeouts;
+    timeouts.command = timeouts.command.min(left.mul_f64(0.95));
+    let prepared = session.prepare(endpoint).await;
+    session.timeouts = endpoint.timeouts;
+    prepared.map_err(|error| error.during(&doing(endpoint)))?;
     session.home.clone_from(&session.prompt);
     session.pristine = true;
     Ok(session)
@@ -259,6 +260,20 @@ impl Session {
                 _ => {}
             }
         }
+    }
+
+    /// Makes sure that the prompt is the device's own, enables, and sends the commands of the
+    /// privileged mode.
+    async fn prepare(&mut self, endpoint: &Endpoint) -> Result<(), Error> {
+        self.ask_a_shell().await?;
+        if let Some(secret) = &endpoint.enable_secret {
+            self.enable(endpoint, secret).await?;
+        }
+        for command in &endpoint.platform.login.privileged_commands {
+            let reply = self.exec_with(command, ExecOptions::default()).await?;
+            self.type_ahead &= reply.is_success();
+        }
+        Ok(())
     }
 
     async fn send_first_lines(&mut self, exchange: &mut Exchange<'_, '_>) -> Result<(), Error> {

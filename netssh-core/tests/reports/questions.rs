@@ -633,3 +633,20 @@ async fn an_answer_at_the_login_is_not_typed_at_a_prompt() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_of_enable_without_an_answer_is_named() {
+    for question in ["Enable reason: ", "Ticket number [none]? "] {
+        let running = Device::new("cisco_ios", "box>")
+            .to("enable", "", "reason")
+            .question("reason", question)
+            .otherwise("", "exec")
+            .start()
+            .await;
+        let mut endpoint = running.endpoint();
+        endpoint.enable_secret = Some(SecretString::from(ENABLE_SECRET));
+        endpoint.timeouts.login = Duration::from_secs(5);
+        let error = running.connect_to(&endpoint).await.unwrap_err().to_string();
+        assert!(error.contains(question.trim()), "{error}");
+    }
+}
