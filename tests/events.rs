@@ -76,7 +76,7 @@ fn a_job_is_told_from_its_beginning_to_its_end() {
         let last = events.last().unwrap();
         assert_eq!(last.name, "status");
         assert_eq!(last.data["status"], "completed");
-        assert_eq!(last.data["result"], "done");
+        assert_eq!(last.data["result_bytes"], 6);
 
         // One that has ended is told as well, and is told no more to who has seen all of it.
         let again = follow(&host, &id, None, ALL).await;

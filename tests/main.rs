@@ -24,6 +24,7 @@ mod events;
 mod harness;
 mod hostile;
 mod imports;
+mod large;
 mod lines;
 mod logging;
 mod notifications;

@@ -3,6 +3,7 @@
 //! Handlers translate: a request into a use case, its outcome into an answer. What crosses the
 //! wire is in [`types`], every error is a [`Problem`].
 
+mod budget;
 mod compare;
 mod connections;
 mod devices;
@@ -45,6 +46,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::app::App;
 use crate::board;
 use crate::config::ServerConfig;
+pub use budget::AnswerBudget;
 pub use problem::Problem;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 
-use crate::api;
+use crate::api::{self, AnswerBudget};
 use crate::capabilities::{Files, LiveOutput, Parser, Policy, Services, limits};
 use crate::config::{Config, DevicesConfig, HostKeyPolicy, WorkerConfig};
 use crate::connections::Connections;
@@ -68,6 +68,7 @@ pub struct App {
     pub live: LiveOutput,
     pub terminals: LongRequests,
     pub event_streams: LongRequests,
+    pub answers: AnswerBudget,
     sessions: Pool,
     pub started: Instant,
     /// Held for as long as this process owns the database.
@@ -199,6 +200,7 @@ impl App {
             live,
             terminals: LongRequests::new(MOST_TERMINALS),
             event_streams: LongRequests::new(MOST_EVENT_STREAMS),
+            answers: AnswerBudget::default(),
             sessions,
             started,
             _lock: lock,

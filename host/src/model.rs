@@ -22,7 +22,7 @@ pub use connection::{
 };
 pub use job::{
     Attempt, CommandKind, CommandResult, ErrorCode, InFlight, Job, JobError, JobFilter, JobLog,
-    JobStatus, LogLevel, NewJob, OnInterrupt, Progress, StatusCounts, Target,
+    JobStatus, JobTexts, ListedJob, LogLevel, NewJob, OnInterrupt, Progress, StatusCounts, Target,
 };
 pub use notification::{Notification, NotificationContent, NotificationEvent, NotificationState};
 pub use pattern::matches_pattern;

@@ -15,9 +15,9 @@ use uuid::Uuid;
 
 use crate::model::{
     Attempt, BatchCounts, CommandResult, Connection, InFlight, Job, JobError, JobFilter, JobLog,
-    JobStatus, KnownHostKey, LoadedVersion, LogLevel, NewJob, Notification, NotificationState,
-    OnInterrupt, Pause, PluginFiles, PluginKind, PluginVersion, Progress, Schedule, StatusCounts,
-    Tick,
+    JobStatus, JobTexts, KnownHostKey, ListedJob, LoadedVersion, LogLevel, NewJob, Notification,
+    NotificationState, OnInterrupt, Pause, PluginFiles, PluginKind, PluginVersion, Progress,
+    Schedule, StatusCounts, Tick,
 };
 
 pub type Result<T> = std::result::Result<T, StorageError>;
@@ -210,6 +210,44 @@ pub struct StorageUse {
     pub bytes: u64,
 }
 
+/// The bounds of one page of a listing.
+#[derive(Clone, Copy, Debug)]
+pub struct Page {
+    /// The most entries.
+    pub limit: u32,
+    /// The most bytes of their texts.
+    pub bytes: u64,
+}
+
+/// A page before it is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Measured {
+    /// Its entries.
+    pub count: u32,
+    /// The bytes of their texts.
+    pub bytes: u64,
+    /// Others follow.
+    pub more: bool,
+}
+
+impl Page {
+    /// Returns how much of entries with these sizes fits. One more than `limit` says whether others
+    /// follow.
+    pub fn measure(self, sizes: impl IntoIterator<Item = u64>) -> Measured {
+        let mut page = Measured::default();
+        for size in sizes {
+            let full = page.count == self.limit || page.bytes.saturating_add(size) > self.bytes;
+            if full && page.count > 0 {
+                page.more = true;
+                break;
+            }
+            page.count += 1;
+            page.bytes = page.bytes.saturating_add(size);
+        }
+        page
+    }
+}
+
 #[async_trait]
 pub trait Storage: Send + Sync + 'static {
     /// A read and a write, for the health check.
@@ -227,8 +265,12 @@ pub trait Storage: Send + Sync + 'static {
     async fn job(&self, id: Uuid) -> Result<Option<Job>>;
     /// The job that was submitted with an idempotency key, and the digest of its request.
     async fn job_with_key(&self, key: &str) -> Result<Option<(Job, String)>>;
+    /// The job without what may be large.
+    async fn listed_job(&self, id: Uuid) -> Result<Option<ListedJob>>;
+    /// What may be large of the job.
+    async fn job_texts(&self, id: Uuid) -> Result<Option<JobTexts>>;
     /// Newest first, at most `filter.limit`.
-    async fn jobs(&self, filter: &JobFilter) -> Result<Vec<Job>>;
+    async fn jobs(&self, filter: &JobFilter) -> Result<Vec<ListedJob>>;
     async fn count_jobs(&self, created_after: Option<DateTime<Utc>>) -> Result<StatusCounts>;
     /// How many child jobs a job has submitted.
     async fn count_children(&self, id: Uuid) -> Result<u64>;
@@ -286,6 +328,9 @@ pub trait Storage: Send + Sync + 'static {
     /// How much the commands of a job have answered, on all its targets or on one, bytes.
     async fn output_bytes(&self, job_id: Uuid, target: Option<&str>) -> Result<u64>;
     async fn results(&self, job_id: Uuid) -> Result<Vec<CommandResult>>;
+    /// Measures the next results of a job, in order, after one: as many as fit into the page, and one
+    /// at least.
+    async fn measure_results(&self, job_id: Uuid, after: Uuid, page: Page) -> Result<Measured>;
     /// In order, after a result, at most `limit`.
     async fn results_after(
         &self,
@@ -293,6 +338,14 @@ pub trait Storage: Send + Sync + 'static {
         after: Uuid,
         limit: u32,
     ) -> Result<Vec<CommandResult>>;
+    /// Measures the next lines of a job's log, as [`Storage::measure_results`].
+    async fn measure_logs(
+        &self,
+        job_id: Uuid,
+        after: i64,
+        least: Option<LogLevel>,
+        page: Page,
+    ) -> Result<Measured>;
     /// Oldest first, at most `limit`, with ids above `after`.
     async fn logs(
         &self,

@@ -63,6 +63,11 @@ impl Server {
         command
     }
 
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGHUP.
     pub(crate) fn hang_up(&self) {
         self.signal(Signal::HUP);

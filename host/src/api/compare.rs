@@ -79,16 +79,13 @@ async fn before(app: &App, job: &Job) -> Result<Option<Uuid>, Problem> {
         plugin: Some(job.plugin.clone()),
         target: job.targets.first().map(|target| target.name.clone()),
         after: Some((job.created_at, job.id)),
+        same_as: Some(job.id),
         limit: LOOKED_AT,
         ..JobFilter::default()
     };
     let earlier = app.storage.jobs(&filter).await?;
-    let fits = |other: &&Job| {
-        other.params == job.params
-            && other.targets == job.targets
-            && other.batch.is_some() == job.batch.is_some()
-    };
-    Ok(earlier.iter().find(fits).map(|job| job.id))
+    let same = earlier.iter().find(|other| other.is_same);
+    Ok(same.map(|listed| listed.job.id))
 }
 
 /// A job's results on its targets, or on one; a batch's are those of its child jobs.
@@ -104,7 +101,8 @@ async fn results(
         limit: u32::MAX,
         ..JobFilter::default()
     };
-    let mut children = app.storage.jobs(&children).await?;
+    let children = app.storage.jobs(&children).await?;
+    let mut children: Vec<Job> = children.into_iter().map(|listed| listed.job).collect();
     children.retain(|child| child.batch.is_none());
     children.sort_by_key(|child| child.id);
     let mut results = Vec::new();

@@ -19,18 +19,20 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use uuid::Uuid;
 
+use super::budget::Share;
 use super::extract::IdInPath;
 use super::types::{LogAnswer, OutputEvent, ResultAnswer};
 use super::{Problem, jobs};
 use crate::app::{App, MOST_EVENT_STREAMS};
 use crate::long_requests::Place;
-use crate::model::{Job, JobStatus, Progress};
-use crate::storage::StorageError;
+use crate::model::{JobStatus, ListedJob, Progress};
+use crate::storage::{Page, StorageError};
 
-/// Lines that are read from the database at once,
-const LINES: u32 = 500;
-/// and results, each of which may have 8 MiB.
-const RESULTS: u32 = 8;
+/// Lines or results that are read from the database at once. One result may have 8 MiB.
+const PAGE: Page = Page {
+    limit: 500,
+    bytes: 1 << 20,
+};
 /// Changes that come together are looked at together.
 const GATHER: Duration = Duration::from_millis(50);
 /// How often to look, should the news have been missed.
@@ -39,7 +41,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const LAST_EVENT_ID: &str = "last-event-id";
 
-/// Follows a job: `status` (the job as it is then), `log`, `result` and `progress` as they come,
+/// Follows a job: `status` (the job as a listing shows it then), `log`, `result` and `progress` as they come,
 /// and `output` with what a command prints while it runs. Resumes after the event of the header
 /// `Last-Event-ID`, without a gap; `output` alone has no id, and begins anew. Ends when the job has
 /// ended, after its last `status`.
@@ -66,7 +68,7 @@ pub(super) async fn events(
             .and_then(Cursor::parse)
             .ok_or_else(|| Problem::invalid_field("", "Last-Event-ID is no id of an event"))?,
     };
-    if app.storage.job(id).await?.is_none() {
+    if app.storage.listed_job(id).await?.is_none() {
         return Err(jobs::no_job(id));
     }
     let place = app.event_streams.enter().ok_or_else(|| {
@@ -81,6 +83,7 @@ pub(super) async fn events(
         progress: None,
         shown: HashMap::new(),
         waiting: VecDeque::new(),
+        share: None,
         ended: false,
         place,
         app,
@@ -149,6 +152,8 @@ struct Following {
     /// How much of each running command has been shown, bytes.
     shown: HashMap<u64, usize>,
     waiting: VecDeque<Event>,
+    /// The memory of the waiting events.
+    share: Option<Share>,
     ended: bool,
     changes: Receiver<Uuid>,
     prints: Receiver<Uuid>,
@@ -162,6 +167,7 @@ impl Following {
             if let Some(event) = self.waiting.pop_front() {
                 return Some(event);
             }
+            self.share = None;
             if self.ended {
                 return None;
             }
@@ -179,15 +185,26 @@ impl Following {
     /// Takes in what has come since the last look. The job is read before its log and results, so
     /// that those are whole when it has ended. Whether there may be more already.
     async fn look(&mut self) -> Result<bool, StorageError> {
-        let Some(job) = self.app.storage.job(self.id).await? else {
+        let Some(listed) = self.app.storage.listed_job(self.id).await? else {
             self.ended = true;
             return Ok(false);
         };
+        let storage = &self.app.storage;
+        let logs = storage.measure_logs(self.id, self.cursor.log, None, PAGE);
+        let results = storage.measure_results(self.id, self.cursor.result, PAGE);
+        let (logs, results) = (logs.await?, results.await?);
+        let bytes = logs.bytes + results.bytes;
+        let Ok(share) = self.app.answers.reserve_escaped(bytes).await else {
+            // Other large answers are under way.
+            return Ok(true);
+        };
+        self.share = Some(share);
+        let job = &listed.job;
         let status = Some((job.attempt, job.status));
         let is_news = self.cursor.status != status;
         if is_news && !job.status.is_final() {
             self.cursor.status = status;
-            self.push_status(job.clone()).await?;
+            self.push_status(listed.clone()).await?;
         }
         if job.progress != self.progress {
             self.progress.clone_from(&job.progress);
@@ -195,13 +212,15 @@ impl Following {
                 self.push("progress", progress);
             }
         }
-        let more = self.take_logs().await? | self.take_results().await?;
+        self.take_logs(logs.count).await?;
+        self.take_results(results.count).await?;
+        let more = logs.more || results.more;
         self.take_output();
         // What is left comes with the next look, which follows at once.
         if job.status.is_final() && !more {
             if is_news {
                 self.cursor.status = status;
-                self.push_status(job).await?;
+                self.push_status(listed).await?;
             }
             self.ended = true;
         }
@@ -209,35 +228,33 @@ impl Following {
     }
 
     /// The job as it is told elsewhere.
-    async fn push_status(&mut self, job: Job) -> Result<(), StorageError> {
+    async fn push_status(&mut self, job: ListedJob) -> Result<(), StorageError> {
         if let Some(answer) = jobs::answers(&self.app, vec![job]).await?.pop() {
             self.push("status", &answer);
         }
         Ok(())
     }
 
-    /// Whether there may be more.
-    async fn take_logs(&mut self) -> Result<bool, StorageError> {
+    async fn take_logs(&mut self, count: u32) -> Result<(), StorageError> {
         let storage = &self.app.storage;
-        let lines = storage.logs(self.id, self.cursor.log, None, LINES).await?;
-        let more = lines.len() == LINES as usize;
+        let lines = storage.logs(self.id, self.cursor.log, None, count).await?;
         for line in lines {
             self.cursor.log = line.id;
             self.push("log", &LogAnswer::from(line));
         }
-        Ok(more)
+        Ok(())
     }
 
-    async fn take_results(&mut self) -> Result<bool, StorageError> {
+    async fn take_results(&mut self, count: u32) -> Result<(), StorageError> {
         let storage = &self.app.storage;
-        let after = self.cursor.result;
-        let results = storage.results_after(self.id, after, RESULTS).await?;
-        let more = results.len() == RESULTS as usize;
+        let results = storage
+            .results_after(self.id, self.cursor.result, count)
+            .await?;
         for result in results {
             self.cursor.result = result.id;
             self.push("result", &ResultAnswer::from(result));
         }
-        Ok(more)
+        Ok(())
     }
 
     fn take_output(&mut self) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, StatusCode};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Deserialize;
 use serde_json::Value;
@@ -24,8 +24,8 @@ use crate::app::App;
 use crate::connections::ConnectionInput;
 use crate::jobs::{Submission, SubmitError};
 use crate::model::digest_of;
-use crate::model::{Job, JobFilter, JobStatus, LogLevel, Misfire, Overlap, now};
-use crate::storage::{CancelOutcome, DeleteOutcome, StorageError};
+use crate::model::{JobFilter, JobStatus, ListedJob, LogLevel, Misfire, Overlap, now};
+use crate::storage::{CancelOutcome, DeleteOutcome, Page, StorageError};
 
 /// 202 and where to look from now on.
 type Accepted = (StatusCode, [(HeaderName, String); 1], Json<JobAccepted>);
@@ -33,6 +33,9 @@ type Accepted = (StatusCode, [(HeaderName, String); 1], Json<JobAccepted>);
 const DEFAULT_PAGE: u32 = 50;
 const LARGEST_PAGE: u32 = 500;
 const LARGEST_LOG_PAGE: u32 = 5_000;
+const LOG_PAGE_BYTES: u64 = 4 << 20;
+const LARGEST_RESULT_PAGE: u32 = 1_000;
+const RESULT_PAGE_BYTES: u64 = 4 << 20;
 
 /// Submits a job.
 #[utoipa::path(
@@ -231,13 +234,14 @@ pub(super) async fn list(
         created_after: query.created_after,
         created_before: query.created_before,
         after,
+        same_as: None,
         // One more than shown tells whether there is another page.
         limit: limit + 1,
     };
     let mut jobs = app.storage.jobs(&filter).await?;
     let more = jobs.len() > limit as usize;
     jobs.truncate(limit as usize);
-    let last = jobs.last().filter(|_| more);
+    let last = jobs.last().filter(|_| more).map(|listed| &listed.job);
     let next_cursor =
         last.map(|job| format!("{}.{}", job.created_at.timestamp_micros(), job.id.simple()));
     let jobs = answers(&app, jobs).await?;
@@ -276,30 +280,66 @@ pub(super) async fn stats(State(app): State<Arc<App>>) -> Result<Json<JobStats>,
 pub(super) async fn get(
     State(app): State<Arc<App>>,
     IdInPath(id): IdInPath,
-) -> Result<Json<JobAnswer>, Problem> {
-    let job = app.storage.job(id).await?.ok_or_else(|| no_job(id))?;
-    let answer = answers(&app, vec![job]).await?.pop();
-    answer.map(Json).ok_or_else(|| no_job(id))
+) -> Result<Response, Problem> {
+    let listed = app.storage.listed_job(id).await?;
+    let listed = listed.ok_or_else(|| no_job(id))?;
+    let bytes = listed.params_bytes + listed.result_bytes.unwrap_or_default();
+    let permit = app.answers.reserve(bytes).await?;
+    let mut answer = answers(&app, vec![listed]).await?;
+    let (Some(answer), Some(texts)) = (answer.pop(), app.storage.job_texts(id).await?) else {
+        return Err(no_job(id));
+    };
+    // Parameters and result are JSON already; parsing them would take many times their size.
+    let answer = JobAnswer {
+        params: Value::Null,
+        targets: texts
+            .targets
+            .into_iter()
+            .map(|target| target.name)
+            .collect(),
+        error_message: texts.error_message,
+        ..answer
+    };
+    let Ok(Value::Object(mut fields)) = serde_json::to_value(&answer) else {
+        return Err(Problem::internal());
+    };
+    fields.shift_remove("params");
+    let mut head = Value::Object(fields).to_string();
+    head.pop();
+    head.push_str(",\"params\":");
+    let result = texts.result.unwrap_or_else(|| "null".to_owned());
+    let parts = [
+        head,
+        texts.params,
+        ",\"result\":".to_owned(),
+        result,
+        "}".to_owned(),
+    ];
+    Ok(permit.json(parts))
 }
 
 /// Jobs as they are told, batches with how their child jobs stand.
-pub(super) async fn answers(app: &App, jobs: Vec<Job>) -> Result<Vec<JobAnswer>, StorageError> {
-    let batches = jobs.iter().filter(|job| job.batch.is_some());
-    let batches: Vec<Uuid> = batches.map(|job| job.id).collect();
+pub(super) async fn answers(
+    app: &App,
+    jobs: Vec<ListedJob>,
+) -> Result<Vec<JobAnswer>, StorageError> {
+    let batches = jobs.iter().filter(|listed| listed.job.batch.is_some());
+    let batches: Vec<Uuid> = batches.map(|listed| listed.job.id).collect();
     let counts = if batches.is_empty() {
         HashMap::new()
     } else {
         app.storage.batch_counts(&batches).await?
     };
-    let answer = |job: Job| {
-        let waiting_for = app.turns.waited_for(&job);
+    let answer = |listed: ListedJob| {
+        let job = &listed.job;
+        let waiting_for = app.turns.waited_for(job);
         let held_back = job.status.is_waiting().then(|| app.held_back.by(job.id));
         let held_back = held_back.flatten();
         let held_back = held_back.and_then(|version| app.pauses.why(version, now()));
         let mut answer = JobAnswer {
             waiting_for,
             held_back_by: held_back.map(Into::into),
-            ..JobAnswer::from(job)
+            ..JobAnswer::from(listed)
         };
         if let Some(batch) = &mut answer.batch {
             batch.counts = counts.get(&answer.id).copied().unwrap_or_default();
@@ -417,26 +457,61 @@ pub(super) async fn cancel(
 /// Lists what the job's devices answered, in the order of the commands, and what the commands that
 /// run now have printed so far.
 #[utoipa::path(
-    get, path = "/jobs/{id}/results", tag = "jobs", params(("id" = Uuid, Path)),
+    get, path = "/jobs/{id}/results", tag = "jobs", params(("id" = Uuid, Path), ResultQuery),
     responses(
         (status = 200, body = ResultList),
         (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 422, body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The server sends other large answers; try again", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn results(
     State(app): State<Arc<App>>,
     IdInPath(id): IdInPath,
-) -> Result<Json<ResultList>, Problem> {
+    QueryParams(query): QueryParams<ResultQuery>,
+) -> Result<Response, Problem> {
+    let limit = query.limit.unwrap_or(LARGEST_RESULT_PAGE);
+    if !(1..=LARGEST_RESULT_PAGE).contains(&limit) {
+        return Err(Problem::invalid_field(
+            "",
+            format!("limit is 1 to {LARGEST_RESULT_PAGE}"),
+        ));
+    }
     // First: a command that ends meanwhile is seen twice rather than not at all.
     let running = app.live.of(id);
-    let results = app.storage.results(id).await?;
-    if results.is_empty() && app.storage.job(id).await?.is_none() {
+    let after = query.after.unwrap_or_default();
+    let page = Page {
+        limit,
+        bytes: RESULT_PAGE_BYTES,
+    };
+    let measured = app.storage.measure_results(id, after, page).await?;
+    if measured.count == 0 && app.storage.listed_job(id).await?.is_none() {
         return Err(no_job(id));
     }
-    Ok(Json(ResultList {
+    let permit = app.answers.reserve_escaped(measured.bytes).await?;
+    let results = app.storage.results_after(id, after, measured.count).await?;
+    let next_after = results.last().map(|result| result.id);
+    let list = ResultList {
         results: results.into_iter().map(Into::into).collect(),
-        running: running.into_iter().map(Into::into).collect(),
-    }))
+        next_after: next_after.filter(|_| measured.more),
+        // On the last page, with what comes after it.
+        running: match measured.more {
+            true => Vec::new(),
+            false => running.into_iter().map(Into::into).collect(),
+        },
+    };
+    let text = serde_json::to_string(&list).map_err(|_| Problem::internal())?;
+    Ok(permit.json([text]))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ResultQuery {
+    /// Only results after this one: `next_after` of the page before.
+    after: Option<Uuid>,
+    /// 1 to 1000; 1000 if absent. A page ends earlier when its outputs reach 4 MiB.
+    limit: Option<u32>,
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -447,7 +522,7 @@ pub(super) struct LogQuery {
     after: Option<i64>,
     /// Only lines of this level or a more serious one.
     level: Option<LogLevel>,
-    /// 1 to 5000; 5000 if absent.
+    /// 1 to 5000; 5000 if absent. A page ends earlier when its lines reach 4 MiB.
     limit: Option<u32>,
 }
 
@@ -464,7 +539,7 @@ pub(super) async fn logs(
     State(app): State<Arc<App>>,
     IdInPath(id): IdInPath,
     QueryParams(query): QueryParams<LogQuery>,
-) -> Result<Json<LogList>, Problem> {
+) -> Result<Response, Problem> {
     let limit = query.limit.unwrap_or(LARGEST_LOG_PAGE);
     if !(1..=LARGEST_LOG_PAGE).contains(&limit) {
         return Err(Problem::invalid_field(
@@ -473,12 +548,23 @@ pub(super) async fn logs(
         ));
     }
     let after = query.after.unwrap_or_default();
-    let logs = app.storage.logs(id, after, query.level, limit).await?;
-    if logs.is_empty() && app.storage.job(id).await?.is_none() {
+    let page = Page {
+        limit,
+        bytes: LOG_PAGE_BYTES,
+    };
+    let level = query.level;
+    let measured = app.storage.measure_logs(id, after, level, page).await?;
+    if measured.count == 0 && app.storage.listed_job(id).await?.is_none() {
         return Err(no_job(id));
     }
+    let permit = app.answers.reserve_escaped(measured.bytes).await?;
+    let logs = app.storage.logs(id, after, level, measured.count).await?;
+    let next_after = logs.last().map(|line| line.id);
+    let next_after = next_after.filter(|_| measured.more);
     let logs = logs.into_iter().map(Into::into).collect();
-    Ok(Json(LogList { logs }))
+    let list = LogList { logs, next_after };
+    let text = serde_json::to_string(&list).map_err(|_| Problem::internal())?;
+    Ok(permit.json([text]))
 }
 
 pub(super) fn no_job(id: Uuid) -> Problem {

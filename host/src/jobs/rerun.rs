@@ -110,11 +110,12 @@ impl Jobs {
                     ..JobFilter::default()
                 };
                 let children = self.storage.jobs(&filter).await?;
+                let children = children.into_iter().map(|listed| listed.job);
                 let is_left = |child: &Job| match only {
                     Only::Failed => child.status == JobStatus::Failed,
                     _ => child.status != JobStatus::Completed,
                 };
-                let left = children.into_iter().filter(is_left);
+                let left = children.filter(is_left);
                 left.flat_map(|child| child.targets)
                     .map(|target| target.connection_id)
                     .collect()

@@ -453,7 +453,60 @@ pub struct JobFilter {
     pub created_before: Option<DateTime<Utc>>,
     /// The place to go on from: the last job of the page before.
     pub after: Option<(DateTime<Utc>, Uuid)>,
+    /// Marks the jobs that do the same as this one: [`ListedJob::is_same`].
+    pub same_as: Option<Uuid>,
     pub limit: u32,
+}
+
+/// A job as listings show it: without what may be large.
+#[derive(Clone, Debug)]
+pub struct ListedJob {
+    /// Without its result and bounds; with [`ListedJob::TARGETS`] targets at most, a cut error
+    /// message, and without parameters of more than [`ListedJob::PARAMS_BYTES`].
+    pub job: Job,
+    /// The length of its parameters as JSON, bytes.
+    pub params_bytes: u64,
+    /// The length of its result as JSON, bytes.
+    pub result_bytes: Option<u64>,
+    pub target_count: u64,
+    /// It has the parameters and targets of [`JobFilter::same_as`].
+    pub is_same: bool,
+}
+
+impl ListedJob {
+    /// The longest parameters that a listing shows, bytes.
+    pub const PARAMS_BYTES: u32 = 1_024;
+    /// The most targets that a listing shows.
+    pub const TARGETS: u32 = 20;
+    /// The longest error message that a listing shows, characters.
+    pub const ERROR_CHARS: u32 = 2_000;
+
+    /// Whether the parameters are shown.
+    #[must_use]
+    pub fn shows_params(&self) -> bool {
+        self.params_bytes <= u64::from(Self::PARAMS_BYTES)
+    }
+}
+
+impl From<Job> for ListedJob {
+    fn from(job: Job) -> Self {
+        Self {
+            params_bytes: 0,
+            result_bytes: None,
+            target_count: job.targets.len() as u64,
+            is_same: false,
+            job,
+        }
+    }
+}
+
+/// The parts of a job that may be large, as JSON.
+#[derive(Clone, Debug)]
+pub struct JobTexts {
+    pub params: String,
+    pub result: Option<String>,
+    pub targets: Vec<Target>,
+    pub error_message: Option<String>,
 }
 
 /// How many jobs stand in each status.

@@ -13,8 +13,8 @@ use uuid::Uuid;
 use super::rules::failed_targets;
 use crate::api::types::JobAnswer;
 use crate::model::{
-    BatchCounts, Job, JobError, JobStatus, Notification, NotificationContent, NotificationEvent,
-    now,
+    BatchCounts, Job, JobError, JobStatus, ListedJob, Notification, NotificationContent,
+    NotificationEvent, now,
 };
 use crate::storage::FailedChild;
 
@@ -295,7 +295,7 @@ fn body(
 
 /// The job as the API answers it, but for what may be long or private.
 fn job(facts: &Facts) -> Value {
-    let mut answer = JobAnswer::from(facts.job.clone());
+    let mut answer = JobAnswer::from(ListedJob::from(facts.job.clone()));
     answer.targets.truncate(MOST_TARGETS);
     let shortened = |text: Option<String>, most| text.map(|text| cut(&text, most));
     answer.error_message = shortened(answer.error_message, LONGEST_ERROR);
@@ -305,8 +305,16 @@ fn job(facts: &Facts) -> Value {
     }
     let mut job = json!(answer);
     if let Some(fields) = job.as_object_mut() {
-        for private in ["params", "result", "progress"] {
-            fields.remove(private);
+        let left_out = [
+            "params",
+            "params_bytes",
+            "progress",
+            "result",
+            "result_bytes",
+            "target_count",
+        ];
+        for name in left_out {
+            fields.shift_remove(name);
         }
     }
     job

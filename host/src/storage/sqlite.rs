@@ -38,13 +38,14 @@ use uuid::Uuid;
 
 use super::{
     AddOutcome, AddScheduleOutcome, BatchProgress, CancelOutcome, Claim, DeleteConnectionOutcome,
-    DeleteOutcome, Delivery, FailedChild, Outcome, Parent, Place, ReadyJob, Result, Runs, Size,
-    Storage, StorageError, StorageUse, Swept, WaitingJob,
+    DeleteOutcome, Delivery, FailedChild, Measured, Outcome, Page, Parent, Place, ReadyJob, Result,
+    Runs, Size, Storage, StorageError, StorageUse, Swept, WaitingJob,
 };
 use crate::model::{
     Attempt, BatchCounts, CommandResult, Connection, InFlight, Job, JobError, JobFilter, JobLog,
-    JobStatus, KnownHostKey, LoadedVersion, LogLevel, NewJob, Notification, NotificationState,
-    Pause, PluginFiles, PluginKind, PluginVersion, Progress, Schedule, StatusCounts, Tick, now,
+    JobStatus, JobTexts, KnownHostKey, ListedJob, LoadedVersion, LogLevel, NewJob, Notification,
+    NotificationState, Pause, PluginFiles, PluginKind, PluginVersion, Progress, Schedule,
+    StatusCounts, Tick, now,
 };
 use in_flight::AddNote;
 use running::{AddResult, ClaimJob, SetProgress};
@@ -208,7 +209,15 @@ impl Storage for SqliteStorage {
         jobs::with_key(&self.readers, key).await
     }
 
-    async fn jobs(&self, filter: &JobFilter) -> Result<Vec<Job>> {
+    async fn listed_job(&self, id: Uuid) -> Result<Option<ListedJob>> {
+        jobs::listed(&self.readers, id).await
+    }
+
+    async fn job_texts(&self, id: Uuid) -> Result<Option<JobTexts>> {
+        jobs::texts(&self.readers, id).await
+    }
+
+    async fn jobs(&self, filter: &JobFilter) -> Result<Vec<ListedJob>> {
         jobs::list(&self.readers, filter).await
     }
 
@@ -355,6 +364,10 @@ impl Storage for SqliteStorage {
         running::results_after(&self.readers, job_id, Uuid::nil(), u32::MAX).await
     }
 
+    async fn measure_results(&self, job_id: Uuid, after: Uuid, page: Page) -> Result<Measured> {
+        running::measure_results(&self.readers, job_id, after, page).await
+    }
+
     async fn results_after(
         &self,
         job_id: Uuid,
@@ -397,6 +410,16 @@ impl Storage for SqliteStorage {
         limit: u32,
     ) -> Result<Vec<JobLog>> {
         running::logs(&self.readers, job_id, after, least, limit).await
+    }
+
+    async fn measure_logs(
+        &self,
+        job_id: Uuid,
+        after: i64,
+        least: Option<LogLevel>,
+        page: Page,
+    ) -> Result<Measured> {
+        running::measure_logs(&self.readers, job_id, after, least, page).await
     }
 
     async fn add_connection(&self, connection: &Connection) -> Result<()> {

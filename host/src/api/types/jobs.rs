@@ -10,7 +10,7 @@ use super::{HeldBackAnswer, WriteConnection};
 use crate::capabilities::RunningCommand;
 use crate::jobs::Only;
 use crate::model::{
-    Attempt, BatchCounts, BatchOptions, CommandKind, CommandResult, Job, JobLog, JobStatus,
+    Attempt, BatchCounts, BatchOptions, CommandKind, CommandResult, JobLog, JobStatus, ListedJob,
     LogLevel, Progress, StatusCounts,
 };
 
@@ -88,10 +88,17 @@ pub struct JobAnswer {
     pub plugin: String,
     /// SHA-256 of what the last attempt ran.
     pub plugin_digest: Option<String>,
-    #[schema(value_type = Object)]
+    /// In a list, null if they are longer than 1 KiB.
+    #[schema(value_type = Option<Object>)]
     pub params: Value,
+    /// The length of the parameters as JSON, bytes.
+    #[serde(default)]
+    pub params_bytes: u64,
     pub status: JobStatus,
+    /// In a list, the first 20.
     pub targets: Vec<String>,
+    #[serde(default)]
+    pub target_count: u64,
     pub parent_id: Option<Uuid>,
     pub created_at: DateTime<Utc>,
     pub started_at: Option<DateTime<Utc>>,
@@ -113,8 +120,12 @@ pub struct JobAnswer {
     pub worker_id: Option<String>,
     pub cancel_requested: bool,
     pub progress: Option<Progress>,
-    /// What the plugin returned.
+    /// What the plugin returned. Absent in a list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<Value>,
+    /// The length of the result as JSON, bytes; null without a result.
+    #[serde(default)]
+    pub result_bytes: Option<u64>,
     pub description: Option<String>,
     pub dry_run: bool,
     /// Of a batch: its options, and how its child jobs stand.
@@ -216,9 +227,12 @@ pub struct JobStats {
     pub last_24h: StatusCounts,
 }
 
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct ResultList {
     pub results: Vec<ResultAnswer>,
+    /// For the next page: `?after=`; null on the last.
+    #[serde(default)]
+    pub next_after: Option<Uuid>,
     /// Commands that have not ended.
     #[serde(default)]
     pub running: Vec<RunningAnswer>,
@@ -266,6 +280,9 @@ pub struct ResultAnswer {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct LogList {
     pub logs: Vec<LogAnswer>,
+    /// For the next page: `?after=`; null if there are no further lines now.
+    #[serde(default)]
+    pub next_after: Option<i64>,
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -278,8 +295,15 @@ pub struct LogAnswer {
     pub context: Option<Value>,
 }
 
-impl From<Job> for JobAnswer {
-    fn from(job: Job) -> Self {
+impl From<ListedJob> for JobAnswer {
+    fn from(listed: ListedJob) -> Self {
+        let ListedJob {
+            job,
+            params_bytes,
+            result_bytes,
+            target_count,
+            is_same: _,
+        } = listed;
         let (error_code, error_message) =
             job.error.map(|error| (error.code.0, error.message)).unzip();
         Self {
@@ -287,8 +311,10 @@ impl From<Job> for JobAnswer {
             plugin: job.plugin,
             plugin_digest: job.plugin_digest,
             params: job.params,
+            params_bytes,
             status: job.status,
             targets: job.targets.into_iter().map(|target| target.name).collect(),
+            target_count,
             parent_id: job.parent_id,
             created_at: job.created_at,
             started_at: job.started_at,
@@ -307,7 +333,8 @@ impl From<Job> for JobAnswer {
             worker_id: job.worker_id,
             cancel_requested: job.cancel_requested,
             progress: job.progress,
-            result: job.result,
+            result: None,
+            result_bytes,
             description: job.description,
             dry_run: job.dry_run,
             batch: job.batch.map(|options| BatchAnswer {

@@ -1,4 +1,5 @@
 use clap::Args;
+use uuid::Uuid;
 
 use crate::api::types::{ResultAnswer, ResultList};
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
@@ -15,19 +16,39 @@ pub(crate) struct ResultsArgs {
 
 pub(super) async fn run(args: ResultsArgs) -> Result<(), Failure> {
     let client = args.server.client()?;
-    let answer = client
-        .get::<ResultList>(&["jobs", &args.id, "results"])
-        .await?;
-    if args.server.output == OutputFormat::Json {
-        return output::json(&answer.text);
+    let mut all = ResultList::default();
+    let mut after = None;
+    loop {
+        let query: Vec<_> = after
+            .map(|id: Uuid| ("after", id.to_string()))
+            .into_iter()
+            .collect();
+        let page = client
+            .get_with::<ResultList>(&["jobs", &args.id, "results"], &query)
+            .await?
+            .body;
+        after = page.next_after;
+        all.running = page.running;
+        match args.server.output {
+            OutputFormat::Json => all.results.extend(page.results),
+            // Each page is printed as it comes: all of them may be hundreds of megabytes.
+            OutputFormat::Table => {
+                if after.is_none() && page.results.is_empty() {
+                    output::talk("the job has sent no command");
+                }
+                page.results.iter().try_for_each(print)?;
+            }
+        }
+        if after.is_none() {
+            break;
+        }
     }
-    if answer.body.results.is_empty() {
-        output::talk("the job has sent no command");
+    match args.server.output {
+        OutputFormat::Json => {
+            output::json(&serde_json::to_string(&all).map_err(anyhow::Error::from)?)
+        }
+        OutputFormat::Table => Ok(()),
     }
-    for result in &answer.body.results {
-        print(result)?;
-    }
-    Ok(())
 }
 
 /// A command and what came of it.

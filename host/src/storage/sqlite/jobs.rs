@@ -11,7 +11,9 @@ use super::{
     AddOutcome, CancelOutcome, DeleteOutcome, Result, StorageError, batches, connections,
     is_unique, rows, text_of,
 };
-use crate::model::{Connection, ErrorCode, Job, JobFilter, JobStatus, NewJob, StatusCounts};
+use crate::model::{
+    Connection, ErrorCode, Job, JobFilter, JobStatus, JobTexts, ListedJob, NewJob, StatusCounts,
+};
 
 pub(super) async fn add(
     readers: &SqlitePool,
@@ -145,7 +147,48 @@ pub(super) async fn get(readers: &SqlitePool, id: Uuid) -> Result<Option<Job>> {
     row.as_ref().map(rows::job).transpose()
 }
 
-pub(super) async fn list(readers: &SqlitePool, filter: &JobFilter) -> Result<Vec<Job>> {
+/// The columns of a job without what may be large. The lengths are read from the rows' heads.
+fn listed_columns() -> String {
+    let (params, targets, error) = (
+        ListedJob::PARAMS_BYTES,
+        ListedJob::TARGETS,
+        ListedJob::ERROR_CHARS,
+    );
+    format!(
+        "jobs.id, jobs.job_type, plugin_digest, status, priority, description, dry_run, parent_id, depth,
+         jobs.created_at, started_at, completed_at, scheduled_for, ready_at, cron_expression, schedule_id,
+         timeout_seconds, attempt, retry_count, max_retries, on_interrupt, cancel_requested, error_code,
+         substr(error_message, 1, {error}) AS error_message, worker_id, progress, batch, held, rerun_of,
+         NULL AS result, NULL AS bounds,
+         iif(octet_length(payload) <= {params}, payload, 'null') AS payload,
+         octet_length(payload) AS params_bytes, octet_length(jobs.result) AS result_bytes,
+         json_array_length(targets) AS target_count,
+         iif(octet_length(targets) <= {targets} * 64, targets,
+             (SELECT json_group_array(json(value))
+              FROM (SELECT value FROM json_each(jobs.targets) LIMIT {targets}))) AS targets"
+    )
+}
+
+pub(super) async fn listed(readers: &SqlitePool, id: Uuid) -> Result<Option<ListedJob>> {
+    let columns = listed_columns();
+    let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+        "SELECT {columns}, 0 AS is_same FROM jobs WHERE id = ?"
+    )))
+    .bind(id.to_string())
+    .fetch_optional(readers)
+    .await?;
+    row.as_ref().map(rows::listed_job).transpose()
+}
+
+pub(super) async fn texts(readers: &SqlitePool, id: Uuid) -> Result<Option<JobTexts>> {
+    let row = sqlx::query("SELECT payload, result, targets, error_message FROM jobs WHERE id = ?")
+        .bind(id.to_string())
+        .fetch_optional(readers)
+        .await?;
+    row.as_ref().map(rows::job_texts).transpose()
+}
+
+pub(super) async fn list(readers: &SqlitePool, filter: &JobFilter) -> Result<Vec<ListedJob>> {
     // A batch's child jobs, and a device's jobs, are read in their order, instead of sorting or going
     // through all others.
     let (from, created_at, id, plugin) = match (filter.parent, &filter.target) {
@@ -163,8 +206,24 @@ pub(super) async fn list(readers: &SqlitePool, filter: &JobFilter) -> Result<Vec
             "target.job_type",
         ),
     };
-    let mut query = QueryBuilder::<Sqlite>::new("SELECT jobs.* FROM ");
-    query.push(from).push(" WHERE 1 = 1");
+    let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
+    query.push(listed_columns());
+    match filter.same_as {
+        None => {
+            query.push(", 0 AS is_same");
+        }
+        Some(same) => {
+            query
+                .push(
+                    ", (SELECT other.payload = jobs.payload AND other.targets = jobs.targets
+                               AND (other.batch IS NULL) = (jobs.batch IS NULL)
+                        FROM jobs AS other WHERE other.id = ",
+                )
+                .push_bind(same.to_string())
+                .push(") AS is_same");
+        }
+    }
+    query.push(" FROM ").push(from).push(" WHERE 1 = 1");
     if let Some(status) = filter.status {
         query.push(" AND status = ").push_bind(status.as_str());
     }
@@ -209,7 +268,7 @@ pub(super) async fn list(readers: &SqlitePool, filter: &JobFilter) -> Result<Vec
         .push(format!(" ORDER BY {created_at} DESC, {id} DESC LIMIT "))
         .push_bind(filter.limit);
     let found = query.build().fetch_all(readers).await?;
-    found.iter().map(rows::job).collect()
+    found.iter().map(rows::listed_job).collect()
 }
 
 /// Whole hours come from `job_counts`; of the hour in which it begins, jobs are counted.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{ReadyJob, Result, StorageError};
 use crate::model::{
     Algorithms, Attempt, CommandKind, CommandResult, Connection, Job, JobError, JobLog, JobStatus,
-    KnownHostKey, LogLevel, OnInterrupt, SealedSecrets,
+    JobTexts, KnownHostKey, ListedJob, LogLevel, OnInterrupt, SealedSecrets,
 };
 
 pub(super) fn job(row: &SqliteRow) -> Result<Job> {
@@ -50,6 +50,31 @@ pub(super) fn job(row: &SqliteRow) -> Result<Job> {
         held: row.try_get("held")?,
         rerun_of: optional(row, "rerun_of", uuid)?,
         bounds: optional(row, "bounds", json)?.unwrap_or_default(),
+    })
+}
+
+pub(super) fn listed_job(row: &SqliteRow) -> Result<ListedJob> {
+    let size = |column: &str| -> Result<Option<u64>> {
+        let size: Option<i64> = row.try_get(column)?;
+        Ok(size.map(i64::unsigned_abs))
+    };
+    Ok(ListedJob {
+        job: job(row)?,
+        params_bytes: size("params_bytes")?.unwrap_or_default(),
+        result_bytes: size("result_bytes")?,
+        target_count: size("target_count")?.unwrap_or_default(),
+        is_same: row
+            .try_get::<Option<bool>, _>("is_same")?
+            .unwrap_or_default(),
+    })
+}
+
+pub(super) fn job_texts(row: &SqliteRow) -> Result<JobTexts> {
+    Ok(JobTexts {
+        params: row.try_get("payload")?,
+        result: row.try_get("result")?,
+        targets: json(row, "targets")?,
+        error_message: row.try_get("error_message")?,
     })
 }
 

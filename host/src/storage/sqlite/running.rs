@@ -9,7 +9,8 @@ use uuid::Uuid;
 use super::bulk::{Bulk, BulkWork, Kinds, SqliteQuery};
 use super::writer::Writer;
 use super::{
-    Claim, Outcome, Parent, ReadyJob, Result, Runs, WaitingJob, bulk, in_flight, rows, text_of,
+    Claim, Measured, Outcome, Page, Parent, ReadyJob, Result, Runs, WaitingJob, bulk, in_flight,
+    rows, text_of,
 };
 use crate::model::{Attempt, CommandResult, Job, JobError, JobLog, JobStatus, LogLevel, Progress};
 
@@ -435,6 +436,57 @@ pub(super) async fn results_after(
     found.iter().map(rows::result).collect()
 }
 
+/// The lengths are read from the rows' heads: no output is loaded.
+pub(super) async fn measure_results(
+    readers: &SqlitePool,
+    job_id: Uuid,
+    after: Uuid,
+    page: Page,
+) -> Result<Measured> {
+    let sizes: Vec<i64> = sqlx::query_scalar(
+        "SELECT octet_length(output) + octet_length(command) + coalesce(octet_length(error), 0)
+         FROM job_results WHERE job_id = ? AND id > ? ORDER BY id LIMIT ?",
+    )
+    .bind(job_id.to_string())
+    .bind(after.to_string())
+    .bind(page.limit.saturating_add(1))
+    .fetch_all(readers)
+    .await?;
+    Ok(page.measure(sizes.into_iter().map(i64::unsigned_abs)))
+}
+
+/// A log's lines of a level or a more serious one, after an id.
+const LINES_AFTER: &str = "FROM job_logs
+     WHERE job_id = ?1 AND id > ?2 AND level IN (SELECT value FROM json_each(?3)) ORDER BY id LIMIT ?4";
+
+fn levels_from(least: Option<LogLevel>) -> String {
+    let levels: Vec<&str> = LogLevel::ALL
+        .into_iter()
+        .filter(|level| least.is_none_or(|least| *level >= least))
+        .map(LogLevel::as_str)
+        .collect();
+    serde_json::json!(levels).to_string()
+}
+
+pub(super) async fn measure_logs(
+    readers: &SqlitePool,
+    job_id: Uuid,
+    after: i64,
+    least: Option<LogLevel>,
+    page: Page,
+) -> Result<Measured> {
+    let query =
+        format!("SELECT octet_length(message) + coalesce(octet_length(context), 0) {LINES_AFTER}");
+    let sizes: Vec<i64> = sqlx::query_scalar(sqlx::AssertSqlSafe(query))
+        .bind(job_id.to_string())
+        .bind(after)
+        .bind(levels_from(least))
+        .bind(page.limit.saturating_add(1))
+        .fetch_all(readers)
+        .await?;
+    Ok(page.measure(sizes.into_iter().map(i64::unsigned_abs)))
+}
+
 pub(super) async fn logs(
     readers: &SqlitePool,
     job_id: Uuid,
@@ -442,21 +494,13 @@ pub(super) async fn logs(
     least: Option<LogLevel>,
     limit: u32,
 ) -> Result<Vec<JobLog>> {
-    let levels: Vec<&str> = LogLevel::ALL
-        .into_iter()
-        .filter(|level| least.is_none_or(|least| *level >= least))
-        .map(LogLevel::as_str)
-        .collect();
-    let found = sqlx::query(
-        "SELECT * FROM job_logs
-         WHERE job_id = ?1 AND id > ?2 AND level IN (SELECT value FROM json_each(?3))
-         ORDER BY id LIMIT ?4",
-    )
-    .bind(job_id.to_string())
-    .bind(after)
-    .bind(serde_json::json!(levels).to_string())
-    .bind(limit)
-    .fetch_all(readers)
-    .await?;
+    let query = sqlx::AssertSqlSafe(format!("SELECT * {LINES_AFTER}"));
+    let found = sqlx::query(query)
+        .bind(job_id.to_string())
+        .bind(after)
+        .bind(levels_from(least))
+        .bind(limit)
+        .fetch_all(readers)
+        .await?;
     found.iter().map(rows::log).collect()
 }
