@@ -206,9 +206,6 @@ fn cors(config: &ServerConfig) -> CorsLayer {
             REQUEST_ID,
         ])
         .expose_headers([header::LOCATION, REQUEST_ID]);
-    if config.cors_origins.iter().any(|origin| origin == "*") {
-        return layer.allow_origin(AllowOrigin::any());
-    }
     let origins = config.cors_origins.iter();
     layer.allow_origin(AllowOrigin::list(
         origins.filter_map(|origin| origin.parse().ok()),

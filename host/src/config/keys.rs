@@ -160,16 +160,16 @@ pub const KEYS: &[Key] = &[
         section: "server",
         name: "host",
         allowed: Allowed::Text {
-            described: "an IP address or a host name, without a port",
-            check: listen_host,
+            described: "an IP address or a host name, without a port, or unix:PATH of a socket",
+            check: listen_address,
         },
-        meaning: "The address to listen on. This version has no authentication: use an authenticating proxy for any address but loopback.",
+        meaning: "The address to listen on. An address off loopback needs `trust_network`. A Unix socket, such as `unix:/run/scheduler/http.sock`, has mode 0660, is removed when the server stops, and replaces one that a dead server left.",
     },
     Key {
         section: "server",
         name: "port",
         allowed: Allowed::Whole { from: 0, to: 65535 },
-        meaning: "The port to listen on; 0 chooses a free port, which the log shows.",
+        meaning: "The port to listen on; 0 chooses a free port, which the log shows. A Unix socket has none.",
     },
     Key {
         section: "server",
@@ -188,12 +188,63 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         section: "server",
+        name: "trust_network",
+        allowed: Allowed::Flag,
+        meaning: "Whether to listen off loopback. This version has no authentication: every machine that reaches the port can then use every stored connection.",
+    },
+    Key {
+        section: "server",
+        name: "allowed_hosts",
+        allowed: Allowed::List {
+            described: "host names such as noc.example.com, without a port (environment: comma-separated)",
+            check: allowed_host,
+        },
+        meaning: "Names that the server is reached by, besides `localhost` and IP addresses. A request under any other name is refused, because a web page can point a name of its own at this server.",
+    },
+    Key {
+        section: "server",
         name: "cors_origins",
         allowed: Allowed::List {
-            described: "origins such as https://noc.example.com, or * for any (environment: comma-separated)",
+            described: "origins such as https://noc.example.com (environment: comma-separated)",
             check: cors_origin,
         },
         meaning: "Other web origins whose pages may call the API from a browser. The dashboard needs no entry.",
+    },
+    Key {
+        section: "server",
+        name: "header_timeout_seconds",
+        allowed: Allowed::Whole { from: 1, to: 300 },
+        meaning: "How long a client may take to send a request's head, from its first byte on; in a new connection, from its beginning on.",
+    },
+    Key {
+        section: "server",
+        name: "idle_timeout_seconds",
+        allowed: Allowed::Whole { from: 1, to: 3600 },
+        meaning: "How long a connection without a request is kept open for the next one.",
+    },
+    Key {
+        section: "server",
+        name: "write_timeout_seconds",
+        allowed: Allowed::Whole { from: 1, to: 3600 },
+        meaning: "How long a client may take no byte of an answer, of an event stream or of a terminal before its connection is cut.",
+    },
+    Key {
+        section: "server",
+        name: "max_connections",
+        allowed: Allowed::Whole {
+            from: 1,
+            to: 100_000,
+        },
+        meaning: "Connections open at once; half of the process's file descriptors where that is less. At the limit, a new connection displaces the one that has waited for its client the longest; where all have a request under way, it is answered 503.",
+    },
+    Key {
+        section: "server",
+        name: "max_connections_per_address",
+        allowed: Allowed::Whole {
+            from: 1,
+            to: 100_000,
+        },
+        meaning: "Of these, connections of one IPv4 address or one IPv6 network (/64), but for loopback and the Unix socket. Clients behind a proxy on another machine all have the proxy's address.",
     },
     Key {
         section: "worker",
@@ -708,23 +759,55 @@ fn sqlite_url(url: &str) -> Result<(), String> {
 }
 
 fn listen_host(host: &str) -> Result<(), String> {
-    let host_name = |host: &str| {
-        !host.is_empty()
-            && host.len() <= 253
-            && host
-                .split('.')
-                .all(|label| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-'))
-            && host
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
-            // All digits and dots, and yet no address: 127.0.0.256.
-            && !host.chars().all(|c| c.is_ascii_digit() || c == '.')
-    };
-    if host.parse::<IpAddr>().is_ok() || host_name(host) {
+    if host.parse::<IpAddr>().is_ok() || is_host_name(host) {
         Ok(())
     } else {
         Err("it is neither an address nor a name".to_owned())
     }
+}
+
+fn listen_address(address: &str) -> Result<(), String> {
+    // The address of a socket has 108 bytes, the last of which is 0.
+    const MAX_SOCKET_PATH_BYTES: usize = 107;
+    let Some(path) = address.strip_prefix("unix:") else {
+        return listen_host(address);
+    };
+    file_path(path)?;
+    if path.len() > MAX_SOCKET_PATH_BYTES {
+        return Err(format!(
+            "the path of a socket has at most {MAX_SOCKET_PATH_BYTES} bytes, this one has {}",
+            path.len()
+        ));
+    }
+    Ok(())
+}
+
+fn is_host_name(host: &str) -> bool {
+    !host.is_empty()
+        && host.len() <= 253
+        && host
+            .split('.')
+            .all(|label| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-'))
+        && host
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
+        // All digits and dots, and yet no address: 127.0.0.256.
+        && !host.chars().all(|c| c.is_ascii_digit() || c == '.')
+}
+
+fn allowed_host(host: &str) -> Result<(), String> {
+    if is_host_name(host) {
+        return Ok(());
+    }
+    Err(match host {
+        "*" => "without authentication, * would let any web page that an operator opens use this \
+                server by a name of its own (DNS rebinding); list the names"
+            .to_owned(),
+        _ if host.parse::<IpAddr>().is_ok() => {
+            format!("{host:?} is an address, and addresses are allowed without being listed")
+        }
+        _ => format!("{host:?} is not a host name without scheme and port"),
+    })
 }
 
 /// The URL itself is not in the reason: it may be a secret.
@@ -744,7 +827,11 @@ pub(super) fn mail_address(text: &str) -> Result<(), String> {
 
 fn cors_origin(origin: &str) -> Result<(), String> {
     if origin == "*" {
-        return Ok(());
+        return Err(
+            "without authentication, * would let any web page that an operator opens use this \
+             server; list the origins"
+                .to_owned(),
+        );
     }
     let authority = origin
         .strip_prefix("http://")
