@@ -393,7 +393,9 @@ impl Default for ServerConfig {
             allowed_hosts: Vec::new(),
             cors_origins: Vec::new(),
             header_timeout_seconds: 10,
-            idle_timeout_seconds: 60,
+            // More than the 60 s after which common proxies close connections that they keep:
+            // the side that sends requests should be the first to close.
+            idle_timeout_seconds: 75,
             write_timeout_seconds: 30,
             max_connections: 512,
             max_connections_per_address: 64,
