@@ -36,6 +36,18 @@ pub(super) async fn time_limit(limit: Duration, request: Request, next: Next) ->
     }
 }
 
+/// Refuses a body that says of itself that it is too large, before any of it is read: a client
+/// that asks first (`Expect: 100-continue`) need not send it. Other bodies are counted as they are
+/// read.
+pub(super) async fn body_limit(limit: usize, request: Request, next: Next) -> Response {
+    let length = text_of(request.headers(), &header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.parse::<u64>().ok());
+    if length.is_some_and(|length| length > limit as u64) {
+        return Problem::too_large().into_response();
+    }
+    next.run(request).await
+}
+
 /// Refuses requests under foreign host names and from pages of other origins.
 #[derive(Clone)]
 pub(super) struct Gate(Arc<Accepted>);
@@ -257,7 +269,7 @@ mod tests {
 
     use super::*;
 
-    fn foreign_to(config: ServerConfig, headers: &[(&str, &str)]) -> Option<Foreign> {
+    fn foreign_to(config: &ServerConfig, headers: &[(&str, &str)]) -> Option<Foreign> {
         let mut request = Request::builder();
         for (name, value) in headers {
             request = match *name {
@@ -267,7 +279,7 @@ mod tests {
             };
         }
         let request = request.body(Body::empty()).unwrap();
-        Gate::new(&config).0.foreign(&request)
+        Gate::new(config).0.foreign(&request)
     }
 
     fn foreign(headers: &[(&str, &str)]) -> Option<Foreign> {
@@ -276,7 +288,7 @@ mod tests {
             cors_origins: vec!["https://tools.example".to_owned()],
             ..ServerConfig::default()
         };
-        foreign_to(config, headers)
+        foreign_to(&config, headers)
     }
 
     fn host(host: &str) -> Option<Foreign> {
@@ -290,7 +302,7 @@ mod tests {
     #[test]
     fn own_host_names_pass_whatever_address_the_server_listens_on() {
         for listen in ["127.0.0.1", "0.0.0.0", "::", "192.0.2.1", "noc"] {
-            let config = || ServerConfig {
+            let config = ServerConfig {
                 host: listen.to_owned(),
                 allowed_hosts: vec!["noc.example".to_owned()],
                 ..ServerConfig::default()
@@ -306,9 +318,9 @@ mod tests {
                 "noc.example",
                 "NOC.example:8443",
             ] {
-                assert_eq!(foreign_to(config(), &[("host", own)]), None, "{own}");
+                assert_eq!(foreign_to(&config, &[("host", own)]), None, "{own}");
             }
-            assert_eq!(foreign_to(config(), &[]), None, "a program without a host");
+            assert_eq!(foreign_to(&config, &[]), None, "a program without a host");
             for other in [
                 "evil.example:8080",
                 "noc",
@@ -332,7 +344,7 @@ mod tests {
                 "",
             ] {
                 assert_eq!(
-                    foreign_to(config(), &[("host", other)]),
+                    foreign_to(&config, &[("host", other)]),
                     host(other),
                     "{other}"
                 );
@@ -355,7 +367,7 @@ mod tests {
 
     #[test]
     fn a_unix_socket_takes_any_host_and_only_its_own_origin() {
-        let config = || ServerConfig {
+        let config = ServerConfig {
             host: "unix:/run/http.sock".to_owned(),
             ..ServerConfig::default()
         };
@@ -365,7 +377,7 @@ mod tests {
                 ("host", "any.example"),
                 ("origin", sent_by),
             ];
-            foreign_to(config(), &headers)
+            foreign_to(&config, &headers)
         };
         assert_eq!(post("https://any.example"), None);
         assert_eq!(post("https://evil.example"), origin("https://evil.example"));
