@@ -275,9 +275,26 @@ fn a_connection_is_kept_for_the_next_request_and_closed_when_idle() {
     run(async {
         let host = TestHost::start_with(|config| config.server.idle_timeout_seconds = 1).await;
         let mut raw = Raw::connect(&host.client.url("")).await;
-        for _ in 0..2 {
-            raw.send(GET_HEALTH).await;
-            assert!(raw.read_answer().await.starts_with("HTTP/1.1 200 "));
+        let job = r#"{"plugin":"noop"}"#;
+        let head =
+            "POST /api/jobs HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
+        let post = format!("{head}content-length: {}\r\n\r\n{job}", job.len());
+        let chunked = format!(
+            "{head}transfer-encoding: chunked\r\n\r\n{:x}\r\n{job}\r\n0\r\n\r\n",
+            job.len()
+        );
+        for (request, status) in [
+            (GET_HEALTH, 200),
+            (&post, 202),
+            (&chunked, 202),
+            (GET_HEALTH, 200),
+        ] {
+            raw.send(request).await;
+            let answer = raw.read_answer().await;
+            assert!(
+                answer.starts_with(&format!("HTTP/1.1 {status} ")),
+                "{answer}"
+            );
         }
         assert_eq!(raw.read_to_end().await.unwrap(), "");
     });

@@ -163,13 +163,13 @@ pub const KEYS: &[Key] = &[
             described: "an IP address or a host name, without a port, or unix:PATH of a socket",
             check: listen_address,
         },
-        meaning: "The address to listen on. An address off loopback needs `trust_network`. A Unix socket, such as `unix:/run/scheduler/http.sock`, has mode 0660, is removed when the server stops, and replaces one that a dead server left.",
+        meaning: "The address to listen on. An address off loopback needs `trust_network`. A Unix socket, such as `unix:/run/scheduler/http.sock`, has mode 0660; the server removes it when it stops and replaces the socket of a killed server.",
     },
     Key {
         section: "server",
         name: "port",
         allowed: Allowed::Whole { from: 0, to: 65535 },
-        meaning: "The port to listen on; 0 chooses a free port, which the log shows. A Unix socket has none.",
+        meaning: "The port to listen on; 0 chooses a free port, which the log shows. Ignored for a Unix socket.",
     },
     Key {
         section: "server",
@@ -190,7 +190,7 @@ pub const KEYS: &[Key] = &[
         section: "server",
         name: "trust_network",
         allowed: Allowed::Flag,
-        meaning: "Whether to listen off loopback. This version has no authentication: every machine that reaches the port can then use every stored connection.",
+        meaning: "Whether the server may listen off loopback. This version has no authentication: every machine that reaches the port can use every stored connection.",
     },
     Key {
         section: "server",
@@ -199,7 +199,7 @@ pub const KEYS: &[Key] = &[
             described: "host names such as noc.example.com, without a port (environment: comma-separated)",
             check: allowed_host,
         },
-        meaning: "Names that the server is reached by, besides `localhost` and IP addresses. A request under any other name is refused, because a web page can point a name of its own at this server.",
+        meaning: "Host names of the server, besides `localhost` and IP addresses. Requests to other names are rejected, because a web page can point a name of its own at the server (DNS rebinding).",
     },
     Key {
         section: "server",
@@ -214,19 +214,19 @@ pub const KEYS: &[Key] = &[
         section: "server",
         name: "header_timeout_seconds",
         allowed: Allowed::Whole { from: 1, to: 300 },
-        meaning: "How long a client may take to send a request's head, from its first byte on; in a new connection, from its beginning on.",
+        meaning: "Timeout of a request's head, from its first byte; in a new connection, from the start of the connection.",
     },
     Key {
         section: "server",
         name: "idle_timeout_seconds",
         allowed: Allowed::Whole { from: 1, to: 3600 },
-        meaning: "How long a connection without a request is kept open for the next one.",
+        meaning: "Timeout of a connection between two requests.",
     },
     Key {
         section: "server",
         name: "write_timeout_seconds",
         allowed: Allowed::Whole { from: 1, to: 3600 },
-        meaning: "How long a client may take no byte of an answer, of an event stream or of a terminal before its connection is cut.",
+        meaning: "Timeout of a client that does not read its response, event stream or terminal.",
     },
     Key {
         section: "server",
@@ -235,7 +235,7 @@ pub const KEYS: &[Key] = &[
             from: 1,
             to: 100_000,
         },
-        meaning: "Connections open at once; half of the process's file descriptors where that is less. At the limit, a new connection displaces the one that has waited for its client the longest; where all have a request under way, it is answered 503.",
+        meaning: "Maximum of open connections; at most half of the process's file descriptors. At the limit, a new connection displaces the one that has waited for its client the longest; if all have a request in progress, it gets status 503.",
     },
     Key {
         section: "server",
@@ -244,7 +244,7 @@ pub const KEYS: &[Key] = &[
             from: 1,
             to: 100_000,
         },
-        meaning: "Of these, connections of one IPv4 address or one IPv6 network (/64), but for loopback and the Unix socket. Clients behind a proxy on another machine all have the proxy's address.",
+        meaning: "Maximum of open connections from one IPv4 address or one IPv6 network (/64), except on loopback and the Unix socket. All clients of a proxy on another machine have the proxy's address.",
     },
     Key {
         section: "worker",
