@@ -25,12 +25,12 @@ use crate::config::ServerConfig;
 pub use listener::{Address, Listener, UnixSocketListener};
 use slots::{Admission, Slots};
 
-/// A condition that holds on is logged again after this long.
+/// Between two log lines about a condition that lasts.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// Between two tries to accept a connection while none can be accepted, unless one ends sooner.
 const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How long a connection may take for what, and how many there may be.
+/// The timeouts and limits of connections.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
     header: Duration,
@@ -70,8 +70,8 @@ fn affordable(configured: usize) -> usize {
     configured.min(most)
 }
 
-/// Serves the router until `shutdown`; then no connection is accepted, idle ones are closed, and
-/// requests under way finish. Dropped, it cuts the connections that are left.
+/// Serves the router until `shutdown`. Then it accepts no connection, closes idle ones and waits
+/// for the requests in progress. Dropping the future cuts the connections that are left.
 ///
 /// # Errors
 /// When the listener is broken for good.

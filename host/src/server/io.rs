@@ -1,8 +1,7 @@
-//! The bytes of a connection: cuts clients that do not read, and lets clients read what was
-//! answered before it closes.
+//! The stream of a connection: cuts clients that do not read, and lets clients read a response
+//! that they get before they have sent the whole request.
 //!
-//! Both are done here, below HTTP, so that they hold for every answer, for event streams and for
-//! terminals alike.
+//! Both happen here, below HTTP, so that they apply to responses, event streams and terminals.
 
 use std::io;
 use std::pin::Pin;

@@ -320,7 +320,7 @@ mod tests {
     async fn only_the_socket_of_a_dead_server_is_replaced() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("http.sock");
-        // What a killed server leaves: the standard library's listener does not remove its file.
+        // Like a killed server, the standard library's listener leaves its file.
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         assert!(path.exists());
         let listener = UnixSocketListener::bind(&path).await.unwrap();

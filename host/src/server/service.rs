@@ -1,5 +1,4 @@
-//! One request, as its connection sees it: when it begins, when it is answered, and whether its
-//! body was read.
+//! Reports the begin and the end of a request to its connection, and whether its body was read.
 
 use std::convert::Infallible;
 use std::pin::Pin;

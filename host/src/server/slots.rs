@@ -1,8 +1,8 @@
 //! Limits the connections that are open at once, in all and from one address.
 //!
-//! At a limit, a new connection displaces the one that has been waiting for its client the
-//! longest: idle clients and half-sent requests keep nobody out. Only where all connections have
-//! a request under way is a new one refused.
+//! At a limit, a new connection displaces the one that has waited for its client the longest, so
+//! that idle clients and half-sent requests cannot lock others out. If all connections have a
+//! request in progress, the new one is rejected.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -20,7 +20,7 @@ use super::connection::Connection;
 use super::io::BoxedStream;
 use super::listener::Peer;
 
-/// Refused connections that get an answer at once; further ones are only closed.
+/// Rejected connections that get a response at the same time; further ones are only closed.
 const MAX_REFUSED: usize = 32;
 /// How long a refused client has to take its answer.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -116,7 +116,7 @@ impl Slots {
         self.freed.notified()
     }
 
-    /// Answers a refused connection with 503, unless too many are being answered already.
+    /// Answers a rejected connection with status 503, unless too many are being answered already.
     pub(super) fn answer_refused(
         &self,
         stream: BoxedStream,
@@ -232,7 +232,7 @@ async fn refuse(mut stream: BoxedStream) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The answer of a server that has no place to read the request.
+/// The response of a server that does not read the request.
 fn refusal_answer() -> String {
     let body = format!(
         r#"{{"type":"/problems/too-many-connections","title":"Service Unavailable","status":503,"detail":"{REFUSAL_DETAIL}"}}"#
