@@ -1,4 +1,4 @@
-//! What stands between clients and the API: host names, origins, addresses, connections.
+//! The limits between clients and the API: host names, origins, addresses, connections.
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -262,8 +262,8 @@ fn the_server_and_the_command_line_meet_at_a_unix_socket() {
         assert_eq!(server.terminate(), Some(0));
         assert!(!path.join("http.sock").exists());
 
-        let nobody = [("SCHEDULER_URL", "unix:http.sock")];
-        let unreachable = run_scheduler(path, &["plugin", "list"], &nobody).await;
+        let without_server = [("SCHEDULER_URL", "unix:http.sock")];
+        let unreachable = run_scheduler(path, &["plugin", "list"], &without_server).await;
         assert_eq!(unreachable.status.code(), Some(3));
         let told = String::from_utf8(unreachable.stderr).unwrap();
         assert!(told.contains("unix:http.sock"), "{told}");
@@ -318,7 +318,7 @@ fn a_half_sent_head_is_given_up() {
 }
 
 #[test]
-fn idle_clients_and_half_sent_heads_keep_nobody_out() {
+fn idle_clients_and_half_sent_heads_do_not_lock_others_out() {
     run(async {
         let directory = tempfile::tempdir().unwrap();
         let log = directory.path().join("log");
@@ -351,7 +351,9 @@ fn a_server_without_descriptors_says_so_once_and_goes_on() {
         let log = directory.path().join("log");
         let file = File::create(&log).unwrap();
         let patient = [("SCHEDULER_SERVER_HEADER_TIMEOUT_SECONDS", "300")];
-        let server = Server::start_with_descriptors(directory.path(), &patient, DESCRIPTORS, file);
+        let server = Server::start_logged(directory.path(), &patient, Some(file));
+        // Taken away after the start, so that its limit of connections does not help.
+        server.leave_descriptors(10);
         let url = server.client.url("");
         let mut clients = Vec::new();
         for _ in 0..200 {
@@ -402,7 +404,7 @@ fn where_all_connections_have_requests_a_further_one_is_told_so() {
 }
 
 #[test]
-fn half_sent_bodies_keep_nobody_out() {
+fn half_sent_bodies_do_not_lock_others_out() {
     run(async {
         let host = TestHost::start_with(|config| {
             config.server.max_connections = 3;
@@ -452,9 +454,6 @@ fn a_client_that_does_not_read_its_answer_is_cut() {
         assert!(read.len() < MIBS * MIB, "{} bytes came", read.len());
     });
 }
-
-/// Descriptors that are enough to start with, and not for half as many connections besides.
-const DESCRIPTORS: u32 = 80;
 
 const LARGE: usize = 20_000_000;
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal};
 use serde_json::Value;
 
 use super::{Client, DEADLINE, scripts_dir};
@@ -72,6 +72,20 @@ impl Server {
         let mut command = scheduler();
         command.arg("serve");
         in_directory(command, directory)
+    }
+
+    /// Lowers the limit of file descriptors so far that it can open only a few more.
+    pub(crate) fn leave_descriptors(&self, spare: u64) {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
+        let names = open.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let highest = names.filter_map(|name| name.parse::<u64>().ok()).max();
+        let most = Some(highest.unwrap() + 1 + spare);
+        let limit = Rlimit {
+            current: most,
+            maximum: most,
+        };
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::prlimit(Some(id), Resource::Nofile, limit).unwrap();
     }
 
     /// SIGHUP.
