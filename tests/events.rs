@@ -133,10 +133,12 @@ fn a_command_is_heard_while_it_runs() {
             let mut most = 1;
             loop {
                 let events = follow(&host, &id, None, most).await;
-                if let Some(event) = events.into_iter().find(|event| event.name == "output") {
-                    return event;
+                match events.into_iter().find(|event| event.name == "output") {
+                    Some(event) if event.data["text"] == "begun\n" => return event,
+                    // The line has come only in part.
+                    Some(_) => {}
+                    None => most += 1,
                 }
-                most += 1;
             }
         };
         let output = tokio::time::timeout(DEADLINE, events).await.unwrap();

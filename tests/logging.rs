@@ -55,7 +55,8 @@ fn the_level_is_the_configurations_or_rust_logs() {
             .env("SCHEDULER_LOGGING_LEVEL", level)
             .env("SCHEDULER_PLUGINS_SCRIPTS_DIR", scripts_dir())
             // Refused after the log is on and the plugins are loaded.
-            .env("SCHEDULER_SERVER_HOST", "192.0.2.1");
+            .env("SCHEDULER_SERVER_HOST", "192.0.2.1")
+            .env("SCHEDULER_SERVER_TRUST_NETWORK", "true");
         if let Some(directives) = rust_log {
             command.env("RUST_LOG", directives);
         }

@@ -30,6 +30,7 @@ mod logging;
 mod notifications;
 mod parity;
 mod pauses;
+mod perimeter;
 mod plugins;
 mod policy;
 mod process;

@@ -27,7 +27,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware;
-use axum::response::Response;
+use axum::response::{Redirect, Response};
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -50,6 +50,15 @@ pub use budget::AnswerBudget;
 pub use problem::Problem;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
+    HeaderName::from_static("cross-origin-resource-policy");
+
+/// Of answers that are not pages: should a browser show one as a page, it loads and runs nothing.
+const API_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
+/// Of the API's documentation, which sets styles in its elements and shows icons from `data:`.
+const DOCS_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' \
+    'unsafe-inline'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action \
+    'none'; frame-ancestors 'none'";
 
 #[derive(OpenApi)]
 #[openapi(
@@ -75,12 +84,17 @@ pub fn router(app: &Arc<App>) -> Router {
     let (api, specification) = OpenApiRouter::with_openapi(Specification::openapi())
         .nest("/api", api_routes())
         .split_for_parts();
-    let docs = SwaggerUi::new("/api/docs").url("/api/openapi.json", specification);
+    let docs: Router<Arc<App>> = SwaggerUi::new("/api/docs")
+        .url("/api/openapi.json", specification)
+        .into();
+    let docs = docs.layer(always(header::CONTENT_SECURITY_POLICY, DOCS_POLICY));
     let mut all = api
         .merge(docs)
         .route("/health", axum::routing::get(health::health));
     let board = &app.config.board;
     if board.enabled {
+        let dashboard = Redirect::temporary(&board.ui_path);
+        all = all.route("/", axum::routing::get(async move || dashboard));
         // The dashboard's own door to the same API, so that a proxy can let the two through together.
         let (board_api, _) = api_routes().split_for_parts();
         all = all
@@ -156,6 +170,7 @@ fn api_routes() -> OpenApiRouter<Arc<App>> {
 /// What every request goes through, outermost first.
 fn wrap(router: Router, config: &ServerConfig) -> Router {
     let timeout = Duration::from_secs(config.request_timeout_seconds);
+    let max_body_bytes = config.max_body_bytes;
     let gate = guard::Gate::new(config);
     let layers = ServiceBuilder::new()
         .layer(SetRequestIdLayer::new(REQUEST_ID, RequestIds))
@@ -176,10 +191,11 @@ fn wrap(router: Router, config: &ServerConfig) -> Router {
                 .on_failure(()),
         )
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
-        .layer(SetResponseHeaderLayer::if_not_present(
-            header::X_CONTENT_TYPE_OPTIONS,
-            HeaderValue::from_static("nosniff"),
-        ))
+        .layer(always(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(always(header::CONTENT_SECURITY_POLICY, API_POLICY))
+        .layer(always(header::X_FRAME_OPTIONS, "DENY"))
+        .layer(always(header::REFERRER_POLICY, "no-referrer"))
+        .layer(always(CROSS_ORIGIN_RESOURCE_POLICY, "same-origin"))
         .layer(CompressionLayer::new())
         .layer(cors(config))
         .layer(CatchPanicLayer::custom(Problem::panicked))
@@ -189,8 +205,16 @@ fn wrap(router: Router, config: &ServerConfig) -> Router {
         .layer(middleware::from_fn(move |request, next| {
             gate.clone().pass(request, next)
         }))
-        .layer(DefaultBodyLimit::max(config.max_body_bytes));
+        .layer(middleware::from_fn(move |request, next| {
+            guard::body_limit(max_body_bytes, request, next)
+        }))
+        .layer(DefaultBodyLimit::max(max_body_bytes));
     router.layer(layers)
+}
+
+/// Sets a header of every answer that does not bring its own.
+fn always(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
+    SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
 }
 
 fn log_answer<B>(response: &Response<B>, took: Duration, _: &Span) {
@@ -208,9 +232,6 @@ fn cors(config: &ServerConfig) -> CorsLayer {
             REQUEST_ID,
         ])
         .expose_headers([header::LOCATION, REQUEST_ID]);
-    if config.cors_origins.iter().any(|origin| origin == "*") {
-        return layer.allow_origin(AllowOrigin::any());
-    }
     let origins = config.cors_origins.iter();
     layer.allow_origin(AllowOrigin::list(
         origins.filter_map(|origin| origin.parse().ok()),

@@ -12,7 +12,6 @@ use netssh_core::{
     BreakerOptions, Endpoint, Error as SshError, LoginRate, OpenBreaker, Pool, PoolOptions,
     Templates,
 };
-use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +32,7 @@ use crate::runtime::wasm::WasmRuntime;
 use crate::scheduler::Scheduler;
 use crate::schedules::Schedules;
 use crate::sealing::MasterKey;
+use crate::server::{self, Listener};
 use crate::storage::Storage;
 use crate::storage::sqlite::{SqliteStorage, file_of};
 use crate::worker::{Dispatcher, HeldBackJobs, Parts, Running, Turns, Worker, end_interrupted};
@@ -213,13 +213,15 @@ impl App {
     /// When the listener fails.
     pub async fn serve(
         self: Arc<Self>,
-        listener: TcpListener,
+        listener: impl Into<Listener>,
         shutdown: CancellationToken,
     ) -> anyhow::Result<()> {
-        let router = api::router(&self);
-        let stopping = shutdown.clone();
-        let server = axum::serve(listener, router)
-            .with_graceful_shutdown(async move { stopping.cancelled().await });
+        let server = server::run(
+            listener.into(),
+            api::router(&self),
+            &self.config.server,
+            shutdown.clone(),
+        );
         let worker = Arc::clone(&self.worker).run(shutdown.clone().cancelled_owned());
         let scheduling = self.scheduler.run(shutdown.clone());
         let watching = self.watch_plugins(shutdown.clone());

@@ -81,7 +81,7 @@ enum Command {
 /// What every client command takes.
 #[derive(Debug, Args)]
 pub(crate) struct ServerArgs {
-    /// Where the server is
+    /// Where the server is: http://HOST:PORT, https://HOST:PORT or unix:PATH
     #[arg(
         long,
         env = crate::config::URL_VARIABLE,

@@ -169,13 +169,22 @@ pub struct QueueConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerConfig {
+    /// An address, a name, or `unix:PATH`.
     pub host: String,
     /// 0: any free port.
     pub port: u16,
     pub request_timeout_seconds: u64,
     pub max_body_bytes: usize,
-    /// Origins, or the single entry `*`.
+    pub trust_network: bool,
+    /// Names of the server besides `localhost` and IP addresses; never `*`.
+    pub allowed_hosts: Vec<String>,
+    /// Never `*`.
     pub cors_origins: Vec<String>,
+    pub header_timeout_seconds: u64,
+    pub idle_timeout_seconds: u64,
+    pub write_timeout_seconds: u64,
+    pub max_connections: usize,
+    pub max_connections_per_address: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -365,6 +374,14 @@ impl Default for DatabaseConfig {
     }
 }
 
+impl ServerConfig {
+    /// The path of the Unix socket to listen on, if `host` is one.
+    #[must_use]
+    pub fn unix_socket(&self) -> Option<&Path> {
+        self.host.strip_prefix("unix:").map(Path::new)
+    }
+}
+
 impl Default for ServerConfig {
     fn default() -> Self {
         Self {
@@ -372,7 +389,16 @@ impl Default for ServerConfig {
             port: 8080,
             request_timeout_seconds: 30,
             max_body_bytes: 33_554_432,
+            trust_network: false,
+            allowed_hosts: Vec::new(),
             cors_origins: Vec::new(),
+            header_timeout_seconds: 10,
+            // More than the 60 s after which common proxies close connections that they keep:
+            // the side that sends requests should be the first to close.
+            idle_timeout_seconds: 75,
+            write_timeout_seconds: 30,
+            max_connections: 512,
+            max_connections_per_address: 64,
         }
     }
 }

@@ -38,3 +38,4 @@ pub mod session_logs;
 
 pub mod api;
 pub mod board;
+pub mod server;

@@ -15,7 +15,7 @@ use ::host::model::{NewJob, OnInterrupt, now};
 use uuid::Uuid;
 
 pub(crate) use browser::Browser;
-pub(crate) use client::Client;
+pub(crate) use client::{Answer, Client};
 pub(crate) use host::{TestHost, component, playbook, run, scripts_dir};
 pub(crate) use mail_server::{Certificate, MailServer, free_port};
 pub(crate) use process::{Server, clean, scheduler};

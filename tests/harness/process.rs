@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal};
 use serde_json::Value;
 
 use super::{Client, DEADLINE, scripts_dir};
@@ -33,11 +33,28 @@ impl Server {
         environment: &[(&str, &str)],
         log: Option<File>,
     ) -> Self {
-        let mut child = Self::command(directory)
-            .envs(environment.iter().copied())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = Self::command(directory);
+        command.envs(environment.iter().copied());
+        Self::start_command(command, log)
+    }
+
+    /// With no more file descriptors than this.
+    pub(crate) fn start_with_descriptors(
+        directory: &Path,
+        environment: &[(&str, &str)],
+        most: u32,
+        log: File,
+    ) -> Self {
+        let limited = format!("ulimit -n {most} && exec \"$0\" serve");
+        let mut command = clean(Command::new("sh"));
+        command
+            .args(["-c", &limited, env!("CARGO_BIN_EXE_scheduler")])
+            .envs(environment.iter().copied());
+        Self::start_command(in_directory(command, directory), Some(log))
+    }
+
+    fn start_command(mut command: Command, log: Option<File>) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = child.stderr.take().unwrap();
         let (found, listening) = mpsc::channel();
         std::thread::spawn(move || read_log(stderr, log, &found));
@@ -53,14 +70,22 @@ impl Server {
     /// `scheduler serve`, with nothing of this process' environment that it would read.
     pub(crate) fn command(directory: &Path) -> Command {
         let mut command = scheduler();
-        command
-            .arg("serve")
-            .current_dir(directory)
-            .env("SCHEDULER_SERVER_PORT", "0")
-            .env("SCHEDULER_LOGGING_FORMAT", "json")
-            .env("SCHEDULER_PLUGINS_SCRIPTS_DIR", scripts_dir())
-            .stdin(Stdio::null());
-        command
+        command.arg("serve");
+        in_directory(command, directory)
+    }
+
+    /// Lowers the limit of file descriptors so far that it can open only a few more.
+    pub(crate) fn leave_descriptors(&self, spare: u64) {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
+        let names = open.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let highest = names.filter_map(|name| name.parse::<u64>().ok()).max();
+        let most = Some(highest.unwrap() + 1 + spare);
+        let limit = Rlimit {
+            current: most,
+            maximum: most,
+        };
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::prlimit(Some(id), Resource::Nofile, limit).unwrap();
     }
 
     /// Its process.
@@ -101,6 +126,16 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn in_directory(mut command: Command, directory: &Path) -> Command {
+    command
+        .current_dir(directory)
+        .env("SCHEDULER_SERVER_PORT", "0")
+        .env("SCHEDULER_LOGGING_FORMAT", "json")
+        .env("SCHEDULER_PLUGINS_SCRIPTS_DIR", scripts_dir())
+        .stdin(Stdio::null());
+    command
 }
 
 /// The binary, with nothing set that it would read from the environment.

@@ -33,18 +33,13 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
                 "the body has to be JSON, with the header Content-Type: application/json",
             ));
         }
-        let bytes = Bytes::from_request(request, state)
-            .await
-            .map_err(|rejection| {
-                let (name, detail) = match rejection.status() {
-                    StatusCode::PAYLOAD_TOO_LARGE => (
-                        "too-large",
-                        "the body is larger than server.max_body_bytes allows".to_owned(),
-                    ),
-                    _ => ("unreadable", rejection.body_text()),
-                };
-                Problem::new(rejection.status(), name, detail)
-            })?;
+        let bytes =
+            Bytes::from_request(request, state)
+                .await
+                .map_err(|rejection| match rejection.status() {
+                    StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(),
+                    status => Problem::new(status, "unreadable", rejection.body_text()),
+                })?;
         let value = parse(&bytes)?;
         Ok(Self { value, bytes })
     }

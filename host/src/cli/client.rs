@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -32,7 +33,11 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(60);
 
 /// The server's address, checked.
 #[derive(Clone)]
-pub(super) struct ServerUrl(Url);
+pub(super) struct ServerUrl {
+    /// Of a server on a Unix socket: a URL that names no machine.
+    url: Url,
+    socket: Option<PathBuf>,
+}
 
 pub(super) struct Client {
     http: reqwest::Client,
@@ -59,10 +64,13 @@ impl Client {
             .timeout(TIMEOUT)
             // What is sent may hold a password, and belongs to the server that was named.
             .redirect(reqwest::redirect::Policy::none());
-        if base.is_loopback() {
+        if base.is_local() {
             builder = builder.no_proxy();
         }
-        if base.0.scheme() == "http" {
+        if let Some(path) = &base.socket {
+            builder = builder.unix_socket(path.clone());
+        }
+        if base.url.scheme() == "http" {
             // Loads no certificates: on a machine that has none that would be an error, and
             // elsewhere it is most of the time that a command takes.
             builder = builder.tls_certs_only([]);
@@ -85,7 +93,7 @@ impl Client {
 
     /// Whether what is sent stays on this machine or is encrypted.
     fn is_private(&self) -> bool {
-        self.base.0.scheme() == "https" || self.base.is_loopback()
+        self.base.url.scheme() == "https" || self.base.is_local()
     }
 
     pub(super) fn warn_of_plain_http(&self) {
@@ -282,7 +290,7 @@ async fn read_whole(response: Response) -> anyhow::Result<(StatusCode, String)> 
 
 impl ServerUrl {
     fn join(&self, path: &[&str]) -> Url {
-        let mut url = self.0.clone();
+        let mut url = self.url.clone();
         // Never an error for http and https, which from_str has made sure of.
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().push("api").extend(path);
@@ -290,8 +298,9 @@ impl ServerUrl {
         url
     }
 
-    fn is_loopback(&self) -> bool {
-        self.0.host_str().is_some_and(|host| {
+    /// Whether the server is on this machine: a Unix socket's URL says so, too.
+    fn is_local(&self) -> bool {
+        self.url.host_str().is_some_and(|host| {
             host == "localhost"
                 || host
                     .trim_matches(['[', ']'])
@@ -305,21 +314,32 @@ impl FromStr for ServerUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            if path.is_empty() {
+                return Err("unix: is not followed by the path of a socket".to_owned());
+            }
+            let url = Url::parse("http://localhost").map_err(|error| error.to_string())?;
+            let socket = Some(PathBuf::from(path));
+            return Ok(Self { url, socket });
+        }
         let url = Url::parse(text).map_err(|error| error.to_string())?;
         if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-            return Err("allowed: http://HOST:PORT or https://HOST:PORT".to_owned());
+            return Err("allowed: http://HOST:PORT, https://HOST:PORT or unix:PATH".to_owned());
         }
         if url.query().is_some() || url.fragment().is_some() {
             return Err("it must not hold a ? or a #".to_owned());
         }
-        Ok(Self(url))
+        Ok(Self { url, socket: None })
     }
 }
 
 /// Without the password that may stand in it (for a proxy that authenticates).
 impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = self.0.clone();
+        if let Some(path) = &self.socket {
+            return write!(f, "unix:{}", path.display());
+        }
+        let mut shown = self.url.clone();
         if shown.password().is_some() {
             let _ = shown.set_password(Some("***"));
         }
@@ -423,20 +443,28 @@ mod tests {
             "ftp://h",
             "http://",
             "http://h/?x=1",
+            "unix:",
         ] {
             assert!(text.parse::<ServerUrl>().is_err(), "{text}");
         }
     }
 
     #[test]
-    fn loopback() {
+    fn servers_on_this_machine() {
         for text in [
             "http://127.0.0.1:1",
             "http://localhost",
             "http://[::1]:8080",
+            "unix:/run/scheduler/http.sock",
         ] {
-            assert!(url(text).is_loopback(), "{text}");
+            assert!(url(text).is_local(), "{text}");
         }
-        assert!(!url("http://10.0.0.1").is_loopback());
+        assert!(!url("http://10.0.0.1").is_local());
+    }
+
+    #[test]
+    fn a_socket_is_shown_as_it_was_given() {
+        let url = url("unix:/run/scheduler/http.sock");
+        assert_eq!(url.to_string(), "unix:/run/scheduler/http.sock");
     }
 }

@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Context;
 use clap::Args;
-use tokio::net::TcpListener;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -14,10 +13,14 @@ use crate::app::{self, App};
 use crate::config::Config;
 use crate::logging;
 use crate::registry::Registry;
+use crate::server::{Address, Listener};
+
+/// Of file descriptors; more would never be used.
+const MAX_DESCRIPTORS: u64 = 65_536;
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Address to listen on, over server.host
+    /// Address to listen on, or unix:PATH of a socket; over server.host
     #[arg(long)]
     host: Option<String>,
     /// Port to listen on, over server.port; 0 for any that is free
@@ -36,6 +39,7 @@ pub(super) fn run(args: ServeArgs, config_file: Option<PathBuf>) -> Result<(), F
     );
     let config = Config::from_process(config_file, overrides).map_err(anyhow::Error::from)?;
     let _logging = logging::init(&config.logging)?;
+    raise_descriptor_limit();
     let runtime = app::runtime(&config.worker)?;
     let served = runtime.block_on(serve(config));
     // A blocked thread, such as a name look-up, must not hold the process back.
@@ -43,20 +47,33 @@ pub(super) fn run(args: ServeArgs, config_file: Option<PathBuf>) -> Result<(), F
     Ok(served?)
 }
 
+/// Raises the soft limit of file descriptors to what the system lets the process have. The usual
+/// soft limit of 1024 is there for programs that use `select`, which this one does not.
+fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    let wanted = limit
+        .maximum
+        .map_or(MAX_DESCRIPTORS, |hard| hard.min(MAX_DESCRIPTORS));
+    if limit.current.is_none_or(|soft| soft >= wanted) {
+        return;
+    }
+    limit.current = Some(wanted);
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "failed to raise the limit of file descriptors");
+    }
+}
+
 async fn serve(config: Config) -> anyhow::Result<()> {
-    let address = (config.server.host.clone(), config.server.port);
+    // Before anything is opened: a refused address leaves no trace.
+    let address = Address::resolve(&config.server).await?;
     let shutdown = CancellationToken::new();
     stop_on_signals(&shutdown)?;
     let app = App::build(config).await?;
-    let listener = TcpListener::bind(&address).await.with_context(|| {
-        format!(
-            "cannot listen on {}:{} (server.host, server.port)",
-            address.0, address.1
-        )
-    })?;
-    let url = format!("http://{}", listener.local_addr()?);
+    let listener = address.bind().await?;
+    let url = listener.url()?;
     let board = &app.config.board;
-    let dashboard = board.enabled.then(|| format!("{url}{}", board.ui_path));
+    let has_page = board.enabled && matches!(listener, Listener::Tcp(_));
+    let dashboard = has_page.then(|| format!("{url}{}", board.ui_path));
     tracing::info!(%url, dashboard, worker = app.worker.name(), "listening");
     reload_on_signal(Arc::clone(&app.registry))?;
     app.serve(listener, shutdown).await?;

@@ -160,16 +160,16 @@ pub const KEYS: &[Key] = &[
         section: "server",
         name: "host",
         allowed: Allowed::Text {
-            described: "an IP address or a host name, without a port",
-            check: listen_host,
+            described: "an IP address or a host name, without a port, or unix:PATH of a socket",
+            check: listen_address,
         },
-        meaning: "The address to listen on. This version has no authentication: use an authenticating proxy for any address but loopback.",
+        meaning: "The address to listen on. An address off loopback needs `trust_network`. A Unix socket, such as `unix:/run/scheduler/http.sock`, has mode 0660; the server removes it when it stops and replaces the socket of a killed server.",
     },
     Key {
         section: "server",
         name: "port",
         allowed: Allowed::Whole { from: 0, to: 65535 },
-        meaning: "The port to listen on; 0 chooses a free port, which the log shows.",
+        meaning: "The port to listen on; 0 chooses a free port, which the log shows. Ignored for a Unix socket.",
     },
     Key {
         section: "server",
@@ -188,12 +188,63 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         section: "server",
+        name: "trust_network",
+        allowed: Allowed::Flag,
+        meaning: "Whether the server may listen off loopback. This version has no authentication: every machine that reaches the port can use every stored connection.",
+    },
+    Key {
+        section: "server",
+        name: "allowed_hosts",
+        allowed: Allowed::List {
+            described: "host names such as noc.example.com, without a port (environment: comma-separated)",
+            check: allowed_host,
+        },
+        meaning: "Host names of the server, besides `localhost` and IP addresses. Requests to other names are rejected, because a web page can point a name of its own at the server (DNS rebinding).",
+    },
+    Key {
+        section: "server",
         name: "cors_origins",
         allowed: Allowed::List {
-            described: "origins such as https://noc.example.com, or * for any (environment: comma-separated)",
+            described: "origins such as https://noc.example.com (environment: comma-separated)",
             check: cors_origin,
         },
         meaning: "Other web origins whose pages may call the API from a browser. The dashboard needs no entry.",
+    },
+    Key {
+        section: "server",
+        name: "header_timeout_seconds",
+        allowed: Allowed::Whole { from: 1, to: 300 },
+        meaning: "Timeout of a request's head, from its first byte; in a new connection, from the start of the connection.",
+    },
+    Key {
+        section: "server",
+        name: "idle_timeout_seconds",
+        allowed: Allowed::Whole { from: 1, to: 3600 },
+        meaning: "Timeout of a connection between two requests.",
+    },
+    Key {
+        section: "server",
+        name: "write_timeout_seconds",
+        allowed: Allowed::Whole { from: 1, to: 3600 },
+        meaning: "Timeout of a client that does not read its response, event stream or terminal.",
+    },
+    Key {
+        section: "server",
+        name: "max_connections",
+        allowed: Allowed::Whole {
+            from: 1,
+            to: 100_000,
+        },
+        meaning: "Maximum of open connections; at most half of the process's file descriptors. At the limit, a new connection displaces the one that has waited for its client the longest; if all have a request in progress, it gets status 503.",
+    },
+    Key {
+        section: "server",
+        name: "max_connections_per_address",
+        allowed: Allowed::Whole {
+            from: 1,
+            to: 100_000,
+        },
+        meaning: "Maximum of open connections from one IPv4 address or one IPv6 network (/64), except on loopback and the Unix socket. All clients of a proxy on another machine have the proxy's address.",
     },
     Key {
         section: "worker",
@@ -708,23 +759,55 @@ fn sqlite_url(url: &str) -> Result<(), String> {
 }
 
 fn listen_host(host: &str) -> Result<(), String> {
-    let host_name = |host: &str| {
-        !host.is_empty()
-            && host.len() <= 253
-            && host
-                .split('.')
-                .all(|label| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-'))
-            && host
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
-            // All digits and dots, and yet no address: 127.0.0.256.
-            && !host.chars().all(|c| c.is_ascii_digit() || c == '.')
-    };
-    if host.parse::<IpAddr>().is_ok() || host_name(host) {
+    if host.parse::<IpAddr>().is_ok() || is_host_name(host) {
         Ok(())
     } else {
         Err("it is neither an address nor a name".to_owned())
     }
+}
+
+fn listen_address(address: &str) -> Result<(), String> {
+    // The address of a socket has 108 bytes, the last of which is 0.
+    const MAX_SOCKET_PATH_BYTES: usize = 107;
+    let Some(path) = address.strip_prefix("unix:") else {
+        return listen_host(address);
+    };
+    file_path(path)?;
+    if path.len() > MAX_SOCKET_PATH_BYTES {
+        return Err(format!(
+            "the path of a socket has at most {MAX_SOCKET_PATH_BYTES} bytes, this one has {}",
+            path.len()
+        ));
+    }
+    Ok(())
+}
+
+fn is_host_name(host: &str) -> bool {
+    !host.is_empty()
+        && host.len() <= 253
+        && host
+            .split('.')
+            .all(|label| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-'))
+        && host
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
+        // All digits and dots, and yet no address: 127.0.0.256.
+        && !host.chars().all(|c| c.is_ascii_digit() || c == '.')
+}
+
+fn allowed_host(host: &str) -> Result<(), String> {
+    if is_host_name(host) {
+        return Ok(());
+    }
+    Err(match host {
+        "*" => "without authentication, * would let any web page that an operator opens use this \
+                server by a name of its own (DNS rebinding); list the names"
+            .to_owned(),
+        _ if host.parse::<IpAddr>().is_ok() => {
+            format!("{host:?} is an address, and addresses are allowed without being listed")
+        }
+        _ => format!("{host:?} is not a host name without scheme and port"),
+    })
 }
 
 /// The URL itself is not in the reason: it may be a secret.
@@ -744,7 +827,11 @@ pub(super) fn mail_address(text: &str) -> Result<(), String> {
 
 fn cors_origin(origin: &str) -> Result<(), String> {
     if origin == "*" {
-        return Ok(());
+        return Err(
+            "without authentication, * would let any web page that an operator opens use this \
+             server; list the origins"
+                .to_owned(),
+        );
     }
     let authority = origin
         .strip_prefix("http://")

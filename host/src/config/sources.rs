@@ -342,15 +342,6 @@ impl Layers {
                 "a file of its own",
             );
         }
-        let origins = &config.server.cors_origins;
-        if origins.len() > 1 && origins.iter().any(|origin| origin == "*") {
-            self.refuse(
-                "server.cors_origins",
-                &show_text(&origins.join(", ")),
-                "* allows every origin, so nothing may stand beside it",
-                "either * or a list of origins",
-            );
-        }
         self.check_notifications(config);
     }
 

@@ -98,11 +98,22 @@ fn every_key_can_be_set_by_its_variable_and_in_the_file() {
         ("server.port", "0", "0"),
         ("server.request_timeout_seconds", "9", "9"),
         ("server.max_body_bytes", "2048", "2048"),
+        ("server.trust_network", "true", "true"),
+        (
+            "server.allowed_hosts",
+            "noc.example, noc",
+            "['noc.example', 'noc']",
+        ),
         (
             "server.cors_origins",
             "https://a.example, http://b:8000",
             "['https://a.example', 'http://b:8000']",
         ),
+        ("server.header_timeout_seconds", "5", "5"),
+        ("server.idle_timeout_seconds", "5", "5"),
+        ("server.write_timeout_seconds", "5", "5"),
+        ("server.max_connections", "9", "9"),
+        ("server.max_connections_per_address", "9", "9"),
         ("worker.concurrency", "1024", "1024"),
         ("worker.timeout_seconds", "604800", "604800"),
         ("worker.shutdown_grace_seconds", "1", "1"),
@@ -301,7 +312,9 @@ fn an_unknown_key_or_section_of_the_file_is_refused() {
         refusal("[server]\nprot = 1\n"),
         "the configuration is refused: server.prot: no such key (found in config.toml); \
          did you mean port?; allowed: host, port, request_timeout_seconds, max_body_bytes, \
-         cors_origins"
+         trust_network, allowed_hosts, cors_origins, header_timeout_seconds, \
+         idle_timeout_seconds, write_timeout_seconds, max_connections, \
+         max_connections_per_address"
     );
     assert_eq!(
         refusal("[sever]\nport = 1\n"),
@@ -575,7 +588,7 @@ fn all_refusals_are_reported_together_with_where_they_stand() {
          - server.port: found \"http\" in SCHEDULER_SERVER_PORT; allowed: a whole number from 0 \
          to 65535\n  \
          - server.host: found \"127.0.0.1:80\" in --host: it is neither an address nor a name; \
-         allowed: an IP address or a host name, without a port"
+         allowed: an IP address or a host name, without a port, or unix:PATH of a socket"
     );
 }
 
@@ -600,6 +613,14 @@ fn values_that_are_refused() {
         ("server.host", "127.0.0.256"),
         ("server.host", "[::1]"),
         ("server.host", "-x"),
+        ("server.host", "unix:"),
+        ("server.host", "unix:/run/"),
+        (
+            "server.host",
+            "unix:/a/path/that/is/much/too/long/for/the/address/of/a/socket/because/it/has/more/than/one/hundred/and/seven/bytes",
+        ),
+        ("server.header_timeout_seconds", "0"),
+        ("server.max_connections", "0"),
         ("server.port", "65536"),
         ("server.port", "-1"),
         ("server.port", "8080.5"),
@@ -612,7 +633,14 @@ fn values_that_are_refused() {
             "server.cors_origins",
             "https://a.example,,https://b.example",
         ),
+        ("server.cors_origins", "*"),
         ("server.cors_origins", "*,https://a.example"),
+        ("server.allowed_hosts", "*"),
+        ("server.allowed_hosts", "noc.example,*"),
+        ("server.allowed_hosts", "*.example"),
+        ("server.allowed_hosts", "noc.example:8080"),
+        ("server.allowed_hosts", "https://noc.example"),
+        ("server.allowed_hosts", "192.0.2.1"),
         ("worker.concurrency", "many"),
         ("worker.timeout_seconds", "0"),
         ("worker.timeout_seconds", "604801"),
@@ -677,7 +705,9 @@ fn values_that_are_accepted() {
         ("database.url", "sqlite:///var/lib/scheduler/s.db?mode=rwc"),
         ("server.host", "0.0.0.0"),
         ("server.host", "scheduler.example.com"),
-        ("server.cors_origins", "*"),
+        ("server.host", "unix:/run/scheduler/http.sock"),
+        ("server.host", "unix:http.sock"),
+        ("server.allowed_hosts", "noc.example.com,NOC,a_b"),
         ("board.ui_path", "/apiary"),
         ("worker.shutdown_grace_seconds", "0"),
         ("logging.level", "WARN"),

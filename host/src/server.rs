@@ -1,0 +1,231 @@
+//! The HTTP server below the router: addresses, connections and their limits.
+//!
+//! A loop of our own accepts connections, because nothing else bounds what a client can hold
+//! without sending a request: how many connections there are, how long a request's head, an idle
+//! connection and an answer that is not read may take. Start reading at [`run`].
+
+mod connection;
+mod io;
+mod listener;
+mod service;
+mod slots;
+
+use std::io::Error as IoError;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::ServerConfig;
+pub use listener::{Address, Listener, UnixSocketListener};
+use slots::{Admission, Slots};
+
+/// Between two log lines about a condition that lasts.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
+/// Between two tries to accept a connection while none can be accepted, unless one ends sooner.
+const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The timeouts and limits of connections.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    header: Duration,
+    idle: Duration,
+    write: Duration,
+    connections: usize,
+    connections_per_address: usize,
+}
+
+impl Limits {
+    fn new(config: &ServerConfig) -> Self {
+        Self {
+            header: Duration::from_secs(config.header_timeout_seconds),
+            idle: Duration::from_secs(config.idle_timeout_seconds),
+            write: Duration::from_secs(config.write_timeout_seconds),
+            connections: affordable(config.max_connections),
+            connections_per_address: config.max_connections_per_address,
+        }
+    }
+}
+
+/// Leaves half of the process's descriptors to the database, the devices and files.
+fn affordable(configured: usize) -> usize {
+    let Some(descriptors) = getrlimit(Resource::Nofile).current else {
+        return configured;
+    };
+    let most = usize::try_from(descriptors / 2).map_or(usize::MAX, |half| half.max(1));
+    if configured > most {
+        tracing::warn!(
+            configured,
+            used = most,
+            descriptors,
+            "server.max_connections is lowered to half of the process's file descriptors; raise \
+             their limit (ulimit -n, LimitNOFILE)"
+        );
+    }
+    configured.min(most)
+}
+
+/// Serves the router until `shutdown`. Then it accepts no connection, closes idle ones and waits
+/// for the requests in progress. Dropping the future cuts the connections that are left.
+///
+/// # Errors
+/// When the listener is broken for good.
+pub async fn run(
+    listener: Listener,
+    router: Router,
+    config: &ServerConfig,
+    shutdown: CancellationToken,
+) -> std::io::Result<()> {
+    let limits = Limits::new(config);
+    let slots = Arc::new(Slots::new(limits));
+    let connections = TaskTracker::new();
+    let cut = CancellationToken::new();
+    let _cut_when_dropped = cut.clone().drop_guard();
+    let mut warnings = Warnings::default();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => match AcceptFailure::of(&error) {
+                AcceptFailure::OneConnection => continue,
+                AcceptFailure::Lasting => {
+                    warnings.not_accepting(&error);
+                    // Descriptors that idle clients hold are the cheapest to get back.
+                    let freed = slots.freed();
+                    slots.close_longest_waiting();
+                    let _ = tokio::time::timeout(ACCEPT_RETRY_INTERVAL, freed).await;
+                    continue;
+                }
+                AcceptFailure::Listener => return Err(error),
+            },
+        };
+        match slots.admit(&peer) {
+            Admission::Admitted(slot) => {
+                let serving = connection::serve(
+                    stream,
+                    slot,
+                    router.clone(),
+                    limits,
+                    shutdown.clone(),
+                    cut.clone(),
+                );
+                connections.spawn(serving);
+            }
+            Admission::Refused(refusal) => {
+                warnings.refused(&refusal, &peer);
+                if let Some(answering) = slots.answer_refused(stream) {
+                    connections.spawn(answering);
+                }
+            }
+        }
+    }
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+    Ok(())
+}
+
+/// The meaning of a failed `accept` for the next one.
+#[derive(Debug, PartialEq)]
+enum AcceptFailure {
+    /// The connection ended before it was accepted, or did not get through; the next one may.
+    OneConnection,
+    /// No connection is accepted for now: the process or the system has no descriptor or memory
+    /// left, or there is a cause that is not known.
+    Lasting,
+    /// The listener will never accept again.
+    Listener,
+}
+
+impl AcceptFailure {
+    fn of(error: &IoError) -> Self {
+        match Errno::from_io_error(error) {
+            Some(
+                Errno::CONNABORTED
+                | Errno::CONNRESET
+                | Errno::CONNREFUSED
+                | Errno::INTR
+                | Errno::PERM
+                | Errno::PROTO
+                | Errno::NOPROTOOPT
+                | Errno::OPNOTSUPP
+                | Errno::NETDOWN
+                | Errno::NETUNREACH
+                | Errno::HOSTDOWN
+                | Errno::HOSTUNREACH
+                | Errno::TIMEDOUT,
+            ) => Self::OneConnection,
+            Some(Errno::BADF | Errno::INVAL | Errno::NOTSOCK) => Self::Listener,
+            _ => Self::Lasting,
+        }
+    }
+}
+
+/// Logs conditions that would otherwise fill the log, once in a while.
+#[derive(Default)]
+struct Warnings {
+    not_accepting: Option<Instant>,
+    refused: Option<Instant>,
+}
+
+impl Warnings {
+    fn not_accepting(&mut self, error: &IoError) {
+        if is_due(&mut self.not_accepting) {
+            let descriptors = getrlimit(Resource::Nofile).current;
+            let hint = match Errno::from_io_error(error) {
+                Some(Errno::MFILE) => {
+                    "raise the limit of file descriptors (ulimit -n, LimitNOFILE)"
+                }
+                Some(Errno::NFILE) => "raise the system's limit of open files (fs.file-max)",
+                _ => "",
+            };
+            tracing::error!(
+                %error,
+                descriptors,
+                hint,
+                "failed to accept connections; retrying, idle ones are closed"
+            );
+        }
+    }
+
+    fn refused(&mut self, refusal: &slots::Refusal, peer: &listener::Peer) {
+        if is_due(&mut self.refused) {
+            tracing::warn!(%peer, "connections are refused: {refusal}");
+        }
+    }
+}
+
+fn is_due(last: &mut Option<Instant>) -> bool {
+    let now = Instant::now();
+    let due = last.is_none_or(|last| now - last >= LOG_INTERVAL);
+    if due {
+        *last = Some(now);
+    }
+    due
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_accept_ends_the_server_only_if_the_listener_is_broken() {
+        let of = |errno: Errno| AcceptFailure::of(&errno.into());
+        for errno in [Errno::CONNABORTED, Errno::PROTO, Errno::PERM, Errno::INTR] {
+            assert_eq!(of(errno), AcceptFailure::OneConnection);
+        }
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOSPC] {
+            assert_eq!(of(errno), AcceptFailure::Lasting);
+        }
+        assert_eq!(of(Errno::BADF), AcceptFailure::Listener);
+    }
+}

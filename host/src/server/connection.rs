@@ -1,0 +1,298 @@
+//! One connection: its phases, how long each may take, and the task that serves it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::Limits;
+use super::io::{BoxedStream, ConnectionIo};
+use super::service::RequestService;
+use super::slots::Slot;
+
+/// The head of a request, and what else HTTP keeps in memory of a connection.
+const MAX_BUFFER_BYTES: usize = 64 * 1024;
+/// A client may go on sending a request that is answered already for this long.
+const MAX_LINGER: Duration = Duration::from_secs(30);
+
+/// The state of a connection that others look at: its slot, its stream, its requests.
+#[derive(Debug)]
+pub(super) struct Connection {
+    phase: Mutex<Phase>,
+    changed: Notify,
+    /// Cancelled when another connection needs the slot.
+    displaced: CancellationToken,
+    /// Bytes wait to be taken by the client.
+    stalled: AtomicBool,
+    /// The last request was answered before its body was read to the end.
+    unread_body: AtomicBool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// A request's head is expected or has begun; so a new connection begins.
+    Head { since: Instant },
+    /// A request is under way, or what it became: an event stream, a terminal.
+    Busy,
+    /// A request is under way and waits for more of its body. Its time is the request's.
+    Body { since: Instant },
+    /// Between two requests.
+    Idle { since: Instant },
+    /// Everything is answered and the client is still sending.
+    Lingering { since: Instant },
+}
+
+impl Connection {
+    pub(super) fn new() -> Self {
+        Self {
+            phase: Mutex::new(Phase::Head {
+                since: Instant::now(),
+            }),
+            changed: Notify::new(),
+            displaced: CancellationToken::new(),
+            stalled: AtomicBool::new(false),
+            unread_body: AtomicBool::new(false),
+        }
+    }
+
+    /// Notes that bytes came in. The first ones after a request begin the next one's head.
+    pub(super) fn received(&self) {
+        let mut phase = self.phase();
+        if matches!(*phase, Phase::Idle { .. }) {
+            *phase = Phase::Head {
+                since: Instant::now(),
+            };
+            self.changed.notify_one();
+        }
+    }
+
+    /// Notes that a request's head is complete.
+    pub(super) fn begin_request(&self) {
+        self.unread_body.store(false, Ordering::Relaxed);
+        *self.phase() = Phase::Busy;
+    }
+
+    /// Notes that a request waits for its body, or no longer does.
+    pub(super) fn await_body(&self, waits: bool) {
+        let mut phase = self.phase();
+        match (*phase, waits) {
+            (Phase::Busy, true) => {
+                *phase = Phase::Body {
+                    since: Instant::now(),
+                };
+            }
+            (Phase::Body { .. }, false) => *phase = Phase::Busy,
+            _ => {}
+        }
+    }
+
+    /// Notes that a request is answered.
+    pub(super) fn end_request(&self) {
+        *self.phase() = Phase::Idle {
+            since: Instant::now(),
+        };
+        self.changed.notify_one();
+    }
+
+    pub(super) fn linger(&self) {
+        *self.phase() = Phase::Lingering {
+            since: Instant::now(),
+        };
+        self.changed.notify_one();
+    }
+
+    pub(super) fn set_stalled(&self, stalled: bool) {
+        self.stalled.store(stalled, Ordering::Relaxed);
+    }
+
+    pub(super) fn leave_body_unread(&self) {
+        self.unread_body.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_unread_body(&self) -> bool {
+        self.unread_body.load(Ordering::Relaxed)
+    }
+
+    /// Returns since when the connection has been waiting for its client, unless work for the
+    /// client is under way.
+    pub(super) fn waiting_since(&self) -> Option<Instant> {
+        if self.stalled.load(Ordering::Relaxed) {
+            return None;
+        }
+        match *self.phase() {
+            Phase::Busy => None,
+            Phase::Head { since }
+            | Phase::Body { since }
+            | Phase::Idle { since }
+            | Phase::Lingering { since } => Some(since),
+        }
+    }
+
+    /// Closes the connection, because another one needs its slot.
+    pub(super) fn displace(&self) {
+        self.displaced.cancel();
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_displaced(&self) -> bool {
+        self.displaced.is_cancelled()
+    }
+
+    fn phase(&self) -> MutexGuard<'_, Phase> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn deadline(&self, limits: &Limits) -> Option<Instant> {
+        match *self.phase() {
+            Phase::Head { since } => Some(since + limits.header),
+            Phase::Idle { since } => Some(since + limits.idle),
+            Phase::Lingering { since } => Some(since + MAX_LINGER),
+            Phase::Busy | Phase::Body { .. } => None,
+        }
+    }
+
+    /// Waits until a phase has taken longer than it may.
+    async fn expired(&self, limits: &Limits) {
+        loop {
+            let Some(deadline) = self.deadline(limits) else {
+                self.changed.notified().await;
+                continue;
+            };
+            let changed = timeout_at(deadline, self.changed.notified()).await.is_ok();
+            let expired = |deadline: Instant| deadline <= Instant::now();
+            if !changed && self.deadline(limits).is_some_and(expired) {
+                return;
+            }
+        }
+    }
+}
+
+/// Serves the requests of one connection until it ends, expires or is displaced.
+pub(super) async fn serve(
+    stream: BoxedStream,
+    slot: Slot,
+    router: Router,
+    limits: Limits,
+    shutdown: CancellationToken,
+    cut: CancellationToken,
+) {
+    let connection = Arc::clone(slot.connection());
+    let io = TokioIo::new(ConnectionIo::new(stream, slot, limits.write));
+    let service = RequestService::new(router, Arc::clone(&connection));
+    let mut builder = Builder::new(TokioExecutor::new()).http1_only();
+    builder
+        .http1()
+        .max_buf_size(MAX_BUFFER_BYTES)
+        // Its time for a head and for idleness would be the same; the phases tell them apart.
+        .header_read_timeout(None);
+    let serving = builder.serve_connection_with_upgrades(io, TowerToHyperService::new(service));
+    let mut serving = std::pin::pin!(serving);
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            ended = serving.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "connection ended");
+                }
+                return;
+            }
+            () = connection.expired(&limits) => {
+                tracing::debug!(phase = ?*connection.phase(), "connection timed out");
+                return;
+            }
+            () = connection.displaced.cancelled() => return,
+            () = cut.cancelled() => return,
+            () = shutdown.cancelled(), if !stopping => {
+                stopping = true;
+                serving.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    fn limits(header: Duration, idle: Duration) -> Limits {
+        Limits {
+            header,
+            idle,
+            write: HOUR,
+            connections: 1,
+            connections_per_address: 1,
+        }
+    }
+
+    /// The time that the connection has left, to the second.
+    fn seconds_left(connection: &Connection) -> Option<f64> {
+        let limits = limits(Duration::from_secs(100), Duration::from_secs(1_000));
+        let deadline = connection.deadline(&limits)?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        Some(left.as_secs_f64().round())
+    }
+
+    #[tokio::test]
+    async fn a_head_has_less_time_than_an_idle_connection_and_a_request_any() {
+        let connection = Connection::new();
+        assert_eq!(seconds_left(&connection), Some(100.0));
+        connection.begin_request();
+        assert_eq!(seconds_left(&connection), None);
+        connection.end_request();
+        assert_eq!(seconds_left(&connection), Some(1_000.0));
+        connection.received();
+        assert_eq!(seconds_left(&connection), Some(100.0));
+        let deadline = connection.deadline(&limits(HOUR, HOUR));
+        connection.received();
+        assert_eq!(
+            connection.deadline(&limits(HOUR, HOUR)),
+            deadline,
+            "more of a head does not give it more time"
+        );
+    }
+
+    #[tokio::test]
+    async fn only_a_connection_without_work_under_way_waits() {
+        let connection = Connection::new();
+        let waits = || connection.waiting_since().is_some();
+        assert!(waits());
+        connection.begin_request();
+        assert!(!waits());
+        connection.await_body(true);
+        assert!(waits(), "for the rest of a body");
+        connection.await_body(false);
+        assert!(!waits());
+        connection.end_request();
+        assert!(waits());
+        connection.set_stalled(true);
+        assert!(!waits(), "an answer is being taken");
+    }
+
+    #[tokio::test]
+    async fn a_request_under_way_does_not_expire_but_a_head_that_begins_late_does() {
+        let connection = Connection::new();
+        let limits = limits(Duration::from_millis(20), HOUR);
+        connection.begin_request();
+        let busy = Duration::from_millis(200);
+        let expired = tokio::time::timeout(busy, connection.expired(&limits)).await;
+        assert!(expired.is_err());
+        connection.end_request();
+        let begins = async {
+            tokio::task::yield_now().await;
+            connection.received();
+        };
+        let expires = tokio::time::timeout(HOUR / 60, connection.expired(&limits));
+        let (expired, ()) = tokio::join!(expires, begins);
+        assert!(expired.is_ok(), "although an idle connection has an hour");
+    }
+}

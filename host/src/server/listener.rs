@@ -1,0 +1,348 @@
+//! The addresses to listen on: TCP or a Unix socket.
+
+use std::fmt;
+use std::fs::{self, Permissions};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::net::{TcpListener, UnixListener, UnixSocket, UnixStream};
+
+use super::io::{BoxedStream, boxed};
+use crate::config::ServerConfig;
+
+/// The owner and the group: the group is how a proxy gets in.
+const SOCKET_MODE: u32 = 0o660;
+/// Connections that wait to be accepted; the system's own limit is the smaller one.
+const BACKLOG: u32 = 1024;
+/// A server that has not answered on its socket by then answers all the same.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The address to listen on, resolved and allowed.
+#[derive(Debug)]
+pub enum Address {
+    Tcp {
+        /// As configured, for messages.
+        named: String,
+        resolved: Vec<SocketAddr>,
+    },
+    Unix(PathBuf),
+}
+
+/// An open listener.
+#[derive(Debug)]
+pub enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixSocketListener),
+}
+
+/// A Unix socket whose file is removed when it is dropped.
+#[derive(Debug)]
+pub struct UnixSocketListener {
+    listener: UnixListener,
+    path: PathBuf,
+    /// Device and inode of the file.
+    file: (u64, u64),
+}
+
+/// The other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Peer {
+    Tcp(SocketAddr),
+    Unix,
+}
+
+impl Address {
+    /// Resolves `server.host` and refuses addresses off loopback unless `server.trust_network` is
+    /// set. A name counts by the addresses that it resolves to, and those are the ones to bind.
+    ///
+    /// # Errors
+    /// When the name is unknown or an address is not allowed.
+    pub async fn resolve(config: &ServerConfig) -> anyhow::Result<Self> {
+        if let Some(path) = config.unix_socket() {
+            return Ok(Self::Unix(path.to_owned()));
+        }
+        let host = config.host.as_str();
+        let resolved = tokio::net::lookup_host((host, config.port)).await;
+        let resolved = resolved
+            .with_context(|| format!("failed to resolve {host} (server.host)"))?
+            .collect();
+        let address = Self::Tcp {
+            named: format!("{host}:{}", config.port),
+            resolved,
+        };
+        address.check(config)?;
+        Ok(address)
+    }
+
+    fn check(&self, config: &ServerConfig) -> anyhow::Result<()> {
+        let Self::Tcp { resolved, .. } = self else {
+            return Ok(());
+        };
+        let open = resolved.iter().map(SocketAddr::ip);
+        let Some(open) = open.into_iter().find(|ip| !is_loopback(*ip)) else {
+            return Ok(());
+        };
+        let host = &config.host;
+        let shown = match host.parse::<IpAddr>() {
+            Ok(_) => host.clone(),
+            Err(_) => format!("{host} ({open})"),
+        };
+        if config.trust_network {
+            tracing::warn!(
+                host = shown,
+                "listening off loopback without authentication (server.trust_network): every \
+                 machine that reaches the port can use every stored connection"
+            );
+            return Ok(());
+        }
+        bail!(
+            "server.host is {shown}, which other machines reach, and this version has no \
+             authentication: each of them could use every stored connection. Listen on loopback \
+             (server.host = \"127.0.0.1\") or on a Unix socket (server.host = \
+             \"unix:/run/scheduler/http.sock\"), behind a proxy that authenticates; or, if only \
+             trusted machines reach the port, set server.trust_network = true"
+        )
+    }
+
+    /// Opens the listener.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub async fn bind(&self) -> anyhow::Result<Listener> {
+        match self {
+            Self::Tcp { named, resolved } => {
+                let listener = TcpListener::bind(resolved.as_slice()).await;
+                let listener = listener.with_context(|| {
+                    format!("failed to listen on {named} (server.host, server.port)")
+                })?;
+                Ok(Listener::Tcp(listener))
+            }
+            Self::Unix(path) => {
+                let listener = UnixSocketListener::bind(path).await;
+                let listener = listener.with_context(|| {
+                    format!("failed to listen on {} (server.host)", path.display())
+                })?;
+                Ok(Listener::Unix(listener))
+            }
+        }
+    }
+}
+
+fn is_loopback(ip: IpAddr) -> bool {
+    ip.to_canonical().is_loopback()
+}
+
+impl Listener {
+    /// The address as clients name it: a URL, or `unix:PATH`.
+    ///
+    /// # Errors
+    /// When the socket has no address.
+    pub fn url(&self) -> io::Result<String> {
+        match self {
+            Self::Tcp(listener) => Ok(format!("http://{}", listener.local_addr()?)),
+            Self::Unix(listener) => Ok(format!("unix:{}", listener.path.display())),
+        }
+    }
+
+    /// Accepts a connection. TLS is not spoken here: its handshake takes as long as the client
+    /// likes, so it belongs at the start of [`super::connection::serve`], which has a timeout.
+    pub(super) async fn accept(&self) -> io::Result<(BoxedStream, Peer)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, address) = listener.accept().await?;
+                // Events and terminals are small writes that should not wait for each other. An
+                // error means that the connection is closed already, which its next read tells.
+                let _ = stream.set_nodelay(true);
+                Ok((boxed(stream), Peer::Tcp(address)))
+            }
+            Self::Unix(listener) => {
+                let (stream, _unnamed) = listener.listener.accept().await?;
+                Ok((boxed(stream), Peer::Unix))
+            }
+        }
+    }
+}
+
+impl From<TcpListener> for Listener {
+    fn from(listener: TcpListener) -> Self {
+        Self::Tcp(listener)
+    }
+}
+
+impl From<UnixSocketListener> for Listener {
+    fn from(listener: UnixSocketListener) -> Self {
+        Self::Unix(listener)
+    }
+}
+
+impl UnixSocketListener {
+    /// Listens on a path. The socket of a server that ended without removing it is replaced.
+    ///
+    /// # Errors
+    /// When a server answers on the socket, the path is something else than a socket, or the
+    /// system refuses.
+    pub async fn bind(path: &Path) -> anyhow::Result<Self> {
+        remove_stale(path).await?;
+        let socket = UnixSocket::new_stream()?;
+        socket.bind(path)?;
+        // The mode is set before anything can connect, which is when the socket listens.
+        fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE))?;
+        let metadata = fs::symlink_metadata(path)?;
+        Ok(Self {
+            listener: socket.listen(BACKLOG)?,
+            path: path.to_owned(),
+            file: (metadata.dev(), metadata.ino()),
+        })
+    }
+}
+
+impl Drop for UnixSocketListener {
+    fn drop(&mut self) {
+        // Another server may have put its own socket there since.
+        let is_own = fs::symlink_metadata(&self.path)
+            .is_ok_and(|found| (found.dev(), found.ino()) == self.file);
+        if is_own && let Err(error) = fs::remove_file(&self.path) {
+            let path = self.path.display();
+            tracing::warn!(%path, %error, "failed to remove the socket");
+        }
+    }
+}
+
+async fn remove_stale(path: &Path) -> anyhow::Result<()> {
+    let metadata = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    if !metadata.file_type().is_socket() {
+        bail!("the path exists and is not a socket; remove it, or name another path");
+    }
+    let answer = tokio::time::timeout(PROBE_TIMEOUT, UnixStream::connect(path)).await;
+    match answer {
+        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            tracing::info!(path = %path.display(), "removing the socket of a server that has ended");
+            Ok(fs::remove_file(path)?)
+        }
+        Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        // A full backlog is a sign of a server, too.
+        Ok(Err(error)) if error.kind() != io::ErrorKind::WouldBlock => {
+            Err(anyhow::Error::from(error).context("failed to find out whether a server answers"))
+        }
+        _ => bail!("another server answers on this socket; stop it first, or name another path"),
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.ip().to_canonical().fmt(f),
+            Self::Unix => f.write_str("unix"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(host: &str) -> ServerConfig {
+        ServerConfig {
+            host: host.to_owned(),
+            port: 0,
+            ..ServerConfig::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn addresses_off_loopback_need_a_trusted_network() {
+        for host in [
+            "127.0.0.1",
+            "127.9.9.9",
+            "::1",
+            "localhost",
+            "::ffff:127.0.0.1",
+        ] {
+            assert!(Address::resolve(&config(host)).await.is_ok(), "{host}");
+        }
+        for host in [
+            "0.0.0.0",
+            "::",
+            "192.0.2.1",
+            "2001:db8::1",
+            "::ffff:192.0.2.1",
+        ] {
+            let refusal = Address::resolve(&config(host)).await.unwrap_err();
+            let refusal = refusal.to_string();
+            for said in [host, "server.trust_network", "127.0.0.1", "unix:"] {
+                assert!(refusal.contains(said), "{refusal}");
+            }
+            let trusting = ServerConfig {
+                trust_network: true,
+                ..config(host)
+            };
+            assert!(Address::resolve(&trusting).await.is_ok(), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_name_counts_by_its_addresses() {
+        let resolved = |addresses: &[&str]| {
+            let resolved = addresses
+                .iter()
+                .map(|ip| (ip.parse::<IpAddr>().unwrap(), 80).into());
+            let address = Address::Tcp {
+                named: "noc:80".to_owned(),
+                resolved: resolved.collect(),
+            };
+            address.check(&config("noc"))
+        };
+        assert!(resolved(&["127.0.0.1", "::1"]).is_ok());
+        let refusal = resolved(&["127.0.0.1", "192.0.2.1"]).unwrap_err();
+        assert!(refusal.to_string().contains("noc (192.0.2.1)"), "{refusal}");
+    }
+
+    #[tokio::test]
+    async fn a_socket_is_for_owner_and_group_and_is_removed_at_the_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("http.sock");
+        let listener = UnixSocketListener::bind(&path).await.unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, SOCKET_MODE);
+        drop(listener);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn only_the_socket_of_a_dead_server_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("http.sock");
+        // Like a killed server, the standard library's listener leaves its file.
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        let listener = UnixSocketListener::bind(&path).await.unwrap();
+        let refusal = UnixSocketListener::bind(&path).await.unwrap_err();
+        assert!(refusal.to_string().contains("answers"), "{refusal}");
+        assert!(path.exists());
+        drop(listener);
+
+        fs::write(&path, "not a socket").unwrap();
+        let refusal = UnixSocketListener::bind(&path).await.unwrap_err();
+        assert!(refusal.to_string().contains("not a socket"), "{refusal}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "not a socket");
+    }
+
+    #[tokio::test]
+    async fn the_socket_of_a_later_server_is_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("http.sock");
+        let first = UnixSocketListener::bind(&path).await.unwrap();
+        fs::rename(&path, directory.path().join("moved")).unwrap();
+        let _second = UnixSocketListener::bind(&path).await.unwrap();
+        drop(first);
+        assert!(path.exists());
+    }
+}

@@ -1,0 +1,156 @@
+//! Reports the begin and the end of a request to its connection, and whether its body was read.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+
+use axum::BoxError;
+use axum::Router;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::{HeaderValue, Request, Response, StatusCode, header};
+use futures::future::BoxFuture;
+use tower::Service;
+
+use super::connection::Connection;
+
+/// The router, for the requests of one connection.
+#[derive(Clone)]
+pub(super) struct RequestService {
+    router: Router,
+    connection: Arc<Connection>,
+}
+
+impl RequestService {
+    pub(super) fn new(router: Router, connection: Arc<Connection>) -> Self {
+        Self { router, connection }
+    }
+}
+
+impl<B> Service<Request<B>> for RequestService
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<AnswerBody>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Service::<Request<Body>>::poll_ready(&mut self.router, cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let mut under_way = UnderWay::begin(Arc::clone(&self.connection));
+        let (parts, body) = request.into_parts();
+        let read = Arc::new(AtomicBool::new(body.is_end_stream()));
+        let body = RequestBody {
+            body: Body::new(body),
+            read: Arc::clone(&read),
+            connection: Arc::clone(&self.connection),
+        };
+        let answering = self
+            .router
+            .call(Request::from_parts(parts, Body::new(body)));
+        Box::pin(async move {
+            let mut response = answering.await?;
+            under_way.connection.await_body(false);
+            if !read.load(Ordering::Relaxed) {
+                // Where the next request begins is not known, as the rest of this one is unread.
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+                under_way.connection.leave_body_unread();
+            }
+            under_way.lasts = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+            Ok(response.map(|body| AnswerBody {
+                body,
+                _under_way: under_way,
+            }))
+        })
+    }
+}
+
+/// A request that has begun and is not answered.
+struct UnderWay {
+    connection: Arc<Connection>,
+    /// The connection belongs to something else than HTTP from now on.
+    lasts: bool,
+}
+
+impl UnderWay {
+    fn begin(connection: Arc<Connection>) -> Self {
+        connection.begin_request();
+        Self {
+            connection,
+            lasts: false,
+        }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if !self.lasts {
+            self.connection.end_request();
+        }
+    }
+}
+
+/// A request's body that notes when it is waited for and when it has been read to its end.
+struct RequestBody {
+    body: Body,
+    read: Arc<AtomicBool>,
+    connection: Arc<Connection>,
+}
+
+impl HttpBody for RequestBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, axum::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        self.connection.await_body(frame.is_pending());
+        let frame = ready!(frame);
+        if frame.is_none() || self.body.is_end_stream() {
+            self.read.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// An answer's body; the request is under way until it is dropped.
+pub(super) struct AnswerBody {
+    body: Body,
+    _under_way: UnderWay,
+}
+
+impl HttpBody for AnswerBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}
