@@ -76,6 +76,8 @@ pub(crate) enum Step {
 /// How long the device has been silent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Quiet {
+    /// A tenth of a second: enough to press Enter at a line that ends like a prompt.
+    Brief,
     /// Half a second: the last packet was not cut in the middle of a line.
     Settled,
     /// Two seconds.
@@ -375,6 +377,14 @@ impl<'a> Reader<'a> {
         let line = self.last_line();
         let line = self.without_pager_keys(line.trim()).trim();
         let asks = is_question(line);
+        if quiet == Quiet::Brief {
+            // A banner without a newline before the prompt: Enter makes the device repeat the prompt.
+            let first = matches!(self.expect, Expect::Prompt) && !self.typed;
+            return match first && !asks && self.learnt.ends_like_this(line) {
+                true => Step::Unsure,
+                false => Step::Read,
+            };
+        }
         match (&self.expect, quiet) {
             // A device that has only echoed the command may still be working.
             (Expect::Text, Quiet::Settled) if self.newlines < 2 && line.is_empty() => Step::Read,
@@ -755,6 +765,11 @@ impl<'a> Reader<'a> {
         match self.learnt.is_empty() {
             // Prompts that end with a colon are declared by the platform.
             true => self.is_prompt(line) && (line.ends_with(':') || !is_question(line)),
+            // Enter was pressed at a line whose end is repeated now.
+            false if !self.typed && self.is_prompt(line) => {
+                self.is_known_prompt(line)
+                    || self.learnt.text().is_some_and(|text| text.ends_with(line))
+            }
             false => self.is_known_prompt(line),
         }
     }

@@ -62,6 +62,7 @@ async fn pages_are_turned_where_paging_stays_on() {
     let router = tokio::task::block_in_place(|| {
         Frr::start_with(&FrrOptions {
             pager: Some("more -10".into()),
+            ..FrrOptions::default()
         })
     });
     let expected = without_blanks(&router.running_config());

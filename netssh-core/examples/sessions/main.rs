@@ -13,7 +13,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use netssh_core::{Endpoint, HostKeyPolicy, Platform, Pool, PoolOptions, SecretString, Session};
-use test_devices::Sshd;
+use test_devices::{Frr, FrrOptions, Sshd};
 
 use crate::floor::Floor;
 use crate::slow_path::SlowPath;
@@ -95,11 +95,18 @@ impl Device {
 }
 
 async fn measure() {
-    let (router, host) =
-        tokio::task::block_in_place(|| (test_devices::frr(), test_devices::linux()));
+    let (router, bannered, host) = tokio::task::block_in_place(|| {
+        let options = FrrOptions {
+            plain_banner: true,
+            ..FrrOptions::default()
+        };
+        let router = Frr::start_with(&options);
+        (router, test_devices::frr(), test_devices::linux())
+    });
     let line = "All work and no play makes Jack a dull boy.\n";
     std::fs::write(host.ssh.home().join("large"), line.repeat(LARGE_LINES)).unwrap();
     let router = Device::of(&router.ssh, "frr");
+    let bannered = Device::of(&bannered.ssh, "frr");
     let host = Device::of(&host.ssh, "linux");
     let slow = SlowPath::start(router.endpoint.port, ROUND_TRIP).await;
     let mut far = router.clone();
@@ -110,6 +117,8 @@ async fn measure() {
         "", "netssh-core", "russh floor", "ratio", "asked"
     );
     logins(&router, "", LOGINS).await;
+    // The prompt is on the last line of the banner, so that Enter has to tell them apart.
+    logins(&bannered, ", banner", SLOW_RUNS).await;
     open_session(
         &router,
         "show version",
@@ -151,7 +160,8 @@ async fn measure() {
 }
 
 async fn logins(device: &Device, suffix: &str, runs: usize) {
-    for (shows, asked) in [(1, "1.10"), (10, "")] {
+    let limit = if suffix.is_empty() { "1.10" } else { "" };
+    for (shows, asked) in [(1, limit), (10, "")] {
         let pair = in_turn(runs, || device.shows(shows), || device.floor_shows(shows)).await;
         let plural = if shows == 1 { "" } else { "s" };
         row(

@@ -94,7 +94,8 @@ pub(super) const SETTLED: Duration = Duration::from_millis(500);
 /// The same for questions of the platform's own commands, whose patterns match the whole line.
 pub(super) const SETTLED_SOON: Duration = Duration::from_millis(100);
 /// The silences after which the reader is polled.
-const QUIET: [(Duration, Quiet); 2] = [
+const QUIET: [(Duration, Quiet); 3] = [
+    (SETTLED_SOON, Quiet::Brief),
     (SETTLED, Quiet::Settled),
     (Duration::from_secs(2), Quiet::Long),
 ];

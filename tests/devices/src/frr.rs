@@ -30,6 +30,8 @@ pub struct Frr {
 pub struct FrrOptions {
     /// `VTYSH_PAGER`, what vtysh shows its output with: none by default.
     pub pager: Option<String>,
+    /// No banner of its own; otherwise one that holds prompts and ends on the line of the prompt.
+    pub plain_banner: bool,
 }
 
 const HOSTNAME: &str = "edge1";
@@ -60,7 +62,7 @@ impl Frr {
         for name in ["etc", "vty", "run"] {
             std::fs::create_dir(path.join(name)).expect("a directory");
         }
-        std::fs::write(path.join("etc/vtysh.conf"), vtysh_conf()).expect("vtysh.conf");
+        std::fs::write(path.join("etc/vtysh.conf"), vtysh_conf(options)).expect("vtysh.conf");
         for (daemon, _) in DAEMONS {
             let file = path.join(format!("etc/{daemon}.conf"));
             std::fs::write(file, start_up_configuration(daemon)).expect("a configuration");
@@ -185,7 +187,10 @@ fn wait_until_ready(path: &Path) {
     });
 }
 
-fn vtysh_conf() -> String {
+fn vtysh_conf(options: &FrrOptions) -> String {
+    if options.plain_banner {
+        return format!("hostname {HOSTNAME}\n");
+    }
     // A banner that holds prompt characters: login must not take them for a prompt.
     format!(
         "hostname {HOSTNAME}\nbanner motd line Authorised use only. {HOSTNAME}# is watched > always #\n"
