@@ -26,7 +26,7 @@ use self::files::{Found, Stamp};
 use self::versions::OldVersions;
 use self::watch::Writing;
 use crate::model::{
-    Description, LoadError, LoadedVersion, PluginFiles, PluginKind, PluginName, now,
+    Description, LoadError, LoadedVersion, PluginFiles, PluginKind, PluginName, TargetPattern, now,
 };
 use crate::numbers;
 use crate::runtime::{JobRuntime, Program};
@@ -409,6 +409,10 @@ fn make(
     if let Some((place, message)) = numbers::out_of_range(&loaded.description.params) {
         let message = format!("params is not a valid JSON Schema: at `{place}`: {message}");
         return Err(LoadError::new(&files.name, message));
+    }
+    for pattern in &loaded.description.needs.targets {
+        TargetPattern::parse(pattern)
+            .map_err(|error| LoadError::new(&files.name, format!("needs.targets: {error}")))?;
     }
     let params = jsonschema::options()
         .offline()
