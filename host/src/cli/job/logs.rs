@@ -4,6 +4,9 @@ use serde_json::Value;
 use crate::api::types::{LogAnswer, LogList};
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
 
+/// The lines of one request, the most that the API returns.
+const PAGE: usize = 5_000;
+
 #[derive(Debug, Args)]
 pub(crate) struct LogsArgs {
     /// The job's id
@@ -23,18 +26,38 @@ pub(crate) struct LogsArgs {
 
 pub(super) async fn run(args: LogsArgs) -> Result<(), Failure> {
     let client = args.server.client()?;
-    let query: Vec<_> = [("level", args.level), ("after", args.after)]
+    let mut after = args.after;
+    let mut lines = Vec::new();
+    loop {
+        let query: Vec<_> = [
+            ("level", args.level.clone()),
+            ("after", after.clone()),
+            ("limit", Some(PAGE.to_string())),
+        ]
         .into_iter()
         .filter_map(|(name, value)| Some((name, value?)))
         .collect();
-    let answer = client
-        .get_with::<LogList>(&["jobs", &args.id, "logs"], &query)
-        .await?;
-    if args.server.output == OutputFormat::Json {
-        return output::json(&answer.text);
+        let page = client
+            .get_with::<LogList>(&["jobs", &args.id, "logs"], &query)
+            .await?;
+        let page = page.body.logs;
+        let is_last = page.len() < PAGE;
+        after = page.last().map(|line| line.id.to_string());
+        match args.server.output {
+            OutputFormat::Json => lines.extend(page),
+            OutputFormat::Table => {
+                for line in &page {
+                    output::device_text(&text(line))?;
+                }
+            }
+        }
+        if is_last {
+            break;
+        }
     }
-    for line in &answer.body.logs {
-        output::device_text(&text(line))?;
+    if args.server.output == OutputFormat::Json {
+        let whole = serde_json::to_string(&LogList { logs: lines }).map_err(anyhow::Error::from)?;
+        output::json(&whole)?;
     }
     Ok(())
 }
