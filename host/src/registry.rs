@@ -193,7 +193,8 @@ impl Plugin {
     /// Everything that is wrong with the parameters, each with its place.
     pub fn check_params(&self, params: &Value) -> Result<(), Vec<ParamError>> {
         // Before the schema check, whose library reads every number as a float or a 64-bit integer.
-        if let Some((pointer, message)) = numbers::out_of_range(params) {
+        let number = numbers::out_of_range(params).or_else(|| numbers::too_long(params));
+        if let Some((pointer, message)) = number {
             return Err(vec![ParamError { pointer, message }]);
         }
         let errors: Vec<_> = self
