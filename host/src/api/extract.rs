@@ -149,6 +149,10 @@ fn remove(value: &mut Value, pointer: &str) -> Option<String> {
 }
 
 /// A JSON value as a type, with pointers that begin at `base`.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "callers have no use for the value afterwards"
+)]
 pub(super) fn from_value<T: DeserializeOwned>(value: Value, base: &str) -> Result<T, InvalidField> {
     from_text(&value).map_err(|error| {
         let place = pointer_of(error.path());

@@ -63,8 +63,8 @@ fn note(job: &JobAnswer, none: bool) -> Option<String> {
     };
     if job.batch.is_some() {
         return Some(format!(
-            "the job {id} is a batch: each of its child jobs has its own results; `scheduler job \
-             show {id}` counts them, `scheduler job compare {id}` compares them"
+            "the job {id} is a batch: its child jobs have the results; `scheduler job list --target \
+             NAME` lists those of a device"
         ));
     }
     match job.status {

@@ -155,7 +155,7 @@ impl Seen {
             "progress" => self.show_progress(Some(read(event)?)),
             "log" => output::talk(&logs::text(&read(event)?)),
             "result" if self.format == OutputFormat::Table => self.show_result(read(event)?)?,
-            "output" if self.format == OutputFormat::Table => self.show_output(read(event)?)?,
+            "output" if self.format == OutputFormat::Table => self.show_output(&read(event)?)?,
             // Whatever a newer server tells beside these.
             _ => {}
         }
@@ -181,10 +181,10 @@ impl Seen {
     }
 
     /// Shows output as it comes, below a header with the command.
-    fn show_output(&mut self, event: OutputEvent) -> Result<(), Failure> {
+    fn show_output(&mut self, event: &OutputEvent) -> Result<(), Failure> {
         let key = (event.target.clone(), event.started_at);
         let is_new = !self.printing.contains_key(&key);
-        let news = self.printing.entry(key.clone()).or_default().news(&event);
+        let news = self.printing.entry(key.clone()).or_default().news(event);
         if news.is_empty() {
             return Ok(());
         }
