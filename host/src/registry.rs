@@ -8,6 +8,7 @@
 //! `registry/files.rs`, when, in `registry/watch.rs`.
 
 mod files;
+mod formats;
 mod versions;
 mod watch;
 
@@ -19,6 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
 use jsonschema::Validator;
+use jsonschema::error::ValidationErrorKind;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
@@ -200,9 +202,18 @@ impl Plugin {
         let errors: Vec<_> = self
             .params
             .iter_errors(params)
-            .map(|error| ParamError {
-                pointer: error.instance_path().to_string(),
-                message: error.to_string(),
+            .map(|error| {
+                let pointer = error.instance_path().to_string();
+                let message = match error.kind() {
+                    ValidationErrorKind::FalseSchema if pointer.is_empty() => {
+                        "the plugin takes no parameters".to_owned()
+                    }
+                    ValidationErrorKind::FalseSchema => {
+                        "is not a parameter of this plugin".to_owned()
+                    }
+                    _ => error.to_string(),
+                };
+                ParamError { pointer, message }
             })
             .collect();
         if errors.is_empty() {
@@ -415,12 +426,12 @@ fn make(
         TargetPattern::parse(pattern)
             .map_err(|error| LoadError::new(&files.name, format!("needs.targets: {error}")))?;
     }
-    let params = jsonschema::options()
-        .offline()
+    let params = formats::asserted(jsonschema::options().offline())
         .build(&loaded.description.params)
         .map_err(|error| {
+            let reason = formats::unknown(&error).unwrap_or_else(|| error.to_string());
             let message = format!(
-                "params is not a valid JSON Schema: at `{}`: {error}",
+                "params is not a valid JSON Schema: at `{}`: {reason}",
                 error.instance_path()
             );
             LoadError::new(&files.name, message)
