@@ -4,9 +4,6 @@ use serde_json::Value;
 use crate::api::types::{LogAnswer, LogList};
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
 
-/// The lines of one request, the most that the API returns.
-const PAGE: usize = 5_000;
-
 #[derive(Debug, Args)]
 pub(crate) struct LogsArgs {
     /// The job's id
@@ -29,34 +26,33 @@ pub(super) async fn run(args: LogsArgs) -> Result<(), Failure> {
     let mut after = args.after;
     let mut lines = Vec::new();
     loop {
-        let query: Vec<_> = [
-            ("level", args.level.clone()),
-            ("after", after.clone()),
-            ("limit", Some(PAGE.to_string())),
-        ]
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value?)))
-        .collect();
+        let query: Vec<_> = [("level", args.level.clone()), ("after", after.clone())]
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)))
+            .collect();
         let page = client
             .get_with::<LogList>(&["jobs", &args.id, "logs"], &query)
             .await?;
-        let page = page.body.logs;
-        let is_last = page.len() < PAGE;
-        after = page.last().map(|line| line.id.to_string());
+        let LogList { logs, next_after } = page.body;
         match args.server.output {
-            OutputFormat::Json => lines.extend(page),
+            OutputFormat::Json => lines.extend(logs),
             OutputFormat::Table => {
-                for line in &page {
+                for line in &logs {
                     output::device_text(&text(line))?;
                 }
             }
         }
-        if is_last {
-            break;
+        match next_after {
+            Some(id) => after = Some(id.to_string()),
+            None => break,
         }
     }
     if args.server.output == OutputFormat::Json {
-        let whole = serde_json::to_string(&LogList { logs: lines }).map_err(anyhow::Error::from)?;
+        let all = LogList {
+            logs: lines,
+            next_after: None,
+        };
+        let whole = serde_json::to_string(&all).map_err(anyhow::Error::from)?;
         output::json(&whole)?;
     }
     Ok(())
