@@ -7,6 +7,8 @@
 //   network      no answer          timeout   no answer in time
 //   aborted      we stopped waiting, because the user went elsewhere: nothing to show
 
+import { parseJson } from "./json.js";
+
 const BASE = document.querySelector('meta[name="api-base"]').content.replace(/\/+$/, "");
 const TIMEOUT_MS = 15_000;
 
@@ -136,7 +138,7 @@ function read(response, text) {
   if (response.ok) {
     if (text === "") return null;
     try {
-      return JSON.parse(text);
+      return parseJson(text);
     } catch {
       throw new ApiError("malformed", "The server sent an answer that is not JSON.", { status: response.status });
     }
@@ -144,7 +146,7 @@ function read(response, text) {
   const answered = `The server answered ${response.status} ${response.statusText}`.trim();
   let body = null;
   try {
-    body = JSON.parse(text);
+    body = parseJson(text);
   } catch {
     // A proxy's HTML page: the status is all there is to say.
   }

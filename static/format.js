@@ -1,5 +1,7 @@
 // Values as people read them. Pure functions: no DOM, no clock of their own.
 
+import { ExactNumber } from "./json.js";
+
 const SECOND = 1_000;
 const MINUTE = 60 * SECOND;
 const HOUR = 60 * MINUTE;
@@ -44,12 +46,13 @@ export function duration(milliseconds) {
 }
 
 export function count(number) {
-  return NUMBER.format(number);
+  // A text is formatted with all its digits.
+  return NUMBER.format(number instanceof ExactNumber ? number.text : Number(number));
 }
 
 /** `plural(1, "job")` is "1 job", `plural(3, "job")` "3 jobs". */
 export function plural(number, one, many = `${one}s`) {
-  return `${count(number)} ${number === 1 ? one : many}`;
+  return `${count(number)} ${Number(number) === 1 ? one : many}`;
 }
 
 export function bytes(size) {

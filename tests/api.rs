@@ -165,6 +165,126 @@ fn a_bad_submission_is_refused_with_its_places() {
 }
 
 #[test]
+fn errors_are_in_the_words_of_the_api() {
+    run(async {
+        let host = TestHost::start().await;
+        let post = |body: &'static str| {
+            let request = host
+                .client
+                .request(Method::POST, "/api/jobs")
+                .header("content-type", "application/json")
+                .body(body);
+            async move {
+                request
+                    .send()
+                    .await
+                    .unwrap()
+                    .json::<serde_json::Value>()
+                    .await
+                    .unwrap()
+            }
+        };
+        for (body, errors) in [
+            (
+                r#"{"plugin":"noop","priority":100000000000000000000000,"targets":{},"timeout_seconds":-1}"#,
+                vec![
+                    (
+                        "/priority",
+                        "expected a whole number from -2147483648 to 2147483647, got 100000000000000000000000",
+                    ),
+                    ("/targets", "expected a list, got an object"),
+                    (
+                        "/timeout_seconds",
+                        "expected a whole number from 0 to 4294967295, got -1",
+                    ),
+                ],
+            ),
+            (
+                r#"{"plugin":"noop","scheduled_for":"tomorrow"}"#,
+                vec![(
+                    "/scheduled_for",
+                    "expected a time such as 2026-12-01T02:30:00Z, got \"tomorrow\"",
+                )],
+            ),
+            (
+                r#"{"plugin":"noop","params":{"seconds":1,"seconds":2}}"#,
+                vec![("/params/seconds", "is given twice")],
+            ),
+        ] {
+            let answer = post(body).await;
+            let said: Vec<_> = answer["errors"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|error| {
+                    (
+                        error["pointer"].as_str().unwrap(),
+                        error["message"].as_str().unwrap(),
+                    )
+                })
+                .collect();
+            assert_eq!(said, errors, "{body}");
+        }
+        for (query, pointer, message) in [
+            (
+                "limit=ten",
+                "/limit",
+                "expected a whole number, got \"ten\"",
+            ),
+            (
+                "created_after=now",
+                "/created_after",
+                "expected a time such as 2026-12-01T02:30:00Z, got \"now\"",
+            ),
+            ("colour=red", "/colour", "unknown field `colour`"),
+        ] {
+            let answer = host.client.get(&format!("/api/jobs?{query}")).await;
+            let error = &answer.body["errors"][0];
+            assert_eq!(answer.status, 422, "{query}");
+            assert_eq!(error["pointer"], pointer, "{query}: {}", answer.body);
+            let said = error["message"].as_str().unwrap();
+            assert!(said.starts_with(message), "{query}: {said}");
+        }
+    });
+}
+
+#[test]
+fn parameters_that_a_plugin_does_not_take_are_named() {
+    run(async {
+        let source = r#"
+            fn describe() { #{ summary: "A test", targets: "none" } }
+            fn run(job, params) { }"#;
+        let host = TestHost::with_playbook("takes-none", source).await;
+        let job = json!({ "plugin": "takes-none", "params": { "seconds": 1 } });
+        let refused = host.client.post("/api/jobs", &job).await;
+        assert_eq!(refused.status, 422);
+        let error = &refused.body["errors"][0];
+        let said = format!("{}: {}", error["pointer"], error["message"]);
+        assert!(
+            !said.contains("schema") && said.contains("paramet"),
+            "{said}"
+        );
+    });
+}
+
+#[test]
+fn an_integer_with_too_many_digits_is_refused_when_it_is_submitted() {
+    run(async {
+        let host = TestHost::start().await;
+        let number: serde_json::Value = serde_json::from_str(&"7".repeat(1_001)).unwrap();
+        let job = json!({ "plugin": "noop", "params": { "seconds": number } });
+        let refused = host.client.post("/api/jobs", &job).await;
+        assert_eq!(refused.status, 422);
+        let error = &refused.body["errors"][0];
+        assert_eq!(error["pointer"], "/params/seconds");
+        assert!(
+            error["message"].as_str().unwrap().contains("1001 digits"),
+            "{error}"
+        );
+    });
+}
+
+#[test]
 fn a_body_that_is_no_json_is_refused() {
     run(async {
         let host = TestHost::start().await;

@@ -334,6 +334,121 @@ fn what_a_device_says_stays_text() {
     });
 }
 
+/// Numbers that a JavaScript number rounds or writes otherwise.
+const NUMBERS: &str = r#"{"serial":18446744073709551617,"list":[-9007199254740993,1.0,3],"deep":{"pi":3.14159265358979323846}}"#;
+
+/// A playbook with one parameter for each kind of field, which returns and logs its parameters.
+fn echo() -> String {
+    r#"
+    fn describe() { #{
+        summary: "A test", targets: "none",
+        params: #{ type: "object", properties: #{
+            serial: #{ type: "integer" },
+            list: #{ type: "array", items: #{ type: "number" } },
+            deep: #{ type: "object" },
+        } },
+    } }
+    fn run(job, params) { () }"#
+        .to_owned()
+}
+
+#[test]
+fn numbers_keep_their_digits_where_they_are_shown_and_submitted_again() {
+    run(async {
+        let host = TestHost::with_playbook("echo", &echo()).await;
+        let params: serde_json::Value = serde_json::from_str(NUMBERS).unwrap();
+        let job = host
+            .run_job(json!({ "plugin": "echo", "params": params }))
+            .await;
+        assert_eq!(job["params"].to_string(), NUMBERS);
+        let id = job["id"].as_str().unwrap();
+        let browser = Browser::start(&host.client).await;
+
+        browser.open("/board").await;
+        browser.shows("//tbody/tr[1]", "18446744073709551617").await;
+        browser.open(&format!("/board/jobs/{id}")).await;
+        for number in [
+            "18446744073709551617",
+            "-9007199254740993",
+            "3.14159265358979323846",
+        ] {
+            browser.shows("main", number).await;
+        }
+        browser.click("//a[.='Submit again…']").await;
+        browser.shows("form.form", "Filled in from job").await;
+        browser.click("//button[.='Submit job']").await;
+        let again = browser.lands_below("/board/jobs/").await;
+        assert_ne!(again, id);
+        let again = host.job(&again).await;
+        assert_eq!(again["params"], params);
+        assert_eq!(browser.console().await, Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_browser_that_rounds_numbers_does_not_fill_them_in() {
+    run(async {
+        let host = TestHost::with_playbook("echo", &echo()).await;
+        let params = json!({ "serial": 18_446_744_073_709_551_615_u64 });
+        let job = host
+            .run_job(json!({ "plugin": "echo", "params": params }))
+            .await;
+        let small = host
+            .run_job(json!({ "plugin": "echo", "params": { "serial": 7, "deep": { "pi": 0.1 } } }))
+            .await;
+        let browser = Browser::start(&host.client).await;
+        browser.before_each_page("delete JSON.rawJSON").await;
+
+        let id = job["id"].as_str().unwrap();
+        browser.open(&format!("/board/jobs/{id}")).await;
+        browser.shows("main", "≈18446744073709552000").await;
+        browser.open(&format!("/board/new?from={id}")).await;
+        browser
+            .shows(".notice-warning", "The parameters are not filled in")
+            .await;
+        let filled = "return document.querySelector('input[type=number]').value";
+        assert_eq!(browser.script(filled).await, "");
+        browser.fill(&input("serial"), "18446744073709551615").await;
+        browser.click("//button[.='Submit job']").await;
+        browser
+            .shows(".problem-summary", "does not keep all digits")
+            .await;
+
+        let id = small["id"].as_str().unwrap();
+        browser.open(&format!("/board/new?from={id}")).await;
+        browser.shows("form.form", "Filled in from job").await;
+        assert_eq!(browser.script(filled).await, "7");
+        browser.lacks(".notice-warning").await;
+    });
+}
+
+#[test]
+fn one_function_of_the_dashboard_parses_json() {
+    let files = ["", "components", "views"].map(|folder| {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../static")
+            .join(folder);
+        std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+    });
+    let scripts = files
+        .into_iter()
+        .flatten()
+        .filter(|path| path.extension().is_some_and(|end| end == "js"));
+    let parsing: Vec<_> = scripts
+        .filter(|path| {
+            let source = std::fs::read_to_string(path).unwrap();
+            source.lines().any(|line| {
+                let code = line.split("//").next().unwrap_or_default();
+                code.contains("JSON.parse(") || code.contains(".json()")
+            })
+        })
+        .map(|path| path.file_name().unwrap().to_owned())
+        .collect();
+    assert_eq!(parsing, ["json.js"]);
+}
+
 /// The input of the form's field that has this name.
 fn input(field: &str) -> String {
     format!(

@@ -6,7 +6,7 @@ use std::process::{Output, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::{TestHost, run, scheduler, scripts_dir};
+use crate::harness::{TestHost, playbook, run, scheduler, scripts_dir};
 
 /// Runs the client against a host in this process, off its threads.
 async fn client(host: &TestHost, arguments: &[&str]) -> Output {
@@ -77,7 +77,212 @@ fn a_running_command_is_watched() {
         let (seen, status) = watched.await.unwrap();
         assert_eq!(status.code(), Some(0), "{seen:?}");
         assert!(seen[0].starts_with("── server: echo begun;") && seen[0].ends_with("(runs)"));
-        assert_eq!(seen[1..], ["begun", "done", ""]);
+        assert_eq!(seen[1..3], ["begun", "done"]);
+        assert!(seen[3].starts_with("── server: echo begun;") && seen[3].contains("(ended after"));
+        assert_eq!(seen[4..], [""]);
+    });
+}
+
+/// All of the output has come while the command ran, and the next command follows.
+#[test]
+fn the_output_of_a_command_that_waits_is_shown_once() {
+    run(async {
+        let host = TestHost::with_server().await;
+        let go = tempfile::NamedTempFile::new().unwrap();
+        let command = format!(
+            "echo begun; while [ -e {} ]; do :; done",
+            go.path().display()
+        );
+        let mut waiting = scheduler();
+        waiting
+            .args([
+                "job",
+                "submit",
+                "ssh-command",
+                "--target",
+                "server",
+                "--wait",
+            ])
+            .args([
+                "--param",
+                &format!("commands={}", json!([command, "echo x"])),
+            ])
+            .env("SCHEDULER_URL", host.client.url(""))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let waited = tokio::task::spawn_blocking(move || {
+            let mut child = waiting.spawn().unwrap();
+            let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+            let mut seen = Vec::new();
+            while seen.last().map(String::as_str) != Some("begun") {
+                seen.push(lines.next().unwrap().unwrap());
+            }
+            drop(go);
+            seen.extend(lines.map(Result::unwrap));
+            (seen, child.wait().unwrap())
+        });
+        let (seen, status) = waited.await.unwrap();
+        assert_eq!(status.code(), Some(0), "{seen:?}");
+        let count = |line: &str| seen.iter().filter(|seen| *seen == line).count();
+        assert_eq!((count("begun"), count("x")), (1, 1), "{seen:?}");
+        let headers = |end: &str| {
+            let of_first = |line: &&String| line.starts_with("── server: echo begun;");
+            seen.iter()
+                .filter(of_first)
+                .filter(|line| line.contains(end))
+                .count()
+        };
+        assert_eq!(
+            (headers("(runs)"), headers("(ended after ")),
+            (1, 1),
+            "{seen:?}"
+        );
+    });
+}
+
+#[test]
+fn ctrl_c_stops_following_and_says_that_the_job_continues() {
+    run(async {
+        let waits = playbook("sleep(600);");
+        let host = TestHost::with_playbook("waits", &waits).await;
+        let mut waiting = scheduler();
+        waiting
+            .args(["job", "submit", "waits", "--wait"])
+            .env("SCHEDULER_URL", host.client.url(""))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let waited = tokio::task::spawn_blocking(move || {
+            let mut child = waiting.spawn().unwrap();
+            let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+            let mut seen = Vec::new();
+            while !seen
+                .last()
+                .is_some_and(|line: &String| line.ends_with("is running"))
+            {
+                seen.push(lines.next().unwrap().unwrap());
+            }
+            let killed = std::process::Command::new("kill")
+                .args(["-INT", &child.id().to_string()])
+                .status();
+            assert!(killed.unwrap().success());
+            seen.extend(lines.map(Result::unwrap));
+            (seen, child.wait().unwrap())
+        });
+        let (seen, status) = waited.await.unwrap();
+        assert_eq!(status.code(), Some(130), "{seen:?}");
+        let said = seen.join("\n");
+        let id = said.split_whitespace().nth(1).unwrap();
+        assert_eq!(host.job(id).await["status"], "running");
+        assert!(said.contains("it continues on the server"), "{said}");
+        assert!(
+            said.contains(&format!("scheduler job cancel {id}")),
+            "{said}"
+        );
+        host.client
+            .post(&format!("/api/jobs/{id}/cancel"), &json!({}))
+            .await;
+        host.ended(id).await;
+    });
+}
+
+#[test]
+fn all_lines_of_a_long_log_are_printed() {
+    run(async {
+        let writes = playbook("for n in 0..5003 { log::info(`line ${n}`); }");
+        let host = TestHost::with_playbook("writes", &writes).await;
+        let job = host.run_job(json!({ "plugin": "writes" })).await;
+        assert_eq!(job["status"], "completed", "{job}");
+        let id = job["id"].as_str().unwrap();
+        let printed = client(&host, &["job", "logs", id]).await;
+        let lines: Vec<&str> = stdout(&printed)
+            .lines()
+            .filter(|line| line.contains(" line "))
+            .collect();
+        assert_eq!(lines.len(), 5003);
+        assert!(lines[5002].ends_with("line 5002"), "{}", lines[5002]);
+        let as_json = client(&host, &["job", "logs", id, "-o", "json"]).await;
+        let logs: Value = serde_json::from_str(stdout(&as_json)).unwrap();
+        let logs = logs["logs"].as_array().unwrap();
+        let last = logs.iter().rfind(|line| line["message"] == "line 5002");
+        assert!(logs.len() >= 5003 && last.is_some());
+    });
+}
+
+#[test]
+fn errors_name_commands_and_options() {
+    run(async {
+        let host = TestHost::start().await;
+        let unknown = client(&host, &["job", "submit", "nop"]).await;
+        let said = stderr(&unknown);
+        assert!(said.contains("there is no plugin `nop`\n"), "{said}");
+        assert!(said.contains("`scheduler plugin list`"), "{said}");
+
+        let script = scripts_dir().join("ssh-command.rhai");
+        let no_device = client(&host, &["run", script.to_str().unwrap()]).await;
+        assert_eq!(no_device.status.code(), Some(2));
+        let said = stderr(&no_device);
+        assert!(
+            said.contains("give --host, --username and --device-type"),
+            "{said}"
+        );
+
+        let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+        std::fs::write(
+            file.path(),
+            "[[answers]]\nquestion = \"Role\nanswer = \"hunter2\"\n",
+        )
+        .unwrap();
+        let add = [
+            "connection",
+            "add",
+            "r1",
+            "--host",
+            "192.0.2.1",
+            "--username",
+            "u",
+            "--device-type",
+            "cisco_ios",
+            "--answer-file",
+            file.path().to_str().unwrap(),
+        ];
+        let invalid = client(&host, &add).await;
+        let said = stderr(&invalid);
+        assert!(said.contains("not valid TOML at line 2, column "), "{said}");
+        assert!(!said.contains("hunter2"), "{said}");
+
+        let add = [&add[..9], &["--password-stdin"]].concat();
+        let added = with_stdin(&host, &add, "hunter2\n").await;
+        assert!(added.status.success(), "{added:?}");
+        let moved = client(&host, &["connection", "edit", "r1", "--host", "192.0.2.2"]).await;
+        let said = stderr(&moved);
+        assert!(
+            said.contains(
+                "give it again with --ask-password or --password-file, or use --clear password"
+            ),
+            "{said}"
+        );
+    });
+}
+
+#[test]
+fn results_say_why_there_are_none() {
+    run(async {
+        let waits = playbook("sleep(600);");
+        let host = TestHost::with_playbook("waits", &waits).await;
+        let id = host.submit(json!({ "plugin": "waits" })).await;
+        host.running(&id).await;
+        let running = client(&host, &["job", "results", &id]).await;
+        assert!(
+            stderr(&running).contains("the job is running: no results yet"),
+            "{running:?}"
+        );
+        client(&host, &["job", "cancel", &id]).await;
+        host.ended(&id).await;
+        let ended = client(&host, &["job", "results", &id]).await;
+        assert!(
+            stderr(&ended).contains("has stored no command's output"),
+            "{ended:?}"
+        );
     });
 }
 

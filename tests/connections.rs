@@ -197,6 +197,50 @@ fn a_bad_connection_is_refused_field_by_field() {
             platform.contains("cisco_ios"),
             "it names what there is: {platform}"
         );
+        let with = |field: &str, value: Value| {
+            let mut connection =
+                json!({ "name": "n", "host": "h", "username": "u", "device_type": "linux" });
+            connection[field] = value;
+            connection
+        };
+        for (field, value, said) in [
+            ("host", json!("[::1]"), "without brackets"),
+            ("host", json!("admin@h"), "the user is a field of its own"),
+            ("host", json!("h:22"), "the port is a field of its own"),
+            ("host", json!("ssh://h"), "without a scheme"),
+            ("host", json!("a;b"), "expected a host name"),
+            ("name", json!("."), "a meaning of their own in URLs"),
+            ("name", json!(".."), "a meaning of their own in URLs"),
+            ("host_key", json!("SHA256:abc"), "is a fingerprint"),
+            ("host_key", json!("ssh-ed25519 AAAA"), "is a fingerprint"),
+            (
+                "port",
+                json!(70000),
+                "expected a whole number from 1 to 65535, got 70000",
+            ),
+            (
+                "port",
+                json!("22"),
+                "expected a whole number from 1 to 65535, got \"22\"",
+            ),
+            ("tags", json!({}), "expected a list, got an object"),
+        ] {
+            let refused = host
+                .client
+                .post("/api/connections", &with(field, value.clone()))
+                .await;
+            assert_eq!(refused.status, 422, "{field} {value}: {}", refused.body);
+            let error = &refused.body["errors"][0];
+            assert_eq!(error["pointer"], format!("/{field}"));
+            let message = error["message"].as_str().unwrap();
+            assert!(message.contains(said), "{field} {value}: {message}");
+        }
+        // 128 characters of several bytes each.
+        let stored = host
+            .client
+            .post("/api/connections", &with("name", json!("ü".repeat(128))))
+            .await;
+        assert_eq!(stored.status, 201, "{}", stored.body);
         let unnamed = json!({ "host": "h", "username": "u", "device_type": "linux" });
         let answer = host.client.post("/api/connections", &unnamed).await;
         assert_eq!(answer.body["errors"][0]["pointer"], "/name");
@@ -719,7 +763,7 @@ fn answers_are_given_by_flags_and_files() {
         assert_eq!(code, 0, "{stderr}");
         let (_, shown, _) = scheduler(&["connection", "show", "core1"]).await;
         let expected =
-            "role \\[1-3\\]: -> secret; Ops word -> the password; (?i)accept -> \"yes\"\n";
+            "role \\[1-3\\]: -> (hidden); Ops word -> the password; (?i)accept -> \"yes\"\n";
         assert!(shown.contains(expected), "{shown}");
 
         // Another field changes, and the answers stay.
@@ -737,7 +781,7 @@ fn answers_are_given_by_flags_and_files() {
             scheduler(&["connection", "edit", "core1", "--answer-file", &json]).await;
         assert_eq!(code, 0, "{stderr}");
         let (_, shown, _) = scheduler(&["connection", "show", "core1"]).await;
-        assert!(shown.contains("role \\[1-3\\]: -> secret\n"), "{shown}");
+        assert!(shown.contains("role \\[1-3\\]: -> (hidden)\n"), "{shown}");
 
         let (code, _, _) = scheduler(&with(&["--clear", "answers"])).await;
         let (_, shown, _) = scheduler(&["connection", "show", "core1"]).await;
@@ -763,10 +807,13 @@ fn answers_are_given_by_flags_and_files() {
             let (code, _, stderr) =
                 scheduler(&["connection", "edit", "core1", "--answer-file", &path]).await;
             assert_eq!(code, 2, "{name}: {stderr}");
-            assert!(
-                stderr.contains(name) && stderr.contains("line "),
-                "{stderr}"
-            );
+            let said = match name {
+                "broken.toml" => "not valid TOML at line 3, column ",
+                "broken.json" => "not valid JSON at line 1, column ",
+                _ => "expected `answers`, a list of tables",
+            };
+            assert!(stderr.contains(name) && stderr.contains(said), "{stderr}");
+            assert!(!stderr.contains("hunter2"), "{stderr}");
         }
         let (code, _, stderr) = scheduler(&with(&["--answer", "no text"])).await;
         assert_eq!(code, 2, "{stderr}");

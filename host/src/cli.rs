@@ -35,7 +35,8 @@ Exit codes:
   2  the command line is wrong
   3  the server cannot be reached
   4  there is no such job, schedule, pause, connection, plugin or channel
-  5  the server refused the request as invalid, or as in conflict with what is there";
+  5  the server refused the request as invalid, or as in conflict with what is there
+  130  Ctrl-C ended --wait or `job watch`; the job continues";
 
 /// Runs jobs (Rhai playbooks, WASM components) on network devices.
 #[derive(Debug, Parser)]

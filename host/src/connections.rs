@@ -339,7 +339,14 @@ impl Connections {
     #[must_use]
     pub fn explain(&self, connection: &Connection, error: &netssh_core::Error) -> JobError {
         let mut message = error.to_string();
-        if error.code() == "host_key" {
+        if error.code() == "host_key" && connection.host_key.is_some() {
+            message.push_str(&format!(
+                "; the connection accepts only the host key that it names: if the key has changed \
+                 for a good reason, scheduler connection edit {0} --host-key KEY, or --clear \
+                 host-key (or, if it is a jump host's, that one's)",
+                connection.name
+            ));
+        } else if error.code() == "host_key" {
             message.push_str(&format!(
                 "; if the key has changed for a good reason, forget the old one: scheduler \
                  connection host-keys {} --forget (or, if it is a jump host's, that one's)",

@@ -12,6 +12,9 @@ pub(crate) fn check_name(name: &str) -> Option<ParamError> {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
     let message = if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(plain) {
         format!("is 1 to {LONGEST_NAME} letters, digits, `-`, `_` and `.`")
+    } else if matches!(name, "." | "..") {
+        // Clients take it for a step in a URL's path, so it could not be shown or removed.
+        format!("`{name}` is not allowed: it has a meaning of its own in URLs")
     } else if Uuid::parse_str(name).is_ok() {
         "looks like an id".to_owned()
     } else {

@@ -13,6 +13,7 @@ pub mod logging;
 pub mod app;
 
 mod fields;
+mod json;
 pub mod model;
 mod nearest;
 mod numbers;

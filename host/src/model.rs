@@ -5,6 +5,7 @@
 
 mod batch;
 mod connection;
+mod host;
 mod job;
 mod notification;
 mod pattern;
@@ -14,12 +15,14 @@ mod plugin_files;
 mod plugin_version;
 mod schedule;
 mod target_expression;
+mod target_pattern;
 
 pub use batch::{BatchCounts, BatchOptions, BatchStep, MOST_TARGETS, Share};
 pub use connection::{
     Algorithms, AnswerCredential, AnswerValue, Connection, KnownHostKey, MOST_JUMPS, RouteError,
     SealedSecrets, SecretField, StoredAnswer, route,
 };
+pub use host::{HostPattern, check_host};
 pub use job::{
     Attempt, CommandKind, CommandResult, ErrorCode, InFlight, Job, JobError, JobFilter, JobLog,
     JobStatus, JobTexts, ListedJob, LogLevel, NewJob, OnInterrupt, Progress, StatusCounts, Target,
@@ -35,6 +38,7 @@ pub use plugin_files::{PluginFiles, digest_of, read_bounded};
 pub use plugin_version::{LoadedVersion, PluginVersion};
 pub use schedule::{Due, Misfire, Overlap, Schedule, Tick, Timing, TimingError, Turn, due, turn};
 pub use target_expression::TargetExpression;
+pub use target_pattern::TargetPattern;
 
 use chrono::{DateTime, SubsecRound, Utc};
 

@@ -6,17 +6,43 @@
 
 use serde_json::{Number, Value};
 
+use crate::json::child;
+
+/// The digits of an integer in a job's parameters. Reading, writing and multiplying longer ones
+/// takes quadratic time.
+pub(crate) const MAX_DIGITS: usize = 1_000;
+
 /// Finds a number that is out of range: its JSON pointer and a message.
 pub(crate) fn out_of_range(value: &Value) -> Option<(String, String)> {
+    find(value, &|number| {
+        (!is_in_range(number)).then(|| refusal(number))
+    })
+}
+
+/// Finds an integer with more than [`MAX_DIGITS`] digits: its JSON pointer and a message.
+pub(crate) fn too_long(value: &Value) -> Option<(String, String)> {
+    find(value, &|number| too_many_digits(number.as_str()))
+}
+
+/// Returns the message for an integer with more than [`MAX_DIGITS`] digits.
+pub(crate) fn too_many_digits(text: &str) -> Option<String> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let is_too_long = is_integer(text) && digits.len() > MAX_DIGITS;
+    is_too_long.then(|| {
+        let (begin, count) = (&digits[..20], digits.len());
+        format!("the number {begin}…, which has {count} digits; at most {MAX_DIGITS} are allowed")
+    })
+}
+
+fn find(value: &Value, check: &dyn Fn(&Number) -> Option<String>) -> Option<(String, String)> {
     match value {
-        Value::Number(number) if !is_in_range(number) => Some((String::new(), refusal(number))),
+        Value::Number(number) => check(number).map(|message| (String::new(), message)),
         Value::Array(values) => values.iter().enumerate().find_map(|(index, value)| {
-            out_of_range(value).map(|(place, message)| (format!("/{index}{place}"), message))
+            find(value, check).map(|(place, message)| (format!("/{index}{place}"), message))
         }),
         Value::Object(fields) => fields.iter().find_map(|(name, value)| {
-            let (place, message) = out_of_range(value)?;
-            let name = name.replace('~', "~0").replace('/', "~1");
-            Some((format!("/{name}{place}"), message))
+            let (place, message) = find(value, check)?;
+            Some((format!("{}{place}", child("", name)), message))
         }),
         _ => None,
     }
@@ -76,6 +102,18 @@ mod tests {
         ] {
             assert_eq!(refused(json), None, "{json}");
         }
+    }
+
+    #[test]
+    fn an_integer_with_too_many_digits_is_found_with_its_place() {
+        let long = |digits: usize| {
+            let json = format!(r#"{{"a":[1,-{}]}}"#, "7".repeat(digits));
+            too_long(&serde_json::from_str(&json).unwrap())
+        };
+        assert_eq!(long(MAX_DIGITS), None);
+        let (place, message) = long(MAX_DIGITS + 1).unwrap();
+        assert_eq!(place, "/a/1");
+        assert!(message.contains("has 1001 digits"), "{message}");
     }
 
     #[test]

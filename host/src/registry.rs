@@ -8,6 +8,7 @@
 //! `registry/files.rs`, when, in `registry/watch.rs`.
 
 mod files;
+mod formats;
 mod versions;
 mod watch;
 
@@ -19,6 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
 use jsonschema::Validator;
+use jsonschema::error::ValidationErrorKind;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
@@ -26,7 +28,7 @@ use self::files::{Found, Stamp};
 use self::versions::OldVersions;
 use self::watch::Writing;
 use crate::model::{
-    Description, LoadError, LoadedVersion, PluginFiles, PluginKind, PluginName, now,
+    Description, LoadError, LoadedVersion, PluginFiles, PluginKind, PluginName, TargetPattern, now,
 };
 use crate::numbers;
 use crate::runtime::{JobRuntime, Program};
@@ -193,15 +195,25 @@ impl Plugin {
     /// Everything that is wrong with the parameters, each with its place.
     pub fn check_params(&self, params: &Value) -> Result<(), Vec<ParamError>> {
         // Before the schema check, whose library reads every number as a float or a 64-bit integer.
-        if let Some((pointer, message)) = numbers::out_of_range(params) {
+        let number = numbers::out_of_range(params).or_else(|| numbers::too_long(params));
+        if let Some((pointer, message)) = number {
             return Err(vec![ParamError { pointer, message }]);
         }
         let errors: Vec<_> = self
             .params
             .iter_errors(params)
-            .map(|error| ParamError {
-                pointer: error.instance_path().to_string(),
-                message: error.to_string(),
+            .map(|error| {
+                let pointer = error.instance_path().to_string();
+                let message = match error.kind() {
+                    ValidationErrorKind::FalseSchema if pointer.is_empty() => {
+                        "the plugin takes no parameters".to_owned()
+                    }
+                    ValidationErrorKind::FalseSchema => {
+                        "is not a parameter of this plugin".to_owned()
+                    }
+                    _ => error.to_string(),
+                };
+                ParamError { pointer, message }
             })
             .collect();
         if errors.is_empty() {
@@ -410,12 +422,16 @@ fn make(
         let message = format!("params is not a valid JSON Schema: at `{place}`: {message}");
         return Err(LoadError::new(&files.name, message));
     }
-    let params = jsonschema::options()
-        .offline()
+    for pattern in &loaded.description.needs.targets {
+        TargetPattern::parse(pattern)
+            .map_err(|error| LoadError::new(&files.name, format!("needs.targets: {error}")))?;
+    }
+    let params = formats::asserted(jsonschema::options().offline())
         .build(&loaded.description.params)
         .map_err(|error| {
+            let reason = formats::unknown(&error).unwrap_or_else(|| error.to_string());
             let message = format!(
-                "params is not a valid JSON Schema: at `{}`: {error}",
+                "params is not a valid JSON Schema: at `{}`: {reason}",
                 error.instance_path()
             );
             LoadError::new(&files.name, message)

@@ -35,6 +35,11 @@ struct Options {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    let is_help = |argument: String| matches!(argument.as_str(), "--help" | "-h");
+    if std::env::args().skip(1).any(is_help) {
+        println!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
     let options = match parse(std::env::args().skip(1)) {
         Ok(options) => options,
         Err(message) => {

@@ -6,6 +6,7 @@
 // here would one day differ from it. A schema that a flat form cannot express is edited as JSON.
 
 import { h, uniqueId } from "../dom.js";
+import { parseJson, parseNumber } from "../json.js";
 import { createField } from "./field.js";
 
 /**
@@ -117,8 +118,8 @@ function buildNumber(schema, { required, value }) {
     read() {
       if (control.validity.badInput) return { problem: "This is not a number." };
       if (control.value === "") return required ? REQUIRED : {};
-      const number = Number(control.value);
-      if (whole && !Number.isInteger(number)) return { problem: "This must be a whole number." };
+      const number = whole ? parseWhole(control.value) : parseNumber(control.value);
+      if (number === undefined) return { problem: whole ? "This must be a whole number." : "This is not a number." };
       return { value: number };
     },
   };
@@ -184,9 +185,9 @@ function buildLines(schema, { required, value }) {
       lineOfItem = lines.map(({ line }) => line);
       if (lines.length === 0) return emptyList(schema, required);
       if (!numeric) return { value: lines.map(({ text }) => text) };
-      const wrong = lines.find(({ text }) => Number.isNaN(Number(text)));
+      const wrong = lines.find(({ text }) => parseNumber(text) === undefined);
       if (wrong) return { problem: `Line ${wrong.line}: this is not a number.` };
-      return { value: lines.map(({ text }) => Number(text)) };
+      return { value: lines.map(({ text }) => parseNumber(text)) };
     },
   };
 }
@@ -206,7 +207,7 @@ function buildJson(schema, { required, value }) {
     read() {
       if (control.value.trim() === "") return required ? REQUIRED : {};
       try {
-        return { value: JSON.parse(control.value) };
+        return { value: parseJson(control.value) };
       } catch (error) {
         return { problem: `This is not JSON: ${error.message}` };
       }
@@ -316,6 +317,13 @@ function range({ minimum, maximum }) {
   if (minimum !== undefined) return `At least ${minimum}.`;
   if (maximum !== undefined) return `At most ${maximum}.`;
   return null;
+}
+
+/** The integer that a text is: `18446744073709551617`, and 2 for `2.0`; undefined for another. */
+function parseWhole(text) {
+  if (/^-?\d+$/.test(text)) return parseNumber(text);
+  const number = Number(text);
+  return Number.isSafeInteger(number) ? number : undefined;
 }
 
 function same(a, b) {

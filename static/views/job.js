@@ -5,6 +5,7 @@
 import { api, serverNow } from "../api.js";
 import { h, patch, setText } from "../dom.js";
 import { count, plural, prettyJson } from "../format.js";
+import { parseJson } from "../json.js";
 import { href, jobHref, navigate } from "../router.js";
 import { confirmDialog } from "../components/dialog.js";
 import { jobDuration, nextTurn, progressBar, startedCell } from "../components/job.js";
@@ -53,7 +54,7 @@ function followEvents(id, look, signal) {
   for (const name of EVENTS) source.addEventListener(name, soon);
   source.addEventListener("status", ({ data }) => {
     // Nothing follows, and a source that ends would be made anew.
-    if (isFinished(JSON.parse(data).status)) source.close();
+    if (isFinished(parseJson(data).status)) source.close();
   });
   signal.addEventListener("abort", () => source.close());
   return source;

@@ -3,6 +3,7 @@
 
 import { api, newIdempotencyKey } from "../api.js";
 import { h, patch } from "../dom.js";
+import { isRounded } from "../json.js";
 import { href, jobHref, navigate, replaceAddress } from "../router.js";
 import { createField } from "../components/field.js";
 import { createParamsForm } from "../components/form.js";
@@ -48,6 +49,8 @@ export function submitView({ query, signal, flash }) {
 }
 
 function createSubmitForm({ plugins, connections, earlier, wanted, signal, flash }) {
+  // A rounded number is another number: the form must not be filled with it.
+  const rounded = earlier !== null && isRounded(earlier.params);
   let plugin = null;
   let params = null;
   let attempt = { body: null, key: null };
@@ -72,6 +75,7 @@ function createSubmitForm({ plugins, connections, earlier, wanted, signal, flash
     "form",
     { class: "form", novalidate: true, onSubmit: send },
     earlier && h("p", { class: "notice" }, "Filled in from job ", h("a", { href: jobHref(earlier.id) }, h("code", {}, earlier.id)), ". This makes a new job."),
+    rounded && h("p", { class: "notice notice-warning" }, "The parameters are not filled in: they hold numbers with more digits than this browser keeps. Type them, or use a newer browser."),
     summary,
     pluginField.element,
     about,
@@ -95,7 +99,7 @@ function createSubmitForm({ plugins, connections, earlier, wanted, signal, flash
     targets.element.hidden = plugin.targets === "none";
     targets.setRule(TARGET_RULES[plugin.targets] ?? "The devices this job may reach.");
     targets.field.showProblems([]);
-    params = createParamsForm(plugin.params_schema, earlier?.plugin === name ? earlier.params : undefined);
+    params = createParamsForm(plugin.params_schema, earlier?.plugin === name && !rounded ? earlier.params : undefined);
     paramsBox.replaceChildren(
       h("h2", {}, "Parameters"),
       params.count === 0 ? h("p", { class: "muted" }, "This plugin takes no parameters.") : params.element,
@@ -113,6 +117,7 @@ function createSubmitForm({ plugins, connections, earlier, wanted, signal, flash
       body.targets = targets.read();
       if (body.targets.length === 0) problems.unshift({ pointer: "/targets", message: "Select at least one device." });
     }
+    if (isRounded(answer.value)) problems.push({ pointer: "/params", message: "This browser does not keep all digits of a number in them." });
     if (description.value.trim()) body.description = description.value.trim();
     if (problems.length > 0) return showProblems(problems);
     showProblems([]);

@@ -129,6 +129,14 @@ impl Browser {
         self.act("/execute/sync", &script).await.unwrap()
     }
 
+    /// Runs JavaScript in each page that is opened from now on, before the page's own.
+    pub(crate) async fn before_each_page(&self, script: &str) {
+        let command = json!({
+            "cmd": "Page.addScriptToEvaluateOnNewDocument", "params": { "source": script },
+        });
+        self.act("/goog/cdp/execute", &command).await.unwrap();
+    }
+
     /// What was logged to the browser's console since the last call.
     pub(crate) async fn console(&self) -> Vec<String> {
         let entries = self

@@ -78,6 +78,7 @@ pub(super) async fn events(
     let following = Following {
         changes: app.storage.changes(),
         prints: app.live.changes(),
+        only_prints: false,
         id,
         cursor,
         progress: None,
@@ -157,6 +158,8 @@ struct Following {
     ended: bool,
     changes: Receiver<Uuid>,
     prints: Receiver<Uuid>,
+    /// Only commands have printed since the last look: the job, which may be large, is not read.
+    only_prints: bool,
     place: Place,
 }
 
@@ -185,6 +188,10 @@ impl Following {
     /// Takes in what has come since the last look. The job is read before its log and results, so
     /// that those are whole when it has ended. Whether there may be more already.
     async fn look(&mut self) -> Result<bool, StorageError> {
+        if std::mem::take(&mut self.only_prints) {
+            self.take_output();
+            return Ok(false);
+        }
         let Some(listed) = self.app.storage.listed_job(self.id).await? else {
             self.ended = true;
             return Ok(false);
@@ -285,17 +292,21 @@ impl Following {
 
     async fn wait(&mut self) {
         tokio::select! {
+            biased;
             () = told(&mut self.changes, self.id) => {}
-            () = told(&mut self.prints, self.id) => {}
+            () = told(&mut self.prints, self.id) => self.only_prints = true,
             () = tokio::time::sleep(LOOK_AGAIN) => {}
             () = self.place.closing() => self.ended = true,
         }
         if !self.ended {
             tokio::time::sleep(GATHER).await;
         }
-        // What was told until now is found by the next look.
-        self.changes = self.changes.resubscribe();
+        // The next look finds what was told until now. A look at prints alone does not find changes
+        // of the job, so those are kept for the next wait.
         self.prints = self.prints.resubscribe();
+        if !self.only_prints {
+            self.changes = self.changes.resubscribe();
+        }
     }
 
     fn push(&mut self, name: &str, data: &impl Serialize) {

@@ -1,15 +1,22 @@
 //! Reading requests: what is wrong with one is said as a [`Problem`], with its place.
 
+mod messages;
+
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequest, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use serde_json::error::Category;
 use uuid::Uuid;
 
 use super::Problem;
 use super::problem::InvalidField;
+use crate::json::{child, duplicate_field};
+
+/// More errors of one request are left out.
+const MAX_ERRORS: usize = 20;
 
 /// A JSON body, with the bytes it came as.
 pub(super) struct JsonBody<T> {
@@ -67,38 +74,88 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
             "the body has to be a JSON object",
         ));
     }
-    let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let pointer = pointer_of(error.path());
-        let error = error.into_inner();
-        match error.classify() {
-            Category::Data => {
-                let message = without_position(&error.to_string());
-                let pointer = match unknown_field(&message) {
-                    Some(field) if !pointer.ends_with(&format!("/{field}")) => {
-                        format!("{pointer}/{field}")
-                    }
-                    _ => pointer,
-                };
-                Problem::invalid_field(&pointer, message)
-            }
-            Category::Syntax | Category::Eof | Category::Io => not_json(&error),
+    if let Some(pointer) = duplicate_field(bytes) {
+        return Err(Problem::invalid_field(&pointer, "is given twice"));
+    }
+    match serde_json::from_slice(bytes) {
+        Ok(value) => Ok(value),
+        Err(error) => match error.classify() {
+            Category::Data => Err(Problem::invalid(errors_in::<T>(bytes)?)),
+            Category::Syntax | Category::Eof | Category::Io => Err(not_json(&error)),
+        },
+    }
+}
+
+/// Returns what keeps a body from being a `T`: all wrong fields, not only the first.
+///
+/// serde stops at the first error, so the field is removed and the rest is read again.
+fn errors_in<T: DeserializeOwned>(bytes: &[u8]) -> Result<Vec<InvalidField>, Problem> {
+    let whole: Value = serde_json::from_slice(bytes).map_err(|error| not_json(&error))?;
+    let mut rest = whole.clone();
+    let mut removed: Vec<String> = Vec::new();
+    let mut errors = Vec::new();
+    while errors.len() < MAX_ERRORS {
+        let Err(error) = from_text::<T>(&rest) else {
+            break;
+        };
+        let parent = pointer_of(error.path());
+        let message = without_position(&error.into_inner().to_string());
+        let is_removed = |name: &str| removed.contains(&child(&parent, name));
+        if field_named_in(&message, "missing field `").is_some_and(is_removed) {
+            break;
         }
-    })?;
-    json.end().map_err(|error| not_json(&error))?;
-    Ok(value)
+        let pointer = match field_named_in(&message, "unknown field `") {
+            Some(field) if !parent.ends_with(&child("", field)) => child(&parent, field),
+            _ => parent,
+        };
+        let message = messages::plain(&message, &pointer, whole.pointer(&pointer));
+        let place = remove(&mut rest, &pointer);
+        errors.push(InvalidField { pointer, message });
+        match place {
+            Some(place) => removed.push(place),
+            None => break,
+        }
+    }
+    Ok(errors)
+}
+
+/// Reads a JSON value as a type by way of its text: read as a value, a number that does not fit has
+/// an error without a word of what would.
+fn from_text<T: DeserializeOwned>(
+    value: &Value,
+) -> Result<T, serde_path_to_error::Error<serde_json::Error>> {
+    let text = value.to_string();
+    serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(&text))
+}
+
+/// Removes the value at a pointer, or the list that it is an item of: the pointers of a list's
+/// other items would change. Returns the pointer of the removed field.
+fn remove(value: &mut Value, pointer: &str) -> Option<String> {
+    let mut pointer = pointer;
+    loop {
+        let (parent, name) = pointer.rsplit_once('/')?;
+        if let Value::Object(fields) = value.pointer_mut(parent)? {
+            let name = name.replace("~1", "/").replace("~0", "~");
+            fields.shift_remove(&name)?;
+            return Some(pointer.to_owned());
+        }
+        pointer = parent;
+    }
 }
 
 /// A JSON value as a type, with pointers that begin at `base`.
-pub(super) fn from_value<T: DeserializeOwned>(
-    value: serde_json::Value,
-    base: &str,
-) -> Result<T, InvalidField> {
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let pointer = format!("{base}{}", pointer_of(error.path()));
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "callers have no use for the value afterwards"
+)]
+pub(super) fn from_value<T: DeserializeOwned>(value: Value, base: &str) -> Result<T, InvalidField> {
+    from_text(&value).map_err(|error| {
+        let place = pointer_of(error.path());
+        let pointer = format!("{base}{place}");
+        let message = without_position(&error.into_inner().to_string());
         InvalidField {
+            message: messages::plain(&message, &pointer, value.pointer(&place)),
             pointer,
-            message: without_position(&error.into_inner().to_string()),
         }
     })
 }
@@ -128,8 +185,9 @@ fn without_position(message: &str) -> String {
     message[..end].to_owned()
 }
 
-fn unknown_field(message: &str) -> Option<&str> {
-    let rest = message.strip_prefix("unknown field `")?;
+/// Returns the field that a message of serde's names behind a prefix.
+fn field_named_in<'a>(message: &'a str, prefix: &str) -> Option<&'a str> {
+    let rest = message.strip_prefix(prefix)?;
     rest.split('`').next()
 }
 
@@ -142,16 +200,48 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryParams<T>
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         match Query::<T>::from_request_parts(parts, state).await {
             Ok(Query(value)) => Ok(Self(value)),
-            Err(rejection) => Err(Problem::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "invalid",
-                format!("the query string is not valid: {}", innermost(&rejection)),
-            )),
+            Err(rejection) => {
+                let message = innermost(&rejection);
+                let (name, message) = match parameter_of(&message) {
+                    Some((name, message)) => (Some(name), message),
+                    None => (
+                        field_named_in(&message, "unknown field `"),
+                        message.as_str(),
+                    ),
+                };
+                Err(match name {
+                    Some(name) => {
+                        let found = parts.uri.query().and_then(|query| value_in(query, name));
+                        let pointer = child("", name);
+                        let message = messages::plain(message, &pointer, found.as_ref());
+                        Problem::invalid_field(&pointer, message)
+                    }
+                    None => Problem::new(
+                        StatusCode::UNPROCESSABLE_ENTITY,
+                        "invalid",
+                        format!("the query string is not valid: {message}"),
+                    ),
+                })
+            }
         }
     }
 }
 
-/// What was wrong, without what the layers around it say of themselves.
+/// Splits `PARAMETER: MESSAGE`, the form of an error about one parameter.
+fn parameter_of(message: &str) -> Option<(&str, &str)> {
+    let is_name = |name: &str| {
+        !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
+    message.split_once(": ").filter(|(name, _)| is_name(name))
+}
+
+fn value_in(query: &str, name: &str) -> Option<Value> {
+    let url = reqwest::Url::parse(&format!("http://query/?{query}")).ok()?;
+    let (_, value) = url.query_pairs().find(|(key, _)| key == name)?;
+    Some(Value::String(value.into_owned()))
+}
+
+/// The innermost error, without what the layers around it add.
 fn innermost(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {
@@ -173,5 +263,97 @@ impl<S: Send + Sync> FromRequestParts<S> for IdInPath {
         Uuid::parse_str(&text)
             .map(Self)
             .map_err(|_| Problem::not_found(format!("`{text}` is not an id")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only read by serde")]
+    struct Body {
+        name: String,
+        port: u16,
+        mode: Option<Mode>,
+        list: Option<Vec<u32>>,
+        params: Option<Value>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Mode {
+        One,
+        Two,
+    }
+
+    fn said(json: &str) -> Vec<(String, String)> {
+        let problem = parse::<Body>(json.as_bytes()).unwrap_err();
+        let errors = problem.errors.into_iter();
+        errors.map(|error| (error.pointer, error.message)).collect()
+    }
+
+    #[test]
+    fn all_wrong_fields_of_a_body_are_reported() {
+        let json = r#"{"name":"x","mode":"three","port":70000,"list":[1,-2],"porrt":1}"#;
+        let expected = [
+            ("/mode", "expected `one` or `two`, got `three`"),
+            (
+                "/port",
+                "expected a whole number from 0 to 65535, got 70000",
+            ),
+            (
+                "/list/1",
+                "expected a whole number from 0 to 4294967295, got -2",
+            ),
+        ];
+        let said = said(json);
+        for (index, (pointer, message)) in expected.iter().enumerate() {
+            assert_eq!(said[index].0, *pointer, "{said:?}");
+            assert_eq!(said[index].1, *message);
+        }
+        assert_eq!(said[3].0, "/porrt");
+        assert_eq!(said.len(), 4, "{said:?}");
+    }
+
+    #[test]
+    fn a_removed_field_is_not_reported_as_missing() {
+        let errors = said(r#"{"name":["x"],"port":1}"#);
+        assert_eq!(
+            errors,
+            [("/name".to_owned(), "expected a text, got a list".to_owned())]
+        );
+        let missing = said(r#"{"port":1}"#);
+        assert_eq!(missing[0].1, "missing field `name`");
+    }
+
+    #[test]
+    fn duplicate_fields_are_rejected_wherever_they_are() {
+        for (json, pointer) in [
+            (r#"{"name":"x","name":"y","port":1}"#, "/name"),
+            (
+                r#"{"name":"x","port":1,"params":{"a":1,"b":[{"c":1,"c":2}]}}"#,
+                "/params/b/0/c",
+            ),
+        ] {
+            assert_eq!(
+                said(json),
+                [(pointer.to_owned(), "is given twice".to_owned())]
+            );
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_not_json_is_a_bad_request() {
+        for json in ["{", r#"{"name":"x","port":1} x"#, ""] {
+            assert_eq!(
+                parse::<Body>(json.as_bytes()).unwrap_err().status,
+                400,
+                "{json}"
+            );
+        }
     }
 }

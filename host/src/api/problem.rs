@@ -32,7 +32,7 @@ pub struct Problem {
 
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct InvalidField {
-    /// A JSON pointer (RFC 6901) into the request's body.
+    /// A JSON pointer (RFC 6901) into the request's body; for a query parameter, `/` and its name.
     #[schema(example = "/params/commands/0")]
     pub pointer: String,
     pub message: String,

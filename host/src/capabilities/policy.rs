@@ -7,7 +7,6 @@
 //! configuration line runs.
 
 mod forms;
-mod hosts;
 mod text;
 
 use std::collections::BTreeMap;
@@ -22,7 +21,7 @@ use super::ssh::Question;
 use super::{JobContext, Result};
 use crate::model::{
     Bound, Connection, ErrorCode, Grant, JobError, Lines, LogLevel, Needs, OWN_RIGHTS,
-    matches_pattern,
+    TargetPattern,
 };
 
 /// The operator's grants: the default, and those for plugins by name.
@@ -303,13 +302,13 @@ impl Held {
 
     fn may_reach(&self, target: &str, connection: &Connection) -> Result<()> {
         let inline = connection.owner_job_id.is_some();
-        let by_host = |pattern: &str| {
-            let host = pattern.strip_prefix("host:");
-            host.is_some_and(|host| hosts::covers(host, &connection.host))
+        // The registry and the configuration reject patterns that cannot be parsed.
+        let fits = |pattern: &String| {
+            TargetPattern::parse(pattern).is_ok_and(|pattern| pattern.matches(target, connection))
         };
-        let fits = |pattern: &String| match pattern.strip_prefix("tag:") {
-            Some(tag) => connection.tags.iter().any(|own| own == tag),
-            None => by_host(pattern) || matches_pattern(pattern, target),
+        let by_host = |pattern: &String| match TargetPattern::parse(pattern) {
+            Ok(TargetPattern::Host(pattern)) => pattern.covers(&connection.host),
+            _ => false,
         };
         let needs = &self.needs.targets;
         if !needs.is_empty() && !needs.iter().any(fits) {
@@ -332,7 +331,7 @@ impl Held {
             };
             return Err(self.not_allowed(what, reason));
         }
-        if !any && !granted.iter().any(|pattern| by_host(pattern)) {
+        if !any && !granted.iter().any(by_host) {
             let what = format!("the host `{}` of an inline connection", connection.host);
             return Err(self.not_granted(&what, "targets", granted));
         }

@@ -16,7 +16,7 @@ pub enum Failure {
     #[error("cannot reach the server at {url}: {reason}")]
     Unreachable { url: String, reason: String },
 
-    #[error("{}", .0.detail)]
+    #[error("{}", without_url(&.0.detail))]
     Refused(Problem),
 
     /// Something answers at the URL, but not with this API.
@@ -26,6 +26,10 @@ pub enum Failure {
     /// A job that was waited for has not completed. All there is to say has been said.
     #[error("the job has {status}")]
     Job { status: JobStatus },
+
+    /// Ctrl-C, while a job was followed.
+    #[error("the job {job} was not stopped: it continues on the server")]
+    Interrupted { job: String },
 
     /// The server could not log in to a device, or lost it.
     #[error("{message} ({code})")]
@@ -43,6 +47,19 @@ pub enum Failure {
     Other(#[from] anyhow::Error),
 }
 
+/// Where the API's messages name a URL that lists what there is.
+const LISTED: &str = "; GET /api/";
+
+/// Removes the URL from a message of the API; the hint names the command instead.
+fn without_url(detail: &str) -> &str {
+    detail.split(LISTED).next().unwrap_or(detail)
+}
+
+/// Returns whether the device asked a question that the connection does not answer.
+fn is_question(message: &str) -> bool {
+    message.contains("a question that has no answer") || message.contains("--answer")
+}
+
 impl Failure {
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
@@ -54,6 +71,7 @@ impl Failure {
             | Self::NotSent { .. }
             | Self::NotTheApi { .. } => 1,
             Self::Usage(_) => 2,
+            Self::Interrupted { .. } => 130,
             Self::Unreachable { .. } => 3,
             Self::Refused(problem) => match problem.status {
                 404 => 4,
@@ -68,12 +86,22 @@ impl Failure {
         if matches!(self, Self::BrokenPipe | Self::Job { .. }) {
             return;
         }
-        let mut text = format!("error: {self}");
+        let mut text = match self {
+            Self::Interrupted { .. } => format!("\n{self}"),
+            _ => format!("error: {self}"),
+        };
         if let Self::Refused(problem) = self {
             // A single error is the detail already.
             for error in problem.errors.iter().filter(|_| problem.errors.len() > 1) {
                 let _ = write!(text, "\n  {}: {}", error.pointer, error.message);
             }
+        }
+        if let Self::Interrupted { job } = self {
+            let _ = write!(
+                text,
+                "\nhint: follow it with `scheduler job watch {job}`, cancel it with `scheduler job \
+                 cancel {job}`"
+            );
         }
         if let Some(hint) = self.hint() {
             let _ = write!(text, "\nhint: {hint}");
@@ -92,7 +120,9 @@ impl Failure {
                 "what it is stands in [notifications] of the server's configuration, which is read \
                  when the server starts",
             ),
-            Self::Device { code, .. } => match code.as_str() {
+            // The message says what to do.
+            Self::Device { message, .. } if is_question(message) => None,
+            Self::Device { code, message } => match code.as_str() {
                 "network" => Some(
                     "are host and port right, and is the device reachable from the server? \
                      `scheduler connection show` shows them, `connection edit` changes them",
@@ -101,6 +131,11 @@ impl Failure {
                     "are the user and the secrets right? `scheduler connection edit NAME \
                      --ask-password` sets another password",
                 ),
+                "timeout" if message.contains("the last line is") => Some(
+                    "is it the right device_type? if the last line is a question, give the \
+                     connection an answer: `scheduler connection edit NAME --answer \
+                     'QUESTION=TEXT'`",
+                ),
                 "timeout" => Some(
                     "is it the right device_type, and does the device answer at all? `scheduler \
                      connect NAME` shows what it says",
@@ -108,10 +143,49 @@ impl Failure {
                 "internal" => Some("the cause is in the server's log"),
                 _ => None,
             },
+            Self::Refused(problem) if problem.detail.contains("; GET /api/plugins") => {
+                Some("`scheduler plugin list` lists the plugins")
+            }
             Self::Refused(problem) if problem.status >= 500 => {
                 Some("the cause is in the server's log")
             }
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hints_name_commands() {
+        let problem = |detail: &str| Problem {
+            kind: String::new(),
+            title: String::new(),
+            status: 404,
+            detail: detail.to_owned(),
+            errors: Vec::new(),
+        };
+        let refused = Failure::Refused(problem(
+            "there is no plugin `nop`; GET /api/plugins lists what there is",
+        ));
+        assert_eq!(refused.to_string(), "there is no plugin `nop`");
+        assert!(refused.hint().unwrap().contains("scheduler plugin list"));
+
+        let device = |code: &str, message: &str| Failure::Device {
+            code: code.to_owned(),
+            message: message.to_owned(),
+        };
+        let asks = device(
+            "authentication",
+            "r1 asks user u a question that has no answer: \"Role:\"",
+        );
+        assert_eq!(asks.hint(), None);
+        let waits = device(
+            "timeout",
+            "no prompt within 5s, the last line is \"Select a role [1-2]:\"",
+        );
+        assert!(waits.hint().unwrap().contains("--answer 'QUESTION=TEXT'"));
     }
 }

@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::{Map, Value};
 
 use super::Failure;
+use crate::json::duplicate_field;
 
 #[derive(Debug, Args)]
 pub(crate) struct ParamArgs {
@@ -60,6 +61,8 @@ fn whole_parameters(argument: &str) -> Result<Value, Failure> {
     } else {
         (argument.to_owned(), "--params")
     };
+    check_duplicates(&text)
+        .map_err(|error| Failure::Usage(format!("invalid parameters ({source}): {error}")))?;
     serde_json::from_str(&text)
         .map_err(|error| Failure::Usage(format!("the parameters ({source}) are no JSON: {error}")))
 }
@@ -69,8 +72,22 @@ fn parameter(argument: &str) -> Result<(String, Value), String> {
         .split_once('=')
         .filter(|(key, _)| !key.is_empty())
         .ok_or("it is not KEY=VALUE")?;
-    let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+    let value = match serde_json::from_str(value) {
+        Ok(json) => {
+            check_duplicates(value)?;
+            json
+        }
+        Err(_) => Value::String(value.to_owned()),
+    };
     Ok((key.to_owned(), value))
+}
+
+/// serde keeps the last of two fields with one name without a word.
+fn check_duplicates(text: &str) -> Result<(), String> {
+    match duplicate_field(text.as_bytes()) {
+        Some(pointer) => Err(format!("{pointer} is given twice")),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -96,6 +113,11 @@ mod tests {
         assert_eq!(value("empty="), json!(""));
         assert!(parameter("novalue").is_err());
         assert!(parameter("=1").is_err());
+        assert!(parameter("a={\"b\":[{\"c\":1,\"c\":2}]}").is_err());
+        assert!(matches!(
+            parameters(Some(r#"{"a":1,"a":2}"#), &[]),
+            Err(Failure::Usage(_))
+        ));
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::api::types::{JobAccepted, PluginAnswer, PluginStatus};
 use crate::app::{self, App};
 use crate::config::{Config, NotificationsConfig};
 use crate::logging;
-use crate::model::PluginName;
+use crate::model::{PluginName, TargetMode};
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
@@ -131,6 +131,14 @@ async fn submit_and_follow(
     let plugin: PluginAnswer = client.get(&["plugins", &submission.plugin]).await?.body;
     if let (PluginStatus::Broken, Some(error)) = (plugin.status, plugin.error) {
         return Err(anyhow::anyhow!("{error}").into());
+    }
+    if submission.connection.is_none()
+        && plugin.targets.is_some_and(|mode| mode != TargetMode::None)
+    {
+        let name = &submission.plugin;
+        return Err(Failure::Usage(format!(
+            "the plugin `{name}` needs a device: give --host, --username and --device-type"
+        )));
     }
     let accepted = client
         .post::<JobAccepted>(&["jobs"], submission, None)

@@ -1,9 +1,9 @@
 //! The one list of all keys: what each allows and what it means.
 
-use std::net::IpAddr;
-
 use config::{Value, ValueKind};
 use tracing_subscriber::EnvFilter;
+
+use crate::model::{OWN_RIGHTS, PluginName, TargetPattern, check_host};
 
 /// One key of the configuration.
 #[derive(Debug)]
@@ -80,6 +80,14 @@ impl Allowed {
             Self::OneOf(_) | Self::Text { .. } => text.into(),
             Self::FlagOrList { .. } if matches!(text, "true" | "false") => {
                 ValueKind::Boolean(text == "true")
+            }
+            Self::FlagOrList { .. } if is_one_word(text) => {
+                return Err(Rejected {
+                    reason: Some(format!(
+                        "{text:?} is one word: expected true or false here, or patterns; a list of \
+                         one word is possible in the configuration file"
+                    )),
+                });
             }
             Self::List { .. } | Self::FlagOrList { .. } => {
                 text.split(',').map(str::trim).collect::<Vec<_>>().into()
@@ -455,7 +463,7 @@ pub const KEYS: &[Key] = &[
         name: "queue_submit",
         allowed: Allowed::List {
             described: "names of plugins, or * for any; :with-own-rights after a name gives the child job its own rights",
-            check: pattern,
+            check: submitted_plugin,
         },
         meaning: "Plugins whose jobs other plugins may submit, among those they declare. A child job's rights are limited by those of the job that submits it.",
     },
@@ -464,7 +472,7 @@ pub const KEYS: &[Key] = &[
         name: "targets",
         allowed: Allowed::List {
             described: "names of connections with * for any text, tags as tag:core, and addresses as host:10.9.0.0/16",
-            check: pattern,
+            check: target_pattern,
         },
         meaning: "Devices that plugins may reach. Inline connections are matched with `*` and `host:` patterns only.",
     },
@@ -686,7 +694,7 @@ pub const KEYS: &[Key] = &[
         name: "smtp_host",
         allowed: Allowed::Text {
             described: "an IP address or a host name, without a port",
-            check: listen_host,
+            check: check_host,
         },
         meaning: "The host name or address of the mail server.",
     },
@@ -729,6 +737,33 @@ pub(super) fn pattern(text: &str) -> Result<(), String> {
     Ok(())
 }
 
+fn target_pattern(text: &str) -> Result<(), String> {
+    TargetPattern::parse(text).map(drop)
+}
+
+/// Checks an entry of `queue_submit`: `*` or a plugin's name, with [`OWN_RIGHTS`] or without.
+fn submitted_plugin(text: &str) -> Result<(), String> {
+    let name = text.strip_suffix(OWN_RIGHTS).unwrap_or(text);
+    if name == "*" {
+        return Ok(());
+    }
+    match (name.split_once(':'), PluginName::parse(name)) {
+        (_, Ok(_)) => Ok(()),
+        (Some((_, suffix)), Err(_)) => Err(format!(
+            "invalid suffix `:{suffix}`: expected {OWN_RIGHTS} or none"
+        )),
+        (None, Err(_)) if name.contains('*') => Err(format!(
+            "invalid plugin `{name}`: expected a whole name, or * alone for any"
+        )),
+        (None, Err(reason)) => Err(reason),
+    }
+}
+
+/// Returns whether a text is neither a list nor a pattern with several words.
+fn is_one_word(text: &str) -> bool {
+    !text.contains([',', '*']) && text.split_whitespace().count() == 1
+}
+
 fn sqlite_url(url: &str) -> Result<(), String> {
     let scheme = url.split(':').next().unwrap_or_default();
     if matches!(scheme, "postgres" | "postgresql") {
@@ -758,19 +793,11 @@ fn sqlite_url(url: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn listen_host(host: &str) -> Result<(), String> {
-    if host.parse::<IpAddr>().is_ok() || is_host_name(host) {
-        Ok(())
-    } else {
-        Err("it is neither an address nor a name".to_owned())
-    }
-}
-
 fn listen_address(address: &str) -> Result<(), String> {
     // The address of a socket has 108 bytes, the last of which is 0.
     const MAX_SOCKET_PATH_BYTES: usize = 107;
     let Some(path) = address.strip_prefix("unix:") else {
-        return listen_host(address);
+        return check_host(address);
     };
     file_path(path)?;
     if path.len() > MAX_SOCKET_PATH_BYTES {

@@ -487,13 +487,7 @@ fn unknown_variable(name: &OsStr) -> Problem {
         .any(|prefix| variable.starts_with(prefix))
         || variable == "SCHEDULER_PORT";
     Problem::UnknownVariable {
-        nearest: closest(
-            &variable,
-            KEYS.iter()
-                .map(Key::variable)
-                .chain([FILE_VARIABLE.to_owned(), URL_VARIABLE.to_owned()]),
-        )
-        .map_or_else(String::new, |(name, _distance)| name),
+        nearest: nearest_variable(&variable),
         hint: if service_link {
             " (in Kubernetes, a Service named scheduler makes such variables: set \
              enableServiceLinks: false)"
@@ -501,6 +495,21 @@ fn unknown_variable(name: &OsStr) -> Problem {
             ""
         },
         variable,
+    }
+}
+
+/// Returns the known variable that is most like another; `SCHEDULER_POLICY_…` if only the section
+/// of a variable was written, or if no key of the section is like the one that was.
+fn nearest_variable(variable: &str) -> String {
+    let known = KEYS
+        .iter()
+        .map(Key::variable)
+        .chain([FILE_VARIABLE.to_owned(), URL_VARIABLE.to_owned()]);
+    let section = |key: &Key| format!("{PREFIX}{}", key.section.to_uppercase());
+    let (section, to_section) = closest(variable, KEYS.iter().map(section)).unwrap_or_default();
+    match closest(variable, known) {
+        Some((name, distance)) if distance <= to_section => name,
+        _ => format!("{section}_…"),
     }
 }
 

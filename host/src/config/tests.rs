@@ -282,6 +282,19 @@ fn an_unknown_variable_is_refused_with_the_nearest_known_one() {
             .ends_with("did you mean SCHEDULER_DATABASE_URL?")
     );
 
+    let section = Setup::new().variable("SCHEDULER_POLICI", "x").refusal();
+    assert!(
+        section.ends_with("did you mean SCHEDULER_POLICY_…?"),
+        "{section}"
+    );
+    let key = Setup::new()
+        .variable("SCHEDULER_POLICI_DENY", "x")
+        .refusal();
+    assert!(
+        key.ends_with("did you mean SCHEDULER_POLICY_DENY?"),
+        "{key}"
+    );
+
     let kubernetes = Setup::new().variable("SCHEDULER_PORT_8080_TCP_ADDR", "10.0.0.1");
     assert!(kubernetes.refusal().contains("enableServiceLinks: false"));
 }
@@ -401,6 +414,13 @@ fn a_policy_that_cannot_be_read_is_refused() {
     );
     let bad = refusal("[policy.plugins.noop]\nstorage = 'no'\n");
     assert!(bad.contains("policy.plugins.noop.storage"), "{bad}");
+    let target = refusal("[policy.plugins.noop]\ntargets = ['host:10.9.0.0/99']\n");
+    assert!(
+        target.contains("policy.plugins.noop.targets")
+            && target.contains("\"host:10.9.0.0/99\"")
+            && target.contains("a prefix length from 0 to 32"),
+        "{target}"
+    );
     let name = refusal("[policy.plugins.'../x']\nstorage = false\n");
     assert!(name.contains("a plugin's name is"), "{name}");
     for text in ["[policy]\nplugins = 1\n", "[policy.plugins]\nnoop = 1\n"] {
@@ -587,8 +607,9 @@ fn all_refusals_are_reported_together_with_where_they_stand() {
          - worker.concurrency: found 0 in config.toml; allowed: a whole number from 1 to 1024\n  \
          - server.port: found \"http\" in SCHEDULER_SERVER_PORT; allowed: a whole number from 0 \
          to 65535\n  \
-         - server.host: found \"127.0.0.1:80\" in --host: it is neither an address nor a name; \
-         allowed: an IP address or a host name, without a port, or unix:PATH of a socket"
+         - server.host: found \"127.0.0.1:80\" in --host: expected a host name or an IP address; \
+         the port is a field of its own; allowed: an IP address or a host name, without a port, \
+         or unix:PATH of a socket"
     );
 }
 
@@ -668,6 +689,21 @@ fn values_that_are_refused() {
         ("logging.rotation", "weekly"),
         ("plugins.scripts_dir", "  "),
         ("plugins.watch", "yes"),
+        ("policy.ssh_configure", "True"),
+        ("policy.ssh_configure", "yes"),
+        ("policy.ssh_configure", "maybe"),
+        ("policy.ssh_configure", "ntp *,"),
+        ("policy.ssh_exec", "show *,,ping *"),
+        ("policy.storage", "True"),
+        ("policy.queue_submit", "x:with-rights"),
+        ("policy.queue_submit", "x:"),
+        ("policy.queue_submit", "backup-*"),
+        ("policy.queue_submit", "Backup"),
+        ("policy.queue_submit", ":with-own-rights"),
+        ("policy.targets", "host:10.9.0.0/99"),
+        ("policy.targets", "tag:"),
+        ("policy.targets", "lab-*, tags:lab"),
+        ("policy.targets", "10.9.0.0/16"),
         ("security.master_key_file", "/"),
         ("security.host_keys", "accept_new"),
         ("devices.files_dir", " "),
@@ -710,6 +746,16 @@ fn values_that_are_accepted() {
         ("server.allowed_hosts", "noc.example.com,NOC,a_b"),
         ("board.ui_path", "/apiary"),
         ("worker.shutdown_grace_seconds", "0"),
+        ("policy.ssh_configure", "shutdown, no shutdown"),
+        ("policy.ssh_configure", "no shutdown"),
+        (
+            "policy.queue_submit",
+            "*:with-own-rights, noop, x:with-own-rights",
+        ),
+        (
+            "policy.targets",
+            "host:10.9.*, host:2001:db8::/32, tag:lab, r1",
+        ),
         ("logging.level", "WARN"),
         ("logging.level", "info,[job{job_id=1}]=trace"),
     ];

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
+use netssh_core::HostKey;
 use secrecy::ExposeSecret;
 use uuid::Uuid;
 
 use super::answers::check_answers;
 use super::{ConnectionError, ConnectionInput, Connections, FieldError, NO_AGENT, SecretChange};
 use crate::credentials::{check_certificate, check_private_key};
-use crate::model::{Connection, SecretField, route};
+use crate::model::{Connection, SecretField, check_host, route};
 
 impl Connections {
     /// All that can be wrong with an input; `old` is what it replaces.
@@ -158,7 +159,7 @@ fn check_fields(input: &ConnectionInput) -> Vec<FieldError> {
     };
     let is_word = |text: &str, most: usize| {
         !text.is_empty()
-            && text.len() <= most
+            && text.chars().count() <= most
             && !text.contains(|c: char| c.is_control() || c.is_whitespace())
     };
     let is_name = |text: &str| is_word(text, 128) && !text.contains(['/', ':', ',', '?', '#', '%']);
@@ -173,9 +174,15 @@ fn check_fields(input: &ConnectionInput) -> Vec<FieldError> {
         "must not look like an id",
     );
     expect(
-        is_word(&input.host, 253),
+        !matches!(input.name.as_str(), "." | ".."),
+        "name",
+        "must not be `.` or `..`, which have a meaning of their own in URLs",
+    );
+    let host = check_host(&input.host);
+    expect(
+        host.is_ok(),
         "host",
-        "is a host name or an IP address",
+        host.as_ref().err().map_or("", String::as_str),
     );
     expect(input.port != 0, "port", "is 1 to 65535");
     expect(
@@ -198,12 +205,11 @@ fn check_fields(input: &ConnectionInput) -> Vec<FieldError> {
         "tags",
         "are at most 64, each 1 to 128 characters without spaces and without / : , ? # %",
     );
-    let pin_is_one =
-        |pin: &String| pin.starts_with("SHA256:") || pin.split_whitespace().count() >= 2;
     expect(
-        input.host_key.as_ref().is_none_or(pin_is_one),
+        input.host_key.as_deref().is_none_or(is_pin),
         "host_key",
-        "is a fingerprint (SHA256:…) or a public key as OpenSSH writes it (ssh-ed25519 AAAA…)",
+        "is a fingerprint (SHA256: and 43 characters of base64) or a public key as OpenSSH writes \
+         it (ssh-ed25519 AAAA…)",
     );
     let length = |text: &String| (1..=65_536).contains(&text.len());
     expect(
@@ -222,4 +228,50 @@ fn check_fields(input: &ConnectionInput) -> Vec<FieldError> {
         }
     }
     errors
+}
+
+/// Returns whether a text is a fingerprint or a public key.
+fn is_pin(text: &str) -> bool {
+    const SHA256_BASE64: usize = 43;
+    let text = text.trim();
+    match text.strip_prefix("SHA256:") {
+        Some(digest) => {
+            let digest = digest.trim_end_matches('=');
+            digest.len() == SHA256_BASE64
+                && digest
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
+        }
+        None => HostKey::parse(text).is_ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pins_are_fingerprints_or_public_keys() {
+        let key =
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+        for pin in [
+            "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU",
+            "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",
+            key,
+            &format!("{key} a comment"),
+        ] {
+            assert!(is_pin(pin), "{pin}");
+        }
+        for pin in [
+            "",
+            "SHA256:",
+            "SHA256:abc",
+            "SHA256:47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU",
+            "MD5:d4:1d:8c:d9:8f:00:b2:04:e9:80:09:98:ec:f8:42:7e",
+            "ssh-ed25519 AAAA",
+            "two words",
+        ] {
+            assert!(!is_pin(pin), "{pin}");
+        }
+    }
 }

@@ -5,6 +5,8 @@
 //! end of the gap, and once for a time that comes twice, at its first occurrence. An expression for
 //! every hour runs whenever the clock shows a time that fits.
 
+mod words;
+
 use std::str::FromStr;
 
 use chrono::{DateTime, LocalResult, NaiveDateTime, SubsecRound, TimeDelta, TimeZone, Utc};
@@ -15,6 +17,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use self::words::Fields;
 use super::BatchOptions;
 
 /// A time that is later than this was missed: the machine was asleep, or its clock was set.
@@ -165,6 +168,7 @@ pub struct TimingError {
 
 /// A cron expression in a time zone.
 pub struct Timing {
+    expression: String,
     cron: Cron,
     zone: Tz,
     every_hour: bool,
@@ -185,6 +189,10 @@ impl Timing {
             let message = format!("has at most {LONGEST_EXPRESSION} bytes");
             return Err(wrong("cron_expression", message));
         }
+        let expression = expand(expression);
+        if let Some(Err(message)) = Fields::of(expression).map(|fields| fields.check_steps()) {
+            return Err(wrong("cron_expression", message));
+        }
         let cron = Cron::from_str(expression).map_err(|error| {
             let error = error.to_string();
             let message = format!(
@@ -196,6 +204,7 @@ impl Timing {
         })?;
         let every_hour = (0..24).all(|hour| cron.pattern.hour_match(hour).unwrap_or(false));
         Ok(Self {
+            expression: expression.to_owned(),
             cron,
             zone,
             every_hour,
@@ -233,7 +242,21 @@ impl Timing {
     /// The expression in English.
     #[must_use]
     pub fn words(&self) -> String {
-        self.cron.describe()
+        let fields = Fields::of(&self.expression);
+        fields.map_or_else(|| self.cron.describe(), |fields| fields.words(&self.cron))
+    }
+}
+
+/// Returns the expression that a name such as `@daily` is short for.
+fn expand(expression: &str) -> &str {
+    let name = expression.trim().to_ascii_lowercase();
+    match name.as_str() {
+        "@yearly" | "@annually" => "0 0 1 1 *",
+        "@monthly" => "0 0 1 * *",
+        "@weekly" => "0 0 * * 0",
+        "@daily" | "@midnight" => "0 0 * * *",
+        "@hourly" => "0 * * * *",
+        _ => expression,
     }
 }
 

@@ -1,7 +1,9 @@
 //! Connections.
 
+use std::fmt;
+
 use chrono::{DateTime, Utc};
-use serde::de::Error as _;
+use serde::de::{Error as _, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -20,7 +22,7 @@ pub struct WriteConnection {
     /// A host name or an IP address.
     #[schema(example = "192.0.2.1")]
     pub host: String,
-    #[serde(default = "port_22")]
+    #[serde(default = "port_22", deserialize_with = "port")]
     #[schema(default = 22)]
     pub port: u16,
     pub username: String,
@@ -156,6 +158,26 @@ fn one_or_several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Stri
         other => serde_json::from_value(other)
             .map_err(|_| D::Error::custom("is a name or a list of names")),
     }
+}
+
+/// Reads a port; serde's own message for a `u16` would allow 0, which is rejected with the other
+/// fields of the connection.
+fn port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    struct Port;
+
+    impl Visitor<'_> for Port {
+        type Value = u16;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a whole number from 1 to 65535")
+        }
+
+        fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<u16, E> {
+            u16::try_from(number).map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
+        }
+    }
+
+    deserializer.deserialize_u16(Port)
 }
 
 fn one() -> u32 {

@@ -62,21 +62,34 @@ fn in_file(path: &Path) -> Result<Vec<Value>, Failure> {
     let is_json = path
         .extension()
         .is_some_and(|extension| extension == "json");
-    // The error may quote the file, which contains secrets: only its position is shown.
+    // An error of a parser may quote the file, which contains secrets: only its position is shown.
     let file: AnswerFile = if is_json {
-        serde_json::from_str(&text).map_err(|error| {
+        let value: Value = serde_json::from_str(&text).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             Failure::Usage(format!(
-                "failed to read {shown}: line {line}, column {column}: {EXPECTED}"
+                "failed to read {shown}: not valid JSON at line {line}, column {column}"
             ))
-        })?
+        })?;
+        serde_json::from_value(value).map_err(|_| ())
     } else {
-        toml::from_str(&text).map_err(|error| {
-            let before = error.span().and_then(|span| text.get(..span.start));
-            let line = before.map_or(1, |before| before.matches('\n').count() + 1);
-            Failure::Usage(format!("failed to read {shown}: line {line}: {EXPECTED}"))
-        })?
-    };
+        let table: toml::Table = toml::from_str(&text).map_err(|error| {
+            let start = error.span().map_or(0, |span| span.start);
+            let before = text.get(..start).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            let column = before
+                .rsplit('\n')
+                .next()
+                .unwrap_or_default()
+                .chars()
+                .count()
+                + 1;
+            Failure::Usage(format!(
+                "failed to read {shown}: not valid TOML at line {line}, column {column}"
+            ))
+        })?;
+        table.try_into().map_err(|_| ())
+    }
+    .map_err(|()| Failure::Usage(format!("failed to read {shown}: {EXPECTED}")))?;
     if file.answers.iter().any(|answer| !answer.is_object()) {
         return Err(Failure::Usage(format!(
             "failed to read {shown}: {EXPECTED}"
@@ -93,7 +106,7 @@ pub(super) fn shown(answer: &LoginAnswerResponse) -> String {
     let value = match (&answer.answer, answer.credential) {
         (Some(text), _) => format!("{text:?}"),
         (None, Some(credential)) => format!("the {}", credential.as_str()),
-        (None, None) => "secret".to_owned(),
+        (None, None) => "(hidden)".to_owned(),
     };
     let key = if answer.key { " (one key)" } else { "" };
     format!("{} -> {value}{key}", answer.question)

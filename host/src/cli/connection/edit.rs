@@ -75,6 +75,9 @@ enum Clearable {
     Answers,
 }
 
+/// Where the API's message turns from the reason to what to send.
+const GIVE_AGAIN: &str = ": give ";
+
 /// What the API says of a connection and does not take.
 const ANSWERED_ALONE: [&str; 4] = ["id", "secrets_set", "created_at", "updated_at"];
 
@@ -131,7 +134,37 @@ async fn put(
     connection.extend(changes);
     // By its id: the name may have gone to another connection meanwhile.
     let id = stored.body.id.to_string();
-    client.put(&["connections", &id], &connection).await
+    let answer = client.put(&["connections", &id], &connection).await;
+    answer.map_err(with_options)
+}
+
+/// Where the API says how to send a kept secret or to clear it, says so for the command line.
+fn with_options(failure: Failure) -> Failure {
+    let Failure::Refused(mut problem) = failure else {
+        return failure;
+    };
+    for error in &mut problem.errors {
+        let give = match error.pointer.as_str() {
+            "/password" => "--ask-password or --password-file",
+            "/private_key" => "--private-key-file",
+            "/passphrase" => "--passphrase-file",
+            "/secret" => "--secret-file",
+            pointer if pointer.starts_with("/answers") => "--answer or --answer-file",
+            _ => continue,
+        };
+        let Some((reason, _)) = error.message.split_once(GIVE_AGAIN) else {
+            continue;
+        };
+        if !reason.contains("is stored for another address") {
+            continue;
+        }
+        let field = error.pointer.split('/').nth(1).unwrap_or_default();
+        let clear = field.replace('_', "-");
+        let message = format!("{reason}: give it again with {give}, or use --clear {clear}");
+        let old = std::mem::replace(&mut error.message, message);
+        problem.detail = problem.detail.replace(&old, &error.message);
+    }
+    Failure::Refused(problem)
 }
 
 impl EditArgs {

@@ -23,18 +23,37 @@ pub(crate) struct LogsArgs {
 
 pub(super) async fn run(args: LogsArgs) -> Result<(), Failure> {
     let client = args.server.client()?;
-    let query: Vec<_> = [("level", args.level), ("after", args.after)]
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value?)))
-        .collect();
-    let answer = client
-        .get_with::<LogList>(&["jobs", &args.id, "logs"], &query)
-        .await?;
-    if args.server.output == OutputFormat::Json {
-        return output::json(&answer.text);
+    let mut after = args.after;
+    let mut lines = Vec::new();
+    loop {
+        let query: Vec<_> = [("level", args.level.clone()), ("after", after.clone())]
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)))
+            .collect();
+        let page = client
+            .get_with::<LogList>(&["jobs", &args.id, "logs"], &query)
+            .await?;
+        let LogList { logs, next_after } = page.body;
+        match args.server.output {
+            OutputFormat::Json => lines.extend(logs),
+            OutputFormat::Table => {
+                for line in &logs {
+                    output::device_text(&text(line))?;
+                }
+            }
+        }
+        match next_after {
+            Some(id) => after = Some(id.to_string()),
+            None => break,
+        }
     }
-    for line in &answer.body.logs {
-        output::device_text(&text(line))?;
+    if args.server.output == OutputFormat::Json {
+        let all = LogList {
+            logs: lines,
+            next_after: None,
+        };
+        let whole = serde_json::to_string(&all).map_err(anyhow::Error::from)?;
+        output::json(&whole)?;
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ pub(crate) struct RerunArgs {
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
 
-    /// Follow the new job until it has ended. It goes on if you stop following it
+    /// Follow the new job until it has ended. Ctrl-C stops following, not the job
     #[arg(long, short)]
     wait: bool,
 

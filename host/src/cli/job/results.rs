@@ -1,9 +1,9 @@
 use clap::Args;
 use uuid::Uuid;
 
-use crate::api::types::{ResultAnswer, ResultList};
+use crate::api::types::{JobAnswer, ResultAnswer, ResultList};
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
-use crate::model::CommandKind;
+use crate::model::{CommandKind, JobStatus};
 
 #[derive(Debug, Args)]
 pub(crate) struct ResultsArgs {
@@ -17,6 +17,7 @@ pub(crate) struct ResultsArgs {
 pub(super) async fn run(args: ResultsArgs) -> Result<(), Failure> {
     let client = args.server.client()?;
     let mut all = ResultList::default();
+    let mut none = true;
     let mut after = None;
     loop {
         let query: Vec<_> = after
@@ -33,9 +34,7 @@ pub(super) async fn run(args: ResultsArgs) -> Result<(), Failure> {
             OutputFormat::Json => all.results.extend(page.results),
             // Each page is printed as it comes: all of them may be hundreds of megabytes.
             OutputFormat::Table => {
-                if after.is_none() && page.results.is_empty() {
-                    output::talk("the job has sent no command");
-                }
+                none &= page.results.is_empty();
                 page.results.iter().try_for_each(print)?;
             }
         }
@@ -43,11 +42,38 @@ pub(super) async fn run(args: ResultsArgs) -> Result<(), Failure> {
             break;
         }
     }
-    match args.server.output {
-        OutputFormat::Json => {
-            output::json(&serde_json::to_string(&all).map_err(anyhow::Error::from)?)
-        }
-        OutputFormat::Table => Ok(()),
+    if args.server.output == OutputFormat::Json {
+        return output::json(&serde_json::to_string(&all).map_err(anyhow::Error::from)?);
+    }
+    // After the results, so that a job that ended in between is not called running.
+    let job = client.get::<JobAnswer>(&["jobs", &args.id]).await?.body;
+    if let Some(note) = note(&job, none) {
+        output::talk(&note);
+    }
+    Ok(())
+}
+
+/// Says why there are no results, or not all of them.
+fn note(job: &JobAnswer, none: bool) -> Option<String> {
+    let id = job.id;
+    let nothing = if none {
+        "no results yet"
+    } else {
+        "more results may follow"
+    };
+    if job.batch.is_some() {
+        return Some(format!(
+            "the job {id} is a batch: its child jobs have the results; `scheduler job list --target \
+             NAME` lists those of a device"
+        ));
+    }
+    match job.status {
+        JobStatus::Running => Some(format!(
+            "the job is running: {nothing}; follow it with `scheduler job watch {id}`"
+        )),
+        status if status.is_waiting() => Some(format!("the job is {status}: {nothing}")),
+        _ if none => Some("the job has stored no command's output".to_owned()),
+        _ => None,
     }
 }
 
@@ -57,19 +83,36 @@ pub(super) fn print(result: &ResultAnswer) -> Result<(), Failure> {
         CommandKind::Answer => "answer to ",
         _ => "",
     };
-    output::data(&format!(
-        "── {}: {kind}{}  ({})\n",
-        output::printable(&result.target),
-        output::printable(&result.command),
-        output::duration(i64::try_from(result.duration_ms).unwrap_or(i64::MAX)),
-    ))?;
-    print_rest(result, &result.output)
+    let command = format!("{kind}{}", result.command);
+    print_header(&result.target, &command, &took(result))?;
+    print_output(result, &result.output)?;
+    output::data("\n")
 }
 
-/// What has not been shown yet of a command's output, and what came of it.
+/// Prints the header of a command: `── core1: show version  (44 ms)`.
+pub(super) fn print_header(target: &str, command: &str, state: &str) -> Result<(), Failure> {
+    output::data(&format!(
+        "── {}: {}  ({state})\n",
+        output::printable(target),
+        output::printable(command),
+    ))
+}
+
+fn took(result: &ResultAnswer) -> String {
+    output::duration(i64::try_from(result.duration_ms).unwrap_or(i64::MAX))
+}
+
+/// Prints the rest of an output that was shown while the command ran, and the command's end.
 pub(super) fn print_rest(result: &ResultAnswer, rest: &str) -> Result<(), Failure> {
-    if !rest.is_empty() {
-        output::device_text(rest)?;
+    print_output(result, rest)?;
+    let ended = format!("ended after {}", took(result));
+    print_header(&result.target, &result.command, &ended)?;
+    output::data("\n")
+}
+
+fn print_output(result: &ResultAnswer, text: &str) -> Result<(), Failure> {
+    if !text.is_empty() {
+        output::device_text(text)?;
     }
     if result.truncated {
         output::data("!! the rest of the output was not kept\n")?;
@@ -77,5 +120,5 @@ pub(super) fn print_rest(result: &ResultAnswer, rest: &str) -> Result<(), Failur
     if let Some(error) = &result.error {
         output::data(&format!("!! {}\n", output::printable(error)))?;
     }
-    output::data("\n")
+    Ok(())
 }

@@ -43,7 +43,7 @@ pub(crate) struct SubmitArgs {
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
 
-    /// Follow the job until it has ended. It goes on if you stop following it
+    /// Follow the job until it has ended. Ctrl-C stops following, not the job
     #[arg(long, short)]
     wait: bool,
 
@@ -102,7 +102,7 @@ pub(super) async fn taken_in(
     let JobAccepted { id, status, .. } = &answer.body;
     if wait {
         output::talk(&format!("job {id} submitted"));
-        return watch::follow(client, &id.to_string(), format).await;
+        return watch::follow_until_interrupted(client, &id.to_string(), format).await;
     }
     match format {
         OutputFormat::Json => output::json(&answer.text),

@@ -1,9 +1,11 @@
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use clap::Args;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{error_of, logs, results, took};
 use crate::api::types::{JobAnswer, OutputEvent, ResultAnswer};
@@ -27,7 +29,20 @@ pub(crate) struct WatchArgs {
 
 pub(super) async fn run(args: WatchArgs) -> Result<(), Failure> {
     let client = args.server.client()?;
-    follow(&client, &args.id, args.server.output).await
+    follow_until_interrupted(&client, &args.id, args.server.output).await
+}
+
+/// Follows a job like [`follow`]; Ctrl-C ends the command, and the job continues.
+pub(super) async fn follow_until_interrupted(
+    client: &Client,
+    id: &str,
+    format: OutputFormat,
+) -> Result<(), Failure> {
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(anyhow::Error::from)?;
+    tokio::select! {
+        ended = follow(client, id, format) => ended,
+        _ = interrupt.recv() => Err(Failure::Interrupted { job: id.to_owned() }),
+    }
 }
 
 /// Shows a job's status and log on stderr and its results on stdout until it has ended; as JSON,
@@ -50,6 +65,7 @@ pub(crate) async fn follow(client: &Client, id: &str, format: OutputFormat) -> R
             }
             Err(failure) => return Err(failure),
         };
+        seen.begin_stream();
         while let Some(event) = events.next().await {
             failures = 0;
             last = event.id.clone().or(last);
@@ -74,9 +90,45 @@ struct Seen {
     status: Option<JobStatus>,
     progress: Option<Progress>,
     outputs: HashSet<String>,
-    /// The command that prints now, and what it has printed so far.
-    printing: Option<(OutputEvent, String)>,
+    /// The running commands of which output was shown.
+    printing: HashMap<CommandKey, Printed>,
+    /// The command under whose header the last line was shown.
+    under: Option<CommandKey>,
     ended: bool,
+}
+
+/// A command: its target and when it was sent.
+type CommandKey = (String, DateTime<Utc>);
+
+/// The part of a running command's output that was shown.
+#[derive(Default)]
+struct Printed {
+    text: String,
+    /// The next event begins at the start of the output, because the stream is a new one.
+    repeats: bool,
+}
+
+impl Printed {
+    /// Returns the part of an event that was not shown, and remembers it as shown.
+    fn news<'a>(&mut self, event: &'a OutputEvent) -> &'a str {
+        let repeated = std::mem::take(&mut self.repeats);
+        let news = if repeated {
+            event.text.strip_prefix(&self.text).unwrap_or(&event.text)
+        } else {
+            &event.text
+        };
+        self.text.push_str(news);
+        news
+    }
+
+    /// Returns the rest of the whole output; `None` if what was shown is not its beginning.
+    fn rest<'a>(&self, output: &'a str) -> Option<&'a str> {
+        // While a command runs, each of its lines ends with a line end; the last one of the whole
+        // output may have none.
+        output
+            .strip_prefix(&self.text)
+            .or_else(|| (output == self.text.trim_end_matches('\n')).then_some(""))
+    }
 }
 
 impl Seen {
@@ -86,7 +138,8 @@ impl Seen {
             status: None,
             progress: None,
             outputs: HashSet::new(),
-            printing: None,
+            printing: HashMap::new(),
+            under: None,
             ended: false,
         }
     }
@@ -102,7 +155,7 @@ impl Seen {
             "progress" => self.show_progress(Some(read(event)?)),
             "log" => output::talk(&logs::text(&read(event)?)),
             "result" if self.format == OutputFormat::Table => self.show_result(read(event)?)?,
-            "output" if self.format == OutputFormat::Table => self.show_output(read(event)?)?,
+            "output" if self.format == OutputFormat::Table => self.show_output(&read(event)?)?,
             // Whatever a newer server tells beside these.
             _ => {}
         }
@@ -120,39 +173,45 @@ impl Seen {
         }
     }
 
-    /// As it comes, under the command's name.
-    fn show_output(&mut self, event: OutputEvent) -> Result<(), Failure> {
-        let same = self.printing.take().filter(|(before, _)| {
-            before.target == event.target && before.started_at == event.started_at
-        });
-        let mut printed = match same {
-            Some((_, printed)) => printed,
-            None => {
-                output::data(&format!(
-                    "── {}: {}  (runs)\n",
-                    output::printable(&event.target),
-                    output::printable(&event.command),
-                ))?;
-                String::new()
-            }
-        };
-        output::device_text(&event.text)?;
-        printed.push_str(&event.text);
-        self.printing = Some((event, printed));
-        Ok(())
+    /// Prepares for another stream, which repeats the output of running commands.
+    fn begin_stream(&mut self) {
+        for printed in self.printing.values_mut() {
+            printed.repeats = true;
+        }
     }
 
-    /// Whole, unless all but its end has been shown while the command ran.
-    fn show_result(&mut self, result: ResultAnswer) -> Result<(), Failure> {
-        let printing = self.printing.take().filter(|(event, printed)| {
-            event.target == result.target
-                && event.started_at == result.executed_at
-                && result.output.starts_with(printed.as_str())
-        });
-        match printing {
-            Some((_, printed)) => results::print_rest(&result, &result.output[printed.len()..])?,
-            None => results::print(&result)?,
+    /// Shows output as it comes, below a header with the command.
+    fn show_output(&mut self, event: &OutputEvent) -> Result<(), Failure> {
+        let key = (event.target.clone(), event.started_at);
+        let is_new = !self.printing.contains_key(&key);
+        let news = self.printing.entry(key.clone()).or_default().news(event);
+        if news.is_empty() {
+            return Ok(());
         }
+        if self.under.as_ref() != Some(&key) {
+            let state = if is_new { "runs" } else { "continues" };
+            results::print_header(&event.target, &event.command, state)?;
+            self.under = Some(key);
+        }
+        output::device_text(news)
+    }
+
+    /// Shows a result: all of it, or what was not shown while the command ran, and then the header
+    /// again with the duration.
+    fn show_result(&mut self, result: ResultAnswer) -> Result<(), Failure> {
+        let key = (result.target.clone(), result.executed_at);
+        let printed = self.printing.remove(&key);
+        let rest = printed.and_then(|printed| printed.rest(&result.output).map(str::to_owned));
+        match rest {
+            None => results::print(&result)?,
+            Some(rest) => {
+                if !rest.is_empty() && self.under.as_ref() != Some(&key) {
+                    results::print_header(&result.target, &result.command, "continues")?;
+                }
+                results::print_rest(&result, &rest)?;
+            }
+        }
+        self.under = None;
         self.outputs.insert(result.output);
         Ok(())
     }
@@ -276,6 +335,41 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn printed(text: &str) -> Printed {
+        Printed {
+            text: text.to_owned(),
+            repeats: false,
+        }
+    }
+
+    #[test]
+    fn the_rest_of_an_output_follows_what_was_shown() {
+        assert_eq!(printed("one\n").rest("one\ntwo\n"), Some("two\n"));
+        assert_eq!(printed("one\n").rest("one\n"), Some(""));
+        assert_eq!(printed("one\n").rest("one"), Some(""));
+        assert_eq!(printed("one\n\n").rest("one"), Some(""));
+        assert_eq!(printed("").rest("one"), Some("one"));
+        assert_eq!(printed("two\n").rest("one\ntwo"), None);
+    }
+
+    #[test]
+    fn a_new_stream_repeats_output_that_is_not_shown_again() {
+        let event = |text: &str| OutputEvent {
+            target: "r1".to_owned(),
+            command: "show log".to_owned(),
+            started_at: Utc::now(),
+            text: text.to_owned(),
+            cut: false,
+        };
+        let mut shown = Printed::default();
+        assert_eq!(shown.news(&event("one\n")), "one\n");
+        assert_eq!(shown.news(&event("one\n")), "one\n");
+        shown.repeats = true;
+        assert_eq!(shown.news(&event("one\none\ntwo\n")), "two\n");
+        assert_eq!(shown.news(&event("three\n")), "three\n");
+        assert_eq!(shown.rest("one\none\ntwo\nthree\nfour"), Some("four"));
+    }
 
     #[test]
     fn what_was_shown_is_not_shown_again() {

@@ -19,9 +19,8 @@ use rhai::{Dynamic, Engine, FLOAT, INT};
 use serde_json::Number;
 
 use super::arguments::{Thrown, invalid};
+use crate::numbers::{MAX_DIGITS, is_integer, too_many_digits};
 
-/// Longer integers are rejected: reading, writing and multiplying them takes quadratic time.
-const MAX_DIGITS: usize = 1_000;
 /// The bits of an integer of [`MAX_DIGITS`] digits.
 const MAX_BITS: u64 = 3_322;
 
@@ -36,15 +35,11 @@ impl BigInteger {
     /// The number has more than [`MAX_DIGITS`] digits.
     pub(super) fn of_json(number: &Number) -> Result<Option<Self>, String> {
         let text = number.as_str();
-        let digits = text.strip_prefix('-').unwrap_or(text);
-        if !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        if !is_integer(text) {
             return Ok(None);
         }
-        if digits.len() > MAX_DIGITS {
-            let (begin, count) = (&digits[..20], digits.len());
-            return Err(format!(
-                "the number {begin}…, which has {count} digits; at most {MAX_DIGITS} are allowed"
-            ));
+        if let Some(message) = too_many_digits(text) {
+            return Err(message);
         }
         let parsed = text.parse::<BigInt>();
         parsed

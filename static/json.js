@@ -1,0 +1,88 @@
+// JSON in which numbers keep all their digits. Nothing else in the dashboard calls `JSON.parse`.
+//
+// A JavaScript number rounds integers beyond 2^53 and drops the difference between 1 and 1.0. A
+// number that would not be written as it was read is an `ExactNumber`, which is shown and written
+// with the digits that it was read with. This needs `JSON.rawJSON` and the source text that
+// `JSON.parse` passes to its reviver. In a browser without them a number that may have been rounded
+// is a `RoundedNumber`: it is marked where it is shown, and must not be sent.
+
+const KEEPS_DIGITS = typeof JSON.rawJSON === "function" && keepsSource();
+
+/** The grammar of a number in JSON. */
+const NUMBER = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
+/** Digits that every number with so many has kept. */
+const SURE_DIGITS = 15;
+
+/** A number with the digits that it was read with. */
+export class ExactNumber {
+  constructor(text) {
+    this.text = text;
+    Object.freeze(this);
+  }
+
+  /** As a number, where rounding does no harm; else as text. */
+  [Symbol.toPrimitive](hint) {
+    return hint === "number" ? Number(this.text) : this.text;
+  }
+
+  toJSON() {
+    return JSON.rawJSON(this.text);
+  }
+}
+
+/** A number of which this browser may have lost digits. */
+class RoundedNumber {
+  constructor(value) {
+    this.value = value;
+    Object.freeze(this);
+  }
+
+  [Symbol.toPrimitive](hint) {
+    return hint === "number" ? this.value : `≈${this.value}`;
+  }
+
+  /** A text, so that no server takes it for the number. */
+  toJSON() {
+    return `≈${this.value}`;
+  }
+}
+
+/** Parses JSON. Throws a SyntaxError like `JSON.parse`. */
+export function parseJson(text) {
+  return JSON.parse(text, (key, value, context) => (typeof value === "number" ? keep(value, context?.source) : value));
+}
+
+/** The number that a text is, with all its digits; undefined if it is not a number. */
+export function parseNumber(text) {
+  const trimmed = text.trim();
+  if (NUMBER.test(trimmed)) return parseJson(trimmed);
+  // Forms use notations that JSON has not: 007, .5, +1.
+  const value = trimmed === "" ? Number.NaN : Number(trimmed);
+  return Number.isFinite(value) && isSure(value) ? value : undefined;
+}
+
+/** Whether a value holds a number of which digits may have been lost. */
+export function isRounded(value) {
+  if (value instanceof RoundedNumber) return true;
+  return value !== null && typeof value === "object" && Object.values(value).some(isRounded);
+}
+
+function keep(value, source) {
+  if (KEEPS_DIGITS) return String(value) === source ? value : new ExactNumber(source);
+  return isSure(value) ? value : new RoundedNumber(value);
+}
+
+/** Whether a number has so few digits that it is the one that was read. */
+function isSure(value) {
+  if (Number.isInteger(value)) return Number.isSafeInteger(value);
+  return value.toString().replace(/e.*$/, "").replace(/^-?0?\.?0*|\./g, "").length <= SURE_DIGITS;
+}
+
+function keepsSource() {
+  let source;
+  JSON.parse("1.0", (key, value, context) => {
+    source = context?.source;
+    return value;
+  });
+  return source === "1.0";
+}
