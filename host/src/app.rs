@@ -3,7 +3,7 @@
 //! The server, the CLI's `run` and the tests all build the same [`App`].
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api;
 use crate::capabilities::{Files, LiveOutput, Parser, Policy, Services, limits};
-use crate::config::{Config, DevicesConfig, HostKeyPolicy, WorkerConfig};
+use crate::config::{Config, DatabaseConfig, DevicesConfig, HostKeyPolicy, WorkerConfig};
 use crate::connections::Connections;
 use crate::jobs::{self, Batches, Jobs};
 use crate::long_requests::LongRequests;
@@ -34,11 +34,14 @@ use crate::scheduler::Scheduler;
 use crate::schedules::Schedules;
 use crate::sealing::MasterKey;
 use crate::storage::Storage;
-use crate::storage::sqlite::{SqliteStorage, file_of};
+use crate::storage::sqlite::{SqliteStorage, beside, file_of, lock_beside};
 use crate::worker::{Dispatcher, HeldBackJobs, Parts, Running, Turns, Worker, end_interrupted};
 
 /// News of ended jobs that a slow listener may fall behind by; it then looks into the database.
 const NEWS: usize = 1_024;
+
+/// How often an idle server compares the database's files with those that it opened.
+const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Terminals open at once.
 pub const MOST_TERMINALS: usize = 64;
@@ -82,10 +85,9 @@ impl App {
     pub async fn build(config: Config) -> anyhow::Result<Arc<Self>> {
         let started = Instant::now();
         let database = file_of(&config.database.url)?;
-        let lock = lock(&database)?;
-        let storage: Arc<dyn Storage> = Arc::new(
-            SqliteStorage::open(&config.database.url, config.database.max_connections).await?,
-        );
+        let lock = lock_beside(&database)?;
+        expect_database(&database, &config.security.master_key_file)?;
+        let storage: Arc<dyn Storage> = Arc::new(open(&config.database).await?);
         let master_key = MasterKey::of(&*storage, &config.security.master_key_file).await?;
         let (ended, _) = broadcast::channel(NEWS);
         // Before anything ends a job: whether that is noted is told to the database here.
@@ -219,14 +221,19 @@ impl App {
         let server = axum::serve(listener, router)
             .with_graceful_shutdown(async move { stopping.cancelled().await });
         let worker = Arc::clone(&self.worker).run(shutdown.clone().cancelled_owned());
-        let scheduling = self.scheduler.run(shutdown.clone());
+        // What acknowledges or submits by itself also ends when the database becomes unusable.
+        let usable = shutdown.child_token();
+        let scheduling = self.scheduler.run(usable.clone());
         let watching = self.watch_plugins(shutdown.clone());
-        let batches = shutdown
+        let batches = usable
             .clone()
             .run_until_cancelled_owned(self.advance_batches());
         let retention = retention::run(Arc::clone(&self.storage), self.config.retention.clone());
-        let retention = shutdown.clone().run_until_cancelled_owned(retention);
-        let notifications = self.notifications.run(shutdown.clone());
+        let retention = usable.clone().run_until_cancelled_owned(retention);
+        let notifications = self.notifications.run(usable.clone());
+        let probing = usable
+            .clone()
+            .run_until_cancelled_owned(self.probe_database(usable));
         // Who is in the middle of a request may finish it, within the time a request may take; a
         // client that never does holds nobody back.
         let patience = Duration::from_secs(self.config.server.request_timeout_seconds);
@@ -247,7 +254,7 @@ impl App {
             shutdown.cancelled().await;
             tokio::join!(self.terminals.close(), self.event_streams.close());
         };
-        let (served, (), (), (), (), (), _, _) = tokio::join!(
+        let (served, (), (), (), (), (), _, _, _) = tokio::join!(
             server,
             worker,
             scheduling,
@@ -255,7 +262,8 @@ impl App {
             terminals,
             notifications,
             batches,
-            retention
+            retention,
+            probing
         );
         self.close().await;
         served.context("the HTTP server failed")
@@ -292,6 +300,19 @@ impl App {
         self.jobs.advance_batches().await;
     }
 
+    /// Compares the database's files with those that were opened, for a server that writes nothing;
+    /// cancels `usable` as soon as the database has a fault.
+    async fn probe_database(&self, usable: CancellationToken) {
+        let condition = self.storage.condition();
+        while tokio::time::timeout(PROBE_INTERVAL, condition.failed())
+            .await
+            .is_err()
+        {
+            self.storage.probe_files();
+        }
+        usable.cancel();
+    }
+
     async fn watch_plugins(&self, shutdown: CancellationToken) {
         if self.config.plugins.watch {
             let watching = Arc::clone(&self.registry).watch();
@@ -319,24 +340,32 @@ pub fn runtime(config: &WorkerConfig) -> anyhow::Result<tokio::runtime::Runtime>
         .context("cannot start threads")
 }
 
-/// One process owns an SQLite database: two would end one another's jobs as interrupted.
-fn lock(database: &Path) -> anyhow::Result<File> {
-    let mut path = database.as_os_str().to_owned();
-    path.push(".lock");
-    let path = PathBuf::from(path);
-    crate::storage::sqlite::create_private(&path)?;
-    let file = File::options()
-        .write(true)
-        .open(&path)
-        .with_context(|| format!("cannot open {}", path.display()))?;
-    file.try_lock().map_err(|_| {
-        anyhow::anyhow!(
-            "the database {} is in use by another scheduler; stop that one first, or give this one \
-             a database of its own with database.url",
-            database.display()
-        )
-    })?;
-    Ok(file)
+/// Opens the database as configured.
+///
+/// # Errors
+/// As [`SqliteStorage::open`].
+pub async fn open(config: &DatabaseConfig) -> anyhow::Result<SqliteStorage> {
+    let check = Duration::from_secs(config.check_seconds.into());
+    SqliteStorage::open(&config.url, config.max_connections, check).await
+}
+
+/// Refuses to start where a database was and is no longer: an empty one in its place would hide the
+/// loss.
+fn expect_database(database: &Path, master_key: &Path) -> anyhow::Result<()> {
+    let is_there = std::fs::metadata(database).is_ok_and(|file| file.len() > 0);
+    let left_over = [beside(database, "-wal"), master_key.to_owned()]
+        .into_iter()
+        .find(|file| std::fs::metadata(file).is_ok_and(|file| file.len() > 0));
+    match left_over {
+        Some(left_over) if !is_there => anyhow::bail!(
+            "the database {} is missing, but {} of an earlier start is there; put the database \
+             back, restore a backup with `scheduler db restore FILE`, or make an empty one with \
+             `scheduler db init`",
+            database.display(),
+            left_over.display()
+        ),
+        _ => Ok(()),
+    }
 }
 
 fn files(devices: &DevicesConfig) -> anyhow::Result<Option<Files>> {

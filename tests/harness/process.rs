@@ -33,11 +33,14 @@ impl Server {
         environment: &[(&str, &str)],
         log: Option<File>,
     ) -> Self {
-        let mut child = Self::command(directory)
-            .envs(environment.iter().copied())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = Self::command(directory);
+        command.envs(environment.iter().copied());
+        Self::spawn(command, log)
+    }
+
+    /// Starts what [`Self::command`] made, or something around it, and returns when it listens.
+    pub(crate) fn spawn(mut command: Command, log: Option<File>) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = child.stderr.take().unwrap();
         let (found, listening) = mpsc::channel();
         std::thread::spawn(move || read_log(stderr, log, &found));
@@ -66,6 +69,10 @@ impl Server {
     /// SIGHUP.
     pub(crate) fn hang_up(&self) {
         self.signal(Signal::HUP);
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

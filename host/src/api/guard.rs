@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::Problem;
 use crate::config::ServerConfig;
+use crate::storage::Condition;
 
 /// No request takes longer than the configuration says.
 pub(super) async fn time_limit(limit: Duration, request: Request, next: Next) -> Response {
@@ -22,6 +23,25 @@ pub(super) async fn time_limit(limit: Duration, request: Request, next: Next) ->
             format!("the request took longer than {} s", limit.as_secs_f64()),
         )
         .into_response(),
+    }
+}
+
+/// Rejects what would be acknowledged and then lost while the database is unusable. Cancelling stays
+/// possible: it reaches a running job whether or not it can be stored.
+pub(super) async fn usable_database(
+    condition: Condition,
+    request: Request,
+    next: Next,
+) -> Response {
+    let reads = matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS
+    );
+    match condition.fault() {
+        Some(fault) if !reads && !request.uri().path().ends_with("/cancel") => {
+            Problem::unusable(fault).into_response()
+        }
+        _ => next.run(request).await,
     }
 }
 

@@ -30,6 +30,7 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> (StatusCode, Json<Hea
         tokio::time::timeout(PATIENCE, app.storage.ping()),
         tokio::time::timeout(PATIENCE, app.queue.length()),
     );
+    let problem = app.storage.condition().fault().map(ToString::to_string);
     let full = matches!(storage, Ok(Err(StorageError::Full)));
     let storage = matches!(storage, Ok(Ok(())));
     let size = app.storage.size().await.unwrap_or_default();
@@ -46,6 +47,7 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> (StatusCode, Json<Hea
             bytes: size.bytes,
             free_bytes: size.free,
             disk_full: full,
+            problem,
         },
         queue: QueueHealth {
             status: status_of(length.is_some()),

@@ -148,6 +148,12 @@ pub const KEYS: &[Key] = &[
         meaning: "Maximum number of connections to the database.",
     },
     Key {
+        section: "database",
+        name: "check_seconds",
+        allowed: Allowed::Whole { from: 0, to: 3600 },
+        meaning: "How long the server checks the database for damage at its start. The small tables come first; the log says which were not checked. 0: no check.",
+    },
+    Key {
         section: "queue",
         name: "url",
         allowed: Allowed::Text {

@@ -3,10 +3,11 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use sqlx::Row;
-use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
 use super::bulk::{Bulk, BulkWork, Kinds, SqliteQuery};
+use super::readers::Readers;
 use super::writer::Writer;
 use super::{
     Claim, Outcome, Parent, ReadyJob, Result, Runs, WaitingJob, bulk, in_flight, rows, text_of,
@@ -14,7 +15,7 @@ use super::{
 use crate::model::{Attempt, CommandResult, Job, JobError, JobLog, JobStatus, LogLevel, Progress};
 
 pub(super) async fn ready(
-    readers: &SqlitePool,
+    readers: &Readers,
     (after, after_id): (DateTime<Utc>, Uuid),
     now: DateTime<Utc>,
     limit: u32,
@@ -34,7 +35,7 @@ pub(super) async fn ready(
 }
 
 pub(super) async fn next_ready_at(
-    readers: &SqlitePool,
+    readers: &Readers,
     now: DateTime<Utc>,
 ) -> Result<Option<DateTime<Utc>>> {
     let row = sqlx::query(
@@ -97,7 +98,7 @@ impl BulkWork for ClaimJob {
     }
 }
 
-pub(super) async fn attempts(readers: &SqlitePool, job_id: Uuid) -> Result<Vec<Attempt>> {
+pub(super) async fn attempts(readers: &Readers, job_id: Uuid) -> Result<Vec<Attempt>> {
     let found = sqlx::query("SELECT * FROM job_attempts WHERE job_id = ? ORDER BY attempt")
         .bind(job_id.to_string())
         .fetch_all(readers)
@@ -239,7 +240,7 @@ impl BulkWork for EndAttempt {
     }
 }
 
-pub(super) async fn running(readers: &SqlitePool) -> Result<Vec<Job>> {
+pub(super) async fn running(readers: &Readers) -> Result<Vec<Job>> {
     let found = sqlx::query("SELECT * FROM jobs WHERE status = 'running' AND batch IS NULL")
         .fetch_all(readers)
         .await?;
@@ -320,7 +321,11 @@ impl BulkWork for JobLog {
 }
 
 /// What decides when a job that waits may run.
-pub(super) async fn waiting(readers: &SqlitePool, id: Uuid) -> Result<Option<WaitingJob>> {
+pub(super) async fn waiting(readers: &Readers, id: Uuid) -> Result<Option<WaitingJob>> {
+    readers.noted(read_waiting(readers, id).await)
+}
+
+async fn read_waiting(readers: &Readers, id: Uuid) -> Result<Option<WaitingJob>> {
     // One connection for all of it: taking one, and giving it back, costs as much as a query.
     let mut connection = readers.acquire().await?;
     let row = sqlx::query(
@@ -404,7 +409,7 @@ impl BulkWork for SetProgress {
 }
 
 pub(super) async fn output_bytes(
-    readers: &SqlitePool,
+    readers: &Readers,
     job_id: Uuid,
     target: Option<&str>,
 ) -> Result<u64> {
@@ -420,7 +425,7 @@ pub(super) async fn output_bytes(
 }
 
 pub(super) async fn results_after(
-    readers: &SqlitePool,
+    readers: &Readers,
     job_id: Uuid,
     after: Uuid,
     limit: u32,
@@ -436,7 +441,7 @@ pub(super) async fn results_after(
 }
 
 pub(super) async fn logs(
-    readers: &SqlitePool,
+    readers: &Readers,
     job_id: Uuid,
     after: i64,
     least: Option<LogLevel>,
