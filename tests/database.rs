@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use host::storage::Storage;
@@ -14,7 +14,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqliteConnection};
 use uuid::Uuid;
 
-use crate::harness::{Client, DEADLINE, Server, new_job, run, scheduler};
+use crate::harness::{Client, DEADLINE, Server, clean, new_job, playbook, run, scheduler};
 
 const PAGE: u64 = 4096;
 const CHECK: Duration = Duration::from_secs(60);
@@ -224,12 +224,10 @@ fn damage_at_run_time_stops_new_work_and_lets_running_jobs_end() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("scheduler.db");
         Server::start(directory.path()).terminate();
-        let of_notifications = roots(&file).await;
-        let page = of_notifications
+        let roots = roots(&file).await;
+        let pages = roots
             .iter()
-            .find(|(name, _)| name == "notifications")
-            .map(|(_, page)| page.unsigned_abs())
-            .unwrap();
+            .filter(|(name, _)| name.contains("notifications"));
         let log = tempfile::NamedTempFile::new().unwrap();
         let environment = [("SCHEDULER_WORKER_CONCURRENCY", "1")];
         let server =
@@ -238,7 +236,7 @@ fn damage_at_run_time_stops_new_work_and_lets_running_jobs_end() {
         let running = submit(client, 3.0).await;
         until_status(client, &running, "running").await;
         let waiting = submit(client, 0.0).await;
-        overwrite(&file, page);
+        pages.for_each(|(_, page)| overwrite(&file, page.unsigned_abs()));
         // Any statement that meets the damage will do.
         let answer = client.get("/api/notifications").await;
         assert_eq!(answer.status, 503, "{}", answer.body);
@@ -531,5 +529,203 @@ fn storing_a_schedule_does_not_read_the_others() {
         connection.close().await.unwrap();
         let answer = server.client.post("/api/schedules", &schedule("b")).await;
         assert_eq!(answer.status, 201, "{}", answer.body);
+    });
+}
+
+/// A file system of a few megabytes, in a mount namespace of the server's own.
+struct SmallDisk {
+    directory: tempfile::TempDir,
+}
+
+impl SmallDisk {
+    /// `None` where the kernel lets nobody mount anything, which is said.
+    fn new() -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = Self { directory };
+        let tried = disk.mounted(&Command::new("true")).status();
+        if !tried.is_ok_and(|status| status.success()) {
+            eprintln!("skipped: no user namespace to mount a small file system in");
+            return None;
+        }
+        Some(disk)
+    }
+
+    /// Runs a command with a new file system in the directory, which is its working directory.
+    fn mounted(&self, command: &Command) -> Command {
+        let script = "mount -t tmpfs -o size=6m tmpfs \"$0\" && cd \"$0\" && exec \"$@\"";
+        self.within(script, command)
+    }
+
+    fn within(&self, script: &str, command: &Command) -> Command {
+        let mut within = clean(Command::new("unshare"));
+        within
+            .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
+            .arg(self.directory.path())
+            .arg(command.get_program())
+            .args(command.get_args())
+            .stdin(Stdio::null());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => within.env(name, value),
+                None => within.env_remove(name),
+            };
+        }
+        within
+    }
+
+    fn serve(&self) -> Server {
+        let server = Server::command(self.directory.path());
+        Server::spawn(self.mounted(&server), None)
+    }
+
+    /// Starts a server, stops it in an orderly way, fills the disk to its last byte, and starts the
+    /// server on it.
+    fn serve_twice(&self, first: &str) -> (Server, PathBuf) {
+        let script = format!(
+            "mount -t tmpfs -o size=6m tmpfs \"$0\" && cd \"$0\" && {first} &&
+             {{ dd if=/dev/zero of=filler bs=4k; dd if=/dev/zero of=filler2 bs=1; }} 2>/dev/null;
+             exec \"$@\""
+        );
+        let server = Server::command(self.directory.path());
+        let server = Server::spawn(self.within(&script, &server), None);
+        let files = self.files(&server);
+        (server, files)
+    }
+
+    /// The file system as it is seen from here.
+    fn files(&self, server: &Server) -> PathBuf {
+        let path = self.directory.path().strip_prefix("/").unwrap();
+        Path::new("/proc")
+            .join(server.id().to_string())
+            .join("root")
+            .join(path)
+    }
+}
+
+fn fill(files: &Path) {
+    let mut filler = File::create(files.join("filler")).unwrap();
+    for size in [4096, 1] {
+        while filler.write_all(&vec![1; size]).is_ok() {}
+    }
+}
+
+fn free(files: &Path) {
+    for name in ["filler", "filler2"] {
+        let _ = std::fs::remove_file(files.join(name));
+    }
+}
+
+/// Submits until the database, which has some room of its own, takes no more.
+async fn submit_until_full(client: &Client) {
+    let begun = Instant::now();
+    loop {
+        let job = json!({ "plugin": "noop", "scheduled_for": "2999-01-01T00:00:00Z" });
+        let answer = client.post("/api/jobs", &job).await;
+        if answer.status == 507 {
+            return;
+        }
+        assert!(begun.elapsed() < DEADLINE, "{}", answer.body);
+    }
+}
+
+async fn expect_full(client: &Client) {
+    let health = until(client, "/health", |status, _| status == 503).await;
+    assert_eq!(health["storage"]["disk_full"], true, "{health}");
+    let problem = health["storage"]["problem"].as_str().unwrap();
+    assert!(problem.contains("no space left"), "{problem}");
+}
+
+#[test]
+fn a_running_job_is_cancelled_on_a_full_disk() {
+    run(async {
+        let Some(disk) = SmallDisk::new() else { return };
+        let server = disk.serve();
+        let (client, files) = (&server.client, disk.files(&server));
+        let id = submit(client, 3600.0).await;
+        until_status(client, &id, "running").await;
+        fill(&files);
+        submit_until_full(client).await;
+        expect_full(client).await;
+
+        let answer = client.act(&format!("/api/jobs/{id}/cancel")).await;
+        assert_eq!(answer.status, 202, "{}", answer.body);
+        let warning = answer.body["warning"].as_str().unwrap();
+        assert!(
+            warning.contains("cannot store the cancellation"),
+            "{warning}"
+        );
+        let said = scheduler()
+            .args(["job", "cancel", &id, "--url", &client.url("")])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&said.stderr).into_owned();
+        assert!(said.contains("cannot store the cancellation"), "{said}");
+        let job = client.get(&format!("/api/jobs/{id}")).await.body;
+        assert_eq!(job["status"], "running", "its end cannot be stored: {job}");
+
+        free(&files);
+        let job = until_status(client, &id, "cancelled").await;
+        assert_eq!(job["error_code"], "cancelled", "{job}");
+        until(client, "/health", |status, _| status == 200).await;
+    });
+}
+
+#[test]
+fn a_job_that_fails_on_a_full_disk_names_the_disk() {
+    run(async {
+        const STORES: &str = r#"
+            let text = "x"; while text.len < 50000 { text += text; }
+            for number in 0..200 { storage::set("key" + number, text); }
+        "#;
+        let Some(disk) = SmallDisk::new() else { return };
+        let scripts = tempfile::tempdir().unwrap();
+        std::fs::write(scripts.path().join("stores.rhai"), playbook(STORES)).unwrap();
+        let mut command = Server::command(scripts.path());
+        command.env("SCHEDULER_PLUGINS_SCRIPTS_DIR", scripts.path());
+        let server = Server::spawn(disk.mounted(&command), None);
+        let client = &server.client;
+        let answer = client
+            .post("/api/jobs", &json!({ "plugin": "stores" }))
+            .await;
+        assert_eq!(answer.status, 202, "{}", answer.body);
+        let id = answer.body["id"].as_str().unwrap();
+        let is_final =
+            |_: u16, job: &Value| job["status"] == "failed" || job["status"] == "completed";
+        // Its own end needs some room, too.
+        let path = format!("/api/jobs/{id}");
+        let ended = until(client, &path, is_final).await;
+        assert_eq!(ended["status"], "failed", "{ended}");
+        let message = ended["error_message"].as_str().unwrap();
+        assert!(message.contains("no space left on the disk"), "{message}");
+    });
+}
+
+#[test]
+fn a_server_starts_on_a_full_disk_and_recovers_by_itself() {
+    run(async {
+        let Some(disk) = SmallDisk::new() else { return };
+        let program = env!("CARGO_BIN_EXE_scheduler");
+        for signal in ["KILL", "TERM"] {
+            // Until it has listened; then it is ended.
+            let first = format!(
+                "{{ {program} serve 2>log & server=$!;
+                    until grep -q listening log; do :; done;
+                    kill -{signal} $server; wait $server; rm log; true; }}"
+            );
+            let (server, files) = disk.serve_twice(&first);
+            let client = &server.client;
+            expect_full(client).await;
+            for path in ["/api/jobs", "/api/connections", "/api/plugins"] {
+                let answer = client.get(path).await;
+                assert_eq!(answer.status, 200, "{signal}: {path}: {}", answer.body);
+            }
+            let answer = client.post("/api/jobs", &json!({ "plugin": "noop" })).await;
+            assert_eq!(answer.status, 507, "{signal}: {}", answer.body);
+            free(&files);
+            until(client, "/health", |status, _| status == 200).await;
+            let id = submit(client, 0.0).await;
+            until_status(client, &id, "completed").await;
+            assert_eq!(server.terminate(), Some(0), "{signal}");
+        }
     });
 }

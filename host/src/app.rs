@@ -33,8 +33,8 @@ use crate::runtime::wasm::WasmRuntime;
 use crate::scheduler::Scheduler;
 use crate::schedules::Schedules;
 use crate::sealing::MasterKey;
-use crate::storage::Storage;
 use crate::storage::sqlite::{SqliteStorage, beside, file_of, lock_beside};
+use crate::storage::{Storage, StorageError};
 use crate::worker::{Dispatcher, HeldBackJobs, Parts, Running, Turns, Worker, end_interrupted};
 
 /// News of ended jobs that a slow listener may fall behind by; it then looks into the database.
@@ -42,6 +42,9 @@ const NEWS: usize = 1_024;
 
 /// How often an idle server compares the database's files with those that it opened.
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How often a server that was started on a full disk tries to write.
+const BEGIN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Terminals open at once.
 pub const MOST_TERMINALS: usize = 64;
@@ -73,6 +76,8 @@ pub struct App {
     pub event_streams: LongRequests,
     sessions: Pool,
     pub started: Instant,
+    /// The database took what has to be written before any job runs.
+    begun: bool,
     /// Held for as long as this process owns the database.
     _lock: File,
 }
@@ -90,11 +95,19 @@ impl App {
         let storage: Arc<dyn Storage> = Arc::new(open(&config.database).await?);
         let master_key = MasterKey::of(&*storage, &config.security.master_key_file).await?;
         let (ended, _) = broadcast::channel(NEWS);
-        // Before anything ends a job: whether that is noted is told to the database here.
         let notifications =
-            Notifications::build(&config.notifications, Arc::clone(&storage), ended.clone())
-                .await?;
-        end_interrupted(&*storage).await?;
+            Notifications::build(&config.notifications, Arc::clone(&storage), ended.clone())?;
+        let begun = match begin(&*storage, &notifications).await {
+            Ok(()) => true,
+            Err(StorageError::Full) => {
+                tracing::error!(
+                    database = %database.display(),
+                    "no space left on the disk that the database is on; the server shows what it has, and runs and accepts jobs as soon as there is room"
+                );
+                false
+            }
+            Err(error) => return Err(error.into()),
+        };
         let queue = Queue::open(&config.queue_url()).await?;
 
         let sandbox = Sandbox {
@@ -203,6 +216,7 @@ impl App {
             event_streams: LongRequests::new(MOST_EVENT_STREAMS),
             sessions,
             started,
+            begun,
             _lock: lock,
         }))
     }
@@ -254,25 +268,22 @@ impl App {
             shutdown.cancelled().await;
             tokio::join!(self.terminals.close(), self.event_streams.close());
         };
-        let (served, (), (), (), (), (), _, _, _) = tokio::join!(
-            server,
-            worker,
-            scheduling,
-            watching,
-            terminals,
-            notifications,
-            batches,
-            retention,
-            probing
-        );
+        let working = async {
+            if self.begin_late(&shutdown).await {
+                tokio::join!(worker, scheduling, notifications, batches, retention);
+            }
+        };
+        let (served, (), (), (), _) = tokio::join!(server, working, watching, terminals, probing);
         self.close().await;
         served.context("the HTTP server failed")
     }
 
     /// Runs jobs without HTTP until `shutdown` is ready; then drains and closes the files.
     pub async fn work(self: Arc<Self>, shutdown: CancellationToken) {
-        let worker = Arc::clone(&self.worker).run(shutdown.clone().cancelled_owned());
-        tokio::join!(worker, shutdown.run_until_cancelled(self.advance_batches()));
+        if self.begin_late(&shutdown).await {
+            let worker = Arc::clone(&self.worker).run(shutdown.clone().cancelled_owned());
+            tokio::join!(worker, shutdown.run_until_cancelled(self.advance_batches()));
+        }
         self.close().await;
     }
 
@@ -298,6 +309,25 @@ impl App {
 
     async fn advance_batches(&self) {
         self.jobs.advance_batches().await;
+    }
+
+    /// Waits until the database has taken what has to be written before any job runs; `false` when
+    /// the shutdown comes first.
+    async fn begin_late(&self, shutdown: &CancellationToken) -> bool {
+        if self.begun {
+            return true;
+        }
+        let begun = shutdown.run_until_cancelled(async {
+            while let Err(error) = begin(&*self.storage, &self.notifications).await {
+                tracing::debug!(%error, "the database cannot be written yet");
+                tokio::time::sleep(BEGIN_INTERVAL).await;
+            }
+        });
+        let begun = begun.await.is_some();
+        if begun {
+            tracing::info!("the database can be written again; jobs run");
+        }
+        begun
     }
 
     /// Compares the database's files with those that were opened, for a server that writes nothing;
@@ -338,6 +368,12 @@ pub fn runtime(config: &WorkerConfig) -> anyhow::Result<tokio::runtime::Runtime>
         .thread_stack_size(STACK_BYTES)
         .build()
         .context("cannot start threads")
+}
+
+/// Writes what has to be there before anything ends a job, and ends what a crash left running.
+async fn begin(storage: &dyn Storage, notifications: &Notifications) -> Result<(), StorageError> {
+    notifications.begin().await?;
+    end_interrupted(storage).await
 }
 
 /// Opens the database as configured.

@@ -157,7 +157,7 @@ impl Worker {
                 () = self.end_pauses() => {}
                 () = self.storage.condition().failed() => {
                     // Running jobs go their way; only the shutdown stops them.
-                    std::future::pending().await
+                    std::future::pending::<()>().await;
                 }
             }
         };

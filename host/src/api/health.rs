@@ -17,6 +17,10 @@ use crate::storage::StorageError;
 /// A part that does not answer within this time is down.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// What a full disk means, as long as it is full.
+const FULL: &str = "no space left on the disk that the database is on: nothing can be stored and no \
+     job starts; the server recovers by itself as soon as there is room";
+
 /// Says whether the server does its work.
 #[utoipa::path(
     get, path = "/health", tag = "health",
@@ -30,8 +34,11 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> (StatusCode, Json<Hea
         tokio::time::timeout(PATIENCE, app.storage.ping()),
         tokio::time::timeout(PATIENCE, app.queue.length()),
     );
-    let problem = app.storage.condition().fault().map(ToString::to_string);
     let full = matches!(storage, Ok(Err(StorageError::Full)));
+    let problem = match app.storage.condition().fault() {
+        Some(fault) => Some(fault.to_string()),
+        None => full.then(|| FULL.to_owned()),
+    };
     let storage = matches!(storage, Ok(Ok(())));
     let size = app.storage.size().await.unwrap_or_default();
     let length = queue.ok().and_then(Result::ok);

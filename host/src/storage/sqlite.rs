@@ -33,6 +33,7 @@ use anyhow::Context;
 use async_trait::async_trait;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::Value;
+use sqlx::error::DatabaseError;
 use sqlx::sqlite::{
     SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -119,14 +120,20 @@ impl SqliteStorage {
             .busy_timeout(BUSY_TIMEOUT)
             .disable_statement_logging();
 
-        let mut connection = options
+        let mut writing = options
             .clone()
-            .auto_vacuum(SqliteAutoVacuum::Incremental)
             .pragma("cache_size", WRITER_CACHE)
-            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
-            .connect()
-            .await
-            .with_context(|| format!("cannot open the database {}", path.display()))?;
+            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
+        if file.is_empty()? {
+            // Of another one this would write to it at each start.
+            writing = writing.auto_vacuum(SqliteAutoVacuum::Incremental);
+        }
+        let mut connected = writing.connect().await;
+        if connected.as_ref().is_err_and(is_full) && file.free_reserve() {
+            connected = writing.connect().await;
+        }
+        let mut connection =
+            connected.with_context(|| format!("cannot open the database {}", path.display()))?;
         check_at_start(&mut connection, path, check).await?;
         if let Some(schema) = check::schema_of(&mut connection).await? {
             check::expect_known(schema, path)?;
@@ -150,6 +157,7 @@ impl SqliteStorage {
             .connect_with(options.read_only(true))
             .await
             .with_context(|| format!("cannot open the database {}", path.display()))?;
+        file.keep_reserve();
         let condition = Condition::default();
         let files = Arc::new(file.watch()?);
         let file = Arc::new(file);
@@ -201,7 +209,7 @@ async fn check_at_start(
     Ok(())
 }
 
-/// The primary result code of SQLite, https://www.sqlite.org/rescode.html
+/// SQLite's primary result code, see <https://www.sqlite.org/rescode.html>.
 fn primary_code(error: &sqlx::Error) -> Option<i32> {
     let code = error.as_database_error()?.code()?;
     code.parse::<i32>().ok().map(|code| code & 0xff)
@@ -210,15 +218,15 @@ fn primary_code(error: &sqlx::Error) -> Option<i32> {
 /// The fault that `SQLITE_CORRUPT` and `SQLITE_NOTADB` show, whatever the statement.
 pub(super) fn damage_of(error: &sqlx::Error) -> Option<Fault> {
     matches!(primary_code(error), Some(11 | 26)).then(|| {
-        let message = error.as_database_error().map(|error| error.message());
+        let message = error.as_database_error().map(DatabaseError::message);
         Fault::Damaged(message.unwrap_or_default().to_owned())
     })
 }
 
 /// Whether there was no room to write.
-pub(super) fn is_full(error: &sqlx::Error) -> bool {
+pub(crate) fn is_full(error: &sqlx::Error) -> bool {
     let no_room_for_the_index_of_the_log = Some("4874");
-    let code = error.as_database_error().and_then(|error| error.code());
+    let code = error.as_database_error().and_then(DatabaseError::code);
     primary_code(error) == Some(13) || code.as_deref() == no_room_for_the_index_of_the_log
 }
 
@@ -761,7 +769,7 @@ fn while_claimed(claim: &Claim, holds: bool) -> Result<()> {
 fn is_unique(error: &sqlx::Error) -> bool {
     error
         .as_database_error()
-        .is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+        .is_some_and(DatabaseError::is_unique_violation)
 }
 
 /// Of a row whose only unique text is its name; `what` is as `a schedule`.

@@ -1,6 +1,7 @@
 //! The database's files: made private, locked, and compared with those that were opened.
 
 use std::fs::{File, Metadata};
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,9 @@ use crate::storage::Fault;
 const NETWORK_FILE_SYSTEMS: [&str; 7] =
     ["nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs"];
 
+/// Enough for the index of a log of 64 MiB.
+const RESERVE: usize = 128 * 1024;
+
 /// The database's file, open and locked for as long as SQLite has it open.
 ///
 /// Closing any descriptor of a file drops the POSIX locks that the process has on it, and SQLite
@@ -19,7 +23,7 @@ const NETWORK_FILE_SYSTEMS: [&str; 7] =
 /// it; nothing in between opens the file another way.
 #[derive(Debug)]
 pub(super) struct DatabaseFile {
-    _locked: File,
+    file: File,
     path: PathBuf,
     identity: Identity,
 }
@@ -65,8 +69,42 @@ impl DatabaseFile {
                 .canonicalize()
                 .with_context(|| format!("failed to resolve {}", path.display()))?,
             identity: Identity::of(&metadata),
-            _locked: file,
+            file,
         })
+    }
+
+    pub(super) fn is_empty(&self) -> anyhow::Result<bool> {
+        Ok(self.file.metadata()?.len() == 0)
+    }
+
+    /// Keeps some room on the disk beside the database, for [`Self::free_reserve`].
+    pub(super) fn keep_reserve(&self) {
+        let path = self.reserve();
+        if std::fs::metadata(&path).is_ok_and(|file| file.len() >= RESERVE as u64) {
+            return;
+        }
+        // Bytes that no file system stores as nothing.
+        let mut bytes = vec![0; RESERVE];
+        let kept = getrandom::fill(&mut bytes).is_ok()
+            && open_private(&path)
+                .and_then(|mut file| {
+                    file.set_len(0)?;
+                    Ok(file.write_all(&bytes)?)
+                })
+                .is_ok();
+        if !kept {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
+    /// Gives the room back; returns whether there was any. SQLite needs a little to read a database
+    /// that has a log: without it, a server could not show what it has on a full disk.
+    pub(super) fn free_reserve(&self) -> bool {
+        std::fs::remove_file(self.reserve()).is_ok()
+    }
+
+    fn reserve(&self) -> PathBuf {
+        beside(&self.path, ".reserve")
     }
 
     /// Notes which files SQLite has opened, for [`WatchedFiles::changed`].
