@@ -69,7 +69,7 @@ pub struct SqliteStorage {
     condition: Condition,
     files: Arc<WatchedFiles>,
     /// Closed after all connections.
-    _file: Arc<DatabaseFile>,
+    file: Arc<DatabaseFile>,
 }
 
 /// Changes that a slow listener may fall behind by.
@@ -172,7 +172,7 @@ impl SqliteStorage {
             changes: broadcast::channel(CHANGES).0,
             condition,
             files,
-            _file: file,
+            file,
         })
     }
 }
@@ -752,6 +752,8 @@ impl Storage for SqliteStorage {
         // The last connection to close moves the WAL into the database, which a reader cannot do.
         self.readers.close().await;
         self.writer.close().await;
+        // Used up by a start on a full disk, it may fit again.
+        self.file.keep_reserve();
     }
 }
 

@@ -115,9 +115,15 @@ impl DatabaseFile {
         let mut files = vec![(self.path.clone(), self.identity)];
         for suffix in ["-wal", "-shm"] {
             let file = beside(&self.path, suffix);
-            let metadata = std::fs::metadata(&file)
-                .with_context(|| format!("failed to examine {}", file.display()))?;
-            files.push((file, Identity::of(&metadata)));
+            match std::fs::metadata(&file) {
+                Ok(metadata) => files.push((file, Identity::of(&metadata))),
+                // A file system on which SQLite can keep no log beside the database.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    return Err(error)
+                        .with_context(|| format!("failed to examine {}", file.display()));
+                }
+            }
         }
         let watched = WatchedFiles { files };
         match watched.changed() {
