@@ -318,7 +318,13 @@ impl App {
             return true;
         }
         let begun = shutdown.run_until_cancelled(async {
-            while let Err(error) = begin(&*self.storage, &self.notifications).await {
+            loop {
+                // First whether it can be written at all: what follows logs each interrupted job.
+                let begun = match self.storage.ping().await {
+                    Ok(()) => begin(&*self.storage, &self.notifications).await,
+                    Err(error) => Err(error),
+                };
+                let Err(error) = begun else { break };
                 tracing::debug!(%error, "the database cannot be written yet");
                 tokio::time::sleep(BEGIN_INTERVAL).await;
             }
