@@ -681,7 +681,10 @@ fn a_job_that_fails_on_a_full_disk_names_the_disk() {
         let scripts = tempfile::tempdir().unwrap();
         std::fs::write(scripts.path().join("stores.rhai"), playbook(STORES)).unwrap();
         let mut command = Server::command(scripts.path());
-        command.env("SCHEDULER_PLUGINS_SCRIPTS_DIR", scripts.path());
+        command
+            .env("SCHEDULER_PLUGINS_SCRIPTS_DIR", scripts.path())
+            // The playbook needs all that there is.
+            .env("SCHEDULER_POLICY_QUEUE_SUBMIT", "*");
         let server = Server::spawn(disk.mounted(&command), None);
         let client = &server.client;
         let answer = client
