@@ -19,6 +19,7 @@ mod compare;
 mod components;
 mod connections;
 mod contracts;
+mod database;
 mod devices;
 mod events;
 mod harness;

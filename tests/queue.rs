@@ -1,6 +1,7 @@
 //! Time, order, retries, and a queue file that may go.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use host::model::{JobError, JobStatus, NewJob, now};
 use host::queue::{Handler, Queue};
@@ -316,7 +317,7 @@ fn a_cancellation_while_the_attempt_ends_is_kept_to() {
     run(async {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", directory.path().join("jobs.db").display());
-        let storage = SqliteStorage::open(&url, 1).await.unwrap();
+        let storage = SqliteStorage::open(&url, 1, Duration::ZERO).await.unwrap();
         let id = Uuid::now_v7();
         let job = NewJob {
             max_retries: 1,

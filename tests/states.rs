@@ -1,6 +1,7 @@
 //! Whatever happens to a job, and in whatever order: it never goes where it may not.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use host::model::{BatchOptions, JobError, JobStatus, NewJob, Share, Target, now};
 use host::storage::sqlite::SqliteStorage;
@@ -123,7 +124,7 @@ async fn statuses(storage: &SqliteStorage, ids: &[Uuid]) -> HashMap<Uuid, (JobSt
 async fn play(events: Vec<Event>) {
     let directory = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}", directory.path().join("jobs.db").display());
-    let storage = SqliteStorage::open(&url, 1).await.unwrap();
+    let storage = SqliteStorage::open(&url, 1, Duration::ZERO).await.unwrap();
     let ids = start(&storage).await;
     let mut before = statuses(&storage, &ids).await;
     for event in &events {

@@ -2,6 +2,7 @@
 //! answer.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::join_all;
@@ -30,7 +31,7 @@ impl Scratch {
     async fn with_jobs() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", directory.path().join("jobs.db").display());
-        let storage = SqliteStorage::open(&url, 4).await.unwrap();
+        let storage = SqliteStorage::open(&url, 4, Duration::ZERO).await.unwrap();
         let ids: Vec<_> = (0..JOBS).map(|_| Uuid::now_v7()).collect();
         for id in &ids {
             storage.add_job(&new_job(*id), &[], None).await.unwrap();

@@ -105,6 +105,10 @@ pub fn router(app: &Arc<App>) -> Router {
         .fallback(Problem::no_such_url)
         .method_not_allowed_fallback(Problem::method_not_allowed)
         .with_state(Arc::clone(app));
+    let condition = app.storage.condition().clone();
+    let all = all.layer(middleware::from_fn(move |request, next| {
+        guard::usable_database(condition.clone(), request, next)
+    }));
     wrap(all, &app.config.server)
 }
 

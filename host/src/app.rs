@@ -3,7 +3,7 @@
 //! The server, the CLI's `run` and the tests all build the same [`App`].
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, AnswerBudget};
 use crate::capabilities::{Files, LiveOutput, Parser, Policy, Services, limits};
-use crate::config::{Config, DevicesConfig, HostKeyPolicy, WorkerConfig};
+use crate::config::{Config, DatabaseConfig, DevicesConfig, HostKeyPolicy, WorkerConfig};
 use crate::connections::Connections;
 use crate::jobs::{self, Batches, Jobs};
 use crate::long_requests::LongRequests;
@@ -33,12 +33,18 @@ use crate::scheduler::Scheduler;
 use crate::schedules::Schedules;
 use crate::sealing::MasterKey;
 use crate::server::{self, Listener};
-use crate::storage::Storage;
-use crate::storage::sqlite::{SqliteStorage, file_of};
+use crate::storage::sqlite::{SqliteStorage, beside, file_of, lock_beside};
+use crate::storage::{Storage, StorageError};
 use crate::worker::{Dispatcher, HeldBackJobs, Parts, Running, Turns, Worker, end_interrupted};
 
 /// News of ended jobs that a slow listener may fall behind by; it then looks into the database.
 const NEWS: usize = 1_024;
+
+/// How often an idle server compares the database's files with those that it opened.
+const PROBE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How often a server that was started on a full disk tries to write.
+const BEGIN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Terminals open at once.
 pub const MOST_TERMINALS: usize = 64;
@@ -71,6 +77,8 @@ pub struct App {
     pub answers: AnswerBudget,
     sessions: Pool,
     pub started: Instant,
+    /// The database took what has to be written before any job runs.
+    begun: bool,
     /// Held for as long as this process owns the database.
     _lock: File,
 }
@@ -83,17 +91,24 @@ impl App {
     pub async fn build(config: Config) -> anyhow::Result<Arc<Self>> {
         let started = Instant::now();
         let database = file_of(&config.database.url)?;
-        let lock = lock(&database)?;
-        let storage: Arc<dyn Storage> = Arc::new(
-            SqliteStorage::open(&config.database.url, config.database.max_connections).await?,
-        );
+        let lock = lock_beside(&database)?;
+        expect_database(&database, &config.security.master_key_file)?;
+        let storage: Arc<dyn Storage> = Arc::new(open(&config.database).await?);
         let master_key = MasterKey::of(&*storage, &config.security.master_key_file).await?;
         let (ended, _) = broadcast::channel(NEWS);
-        // Before anything ends a job: whether that is noted is told to the database here.
         let notifications =
-            Notifications::build(&config.notifications, Arc::clone(&storage), ended.clone())
-                .await?;
-        end_interrupted(&*storage).await?;
+            Notifications::build(&config.notifications, Arc::clone(&storage), ended.clone())?;
+        let begun = match begin(&*storage, &notifications).await {
+            Ok(()) => true,
+            Err(StorageError::Full) => {
+                tracing::error!(
+                    database = %database.display(),
+                    "no space left on the disk that the database is on; the server shows what it has, and runs and accepts jobs as soon as there is room"
+                );
+                false
+            }
+            Err(error) => return Err(error.into()),
+        };
         let queue = Queue::open(&config.queue_url()).await?;
 
         let sandbox = Sandbox {
@@ -203,6 +218,7 @@ impl App {
             answers: AnswerBudget::default(),
             sessions,
             started,
+            begun,
             _lock: lock,
         }))
     }
@@ -223,14 +239,19 @@ impl App {
             shutdown.clone(),
         );
         let worker = Arc::clone(&self.worker).run(shutdown.clone().cancelled_owned());
-        let scheduling = self.scheduler.run(shutdown.clone());
+        // What acknowledges or submits by itself also ends when the database becomes unusable.
+        let usable = shutdown.child_token();
+        let scheduling = self.scheduler.run(usable.clone());
         let watching = self.watch_plugins(shutdown.clone());
-        let batches = shutdown
+        let batches = usable
             .clone()
             .run_until_cancelled_owned(self.advance_batches());
         let retention = retention::run(Arc::clone(&self.storage), self.config.retention.clone());
-        let retention = shutdown.clone().run_until_cancelled_owned(retention);
-        let notifications = self.notifications.run(shutdown.clone());
+        let retention = usable.clone().run_until_cancelled_owned(retention);
+        let notifications = self.notifications.run(usable.clone());
+        let probing = usable
+            .clone()
+            .run_until_cancelled_owned(self.probe_database(usable));
         // Who is in the middle of a request may finish it, within the time a request may take; a
         // client that never does holds nobody back.
         let patience = Duration::from_secs(self.config.server.request_timeout_seconds);
@@ -251,24 +272,22 @@ impl App {
             shutdown.cancelled().await;
             tokio::join!(self.terminals.close(), self.event_streams.close());
         };
-        let (served, (), (), (), (), (), _, _) = tokio::join!(
-            server,
-            worker,
-            scheduling,
-            watching,
-            terminals,
-            notifications,
-            batches,
-            retention
-        );
+        let working = async {
+            if self.begin_late(&shutdown).await {
+                tokio::join!(worker, scheduling, notifications, batches, retention);
+            }
+        };
+        let (served, (), (), (), _) = tokio::join!(server, working, watching, terminals, probing);
         self.close().await;
         served.context("the HTTP server failed")
     }
 
     /// Runs jobs without HTTP until `shutdown` is ready; then drains and closes the files.
     pub async fn work(self: Arc<Self>, shutdown: CancellationToken) {
-        let worker = Arc::clone(&self.worker).run(shutdown.clone().cancelled_owned());
-        tokio::join!(worker, shutdown.run_until_cancelled(self.advance_batches()));
+        if self.begin_late(&shutdown).await {
+            let worker = Arc::clone(&self.worker).run(shutdown.clone().cancelled_owned());
+            tokio::join!(worker, shutdown.run_until_cancelled(self.advance_batches()));
+        }
         self.close().await;
     }
 
@@ -294,6 +313,44 @@ impl App {
 
     async fn advance_batches(&self) {
         self.jobs.advance_batches().await;
+    }
+
+    /// Waits until the database has taken what has to be written before any job runs; `false` when
+    /// the shutdown comes first.
+    async fn begin_late(&self, shutdown: &CancellationToken) -> bool {
+        if self.begun {
+            return true;
+        }
+        let begun = shutdown.run_until_cancelled(async {
+            loop {
+                // First whether it can be written at all: what follows logs each interrupted job.
+                let begun = match self.storage.ping().await {
+                    Ok(()) => begin(&*self.storage, &self.notifications).await,
+                    Err(error) => Err(error),
+                };
+                let Err(error) = begun else { break };
+                tracing::debug!(%error, "the database cannot be written yet");
+                tokio::time::sleep(BEGIN_INTERVAL).await;
+            }
+        });
+        let begun = begun.await.is_some();
+        if begun {
+            tracing::info!("the database can be written again; jobs run");
+        }
+        begun
+    }
+
+    /// Compares the database's files with those that were opened, for a server that writes nothing;
+    /// cancels `usable` as soon as the database has a fault.
+    async fn probe_database(&self, usable: CancellationToken) {
+        let condition = self.storage.condition();
+        while tokio::time::timeout(PROBE_INTERVAL, condition.failed())
+            .await
+            .is_err()
+        {
+            self.storage.probe_files();
+        }
+        usable.cancel();
     }
 
     async fn watch_plugins(&self, shutdown: CancellationToken) {
@@ -323,24 +380,38 @@ pub fn runtime(config: &WorkerConfig) -> anyhow::Result<tokio::runtime::Runtime>
         .context("cannot start threads")
 }
 
-/// One process owns an SQLite database: two would end one another's jobs as interrupted.
-fn lock(database: &Path) -> anyhow::Result<File> {
-    let mut path = database.as_os_str().to_owned();
-    path.push(".lock");
-    let path = PathBuf::from(path);
-    crate::storage::sqlite::create_private(&path)?;
-    let file = File::options()
-        .write(true)
-        .open(&path)
-        .with_context(|| format!("cannot open {}", path.display()))?;
-    file.try_lock().map_err(|_| {
-        anyhow::anyhow!(
-            "the database {} is in use by another scheduler; stop that one first, or give this one \
-             a database of its own with database.url",
-            database.display()
-        )
-    })?;
-    Ok(file)
+/// Writes what has to be there before anything ends a job, and ends what a crash left running.
+async fn begin(storage: &dyn Storage, notifications: &Notifications) -> Result<(), StorageError> {
+    notifications.begin().await?;
+    end_interrupted(storage).await
+}
+
+/// Opens the database as configured.
+///
+/// # Errors
+/// As [`SqliteStorage::open`].
+pub async fn open(config: &DatabaseConfig) -> anyhow::Result<SqliteStorage> {
+    let check = Duration::from_secs(config.check_seconds.into());
+    SqliteStorage::open(&config.url, config.max_connections, check).await
+}
+
+/// Refuses to start where a database was and is no longer: an empty one in its place would hide the
+/// loss.
+fn expect_database(database: &Path, master_key: &Path) -> anyhow::Result<()> {
+    let is_there = std::fs::metadata(database).is_ok_and(|file| file.len() > 0);
+    let left_over = [beside(database, "-wal"), master_key.to_owned()]
+        .into_iter()
+        .find(|file| std::fs::metadata(file).is_ok_and(|file| file.len() > 0));
+    match left_over {
+        Some(left_over) if !is_there => anyhow::bail!(
+            "the database {} is missing, but {} of an earlier start is there; put the database \
+             back, restore a backup with `scheduler db restore FILE`, or make an empty one with \
+             `scheduler db init`",
+            database.display(),
+            left_over.display()
+        ),
+        _ => Ok(()),
+    }
 }
 
 fn files(devices: &DevicesConfig) -> anyhow::Result<Option<Files>> {

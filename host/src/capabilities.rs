@@ -302,8 +302,13 @@ pub fn check_result_size(size: usize) -> Result<()> {
 /// A storage error as a job sees it: what it can act on, and nothing of the host's inside.
 fn storage_failed(error: &StorageError) -> JobError {
     tracing::error!(%error, "a job's call failed in the database");
-    JobError::new(
-        ErrorCode::INTERNAL,
-        "the host's database refused this call; the server's log says why",
-    )
+    let message = match error {
+        StorageError::Full => {
+            "no space left on the disk of the server's database: nothing can be stored until there is"
+                .to_owned()
+        }
+        StorageError::Unusable(fault) => fault.to_string(),
+        _ => "the host's database refused this call; the server's log says why".to_owned(),
+    };
+    JobError::new(ErrorCode::INTERNAL, message)
 }

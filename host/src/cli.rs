@@ -7,6 +7,7 @@ mod batch;
 mod client;
 mod connect;
 mod connection;
+mod db;
 mod events;
 mod failure;
 mod job;
@@ -42,7 +43,7 @@ Exit codes:
 #[derive(Debug, Parser)]
 #[command(name = "scheduler", version, after_help = EXIT_CODES, arg_required_else_help = true)]
 pub struct Cli {
-    /// The configuration file of `serve` and `run` [default: the one that
+    /// The configuration file of `serve`, `run` and `db` [default: the one that
     /// `SCHEDULER_CONFIG` names, or `./config.toml` if there is one]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -75,6 +76,9 @@ enum Command {
     /// See what can be run
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
+    /// Look after the database's files: check, back up, restore
+    #[command(subcommand)]
+    Db(db::DbCommand),
     /// Run one playbook file here and now, without a server
     Run(run::RunArgs),
 }
@@ -124,6 +128,7 @@ impl Cli {
             Command::Pause(command) => one_thread()?.block_on(command.run()),
             Command::Connection(command) => one_thread()?.block_on(command.run()),
             Command::Notification(command) => one_thread()?.block_on(command.run()),
+            Command::Db(command) => one_thread()?.block_on(command.run(self.config)),
             Command::Connect(args) => one_thread()?.block_on(connect::run(args)),
             Command::Plugin(command) => one_thread()?.block_on(command.run()),
         }

@@ -157,6 +157,8 @@ impl Default for RetentionConfig {
 pub struct DatabaseConfig {
     pub url: String,
     pub max_connections: u32,
+    /// How long the database may be checked at the start; 0 for not at all.
+    pub check_seconds: u32,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -370,6 +372,7 @@ impl Default for DatabaseConfig {
         Self {
             url: "sqlite:scheduler.db".to_owned(),
             max_connections: 10,
+            check_seconds: 5,
         }
     }
 }

@@ -130,6 +130,7 @@ impl Jobs {
     /// # Errors
     /// When it is refused; see [`SubmitError`].
     pub async fn submit(&self, submission: Submission) -> Result<(Uuid, JobStatus), SubmitError> {
+        self.storage.condition().check()?;
         // A repeated request is answered as the first was, whatever has changed in between.
         if let Some((key, digest)) = &submission.idempotency
             && let Some((first, first_digest)) = self.storage.job_with_key(key).await?
@@ -255,7 +256,10 @@ impl Jobs {
     /// # Errors
     /// When the database is not available.
     pub async fn cancel(&self, id: Uuid) -> Result<CancelOutcome, StorageError> {
-        let outcome = self.storage.cancel_job(id, now()).await?;
+        let outcome = match self.storage.cancel_job(id, now()).await {
+            Ok(outcome) => outcome,
+            Err(error) => return self.cancel_unrecorded(id, error).await,
+        };
         match outcome {
             CancelOutcome::Requested => {
                 self.running.cancel(id);
@@ -272,9 +276,27 @@ impl Jobs {
                 let _ = self.ended.send(id);
                 self.batches.look_at_parent_of(id);
             }
-            CancelOutcome::NotFound | CancelOutcome::Finished => {}
+            CancelOutcome::NotFound | CancelOutcome::Finished | CancelOutcome::Unrecorded => {}
         }
         Ok(outcome)
+    }
+
+    /// Stops what runs of a job although the database cannot store that it is to be cancelled: a
+    /// device is not to be changed any further because a disk is full.
+    async fn cancel_unrecorded(
+        &self,
+        id: Uuid,
+        error: StorageError,
+    ) -> Result<CancelOutcome, StorageError> {
+        let mut stopped = self.running.cancel(id);
+        for child in self.storage.running_children(id).await.unwrap_or_default() {
+            stopped |= self.running.cancel(child);
+        }
+        if !stopped {
+            return Err(error);
+        }
+        tracing::warn!(job_id = %id, %error, "a running job was told to stop, but the cancellation could not be stored");
+        Ok(CancelOutcome::Unrecorded)
     }
 
     /// Deletes a job that does not run, with its results, logs and child jobs.

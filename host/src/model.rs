@@ -22,7 +22,7 @@ pub use connection::{
     Algorithms, AnswerCredential, AnswerValue, Connection, KnownHostKey, MOST_JUMPS, RouteError,
     SealedSecrets, SecretField, StoredAnswer, route,
 };
-pub use host::{HostPattern, check_host};
+pub use host::{HostPattern, check_host, is_host_name};
 pub use job::{
     Attempt, CommandKind, CommandResult, ErrorCode, InFlight, Job, JobError, JobFilter, JobLog,
     JobStatus, JobTexts, ListedJob, LogLevel, NewJob, OnInterrupt, Progress, StatusCounts, Target,

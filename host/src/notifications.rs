@@ -87,13 +87,11 @@ pub struct NoSuchChannel {
 }
 
 impl Notifications {
-    /// Reads the secrets that the channels need, and tells the database whether ends of jobs are to
-    /// be noted.
+    /// Reads the secrets that the channels need.
     ///
     /// # Errors
-    /// When a secret cannot be read, with the key that names its file, or the database is not
-    /// available.
-    pub async fn build(
+    /// When a secret cannot be read, with the key that names its file.
+    pub fn build(
         config: &NotificationsConfig,
         storage: Arc<dyn Storage>,
         ended: broadcast::Sender<Uuid>,
@@ -109,18 +107,6 @@ impl Notifications {
             .map(Rule::build)
             .collect::<anyhow::Result<Vec<_>>>()?;
         let board_url = config.board_url.as_deref().map(Url::parse).transpose()?;
-        storage.note_ended_jobs(!rules.is_empty()).await?;
-        let names: Vec<_> = channels
-            .iter()
-            .map(|channel| channel.name.clone())
-            .collect();
-        let abandoned = storage.abandon_other_channels(&names, now()).await?;
-        if abandoned > 0 {
-            tracing::warn!(
-                messages = abandoned,
-                "notifications waited for channels that are no longer configured; they are given up"
-            );
-        }
         Ok(Self {
             storage,
             ended,
@@ -132,6 +118,27 @@ impl Notifications {
             retry: Duration::from_secs(config.retry_seconds.into()),
             give_up: TimeDelta::hours(config.give_up_hours.into()),
         })
+    }
+
+    /// Tells the database whether ends of jobs are to be noted, and for which channels.
+    ///
+    /// # Errors
+    /// When the database is not available.
+    pub async fn begin(&self) -> Result<()> {
+        self.storage.note_ended_jobs(!self.rules.is_empty()).await?;
+        let names: Vec<_> = self
+            .channels
+            .iter()
+            .map(|channel| channel.name.clone())
+            .collect();
+        let abandoned = self.storage.abandon_other_channels(&names, now()).await?;
+        if abandoned > 0 {
+            tracing::warn!(
+                messages = abandoned,
+                "notifications waited for channels that are no longer configured; they are given up"
+            );
+        }
+        Ok(())
     }
 
     /// Runs until `shutdown` is ready, and what is being sent has been sent.

@@ -24,7 +24,7 @@ use sqlx::sqlite::{
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use crate::storage::sqlite::{create_private, file_of};
+use crate::storage::sqlite::{self, create_private, file_of};
 use wake::Bell;
 
 /// The name of the queue inside the file.
@@ -79,6 +79,10 @@ impl Queue {
                 std::fs::rename(&path, &aside)?;
                 Self::open_file(url, &path).await?
             }
+            Err(error) if is_full(&error) => {
+                tracing::warn!(file = %path.display(), "no space left for the queue file; the queue is kept in memory until the next start");
+                Self::open_in_memory().await?
+            }
             Err(error) => return Err(error),
         };
         Ok(Self {
@@ -89,12 +93,26 @@ impl Queue {
     }
 
     async fn open_file(url: &str, path: &Path) -> anyhow::Result<SqlitePool> {
-        use sqlx::ConnectOptions;
         create_private(path)?;
         // NORMAL: what a power cut takes from this file comes back from the application database.
         let options = SqliteConnectOptions::from_str(url)
             .with_context(|| format!("queue.url: `{url}` is not an SQLite URL"))?
-            .journal_mode(SqliteJournalMode::Wal)
+            .journal_mode(SqliteJournalMode::Wal);
+        Self::connect(options)
+            .await
+            .with_context(|| format!("cannot prepare the queue {}", path.display()))
+    }
+
+    /// The queue is filled from the database at each start, so it needs no file.
+    async fn open_in_memory() -> anyhow::Result<SqlitePool> {
+        Self::connect(SqliteConnectOptions::from_str("sqlite::memory:")?)
+            .await
+            .context("cannot prepare the queue in memory")
+    }
+
+    async fn connect(options: SqliteConnectOptions) -> anyhow::Result<SqlitePool> {
+        use sqlx::ConnectOptions;
+        let options = options
             .synchronous(SqliteSynchronous::Normal)
             .foreign_keys(false)
             .busy_timeout(Duration::from_secs(10))
@@ -107,12 +125,8 @@ impl Queue {
             .idle_timeout(None)
             .max_lifetime(None)
             .connect_with(options)
-            .await
-            .with_context(|| format!("cannot open the queue {}", path.display()))?;
-        SqliteStorage::migrations()
-            .run(&pool)
-            .await
-            .with_context(|| format!("cannot prepare the queue {}", path.display()))?;
+            .await?;
+        SqliteStorage::migrations().run(&pool).await?;
         for index in USELESS_INDEXES {
             let drop = sqlx::AssertSqlSafe(format!("DROP INDEX IF EXISTS {index}"));
             sqlx::query(drop).execute(&pool).await?;
@@ -267,6 +281,11 @@ impl Queue {
     pub async fn close(&self) {
         self.pool.close().await;
     }
+}
+
+fn is_full(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain();
+    causes.any(|cause| cause.downcast_ref().is_some_and(sqlite::is_full))
 }
 
 /// SQLite says that the file is no database, or a broken one.

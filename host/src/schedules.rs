@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 use uuid::Uuid;
 
 use crate::fields::{check_name, check_time};
@@ -14,7 +14,7 @@ use crate::storage::{AddScheduleOutcome, Storage, StorageError};
 /// Seconds: a day.
 pub const LONGEST_JITTER: u32 = 86_400;
 /// Schedules there may be.
-pub const MOST_SCHEDULES: usize = 10_000;
+pub const MOST_SCHEDULES: u64 = 10_000;
 
 /// Why a schedule is refused.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,8 @@ impl From<StorageError> for ScheduleError {
 pub struct Schedules {
     storage: Arc<dyn Storage>,
     jobs: Arc<Jobs>,
+    /// There are no more schedules than this; deleted ones may still be counted.
+    at_most: Mutex<u64>,
     pub(crate) changed: Notify,
 }
 
@@ -46,6 +48,7 @@ impl Schedules {
         Self {
             storage,
             jobs,
+            at_most: Mutex::new(u64::MAX),
             changed: Notify::new(),
         }
     }
@@ -92,22 +95,33 @@ impl Schedules {
             }
         }
         self.check(&schedule).await?;
-        if self.storage.schedules().await?.len() >= MOST_SCHEDULES {
-            return Err(ScheduleError::TooMany);
-        }
+        self.expect_room().await?;
         schedule.next_run_at = next_run(&schedule)?;
         match self
             .storage
             .add_schedule(&schedule, idempotency.as_ref())
             .await?
         {
-            AddScheduleOutcome::Added => {}
+            AddScheduleOutcome::Added => *self.at_most.lock().await += 1,
             AddScheduleOutcome::Same(first) => return Ok(*first),
             AddScheduleOutcome::KeyReused => return Err(SubmitError::KeyReused.into()),
         }
         tracing::info!(schedule_id = %schedule.id, name = %schedule.name, "schedule created");
         self.changed.notify_one();
         Ok(schedule)
+    }
+
+    /// Counts the schedules only where there may be too many: what storing one costs must not grow
+    /// with their number.
+    async fn expect_room(&self) -> Result<(), ScheduleError> {
+        let mut at_most = self.at_most.lock().await;
+        if *at_most >= MOST_SCHEDULES {
+            *at_most = self.storage.count_schedules().await?;
+        }
+        match *at_most >= MOST_SCHEDULES {
+            true => Err(ScheduleError::TooMany),
+            false => Ok(()),
+        }
     }
 
     /// Replaces a schedule.

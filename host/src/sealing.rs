@@ -21,7 +21,7 @@ const VERSION: u8 = 1;
 const NONCE_LENGTH: usize = 24;
 const KEY_LENGTH: usize = 32;
 /// Under this key of `meta` stands a value sealed at first start, to recognise a wrong key by.
-const CHECK: &str = "master_key_check";
+pub(crate) const CHECK: &str = "master_key_check";
 
 /// A sealed value that does not open: another key, another row, or bytes that were changed.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +65,14 @@ impl MasterKey {
             None => storage.set_meta(CHECK, &key.seal(CHECK, CHECK)).await?,
         }
         Ok(key)
+    }
+
+    /// Whether the key in a file is the one that sealed a database's check; `None` when there is no
+    /// key that can be read.
+    #[must_use]
+    pub fn fits(path: &Path, check: &[u8]) -> Option<bool> {
+        let key = Self::load(std::fs::File::open(path).ok()?).ok()?;
+        Some(key.open(check, CHECK).is_ok())
     }
 
     fn load_or_create(path: &Path) -> anyhow::Result<Self> {

@@ -3,6 +3,7 @@
 //! [`Storage`] is what the rest of the host sees. Its methods are whole use cases of the state
 //! machine, not rows: each is one transaction, and whatever it returned `Ok` for survives `kill -9`.
 
+mod condition;
 pub mod sqlite;
 
 use std::collections::HashMap;
@@ -20,6 +21,8 @@ use crate::model::{
     Schedule, StatusCounts, Tick,
 };
 
+pub use condition::{Condition, Fault};
+
 pub type Result<T> = std::result::Result<T, StorageError>;
 
 #[derive(Debug, thiserror::Error)]
@@ -36,19 +39,23 @@ pub enum StorageError {
     /// The disk is full: nothing was written, and nothing is lost.
     #[error("the disk that the database is on is full")]
     Full,
+    /// The database is damaged, or its files are gone.
+    #[error("{0}")]
+    Unusable(Fault),
     #[error("database: {0}")]
     Database(sqlx::Error),
 }
 
 impl From<sqlx::Error> for StorageError {
     fn from(error: sqlx::Error) -> Self {
-        let code = error
-            .as_database_error()
-            .and_then(sqlx::error::DatabaseError::code);
-        // SQLITE_FULL, https://www.sqlite.org/rescode.html
-        match (code.as_deref(), &error) {
-            (Some("13"), _) => Self::Full,
-            (None, sqlx::Error::ColumnDecode { .. }) => Self::Corrupt(error.to_string()),
+        if sqlite::is_full(&error) {
+            return Self::Full;
+        }
+        if let Some(fault) = sqlite::damage_of(&error) {
+            return Self::Unusable(fault);
+        }
+        match error {
+            sqlx::Error::ColumnDecode { .. } => Self::Corrupt(error.to_string()),
             _ => Self::Database(error),
         }
     }
@@ -126,6 +133,8 @@ pub enum CancelOutcome {
     Cancelled,
     /// It runs, and has been told to stop.
     Requested,
+    /// It runs, and has been told to stop; but that could not be stored.
+    Unrecorded,
     /// It had ended before.
     Finished,
 }
@@ -423,6 +432,7 @@ pub trait Storage: Send + Sync + 'static {
     async fn schedule_with_key(&self, key: &str) -> Result<Option<(Schedule, String)>>;
     /// By name.
     async fn schedules(&self) -> Result<Vec<Schedule>>;
+    async fn count_schedules(&self) -> Result<u64>;
     /// Those whose time has come.
     async fn due_schedules(&self, now: DateTime<Utc>) -> Result<Vec<Schedule>>;
     /// The next time of any schedule after `after`.
@@ -523,6 +533,11 @@ pub trait Storage: Send + Sync + 'static {
     /// Ids of jobs whose record, results or log have changed. A slow listener misses some of them,
     /// and has to look.
     fn changes(&self) -> broadcast::Receiver<Uuid>;
+
+    /// Whether the database can still be trusted.
+    fn condition(&self) -> &Condition;
+    /// Compares the database's files with those that were opened; the result is in the condition.
+    fn probe_files(&self);
 
     // Facts about the database
     async fn meta(&self, key: &str) -> Result<Option<Vec<u8>>>;

@@ -150,11 +150,20 @@ impl Worker {
             self.turns.clone(),
             self.held_back.clone(),
         );
+        let taking = async {
+            tokio::select! {
+                () = Arc::clone(&self).take_jobs() => {}
+                () = dispatching => {}
+                () = self.end_pauses() => {}
+                () = self.storage.condition().failed() => {
+                    // Running jobs go their way; only the shutdown stops them.
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
         tokio::select! {
             () = shutdown => {}
-            () = Arc::clone(&self).take_jobs() => {}
-            () = dispatching => {}
-            () = self.end_pauses() => {}
+            () = taking => {}
         }
         self.drain().await;
     }
@@ -488,6 +497,10 @@ impl Worker {
                     tracing::warn!(
                         "the attempt is no longer this worker's; its end is not recorded"
                     );
+                    break;
+                }
+                Err(error @ StorageError::Unusable(_)) => {
+                    tracing::error!(%error, "the job's end cannot be recorded");
                     break;
                 }
                 Err(error) => {

@@ -35,7 +35,7 @@ impl Server {
     ) -> Self {
         let mut command = Self::command(directory);
         command.envs(environment.iter().copied());
-        Self::start_command(command, log)
+        Self::spawn(command, log)
     }
 
     /// With no more file descriptors than this.
@@ -50,10 +50,11 @@ impl Server {
         command
             .args(["-c", &limited, env!("CARGO_BIN_EXE_scheduler")])
             .envs(environment.iter().copied());
-        Self::start_command(in_directory(command, directory), Some(log))
+        Self::spawn(in_directory(command, directory), Some(log))
     }
 
-    fn start_command(mut command: Command, log: Option<File>) -> Self {
+    /// Starts what [`Self::command`] made, or something around it, and returns when it listens.
+    pub(crate) fn spawn(mut command: Command, log: Option<File>) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = child.stderr.take().unwrap();
         let (found, listening) = mpsc::channel();
@@ -88,14 +89,13 @@ impl Server {
         rustix::process::prlimit(Some(id), Resource::Nofile, limit).unwrap();
     }
 
-    /// Its process.
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// SIGHUP.
     pub(crate) fn hang_up(&self) {
         self.signal(Signal::HUP);
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

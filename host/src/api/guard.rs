@@ -17,6 +17,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::Problem;
 use crate::config::ServerConfig;
+use crate::storage::Condition;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
@@ -46,6 +47,25 @@ pub(super) async fn body_limit(limit: usize, request: Request, next: Next) -> Re
         return Problem::too_large().into_response();
     }
     next.run(request).await
+}
+
+/// Rejects what would be acknowledged and then lost while the database is unusable. Cancelling stays
+/// possible: it reaches a running job whether or not it can be stored.
+pub(super) async fn usable_database(
+    condition: Condition,
+    request: Request,
+    next: Next,
+) -> Response {
+    let reads = matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS
+    );
+    match condition.fault() {
+        Some(fault) if !reads && !request.uri().path().ends_with("/cancel") => {
+            Problem::unusable(fault).into_response()
+        }
+        _ => next.run(request).await,
+    }
 }
 
 /// Refuses requests under foreign host names and from pages of other origins.

@@ -17,6 +17,10 @@ use crate::storage::StorageError;
 /// A part that does not answer within this time is down.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// What a full disk means, as long as it is full.
+const FULL: &str = "no space left on the disk that the database is on: nothing can be stored and no \
+     job starts; the server recovers by itself as soon as there is room";
+
 /// Says whether the server does its work.
 #[utoipa::path(
     get, path = "/health", tag = "health",
@@ -31,6 +35,10 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> (StatusCode, Json<Hea
         tokio::time::timeout(PATIENCE, app.queue.length()),
     );
     let full = matches!(storage, Ok(Err(StorageError::Full)));
+    let problem = match app.storage.condition().fault() {
+        Some(fault) => Some(fault.to_string()),
+        None => full.then(|| FULL.to_owned()),
+    };
     let storage = matches!(storage, Ok(Ok(())));
     let size = app.storage.size().await.unwrap_or_default();
     let length = queue.ok().and_then(Result::ok);
@@ -46,6 +54,7 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> (StatusCode, Json<Hea
             bytes: size.bytes,
             free_bytes: size.free,
             disk_full: full,
+            problem,
         },
         queue: QueueHealth {
             status: status_of(length.is_some()),

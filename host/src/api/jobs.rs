@@ -71,6 +71,7 @@ pub(super) async fn create(
         id,
         status,
         schedule_id: None,
+        warning: None,
     };
     Ok(accepted(&format!("/api/jobs/{id}"), answer))
 }
@@ -110,6 +111,7 @@ async fn schedule(
         id: schedule.id,
         status: JobStatus::Pending,
         schedule_id: Some(schedule.id),
+        warning: None,
     };
     Ok(accepted(&format!("/api/schedules/{}", schedule.id), answer))
 }
@@ -381,6 +383,7 @@ pub(super) async fn rerun(
             id,
             status,
             schedule_id: None,
+            warning: None,
         },
     ))
 }
@@ -427,6 +430,11 @@ pub(super) async fn delete(
     }
 }
 
+/// Of a cancellation that the database could not take.
+const UNRECORDED: &str = "what runs was told to stop, but the database cannot store the cancellation; \
+     /health says why. The job is shown as running until its end can be stored; of a batch, child \
+     jobs that have not started are not cancelled, so cancel it again when the database works";
+
 /// Cancels a job: at once when it waits, as soon as it has stopped when it runs.
 #[utoipa::path(
     post, path = "/jobs/{id}/cancel", tag = "jobs", params(("id" = Uuid, Path)),
@@ -440,16 +448,19 @@ pub(super) async fn cancel(
     State(app): State<Arc<App>>,
     IdInPath(id): IdInPath,
 ) -> Result<impl IntoResponse, Problem> {
-    let status = match app.jobs.cancel(id).await? {
+    let cancelled = app.jobs.cancel(id).await?;
+    let status = match cancelled {
         CancelOutcome::Cancelled => JobStatus::Cancelled,
-        CancelOutcome::Requested => JobStatus::Running,
+        CancelOutcome::Requested | CancelOutcome::Unrecorded => JobStatus::Running,
         CancelOutcome::NotFound => return Err(no_job(id)),
         CancelOutcome::Finished => return Err(Problem::conflict("the job has ended")),
     };
+    let unrecorded = cancelled == CancelOutcome::Unrecorded;
     let answer = JobAccepted {
         id,
         status,
         schedule_id: None,
+        warning: unrecorded.then(|| UNRECORDED.to_owned()),
     };
     Ok(accepted(&format!("/api/jobs/{id}"), answer))
 }

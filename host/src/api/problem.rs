@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use crate::connections::{ConnectionError, FieldError};
 use crate::jobs::{RerunError, SubmitError};
 use crate::registry::ParamError;
-use crate::storage::StorageError;
+use crate::storage::{Fault, StorageError};
 
 /// A problem detail.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -117,6 +117,14 @@ impl Problem {
         )
     }
 
+    pub(super) fn unusable(fault: &Fault) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "database-unusable",
+            fault.to_string(),
+        )
+    }
+
     fn unavailable() -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -159,6 +167,8 @@ impl From<StorageError> for Problem {
                     "the disk that the database is on is full; nothing was stored. It works again as soon as there is room",
                 )
             }
+            // Logged when it was found.
+            StorageError::Unusable(fault) => Self::unusable(&fault),
             StorageError::Corrupt(_) => {
                 tracing::error!(%error, "the database failed at a request");
                 Self::internal()

@@ -147,6 +147,7 @@ pub(super) async fn trigger(
         id,
         status: JobStatus::Pending,
         schedule_id: None,
+        warning: None,
     };
     Ok(accepted(&format!("/api/jobs/{id}"), answer))
 }

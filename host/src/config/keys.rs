@@ -3,7 +3,7 @@
 use config::{Value, ValueKind};
 use tracing_subscriber::EnvFilter;
 
-use crate::model::{OWN_RIGHTS, PluginName, TargetPattern, check_host};
+use crate::model::{OWN_RIGHTS, PluginName, TargetPattern, check_host, is_host_name};
 
 /// One key of the configuration.
 #[derive(Debug)]
@@ -154,6 +154,12 @@ pub const KEYS: &[Key] = &[
         name: "max_connections",
         allowed: Allowed::Whole { from: 1, to: 1000 },
         meaning: "Maximum number of connections to the database.",
+    },
+    Key {
+        section: "database",
+        name: "check_seconds",
+        allowed: Allowed::Whole { from: 0, to: 3600 },
+        meaning: "How long the server checks the database for damage at its start. The small tables come first; the log says which were not checked. 0: no check.",
     },
     Key {
         section: "queue",
@@ -809,19 +815,6 @@ fn listen_address(address: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn is_host_name(host: &str) -> bool {
-    !host.is_empty()
-        && host.len() <= 253
-        && host
-            .split('.')
-            .all(|label| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-'))
-        && host
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
-        // All digits and dots, and yet no address: 127.0.0.256.
-        && !host.chars().all(|c| c.is_ascii_digit() || c == '.')
-}
-
 fn allowed_host(host: &str) -> Result<(), String> {
     if is_host_name(host) {
         return Ok(());
@@ -830,7 +823,7 @@ fn allowed_host(host: &str) -> Result<(), String> {
         "*" => "without authentication, * would let any web page that an operator opens use this \
                 server by a name of its own (DNS rebinding); list the names"
             .to_owned(),
-        _ if host.parse::<IpAddr>().is_ok() => {
+        _ if host.parse::<std::net::IpAddr>().is_ok() => {
             format!("{host:?} is an address, and addresses are allowed without being listed")
         }
         _ => format!("{host:?} is not a host name without scheme and port"),

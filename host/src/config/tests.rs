@@ -89,6 +89,7 @@ fn every_key_can_be_set_by_its_variable_and_in_the_file() {
             "'sqlite:/srv/jobs.db'",
         ),
         ("database.max_connections", "3", "3"),
+        ("database.check_seconds", "30", "30"),
         (
             "queue.url",
             "sqlite:/srv/queue.db",
@@ -626,6 +627,7 @@ fn values_that_are_refused() {
         ("database.url", "postgres://db/scheduler"),
         ("database.url", "mysql://db/scheduler"),
         ("database.max_connections", "0"),
+        ("database.check_seconds", "3601"),
         ("database.max_connections", "1001"),
         ("database.max_connections", "10 "),
         ("queue.url", "redis://localhost"),

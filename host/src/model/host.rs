@@ -52,7 +52,9 @@ fn is_address(text: &str) -> bool {
     }
 }
 
-fn is_host_name(text: &str) -> bool {
+/// Returns whether the text is a host name of ASCII characters.
+#[must_use]
+pub fn is_host_name(text: &str) -> bool {
     let name = text.strip_suffix('.').unwrap_or(text);
     let is_label = |label: &str| {
         (1..=MAX_LABEL_BYTES).contains(&label.len())

@@ -6,12 +6,16 @@
 
 mod batches;
 mod bulk;
+mod check;
 mod connections;
+mod files;
 mod in_flight;
 mod jobs;
 mod keys;
+mod maintenance;
 mod notifications;
 mod pauses;
+mod readers;
 mod retention;
 mod rows;
 mod running;
@@ -22,24 +26,26 @@ mod writer;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use async_trait::async_trait;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::Value;
+use sqlx::error::DatabaseError;
 use sqlx::sqlite::{
-    SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{ConnectOptions, SqliteConnection};
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use super::{
-    AddOutcome, AddScheduleOutcome, BatchProgress, CancelOutcome, Claim, DeleteConnectionOutcome,
-    DeleteOutcome, Delivery, FailedChild, Measured, Outcome, Page, Parent, Place, ReadyJob, Result,
-    Runs, Size, Storage, StorageError, StorageUse, Swept, WaitingJob,
+    AddOutcome, AddScheduleOutcome, BatchProgress, CancelOutcome, Claim, Condition,
+    DeleteConnectionOutcome, DeleteOutcome, Delivery, FailedChild, Fault, Measured, Outcome, Page,
+    Parent, Place, ReadyJob, Result, Runs, Size, Storage, StorageError, StorageUse, Swept,
+    WaitingJob,
 };
 use crate::model::{
     Attempt, BatchCounts, CommandResult, Connection, InFlight, Job, JobError, JobFilter, JobLog,
@@ -47,17 +53,25 @@ use crate::model::{
     NotificationState, Pause, PluginFiles, PluginKind, PluginVersion, Progress, Schedule,
     StatusCounts, Tick, now,
 };
+use files::{DatabaseFile, WatchedFiles};
+pub use files::{beside, create_private, lock_beside};
 use in_flight::AddNote;
+pub use maintenance::{Copied, Report, Restored, back_up, check_database, restore};
+use readers::Readers;
 use running::{AddResult, ClaimJob, SetProgress};
-use writer::Writer;
+use writer::{Guard, Writer};
 
 /// How long a statement waits for another process that holds the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub struct SqliteStorage {
-    readers: SqlitePool,
+    readers: Readers,
     writer: Writer,
     changes: broadcast::Sender<Uuid>,
+    condition: Condition,
+    files: Arc<WatchedFiles>,
+    /// Closed after all connections.
+    file: Arc<DatabaseFile>,
 }
 
 /// Changes that a slow listener may fall behind by.
@@ -77,13 +91,29 @@ impl SqliteStorage {
         outcome
     }
 
-    /// Opens or creates the database and brings it to the newest schema.
+    /// Opens or creates the database, checks it for as long as `check` at most, and brings it to the
+    /// newest schema.
     ///
     /// # Errors
-    /// When the file cannot be created, opened or migrated; each says which file.
-    pub async fn open(url: &str, max_connections: u32) -> anyhow::Result<Self> {
+    /// When the file cannot be created, opened or migrated, is damaged, is in use or was written by a
+    /// newer version; each says which file.
+    pub async fn open(url: &str, max_connections: u32, check: Duration) -> anyhow::Result<Self> {
         let path = file_of(url)?;
-        create_private(&path)?;
+        let file = DatabaseFile::open(&path)?;
+        let opened = Self::open_locked(url, &path, file, max_connections, check).await;
+        opened.map_err(|error| match damage_in(&error) {
+            Some(fault) => anyhow::anyhow!("{}: {fault}", path.display()),
+            None => error,
+        })
+    }
+
+    async fn open_locked(
+        url: &str,
+        path: &Path,
+        file: DatabaseFile,
+        max_connections: u32,
+        check: Duration,
+    ) -> anyhow::Result<Self> {
         let options = SqliteConnectOptions::from_str(url)
             .with_context(|| format!("database.url: `{url}` is not an SQLite URL"))?
             .journal_mode(SqliteJournalMode::Wal)
@@ -92,15 +122,25 @@ impl SqliteStorage {
             .busy_timeout(BUSY_TIMEOUT)
             .disable_statement_logging();
 
-        let mut connection = options
+        let mut writing = options
             .clone()
-            .auto_vacuum(SqliteAutoVacuum::Incremental)
             .pragma("cache_size", WRITER_CACHE)
-            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
-            .connect()
-            .await
-            .with_context(|| format!("cannot open the database {}", path.display()))?;
-        sqlx::migrate!("../migrations/sqlite")
+            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
+        if file.is_empty()? {
+            // Of another one this would write to it at each start.
+            writing = writing.auto_vacuum(SqliteAutoVacuum::Incremental);
+        }
+        let mut connected = writing.connect().await;
+        if connected.as_ref().is_err_and(is_full) && file.free_reserve() {
+            connected = writing.connect().await;
+        }
+        let mut connection =
+            connected.with_context(|| format!("cannot open the database {}", path.display()))?;
+        check_at_start(&mut connection, path, check).await?;
+        if let Some(schema) = check::schema_of(&mut connection).await? {
+            check::expect_known(schema, path)?;
+        }
+        check::MIGRATOR
             .run(&mut connection)
             .await
             .with_context(|| format!("cannot bring {} to this version's schema", path.display()))?;
@@ -119,12 +159,85 @@ impl SqliteStorage {
             .connect_with(options.read_only(true))
             .await
             .with_context(|| format!("cannot open the database {}", path.display()))?;
+        file.keep_reserve();
+        let condition = Condition::default();
+        let files = Arc::new(file.watch()?);
+        let file = Arc::new(file);
+        let guard = Guard {
+            condition: condition.clone(),
+            files: Arc::clone(&files),
+            _file: Arc::clone(&file),
+        };
         Ok(Self {
-            readers,
-            writer: Writer::start(connection),
+            readers: Readers::new(readers, condition.clone()),
+            writer: Writer::start(connection, guard),
             changes: broadcast::channel(CHANGES).0,
+            condition,
+            files,
+            file,
         })
     }
+}
+
+/// Checks the database before anything is written to it.
+async fn check_at_start(
+    connection: &mut SqliteConnection,
+    path: &Path,
+    limit: Duration,
+) -> anyhow::Result<()> {
+    if limit.is_zero() {
+        return Ok(());
+    }
+    let begun = Instant::now();
+    let checked = check::quick_check(connection, limit)
+        .await
+        .with_context(|| format!("cannot check the database {}", path.display()))?;
+    if !checked.problems.is_empty() {
+        let fault = Fault::Damaged(checked.problems.join("; "));
+        return Err(anyhow::Error::new(fault).context(format!("{}", path.display())));
+    }
+    let (tables, took) = (checked.tables.len(), begun.elapsed());
+    if checked.unchecked.is_empty() {
+        tracing::debug!(tables, ?took, "the database was checked");
+    } else {
+        tracing::info!(
+            checked = checked.tables.join(", "),
+            not_checked = checked.unchecked.join(", "),
+            ?took,
+            "the database was checked in part, for as long as database.check_seconds allows; \
+             `scheduler db check` checks all of it"
+        );
+    }
+    Ok(())
+}
+
+/// SQLite's primary result code, see <https://www.sqlite.org/rescode.html>.
+fn primary_code(error: &sqlx::Error) -> Option<i32> {
+    let code = error.as_database_error()?.code()?;
+    code.parse::<i32>().ok().map(|code| code & 0xff)
+}
+
+/// The fault that `SQLITE_CORRUPT` and `SQLITE_NOTADB` show, whatever the statement.
+pub(super) fn damage_of(error: &sqlx::Error) -> Option<Fault> {
+    matches!(primary_code(error), Some(11 | 26)).then(|| {
+        let message = error.as_database_error().map(DatabaseError::message);
+        Fault::Damaged(message.unwrap_or_default().to_owned())
+    })
+}
+
+/// Whether there was no room to write.
+pub(crate) fn is_full(error: &sqlx::Error) -> bool {
+    let no_room_for_the_index_of_the_log = Some("4874");
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    primary_code(error) == Some(13) || code.as_deref() == no_room_for_the_index_of_the_log
+}
+
+/// The damage that an error at the start was caused by.
+fn damage_in(error: &anyhow::Error) -> Option<Fault> {
+    error.chain().find_map(|cause| {
+        let fault = cause.downcast_ref::<Fault>().cloned();
+        fault.or_else(|| damage_of(cause.downcast_ref::<sqlx::Error>()?))
+    })
 }
 
 /// A database that was made otherwise is made anew once, so that its unused space can be given back.
@@ -159,27 +272,6 @@ pub fn file_of(url: &str) -> anyhow::Result<PathBuf> {
     Ok(PathBuf::from(path))
 }
 
-/// Creates the file with mode 0600 before SQLite does; its `-wal` and `-shm` take the same mode.
-///
-/// # Errors
-/// When the file is not there and cannot be created.
-pub fn create_private(path: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-    let file = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(path)
-        .with_context(|| format!("cannot create or open {}", path.display()))?;
-    // A file made by hand, or by an older umask, may be open to others.
-    let mode = file.metadata()?.permissions().mode();
-    if mode & 0o077 != 0 {
-        tracing::warn!(file = %path.display(), mode = format!("{:o}", mode & 0o777), "others could read this file; its mode is now 0600");
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    }
-    Ok(())
-}
-
 /// A time as it stands in the database: fixed width, so that text order is time order.
 fn text_of(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Micros, true)
@@ -188,6 +280,8 @@ fn text_of(time: DateTime<Utc>) -> String {
 #[async_trait]
 impl Storage for SqliteStorage {
     async fn ping(&self) -> Result<()> {
+        self.probe_files();
+        self.condition.check()?;
         keys::set_meta(&self.writer, "last_ping", text_of(now()).as_bytes()).await?;
         keys::meta(&self.readers, "last_ping").await.map(drop)
     }
@@ -535,6 +629,10 @@ impl Storage for SqliteStorage {
         schedules::list(&self.readers).await
     }
 
+    async fn count_schedules(&self) -> Result<u64> {
+        schedules::count(&self.readers).await
+    }
+
     async fn due_schedules(&self, now: DateTime<Utc>) -> Result<Vec<Schedule>> {
         schedules::due(&self.readers, now).await
     }
@@ -664,10 +762,22 @@ impl Storage for SqliteStorage {
         keys::set_meta(&self.writer, key, value).await
     }
 
+    fn condition(&self) -> &Condition {
+        &self.condition
+    }
+
+    fn probe_files(&self) {
+        if let Some(fault) = self.files.changed() {
+            self.condition.fail(fault);
+        }
+    }
+
     async fn close(&self) {
         // The last connection to close moves the WAL into the database, which a reader cannot do.
         self.readers.close().await;
         self.writer.close().await;
+        // Used up by a start on a full disk, it may fit again.
+        self.file.keep_reserve();
     }
 }
 
@@ -685,7 +795,7 @@ fn while_claimed(claim: &Claim, holds: bool) -> Result<()> {
 fn is_unique(error: &sqlx::Error) -> bool {
     error
         .as_database_error()
-        .is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+        .is_some_and(DatabaseError::is_unique_violation)
 }
 
 /// Of a row whose only unique text is its name; `what` is as `a schedule`.

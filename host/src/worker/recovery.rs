@@ -1,7 +1,7 @@
 //! After a crash: jobs that stand as running, and nobody runs them.
 
 use crate::model::{ErrorCode, InFlight, Job, JobError, JobLog, LogLevel, OnInterrupt, now};
-use crate::storage::{Claim, Outcome, Storage};
+use crate::storage::{Claim, Outcome, Result, Storage};
 
 /// A job that was claimed this often and never ended is taken to be what ends its process.
 const ATTEMPTS: u32 = 3;
@@ -11,7 +11,7 @@ const ATTEMPTS: u32 = 3;
 ///
 /// # Errors
 /// When the database is not available.
-pub async fn end_interrupted(storage: &dyn Storage) -> anyhow::Result<()> {
+pub async fn end_interrupted(storage: &dyn Storage) -> Result<()> {
     for job in storage.running_jobs().await? {
         let claim = Claim {
             job_id: job.id,

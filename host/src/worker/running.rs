@@ -14,11 +14,14 @@ pub struct Running {
 }
 
 impl Running {
-    /// Tells a job to stop, if it runs here.
-    pub fn cancel(&self, id: Uuid) {
-        if let Some(stop) = self.lock().get(&id) {
+    /// Tells a job to stop, and returns whether it runs here.
+    pub fn cancel(&self, id: Uuid) -> bool {
+        let jobs = self.lock();
+        let stop = jobs.get(&id);
+        if let Some(stop) = stop {
             stop.now(StopReason::Cancelled);
         }
+        stop.is_some()
     }
 
     #[must_use]

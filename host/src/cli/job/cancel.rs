@@ -1,5 +1,6 @@
 use clap::Args;
 
+use crate::api::types::JobAccepted;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
 
 #[derive(Debug, Args)]
@@ -13,10 +14,14 @@ pub(crate) struct CancelArgs {
 
 pub(super) async fn run(args: CancelArgs) -> Result<(), Failure> {
     let client = args.server.client()?;
-    let answer = client.post_empty(&["jobs", &args.id, "cancel"]).await?;
+    let answer = client
+        .post_empty_for::<JobAccepted>(&["jobs", &args.id, "cancel"])
+        .await?;
     if args.server.output == OutputFormat::Json {
-        return output::json(&answer);
+        return output::json(&answer.text);
     }
-    output::talk("the job will be cancelled: at once if it was waiting, else as soon as it stops");
+    output::talk(answer.body.warning.as_deref().unwrap_or(
+        "the job will be cancelled: at once if it was waiting, else as soon as it stops",
+    ));
     Ok(())
 }

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
+use super::readers::Readers;
 use super::writer::Writer;
 use super::{BatchProgress, Result, rows, text_of};
 use crate::model::{BatchCounts, BatchOptions, BatchStep, ErrorCode, JobStatus};
@@ -16,10 +17,7 @@ const COUNT: &str = "SELECT parent_id, status, held, error_code, count(*) AS job
      FROM jobs WHERE parent_id IN (SELECT value FROM json_each(?))
      GROUP BY parent_id, status, held, error_code";
 
-pub(super) async fn counts(
-    readers: &SqlitePool,
-    ids: &[Uuid],
-) -> Result<HashMap<Uuid, BatchCounts>> {
+pub(super) async fn counts(readers: &Readers, ids: &[Uuid]) -> Result<HashMap<Uuid, BatchCounts>> {
     let found = sqlx::query(COUNT)
         .bind(serde_json::json!(ids).to_string())
         .fetch_all(readers)
@@ -32,7 +30,7 @@ pub(super) async fn counts(
     Ok(counts)
 }
 
-pub(super) async fn unfinished(readers: &SqlitePool) -> Result<Vec<Uuid>> {
+pub(super) async fn unfinished(readers: &Readers) -> Result<Vec<Uuid>> {
     let found = sqlx::query(
         "SELECT id FROM jobs INDEXED BY jobs_unfinished_batches
          WHERE batch IS NOT NULL AND status IN ('pending', 'running')",
@@ -42,7 +40,7 @@ pub(super) async fn unfinished(readers: &SqlitePool) -> Result<Vec<Uuid>> {
     found.iter().map(|row| rows::uuid(row, "id")).collect()
 }
 
-pub(super) async fn running_children(readers: &SqlitePool, id: Uuid) -> Result<Vec<Uuid>> {
+pub(super) async fn running_children(readers: &Readers, id: Uuid) -> Result<Vec<Uuid>> {
     let found = sqlx::query("SELECT id FROM jobs WHERE parent_id = ? AND status = 'running'")
         .bind(id.to_string())
         .fetch_all(readers)

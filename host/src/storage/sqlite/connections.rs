@@ -2,9 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::SqliteConnection;
-use sqlx::sqlite::SqlitePool;
 use uuid::Uuid;
 
+use super::readers::Readers;
 use super::writer::Writer;
 use super::{DeleteConnectionOutcome, Result, named_already, rows, text_of};
 use crate::model::{Connection, KnownHostKey};
@@ -149,7 +149,7 @@ pub(super) async fn delete(writer: &Writer, id: Uuid) -> Result<DeleteConnection
         .await
 }
 
-pub(super) async fn get(readers: &SqlitePool, id: Uuid) -> Result<Option<Connection>> {
+pub(super) async fn get(readers: &Readers, id: Uuid) -> Result<Option<Connection>> {
     let row = sqlx::query("SELECT * FROM ssh_connections WHERE id = ?")
         .bind(id.to_string())
         .fetch_optional(readers)
@@ -157,7 +157,7 @@ pub(super) async fn get(readers: &SqlitePool, id: Uuid) -> Result<Option<Connect
     row.as_ref().map(rows::connection).transpose()
 }
 
-pub(super) async fn named(readers: &SqlitePool, name: &str) -> Result<Option<Connection>> {
+pub(super) async fn named(readers: &Readers, name: &str) -> Result<Option<Connection>> {
     let row = sqlx::query("SELECT * FROM ssh_connections WHERE name = ? AND owner_job_id IS NULL")
         .bind(name)
         .fetch_optional(readers)
@@ -165,7 +165,7 @@ pub(super) async fn named(readers: &SqlitePool, name: &str) -> Result<Option<Con
     row.as_ref().map(rows::connection).transpose()
 }
 
-pub(super) async fn list(readers: &SqlitePool) -> Result<Vec<Connection>> {
+pub(super) async fn list(readers: &Readers) -> Result<Vec<Connection>> {
     let found =
         sqlx::query("SELECT * FROM ssh_connections WHERE owner_job_id IS NULL ORDER BY name")
             .fetch_all(readers)
@@ -174,7 +174,7 @@ pub(super) async fn list(readers: &SqlitePool) -> Result<Vec<Connection>> {
 }
 
 pub(super) async fn host_keys(
-    readers: &SqlitePool,
+    readers: &Readers,
     host: &str,
     port: u16,
 ) -> Result<Vec<KnownHostKey>> {

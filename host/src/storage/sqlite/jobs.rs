@@ -2,10 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
-use sqlx::sqlite::{Sqlite, SqlitePool};
+use sqlx::sqlite::Sqlite;
 use sqlx::{QueryBuilder, Row, SqliteConnection};
 use uuid::Uuid;
 
+use super::readers::Readers;
 use super::writer::Writer;
 use super::{
     AddOutcome, CancelOutcome, DeleteOutcome, Result, StorageError, batches, connections,
@@ -16,7 +17,7 @@ use crate::model::{
 };
 
 pub(super) async fn add(
-    readers: &SqlitePool,
+    readers: &Readers,
     writer: &Writer,
     job: &NewJob,
     children: &[Uuid],
@@ -130,7 +131,7 @@ async fn insert_children(
     Ok(())
 }
 
-pub(super) async fn with_key(readers: &SqlitePool, key: &str) -> Result<Option<(Job, String)>> {
+pub(super) async fn with_key(readers: &Readers, key: &str) -> Result<Option<(Job, String)>> {
     let row = sqlx::query("SELECT * FROM jobs WHERE idempotency_key = ?")
         .bind(key)
         .fetch_optional(readers)
@@ -139,7 +140,7 @@ pub(super) async fn with_key(readers: &SqlitePool, key: &str) -> Result<Option<(
         .transpose()
 }
 
-pub(super) async fn get(readers: &SqlitePool, id: Uuid) -> Result<Option<Job>> {
+pub(super) async fn get(readers: &Readers, id: Uuid) -> Result<Option<Job>> {
     let row = sqlx::query("SELECT * FROM jobs WHERE id = ?")
         .bind(id.to_string())
         .fetch_optional(readers)
@@ -169,7 +170,7 @@ fn listed_columns() -> String {
     )
 }
 
-pub(super) async fn listed(readers: &SqlitePool, id: Uuid) -> Result<Option<ListedJob>> {
+pub(super) async fn listed(readers: &Readers, id: Uuid) -> Result<Option<ListedJob>> {
     let columns = listed_columns();
     let row = sqlx::query(sqlx::AssertSqlSafe(format!(
         "SELECT {columns}, 0 AS is_same FROM jobs WHERE id = ?"
@@ -180,7 +181,7 @@ pub(super) async fn listed(readers: &SqlitePool, id: Uuid) -> Result<Option<List
     row.as_ref().map(rows::listed_job).transpose()
 }
 
-pub(super) async fn texts(readers: &SqlitePool, id: Uuid) -> Result<Option<JobTexts>> {
+pub(super) async fn texts(readers: &Readers, id: Uuid) -> Result<Option<JobTexts>> {
     let row = sqlx::query("SELECT payload, result, targets, error_message FROM jobs WHERE id = ?")
         .bind(id.to_string())
         .fetch_optional(readers)
@@ -188,7 +189,7 @@ pub(super) async fn texts(readers: &SqlitePool, id: Uuid) -> Result<Option<JobTe
     row.as_ref().map(rows::job_texts).transpose()
 }
 
-pub(super) async fn list(readers: &SqlitePool, filter: &JobFilter) -> Result<Vec<ListedJob>> {
+pub(super) async fn list(readers: &Readers, filter: &JobFilter) -> Result<Vec<ListedJob>> {
     // A batch's child jobs, and a device's jobs, are read in their order, instead of sorting or going
     // through all others.
     let (from, created_at, id, plugin) = match (filter.parent, &filter.target) {
@@ -273,7 +274,7 @@ pub(super) async fn list(readers: &SqlitePool, filter: &JobFilter) -> Result<Vec
 
 /// Whole hours come from `job_counts`; of the hour in which it begins, jobs are counted.
 pub(super) async fn count(
-    readers: &SqlitePool,
+    readers: &Readers,
     created_after: Option<DateTime<Utc>>,
 ) -> Result<StatusCounts> {
     let found = match created_after {
@@ -309,7 +310,7 @@ pub(super) async fn count(
     Ok(counts)
 }
 
-pub(super) async fn count_children(readers: &SqlitePool, id: Uuid) -> Result<u64> {
+pub(super) async fn count_children(readers: &Readers, id: Uuid) -> Result<u64> {
     let count: i64 = sqlx::query_scalar("SELECT count(*) FROM jobs WHERE parent_id = ?")
         .bind(id.to_string())
         .fetch_one(readers)

@@ -2,13 +2,13 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use sqlx::sqlite::SqlitePool;
 
+use super::readers::Readers;
 use super::writer::Writer;
 use super::{Result, StorageUse, rows, text_of};
 
 pub(super) async fn plugin_value(
-    readers: &SqlitePool,
+    readers: &Readers,
     plugin: &str,
     key: &str,
 ) -> Result<Option<Value>> {
@@ -82,7 +82,7 @@ pub(super) async fn delete_plugin_value(writer: &Writer, plugin: &str, key: &str
 }
 
 pub(super) async fn plugin_keys(
-    readers: &SqlitePool,
+    readers: &Readers,
     plugin: &str,
     prefix: &str,
     limit: u32,
@@ -99,7 +99,7 @@ pub(super) async fn plugin_keys(
     Ok(keys)
 }
 
-pub(super) async fn meta(readers: &SqlitePool, key: &str) -> Result<Option<Vec<u8>>> {
+pub(super) async fn meta(readers: &Readers, key: &str) -> Result<Option<Vec<u8>>> {
     let value = sqlx::query_scalar("SELECT value FROM meta WHERE key = ?")
         .bind(key)
         .fetch_optional(readers)

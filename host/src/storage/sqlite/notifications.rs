@@ -1,10 +1,11 @@
 //! Ended jobs that somebody may want to be told of, what came before them, and the outbox.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::sqlite::{Sqlite, SqlitePool, SqliteRow};
+use sqlx::sqlite::{Sqlite, SqliteRow};
 use sqlx::{QueryBuilder, Row, SqliteConnection};
 use uuid::Uuid;
 
+use super::readers::Readers;
 use super::writer::Writer;
 use super::{Delivery, FailedChild, Result, rows, text_of};
 use crate::model::{
@@ -41,7 +42,7 @@ pub(super) async fn note_ended_jobs(writer: &Writer, note: bool) -> Result<()> {
         .await
 }
 
-pub(super) async fn ended_jobs(readers: &SqlitePool, limit: u32) -> Result<Vec<Uuid>> {
+pub(super) async fn ended_jobs(readers: &Readers, limit: u32) -> Result<Vec<Uuid>> {
     let found = sqlx::query("SELECT job_id FROM ended_jobs ORDER BY number LIMIT ?")
         .bind(limit)
         .fetch_all(readers)
@@ -134,7 +135,7 @@ async fn bound(
     Ok(done.rows_affected())
 }
 
-pub(super) async fn outcome_before(readers: &SqlitePool, job: &Job) -> Result<Option<JobStatus>> {
+pub(super) async fn outcome_before(readers: &Readers, job: &Job) -> Result<Option<JobStatus>> {
     let Some(completed_at) = job.completed_at.map(text_of) else {
         return Ok(None);
     };
@@ -189,11 +190,7 @@ pub(super) async fn outcome_before(readers: &SqlitePool, job: &Job) -> Result<Op
         .transpose()
 }
 
-pub(super) async fn durations_before(
-    readers: &SqlitePool,
-    job: &Job,
-    limit: u32,
-) -> Result<Vec<i64>> {
+pub(super) async fn durations_before(readers: &Readers, job: &Job, limit: u32) -> Result<Vec<i64>> {
     let Some(completed_at) = job.completed_at.map(text_of) else {
         return Ok(Vec::new());
     };
@@ -222,7 +219,7 @@ pub(super) async fn durations_before(
 }
 
 pub(super) async fn failed_children(
-    readers: &SqlitePool,
+    readers: &Readers,
     id: Uuid,
     limit: u32,
 ) -> Result<Vec<FailedChild>> {
@@ -246,7 +243,7 @@ pub(super) async fn failed_children(
 }
 
 pub(super) async fn due(
-    readers: &SqlitePool,
+    readers: &Readers,
     channel: &str,
     now: DateTime<Utc>,
 ) -> Result<Option<Notification>> {
@@ -290,7 +287,7 @@ pub(super) async fn give_up_due(
         .await
 }
 
-pub(super) async fn next_at(readers: &SqlitePool, channel: &str) -> Result<Option<DateTime<Utc>>> {
+pub(super) async fn next_at(readers: &Readers, channel: &str) -> Result<Option<DateTime<Utc>>> {
     let found = sqlx::query(
         "SELECT next_at FROM notifications
          WHERE channel = ? AND state = 'waiting' ORDER BY next_at LIMIT 1",
@@ -380,7 +377,7 @@ pub(super) async fn abandon_others(
 }
 
 pub(super) async fn list(
-    readers: &SqlitePool,
+    readers: &Readers,
     state: Option<NotificationState>,
     after: Option<Uuid>,
     limit: u32,

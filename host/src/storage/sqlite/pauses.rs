@@ -1,9 +1,10 @@
 //! Pauses.
 
 use sqlx::Row;
-use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
+use super::readers::Readers;
 use super::rows::{json, named, optional, time, uuid};
 use super::writer::Writer;
 use super::{Result, named_already, text_of};
@@ -59,7 +60,7 @@ pub(super) async fn delete(writer: &Writer, id: Uuid) -> Result<bool> {
         .await
 }
 
-pub(super) async fn list(readers: &SqlitePool) -> Result<Vec<Pause>> {
+pub(super) async fn list(readers: &Readers) -> Result<Vec<Pause>> {
     let found = sqlx::query("SELECT * FROM pauses ORDER BY name")
         .fetch_all(readers)
         .await?;

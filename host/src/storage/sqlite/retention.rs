@@ -2,9 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::Row;
-use sqlx::sqlite::SqlitePool;
 use uuid::Uuid;
 
+use super::readers::Readers;
 use super::writer::Writer;
 use super::{Place, Result, Size, Swept, rows, text_of};
 
@@ -18,7 +18,7 @@ const PAGES: u32 = 256;
 /// Removes what has expired among the next jobs after a place. What a job belongs to decides for it:
 /// child jobs are kept as long as their parent.
 pub(super) async fn sweep(
-    readers: &SqlitePool,
+    readers: &Readers,
     writer: &Writer,
     after: Place,
     before: Option<DateTime<Utc>>,
@@ -59,7 +59,7 @@ pub(super) async fn sweep(
 }
 
 /// Removes the oldest ended jobs of each plugin beyond `most`, with their child jobs; a page of them.
-pub(super) async fn beyond(readers: &SqlitePool, writer: &Writer, most: u32) -> Result<u64> {
+pub(super) async fn beyond(readers: &Readers, writer: &Writer, most: u32) -> Result<u64> {
     let plugins: Vec<String> = sqlx::query_scalar("SELECT DISTINCT job_type FROM jobs")
         .fetch_all(readers)
         .await?;
@@ -118,7 +118,7 @@ async fn delete(writer: &Writer, ids: &[Uuid]) -> Result<u64> {
 }
 
 /// Gives some unused pages back; `true` when there may be more.
-pub(super) async fn vacuum(readers: &SqlitePool, writer: &Writer) -> Result<bool> {
+pub(super) async fn vacuum(readers: &Readers, writer: &Writer) -> Result<bool> {
     let before = size(readers).await?;
     writer
         .run(|connection| {
@@ -133,7 +133,7 @@ pub(super) async fn vacuum(readers: &SqlitePool, writer: &Writer) -> Result<bool
     Ok(after.free > 0 && after.free < before.free)
 }
 
-pub(super) async fn size(readers: &SqlitePool) -> Result<Size> {
+pub(super) async fn size(readers: &Readers) -> Result<Size> {
     let row = sqlx::query(
         "SELECT page_count * page_size AS bytes, freelist_count * page_size AS free
          FROM pragma_page_count, pragma_page_size, pragma_freelist_count",

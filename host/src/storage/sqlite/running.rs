@@ -3,10 +3,11 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use sqlx::Row;
-use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
 use super::bulk::{Bulk, BulkWork, Kinds, SqliteQuery};
+use super::readers::Readers;
 use super::writer::Writer;
 use super::{
     Claim, Measured, Outcome, Page, Parent, ReadyJob, Result, Runs, WaitingJob, bulk, in_flight,
@@ -15,7 +16,7 @@ use super::{
 use crate::model::{Attempt, CommandResult, Job, JobError, JobLog, JobStatus, LogLevel, Progress};
 
 pub(super) async fn ready(
-    readers: &SqlitePool,
+    readers: &Readers,
     (after, after_id): (DateTime<Utc>, Uuid),
     now: DateTime<Utc>,
     limit: u32,
@@ -35,7 +36,7 @@ pub(super) async fn ready(
 }
 
 pub(super) async fn next_ready_at(
-    readers: &SqlitePool,
+    readers: &Readers,
     now: DateTime<Utc>,
 ) -> Result<Option<DateTime<Utc>>> {
     let row = sqlx::query(
@@ -98,7 +99,7 @@ impl BulkWork for ClaimJob {
     }
 }
 
-pub(super) async fn attempts(readers: &SqlitePool, job_id: Uuid) -> Result<Vec<Attempt>> {
+pub(super) async fn attempts(readers: &Readers, job_id: Uuid) -> Result<Vec<Attempt>> {
     let found = sqlx::query("SELECT * FROM job_attempts WHERE job_id = ? ORDER BY attempt")
         .bind(job_id.to_string())
         .fetch_all(readers)
@@ -240,7 +241,7 @@ impl BulkWork for EndAttempt {
     }
 }
 
-pub(super) async fn running(readers: &SqlitePool) -> Result<Vec<Job>> {
+pub(super) async fn running(readers: &Readers) -> Result<Vec<Job>> {
     let found = sqlx::query("SELECT * FROM jobs WHERE status = 'running' AND batch IS NULL")
         .fetch_all(readers)
         .await?;
@@ -321,7 +322,11 @@ impl BulkWork for JobLog {
 }
 
 /// What decides when a job that waits may run.
-pub(super) async fn waiting(readers: &SqlitePool, id: Uuid) -> Result<Option<WaitingJob>> {
+pub(super) async fn waiting(readers: &Readers, id: Uuid) -> Result<Option<WaitingJob>> {
+    readers.noted(read_waiting(readers, id).await)
+}
+
+async fn read_waiting(readers: &Readers, id: Uuid) -> Result<Option<WaitingJob>> {
     // One connection for all of it: taking one, and giving it back, costs as much as a query.
     let mut connection = readers.acquire().await?;
     let row = sqlx::query(
@@ -405,7 +410,7 @@ impl BulkWork for SetProgress {
 }
 
 pub(super) async fn output_bytes(
-    readers: &SqlitePool,
+    readers: &Readers,
     job_id: Uuid,
     target: Option<&str>,
 ) -> Result<u64> {
@@ -421,7 +426,7 @@ pub(super) async fn output_bytes(
 }
 
 pub(super) async fn results_after(
-    readers: &SqlitePool,
+    readers: &Readers,
     job_id: Uuid,
     after: Uuid,
     limit: u32,
@@ -438,7 +443,7 @@ pub(super) async fn results_after(
 
 /// The lengths are read from the rows' heads: no output is loaded.
 pub(super) async fn measure_results(
-    readers: &SqlitePool,
+    readers: &Readers,
     job_id: Uuid,
     after: Uuid,
     page: Page,
@@ -469,7 +474,7 @@ fn levels_from(least: Option<LogLevel>) -> String {
 }
 
 pub(super) async fn measure_logs(
-    readers: &SqlitePool,
+    readers: &Readers,
     job_id: Uuid,
     after: i64,
     least: Option<LogLevel>,
@@ -488,7 +493,7 @@ pub(super) async fn measure_logs(
 }
 
 pub(super) async fn logs(
-    readers: &SqlitePool,
+    readers: &Readers,
     job_id: Uuid,
     after: i64,
     least: Option<LogLevel>,

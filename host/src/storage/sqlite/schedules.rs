@@ -1,10 +1,11 @@
 //! Schedules and their times.
 
 use chrono::{DateTime, Utc};
-use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
+use super::readers::Readers;
 use super::rows::{json, named as column, optional, time, uuid};
 use super::writer::Writer;
 use super::{AddScheduleOutcome, Result, StorageError, is_unique, text_of};
@@ -14,7 +15,7 @@ use crate::model::{Misfire, Overlap, Schedule, Tick};
 const TICKS_KEPT: u32 = 100;
 
 pub(super) async fn add(
-    readers: &SqlitePool,
+    readers: &Readers,
     writer: &Writer,
     schedule: &Schedule,
     idempotency: Option<&(String, String)>,
@@ -146,7 +147,7 @@ pub(super) async fn delete(writer: &Writer, id: Uuid) -> Result<bool> {
         .await
 }
 
-pub(super) async fn get(readers: &SqlitePool, id: Uuid) -> Result<Option<Schedule>> {
+pub(super) async fn get(readers: &Readers, id: Uuid) -> Result<Option<Schedule>> {
     let row = sqlx::query("SELECT * FROM schedules WHERE id = ?")
         .bind(id.to_string())
         .fetch_optional(readers)
@@ -154,7 +155,7 @@ pub(super) async fn get(readers: &SqlitePool, id: Uuid) -> Result<Option<Schedul
     row.as_ref().map(schedule).transpose()
 }
 
-pub(super) async fn named(readers: &SqlitePool, name: &str) -> Result<Option<Schedule>> {
+pub(super) async fn named(readers: &Readers, name: &str) -> Result<Option<Schedule>> {
     let row = sqlx::query("SELECT * FROM schedules WHERE name = ?")
         .bind(name)
         .fetch_optional(readers)
@@ -162,10 +163,7 @@ pub(super) async fn named(readers: &SqlitePool, name: &str) -> Result<Option<Sch
     row.as_ref().map(schedule).transpose()
 }
 
-pub(super) async fn with_key(
-    readers: &SqlitePool,
-    key: &str,
-) -> Result<Option<(Schedule, String)>> {
+pub(super) async fn with_key(readers: &Readers, key: &str) -> Result<Option<(Schedule, String)>> {
     let row = sqlx::query("SELECT * FROM schedules WHERE idempotency_key = ?")
         .bind(key)
         .fetch_optional(readers)
@@ -174,15 +172,22 @@ pub(super) async fn with_key(
         .transpose()
 }
 
-pub(super) async fn list(readers: &SqlitePool) -> Result<Vec<Schedule>> {
+pub(super) async fn list(readers: &Readers) -> Result<Vec<Schedule>> {
     let found = sqlx::query("SELECT * FROM schedules ORDER BY name")
         .fetch_all(readers)
         .await?;
     found.iter().map(schedule).collect()
 }
 
+pub(super) async fn count(readers: &Readers) -> Result<u64> {
+    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM schedules")
+        .fetch_one(readers)
+        .await?;
+    Ok(count.unsigned_abs())
+}
+
 /// A row that cannot be read is left out, so that it stops no other.
-pub(super) async fn due(readers: &SqlitePool, now: DateTime<Utc>) -> Result<Vec<Schedule>> {
+pub(super) async fn due(readers: &Readers, now: DateTime<Utc>) -> Result<Vec<Schedule>> {
     let found = sqlx::query("SELECT * FROM schedules WHERE next_run_at <= ? ORDER BY next_run_at")
         .bind(text_of(now))
         .fetch_all(readers)
@@ -190,7 +195,7 @@ pub(super) async fn due(readers: &SqlitePool, now: DateTime<Utc>) -> Result<Vec<
     Ok(readable(&found))
 }
 
-pub(super) async fn after(readers: &SqlitePool, time: DateTime<Utc>) -> Result<Vec<Schedule>> {
+pub(super) async fn after(readers: &Readers, time: DateTime<Utc>) -> Result<Vec<Schedule>> {
     let found = sqlx::query("SELECT * FROM schedules WHERE next_run_at > ?")
         .bind(text_of(time))
         .fetch_all(readers)
@@ -233,10 +238,7 @@ pub(super) async fn bring_forward(
         .await
 }
 
-pub(super) async fn next(
-    readers: &SqlitePool,
-    after: DateTime<Utc>,
-) -> Result<Option<DateTime<Utc>>> {
+pub(super) async fn next(readers: &Readers, after: DateTime<Utc>) -> Result<Option<DateTime<Utc>>> {
     let row = sqlx::query("SELECT min(next_run_at) AS next FROM schedules WHERE next_run_at > ?")
         .bind(text_of(after))
         .fetch_one(readers)
@@ -294,7 +296,7 @@ pub(super) async fn fire(
         .await
 }
 
-pub(super) async fn due_ticks(readers: &SqlitePool) -> Result<Vec<Tick>> {
+pub(super) async fn due_ticks(readers: &Readers) -> Result<Vec<Tick>> {
     let found =
         sqlx::query("SELECT schedule_id, tick FROM schedule_ticks WHERE due = 1 ORDER BY tick")
             .fetch_all(readers)
@@ -345,7 +347,7 @@ pub(super) async fn settle(
         .await
 }
 
-pub(super) async fn is_busy(readers: &SqlitePool, id: Uuid) -> Result<bool> {
+pub(super) async fn is_busy(readers: &Readers, id: Uuid) -> Result<bool> {
     let busy = sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM jobs WHERE schedule_id = ?
                         AND status NOT IN ('completed', 'failed', 'cancelled'))",

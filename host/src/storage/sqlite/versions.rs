@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use sqlx::Row;
-use sqlx::sqlite::{SqliteConnection, SqlitePool};
+use sqlx::sqlite::SqliteConnection;
 
+use super::readers::Readers;
 use super::writer::Writer;
 use super::{Result, rows, text_of};
 use crate::model::{LoadedVersion, PluginFiles, PluginKind, PluginVersion};
@@ -108,7 +109,7 @@ async fn forget_oldest(connection: &mut SqliteConnection, plugin: &str) -> Resul
     Ok(())
 }
 
-pub(super) async fn of_plugin(readers: &SqlitePool, plugin: &str) -> Result<Vec<PluginVersion>> {
+pub(super) async fn of_plugin(readers: &Readers, plugin: &str) -> Result<Vec<PluginVersion>> {
     let found = sqlx::query(
         "SELECT digest, kind, first_seen, last_seen,
                 (SELECT count(*) FROM jobs WHERE job_type = plugin AND plugin_digest = digest) AS jobs
@@ -134,7 +135,7 @@ pub(super) async fn of_plugin(readers: &SqlitePool, plugin: &str) -> Result<Vec<
 
 /// The files of a version, and which runtime they are for.
 pub(super) async fn files(
-    readers: &SqlitePool,
+    readers: &Readers,
     plugin: &str,
     digest: &str,
 ) -> Result<Option<(PluginKind, PluginFiles)>> {

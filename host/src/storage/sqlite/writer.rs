@@ -19,7 +19,9 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::bulk::{Answered, BulkWork, Bulks, Taken, execute};
-use super::{Result, StorageError};
+use super::files::{DatabaseFile, WatchedFiles};
+use super::{Result, StorageError, damage_of};
+use crate::storage::{Condition, Fault};
 
 /// Most pieces of work in one transaction, of each kind and of those that are alone: bounds how long
 /// the first caller waits for the last.
@@ -71,6 +73,7 @@ impl Committed {
 #[derive(Clone)]
 enum Failure {
     Full,
+    Unusable(Fault),
     Other(String),
 }
 
@@ -78,7 +81,37 @@ impl From<Failure> for StorageError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Full => Self::Full,
+            Failure::Unusable(fault) => Self::Unusable(fault),
             Failure::Other(reason) => Self::Unavailable(reason),
+        }
+    }
+}
+
+/// Decides whether what was committed may be acknowledged.
+pub(super) struct Guard {
+    pub(super) condition: Condition,
+    pub(super) files: Arc<WatchedFiles>,
+    /// Closed after the connection.
+    pub(super) _file: Arc<DatabaseFile>,
+}
+
+impl Guard {
+    /// Rejects a commit that went into files which no other process will find.
+    fn confirm(&self) -> std::result::Result<(), Failure> {
+        let Some(fault) = self.files.changed() else {
+            return Ok(());
+        };
+        self.condition.fail(fault.clone());
+        Err(Failure::Unusable(fault))
+    }
+
+    fn failure_of(&self, error: sqlx::Error) -> Failure {
+        let error = StorageError::from(error);
+        self.condition.note(&error);
+        match error {
+            StorageError::Full => Failure::Full,
+            StorageError::Unusable(fault) => Failure::Unusable(fault),
+            other => Failure::Other(other.to_string()),
         }
     }
 }
@@ -88,18 +121,22 @@ pub(super) struct Writer {
     sender: mpsc::WeakSender<Work>,
     task: Mutex<Option<JoinHandle<()>>>,
     bulks: Arc<Bulks>,
+    condition: Condition,
 }
 
 impl Writer {
-    pub(super) fn start(connection: SqliteConnection) -> Self {
+    pub(super) fn start(connection: SqliteConnection, guard: Guard) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let bulks = Arc::new(Bulks::default());
-        let task = tokio::spawn(write_groups(connection, receiver, Arc::clone(&bulks)));
+        let condition = guard.condition.clone();
+        let groups = write_groups(connection, receiver, Arc::clone(&bulks), guard);
+        let task = tokio::spawn(groups);
         Self {
             sender: sender.downgrade(),
             work: Mutex::new(Some(sender)),
             task: Mutex::new(Some(task)),
             bulks,
+            condition,
         }
     }
 
@@ -147,7 +184,8 @@ impl Writer {
         });
         let place = self.place().await?;
         place.send(Work::Alone(Alone { savepoint, run }));
-        answered.await.map_err(unwritten)?
+        let result = answered.await.map_err(unwritten)?;
+        result.inspect_err(|error| self.condition.note(error))
     }
 
     /// Does `work` together with what others want of its kind, and returns when it is on disk.
@@ -207,6 +245,7 @@ async fn write_groups(
     mut connection: SqliteConnection,
     mut waiting: mpsc::Receiver<Work>,
     bulks: Arc<Bulks>,
+    guard: Guard,
 ) {
     let mut group = Vec::with_capacity(LARGEST_GROUP);
     let mut left = false;
@@ -225,17 +264,14 @@ async fn write_groups(
             Work::Bulk => None,
         });
         let mut answers = Vec::new();
-        let written = write_group(&mut connection, &mut taken, alone, &mut answers).await;
+        let written = write_group(&mut connection, &mut taken, alone, &mut answers, &guard).await;
         let committed = Committed(match written {
-            Ok(()) => Ok(()),
+            Ok(()) => guard.confirm(),
             Err(error) => {
                 tracing::error!(%error, "a database transaction failed");
                 // A transaction that could not commit may still stand open.
                 let _ = execute(&mut connection, "ROLLBACK").await;
-                Err(match StorageError::from(error) {
-                    StorageError::Full => Failure::Full,
-                    other => Failure::Other(other.to_string()),
-                })
+                Err(guard.failure_of(error))
             }
         });
         for bulk in taken {
@@ -256,9 +292,10 @@ async fn write_group(
     bulks: &mut [Box<dyn Taken>],
     alone: impl Iterator<Item = Alone>,
     answers: &mut Vec<Answer>,
+    guard: &Guard,
 ) -> sqlx::Result<()> {
     execute(connection, BEGIN).await?;
-    write_bulks(connection, bulks).await?;
+    write_bulks(connection, bulks, guard).await?;
     // The savepoint of work that has ended stands until the next one, or the commit, releases it.
     let mut stands = false;
     for work in alone {
@@ -284,11 +321,15 @@ async fn write_group(
 async fn write_bulks(
     connection: &mut SqliteConnection,
     bulks: &mut [Box<dyn Taken>],
+    guard: &Guard,
 ) -> sqlx::Result<()> {
     let mut failed = false;
     for bulk in &mut *bulks {
-        failed = bulk.do_together(connection).await.is_err();
-        if failed {
+        if let Err(error) = bulk.do_together(connection).await {
+            if let Some(fault) = damage_of(&error) {
+                guard.condition.fail(fault);
+            }
+            failed = true;
             break;
         }
     }

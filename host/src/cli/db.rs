@@ -1,0 +1,74 @@
+//! `scheduler db`: the database's files, without the API.
+
+mod backup;
+mod check;
+mod init;
+mod restore;
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use super::{Failure, output};
+use crate::config::Config;
+use crate::sealing::MasterKey;
+use crate::storage::sqlite::{Copied, file_of};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DbCommand {
+    /// Check all of the database for damage; a server may be using it
+    Check,
+    /// Write a copy of the database into one file; a server may be using it
+    Backup(backup::BackupArgs),
+    /// Put a backup in the place of the database; only while no server uses it
+    Restore(restore::RestoreArgs),
+    /// Create an empty database, for a master key that is there already
+    Init,
+}
+
+impl DbCommand {
+    pub(super) async fn run(self, config_file: Option<PathBuf>) -> Result<(), Failure> {
+        let config = Config::from_process(config_file, Vec::new()).map_err(anyhow::Error::from)?;
+        match self {
+            Self::Check => check::run(&config).await,
+            Self::Backup(args) => backup::run(args, &config).await,
+            Self::Restore(args) => restore::run(args, &config).await,
+            Self::Init => init::run(&config).await,
+        }
+    }
+}
+
+fn database(config: &Config) -> Result<PathBuf, Failure> {
+    Ok(file_of(&config.database.url)?)
+}
+
+/// `1.4 MB`
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.1} GB", bytes as f64 / 1e9),
+    }
+}
+
+/// Says what the secrets in a copy depend on.
+fn talk_of_key(copied: &Copied, config: &Config) {
+    let key = &config.security.master_key_file;
+    let shown = key.display();
+    let secrets = match copied.sealed_connections {
+        0 => "it holds no sealed secrets".to_owned(),
+        1 => "the sealed secrets of 1 connection in it open with that key only".to_owned(),
+        many => format!("the sealed secrets of {many} connections in it open with that key only"),
+    };
+    output::talk(&format!(
+        "the master key {shown} is not part of a backup; {secrets}. Keep a copy of the key in \
+         another place than the backups"
+    ));
+    let fits = copied.key_check.as_deref();
+    if fits.and_then(|check| MasterKey::fits(key, check)) == Some(false) {
+        output::talk(&format!(
+            "warning: {shown} is not the master key that this database was sealed with; a server \
+             will not start with the two"
+        ));
+    }
+}

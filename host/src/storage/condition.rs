@@ -1,0 +1,78 @@
+//! Whether the database can still be trusted: the first reason against it stops new work.
+
+use std::sync::{Arc, OnceLock};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Result, StorageError};
+
+/// Shared by everything that reads or writes the database. A fault stays until the process ends:
+/// only a restart opens other files.
+#[derive(Clone, Debug, Default)]
+pub struct Condition {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    fault: OnceLock<Fault>,
+    failed: CancellationToken,
+}
+
+/// Why nothing may be acknowledged any more.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// SQLite found a page that is not what it should be.
+    #[error(
+        "the database is damaged ({0}): stop the server, run `scheduler db check`, and restore a \
+         backup with `scheduler db restore FILE`"
+    )]
+    Damaged(String),
+    /// A file of the database is no longer the one that this process has open.
+    #[error(
+        "the database file {file} {change} while the server was running: what is stored now would \
+         be lost. Stop the server, put the file back or restore a backup with `scheduler db restore \
+         FILE`, and start it"
+    )]
+    Moved { file: String, change: &'static str },
+}
+
+impl Condition {
+    #[must_use]
+    pub fn fault(&self) -> Option<&Fault> {
+        self.shared.fault.get()
+    }
+
+    /// Rejects what must not be acknowledged while the database has a fault.
+    ///
+    /// # Errors
+    /// [`StorageError::Unusable`] with the fault.
+    pub fn check(&self) -> Result<()> {
+        match self.fault() {
+            None => Ok(()),
+            Some(fault) => Err(StorageError::Unusable(fault.clone())),
+        }
+    }
+
+    /// Returns when a fault was found.
+    pub async fn failed(&self) {
+        self.shared.failed.cancelled().await;
+    }
+
+    /// Records a fault; the first one counts, and is logged once.
+    pub(super) fn fail(&self, fault: Fault) {
+        if self.shared.fault.set(fault).is_ok()
+            && let Some(fault) = self.fault()
+        {
+            tracing::error!(reason = %fault, "the database is unusable; no more jobs are taken or accepted");
+            self.shared.failed.cancel();
+        }
+    }
+
+    /// Records the fault that an error shows, if it shows one.
+    pub(super) fn note(&self, error: &StorageError) {
+        if let StorageError::Unusable(fault) = error {
+            self.fail(fault.clone());
+        }
+    }
+}

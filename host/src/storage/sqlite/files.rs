@@ -1,0 +1,268 @@
+//! The database's files: made private, locked, and compared with those that were opened.
+
+use std::fs::{File, Metadata};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use crate::storage::Fault;
+
+/// File systems whose `flock` locks the same bytes as SQLite does, on the server.
+const NETWORK_FILE_SYSTEMS: [&str; 7] =
+    ["nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs"];
+
+/// Enough for the index of a log of 64 MiB.
+const RESERVE: usize = 128 * 1024;
+
+/// The database's file, open and locked for as long as SQLite has it open.
+///
+/// Closing any descriptor of a file drops the POSIX locks that the process has on it, and SQLite
+/// locks by those. So this one is opened before SQLite opens the file and closed after it has closed
+/// it; nothing in between opens the file another way.
+#[derive(Debug)]
+pub(super) struct DatabaseFile {
+    file: File,
+    path: PathBuf,
+    identity: Identity,
+}
+
+/// The files that SQLite works with, as they were found after it had opened them.
+#[derive(Debug)]
+pub(super) struct WatchedFiles {
+    files: Vec<(PathBuf, Identity)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        }
+    }
+}
+
+impl DatabaseFile {
+    /// Opens the file, creates it with mode 0600 if it is missing, and locks its inode: neither a
+    /// symbolic link, a hard link nor a removed lock file lets a second server in.
+    ///
+    /// # Errors
+    /// When it cannot be created or opened, or another process has it locked.
+    pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
+        let file = open_private(path)?;
+        let metadata = file.metadata()?;
+        if is_on_network(metadata.dev()) {
+            // There, flock and SQLite's own locks are one and the same, and would meet each other.
+            tracing::warn!(file = %path.display(), "the database is on a network file system; only the lock file keeps a second server out, and SQLite's own locks are not to be trusted");
+        } else {
+            lock(&file, path)?;
+        }
+        Ok(Self {
+            path: path
+                .canonicalize()
+                .with_context(|| format!("failed to resolve {}", path.display()))?,
+            identity: Identity::of(&metadata),
+            file,
+        })
+    }
+
+    pub(super) fn is_empty(&self) -> anyhow::Result<bool> {
+        Ok(self.file.metadata()?.len() == 0)
+    }
+
+    /// Keeps some room on the disk beside the database, for [`Self::free_reserve`].
+    pub(super) fn keep_reserve(&self) {
+        let path = self.reserve();
+        if std::fs::metadata(&path).is_ok_and(|file| file.len() >= RESERVE as u64) {
+            return;
+        }
+        // Bytes that no file system stores as nothing.
+        let mut bytes = vec![0; RESERVE];
+        let kept = getrandom::fill(&mut bytes).is_ok()
+            && open_private(&path)
+                .and_then(|mut file| {
+                    file.set_len(0)?;
+                    Ok(file.write_all(&bytes)?)
+                })
+                .is_ok();
+        if !kept {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
+    /// Gives the room back; returns whether there was any. SQLite needs a little to read a database
+    /// that has a log: without it, a server could not show what it has on a full disk.
+    pub(super) fn free_reserve(&self) -> bool {
+        std::fs::remove_file(self.reserve()).is_ok()
+    }
+
+    fn reserve(&self) -> PathBuf {
+        beside(&self.path, ".reserve")
+    }
+
+    /// Notes which files SQLite has opened, for [`WatchedFiles::changed`].
+    ///
+    /// # Errors
+    /// When one of them cannot be examined, or the database is not the file that was locked.
+    pub(super) fn watch(&self) -> anyhow::Result<WatchedFiles> {
+        let mut files = vec![(self.path.clone(), self.identity)];
+        for suffix in ["-wal", "-shm"] {
+            let file = beside(&self.path, suffix);
+            match std::fs::metadata(&file) {
+                Ok(metadata) => files.push((file, Identity::of(&metadata))),
+                // A file system on which SQLite can keep no log beside the database.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    return Err(error)
+                        .with_context(|| format!("failed to examine {}", file.display()));
+                }
+            }
+        }
+        let watched = WatchedFiles { files };
+        match watched.changed() {
+            None => Ok(watched),
+            Some(fault) => Err(fault.into()),
+        }
+    }
+}
+
+impl WatchedFiles {
+    /// Returns which file was deleted or replaced, if one was.
+    pub(super) fn changed(&self) -> Option<Fault> {
+        self.files.iter().find_map(|(file, opened)| {
+            let change = match std::fs::metadata(file) {
+                Ok(metadata) if Identity::of(&metadata) == *opened => return None,
+                Ok(_) => "was replaced by another file",
+                Err(error) => match error.kind() {
+                    std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
+                        "was deleted or moved away"
+                    }
+                    // That it cannot be examined now says nothing about the file.
+                    _ => return None,
+                },
+            };
+            Some(Fault::Moved {
+                file: file.display().to_string(),
+                change,
+            })
+        })
+    }
+}
+
+/// Locks the file that one server at a time may have, beside the database.
+///
+/// # Errors
+/// When it cannot be created, or another process has it locked.
+pub fn lock_beside(database: &Path) -> anyhow::Result<File> {
+    let file = open_private(&beside(database, ".lock"))?;
+    lock(&file, database)?;
+    Ok(file)
+}
+
+fn lock(file: &File, database: &Path) -> anyhow::Result<()> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(std::fs::TryLockError::WouldBlock) => anyhow::bail!(
+            "the database {} is in use by another scheduler; stop that one first, or give this one \
+             a database of its own with database.url",
+            database.display()
+        ),
+        Err(std::fs::TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("failed to lock {}", database.display()))
+        }
+    }
+}
+
+/// The path with something appended to its name.
+#[must_use]
+pub fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(suffix);
+    PathBuf::from(path)
+}
+
+/// Creates the file with mode 0600 before SQLite does; its `-wal` and `-shm` take the same mode.
+///
+/// # Errors
+/// When the file is not there and cannot be created.
+pub fn create_private(path: &Path) -> anyhow::Result<()> {
+    open_private(path).map(drop)
+}
+
+fn open_private(path: &Path) -> anyhow::Result<File> {
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| format!("cannot create or open {}", path.display()))?;
+    // A file made by hand, or by an older umask, may be open to others.
+    let mode = file.metadata()?.permissions().mode();
+    if mode & 0o077 != 0 {
+        tracing::warn!(file = %path.display(), mode = format!("{:o}", mode & 0o777), "others could read this file; its mode is now 0600");
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    }
+    Ok(file)
+}
+
+/// Looks the device up among the mounts; a device that is not there counts as local.
+fn is_on_network(device: u64) -> bool {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    kind_of_mount(&mounts, device).is_some_and(|kind| NETWORK_FILE_SYSTEMS.contains(&kind))
+}
+
+/// The file system type of a device in `/proc/self/mountinfo`.
+fn kind_of_mount(mounts: &str, device: u64) -> Option<&str> {
+    // As glibc's gnu_dev_major and gnu_dev_minor.
+    let major = ((device >> 8) & 0xfff) | ((device >> 32) & !0xfff);
+    let minor = (device & 0xff) | ((device >> 12) & !0xff);
+    let device = format!("{major}:{minor}");
+    mounts.lines().find_map(|mount| {
+        let is_it = mount.split(' ').nth(2) == Some(device.as_str());
+        let (_, rest) = mount.split_once(" - ")?;
+        rest.split(' ').next().filter(|_| is_it)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kind_of_a_mount_is_found_by_its_device() {
+        let mounts = "\
+            22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n\
+            36 22 0:52 / /srv/with\\040blank rw,relatime shared:9 master:1 - nfs4 nas:/srv rw,vers=4.2\n\
+            40 22 0:300 / /mnt rw - tmpfs tmpfs rw\n";
+        assert_eq!(kind_of_mount(mounts, 0x801), Some("ext4"));
+        assert_eq!(kind_of_mount(mounts, 52), Some("nfs4"));
+        // Minor 300 is 0x12c: the low byte in place, the rest above the major number.
+        assert_eq!(kind_of_mount(mounts, 0x10_002c), Some("tmpfs"));
+        assert_eq!(kind_of_mount(mounts, 53), None);
+    }
+
+    #[test]
+    fn a_file_is_locked_by_its_inode_whatever_its_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.db");
+        let first = DatabaseFile::open(&path).unwrap();
+        let hard = directory.path().join("hard.db");
+        std::fs::hard_link(&path, &hard).unwrap();
+        let soft = directory.path().join("soft.db");
+        std::os::unix::fs::symlink(&path, &soft).unwrap();
+        for other in [&path, &hard, &soft] {
+            let error = DatabaseFile::open(other).unwrap_err().to_string();
+            assert!(error.contains("in use by another scheduler"), "{error}");
+            assert!(error.contains(&other.display().to_string()), "{error}");
+        }
+        drop(first);
+        assert!(DatabaseFile::open(&hard).is_ok());
+    }
+}
