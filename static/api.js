@@ -18,7 +18,7 @@ export const api = {
   listJobs: (filter, options) => get("/jobs", filter, options),
   jobStats: (options) => get("/jobs/stats", {}, options),
   job: (id, options) => get(`/jobs/${segment(id)}`, {}, options),
-  jobResults: (id, options) => get(`/jobs/${segment(id)}/results`, {}, options),
+  jobResults: (id, filter, options) => get(`/jobs/${segment(id)}/results`, filter, options),
   jobLogs: (id, filter, options) => get(`/jobs/${segment(id)}/logs`, filter, options),
   /** What happens to a job, as an EventSource; it makes itself anew when it is cut off. */
   followJob: (id) => new EventSource(`${BASE}/jobs/${segment(id)}/events`),

@@ -1,5 +1,7 @@
 //! The book's playbooks: they load, and do what the book says.
 
+use std::path::Path;
+
 use netssh_core::lab::{Lab, LabDevice, What};
 use netssh_core::{Platform, Platforms};
 use serde_json::json;
@@ -136,4 +138,37 @@ fn the_book_lists_every_platform_and_its_examples_load() {
     assert!(platforms.named("acme_os").is_some());
     let own = platforms.named("cisco_ios").unwrap();
     assert_eq!(own.login.questions.len(), 1);
+}
+
+/// The tests of a file of this directory.
+fn tests_in(file: &str) -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../tests/{file}.rs"));
+    let source = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{file}: {error}"));
+    let functions = source.split("#[test]").skip(1);
+    let names = functions.filter_map(|text| text.split_once("fn ")?.1.split_once('('));
+    names.map(|(name, _)| name.to_owned()).collect()
+}
+
+#[test]
+fn every_promise_names_a_test_that_exists() {
+    let page = include_str!("../docs/promises.md");
+    let rows = page
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| promise"));
+    let mut promises = 0;
+    for row in rows {
+        let (_, held_by) = row.trim_end_matches(" |").rsplit_once(" | ").unwrap();
+        let tests: Vec<&str> = held_by
+            .split('`')
+            .filter(|text| text.contains("::"))
+            .collect();
+        assert!(!tests.is_empty(), "a promise without a test: {row}");
+        for test in tests {
+            let (file, name) = test.split_once("::").unwrap();
+            let known = tests_in(file).iter().any(|known| known == name);
+            assert!(known, "{test} does not exist: {row}");
+        }
+        promises += 1;
+    }
+    assert!(promises > 20, "{promises} promises");
 }

@@ -1,6 +1,8 @@
 //! Connection profiles: stored with their secrets sealed, used by jobs, never told.
 
+use reqwest::Method;
 use serde_json::{Value, json};
+use sqlx::ConnectOptions as _;
 
 use crate::harness::{TestHost, password_connection, run, scheduler};
 
@@ -817,5 +819,46 @@ fn answers_are_given_by_flags_and_files() {
         }
         let (code, _, stderr) = scheduler(&with(&["--answer", "no text"])).await;
         assert_eq!(code, 2, "{stderr}");
+    });
+}
+
+#[test]
+fn the_digest_of_a_request_does_not_tell_its_password() {
+    run(async {
+        let host = TestHost::start().await;
+        let body = json!({
+            "plugin": "ssh-command", "params": { "commands": ["show clock"] }, "connection": {
+                "host": "192.0.2.1", "username": "admin", "password": "Winter2026!",
+                "device_type": "cisco_ios",
+            },
+        })
+        .to_string();
+        let submit = async || {
+            let request = host.client.request(Method::POST, "/api/jobs");
+            let request = request
+                .header("Idempotency-Key", "k1")
+                .header("Content-Type", "application/json")
+                .body(body.clone());
+            host.client.send(request).await
+        };
+        let first = submit().await;
+        let path = host.path("scheduler.db");
+        let database = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+        let mut database = database.connect().await.unwrap();
+        let stored: String =
+            sqlx::query_scalar("SELECT request_digest FROM jobs WHERE idempotency_key = 'k1'")
+                .fetch_one(&mut database)
+                .await
+                .unwrap();
+        assert_eq!(first.status, 202, "{}", first.body);
+        assert_eq!(submit().await.body["id"], first.body["id"]);
+        assert_eq!(stored.len(), 64);
+        assert_ne!(stored, host::model::digest_of(body.as_bytes()));
+        // Digests from before they had a key are removed, and their keys are refused.
+        sqlx::query("UPDATE jobs SET request_digest = NULL")
+            .execute(&mut database)
+            .await
+            .unwrap();
+        assert_eq!(submit().await.status, 409);
     });
 }

@@ -29,6 +29,7 @@ mod large;
 mod lines;
 mod logging;
 mod notifications;
+mod panics;
 mod parity;
 mod pauses;
 mod perimeter;

@@ -353,6 +353,7 @@ fn a_server_without_descriptors_says_so_once_and_goes_on() {
         let patient = [("SCHEDULER_SERVER_HEADER_TIMEOUT_SECONDS", "300")];
         let server = Server::start_logged(directory.path(), &patient, Some(file));
         // Taken away after the start, so that its limit of connections does not help.
+        until_healthy(&server.client).await;
         server.leave_descriptors(10);
         let url = server.client.url("");
         let mut clients = Vec::new();

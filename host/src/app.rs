@@ -31,7 +31,7 @@ use crate::runtime::rhai::RhaiRuntime;
 use crate::runtime::wasm::WasmRuntime;
 use crate::scheduler::Scheduler;
 use crate::schedules::Schedules;
-use crate::sealing::MasterKey;
+use crate::sealing::{DigestKey, MasterKey};
 use crate::server::{self, Listener};
 use crate::storage::sqlite::{SqliteStorage, beside, file_of, lock_beside};
 use crate::storage::{Storage, StorageError};
@@ -75,6 +75,7 @@ pub struct App {
     pub terminals: LongRequests,
     pub event_streams: LongRequests,
     pub answers: AnswerBudget,
+    pub request_digests: DigestKey,
     sessions: Pool,
     pub started: Instant,
     /// The database took what has to be written before any job runs.
@@ -95,6 +96,7 @@ impl App {
         expect_database(&database, &config.security.master_key_file)?;
         let storage: Arc<dyn Storage> = Arc::new(open(&config.database).await?);
         let master_key = MasterKey::of(&*storage, &config.security.master_key_file).await?;
+        let request_digests = master_key.digest_key();
         let (ended, _) = broadcast::channel(NEWS);
         let notifications =
             Notifications::build(&config.notifications, Arc::clone(&storage), ended.clone())?;
@@ -216,6 +218,7 @@ impl App {
             terminals: LongRequests::new(MOST_TERMINALS),
             event_streams: LongRequests::new(MOST_EVENT_STREAMS),
             answers: AnswerBudget::default(),
+            request_digests,
             sessions,
             started,
             begun,

@@ -193,6 +193,33 @@ impl JobContext {
         self.computed.fetch_add(nanoseconds, Ordering::Relaxed);
     }
 
+    /// Runs work of the host that takes its time on a thread of its own: on the server's threads, it
+    /// would hold up all other jobs and requests. Its time counts as the plugin's own.
+    ///
+    /// # Errors
+    /// Those of the work, and when the job is to stop meanwhile.
+    pub(crate) async fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.unless_stopped(async {
+            let working = tokio::task::spawn_blocking(move || {
+                let begun = std::time::Instant::now();
+                (work(), begun.elapsed())
+            });
+            let (done, elapsed) = working.await.map_err(|error| {
+                tracing::error!(%error, "work for a plugin ended badly");
+                JobError::new(
+                    ErrorCode::INTERNAL,
+                    "the host failed to compute; the server's log says more",
+                )
+            })?;
+            self.add_computed(elapsed);
+            done
+        })
+        .await
+    }
+
     /// The signal by itself, for who waits for it beside a call.
     #[must_use]
     pub fn stop_signal(&self) -> Arc<Stop> {

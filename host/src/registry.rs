@@ -292,7 +292,13 @@ impl Registry {
                 Err(error) => {
                     // Out of reach is not removed: what is loaded goes on serving.
                     if !source.out_of_reach.swap(true, Ordering::Relaxed) {
-                        tracing::warn!(directory = %source.directory.display(), %error, "a plugin directory cannot be read");
+                        let directory = source.directory.display();
+                        // It may come later, and a first start has none.
+                        if error.kind() == std::io::ErrorKind::NotFound {
+                            tracing::info!(%directory, "the plugin directory does not exist yet");
+                        } else {
+                            tracing::warn!(%directory, %error, "failed to read the plugin directory");
+                        }
                     }
                     let kept = before.entries.iter();
                     let kept = kept.filter(|(_, entry)| entry.kind == kind);

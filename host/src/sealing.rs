@@ -11,7 +11,9 @@ use std::path::Path;
 use anyhow::{Context, bail, ensure};
 use chacha20poly1305::aead::{Aead, Generate, Key, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use hmac::{Hmac, Mac as _};
 use secrecy::{ExposeSecret, SecretString};
+use sha2::Sha256;
 use uuid::Uuid;
 
 use crate::model::SecretField;
@@ -30,11 +32,36 @@ pub struct DoesNotOpen;
 
 pub struct MasterKey {
     cipher: XChaCha20Poly1305,
+    digests: DigestKey,
 }
 
 impl std::fmt::Debug for MasterKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("MasterKey")
+    }
+}
+
+/// A key for digests of texts that may hold secrets: without the key, a digest does not tell whether a
+/// guess is right.
+#[derive(Clone)]
+pub struct DigestKey(Hmac<Sha256>);
+
+impl DigestKey {
+    fn derive(master: &[u8], purpose: &str) -> Self {
+        let derived = Self::mac(master).chain_update(purpose).finalize();
+        Self(Self::mac(&derived.into_bytes()))
+    }
+
+    fn mac(key: &[u8]) -> Hmac<Sha256> {
+        Hmac::new_from_slice(key).expect("HMAC takes keys of any length")
+    }
+
+    /// Returns the digest of a text in hexadecimal.
+    #[must_use]
+    pub fn digest(&self, bytes: &[u8]) -> String {
+        let digest = self.0.clone().chain_update(bytes).finalize();
+        let digest = digest.into_bytes();
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
@@ -118,15 +145,20 @@ impl MasterKey {
         std::fs::remove_file(&aside)?;
         linked?;
         tracing::info!(file = %path.display(), "made a master key; keep a copy: without it, stored credentials cannot be read");
-        Ok(Self {
-            cipher: XChaCha20Poly1305::new(&key),
-        })
+        Ok(Self::from_bytes(key.into()))
     }
 
     fn from_bytes(bytes: [u8; KEY_LENGTH]) -> Self {
         Self {
             cipher: XChaCha20Poly1305::new(&bytes.into()),
+            digests: DigestKey::derive(&bytes, "digests of requests"),
         }
+    }
+
+    /// Returns the key for digests of requests.
+    #[must_use]
+    pub fn digest_key(&self) -> DigestKey {
+        self.digests.clone()
     }
 
     /// Seals a secret of a connection.

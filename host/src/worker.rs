@@ -10,11 +10,14 @@ mod recovery;
 mod running;
 mod turns;
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
+use futures::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -242,7 +245,11 @@ impl Worker {
         match self.claim(id).await {
             Ok(Claimed::Run(claim, job, plugin)) => {
                 let outcome = match plugin {
-                    Ok(plugin) => self.attempt(&claim, &job, &plugin, stop, place).await,
+                    Ok(plugin) => {
+                        let attempt = self.attempt(&claim, &job, &plugin, stop, place);
+                        let ended = AssertUnwindSafe(attempt).catch_unwind().await;
+                        ended.unwrap_or_else(|panic| Outcome::Failed(panicked(&*panic)))
+                    }
                     Err(error) => Outcome::Failed(error),
                 };
                 self.record(&claim, &outcome).await;
@@ -432,7 +439,9 @@ impl Worker {
             place,
         ));
         tracing::info!(plugin = %job.plugin, attempt = claim.attempt, "job started");
-        let ended = self.run_program(plugin, &context, job).await;
+        // A panic in a host function must not keep the job's device, plugin slot and worker slot.
+        let ended = AssertUnwindSafe(self.run_program(plugin, &context, job)).catch_unwind();
+        let ended = ended.await.unwrap_or_else(|panic| Err(panicked(&*panic)));
         let closed = context.close().await;
         let ended = ended.and_then(|result| closed.map(|()| result));
         let stop = context.stop();
@@ -510,6 +519,17 @@ impl Worker {
             }
         }
     }
+}
+
+/// Returns the error of a job in whose attempt the host panicked, and logs the panic.
+fn panicked(panic: &(dyn Any + Send)) -> JobError {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    tracing::error!(panic = text, "the host panicked while it ran a job");
+    JobError::new(
+        ErrorCode::INTERNAL,
+        "the host failed while it ran the job; the server's log says more",
+    )
 }
 
 /// What becomes of a job whose attempt has ended so. Whether it was stopped says its stop signal;

@@ -13,7 +13,7 @@ const OPEN_AT_MOST = 20;
 /** Longer output is cut on screen, with a button for the rest. */
 const SHOWN_CHARACTERS = 200_000;
 
-/** Returns `{ element, update(results, running, job) }`. */
+/** Returns `{ element, update(results, running, job, hasMore) }`. */
 export function createResultList() {
   const note = h("p", { class: "muted" });
   const groups = h("div", { class: "result-groups" });
@@ -24,9 +24,10 @@ export function createResultList() {
 
   return {
     element: h("div", {}, tools, note, groups, live),
-    update(results, running, job) {
+    update(results, running, job, hasMore) {
       tools.hidden = results.length + running.length === 0;
-      setText(note, tools.hidden ? emptyText(job) : "");
+      const cut = hasMore ? `The first ${plural(results.length, "result")} of the job. \`scheduler job results ${job.id}\` prints all of them.` : "";
+      setText(note, tools.hidden ? emptyText(job) : cut);
       patch(live, running.map(runningCommand));
       reconcile(groups, groupByTarget(results), { keyOf: ({ target }) => target, create: createGroup, update: updateGroup });
     },

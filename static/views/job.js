@@ -27,6 +27,10 @@ const WAIT_MS = 30_000;
 const CHILDREN_SHOWN = 100;
 /** A long log arrives over several turns, so that the rest of the page need not wait for it. */
 const LOG_PAGES_A_TURN = 10;
+/** Pages of results loaded at once, and what is loaded of them in all: more would fill the browser. */
+const RESULT_PAGES_A_TURN = 4;
+const RESULT_CHARACTERS = 32_000_000;
+const RESULTS_SHOWN = 5_000;
 
 const FAILURE_HEADLINES = {
   failed: "The job failed.",
@@ -81,6 +85,8 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
   const result = h("div");
   const parameters = h("div");
   const results = createResultList();
+  const stored = [];
+  let storedCharacters = 0;
   const logs = createLogList();
   const children = createTable({ caption: "Child jobs", columns: CHILD_COLUMNS, keyOf: (child) => child.id });
   const childrenNote = h("p", { class: "muted" });
@@ -137,18 +143,31 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
     // The job first: once it says finished, what is asked after it is complete, and the last turn.
     const now = await api.job(id, options);
     const [resultsAnswer, childrenAnswer] = await Promise.all([
-      api.jobResults(id, options),
+      loadResults(options),
       api.listJobs({ parent: id, limit: CHILDREN_SHOWN }, options),
       loadLogs(options),
     ]);
     if (job && !isFinished(job.status) && isFinished(now.status)) flash(`The job is ${now.status}.`);
     job = now;
     showJob();
-    results.update(resultsAnswer.results, resultsAnswer.running, job);
+    results.update(stored, resultsAnswer.running, job, resultsAnswer.next_after !== null);
     logs.settle(job);
     // Asked for again here, so that a server that does not know the filter cannot make every job a child.
     showChildren(childrenAnswer.jobs.filter((child) => child.parent_id === id), childrenAnswer.next_cursor);
     return `The job is ${job.status}.`;
+  }
+
+  /** Loads the results after the last one seen. A stored result never changes. */
+  async function loadResults(options) {
+    const isFull = () => storedCharacters > RESULT_CHARACTERS || stored.length > RESULTS_SHOWN;
+    let answer = { running: [], next_after: stored.at(-1)?.id };
+    for (let page = 0; page < RESULT_PAGES_A_TURN && !isFull(); page += 1) {
+      answer = await api.jobResults(id, { after: stored.at(-1)?.id }, options);
+      stored.push(...answer.results);
+      storedCharacters += answer.results.reduce((sum, { output }) => sum + output.length, 0);
+      if (answer.next_after === null) break;
+    }
+    return answer;
   }
 
   /** Asks for what came after the last line seen, until there is no more for now. */

@@ -260,10 +260,20 @@ impl TestHost {
             .await
     }
 
+    /// All pages of a listing.
     async fn list(&self, url: &str, field: &str) -> Vec<Value> {
-        let answer = self.client.get(url).await;
-        assert_eq!(answer.status, 200, "{}", answer.body);
-        answer.body[field].as_array().unwrap().clone()
+        let mut all = Vec::new();
+        let mut page = url.to_owned();
+        loop {
+            let answer = self.client.get(&page).await;
+            assert_eq!(answer.status, 200, "{}", answer.body);
+            all.extend(answer.body[field].as_array().unwrap().iter().cloned());
+            page = match &answer.body["next_after"] {
+                Value::String(after) => format!("{url}?after={after}"),
+                Value::Number(after) => format!("{url}?after={after}"),
+                _ => return all,
+            };
+        }
     }
 
     async fn expect_ready(&self, plugin: &str) {

@@ -76,11 +76,12 @@ impl Server {
     }
 
     /// Lowers the limit of file descriptors so far that it can open only a few more.
-    pub(crate) fn leave_descriptors(&self, spare: u64) {
+    pub(crate) fn leave_descriptors(&self, spare: usize) {
         let open = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
         let names = open.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let highest = names.filter_map(|name| name.parse::<u64>().ok()).max();
-        let most = Some(highest.unwrap() + 1 + spare);
+        let taken: Vec<u64> = names.filter_map(|name| name.parse().ok()).collect();
+        // The limit is on a descriptor's number; some numbers below the highest are free.
+        let most = (0..).filter(|number| !taken.contains(number)).nth(spare);
         let limit = Rlimit {
             current: most,
             maximum: most,

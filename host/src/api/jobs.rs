@@ -23,7 +23,6 @@ use super::{Problem, accepted};
 use crate::app::App;
 use crate::connections::ConnectionInput;
 use crate::jobs::{Submission, SubmitError};
-use crate::model::digest_of;
 use crate::model::{JobFilter, JobStatus, ListedJob, LogLevel, Misfire, Overlap, now};
 use crate::storage::{CancelOutcome, DeleteOutcome, Page, StorageError};
 
@@ -54,7 +53,8 @@ pub(super) async fn create(
     headers: HeaderMap,
     body: JsonBody<CreateJob>,
 ) -> Result<Accepted, Problem> {
-    let idempotency = idempotency_key(&headers)?.map(|key| (key, digest_of(&body.bytes)));
+    let idempotency =
+        idempotency_key(&headers)?.map(|key| (key, app.request_digests.digest(&body.bytes)));
     let cron = body.value.cron_expression.clone();
     let timezone = body.value.timezone.clone();
     let submission = submission(body.value, idempotency)?;
@@ -223,8 +223,8 @@ pub(super) async fn list(
     let limit = query.limit.unwrap_or(DEFAULT_PAGE);
     if !(1..=LARGEST_PAGE).contains(&limit) {
         return Err(Problem::invalid_field(
-            "",
-            format!("limit is 1 to {LARGEST_PAGE}"),
+            "/limit",
+            format!("expected 1 to {LARGEST_PAGE}, got {limit}"),
         ));
     }
     let after = query.cursor.as_deref().map(read_cursor).transpose()?;
@@ -256,9 +256,7 @@ fn read_cursor(text: &str) -> Result<(DateTime<Utc>, Uuid), Problem> {
         let time = DateTime::from_timestamp_micros(time.parse().ok()?)?;
         Some((time, Uuid::parse_str(id).ok()?))
     };
-    read().ok_or_else(|| {
-        Problem::invalid_field("", "cursor is not one that a listing has answered with")
-    })
+    read().ok_or_else(|| Problem::invalid_field("/cursor", "expected the `next_cursor` of a page"))
 }
 
 /// Counts jobs by status.
@@ -374,8 +372,10 @@ pub(super) async fn rerun(
     body: Option<JsonBody<RerunJob>>,
 ) -> Result<impl IntoResponse, Problem> {
     let only = body.map(|body| body.value.only).unwrap_or_default();
-    let idempotency = idempotency_key(&headers)?
-        .map(|key| (key, digest_of(format!("rerun {id} {only:?}").as_bytes())));
+    let idempotency = idempotency_key(&headers)?.map(|key| {
+        let request = format!("rerun {id} {only:?}");
+        (key, app.request_digests.digest(request.as_bytes()))
+    });
     let (id, status) = app.jobs.rerun(id, only, idempotency).await?;
     Ok(accepted(
         &format!("/api/jobs/{id}"),
@@ -484,8 +484,8 @@ pub(super) async fn results(
     let limit = query.limit.unwrap_or(LARGEST_RESULT_PAGE);
     if !(1..=LARGEST_RESULT_PAGE).contains(&limit) {
         return Err(Problem::invalid_field(
-            "",
-            format!("limit is 1 to {LARGEST_RESULT_PAGE}"),
+            "/limit",
+            format!("expected 1 to {LARGEST_RESULT_PAGE}, got {limit}"),
         ));
     }
     // First: a command that ends meanwhile is seen twice rather than not at all.
@@ -554,8 +554,8 @@ pub(super) async fn logs(
     let limit = query.limit.unwrap_or(LARGEST_LOG_PAGE);
     if !(1..=LARGEST_LOG_PAGE).contains(&limit) {
         return Err(Problem::invalid_field(
-            "",
-            format!("limit is 1 to {LARGEST_LOG_PAGE}"),
+            "/limit",
+            format!("expected 1 to {LARGEST_LOG_PAGE}, got {limit}"),
         ));
     }
     let after = query.after.unwrap_or_default();

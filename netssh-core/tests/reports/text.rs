@@ -379,7 +379,7 @@ async fn lines_behind_the_end_of_a_text_are_not_entered() {
         let lines: Vec<String> = case.lines.iter().map(|&line| line.to_owned()).collect();
         let error = match configuration.block(&lines, &[]).await {
             Err(error) => error,
-            Ok(reply) => return Err(format!("{:?}: {reply:?}", case.lines).into()),
+            Ok(reply) => return Err(format!("{:?}: {reply:?}", case.lines)),
         };
         same("code", error.code(), "refused")?;
         let words = error.to_string();

@@ -94,6 +94,18 @@ impl Guest {
         answer
     }
 
+    /// Runs work of the host that takes its time.
+    pub(super) async fn compute<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        if self.job.is_none() {
+            // `describe()` is called on a thread of its own.
+            return work();
+        }
+        self.call(async |job| job.compute(work).await).await
+    }
+
     /// Why the guest may not go on, if so.
     pub(super) fn stopped(&self) -> Option<Stopped> {
         let reason = self.job.as_ref()?.stop().reason()?;

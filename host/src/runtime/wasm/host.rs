@@ -572,7 +572,8 @@ impl text::Host for Guest {
     }
 
     async fn diff(&mut self, old: String, new: String) -> Result<String> {
-        capabilities::unified_diff(&old, &new)
+        self.compute(move || capabilities::unified_diff(&old, &new))
+            .await
     }
 
     async fn without_lines(
@@ -580,11 +581,14 @@ impl text::Host for Guest {
         text: String,
         prefixes: Vec<String>,
     ) -> wasmtime::Result<String> {
-        Ok(capabilities::without_lines(&text, &prefixes))
+        let left = self.compute(move || Ok(capabilities::without_lines(&text, &prefixes)));
+        left.await
+            .map_err(|error| wasmtime::Error::msg(error.message))
     }
 
     async fn split_config(&mut self, platform: String, text: String) -> Result<Vec<String>> {
-        capabilities::split_config(&platform, &text)
+        self.compute(move || capabilities::split_config(&platform, &text))
+            .await
     }
 }
 

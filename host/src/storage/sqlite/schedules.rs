@@ -168,8 +168,11 @@ pub(super) async fn with_key(readers: &Readers, key: &str) -> Result<Option<(Sch
         .bind(key)
         .fetch_optional(readers)
         .await?;
-    row.map(|row| Ok((schedule(&row)?, row.try_get("request_digest")?)))
-        .transpose()
+    row.map(|row| {
+        let digest: Option<String> = row.try_get("request_digest")?;
+        Ok((schedule(&row)?, digest.unwrap_or_default()))
+    })
+    .transpose()
 }
 
 pub(super) async fn list(readers: &Readers) -> Result<Vec<Schedule>> {
