@@ -463,6 +463,13 @@ fn a_text_ends_with_its_element() {
             "banner motd ^",
             "banner motd ^\nhi",
             "macro name x\nswitchport\n@\nreload",
+            "banner motd ^C\nhi ^ there\nexit\nwrite erase\n^C",
+            "banner motd ^C\nhi ^^ there\n^C",
+            "hostname x\nexit\nwrite erase",
+            "aaa authentication banner ^\nhi\n^\nexit\nwrite erase",
+            "crypto pki certificate chain TP\ncertificate 01",
+            "certificate 01\nexit\nquit",
+            "certificate 01\n30 82\nend\nreload\nquit",
         ];
         for (host, runtime) in hosts.iter().zip(["rhai", "wasm"]) {
             let lab = device("cisco_ios", None).await;

@@ -387,7 +387,9 @@ impl<'a> Reader<'a> {
         }
         match (&self.expect, quiet) {
             // A device that has only echoed the command may still be working.
-            (Expect::Text, Quiet::Settled) if self.newlines < 2 && line.is_empty() => Step::Read,
+            // A device that reads text says so. One that says nothing may still be thinking, and its
+            // prompt come late: what is typed then would run as commands.
+            (Expect::Text, _) if !self.says_anything() => Step::Read,
             (Expect::Text, _) => Step::Text,
             (Expect::Prompt, Quiet::Settled) if !self.typed => match line.is_empty() || asks {
                 true => Step::Read,
@@ -454,6 +456,13 @@ impl<'a> Reader<'a> {
                 !before.is_empty() && !self.is_known_prompt(before) && !self.is_prompt(before)
             })
         })
+    }
+
+    /// Returns whether the device has said more than the echo, and no refusal.
+    fn says_anything(&self) -> bool {
+        let text = clean(&self.buffer[self.buffer.len().saturating_sub(SLACK)..]);
+        let mut said = text.lines().skip(1).map(str::trim);
+        said.any(|line| !line.is_empty()) && self.platform.refusal(&text).is_none()
     }
 
     /// Returns whether a line holds one part of this text and nothing else, or ends with one: a

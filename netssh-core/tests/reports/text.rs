@@ -8,7 +8,7 @@ use std::time::Duration;
 use netssh_core::{Answer, Error, Pattern};
 
 use crate::reports::{all, same};
-use crate::scripted::{Device, Running};
+use crate::scripted::{Device, PAUSE, Running};
 
 struct Block {
     name: &'static str,
@@ -398,6 +398,39 @@ async fn lines_behind_the_end_of_a_text_are_not_entered() {
         Ok(())
     })
     .await;
+}
+
+/// A line that is no beginning of a text, and whose prompt comes late.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_prompt_is_not_taken_for_the_beginning_of_a_text() {
+    let silence = PAUSE.repeat(8);
+    for says in [
+        silence.clone(),
+        format!("{silence}% Authorization failed.\n{silence}"),
+    ] {
+        let running = Device::new("cisco_ios", "r1#")
+            .to("configure terminal", "", "configuration")
+            .state("configuration", "r1(config)#")
+            .on("hostname r1", says.clone())
+            .to("exit", "", "exec")
+            .to("end", "", "exec")
+            .start()
+            .await;
+        let mut session = running.connect().await.unwrap();
+        let mut configuration = session.configuration().await.unwrap();
+        let lines = ["hostname r1", "exit", "write erase"].map(str::to_owned);
+        let reply = configuration.block(&lines, &[]).await.unwrap();
+        assert!(reply.failure.is_some(), "{reply:?}");
+        configuration.leave().await.unwrap();
+        session.close().await;
+        let typed = running.typed();
+        let stray = typed
+            .iter()
+            .find(|(_, line)| ["exit", "write erase"].contains(&line.as_str()));
+        // Leaving the device is `exit` at its ordinary prompt.
+        let stray = stray.filter(|(state, line)| state == "configuration" || line == "write erase");
+        assert_eq!(stray, None, "{says:?}: {typed:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

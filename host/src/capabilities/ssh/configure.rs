@@ -6,7 +6,7 @@ use std::time::Duration;
 use netssh_core::{Answer, Configuration, Left, Platform, Session};
 
 use super::answers::{Question, with_answers};
-use super::lines::{Element, check_order, check_texts, tidy};
+use super::lines::{Element, check_order, check_texts, tidy, uncertain_lines};
 use super::{Began, Device, Exchange, ExecReply, JobContext, Result, ssh_failed};
 use crate::capabilities::limits;
 use crate::capabilities::policy::check_line;
@@ -85,6 +85,22 @@ impl JobContext {
             }
         }
         check_texts(&tidied.elements, &device.kind)?;
+        for element in &tidied.elements {
+            let lines = uncertain_lines(element, &device.kind).iter();
+            for line in lines.filter(|line| !line.is_empty()) {
+                let may = self.may_exec(line, &device.kind).await;
+                may.map_err(|error| JobError {
+                    message: format!(
+                        "line {}: `{}` is not known to begin a text, so each line behind it must be \
+                         allowed as a command: {}",
+                        element.number,
+                        element.title(),
+                        error.message
+                    ),
+                    ..error
+                })?;
+            }
+        }
         check_order(&tidied.elements, &device.kind)?;
         check_comment(&options.commit, &device.kind)?;
         let answers = self.answers(device, &options.commit.answers).await?;

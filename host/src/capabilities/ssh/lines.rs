@@ -275,11 +275,19 @@ fn check_text_end(element: &Element, platform: &str) -> Result<()> {
         }
         quotes.read("\n");
         quotes.read(line);
-        let is_end = match end {
+        let is_end = match &end {
             End::Continued => !visible(line).ends_with('\\'),
+            // Typed as two characters, `^C` is read as the delimiter `^`.
+            End::Delimiter(delimiter) if delimiter == "^C" => line.contains('^'),
             _ => end.is_in(visible(line), &quotes),
         };
         ended = is_end.then_some(place);
+        let of_digits = |c: char| c.is_ascii_hexdigit() || c.is_whitespace();
+        if !is_end && is_certificate(first) && !line.chars().all(of_digits) {
+            return invalid(format!(
+                "line {place} of the certificate: expected hexadecimal digits or `quit`"
+            ));
+        }
     }
     match ended {
         Some(last) if last == element.lines.len() => Ok(()),
@@ -292,6 +300,27 @@ fn check_text_end(element: &Element, platform: &str) -> Result<()> {
             end.describe()
         )),
     }
+}
+
+/// Returns the lines of an element that a device may run as commands, because it is not known that
+/// the first line begins a text, or where that ends.
+pub(super) fn uncertain_lines<'e>(element: &'e Element, platform: &Platform) -> &'e [String] {
+    let Some((first, rest)) = element.lines.split_first() else {
+        return &[];
+    };
+    let mode = platform.configuration.as_ref();
+    let mut blocks = mode.iter().flat_map(|mode| &mode.blocks);
+    // A text that keys end, which no line holds.
+    let ends_by_keys = blocks.any(|block| !block.end.is_empty() && block.start.matches(first));
+    match ends_by_keys || End::of(&platform.name, visible(first)).is_some() {
+        true => &[],
+        false => rest,
+    }
+}
+
+fn is_certificate(first: &str) -> bool {
+    let (word, _) = split_word(first);
+    word.eq_ignore_ascii_case("certificate")
 }
 
 /// Returns a line without its line ending and without a byte order mark.
