@@ -148,7 +148,9 @@ fn a_command_is_heard_while_it_runs() {
         host.client.act(&format!("/api/jobs/{id}/cancel")).await;
         let events = follow(&host, &id, None, ALL).await;
         let result = events.iter().find(|event| event.name == "result").unwrap();
-        assert_eq!(result.data["output"], "begun\n");
+        // With or without its last newline: the session may end before the command is given up.
+        let output = result.data["output"].as_str().unwrap();
+        assert_eq!(output.trim_end(), "begun");
         assert_eq!(events.last().unwrap().data["status"], "cancelled");
     });
 }

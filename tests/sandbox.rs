@@ -8,7 +8,12 @@ use crate::harness::{TestHost, playbook, run};
 /// Runs a playbook without targets, given the body of its `run` and functions beside it.
 async fn run_playbook(functions: &str, body: &str) -> Value {
     let source = format!("{functions}\n{}", playbook(body));
-    let host = TestHost::with_playbook("test", &source).await;
+    let host = TestHost::with_scripts_and(&[("test", &source)], |config| {
+        // Memory runs out long before the time, however busy the machine is.
+        config.plugins.cpu_seconds = 300;
+        config.plugins.memory_mb = 64;
+    })
+    .await;
     let job = host.run_job(json!({ "plugin": "test" })).await;
     let next = host.client.get("/health").await;
     assert_eq!(next.status, 200, "the server goes on");
