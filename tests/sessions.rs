@@ -1,6 +1,8 @@
 //! What a job can do with a session: on FRR, on a Linux host, and on simulated devices for what
 //! only vendors' devices do.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use netssh_core::lab::{Lab, LabDevice, What};
 use serde_json::{Value, json};
 use sqlx::ConnectOptions;
@@ -507,6 +509,10 @@ fn files_come_from_and_go_to_the_operators_directory_alone() {
         assert_eq!(job["result"]["up"]["bytes"], 300_000);
         assert_eq!(job["result"]["up"]["protocol"], "sftp");
         let copy = std::fs::read(files.join("copies/image.bin")).unwrap();
+        for (path, mode) in [("copies", 0o700), ("copies/image.bin", 0o600)] {
+            let metadata = std::fs::metadata(files.join(path)).unwrap();
+            assert_eq!(metadata.permissions().mode() & 0o777, mode, "{path}");
+        }
         assert_eq!(std::fs::read_dir(files.join("copies")).unwrap().count(), 1);
         assert_eq!(copy, vec![7; 300_000]);
         // All but the download into a directory that did not exist yet.

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, OpenOptions};
+use cap_std::fs::{Dir, DirBuilder, DirBuilderExt as _, OpenOptions, OpenOptionsExt as _};
 use netssh_core::{Error as SshError, Transfer, TransferOptions};
 use tokio::io::AsyncWriteExt as _;
 use uuid::Uuid;
@@ -56,10 +56,13 @@ impl Files {
         };
         blocking(move || {
             if let Some(parent) = Path::new(&part.path).parent() {
-                part.directory.create_dir_all(parent)?;
+                let mut builder = DirBuilder::new();
+                builder.recursive(true).mode(0o700);
+                part.directory.create_dir_with(parent, &builder)?;
             }
+            // A device's configuration holds secrets.
             let mut options = OpenOptions::new();
-            options.write(true).create_new(true);
+            options.write(true).create_new(true).mode(0o600);
             let file = part.directory.open_with(&part.name, &options)?;
             Ok((part, tokio::fs::File::from_std(file.into_std())))
         })
