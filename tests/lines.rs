@@ -603,13 +603,14 @@ fn of_the_session(platform: &str) -> &'static [&'static str] {
 /// The lines of a configuration that run a command outside of the declaration.
 fn runs_a_command(platform: &str, line: &str) -> bool {
     match platform {
-        "juniper_junos" => line.starts_with("run ") && !line.starts_with("run show "),
+        "juniper_junos" | "huawei_vrp" => {
+            line.starts_with("run ") && !line.starts_with("run show ")
+        }
         // Every command runs in configuration mode, with or without `do`.
         "arista_eos" | "cisco_nxos" => {
             ["do reload", "reload", "configure terminal"].contains(&line)
                 || line.starts_with("delete ")
         }
-        "huawei_vrp" => line.starts_with("run "),
         _ => ["do reload", "configure terminal"].contains(&line),
     }
 }
