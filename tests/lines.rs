@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use netssh_core::lab::{Faults, Interruption, Lab, LabDevice, Paging, What};
 use proptest::prelude::*;
-use proptest::test_runner::{Config as Cases, TestRunner};
+use proptest::test_runner::{Config as Cases, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Value, json};
 
 use crate::harness::{TestHost, component, lab_connection, run};
@@ -844,15 +844,20 @@ fn devices_receive_allowed_lines_only() {
         config.devices.breaker_failures = 0;
     }));
     let number = std::cell::Cell::new(0);
-    let mut runner = TestRunner::new(Cases {
-        cases: match std::env::var_os("PROPTEST_CASES") {
-            Some(_) => Cases::default().cases,
-            None => 24,
-        },
+    let explores = std::env::var_os("PROPTEST_CASES").is_some();
+    let cases = Cases {
+        cases: if explores { Cases::default().cases } else { 24 },
         failure_persistence: None,
         max_shrink_iters: 64,
         ..Cases::default()
-    });
+    };
+    // The same cases in every run; PROPTEST_CASES tries others.
+    let mut runner = if explores {
+        TestRunner::new(cases)
+    } else {
+        let seed = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+        TestRunner::new_with_rng(cases, seed)
+    };
     let held = runner.run(&attempts(), |attempt| {
         number.set(number.get() + 1);
         runtime
