@@ -10,7 +10,7 @@ const KEEPS_DIGITS = typeof JSON.rawJSON === "function" && keepsSource();
 
 /** The grammar of a number in JSON. */
 const NUMBER = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
-/** Digits that every number with so many has kept. */
+/** A number keeps all its digits up to this many. */
 const SURE_DIGITS = 15;
 
 /** A number with the digits that it was read with. */

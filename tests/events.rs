@@ -148,7 +148,7 @@ fn a_command_is_heard_while_it_runs() {
         host.client.act(&format!("/api/jobs/{id}/cancel")).await;
         let events = follow(&host, &id, None, ALL).await;
         let result = events.iter().find(|event| event.name == "result").unwrap();
-        // With or without its last newline: the session may end before the command is given up.
+        // The last newline may be missing: the session may end before the command is cancelled.
         let output = result.data["output"].as_str().unwrap();
         assert_eq!(output.trim_end(), "begun");
         assert_eq!(events.last().unwrap().data["status"], "cancelled");

@@ -615,7 +615,7 @@ fn runs_a_command(platform: &str, line: &str) -> bool {
     }
 }
 
-/// What a job tries on a device, and how the device behaves.
+/// The calls of a job, and the behaviour of the device.
 #[derive(Clone, Debug)]
 struct Attempt {
     platform: &'static str,

@@ -135,7 +135,7 @@ impl Notifications {
         if abandoned > 0 {
             tracing::warn!(
                 messages = abandoned,
-                "notifications waited for channels that are no longer configured; they are given up"
+                "dropped notifications for channels that are no longer configured"
             );
         }
         Ok(())

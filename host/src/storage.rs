@@ -274,9 +274,9 @@ pub trait Storage: Send + Sync + 'static {
     async fn job(&self, id: Uuid) -> Result<Option<Job>>;
     /// The job that was submitted with an idempotency key, and the digest of its request.
     async fn job_with_key(&self, key: &str) -> Result<Option<(Job, String)>>;
-    /// The job without what may be large.
+    /// Returns the job without its large fields.
     async fn listed_job(&self, id: Uuid) -> Result<Option<ListedJob>>;
-    /// What may be large of the job.
+    /// Returns the large fields of the job.
     async fn job_texts(&self, id: Uuid) -> Result<Option<JobTexts>>;
     /// Newest first, at most `filter.limit`.
     async fn jobs(&self, filter: &JobFilter) -> Result<Vec<ListedJob>>;
@@ -337,8 +337,7 @@ pub trait Storage: Send + Sync + 'static {
     /// How much the commands of a job have answered, on all its targets or on one, bytes.
     async fn output_bytes(&self, job_id: Uuid, target: Option<&str>) -> Result<u64>;
     async fn results(&self, job_id: Uuid) -> Result<Vec<CommandResult>>;
-    /// Measures the next results of a job, in order, after one: as many as fit into the page, and one
-    /// at least.
+    /// Measures the results of a job that follow `after`: as many as fit into the page, at least one.
     async fn measure_results(&self, job_id: Uuid, after: Uuid, page: Page) -> Result<Measured>;
     /// In order, after a result, at most `limit`.
     async fn results_after(

@@ -17,7 +17,7 @@ use crate::storage::StorageError;
 /// A part that does not answer within this time is down.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What a full disk means, as long as it is full.
+/// The effects of a full disk.
 const FULL: &str = "no space left on the disk that the database is on: nothing can be stored and no \
      job starts; the server recovers by itself as soon as there is room";
 

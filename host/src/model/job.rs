@@ -458,7 +458,7 @@ pub struct JobFilter {
     pub limit: u32,
 }
 
-/// A job as listings show it: without what may be large.
+/// A job as listings show it, without its large fields.
 #[derive(Clone, Debug)]
 pub struct ListedJob {
     /// Without its result and bounds; with [`ListedJob::TARGETS`] targets at most, a cut error
@@ -500,7 +500,7 @@ impl From<Job> for ListedJob {
     }
 }
 
-/// The parts of a job that may be large, as JSON.
+/// The large fields of a job, as JSON.
 #[derive(Clone, Debug)]
 pub struct JobTexts {
     pub params: String,

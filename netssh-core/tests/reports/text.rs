@@ -400,7 +400,7 @@ async fn lines_behind_the_end_of_a_text_are_not_entered() {
     .await;
 }
 
-/// A line that is no beginning of a text, and whose prompt comes late.
+/// The line does not begin a text, and its prompt comes late.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_late_prompt_is_not_taken_for_the_beginning_of_a_text() {
     let silence = PAUSE.repeat(8);

@@ -80,7 +80,7 @@ pub struct JobAccepted {
     /// The schedule that was made of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule_id: Option<Uuid>,
-    /// What was not done of the request, and why.
+    /// The part of the request that was not carried out, with the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
 }
@@ -123,7 +123,7 @@ pub struct JobAnswer {
     pub worker_id: Option<String>,
     pub cancel_requested: bool,
     pub progress: Option<Progress>,
-    /// What the plugin returned. Absent in a list.
+    /// The value that the plugin returned. Absent in a list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<Value>,
     /// The length of the result as JSON, bytes; null without a result.

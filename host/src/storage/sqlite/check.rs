@@ -24,7 +24,7 @@ const STEPS: i32 = 10_000;
 /// Problems that are reported of one check.
 const MAX_PROBLEMS: usize = 20;
 
-/// What a check has found.
+/// The findings of a check.
 #[derive(Debug, Default)]
 pub(super) struct Checked {
     /// In SQLite's words.

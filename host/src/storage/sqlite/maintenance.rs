@@ -26,7 +26,7 @@ const HAS_ANSWERS: &str =
 /// Foreign keys without their row that are reported.
 const MAX_BROKEN_KEYS: usize = 20;
 
-/// What a full check has found.
+/// The findings of a full check.
 #[derive(Debug)]
 pub struct Report {
     /// Empty for a sound database.
