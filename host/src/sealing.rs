@@ -3,6 +3,8 @@
 //! A sealed value is `version (1 byte) ‖ nonce (24 bytes) ‖ ciphertext and tag`. The row and field
 //! it belongs to are authenticated with it, so that a value copied to another row, by hand or by a
 //! bug, does not open there.
+//!
+//! Digests of requests, which may contain secrets, are HMACs under a key derived from the master key.
 
 use std::io::{Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
