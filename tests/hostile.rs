@@ -93,6 +93,20 @@ fn a_component_with_too_large_a_result_fails() {
     });
 }
 
+#[test]
+fn values_that_would_take_much_memory_are_refused_before_they_are_parsed() {
+    run(async {
+        let host = hostile_with(|config| config.plugins.memory_mb = 512).await;
+        for name in ["a result of many values", "a stored value of many values"] {
+            let job = deed(&host, name).await;
+            assert_eq!(job["status"], "failed", "{name}: {}", message(&job));
+            assert_eq!(job["error_code"], "limit", "{name}: {}", message(&job));
+            let says = "would take more than 512 MiB of memory";
+            assert!(message(&job).contains(says), "{name}: {}", message(&job));
+        }
+    });
+}
+
 /// The same in playbooks, as far as there is the same; what is theirs alone is in `sandbox.rs`.
 #[test]
 fn limits_end_the_playbook_that_reaches_them() {

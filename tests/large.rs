@@ -1,6 +1,6 @@
 //! Large jobs: listings carry none of what is large, and the rest comes in pages within a budget.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
 use serde_json::{Value, json};
@@ -156,5 +156,70 @@ fn clients_that_do_not_read_take_no_more_than_the_budget() {
         // The budget is free again.
         let results = client.get(&format!("/api/jobs/{id}/logs")).await;
         assert_eq!(results.status, 200, "{}", results.body);
+    });
+}
+
+/// Sends a body whole and returns the status of the answer.
+fn sends(address: &str, body: &[u8]) -> u16 {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let length = body.len();
+    let head = format!(
+        "POST /api/jobs HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(body).unwrap();
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).unwrap();
+    let status = std::str::from_utf8(&status).unwrap();
+    status.trim_start_matches("HTTP/1.1 ").parse().unwrap()
+}
+
+/// A submission for later whose parameters are a list of `count` times `item`.
+fn body_of(item: &str, count: usize) -> Vec<u8> {
+    let items = vec![item; count].join(",");
+    let later = r#""scheduled_for":"2100-01-01T00:00:00Z""#;
+    format!(r#"{{"plugin":"takes-any",{later},"params":{{"items":[{items}]}}}}"#).into_bytes()
+}
+
+#[test]
+fn bodies_of_many_values_take_no_more_than_their_budget() {
+    const RECORD: &str = r#"{"interface":"GigabitEthernet0/1","status":"up","mtu":1500}"#;
+    run(async {
+        let directory = tempfile::tempdir().unwrap();
+        let scripts = directory.path().join("scripts");
+        std::fs::create_dir(&scripts).unwrap();
+        std::fs::write(scripts.join("takes-any.rhai"), playbook("()")).unwrap();
+        let environment = [
+            ("SCHEDULER_PLUGINS_SCRIPTS_DIR", "scripts"),
+            ("SCHEDULER_POLICY_QUEUE_SUBMIT", "*"),
+            ("SCHEDULER_SERVER_MAX_REQUEST_MEMORY_BYTES", "67108864"),
+        ];
+        let server = Server::start_with(directory.path(), &environment);
+        let address = server.client.url("").replace("http://", "");
+        let before = peak_since(&server, || {});
+        // Two MB each, and 100 MB as values: more than all of the budget.
+        let hostile = body_of(r#"{"":[]}"#, 250_000);
+        // A third of the budget each.
+        let large = body_of(RECORD, 25_000);
+        let peak = peak_since(&server, || {
+            std::thread::scope(|scope| {
+                let send = |body| {
+                    let address = &address;
+                    scope.spawn(move || sends(address, body))
+                };
+                let hostile: Vec<_> = (0..20).map(|_| send(&hostile)).collect();
+                let large: Vec<_> = (0..8).map(|_| send(&large)).collect();
+                for refused in hostile {
+                    assert_eq!(refused.join().unwrap(), 413);
+                }
+                // They take their turns.
+                for accepted in large {
+                    assert_eq!(accepted.join().unwrap(), 202);
+                }
+            });
+        });
+        assert!(peak < before + 160, "{peak} MiB after {before} MiB");
     });
 }

@@ -3,6 +3,7 @@
 //! Handlers translate: a request into a use case, its outcome into an answer. What crosses the
 //! wire is in [`types`], every error is a [`Problem`].
 
+mod body_budget;
 mod budget;
 mod compare;
 mod connections;
@@ -23,11 +24,11 @@ pub mod types;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware;
 use axum::response::{Redirect, Response};
+use axum::{Extension, Router};
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -212,7 +213,7 @@ fn wrap(router: Router, config: &ServerConfig) -> Router {
         .layer(middleware::from_fn(move |request, next| {
             guard::body_limit(max_body_bytes, request, next)
         }))
-        .layer(DefaultBodyLimit::max(max_body_bytes));
+        .layer(Extension(body_budget::BodyBudget::new(config)));
     router.layer(layers)
 }
 

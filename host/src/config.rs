@@ -177,6 +177,8 @@ pub struct ServerConfig {
     pub port: u16,
     pub request_timeout_seconds: u64,
     pub max_body_bytes: usize,
+    /// Of the values in the bodies of all requests that are being handled.
+    pub max_request_memory_bytes: usize,
     pub trust_network: bool,
     /// Names of the server besides `localhost` and IP addresses; never `*`.
     pub allowed_hosts: Vec<String>,
@@ -392,6 +394,7 @@ impl Default for ServerConfig {
             port: 8080,
             request_timeout_seconds: 30,
             max_body_bytes: 33_554_432,
+            max_request_memory_bytes: 134_217_728,
             trust_network: false,
             allowed_hosts: Vec::new(),
             cors_origins: Vec::new(),

@@ -159,9 +159,9 @@ impl Jobs {
         let plugin = self.plugin(&submission.plugin)?;
         let id = Uuid::now_v7();
         let mut errors = check_numbers(&submission);
-        let mut params = submission.params.unwrap_or_else(|| serde_json::json!({}));
-        plugin.fill_defaults(&mut params);
-        errors.extend(check_params(&plugin, &params));
+        let params = submission.params.unwrap_or_else(|| serde_json::json!({}));
+        let (params, wrong) = complete(&plugin, params).await?;
+        errors.extend(wrong);
         let inline = self.inline(submission.inline, id, &mut errors).await?;
         let resolved = self
             .resolve(&plugin, &submission.targets, inline.as_ref(), &mut errors)
@@ -391,6 +391,51 @@ impl Jobs {
         }
         Ok(None)
     }
+}
+
+/// Fills in the defaults of parameters and checks them; many on a thread on which nothing else waits.
+async fn complete(
+    plugin: &Arc<Plugin>,
+    mut params: Value,
+) -> Result<(Value, Vec<ParamError>), StorageError> {
+    if !has_many_values(&params) {
+        plugin.fill_defaults(&mut params);
+        let errors = check_params(plugin, &params);
+        return Ok((params, errors));
+    }
+    let plugin = Arc::clone(plugin);
+    let completed = tokio::task::spawn_blocking(move || {
+        plugin.fill_defaults(&mut params);
+        let errors = check_params(&plugin, &params);
+        (params, errors)
+    });
+    let failed = |_| {
+        StorageError::Unavailable("the server failed while it checked the parameters".to_owned())
+    };
+    completed.await.map_err(failed)
+}
+
+/// Returns whether checking a value may take more than a few milliseconds.
+fn has_many_values(value: &Value) -> bool {
+    const MANY: usize = 10_000;
+    fn count(value: &Value, counted: &mut usize) {
+        *counted += match value {
+            // Checked against patterns.
+            Value::String(text) => 1 + text.len() / 64,
+            _ => 1,
+        };
+        if *counted >= MANY {
+            return;
+        }
+        match value {
+            Value::Array(items) => items.iter().for_each(|item| count(item, counted)),
+            Value::Object(fields) => fields.values().for_each(|value| count(value, counted)),
+            _ => {}
+        }
+    }
+    let mut counted = 0;
+    count(value, &mut counted);
+    counted >= MANY
 }
 
 fn check_params(plugin: &Plugin, params: &Value) -> Vec<ParamError> {

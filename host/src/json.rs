@@ -1,23 +1,52 @@
-//! Checks of JSON that serde leaves out.
+//! What serde leaves out: finds fields that are given twice, and measures JSON before it is parsed.
+//!
+//! Parsed values take many times the memory of their text: a list of empty objects thirty times.
 
 use std::collections::HashSet;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
 
-/// Returns the JSON pointer of the first field that an object contains twice.
+/// Why a JSON text is not parsed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    /// An object contains a field twice; serde keeps the last one without a word where a type takes
+    /// any JSON. The JSON pointer of the field.
+    Duplicate(String),
+    /// The values take more memory than allowed.
+    TooLarge,
+}
+
+/// Returns the memory that the values of a JSON text will take, bytes: an upper bound.
 ///
-/// serde keeps the last one without a word where a type takes any JSON.
-pub(crate) fn duplicate_field(json: &[u8]) -> Option<String> {
-    let mut pointer = None;
-    let mut reader = serde_json::Deserializer::from_slice(json);
-    let walk = Walk {
-        path: String::new(),
-        found: &mut pointer,
+/// # Errors
+/// A field is given twice, or the values take more than `most` bytes. A text that is not JSON is
+/// measured up to the place where it ends to be; it is rejected where it is parsed.
+pub(crate) fn measure(json: &[u8], most: usize) -> Result<usize, Flaw> {
+    let mut survey = Survey {
+        memory: 0,
+        most,
+        unique: true,
+        flaw: None,
     };
-    // A text that is not JSON is rejected where it is read.
-    let _ = walk.deserialize(&mut reader);
-    pointer
+    survey.walk(json);
+    survey.flaw.map_or(Ok(survey.memory), Err)
+}
+
+/// As [`measure`], and allows fields that are given twice.
+///
+/// # Errors
+/// The values take more than `most` bytes.
+pub(crate) fn memory_of(json: &str, most: usize) -> Result<usize, Flaw> {
+    let mut survey = Survey {
+        memory: 0,
+        most,
+        unique: false,
+        flaw: None,
+    };
+    survey.walk(json.as_bytes());
+    survey.flaw.map_or(Ok(survey.memory), Err)
 }
 
 /// Appends a field's name to a JSON pointer.
@@ -25,10 +54,90 @@ pub(crate) fn child(pointer: &str, name: &str) -> String {
     format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 
-/// Walks one value and ends with an error at the first duplicate.
+/// What was found so far in a text.
+struct Survey {
+    memory: usize,
+    most: usize,
+    /// Fields must not be given twice.
+    unique: bool,
+    flaw: Option<Flaw>,
+}
+
+impl Survey {
+    fn walk(&mut self, json: &[u8]) {
+        let mut reader = serde_json::Deserializer::from_slice(json);
+        let walk = Walk {
+            place: &Place::Root,
+            survey: self,
+        };
+        // A text that is not JSON is rejected where it is parsed.
+        let _ = walk.deserialize(&mut reader);
+    }
+
+    fn add<E: serde::de::Error>(&mut self, bytes: usize) -> Result<(), E> {
+        self.memory = self.memory.saturating_add(bytes);
+        if self.memory > self.most {
+            return Err(self.stop(Flaw::TooLarge));
+        }
+        Ok(())
+    }
+
+    fn stop<E: serde::de::Error>(&mut self, flaw: Flaw) -> E {
+        self.flaw = Some(flaw);
+        E::custom("not parsed")
+    }
+}
+
+/// Where in a text a value stands. A pointer is made only where one is needed.
+enum Place<'a> {
+    Root,
+    Item(&'a Self, usize),
+    Field(&'a Self, &'a str),
+}
+
+impl Place<'_> {
+    fn pointer(&self) -> String {
+        match self {
+            Place::Root => String::new(),
+            Place::Item(list, index) => format!("{}/{index}", list.pointer()),
+            Place::Field(object, name) => child(&object.pointer(), name),
+        }
+    }
+}
+
+/// Returns what the allocator takes for a piece of this length, bytes. It has four sizes between one
+/// power of two and the next, and steps of 16 bytes below: <https://jemalloc.net/jemalloc.3.html>,
+/// "Size classes".
+fn allocated(length: usize) -> usize {
+    let step = length.next_power_of_two() / 8;
+    length.next_multiple_of(step.max(16))
+}
+
+/// Returns the memory of a list's items, bytes. A list that grows has room for up to twice as many.
+fn list(items: usize) -> usize {
+    match items {
+        0 => 0,
+        items => allocated(items.next_power_of_two().max(4) * size_of::<Value>()),
+    }
+}
+
+/// Returns the memory of an object's fields without their names and values' own, bytes: a table of
+/// positions, which is at most seven eighths full, and the list of fields.
+fn object(fields: usize) -> usize {
+    /// A hash, a name and a value.
+    const FIELD: usize = size_of::<usize>() + size_of::<String>() + size_of::<Value>();
+    if fields == 0 {
+        return 0;
+    }
+    let places = (fields * 8).div_ceil(7).next_power_of_two().max(4);
+    let table = places * (size_of::<usize>() + 1) + 16;
+    allocated(table) + allocated(places * 7 / 8 * FIELD)
+}
+
+/// Walks one value and ends with an error at the first flaw.
 struct Walk<'a> {
-    path: String,
-    found: &'a mut Option<String>,
+    place: &'a Place<'a>,
+    survey: &'a mut Survey,
 }
 
 impl<'de> DeserializeSeed<'de> for Walk<'_> {
@@ -66,36 +175,44 @@ impl<'de> Visitor<'de> for Walk<'_> {
         Ok(())
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
+    fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<(), E> {
+        self.survey.add(allocated(value.len()))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
         let mut index = 0_usize;
         loop {
             let walk = Walk {
-                path: format!("{}/{index}", self.path),
-                found: &mut *self.found,
+                place: &Place::Item(self.place, index),
+                survey: &mut *self.survey,
             };
-            if list.next_element_seed(walk)?.is_none() {
+            if items.next_element_seed(walk)?.is_none() {
                 return Ok(());
             }
+            self.survey.add(list(index + 1) - list(index))?;
             index += 1;
         }
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<(), A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
         let mut names = HashSet::new();
-        while let Some(name) = object.next_key::<String>()? {
-            let path = child(&self.path, &name);
-            if !names.insert(name) {
-                *self.found = Some(path);
-                return Err(A::Error::custom("duplicate field"));
+        let mut count = 0_usize;
+        while let Some(name) = fields.next_key::<String>()? {
+            self.survey
+                .add(object(count + 1) - object(count) + allocated(name.len()))?;
+            count += 1;
+            let place = Place::Field(self.place, &name);
+            if self.survey.unique && names.contains(&name) {
+                let pointer = place.pointer();
+                return Err(self.survey.stop(Flaw::Duplicate(pointer)));
             }
-            object.next_value_seed(Walk {
-                path,
-                found: &mut *self.found,
+            fields.next_value_seed(Walk {
+                place: &place,
+                survey: &mut *self.survey,
             })?;
+            if self.survey.unique {
+                names.insert(name);
+            }
         }
         Ok(())
     }
@@ -113,7 +230,9 @@ mod tests {
             (r#"{"a":[0,{"x/y":1,"x/y":2}]}"#, "/a/1/x~1y"),
             (r#"[{"a":1},{"\u0061":1,"a":2}]"#, "/1/a"),
         ] {
-            assert_eq!(duplicate_field(json.as_bytes()).as_deref(), Some(pointer));
+            let expected = Err(Flaw::Duplicate(pointer.to_owned()));
+            assert_eq!(measure(json.as_bytes(), usize::MAX), expected);
+            assert!(memory_of(json, usize::MAX).is_ok());
         }
         for json in [
             r#"{"a":{"a":{"a":1}},"b":{"a":123456789012345678901234567890}}"#,
@@ -121,7 +240,54 @@ mod tests {
             r#"{"a":1,"#,
             "",
         ] {
-            assert_eq!(duplicate_field(json.as_bytes()), None, "{json}");
+            assert!(measure(json.as_bytes(), usize::MAX).is_ok(), "{json}");
+        }
+    }
+
+    /// Memory that this thread has allocated and not freed, bytes.
+    fn held() -> u64 {
+        use tikv_jemalloc_ctl::thread::{allocatedp, deallocatedp};
+        let read = |allocated: bool| match allocated {
+            true => allocatedp::read().unwrap().get(),
+            false => deallocatedp::read().unwrap().get(),
+        };
+        read(true) - read(false)
+    }
+
+    #[test]
+    fn values_take_no_more_memory_than_measured() {
+        let record = r#"{"interface":"GigabitEthernet0/1","status":"up","vlan":"10","mtu":1500}"#;
+        for (name, item) in [
+            ("records", record),
+            ("empty objects", "{}"),
+            ("objects of one field", r#"{"":[]}"#),
+            ("numbers", "0"),
+            ("lists", "[[],[]]"),
+            ("lists of one", "[[0]]"),
+            ("texts", r#""0123456789abcdef0123456789abcdef""#),
+            ("empty texts", r#""""#),
+            (
+                "large objects",
+                r#"{"a":1,"b":2,"c":3,"d":4,"e":5,"f":6,"g":7,"h":8}"#,
+            ),
+        ] {
+            let json = format!("[{}]", vec![item; 20_000].join(","));
+            let before = held();
+            let values: Value = serde_json::from_str(&json).unwrap();
+            let taken = usize::try_from(held() - before).unwrap();
+            drop(values);
+            let measured = measure(json.as_bytes(), usize::MAX).unwrap();
+            assert!(taken <= measured, "{name}: {taken}, measured {measured}");
+            assert!(
+                measured <= 3 * taken,
+                "{name}: {taken}, measured {measured}"
+            );
+            let most = measured / 2;
+            assert_eq!(
+                measure(json.as_bytes(), most),
+                Err(Flaw::TooLarge),
+                "{name}"
+            );
         }
     }
 }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures::Stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -51,9 +51,7 @@ impl AnswerBudget {
         let reserved = Arc::clone(&self.kib).acquire_many_owned(kib.min(TOTAL_KIB));
         match tokio::time::timeout(WAIT, reserved).await {
             Ok(Ok(permit)) => Ok(Share { _permit: permit }),
-            _ => Err(Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "busy",
+            _ => Err(Problem::busy(
                 "the server is sending other large answers; try again",
             )),
         }

@@ -12,22 +12,27 @@ use serde_json::error::Category;
 use uuid::Uuid;
 
 use super::Problem;
+use super::body_budget::{BodyBudget, Share};
 use super::problem::InvalidField;
-use crate::json::{child, duplicate_field};
+use crate::json::{Flaw, child, measure};
 
 /// More errors of one request are left out.
 const MAX_ERRORS: usize = 20;
+/// A longer body is parsed on a thread for work that takes time, bytes.
+const QUICKLY_PARSED: usize = 64 << 10;
 
 /// A JSON body, with the bytes it came as.
 pub(super) struct JsonBody<T> {
     pub(super) value: T,
     pub(super) bytes: Bytes,
+    /// The memory of both, reserved until the request was handled.
+    _shares: [Share; 2],
 }
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+impl<S: Send + Sync, T: DeserializeOwned + Send + 'static> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let content_type = request.headers().get(header::CONTENT_TYPE);
         let content_type = content_type
             .and_then(|value| value.to_str().ok())
@@ -40,20 +45,24 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
                 "the body has to be JSON, with the header Content-Type: application/json",
             ));
         }
-        let bytes =
-            Bytes::from_request(request, state)
-                .await
-                .map_err(|rejection| match rejection.status() {
-                    StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(),
-                    status => Problem::new(status, "unreadable", rejection.body_text()),
-                })?;
-        let value = parse(&bytes)?;
-        Ok(Self { value, bytes })
+        let budget = request.extensions().get::<BodyBudget>().cloned();
+        let budget = budget.ok_or_else(Problem::internal)?;
+        let declared = request.headers().get(header::CONTENT_LENGTH);
+        let declared = declared.and_then(|length| length.to_str().ok()?.parse().ok());
+        let (bytes, received) = budget.receive(request.into_body(), declared).await?;
+        let most = budget.max_values();
+        let memory = quickly_or_aside(&bytes, move |bytes| memory_of(bytes, most)).await?;
+        let parsed = budget.reserve(memory).await?;
+        Ok(Self {
+            value: quickly_or_aside(&bytes, parse).await?,
+            bytes,
+            _shares: [received, parsed],
+        })
     }
 }
 
 /// A body that may be left out, with its `Content-Type`.
-impl<S: Send + Sync, T: DeserializeOwned> OptionalFromRequest<S> for JsonBody<T> {
+impl<S: Send + Sync, T: DeserializeOwned + Send + 'static> OptionalFromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Option<Self>, Problem> {
@@ -66,6 +75,29 @@ impl<S: Send + Sync, T: DeserializeOwned> OptionalFromRequest<S> for JsonBody<T>
     }
 }
 
+/// Works on a short body at once, and on a long one on a thread on which nothing else waits.
+async fn quickly_or_aside<R: Send + 'static>(
+    bytes: &Bytes,
+    work: impl FnOnce(&[u8]) -> Result<R, Problem> + Send + 'static,
+) -> Result<R, Problem> {
+    if bytes.len() <= QUICKLY_PARSED {
+        return work(bytes);
+    }
+    let bytes = bytes.clone();
+    let worked = tokio::task::spawn_blocking(move || work(&bytes)).await;
+    worked.unwrap_or_else(|_| Err(Problem::internal()))
+}
+
+/// Returns the memory that a body takes once it is parsed, and once more as the text that is stored.
+fn memory_of(bytes: &[u8], most: usize) -> Result<usize, Problem> {
+    let values = measure(bytes, most.saturating_sub(bytes.len()));
+    let values = values.map_err(|flaw| match flaw {
+        Flaw::Duplicate(pointer) => Problem::invalid_field(&pointer, "is given twice"),
+        Flaw::TooLarge => Problem::too_many_values(most),
+    })?;
+    Ok(values + bytes.len())
+}
+
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     // Else serde takes an array for an object, field by field.
     if bytes.trim_ascii_start().starts_with(b"[") {
@@ -73,9 +105,6 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
             "",
             "the body has to be a JSON object",
         ));
-    }
-    if let Some(pointer) = duplicate_field(bytes) {
-        return Err(Problem::invalid_field(&pointer, "is given twice"));
     }
     match serde_json::from_slice(bytes) {
         Ok(value) => Ok(value),
@@ -291,7 +320,9 @@ mod tests {
     }
 
     fn said(json: &str) -> Vec<(String, String)> {
-        let problem = parse::<Body>(json.as_bytes()).unwrap_err();
+        let measured = memory_of(json.as_bytes(), usize::MAX);
+        let parsed = measured.and_then(|_| parse::<Body>(json.as_bytes()));
+        let problem = parsed.unwrap_err();
         let errors = problem.errors.into_iter();
         errors.map(|error| (error.pointer, error.message)).collect()
     }

@@ -109,6 +109,31 @@ impl Problem {
         )
     }
 
+    /// The values in a body take more memory than the server may use, bytes.
+    pub(super) fn too_many_values(most: usize) -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too-large",
+            format!(
+                "the values in the body would take more memory than server.max_request_memory_bytes \
+                 allows ({} MiB)",
+                most >> 20
+            ),
+        )
+    }
+
+    pub(super) fn unreadable(error: &axum::Error) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "unreadable",
+            format!("failed to read the body: {error}"),
+        )
+    }
+
+    pub(super) fn busy(detail: &str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail)
+    }
+
     pub(super) fn internal() -> Self {
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{OnRefused, Result};
+use super::{OnRefused, Result, limits};
 use crate::model::{ErrorCode, JobError, LogLevel};
 use crate::numbers;
 
@@ -56,12 +56,13 @@ pub fn on_refused(choice: &str) -> Result<OnRefused> {
     }
 }
 
-/// Parses JSON. The caller has checked its length, because values take many times the memory of
-/// their text.
+/// Parses JSON whose values take no more than `most` bytes of memory.
 ///
 /// # Errors
-/// The text is not valid JSON, or a number in it is out of range.
-pub fn json(function: &str, text: &str) -> Result<Value> {
+/// The text is not valid JSON, its values take too much memory, or a number in it is out of range.
+pub fn json(function: &str, text: &str, most: usize) -> Result<Value> {
+    limits::check_values(text, most)
+        .map_err(|message| JobError::new(ErrorCode::LIMIT, format!("{function}: {message}")))?;
     let value = serde_json::from_str(text)
         .map_err(|error| invalid(format!("{function}: invalid JSON: {error}")))?;
     match numbers::out_of_range(&value) {

@@ -4,6 +4,7 @@ use std::io;
 
 use serde_json::Value;
 
+use crate::json::memory_of;
 use crate::storage::StorageUse;
 
 /// Sessions that one job may hold open at once.
@@ -71,6 +72,21 @@ pub fn json_len(value: &Value) -> usize {
     // Cannot fail: the writer never fails, and every value is valid JSON.
     let _ = serde_json::to_writer(&mut length, value);
     length.0
+}
+
+/// Checks that the values of a JSON text take no more than `most` bytes of memory, before it is parsed.
+///
+/// # Errors
+/// Says what is too large, for a message that begins with where.
+pub fn check_values(json: &str, most: usize) -> Result<(), String> {
+    memory_of(json, most).map(drop).map_err(|_| {
+        format!(
+            "the JSON has {} bytes, and its values would take more than {} MiB of memory \
+             (plugins.memory_mb)",
+            json.len(),
+            most >> 20
+        )
+    })
 }
 
 /// Cuts a text to at most `bytes`, at a character's border, and marks the place.

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{Map, Value};
 
 use super::Failure;
-use crate::json::duplicate_field;
+use crate::json::{Flaw, measure};
 
 #[derive(Debug, Args)]
 pub(crate) struct ParamArgs {
@@ -84,9 +84,9 @@ fn parameter(argument: &str) -> Result<(String, Value), String> {
 
 /// serde keeps the last of two fields with one name without a word.
 fn check_duplicates(text: &str) -> Result<(), String> {
-    match duplicate_field(text.as_bytes()) {
-        Some(pointer) => Err(format!("{pointer} is given twice")),
-        None => Ok(()),
+    match measure(text.as_bytes(), usize::MAX) {
+        Err(Flaw::Duplicate(pointer)) => Err(format!("{pointer} is given twice")),
+        Err(Flaw::TooLarge) | Ok(_) => Ok(()),
     }
 }
 

@@ -202,6 +202,15 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         section: "server",
+        name: "max_request_memory_bytes",
+        allowed: Allowed::Whole {
+            from: 1_048_576,
+            to: 68_719_476_736,
+        },
+        meaning: "Memory for the values in the bodies of all requests that are being handled: 5 to 50 times the length of their text. A body that needs more is refused (413); one that needs what others use waits up to 10 s.",
+    },
+    Key {
+        section: "server",
         name: "trust_network",
         allowed: Allowed::Flag,
         meaning: "Whether the server may listen off loopback. This version has no authentication: every machine that reaches the port can use every stored connection.",

@@ -36,6 +36,7 @@ use self::guest::{Calling, Guest};
 use self::limits::CpuClock;
 use self::ticker::Ticker;
 use super::{JobRuntime, Loaded, Program, Sandbox};
+use crate::capabilities::limits::check_values;
 use crate::capabilities::{JobContext, check_result_size};
 use crate::model::{Description, ErrorCode, JobError, LoadError, PluginFiles, PluginKind};
 use crate::numbers;
@@ -290,6 +291,10 @@ impl Program for ComponentProgram {
                 format!("{}: run() returned {what}", self.file),
             )
         };
+        check_values(&text, self.shared.sandbox.memory_bytes).map_err(|message| {
+            let message = format!("{}: the result is too large: {message}", self.file);
+            JobError::new(ErrorCode::LIMIT, message)
+        })?;
         let result =
             serde_json::from_str(&text).map_err(|error| wrong(format!("invalid JSON: {error}")))?;
         match numbers::out_of_range(&result) {

@@ -434,7 +434,7 @@ impl storage::Host for Guest {
 
     async fn set(&mut self, key: String, value: String) -> Result<()> {
         capabilities::check_value_size(&key, value.len())?;
-        let value = arguments::json("storage::set", &value)?;
+        let value = arguments::json("storage::set", &value, self.sandbox.memory_bytes)?;
         self.call(async |job| job.storage_set(&key, &value).await)
             .await
     }
@@ -471,7 +471,7 @@ impl queue::Host for Guest {
         capabilities::check_params_size(params.len())?;
         let child = ChildJob {
             plugin,
-            params: arguments::json("queue::submit", &params)?,
+            params: arguments::json("queue::submit", &params, self.sandbox.memory_bytes)?,
             targets,
             description,
         };
@@ -622,7 +622,7 @@ impl Guest {
         // Drops fields that are too long.
         let fields = fields
             .filter(|fields| fields.len() <= limits::LOG_CONTEXT_BYTES)
-            .map(|fields| arguments::json("log", &fields))
+            .map(|fields| arguments::json("log", &fields, self.sandbox.memory_bytes))
             .transpose()?;
         self.call(async |job| job.log(level, message, fields).await)
             .await

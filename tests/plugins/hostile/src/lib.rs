@@ -70,6 +70,13 @@ fn run(_job: &Job, params: Params) -> Result<Value> {
         }
         // Each character takes six in JSON, so that the component's memory suffices.
         "a result of 34 megabytes" => return Ok("\u{1}".repeat(5_700_000).into()),
+        "a result of many values" => {
+            return Ok(vec![json!([[]]); 1_400_000].into());
+        }
+        "a stored value of many values" => {
+            let items = vec![json!([[]]); 1_400_000];
+            storage::set("many", &items)?;
+        }
         "a quarter of a gigabyte of stdout" => {
             let line = "x".repeat(1023);
             for _ in 0..1 << 18 {
