@@ -16,11 +16,12 @@ use anyhow::Context;
 use apalis::prelude::*;
 use apalis_core::backend::ext::BackendExt;
 use apalis_core::task::builder::TaskBuilder;
-use apalis_sqlite::{Config, SqliteStorage};
+use apalis_sqlite::{Config, SqliteStorage, SqliteTask};
 use futures::future::BoxFuture;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
+use sqlx::{Connection as _, SqliteConnection};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -49,13 +50,43 @@ const AGEING: i32 = 10;
 pub struct Queue {
     pool: SqlitePool,
     bell: Bell,
-    leaving: Arc<Mutex<Vec<Leaving>>>,
+    changes: Arc<Mutex<Changes>>,
 }
 
-/// A job that is to be taken out of the queue.
-struct Leaving {
-    id: Uuid,
-    removed: oneshot::Sender<Result<(), String>>,
+/// Changes of the queue that wait for its connection.
+#[derive(Default)]
+struct Changes {
+    /// Made first: a job that leaves may arrive again.
+    leaving: Vec<Uuid>,
+    arriving: Vec<SqliteTask>,
+    callers: Vec<oneshot::Sender<Result<(), String>>>,
+}
+
+impl Changes {
+    async fn make(&self, connection: &mut SqliteConnection) -> anyhow::Result<()> {
+        // One statement is a transaction of its own.
+        if self.arriving.len() + usize::from(!self.leaving.is_empty()) <= 1 {
+            return self.write(connection).await;
+        }
+        let mut transaction = connection.begin().await?;
+        self.write(&mut transaction).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    async fn write(&self, connection: &mut SqliteConnection) -> anyhow::Result<()> {
+        if !self.leaving.is_empty() {
+            sqlx::query(
+                "DELETE FROM Jobs
+                 WHERE job_type = ? AND idempotency_key IN (SELECT value FROM json_each(?))",
+            )
+            .bind(QUEUE)
+            .bind(serde_json::to_string(&self.leaving)?)
+            .execute(&mut *connection)
+            .await?;
+        }
+        apalis_sqlite::queries::push_tasks(connection, QUEUE, &self.arriving).await?;
+        Ok(())
+    }
 }
 
 /// Takes a job id that the queue hands out; returns when the next may be handed out.
@@ -88,7 +119,7 @@ impl Queue {
         Ok(Self {
             pool,
             bell: Bell::default(),
-            leaving: Arc::default(),
+            changes: Arc::default(),
         })
     }
 
@@ -142,19 +173,15 @@ impl Queue {
     /// # Errors
     /// When the queue file cannot be written.
     pub async fn push(&self, jobs: &[(Uuid, i32)]) -> anyhow::Result<()> {
-        let tasks: Vec<_> = jobs
-            .iter()
-            .map(|(id, priority)| {
-                let priority = priority.clamp(&-PRIORITY_LIMIT, &PRIORITY_LIMIT) + PRIORITY_LIMIT;
-                TaskBuilder::new(serde_json::to_vec(id).unwrap_or_default())
-                    .idempotency_key(id.to_string())
-                    .priority(usize::try_from(priority).unwrap_or_default())
-                    .build()
-            })
-            .collect();
-        let mut transaction = self.pool.begin().await?;
-        apalis_sqlite::queries::push_tasks(&mut *transaction, QUEUE, &tasks).await?;
-        transaction.commit().await?;
+        let tasks = jobs.iter().map(|(id, priority)| {
+            let priority = priority.clamp(&-PRIORITY_LIMIT, &PRIORITY_LIMIT) + PRIORITY_LIMIT;
+            TaskBuilder::new(serde_json::to_vec(id).unwrap_or_default())
+                .idempotency_key(id.to_string())
+                .priority(usize::try_from(priority).unwrap_or_default())
+                .build()
+        });
+        self.change(|changes| changes.arriving.extend(tasks))
+            .await?;
         self.bell.ring();
         Ok(())
     }
@@ -164,43 +191,40 @@ impl Queue {
     /// # Errors
     /// When the queue file cannot be written.
     pub async fn remove(&self, id: Uuid) -> anyhow::Result<()> {
-        let (removed, answer) = oneshot::channel();
+        self.change(|changes| changes.leaving.push(id)).await
+    }
+
+    /// Adds to the changes that wait for the connection, and returns when they are made. Those that
+    /// come while the connection is in use share one transaction.
+    async fn change(&self, add: impl FnOnce(&mut Changes)) -> anyhow::Result<()> {
+        let (made, answer) = oneshot::channel();
         let is_first = {
-            let mut leaving = self.leaving();
-            leaving.push(Leaving { id, removed });
-            leaving.len() == 1
+            let mut changes = self.changes();
+            add(&mut changes);
+            changes.callers.push(made);
+            changes.callers.len() == 1
         };
         if is_first {
             let queue = self.clone();
-            tokio::spawn(async move { queue.remove_all_leaving().await });
+            tokio::spawn(async move {
+                let connection = queue.pool.acquire().await;
+                let mut changes = std::mem::take(&mut *queue.changes());
+                let made = match connection {
+                    Ok(mut connection) => changes.make(&mut connection).await,
+                    Err(error) => Err(error.into()),
+                };
+                let made = made.map_err(|error| format!("{error:#}"));
+                for caller in changes.callers.drain(..) {
+                    // A caller that was cancelled no longer listens.
+                    let _ = caller.send(made.clone());
+                }
+            });
         }
         answer.await?.map_err(anyhow::Error::msg)
     }
 
-    /// Those that come while the connection is in use go with the first one.
-    async fn remove_all_leaving(&self) {
-        let connection = self.pool.acquire().await;
-        let leaving = std::mem::take(&mut *self.leaving());
-        let ids: Vec<_> = leaving.iter().map(|job| job.id).collect();
-        let removed = async {
-            sqlx::query(
-                "DELETE FROM Jobs
-                 WHERE job_type = ? AND idempotency_key IN (SELECT value FROM json_each(?))",
-            )
-            .bind(QUEUE)
-            .bind(serde_json::json!(ids).to_string())
-            .execute(&mut *connection?)
-            .await
-        };
-        let removed = removed.await.map(drop).map_err(|error| error.to_string());
-        for job in leaving {
-            // Whoever asked may have given up.
-            let _ = job.removed.send(removed.clone());
-        }
-    }
-
-    fn leaving(&self) -> MutexGuard<'_, Vec<Leaving>> {
-        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
+    fn changes(&self) -> MutexGuard<'_, Changes> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many jobs are in the queue, handed out or not.

@@ -20,7 +20,8 @@ use host::config::Config;
 use netssh_core::{Credentials, Endpoint, HostKeyPolicy, Platform, Session};
 use serde_json::{Value, json};
 use test_devices::Frr;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 /// Pairs of one job and one bare session.
@@ -30,6 +31,10 @@ const LATENCIES: usize = 300;
 /// Jobs submitted by many clients at once.
 const BURST: usize = 2_000;
 const CLIENTS: usize = 64;
+/// Jobs of one run of the stream, its clients, and its runs.
+const STREAM: usize = 4_000;
+const STREAM_CLIENTS: usize = 16;
+const RUNS: usize = 5;
 
 /// Jobs on a device whose session is in the pool.
 const POOLED: usize = 100;
@@ -68,6 +73,10 @@ fn main() {
                 job_beside_bare_session(&server).await;
                 submit_to_start(&server).await;
                 bursts(&server).await;
+                stream_of_jobs(&server).await;
+            }
+            Some("stream") => {
+                stream_of_jobs(&server).await;
             }
             Some("sessions") => second_job(&server).await,
             _ => panic!("bench batch | history | jobs | sessions"),
@@ -189,6 +198,78 @@ async fn bursts(server: &Server) {
     println!("{:<50} {run:>8.0}/s", "submitted and run");
 }
 
+/// Jobs that do nothing, submitted by 16 clients over connections that they keep and run by 4 slots at
+/// once: from the first submission to the last end.
+async fn stream_of_jobs(server: &Server) {
+    let mut rates = Vec::new();
+    for _ in 0..RUNS {
+        let before = server.completed().await;
+        let begun = Instant::now();
+        let clients = (0..STREAM_CLIENTS).map(|_| async {
+            let mut client = RawClient::connect(server).await;
+            for _ in 0..STREAM / STREAM_CLIENTS {
+                client.submit_noop().await;
+            }
+        });
+        futures::future::join_all(clients).await;
+        let submitted = begun.elapsed();
+        while server.completed().await < before + STREAM as u64 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let rate = |time: Duration| STREAM as f64 / time.as_secs_f64();
+        rates.push((rate(begun.elapsed()), rate(submitted)));
+    }
+    rates.sort_by(|one, other| one.0.total_cmp(&other.0));
+    let (run, submitted) = rates[rates.len() / 2];
+    println!(
+        "{:<50} {run:>8.0}/s, submitted at {submitted:.0}/s",
+        format!("no-op jobs, {STREAM_CLIENTS} clients, 4 slots")
+    );
+}
+
+/// Sends the same request over and over, and reads no more of an answer than its length: costs less
+/// than a library for HTTP, because server and clients share the machine.
+struct RawClient {
+    stream: TcpStream,
+    request: Vec<u8>,
+    answer: Vec<u8>,
+}
+
+impl RawClient {
+    async fn connect(server: &Server) -> Self {
+        let address = server.url.trim_start_matches("http://");
+        let body = r#"{"plugin":"noop"}"#;
+        let length = body.len();
+        let head = format!(
+            "POST /api/jobs HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
+             Content-Length: {length}\r\n\r\n{body}"
+        );
+        Self {
+            stream: TcpStream::connect(address).await.unwrap(),
+            request: head.into_bytes(),
+            answer: Vec::with_capacity(4096),
+        }
+    }
+
+    async fn submit_noop(&mut self) {
+        self.stream.write_all(&self.request).await.unwrap();
+        self.answer.clear();
+        loop {
+            assert!(self.stream.read_buf(&mut self.answer).await.unwrap() > 0);
+            let text = std::str::from_utf8(&self.answer).unwrap();
+            let Some((head, body)) = text.split_once("\r\n\r\n") else {
+                continue;
+            };
+            assert!(head.starts_with("HTTP/1.1 202 "), "{head}");
+            let mut lines = head.lines();
+            let length = lines.find_map(|line| line.strip_prefix("content-length: "));
+            if body.len() == length.unwrap().parse::<usize>().unwrap() {
+                return;
+            }
+        }
+    }
+}
+
 struct Server {
     url: String,
     http: reqwest::Client,
@@ -247,6 +328,11 @@ impl Server {
             .as_str()
             .unwrap()
             .to_owned()
+    }
+
+    async fn completed(&self) -> u64 {
+        let stats = self.get("/api/jobs/stats").await;
+        stats["by_status"]["completed"].as_u64().unwrap_or_default()
     }
 
     async fn ended(&self, id: &str) {

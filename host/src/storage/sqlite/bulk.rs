@@ -1,4 +1,4 @@
-//! Work that many callers have at the same time, each for a job of its own: claims, notes, results,
+//! Work that many callers have at the same time, each for a job of its own: new jobs, claims, notes, results,
 //! lines of logs, progress, ends. What waits when the writer comes to it is done with few queries,
 //! because what a query costs is mostly the way to the thread that has the connection, and back.
 
@@ -13,6 +13,7 @@ use sqlx::{AssertSqlSafe, Row};
 use tokio::sync::oneshot;
 
 use super::in_flight::AddNote;
+use super::jobs::AddJob;
 use super::running::{AddResult, ClaimJob, EndAttempt, SetProgress};
 use super::writer::Committed;
 use super::{Result, StorageError};
@@ -54,6 +55,7 @@ pub(super) struct Bulks {
 /// attempt leaves behind before its end.
 #[derive(Default)]
 pub(super) struct Kinds {
+    pub jobs: Bulk<AddJob>,
     pub claims: Bulk<ClaimJob>,
     pub notes: Bulk<AddNote>,
     pub results: Bulk<AddResult>,
@@ -96,6 +98,7 @@ impl Bulks {
     pub(super) fn take(&self, most: usize) -> (Vec<Box<dyn Taken>>, bool) {
         let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = [
+            kinds.jobs.take(most),
             kinds.claims.take(most),
             kinds.notes.take(most),
             kinds.results.take(most),
@@ -109,7 +112,8 @@ impl Bulks {
 
 impl Kinds {
     fn is_empty(&self) -> bool {
-        self.claims.waiting.is_empty()
+        self.jobs.waiting.is_empty()
+            && self.claims.waiting.is_empty()
             && self.notes.waiting.is_empty()
             && self.results.waiting.is_empty()
             && self.lines.waiting.is_empty()

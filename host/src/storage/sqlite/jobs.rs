@@ -2,14 +2,15 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
-use sqlx::sqlite::Sqlite;
+use sqlx::sqlite::{Sqlite, SqliteRow};
 use sqlx::{QueryBuilder, Row, SqliteConnection};
 use uuid::Uuid;
 
+use super::bulk::{Bulk, BulkWork, Kinds, SqliteQuery};
 use super::readers::Readers;
 use super::writer::Writer;
 use super::{
-    AddOutcome, CancelOutcome, DeleteOutcome, Result, StorageError, batches, connections,
+    AddOutcome, CancelOutcome, DeleteOutcome, Result, StorageError, batches, bulk, connections,
     is_unique, rows, text_of,
 };
 use crate::model::{
@@ -23,26 +24,13 @@ pub(super) async fn add(
     children: &[Uuid],
     inline: Option<&Connection>,
 ) -> Result<AddOutcome> {
-    let (job, inline) = (job.clone(), inline.cloned());
     let key = job.idempotency.clone();
-    let children = children.iter().zip(&job.targets);
-    let children: Vec<_> = children
-        .map(|(id, target)| json!({ "id": id, "target": target }))
-        .collect();
-    let added = writer
-        .run(move |connection| {
-            Box::pin(async move {
-                insert(connection, &job).await?;
-                if !children.is_empty() {
-                    insert_children(connection, &job, &Value::from(children)).await?;
-                }
-                if let Some(inline) = &inline {
-                    connections::insert(connection, inline).await?;
-                }
-                Ok(())
-            })
-        })
-        .await;
+    let adding = AddJob::of(job);
+    let added = if children.is_empty() && inline.is_none() {
+        writer.one(adding).await
+    } else {
+        add_with(writer, adding, job, children, inline).await
+    };
     match (added, key) {
         (Ok(()), _) => Ok(AddOutcome::Added),
         (Err(StorageError::Database(error)), Some((key, digest))) if is_unique(&error) => {
@@ -59,54 +47,141 @@ pub(super) async fn add(
     }
 }
 
-async fn insert(connection: &mut SqliteConnection, job: &NewJob) -> Result<()> {
-    let targets = serde_json::to_string(&job.targets)
-        .map_err(|error| StorageError::Corrupt(error.to_string()))?;
-    let (key, digest) = job.idempotency.clone().unzip();
-    let ready_at = job.scheduled_for.unwrap_or(job.created_at);
-    let (schedule_id, cron_expression) = job.schedule.clone().unzip();
-    sqlx::query(
-        "INSERT INTO jobs (id, targets, created_at, job_type, payload, status, priority, description,
-                           parent_id, depth, scheduled_for, ready_at, timeout_seconds, max_retries,
-                           on_interrupt, idempotency_key, request_digest, batch, held, rerun_of,
-                           schedule_id, cron_expression, bounds)
-         VALUES (?1, ?2, ?3, ?4, ?5, 'pending', ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,
-                 ?17, ?18, ?19, ?20, ?21, ?22);
+/// Adds a job together with its child jobs and its own connection.
+async fn add_with(
+    writer: &Writer,
+    adding: AddJob,
+    job: &NewJob,
+    children: &[Uuid],
+    inline: Option<&Connection>,
+) -> Result<()> {
+    let children = children.iter().zip(&job.targets);
+    let children: Vec<_> = children
+        .map(|(id, target)| json!({ "id": id, "target": target }))
+        .collect();
+    let inline = inline.cloned();
+    writer
+        .run(move |connection| {
+            Box::pin(async move {
+                bulk::do_one(connection, &adding).await?;
+                if !children.is_empty() {
+                    insert_children(connection, &adding, &Value::from(children)).await?;
+                }
+                if let Some(inline) = &inline {
+                    connections::insert(connection, inline).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+}
 
-         INSERT INTO job_targets (job_id, name, connection_id, created_at, job_type)
-         SELECT ?1, value ->> 'name', value ->> 'connection_id', ?3, ?4 FROM json_each(?2)",
-    )
-    .bind(job.id.to_string())
-    .bind(targets)
-    .bind(text_of(job.created_at))
-    .bind(&job.plugin)
-    .bind(job.params.to_string())
-    .bind(job.priority)
-    .bind(&job.description)
-    .bind(job.parent_id.map(|id| id.to_string()))
-    .bind(job.depth)
-    .bind(job.scheduled_for.map(text_of))
-    .bind(text_of(ready_at))
-    .bind(job.timeout_seconds)
-    .bind(job.max_retries)
-    .bind(job.on_interrupt.as_str())
-    .bind(key)
-    .bind(digest)
-    .bind(job.batch.map(|batch| json!(batch).to_string()))
-    .bind(job.held)
-    .bind(job.rerun_of.map(|id| id.to_string()))
-    .bind(schedule_id.map(|id| id.to_string()))
-    .bind(cron_expression)
-    .bind((!job.bounds.is_empty()).then(|| json!(job.bounds).to_string()))
-    .execute(&mut *connection)
-    .await?;
-    Ok(())
+/// A new job, in the texts that are stored of it.
+pub(super) struct AddJob {
+    id: String,
+    targets: String,
+    created_at: String,
+    plugin: String,
+    params: String,
+    priority: i32,
+    description: Option<String>,
+    parent_id: Option<String>,
+    depth: u32,
+    scheduled_for: Option<String>,
+    ready_at: String,
+    timeout_seconds: Option<u32>,
+    max_retries: u32,
+    on_interrupt: &'static str,
+    idempotency: (Option<String>, Option<String>),
+    batch: Option<String>,
+    held: bool,
+    rerun_of: Option<String>,
+    schedule: (Option<String>, Option<String>),
+    bounds: Option<String>,
+}
+
+impl AddJob {
+    fn of(job: &NewJob) -> Self {
+        let (schedule_id, cron_expression) = job.schedule.clone().unzip();
+        Self {
+            id: job.id.to_string(),
+            targets: json!(job.targets).to_string(),
+            created_at: text_of(job.created_at),
+            plugin: job.plugin.clone(),
+            params: job.params.to_string(),
+            priority: job.priority,
+            description: job.description.clone(),
+            parent_id: job.parent_id.map(|id| id.to_string()),
+            depth: job.depth,
+            scheduled_for: job.scheduled_for.map(text_of),
+            ready_at: text_of(job.scheduled_for.unwrap_or(job.created_at)),
+            timeout_seconds: job.timeout_seconds,
+            max_retries: job.max_retries,
+            on_interrupt: job.on_interrupt.as_str(),
+            idempotency: job.idempotency.clone().unzip(),
+            batch: job.batch.map(|batch| json!(batch).to_string()),
+            held: job.held,
+            rerun_of: job.rerun_of.map(|id| id.to_string()),
+            schedule: (schedule_id.map(|id| id.to_string()), cron_expression),
+            bounds: (!job.bounds.is_empty()).then(|| json!(job.bounds).to_string()),
+        }
+    }
+}
+
+impl BulkWork for AddJob {
+    type Answer = ();
+
+    const STATEMENTS: &str = "
+        INSERT INTO jobs (id, targets, created_at, job_type, payload, status, priority, description,
+                          parent_id, depth, scheduled_for, ready_at, timeout_seconds, max_retries,
+                          on_interrupt, idempotency_key, request_digest, batch, held, rerun_of,
+                          schedule_id, cron_expression, bounds)
+        VALUES ($1, $2, $3, $4, $5, 'pending', $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
+                $17, $18, $19, $20, $21, $22);
+
+        INSERT INTO job_targets (job_id, name, connection_id, created_at, job_type)
+        SELECT $1, value ->> 'name', value ->> 'connection_id', $3, $4 FROM json_each($2)";
+    const PARAMETERS: usize = 22;
+
+    fn bulk(kinds: &mut Kinds) -> &mut Bulk<Self> {
+        &mut kinds.jobs
+    }
+
+    fn bind<'q>(&self, query: SqliteQuery<'q>) -> SqliteQuery<'q> {
+        query
+            .bind(self.id.clone())
+            .bind(self.targets.clone())
+            .bind(self.created_at.clone())
+            .bind(self.plugin.clone())
+            .bind(self.params.clone())
+            .bind(self.priority)
+            .bind(self.description.clone())
+            .bind(self.parent_id.clone())
+            .bind(self.depth)
+            .bind(self.scheduled_for.clone())
+            .bind(self.ready_at.clone())
+            .bind(self.timeout_seconds)
+            .bind(self.max_retries)
+            .bind(self.on_interrupt)
+            .bind(self.idempotency.0.clone())
+            .bind(self.idempotency.1.clone())
+            .bind(self.batch.clone())
+            .bind(self.held)
+            .bind(self.rerun_of.clone())
+            .bind(self.schedule.0.clone())
+            .bind(self.schedule.1.clone())
+            .bind(self.bounds.clone())
+    }
+
+    fn answer(&self, _: Option<&SqliteRow>) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Child jobs are as their batch, each with an id and a target of its own.
 async fn insert_children(
     connection: &mut SqliteConnection,
-    batch: &NewJob,
+    batch: &AddJob,
     children: &Value,
 ) -> Result<()> {
     sqlx::query(
@@ -122,9 +197,9 @@ async fn insert_children(
          SELECT value ->> 'id', value ->> '$.target.name', value ->> '$.target.connection_id', ?3, ?4
          FROM json_each(?2)",
     )
-    .bind(batch.id.to_string())
+    .bind(&batch.id)
     .bind(children.to_string())
-    .bind(text_of(batch.created_at))
+    .bind(&batch.created_at)
     .bind(&batch.plugin)
     .execute(&mut *connection)
     .await?;
