@@ -246,12 +246,15 @@ impl Worker {
             Ok(Claimed::Run(claim, job, plugin)) => {
                 let outcome = match plugin {
                     Ok(plugin) => {
-                        let attempt = self.attempt(&claim, &job, &plugin, stop, place);
+                        let attempt = self.attempt(&claim, &job, &plugin, stop, Arc::clone(&place));
                         let ended = AssertUnwindSafe(attempt).catch_unwind().await;
                         ended.unwrap_or_else(|panic| Outcome::Failed(panicked(&*panic)))
                     }
                     Err(error) => Outcome::Failed(error),
                 };
+                // Nothing of it runs any more. The next job begins while this one's end is written: its
+                // claim shares a transaction with it, or comes after it.
+                place.release();
                 self.record(&claim, &outcome).await;
                 retried = matches!(outcome, Outcome::Retry(..));
                 // Should it be a batch's.

@@ -9,7 +9,7 @@ const source = await readFile(new URL("plugin.js", import.meta.url), "utf8");
 const { component } = await componentize(source, {
   witPath: wit,
   worldName: "job-plugin",
-  // A plugin gets no network, and would be refused if it asked for one.
-  disableFeatures: ["http", "fetch-event", "stdio"],
+  // A plugin gets no network, and would be rejected if it imported one. Its console is the job's log.
+  disableFeatures: ["http", "fetch-event"],
 });
 await writeFile(out, component);

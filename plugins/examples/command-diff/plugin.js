@@ -8,6 +8,21 @@ import { open } from "job-scheduler:plugin/ssh@0.1.1";
 import { get, set } from "job-scheduler:plugin/storage@0.1.1";
 import { diff } from "job-scheduler:plugin/text@0.1.1";
 
+// Makes the job's error of whatever `run` throws: an error of the host, one of our own, or an exception.
+function reported(run) {
+  return (params) => {
+    try {
+      return run(params);
+    } catch (thrown) {
+      const error = thrown?.payload ?? thrown;
+      if (typeof error?.code === "string") {
+        throw { code: error.code, message: `${error.message ?? ""}`, retryable: error.retryable === true };
+      }
+      throw { code: "script", message: `${thrown}\n${thrown?.stack ?? ""}`.trim(), retryable: false };
+    }
+  };
+}
+
 export const plugin = {
   describe() {
     return JSON.stringify({
@@ -24,7 +39,7 @@ export const plugin = {
     });
   },
 
-  run(params) {
+  run: reported((params) => {
     const { command } = JSON.parse(params);
     const device = open(jobTarget());
     const reply = device.exec(command, undefined);
@@ -39,5 +54,5 @@ export const plugin = {
     set(key, JSON.stringify(reply.output));
     info(kept === undefined ? "kept for the first time" : changes === "" ? "unchanged" : "changed", undefined);
     return JSON.stringify({ first: kept === undefined, changed: changes !== "", diff: changes });
-  },
+  }),
 };

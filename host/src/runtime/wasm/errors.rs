@@ -80,6 +80,9 @@ fn placed(file: &str, error: JobError) -> JobError {
 /// What the guest said itself as it crashed, else the engine's words for it.
 fn trap_message(trap: Trap, guest: &Guest) -> String {
     let said = guest.output.last_words();
+    if let Some(raised) = python_exception(&said) {
+        return raised;
+    }
     let panicked = said.find("panicked at").map(|at| said[at..].trim());
     match (trap, panicked) {
         (Trap::UnreachableCodeReached, Some(panicked)) => {
@@ -88,6 +91,28 @@ fn trap_message(trap: Trap, guest: &Guest) -> String {
         }
         _ => format!("crashed: {trap}"),
     }
+}
+
+/// Returns the exception of the last traceback that Python has printed, and the place where it was
+/// raised: <https://docs.python.org/3/library/traceback.html>
+fn python_exception(said: &str) -> Option<String> {
+    let (_, traceback) = said.rsplit_once("Traceback (most recent call last):\n")?;
+    let is_inner = |line: &&str| line.starts_with(' ');
+    let place = traceback.lines().take_while(is_inner);
+    let place = place.filter_map(|line| line.trim_start().strip_prefix("File \""));
+    let place = place.last().map(|line| line.replacen('"', "", 1));
+    // A message of several lines ends where something else is printed.
+    let raised = traceback.lines().skip_while(is_inner);
+    let raised = raised.take_while(|line| !line.contains("panicked at"));
+    let raised = raised.collect::<Vec<_>>().join("\n");
+    let raised = raised.trim_end();
+    if raised.is_empty() {
+        return None;
+    }
+    Some(match place {
+        Some(place) => format!("{raised}\n  in {place}"),
+        None => raised.to_owned(),
+    })
 }
 
 fn write_frames(message: &mut String, backtrace: &WasmBacktrace) {
@@ -205,4 +230,31 @@ fn is_plugin(name: &str) -> bool {
 
 fn is_instance(item: &ComponentItem) -> bool {
     matches!(item, ComponentItem::ComponentInstance(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As a component of componentize-py prints it.
+    const TRACEBACK: &str = "\
+Traceback (most recent call last):
+  File \"/0/app.py\", line 42, in run
+    raise ValueError(\"no\\nsuch thing\")
+ValueError: no
+such thing
+
+thread '<unnamed>' panicked at runtime/src/lib.rs:1293:29:
+Python function threw an unexpected exception
+note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace
+";
+
+    #[test]
+    fn an_exception_of_python_is_the_error_with_its_place() {
+        assert_eq!(
+            python_exception(TRACEBACK).as_deref(),
+            Some("ValueError: no\nsuch thing\n  in /0/app.py, line 42, in run")
+        );
+        assert_eq!(python_exception("thread '<unnamed>' panicked at x"), None);
+    }
 }
