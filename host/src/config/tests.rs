@@ -99,6 +99,7 @@ fn every_key_can_be_set_by_its_variable_and_in_the_file() {
         ("server.port", "0", "0"),
         ("server.request_timeout_seconds", "9", "9"),
         ("server.max_body_bytes", "2048", "2048"),
+        ("server.max_request_memory_bytes", "1048576", "1048576"),
         ("server.trust_network", "true", "true"),
         (
             "server.allowed_hosts",
