@@ -19,7 +19,8 @@ use apalis_core::task::builder::TaskBuilder;
 use apalis_sqlite::{Config, SqliteStorage, SqliteTask};
 use futures::future::BoxFuture;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
 };
 use sqlx::{Connection as _, SqliteConnection};
 use tokio::sync::oneshot;
@@ -144,6 +145,8 @@ impl Queue {
     async fn connect(options: SqliteConnectOptions) -> anyhow::Result<SqlitePool> {
         use sqlx::ConnectOptions;
         let options = options
+            // Of this connection alone: no locks and no shared memory at each transaction.
+            .locking_mode(SqliteLockingMode::Exclusive)
             .synchronous(SqliteSynchronous::Normal)
             .foreign_keys(false)
             .busy_timeout(Duration::from_secs(10))

@@ -55,9 +55,12 @@ const PAGE: usize = 2_000;
 /// How often a finished job is tried to be recorded while the database is not available.
 const RECORD_EVERY: Duration = Duration::from_secs(1);
 
-/// For each of so many places a job is taken from the queue ahead of its place. Taking one costs as
-/// much as taking several, but what is more urgent and comes later waits for them.
+/// For each of so many places a job is taken from the queue ahead of its place, and at least
+/// [`LEAST_AHEAD`]. Taking one costs as much as taking several, but what is more urgent and comes later
+/// waits for them.
 const PLACES_PER_JOB_AHEAD: usize = 8;
+/// Jobs that do little end faster than they could be taken one by one.
+const LEAST_AHEAD: usize = 2;
 
 pub struct Worker {
     name: String,
@@ -123,7 +126,8 @@ impl Worker {
             held_back: parts.held_back,
             ended: parts.ended,
             places: Arc::new(Semaphore::new(config.concurrency)),
-            ahead: (config.concurrency / PLACES_PER_JOB_AHEAD).max(1),
+            ahead: (config.concurrency / PLACES_PER_JOB_AHEAD)
+                .max(LEAST_AHEAD.min(config.concurrency)),
             default_timeout: u32::try_from(config.timeout_seconds).unwrap_or(u32::MAX),
             delays,
             grace: Duration::from_secs(config.shutdown_grace_seconds),
@@ -246,15 +250,12 @@ impl Worker {
             Ok(Claimed::Run(claim, job, plugin)) => {
                 let outcome = match plugin {
                     Ok(plugin) => {
-                        let attempt = self.attempt(&claim, &job, &plugin, stop, Arc::clone(&place));
+                        let attempt = self.attempt(&claim, &job, &plugin, stop, place);
                         let ended = AssertUnwindSafe(attempt).catch_unwind().await;
                         ended.unwrap_or_else(|panic| Outcome::Failed(panicked(&*panic)))
                     }
                     Err(error) => Outcome::Failed(error),
                 };
-                // Nothing of it runs any more. The next job begins while this one's end is written: its
-                // claim shares a transaction with it, or comes after it.
-                place.release();
                 self.record(&claim, &outcome).await;
                 retried = matches!(outcome, Outcome::Retry(..));
                 // Should it be a batch's.
