@@ -1,8 +1,9 @@
 //! Helpers on text that every job may call; they reach nothing.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use similar::TextDiff;
+use similar::{ChangeTag, TextDiff};
 
 use super::{Result, limits};
 use crate::model::{ErrorCode, JobError};
@@ -40,7 +41,11 @@ fn shortest(prefixes: &[String]) -> Vec<&str> {
     shortest
 }
 
-/// The lines in which two texts differ, as a unified diff without file names; empty when equal.
+/// Returns the lines in which two texts differ, as a unified diff without file names; empty when they
+/// are equal.
+///
+/// An end of line that only one of the texts has after its last line is no difference of that line: a
+/// line that begins with a backslash says it.
 ///
 /// # Errors
 /// Code `limit` for texts larger than [`limits::DIFF_BYTES`].
@@ -54,14 +59,97 @@ pub fn unified_diff(old: &str, new: &str) -> Result<String> {
             ),
         ));
     }
+    let end = common_end(old, new);
+    let unended = UnendedText::of(old, new);
+    let (old, new) = (ended(old, end), ended(new, end));
     let diff = TextDiff::configure()
         .timeout(DIFF_TIME)
-        .diff_lines(old, new);
-    Ok(diff
+        .diff_lines(&*old, &*new);
+    let lines = diff
+        .ops()
+        .last()
+        .map_or((0, 0), |op| (op.old_range().end, op.new_range().end));
+    let mut text = String::new();
+    let mut is_said = unended.is_none();
+    for hunk in diff
         .unified_diff()
         .context_radius(CONTEXT_LINES)
-        .missing_newline_hint(false)
-        .to_string())
+        .iter_hunks()
+    {
+        text.push_str(&format!("{}\n", hunk.header()));
+        for change in hunk.iter_changes() {
+            text.push_str(&format!("{}{}", change.tag(), change.value()));
+            let Some(unended) = unended else { continue };
+            let (index, count) = match unended {
+                UnendedText::Old => (change.old_index(), lines.0),
+                UnendedText::New => (change.new_index(), lines.1),
+            };
+            if index.is_some_and(|index| index + 1 == count) {
+                text.push_str(unended.remark(change.tag()));
+                is_said = true;
+            }
+        }
+    }
+    if let (false, Some(unended)) = (is_said, unended) {
+        text.push_str(unended.remark(ChangeTag::Equal));
+    }
+    Ok(text)
+}
+
+/// The one of two texts whose last line has no end, while that of the other has one.
+#[derive(Clone, Copy)]
+enum UnendedText {
+    Old,
+    New,
+}
+
+impl UnendedText {
+    fn of(old: &str, new: &str) -> Option<Self> {
+        match (is_ended(old), is_ended(new)) {
+            (false, true) => Some(Self::Old),
+            (true, false) => Some(Self::New),
+            _ => None,
+        }
+    }
+
+    /// Returns the remark after the last line. A line of both texts does not say which one is meant.
+    fn remark(self, tag: ChangeTag) -> &'static str {
+        match (tag, self) {
+            (ChangeTag::Equal, Self::Old) => "\\ No newline at end of file (old text)\n",
+            (ChangeTag::Equal, Self::New) => "\\ No newline at end of file (new text)\n",
+            _ => "\\ No newline at end of file\n",
+        }
+    }
+}
+
+/// Returns whether the last line of a text has an end; a text without lines counts as ended.
+fn is_ended(text: &str) -> bool {
+    text.is_empty() || last_end(text).is_some_and(|end| text.ends_with(end))
+}
+
+/// Returns the end of line to put where one is missing, so that equal lines compare equal.
+fn common_end<'a>(old: &'a str, new: &'a str) -> &'a str {
+    let at_the_end = |text| last_end(text).filter(|end| text.ends_with(end));
+    at_the_end(old)
+        .or_else(|| at_the_end(new))
+        .or_else(|| last_end(old))
+        .or_else(|| last_end(new))
+        .unwrap_or("\n")
+}
+
+/// Returns the last end of line of a text, as the diff understands it: LF, CR LF or CR.
+fn last_end(text: &str) -> Option<&str> {
+    let place = text.rfind(['\n', '\r'])?;
+    let before = text[..place].ends_with('\r') && text[place..].starts_with('\n');
+    Some(&text[place - usize::from(before)..=place])
+}
+
+fn ended<'a>(text: &'a str, end: &str) -> Cow<'a, str> {
+    if is_ended(text) {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(format!("{text}{end}"))
+    }
 }
 
 #[cfg(test)]
@@ -76,6 +164,52 @@ mod tests {
         assert!(diff.starts_with("@@ -1,3 +1,3 @@\n"), "{diff}");
         assert!(diff.contains("\n- shutdown\n+ no shutdown\n"), "{diff}");
         assert_eq!(unified_diff(old, old).unwrap(), "");
+    }
+
+    #[test]
+    fn a_missing_end_of_line_is_said_and_changes_no_line() {
+        for (old, new, diff) in [
+            ("a", "a\nb", "@@ -1 +1,2 @@\n a\n+b\n"),
+            ("a\nb", "a", "@@ -1,2 +1 @@\n a\n-b\n"),
+            ("a", "a\r\nb", "@@ -1 +1,2 @@\n a\r\n+b\r\n"),
+            (
+                "a",
+                "a\nb\n",
+                "@@ -1 +1,2 @@\n a\n\\ No newline at end of file (old text)\n+b\n",
+            ),
+            (
+                "a\n",
+                "a\nb",
+                "@@ -1 +1,2 @@\n a\n+b\n\\ No newline at end of file\n",
+            ),
+            (
+                "a\nb",
+                "a\n",
+                "@@ -1,2 +1 @@\n a\n-b\n\\ No newline at end of file\n",
+            ),
+            ("a", "a\n", "\\ No newline at end of file (old text)\n"),
+            ("a\r\n", "a", "\\ No newline at end of file (new text)\n"),
+            (
+                "a\nb",
+                "a\nb\r\n",
+                "\\ No newline at end of file (old text)\n",
+            ),
+            ("", "a", "@@ -0,0 +1 @@\n+a\n\\ No newline at end of file\n"),
+            ("", "\n", "@@ -0,0 +1 @@\n+\n"),
+            ("a", "a", ""),
+            ("", "", ""),
+        ] {
+            assert_eq!(unified_diff(old, new).unwrap(), diff, "{old:?} {new:?}");
+        }
+        // Far from all changes, it is said at the end.
+        let old = format!("x\n{}", "y\n".repeat(20));
+        let new = format!("z\n{}y", "y\n".repeat(19));
+        let diff = unified_diff(&old, &new).unwrap();
+        assert!(
+            diff.ends_with("\n y\n\\ No newline at end of file (new text)\n"),
+            "{diff}"
+        );
+        assert_eq!(diff.matches("\n-").count() + diff.matches("\n+").count(), 2);
     }
 
     #[test]
