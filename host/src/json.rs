@@ -49,6 +49,87 @@ pub(crate) fn memory_of(json: &str, most: usize) -> Result<usize, Flaw> {
     survey.flaw.map_or(Ok(survey.memory), Err)
 }
 
+/// The name under which `serde_json` passes the text of a number through maps. An object with such a
+/// field would be read as a number.
+pub(crate) const RESERVED_NAME: &str = "$serde_json::private::Number";
+
+/// Finds the first field called [`RESERVED_NAME`]: its JSON pointer, and what is wrong with it.
+///
+/// The text itself is searched: `serde_json`'s own readers pass such a field and a number alike.
+pub(crate) fn reserved_field(json: &[u8]) -> Option<(String, String)> {
+    // However the name is written, the text contains one of these.
+    let may_hold = |part: &[u8]| json.windows(part.len()).any(|window| window == part);
+    if !may_hold(b"private") && !may_hold(b"\\u") {
+        return None;
+    }
+    let mut stack: Vec<Step<'_>> = Vec::new();
+    let mut place = 0;
+    while let Some(byte) = json.get(place) {
+        match byte {
+            b'{' => stack.push(Step::Field(b"\"\"")),
+            b'[' => stack.push(Step::Item(0)),
+            b'}' | b']' => {
+                stack.pop();
+            }
+            b',' => {
+                if let Some(Step::Item(index)) = stack.last_mut() {
+                    *index += 1;
+                }
+            }
+            b'"' => {
+                let text = string_at(json, place)?;
+                place += text.len();
+                let rest = json.get(place..).unwrap_or_default().trim_ascii_start();
+                if let (true, Some(Step::Field(name))) = (rest.starts_with(b":"), stack.last_mut())
+                {
+                    *name = text;
+                    if unquoted(text) == RESERVED_NAME {
+                        let message = format!("`{RESERVED_NAME}` is not allowed as a name");
+                        return Some((pointer_of(&stack), message));
+                    }
+                }
+                continue;
+            }
+            _ => {}
+        }
+        place += 1;
+    }
+    None
+}
+
+/// A step of the way to a value.
+enum Step<'a> {
+    /// The field's name, quoted.
+    Field(&'a [u8]),
+    Item(usize),
+}
+
+fn pointer_of(stack: &[Step<'_>]) -> String {
+    stack
+        .iter()
+        .fold(String::new(), |pointer, step| match step {
+            Step::Field(name) => child(&pointer, &unquoted(name)),
+            Step::Item(index) => format!("{pointer}/{index}"),
+        })
+}
+
+/// Returns the quoted string that begins at a place; `None` if it does not end.
+fn string_at(json: &[u8], start: usize) -> Option<&[u8]> {
+    let mut end = start + 1;
+    loop {
+        match json.get(end)? {
+            b'"' => return json.get(start..=end),
+            b'\\' => end += 2,
+            _ => end += 1,
+        }
+    }
+}
+
+/// Reads a quoted string; one that is not valid is rejected where the text is read, and is empty here.
+fn unquoted(text: &[u8]) -> String {
+    serde_json::from_slice(text).unwrap_or_default()
+}
+
 /// Appends a field's name to a JSON pointer.
 pub(crate) fn child(pointer: &str, name: &str) -> String {
     format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"))
@@ -221,6 +302,35 @@ impl<'de> Visitor<'de> for Walk<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_field_with_the_reserved_name_is_found_however_it_is_written() {
+        for (json, pointer) in [
+            (
+                r#"{"$serde_json::private::Number":"5"}"#,
+                "/$serde_json::private::Number",
+            ),
+            (
+                r#"{"a":[1,{"x":{},"\u0024serde_json::privat\u0065::Number" : 1}]}"#,
+                "/a/1/$serde_json::private::Number",
+            ),
+            (
+                r#"{"a":"]}\"","b/c":{"$serde_json::private::Number":{}}}"#,
+                "/b~1c/$serde_json::private::Number",
+            ),
+        ] {
+            let found = reserved_field(json.as_bytes());
+            assert_eq!(found.map(|(pointer, _)| pointer).as_deref(), Some(pointer));
+        }
+        for json in [
+            r#"{"a":"$serde_json::private::Number","b":["$serde_json::private::Number"]}"#,
+            r#"{"$serde_json::private::Numbers":1,"private":1.5,"\u0061":123456789012345678901}"#,
+            r#"{"private"#,
+            r#"}],"private":"\"#,
+        ] {
+            assert_eq!(reserved_field(json.as_bytes()), None, "{json}");
+        }
+    }
 
     #[test]
     fn duplicate_fields_are_found_at_any_depth() {

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::Problem;
 use super::body_budget::{BodyBudget, Share};
 use super::problem::InvalidField;
-use crate::json::{Flaw, child, measure};
+use crate::json::{Flaw, child, measure, reserved_field};
 
 /// More errors of one request are left out.
 const MAX_ERRORS: usize = 20;
@@ -90,6 +90,9 @@ async fn quickly_or_aside<R: Send + 'static>(
 
 /// Returns the memory that a body takes once it is parsed, and once more as the text that is stored.
 fn memory_of(bytes: &[u8], most: usize) -> Result<usize, Problem> {
+    if let Some((pointer, message)) = reserved_field(bytes) {
+        return Err(Problem::invalid_field(&pointer, message));
+    }
     let values = measure(bytes, most.saturating_sub(bytes.len()));
     let values = values.map_err(|flaw| match flaw {
         Flaw::Duplicate(pointer) => Problem::invalid_field(&pointer, "is given twice"),

@@ -6,6 +6,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{OnRefused, Result, limits};
+use crate::json::reserved_field;
 use crate::model::{ErrorCode, JobError, LogLevel};
 use crate::numbers;
 
@@ -63,6 +64,9 @@ pub fn on_refused(choice: &str) -> Result<OnRefused> {
 pub fn json(function: &str, text: &str, most: usize) -> Result<Value> {
     limits::check_values(text, most)
         .map_err(|message| JobError::new(ErrorCode::LIMIT, format!("{function}: {message}")))?;
+    if let Some((place, message)) = reserved_field(text.as_bytes()) {
+        return Err(invalid(format!("{function}: {message}, at {place:?}")));
+    }
     let value = serde_json::from_str(text)
         .map_err(|error| invalid(format!("{function}: invalid JSON: {error}")))?;
     match numbers::out_of_range(&value) {

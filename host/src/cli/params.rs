@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{Map, Value};
 
 use super::Failure;
-use crate::json::{Flaw, measure};
+use crate::json::{Flaw, measure, reserved_field};
 
 #[derive(Debug, Args)]
 pub(crate) struct ParamArgs {
@@ -61,7 +61,7 @@ fn whole_parameters(argument: &str) -> Result<Value, Failure> {
     } else {
         (argument.to_owned(), "--params")
     };
-    check_duplicates(&text)
+    check_fields(&text)
         .map_err(|error| Failure::Usage(format!("invalid parameters ({source}): {error}")))?;
     serde_json::from_str(&text)
         .map_err(|error| Failure::Usage(format!("the parameters ({source}) are no JSON: {error}")))
@@ -74,7 +74,7 @@ fn parameter(argument: &str) -> Result<(String, Value), String> {
         .ok_or("it is not KEY=VALUE")?;
     let value = match serde_json::from_str(value) {
         Ok(json) => {
-            check_duplicates(value)?;
+            check_fields(value)?;
             json
         }
         Err(_) => Value::String(value.to_owned()),
@@ -82,8 +82,11 @@ fn parameter(argument: &str) -> Result<(String, Value), String> {
     Ok((key.to_owned(), value))
 }
 
-/// serde keeps the last of two fields with one name without a word.
-fn check_duplicates(text: &str) -> Result<(), String> {
+/// Rejects fields that serde drops or takes for something else without a word.
+fn check_fields(text: &str) -> Result<(), String> {
+    if let Some((pointer, message)) = reserved_field(text.as_bytes()) {
+        return Err(format!("{pointer}: {message}"));
+    }
     match measure(text.as_bytes(), usize::MAX) {
         Err(Flaw::Duplicate(pointer)) => Err(format!("{pointer} is given twice")),
         Err(Flaw::TooLarge) | Ok(_) => Ok(()),
@@ -114,6 +117,7 @@ mod tests {
         assert!(parameter("novalue").is_err());
         assert!(parameter("=1").is_err());
         assert!(parameter("a={\"b\":[{\"c\":1,\"c\":2}]}").is_err());
+        assert!(parameter("a={\"$serde_json::private::Number\":\"1\"}").is_err());
         assert!(matches!(
             parameters(Some(r#"{"a":1,"a":2}"#), &[]),
             Err(Failure::Usage(_))

@@ -38,6 +38,7 @@ use self::ticker::Ticker;
 use super::{JobRuntime, Loaded, Program, Sandbox};
 use crate::capabilities::limits::check_values;
 use crate::capabilities::{JobContext, check_result_size};
+use crate::json::reserved_field;
 use crate::model::{Description, ErrorCode, JobError, LoadError, PluginFiles, PluginKind};
 use crate::numbers;
 
@@ -212,6 +213,11 @@ impl ComponentProgram {
                 text.len()
             )));
         }
+        if let Some((place, message)) = reserved_field(text.as_bytes()) {
+            return Err(wrong(format!(
+                "describe() returns no description: {place}: {message}"
+            )));
+        }
         let mut json = serde_json::Deserializer::from_str(&text);
         serde_path_to_error::deserialize(&mut json)
             .map_err(|error| wrong(format!("describe() returns no description: {error}")))
@@ -295,6 +301,9 @@ impl Program for ComponentProgram {
             let message = format!("{}: the result is too large: {message}", self.file);
             JobError::new(ErrorCode::LIMIT, message)
         })?;
+        if let Some((place, message)) = reserved_field(text.as_bytes()) {
+            return Err(wrong(format!("{place:?}: {message}")));
+        }
         let result =
             serde_json::from_str(&text).map_err(|error| wrong(format!("invalid JSON: {error}")))?;
         match numbers::out_of_range(&result) {

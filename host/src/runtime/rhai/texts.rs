@@ -19,6 +19,7 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use super::arguments::{Thrown, invalid};
 use super::host::Handle;
 use super::{STRING_BYTES, values};
+use crate::json::{RESERVED_NAME, reserved_field};
 
 /// Elements created between two checks of the limit.
 const ELEMENTS_PER_CHECK: usize = 1_024;
@@ -290,6 +291,9 @@ pub(super) mod functions {
     pub fn parse_json(context: NativeCallContext<'_>, text: &str) -> Thrown<Dynamic> {
         let refused =
             |error: &serde_json::Error| invalid(format!("parse_json: invalid JSON: {error}"));
+        if let Some((place, message)) = reserved_field(text.as_bytes()) {
+            return Err(invalid(format!("parse_json: {message}, at {place:?}")));
+        }
         let mut failure = None;
         let mut json = serde_json::Deserializer::from_str(text);
         let mut elements = 0;
@@ -437,7 +441,7 @@ enum Name {
 impl<'de> serde::Deserialize<'de> for Name {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
-        Ok(if name == "$serde_json::private::Number" {
+        Ok(if name == RESERVED_NAME {
             Self::Number
         } else {
             Self::Field(name)

@@ -10,6 +10,7 @@ use rhai::{Array, Dynamic, INT, ImmutableString, Map as Fields};
 use serde_json::{Map, Number, Value};
 
 use super::numbers::BigInteger;
+use crate::json::RESERVED_NAME;
 
 /// Maximum nesting of arrays and maps; deeper ones could exhaust the stack.
 const DEPTH: usize = 64;
@@ -171,6 +172,11 @@ fn to_json_within(value: &Dynamic, depth: usize) -> Result<Value, String> {
         let fields: Result<Map<_, _>, _> = fields
             .iter()
             .map(|(name, value)| {
+                if name == RESERVED_NAME {
+                    return Err(format!(
+                        "a map with the field `{RESERVED_NAME}`, which is not allowed as a name"
+                    ));
+                }
                 let value = to_json_within(value, depth).map_err(placed(name))?;
                 Ok((name.to_string(), value))
             })
