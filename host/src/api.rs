@@ -14,6 +14,7 @@ mod guard;
 mod health;
 mod jobs;
 mod notifications;
+mod page;
 mod pauses;
 mod plugins;
 mod problem;
@@ -165,6 +166,7 @@ fn api_routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(notifications::test))
         .routes(routes!(pauses::create, pauses::list))
         .routes(routes!(pauses::get, pauses::replace, pauses::delete))
+        .routes(routes!(pauses::end))
         .routes(routes!(plugins::list))
         .routes(routes!(plugins::get))
         .routes(routes!(plugins::versions))

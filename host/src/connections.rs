@@ -228,12 +228,6 @@ impl Connections {
             .ok_or_else(|| ConnectionError::NotFound(id_or_name.to_owned()))
     }
 
-    /// # Errors
-    /// When the database is not available.
-    pub async fn list(&self) -> Result<Vec<Connection>, ConnectionError> {
-        Ok(self.storage.connections().await?)
-    }
-
     /// The host keys known for a connection's address.
     ///
     /// # Errors

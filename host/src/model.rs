@@ -36,7 +36,9 @@ pub use plugin::{
 };
 pub use plugin_files::{PluginFiles, digest_of, read_bounded};
 pub use plugin_version::{LoadedVersion, PluginVersion};
-pub use schedule::{Due, Misfire, Overlap, Schedule, Tick, Timing, TimingError, Turn, due, turn};
+pub use schedule::{
+    Due, ListedSchedule, Misfire, Overlap, Schedule, Tick, Timing, TimingError, Turn, due, turn,
+};
 pub use target_expression::TargetExpression;
 pub use target_pattern::TargetPattern;
 

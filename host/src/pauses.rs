@@ -28,6 +28,8 @@ pub enum PauseRefused {
     NotFound(String),
     #[error("there are {MOST_PAUSES} pauses already; remove those that are over")]
     TooMany,
+    #[error("the pause `{0}` is not in force")]
+    NotInForce(String),
     #[error("the pause is not valid")]
     Invalid(Vec<ParamError>),
     #[error(transparent)]
@@ -65,7 +67,7 @@ pub struct PauseVersion {
 }
 
 impl PauseVersion {
-    fn of(pause: &Pause) -> Self {
+    pub(crate) fn of(pause: &Pause) -> Self {
         Self {
             id: pause.id,
             updated_at: pause.updated_at,
@@ -172,10 +174,33 @@ impl Pauses {
         .await
     }
 
+    /// Ends a pause now: what it holds back runs. A pause with windows comes into force again with
+    /// its next one; any other is over.
+    ///
+    /// # Errors
+    /// When there is none, it is not in force, or the database is not available.
+    pub async fn end(&self, id: &str) -> Result<Pause, PauseRefused> {
+        let _changing = self.changing.lock().await;
+        let mut pause = self.find(id)?;
+        let now = now();
+        let rules = self.rules.load();
+        let mut rules = rules.iter().filter(|rule| rule.pause.id == pause.id);
+        if !rules.any(|rule| rule.in_force(now).is_some()) {
+            return Err(PauseRefused::NotInForce(pause.name));
+        }
+        match pause.windows {
+            Some(_) => pause.ended_at = Some(now),
+            None => pause.ends_at = Some(now),
+        }
+        let pause = self.store(pause).await?;
+        tracing::info!(pause_id = %pause.id, name = %pause.name, "a pause was ended");
+        Ok(pause)
+    }
+
     async fn store(&self, mut pause: Pause) -> Result<Pause, PauseRefused> {
         pause.updated_at = now();
         self.storage.set_pause(&pause).await?;
-        tracing::info!(pause_id = %pause.id, name = %pause.name, "jobs are paused");
+        tracing::info!(pause_id = %pause.id, name = %pause.name, "a pause was stored");
         let mut pauses = self.others(pause.id);
         pauses.push(pause.clone());
         pauses.sort_by(|one, other| one.name.cmp(&other.name));

@@ -53,12 +53,6 @@ impl Schedules {
         }
     }
 
-    /// # Errors
-    /// When the database is not available.
-    pub async fn list(&self) -> Result<Vec<Schedule>, ScheduleError> {
-        Ok(self.storage.schedules().await?)
-    }
-
     /// Finds a schedule by id or name.
     ///
     /// # Errors

@@ -16,9 +16,9 @@ use uuid::Uuid;
 
 use crate::model::{
     Attempt, BatchCounts, CommandResult, Connection, InFlight, Job, JobError, JobFilter, JobLog,
-    JobStatus, JobTexts, KnownHostKey, ListedJob, LoadedVersion, LogLevel, NewJob, Notification,
-    NotificationState, OnInterrupt, Pause, PluginFiles, PluginKind, PluginVersion, Progress,
-    Schedule, StatusCounts, Tick,
+    JobStatus, JobTexts, KnownHostKey, ListedJob, ListedSchedule, LoadedVersion, LogLevel, NewJob,
+    Notification, NotificationState, OnInterrupt, Pause, PluginFiles, PluginKind, PluginVersion,
+    Progress, Schedule, StatusCounts, Tick,
 };
 
 pub use condition::{Condition, Fault};
@@ -363,6 +363,27 @@ pub trait Storage: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<JobLog>>;
 
+    /// Measures the last lines before an id, as [`Storage::measure_logs`].
+    async fn measure_logs_before(
+        &self,
+        job_id: Uuid,
+        before: i64,
+        least: Option<LogLevel>,
+        page: Page,
+    ) -> Result<Measured>;
+    /// The last lines before an id, oldest first, at most `limit`.
+    async fn logs_before(
+        &self,
+        job_id: Uuid,
+        before: i64,
+        least: Option<LogLevel>,
+        limit: u32,
+    ) -> Result<Vec<JobLog>>;
+    /// Returns the id of the last log line, if it is after `after`.
+    async fn last_log(&self, job_id: Uuid, after: i64) -> Result<Option<i64>>;
+    /// Returns the id of the last result, if it is after `after`.
+    async fn last_result(&self, job_id: Uuid, after: Uuid) -> Result<Option<Uuid>>;
+
     // Connections
     async fn add_connection(&self, connection: &Connection) -> Result<()>;
     /// `false` when it does not exist. A new name replaces the old where others jump through it.
@@ -372,6 +393,8 @@ pub trait Storage: Send + Sync + 'static {
     async fn connection_named(&self, name: &str) -> Result<Option<Connection>>;
     /// By name; those that belong to a job are left out.
     async fn connections(&self) -> Result<Vec<Connection>>;
+    /// Returns a page of [`Storage::connections`] after a name, and whether others follow.
+    async fn connections_page(&self, after: &str, page: Page) -> Result<(Vec<Connection>, bool)>;
 
     // Host keys accepted at first sight; host names in any case
     async fn host_keys(&self, host: &str, port: u16) -> Result<Vec<KnownHostKey>>;
@@ -429,8 +452,9 @@ pub trait Storage: Send + Sync + 'static {
     async fn schedule_named(&self, name: &str) -> Result<Option<Schedule>>;
     /// The schedule that was made with an idempotency key, and the digest of its request.
     async fn schedule_with_key(&self, key: &str) -> Result<Option<(Schedule, String)>>;
-    /// By name.
-    async fn schedules(&self) -> Result<Vec<Schedule>>;
+    /// Returns a page of the schedules after a name, by name, without large fields, and whether
+    /// others follow.
+    async fn schedules_page(&self, after: &str, page: Page) -> Result<(Vec<ListedSchedule>, bool)>;
     async fn count_schedules(&self) -> Result<u64>;
     /// Those whose time has come.
     async fn due_schedules(&self, now: DateTime<Utc>) -> Result<Vec<Schedule>>;

@@ -10,7 +10,8 @@ use axum::routing::MethodRouter;
 use netssh_core::{Detection, Session};
 
 use super::Problem;
-use super::extract::JsonBody;
+use super::extract::{JsonBody, QueryParams};
+use super::page::{PageQuery, fitting};
 use super::types::{
     ConnectionAnswer, ConnectionDetection, ConnectionList, ConnectionTest, DetectedPlatform,
     HostKeyList, LoginAnswerRequest, WriteConnection, WrittenSecret,
@@ -51,11 +52,28 @@ pub(super) async fn create(
 }
 
 /// Lists connections, by name.
-#[utoipa::path(get, path = "/connections", tag = "connections", responses((status = 200, body = ConnectionList)))]
-pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Json<ConnectionList>, Problem> {
-    let connections = app.connections.list().await?;
-    let connections = connections.into_iter().map(Into::into).collect();
-    Ok(Json(ConnectionList { connections }))
+#[utoipa::path(
+    get, path = "/connections", tag = "connections", params(PageQuery),
+    responses(
+        (status = 200, body = ConnectionList),
+        (status = 422, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    QueryParams(query): QueryParams<PageQuery>,
+) -> Result<Json<ConnectionList>, Problem> {
+    let page = query.page()?;
+    let after = query.cursor.unwrap_or_default();
+    let (found, others) = app.storage.connections_page(&after, page).await?;
+    let answers = found.into_iter().map(ConnectionAnswer::from);
+    let (connections, more) = fitting(answers, page.limit);
+    let last = connections.last().filter(|_| more || others);
+    let next_cursor = last.map(|connection| connection.name.clone());
+    Ok(Json(ConnectionList {
+        connections,
+        next_cursor,
+    }))
 }
 
 /// Shows a connection; never its secrets.

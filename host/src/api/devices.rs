@@ -7,35 +7,68 @@ use axum::Json;
 use axum::extract::State;
 
 use super::Problem;
+use super::extract::QueryParams;
+use super::page::{PageQuery, fitting};
 use super::types::{DeviceAnswer, DeviceList, LeftAloneAnswer};
 use crate::app::App;
 use crate::worker::Resource;
 
-/// Lists the devices that jobs hold or wait for, and those that are left alone.
-#[utoipa::path(get, path = "/devices", tag = "connections", responses((status = 200, body = DeviceList)))]
-pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Json<DeviceList>, Problem> {
+/// Jobs that are named of those that wait for a device.
+const MAX_WAITING: usize = 100;
+/// The longest reason of an address that is left alone, characters.
+const MAX_REASON: usize = 1_000;
+
+/// Lists the devices that jobs hold or wait for, and, on the first page, those that are left alone.
+#[utoipa::path(
+    get, path = "/devices", tag = "connections", params(PageQuery),
+    responses(
+        (status = 200, body = DeviceList),
+        (status = 422, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    QueryParams(query): QueryParams<PageQuery>,
+) -> Result<Json<DeviceList>, Problem> {
+    let page = query.page()?;
     let connections = app.storage.connections().await?.into_iter();
     let names: HashMap<_, _> = connections.map(|each| (each.id, each.name)).collect();
     let in_use = app.turns.in_use().into_iter();
     let mut devices: Vec<_> = in_use
         .filter_map(|each| match each.resource {
             Resource::Plugin(_) => None,
-            Resource::Device(id) => Some(DeviceAnswer {
-                connection: names.get(&id).cloned(),
-                held_by: each.holders,
-                waiting: each.waiting,
-            }),
+            Resource::Device(id) => {
+                let connection = names.get(&id).cloned();
+                let key = format!("{}/{id}", connection.as_deref().unwrap_or_default());
+                let waiting_count = each.waiting.len() as u64;
+                let mut waiting = each.waiting;
+                waiting.truncate(MAX_WAITING);
+                let device = DeviceAnswer {
+                    connection,
+                    held_by: each.holders,
+                    waiting,
+                    waiting_count,
+                };
+                Some((key, device))
+            }
         })
         .collect();
-    devices.sort_by(|one, other| one.connection.cmp(&other.connection));
-    let open = app.open_breakers().into_iter();
+    devices.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let after = query.cursor.as_deref();
+    devices.retain(|(key, _)| after.is_none_or(|after| **key > *after));
+    let (devices, more) = fitting(devices, page.limit);
+    let next_cursor = devices.last().filter(|_| more).map(|(key, _)| key.clone());
+    let open = app.open_breakers().into_iter().filter(|_| after.is_none());
     let left_alone = open.map(|breaker| LeftAloneAnswer {
         address: breaker.address,
-        reason: breaker.reason,
+        reason: breaker.reason.chars().take(MAX_REASON).collect(),
         retry_after_seconds: breaker.retry_after.as_secs(),
     });
+    let (left_alone, left_alone_more) = fitting(left_alone, page.limit);
     Ok(Json(DeviceList {
-        devices,
-        left_alone: left_alone.collect(),
+        devices: devices.into_iter().map(|(_, device)| device).collect(),
+        next_cursor,
+        left_alone,
+        left_alone_more,
     }))
 }

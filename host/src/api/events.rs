@@ -14,19 +14,21 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::Stream;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
+use utoipa::IntoParams;
 use uuid::Uuid;
 
 use super::budget::Share;
-use super::extract::IdInPath;
+use super::extract::{IdInPath, QueryParams};
 use super::types::{LogAnswer, OutputEvent, ResultAnswer};
 use super::{Problem, jobs};
 use crate::app::{App, MOST_EVENT_STREAMS};
 use crate::long_requests::Place;
 use crate::model::{JobStatus, ListedJob, Progress};
-use crate::storage::{Page, StorageError};
+use crate::storage::{Measured, Page, StorageError};
 
 /// Lines or results that are read from the database at once. One result may have 8 MiB.
 const PAGE: Page = Page {
@@ -41,13 +43,22 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const LAST_EVENT_ID: &str = "last-event-id";
 
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct EventQuery {
+    /// `false` leaves out what was logged, answered and printed: `log` and `result` then have only
+    /// the id of the last one, one event for all that have come, and `output` says nothing.
+    texts: Option<bool>,
+}
+
 /// Follows a job: `status` (the job as a listing shows it then), `log`, `result` and `progress` as they come,
 /// and `output` with what a command prints while it runs. Resumes after the event of the header
 /// `Last-Event-ID`, without a gap; `output` alone has no id, and begins anew. Ends when the job has
 /// ended, after its last `status`.
 #[utoipa::path(
     get, path = "/jobs/{id}/events", tag = "jobs",
-    params(("id" = Uuid, Path), ("Last-Event-ID" = Option<String>, Header, description = "The last event that was received")),
+    params(("id" = Uuid, Path), EventQuery, ("Last-Event-ID" = Option<String>, Header, description = "The last event that was received")),
     responses(
         (status = 200, body = String, content_type = "text/event-stream"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
@@ -58,6 +69,7 @@ const LAST_EVENT_ID: &str = "last-event-id";
 pub(super) async fn events(
     State(app): State<Arc<App>>,
     IdInPath(id): IdInPath,
+    QueryParams(query): QueryParams<EventQuery>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let cursor = match headers.get(LAST_EVENT_ID) {
@@ -80,6 +92,7 @@ pub(super) async fn events(
         prints: app.live.changes(),
         only_prints: false,
         id,
+        texts: query.texts.unwrap_or(true),
         cursor,
         progress: None,
         shown: HashMap::new(),
@@ -148,6 +161,8 @@ impl fmt::Display for Cursor {
 struct Following {
     app: Arc<App>,
     id: Uuid,
+    /// Whether events carry what was logged, answered and printed.
+    texts: bool,
     cursor: Cursor,
     progress: Option<Progress>,
     /// How much of each running command has been shown, bytes.
@@ -196,16 +211,21 @@ impl Following {
             self.ended = true;
             return Ok(false);
         };
-        let storage = &self.app.storage;
-        let logs = storage.measure_logs(self.id, self.cursor.log, None, PAGE);
-        let results = storage.measure_results(self.id, self.cursor.result, PAGE);
-        let (logs, results) = (logs.await?, results.await?);
-        let bytes = logs.bytes + results.bytes;
-        let Ok(share) = self.app.answers.reserve_escaped(bytes).await else {
-            // Other large answers are under way.
-            return Ok(true);
+        let (logs, results) = if self.texts {
+            let storage = &self.app.storage;
+            let logs = storage.measure_logs(self.id, self.cursor.log, None, PAGE);
+            let results = storage.measure_results(self.id, self.cursor.result, PAGE);
+            let (logs, results) = (logs.await?, results.await?);
+            let bytes = logs.bytes + results.bytes;
+            let Ok(share) = self.app.answers.reserve_escaped(bytes).await else {
+                // Other large answers are under way.
+                return Ok(true);
+            };
+            self.share = Some(share);
+            (logs, results)
+        } else {
+            (Measured::default(), Measured::default())
         };
-        self.share = Some(share);
         let job = &listed.job;
         let status = Some((job.attempt, job.status));
         let is_news = self.cursor.status != status;
@@ -219,8 +239,12 @@ impl Following {
                 self.push("progress", progress);
             }
         }
-        self.take_logs(logs.count).await?;
-        self.take_results(results.count).await?;
+        if self.texts {
+            self.take_logs(logs.count).await?;
+            self.take_results(results.count).await?;
+        } else {
+            self.take_ids().await?;
+        }
         let more = logs.more || results.more;
         self.take_output();
         // What is left comes with the next look, which follows at once.
@@ -238,6 +262,22 @@ impl Following {
     async fn push_status(&mut self, job: ListedJob) -> Result<(), StorageError> {
         if let Some(answer) = jobs::answers(&self.app, vec![job]).await?.pop() {
             self.push("status", &answer);
+        }
+        Ok(())
+    }
+
+    /// Says what came last, without its text.
+    async fn take_ids(&mut self) -> Result<(), StorageError> {
+        let storage = &self.app.storage;
+        let log = storage.last_log(self.id, self.cursor.log).await?;
+        let result = storage.last_result(self.id, self.cursor.result).await?;
+        if let Some(id) = log {
+            self.cursor.log = id;
+            self.push("log", &json!({ "id": id }));
+        }
+        if let Some(id) = result {
+            self.cursor.result = id;
+            self.push("result", &json!({ "id": id }));
         }
         Ok(())
     }
@@ -266,6 +306,23 @@ impl Following {
 
     fn take_output(&mut self) {
         let running = self.app.live.of(self.id);
+        if !self.texts {
+            let is_news = running.iter().any(|command| {
+                let shown = self.shown.get(&command.id).copied().unwrap_or_default();
+                command.printed > shown as u64
+            });
+            self.shown = running
+                .into_iter()
+                .map(|command| {
+                    let printed = usize::try_from(command.printed).unwrap_or(usize::MAX);
+                    (command.id, printed)
+                })
+                .collect();
+            if is_news {
+                self.push_without_id("output", &json!({}));
+            }
+            return;
+        }
         self.shown
             .retain(|id, _| running.iter().any(|command| command.id == *id));
         for command in running {

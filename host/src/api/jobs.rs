@@ -14,10 +14,11 @@ use utoipa::IntoParams;
 use uuid::Uuid;
 
 use super::extract::{IdInPath, JsonBody, QueryParams, from_value};
+use super::page;
 use super::problem::InvalidField;
 use super::types::{
-    AttemptList, CreateJob, JobAccepted, JobAnswer, JobList, JobStats, LogList, RerunJob,
-    ResultList, WriteConnection, WriteSchedule,
+    AttemptAnswer, AttemptList, CreateJob, JobAccepted, JobAnswer, JobList, JobStats, LogList,
+    RerunJob, ResultList, WriteConnection, WriteSchedule,
 };
 use super::{Problem, accepted};
 use crate::app::App;
@@ -30,7 +31,6 @@ use crate::storage::{CancelOutcome, DeleteOutcome, Page, StorageError};
 type Accepted = (StatusCode, [(HeaderName, String); 1], Json<JobAccepted>);
 
 const DEFAULT_PAGE: u32 = 50;
-const LARGEST_PAGE: u32 = 500;
 const LARGEST_LOG_PAGE: u32 = 5_000;
 const LOG_PAGE_BYTES: u64 = 4 << 20;
 const LARGEST_RESULT_PAGE: u32 = 1_000;
@@ -202,7 +202,7 @@ pub(super) struct ListQuery {
     created_before: Option<DateTime<Utc>>,
     /// Only child jobs of this one.
     parent: Option<Uuid>,
-    /// 1 to 500; 50 if absent.
+    /// 1 to 500; 50 if absent. A page ends earlier when it reaches 1 MiB.
     limit: Option<u32>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
@@ -220,13 +220,7 @@ pub(super) async fn list(
     State(app): State<Arc<App>>,
     QueryParams(query): QueryParams<ListQuery>,
 ) -> Result<Json<JobList>, Problem> {
-    let limit = query.limit.unwrap_or(DEFAULT_PAGE);
-    if !(1..=LARGEST_PAGE).contains(&limit) {
-        return Err(Problem::invalid_field(
-            "/limit",
-            format!("expected 1 to {LARGEST_PAGE}, got {limit}"),
-        ));
-    }
+    let limit = page::checked(query.limit, DEFAULT_PAGE)?;
     let after = query.cursor.as_deref().map(read_cursor).transpose()?;
     let filter = JobFilter {
         status: query.status,
@@ -240,13 +234,15 @@ pub(super) async fn list(
         // One more than shown tells whether there is another page.
         limit: limit + 1,
     };
-    let mut jobs = app.storage.jobs(&filter).await?;
-    let more = jobs.len() > limit as usize;
-    jobs.truncate(limit as usize);
-    let last = jobs.last().filter(|_| more).map(|listed| &listed.job);
+    let jobs = app.storage.jobs(&filter).await?;
+    let mut jobs = answers(&app, jobs).await?;
+    for job in &mut jobs {
+        job.waiting_for.truncate(ListedJob::TARGETS as usize);
+    }
+    let (jobs, more) = page::fitting(jobs, limit);
+    let last = jobs.last().filter(|_| more);
     let next_cursor =
         last.map(|job| format!("{}.{}", job.created_at.timestamp_micros(), job.id.simple()));
-    let jobs = answers(&app, jobs).await?;
     Ok(Json(JobList { jobs, next_cursor }))
 }
 
@@ -390,22 +386,41 @@ pub(super) async fn rerun(
 
 /// Lists every attempt at the job, and how it ended.
 #[utoipa::path(
-    get, path = "/jobs/{id}/attempts", tag = "jobs", params(("id" = Uuid, Path)),
+    get, path = "/jobs/{id}/attempts", tag = "jobs", params(("id" = Uuid, Path), AttemptQuery),
     responses(
         (status = 200, body = AttemptList),
         (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 422, body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn attempts(
     State(app): State<Arc<App>>,
     IdInPath(id): IdInPath,
+    QueryParams(query): QueryParams<AttemptQuery>,
 ) -> Result<Json<AttemptList>, Problem> {
+    let limit = page::checked(query.limit, page::MAX_ENTRIES)?;
     let attempts = app.storage.attempts(id).await?;
-    if attempts.is_empty() && app.storage.job(id).await?.is_none() {
+    if attempts.is_empty() && app.storage.listed_job(id).await?.is_none() {
         return Err(no_job(id));
     }
-    let attempts = attempts.into_iter().map(Into::into).collect();
-    Ok(Json(AttemptList { attempts }))
+    let after = query.after.unwrap_or_default();
+    let attempts = attempts.into_iter().filter(|one| one.attempt > after);
+    let (attempts, more) = page::fitting(attempts.map(AttemptAnswer::from), limit);
+    let next_after = attempts.last().filter(|_| more).map(|one| one.attempt);
+    Ok(Json(AttemptList {
+        attempts,
+        next_after,
+    }))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct AttemptQuery {
+    /// Only attempts after this one: `next_after` of the page before.
+    after: Option<u32>,
+    /// 1 to 500; 500 if absent. A page ends earlier when it reaches 1 MiB.
+    limit: Option<u32>,
 }
 
 /// Deletes a job that does not run, with its results, logs and child jobs.
@@ -531,6 +546,8 @@ pub(super) struct ResultQuery {
 pub(super) struct LogQuery {
     /// Only lines with a greater id.
     after: Option<i64>,
+    /// Only lines with a smaller id, the last ones of them; not together with `after`.
+    before: Option<i64>,
     /// Only lines of this level or a more serious one.
     level: Option<LogLevel>,
     /// 1 to 5000; 5000 if absent. A page ends earlier when its lines reach 4 MiB.
@@ -558,22 +575,46 @@ pub(super) async fn logs(
             format!("expected 1 to {LARGEST_LOG_PAGE}, got {limit}"),
         ));
     }
-    let after = query.after.unwrap_or_default();
     let page = Page {
         limit,
         bytes: LOG_PAGE_BYTES,
     };
     let level = query.level;
-    let measured = app.storage.measure_logs(id, after, level, page).await?;
+    let storage = &app.storage;
+    let measured = match (query.after, query.before) {
+        (Some(_), Some(_)) => {
+            let message = "is not allowed together with `after`";
+            return Err(Problem::invalid_field("/before", message));
+        }
+        (None, Some(before)) => storage.measure_logs_before(id, before, level, page).await?,
+        (after, None) => {
+            let after = after.unwrap_or_default();
+            storage.measure_logs(id, after, level, page).await?
+        }
+    };
     if measured.count == 0 && app.storage.listed_job(id).await?.is_none() {
         return Err(no_job(id));
     }
     let permit = app.answers.reserve_escaped(measured.bytes).await?;
-    let logs = app.storage.logs(id, after, level, measured.count).await?;
-    let next_after = logs.last().map(|line| line.id);
-    let next_after = next_after.filter(|_| measured.more);
-    let logs = logs.into_iter().map(Into::into).collect();
-    let list = LogList { logs, next_after };
+    let (logs, next_after, next_before) = match query.before {
+        Some(before) => {
+            let count = measured.count;
+            let logs = storage.logs_before(id, before, level, count).await?;
+            let first = logs.first().filter(|_| measured.more).map(|line| line.id);
+            (logs, None, first)
+        }
+        None => {
+            let after = query.after.unwrap_or_default();
+            let logs = storage.logs(id, after, level, measured.count).await?;
+            let last = logs.last().filter(|_| measured.more).map(|line| line.id);
+            (logs, last, None)
+        }
+    };
+    let list = LogList {
+        logs: logs.into_iter().map(Into::into).collect(),
+        next_after,
+        next_before,
+    };
     let text = serde_json::to_string(&list).map_err(|_| Problem::internal())?;
     Ok(permit.json([text]))
 }

@@ -10,13 +10,13 @@ use uuid::Uuid;
 
 use super::Problem;
 use super::extract::{JsonBody, QueryParams};
-use super::types::{NotificationList, NotificationTest, TestNotification};
+use super::page;
+use super::types::{NotificationAnswer, NotificationList, NotificationTest, TestNotification};
 use crate::app::App;
 use crate::model::NotificationState;
 use crate::notifications::NoSuchChannel;
 
 const DEFAULT_PAGE: u32 = 50;
-const LARGEST_PAGE: u32 = 500;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -24,7 +24,7 @@ const LARGEST_PAGE: u32 = 500;
 pub(super) struct NotificationQuery {
     /// `waiting`, `sent` or `given_up`.
     state: Option<NotificationState>,
-    /// 1 to 500; 50 if absent.
+    /// 1 to 500; 50 if absent. A page ends earlier when it reaches 1 MiB.
     limit: Option<u32>,
     /// `next_cursor` of the page before.
     cursor: Option<Uuid>,
@@ -42,24 +42,20 @@ pub(super) async fn list(
     State(app): State<Arc<App>>,
     QueryParams(query): QueryParams<NotificationQuery>,
 ) -> Result<Json<NotificationList>, Problem> {
-    let limit = query.limit.unwrap_or(DEFAULT_PAGE);
-    if !(1..=LARGEST_PAGE).contains(&limit) {
-        let message = format!("is 1 to {LARGEST_PAGE}");
-        return Err(Problem::invalid_field("/limit", message));
-    }
+    let limit = page::checked(query.limit, DEFAULT_PAGE)?;
     let mut found = app
         .storage
         .notifications(query.state, query.cursor, limit + 1)
         .await?;
-    let more = found.len() > limit as usize;
-    found.truncate(limit as usize);
     for notification in &mut found {
         notification.next_at = app.notifications.next_attempt(notification);
     }
-    let last = found.last().filter(|_| more);
+    let answers = found.into_iter().map(NotificationAnswer::from);
+    let (notifications, more) = page::fitting(answers, limit);
+    let last = notifications.last().filter(|_| more);
     Ok(Json(NotificationList {
         next_cursor: last.map(|last| last.id.to_string()),
-        notifications: found.into_iter().map(Into::into).collect(),
+        notifications,
     }))
 }
 

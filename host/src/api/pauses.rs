@@ -7,10 +7,12 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderName, StatusCode, header};
 
 use super::Problem;
-use super::extract::JsonBody;
+use super::extract::{JsonBody, QueryParams};
+use super::page::{PageQuery, fitting};
 use super::types::{PauseAnswer, PauseList, WritePause};
 use crate::app::App;
-use crate::pauses::PauseRefused;
+use crate::model::PauseRule;
+use crate::pauses::{PauseRefused, PauseVersion};
 
 /// Holds jobs back: until the pause is removed, for a time, or in windows of time. Jobs that run go
 /// on.
@@ -33,10 +35,28 @@ pub(super) async fn create(
 }
 
 /// Lists the pauses, by name.
-#[utoipa::path(get, path = "/pauses", tag = "pauses", responses((status = 200, body = PauseList)))]
-pub(super) async fn list(State(app): State<Arc<App>>) -> Json<PauseList> {
-    let pauses = app.pauses.list().iter().map(Into::into).collect();
-    Json(PauseList { pauses })
+#[utoipa::path(
+    get, path = "/pauses", tag = "pauses", params(PageQuery),
+    responses(
+        (status = 200, body = PauseList),
+        (status = 422, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    QueryParams(query): QueryParams<PageQuery>,
+) -> Result<Json<PauseList>, Problem> {
+    let page = query.page()?;
+    let after = query.cursor.unwrap_or_default();
+    let rules = app.pauses.list();
+    let rules = rules.iter().filter(|rule| rule.pause.name > after);
+    let (pauses, more) = fitting(rules.map(|rule| told(&app, rule)), page.limit);
+    let last = pauses.last().filter(|_| more);
+    let next_cursor = last.map(|pause| pause.name.clone());
+    Ok(Json(PauseList {
+        pauses,
+        next_cursor,
+    }))
 }
 
 /// Shows a pause.
@@ -74,6 +94,24 @@ pub(super) async fn replace(
     Ok(Json(answer(&app, &pause.id.to_string())?))
 }
 
+/// Ends a pause now: what it held back runs. A pause with windows stays and comes into force again
+/// with the next one; any other is over, and stays in the list until it is removed.
+#[utoipa::path(
+    post, path = "/pauses/{id}/end", tag = "pauses", params(("id" = String, Path, description = "Id or name")),
+    responses(
+        (status = 200, body = PauseAnswer),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It is not in force", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn end(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Json<PauseAnswer>, Problem> {
+    let pause = app.pauses.end(&id).await?;
+    Ok(Json(answer(&app, &pause.id.to_string())?))
+}
+
 /// Removes a pause: what it held back runs.
 #[utoipa::path(
     delete, path = "/pauses/{id}", tag = "pauses", params(("id" = String, Path, description = "Id or name")),
@@ -94,15 +132,25 @@ fn answer(app: &App, id: &str) -> Result<PauseAnswer, PauseRefused> {
     let pause = app.pauses.find(id)?;
     let rules = app.pauses.list();
     let rule = rules.iter().find(|rule| rule.pause.id == pause.id);
-    rule.map(Into::into)
+    rule.map(|rule| told(app, rule))
         .ok_or_else(|| PauseRefused::NotFound(id.to_owned()))
+}
+
+/// A pause, and how many jobs it holds back.
+fn told(app: &App, rule: &PauseRule) -> PauseAnswer {
+    PauseAnswer {
+        held_jobs: app.held_back.count(PauseVersion::of(&rule.pause)),
+        ..PauseAnswer::from(rule)
+    }
 }
 
 impl From<PauseRefused> for Problem {
     fn from(error: PauseRefused) -> Self {
         match error {
             PauseRefused::NotFound(_) => Self::not_found(error.to_string()),
-            PauseRefused::TooMany => Self::conflict(error.to_string()),
+            PauseRefused::TooMany | PauseRefused::NotInForce(_) => {
+                Self::conflict(error.to_string())
+            }
             PauseRefused::Invalid(errors) => {
                 Self::invalid(errors.into_iter().map(Into::into).collect())
             }

@@ -7,17 +7,43 @@ use axum::extract::{Path, State};
 use axum::routing::MethodRouter;
 
 use super::Problem;
+use super::extract::QueryParams;
+use super::page::{MAX_ENTRIES, PageQuery, fitting};
 use super::types::{PluginAnswer, PluginList, PluginVersionAnswer, PluginVersions};
 use crate::app::App;
+use crate::registry::Entry;
 
 /// Lists plugins, by name; those that do not load too, with the reason.
-#[utoipa::path(get, path = "/plugins", tag = "plugins", responses((status = 200, body = PluginList)))]
-pub(super) async fn list(State(app): State<Arc<App>>) -> Json<PluginList> {
-    let entries = app.registry.entries().into_iter();
-    let plugins = entries.map(|entry| PluginAnswer::of(entry, &app.policy));
-    Json(PluginList {
-        plugins: plugins.collect(),
-    })
+#[utoipa::path(
+    get, path = "/plugins", tag = "plugins", params(PageQuery),
+    responses(
+        (status = 200, body = PluginList),
+        (status = 422, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    QueryParams(query): QueryParams<PageQuery>,
+) -> Result<Json<PluginList>, Problem> {
+    let page = query.page()?;
+    Ok(Json(listed(&app, query.cursor.as_deref(), page.limit)))
+}
+
+/// A page of the plugins. Two files may claim one name, so the cursor has the kind, too.
+fn listed(app: &App, cursor: Option<&str>, limit: u32) -> PluginList {
+    let key = |entry: &Entry| format!("{}/{}", entry.name, entry.kind.as_str());
+    let mut entries = app.registry.entries();
+    entries.sort_by_cached_key(key);
+    entries.retain(|entry| cursor.is_none_or(|cursor| *key(entry) > *cursor));
+    let answers = entries
+        .into_iter()
+        .map(|entry| PluginAnswer::of(entry, &app.policy).listed());
+    let (plugins, more) = fitting(answers, limit);
+    let last = plugins.last().filter(|_| more);
+    PluginList {
+        next_cursor: last.map(|plugin| format!("{}/{}", plugin.name, plugin.kind.as_str())),
+        plugins,
+    }
 }
 
 /// Shows a plugin.
@@ -68,11 +94,12 @@ pub(super) async fn versions(
     }))
 }
 
-/// Looks for new, changed and removed plugin files at once, and lists what there is then.
+/// Looks for new, changed and removed plugin files at once, and lists what there is then, as the first
+/// page of the plugins.
 #[utoipa::path(post, path = "/plugins/reload", tag = "plugins", responses((status = 200, body = PluginList)))]
 pub(super) async fn reload(State(app): State<Arc<App>>) -> Json<PluginList> {
     app.registry.scan().await;
-    list(State(app)).await
+    Json(listed(&app, None, MAX_ENTRIES))
 }
 
 /// What `/plugins/reload` is besides [`reload`]: a plugin that happens to be called so.

@@ -8,7 +8,8 @@ use axum::http::{HeaderName, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::MethodRouter;
 
-use super::extract::JsonBody;
+use super::extract::{JsonBody, QueryParams};
+use super::page::{PageQuery, fitting};
 use super::types::{
     JobAccepted, NEXT_RUNS, PreviewSchedule, ScheduleAnswer, ScheduleList, SchedulePreview,
     WriteSchedule,
@@ -40,11 +41,28 @@ pub(super) async fn create(
 }
 
 /// Lists schedules, by name.
-#[utoipa::path(get, path = "/schedules", tag = "schedules", responses((status = 200, body = ScheduleList)))]
-pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Json<ScheduleList>, Problem> {
-    let schedules = app.schedules.list().await?;
-    let schedules = schedules.into_iter().map(Into::into).collect();
-    Ok(Json(ScheduleList { schedules }))
+#[utoipa::path(
+    get, path = "/schedules", tag = "schedules", params(PageQuery),
+    responses(
+        (status = 200, body = ScheduleList),
+        (status = 422, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    QueryParams(query): QueryParams<PageQuery>,
+) -> Result<Json<ScheduleList>, Problem> {
+    let page = query.page()?;
+    let after = query.cursor.unwrap_or_default();
+    let (found, others) = app.storage.schedules_page(&after, page).await?;
+    let answers = found.into_iter().map(ScheduleAnswer::from);
+    let (schedules, more) = fitting(answers, page.limit);
+    let last = schedules.last().filter(|_| more || others);
+    let next_cursor = last.map(|schedule| schedule.name.clone());
+    Ok(Json(ScheduleList {
+        schedules,
+        next_cursor,
+    }))
 }
 
 /// Shows a schedule.

@@ -13,6 +13,7 @@ use reqwest::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, UPGRADE};
 use reqwest::{Method, RequestBuilder, StatusCode, Upgraded, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -120,6 +121,46 @@ impl Client {
             self.send(self.request(Method::GET, path).query(query))
                 .await?,
         )
+    }
+
+    /// Gets all pages of a list as one: `field` holds the entries.
+    pub(super) async fn get_list<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        field: &str,
+    ) -> Result<Answer<T>, Failure> {
+        let mut whole: Option<Map<String, Value>> = None;
+        let mut query = Vec::new();
+        loop {
+            let mut page = self
+                .get_with::<Map<String, Value>>(path, &query)
+                .await?
+                .body;
+            query = match (page.get("next_cursor"), page.get("next_after")) {
+                (Some(Value::String(cursor)), _) => vec![("cursor", cursor.clone())],
+                (_, Some(Value::Number(after))) => vec![("after", after.to_string())],
+                _ => Vec::new(),
+            };
+            let entries = page.get_mut(field).map(Value::take);
+            let whole = whole.get_or_insert(page);
+            match (whole.get_mut(field), entries) {
+                (Some(Value::Array(all)), Some(Value::Array(mut entries))) => {
+                    all.append(&mut entries);
+                }
+                (Some(empty), Some(entries)) => *empty = entries,
+                _ => {}
+            }
+            if query.is_empty() {
+                break;
+            }
+        }
+        let mut whole = whole.unwrap_or_default();
+        for next in ["next_cursor", "next_after"] {
+            if let Some(next) = whole.get_mut(next) {
+                *next = Value::Null;
+            }
+        }
+        read(self.raw(StatusCode::OK, Value::Object(whole).to_string()))
     }
 
     pub(super) async fn post<T: DeserializeOwned>(

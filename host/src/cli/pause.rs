@@ -1,6 +1,7 @@
 //! `scheduler pause`: what holds jobs back.
 
 mod add;
+mod end;
 mod list;
 mod remove;
 
@@ -14,7 +15,9 @@ pub(crate) enum PauseCommand {
     Add(Box<add::AddArgs>),
     /// List the pauses
     List(list::ListArgs),
-    /// Remove a pause: what it held back runs
+    /// End a pause now; one with windows comes into force again with the next one
+    End(end::EndArgs),
+    /// Remove a pause and its definition: what it held back runs
     #[command(name = "rm", visible_alias = "remove")]
     Remove(remove::RemoveArgs),
 }
@@ -24,6 +27,7 @@ impl PauseCommand {
         match self {
             Self::Add(args) => add::run(*args).await,
             Self::List(args) => list::run(args).await,
+            Self::End(args) => end::run(args).await,
             Self::Remove(args) => remove::run(args).await,
         }
     }

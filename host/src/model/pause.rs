@@ -55,6 +55,8 @@ pub struct Pause {
     pub starts_at: Option<DateTime<Utc>>,
     pub ends_at: Option<DateTime<Utc>>,
     pub windows: Option<Windows>,
+    /// When its window was ended early: the windows that had begun by then are over.
+    pub ended_at: Option<DateTime<Utc>>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
 }
@@ -165,9 +167,11 @@ impl PauseRule {
             return Some(InForce { until: ends_at });
         };
         // The windows that are open now: the last of them to begin is the last to end.
-        let open = std::iter::successors(timing.next_after(now - *length), |time| {
-            timing.next_after(*time)
-        });
+        let after = self
+            .pause
+            .ended_at
+            .map_or(now - *length, |ended| ended.max(now - *length));
+        let open = std::iter::successors(timing.next_after(after), |time| timing.next_after(*time));
         let open = open.take(MOST_OPEN).take_while(|time| *time <= now);
         let until = open.last()? + *length;
         Some(InForce {
@@ -210,6 +214,7 @@ mod tests {
             starts_at: None,
             ends_at: None,
             windows: None,
+            ended_at: None,
             created_at: now(),
             updated_at: now(),
         }
@@ -292,6 +297,44 @@ mod tests {
         assert_eq!(
             rule.next_starts(at("2026-03-27T08:00:00Z"), 2),
             [at("2026-03-27T08:30:30Z"), at("2026-03-27T08:31:00Z")]
+        );
+    }
+
+    #[test]
+    fn an_ended_window_leaves_the_next_ones() {
+        let windows = |cron: &str, minutes| {
+            Some(Windows {
+                cron_expression: cron.to_owned(),
+                timezone: "UTC".to_owned(),
+                minutes,
+            })
+        };
+        let ended = |windows, at| {
+            PauseRule::new(Pause {
+                windows,
+                ended_at: Some(at),
+                ..pause()
+            })
+            .unwrap()
+        };
+        let daily = ended(windows("0 8 * * *", 600), at("2026-03-27T10:00:00Z"));
+        for (time, end) in [
+            ("2026-03-27T10:00:00Z", None),
+            ("2026-03-27T17:59:59Z", None),
+            ("2026-03-28T08:00:00Z", Some(at("2026-03-28T18:00:00Z"))),
+        ] {
+            assert_eq!(until(&daily, time), end, "{time}");
+        }
+        assert_eq!(
+            daily.next_starts(at("2026-03-27T10:00:00Z"), 1),
+            [at("2026-03-28T08:00:00Z")]
+        );
+        // Windows that overlap: each counts by its own beginning, however many came before it.
+        let often = ended(windows("* * * * *", 600), at("2026-03-27T10:00:00Z"));
+        assert_eq!(until(&often, "2026-03-27T10:00:59Z"), None);
+        assert_eq!(
+            until(&often, "2026-03-27T10:01:00Z"),
+            Some(at("2026-03-27T20:01:00Z"))
         );
     }
 

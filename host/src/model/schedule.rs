@@ -87,6 +87,17 @@ impl Overlap {
     }
 }
 
+/// A schedule as listings show it, without its large fields.
+#[derive(Clone, Debug)]
+pub struct ListedSchedule {
+    /// Without parameters of more than [`ListedJob::PARAMS_BYTES`](super::ListedJob::PARAMS_BYTES),
+    /// and with [`ListedJob::TARGETS`](super::ListedJob::TARGETS) targets at most.
+    pub schedule: Schedule,
+    /// The length of its parameters as JSON, bytes.
+    pub params_bytes: Option<u64>,
+    pub target_count: u64,
+}
+
 /// A schedule as it is stored.
 #[derive(Clone, Debug)]
 pub struct Schedule {

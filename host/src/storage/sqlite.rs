@@ -49,9 +49,9 @@ use super::{
 };
 use crate::model::{
     Attempt, BatchCounts, CommandResult, Connection, InFlight, Job, JobError, JobFilter, JobLog,
-    JobStatus, JobTexts, KnownHostKey, ListedJob, LoadedVersion, LogLevel, NewJob, Notification,
-    NotificationState, Pause, PluginFiles, PluginKind, PluginVersion, Progress, Schedule,
-    StatusCounts, Tick, now,
+    JobStatus, JobTexts, KnownHostKey, ListedJob, ListedSchedule, LoadedVersion, LogLevel, NewJob,
+    Notification, NotificationState, Pause, PluginFiles, PluginKind, PluginVersion, Progress,
+    Schedule, StatusCounts, Tick, now,
 };
 use files::{DatabaseFile, WatchedFiles};
 pub use files::{beside, create_private, lock_beside};
@@ -506,6 +506,34 @@ impl Storage for SqliteStorage {
         running::logs(&self.readers, job_id, after, least, limit).await
     }
 
+    async fn measure_logs_before(
+        &self,
+        job_id: Uuid,
+        before: i64,
+        least: Option<LogLevel>,
+        page: Page,
+    ) -> Result<Measured> {
+        running::measure_logs_before(&self.readers, job_id, before, least, page).await
+    }
+
+    async fn logs_before(
+        &self,
+        job_id: Uuid,
+        before: i64,
+        least: Option<LogLevel>,
+        limit: u32,
+    ) -> Result<Vec<JobLog>> {
+        running::logs_before(&self.readers, job_id, before, least, limit).await
+    }
+
+    async fn last_log(&self, job_id: Uuid, after: i64) -> Result<Option<i64>> {
+        running::last_log(&self.readers, job_id, after).await
+    }
+
+    async fn last_result(&self, job_id: Uuid, after: Uuid) -> Result<Option<Uuid>> {
+        running::last_result(&self.readers, job_id, after).await
+    }
+
     async fn measure_logs(
         &self,
         job_id: Uuid,
@@ -538,6 +566,10 @@ impl Storage for SqliteStorage {
 
     async fn connections(&self) -> Result<Vec<Connection>> {
         connections::list(&self.readers).await
+    }
+
+    async fn connections_page(&self, after: &str, page: Page) -> Result<(Vec<Connection>, bool)> {
+        connections::page(&self.readers, after, page).await
     }
 
     async fn host_keys(&self, host: &str, port: u16) -> Result<Vec<KnownHostKey>> {
@@ -625,8 +657,8 @@ impl Storage for SqliteStorage {
         schedules::with_key(&self.readers, key).await
     }
 
-    async fn schedules(&self) -> Result<Vec<Schedule>> {
-        schedules::list(&self.readers).await
+    async fn schedules_page(&self, after: &str, page: Page) -> Result<(Vec<ListedSchedule>, bool)> {
+        schedules::page(&self.readers, after, page).await
     }
 
     async fn count_schedules(&self) -> Result<u64> {

@@ -50,6 +50,14 @@ impl HeldBackJobs {
         self.lock().jobs.get(&job).map(|(_, version)| *version)
     }
 
+    /// Returns how many jobs a pause holds back.
+    #[must_use]
+    pub fn count(&self, pause: PauseVersion) -> u64 {
+        let state = self.lock();
+        let held = state.jobs.values().filter(|(_, version)| *version == pause);
+        held.count() as u64
+    }
+
     pub(super) fn contains(&self, job: Uuid) -> bool {
         self.lock().jobs.contains_key(&job)
     }

@@ -241,6 +241,9 @@ pub struct LoginAnswerResponse {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct ConnectionList {
     pub connections: Vec<ConnectionAnswer>,
+    /// For the next page: `?cursor=`; null on the last.
+    #[serde(default)]
+    pub next_cursor: Option<String>,
 }
 
 /// The host keys known for a connection's address.

@@ -8,8 +8,14 @@ use uuid::Uuid;
 pub struct DeviceList {
     /// Devices that jobs hold or wait for.
     pub devices: Vec<DeviceAnswer>,
-    /// Addresses that are left alone because they let nobody in.
+    /// For the next page of the devices: `?cursor=`; null on the last.
+    #[serde(default)]
+    pub next_cursor: Option<String>,
+    /// Addresses that are left alone because they let nobody in; on the first page.
     pub left_alone: Vec<LeftAloneAnswer>,
+    /// There are more such addresses than are listed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left_alone_more: bool,
 }
 
 /// An address that is not tried for now.
@@ -30,6 +36,9 @@ pub struct DeviceAnswer {
     pub connection: Option<String>,
     /// Jobs that run on it.
     pub held_by: Vec<Uuid>,
-    /// Jobs that wait for it, in the order of their turns.
+    /// Jobs that wait for it, in the order of their turns; the first 100.
     pub waiting: Vec<Uuid>,
+    /// How many jobs wait for it.
+    #[serde(default)]
+    pub waiting_count: u64,
 }

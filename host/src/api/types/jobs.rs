@@ -138,7 +138,7 @@ pub struct JobAnswer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rerun_of: Option<Uuid>,
     /// While it waits for its turn: the names of its targets that are taken by others, and
-    /// `plugin NAME` when as many jobs of its plugin run as may.
+    /// `plugin NAME` when as many jobs of its plugin run as may. In a list, the first 20.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waiting_for: Vec<String>,
     /// The pause that holds it back.
@@ -166,6 +166,9 @@ pub struct RerunJob {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct AttemptList {
     pub attempts: Vec<AttemptAnswer>,
+    /// For the next page: `?after=`; null on the last.
+    #[serde(default)]
+    pub next_after: Option<u32>,
 }
 
 /// What two jobs' commands answered, held against one another.
@@ -286,6 +289,9 @@ pub struct LogList {
     /// For the next page: `?after=`; null if there are no further lines now.
     #[serde(default)]
     pub next_after: Option<i64>,
+    /// With `?before=`: that of the page of earlier lines; absent if there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_before: Option<i64>,
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]

@@ -54,6 +54,7 @@ impl From<WritePause> for Pause {
             starts_at: pause.starts_at,
             ends_at: pause.ends_at,
             windows: pause.windows,
+            ended_at: None,
             created_at: now,
             updated_at: now,
         }
@@ -75,6 +76,12 @@ pub struct PauseAnswer {
     pub in_force: bool,
     /// While it is in force: until when. Absent: until it is removed.
     pub until: Option<DateTime<Utc>>,
+    /// How many jobs whose time has come it holds back now.
+    #[serde(default)]
+    pub held_jobs: u64,
+    /// When it was ended early: the windows that had begun by then are over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<DateTime<Utc>>,
     /// When it comes into force next, at most five times.
     pub next_starts: Vec<DateTime<Utc>>,
     pub created_at: DateTime<Utc>,
@@ -85,6 +92,9 @@ pub struct PauseAnswer {
 pub struct PauseList {
     /// By name.
     pub pauses: Vec<PauseAnswer>,
+    /// For the next page: `?cursor=`; null on the last.
+    #[serde(default)]
+    pub next_cursor: Option<String>,
 }
 
 /// Why a job is held back.
@@ -115,6 +125,8 @@ impl From<&PauseRule> for PauseAnswer {
             windows: pause.windows,
             in_force: in_force.is_some(),
             until: in_force.and_then(|found| found.until),
+            held_jobs: 0,
+            ended_at: pause.ended_at,
             next_starts,
             created_at: pause.created_at,
             updated_at: pause.updated_at,

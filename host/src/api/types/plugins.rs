@@ -5,13 +5,25 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::api::page::length;
 use crate::capabilities::Policy;
 use crate::model::{LoadError, Needs, PluginKind, TargetMode};
 use crate::registry::Entry;
 
+/// The longest schema and the longest needs that a list shows, bytes.
+const LISTED_BYTES: u64 = 4 << 10;
+/// The longest texts that a list shows, characters.
+const LISTED_CHARS: usize = 1_000;
+/// The most needs without a grant that a list shows, if they are long.
+const LISTED_NEEDS: usize = 4;
+
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct PluginList {
+    /// By name.
     pub plugins: Vec<PluginAnswer>,
+    /// For the next page: `?cursor=`; null on the last.
+    #[serde(default)]
+    pub next_cursor: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -36,6 +48,9 @@ pub struct PluginAnswer {
     /// Why the file as it is now does not load; what loaded last goes on serving.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<LoadError>,
+    /// In a list: a field was too long for it, so it is null or cut. The plugin itself has it whole.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -89,6 +104,36 @@ impl PluginAnswer {
                 Some(_) => PluginStatus::Broken,
             },
             error: entry.error,
+            cut: false,
         }
+    }
+
+    /// Cuts what would be too long for a list.
+    pub(in crate::api) fn listed(mut self) -> Self {
+        let mut cut = false;
+        if self.params_schema.as_ref().map_or(0, length) > LISTED_BYTES {
+            self.params_schema = None;
+            cut = true;
+        }
+        if self.needs.as_ref().map_or(0, length) > LISTED_BYTES {
+            self.needs = None;
+            cut = true;
+        }
+        if length(&self.not_granted) > LISTED_BYTES {
+            self.not_granted.truncate(LISTED_NEEDS);
+            cut = true;
+        }
+        let summary = self.summary.as_mut();
+        let error = self.error.as_mut().map(|error| &mut error.message);
+        let needs = self.not_granted.iter_mut();
+        for text in summary.into_iter().chain(error).chain(needs) {
+            if let Some((end, _)) = text.char_indices().nth(LISTED_CHARS) {
+                text.truncate(end);
+                text.push('…');
+                cut = true;
+            }
+        }
+        self.cut = cut;
+        self
     }
 }

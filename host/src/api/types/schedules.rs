@@ -6,7 +6,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::model::{BatchOptions, Misfire, Overlap, Schedule, Timing, now};
+use crate::model::{BatchOptions, ListedSchedule, Misfire, Overlap, Schedule, Timing, now};
 
 /// Runs shown ahead.
 pub const NEXT_RUNS: usize = 5;
@@ -68,9 +68,17 @@ pub struct ScheduleAnswer {
     pub id: Uuid,
     pub name: String,
     pub plugin: String,
+    /// In a list, null if they are longer than 1 KiB.
     #[schema(value_type = Option<Object>)]
     pub params: Option<Value>,
+    /// In a list: the length of the parameters as JSON, bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub params_bytes: Option<u64>,
+    /// In a list, the first 20.
     pub targets: Vec<String>,
+    /// In a list: how many targets there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_count: Option<u64>,
     pub cron_expression: String,
     /// The expression in English.
     pub words: Option<String>,
@@ -102,6 +110,9 @@ pub struct ScheduleAnswer {
 pub struct ScheduleList {
     /// By name.
     pub schedules: Vec<ScheduleAnswer>,
+    /// For the next page: `?cursor=`; null on the last.
+    #[serde(default)]
+    pub next_cursor: Option<String>,
 }
 
 /// An expression to be tried.
@@ -158,6 +169,16 @@ impl WriteSchedule {
     }
 }
 
+impl From<ListedSchedule> for ScheduleAnswer {
+    fn from(listed: ListedSchedule) -> Self {
+        Self {
+            params_bytes: listed.params_bytes,
+            target_count: Some(listed.target_count),
+            ..Self::from(listed.schedule)
+        }
+    }
+}
+
 impl From<Schedule> for ScheduleAnswer {
     fn from(schedule: Schedule) -> Self {
         let timing = Timing::parse(&schedule.cron_expression, &schedule.timezone);
@@ -168,7 +189,9 @@ impl From<Schedule> for ScheduleAnswer {
             name: schedule.name,
             plugin: schedule.plugin,
             params: schedule.params,
+            params_bytes: None,
             targets: schedule.targets,
+            target_count: None,
             cron_expression: schedule.cron_expression,
             timezone: schedule.timezone,
             enabled: schedule.enabled,

@@ -11,7 +11,9 @@ pub(crate) struct ListArgs {
 
 pub(super) async fn run(args: ListArgs) -> Result<(), Failure> {
     let client = args.server.client()?;
-    let answer = client.get::<ConnectionList>(&["connections"]).await?;
+    let answer = client
+        .get_list::<ConnectionList>(&["connections"], "connections")
+        .await?;
     if args.server.output == OutputFormat::Json {
         return output::json(&answer.text);
     }

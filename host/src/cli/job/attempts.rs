@@ -15,7 +15,7 @@ pub(crate) struct AttemptsArgs {
 pub(super) async fn run(args: AttemptsArgs) -> Result<(), Failure> {
     let client = args.server.client()?;
     let answer = client
-        .get::<AttemptList>(&["jobs", &args.id, "attempts"])
+        .get_list::<AttemptList>(&["jobs", &args.id, "attempts"], "attempts")
         .await?;
     if args.server.output == OutputFormat::Json {
         return output::json(&answer.text);

@@ -33,7 +33,9 @@ pub(super) async fn run(args: LogsArgs) -> Result<(), Failure> {
         let page = client
             .get_with::<LogList>(&["jobs", &args.id, "logs"], &query)
             .await?;
-        let LogList { logs, next_after } = page.body;
+        let LogList {
+            logs, next_after, ..
+        } = page.body;
         match args.server.output {
             OutputFormat::Json => lines.extend(logs),
             OutputFormat::Table => {
@@ -51,6 +53,7 @@ pub(super) async fn run(args: LogsArgs) -> Result<(), Failure> {
         let all = LogList {
             logs: lines,
             next_after: None,
+            next_before: None,
         };
         let whole = serde_json::to_string(&all).map_err(anyhow::Error::from)?;
         output::json(&whole)?;

@@ -11,7 +11,7 @@ pub(crate) struct ListArgs {
 
 pub(super) async fn run(args: ListArgs) -> Result<(), Failure> {
     let client = args.server.client()?;
-    let answer = client.get::<PauseList>(&["pauses"]).await?;
+    let answer = client.get_list::<PauseList>(&["pauses"], "pauses").await?;
     if args.server.output == OutputFormat::Json {
         return output::json(&answer.text);
     }

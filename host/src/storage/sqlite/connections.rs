@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::readers::Readers;
 use super::writer::Writer;
-use super::{DeleteConnectionOutcome, Result, named_already, rows, text_of};
+use super::{DeleteConnectionOutcome, Page, Result, named_already, rows, text_of};
 use crate::model::{Connection, KnownHostKey};
 
 pub(super) async fn add(writer: &Writer, connection: &Connection) -> Result<()> {
@@ -171,6 +171,33 @@ pub(super) async fn list(readers: &Readers) -> Result<Vec<Connection>> {
             .fetch_all(readers)
             .await?;
     found.iter().map(rows::connection).collect()
+}
+
+pub(super) async fn page(
+    readers: &Readers,
+    after: &str,
+    page: Page,
+) -> Result<(Vec<Connection>, bool)> {
+    let sizes: Vec<i64> = sqlx::query_scalar(
+        "SELECT octet_length(tags) + octet_length(jump) + octet_length(answers)
+                + coalesce(octet_length(certificate), 0)
+         FROM ssh_connections WHERE owner_job_id IS NULL AND name > ? ORDER BY name LIMIT ?",
+    )
+    .bind(after)
+    .bind(page.limit.saturating_add(1))
+    .fetch_all(readers)
+    .await?;
+    let measured = page.measure(sizes.into_iter().map(i64::unsigned_abs));
+    let found = sqlx::query(
+        "SELECT * FROM ssh_connections WHERE owner_job_id IS NULL AND name > ?
+         ORDER BY name LIMIT ?",
+    )
+    .bind(after)
+    .bind(measured.count)
+    .fetch_all(readers)
+    .await?;
+    let connections: Result<_> = found.iter().map(rows::connection).collect();
+    Ok((connections?, measured.more))
 }
 
 pub(super) async fn host_keys(

@@ -18,13 +18,14 @@ pub(super) async fn set(writer: &Writer, pause: &Pause) -> Result<()> {
             Box::pin(async move {
                 sqlx::query(
                     "INSERT INTO pauses (id, name, reason, plugins, targets, action, starts_at,
-                                         ends_at, windows, created_at, updated_at)
-                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                                         ends_at, windows, ended_at, created_at, updated_at)
+                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                      ON CONFLICT (id) DO UPDATE
                      SET name = excluded.name, reason = excluded.reason, plugins = excluded.plugins,
                          targets = excluded.targets, action = excluded.action,
                          starts_at = excluded.starts_at, ends_at = excluded.ends_at,
-                         windows = excluded.windows, updated_at = excluded.updated_at",
+                         windows = excluded.windows, ended_at = excluded.ended_at,
+                         updated_at = excluded.updated_at",
                 )
                 .bind(row.id.to_string())
                 .bind(&row.name)
@@ -35,6 +36,7 @@ pub(super) async fn set(writer: &Writer, pause: &Pause) -> Result<()> {
                 .bind(row.starts_at.map(text_of))
                 .bind(row.ends_at.map(text_of))
                 .bind(row.windows.map(|each| serde_json::json!(each).to_string()))
+                .bind(row.ended_at.map(text_of))
                 .bind(text_of(row.created_at))
                 .bind(text_of(row.updated_at))
                 .execute(&mut *connection)
@@ -78,6 +80,7 @@ fn pause(row: &SqliteRow) -> Result<Pause> {
         starts_at: optional(row, "starts_at", time)?,
         ends_at: optional(row, "ends_at", time)?,
         windows: optional(row, "windows", json)?,
+        ended_at: optional(row, "ended_at", time)?,
         created_at: time(row, "created_at")?,
         updated_at: time(row, "updated_at")?,
     })

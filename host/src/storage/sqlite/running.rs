@@ -464,6 +464,11 @@ pub(super) async fn measure_results(
 const LINES_AFTER: &str = "FROM job_logs
      WHERE job_id = ?1 AND id > ?2 AND level IN (SELECT value FROM json_each(?3)) ORDER BY id LIMIT ?4";
 
+/// The lines of a level or a more serious one before an id, the last ones first.
+const LINES_BEFORE: &str = "FROM job_logs
+     WHERE job_id = ?1 AND id < ?2 AND level IN (SELECT value FROM json_each(?3))
+     ORDER BY id DESC LIMIT ?4";
+
 fn levels_from(least: Option<LogLevel>) -> String {
     let levels: Vec<&str> = LogLevel::ALL
         .into_iter()
@@ -473,6 +478,46 @@ fn levels_from(least: Option<LogLevel>) -> String {
     serde_json::json!(levels).to_string()
 }
 
+/// The lines that follow an id, or that precede it.
+async fn measure_lines(
+    readers: &Readers,
+    job_id: Uuid,
+    lines: &str,
+    place: i64,
+    least: Option<LogLevel>,
+    page: Page,
+) -> Result<Measured> {
+    let query =
+        format!("SELECT octet_length(message) + coalesce(octet_length(context), 0) {lines}");
+    let sizes: Vec<i64> = sqlx::query_scalar(sqlx::AssertSqlSafe(query))
+        .bind(job_id.to_string())
+        .bind(place)
+        .bind(levels_from(least))
+        .bind(page.limit.saturating_add(1))
+        .fetch_all(readers)
+        .await?;
+    Ok(page.measure(sizes.into_iter().map(i64::unsigned_abs)))
+}
+
+async fn lines(
+    readers: &Readers,
+    job_id: Uuid,
+    lines: &str,
+    place: i64,
+    least: Option<LogLevel>,
+    limit: u32,
+) -> Result<Vec<JobLog>> {
+    let query = sqlx::AssertSqlSafe(format!("SELECT * {lines}"));
+    let found = sqlx::query(query)
+        .bind(job_id.to_string())
+        .bind(place)
+        .bind(levels_from(least))
+        .bind(limit)
+        .fetch_all(readers)
+        .await?;
+    found.iter().map(rows::log).collect()
+}
+
 pub(super) async fn measure_logs(
     readers: &Readers,
     job_id: Uuid,
@@ -480,16 +525,7 @@ pub(super) async fn measure_logs(
     least: Option<LogLevel>,
     page: Page,
 ) -> Result<Measured> {
-    let query =
-        format!("SELECT octet_length(message) + coalesce(octet_length(context), 0) {LINES_AFTER}");
-    let sizes: Vec<i64> = sqlx::query_scalar(sqlx::AssertSqlSafe(query))
-        .bind(job_id.to_string())
-        .bind(after)
-        .bind(levels_from(least))
-        .bind(page.limit.saturating_add(1))
-        .fetch_all(readers)
-        .await?;
-    Ok(page.measure(sizes.into_iter().map(i64::unsigned_abs)))
+    measure_lines(readers, job_id, LINES_AFTER, after, least, page).await
 }
 
 pub(super) async fn logs(
@@ -499,13 +535,49 @@ pub(super) async fn logs(
     least: Option<LogLevel>,
     limit: u32,
 ) -> Result<Vec<JobLog>> {
-    let query = sqlx::AssertSqlSafe(format!("SELECT * {LINES_AFTER}"));
-    let found = sqlx::query(query)
+    lines(readers, job_id, LINES_AFTER, after, least, limit).await
+}
+
+pub(super) async fn measure_logs_before(
+    readers: &Readers,
+    job_id: Uuid,
+    before: i64,
+    least: Option<LogLevel>,
+    page: Page,
+) -> Result<Measured> {
+    measure_lines(readers, job_id, LINES_BEFORE, before, least, page).await
+}
+
+pub(super) async fn logs_before(
+    readers: &Readers,
+    job_id: Uuid,
+    before: i64,
+    least: Option<LogLevel>,
+    limit: u32,
+) -> Result<Vec<JobLog>> {
+    let mut found = lines(readers, job_id, LINES_BEFORE, before, least, limit).await?;
+    found.reverse();
+    Ok(found)
+}
+
+pub(super) async fn last_log(readers: &Readers, job_id: Uuid, after: i64) -> Result<Option<i64>> {
+    let last = sqlx::query_scalar("SELECT max(id) FROM job_logs WHERE job_id = ? AND id > ?")
         .bind(job_id.to_string())
         .bind(after)
-        .bind(levels_from(least))
-        .bind(limit)
-        .fetch_all(readers)
+        .fetch_one(readers)
         .await?;
-    found.iter().map(rows::log).collect()
+    Ok(last)
+}
+
+pub(super) async fn last_result(
+    readers: &Readers,
+    job_id: Uuid,
+    after: Uuid,
+) -> Result<Option<Uuid>> {
+    let row = sqlx::query("SELECT max(id) AS id FROM job_results WHERE job_id = ? AND id > ?")
+        .bind(job_id.to_string())
+        .bind(after.to_string())
+        .fetch_one(readers)
+        .await?;
+    rows::optional(&row, "id", rows::uuid)
 }

@@ -8,8 +8,8 @@ use uuid::Uuid;
 use super::readers::Readers;
 use super::rows::{json, named as column, optional, time, uuid};
 use super::writer::Writer;
-use super::{AddScheduleOutcome, Result, StorageError, is_unique, text_of};
-use crate::model::{Misfire, Overlap, Schedule, Tick};
+use super::{AddScheduleOutcome, Page, Result, StorageError, is_unique, text_of};
+use crate::model::{ListedJob, ListedSchedule, Misfire, Overlap, Schedule, Tick};
 
 /// Times kept of each schedule, so that none of them is fired twice.
 const TICKS_KEPT: u32 = 100;
@@ -175,11 +175,50 @@ pub(super) async fn with_key(readers: &Readers, key: &str) -> Result<Option<(Sch
     .transpose()
 }
 
-pub(super) async fn list(readers: &Readers) -> Result<Vec<Schedule>> {
-    let found = sqlx::query("SELECT * FROM schedules ORDER BY name")
+pub(super) async fn page(
+    readers: &Readers,
+    after: &str,
+    page: Page,
+) -> Result<(Vec<ListedSchedule>, bool)> {
+    let (params, targets, outcome) = (
+        ListedJob::PARAMS_BYTES,
+        ListedJob::TARGETS,
+        ListedJob::ERROR_CHARS,
+    );
+    // What may be large is cut before it is read.
+    let query = format!(
+        "SELECT id, name, plugin, cron_expression, timezone, enabled, misfire, overlap, starts_at,
+                ends_at, jitter_seconds, priority, max_retries, timeout_seconds, description, batch,
+                next_run_at, last_run_at, last_job_id, substr(last_outcome, 1, {outcome}) AS last_outcome,
+                created_at, updated_at,
+                iif(octet_length(params) <= {params}, params, NULL) AS params,
+                octet_length(params) AS params_bytes,
+                json_array_length(targets) AS target_count,
+                iif(octet_length(targets) <= {targets} * 64, targets,
+                    (SELECT json_group_array(substr(value, 1, 512))
+                     FROM (SELECT value FROM json_each(schedules.targets) LIMIT {targets}))) AS targets
+         FROM schedules WHERE name > ? ORDER BY name LIMIT ?"
+    );
+    let found = sqlx::query(sqlx::AssertSqlSafe(query))
+        .bind(after)
+        .bind(page.limit.saturating_add(1))
         .fetch_all(readers)
         .await?;
-    found.iter().map(schedule).collect()
+    let more = found.len() > page.limit as usize;
+    let listed: Result<_> = found.iter().take(page.limit as usize).map(listed).collect();
+    Ok((listed?, more))
+}
+
+fn listed(row: &SqliteRow) -> Result<ListedSchedule> {
+    let size = |column: &str| -> Result<Option<u64>> {
+        let size: Option<i64> = row.try_get(column)?;
+        Ok(size.map(i64::unsigned_abs))
+    };
+    Ok(ListedSchedule {
+        schedule: schedule(row)?,
+        params_bytes: size("params_bytes")?,
+        target_count: size("target_count")?.unwrap_or_default(),
+    })
 }
 
 pub(super) async fn count(readers: &Readers) -> Result<u64> {
