@@ -20,29 +20,34 @@ export const api = {
   job: (id, options) => get(`/jobs/${segment(id)}`, {}, options),
   jobResults: (id, filter, options) => get(`/jobs/${segment(id)}/results`, filter, options),
   jobLogs: (id, filter, options) => get(`/jobs/${segment(id)}/logs`, filter, options),
-  /** What happens to a job, as an EventSource; it makes itself anew when it is cut off. */
-  followJob: (id) => new EventSource(`${BASE}/jobs/${segment(id)}/events`),
+  /** What happens to a job, without texts, as an EventSource; it connects again when it is cut off. */
+  followJob: (id) => new EventSource(`${BASE}/jobs/${segment(id)}/events?texts=false`),
   submitJob: (job, idempotencyKey) =>
     request("POST", "/jobs", { body: job, headers: { "Idempotency-Key": idempotencyKey } }),
   cancelJob: (id) => request("POST", `/jobs/${segment(id)}/cancel`),
   rerunJob: (id, only) => request("POST", `/jobs/${segment(id)}/rerun`, { body: { only } }),
   deleteJob: (id) => request("DELETE", `/jobs/${segment(id)}`),
 
-  listSchedules: (options) => get("/schedules", {}, options),
+  listSchedules: (page, options) => get("/schedules", page, options),
   enableSchedule: (id) => request("POST", `/schedules/${segment(id)}/enable`),
   disableSchedule: (id) => request("POST", `/schedules/${segment(id)}/disable`),
   triggerSchedule: (id) => request("POST", `/schedules/${segment(id)}/trigger`),
 
-  listPauses: (options) => get("/pauses", {}, options),
+  listPauses: (options) => getAll("/pauses", "pauses", options),
+  pause: (id, options) => get(`/pauses/${segment(id)}`, {}, options),
   createPause: (pause) => request("POST", "/pauses", { body: pause }),
+  replacePause: (id, pause) => request("PUT", `/pauses/${segment(id)}`, { body: pause }),
+  endPause: (id) => request("POST", `/pauses/${segment(id)}/end`),
   deletePause: (id) => request("DELETE", `/pauses/${segment(id)}`),
 
   listNotifications: (options) => get("/notifications", {}, options),
   testChannel: (channel) => request("POST", "/notifications/test", { body: { channel } }),
 
-  listPlugins: (options) => get("/plugins", {}, options),
+  listPlugins: (options) => getAll("/plugins", "plugins", options),
+  plugin: (name, options) => get(`/plugins/${segment(name)}`, {}, options),
   pluginVersions: (name, options) => get(`/plugins/${segment(name)}/versions`, {}, options),
-  listConnections: (options) => get("/connections", {}, options),
+  listConnections: (page, options) => get("/connections", page, options),
+  allConnections: (options) => getAll("/connections", "connections", options),
   connection: (id, options) => get(`/connections/${segment(id)}`, {}, options),
   replaceConnection: (id, connection) => request("PUT", `/connections/${segment(id)}`, { body: connection }),
 };
@@ -87,6 +92,18 @@ let clockOffsetMs = 0;
 
 function get(path, query, options = {}) {
   return request("GET", path, { query, ...options });
+}
+
+/** All pages of a list as one: `{ [field]: entries }`. */
+async function getAll(path, field, options) {
+  const entries = [];
+  let cursor;
+  do {
+    const page = await get(path, { cursor }, options);
+    entries.push(...page[field]);
+    cursor = page.next_cursor;
+  } while (cursor);
+  return { [field]: entries };
 }
 
 async function request(method, path, { query = {}, body, headers = {}, signal } = {}) {

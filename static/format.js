@@ -111,3 +111,10 @@ function zone(at) {
 function two(number) {
   return String(number).padStart(2, "0");
 }
+
+/** The first `shown` names, and how many there are besides: `a, b, c +7`. */
+export function andMore(names, shown, total = names.length) {
+  const text = names.slice(0, shown).join(", ");
+  const left = total - Math.min(shown, names.length);
+  return left > 0 ? `${text} +${left}` : text;
+}

@@ -17,36 +17,31 @@ import { count, plural } from "./format.js";
 import { every } from "./poll.js";
 import { href, startRouter } from "./router.js";
 import { startClock } from "./components/time.js";
-import { connectionsView } from "./views/connections.js";
-import { jobView } from "./views/job.js";
 import { jobsView } from "./views/jobs.js";
 import { notFoundView } from "./views/not-found.js";
-import { notificationsView } from "./views/notifications.js";
-import { pluginsView } from "./views/plugins.js";
-import { schedulesView } from "./views/schedules.js";
-import { submitView } from "./views/submit.js";
 
+// Views other than the first page are loaded when they are shown for the first time.
 const ROUTES = [
-  { path: "", section: "jobs", view: jobsView },
-  { path: "jobs", section: "jobs", view: jobsView },
-  { path: "jobs/:id", section: "jobs", view: jobView },
-  { path: "new", section: "new", view: submitView },
-  { path: "schedules", section: "schedules", view: schedulesView },
-  { path: "notifications", section: "notifications", view: notificationsView },
-  { path: "plugins", section: "plugins", view: pluginsView },
-  { path: "connections", section: "connections", view: connectionsView },
+  { path: "", section: "jobs", view: async () => jobsView },
+  { path: "jobs", section: "jobs", view: async () => jobsView },
+  { path: "jobs/:id", section: "jobs", view: async () => (await import("./views/job.js")).jobView },
+  { path: "new", section: "new", view: async () => (await import("./views/submit.js")).submitView },
+  { path: "schedules", section: "schedules", view: async () => (await import("./views/schedules.js")).schedulesView },
+  { path: "notifications", section: "notifications", view: async () => (await import("./views/notifications.js")).notificationsView },
+  { path: "plugins", section: "plugins", view: async () => (await import("./views/plugins.js")).pluginsView },
+  { path: "connections", section: "connections", view: async () => (await import("./views/connections.js")).connectionsView },
 ];
 
 const RECONNECT_MS = 5_000;
-const HEALTH_MS = 30_000;
+const HEALTH_MS = 5_000;
 const FLASH_MS = 8_000;
 
 const main = document.getElementById("main");
-let current = null; // { route, path, view, controller }
+let current = null; // { route, path, view, controller }; `view` is null until it is loaded
 
 linkNavigation();
 startClock();
-startRouter({ routes: ROUTES, fallback: { path: null, section: null, view: notFoundView }, show });
+startRouter({ routes: ROUTES, fallback: { path: null, section: null, view: async () => notFoundView }, show });
 watchConnection();
 watchHealth();
 
@@ -54,23 +49,27 @@ watchHealth();
 
 /** Shows the view of `match`; `arrival` is "load", "push" or "back". */
 async function show(match, arrival, scrollTo) {
-  if (current?.route === match.route && current.path === match.path && current.view.update) {
+  if (current?.route === match.route && current.path === match.path && current.view?.update) {
     current.view.update(match.query);
     return;
   }
   current?.controller.abort();
   const controller = new AbortController();
-  const view = match.route.view({
+  const entry = { route: match.route, path: match.path, view: null, controller };
+  current = entry;
+  markSection(match.route.section);
+  const createView = await match.route.view().catch(() => unloadedView);
+  if (controller.signal.aborted) return;
+  const view = createView({
     params: match.params,
     query: match.query,
     signal: controller.signal,
     setTitle,
     flash,
   });
-  current = { route: match.route, path: match.path, view, controller };
+  entry.view = view;
 
   setTitle(view.title);
-  markSection(match.route.section);
   main.replaceChildren(view.element);
   if (arrival !== "load") {
     (main.querySelector("h1") ?? main).focus({ preventScroll: true });
@@ -80,6 +79,20 @@ async function show(match, arrival, scrollTo) {
     await view.ready;
     if (!controller.signal.aborted) window.scrollTo(0, scrollTo);
   }
+}
+
+/** The server is away, or has another version by now. */
+function unloadedView() {
+  return {
+    title: "Not loaded",
+    element: h(
+      "div",
+      { class: "notice notice-error", role: "alert" },
+      h("h1", { tabindex: "-1" }, "This page was not loaded."),
+      h("p", {}, "The server does not answer, or it has been updated since the dashboard was opened."),
+      h("button", { type: "button", class: "button", onClick: () => location.reload() }, "Load the dashboard again"),
+    ),
+  };
 }
 
 function setTitle(title) {
@@ -120,7 +133,7 @@ function watchConnection() {
     if (reachable) {
       banner.replaceChildren();
       flash("Connected again.");
-      current?.view.refresh?.();
+      current?.view?.refresh?.();
       return;
     }
     const seconds = RECONNECT_MS / 1000;
@@ -133,22 +146,50 @@ function watchConnection() {
 
 function watchHealth() {
   const line = document.getElementById("health");
+  const trouble = document.getElementById("trouble");
   every(HEALTH_MS, async (signal) => {
-    const health = await api.health({ signal }).catch((error) => error);
-    if (health instanceof Error) {
-      if (health.kind === "aborted") return;
-      const status = health.body?.status ?? "state unknown";
-      patch(line, h("span", { class: "health health-bad" }, `Server: ${status}`), h("span", {}, health.message));
-      return;
+    let health;
+    try {
+      health = await api.health({ signal });
+    } catch (error) {
+      if (error.kind === "aborted") return;
+      // A server that is not well says what is wrong with it, all the same.
+      health = error.body?.storage ? error.body : null;
+      if (!health) {
+        patch(line, h("span", { class: "health health-bad" }, "Server: state unknown"), h("span", {}, error.message));
+        // Of a server that is away, another banner says so.
+        patch(trouble, error.kind === "network" || error.kind === "timeout" ? null : h("p", {}, h("strong", {}, "The state of the server is not known."), ` ${error.message}`));
+        return;
+      }
     }
+    patch(trouble, troubles(health));
     const good = health.status === "healthy";
     patch(
       line,
       h("span", { class: good ? "health health-good" : "health health-bad" }, `Server: ${health.status}`),
       health.version && h("span", {}, `Job Scheduler ${health.version}`),
       health.workers && h("span", {}, `${count(health.workers.running)} of ${count(health.workers.concurrency)} workers busy`),
-      health.plugins?.broken > 0 && h("a", { class: "health-bad", href: href("plugins") }, `${plural(health.plugins.broken, "plugin")} broken`),
       health.notifications?.status === "unhealthy" && h("a", { class: "health-bad", href: href("notifications") }, "Notifications do not get through"),
     );
   });
+}
+
+/** The parts of the server's state that must not be overlooked. */
+function troubles({ status, storage, queue, plugins }) {
+  const unwell = (part) => part && part.status !== "healthy";
+  const parts = [unwell(storage) && "its database does not answer", unwell(queue) && "its queue does not answer"].filter(Boolean);
+  const broken = plugins?.broken ?? 0;
+  return [
+    storage?.problem
+      ? h("p", {}, h("strong", {}, "The database has a problem."), ` ${storage.problem}`)
+      : status !== "healthy" && h("p", {}, h("strong", {}, "The server is not well."), parts.length > 0 ? ` Because ${parts.join(" and ")}, jobs are neither accepted nor run.` : ""),
+    broken > 0 &&
+      h(
+        "p",
+        { class: "banner-warning" },
+        h("strong", {}, `${plural(broken, "plugin")} failed to load.`),
+        " Jobs run the last version that loaded, if there is one. ",
+        h("a", { href: href("plugins") }, broken === 1 ? "Which one, and why" : "Which ones, and why"),
+      ),
+  ];
 }

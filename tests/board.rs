@@ -5,7 +5,9 @@ use host::model::NotificationEvent;
 use serde_json::json;
 use test_devices::Linux;
 
-use crate::harness::{Browser, Receiver, TestHost, password_connection, playbook, run};
+use crate::harness::{
+    Browser, ENTER, ESCAPE, Receiver, TAB, TestHost, password_connection, playbook, run,
+};
 
 /// What a device must not be able to do to the page: run as a script, in four ways.
 const HOSTILE: &str = r#"</pre><script>owned = 1</script><img src=x onerror="owned = 2"><svg onload="owned = 3"><a href="javascript:owned = 4">"#;
@@ -94,7 +96,18 @@ fn a_running_job_is_followed_and_cancelled() {
 
         browser.shows(".facts", "1 of 3: waiting").await;
         browser.click("//button[.='Cancel job']").await;
+        browser.shows("dialog", "The job waits on no target").await;
+        browser.press(&[ESCAPE]).await;
+        browser.lacks("dialog").await;
+        browser.focuses("Cancel job").await;
+        assert_eq!(host.job(&id).await["cancel_requested"], false);
 
+        // The harmless button has the focus, so that Enter alone does nothing.
+        browser.press(&[ENTER]).await;
+        browser.focuses("Let it run").await;
+        browser.press(&[TAB]).await;
+        browser.focuses("Cancel job").await;
+        browser.press(&[ENTER]).await;
         browser.shows(".facts", "Cancelled").await;
         assert_eq!(host.job(&id).await["status"], "cancelled");
     });
@@ -196,6 +209,10 @@ fn a_batch_shows_how_it_stands_and_what_failed_runs_again() {
             .await;
         browser.shows(".facts", "1 completed, 1 failed of 2").await;
         browser.click("//button[.='Run failed again']").await;
+        browser
+            .shows("dialog", "submitted at once for 1 device,")
+            .await;
+        browser.click("//dialog//button[.='Submit the job']").await;
         browser.shows(".facts", "Once more").await;
         browser.shows(".facts", "1 failed of 1").await;
     });
@@ -213,6 +230,15 @@ fn a_schedule_is_triggered_and_switched_off() {
 
         browser.shows("//tbody/tr[1]", "yearly").await;
         browser.click("//button[.='Trigger']").await;
+        browser.shows("dialog", "Trigger yearly now?").await;
+        browser.shows("dialog", "A job of the plugin noop").await;
+        browser.press(&[ESCAPE]).await;
+        browser.lacks("dialog").await;
+        browser.focuses("Trigger yearly").await;
+        let jobs = host.client.get("/api/jobs").await.body;
+        assert_eq!(jobs["jobs"], json!([]));
+        browser.click("//button[.='Trigger']").await;
+        browser.click("//dialog//button[.='Trigger']").await;
         browser.shows("//tbody/tr[1]", "triggered").await;
         browser.click("//button[.='Disable']").await;
         browser.shows("//tbody/tr[1]", "Off").await;
@@ -460,9 +486,29 @@ fn input(field: &str) -> String {
 fn everything_is_paused_and_let_go_by_buttons() {
     run(async {
         let host = TestHost::start().await;
+        let later = json!({ "plugin": "noop", "scheduled_for": "2999-01-01T00:00:00Z" });
+        host.submit(later).await;
+        let running = host
+            .submit(json!({ "plugin": "noop", "params": { "seconds": 600.0 } }))
+            .await;
+        host.running(&running).await;
         let browser = Browser::start(&host.client).await;
         browser.open("/board").await;
         browser.click("//button[.='Pause all jobs']").await;
+        browser
+            .shows("dialog", "1 job that waits does not start")
+            .await;
+        browser
+            .shows("dialog", "1 job that runs continues to the end")
+            .await;
+        browser.press(&[ESCAPE]).await;
+        browser.lacks("dialog").await;
+        browser.focuses("Pause all jobs").await;
+        let pauses = host.client.get("/api/pauses").await.body;
+        assert_eq!(pauses["pauses"], json!([]));
+
+        browser.click("//button[.='Pause all jobs']").await;
+        browser.click("//dialog//button[.='Pause all jobs']").await;
         browser
             .shows(".notice-warning", "Paused: all jobs, by dashboard")
             .await;
@@ -474,7 +520,243 @@ fn everything_is_paused_and_let_go_by_buttons() {
             .shows("//tbody/tr[1]", "held back by dashboard")
             .await;
         browser.click("//button[.='End the pause']").await;
+        browser
+            .shows("dialog", "1 job that waits for it starts now")
+            .await;
+        browser.press(&[TAB, ENTER]).await;
         assert_eq!(host.ended(&id).await["status"], "completed");
+        browser.lacks(".notice-warning").await;
+        let old = host.client.get("/api/pauses/dashboard").await.body;
+        assert_eq!(old["in_force"], false, "{old}");
+
+        // The pause of the last time is used again.
+        browser.click("//button[.='Pause all jobs']").await;
+        browser.click("//dialog//button[.='Pause all jobs']").await;
+        browser
+            .shows(".notice-warning", "Paused: all jobs, by dashboard")
+            .await;
+        browser.click("//button[.='Delete the pause…']").await;
+        browser.shows("dialog", "Delete the pause dashboard?").await;
+        browser.press(&[ESCAPE]).await;
+        browser.lacks("dialog").await;
+        browser.focuses("Delete the pause dashboard").await;
+        browser.press(&[ENTER]).await;
+        browser
+            .click("//dialog//button[.='Delete the pause']")
+            .await;
+        browser.lacks(".notice-warning").await;
+        assert_eq!(host.client.get("/api/pauses/dashboard").await.status, 404);
+        assert_eq!(host.job(&running).await["status"], "running");
+        assert_eq!(browser.console().await, Vec::<String>::new());
+    });
+}
+
+#[test]
+fn ending_a_recurring_pause_keeps_its_definition() {
+    run(async {
+        let host = TestHost::start().await;
+        let windows = json!({ "cron_expression": "0 0 * * *", "minutes": 1440, "timezone": "UTC" });
+        let body = json!({ "name": "freeze", "plugins": ["noop"], "windows": windows });
+        let made = host.client.post("/api/pauses", &body).await;
+        assert_eq!(made.status, 201, "{}", made.body);
+        let id = host.submit(json!({ "plugin": "noop" })).await;
+        host.until(&id, |job| job["held_back_by"]["pause"] == "freeze")
+            .await;
+        let browser = Browser::start(&host.client).await;
+        browser.open("/board").await;
+        browser.shows(".notice-warning", "This window ends").await;
+        browser.click("//button[.='End the pause']").await;
+        browser
+            .shows("dialog", "jobs of noop. 1 job that waits for it starts now")
+            .await;
+        browser
+            .shows(
+                "dialog",
+                "Only the present window ends. Its definition stays",
+            )
+            .await;
+        browser.click("//dialog//button[.='End the pause']").await;
+        browser.lacks(".notice-warning").await;
+        assert_eq!(host.ended(&id).await["status"], "completed");
+        let pause = host.client.get("/api/pauses/freeze").await.body;
+        assert_eq!(pause["in_force"], false, "{pause}");
+        assert_eq!(pause["windows"], windows);
+        assert_eq!(pause["next_starts"].as_array().unwrap().len(), 5);
+    });
+}
+
+#[test]
+fn errors_only_finds_every_error_of_a_long_log() {
+    run(async {
+        let writes = playbook(
+            r#"log::error("the first line");
+            for n in 0..5999 { log::info(`line ${n}`); }"#,
+        );
+        let host = TestHost::with_playbook("writes", &writes).await;
+        let job = host.run_job(json!({ "plugin": "writes" })).await;
+        assert_eq!(job["status"], "completed", "{job}");
+        let browser = Browser::start(&host.client).await;
+        browser
+            .open(&format!("/board/jobs/{}", job["id"].as_str().unwrap()))
+            .await;
+        browser.shows(".log-line:last-child", "line 5998").await;
+        browser.click("//option[.='Errors only']").await;
+        browser
+            .shows(".log-line:only-child", "the first line")
+            .await;
+        browser.click("//option[.='Everything']").await;
+        browser.shows(".log-line:last-child", "line 5998").await;
+        // All lines can be reached, a page at a time.
+        let shown = "return document.querySelectorAll('.log-line').length";
+        let mut lines = browser.script(shown).await.as_u64().unwrap();
+        assert!(lines < 6_000, "{lines}");
+        while lines < 6_000 {
+            browser.click("//button[.='Show earlier lines']").await;
+            let before = lines;
+            while lines == before {
+                lines = browser.script(shown).await.as_u64().unwrap();
+            }
+        }
+        browser
+            .shows(".log-line:first-child", "the first line")
+            .await;
+        assert_eq!(browser.console().await, Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_log_is_filtered_while_it_grows() {
+    run(async {
+        let waits = playbook(
+            r#"log::warn("the first warning");
+            log::info("a remark");
+            while storage::get("go") == () { sleep(0.05); }
+            log::info("another remark");
+            log::warn("the second warning");"#,
+        );
+        let host = TestHost::with_playbook("waits", &waits).await;
+        let id = host.submit(json!({ "plugin": "waits" })).await;
+        let browser = Browser::start(&host.client).await;
+        browser.open(&format!("/board/jobs/{id}")).await;
+        browser.shows(".log", "a remark").await;
+        browser.click("//option[.='Warnings and errors']").await;
+        browser
+            .shows(".log-line:only-child", "the first warning")
+            .await;
+        let go = json!(true);
+        let limit = host::storage::StorageUse {
+            keys: 10,
+            bytes: 1_000,
+        };
+        let set = host
+            .app
+            .storage
+            .set_plugin_value("waits", "go", &go, limit, host::model::now());
+        set.await.unwrap().unwrap();
+        browser.shows(".facts", "Completed").await;
+        browser
+            .shows(".log-line:last-child", "the second warning")
+            .await;
+        let lines = browser
+            .script("return document.querySelectorAll('.log-line').length")
+            .await;
+        assert_eq!(lines, 2);
+    });
+}
+
+/// Bytes over the network of the page's requests since it was opened, those of events last.
+const MOVED: &str = "
+    const entries = performance.getEntriesByType('resource');
+    const sum = (some) => some.reduce((bytes, { transferSize }) => bytes + transferSize, 0);
+    const events = entries.filter(({ name }) => name.includes('/events'));
+    return [sum(entries), events.length, sum(events)];";
+
+#[test]
+fn a_jobs_page_moves_little_of_a_long_log() {
+    run(async {
+        let writes =
+            playbook("for n in 0..20000 { log::info(`line ${n} of a log that is long`); }");
+        let host = TestHost::with_playbook("writes", &writes).await;
+        let job = host.run_job(json!({ "plugin": "writes" })).await;
+        let id = job["id"].as_str().unwrap();
+        let browser = Browser::start(&host.client).await;
+        browser.open(&format!("/board/jobs/{id}")).await;
+        browser.shows(".log-line:last-child", "line 19999").await;
+        let moved = browser.script(MOVED).await;
+        let (all, events) = (moved[0].as_u64().unwrap(), moved[1].as_u64().unwrap());
+        assert!(all < 200_000, "{moved}");
+        assert_eq!(events, 0, "a job that has ended is not followed");
+    });
+}
+
+#[test]
+fn files_are_asked_for_once() {
+    run(async {
+        let host = TestHost::start().await;
+        let browser = Browser::start(&host.client).await;
+        browser.open("/board").await;
+        browser.shows("main", "No jobs yet.").await;
+        let first = browser.script(MOVED).await;
+        browser.open("/board/jobs").await;
+        browser.shows("main", "No jobs yet.").await;
+        let files = "return performance.getEntriesByType('resource')
+            .filter(({ name }) => name.includes('/static/')).map(({ name, transferSize }) => [name, transferSize])";
+        let again = browser.script(files).await;
+        let again = again.as_array().unwrap();
+        assert!(again.len() > 10, "{again:?}");
+        for file in again {
+            assert_eq!(
+                file[1], 0,
+                "{file} came from the server again, after {first}"
+            );
+        }
+
+        let page = host.client.get("/board").await;
+        let (_, rest) = page.text.split_once("src=\"static/").unwrap();
+        let (path, _) = rest.split_once('"').unwrap();
+        let file = host.client.get(&format!("/board/static/{path}")).await;
+        assert_eq!(file.status, 200);
+        let caching = file.headers["cache-control"].to_str().unwrap();
+        assert!(caching.contains("immutable"), "{caching}");
+        let other = format!("/board/static/{}/main.js", "0".repeat(16));
+        assert_eq!(host.client.get(&other).await.status, 404);
+        let plain = host.client.get("/board/static/main.js").await;
+        assert_eq!(plain.headers["cache-control"], "no-cache");
+        let tag = plain.headers["etag"].to_str().unwrap();
+        for tag in [tag.to_owned(), format!("W/{tag}"), format!("\"x\", {tag}")] {
+            let request = host
+                .client
+                .request(reqwest::Method::GET, "/board/static/main.js")
+                .header("if-none-match", tag);
+            assert_eq!(host.client.send(request).await.status, 304);
+        }
+    });
+}
+
+#[test]
+fn a_server_that_is_not_well_says_so_on_every_page() {
+    run(async {
+        let broken = "fn describe() { #{ summary: ";
+        let host = TestHost::with_own_scripts(&[("broken", broken)]).await;
+        let browser = Browser::start(&host.client).await;
+        browser.open("/board/schedules").await;
+        browser.shows("#trouble", "1 plugin failed to load.").await;
+        browser.click("//a[.='Which one, and why']").await;
+        browser.shows(".card-broken", "broken").await;
+
+        std::fs::remove_file(host.path("scheduler.db")).unwrap();
+        browser
+            .shows("#trouble", "The database has a problem.")
+            .await;
+        browser.shows("#trouble", "was deleted or moved away").await;
+        // However far the reader has scrolled.
+        let top = "window.scrollTo(0, document.body.scrollHeight);
+            return document.getElementById('trouble').getBoundingClientRect().top";
+        let top = browser.script(top).await;
+        assert!(
+            top.as_f64().is_some_and(|top| (0.0..200.0).contains(&top)),
+            "{top}"
+        );
     });
 }
 

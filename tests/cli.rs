@@ -517,6 +517,16 @@ fn a_pause_is_added_listed_and_removed() {
             listed.contains("a test") && listed.contains("skip"),
             "{listed}"
         );
+        let said = pause(&["end", "now"]).await;
+        assert!(said.contains("the pause now is ended"), "{said}");
+        assert_eq!(host.ended(&id).await["status"], "completed");
+        let twice = client(&host, &["pause", "end", "now"]).await;
+        assert_ne!(twice.status.code(), Some(0));
+        assert!(
+            stderr(&twice).contains("is not in force"),
+            "{}",
+            stderr(&twice)
+        );
         pause(&["rm", "now"]).await;
         let gone = client(&host, &["pause", "rm", "now"]).await;
         assert_eq!(gone.status.code(), Some(4));

@@ -15,9 +15,11 @@ struct Event {
 
 /// Follows a job for at most so many events.
 async fn follow(host: &TestHost, id: &str, after: Option<&str>, most: usize) -> Vec<Event> {
-    let mut request = host
-        .client
-        .request(Method::GET, &format!("/api/jobs/{id}/events"));
+    read(host, &format!("/api/jobs/{id}/events"), after, most).await
+}
+
+async fn read(host: &TestHost, url: &str, after: Option<&str>, most: usize) -> Vec<Event> {
+    let mut request = host.client.request(Method::GET, url);
     if let Some(after) = after {
         request = request.header("Last-Event-ID", after);
     }
@@ -56,6 +58,27 @@ fn event(block: &str) -> Option<Event> {
 }
 
 const ALL: usize = usize::MAX;
+
+#[test]
+fn without_texts_one_event_stands_for_all_lines_that_have_come() {
+    run(async {
+        let writes = playbook("for n in 0..3000 { log::info(`line ${n}`); }");
+        let host = TestHost::with_playbook("writes", &writes).await;
+        let job = host.run_job(json!({ "plugin": "writes" })).await;
+        let id = job["id"].as_str().unwrap();
+        let lines = host.logs(&job["id"]).await;
+        let url = format!("/api/jobs/{id}/events?texts=false");
+        let events = read(&host, &url, None, ALL).await;
+        let names: Vec<_> = events.iter().map(|event| event.name.as_str()).collect();
+        assert_eq!(names, ["log", "status"]);
+        assert_eq!(events[0].data, json!({ "id": lines.last().unwrap()["id"] }));
+        assert_eq!(events[1].data["status"], "completed");
+        // An id of one kind of stream resumes the other kind.
+        let rest = follow(&host, id, events[0].id.as_deref(), ALL).await;
+        let names: Vec<_> = rest.iter().map(|event| event.name.as_str()).collect();
+        assert_eq!(names, ["status"]);
+    });
+}
 
 #[test]
 fn a_job_is_told_from_its_beginning_to_its_end() {

@@ -27,6 +27,7 @@ mod hostile;
 mod imports;
 mod large;
 mod lines;
+mod lists;
 mod logging;
 mod notifications;
 mod panics;

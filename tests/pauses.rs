@@ -163,6 +163,51 @@ fn recurring_windows_hold_in_their_minutes() {
 }
 
 #[test]
+fn a_window_that_is_ended_leaves_the_definition_over_a_restart_too() {
+    run(async {
+        let host = host().await;
+        let windows = json!({ "cron_expression": "0 0 * * *", "minutes": 1440, "timezone": "UTC" });
+        pause(&host, json!({ "name": "daily", "windows": windows })).await;
+        let id = host.submit(job("backup", "core-1")).await;
+        host.until(&id, |job| job["held_back_by"]["pause"] == "daily")
+            .await;
+        let shown = host.client.get("/api/pauses/daily").await.body;
+        assert_eq!(
+            (&shown["held_jobs"], &shown["in_force"]),
+            (&json!(1), &json!(true))
+        );
+
+        let ended = host.client.act("/api/pauses/daily/end").await;
+        assert_eq!(ended.status, 200, "{}", ended.body);
+        assert_eq!(ended.body["in_force"], false);
+        assert_eq!(ended.body["windows"], windows);
+        assert_eq!(ended.body["next_starts"], shown["next_starts"]);
+        assert_eq!(host.ended(&id).await["status"], "completed");
+        let again = host.client.act("/api/pauses/daily/end").await;
+        assert_eq!(again.status, 409, "{}", again.body);
+        assert_eq!(host.client.act("/api/pauses/none/end").await.status, 404);
+
+        let host = host.stop().await.start().await;
+        let listed = host.client.get("/api/pauses").await.body;
+        assert_eq!(listed["pauses"][0], ended.body);
+        let id = host.submit(job("backup", "core-1")).await;
+        assert_eq!(host.ended(&id).await["status"], "completed");
+
+        // A replaced definition is in force at once.
+        let body = json!({ "name": "daily", "windows": windows });
+        let replaced = host.client.put("/api/pauses/daily", &body).await;
+        assert_eq!(replaced.body["in_force"], true, "{}", replaced.body);
+
+        // One without windows is over.
+        pause(&host, json!({ "name": "now", "targets": "tag:core" })).await;
+        let over = host.client.act("/api/pauses/now/end").await;
+        assert_eq!(over.body["in_force"], false, "{}", over.body);
+        assert_eq!(over.body["next_starts"], json!([]));
+        assert!(time(&over.body["ends_at"]) <= Utc::now());
+    });
+}
+
+#[test]
 fn what_is_left_out_is_cancelled_and_a_batch_goes_on_without_it() {
     run(async {
         let host = host().await;

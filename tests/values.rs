@@ -187,6 +187,61 @@ fn numbers_out_of_range_are_rejected_with_their_position() {
 }
 
 #[test]
+fn a_field_with_the_name_reserved_for_numbers_is_rejected_wherever_json_comes_in() {
+    run(async {
+        let name = "$serde_json::private::Number";
+        let host = TestHost::with_playbook("ways", &playbook(WAYS)).await;
+        for value in [
+            r#"{"$serde_json::private::Number":"5"}"#,
+            r#"[1,{"\u0024serde_json::private::Number":{}}]"#,
+        ] {
+            for (path, rest) in [
+                ("/api/jobs", ""),
+                (
+                    "/api/schedules",
+                    r#","name":"s","cron_expression":"0 0 1 1 *""#,
+                ),
+            ] {
+                let body = format!(r#"{{"plugin":"ways","params":{{"value":{value}}}{rest}}}"#);
+                let request = host.client.request(reqwest::Method::POST, path);
+                let request = request
+                    .header("content-type", "application/json")
+                    .body(body);
+                let answer = host.client.send(request).await;
+                assert_eq!(answer.status, 422, "{path} {value}: {}", answer.body);
+                let error = &answer.body["errors"][0];
+                let pointer = error["pointer"].as_str().unwrap();
+                assert!(pointer.starts_with("/params/value/"), "{error}");
+                assert!(pointer.ends_with(name), "{error}");
+            }
+        }
+        let made = format!(r#"let m = #{{}}; m["{name}"] = "5";"#);
+        for body in [
+            format!(r#"parse_json("{{\"{name}\":\"5\"}}")"#),
+            format!("{made} m"),
+            format!("{made} to_json(m)"),
+            format!(r#"{made} storage::set("k", [m])"#),
+            format!(r#"{made} log::info("x", m)"#),
+            format!(r#"{made} queue::submit("noop", m)"#),
+        ] {
+            let host = TestHost::with_playbook("test", &playbook(&body)).await;
+            let job = host.run_job(json!({ "plugin": "test" })).await;
+            assert_eq!(job["status"], "failed", "{body}: {job}");
+            let message = job["error_message"].as_str().unwrap();
+            assert!(
+                message.contains(name) && message.contains("not allowed"),
+                "{message}"
+            );
+        }
+        // As a value the text is one like any other.
+        let job = host
+            .run_job(json!({ "plugin": "ways", "params": { "value": name } }))
+            .await;
+        assert_eq!(job["status"], "completed", "{job}");
+    });
+}
+
+#[test]
 fn integer_literals_never_become_floats() {
     run(async {
         let source = playbook("let n = 9223372036854775808; n");

@@ -1,31 +1,38 @@
-// What holds jobs back now, with a way to end it, and a button that holds everything back.
+// What holds jobs back now, with ways to end it, and a button that holds everything back. Each of
+// them asks first.
 
 import { api } from "../api.js";
 import { h, patch } from "../dom.js";
-import { relativeTime } from "./time.js";
+import { count, plural } from "../format.js";
+import { confirmDialog, focusAgain } from "./dialog.js";
+import { fullTime, relativeTime } from "./time.js";
 
 /** The pause that the dashboard itself makes. */
-const OWN_NAME = "dashboard";
+const OWN = { name: "dashboard", reason: "paused on the dashboard" };
 
 /** `changed()` is called when a pause has come or gone. */
-export function createPauses({ changed }) {
+export function createPauses({ changed, signal }) {
   const notices = h("div", { class: "notices" });
   const problem = h("div", { role: "alert" });
-  const pauseAll = h("button", { type: "button", class: "button button-quiet", hidden: true, onClick: (event) => act(event, makePause) }, "Pause all jobs");
+  const pauseAll = h("button", { type: "button", class: "button button-quiet", hidden: true, onClick: askToPause }, "Pause all jobs");
+  let inForce = [];
+  let asking = false;
 
   return {
     element: h("div", {}, problem, notices),
     pauseAll,
     async load(signal) {
       const { pauses } = await api.listPauses({ signal });
-      const inForce = pauses.filter((pause) => pause.in_force);
+      const focused = document.activeElement;
+      inForce = pauses.filter((pause) => pause.in_force);
       patch(notices, inForce.map(notice));
       pauseAll.hidden = inForce.some((pause) => pause.plugins.length === 0 && !pause.targets);
+      // The button that had the focus may be gone with its pause.
+      if (focused !== document.body) focusAgain(focused);
     },
   };
 
-  function notice({ name, reason, plugins, targets, action, until }) {
-    const what = [plugins.length > 0 && `of ${plugins.join(", ")}`, targets && `on ${targets}`].filter(Boolean).join(" ");
+  function notice({ id, name, reason, plugins, targets, action, until, windows }) {
     return h(
       "div",
       { class: "notice notice-warning" },
@@ -33,35 +40,116 @@ export function createPauses({ changed }) {
         "p",
         {},
         h("strong", {}, action === "skip" ? "Left out" : "Paused"),
-        `: ${what ? `jobs ${what}` : "all jobs"}, by `,
+        `: ${coveredBy({ plugins, targets })}, by `,
         h("code", {}, name),
         reason && `: ${reason}`,
-        until ? [". Ends ", relativeTime(until)] : ".",
+        until ? [windows ? ". This window ends " : ". Ends ", relativeTime(until)] : ".",
       ),
-      h("button", { type: "button", class: "button", "data-pause": name, "aria-label": `End the pause ${name}`, onClick: (event) => act(event, endPause) }, "End the pause"),
+      h(
+        "div",
+        { class: "actions-row" },
+        h("button", { type: "button", class: "button", "data-pause": id, "aria-label": `End the pause ${name}`, onClick: askToEnd }, "End the pause"),
+        h("button", { type: "button", class: "button button-danger-quiet", "data-pause": id, "aria-label": `Delete the pause ${name}`, onClick: askToDelete }, "Delete the pause…"),
+      ),
     );
   }
 
-  function makePause() {
-    return api.createPause({ name: OWN_NAME, reason: "paused on the dashboard" });
-  }
-
-  function endPause(button) {
-    return api.deletePause(button.dataset.pause);
-  }
-
-  async function act(event, action) {
-    const button = event.currentTarget;
-    button.disabled = true;
+  async function askToPause() {
+    if (asking) return;
+    asking = true;
     patch(problem);
     try {
-      await action(button);
+      await askWith((await api.jobStats({ signal })).by_status);
     } catch (error) {
       if (error.name !== "ApiError") console.error(error);
-      patch(problem, h("p", { class: "notice notice-error" }, error.message));
+      if (error.kind !== "aborted") patch(problem, h("p", { class: "notice notice-error" }, error.message));
     } finally {
-      button.disabled = false;
+      asking = false;
     }
-    changed();
   }
+
+  function askWith(stats) {
+    const waiting = stats.pending + stats.retrying;
+    return ask({
+      title: "Pause all jobs?",
+      body: [
+        h("p", {}, "No job of any plugin starts on any device until the pause ", h("code", {}, OWN.name), " is ended."),
+        h(
+          "ul",
+          {},
+          h("li", {}, `${plural(waiting, "job")} that ${waiting === 1 ? "waits does" : "wait do"} not start, and neither do jobs submitted later.`),
+          h("li", {}, `${plural(stats.running, "job")} that ${stats.running === 1 ? "runs continues" : "run continue"} to the end.`),
+        ),
+      ],
+      confirm: "Pause all jobs",
+      confirming: "Pausing…",
+      dismiss: "Do not pause",
+      action: pauseEverything,
+    });
+  }
+
+  function askToEnd(event) {
+    const pause = pauseOf(event);
+    const next = pause.next_starts[0];
+    return ask({
+      title: `End the pause ${pause.name} now?`,
+      body: [
+        h("p", {}, released(pause)),
+        pause.windows
+          ? h("p", {}, "Only the present window ends. Its definition stays", next ? [": it comes into force again ", fullTime(next), "."] : "; it has no further window.")
+          : h("p", {}, "The pause is over. It stays in the list of pauses until it is deleted."),
+      ],
+      confirm: "End the pause",
+      confirming: "Ending…",
+      dismiss: "Keep pausing",
+      action: () => api.endPause(pause.id),
+    });
+  }
+
+  function askToDelete(event) {
+    const pause = pauseOf(event);
+    const { windows } = pause;
+    return ask({
+      title: `Delete the pause ${pause.name}?`,
+      body: [
+        h("p", {}, released(pause)),
+        windows
+          ? h("p", {}, "The definition of its windows is deleted, too: ", h("code", {}, windows.cron_expression), ` (${windows.timezone}), ${count(windows.minutes)} min each. No later window holds jobs back.`)
+          : h("p", {}, "Its definition is deleted. This cannot be undone."),
+      ],
+      confirm: "Delete the pause",
+      confirming: "Deleting…",
+      action: () => api.deletePause(pause.id),
+    });
+  }
+
+  function pauseOf(event) {
+    const { pause: id } = event.currentTarget.dataset;
+    return inForce.find((pause) => pause.id === id);
+  }
+
+  async function ask(question) {
+    patch(problem);
+    await confirmDialog({ ...question, signal });
+    if (!signal.aborted) changed();
+  }
+}
+
+/** Our own pause may be there from the last time; then it is used again. */
+async function pauseEverything() {
+  const old = await api.pause(OWN.name).catch((error) => (error.status === 404 ? null : Promise.reject(error)));
+  const isOver = old && !old.in_force && old.next_starts.length === 0;
+  return isOver ? api.replacePause(old.id, OWN) : api.createPause(OWN);
+}
+
+function coveredBy({ plugins, targets }) {
+  const limits = [plugins.length > 0 && `of ${plugins.join(", ")}`, targets && `on ${targets}`].filter(Boolean);
+  return limits.length > 0 ? `jobs ${limits.join(" ")}` : "all jobs";
+}
+
+/** What happens at once when a pause no longer holds. */
+function released(pause) {
+  const held = pause.held_jobs;
+  if (held === 0) return `It holds back ${coveredBy(pause)}; no job waits for it now.`;
+  return `It holds back ${coveredBy(pause)}. ${plural(held, "job")} that ${held === 1 ? "waits for it starts" : "wait for it start"} now, unless another pause holds ${held === 1 ? "it" : "them"} back.`;
 }

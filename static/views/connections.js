@@ -6,11 +6,13 @@ import { h, patch } from "../dom.js";
 import { plural, shorten } from "../format.js";
 import { href } from "../router.js";
 import { answersDialog } from "../components/answers.js";
+import { createPages } from "../components/pages.js";
 import { createRefresher, emptyBox } from "../components/refresher.js";
 import { createTable } from "../components/table.js";
 import { relativeTime } from "../components/time.js";
 
 const REFRESH_MS = 30_000;
+const PAGE_SIZE = 100;
 
 /** `edit` is called with the event of a button that has the connection's id. */
 const columns = (edit) => [
@@ -30,11 +32,13 @@ const columns = (edit) => [
   { label: "Changed", render: ({ updated_at: at }) => relativeTime(at) },
 ];
 
-export function connectionsView({ signal }) {
+export function connectionsView({ query, signal }) {
+  let cursor = query.get("cursor") ?? "";
   const table = createTable({ caption: "Connections", columns: columns(editAnswers), keyOf: ({ id }) => id });
   const empty = h("div");
   const problem = h("div", { role: "alert" });
-  const content = h("div", {}, table.element, empty);
+  const pages = createPages("connections");
+  const content = h("div", {}, table.element, empty, pages.element);
   const refresher = createRefresher({ what: "the connections", content, load, pause: () => REFRESH_MS, signal });
 
   return {
@@ -49,6 +53,10 @@ export function connectionsView({ signal }) {
     ),
     ready: refresher.ready,
     refresh: refresher.refresh,
+    update(newQuery) {
+      cursor = newQuery.get("cursor") ?? "";
+      refresher.reset();
+    },
   };
 
   async function editAnswers(event) {
@@ -64,10 +72,12 @@ export function connectionsView({ signal }) {
   }
 
   async function load(turnSignal) {
-    const { connections } = await api.listConnections({ signal: turnSignal });
+    const page = await api.listConnections({ cursor, limit: PAGE_SIZE }, { signal: turnSignal });
+    const { connections } = page;
+    pages.update(cursor, page.next_cursor);
     table.update(connections);
     table.element.hidden = connections.length === 0;
-    patch(empty, connections.length === 0 && emptyBox("No connections yet.", h("p", {}, "A job reaches devices only through a connection.")));
+    patch(empty, connections.length === 0 && !cursor && emptyBox("No connections yet.", h("p", {}, "A job reaches devices only through a connection.")));
     return `${plural(connections.length, "connection")}.`;
   }
 }

@@ -4,7 +4,7 @@
 
 import { api, serverNow } from "../api.js";
 import { h, patch, setText } from "../dom.js";
-import { count, plural, prettyJson } from "../format.js";
+import { andMore, count, plural, prettyJson } from "../format.js";
 import { parseJson } from "../json.js";
 import { href, jobHref, navigate } from "../router.js";
 import { confirmDialog } from "../components/dialog.js";
@@ -25,8 +25,7 @@ const NEWS_MS = 200;
 const EVENTS = ["status", "progress", "log", "result", "output"];
 const WAIT_MS = 30_000;
 const CHILDREN_SHOWN = 100;
-/** A long log arrives over several turns, so that the rest of the page need not wait for it. */
-const LOG_PAGES_A_TURN = 10;
+const TARGETS_NAMED = 10;
 /** Pages of results loaded at once, and what is loaded of them in all: more would fill the browser. */
 const RESULT_PAGES_A_TURN = 4;
 const RESULT_CHARACTERS = 32_000_000;
@@ -77,6 +76,7 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
   let logComplete = false;
   let childrenFinished = true;
   let cancelAsked = false;
+  let events = null;
 
   const heading = h("h1", { tabindex: "-1" }, "Job");
   const actions = createActions();
@@ -87,7 +87,7 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
   const results = createResultList();
   const stored = [];
   let storedCharacters = 0;
-  const logs = createLogList();
+  const logs = createLogList({ ask: (filter, options) => api.jobLogs(id, filter, { signal, ...options }), changed: () => refresher.update() });
   const children = createTable({ caption: "Child jobs", columns: CHILD_COLUMNS, keyOf: (child) => child.id });
   const childrenNote = h("p", { class: "muted" });
   const childrenSection = section("Child jobs", childrenNote, children.element);
@@ -114,8 +114,6 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
     missing: () => emptyBox("There is no job with this id.", h("p", {}, "It may have been deleted. ", h("a", { href: href() }, "Go to the jobs"))),
   });
 
-  const events = followEvents(id, () => refresher.update(), signal);
-
   return {
     title: "Job",
     element: h(
@@ -135,18 +133,21 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
     if (isFinished(job.status)) return childrenFinished ? null : FOLLOW_MS;
     const next = nextTurn(job);
     if (next && Date.parse(next) - serverNow() > 2 * WAIT_MS) return WAIT_MS;
-    return events.readyState === EventSource.OPEN && childrenFinished ? EVENTS_MS : FOLLOW_MS;
+    return events?.readyState === EventSource.OPEN && childrenFinished ? EVENTS_MS : FOLLOW_MS;
   }
 
   async function load(turnSignal) {
     const options = { signal: turnSignal };
     // The job first: once it says finished, what is asked after it is complete, and the last turn.
     const now = await api.job(id, options);
+    // Events say when to ask again, so a job that has ended needs none.
+    if (!isFinished(now.status)) events ??= followEvents(id, () => refresher.update(), signal);
     const [resultsAnswer, childrenAnswer] = await Promise.all([
       loadResults(options),
       api.listJobs({ parent: id, limit: CHILDREN_SHOWN }, options),
       loadLogs(options),
     ]);
+    if (turnSignal.aborted) return null;
     if (job && !isFinished(job.status) && isFinished(now.status)) flash(`The job is ${now.status}.`);
     job = now;
     showJob();
@@ -170,13 +171,9 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
     return answer;
   }
 
-  /** Asks for what came after the last line seen, until there is no more for now. */
   async function loadLogs(options) {
     logComplete = false;
-    for (let page = 0; page < LOG_PAGES_A_TURN && !logComplete; page += 1) {
-      const answer = await api.jobLogs(id, { after: logs.lastId() }, options);
-      logComplete = logs.append(answer.logs) === 0;
-    }
+    logComplete = await logs.load(options);
   }
 
   function showJob() {
@@ -253,12 +250,13 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
       problem,
       update() {
         const finished = isFinished(job.status);
-        if (finished && document.activeElement === cancel) remove.focus();
+        if (finished && document.activeElement === cancel) again.focus();
         cancel.hidden = finished;
         const left = finished && job.batch ? job.batch.counts : null;
         failed.hidden = !(left?.failed > 0);
         unfinished.hidden = !left || left.completed === left.total;
-        cancel.disabled = cancelling();
+        // Not `disabled`, which would take the focus away.
+        cancel.setAttribute("aria-disabled", String(cancelling()));
         setText(cancel, cancelling() ? "Cancelling…" : "Cancel job");
         remove.disabled = job.status === "running";
         setText(reason, remove.disabled ? "A running job cannot be deleted; cancel it first." : "");
@@ -271,35 +269,50 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
   }
 
   async function cancelJob() {
-    cancelAsked = true;
-    patch(actions.problem);
-    actions.update();
-    try {
-      await api.cancelJob(id);
+    if (cancelling()) return;
+    const cancelled = await confirmDialog({
+      title: "Cancel this job?",
+      body: cancelConsequences(job),
+      confirm: "Cancel job",
+      confirming: "Cancelling…",
+      dismiss: "Let it run",
+      action: () => api.cancelJob(id),
+      signal,
+    });
+    if (signal.aborted) return;
+    if (cancelled) {
+      cancelAsked = true;
+      actions.update();
       flash("Cancellation requested. A command already sent to a device is not taken back.");
-    } catch (error) {
-      cancelAsked = false;
-      patch(actions.problem, errorBox("The job was not cancelled.", error));
     }
-    if (!signal.aborted) await refresher.refresh();
+    await refresher.refresh();
   }
 
   async function rerun(only) {
-    patch(actions.problem);
-    try {
-      const { id: newId } = await api.rerunJob(id, only);
-      flash("The job was submitted again.");
-      navigate(jobHref(newId));
-    } catch (error) {
-      patch(actions.problem, errorBox("The job was not submitted again.", error));
-    }
+    const { counts } = job.batch;
+    const devices = only === "failed" ? counts.failed : counts.total - counts.completed;
+    let newId = null;
+    const submitted = await confirmDialog({
+      title: only === "failed" ? "Run what failed again?" : "Run what is left again?",
+      body: h("p", {}, "A new job of the plugin ", h("strong", {}, job.plugin), " is submitted at once for ", h("strong", {}, plural(devices, "device")), only === "failed" ? ", on which this job failed." : ", on which this job has not completed."),
+      confirm: "Submit the job",
+      confirming: "Submitting…",
+      dismiss: "Do not submit",
+      action: async () => {
+        newId = (await api.rerunJob(id, only)).id;
+      },
+      signal,
+    });
+    if (!submitted || signal.aborted) return;
+    flash("The job was submitted again.");
+    navigate(jobHref(newId));
   }
 
   async function deleteJob() {
     const deleted = await confirmDialog({
       title: "Delete this job?",
       body: [
-        h("p", {}, "The job ", h("strong", {}, job.plugin), " on ", (job.targets ?? []).join(", ") || "no target", ", with its results, its log and its child jobs. This cannot be undone."),
+        h("p", {}, "The job ", h("strong", {}, job.plugin), " on ", targetsOf(job), ", with its results, its log and ", job.batch ? `its ${plural(job.batch.counts.total, "child job")}` : "its child jobs", ". This cannot be undone."),
         h("p", {}, h("code", {}, id)),
       ],
       confirm: "Delete job",
@@ -315,6 +328,33 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
     flash(`Job ${id} was deleted.`);
     navigate(href());
   }
+}
+
+function targetsOf({ targets }) {
+  return targets?.length > 0 ? andMore(targets, TARGETS_NAMED) : "no target";
+}
+
+/** What a cancellation does, to which devices and how many child jobs. */
+function cancelConsequences(job) {
+  if (job.batch) {
+    const { running, waiting, held } = job.batch.counts;
+    return [
+      h("p", {}, "The batch of ", h("strong", {}, job.plugin), " for ", h("strong", {}, plural(job.batch.counts.total, "device")), " ends:"),
+      h(
+        "ul",
+        {},
+        h("li", {}, `${plural(running, "child job")} that ${running === 1 ? "runs is" : "run are"} told to stop.`),
+        h("li", {}, `${plural(waiting + held, "child job")} that ${waiting + held === 1 ? "has" : "have"} not begun ${waiting + held === 1 ? "does" : "do"} not run.`),
+      ),
+      h("p", {}, "A command already sent to a device is not taken back."),
+    ];
+  }
+  const named = ["The job ", h("strong", {}, job.plugin), " on ", h("strong", {}, targetsOf(job))];
+  if (job.status !== "running") return h("p", {}, named, " has not begun; it will not run.");
+  return [
+    h("p", {}, named, " is told to stop now, and so are its child jobs that run."),
+    h("p", {}, "A command already sent to a device is not taken back, so a change may be left half done."),
+  ];
 }
 
 /** `3 completed, 1 failed, 6 not started of 10` */

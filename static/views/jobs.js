@@ -7,7 +7,7 @@
 
 import { api } from "../api.js";
 import { h, patch, reconcile, setText, uniqueId } from "../dom.js";
-import { count, plural, shorten, summary } from "../format.js";
+import { andMore, count, plural, shorten, summary } from "../format.js";
 import { href, jobHref, navigate } from "../router.js";
 import { jobDuration, progressBar, startedCell } from "../components/job.js";
 import { createPauses } from "../components/pauses.js";
@@ -24,7 +24,7 @@ const TARGETS_SHOWN = 3;
 const COLUMNS = [
   { label: "Status", render: statusCell, class: "col-status" },
   { label: "Job", render: jobCell, class: "col-job", header: true },
-  { label: "Targets", render: (job) => targetsText(job.targets), class: "col-targets" },
+  { label: "Targets", render: (job) => targetsText(job), class: "col-targets" },
   { label: "Created", render: (job) => relativeTime(job.created_at), class: "col-time" },
   { label: "Started", render: startedCell, class: "col-time" },
   { label: "Duration", render: jobDuration, class: "col-time" },
@@ -38,7 +38,7 @@ export function jobsView({ query, signal }) {
   const table = createTable({ caption: "Jobs, newest first", columns: COLUMNS, keyOf: (job) => job.id });
   const empty = h("div");
   const pages = h("nav", { class: "pages", "aria-label": "Pages" });
-  const pauses = createPauses({ changed: () => refresher.refresh() });
+  const pauses = createPauses({ changed: () => refresher.refresh(), signal });
   const content = h("div", {}, table.element, empty, pages);
 
   const refresher = createRefresher({ what: "the jobs", content, load, pause: () => REFRESH_MS, signal });
@@ -171,7 +171,7 @@ function createFilterForm(signal) {
     h("button", { type: "submit", class: "button" }, "Filter"),
     clear,
   );
-  suggest();
+  element.addEventListener("focusin", suggest, { once: true });
 
   return {
     element,
@@ -190,10 +190,10 @@ function createFilterForm(signal) {
     navigate(addressOf({ ...wanted, cursor: "" }));
   }
 
-  /** Suggestions only: a job's plugin or target may be long gone, so any name can be asked for. */
+  /** Suggestions only, of the first names: a job's plugin or target may be long gone. */
   async function suggest() {
     const option = ({ name }) => h("option", { value: name });
-    const [plugins, connections] = await Promise.allSettled([api.listPlugins({ signal }), api.listConnections({ signal })]);
+    const [plugins, connections] = await Promise.allSettled([api.listPlugins({ signal }), api.listConnections({}, { signal })]);
     if (plugins.value) patch(pluginNames, plugins.value.plugins.map(option));
     if (connections.value) patch(targetNames, connections.value.connections.map(option));
   }
@@ -220,11 +220,11 @@ function jobCell(job) {
   ];
 }
 
-function targetsText(targets) {
+/** A listed job has its first targets only. */
+function targetsText({ targets, target_count: total }) {
   const names = targets ?? [];
   if (names.length === 0) return "–";
-  const shown = names.slice(0, TARGETS_SHOWN).join(", ");
-  return names.length > TARGETS_SHOWN ? `${shown} +${names.length - TARGETS_SHOWN}` : shown;
+  return andMore(names, TARGETS_SHOWN, total);
 }
 
 function emptyMessage(filters) {

@@ -63,9 +63,11 @@ function showCard(card, plugin) {
       plugin.loaded_at && fact("Loaded", relativeTime(plugin.loaded_at)),
     ),
     // What never loaded has declared nothing, which is not to say that it needs nothing.
-    plugin.digest && [h("h3", { class: "minor" }, "What it needs"), needsList(plugin.needs)],
-    plugin.params_schema && h("details", {}, h("summary", {}, "Parameters schema"), h("pre", { class: "code", tabindex: "0" }, prettyJson(plugin.params_schema))),
-    plugin.digest && versions(plugin.name),
+    plugin.digest && (plugin.needs ? [h("h3", { class: "minor" }, "What it needs"), needsList(plugin.needs)] : unfolded("What it needs", async () => needsList((await api.plugin(plugin.name)).needs))),
+    plugin.params_schema
+      ? h("details", {}, h("summary", {}, "Parameters schema"), schema(plugin))
+      : plugin.digest && unfolded("Parameters schema", async () => schema(await api.plugin(plugin.name))),
+    plugin.digest && unfolded("Versions", async () => versionsList((await api.pluginVersions(plugin.name)).versions)),
     h(
       "div",
       { class: "card-actions" },
@@ -75,15 +77,20 @@ function showCard(card, plugin) {
   );
 }
 
-/** Unfolds to what was loaded under this name, as it is at that moment. */
-function versions(name) {
+function schema(plugin) {
+  return h("pre", { class: "code", tabindex: "0" }, prettyJson(plugin.params_schema));
+}
+
+/** Unfolds to what `load()` gives at that moment: what a list leaves out, or what grows. */
+function unfolded(title, load) {
   const content = h("div", {}, h("p", { class: "muted" }, "Loading…"));
-  const details = h("details", {}, h("summary", {}, "Versions"), content);
+  const details = h("details", {}, h("summary", {}, title), content);
   details.addEventListener("toggle", async () => {
     if (!details.open) return;
     try {
-      patch(content, versionsList((await api.pluginVersions(name)).versions));
+      patch(content, await load());
     } catch (error) {
+      if (error.name !== "ApiError") console.error(error);
       patch(content, h("p", { class: "notice notice-error" }, error.message));
     }
   });

@@ -36,7 +36,7 @@ export function submitView({ query, signal, flash }) {
     const from = query.get("from");
     const [{ plugins }, { connections }, earlier] = await Promise.all([
       api.listPlugins(options),
-      api.listConnections(options),
+      api.allConnections(options),
       from ? api.job(from, options) : null,
     ]);
     built = true;
@@ -88,10 +88,24 @@ function createSubmitForm({ plugins, connections, earlier, wanted, signal, flash
   if (wanted && !known) pluginField.showProblems([`There is no plugin called ${wanted}.`]);
   return form;
 
-  function choose(name) {
-    plugin = plugins.find((one) => one.name === name) ?? null;
+  async function choose(name) {
+    const chosen = plugins.find((one) => one.name === name) ?? null;
     pluginField.showProblems([]);
     patch(summary);
+    if (!chosen?.cut) return show(name, chosen);
+    // The list leaves out long schemas.
+    show("", null);
+    try {
+      const whole = await api.plugin(name, { signal });
+      if (select.value === name) show(name, whole);
+    } catch (error) {
+      if (error.name !== "ApiError") console.error(error);
+      if (error.kind !== "aborted") pluginField.showProblems([error.message]);
+    }
+  }
+
+  function show(name, chosen) {
+    plugin = chosen;
     rest.hidden = !plugin || !canRun(plugin);
     patch(about, plugin ? aboutPlugin(plugin) : brokenOnes(plugins));
     if (!plugin) return;

@@ -17,6 +17,11 @@ use tokio::time::Instant;
 
 use super::{Client, DEADLINE};
 
+/// Keys without a text.
+pub(crate) const ESCAPE: &str = "\u{e00c}";
+pub(crate) const ENTER: &str = "\u{e007}";
+pub(crate) const TAB: &str = "\u{e004}";
+
 /// How a `WebDriver` answer names the element that it found.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 /// Between two looks at the page. The browser needs the processor more than we do.
@@ -103,6 +108,27 @@ impl Browser {
         self.with(selector, "/clear", &json!({})).await;
         self.with(selector, "/value", &json!({ "text": text }))
             .await;
+    }
+
+    /// Presses keys where the focus is: their texts, or the codes of `WebDriver` for keys without one.
+    pub(crate) async fn press(&self, keys: &[&str]) {
+        let strokes = keys
+            .iter()
+            .flat_map(|key| ["keyDown", "keyUp"].map(|kind| json!({ "type": kind, "value": key })));
+        let actions: Vec<Value> = strokes.collect();
+        let body = json!({ "actions": [{ "type": "key", "id": "keyboard", "actions": actions }] });
+        self.act("/actions", &body).await.unwrap();
+    }
+
+    /// Waits until the focus is on an element with a name: its label or its text.
+    pub(crate) async fn focuses(&self, name: &str) {
+        let focused = "const focused = document.activeElement;
+            return focused.getAttribute('aria-label') ?? focused.textContent";
+        self.until(&format!("{name:?} has the focus"), async || {
+            let found = self.script(focused).await;
+            expect(found == name, || format!("it is on {found}"))
+        })
+        .await;
     }
 
     /// Waits until an element shows a text, perhaps among others.

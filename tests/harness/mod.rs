@@ -14,7 +14,7 @@ use std::time::Duration;
 use ::host::model::{NewJob, OnInterrupt, now};
 use uuid::Uuid;
 
-pub(crate) use browser::Browser;
+pub(crate) use browser::{Browser, ENTER, ESCAPE, TAB};
 pub(crate) use client::{Answer, Client};
 pub(crate) use host::{TestHost, component, playbook, run, scripts_dir};
 pub(crate) use mail_server::{Certificate, MailServer, free_port};
