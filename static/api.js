@@ -34,7 +34,6 @@ export const api = {
   triggerSchedule: (id) => request("POST", `/schedules/${segment(id)}/trigger`),
 
   listPauses: (options) => getAll("/pauses", "pauses", options),
-  pause: (id, options) => get(`/pauses/${segment(id)}`, {}, options),
   createPause: (pause) => request("POST", "/pauses", { body: pause }),
   replacePause: (id, pause) => request("PUT", `/pauses/${segment(id)}`, { body: pause }),
   endPause: (id) => request("POST", `/pauses/${segment(id)}/end`),

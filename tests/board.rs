@@ -600,6 +600,7 @@ fn errors_only_finds_every_error_of_a_long_log() {
             .open(&format!("/board/jobs/{}", job["id"].as_str().unwrap()))
             .await;
         browser.shows(".log-line:last-child", "line 5998").await;
+        browser.scrolls_to_end(".log").await;
         browser.click("//option[.='Errors only']").await;
         browser
             .shows(".log-line:only-child", "the first line")

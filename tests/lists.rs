@@ -161,7 +161,7 @@ async fn fill(host: &TestHost) -> HashMap<&'static str, String> {
         let name = format!("nightly-{number}");
         post(
             "/api/schedules",
-            json!({ "name": name, "plugin": "does", "cron_expression": "0 0 1 1 *", "params": { "text": text }, "description": "x".repeat(1_000) }),
+            json!({ "name": name, "plugin": "does", "targets": ["device-0"], "cron_expression": "0 0 1 1 *", "params": { "text": text }, "description": "x".repeat(1_000) }),
         )
         .await;
     }
@@ -175,7 +175,7 @@ async fn fill(host: &TestHost) -> HashMap<&'static str, String> {
     }
 
     let logs = host
-        .run_job(json!({ "plugin": "does", "params": { "lines": 400 } }))
+        .run_job(json!({ "plugin": "does", "targets": ["server"], "params": { "lines": 400 } }))
         .await;
     let results = host
         .run_job(
@@ -184,7 +184,7 @@ async fn fill(host: &TestHost) -> HashMap<&'static str, String> {
         .await;
     assert_eq!(results["status"], "completed", "{results}");
     let error = "x".repeat(20_000);
-    host.run_job(json!({ "plugin": "does", "params": { "error": error, "text": text } }))
+    host.run_job(json!({ "plugin": "does", "targets": ["server"], "params": { "error": error, "text": text } }))
         .await;
     let holds =
         json!({ "plugin": "does", "targets": ["device-0"], "params": { "seconds": 600.0 } });

@@ -77,9 +77,14 @@ export function createLogList({ ask, changed }) {
         following = !isFinished(job.status) || hasEarlier;
       }
       showNote(job);
-      if (following) box.scrollTop = box.scrollHeight;
+      // Later: on the first turn the view is not shown yet, and has no height.
+      if (following) requestAnimationFrame(toEnd);
     },
   };
+
+  function toEnd() {
+    if (following) box.scrollTop = box.scrollHeight;
+  }
 
   function append(lines) {
     if (lines.length === 0) return;

@@ -137,7 +137,8 @@ export function createPauses({ changed, signal }) {
 
 /** Our own pause may be there from the last time; then it is used again. */
 async function pauseEverything() {
-  const old = await api.pause(OWN.name).catch((error) => (error.status === 404 ? null : Promise.reject(error)));
+  const { pauses } = await api.listPauses();
+  const old = pauses.find(({ name }) => name === OWN.name);
   const isOver = old && !old.in_force && old.next_starts.length === 0;
   return isOver ? api.replacePause(old.id, OWN) : api.createPause(OWN);
 }

@@ -120,6 +120,20 @@ impl Browser {
         self.act("/actions", &body).await.unwrap();
     }
 
+    /// Waits until a box shows the end of its content.
+    pub(crate) async fn scrolls_to_end(&self, selector: &str) {
+        let left = format!(
+            "const box = document.querySelector('{selector}');
+            return box.scrollHeight - box.scrollTop - box.clientHeight"
+        );
+        self.until(&format!("{selector} shows its end"), async || {
+            let left = self.script(&left).await;
+            let at_end = left.as_f64().is_some_and(|left| left < 24.0);
+            expect(at_end, || format!("{left} pixels are below it"))
+        })
+        .await;
+    }
+
     /// Waits until the focus is on an element with a name: its label or its text.
     pub(crate) async fn focuses(&self, name: &str) {
         let focused = "const focused = document.activeElement;
