@@ -1,8 +1,10 @@
-//! Checks of JSON that serde leaves out.
+//! Checks and escapes of JSON that serde leaves out.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
+use netssh_core::visible::is_hidden;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 /// Returns the JSON pointer of the first field that an object contains twice.
@@ -18,6 +20,25 @@ pub(crate) fn duplicate_field(json: &[u8]) -> Option<String> {
     // A text that is not JSON is rejected where it is read.
     let _ = walk.deserialize(&mut reader);
     pointer
+}
+
+/// Escapes the hidden characters of JSON without line ends outside of its texts, so that a
+/// terminal can show it. It remains the same value.
+pub(crate) fn escape_hidden(json: &str) -> Cow<'_, str> {
+    if !json.contains(is_hidden) {
+        return Cow::Borrowed(json);
+    }
+    let mut escaped = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        if is_hidden(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(escaped, "\\u{unit:04x}");
+            }
+        } else {
+            escaped.push(c);
+        }
+    }
+    Cow::Owned(escaped)
 }
 
 /// Appends a field's name to a JSON pointer.

@@ -167,6 +167,14 @@ impl From<StorageError> for Problem {
                     "the disk that the database is on is full; nothing was stored. It works again as soon as there is room",
                 )
             }
+            StorageError::LowSpace(low) => {
+                tracing::warn!(%low, "a request was refused");
+                Self::new(
+                    StatusCode::INSUFFICIENT_STORAGE,
+                    "disk-low",
+                    format!("{low}. New jobs are accepted again as soon as there is room"),
+                )
+            }
             // Logged when it was found.
             StorageError::Unusable(fault) => Self::unusable(&fault),
             StorageError::Corrupt(_) => {

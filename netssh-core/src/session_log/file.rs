@@ -141,6 +141,12 @@ impl SessionLogFile {
         state.gap.is_none()
     }
 
+    /// Returns whether the log lacks nothing that it does not say.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.state().gap.is_none()
+    }
+
     /// Closes the file until the next entry.
     pub fn release(&self) {
         self.state().open = None;
