@@ -36,7 +36,7 @@ pub async fn run(storage: Arc<dyn Storage>, config: RetentionConfig) {
             match shrink(&*storage, &config).await {
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::error!(%error, "failed to remove jobs beyond retention.max_mb")
+                    tracing::error!(%error, "failed to remove jobs beyond retention.max_mb");
                 }
             }
         }
@@ -68,13 +68,15 @@ async fn shrink(storage: &dyn Storage, config: &RetentionConfig) -> Result<u64, 
         }
         tokio::time::sleep(PAUSE).await;
     }
-    tracing::warn!(
-        jobs = deleted,
-        bytes = content,
-        max_mb = config.max_mb,
-        "the database was larger than retention.max_mb; its oldest ended jobs were removed"
-    );
-    give_space_back(storage).await?;
+    if deleted > 0 {
+        tracing::warn!(
+            jobs = deleted,
+            bytes = content,
+            max_mb = config.max_mb,
+            "the database was larger than retention.max_mb; its oldest ended jobs were removed"
+        );
+        give_space_back(storage).await?;
+    }
     Ok(deleted)
 }
 

@@ -112,7 +112,8 @@ mod tests {
     #[test]
     fn a_writer_escapes_what_is_written_in_pieces() {
         let mut writer = OneLine(String::new());
-        write!(writer, "{}{:?}{}", "a\n", "b\u{202e}", '\u{2028}').unwrap();
+        let (plain, debug, separator) = ("a\n", "b\u{202e}", '\u{2028}');
+        write!(writer, "{plain}{debug:?}{separator}").unwrap();
         assert!(!writer.0.contains(is_hidden), "{}", writer.0);
     }
 }

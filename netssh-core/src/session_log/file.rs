@@ -62,7 +62,7 @@ impl Gap {
     /// The reasons of one gap that are kept, bytes.
     const REASONS: usize = 200;
 
-    fn merge(&mut self, other: Self) {
+    fn merge(&mut self, other: &Self) {
         self.bytes += other.bytes;
         self.from = self.from.min(other.from);
         self.to = self.to.max(other.to);
@@ -304,7 +304,7 @@ impl State {
 
     fn add_gap(&mut self, gap: Gap) {
         match &mut self.gap {
-            Some(pending) => pending.merge(gap),
+            Some(pending) => pending.merge(&gap),
             None => self.gap = Some(gap),
         }
     }

@@ -115,8 +115,11 @@ impl Files {
             // A device's configuration holds secrets.
             let mut options = OpenOptions::new();
             options.write(true).create_new(true).mode(0o600);
-            let file = part.directory.open_with(&part.name, &options)?;
-            Ok((part, tokio::fs::File::from_std(file.into_std())))
+            let file = part.directory.open_with(&part.name, &options)?.into_std();
+            // As long as it is open, no other process takes it for one that was left behind. A file
+            // system without locks changes nothing about that for this process.
+            let _ = file.try_lock();
+            Ok((part, tokio::fs::File::from_std(file)))
         })
         .await
     }
@@ -150,7 +153,9 @@ fn remove_parts(directory: &Dir, before: DateTime<Utc>, depth: usize) -> usize {
                 .open_dir()
                 .map_or(0, |directory| remove_parts(&directory, before, depth - 1));
         } else if kind.is_file() && is_part(&entry.file_name().to_string_lossy(), before) {
-            removed += usize::from(entry.remove_file().is_ok());
+            let opened = entry.open_with(OpenOptions::new().write(true));
+            let left = opened.is_ok_and(|file| file.into_std().try_lock().is_ok());
+            removed += usize::from(left && entry.remove_file().is_ok());
         }
     }
     removed
