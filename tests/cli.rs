@@ -532,3 +532,40 @@ fn a_pause_is_added_listed_and_removed() {
         assert_eq!(gone.status.code(), Some(4));
     });
 }
+
+#[test]
+fn a_job_that_fails_while_it_is_waited_for_says_why_once() {
+    run(async {
+        let host = TestHost::with_playbook("breaks", &playbook("throw \"it broke\";")).await;
+        for format in ["table", "json"] {
+            let arguments = ["job", "submit", "breaks", "--wait", "--output", format];
+            let output = client(&host, &arguments).await;
+            assert_eq!(output.status.code(), Some(1));
+            let said = stderr(&output);
+            let expected = usize::from(format == "table");
+            let outcomes = said.lines().filter(|line| line.contains("has failed"));
+            assert_eq!(outcomes.count(), expected, "{said}");
+            let errors = said.matches("it broke").count();
+            assert_eq!(errors, expected, "{said}");
+        }
+    });
+}
+
+#[test]
+fn an_empty_list_says_what_it_is_a_list_of() {
+    run(async {
+        let host = TestHost::start().await;
+        let output = client(&host, &["job", "list"]).await;
+        assert!(
+            stderr(&output).contains("there are no jobs"),
+            "{}",
+            stderr(&output)
+        );
+        let output = client(&host, &["job", "list", "--status", "failed"]).await;
+        assert!(
+            stderr(&output).contains("no job matches"),
+            "{}",
+            stderr(&output)
+        );
+    });
+}

@@ -93,14 +93,14 @@ fn db(directory: &Path, arguments: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), said)
 }
 
-async fn submit(client: &Client, seconds: f64) -> String {
+pub(crate) async fn submit(client: &Client, seconds: f64) -> String {
     let job = json!({ "plugin": "noop", "params": { "seconds": seconds } });
     let answer = client.post("/api/jobs", &job).await;
     assert_eq!(answer.status, 202, "{}", answer.body);
     answer.body["id"].as_str().unwrap().to_owned()
 }
 
-async fn until(client: &Client, path: &str, is: impl Fn(u16, &Value) -> bool) -> Value {
+pub(crate) async fn until(client: &Client, path: &str, is: impl Fn(u16, &Value) -> bool) -> Value {
     let begun = Instant::now();
     loop {
         let answer = client.get(path).await;
@@ -112,7 +112,7 @@ async fn until(client: &Client, path: &str, is: impl Fn(u16, &Value) -> bool) ->
     }
 }
 
-async fn until_status(client: &Client, id: &str, status: &str) -> Value {
+pub(crate) async fn until_status(client: &Client, id: &str, status: &str) -> Value {
     until(client, &format!("/api/jobs/{id}"), |_, job| {
         job["status"] == status
     })
@@ -297,6 +297,9 @@ fn a_deleted_or_replaced_file_stops_new_work_at_once() {
                 .post("/api/jobs", &json!({ "plugin": "noop" }))
                 .await;
             assert_eq!(answer.status, 503, "{reason}: {}", answer.body);
+            let listed = server.client.get("/api/jobs").await.body;
+            let jobs = listed["jobs"].as_array().map(Vec::len);
+            assert_eq!(jobs, Some(1), "what was refused is not there: {listed}");
             expect_unusable(&server.client, reason).await;
             assert_eq!(server.terminate(), Some(0));
         }
@@ -443,6 +446,9 @@ fn a_backup_of_a_running_server_is_restored() {
 
         let (code, said) = db(directory.path(), &["restore", "backup.db"]);
         assert_eq!(code, Some(0), "{said}");
+        for left in ["backup.db-wal", "backup.db-shm"] {
+            assert!(!path(left).exists(), "{left}");
+        }
         let names: Vec<_> = std::fs::read_dir(directory.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -534,14 +540,14 @@ fn storing_a_schedule_does_not_read_the_others() {
 }
 
 /// A file system of a few megabytes, in a mount namespace of the server's own.
-struct SmallDisk {
-    directory: tempfile::TempDir,
+pub(crate) struct SmallDisk {
+    pub(crate) directory: tempfile::TempDir,
 }
 
 impl SmallDisk {
     /// # Panics
     /// Where the kernel allows no mount, with what would allow it.
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let disk = Self { directory };
         let tried = disk.mounted(&Command::new("true")).output().unwrap();
@@ -555,12 +561,12 @@ impl SmallDisk {
     }
 
     /// Runs a command with a new file system in the directory, which is its working directory.
-    fn mounted(&self, command: &Command) -> Command {
+    pub(crate) fn mounted(&self, command: &Command) -> Command {
         let script = "mount -t tmpfs -o size=6m tmpfs \"$0\" && cd \"$0\" && exec \"$@\"";
         self.within(script, command)
     }
 
-    fn within(&self, script: &str, command: &Command) -> Command {
+    pub(crate) fn within(&self, script: &str, command: &Command) -> Command {
         let mut within = clean(Command::new("unshare"));
         // Root may mount without a user namespace, which some systems do not allow.
         if !rustix::process::geteuid().is_root() {
@@ -582,7 +588,9 @@ impl SmallDisk {
     }
 
     fn serve(&self) -> Server {
-        let server = Server::command(self.directory.path());
+        let mut server = Server::command(self.directory.path());
+        // To the last byte.
+        server.env("SCHEDULER_DATABASE_MIN_FREE_MB", "0");
         Server::spawn(self.mounted(&server), None)
     }
 
@@ -594,14 +602,15 @@ impl SmallDisk {
              {{ dd if=/dev/zero of=filler bs=4k; dd if=/dev/zero of=filler2 bs=1; }} 2>/dev/null;
              exec \"$@\""
         );
-        let server = Server::command(self.directory.path());
+        let mut server = Server::command(self.directory.path());
+        server.env("SCHEDULER_DATABASE_MIN_FREE_MB", "0");
         let server = Server::spawn(self.within(&script, &server), None);
         let files = self.files(&server);
         (server, files)
     }
 
     /// The file system as it is seen from here.
-    fn files(&self, server: &Server) -> PathBuf {
+    pub(crate) fn files(&self, server: &Server) -> PathBuf {
         let path = self.directory.path().strip_prefix("/").unwrap();
         Path::new("/proc")
             .join(server.id().to_string())
@@ -610,14 +619,14 @@ impl SmallDisk {
     }
 }
 
-fn fill(files: &Path) {
+pub(crate) fn fill(files: &Path) {
     let mut filler = File::create(files.join("filler")).unwrap();
     for size in [4096, 1] {
         while filler.write_all(&vec![1; size]).is_ok() {}
     }
 }
 
-fn free(files: &Path) {
+pub(crate) fn free(files: &Path) {
     for name in ["filler", "filler2"] {
         let _ = std::fs::remove_file(files.join(name));
     }
@@ -691,6 +700,7 @@ fn a_job_that_fails_on_a_full_disk_names_the_disk() {
         let mut command = Server::command(scripts.path());
         command
             .env("SCHEDULER_PLUGINS_SCRIPTS_DIR", scripts.path())
+            .env("SCHEDULER_DATABASE_MIN_FREE_MB", "0")
             // The playbook needs all that there is.
             .env("SCHEDULER_POLICY_QUEUE_SUBMIT", "*");
         let server = Server::spawn(disk.mounted(&command), None);
@@ -738,5 +748,46 @@ fn a_server_starts_on_a_full_disk_and_recovers_by_itself() {
             until_status(client, &id, "completed").await;
             assert_eq!(server.terminate(), Some(0), "{signal}");
         }
+    });
+}
+
+/// As a quota does, a limit of file sizes makes SQLite say "disk I/O error".
+#[test]
+fn a_limit_of_file_sizes_is_a_full_disk() {
+    run(async {
+        let directory = tempfile::tempdir().unwrap();
+        let server = Server::command(directory.path());
+        let mut limited = clean(Command::new("sh"));
+        // Blocks of 512 bytes: 2 MiB.
+        limited
+            .args(["-c", "ulimit -f 4096 && exec \"$0\" \"$@\""])
+            .arg(server.get_program())
+            .args(server.get_args())
+            .current_dir(directory.path())
+            .stdin(Stdio::null())
+            .envs(
+                server
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            );
+        let server = Server::spawn(limited, None);
+        let client = &server.client;
+        let begun = Instant::now();
+        let refused = loop {
+            let job = json!({
+                "plugin": "noop", "description": "x".repeat(1000),
+                "scheduled_for": "2999-01-01T00:00:00Z",
+            });
+            let answer = client.post("/api/jobs", &job).await;
+            if answer.status != 202 {
+                break answer;
+            }
+            assert!(begun.elapsed() < DEADLINE);
+        };
+        assert_eq!(refused.status, 507, "{}", refused.body);
+        assert_eq!(refused.body["type"], "/problems/disk-full");
+        let jobs = client.get("/api/jobs").await;
+        assert_eq!(jobs.status, 200, "it still answers: {}", jobs.body);
+        assert_eq!(server.terminate(), Some(0));
     });
 }

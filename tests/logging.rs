@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Server, run, scheduler, scripts_dir};
+use crate::harness::{Server, playbook, run, scheduler, scripts_dir};
 
 #[test]
 fn every_line_of_a_job_carries_its_id_on_the_console_and_in_the_file() {
@@ -67,4 +67,79 @@ fn the_level_is_the_configurations_or_rust_logs() {
     assert!(!lines_of("error", None).contains("plugin loaded"));
     assert!(lines_of("error", Some("info")).contains("plugin loaded"));
     assert!(!lines_of("info", Some("host=warn")).contains("plugin loaded"));
+}
+
+#[test]
+fn a_playbook_forges_no_line_of_any_log() {
+    run(async {
+        const FORGES: &str = r#"
+            let line = "ok\n2026-12-01T00:00:00.000000Z  INFO host::api::terminal: terminal opened";
+            log::warn(line + "\r\u001b[2Jgone\u009b2J\u202e\u2028end");
+            throw line;
+        "#;
+        let directory = tempfile::tempdir().unwrap();
+        let scripts = tempfile::tempdir().unwrap();
+        std::fs::write(scripts.path().join("forges.rhai"), playbook(FORGES)).unwrap();
+        for format in ["text", "json"] {
+            let console = tempfile::NamedTempFile::new().unwrap();
+            let file = directory.path().join(format!("{format}.log"));
+            let environment = [
+                ("SCHEDULER_LOGGING_FILE", file.to_str().unwrap()),
+                ("SCHEDULER_LOGGING_FORMAT", format),
+                ("SCHEDULER_SERVER_HOST", "unix:http.sock"),
+                (
+                    "SCHEDULER_PLUGINS_SCRIPTS_DIR",
+                    scripts.path().to_str().unwrap(),
+                ),
+                ("SCHEDULER_POLICY_QUEUE_SUBMIT", "*"),
+            ];
+            // Text logs do not say where the server listens in the form that the harness reads.
+            let mut command = Server::command(directory.path());
+            command.envs(environment).stderr(console.reopen().unwrap());
+            let mut server = command.spawn().unwrap();
+            let url = format!("unix:{}", directory.path().join("http.sock").display());
+            let client = |arguments: &[&str]| {
+                let output = scheduler()
+                    .args(arguments)
+                    .args(["--url", &url])
+                    .output()
+                    .unwrap();
+                (
+                    String::from_utf8(output.stdout).unwrap(),
+                    String::from_utf8(output.stderr).unwrap(),
+                )
+            };
+            let begun = std::time::Instant::now();
+            while !directory.path().join("http.sock").exists() {
+                assert!(begun.elapsed() < crate::harness::DEADLINE);
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            let (_, said) = client(&["job", "submit", "forges", "--wait"]);
+            assert!(said.contains("has failed"), "{said}");
+            let forged = |line: &&str| line.starts_with("2026-12-01") && line.contains("terminal");
+            assert_eq!(said.lines().filter(forged).count(), 0, "{said}");
+            let id = said.split_whitespace().nth(1).unwrap();
+            let (logged, _) = client(&["job", "logs", id]);
+            assert_eq!(logged.lines().filter(forged).count(), 0, "{logged}");
+            assert!(logged.contains("ok\\n2026"), "{logged}");
+            rustix::process::kill_process(
+                rustix::process::Pid::from_child(&server),
+                rustix::process::Signal::TERM,
+            )
+            .unwrap();
+            assert!(server.wait().unwrap().success());
+            for log in [console.path(), file.as_path()] {
+                let log = std::fs::read_to_string(log).unwrap();
+                assert!(log.contains("terminal opened"), "{log}");
+                assert_eq!(log.lines().filter(forged).count(), 0, "{log}");
+                let hidden = |c: char| netssh_core::visible::is_hidden(c) && c != '\n';
+                assert!(!log.contains(hidden), "{log:?}");
+                if format == "json" {
+                    for line in log.lines() {
+                        serde_json::from_str::<Value>(line).unwrap();
+                    }
+                }
+            }
+        }
+    });
 }

@@ -21,6 +21,7 @@ mod connections;
 mod contracts;
 mod database;
 mod devices;
+mod disk;
 mod events;
 mod harness;
 mod hostile;

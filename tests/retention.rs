@@ -17,6 +17,7 @@ fn keep(days: u32, failed_days: u32, jobs_per_plugin: u32) -> RetentionConfig {
         days,
         failed_days,
         jobs_per_plugin,
+        max_mb: 0,
     }
 }
 
@@ -172,4 +173,36 @@ async fn auto_vacuum(url: &str) -> i64 {
         .unwrap();
     database.close().await.unwrap();
     mode
+}
+
+#[test]
+fn the_oldest_jobs_go_while_the_database_is_too_large() {
+    run(async {
+        let big = playbook("let text = \"x\"; while text.len < 400000 { text += text; } text");
+        let host = TestHost::with_own_scripts(&[("big", &big), ("small", &playbook("1"))]).await;
+        let small = host.run_job(json!({ "plugin": "small" })).await;
+        let mut ids = vec![small["id"].as_str().unwrap().to_owned()];
+        for _ in 0..5 {
+            let job = host.run_job(json!({ "plugin": "big" })).await;
+            ids.push(job["id"].as_str().unwrap().to_owned());
+        }
+        let waiting = host
+            .submit(json!({ "plugin": "small", "scheduled_for": "2999-01-01T00:00:00Z" }))
+            .await;
+        let config = RetentionConfig {
+            max_mb: 2,
+            ..keep(0, 0, 0)
+        };
+        let size = || async { host.app.storage.size().await.unwrap() };
+        assert!(size().await.bytes > 2 << 20, "{:?}", size().await);
+        let deleted = retention::sweep(&*host.app.storage, &config).await.unwrap();
+        let after = size().await;
+        assert!(after.bytes - after.free <= 2 << 20, "{after:?}");
+        let gone = usize::try_from(deleted).unwrap();
+        assert!((1..=5).contains(&gone), "{deleted}");
+        for (number, id) in ids.iter().enumerate() {
+            assert_eq!(is_there(&host, id).await, number >= gone, "{number}");
+        }
+        assert!(is_there(&host, &waiting).await, "it has not ended");
+    });
 }

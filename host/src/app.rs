@@ -19,6 +19,7 @@ use crate::api::{self, AnswerBudget};
 use crate::capabilities::{Files, LiveOutput, Parser, Policy, Services, limits};
 use crate::config::{Config, DatabaseConfig, DevicesConfig, HostKeyPolicy, WorkerConfig};
 use crate::connections::Connections;
+use crate::disk::DiskSpace;
 use crate::jobs::{self, Batches, Jobs};
 use crate::long_requests::LongRequests;
 use crate::notifications::Notifications;
@@ -77,6 +78,8 @@ pub struct App {
     pub answers: AnswerBudget,
     pub request_digests: DigestKey,
     sessions: Pool,
+    /// What is free on the disk that the database is on.
+    pub space: Arc<DiskSpace>,
     pub started: Instant,
     /// The database took what has to be written before any job runs.
     begun: bool,
@@ -148,6 +151,7 @@ impl App {
         );
         let pauses = Arc::new(pauses.await?);
         let running = Running::default();
+        let space = Arc::new(space_around(&database, &config.database));
         let policy = Arc::new(Policy {
             default: config.policy.for_all.clone(),
             plugins: config.policy.by_name(),
@@ -163,6 +167,7 @@ impl App {
             running: running.clone(),
             turns: turns.clone(),
             held_back: held_back.clone(),
+            space: Arc::clone(&space),
             ended: ended.clone(),
         }));
         let sessions = Pool::new(pool_options(&config.devices));
@@ -173,7 +178,7 @@ impl App {
             connections: Arc::clone(&connections),
             sessions: sessions.clone(),
             live: live.clone(),
-            files: files(&config.devices)?,
+            files: files(&config, &*storage).await?,
             templates: templates(&config.devices)?,
             children: Arc::clone(&jobs) as _,
             waiting: Arc::new(Semaphore::new(limits::WAITING)),
@@ -220,6 +225,7 @@ impl App {
             answers: AnswerBudget::default(),
             request_digests,
             sessions,
+            space,
             started,
             begun,
             _lock: lock,
@@ -417,13 +423,24 @@ fn expect_database(database: &Path, master_key: &Path) -> anyhow::Result<()> {
     }
 }
 
-fn files(devices: &DevicesConfig) -> anyhow::Result<Option<Files>> {
-    let directory = devices.files_dir.as_deref();
-    let opened = directory.map(|directory| {
-        let named = || format!("devices.files_dir: {}", directory.display());
-        Files::open(directory).with_context(named)
-    });
-    opened.transpose()
+async fn files(config: &Config, storage: &dyn Storage) -> anyhow::Result<Option<Files>> {
+    let Some(directory) = config.devices.files_dir.as_deref() else {
+        return Ok(None);
+    };
+    let space = DiskSpace::new(directory.to_owned(), config.database.min_free_mb);
+    let downloaded = storage.downloaded_files().await?;
+    let opened = Files::open(directory, &config.devices, Arc::new(space), downloaded).await;
+    let opened = opened.with_context(|| format!("devices.files_dir: {}", directory.display()))?;
+    Ok(Some(opened))
+}
+
+/// The free space of the disk that the database is on.
+fn space_around(database: &Path, config: &DatabaseConfig) -> DiskSpace {
+    let directory = match database.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    DiskSpace::new(directory.to_owned(), config.min_free_mb)
 }
 
 fn templates(devices: &DevicesConfig) -> anyhow::Result<Option<Arc<Parser>>> {

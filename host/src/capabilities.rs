@@ -31,7 +31,8 @@ use uuid::Uuid;
 
 use crate::connections::Connections;
 use crate::model::{ErrorCode, Job, JobError, Needs, Target};
-use crate::storage::{Claim, Storage, StorageError};
+use crate::storage::{Claim, JobUse, Storage, StorageError};
+use limits::Allowance;
 
 pub use live::{LiveOutput, RunningCommand};
 pub use parse::Parser;
@@ -81,6 +82,7 @@ pub struct JobContext {
     progress: progress::ProgressWriter,
     results: results::ResultWriter,
     sessions: ssh::Sessions,
+    allowance: Allowance,
     /// A command was sent to a device, or a child job submitted.
     acted: AtomicBool,
     result_count: AtomicU32,
@@ -156,11 +158,20 @@ impl JobContext {
             progress,
             results,
             sessions: ssh::Sessions::default(),
+            allowance: Allowance::after(JobUse::default()),
             acted: AtomicBool::new(false),
             result_count: AtomicU32::new(0),
             output_bytes: AtomicU64::new(0),
             computed: AtomicU64::new(0),
         }
+    }
+
+    /// Counts what earlier attempts at the job have stored against what this one may.
+    #[must_use]
+    pub fn after(mut self, earlier: JobUse) -> Self {
+        self.allowance = Allowance::after(earlier);
+        self.log.allow(self.allowance);
+        self
     }
 
     #[must_use]

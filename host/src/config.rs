@@ -140,6 +140,8 @@ pub struct RetentionConfig {
     pub days: u32,
     pub failed_days: u32,
     pub jobs_per_plugin: u32,
+    /// MiB; 0: no limit.
+    pub max_mb: u64,
 }
 
 impl Default for RetentionConfig {
@@ -148,6 +150,7 @@ impl Default for RetentionConfig {
             days: 90,
             failed_days: 365,
             jobs_per_plugin: 100_000,
+            max_mb: 10_240,
         }
     }
 }
@@ -159,6 +162,8 @@ pub struct DatabaseConfig {
     pub max_connections: u32,
     /// How long the database may be checked at the start; 0 for not at all.
     pub check_seconds: u32,
+    /// MiB; 0: no limit.
+    pub min_free_mb: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -219,6 +224,8 @@ pub struct LoggingConfig {
     pub file: Option<PathBuf>,
     pub format: LogFormat,
     pub rotation: LogRotation,
+    /// MiB; 0: no limit.
+    pub max_mb: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -294,9 +301,20 @@ pub struct DevicesConfig {
     pub platforms_dir: Option<PathBuf>,
     pub templates_dir: Option<PathBuf>,
     pub files_dir: Option<PathBuf>,
+    /// MiB; 0: no limit, as for the next three.
+    pub files_max_mb: u64,
+    pub files_max_count: u64,
+    pub files_plugin_max_mb: u64,
+    pub files_plugin_max_count: u64,
     /// The agent's socket.
     pub ssh_agent: Option<PathBuf>,
     pub session_log_dir: Option<PathBuf>,
+    pub session_log_file_mb: u64,
+    pub session_log_files: usize,
+    /// MiB; 0: no limit.
+    pub session_log_max_mb: u64,
+    /// 0: never.
+    pub session_log_days: u32,
     /// 0: no pool.
     pub pool_idle_seconds: u64,
     pub pool_sessions: usize,
@@ -375,6 +393,7 @@ impl Default for DatabaseConfig {
             url: "sqlite:scheduler.db".to_owned(),
             max_connections: 10,
             check_seconds: 5,
+            min_free_mb: 256,
         }
     }
 }
@@ -439,6 +458,7 @@ impl Default for LoggingConfig {
             file: None,
             format: LogFormat::default(),
             rotation: LogRotation::default(),
+            max_mb: 1024,
         }
     }
 }
@@ -516,8 +536,16 @@ impl Default for DevicesConfig {
             platforms_dir: None,
             templates_dir: None,
             files_dir: None,
+            files_max_mb: 16_384,
+            files_max_count: 20_000,
+            files_plugin_max_mb: 8192,
+            files_plugin_max_count: 10_000,
             ssh_agent: None,
             session_log_dir: None,
+            session_log_file_mb: 8,
+            session_log_files: 1,
+            session_log_max_mb: 2048,
+            session_log_days: 0,
             pool_idle_seconds: 60,
             pool_sessions: 256,
             max_sessions_per_device: 4,

@@ -27,7 +27,7 @@ use crate::model::{
     now, route,
 };
 use crate::sealing::MasterKey;
-use crate::session_logs::SessionLogs;
+use crate::session_logs::{Limits, SessionLogs};
 use crate::storage::{DeleteConnectionOutcome, Storage, StorageError};
 
 /// What a client says of a connection.
@@ -111,7 +111,11 @@ impl Connections {
             Some(directory) => Platforms::load(directory).context("devices.platforms_dir")?,
             None => Platforms::built_in().clone(),
         };
-        let session_logs = devices.session_log_dir.as_deref().map(SessionLogs::start);
+        let limits = Limits::from(&devices);
+        let session_logs = devices
+            .session_log_dir
+            .as_deref()
+            .map(|directory| SessionLogs::start(directory, limits));
         Ok(Self {
             storage,
             master_key,

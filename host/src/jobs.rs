@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::capabilities::{Policy, Rights};
 use crate::connections::{ConnectionError, ConnectionInput, Connections, FieldError};
+use crate::disk::DiskSpace;
 use crate::model::{
     BatchOptions, Bound, Connection, Job, JobStatus, LoadError, NewJob, TargetMode, now,
 };
@@ -89,6 +90,7 @@ pub struct Jobs {
     running: Running,
     turns: Turns,
     held_back: HeldBackJobs,
+    space: Arc<DiskSpace>,
     ended: broadcast::Sender<Uuid>,
 }
 
@@ -104,6 +106,7 @@ pub struct Parts {
     pub running: Running,
     pub turns: Turns,
     pub held_back: HeldBackJobs,
+    pub space: Arc<DiskSpace>,
     pub ended: broadcast::Sender<Uuid>,
 }
 
@@ -121,6 +124,7 @@ impl Jobs {
             running: parts.running,
             turns: parts.turns,
             held_back: parts.held_back,
+            space: parts.space,
             ended: parts.ended,
         }
     }
@@ -209,6 +213,7 @@ impl Jobs {
         job: NewJob,
         inline: Option<&Connection>,
     ) -> Result<(Uuid, JobStatus), SubmitError> {
+        self.space.check().map_err(StorageError::from)?;
         // Ids that grow, in the order of the targets.
         let targets = job.targets.iter().filter(|_| job.batch.is_some());
         let children: Vec<_> = targets.map(|_| Uuid::now_v7()).collect();

@@ -2,9 +2,11 @@
 //!
 //! Parsed values take many times the memory of their text: a list of empty objects thirty times.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
+use netssh_core::visible::is_hidden;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
@@ -53,6 +55,10 @@ pub(crate) fn memory_of(json: &str, most: usize) -> Result<usize, Flaw> {
 /// field would be read as a number.
 pub(crate) const RESERVED_NAME: &str = "$serde_json::private::Number";
 
+/// `serde_json` rejects a text that nests values deeper:
+/// <https://docs.rs/serde_json/1/serde_json/struct.Deserializer.html#method.disable_recursion_limit>
+const MAX_DEPTH: usize = 128;
+
 /// Finds the first field called [`RESERVED_NAME`]: its JSON pointer, and what is wrong with it.
 ///
 /// The text itself is searched: `serde_json`'s own readers pass such a field and a number alike.
@@ -66,6 +72,8 @@ pub(crate) fn reserved_field(json: &[u8]) -> Option<(String, String)> {
     let mut place = 0;
     while let Some(byte) = json.get(place) {
         match byte {
+            // Deeper than serde_json reads.
+            b'{' | b'[' if stack.len() > MAX_DEPTH => return None,
             b'{' => stack.push(Step::Field(b"\"\"")),
             b'[' => stack.push(Step::Item(0)),
             b'}' | b']' => {
@@ -128,6 +136,25 @@ fn string_at(json: &[u8], start: usize) -> Option<&[u8]> {
 /// Reads a quoted string; one that is not valid is rejected where the text is read, and is empty here.
 fn unquoted(text: &[u8]) -> String {
     serde_json::from_slice(text).unwrap_or_default()
+}
+
+/// Escapes the hidden characters of JSON without line ends outside of its texts, so that a
+/// terminal can show it. It remains the same value.
+pub(crate) fn escape_hidden(json: &str) -> Cow<'_, str> {
+    if !json.contains(is_hidden) {
+        return Cow::Borrowed(json);
+    }
+    let mut escaped = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        if is_hidden(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(escaped, "\\u{unit:04x}");
+            }
+        } else {
+            escaped.push(c);
+        }
+    }
+    Cow::Owned(escaped)
 }
 
 /// Appends a field's name to a JSON pointer.

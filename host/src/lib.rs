@@ -31,6 +31,7 @@ pub mod worker;
 pub mod capabilities;
 pub mod connections;
 pub mod credentials;
+pub mod disk;
 pub mod long_requests;
 pub mod registry;
 pub mod runtime;

@@ -2,18 +2,24 @@
 //!
 //! A job runs inside the span `job{job_id=…}`, and so do all lines written on its behalf: the text
 //! format shows the span, the JSON format lifts its fields to the top level of every line.
+//!
+//! Text that devices, plugins and clients chose cannot forge a line (`text_fields`), and what
+//! repeats is counted instead of written (`limited`).
 
 mod json_lines;
+mod limited;
 mod rotating_file;
+mod text_fields;
 
-use std::io::{self, IsTerminal as _};
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::{self, IsTerminal as _, Write as _};
+use std::panic::PanicHookInfo;
 
 use anyhow::Context as _;
 use tracing::Subscriber;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::field::RecordFields;
-use tracing_subscriber::fmt::format::{DefaultFields, FormatFields, JsonFields, Writer};
-use tracing_subscriber::fmt::layer;
+use tracing_subscriber::fmt::format::JsonFields;
+use tracing_subscriber::fmt::{format, layer};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -21,7 +27,10 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::{LogFormat, LoggingConfig};
 use json_lines::JsonLines;
+pub(crate) use limited::JOB_TARGET;
+use limited::{Limited, Repeats};
 use rotating_file::RotatingFile;
+use text_fields::TextFields;
 
 /// Libraries whose debug lines drown ours; a directive that names one overrules this.
 const NOISY: [(&str, &str); 8] = [
@@ -40,7 +49,16 @@ const NOISY: [(&str, &str); 8] = [
 #[must_use = "logging ends when the guard is dropped"]
 #[derive(Debug)]
 pub struct LoggingGuard {
-    writers: Vec<(&'static str, ErrorCounter, WorkerGuard)>,
+    writers: Vec<LogWriter>,
+}
+
+#[derive(Debug)]
+struct LogWriter {
+    name: &'static str,
+    writer: NonBlocking,
+    lost: ErrorCounter,
+    repeats: Repeats,
+    guard: WorkerGuard,
 }
 
 /// Installs the process's log. To be called once, by a binary.
@@ -51,15 +69,16 @@ pub fn init(config: &LoggingConfig) -> anyhow::Result<LoggingGuard> {
     };
 
     let ansi = io::stderr().is_terminal();
-    let stderr = guard.writer("stderr", io::stderr());
-    let console = lines(config.format, stderr, ansi);
+    let (stderr, repeats) = guard.writer("stderr", config.format, io::stderr());
+    let console = lines(config.format, stderr, repeats, ansi);
 
     let file = match &config.file {
         Some(path) => {
-            let file = RotatingFile::open(path, config.rotation).with_context(|| {
+            let file = RotatingFile::open(path, config).with_context(|| {
                 format!("logging.file: cannot open the log file {}", path.display())
             })?;
-            Some(lines(config.format, guard.writer("file", file), false))
+            let (file, repeats) = guard.writer("file", config.format, file);
+            Some(lines(config.format, file, repeats, false))
         }
         None => None,
     };
@@ -70,7 +89,32 @@ pub fn init(config: &LoggingConfig) -> anyhow::Result<LoggingGuard> {
         .with(filter)
         .try_init()
         .context("logging was already set up in this process")?;
+    std::panic::set_hook(Box::new(log_panic));
     Ok(guard)
+}
+
+/// Logs a panic on one line, as everything else: its message may quote foreign text.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let message = panic.payload_as_str().unwrap_or("without a message");
+    let place = panic.location().map(ToString::to_string);
+    let backtrace = Backtrace::capture();
+    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then_some(backtrace);
+    tracing::error!(
+        place,
+        backtrace = backtrace.map(tracing::field::display),
+        "panic: {message}"
+    );
+}
+
+/// An error with its causes, which `Display` alone leaves out.
+fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
 }
 
 impl LoggingGuard {
@@ -78,21 +122,35 @@ impl LoggingGuard {
     /// holds up no async worker thread. Lossy (its default) for the same reason: past 128,000
     /// waiting lines, lines are dropped, counted and reported; the other choice would be to make
     /// every job wait for the log.
-    fn writer<W: io::Write + Send + 'static>(&mut self, name: &'static str, to: W) -> NonBlocking {
+    fn writer<W: io::Write + Send + 'static>(
+        &mut self,
+        name: &'static str,
+        format: LogFormat,
+        to: W,
+    ) -> (NonBlocking, Repeats) {
         let (writer, guard) = NonBlockingBuilder::default()
             .thread_name(&format!("log-{name}"))
             .finish(to);
-        self.writers.push((name, writer.error_counter(), guard));
-        writer
+        let repeats = Repeats::new(format);
+        self.writers.push(LogWriter {
+            name,
+            writer: writer.clone(),
+            lost: writer.error_counter(),
+            repeats: repeats.clone(),
+            guard,
+        });
+        (writer, repeats)
     }
 }
 
 impl Drop for LoggingGuard {
     fn drop(&mut self) {
-        for (name, counter, guard) in self.writers.drain(..) {
-            drop(guard);
-            let lost = counter.dropped_lines();
+        for mut log in self.writers.drain(..) {
+            let _ = log.writer.write_all(log.repeats.rest().as_bytes());
+            drop(log.guard);
+            let lost = log.lost.dropped_lines();
             if lost > 0 {
+                let name = log.name;
                 eprintln!("logging: {lost} lines could not be written to the {name} in time");
             }
         }
@@ -144,6 +202,7 @@ fn quieted(directives: &str) -> String {
 fn lines<S>(
     format: LogFormat,
     writer: NonBlocking,
+    repeats: Repeats,
     ansi: bool,
 ) -> Box<dyn Layer<S> + Send + Sync + 'static>
 where
@@ -151,36 +210,30 @@ where
 {
     match (format, ansi) {
         (LogFormat::Json, _) => layer()
-            .event_format(JsonLines)
+            .event_format(Limited::new(JsonLines, repeats))
             .fmt_fields(JsonFields::new())
             .with_ansi(false)
             .with_writer(writer)
             .boxed(),
-        (LogFormat::Text, true) => layer().with_ansi(true).with_writer(writer).boxed(),
-        (LogFormat::Text, false) => layer()
-            .with_ansi(false)
-            .fmt_fields(PlainFields(DefaultFields::new()))
+        (LogFormat::Text, true) => layer()
+            .event_format(Limited::new(format::format(), repeats))
+            .fmt_fields(TextFields::<true>)
+            .with_ansi(true)
             .with_writer(writer)
             .boxed(),
-    }
-}
-
-/// [`DefaultFields`] under another name. A span's formatted fields are kept by the formatter's
-/// type, so that a file would otherwise get the colours meant for the terminal.
-struct PlainFields(DefaultFields);
-
-impl<'writer> FormatFields<'writer> for PlainFields {
-    fn format_fields<R: RecordFields>(
-        &self,
-        writer: Writer<'writer>,
-        fields: R,
-    ) -> std::fmt::Result {
-        self.0.format_fields(writer, fields)
+        (LogFormat::Text, false) => layer()
+            .event_format(Limited::new(format::format(), repeats))
+            .fmt_fields(TextFields::<false>)
+            .with_ansi(false)
+            .with_writer(writer)
+            .boxed(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
 
     #[test]
@@ -210,31 +263,109 @@ mod tests {
         assert!(error.contains("RUST_LOG"), "{error}");
     }
 
-    #[test]
-    fn a_text_file_gets_the_spans_and_no_colours() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("text.log");
-        let file = RotatingFile::open(&path, crate::config::LogRotation::Never).unwrap();
+    /// A writer that keeps what is written.
+    #[derive(Clone, Default)]
+    pub(super) struct Captured(Arc<Mutex<Vec<u8>>>);
+
+    impl Captured {
+        pub(super) fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    impl io::Write for Captured {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Logs to a terminal and to a file at once; returns what each got.
+    fn written(act: impl FnOnce()) -> (String, String) {
+        let (terminal, file) = (Captured::default(), Captured::default());
         let mut guard = LoggingGuard {
             writers: Vec::new(),
         };
-        let terminal = guard.writer("stderr", io::sink());
-        let writer = guard.writer("file", file);
-        let subscriber = tracing_subscriber::registry()
-            .with(lines(LogFormat::Text, terminal, true))
-            .with(lines(LogFormat::Text, writer, false));
-        tracing::subscriber::with_default(subscriber, || {
+        let (to_terminal, repeats) = guard.writer("stderr", LogFormat::Text, terminal.clone());
+        let console = lines(LogFormat::Text, to_terminal, repeats, true);
+        let (to_file, repeats) = guard.writer("file", LogFormat::Text, file.clone());
+        let subscriber = tracing_subscriber::registry().with(console).with(lines(
+            LogFormat::Text,
+            to_file,
+            repeats,
+            false,
+        ));
+        tracing::subscriber::with_default(subscriber, act);
+        drop(guard);
+        (terminal.text(), file.text())
+    }
+
+    #[test]
+    fn a_text_file_gets_the_spans_and_no_colours() {
+        let (terminal, file) = written(|| {
             let _job = tracing::info_span!("job", job_id = "019881c0").entered();
             tracing::info!(duration_ms = 41, "the job has completed");
         });
-        drop(guard);
-
-        let text = std::fs::read_to_string(&path).unwrap();
-        assert!(!text.contains('\u{1b}'), "{text:?}");
-        assert!(text.contains("INFO job{job_id=\"019881c0\"}: "), "{text}");
+        assert!(terminal.contains('\u{1b}'), "{terminal:?}");
+        assert!(!file.contains('\u{1b}'), "{file:?}");
+        assert!(file.contains("INFO job{job_id=\"019881c0\"}: "), "{file}");
         assert!(
-            text.ends_with("the job has completed duration_ms=41\n"),
-            "{text}"
+            file.ends_with("the job has completed duration_ms=41\n"),
+            "{file}"
         );
+    }
+
+    #[test]
+    fn nothing_that_is_logged_forges_a_line_or_reaches_the_terminal() {
+        #[derive(Debug)]
+        struct Raw(&'static str);
+        impl std::fmt::Display for Raw {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.0)
+            }
+        }
+        impl std::error::Error for Raw {}
+
+        const FOREIGN: &str = "ok\n2026-12-01T00:00:00Z  INFO host: forged\r\u{1b}[2J\u{9b}2J\u{85}\
+            \u{2028}\u{2029}\u{202e}\u{2066}\u{200e}\u{61c}\u{0}\u{7f}\t.";
+        let (terminal, file) = written(|| {
+            let span = tracing::info_span!("job", name = %FOREIGN, late = tracing::field::Empty);
+            let _entered = span.enter();
+            span.record("late", tracing::field::display(FOREIGN));
+            tracing::info!("{FOREIGN}");
+            tracing::info!(message = FOREIGN);
+            tracing::info!(text = FOREIGN, display = %FOREIGN, debug = ?FOREIGN, raw = ?Raw(FOREIGN));
+            let error: &(dyn std::error::Error + 'static) = &Raw(FOREIGN);
+            tracing::error!(error, "failed");
+            let chain = anyhow::Error::new(Raw(FOREIGN)).context(FOREIGN);
+            tracing::error!(error = ?chain, shown = format!("{chain:#}"), "failed");
+        });
+        assert_eq!(file.lines().count(), 5, "{file}");
+        for (line, of_terminal) in file.lines().zip(terminal.lines()) {
+            let starts = line.chars().take(4).collect::<String>();
+            assert!(starts.parse::<u16>().is_ok(), "{line}");
+            assert!(!line.contains(netssh_core::visible::is_hidden), "{line:?}");
+            assert!(line.contains("late=ok\\n2026"), "{line}");
+            // Its own colours are all that there is.
+            let mut rest = of_terminal;
+            while let Some((_, after)) = rest.split_once('\u{1b}') {
+                let (code, after) = after.split_once('m').unwrap();
+                assert!(
+                    code[1..].chars().all(|c| c.is_ascii_digit() || c == ';'),
+                    "{of_terminal:?}"
+                );
+                rest = after;
+            }
+            let plain = of_terminal.replace('\u{1b}', "");
+            assert!(
+                !plain.contains(netssh_core::visible::is_hidden),
+                "{plain:?}"
+            );
+        }
+        assert_eq!(terminal.lines().count(), 5, "{terminal}");
     }
 }

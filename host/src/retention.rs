@@ -1,7 +1,7 @@
 //! Old jobs go, with their results and logs: in small steps, so that nobody waits behind them.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
@@ -14,6 +14,11 @@ use crate::storage::{Storage, StorageError};
 const EVERY: Duration = Duration::from_secs(3_600);
 /// Between two steps: leaves the database to others.
 const PAUSE: Duration = Duration::from_millis(20);
+/// How often the size of the database is compared with its limit.
+const MEASURE_EVERY: Duration = Duration::from_secs(60);
+/// Part of the limit that is kept when it was reached, in percent, so that it is not reached at once
+/// again.
+const KEEP_PERCENT: u64 = 90;
 /// Steps of giving space back, after which the rest waits for the next time.
 const VACUUMS: u32 = 1_000;
 
@@ -25,8 +30,64 @@ pub async fn run(storage: Arc<dyn Storage>, config: RetentionConfig) {
             Ok(jobs) => tracing::info!(jobs, "old jobs removed"),
             Err(error) => tracing::error!(%error, "old jobs could not be removed"),
         }
-        tokio::time::sleep(EVERY).await;
+        let swept = Instant::now();
+        while swept.elapsed() < EVERY {
+            tokio::time::sleep(MEASURE_EVERY).await;
+            match shrink(&*storage, &config).await {
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::error!(%error, "failed to remove jobs beyond retention.max_mb");
+                }
+            }
+        }
     }
+}
+
+/// Removes the oldest ended jobs while the database's content is larger than it may be; returns how
+/// many.
+///
+/// # Errors
+/// When the database is not available.
+async fn shrink(storage: &dyn Storage, config: &RetentionConfig) -> Result<u64, StorageError> {
+    let most = config.max_mb << 20;
+    let size = storage.size().await?;
+    let content = size.bytes.saturating_sub(size.free);
+    if most == 0 || content <= most {
+        return Ok(0);
+    }
+    let enough = most / 100 * KEEP_PERCENT;
+    let mut deleted = 0;
+    loop {
+        let size = storage.size().await?;
+        if size.bytes.saturating_sub(size.free) <= enough {
+            break;
+        }
+        match storage.delete_oldest_jobs().await? {
+            0 => break,
+            jobs => deleted += jobs,
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    if deleted > 0 {
+        tracing::warn!(
+            jobs = deleted,
+            bytes = content,
+            max_mb = config.max_mb,
+            "the database was larger than retention.max_mb; its oldest ended jobs were removed"
+        );
+        give_space_back(storage).await?;
+    }
+    Ok(deleted)
+}
+
+async fn give_space_back(storage: &dyn Storage) -> Result<(), StorageError> {
+    for _ in 0..VACUUMS {
+        if !storage.vacuum().await? {
+            break;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(())
 }
 
 /// Removes what is older than it may be, once; says how many jobs.
@@ -49,14 +110,9 @@ pub async fn sweep(storage: &dyn Storage, config: &RetentionConfig) -> Result<u6
         deleted += delete_beyond(storage, config.jobs_per_plugin).await?;
     }
     if deleted > 0 {
-        for _ in 0..VACUUMS {
-            if !storage.vacuum().await? {
-                break;
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
+        give_space_back(storage).await?;
     }
-    Ok(deleted)
+    Ok(deleted + shrink(storage, config).await?)
 }
 
 async fn delete_beyond(storage: &dyn Storage, most: u32) -> Result<u64, StorageError> {

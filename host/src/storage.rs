@@ -14,6 +14,7 @@ use serde_json::Value;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
+use crate::disk::LowSpace;
 use crate::model::{
     Attempt, BatchCounts, CommandResult, Connection, InFlight, Job, JobError, JobFilter, JobLog,
     JobStatus, JobTexts, KnownHostKey, ListedJob, ListedSchedule, LoadedVersion, LogLevel, NewJob,
@@ -39,6 +40,9 @@ pub enum StorageError {
     /// The disk is full: nothing was written, and nothing is lost.
     #[error("the disk that the database is on is full")]
     Full,
+    /// So little is free on the disk that nothing new is accepted; what runs may end.
+    #[error(transparent)]
+    LowSpace(#[from] LowSpace),
     /// The database is damaged, or its files are gone.
     #[error("{0}")]
     Unusable(Fault),
@@ -209,6 +213,24 @@ pub struct Size {
     pub bytes: u64,
     /// Of these, unused.
     pub free: u64,
+}
+
+/// What the attempts at a job have stored together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JobUse {
+    pub results: u64,
+    pub output_bytes: u64,
+    pub log_lines: u64,
+    pub log_bytes: u64,
+}
+
+/// A file that a job has downloaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DownloadedFile {
+    /// Below the operator's directory.
+    pub path: String,
+    pub plugin: String,
+    pub bytes: u64,
 }
 
 /// Use of a plugin's store.
@@ -486,6 +508,16 @@ pub trait Storage: Send + Sync + 'static {
     async fn set_pause(&self, pause: &Pause) -> Result<()>;
     async fn delete_pause(&self, id: Uuid) -> Result<bool>;
 
+    /// What the attempts at a job have stored so far.
+    async fn job_use(&self, job_id: Uuid) -> Result<JobUse>;
+
+    // Downloaded files
+    async fn downloaded_files(&self) -> Result<Vec<DownloadedFile>>;
+    /// Records a file, in place of one of the same path.
+    async fn add_downloaded_file(&self, file: &DownloadedFile) -> Result<()>;
+    /// Records that files are no longer there.
+    async fn forget_downloaded_files(&self, paths: &[String]) -> Result<()>;
+
     // Retention
     /// Of the next jobs after a place in the order in which they ended, removes those that ended
     /// before a time, and the failed ones that ended before another; `None` keeps all.
@@ -497,6 +529,8 @@ pub trait Storage: Send + Sync + 'static {
     ) -> Result<Swept>;
     /// Removes some of each plugin's oldest ended jobs beyond so many; says how many.
     async fn delete_jobs_beyond(&self, most: u32) -> Result<u64>;
+    /// Removes some of the oldest ended jobs, whatever their age; says how many.
+    async fn delete_oldest_jobs(&self) -> Result<u64>;
     /// Gives some unused space back to the file system; `true` when there may be more.
     async fn vacuum(&self) -> Result<bool>;
     async fn size(&self) -> Result<Size>;

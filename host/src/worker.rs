@@ -34,7 +34,7 @@ use crate::model::{
 use crate::pauses::{HeldBack, Pauses};
 use crate::queue::{Handler, Queue};
 use crate::registry::{Plugin, Registry};
-use crate::storage::{Claim, Outcome, Parent, Runs, Storage, StorageError, WaitingJob};
+use crate::storage::{Claim, JobUse, Outcome, Parent, Runs, Storage, StorageError, WaitingJob};
 
 use turns::Needed;
 
@@ -434,14 +434,15 @@ impl Worker {
         stop: Arc<Stop>,
         place: Arc<Place>,
     ) -> Outcome {
-        let context = Arc::new(JobContext::new(
+        let context = JobContext::new(
             self.services.clone(),
             job,
             claim.clone(),
             &plugin.description.needs,
             Arc::clone(&stop),
             place,
-        ));
+        );
+        let context = Arc::new(context.after(self.earlier_use(claim).await));
         tracing::info!(plugin = %job.plugin, attempt = claim.attempt, "job started");
         // A panic in a host function must not keep the job's device, plugin slot and worker slot.
         let ended = AssertUnwindSafe(self.run_program(plugin, &context, job)).catch_unwind();
@@ -471,6 +472,18 @@ impl Worker {
         }
         context.end().await;
         outcome
+    }
+
+    /// What earlier attempts at the job have stored.
+    async fn earlier_use(&self, claim: &Claim) -> JobUse {
+        if claim.attempt <= 1 {
+            return JobUse::default();
+        }
+        let used = self.storage.job_use(claim.job_id).await;
+        used.unwrap_or_else(|error| {
+            tracing::warn!(%error, "failed to read what earlier attempts have stored; this one counts alone");
+            JobUse::default()
+        })
     }
 
     async fn run_program(

@@ -18,6 +18,7 @@ mod reader;
 mod session_log;
 mod terminal;
 mod transport;
+pub mod visible;
 
 #[cfg(fuzzing)]
 #[doc(hidden)]

@@ -44,6 +44,18 @@ pub struct SessionLogEntry {
     pub text: String,
 }
 
+impl SessionLogEntry {
+    /// Makes an entry of a text in which nothing is left to mask.
+    #[must_use]
+    pub fn new(time: SystemTime, direction: Direction, text: String) -> Self {
+        Self {
+            time,
+            direction,
+            text,
+        }
+    }
+}
+
 /// Which way something went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Direction {

@@ -18,6 +18,7 @@ use crate::host_keys::{HostKey, Pin, Verdict, judge};
 use crate::jump::{self, Hop, Tunnel};
 use crate::platform::{Decoder, Encoding};
 use crate::session_log::Recorder;
+use crate::visible::is_hidden;
 
 /// Wide and tall enough that most pagers and line editors leave the output alone.
 const COLUMNS: u32 = 511;
@@ -624,11 +625,7 @@ impl Failure {
 /// A device's words for a message: one line, and not too long.
 pub(crate) fn printable(words: &str) -> String {
     let clean = |character: char| {
-        if character.is_control() {
-            ' '
-        } else {
-            character
-        }
+        if is_hidden(character) { ' ' } else { character }
     };
     let text: String = words.trim().chars().take(200).map(clean).collect();
     text

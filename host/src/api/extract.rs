@@ -120,8 +120,14 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 
 /// Returns what keeps a body from being a `T`: all wrong fields, not only the first.
 ///
-/// serde stops at the first error, so the field is removed and the rest is read again.
+/// serde stops at the first error, so the field is removed and the rest is read again. Of a long body,
+/// only the first one is returned: reading it again takes time and memory.
 fn errors_in<T: DeserializeOwned>(bytes: &[u8]) -> Result<Vec<InvalidField>, Problem> {
+    if bytes.len() > QUICKLY_PARSED {
+        let mut json = serde_json::Deserializer::from_slice(bytes);
+        let error = serde_path_to_error::deserialize::<_, T>(&mut json).err();
+        return Ok(error.into_iter().map(first_error).collect());
+    }
     let whole: Value = serde_json::from_slice(bytes).map_err(|error| not_json(&error))?;
     let mut rest = whole.clone();
     let mut removed: Vec<String> = Vec::new();
@@ -149,6 +155,13 @@ fn errors_in<T: DeserializeOwned>(bytes: &[u8]) -> Result<Vec<InvalidField>, Pro
         }
     }
     Ok(errors)
+}
+
+fn first_error(error: serde_path_to_error::Error<serde_json::Error>) -> InvalidField {
+    let pointer = pointer_of(error.path());
+    let message = without_position(&error.into_inner().to_string());
+    let message = messages::plain(&message, &pointer, None);
+    InvalidField { pointer, message }
 }
 
 /// Reads a JSON value as a type by way of its text: read as a value, a number that does not fit has

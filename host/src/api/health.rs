@@ -35,11 +35,13 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> (StatusCode, Json<Hea
         tokio::time::timeout(PATIENCE, app.queue.length()),
     );
     let full = matches!(storage, Ok(Err(StorageError::Full)));
+    let low = app.space.check().err();
     let problem = match app.storage.condition().fault() {
         Some(fault) => Some(fault.to_string()),
-        None => full.then(|| FULL.to_owned()),
+        None if full => Some(FULL.to_owned()),
+        None => low.map(|low| format!("{low}; new jobs are refused until there is room")),
     };
-    let storage = matches!(storage, Ok(Ok(())));
+    let storage = matches!(storage, Ok(Ok(()))) && low.is_none();
     let size = app.storage.size().await.unwrap_or_default();
     let length = queue.ok().and_then(Result::ok);
     let entries = app.registry.entries();
@@ -54,6 +56,7 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> (StatusCode, Json<Hea
             bytes: size.bytes,
             free_bytes: size.free,
             disk_full: full,
+            disk_low: full || low.is_some(),
             problem,
         },
         queue: QueueHealth {

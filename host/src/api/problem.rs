@@ -192,6 +192,18 @@ impl From<StorageError> for Problem {
                     "the disk that the database is on is full; nothing was stored. It works again as soon as there is room",
                 )
             }
+            StorageError::LowSpace(low) => {
+                // Without what is free, which changes: the same line is written a few times a minute.
+                tracing::warn!(
+                    least = low.least,
+                    "a request was refused: the disk is nearly full"
+                );
+                Self::new(
+                    StatusCode::INSUFFICIENT_STORAGE,
+                    "disk-low",
+                    format!("{low}. New jobs are accepted again as soon as there is room"),
+                )
+            }
             // Logged when it was found.
             StorageError::Unusable(fault) => Self::unusable(&fault),
             StorageError::Corrupt(_) => {

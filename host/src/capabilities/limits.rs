@@ -5,7 +5,7 @@ use std::io;
 use serde_json::Value;
 
 use crate::json::memory_of;
-use crate::storage::StorageUse;
+use crate::storage::{JobUse, StorageUse};
 
 /// Sessions that one job may hold open at once.
 pub const SESSIONS: usize = 32;
@@ -13,8 +13,17 @@ pub const SESSIONS: usize = 32;
 pub const RESULTS: u32 = 20_000;
 /// Output that one attempt may leave in results, bytes.
 pub const OUTPUT_BYTES: u64 = 256 * 1024 * 1024;
-/// Log lines of one attempt; one more says that the rest is missing.
+/// Log lines of one attempt, and their bytes; one more line says that the rest is missing.
 pub const LOG_LINES: u32 = 20_000;
+pub const LOG_BYTES: u64 = 16 * 1024 * 1024;
+/// Attempts at one job whose results and log lines are kept in full; those after them share what is
+/// left of that.
+pub const FULL_ATTEMPTS: u64 = 4;
+/// Lines of the host's own about a job, such as its errors, that are kept beyond the limit.
+pub const LOG_NOTES: u32 = 1_000;
+/// Log lines of one attempt that the server's log has, too, and their bytes.
+pub const SERVER_LOG_LINES: u32 = 1_000;
+pub const SERVER_LOG_BYTES: u64 = 256 * 1024;
 /// One log line, bytes; the rest is cut.
 pub const LOG_MESSAGE_BYTES: usize = 16 * 1024;
 /// A log line's context as JSON, bytes; a larger one is left out.
@@ -53,6 +62,34 @@ pub const QUESTION_COMPILED_BYTES: usize = 64 * 1024;
 pub const COMMENT_BYTES: usize = 512;
 /// A command, or a line of configuration, bytes.
 pub const COMMAND_BYTES: usize = 64 * 1024;
+
+/// What one attempt may store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    pub results: u32,
+    pub output_bytes: u64,
+    pub log_lines: u32,
+    pub log_bytes: u64,
+}
+
+impl Allowance {
+    /// Returns what an attempt may store after earlier attempts at the same job.
+    #[must_use]
+    pub fn after(earlier: JobUse) -> Self {
+        let left = |of_attempt: u64, used: u64| {
+            of_attempt.min((of_attempt * FULL_ATTEMPTS).saturating_sub(used))
+        };
+        let lines = |of_attempt: u32, used| {
+            u32::try_from(left(of_attempt.into(), used)).unwrap_or(of_attempt)
+        };
+        Self {
+            results: lines(RESULTS, earlier.results),
+            output_bytes: left(OUTPUT_BYTES, earlier.output_bytes),
+            log_lines: lines(LOG_LINES, earlier.log_lines),
+            log_bytes: left(LOG_BYTES, earlier.log_bytes),
+        }
+    }
+}
 
 /// Returns the length of a value as JSON, without building the text.
 #[must_use]
@@ -111,6 +148,20 @@ mod tests {
     fn the_length_of_json_is_that_of_its_text() {
         let value = serde_json::json!({"a": [1, 2.5, null, "ü\n\u{1}"], "b": {}});
         assert_eq!(json_len(&value), value.to_string().len());
+    }
+
+    #[test]
+    fn attempts_share_what_one_job_may_store() {
+        let all = Allowance::after(JobUse::default());
+        assert_eq!((all.results, all.log_bytes), (RESULTS, LOG_BYTES));
+        let some = JobUse {
+            results: u64::from(RESULTS) * 3 + 1,
+            output_bytes: OUTPUT_BYTES * 9,
+            ..JobUse::default()
+        };
+        let left = Allowance::after(some);
+        assert_eq!((left.results, left.output_bytes), (RESULTS - 1, 0));
+        assert_eq!((left.log_lines, left.log_bytes), (LOG_LINES, LOG_BYTES));
     }
 
     #[test]

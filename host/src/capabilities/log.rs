@@ -1,16 +1,18 @@
 //! Capability `log`: lines in the job's own log, and in the server's.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use serde_json::Value;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use super::limits::Allowance;
 use super::{JobContext, Result, limits};
+use crate::logging::JOB_TARGET;
 use crate::model::{JobLog, LogLevel};
-use crate::storage::Storage;
+use crate::storage::{JobUse, Storage};
 
 /// Lines that may wait to be written; a job that logs faster than the database writes waits here.
 const WAITING: usize = 1_024;
@@ -34,20 +36,57 @@ impl JobContext {
         .await
     }
 
-    /// A line of the host's own about the job; goes through even when the job is to stop.
+    /// A line of the host's own about the job; goes through even when the job is to stop, or has
+    /// logged all that it may.
     pub async fn note(&self, level: LogLevel, message: String) {
         let mut message = message;
         limits::cut(&mut message, limits::LOG_MESSAGE_BYTES);
-        self.log.write(level, message, None).await;
+        self.log.note(level, message).await;
     }
 }
 
 /// Writes a job's lines in batches, in order, off the job's own path.
 pub(super) struct LogWriter {
     job_id: Uuid,
-    lines: AtomicU32,
+    allowance: Allowance,
+    kept: Counted,
+    notes: AtomicU32,
+    in_server_log: Counted,
     sender: Mutex<Option<mpsc::Sender<JobLog>>>,
     task: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Lines that were admitted to a log.
+#[derive(Default)]
+struct Counted {
+    lines: AtomicU32,
+    bytes: AtomicU64,
+    full: AtomicBool,
+}
+
+#[derive(PartialEq)]
+enum Admitted {
+    Yes,
+    /// It is the first one too many.
+    FirstOver,
+    No,
+}
+
+impl Counted {
+    fn admit(&self, bytes: usize, max_lines: u32, max_bytes: u64) -> Admitted {
+        let bytes = bytes as u64;
+        let lines = self.lines.load(Ordering::Relaxed);
+        let before = self.bytes.load(Ordering::Relaxed);
+        if lines < max_lines && before + bytes <= max_bytes && !self.full.load(Ordering::Relaxed) {
+            self.lines.fetch_add(1, Ordering::Relaxed);
+            self.bytes.fetch_add(bytes, Ordering::Relaxed);
+            return Admitted::Yes;
+        }
+        match self.full.swap(true, Ordering::Relaxed) {
+            false => Admitted::FirstOver,
+            true => Admitted::No,
+        }
+    }
 }
 
 impl LogWriter {
@@ -55,33 +94,48 @@ impl LogWriter {
         let (sender, receiver) = mpsc::channel(WAITING);
         Self {
             job_id,
-            lines: AtomicU32::new(0),
+            allowance: Allowance::after(JobUse::default()),
+            kept: Counted::default(),
+            notes: AtomicU32::new(0),
+            in_server_log: Counted::default(),
             sender: Mutex::new(Some(sender)),
             task: Mutex::new(Some(tokio::spawn(write_lines(storage, receiver)))),
         }
     }
 
+    pub(super) fn allow(&mut self, allowance: Allowance) {
+        self.allowance = allowance;
+    }
+
     async fn write(&self, level: LogLevel, message: String, context: Option<Value>) {
-        let written = self.lines.fetch_add(1, Ordering::Relaxed);
-        if written > limits::LOG_LINES {
-            return;
+        let bytes = message.len() + context.as_ref().map_or(0, limits::json_len);
+        let (lines, most) = (self.allowance.log_lines, self.allowance.log_bytes);
+        match self.kept.admit(bytes, lines, most) {
+            Admitted::Yes => {
+                self.log_in_server(level, &message);
+                self.add(level, message, context).await;
+            }
+            Admitted::FirstOver => {
+                let message = format!(
+                    "this attempt has logged its {lines} lines or {most} bytes; what follows is not kept"
+                );
+                self.log_in_server(LogLevel::Warn, &message);
+                self.add(LogLevel::Warn, message, None).await;
+            }
+            Admitted::No => {}
         }
-        let (level, message, context) = if written == limits::LOG_LINES {
-            let message = format!(
-                "this attempt has logged {} lines; what follows is not kept",
-                limits::LOG_LINES
-            );
-            (LogLevel::Warn, message, None)
+    }
+
+    async fn note(&self, level: LogLevel, message: String) {
+        if self.notes.fetch_add(1, Ordering::Relaxed) < limits::LOG_NOTES {
+            log_as_job(level, &message);
+            self.add(level, message, None).await;
         } else {
-            (level, message, context)
-        };
-        // The line in the server's log carries the job's id through the span the job runs in.
-        match level {
-            LogLevel::Debug => tracing::debug!(target: "job", "{message}"),
-            LogLevel::Info => tracing::info!(target: "job", "{message}"),
-            LogLevel::Warn => tracing::warn!(target: "job", "{message}"),
-            LogLevel::Error => tracing::error!(target: "job", "{message}"),
+            self.write(level, message, None).await;
         }
+    }
+
+    async fn add(&self, level: LogLevel, message: String, context: Option<Value>) {
         let line = JobLog {
             context,
             ..JobLog::of(self.job_id, level, message)
@@ -89,6 +143,19 @@ impl LogWriter {
         let sender = self.sender.lock().await.clone();
         if let Some(sender) = sender {
             let _ = sender.send(line).await;
+        }
+    }
+
+    /// Repeats a line in the server's log, as long as there are not too many of them.
+    fn log_in_server(&self, level: LogLevel, message: &str) {
+        let (lines, bytes) = (limits::SERVER_LOG_LINES, limits::SERVER_LOG_BYTES);
+        match self.in_server_log.admit(message.len(), lines, bytes) {
+            Admitted::Yes => log_as_job(level, message),
+            Admitted::FirstOver => {
+                let id = self.job_id;
+                tracing::info!(target: JOB_TARGET, "the job's further lines are in its own log alone: `scheduler job logs {id}`");
+            }
+            Admitted::No => {}
         }
     }
 
@@ -101,12 +168,22 @@ impl LogWriter {
     }
 }
 
+/// Logs a line of a job in the server's log. It carries the job's id through the span that the job
+/// runs in.
+fn log_as_job(level: LogLevel, message: &str) {
+    match level {
+        LogLevel::Debug => tracing::debug!(target: JOB_TARGET, "{message}"),
+        LogLevel::Info => tracing::info!(target: JOB_TARGET, "{message}"),
+        LogLevel::Warn => tracing::warn!(target: JOB_TARGET, "{message}"),
+        LogLevel::Error => tracing::error!(target: JOB_TARGET, "{message}"),
+    }
+}
+
 async fn write_lines(storage: Arc<dyn Storage>, mut waiting: mpsc::Receiver<JobLog>) {
     let mut lines = Vec::with_capacity(BATCH);
     while waiting.recv_many(&mut lines, BATCH).await > 0 {
         if let Err(error) = storage.add_logs(std::mem::take(&mut lines)).await {
-            // They stand in the server's log all the same.
-            tracing::error!(%error, "lines of a job's log were not stored");
+            tracing::error!(%error, "failed to store lines of a job's log; the server's log has the first ones");
         }
     }
 }

@@ -9,6 +9,7 @@ mod answers;
 mod configure;
 mod files;
 mod lines;
+mod quota;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -485,12 +486,15 @@ impl JobContext {
     /// Rejects commands before they are sent if their results would exceed the limit.
     fn may_leave_results(&self, commands: usize) -> Result<()> {
         let results = self.result_count.load(Ordering::Relaxed) as usize;
-        if results + commands > limits::RESULTS as usize {
+        let most = self.allowance.results as usize;
+        if results + commands > most {
             return Err(JobError::new(
                 ErrorCode::LIMIT,
                 format!(
-                    "a job stores at most {} results; the command was not sent",
-                    limits::RESULTS
+                    "an attempt stores at most {} results, and a job's attempts {} together; this \
+                     one has stored {results} of {most}; the command was not sent",
+                    limits::RESULTS,
+                    u64::from(limits::RESULTS) * limits::FULL_ATTEMPTS,
                 ),
             ));
         }
@@ -503,7 +507,7 @@ impl JobContext {
         self.result_count.fetch_add(1, Ordering::Relaxed);
         let bytes = kept.output.len() as u64;
         let before = self.output_bytes.fetch_add(bytes, Ordering::Relaxed);
-        if before + bytes > limits::OUTPUT_BYTES {
+        if before + bytes > self.allowance.output_bytes {
             self.output_bytes.fetch_sub(bytes, Ordering::Relaxed);
             kept.output.clear();
             kept.truncated = true;

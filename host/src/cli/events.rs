@@ -35,6 +35,7 @@ impl Events {
         }
     }
 
+    /// The next event. Dropping the future loses nothing.
     pub(super) async fn next(&mut self) -> Option<ServerEvent> {
         loop {
             while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
@@ -47,7 +48,7 @@ impl Events {
                     return Some(event);
                 }
             }
-            self.line.extend_from_slice(&self.rest);
+            self.line.extend_from_slice(&std::mem::take(&mut self.rest));
             if self.line.len() > LINE_BYTES {
                 return None;
             }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use super::output::printable;
+use super::output::{indented, printable};
 use crate::api::Problem;
 use crate::model::JobStatus;
 
@@ -88,12 +88,17 @@ impl Failure {
         }
         let mut text = match self {
             Self::Interrupted { .. } => format!("\n{self}"),
-            _ => format!("error: {self}"),
+            _ => format!("error: {}", indented(&self.to_string(), 2)),
         };
         if let Self::Refused(problem) = self {
             // A single error is the detail already.
             for error in problem.errors.iter().filter(|_| problem.errors.len() > 1) {
-                let _ = write!(text, "\n  {}: {}", error.pointer, error.message);
+                let _ = write!(
+                    text,
+                    "\n  {}: {}",
+                    error.pointer,
+                    indented(&error.message, 4)
+                );
             }
         }
         if let Self::Interrupted { job } = self {
@@ -145,6 +150,9 @@ impl Failure {
             },
             Self::Refused(problem) if problem.detail.contains("; GET /api/plugins") => {
                 Some("`scheduler plugin list` lists the plugins")
+            }
+            Self::Refused(problem) if problem.status == 507 => {
+                Some("free some space on the server's disk; it accepts jobs again by itself")
             }
             Self::Refused(problem) if problem.status >= 500 => {
                 Some("the cause is in the server's log")

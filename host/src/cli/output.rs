@@ -6,10 +6,15 @@ use std::io::{self, IsTerminal as _, Write as _};
 use chrono::{DateTime, SecondsFormat, Utc};
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
+use netssh_core::visible;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::Failure;
+use crate::json::escape_hidden;
+
+/// The column in which values of properties begin.
+const PROPERTY_INDENT: usize = 15;
 
 /// Longer cells are cut off: `show` has the whole.
 const WIDEST_CELL: usize = 60;
@@ -28,9 +33,21 @@ pub(super) fn data(text: &str) -> Result<(), Failure> {
         })
 }
 
-/// The API's answer, unchanged but for the line end that a terminal wants.
+/// The API's answer, unchanged but for the line end that a terminal wants; on a terminal, characters
+/// that it would obey are escaped as JSON does, which leaves the value the same.
 pub(super) fn json(answer: &str) -> Result<(), Failure> {
-    data(&format!("{}\n", answer.trim_end()))
+    let answer = answer.trim_end();
+    if io::stdout().is_terminal() {
+        data(&format!("{}\n", terminal_json(answer)))
+    } else {
+        data(&format!("{answer}\n"))
+    }
+}
+
+/// Line ends stand between values; in texts they are escaped already.
+fn terminal_json(answer: &str) -> String {
+    let lines: Vec<_> = answer.lines().map(escape_hidden).collect();
+    lines.join("\n")
 }
 
 /// Text from a device or a plugin. A terminal would obey the control characters in it, so there
@@ -72,7 +89,8 @@ pub(super) fn properties(
     let mut text = String::new();
     for (name, value) in rows {
         if !value.is_empty() {
-            text.push_str(&format!("{name:<14} {}\n", printable(&value)));
+            let value = indented(&value, PROPERTY_INDENT);
+            text.push_str(&format!("{name:<14} {value}\n"));
         }
     }
     data(&text)
@@ -115,33 +133,31 @@ pub(super) fn duration(milliseconds: i64) -> String {
     }
 }
 
-/// The text with its control characters made visible, except line ends and tabs.
+/// The text with its hidden characters made visible, except line ends and tabs.
 pub(super) fn printable(text: &str) -> Cow<'_, str> {
-    // Bidirectional overrides are no control characters, and can still make a line read as
-    // something else than it says.
-    let hidden = |c: char| {
-        (c.is_control() && c != '\n' && c != '\t')
-            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    if !text.contains(hidden) {
-        return Cow::Borrowed(text);
+    match text.contains("\r\n") {
+        true => Cow::Owned(visible::lines(&text.replace("\r\n", "\n")).into_owned()),
+        false => visible::lines(text),
     }
-    let text = text.replace("\r\n", "\n");
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if hidden(c) {
-            shown.extend(c.escape_default());
-        } else {
-            shown.push(c);
-        }
-    }
-    Cow::Owned(shown)
+}
+
+/// The text on one line, its line ends and other hidden characters made visible.
+pub(super) fn line(text: &str) -> Cow<'_, str> {
+    visible::one_line(text)
+}
+
+/// The printable text, its lines after the first one indented: they cannot be taken for lines of
+/// ours.
+pub(super) fn indented(text: &str, columns: usize) -> String {
+    let end = format!("\n{}", " ".repeat(columns));
+    printable(text.trim_end_matches(['\r', '\n'])).replace('\n', &end)
 }
 
 fn cell_text(text: &str) -> String {
     let one_line = text.replace(['\r', '\n', '\t'], " ");
-    let mut cell: String = printable(&one_line).chars().take(WIDEST_CELL).collect();
-    if cell.len() < one_line.len() {
+    let shown = line(&one_line);
+    let mut cell: String = shown.chars().take(WIDEST_CELL).collect();
+    if cell.len() < shown.len() {
         cell.pop();
         cell.push('…');
     }
@@ -163,11 +179,34 @@ mod tests {
     }
 
     #[test]
+    fn foreign_text_cannot_look_like_lines_of_ours() {
+        assert_eq!(
+            line("a\nstatus         completed"),
+            "a\\nstatus         completed"
+        );
+        assert_eq!(indented("a\r\nb\n", 2), "a\n  b");
+        assert_eq!(printable("\u{2028}\u{200f}"), "\\u{2028}\\u{200f}");
+    }
+
+    #[test]
+    fn json_on_a_terminal_is_the_same_value() {
+        let value = serde_json::json!({"a": "\u{9b}2J\u{202e}\u{7f}\n", "b": [1]});
+        let pretty = serde_json::to_string_pretty(&value).unwrap();
+        let shown = terminal_json(&pretty);
+        assert!(
+            shown.lines().all(|line| !line.contains(visible::is_hidden)),
+            "{shown}"
+        );
+        assert_eq!(serde_json::from_str::<Value>(&shown).unwrap(), value);
+    }
+
+    #[test]
     fn cells_stay_on_one_line_and_bearably_short() {
         assert_eq!(cell_text("a\nb"), "a b");
         let long = cell_text(&"ü".repeat(100));
         assert_eq!(long.chars().count(), WIDEST_CELL);
         assert!(long.ends_with('…'));
+        assert_eq!(cell_text("a\u{202e}b"), "a\\u{202e}b");
     }
 
     #[test]

@@ -205,6 +205,8 @@ fn copy_modules(from: &Path, to: &Path, depth: usize) -> std::io::Result<()> {
 fn live_in(config: &mut Config, scratch: &Path) {
     config.database.url = format!("sqlite:{}", scratch.join("scheduler.db").display());
     config.queue.url = None;
+    // The scratch directory may be on a small disk of its own.
+    config.database.min_free_mb = 0;
     config.security.master_key_file = scratch.join("scheduler.key");
     config.plugins.scripts_dir = scratch.join("scripts");
     config.plugins.components_dir = scratch.join("plugins");

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::process::{Resource, Signal, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -68,6 +68,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let address = Address::resolve(&config.server).await?;
     let shutdown = CancellationToken::new();
     stop_on_signals(&shutdown)?;
+    // A file that would be larger than the limit of file sizes ends the process otherwise; like this,
+    // writing to it fails. The handler stays when the stream is dropped.
+    let _ = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
     let app = App::build(config).await?;
     let listener = address.bind().await?;
     let url = listener.url()?;

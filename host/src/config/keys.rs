@@ -162,6 +162,15 @@ pub const KEYS: &[Key] = &[
         meaning: "How long the server checks the database for damage at its start. The small tables come first; the log says which were not checked. 0: no check.",
     },
     Key {
+        section: "database",
+        name: "min_free_mb",
+        allowed: Allowed::Whole {
+            from: 0,
+            to: 16_777_216,
+        },
+        meaning: "Free space on the database's disk, in MiB, below which the server accepts no new jobs (507); 5 % of the disk if that is less. Running jobs continue. 0: no limit.",
+    },
+    Key {
         section: "queue",
         name: "url",
         allowed: Allowed::Text {
@@ -369,6 +378,15 @@ pub const KEYS: &[Key] = &[
         meaning: "When to rotate the log file (UTC).",
     },
     Key {
+        section: "logging",
+        name: "max_mb",
+        allowed: Allowed::Whole {
+            from: 0,
+            to: 16_777_216,
+        },
+        meaning: "Size of all log files together, in MiB. A file that has an eighth of it is rotated, too; the oldest ones are removed. 0: no limit.",
+    },
+    Key {
         section: "plugins",
         name: "scripts_dir",
         allowed: Allowed::Text {
@@ -559,6 +577,42 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         section: "devices",
+        name: "files_max_mb",
+        allowed: Allowed::Whole {
+            from: 0,
+            to: 16_777_216,
+        },
+        meaning: "Size of all downloaded files together, in MiB; 0: no limit.",
+    },
+    Key {
+        section: "devices",
+        name: "files_max_count",
+        allowed: Allowed::Whole {
+            from: 0,
+            to: 10_000_000,
+        },
+        meaning: "Number of downloaded files; 0: no limit.",
+    },
+    Key {
+        section: "devices",
+        name: "files_plugin_max_mb",
+        allowed: Allowed::Whole {
+            from: 0,
+            to: 16_777_216,
+        },
+        meaning: "Size of the files that one plugin has downloaded, in MiB; 0: no limit.",
+    },
+    Key {
+        section: "devices",
+        name: "files_plugin_max_count",
+        allowed: Allowed::Whole {
+            from: 0,
+            to: 10_000_000,
+        },
+        meaning: "Number of files that one plugin has downloaded; 0: no limit.",
+    },
+    Key {
+        section: "devices",
         name: "ssh_agent",
         allowed: Allowed::Text {
             described: "the path of a socket",
@@ -574,6 +628,39 @@ pub const KEYS: &[Key] = &[
             check: path,
         },
         meaning: "The directory of session logs, which contain everything sent to and received from devices, with secrets masked. Unset: no session logs.",
+    },
+    Key {
+        section: "devices",
+        name: "session_log_file_mb",
+        allowed: Allowed::Whole {
+            from: 1,
+            to: 65_536,
+        },
+        meaning: "Size at which a session log is rotated, in MiB.",
+    },
+    Key {
+        section: "devices",
+        name: "session_log_files",
+        allowed: Allowed::Whole { from: 1, to: 1000 },
+        meaning: "Number of older files kept for each session log.",
+    },
+    Key {
+        section: "devices",
+        name: "session_log_max_mb",
+        allowed: Allowed::Whole {
+            from: 0,
+            to: 16_777_216,
+        },
+        meaning: "Size of all session logs together, in MiB; the files that were written least recently are removed. 0: no limit.",
+    },
+    Key {
+        section: "devices",
+        name: "session_log_days",
+        allowed: Allowed::Whole {
+            from: 0,
+            to: 36_500,
+        },
+        meaning: "Days after its last entry that a session log file is removed; 0: never.",
     },
     Key {
         section: "devices",
@@ -655,6 +742,15 @@ pub const KEYS: &[Key] = &[
             to: 100_000_000,
         },
         meaning: "Maximum number of ended jobs per plugin, not counting child jobs; older ones are deleted. 0: no limit.",
+    },
+    Key {
+        section: "retention",
+        name: "max_mb",
+        allowed: Allowed::Whole {
+            from: 0,
+            to: 16_777_216,
+        },
+        meaning: "Size of the database's content, in MiB, above which the oldest ended jobs are removed, whatever their age; 0: no limit.",
     },
     Key {
         section: "notifications",

@@ -7,6 +7,7 @@ use super::{Jobs, SubmitError, check_params};
 use crate::capabilities::{ChildJob, ChildJobs, ChildOutcome, ParentJob};
 use crate::model::{ErrorCode, JobError, NewJob, TargetMode, now};
 use crate::registry::ParamError;
+use crate::storage::StorageError;
 
 #[async_trait]
 impl ChildJobs for Jobs {
@@ -18,6 +19,7 @@ impl ChildJobs for Jobs {
                 }
                 SubmitError::NotGranted(..) => ErrorCode::DENIED,
                 SubmitError::Invalid(_) | SubmitError::KeyReused => ErrorCode::INVALID,
+                SubmitError::Storage(StorageError::LowSpace(_)) => ErrorCode::LIMIT,
                 SubmitError::Storage(_) => ErrorCode::INTERNAL,
             };
             let mut message = format!("submitting `{}`: {error}", child.plugin);

@@ -14,6 +14,8 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::{LookupSpan, Scope};
 
+use crate::json::escape_hidden;
+
 pub(super) struct JsonLines;
 
 /// What every line has, in this order. A field of the same name gets another one.
@@ -51,7 +53,8 @@ where
         line.insert("message".into(), fields.message.into());
         line.extend(fields.others);
         let line = serde_json::to_string(&line).map_err(|_| fmt::Error)?;
-        writeln!(writer, "{line}")
+        // serde escapes what JSON demands: a terminal obeys more than that.
+        writeln!(writer, "{}", escape_hidden(&line))
     }
 }
 
@@ -104,14 +107,7 @@ impl Visit for Fields {
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        // With its causes, which Display alone leaves out.
-        let mut text = value.to_string();
-        let mut cause = value.source();
-        while let Some(error) = cause {
-            text.push_str(&format!(": {error}"));
-            cause = error.source();
-        }
-        self.record(field, text.into());
+        self.record(field, super::with_causes(value).into());
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
@@ -121,27 +117,11 @@ impl Visit for Fields {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::sync::{Arc, Mutex};
-
     use tracing_subscriber::fmt::format::JsonFields;
     use tracing_subscriber::layer::SubscriberExt as _;
 
+    use super::super::tests::Captured;
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Captured(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Captured {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
 
     fn lines_of(act: impl FnOnce()) -> Vec<Value> {
         let captured = Captured::default();
@@ -151,9 +131,8 @@ mod tests {
             .fmt_fields(JsonFields::new())
             .with_writer(move || writer.clone());
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), act);
-        let bytes = captured.0.lock().unwrap().clone();
-        String::from_utf8(bytes)
-            .unwrap()
+        captured
+            .text()
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
@@ -191,5 +170,19 @@ mod tests {
         assert_eq!(lines[0]["level"], "INFO");
         assert_eq!(lines[0]["field_level"], 15);
         assert_eq!(lines[0]["name"], "inner");
+    }
+
+    #[test]
+    fn hidden_characters_are_escaped_and_the_value_stays() {
+        let text = "a\n\u{1b}[2J\u{9b}\u{202e}\u{2028}\u{e0041}\u{7f}";
+        let lines = lines_of(|| {
+            let _span = tracing::info_span!("job", plugin = text).entered();
+            tracing::info!(name = text, "{text}");
+        });
+        assert_eq!(lines[0]["message"], text);
+        assert_eq!(lines[0]["plugin"], text);
+        assert_eq!(lines[0]["name"], text);
+        let line = serde_json::to_string(&lines[0]).unwrap();
+        assert!(!escape_hidden(&line).contains(netssh_core::visible::is_hidden));
     }
 }

@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use netssh_core::visible::is_hidden;
 use reqwest::Url;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -109,11 +110,7 @@ pub(super) fn duration_of(job: &Job) -> Option<i64> {
 /// On one line, of bearable length, and without what makes a text read as something else.
 pub(super) fn line(text: &str, most: usize) -> String {
     let visible = |c: char| {
-        if c.is_control() || is_bidirectional(c) {
-            ' '
-        } else {
-            c
-        }
+        if is_hidden(c) { ' ' } else { c }
     };
     let words: String = text.chars().map(visible).collect();
     let words: Vec<&str> = words.split_whitespace().collect();
@@ -122,12 +119,83 @@ pub(super) fn line(text: &str, most: usize) -> String {
 
 /// The innermost cause of an error ("Connection refused"), on one line: the outer ones say where in
 /// a library it came up.
-pub(super) fn innermost(error: &dyn std::error::Error) -> String {
+pub(super) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
+    loop {
+        if let Some(error) = tls_error(cause) {
+            return line(&tls_reason(error), LONGEST_REASON);
+        }
+        match cause.source() {
+            Some(source) => cause = source,
+            None => return line(&cause.to_string(), LONGEST_REASON),
+        }
     }
-    line(&cause.to_string(), LONGEST_REASON)
+}
+
+/// The TLS error that an error is, or that an I/O error wraps.
+fn tls_error<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e rustls::Error> {
+    if let Some(error) = error.downcast_ref() {
+        return Some(error);
+    }
+    let wrapped = error.downcast_ref::<std::io::Error>()?.get_ref()?;
+    tls_error(wrapped)
+}
+
+/// What went wrong in a TLS handshake, for the operator of the other side's certificate.
+fn tls_reason(error: &rustls::Error) -> String {
+    use rustls::{CertificateError, Error};
+
+    match error {
+        Error::InvalidCertificate(invalid) => match invalid {
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                "the server's TLS certificate has expired".to_owned()
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                "the server's TLS certificate is not valid yet; is this machine's clock right?"
+                    .to_owned()
+            }
+            CertificateError::Revoked => "the server's TLS certificate was revoked".to_owned(),
+            CertificateError::UnknownIssuer => {
+                "the server's TLS certificate has an issuer that this machine does not trust; add \
+                 the issuer to the system's certificates"
+                    .to_owned()
+            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                "the server's TLS certificate is for another host name".to_owned()
+            }
+            CertificateError::Other(other) => {
+                format!("the server's TLS certificate is not valid: {other}")
+            }
+            other => format!(
+                "the server's TLS certificate is not valid: {}",
+                words_of(&format!("{other:?}"))
+            ),
+        },
+        Error::AlertReceived(alert) => format!(
+            "the server ended the TLS handshake: {}",
+            words_of(&format!("{alert:?}"))
+        ),
+        Error::InvalidMessage(_) => {
+            "the server does not speak TLS at this port; are scheme and port right?".to_owned()
+        }
+        Error::PeerIncompatible(_) => {
+            "the server has no TLS version and cipher in common with this one".to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
+/// `HandshakeFailure` as `handshake failure`.
+fn words_of(name: &str) -> String {
+    let name = name.split(['(', ' ', '{']).next().unwrap_or(name);
+    let mut words = String::new();
+    for c in name.chars() {
+        if c.is_uppercase() && !words.is_empty() {
+            words.push(' ');
+        }
+        words.extend(c.to_lowercase());
+    }
+    words
 }
 
 /// A text as Slack takes it: three characters mean something there.
@@ -341,11 +409,6 @@ fn duration(milliseconds: i64) -> String {
     }
 }
 
-/// Such characters are no control characters, and can make a line read backwards.
-fn is_bidirectional(c: char) -> bool {
-    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -354,6 +417,45 @@ mod tests {
     fn a_line_is_one_line_and_bounded() {
         assert_eq!(line("a\r\nBcc: x\t\u{202e} b", 100), "a Bcc: x b");
         assert_eq!(line(&"ü ".repeat(200), 5), "ü ü ü…");
+    }
+
+    #[test]
+    fn tls_errors_are_words() {
+        use rustls::{AlertDescription, CertificateError, Error};
+
+        let cases = [
+            (
+                Error::InvalidCertificate(CertificateError::Expired),
+                "has expired",
+            ),
+            (
+                Error::InvalidCertificate(CertificateError::UnknownIssuer),
+                "does not trust",
+            ),
+            (
+                Error::InvalidCertificate(CertificateError::NotValidForName),
+                "another host name",
+            ),
+            (
+                Error::InvalidCertificate(CertificateError::BadEncoding),
+                "is not valid: bad encoding",
+            ),
+            (
+                Error::AlertReceived(AlertDescription::HandshakeFailure),
+                "ended the TLS handshake: handshake failure",
+            ),
+            (
+                Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType),
+                "does not speak TLS",
+            ),
+        ];
+        for (error, expected) in cases {
+            // As a client's connection wraps it.
+            let inner = std::io::Error::other(error);
+            let outer = std::io::Error::new(std::io::ErrorKind::InvalidData, inner);
+            let reason = innermost(&outer);
+            assert!(reason.contains(expected), "{reason}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod batches;
 mod bulk;
 mod check;
 mod connections;
+mod downloads;
 mod files;
 mod in_flight;
 mod jobs;
@@ -43,9 +44,9 @@ use uuid::Uuid;
 
 use super::{
     AddOutcome, AddScheduleOutcome, BatchProgress, CancelOutcome, Claim, Condition,
-    DeleteConnectionOutcome, DeleteOutcome, Delivery, FailedChild, Fault, Measured, Outcome, Page,
-    Parent, Place, ReadyJob, Result, Runs, Size, Storage, StorageError, StorageUse, Swept,
-    WaitingJob,
+    DeleteConnectionOutcome, DeleteOutcome, Delivery, DownloadedFile, FailedChild, Fault, JobUse,
+    Measured, Outcome, Page, Parent, Place, ReadyJob, Result, Runs, Size, Storage, StorageError,
+    StorageUse, Swept, WaitingJob,
 };
 use crate::model::{
     Attempt, BatchCounts, CommandResult, Connection, InFlight, Job, JobError, JobFilter, JobLog,
@@ -471,6 +472,22 @@ impl Storage for SqliteStorage {
         running::results_after(&self.readers, job_id, after, limit).await
     }
 
+    async fn job_use(&self, job_id: Uuid) -> Result<JobUse> {
+        running::job_use(&self.readers, job_id).await
+    }
+
+    async fn downloaded_files(&self) -> Result<Vec<DownloadedFile>> {
+        downloads::all(&self.readers).await
+    }
+
+    async fn add_downloaded_file(&self, file: &DownloadedFile) -> Result<()> {
+        downloads::add(&self.writer, file).await
+    }
+
+    async fn forget_downloaded_files(&self, paths: &[String]) -> Result<()> {
+        downloads::forget(&self.writer, paths).await
+    }
+
     async fn sweep_jobs(
         &self,
         after: Place,
@@ -482,6 +499,10 @@ impl Storage for SqliteStorage {
 
     async fn delete_jobs_beyond(&self, most: u32) -> Result<u64> {
         retention::beyond(&self.readers, &self.writer, most).await
+    }
+
+    async fn delete_oldest_jobs(&self) -> Result<u64> {
+        retention::oldest(&self.readers, &self.writer).await
     }
 
     async fn vacuum(&self) -> Result<bool> {

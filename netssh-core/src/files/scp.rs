@@ -8,6 +8,7 @@ use russh::{Channel, ChannelMsg};
 use tokio::time::timeout;
 
 use super::{Failure, Meter, Sink, Source};
+use crate::visible::is_hidden;
 
 const PIECE: usize = 32 * 1024;
 /// A record, or a complaint, is a line of no more than this.
@@ -222,7 +223,7 @@ fn quoted(path: &str) -> String {
 
 fn words(complaint: &str) -> String {
     let text = complaint.trim().trim_start_matches("scp: ");
-    text.chars().filter(|c| !c.is_control()).take(300).collect()
+    text.chars().filter(|c| !is_hidden(*c)).take(300).collect()
 }
 
 #[cfg(test)]

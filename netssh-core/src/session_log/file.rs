@@ -1,32 +1,87 @@
 //! A session log in a file.
 
 use std::fmt::Write as _;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{Direction, SessionLog, SessionLogEntry};
+use crate::visible::is_hidden;
 
 /// A session log in a file of mode 0600: one line for each line sent (`>`) or received (`<`),
-/// with its UTC time; control characters are written as escapes.
+/// with its UTC time; control characters, and others that do not show, are written as escapes.
 ///
-/// It appends, up to a size; then it says so in a last line and writes no more. A file that
-/// cannot be written does not disturb the session: the first failure is logged, the rest of the
-/// entries is dropped.
+/// It appends, up to a size; then it starts another file ([`Self::keeping`]), or says so in a last
+/// line and writes no more. A file that cannot be written does not disturb the session. Every
+/// entry is another attempt, and the first one that succeeds is preceded by a line that says how
+/// much is missing, from when to when, and why. A file that was moved, deleted or truncated
+/// meanwhile is noticed by its inode, so that tools may rotate it.
 #[derive(Debug)]
 pub struct SessionLogFile {
     path: PathBuf,
     limit: u64,
+    older: usize,
     state: Mutex<State>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct State {
-    /// None when it is full or broken.
-    file: Option<File>,
+    /// None until the next entry when it could not be opened, or was released.
+    open: Option<Open>,
+    gap: Option<Gap>,
+    /// The failure was logged.
+    failing: bool,
+}
+
+#[derive(Debug)]
+struct Open {
+    file: File,
+    /// Bytes up to the end of the last whole entry.
     size: u64,
+    /// The file ends in the middle of a line.
+    broken_line: bool,
+    /// Its last line says that it is full.
+    full: bool,
+    /// When its first and its last entry were written.
+    first: SystemTime,
+    last: SystemTime,
+}
+
+/// What the log lacks.
+#[derive(Debug)]
+struct Gap {
+    bytes: u64,
+    from: SystemTime,
+    to: SystemTime,
+    reason: String,
+}
+
+impl Gap {
+    /// The reasons of one gap that are kept, bytes.
+    const REASONS: usize = 200;
+
+    fn merge(&mut self, other: &Self) {
+        self.bytes += other.bytes;
+        self.from = self.from.min(other.from);
+        self.to = self.to.max(other.to);
+        if !self.reason.contains(&other.reason) && self.reason.len() < Self::REASONS {
+            self.reason.push_str("; ");
+            self.reason.push_str(&other.reason);
+        }
+    }
+
+    fn line(&self) -> String {
+        format!(
+            "{} - [… {} bytes missing from {} to {}: {}]\n",
+            timestamp(SystemTime::now()),
+            self.bytes,
+            timestamp(self.from),
+            timestamp(self.to),
+            self.reason
+        )
+    }
 }
 
 impl SessionLogFile {
@@ -35,27 +90,85 @@ impl SessionLogFile {
     /// # Errors
     /// Whatever opening a file can fail with.
     pub fn open(path: impl Into<PathBuf>, limit: u64) -> io::Result<Self> {
-        let path = path.into();
-        let mut options = OpenOptions::new();
-        options.create(true).append(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(&path)?;
-        let size = file.metadata()?.len();
-        Ok(Self {
-            path,
+        let log = Self::new(path, limit);
+        log.state().open = Some(open_private(&log.path)?);
+        Ok(log)
+    }
+
+    /// Makes the log of a file that is opened or created by its first entry.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>, limit: u64) -> Self {
+        Self {
+            path: path.into(),
             limit,
-            state: Mutex::new(State {
-                file: Some(file),
-                size,
-            }),
-        })
+            older: 0,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Starts another file when this one is full: the full one is renamed to `PATH.1`, the one
+    /// before it to `PATH.2`, up to `older` files.
+    #[must_use]
+    pub fn keeping(mut self, older: usize) -> Self {
+        self.older = older;
+        self
     }
 
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Records that something did not reach the log; the log says so in its next line.
+    pub fn add_missing(&self, bytes: u64, from: SystemTime, to: SystemTime, reason: &str) {
+        let reason = reason.to_owned();
+        self.state().add_gap(Gap {
+            bytes,
+            from,
+            to,
+            reason,
+        });
+    }
+
+    /// Attempts to write the line that says what is missing; returns whether nothing is left to
+    /// say.
+    pub fn report_missing(&self) -> bool {
+        let mut state = self.state();
+        if state.gap.is_some() {
+            state.append(self, "", SystemTime::now());
+        }
+        state.gap.is_none()
+    }
+
+    /// Returns whether the log lacks nothing that it does not say.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.state().gap.is_none()
+    }
+
+    /// Closes the file until the next entry.
+    pub fn release(&self) {
+        self.state().open = None;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rotate(&self) -> io::Result<()> {
+        let aged = |age: usize| {
+            let mut path = self.path.as_os_str().to_owned();
+            path.push(format!(".{age}"));
+            PathBuf::from(path)
+        };
+        for age in (1..self.older).rev() {
+            match fs::rename(aged(age), aged(age + 1)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        fs::rename(&self.path, aged(1))
     }
 }
 
@@ -64,29 +177,225 @@ const FAREWELL: u64 = 128;
 
 impl SessionLog for SessionLogFile {
     fn write(&self, entry: &SessionLogEntry) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(mut file) = state.file.as_ref() else {
+        let lines = render(entry);
+        self.state().append(self, &lines, entry.time);
+    }
+}
+
+impl Drop for SessionLogFile {
+    fn drop(&mut self) {
+        self.report_missing();
+    }
+}
+
+impl State {
+    fn append(&mut self, log: &SessionLogFile, lines: &str, time: SystemTime) {
+        self.notice_changes(&log.path);
+        match self.attempt(log, lines, time) {
+            Ok(()) => {
+                if std::mem::take(&mut self.failing) {
+                    tracing::info!(path = %log.path.display(), "the session log is written again");
+                }
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.failing, true) {
+                    tracing::warn!(%error, path = %log.path.display(), "failed to write the session log; every entry is another attempt");
+                }
+                if !lines.is_empty() {
+                    let text = error.to_string();
+                    let reason = text.split(" (os error").next().unwrap_or(&text);
+                    self.add_missing(lines.len() as u64, time, reason);
+                }
+            }
+        }
+    }
+
+    fn attempt(&mut self, log: &SessionLogFile, lines: &str, time: SystemTime) -> io::Result<()> {
+        let mut text = self.gap.as_ref().map_or_else(String::new, Gap::line);
+        text.push_str(lines);
+        let mut open = match self.open.take() {
+            Some(open) => open,
+            None => open_private(&log.path)?,
+        };
+        let over = open.size + text.len() as u64 + FAREWELL > log.limit;
+        if over && log.older > 0 && open.size > 0 {
+            log.rotate()?;
+            open = open_private(&log.path)?;
+        }
+        let open = self.open.insert(open);
+        if open.full {
+            return Ok(());
+        }
+        if over && log.older == 0 {
+            text = format!(
+                "{} - the log is full, {} bytes; nothing more is written\n",
+                timestamp(time),
+                log.limit
+            );
+            open.full = true;
+        }
+        let written = open.append(&text);
+        if written.is_ok() {
+            self.gap = None;
+            if open.size == text.len() as u64 {
+                open.first = time;
+            }
+            open.last = time;
+        } else {
+            open.full = false;
+        }
+        written
+    }
+
+    /// Notices that the file was moved, deleted, replaced or truncated.
+    fn notice_changes(&mut self, path: &Path) {
+        let Some(open) = &mut self.open else {
             return;
         };
-        let mut lines = render(entry);
-        let size = state.size + lines.len() as u64;
-        let full = size + FAREWELL > self.limit;
-        if full {
-            lines = format!(
-                "{} - the log is full, {} bytes; nothing more is written\n",
-                timestamp(entry.time),
-                self.limit
-            );
+        let gap = |bytes, reason: &str| Gap {
+            bytes,
+            from: open.first,
+            to: open.last,
+            reason: reason.to_owned(),
+        };
+        let Ok(opened) = open.file.metadata() else {
+            self.open = None;
+            return;
+        };
+        let gap = match fs::metadata(path) {
+            Ok(found) if is_same(&found, &opened) => {
+                if !found.is_file() || found.len() >= open.size {
+                    return;
+                }
+                let gap = gap(open.size - found.len(), "the file was truncated");
+                open.size = found.len();
+                open.full = false;
+                Some(gap)
+            }
+            Err(error)
+                if !matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                // That it cannot be examined now says nothing about the file.
+                return;
+            }
+            _ => {
+                let deleted = is_deleted(&opened) && open.size > 0;
+                let gap = deleted.then(|| gap(open.size, "the file was deleted"));
+                self.open = None;
+                gap
+            }
+        };
+        if let Some(gap) = gap {
+            self.add_gap(gap);
         }
-        let written = file.write_all(lines.as_bytes());
-        if let Err(error) = &written {
-            tracing::warn!(%error, path = %self.path.display(), "the session log cannot be written");
-        }
-        if full || written.is_err() {
-            state.file = None;
-        }
-        state.size = size;
     }
+
+    fn add_missing(&mut self, bytes: u64, time: SystemTime, reason: &str) {
+        self.add_gap(Gap {
+            bytes,
+            from: time,
+            to: time,
+            reason: reason.to_owned(),
+        });
+    }
+
+    fn add_gap(&mut self, gap: Gap) {
+        match &mut self.gap {
+            Some(pending) => pending.merge(&gap),
+            None => self.gap = Some(gap),
+        }
+    }
+}
+
+impl Open {
+    /// Appends all of the text, or nothing of it where that can be undone.
+    fn append(&mut self, text: &str) -> io::Result<()> {
+        let mut text = text.to_owned();
+        if self.broken_line {
+            text.insert(0, '\n');
+        }
+        let written = self.file.write_all(text.as_bytes());
+        if written.is_ok() {
+            self.size += text.len() as u64;
+            self.broken_line = false;
+            return written;
+        }
+        // A full disk takes the beginning of a text.
+        let length = self.file.metadata().map_or(self.size, |file| file.len());
+        if length > self.size && self.file.set_len(self.size).is_err() {
+            self.size = length;
+            self.broken_line = true;
+        }
+        written
+    }
+}
+
+fn open_private(path: &Path) -> io::Result<Open> {
+    let mut options = OpenOptions::new();
+    options.create(true).append(true).read(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut opened = options.open(path);
+    if let (Err(error), Some(directory)) = (&opened, path.parent())
+        && error.kind() == io::ErrorKind::NotFound
+    {
+        create_private_directory(directory)?;
+        opened = options.open(path);
+    }
+    let mut file = opened?;
+    let metadata = file.metadata()?;
+    let size = if metadata.is_file() {
+        metadata.len()
+    } else {
+        0
+    };
+    let mut end = [b'\n'];
+    if size > 0 {
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut end)?;
+    }
+    let now = SystemTime::now();
+    Ok(Open {
+        file,
+        size,
+        broken_line: end != [b'\n'],
+        full: false,
+        first: metadata.created().unwrap_or(now),
+        last: metadata.modified().unwrap_or(now),
+    })
+}
+
+fn create_private_directory(directory: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(directory)
+}
+
+#[cfg(unix)]
+fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+#[cfg(not(unix))]
+fn is_same(_: &Metadata, _: &Metadata) -> bool {
+    // A file that is open can be neither renamed nor deleted.
+    true
+}
+
+#[cfg(unix)]
+fn is_deleted(file: &Metadata) -> bool {
+    std::os::unix::fs::MetadataExt::nlink(file) == 0
+}
+
+#[cfg(not(unix))]
+fn is_deleted(_: &Metadata) -> bool {
+    false
 }
 
 fn render(entry: &SessionLogEntry) -> String {
@@ -107,8 +416,8 @@ fn render(entry: &SessionLogEntry) -> String {
                 '\\' => lines.push_str("\\\\"),
                 '\t' => lines.push_str("\\t"),
                 '\r' => lines.push_str("\\r"),
-                control if control.is_control() => {
-                    let _ = write!(lines, "\\u{{{:x}}}", u32::from(control));
+                hidden if is_hidden(hidden) => {
+                    let _ = write!(lines, "\\u{{{:x}}}", u32::from(hidden));
                 }
                 other => lines.push(other),
             }
@@ -194,5 +503,170 @@ mod tests {
         assert!(text.len() <= 1000);
         assert!(text.lines().last().unwrap().contains("the log is full"));
         assert_eq!(text.matches("the log is full").count(), 1);
+    }
+
+    fn text_of(path: &Path) -> String {
+        fs::read_to_string(path).unwrap()
+    }
+
+    /// `BYTES bytes missing from TIME to TIME: REASON`, of the lines that say so.
+    fn gaps(path: &Path) -> Vec<String> {
+        text_of(path)
+            .lines()
+            .filter_map(|line| line.split_once(" - [… ")?.1.strip_suffix(']'))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    #[test]
+    fn bidirectional_controls_and_separators_are_escaped() {
+        let rendered = render(&entry(Direction::Received, "a\u{202e}b\u{2028}c\u{85}d"));
+        assert!(
+            rendered.ends_with(" < a\\u{202e}b\\u{2028}c\\u{85}d\n"),
+            "{rendered}"
+        );
+        assert_eq!(rendered.lines().count(), 1);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_log_recovers_from_a_full_disk_and_says_what_is_missing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("session.log");
+        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+        let log = SessionLogFile::open(&path, 1 << 20).unwrap();
+        let lost = [
+            entry(Direction::Sent, "show version\n"),
+            SessionLogEntry {
+                time: UNIX_EPOCH + Duration::from_millis(1_709_208_005_000),
+                ..entry(Direction::Received, "Version 1\n")
+            },
+        ];
+        lost.iter().for_each(|entry| log.write(entry));
+        assert!(!log.report_missing());
+        fs::remove_file(&path).unwrap();
+        log.write(&entry(Direction::Received, "r1#"));
+
+        let bytes: usize = lost.iter().map(|entry| render(entry).len()).sum();
+        let expected = format!(
+            "{bytes} bytes missing from 2024-02-29T12:00:00.007Z to 2024-02-29T12:00:05.000Z: No \
+             space left on device"
+        );
+        assert_eq!(gaps(&path), [expected]);
+        assert!(text_of(&path).ends_with(" < r1#\n"));
+        log.write(&entry(Direction::Received, "more"));
+        assert_eq!(gaps(&path).len(), 1, "it is said once");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_gap_is_reported_without_another_entry() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("session.log");
+        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+        let log = SessionLogFile::open(&path, 1 << 20).unwrap();
+        log.write(&entry(Direction::Sent, "show version\n"));
+        fs::remove_file(&path).unwrap();
+        drop(log);
+        assert_eq!(gaps(&path).len(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_log_that_was_moved_continues_in_a_new_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("logs/session.log");
+        let log = SessionLogFile::open(&path, 1 << 20).unwrap();
+        log.write(&entry(Direction::Sent, "one\n"));
+        let moved = directory.path().join("logs/session.log.old");
+        fs::rename(&path, &moved).unwrap();
+        log.write(&entry(Direction::Sent, "two\n"));
+        assert!(text_of(&moved).contains("one") && !text_of(&moved).contains("two"));
+        assert!(text_of(&path).contains("two"));
+        assert_eq!(gaps(&path), Vec::<String>::new(), "nothing is missing");
+
+        fs::rename(
+            directory.path().join("logs"),
+            directory.path().join("aside"),
+        )
+        .unwrap();
+        log.write(&entry(Direction::Sent, "three\n"));
+        assert!(
+            text_of(&path).contains("three"),
+            "even without its directory"
+        );
+        let mode = |path: &Path| {
+            std::os::unix::fs::PermissionsExt::mode(&fs::metadata(path).unwrap().permissions())
+        };
+        assert_eq!(mode(&path) & 0o777, 0o600);
+        assert_eq!(mode(path.parent().unwrap()) & 0o777, 0o700);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_log_that_was_deleted_or_truncated_says_so() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("session.log");
+        let log = SessionLogFile::open(&path, 1 << 20).unwrap();
+        log.write(&entry(Direction::Sent, "one\n"));
+        let size = text_of(&path).len();
+        fs::remove_file(&path).unwrap();
+        log.write(&entry(Direction::Sent, "two\n"));
+        let deleted = format!(
+            "{size} bytes missing from 2024-02-29T12:00:00.007Z to 2024-02-29T12:00:00.007Z: the \
+             file was deleted"
+        );
+        assert_eq!(gaps(&path), [deleted]);
+
+        let size = text_of(&path).len();
+        File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_len(0)
+            .unwrap();
+        log.write(&entry(Direction::Sent, "three\n"));
+        let gaps = gaps(&path);
+        assert!(
+            gaps[0].starts_with(&format!("{size} bytes missing")),
+            "{gaps:?}"
+        );
+        assert!(gaps[0].ends_with("the file was truncated"), "{gaps:?}");
+        assert!(text_of(&path).ends_with("> three\\n\n"));
+    }
+
+    #[test]
+    fn a_line_that_a_crash_cut_is_ended() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("session.log");
+        fs::write(&path, "2024-02-29T12:00:00.007Z > sho").unwrap();
+        let log = SessionLogFile::open(&path, 1 << 20).unwrap();
+        log.write(&entry(Direction::Sent, "exit\n"));
+        let text = text_of(&path);
+        assert_eq!(text.lines().count(), 2, "{text}");
+    }
+
+    #[test]
+    fn older_files_are_kept_up_to_their_number() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("session.log");
+        let log = SessionLogFile::open(&path, 1000).unwrap().keeping(2);
+        for number in 0..200 {
+            log.write(&entry(Direction::Sent, &format!("show {number}\n")));
+        }
+        let mut names: Vec<_> = fs::read_dir(directory.path())
+            .unwrap()
+            .map(|file| file.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["session.log", "session.log.1", "session.log.2"]);
+        let whole = ["session.log.2", "session.log.1", "session.log"]
+            .map(|name| text_of(&directory.path().join(name)));
+        assert!(whole.iter().all(|text| text.len() <= 1000));
+        let shown: Vec<_> = whole.concat().lines().map(str::to_owned).collect();
+        let expected: Vec<_> = (200 - shown.len()..200)
+            .map(|number| format!("2024-02-29T12:00:00.007Z > show {number}\\n"))
+            .collect();
+        assert_eq!(shown, expected);
     }
 }

@@ -38,6 +38,9 @@ pub struct StorageHealth {
     /// There is no room to write.
     #[serde(default)]
     pub disk_full: bool,
+    /// There is so little room that new jobs are refused; those that run may end.
+    #[serde(default)]
+    pub disk_low: bool,
     /// Why the database cannot be used, and what to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,

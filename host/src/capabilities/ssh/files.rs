@@ -9,31 +9,83 @@ use std::sync::Arc;
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, DirBuilder, DirBuilderExt as _, OpenOptions, OpenOptionsExt as _};
+use chrono::{DateTime, Utc};
 use netssh_core::{Error as SshError, Transfer, TransferOptions};
-use tokio::io::AsyncWriteExt as _;
 use uuid::Uuid;
 
+use super::quota::{Charge, LimitedFile, Quota};
 use super::{Began, Device, JobContext, Kept, Result, ssh_failed};
-use crate::capabilities::limits;
 use crate::capabilities::policy::{check_line, check_visible};
+use crate::capabilities::{limits, storage_failed};
+use crate::config::DevicesConfig;
+use crate::disk::DiskSpace;
 use crate::model::{CommandKind, ErrorCode, JobError};
+use crate::storage::{DownloadedFile, Storage};
+
+/// How deep the directory is searched for what downloads have left behind.
+const DEPTH: usize = 32;
 
 /// The operator's directory of files.
 #[derive(Clone)]
-pub struct Files(Arc<Dir>);
+pub struct Files {
+    directory: Arc<Dir>,
+    quota: Arc<Quota>,
+}
 
 impl Files {
-    /// Opens the directory.
+    /// Opens the directory, and removes from it what the downloads of an earlier process have left
+    /// behind. `downloaded` are the files that jobs have downloaded so far.
     ///
     /// # Errors
     /// It is not there, or no directory.
-    pub fn open(directory: &Path) -> io::Result<Self> {
-        let directory = Dir::open_ambient_dir(directory, ambient_authority())?;
-        Ok(Self(Arc::new(directory)))
+    pub async fn open(
+        path: &Path,
+        config: &DevicesConfig,
+        space: Arc<DiskSpace>,
+        downloaded: Vec<DownloadedFile>,
+    ) -> io::Result<Self> {
+        let directory = Arc::new(Dir::open_ambient_dir(path, ambient_authority())?);
+        let quota = Quota::new(config.into(), space, downloaded);
+        let (swept, began) = (Arc::clone(&directory), Utc::now());
+        let removed = blocking(move || Ok(remove_parts(&swept, began, DEPTH))).await?;
+        if removed > 0 {
+            tracing::info!(files = removed, directory = %path.display(), "parts of unfinished downloads removed");
+        }
+        Ok(Self { directory, quota })
+    }
+
+    /// Admits a download into a file. Before one is refused, files that were removed by hand are
+    /// looked for, which then count no longer.
+    async fn admit(&self, storage: &dyn Storage, plugin: &str, path: &str) -> Result<Charge> {
+        let path = normal(path);
+        let refused = match self.quota.begin(plugin, &path) {
+            Ok(charge) => return Ok(charge),
+            Err(refused) => refused,
+        };
+        let Some(paths) = self.quota.paths_to_reconcile() else {
+            return Err(refused);
+        };
+        let directory = Arc::clone(&self.directory);
+        let size = move |path: &String| directory.metadata(path).ok().map(|file| file.len());
+        let found = blocking(move || {
+            let found = paths.into_iter().map(|path| (size(&path), path));
+            Ok(found.map(|(size, path)| (path, size)).collect::<Vec<_>>())
+        });
+        let found = found
+            .await
+            .map_err(|error| not_a_file("the directory", &error))?;
+        let gone = found.iter().filter(|(_, size)| size.is_none());
+        let gone: Vec<_> = gone.map(|(path, _)| path.clone()).collect();
+        self.quota.reconcile(found);
+        storage
+            .forget_downloaded_files(&gone)
+            .await
+            .map_err(|error| storage_failed(&error))?;
+        self.quota.begin(plugin, &path)
     }
 
     async fn read(&self, path: &str) -> io::Result<(tokio::fs::File, u64)> {
-        let (directory, path) = (Arc::clone(&self.0), path.to_owned());
+        let (directory, path) = (Arc::clone(&self.directory), path.to_owned());
         blocking(move || {
             let file = directory.open(&path)?;
             let metadata = file.metadata()?;
@@ -50,7 +102,7 @@ impl Files {
     /// when it is whole.
     async fn create(&self, path: &str) -> io::Result<(Part, tokio::fs::File)> {
         let part = Part {
-            directory: Arc::clone(&self.0),
+            directory: Arc::clone(&self.directory),
             path: path.to_owned(),
             name: format!("{path}.{}.part", Uuid::now_v7().simple()),
         };
@@ -63,11 +115,64 @@ impl Files {
             // A device's configuration holds secrets.
             let mut options = OpenOptions::new();
             options.write(true).create_new(true).mode(0o600);
-            let file = part.directory.open_with(&part.name, &options)?;
-            Ok((part, tokio::fs::File::from_std(file.into_std())))
+            let file = part.directory.open_with(&part.name, &options)?.into_std();
+            // As long as it is open, no other process takes it for one that was left behind. A file
+            // system without locks changes nothing about that for this process.
+            let _ = file.try_lock();
+            Ok((part, tokio::fs::File::from_std(file)))
         })
         .await
     }
+}
+
+/// The path as its parts: `a/./b` and `a//b` are `a/b`.
+fn normal(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+/// Removes what downloads that began before a time have left behind; returns how many files.
+fn remove_parts(directory: &Dir, before: DateTime<Utc>, depth: usize) -> usize {
+    let Ok(entries) = directory.entries() else {
+        return 0;
+    };
+    let mut removed = 0;
+    for entry in entries.flatten() {
+        let Ok(kind) = entry.file_type() else {
+            continue;
+        };
+        if kind.is_dir() && depth > 0 {
+            removed += entry
+                .open_dir()
+                .map_or(0, |directory| remove_parts(&directory, before, depth - 1));
+        } else if kind.is_file() && is_part(&entry.file_name().to_string_lossy(), before) {
+            let opened = entry.open_with(OpenOptions::new().write(true));
+            let left = opened.is_ok_and(|file| file.into_std().try_lock().is_ok());
+            removed += usize::from(left && entry.remove_file().is_ok());
+        }
+    }
+    removed
+}
+
+/// Whether a file's name is one that [`Files::create`] gave before a time.
+fn is_part(name: &str, before: DateTime<Utc>) -> bool {
+    let id = name
+        .strip_suffix(".part")
+        .and_then(|name| name.rsplit_once('.'))
+        .filter(|(_, id)| id.len() == 32)
+        .and_then(|(_, id)| Uuid::try_parse(id).ok());
+    let made = id.and_then(|id| id.get_timestamp());
+    made.is_some_and(|made| {
+        let (seconds, _) = made.to_unix();
+        i64::try_from(seconds).is_ok_and(|seconds| seconds < before.timestamp())
+    })
 }
 
 /// A download that is not whole yet.
@@ -149,8 +254,11 @@ impl JobContext {
         self.may_download().await?;
         check_names(file, remote)?;
         let files = self.files()?;
+        let storage = &*self.services.storage;
+        let charge = files.admit(storage, &self.job.plugin, file).await?;
         let created = files.create(file).await;
-        let (part, mut sink) = created.map_err(|error| not_a_file(file, &error))?;
+        let (part, sink) = created.map_err(|error| not_a_file(file, &error))?;
+        let mut sink = LimitedFile::new(sink, charge);
         let what = format!("download {remote} to {file}");
         let began = Began::now();
         let live = self.watch(device, &what, began.at);
@@ -166,9 +274,21 @@ impl JobContext {
             Ok(using.session()?.download(remote, &mut sink, options).await)
         };
         let outcome = self.unless_stopped(call).await;
-        let flushed = sink.shutdown().await;
+        let (flushed, charge) = sink.close().await;
         let whole = matches!(outcome, Ok(Ok(_))) && flushed.is_ok();
         let finished = part.finish(whole).await;
+        let outcome = match charge {
+            Ok(charge) if whole && finished.is_ok() => {
+                let file = charge.settle();
+                if let Err(error) = storage.add_downloaded_file(&file).await {
+                    // It counts until the process ends.
+                    tracing::warn!(%error, file = file.path, "failed to record a downloaded file");
+                }
+                outcome
+            }
+            Ok(_) => outcome,
+            Err(exceeded) => Err(exceeded),
+        };
         let transfer = self
             .record_transfer(device, CommandKind::Download, &what, began, outcome)
             .await?;
@@ -245,10 +365,58 @@ fn not_a_file(file: &str, error: &io::Error) -> JobError {
     let code = match error.kind() {
         io::ErrorKind::NotFound => ErrorCode::NOT_FOUND,
         io::ErrorKind::PermissionDenied => ErrorCode::DENIED,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            ErrorCode::LIMIT
+        }
         _ => ErrorCode::INVALID,
     };
     JobError::new(
         code,
         format!("`{file}` in the operator's directory of files: {error}"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_one_file_are_the_same() {
+        for path in ["a/b", "./a//b", "a/./b", "a/c/../b"] {
+            assert_eq!(normal(path), "a/b");
+        }
+    }
+
+    #[test]
+    fn parts_of_an_earlier_process_are_removed_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        std::fs::create_dir(root.join("below")).unwrap();
+        let id = Uuid::now_v7().simple();
+        let kept = ["image.part", "image.00000000.part", "image.bin", "x.4.part"];
+        for name in kept {
+            std::fs::write(root.join(name), "").unwrap();
+        }
+        let foreign = format!("core1.cfg.{}.part", Uuid::new_v4().simple());
+        std::fs::write(root.join(&foreign), "").unwrap();
+        for name in ["core1.cfg", "below/core2.cfg"] {
+            std::fs::write(root.join(format!("{name}.{id}.part")), "half").unwrap();
+        }
+        let opened = Dir::open_ambient_dir(root, ambient_authority()).unwrap();
+        let now = Utc::now();
+        assert_eq!(
+            remove_parts(&opened, now - chrono::TimeDelta::hours(1), DEPTH),
+            0
+        );
+        assert_eq!(
+            remove_parts(&opened, now + chrono::TimeDelta::seconds(2), DEPTH),
+            2
+        );
+        let left = std::fs::read_dir(root).unwrap().count();
+        assert_eq!(
+            left,
+            kept.len() + 2,
+            "the foreign file and the directory are left"
+        );
+    }
 }

@@ -46,7 +46,7 @@ pub(super) async fn run(args: ListArgs) -> Result<(), Failure> {
         .await?;
     match args.server.output {
         OutputFormat::Json => output::json(&answer.text)?,
-        OutputFormat::Table => table(&answer.body.jobs)?,
+        OutputFormat::Table => table(&answer.body.jobs, &args)?,
     }
     if let (OutputFormat::Table, Some(cursor)) = (args.server.output, answer.body.next_cursor) {
         output::talk(&format!(
@@ -77,7 +77,7 @@ async fn all(client: &Client, args: &ListArgs) -> Result<(), Failure> {
         OutputFormat::Table => {
             let jobs: Vec<JobAnswer> =
                 serde_json::from_value(jobs.into()).map_err(anyhow::Error::from)?;
-            table(&jobs)
+            table(&jobs, args)
         }
     }
 }
@@ -96,9 +96,9 @@ fn query(args: &ListArgs, cursor: Option<&str>) -> Vec<(&'static str, String)> {
         .collect()
 }
 
-fn table(jobs: &[JobAnswer]) -> Result<(), Failure> {
+fn table(jobs: &[JobAnswer], args: &ListArgs) -> Result<(), Failure> {
     if jobs.is_empty() {
-        output::talk("there are no such jobs");
+        output::talk(nothing(args));
         return Ok(());
     }
     output::table(
@@ -121,4 +121,15 @@ fn table(jobs: &[JobAnswer]) -> Result<(), Failure> {
             ]
         }),
     )
+}
+
+/// Says why the list is empty.
+fn nothing(args: &ListArgs) -> &'static str {
+    if args.cursor.is_some() {
+        return "there are no more jobs";
+    }
+    match (&args.status, &args.plugin, &args.target) {
+        (None, None, None) => "there are no jobs; submit one with `scheduler job submit`",
+        _ => "no job matches --status, --plugin and --target",
+    }
 }

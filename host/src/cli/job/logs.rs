@@ -61,7 +61,7 @@ pub(super) async fn run(args: LogsArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `2026-07-30T13:02:11Z warn  the message {"context":1}`
+/// `2026-07-30T13:02:11Z warn  the message {"context":1}`: one line, whatever the message holds.
 pub(super) fn text(line: &LogAnswer) -> String {
     let context = match &line.context {
         None | Some(Value::Null) => String::new(),
@@ -71,6 +71,6 @@ pub(super) fn text(line: &LogAnswer) -> String {
         "{} {:<5} {}{context}",
         output::time(line.timestamp),
         line.level.as_str(),
-        line.message
+        output::line(&line.message)
     )
 }

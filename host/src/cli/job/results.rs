@@ -93,8 +93,8 @@ pub(super) fn print(result: &ResultAnswer) -> Result<(), Failure> {
 pub(super) fn print_header(target: &str, command: &str, state: &str) -> Result<(), Failure> {
     output::data(&format!(
         "── {}: {}  ({state})\n",
-        output::printable(target),
-        output::printable(command),
+        output::line(target),
+        output::line(command),
     ))
 }
 
@@ -118,7 +118,7 @@ fn print_output(result: &ResultAnswer, text: &str) -> Result<(), Failure> {
         output::data("!! the rest of the output was not kept\n")?;
     }
     if let Some(error) = &result.error {
-        output::data(&format!("!! {}\n", output::printable(error)))?;
+        output::data(&format!("!! {}\n", output::indented(error, 3)))?;
     }
     Ok(())
 }

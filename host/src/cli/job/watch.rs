@@ -1,4 +1,5 @@
 use std::collections::{HashMap, HashSet};
+use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -8,15 +9,17 @@ use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{error_of, logs, results, took};
-use crate::api::types::{JobAnswer, OutputEvent, ResultAnswer};
+use crate::api::types::{JobAnswer, LogAnswer, OutputEvent, ResultAnswer};
 use crate::cli::client::{Answer, Client};
 use crate::cli::events::ServerEvent;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
-use crate::model::{JobStatus, Progress};
+use crate::model::{JobStatus, LogLevel, Progress};
 
 /// How often a connection that was cut off is made again without anything having come over it.
 const RECONNECTS: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long an error in the log waits for the event that says the same.
+const HOLD: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
@@ -66,7 +69,19 @@ pub(crate) async fn follow(client: &Client, id: &str, format: OutputFormat) -> R
             Err(failure) => return Err(failure),
         };
         seen.begin_stream();
-        while let Some(event) = events.next().await {
+        loop {
+            let next = events.next();
+            let event = match seen.held.is_empty() {
+                true => next.await,
+                false => match tokio::time::timeout(HOLD, next).await {
+                    Ok(event) => event,
+                    Err(_) => {
+                        seen.show_held();
+                        continue;
+                    }
+                },
+            };
+            let Some(event) = event else { break };
             failures = 0;
             last = event.id.clone().or(last);
             seen.show(&event)?;
@@ -74,6 +89,7 @@ pub(crate) async fn follow(client: &Client, id: &str, format: OutputFormat) -> R
         // A stream ends after the job has, and when it is cut off.
         let answer = client.get::<JobAnswer>(&["jobs", id]).await?;
         if seen.ended && answer.body.status.is_final() {
+            seen.show_held();
             return seen.end(&answer);
         }
         if failures >= RECONNECTS {
@@ -92,6 +108,10 @@ struct Seen {
     outputs: HashSet<String>,
     /// The running commands of which output was shown.
     printing: HashMap<CommandKey, Printed>,
+    /// Lines of the log, from the first warning or error on, that wait for an event that says the same.
+    held: Vec<LogAnswer>,
+    /// Results and log lines are shown in the same place.
+    on_terminal: bool,
     /// The command under whose header the last line was shown.
     under: Option<CommandKey>,
     ended: bool,
@@ -139,6 +159,8 @@ impl Seen {
             progress: None,
             outputs: HashSet::new(),
             printing: HashMap::new(),
+            held: Vec::new(),
+            on_terminal: std::io::stdout().is_terminal(),
             under: None,
             ended: false,
         }
@@ -148,18 +170,39 @@ impl Seen {
         match event.name.as_str() {
             "status" => {
                 let job: JobAnswer = read(event)?;
+                self.ended = job.status.is_final();
+                if self.ended {
+                    // The outcome says it.
+                    let error = error_of(&job);
+                    self.held.retain(|line| line.message != error);
+                }
+                self.show_held();
                 self.show_status(&job);
                 self.show_progress(job.progress);
-                self.ended = job.status.is_final();
             }
             "progress" => self.show_progress(Some(read(event)?)),
-            "log" => output::talk(&logs::text(&read(event)?)),
+            "log" => self.show_line(read(event)?),
             "result" if self.format == OutputFormat::Table => self.show_result(read(event)?)?,
             "output" if self.format == OutputFormat::Table => self.show_output(&read(event)?)?,
             // Whatever a newer server tells beside these.
             _ => {}
         }
         Ok(())
+    }
+
+    /// Shows a line of the log, unless it waits for another event. Those behind it wait, too.
+    fn show_line(&mut self, line: LogAnswer) {
+        if self.held.is_empty() && !matches!(line.level, LogLevel::Warn | LogLevel::Error) {
+            output::talk(&logs::text(&line));
+        } else {
+            self.held.push(line);
+        }
+    }
+
+    fn show_held(&mut self) {
+        for line in self.held.drain(..) {
+            output::talk(&logs::text(&line));
+        }
     }
 
     fn end(&self, answer: &Answer<JobAnswer>) -> Result<(), Failure> {
@@ -199,6 +242,10 @@ impl Seen {
     /// Shows a result: all of it, or what was not shown while the command ran, and then the header
     /// again with the duration.
     fn show_result(&mut self, result: ResultAnswer) -> Result<(), Failure> {
+        if let Some(error) = result.error.as_ref().filter(|_| self.on_terminal) {
+            let said = format!("{}: `{}`: {error}", result.target, result.command);
+            self.held.retain(|line| line.message != said);
+        }
         let key = (result.target.clone(), result.executed_at);
         let printed = self.printing.remove(&key);
         let rest = printed.and_then(|printed| printed.rest(&result.output).map(str::to_owned));
@@ -245,7 +292,7 @@ impl Seen {
         }) = &progress
         {
             let total = total.map_or_else(String::new, |total| format!(" of {total}"));
-            let message = message.as_deref().unwrap_or_default();
+            let message = output::line(message.as_deref().unwrap_or_default());
             let text = format!("progress: {done}{total} {message}");
             output::talk(text.trim_end());
         }
@@ -265,7 +312,7 @@ impl Seen {
             text.push_str(&format!(" after {}", took(job)));
         }
         if job.error_message.is_some() {
-            text.push_str(&format!(": {}", error_of(job)));
+            text.push_str(&format!(": {}", output::indented(&error_of(job), 2)));
         }
         output::talk(&text);
         Ok(())

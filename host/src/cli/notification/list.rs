@@ -24,7 +24,7 @@ pub(crate) struct ListArgs {
 pub(super) async fn run(args: ListArgs) -> Result<(), Failure> {
     let client = args.server.client()?;
     let parameters = [
-        ("state", args.state),
+        ("state", args.state.clone()),
         ("limit", args.limit.map(|limit| limit.to_string())),
         ("cursor", args.cursor),
     ];
@@ -39,7 +39,10 @@ pub(super) async fn run(args: ListArgs) -> Result<(), Failure> {
         return output::json(&answer.text);
     }
     if answer.body.notifications.is_empty() {
-        output::talk("there are no such notifications");
+        output::talk(match args.state {
+            Some(_) => "no notification matches --state",
+            None => "there are no notifications",
+        });
         return Ok(());
     }
     output::table(

@@ -1,13 +1,15 @@
 //! The database's files: made private, locked, and compared with those that were opened.
 
 use std::fs::{File, Metadata};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use rustix::process::{Resource, getrlimit};
+use sqlx::error::DatabaseError;
 
-use crate::storage::Fault;
+use crate::storage::{Fault, StorageError};
 
 /// File systems whose `flock` locks the same bytes as SQLite does, on the server.
 const NETWORK_FILE_SYSTEMS: [&str; 7] =
@@ -15,6 +17,10 @@ const NETWORK_FILE_SYSTEMS: [&str; 7] =
 
 /// Enough for the index of a log of 64 MiB.
 const RESERVE: usize = 128 * 1024;
+/// Bytes that are written to find out whether there is room.
+const PROBE: usize = 16 * 1024;
+/// More than SQLite writes at once.
+const LARGEST_WRITE: u64 = 1024 * 1024;
 
 /// The database's file, open and locked for as long as SQLite has it open.
 ///
@@ -154,6 +160,62 @@ impl WatchedFiles {
             })
         })
     }
+}
+
+impl WatchedFiles {
+    /// Returns [`StorageError::Full`] for a failed write that there was no room for. SQLite says so
+    /// itself of a full disk alone: what a quota or a limit of file sizes refuses, it calls an I/O
+    /// error.
+    pub(super) fn explain(&self, error: StorageError) -> StorageError {
+        match error {
+            StorageError::Database(error) if is_failed_write(&error) && self.has_no_room() => {
+                StorageError::Full
+            }
+            other => other,
+        }
+    }
+
+    /// Whether nothing can be written beside the database, or its files are as large as they may be.
+    fn has_no_room(&self) -> bool {
+        let size = |(file, _): &(PathBuf, Identity)| std::fs::metadata(file).map(|file| file.len());
+        let sizes = self.files.iter().map(|file| size(file).unwrap_or_default());
+        let largest = sizes.max().unwrap_or_default();
+        let most = getrlimit(Resource::Fsize).current;
+        if most.is_some_and(|most| largest.saturating_add(LARGEST_WRITE) >= most) {
+            return true;
+        }
+        let Some((database, _)) = self.files.first() else {
+            return false;
+        };
+        let path = beside(database, ".probe");
+        let written = File::create(&path).and_then(|mut file| {
+            // Not zeros, which some file systems store as nothing.
+            file.write_all(&[b'x'; PROBE])?;
+            file.sync_all()
+        });
+        let _ = std::fs::remove_file(path);
+        written.is_err_and(|error| is_no_room(error.kind()))
+    }
+}
+
+/// Whether an error says that there is no room: on the disk, in the quota, or in the file.
+fn is_no_room(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge
+    )
+}
+
+/// Whether SQLite failed to write, to truncate or to sync a file.
+fn is_failed_write(error: &sqlx::Error) -> bool {
+    const IOERR_WRITE: &str = "778";
+    const IOERR_FSYNC: &str = "1034";
+    const IOERR_TRUNCATE: &str = "1546";
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    matches!(
+        code.as_deref(),
+        Some(IOERR_WRITE | IOERR_FSYNC | IOERR_TRUNCATE)
+    )
 }
 
 /// Locks the file that one server at a time may have, beside the database.

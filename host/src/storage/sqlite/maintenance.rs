@@ -63,9 +63,9 @@ pub struct Restored {
 /// # Errors
 /// When the file cannot be read, or is not a database of this program.
 pub async fn check_database(database: &Path) -> anyhow::Result<Report> {
-    let mut connection = read(database).await?;
-    let report = check_all(&mut connection, database).await;
-    let _ = connection.close().await;
+    let mut reading = read(database).await?;
+    let report = check_all(&mut reading.connection, database).await;
+    reading.close().await;
     report
 }
 
@@ -204,7 +204,10 @@ async fn copy_aside(from: &Path, place: &Path) -> anyhow::Result<(TempPath, Copi
     let failed = || format!("failed to copy {}", from.display());
     let mut source = read(from).await?;
     let copied = async {
-        match check::schema_of(&mut source).await.with_context(failed)? {
+        match check::schema_of(&mut source.connection)
+            .await
+            .with_context(failed)?
+        {
             Some(schema) => check::expect_known(schema, from)?,
             None => bail!("{} is not a database of the scheduler", from.display()),
         }
@@ -218,13 +221,13 @@ async fn copy_aside(from: &Path, place: &Path) -> anyhow::Result<(TempPath, Copi
         // One snapshot, whatever is written meanwhile; and what is in the log alone is in it.
         sqlx::query("VACUUM INTO ?")
             .bind(path)
-            .execute(&mut source)
+            .execute(&mut source.connection)
             .await
             .with_context(failed)?;
         anyhow::Ok(aside)
     }
     .await;
-    let _ = source.close().await;
+    source.close().await;
     let aside = copied?;
     let copied = examine(&aside).await.with_context(failed)?;
     File::open(&aside)?.sync_all().with_context(failed)?;
@@ -233,27 +236,28 @@ async fn copy_aside(from: &Path, place: &Path) -> anyhow::Result<(TempPath, Copi
 
 /// Checks a copy, and counts the secrets in it.
 async fn examine(copy: &Path) -> anyhow::Result<Copied> {
-    let mut connection = read(copy).await?;
+    let mut reading = read(copy).await?;
+    let connection = &mut reading.connection;
     let examined = async {
-        let report = check_all(&mut connection, copy).await?;
+        let report = check_all(&mut *connection, copy).await?;
         ensure!(
             report.problems.is_empty(),
             "it is damaged: {}",
             report.problems.join("; ")
         );
         let sealed = match sqlx::query_scalar(HAS_ANSWERS)
-            .fetch_one(&mut connection)
+            .fetch_one(&mut *connection)
             .await?
         {
             true => SEALED_CONNECTIONS_AND_ANSWERS,
             false => SEALED_CONNECTIONS,
         };
         let sealed: i64 = sqlx::query_scalar(sealed)
-            .fetch_one(&mut connection)
+            .fetch_one(&mut *connection)
             .await?;
         let key_check = sqlx::query_scalar("SELECT value FROM meta WHERE key = ?")
             .bind(crate::sealing::CHECK)
-            .fetch_optional(&mut connection)
+            .fetch_optional(&mut *connection)
             .await?;
         anyhow::Ok(Copied {
             bytes: report.bytes,
@@ -263,13 +267,38 @@ async fn examine(copy: &Path) -> anyhow::Result<Copied> {
         })
     }
     .await;
-    let _ = connection.close().await;
+    reading.close().await;
     examined
+}
+
+/// A database that is open for reading alone.
+struct Reading {
+    connection: SqliteConnection,
+    /// Files that SQLite makes beside the database, and that were not there before.
+    made: Vec<PathBuf>,
+}
+
+impl Reading {
+    /// Closes the database and removes what reading has left beside it: who may not write to it cannot
+    /// tidy up either.
+    async fn close(self) {
+        let _ = self.connection.close().await;
+        // The log first: a server that has begun to use the database meanwhile has written to it.
+        for file in self.made {
+            let is_log = file.to_string_lossy().ends_with("-wal");
+            if is_log && std::fs::metadata(&file).is_ok_and(|file| file.len() > 0) {
+                return;
+            }
+            if let Err(error) = remove_if_there(&file) {
+                tracing::debug!(%error, file = %file.display(), "failed to remove a file of SQLite");
+            }
+        }
+    }
 }
 
 /// Opens a database for reading alone: nothing of a damaged one is changed, not even by moving its
 /// log into it.
-async fn read(path: &Path) -> anyhow::Result<SqliteConnection> {
+async fn read(path: &Path) -> anyhow::Result<Reading> {
     ensure!(
         std::fs::metadata(path)
             .with_context(|| format!("failed to read {}", path.display()))?
@@ -277,14 +306,17 @@ async fn read(path: &Path) -> anyhow::Result<SqliteConnection> {
         "{} is not a file",
         path.display()
     );
-    SqliteConnectOptions::new()
+    let made = ["-wal", "-shm"].map(|suffix| beside(path, suffix));
+    let made = made.into_iter().filter(|file| !file.exists()).collect();
+    let connection = SqliteConnectOptions::new()
         .filename(path)
         .read_only(true)
         .busy_timeout(BUSY_TIMEOUT)
         .disable_statement_logging()
         .connect()
         .await
-        .with_context(|| format!("failed to open the database {}", path.display()))
+        .with_context(|| format!("failed to open the database {}", path.display()))?;
+    Ok(Reading { connection, made })
 }
 
 /// The file that a path leads to, there or not.

@@ -58,6 +58,23 @@ pub(super) async fn sweep(
     })
 }
 
+/// Removes some of the oldest ended jobs with their child jobs, and says how many. A job with child
+/// jobs that have not ended stays.
+pub(super) async fn oldest(readers: &Readers, writer: &Writer) -> Result<u64> {
+    let found = sqlx::query(
+        "SELECT id FROM jobs
+         WHERE completed_at IS NOT NULL AND parent_id IS NULL
+               AND NOT EXISTS (SELECT 1 FROM jobs AS child
+                               WHERE child.parent_id = jobs.id AND child.completed_at IS NULL)
+         ORDER BY completed_at, id LIMIT ?",
+    )
+    .bind(u32::try_from(CHUNK).unwrap_or(u32::MAX))
+    .fetch_all(readers)
+    .await?;
+    let ids = found.iter().map(|row| rows::uuid(row, "id"));
+    with_children(readers, writer, &ids.collect::<Result<Vec<_>>>()?).await
+}
+
 /// Removes the oldest ended jobs of each plugin beyond `most`, with their child jobs; a page of them.
 pub(super) async fn beyond(readers: &Readers, writer: &Writer, most: u32) -> Result<u64> {
     let plugins: Vec<String> = sqlx::query_scalar("SELECT DISTINCT job_type FROM jobs")
@@ -79,17 +96,22 @@ pub(super) async fn beyond(readers: &Readers, writer: &Writer, most: u32) -> Res
         .await?;
         let ids = found.iter().map(|row| rows::uuid(row, "id"));
         let ids = ids.collect::<Result<Vec<_>>>()?;
-        let children = sqlx::query(
-            "SELECT id FROM jobs WHERE parent_id IN (SELECT value FROM json_each(?)) LIMIT 1000",
-        )
-        .bind(serde_json::json!(ids).to_string())
-        .fetch_all(readers)
-        .await?;
-        let children = children.iter().map(|row| rows::uuid(row, "id"));
-        deleted += delete(writer, &children.collect::<Result<Vec<_>>>()?).await?;
-        deleted += delete(writer, &ids).await?;
+        deleted += with_children(readers, writer, &ids).await?;
     }
     Ok(deleted)
+}
+
+/// Removes jobs and some of their child jobs; a job that still has some stays.
+async fn with_children(readers: &Readers, writer: &Writer, ids: &[Uuid]) -> Result<u64> {
+    let children = sqlx::query(
+        "SELECT id FROM jobs WHERE parent_id IN (SELECT value FROM json_each(?)) LIMIT 1000",
+    )
+    .bind(serde_json::json!(ids).to_string())
+    .fetch_all(readers)
+    .await?;
+    let children = children.iter().map(|row| rows::uuid(row, "id"));
+    let children = delete(writer, &children.collect::<Result<Vec<_>>>()?).await?;
+    Ok(children + delete(writer, ids).await?)
 }
 
 /// A job with child jobs stays until they are gone.

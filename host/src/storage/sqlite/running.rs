@@ -10,8 +10,8 @@ use super::bulk::{Bulk, BulkWork, Kinds, SqliteQuery};
 use super::readers::Readers;
 use super::writer::Writer;
 use super::{
-    Claim, Measured, Outcome, Page, Parent, ReadyJob, Result, Runs, WaitingJob, bulk, in_flight,
-    rows, text_of,
+    Claim, JobUse, Measured, Outcome, Page, Parent, ReadyJob, Result, Runs, WaitingJob, bulk,
+    in_flight, rows, text_of,
 };
 use crate::model::{Attempt, CommandResult, Job, JobError, JobLog, JobStatus, LogLevel, Progress};
 
@@ -239,6 +239,27 @@ impl BulkWork for EndAttempt {
     fn answer(&self, row: Option<&SqliteRow>) -> Result<bool> {
         Ok(row.is_some())
     }
+}
+
+pub(super) async fn job_use(readers: &Readers, job_id: Uuid) -> Result<JobUse> {
+    let row = sqlx::query(
+        "SELECT (SELECT count(*) FROM job_results WHERE job_id = ?1) AS results,
+                (SELECT coalesce(sum(octet_length(output)), 0) FROM job_results
+                 WHERE job_id = ?1) AS output_bytes,
+                (SELECT count(*) FROM job_logs WHERE job_id = ?1) AS log_lines,
+                (SELECT coalesce(sum(octet_length(message) + coalesce(octet_length(context), 0)), 0)
+                 FROM job_logs WHERE job_id = ?1) AS log_bytes",
+    )
+    .bind(job_id.to_string())
+    .fetch_one(readers)
+    .await?;
+    let number = |column: &str| Ok::<_, sqlx::Error>(row.try_get::<i64, _>(column)?.unsigned_abs());
+    Ok(JobUse {
+        results: number("results")?,
+        output_bytes: number("output_bytes")?,
+        log_lines: number("log_lines")?,
+        log_bytes: number("log_bytes")?,
+    })
 }
 
 pub(super) async fn running(readers: &Readers) -> Result<Vec<Job>> {

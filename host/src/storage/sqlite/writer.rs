@@ -106,7 +106,8 @@ impl Guard {
     }
 
     fn failure_of(&self, error: sqlx::Error) -> Failure {
-        let error = StorageError::from(error);
+        tracing::error!(%error, "a database transaction failed");
+        let error = self.files.explain(error.into());
         self.condition.note(&error);
         match error {
             StorageError::Full => Failure::Full,
@@ -122,13 +123,14 @@ pub(super) struct Writer {
     task: Mutex<Option<JoinHandle<()>>>,
     bulks: Arc<Bulks>,
     condition: Condition,
+    files: Arc<WatchedFiles>,
 }
 
 impl Writer {
     pub(super) fn start(connection: SqliteConnection, guard: Guard) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let bulks = Arc::new(Bulks::default());
-        let condition = guard.condition.clone();
+        let (condition, files) = (guard.condition.clone(), Arc::clone(&guard.files));
         let groups = write_groups(connection, receiver, Arc::clone(&bulks), guard);
         let task = tokio::spawn(groups);
         Self {
@@ -137,6 +139,7 @@ impl Writer {
             task: Mutex::new(Some(task)),
             bulks,
             condition,
+            files,
         }
     }
 
@@ -185,6 +188,7 @@ impl Writer {
         let place = self.place().await?;
         place.send(Work::Alone(Alone { savepoint, run }));
         let result = answered.await.map_err(unwritten)?;
+        let result = result.map_err(|error| self.files.explain(error));
         result.inspect_err(|error| self.condition.note(error))
     }
 
@@ -194,7 +198,8 @@ impl Writer {
     /// What failed it, in which case it has no effect; or that the commit failed.
     pub(super) async fn one<W: BulkWork>(&self, work: W) -> Result<W::Answer> {
         let mut answered = self.add(vec![work]).await?;
-        answered.remove(0).await.map_err(unwritten)?
+        let result = answered.remove(0).await.map_err(unwritten)?;
+        result.map_err(|error| self.files.explain(error))
     }
 
     /// As [`Writer::one`], for several, in their order.
@@ -206,7 +211,8 @@ impl Writer {
         for answered in self.add(work).await? {
             answers.push(answered.await.map_err(unwritten)?);
         }
-        answers.into_iter().collect()
+        let answers = answers.into_iter().collect::<Result<_>>();
+        answers.map_err(|error| self.files.explain(error))
     }
 
     async fn add<W: BulkWork>(&self, work: Vec<W>) -> Result<Vec<Answered<W>>> {
@@ -265,15 +271,20 @@ async fn write_groups(
         });
         let mut answers = Vec::new();
         let written = write_group(&mut connection, &mut taken, alone, &mut answers, &guard).await;
-        let committed = Committed(match written {
-            Ok(()) => guard.confirm(),
-            Err(error) => {
-                tracing::error!(%error, "a database transaction failed");
-                // A transaction that could not commit may still stand open.
-                let _ = execute(&mut connection, "ROLLBACK").await;
-                Err(guard.failure_of(error))
-            }
-        });
+        // Before the commit, too: what is refused must not stay.
+        let committed = match (written, guard.confirm()) {
+            (Ok(()), Ok(())) => match execute(&mut connection, "COMMIT").await {
+                Ok(()) => guard.confirm(),
+                Err(error) => Err(guard.failure_of(error)),
+            },
+            (Ok(()), Err(fault)) => Err(fault),
+            (Err(error), _) => Err(guard.failure_of(error)),
+        };
+        if committed.is_err() {
+            // A transaction that could not commit may still stand open.
+            let _ = execute(&mut connection, "ROLLBACK").await;
+        }
+        let committed = Committed(committed);
         for bulk in taken {
             bulk.tell(&committed);
         }
@@ -286,7 +297,7 @@ async fn write_groups(
     }
 }
 
-/// Dropping work drops the sender of its answer, which tells its caller that it is not written.
+/// Does all of a transaction but its commit. Dropping work drops the sender of its answer, which tells its caller that it is not written.
 async fn write_group(
     connection: &mut SqliteConnection,
     bulks: &mut [Box<dyn Taken>],
@@ -313,7 +324,7 @@ async fn write_group(
             execute(connection, "ROLLBACK TO work").await?;
         }
     }
-    execute(connection, "COMMIT").await
+    Ok(())
 }
 
 /// Before all else in the transaction, so that they need no savepoint: one costs as much as what it

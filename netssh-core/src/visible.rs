@@ -1,0 +1,119 @@
+//! Makes foreign text safe to show: in a log line, in an error, on a terminal.
+//!
+//! Devices, plugins and clients choose such text. A line end in it forges a line of a log, an
+//! escape sequence takes over a terminal, and a bidirectional override makes a line read as
+//! something else.
+
+use std::borrow::Cow;
+use std::fmt::{self, Write};
+
+/// Returns whether a character changes how text is laid out, or does not show at all: controls
+/// (C0, DEL, C1), line and paragraph separators, bidirectional controls, zero-width characters
+/// and tags.
+///
+/// U+200C and U+200D do not count: scripts and emoji need them, and they move nothing.
+#[must_use]
+pub fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
+            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Returns the text as one line: hidden characters are written as escapes (`\n`, `\u{1b}`).
+///
+/// A backslash stays as it is, so that paths and `DOMAIN\user` stay greppable.
+#[must_use]
+pub fn one_line(text: &str) -> Cow<'_, str> {
+    escaped(text, is_hidden)
+}
+
+/// Returns the text with its hidden characters written as escapes, except line ends and tabs.
+#[must_use]
+pub fn lines(text: &str) -> Cow<'_, str> {
+    escaped(text, |c| is_hidden(c) && c != '\n' && c != '\t')
+}
+
+fn escaped(text: &str, hidden: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.contains(&hidden) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if hidden(c) {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// A writer that passes text on as one line, as [`one_line`] does.
+#[derive(Debug)]
+pub struct OneLine<W>(pub W);
+
+impl<W: Write> Write for OneLine<W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.write_str(&one_line(text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_moves_or_hides_text_is_escaped() {
+        for hidden in [
+            '\0',
+            '\u{7}',
+            '\u{8}',
+            '\n',
+            '\u{b}',
+            '\u{c}',
+            '\r',
+            '\u{1b}',
+            '\u{7f}',
+            '\u{85}',
+            '\u{9b}',
+            '\u{61c}',
+            '\u{200b}',
+            '\u{200e}',
+            '\u{2028}',
+            '\u{2029}',
+            '\u{202a}',
+            '\u{202e}',
+            '\u{2066}',
+            '\u{2069}',
+            '\u{feff}',
+            '\u{e0041}',
+        ] {
+            let text = format!("a{hidden}b");
+            let line = one_line(&text);
+            assert!(!line.contains(hidden), "{line:?}");
+            assert!(line.starts_with("a\\") && line.ends_with('b'), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn text_that_people_read_stays_as_it_is() {
+        for text in ["Straße 日本語 שלום 👩‍👧", "C:\\temp CORP\\user", ""] {
+            assert!(matches!(one_line(text), Cow::Borrowed(shown) if shown == text));
+        }
+    }
+
+    #[test]
+    fn lines_keep_line_ends_and_tabs() {
+        assert_eq!(lines("a\tb\nc\r\n\u{9b}2J"), "a\tb\nc\\r\n\\u{9b}2J");
+        assert_eq!(one_line("a\tb\n"), "a\\tb\\n");
+    }
+
+    #[test]
+    fn a_writer_escapes_what_is_written_in_pieces() {
+        let mut writer = OneLine(String::new());
+        let (plain, debug, separator) = ("a\n", "b\u{202e}", '\u{2028}');
+        write!(writer, "{plain}{debug:?}{separator}").unwrap();
+        assert!(!writer.0.contains(is_hidden), "{}", writer.0);
+    }
+}
