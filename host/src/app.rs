@@ -310,14 +310,14 @@ impl App {
     /// its device.
     ///
     /// # Errors
-    /// As the login; and when the server is about to stop.
+    /// As the login; code `unavailable` while the device refuses these credentials or was logged in to
+    /// as often as it may be; and when the server is about to stop.
     pub async fn beside_the_jobs<T>(
         &self,
         endpoint: &Endpoint,
         login: impl Future<Output = Result<T, SshError>>,
     ) -> Result<T, SshError> {
-        let _counted = self.sessions.login_beside(endpoint)?;
-        login.await
+        self.sessions.beside(endpoint, login).await
     }
 
     async fn advance_batches(&self) {
