@@ -1,6 +1,7 @@
 //! Secrets at rest: bound to the way and the host keys that they were given for, removed with their job,
 //! sealed again for a new version and with a new key.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
@@ -216,6 +217,65 @@ fn known_host_keys_are_not_forgotten_while_secrets_depend_on_them() {
         assert_eq!(host.secrets_of("core1-too").await, json!([]));
         assert_eq!(host.client.get(path).await.body["host_keys"], json!([]));
         assert_eq!(host.test("core1").await["ok"], true);
+    });
+}
+
+#[test]
+fn the_command_line_says_which_option_keeps_or_forgets_secrets() {
+    run(async {
+        let host = TestHost::start().await;
+        let lab = lab("core1").await;
+        host.connect(lab_connection("core1", &lab, "cisco_ios"))
+            .await;
+        assert_eq!(host.test("core1").await["ok"], true);
+        host.connect(json!({
+            "name": "behind", "host": "192.0.2.9", "username": "admin", "device_type": "linux",
+            "jump": "core1", "password": "hunter2"
+        }))
+        .await;
+        let url = host.client.url("");
+        let connection = async |arguments: &[&str]| {
+            let mut command = scheduler();
+            command
+                .arg("connection")
+                .args(arguments)
+                .env("SCHEDULER_URL", &url);
+            let output = tokio::task::spawn_blocking(move || command.output().unwrap());
+            let output = output.await.unwrap();
+            (output.status.code().unwrap(), said(&output))
+        };
+        let (code, text) = connection(&["host-keys", "core1", "--forget"]).await;
+        assert_eq!(code, 5, "{text}");
+        for part in [
+            "`behind`, `core1`",
+            "--trust FINGERPRINT",
+            "--forget-secrets",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+        let (code, text) = connection(&["edit", "core1", "--host-key", OTHER_KEY]).await;
+        assert_eq!(code, 5, "{text}");
+        let how = "scheduler connection host-keys core1 --trust KEY";
+        assert!(
+            text.contains(how) && text.contains("--clear password"),
+            "{text}"
+        );
+
+        let edit = ["edit", "core1", "--port", "2222", "--clear", "password"];
+        let (code, text) = connection(&edit).await;
+        assert_eq!(code, 5, "{text}");
+        let flag = "--forget-secrets-of-dependents";
+        assert!(text.contains("`behind`") && text.contains(flag), "{text}");
+
+        let (code, text) = connection(&["host-keys", "core1", "--trust", OTHER_KEY]).await;
+        assert_eq!(code, 0, "{text}");
+        assert!(text.contains(OTHER_KEY), "{text}");
+        assert_eq!(host.secrets_of("core1").await, json!(["password"]));
+        let (code, text) = connection(&[&edit[..], &[flag]].concat()).await;
+        assert_eq!(code, 0, "{text}");
+        for name in ["core1", "behind"] {
+            assert_eq!(host.secrets_of(name).await, json!([]), "{name}");
+        }
     });
 }
 
@@ -488,6 +548,23 @@ fn inline_secrets_are_removed_when_their_job_ends() {
         assert_eq!(cancelled.status, 202, "{}", cancelled.body);
         assert_eq!(host.ended(&id).await["status"], "cancelled");
         assert_eq!(sealed_inline(&path).await, 0);
+
+        // Nothing of them is left on pages that are free: a long one has pages of its own.
+        let mut long = job(closed);
+        long["connection"]["password"] = json!("p".repeat(40_000));
+        long["max_retries"] = json!(5);
+        let id = host.submit(long).await;
+        host.until(&id, |job| job["status"] == "retrying").await;
+        let mut open = database(&path).await;
+        let (password, answers): (Vec<u8>, String) = sqlx::query_as(
+            "SELECT password, answers FROM ssh_connections WHERE password IS NOT NULL",
+        )
+        .fetch_one(&mut open)
+        .await
+        .unwrap();
+        open.close().await.unwrap();
+        host.client.act(&format!("/api/jobs/{id}/cancel")).await;
+        assert_eq!(host.ended(&id).await["status"], "cancelled");
 
         let rerun = format!("/api/jobs/{}/rerun", completed["id"].as_str().unwrap());
         let refused = host.client.post(&rerun, &json!({})).await;

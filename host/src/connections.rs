@@ -222,8 +222,6 @@ impl Connections {
             .ok_or_else(|| ConnectionError::NotFound(id_or_name.to_owned()))
     }
 
-    }
-
     /// Everything needed to open a session to a target, and its platform's name.
     ///
     /// # Errors

@@ -37,6 +37,7 @@ use crate::storage::Storage;
 const VERSION: u8 = 2;
 const NONCE_LENGTH: usize = 24;
 const KEY_LENGTH: usize = 32;
+const KEY_ID_LENGTH: usize = 8;
 /// Under this key of `meta` stands a value sealed at first start, to recognise a wrong key by.
 pub(crate) const CHECK: &str = "master_key_check";
 
@@ -57,16 +58,14 @@ pub enum DoesNotOpen {
 
 /// A name for a master key that does not help to guess it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeyId([u8; KeyId::LENGTH]);
+pub struct KeyId([u8; KEY_ID_LENGTH]);
 
 impl KeyId {
-    const LENGTH: usize = 8;
-
     /// Returns the id of the key that sealed a value; `None` if its version has none.
     #[must_use]
     pub fn of(sealed: &[u8]) -> Option<Self> {
         let (&version, rest) = sealed.split_first()?;
-        let id = rest.first_chunk::<{ Self::LENGTH }>()?;
+        let id = rest.first_chunk::<KEY_ID_LENGTH>()?;
         (version == VERSION).then_some(Self(*id))
     }
 }
@@ -226,8 +225,8 @@ impl MasterKey {
 
     fn from_bytes(bytes: &[u8; KEY_LENGTH]) -> Self {
         let id = DigestKey::derive(bytes, "id of the master key").mac(b"");
-        let mut start = [0; KeyId::LENGTH];
-        start.copy_from_slice(&id[..KeyId::LENGTH]);
+        let mut start = [0; KEY_ID_LENGTH];
+        start.copy_from_slice(&id[..KEY_ID_LENGTH]);
         Self {
             cipher: XChaCha20Poly1305::new(bytes.into()),
             id: KeyId(start),
@@ -316,7 +315,7 @@ impl MasterKey {
                 found,
             });
         }
-        self.decrypt(&sealed[1 + KeyId::LENGTH..], &self.authenticated(place))
+        self.decrypt(&sealed[1 + KEY_ID_LENGTH..], &self.authenticated(place))
     }
 
     fn decrypt(

@@ -52,15 +52,27 @@ DROP TABLE host_keys;
 ALTER TABLE routed_host_keys RENAME TO host_keys;
 
 -- A connection that was given with a job loses its secrets when the job has ended, whichever statement ends
--- it. The row stays, for as long as the job: it says that the connection was the job's own.
+-- it. The row stays, for as long as the job: it says that the connection was the job's own. What is
+-- overwritten by as many bytes is overwritten in its place, on all of its pages; what is set to NULL at
+-- once may stay on pages that are free then.
 CREATE TRIGGER jobs_forget_secrets AFTER UPDATE OF status ON jobs
 WHEN NEW.status IN ('completed', 'failed', 'cancelled') AND NEW.status <> OLD.status
 BEGIN
+    UPDATE ssh_connections
+    SET password = zeroblob(length(password)), private_key = zeroblob(length(private_key)),
+        passphrase = zeroblob(length(passphrase)), secret = zeroblob(length(secret)),
+        answers = printf('%.*c', octet_length(answers), ' ')
+    WHERE owner_job_id = NEW.id;
     UPDATE ssh_connections
     SET password = NULL, private_key = NULL, passphrase = NULL, secret = NULL, answers = '[]'
     WHERE owner_job_id = NEW.id;
 END;
 
+UPDATE ssh_connections
+SET password = zeroblob(length(password)), private_key = zeroblob(length(private_key)),
+    passphrase = zeroblob(length(passphrase)), secret = zeroblob(length(secret)),
+    answers = printf('%.*c', octet_length(answers), ' ')
+WHERE owner_job_id IN (SELECT id FROM jobs WHERE status IN ('completed', 'failed', 'cancelled'));
 UPDATE ssh_connections
 SET password = NULL, private_key = NULL, passphrase = NULL, secret = NULL, answers = '[]'
 WHERE owner_job_id IN (SELECT id FROM jobs WHERE status IN ('completed', 'failed', 'cancelled'));

@@ -95,9 +95,8 @@ impl Connections {
         if old.with_pin(None) != new.with_pin(None) {
             return Ok(Some(Moved::Address));
         }
-        let pin = match (old.pin(), new.pin()) {
-            (None, Some(pin)) | (Some(pin), None) => pin,
-            _ => return Ok(Some(Moved::HostKey)),
+        let ((None, Some(pin)) | (Some(pin), None)) = (old.pin(), new.pin()) else {
+            return Ok(Some(Moved::HostKey));
         };
         let known = self.storage.host_keys(&new.host_key_place()).await?;
         let is_known = !known.is_empty() && known.iter().all(|known| known.fingerprint == pin);
