@@ -48,6 +48,8 @@ export const api = {
   listConnections: (page, options) => get("/connections", page, options),
   allConnections: (options) => getAll("/connections", "connections", options),
   connection: (id, options) => get(`/connections/${segment(id)}`, {}, options),
+  hostKeys: (id, options) => get(`/connections/${segment(id)}/host-keys`, {}, options),
+  trustHostKey: (id, fingerprint) => request("POST", `/connections/${segment(id)}/host-keys`, { body: { fingerprint } }),
   replaceConnection: (id, connection) => request("PUT", `/connections/${segment(id)}`, { body: connection }),
 };
 

@@ -762,6 +762,36 @@ fn a_server_that_is_not_well_says_so_on_every_page() {
 }
 
 #[test]
+fn the_key_of_a_replaced_device_is_named() {
+    run(async {
+        let host = TestHost::start().await;
+        host.connect(json!({
+            "name": "core1", "host": "192.0.2.1", "username": "admin", "device_type": "cisco_ios",
+            "password": "hunter2-password"
+        }))
+        .await;
+        let browser = Browser::start(&host.client).await;
+        browser.open("/board/connections").await;
+        browser.click("//button[.='Host keys']").await;
+        browser.shows("dialog h2", "Host keys of core1").await;
+        let field = "//dialog//div[@class='answer-field']/input";
+        browser.fill(field, "SHA256:abc").await;
+        browser.click("//dialog//button[.='Trust this key']").await;
+        browser
+            .shows("dialog [role=alert]", "is a fingerprint")
+            .await;
+        let key = "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU";
+        browser.fill(field, key).await;
+        browser.click("//dialog//button[.='Trust this key']").await;
+        browser.lacks("dialog").await;
+        browser.shows("//tbody/tr[1]", "SHA256:47DEQpj8").await;
+        let stored = host.client.get("/api/connections/core1").await.body;
+        assert_eq!(stored["host_key"], key);
+        assert_eq!(stored["secrets_set"], json!(["password"]));
+    });
+}
+
+#[test]
 fn the_answers_of_a_connection_are_changed_in_rows() {
     run(async {
         let host = TestHost::start().await;

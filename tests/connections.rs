@@ -290,6 +290,15 @@ fn a_wrong_password_is_told_and_tried_once() {
     });
 }
 
+/// Where the host keys of a device are known that is reached directly.
+fn place(ssh: &test_devices::Sshd) -> host::model::HostKeyPlace {
+    host::model::HostKeyPlace {
+        host: ssh.host.clone(),
+        port: ssh.port,
+        route: "[]".to_owned(),
+    }
+}
+
 #[test]
 fn a_host_key_that_changes_is_refused() {
     run(async {
@@ -305,7 +314,7 @@ fn a_host_key_that_changes_is_refused() {
         let seen = host
             .app
             .storage
-            .host_keys(&first.ssh.host, first.ssh.port)
+            .host_keys(&place(&first.ssh))
             .await
             .unwrap();
         assert_eq!(seen.len(), 1);
@@ -317,7 +326,7 @@ fn a_host_key_that_changes_is_refused() {
         let now = chrono::Utc::now();
         host.app
             .storage
-            .add_host_key(&second.ssh.host, second.ssh.port, known, now)
+            .add_host_key(&place(&second.ssh), known, now)
             .await
             .unwrap();
         let moved = password_connection("moved", &second.ssh, "linux");

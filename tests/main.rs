@@ -44,6 +44,7 @@ mod retention;
 mod sandbox;
 mod schedules;
 mod scripts;
+mod secrets;
 mod sessions;
 mod states;
 mod storage;

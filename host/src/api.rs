@@ -147,6 +147,7 @@ fn api_routes() -> OpenApiRouter<Arc<App>> {
         .route("/connections/test", connections::named_test())
         .routes(routes!(
             connections::host_keys,
+            connections::trust_host_key,
             connections::forget_host_keys
         ))
         .routes(routes!(devices::list))

@@ -103,7 +103,13 @@ impl App {
         let (ended, _) = broadcast::channel(NEWS);
         let notifications =
             Notifications::build(&config.notifications, Arc::clone(&storage), ended.clone())?;
-        let begun = match begin(&*storage, &notifications).await {
+        let connections = Arc::new(Connections::new(
+            Arc::clone(&storage),
+            master_key,
+            host_key_policy(config.security.host_keys),
+            config.devices.clone(),
+        )?);
+        let begun = match begin(&*storage, &notifications, &connections).await {
             Ok(()) => true,
             Err(StorageError::Full) => {
                 tracing::error!(
@@ -134,12 +140,6 @@ impl App {
         );
         registry.scan().await;
 
-        let connections = Arc::new(Connections::new(
-            Arc::clone(&storage),
-            master_key,
-            host_key_policy(config.security.host_keys),
-            config.devices.clone(),
-        )?);
         let dispatcher = Dispatcher::default();
         let batches = Batches::default();
         let turns = Turns::default();
@@ -310,14 +310,14 @@ impl App {
     /// its device.
     ///
     /// # Errors
-    /// As the login; and when the server is about to stop.
+    /// As the login; code `unavailable` while the device refuses these credentials or was logged in to
+    /// as often as it may be; and when the server is about to stop.
     pub async fn beside_the_jobs<T>(
         &self,
         endpoint: &Endpoint,
         login: impl Future<Output = Result<T, SshError>>,
     ) -> Result<T, SshError> {
-        let _counted = self.sessions.login_beside(endpoint)?;
-        login.await
+        self.sessions.beside(endpoint, login).await
     }
 
     async fn advance_batches(&self) {
@@ -334,7 +334,7 @@ impl App {
             loop {
                 // First whether it can be written at all: what follows logs each interrupted job.
                 let begun = match self.storage.ping().await {
-                    Ok(()) => begin(&*self.storage, &self.notifications).await,
+                    Ok(()) => begin(&*self.storage, &self.notifications, &self.connections).await,
                     Err(error) => Err(error),
                 };
                 let Err(error) = begun else { break };
@@ -390,7 +390,12 @@ pub fn runtime(config: &WorkerConfig) -> anyhow::Result<tokio::runtime::Runtime>
 }
 
 /// Writes what has to be there before anything ends a job, and ends what a crash left running.
-async fn begin(storage: &dyn Storage, notifications: &Notifications) -> Result<(), StorageError> {
+async fn begin(
+    storage: &dyn Storage,
+    notifications: &Notifications,
+    connections: &Connections,
+) -> Result<(), StorageError> {
+    connections.bind_secrets().await?;
     notifications.begin().await?;
     end_interrupted(storage).await
 }

@@ -11,6 +11,7 @@ mod db;
 mod events;
 mod failure;
 mod job;
+mod key;
 mod notification;
 mod output;
 mod params;
@@ -43,7 +44,7 @@ Exit codes:
 #[derive(Debug, Parser)]
 #[command(name = "scheduler", version, after_help = EXIT_CODES, arg_required_else_help = true)]
 pub struct Cli {
-    /// The configuration file of `serve`, `run` and `db` [default: the one that
+    /// The configuration file of `serve`, `run`, `db` and `key` [default: the one that
     /// `SCHEDULER_CONFIG` names, or `./config.toml` if there is one]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -79,6 +80,9 @@ enum Command {
     /// Look after the database's files: check, back up, restore
     #[command(subcommand)]
     Db(db::DbCommand),
+    /// Look after the master key, which seals the connections' secrets
+    #[command(subcommand)]
+    Key(key::KeyCommand),
     /// Run one playbook file here and now, without a server
     Run(run::RunArgs),
 }
@@ -129,6 +133,7 @@ impl Cli {
             Command::Connection(command) => one_thread()?.block_on(command.run()),
             Command::Notification(command) => one_thread()?.block_on(command.run()),
             Command::Db(command) => one_thread()?.block_on(command.run(self.config)),
+            Command::Key(command) => one_thread()?.block_on(command.run(self.config)),
             Command::Connect(args) => one_thread()?.block_on(connect::run(args)),
             Command::Plugin(command) => one_thread()?.block_on(command.run()),
         }

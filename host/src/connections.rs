@@ -4,29 +4,29 @@
 //! [`netssh_core::Endpoint`] and nowhere else.
 
 mod answers;
+mod changes;
 mod check;
+mod host_keys;
+mod reseal;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use async_trait::async_trait;
-use netssh_core::{
-    Credentials, Endpoint, HostKey, HostKeyPolicy, HostKeyStore, HostKeyStoreError, Jump,
-    Platforms, Timeouts,
-};
+use netssh_core::{Credentials, Endpoint, HostKeyPolicy, Jump, Platforms, Timeouts};
 use secrecy::SecretString;
 use uuid::Uuid;
 
 pub use self::answers::AnswerInput;
+use self::host_keys::Learning;
+pub(crate) use self::reseal::resealed_with;
 use crate::config::DevicesConfig;
 use crate::model::{
-    Algorithms, Connection, ErrorCode, JobError, KnownHostKey, SealedSecrets, SecretField, Target,
-    now, route,
+    Algorithms, Connection, ErrorCode, JobError, SavedConnections, SealedField, SealedSecrets,
+    SecretField, Target, Way, now,
 };
-use crate::sealing::MasterKey;
+use crate::sealing::{DoesNotOpen, MasterKey};
 use crate::session_logs::{Limits, SessionLogs};
 use crate::storage::{DeleteConnectionOutcome, Storage, StorageError};
 
@@ -83,11 +83,38 @@ pub enum ConnectionError {
     NotFound(String),
     #[error("`{name}` is the way to other connections, which jump through it: {}", .by.join(", "))]
     JumpedThrough { name: String, by: Vec<String> },
+    #[error(
+        "the secrets of {} are stored for the present way through `{name}`, and no host key of theirs \
+         is known or pinned: pin their host keys first, or forget their secrets with \
+         forget_secrets_of_dependents=true and give them again afterwards",
+        in_words(.others)
+    )]
+    Dependents { name: String, others: Vec<String> },
+    #[error(
+        "the secrets of {} are stored for a device with the known host key of `{name}`: if the device \
+         has a new key, say which one is right (POST /api/connections/{name}/host-keys); or forget the \
+         secrets as well with forget_secrets=true and give them again",
+        in_words(.others)
+    )]
+    KeyProtectsSecrets { name: String, others: Vec<String> },
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
 
+/// `a`, `b` and 3 more
+fn in_words(names: &[String]) -> String {
+    const MAX_NAMES: usize = 20;
+    let quoted = names.iter().take(MAX_NAMES).map(|name| format!("`{name}`"));
+    let shown = quoted.collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(MAX_NAMES) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
 pub struct Connections {
+    /// Held while connections change: a change of one can concern the secrets of others.
+    changing: tokio::sync::Mutex<()>,
     storage: Arc<dyn Storage>,
     master_key: MasterKey,
     host_key_policy: HostKeyPolicy,
@@ -117,6 +144,7 @@ impl Connections {
             .as_deref()
             .map(|directory| SessionLogs::start(directory, limits));
         Ok(Self {
+            changing: tokio::sync::Mutex::default(),
             storage,
             master_key,
             host_key_policy,
@@ -137,6 +165,7 @@ impl Connections {
     /// # Errors
     /// When the input is not valid, or the name is taken.
     pub async fn create(&self, input: ConnectionInput) -> Result<Connection, ConnectionError> {
+        let _alone = self.changing.lock().await;
         let connection = self.prepare(input, None).await?;
         self.storage.add_connection(&connection).await?;
         Ok(connection)
@@ -162,49 +191,10 @@ impl Connections {
         self.prepare(input, None).await
     }
 
-    /// Replaces what is stored; secrets that the input does not mention stay, unless they would
-    /// then go to another address.
-    ///
-    /// # Errors
-    /// When there is no such connection, the input is not valid, or the new name is taken.
-    pub async fn update(
-        &self,
-        id_or_name: &str,
-        input: ConnectionInput,
-    ) -> Result<Connection, ConnectionError> {
-        let old = self.find(id_or_name).await?;
-        self.check(&input, Some(&old)).await?;
-        let mut secrets = old.secrets;
-        self.apply(old.id, &mut secrets, &input.secrets);
-        let answers = self.stored_answers(old.id, input.answers, old.answers);
-        let new = Connection {
-            name: input.name,
-            host: input.host,
-            port: input.port,
-            username: input.username,
-            device_type: input.device_type,
-            timeout_seconds: input.timeout_seconds,
-            tags: input.tags,
-            host_key: input.host_key,
-            jump: input.jump,
-            algorithms: input.algorithms,
-            certificate: input.certificate,
-            agent: input.agent,
-            max_sessions: input.max_sessions,
-            secrets,
-            answers,
-            updated_at: now(),
-            ..old
-        };
-        if !self.storage.update_connection(&new).await? {
-            return Err(ConnectionError::NotFound(id_or_name.to_owned()));
-        }
-        Ok(new)
-    }
-
     /// # Errors
     /// When there is no such connection, or others jump through it.
     pub async fn delete(&self, id_or_name: &str) -> Result<(), ConnectionError> {
+        let _alone = self.changing.lock().await;
         let connection = self.find(id_or_name).await?;
         match self.storage.delete_connection(connection.id).await? {
             DeleteConnectionOutcome::Deleted => Ok(()),
@@ -232,34 +222,6 @@ impl Connections {
             .ok_or_else(|| ConnectionError::NotFound(id_or_name.to_owned()))
     }
 
-    /// The host keys known for a connection's address.
-    ///
-    /// # Errors
-    /// When there is no such connection.
-    pub async fn host_keys(
-        &self,
-        id_or_name: &str,
-    ) -> Result<(Connection, Vec<KnownHostKey>), ConnectionError> {
-        let connection = self.find(id_or_name).await?;
-        let keys = self
-            .storage
-            .host_keys(&connection.host, connection.port)
-            .await?;
-        Ok((connection, keys))
-    }
-
-    /// Forgets the host keys of a connection's address, so that the next session learns anew.
-    ///
-    /// # Errors
-    /// When there is no such connection.
-    pub async fn forget_host_keys(&self, id_or_name: &str) -> Result<u64, ConnectionError> {
-        let connection = self.find(id_or_name).await?;
-        let (host, port) = (connection.host, connection.port);
-        let forgotten = self.storage.delete_host_keys(&host, port).await?;
-        tracing::info!(connection = %connection.name, host, port, forgotten, "host keys forgotten");
-        Ok(forgotten)
-    }
-
     /// Everything needed to open a session to a target, and its platform's name.
     ///
     /// # Errors
@@ -282,8 +244,25 @@ impl Connections {
     /// Everything needed to open a session by a connection.
     ///
     /// # Errors
-    /// Code `invalid` when there is no way to the device, `internal` when secrets do not open.
+    /// Code `invalid` when there is no way to the device or a secret does not open.
     pub async fn endpoint_of(&self, connection: &Connection) -> Result<Endpoint, JobError> {
+        self.endpoint(connection, Learning::NewKeys).await
+    }
+
+    /// Everything needed to open a session by a connection that is used and forgotten. No host key is
+    /// learned: the client may have made up all of it.
+    ///
+    /// # Errors
+    /// As [`Self::endpoint_of`].
+    pub async fn unsaved_endpoint_of(&self, connection: &Connection) -> Result<Endpoint, JobError> {
+        self.endpoint(connection, Learning::Nothing).await
+    }
+
+    async fn endpoint(
+        &self,
+        connection: &Connection,
+        learning: Learning,
+    ) -> Result<Endpoint, JobError> {
         let platform = self
             .platforms
             .named(&connection.device_type)
@@ -293,31 +272,42 @@ impl Connections {
                     self.unknown_platform(&connection.device_type),
                 )
             })?;
-        let host_keys: Arc<dyn HostKeyStore> = Arc::new(StoredHostKeys(Arc::clone(&self.storage)));
+        let no_way = |name: &str, error| {
+            JobError::new(ErrorCode::INVALID, format!("no way to `{name}`: {error}"))
+        };
+        let saved = self.saved_for(connection).await;
+        let saved = saved.map_err(|error| unusable(&connection.name, &error))?;
+        let hops = saved
+            .jumps(connection)
+            .map_err(|error| no_way(&connection.name, error))?;
+        let way = Way::new(connection, &hops);
         let mut jumps = Vec::new();
-        for hop in self.hops(connection).await? {
+        for (hop, (place, _)) in hops.into_iter().zip(way.host_key_places()) {
+            let own_way = saved.way(hop).map_err(|error| no_way(&hop.name, error))?;
+            let (host_keys, host_key_policy) =
+                self.keys_of_jump(hop, &own_way, place, learning).await?;
             jumps.push(Jump {
-                credentials: self.credentials(&hop)?,
-                host: hop.host,
+                credentials: self.credentials(hop, &own_way)?,
+                host: hop.host.clone(),
                 port: hop.port,
-                username: hop.username,
+                username: hop.username.clone(),
                 algorithms: offered(hop.algorithms),
-                host_key_policy: self.host_key_policy,
-                pinned_host_key: hop.host_key,
-                host_keys: Arc::clone(&host_keys),
+                host_key_policy,
+                pinned_host_key: hop.host_key.clone(),
+                host_keys,
             });
         }
         let mut endpoint = Endpoint::new(&connection.host, &connection.username, platform);
         endpoint.port = connection.port;
-        endpoint.credentials = self.credentials(connection)?;
-        endpoint.enable_secret = self.open(connection, SecretField::Secret)?;
+        endpoint.credentials = self.credentials(connection, &way)?;
+        endpoint.enable_secret = self.open(connection, SecretField::Secret, &way)?;
         endpoint.timeouts = Timeouts {
             command: Duration::from_secs(connection.timeout_seconds.into()),
             ..Timeouts::default()
         };
         endpoint.host_key_policy = self.host_key_policy;
         endpoint.pinned_host_key.clone_from(&connection.host_key);
-        endpoint.host_keys = host_keys;
+        endpoint.host_keys = self.stored_keys(way.host_key_place().route, learning);
         endpoint.jumps = jumps;
         endpoint.algorithms = offered(connection.algorithms);
         let logs = self.session_logs.as_ref();
@@ -339,15 +329,16 @@ impl Connections {
         let mut message = error.to_string();
         if error.code() == "host_key" && connection.host_key.is_some() {
             message.push_str(&format!(
-                "; the connection accepts only the host key that it names: if the key has changed \
-                 for a good reason, scheduler connection edit {0} --host-key KEY, or --clear \
-                 host-key (or, if it is a jump host's, that one's)",
+                "; the connection accepts only the host key that it names: if the device was replaced, \
+                 compare the new key's fingerprint with the device, then: scheduler connection \
+                 host-keys {} --trust FINGERPRINT (or, if it is a jump host's, that one's)",
                 connection.name
             ));
         } else if error.code() == "host_key" {
             message.push_str(&format!(
-                "; if the key has changed for a good reason, forget the old one: scheduler \
-                 connection host-keys {} --forget (or, if it is a jump host's, that one's)",
+                "; if the device was replaced, compare the new key's fingerprint with the device, then: \
+                 scheduler connection host-keys {} --trust FINGERPRINT (or, if it is a jump host's, \
+                 that one's)",
                 connection.name
             ));
         }
@@ -362,29 +353,19 @@ impl Connections {
         JobError::new(error.code(), message)
     }
 
-    /// The jump hosts on the way to a device, in order.
-    async fn hops(&self, connection: &Connection) -> Result<Vec<Connection>, JobError> {
+    /// Loads what the way to a connection may depend on.
+    async fn saved_for(&self, connection: &Connection) -> Result<SavedConnections, StorageError> {
         if connection.jump.is_empty() {
-            return Ok(Vec::new());
+            return Ok(SavedConnections::default());
         }
-        let stored = self.storage.connections().await;
-        let stored = stored.map_err(|error| unusable(&connection.name, &error))?;
-        let mut by_name: HashMap<String, Connection> = stored
-            .into_iter()
-            .map(|stored| (stored.name.clone(), stored))
-            .collect();
-        let jump_of = |name: &str| by_name.get(name).map(|stored| stored.jump.clone());
-        let way = route(&connection.name, &connection.jump, jump_of);
-        let way = way.map_err(|error| {
-            JobError::new(
-                ErrorCode::INVALID,
-                format!("no way to `{}`: {error}", connection.name),
-            )
-        })?;
-        Ok(way.iter().filter_map(|name| by_name.remove(name)).collect())
+        self.saved().await
     }
 
-    fn credentials(&self, connection: &Connection) -> Result<Credentials, JobError> {
+    async fn saved(&self) -> Result<SavedConnections, StorageError> {
+        Ok(SavedConnections::new(self.storage.connections().await?))
+    }
+
+    fn credentials(&self, connection: &Connection, way: &Way) -> Result<Credentials, JobError> {
         let agent = match (connection.agent, &self.devices.ssh_agent) {
             (false, _) => None,
             (true, Some(socket)) => Some(socket.clone()),
@@ -396,12 +377,12 @@ impl Connections {
             }
         };
         Ok(Credentials {
-            password: self.open(connection, SecretField::Password)?,
-            private_key: self.open(connection, SecretField::PrivateKey)?,
-            passphrase: self.open(connection, SecretField::Passphrase)?,
+            password: self.open(connection, SecretField::Password, way)?,
+            private_key: self.open(connection, SecretField::PrivateKey, way)?,
+            passphrase: self.open(connection, SecretField::Passphrase, way)?,
             certificate: connection.certificate.clone(),
             agent,
-            answers: self.login_answers(connection)?,
+            answers: self.login_answers(connection, way)?,
         })
     }
 
@@ -409,12 +390,25 @@ impl Connections {
         &self,
         connection: &Connection,
         field: SecretField,
+        way: &Way,
     ) -> Result<Option<SecretString>, JobError> {
         let sealed = connection.secrets.get(field);
         sealed
-            .map(|sealed| self.master_key.open_secret(connection.id, field, sealed))
+            .map(|sealed| self.open_field(connection, SealedField::Secret(field), way, sealed))
             .transpose()
-            .map_err(|error| unusable(&connection.name, &error))
+    }
+
+    fn open_field(
+        &self,
+        connection: &Connection,
+        field: SealedField<'_>,
+        way: &Way,
+        sealed: &[u8],
+    ) -> Result<SecretString, JobError> {
+        let opened = self
+            .master_key
+            .open_secret(connection.id, field, way, sealed);
+        opened.map_err(|error| does_not_open(connection, field, error))
     }
 
     async fn prepare(
@@ -422,44 +416,48 @@ impl Connections {
         input: ConnectionInput,
         owner_job_id: Option<Uuid>,
     ) -> Result<Connection, ConnectionError> {
-        self.check(&input, None).await?;
-        let id = Uuid::now_v7();
         let now = now();
-        let mut secrets = SealedSecrets::default();
-        self.apply(id, &mut secrets, &input.secrets);
-        let answers = self.stored_answers(id, input.answers, Vec::new());
-        Ok(Connection {
-            id,
-            name: input.name,
-            host: input.host,
+        let mut new = Connection {
+            id: Uuid::now_v7(),
+            name: input.name.clone(),
+            host: input.host.clone(),
             port: input.port,
-            username: input.username,
-            device_type: input.device_type,
+            username: input.username.clone(),
+            device_type: input.device_type.clone(),
             timeout_seconds: input.timeout_seconds,
-            tags: input.tags,
-            host_key: input.host_key,
-            jump: input.jump,
+            tags: input.tags.clone(),
+            host_key: input.host_key.clone(),
+            jump: input.jump.clone(),
             algorithms: input.algorithms,
-            certificate: input.certificate,
+            certificate: input.certificate.clone(),
             agent: input.agent,
             max_sessions: input.max_sessions,
-            secrets,
-            answers,
+            secrets: SealedSecrets::default(),
+            answers: Vec::new(),
             owner_job_id,
             created_at: now,
             updated_at: now,
-        })
+        };
+        let saved = self.saved_for(&new).await?;
+        let way = self.check(&input, &new, None, &saved).await?;
+        self.apply(new.id, &way, &mut new.secrets, &input.secrets);
+        new.answers = self.stored_answers(new.id, &way, input.answers, Vec::new());
+        Ok(new)
     }
 
     fn apply(
         &self,
         id: Uuid,
+        way: &Way,
         secrets: &mut SealedSecrets,
         changes: &[(SecretField, SecretChange)],
     ) {
         for (field, change) in changes {
             let sealed = match change {
-                SecretChange::Set(secret) => Some(self.master_key.seal_secret(id, *field, secret)),
+                SecretChange::Set(secret) => {
+                    let place = SealedField::Secret(*field);
+                    Some(self.master_key.seal_secret(id, place, way, secret))
+                }
                 SecretChange::Clear => None,
             };
             secrets.set(*field, sealed);
@@ -493,42 +491,27 @@ fn unusable(connection: &str, error: &dyn std::error::Error) -> JobError {
     )
 }
 
-/// Host keys accepted at first sight stand in the database, so that every worker knows them.
-#[derive(Clone)]
-struct StoredHostKeys(Arc<dyn Storage>);
-
-impl std::fmt::Debug for StoredHostKeys {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("StoredHostKeys")
-    }
-}
-
-#[async_trait]
-impl HostKeyStore for StoredHostKeys {
-    async fn lookup(&self, host: &str, port: u16) -> Result<Vec<HostKey>, HostKeyStoreError> {
-        let known = self.0.host_keys(host, port).await?;
-        Ok(known
-            .into_iter()
-            .map(|known| HostKey {
-                algorithm: known.algorithm,
-                key: known.key,
-                fingerprint: known.fingerprint,
-            })
-            .collect())
-    }
-
-    async fn remember(
-        &self,
-        host: &str,
-        port: u16,
-        key: &HostKey,
-    ) -> Result<(), HostKeyStoreError> {
-        let columns = (
-            key.algorithm.as_str(),
-            key.key.as_str(),
-            key.fingerprint.as_str(),
-        );
-        self.0.add_host_key(host, port, columns, now()).await?;
-        Ok(())
-    }
+/// A secret is lost rather than sent to another host than it was given for.
+fn does_not_open(connection: &Connection, field: SealedField<'_>, error: DoesNotOpen) -> JobError {
+    let name = &connection.name;
+    tracing::error!(connection = %name, %field, %error, "a stored secret does not open");
+    let again = match connection.owner_job_id {
+        Some(_) => "submit the job again with it".to_owned(),
+        None => {
+            let flag = match field {
+                SealedField::Secret(SecretField::Password) => "--ask-password",
+                SealedField::Secret(SecretField::PrivateKey) => "--private-key-file FILE",
+                SealedField::Secret(SecretField::Passphrase) => {
+                    "--private-key-file FILE --passphrase-file FILE"
+                }
+                SealedField::Secret(SecretField::Secret) => "--secret-file FILE",
+                SealedField::Answer { .. } => "--answer-file FILE",
+            };
+            format!("give it again: scheduler connection edit {name} {flag}")
+        }
+    };
+    JobError::new(
+        ErrorCode::INVALID,
+        format!("the {field} of the connection `{name}` cannot be used: {error}; {again}"),
+    )
 }

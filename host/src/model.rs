@@ -16,11 +16,14 @@ mod plugin_version;
 mod schedule;
 mod target_expression;
 mod target_pattern;
+mod way;
 
 pub use batch::{BatchCounts, BatchOptions, BatchStep, MOST_TARGETS, Share};
+#[cfg(test)]
+pub(crate) use connection::test_connection;
 pub use connection::{
     Algorithms, AnswerCredential, AnswerValue, Connection, KnownHostKey, MOST_JUMPS, RouteError,
-    SealedSecrets, SecretField, StoredAnswer, route,
+    SealedField, SealedRow, SealedSecrets, SecretField, StoredAnswer, route,
 };
 pub use host::{HostPattern, check_host, is_host_name};
 pub use job::{
@@ -41,6 +44,8 @@ pub use schedule::{
 };
 pub use target_expression::TargetExpression;
 pub use target_pattern::TargetPattern;
+pub use way::{Hop, HostKeyPlace, SavedConnections, Way, fingerprint_of};
+pub(crate) use way::{add_text, rename_jumps};
 
 use chrono::{DateTime, SubsecRound, Utc};
 

@@ -1,11 +1,20 @@
 //! Secrets at rest: XChaCha20-Poly1305 under a master key that never enters the database.
 //!
-//! A sealed value is `version (1 byte) ‖ nonce (24 bytes) ‖ ciphertext and tag`. The row and field
-//! it belongs to are authenticated with it, so that a value copied to another row, by hand or by a
-//! bug, does not open there.
+//! A sealed value is `version (1 byte) ‖ id of the key (8 bytes) ‖ nonce (24 bytes) ‖ ciphertext and
+//! tag`. What it belongs to is authenticated with it: the row, the field, and the whole way to the
+//! device with the host keys that are trusted on it ([`Way`]). A value that was copied to another row,
+//! or whose row was given another address, does not open: no host gets a secret that was entered for
+//! another one.
+//!
+//! Values of version 1, without the id and the way, are sealed again at the first start
+//! ([`crate::connections`]) and open at no other time. [`rotation`] replaces the key.
 //!
 //! Digests of requests, which may contain secrets, are HMACs under a key derived from the master key.
 
+mod rotation;
+mod version1;
+
+use std::fmt;
 use std::io::{Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
@@ -14,31 +23,67 @@ use anyhow::{Context, bail, ensure};
 use chacha20poly1305::aead::{Aead, Generate, Key, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use hmac::{Hmac, Mac as _};
+use secrecy::zeroize::{Zeroize as _, Zeroizing};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 use uuid::Uuid;
 
-use crate::model::SecretField;
+pub(crate) use self::rotation::old_file;
+pub use self::rotation::{Rotated, rotate};
+pub(crate) use self::version1::is_version1;
+use crate::model::{SealedField, Way, add_text};
 use crate::storage::Storage;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const NONCE_LENGTH: usize = 24;
 const KEY_LENGTH: usize = 32;
+const KEY_ID_LENGTH: usize = 8;
 /// Under this key of `meta` stands a value sealed at first start, to recognise a wrong key by.
 pub(crate) const CHECK: &str = "master_key_check";
 
-/// A sealed value that does not open: another key, another row, or bytes that were changed.
-#[derive(Debug, thiserror::Error)]
-#[error("a stored secret does not open with this master key")]
-pub struct DoesNotOpen;
+/// Why a sealed value does not open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DoesNotOpen {
+    #[error("it was sealed with another master key: the server has key {own}, it has key {found}")]
+    OtherKey { own: KeyId, found: KeyId },
+    #[error("it was sealed by another version of the scheduler")]
+    OtherVersion,
+    /// AEAD does not tell which of them.
+    #[error(
+        "it was given for another address, user, way or host key than the connection has in the \
+         database, or it is damaged"
+    )]
+    OtherPlace,
+}
+
+/// A name for a master key that does not help to guess it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyId([u8; KEY_ID_LENGTH]);
+
+impl KeyId {
+    /// Returns the id of the key that sealed a value; `None` if its version has none.
+    #[must_use]
+    pub fn of(sealed: &[u8]) -> Option<Self> {
+        let (&version, rest) = sealed.split_first()?;
+        let id = rest.first_chunk::<KEY_ID_LENGTH>()?;
+        (version == VERSION).then_some(Self(*id))
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
 
 pub struct MasterKey {
     cipher: XChaCha20Poly1305,
+    id: KeyId,
     digests: DigestKey,
 }
 
-impl std::fmt::Debug for MasterKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for MasterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("MasterKey")
     }
 }
@@ -50,26 +95,31 @@ pub struct DigestKey(Hmac<Sha256>);
 
 impl DigestKey {
     fn derive(master: &[u8], purpose: &str) -> Self {
-        let derived = Self::mac(master).chain_update(purpose).finalize();
-        Self(Self::mac(&derived.into_bytes()))
+        let derived = Self::keyed(master).chain_update(purpose).finalize();
+        Self(Self::keyed(&derived.into_bytes()))
     }
 
-    fn mac(key: &[u8]) -> Hmac<Sha256> {
+    fn keyed(key: &[u8]) -> Hmac<Sha256> {
         Hmac::new_from_slice(key).expect("HMAC takes keys of any length")
+    }
+
+    fn mac(&self, bytes: &[u8]) -> [u8; 32] {
+        let mac = self.0.clone().chain_update(bytes).finalize();
+        mac.into_bytes().into()
     }
 
     /// Returns the digest of a text in hexadecimal.
     #[must_use]
     pub fn digest(&self, bytes: &[u8]) -> String {
-        let digest = self.0.clone().chain_update(bytes).finalize();
-        let digest = digest.into_bytes();
+        let digest = self.mac(bytes);
         digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
 impl MasterKey {
     /// Reads the key file, and makes sure that it is the one this database was sealed with. For a
-    /// database that nothing was sealed in yet, makes one with mode 0600 if there is none.
+    /// database that nothing was sealed in yet, makes one with mode 0600 if there is none. Completes
+    /// a rotation of the key that was interrupted after the database had the new one.
     ///
     /// # Errors
     /// When the file cannot be read or made, is not a key, can be read by others, or is not there
@@ -77,62 +127,85 @@ impl MasterKey {
     /// every stored credential useless, and new ones would be sealed with a second key.
     pub async fn of(storage: &dyn Storage, path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
-        let sealed = storage.meta(CHECK).await?;
-        if sealed.is_some() && !path.exists() {
+        let Some(sealed) = storage.meta(CHECK).await? else {
+            let key = Self::load_or_create(path)?;
+            storage.set_meta(CHECK, &key.seal_check()).await?;
+            return Ok(key);
+        };
+        if !path.exists() {
             bail!(
                 "the master key file {shown} is not there; put the one this database was sealed \
                  with in its place, or name it in security.master_key_file"
             );
         }
         let key = Self::load_or_create(path)?;
-        match sealed {
-            Some(sealed) if key.open(&sealed, CHECK).is_err() => bail!(
-                "{shown} is not the master key this database was sealed with; put the right file \
-                 there, or name it in security.master_key_file"
-            ),
-            Some(_) => {}
-            None => storage.set_meta(CHECK, &key.seal(CHECK, CHECK)).await?,
+        if key.opens_check(&sealed) {
+            return Ok(key);
         }
-        Ok(key)
+        if let Some(key) = rotation::complete(path, &sealed)? {
+            return Ok(key);
+        }
+        bail!(
+            "{shown} is not the master key this database was sealed with{}; put the right file \
+             there, or name it in security.master_key_file",
+            key.ids_in_words(&sealed)
+        )
     }
 
     /// Whether the key in a file is the one that sealed a database's check; `None` when there is no
     /// key that can be read.
     #[must_use]
     pub fn fits(path: &Path, check: &[u8]) -> Option<bool> {
-        let key = Self::load(std::fs::File::open(path).ok()?).ok()?;
-        Some(key.open(check, CHECK).is_ok())
+        Some(Self::read(path)?.opens_check(check))
+    }
+
+    /// Returns the key in a file; `None` when there is none that can be read.
+    #[must_use]
+    pub fn read(path: &Path) -> Option<Self> {
+        Self::load(std::fs::File::open(path).ok()?).ok()
     }
 
     fn load_or_create(path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
         match std::fs::File::open(path) {
             Ok(file) => Self::load(file).with_context(|| format!("the master key file {shown}")),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self::create(path)
-                .with_context(|| format!("cannot make the master key file {shown}")),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let key = Self::create(path)
+                    .with_context(|| format!("cannot make the master key file {shown}"))?;
+                tracing::info!(file = %shown, "made a master key; keep a copy: without it, stored credentials cannot be read");
+                Ok(key)
+            }
             Err(error) => {
                 Err(error).with_context(|| format!("cannot read the master key file {shown}"))
             }
         }
     }
 
-    fn load(mut file: std::fs::File) -> anyhow::Result<Self> {
+    fn load(file: std::fs::File) -> anyhow::Result<Self> {
         let mode = file.metadata()?.permissions().mode() & 0o777;
         ensure!(
             mode & 0o077 == 0,
             "can be read by others (mode {mode:o}); make it private: chmod 600"
         );
-        let mut text = String::new();
-        file.read_to_string(&mut text)
+        // Of its final size from the beginning: a text that grows leaves copies behind.
+        let mut text = Zeroizing::new(String::with_capacity(KEY_FILE_LENGTH));
+        file.take(KEY_FILE_LENGTH as u64)
+            .read_to_string(&mut text)
             .context("is not text, so it is not a key this program made")?;
         let bytes = from_hex(text.trim())
             .with_context(|| format!("has to hold {} hexadecimal digits", KEY_LENGTH * 2))?;
-        Ok(Self::from_bytes(bytes))
+        Ok(Self::from_bytes(&bytes))
     }
 
     fn create(path: &Path) -> anyhow::Result<Self> {
-        let key = Key::<XChaCha20Poly1305>::generate();
-        let text: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut generated = Key::<XChaCha20Poly1305>::generate();
+        let bytes: Zeroizing<[u8; KEY_LENGTH]> = Zeroizing::new(generated.into());
+        generated.zeroize();
+        let mut text = Zeroizing::new(String::with_capacity(KEY_FILE_LENGTH));
+        for byte in bytes.iter() {
+            text.extend([byte >> 4, byte & 0xf].map(hex_digit));
+        }
+        text.push('\n');
         // Written aside and linked into place: a crash leaves a whole key or none, and of two
         // processes that start at once only one makes it.
         let aside = path.with_extension(format!("{}.tmp", std::process::id()));
@@ -141,20 +214,30 @@ impl MasterKey {
             .create_new(true)
             .mode(0o600)
             .open(&aside)?;
-        file.write_all(format!("{text}\n").as_bytes())?;
+        file.write_all(text.as_bytes())?;
         file.sync_all()?;
         let linked = std::fs::hard_link(&aside, path);
         std::fs::remove_file(&aside)?;
         linked?;
-        tracing::info!(file = %path.display(), "made a master key; keep a copy: without it, stored credentials cannot be read");
-        Ok(Self::from_bytes(key.into()))
+        rotation::sync_directory(path)?;
+        Ok(Self::from_bytes(&bytes))
     }
 
-    fn from_bytes(bytes: [u8; KEY_LENGTH]) -> Self {
+    fn from_bytes(bytes: &[u8; KEY_LENGTH]) -> Self {
+        let id = DigestKey::derive(bytes, "id of the master key").mac(b"");
+        let mut start = [0; KEY_ID_LENGTH];
+        start.copy_from_slice(&id[..KEY_ID_LENGTH]);
         Self {
-            cipher: XChaCha20Poly1305::new(&bytes.into()),
-            digests: DigestKey::derive(&bytes, "digests of requests"),
+            cipher: XChaCha20Poly1305::new(bytes.into()),
+            id: KeyId(start),
+            digests: DigestKey::derive(bytes, "digests of requests"),
         }
+    }
+
+    /// Returns the id that values sealed with this key carry.
+    #[must_use]
+    pub fn id(&self) -> KeyId {
+        self.id
     }
 
     /// Returns the key for digests of requests.
@@ -163,94 +246,129 @@ impl MasterKey {
         self.digests.clone()
     }
 
-    /// Seals a secret of a connection.
+    /// Seals a secret of a connection for the way to its device.
     #[must_use]
-    pub fn seal_secret(&self, row: Uuid, field: SecretField, secret: &SecretString) -> Vec<u8> {
-        self.seal(secret.expose_secret(), &place(row, field))
+    pub fn seal_secret(
+        &self,
+        row: Uuid,
+        field: SealedField<'_>,
+        way: &Way,
+        secret: &SecretString,
+    ) -> Vec<u8> {
+        self.seal(secret.expose_secret(), &place(row, field, way))
     }
 
     /// # Errors
-    /// When the value was not sealed for this row and field with this key.
+    /// When the value was not sealed for this row, field and way with this key.
     pub fn open_secret(
         &self,
         row: Uuid,
-        field: SecretField,
+        field: SealedField<'_>,
+        way: &Way,
         sealed: &[u8],
     ) -> Result<SecretString, DoesNotOpen> {
-        self.open(sealed, &place(row, field))
+        self.open(sealed, &place(row, field, way))
             .map(SecretString::from)
     }
 
-    /// Seals the answer to a question, bound to the question and its `key`.
+    /// Returns a value by which a database recognises this key.
     #[must_use]
-    pub fn seal_answer(
-        &self,
-        row: Uuid,
-        (question, key): (&str, bool),
-        answer: &SecretString,
-    ) -> Vec<u8> {
-        self.seal(answer.expose_secret(), &answer_place(row, question, key))
+    pub fn seal_check(&self) -> Vec<u8> {
+        self.seal(CHECK, CHECK.as_bytes())
     }
 
-    /// # Errors
-    /// When the value was not sealed for this row and question with this key.
-    pub fn open_answer(
-        &self,
-        row: Uuid,
-        (question, key): (&str, bool),
-        sealed: &[u8],
-    ) -> Result<SecretString, DoesNotOpen> {
-        self.open(sealed, &answer_place(row, question, key))
-            .map(SecretString::from)
+    /// Whether this key sealed a database's check, in whatever version.
+    fn opens_check(&self, sealed: &[u8]) -> bool {
+        self.open(sealed, CHECK.as_bytes()).is_ok() || self.open_version1(sealed, CHECK).is_ok()
     }
 
-    fn seal(&self, text: &str, place: &str) -> Vec<u8> {
+    /// ` (it is key X, the database has key Y)`, if the check's version has an id.
+    fn ids_in_words(&self, check: &[u8]) -> String {
+        KeyId::of(check).map_or_else(String::new, |found| {
+            format!(" (it is key {}, the database has key {found})", self.id)
+        })
+    }
+
+    fn seal(&self, text: &str, place: &[u8]) -> Vec<u8> {
         let nonce = XNonce::generate();
         let payload = Payload {
             msg: text.as_bytes(),
-            aad: place.as_bytes(),
+            aad: &self.authenticated(place),
         };
         let ciphertext = self
             .cipher
             .encrypt(&nonce, payload)
             .expect("a secret is far shorter than the 256 GiB this cipher takes");
-        [&[VERSION][..], &nonce[..], &ciphertext[..]].concat()
+        [&[VERSION][..], &self.id.0, &nonce[..], &ciphertext[..]].concat()
     }
 
-    fn open(&self, sealed: &[u8], place: &str) -> Result<String, DoesNotOpen> {
-        let (&version, rest) = sealed.split_first().ok_or(DoesNotOpen)?;
-        if version != VERSION || rest.len() < NONCE_LENGTH {
-            return Err(DoesNotOpen);
+    fn open(&self, sealed: &[u8], place: &[u8]) -> Result<String, DoesNotOpen> {
+        let Some(found) = KeyId::of(sealed) else {
+            return Err(match sealed.first() {
+                Some(&VERSION) | None => DoesNotOpen::OtherPlace,
+                Some(_) => DoesNotOpen::OtherVersion,
+            });
+        };
+        if found != self.id {
+            return Err(DoesNotOpen::OtherKey {
+                own: self.id,
+                found,
+            });
         }
-        let (nonce, ciphertext) = rest.split_at(NONCE_LENGTH);
-        let nonce = XNonce::try_from(nonce).map_err(|_| DoesNotOpen)?;
+        self.decrypt(&sealed[1 + KEY_ID_LENGTH..], &self.authenticated(place))
+    }
+
+    fn decrypt(
+        &self,
+        nonce_and_ciphertext: &[u8],
+        authenticated: &[u8],
+    ) -> Result<String, DoesNotOpen> {
+        let (nonce, ciphertext) = nonce_and_ciphertext
+            .split_at_checked(NONCE_LENGTH)
+            .ok_or(DoesNotOpen::OtherPlace)?;
+        let nonce = XNonce::try_from(nonce).map_err(|_| DoesNotOpen::OtherPlace)?;
         let payload = Payload {
             msg: ciphertext,
-            aad: place.as_bytes(),
+            aad: authenticated,
         };
-        let text = self
-            .cipher
-            .decrypt(&nonce, payload)
-            .map_err(|_| DoesNotOpen)?;
-        String::from_utf8(text).map_err(|_| DoesNotOpen)
+        let text = self.cipher.decrypt(&nonce, payload);
+        let text = text.map_err(|_| DoesNotOpen::OtherPlace)?;
+        String::from_utf8(text).map_err(|_| DoesNotOpen::OtherPlace)
+    }
+
+    fn authenticated(&self, place: &[u8]) -> Vec<u8> {
+        [&[VERSION][..], &self.id.0, place].concat()
     }
 }
 
-fn place(row: Uuid, field: SecretField) -> String {
-    format!("ssh_connections/{row}/{}", field.as_str())
+/// Hexadecimal digits, and some room for blanks and the end of the line.
+const KEY_FILE_LENGTH: usize = KEY_LENGTH * 2 + 64;
+
+/// Each text with its length: no question can imitate another binding.
+fn place(row: Uuid, field: SealedField<'_>, way: &Way) -> Vec<u8> {
+    let (table, kind) = ("ssh_connections", field.kind());
+    let name = match field {
+        SealedField::Secret(field) => field.as_str(),
+        SealedField::Answer { question, .. } => question,
+    };
+    let mut place = Vec::new();
+    add_text(&mut place, table);
+    place.extend(row.as_bytes());
+    add_text(&mut place, kind);
+    add_text(&mut place, name);
+    place.extend(way.bytes());
+    place
 }
 
-/// The question comes last: no question can imitate another binding.
-fn answer_place(row: Uuid, question: &str, key: bool) -> String {
-    let form = if key { "key" } else { "line" };
-    format!("ssh_connections/{row}/answers/{form}/{question}")
+fn hex_digit(value: u8) -> char {
+    char::from_digit(value.into(), 16).unwrap_or('0')
 }
 
-fn from_hex(text: &str) -> Option<[u8; KEY_LENGTH]> {
+fn from_hex(text: &str) -> Option<Zeroizing<[u8; KEY_LENGTH]>> {
     if text.len() != KEY_LENGTH * 2 || !text.is_ascii() {
         return None;
     }
-    let mut bytes = [0; KEY_LENGTH];
+    let mut bytes = Zeroizing::new([0; KEY_LENGTH]);
     for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
         let digits = std::str::from_utf8(digits).ok()?;
         *byte = u8::from_str_radix(digits, 16).ok()?;
@@ -261,6 +379,9 @@ fn from_hex(text: &str) -> Option<[u8; KEY_LENGTH]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Connection, SavedConnections, SecretField, test_connection};
+
+    const PASSWORD: SealedField<'static> = SealedField::Secret(SecretField::Password);
 
     fn key() -> (tempfile::TempDir, MasterKey) {
         let directory = tempfile::tempdir().unwrap();
@@ -268,64 +389,146 @@ mod tests {
         (directory, key)
     }
 
+    /// The way to a device through two jump hosts, after a change of one of the three.
+    fn way(change: impl Fn(&mut Connection)) -> Way {
+        let mut saved = vec![
+            test_connection("core", "10.0.0.1", &["inner"]),
+            test_connection("inner", "192.0.2.2", &["outer"]),
+            test_connection("outer", "192.0.2.1", &[]),
+        ];
+        saved.iter_mut().for_each(change);
+        let core = saved[0].clone();
+        SavedConnections::new(saved).way(&core).unwrap()
+    }
+
     #[test]
     fn a_secret_opens_only_in_its_own_place() {
         let (_directory, key) = key();
-        let row = Uuid::now_v7();
-        let sealed = key.seal_secret(row, SecretField::Password, &"hunter2".into());
+        let (row, way) = (Uuid::now_v7(), way(|_| {}));
+        let sealed = key.seal_secret(row, PASSWORD, &way, &"hunter2".into());
 
-        let opened = key
-            .open_secret(row, SecretField::Password, &sealed)
-            .unwrap();
+        let opened = key.open_secret(row, PASSWORD, &way, &sealed).unwrap();
         assert_eq!(opened.expose_secret(), "hunter2");
-        assert!(key.open_secret(row, SecretField::Secret, &sealed).is_err());
-        assert!(
-            key.open_secret(Uuid::now_v7(), SecretField::Password, &sealed)
-                .is_err()
+        let enable = SealedField::Secret(SecretField::Secret);
+        let refused = Some(DoesNotOpen::OtherPlace);
+        assert_eq!(key.open_secret(row, enable, &way, &sealed).err(), refused);
+        let other = Uuid::now_v7();
+        assert_eq!(
+            key.open_secret(other, PASSWORD, &way, &sealed).err(),
+            refused
         );
         assert!(!sealed.windows(7).any(|window| window == b"hunter2"));
     }
 
     #[test]
+    fn a_secret_opens_only_for_its_own_way_and_host_keys() {
+        let (_directory, key) = key();
+        let (row, own) = (Uuid::now_v7(), way(|_| {}));
+        let sealed = key.seal_secret(row, PASSWORD, &own, &"hunter2".into());
+        let changes: [fn(&mut Connection); 6] = [
+            |host| host.host = "evil.example".to_owned(),
+            |host| host.port += 1,
+            |host| host.username = "other".to_owned(),
+            |host| host.host_key = Some("SHA256:abc".to_owned()),
+            |host| host.host_key = Some(String::new()),
+            |host| host.jump.clear(),
+        ];
+        for name in ["core", "inner", "outer"] {
+            for (at, change) in changes.iter().enumerate() {
+                let changed = way(|host| {
+                    if host.name == name {
+                        change(host);
+                    }
+                });
+                if changed == own {
+                    assert!(name == "outer" && at == 5, "{name} {at}");
+                    continue;
+                }
+                let refused = key.open_secret(row, PASSWORD, &changed, &sealed).err();
+                assert_eq!(refused, Some(DoesNotOpen::OtherPlace), "{name} {at}");
+            }
+        }
+        // What does not lead elsewhere does not matter.
+        let same = way(|host| {
+            host.host = host.host.to_ascii_uppercase();
+            host.device_type = "cisco_ios".to_owned();
+            host.tags.push("core".to_owned());
+        });
+        assert!(key.open_secret(row, PASSWORD, &same, &sealed).is_ok());
+    }
+
+    #[test]
     fn an_answer_opens_only_for_its_own_question() {
         let (_directory, key) = key();
-        let row = Uuid::now_v7();
-        let sealed = key.seal_answer(row, ("Role:", false), &"hunter2".into());
+        let (row, way) = (Uuid::now_v7(), way(|_| {}));
+        let answer = |question, key| SealedField::Answer { question, key };
+        let sealed = key.seal_secret(row, answer("Role:", false), &way, &"hunter2".into());
 
-        let opened = key.open_answer(row, ("Role:", false), &sealed).unwrap();
-        assert_eq!(opened.expose_secret(), "hunter2");
-        for (row, question, one_key) in [
-            (row, "Role:", true),
-            (row, "Role", false),
-            (row, "", false),
-            (Uuid::now_v7(), "Role:", false),
+        let opened = key.open_secret(row, answer("Role:", false), &way, &sealed);
+        assert_eq!(opened.unwrap().expose_secret(), "hunter2");
+        for (row, field) in [
+            (row, answer("Role:", true)),
+            (row, answer("Role", false)),
+            (row, answer("", false)),
+            (row, PASSWORD),
+            (Uuid::now_v7(), answer("Role:", false)),
         ] {
-            let opened = key.open_answer(row, (question, one_key), &sealed);
-            assert!(opened.is_err(), "{question:?} {one_key}");
+            let opened = key.open_secret(row, field, &way, &sealed);
+            assert!(opened.is_err(), "{field:?}");
         }
-        assert!(
-            key.open_secret(row, SecretField::Password, &sealed)
-                .is_err()
-        );
     }
 
     #[test]
     fn changed_or_cut_bytes_do_not_open() {
         let (_directory, key) = key();
-        let row = Uuid::now_v7();
-        let sealed = key.seal_secret(row, SecretField::Password, &"hunter2".into());
+        let (row, way) = (Uuid::now_v7(), way(|_| {}));
+        let sealed = key.seal_secret(row, PASSWORD, &way, &"hunter2".into());
         for length in 0..sealed.len() {
-            assert!(
-                key.open_secret(row, SecretField::Password, &sealed[..length])
-                    .is_err()
-            );
+            let opened = key.open_secret(row, PASSWORD, &way, &sealed[..length]);
+            assert!(opened.is_err());
             let mut changed = sealed.clone();
             changed[length] ^= 1;
-            assert!(
-                key.open_secret(row, SecretField::Password, &changed)
-                    .is_err()
-            );
+            assert!(key.open_secret(row, PASSWORD, &way, &changed).is_err());
         }
+    }
+
+    #[test]
+    fn a_value_of_another_key_names_both_keys() {
+        let (_directory, one) = key();
+        let (_directory, other) = key();
+        let (row, way) = (Uuid::now_v7(), way(|_| {}));
+        let sealed = one.seal_secret(row, PASSWORD, &way, &"hunter2".into());
+        let error = other.open_secret(row, PASSWORD, &way, &sealed).unwrap_err();
+        let expected = DoesNotOpen::OtherKey {
+            own: other.id(),
+            found: one.id(),
+        };
+        assert_eq!(error, expected);
+        let message = error.to_string();
+        for id in [one.id(), other.id()] {
+            assert!(message.contains(&id.to_string()), "{message}");
+        }
+    }
+
+    #[test]
+    fn values_of_version_1_open_only_to_be_sealed_again() {
+        let (_directory, key) = key();
+        let (row, way) = (Uuid::now_v7(), way(|_| {}));
+        let nonce = XNonce::generate();
+        let place = format!("ssh_connections/{row}/password");
+        let payload = Payload {
+            msg: b"hunter2",
+            aad: place.as_bytes(),
+        };
+        let sealed = key.cipher.encrypt(&nonce, payload).unwrap();
+        let sealed = [&[1][..], &nonce[..], &sealed[..]].concat();
+
+        let refused = key.open_secret(row, PASSWORD, &way, &sealed).err();
+        assert_eq!(refused, Some(DoesNotOpen::OtherVersion));
+        let opened = key.open_secret_version1(row, PASSWORD, &sealed).unwrap();
+        assert_eq!(opened.expose_secret(), "hunter2");
+        let enable = SealedField::Secret(SecretField::Secret);
+        assert!(key.open_secret_version1(row, enable, &sealed).is_err());
     }
 
     #[test]
@@ -336,14 +539,11 @@ mod tests {
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
 
-        let row = Uuid::now_v7();
-        let sealed = first.seal_secret(row, SecretField::Password, &"x".into());
+        let (row, way) = (Uuid::now_v7(), way(|_| {}));
+        let sealed = first.seal_secret(row, PASSWORD, &way, &"x".into());
         let again = MasterKey::load_or_create(&path).unwrap();
-        assert!(
-            again
-                .open_secret(row, SecretField::Password, &sealed)
-                .is_ok()
-        );
+        assert_eq!(again.id(), first.id());
+        assert!(again.open_secret(row, PASSWORD, &way, &sealed).is_ok());
 
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         let error = format!("{:#}", MasterKey::load_or_create(&path).unwrap_err());

@@ -16,10 +16,10 @@ use uuid::Uuid;
 
 use crate::disk::LowSpace;
 use crate::model::{
-    Attempt, BatchCounts, CommandResult, Connection, InFlight, Job, JobError, JobFilter, JobLog,
-    JobStatus, JobTexts, KnownHostKey, ListedJob, ListedSchedule, LoadedVersion, LogLevel, NewJob,
-    Notification, NotificationState, OnInterrupt, Pause, PluginFiles, PluginKind, PluginVersion,
-    Progress, Schedule, StatusCounts, Tick,
+    Attempt, BatchCounts, CommandResult, Connection, HostKeyPlace, InFlight, Job, JobError,
+    JobFilter, JobLog, JobStatus, JobTexts, KnownHostKey, ListedJob, ListedSchedule, LoadedVersion,
+    LogLevel, NewJob, Notification, NotificationState, OnInterrupt, Pause, PluginFiles, PluginKind,
+    PluginVersion, Progress, Schedule, SealedRow, StatusCounts, Tick,
 };
 
 pub use condition::{Condition, Fault};
@@ -149,6 +149,22 @@ pub enum DeleteOutcome {
     Deleted,
     /// It runs, or one of its child jobs does.
     Running,
+}
+
+/// Changes of connections, their sealed values and host keys that belong together.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectionChange {
+    /// A connection in its new form. A new name replaces the old where others jump through it.
+    pub updated: Option<Connection>,
+    /// Sealed values of other connections.
+    pub sealed: Vec<SealedRow>,
+    /// Host keys that are known by another route as well from now on, and no others there.
+    pub moved_host_keys: Vec<(HostKeyPlace, HostKeyPlace)>,
+    pub forgotten_host_keys: Option<HostKeyPlace>,
+    /// A value that recognises the key that everything is sealed with now.
+    pub master_key_check: Option<Vec<u8>>,
+    /// Removes the digests of requests, which another key cannot compare.
+    pub forgets_digests: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -408,8 +424,9 @@ pub trait Storage: Send + Sync + 'static {
 
     // Connections
     async fn add_connection(&self, connection: &Connection) -> Result<()>;
-    /// `false` when it does not exist. A new name replaces the old where others jump through it.
-    async fn update_connection(&self, connection: &Connection) -> Result<bool>;
+    /// Makes changes that belong together, and returns how many host keys were forgotten; `None`, and
+    /// nothing is changed, when the connection to update does not exist.
+    async fn change_connections(&self, change: ConnectionChange) -> Result<Option<u64>>;
     async fn delete_connection(&self, id: Uuid) -> Result<DeleteConnectionOutcome>;
     async fn connection(&self, id: Uuid) -> Result<Option<Connection>>;
     async fn connection_named(&self, name: &str) -> Result<Option<Connection>>;
@@ -417,16 +434,15 @@ pub trait Storage: Send + Sync + 'static {
     async fn connections(&self) -> Result<Vec<Connection>>;
     /// Returns a page of [`Storage::connections`] after a name, and whether others follow.
     async fn connections_page(&self, after: &str, page: Page) -> Result<(Vec<Connection>, bool)>;
+    /// Those of jobs that have secrets.
+    async fn sealed_inline_connections(&self) -> Result<Vec<Connection>>;
 
     // Host keys accepted at first sight; host names in any case
-    async fn host_keys(&self, host: &str, port: u16) -> Result<Vec<KnownHostKey>>;
-    /// Forgets them, and says how many.
-    async fn delete_host_keys(&self, host: &str, port: u16) -> Result<u64>;
+    async fn host_keys(&self, place: &HostKeyPlace) -> Result<Vec<KnownHostKey>>;
     /// `key` is (algorithm, key, fingerprint).
     async fn add_host_key(
         &self,
-        host: &str,
-        port: u16,
+        place: &HostKeyPlace,
         key: (&str, &str, &str),
         now: DateTime<Utc>,
     ) -> Result<()>;

@@ -47,9 +47,7 @@ pub use crate::platform::{
     FactSource, Login, LoginAnswer, LoginQuestion, Pager, Pattern, Platform, PlatformError,
     Platforms, Prompts, Question, Shell, Terminal, TypeAhead,
 };
-pub use crate::pool::{
-    BreakerOptions, LoggingIn, LoginRate, OpenBreaker, Pool, PoolOptions, PooledSession,
-};
+pub use crate::pool::{BreakerOptions, LoginRate, OpenBreaker, Pool, PoolOptions, PooledSession};
 pub use crate::session::{
     CommitOptions, Configuration, Detection, ExecOptions, Left, Pipeline, Reply, Session, detect,
 };

@@ -123,7 +123,7 @@ struct Idle {
 /// A login that is being made, and is over when this is dropped. It counts from its end, also when
 /// nobody waits for that.
 #[derive(Debug)]
-pub struct LoggingIn(Arc<Device>);
+struct LoggingIn(Arc<Device>);
 
 impl LoggingIn {
     fn begin(device: &Arc<Device>, rate: &LoginRate) -> Self {
@@ -234,15 +234,48 @@ impl Pool {
         }
     }
 
-    /// Counts a login to the endpoint's device that the caller makes without the pool, and that
-    /// lasts until what is returned is dropped. It waits for nothing: it is for people who try
-    /// something out. Whoever opens a session through the pool comes the later.
+    /// Makes a login to the endpoint's device without the pool, for people who try something out. It
+    /// waits for nothing, and counts as any other: sessions that are opened through the pool come the
+    /// later. A device that could not be reached may be tried.
     ///
     /// # Errors
-    /// When the pool is closed.
-    pub fn login_beside(&self, endpoint: &Endpoint) -> Result<LoggingIn, Error> {
-        let device = self.inner.device(&Address::of(endpoint))?;
-        Ok(LoggingIn::begin(&device, &self.inner.options.login_rate))
+    /// As the login; [`Error::Unavailable`] while the device refuses these credentials, or any for this
+    /// user, and while it was logged in to as often as it may be.
+    pub async fn beside<T>(
+        &self,
+        endpoint: &Endpoint,
+        login: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let inner = &self.inner;
+        let (key, address) = (Key::of(endpoint), Address::of(endpoint));
+        let device = inner.device(&address)?;
+        let options = &inner.options.breaker;
+        let username = &endpoint.username;
+        device.admit_trial(&key, &address, username, &inner.options.login_rate)?;
+        // Counted as refused until it is known better: a caller that leaves has sent a password, too.
+        lock(&device.breaker).trial_began(username, options, Instant::now());
+        let logging_in = LoggingIn::begin(&device, &inner.options.login_rate);
+        let outcome = login.await;
+        drop(logging_in);
+        let mut breaker = lock(&device.breaker);
+        match &outcome {
+            Ok(_) => {
+                breaker.trial_succeeded(username);
+                if breaker.succeeded(&key) {
+                    tracing::info!(device = %address, "the device lets somebody in again");
+                }
+            }
+            Err(error) => {
+                if !matches!(error, Error::Authentication { .. }) {
+                    breaker.trial_did_not_count(username);
+                }
+                let opened = breaker.failed(key, error, options, Instant::now());
+                if let Some(pause) = opened {
+                    tracing::warn!(device = %address, %error, ?pause, "the device is left alone for a while");
+                }
+            }
+        }
+        outcome
     }
 
     /// The devices that are left alone for now, by address.
@@ -482,6 +515,35 @@ impl Device {
             message: format!(
                 "{address} let nobody in lately and is left alone for {} s more; the last failure: \
                  {why}",
+                retry_after.as_secs() + 1
+            ),
+            retry_after,
+        })
+    }
+
+    /// Whether a person may try a login. Failures to connect do not count: the device may be back.
+    fn admit_trial(
+        &self,
+        key: &Key,
+        address: &Address,
+        username: &str,
+        rate: &LoginRate,
+    ) -> Result<(), Error> {
+        let now = Instant::now();
+        let refused = lock(&self.breaker).admit_trial(key, username, now);
+        let (message, retry_after) = match refused {
+            Err((why, retry_after)) => (
+                format!("{address} has refused logins of {username}: {why}"),
+                retry_after,
+            ),
+            Ok(()) => match lock(&self.logins).wait(rate, now) {
+                Some(wait) => (format!("login rate limit of {address} reached"), wait),
+                None => return Ok(()),
+            },
+        };
+        Err(Error::Unavailable {
+            message: format!(
+                "{message}; the next login is possible in {} s",
                 retry_after.as_secs() + 1
             ),
             retry_after,

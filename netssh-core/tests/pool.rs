@@ -363,20 +363,45 @@ async fn failed_logins_count_and_the_wait_has_a_bound() {
 #[tokio::test(flavor = "multi_thread")]
 async fn logins_beside_the_pool_count_and_do_not_wait() {
     let lab = lab().await;
-    let pool = slow_pool(1);
-    let mut ended = Instant::now();
-    for _ in 0..3 {
-        let login = pool.login_beside(&endpoint(&lab)).unwrap();
-        let session = within(SOON, Session::connect(&endpoint(&lab))).await;
-        ended = Instant::now();
-        drop(login);
-        session.unwrap().close().await;
+    let pool = slow_pool(2);
+    let endpoint_of_lab = endpoint(&lab);
+    let beside = || pool.beside(&endpoint_of_lab, Session::connect(&endpoint_of_lab));
+    for _ in 0..2 {
+        within(SOON, beside()).await.unwrap().close().await;
     }
+    let ended = Instant::now();
+    let error = within(SOON, beside()).await.unwrap_err();
+    assert_eq!(error.code(), "unavailable");
+    assert!(error.to_string().contains("login rate limit"), "{error}");
+    assert_eq!(lab.logins(), 2);
     let session = within(SOON, pool.open(&endpoint(&lab))).await.unwrap();
-    assert!(ended.elapsed() >= WINDOW, "{:?}", ended.elapsed());
+    assert!(ended.elapsed() >= WINDOW / 2, "{:?}", ended.elapsed());
     session.release().await;
     pool.close().await;
-    assert!(pool.login_beside(&endpoint(&lab)).is_err());
+    assert!(beside().await.is_err());
+}
+
+/// One password after the other, as a program would try them.
+#[tokio::test(flavor = "multi_thread")]
+async fn logins_beside_the_pool_with_wrong_passwords_are_stopped() {
+    let lab = lab().await;
+    let pool = Pool::new(PoolOptions::default());
+    let mut codes = Vec::new();
+    for number in 0..8 {
+        let mut wrong = endpoint(&lab);
+        wrong.credentials.password = Some(SecretString::from(format!("wrong{number}")));
+        let refused = pool.beside(&wrong, Session::connect(&wrong)).await;
+        codes.push(refused.unwrap_err().code().to_owned());
+    }
+    let tried = codes.iter().filter(|code| *code == "authentication");
+    assert_eq!(tried.count(), 5, "{codes:?}");
+    assert!(
+        codes[5..].iter().all(|code| code == "unavailable"),
+        "{codes:?}"
+    );
+    // A job has the right one.
+    pool.open(&endpoint(&lab)).await.unwrap().release().await;
+    pool.close().await;
 }
 
 /// Who gives up waiting holds nobody up, and has not logged in.

@@ -1,5 +1,5 @@
 // The connection profiles: how each device is reached. The server only says which secrets are set.
-// The answers to a device's questions can be edited here.
+// The answers to a device's questions can be edited here, and its host key named.
 
 import { api } from "../api.js";
 import { h, patch } from "../dom.js";
@@ -7,6 +7,7 @@ import { plural, shorten } from "../format.js";
 import { href } from "../router.js";
 import { answersDialog } from "../components/answers.js";
 import { createPages } from "../components/pages.js";
+import { hostKeysDialog } from "../components/host-keys.js";
 import { createRefresher, emptyBox } from "../components/refresher.js";
 import { createTable } from "../components/table.js";
 import { relativeTime } from "../components/time.js";
@@ -14,14 +15,21 @@ import { relativeTime } from "../components/time.js";
 const REFRESH_MS = 30_000;
 const PAGE_SIZE = 100;
 
-/** `edit` is called with the event of a button that has the connection's id. */
-const columns = (edit) => [
+/** The functions are called with the event of a button that has the connection's id. */
+const columns = (edit, showHostKeys) => [
   { label: "Name", render: ({ name }) => h("a", { class: "job-link", href: href("", { target: name }), title: `Jobs on ${name}` }, name), header: true },
   { label: "Address", render: ({ host, port, jump }) => [h("code", {}, address(host, port)), jump.length > 0 && h("div", { class: "muted" }, "through ", jump.join(", "))] },
   { label: "User", render: ({ username }) => username ?? "–" },
   { label: "Platform", render: ({ device_type: platform, algorithms }) => [platform, algorithms === "legacy" && [" ", h("span", { class: "tag" }, "legacy algorithms")]] },
   { label: "Secrets set", render: ({ secrets_set: secrets, agent }) => [...secrets, ...(agent ? ["ssh-agent"] : [])].join(", ") || "None" },
-  { label: "Pinned host key", render: ({ host_key: key }) => (key ? h("code", { title: key }, shorten(key, 28)) : "None") },
+  {
+    label: "Pinned host key",
+    render: ({ id, name, host_key: key }) => [
+      key ? h("code", { title: key }, shorten(key, 28)) : "None",
+      " ",
+      h("button", { type: "button", class: "button button-small", "data-connection": id, "aria-label": `Host keys of ${name}`, onClick: showHostKeys }, "Host keys"),
+    ],
+  },
   { label: "Timeout", render: ({ timeout_seconds: seconds }) => (seconds ? `${seconds} s` : "–") },
   { label: "Tags", render: ({ tags }) => (tags ?? []).map((tag) => h("span", { class: "tag" }, tag)) },
   {
@@ -34,7 +42,7 @@ const columns = (edit) => [
 
 export function connectionsView({ query, signal }) {
   let cursor = query.get("cursor") ?? "";
-  const table = createTable({ caption: "Connections", columns: columns(editAnswers), keyOf: ({ id }) => id });
+  const table = createTable({ caption: "Connections", columns: columns(editAnswers, showHostKeys), keyOf: ({ id }) => id });
   const empty = h("div");
   const problem = h("div", { role: "alert" });
   const pages = createPages("connections");
@@ -59,11 +67,20 @@ export function connectionsView({ query, signal }) {
     },
   };
 
-  async function editAnswers(event) {
+  function editAnswers(event) {
+    return open(event, answersDialog);
+  }
+
+  function showHostKeys(event) {
+    return open(event, hostKeysDialog);
+  }
+
+  /** Opens a dialog that resolves to whether it has changed the connection. */
+  async function open(event, dialog) {
     const { connection: id } = event.currentTarget.dataset;
     patch(problem);
     try {
-      const saved = await answersDialog(await api.connection(id, { signal }), { signal });
+      const saved = await dialog(await api.connection(id, { signal }), { signal });
       if (saved) refresher.update();
     } catch (error) {
       if (error.name !== "ApiError") console.error(error);

@@ -7,18 +7,20 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::routing::MethodRouter;
-use netssh_core::{Detection, Session};
+use netssh_core::{Detection, Endpoint, Session};
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::Problem;
 use super::extract::{JsonBody, QueryParams};
 use super::page::{PageQuery, fitting};
 use super::types::{
     ConnectionAnswer, ConnectionDetection, ConnectionList, ConnectionTest, DetectedPlatform,
-    HostKeyList, LoginAnswerRequest, WriteConnection, WrittenSecret,
+    HostKeyList, LoginAnswerRequest, TrustHostKey, WriteConnection, WrittenSecret,
 };
 use crate::app::App;
 use crate::connections::{AnswerInput, ConnectionInput, SecretChange};
-use crate::model::{Connection, JobError, SecretField};
+use crate::model::{Connection, JobError, KnownHostKey, SecretField};
 
 /// Stores a connection.
 #[utoipa::path(
@@ -92,9 +94,11 @@ pub(super) async fn get(
     Ok(Json(connection.into()))
 }
 
-/// Replaces a connection. Secrets and answers that the body does not mention are kept.
+/// Replaces a connection. Secrets and answers that the body does not mention are kept, unless they would
+/// reach another host: by another address, user or way, or with another host key.
 #[utoipa::path(
-    put, path = "/connections/{id}", tag = "connections", params(("id" = String, Path, description = "Id or name")),
+    put, path = "/connections/{id}", tag = "connections",
+    params(("id" = String, Path, description = "Id or name"), ReplaceQuery),
     request_body = WriteConnection,
     responses(
         (status = 200, body = ConnectionAnswer),
@@ -106,14 +110,26 @@ pub(super) async fn get(
 pub(super) async fn replace(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
+    QueryParams(query): QueryParams<ReplaceQuery>,
     body: JsonBody<WriteConnection>,
 ) -> Result<Json<ConnectionAnswer>, Problem> {
     let mut body = body.value;
     if body.name.is_none() {
         body.name = Some(app.connections.find(&id).await?.name);
     }
-    let connection = app.connections.update(&id, body.into()).await?;
+    let forget = query.forget_secrets_of_dependents;
+    let connection = app.connections.update(&id, body.into(), forget).await?;
     Ok(Json(connection.into()))
+}
+
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ReplaceQuery {
+    /// Clears the secrets of connections that lead through this one and could reach another device
+    /// afterwards. Without it, such a change is refused.
+    #[serde(default)]
+    forget_secrets_of_dependents: bool,
 }
 
 /// Deletes a connection. Jobs that were submitted for it keep their results.
@@ -146,7 +162,8 @@ pub(super) async fn test(
     Path(id): Path<String>,
 ) -> Result<Json<ConnectionTest>, Problem> {
     let connection = app.connections.find(&id).await?;
-    Ok(Json(try_out(&app, &connection).await))
+    let endpoint = app.connections.endpoint_of(&connection).await;
+    Ok(Json(try_out(&app, &connection, endpoint).await))
 }
 
 /// Finds out what kind of device it is: logs in, and asks a few harmless commands. A device that
@@ -219,7 +236,8 @@ pub(super) async fn test_unsaved(
     body: JsonBody<WriteConnection>,
 ) -> Result<Json<ConnectionTest>, Problem> {
     let connection = app.connections.unsaved(body.value.into()).await?;
-    Ok(Json(try_out(&app, &connection).await))
+    let endpoint = app.connections.unsaved_endpoint_of(&connection).await;
+    Ok(Json(try_out(&app, &connection, endpoint).await))
 }
 
 /// Lists the host keys known for a connection's address.
@@ -235,40 +253,87 @@ pub(super) async fn host_keys(
     Path(id): Path<String>,
 ) -> Result<Json<HostKeyList>, Problem> {
     let (connection, known) = app.connections.host_keys(&id).await?;
-    Ok(Json(HostKeyList {
-        host: connection.host,
-        port: connection.port,
-        host_keys: known.into_iter().map(Into::into).collect(),
-    }))
+    Ok(Json(host_key_list(connection, known)))
 }
 
-/// Forgets the host keys known for a connection's address; the next session learns anew.
+/// Pins the host key that is right, as after a replacement of the device. Stored secrets are kept.
 #[utoipa::path(
-    delete, path = "/connections/{id}/host-keys", tag = "connections", params(("id" = String, Path, description = "Id or name")),
+    post, path = "/connections/{id}/host-keys", tag = "connections", params(("id" = String, Path, description = "Id or name")),
+    request_body = TrustHostKey,
+    responses(
+        (status = 200, body = HostKeyList),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 422, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn trust_host_key(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    body: JsonBody<TrustHostKey>,
+) -> Result<Json<HostKeyList>, Problem> {
+    let trusting = app.connections.trust_host_key(&id, &body.value.fingerprint);
+    let (connection, known) = trusting.await?;
+    Ok(Json(host_key_list(connection, known)))
+}
+
+fn host_key_list(connection: Connection, known: Vec<KnownHostKey>) -> HostKeyList {
+    HostKeyList {
+        host: connection.host,
+        port: connection.port,
+        pinned: connection.host_key,
+        host_keys: known.into_iter().map(Into::into).collect(),
+    }
+}
+
+/// Forgets the host keys known for a connection's address and route; the next session learns the device's
+/// key.
+#[utoipa::path(
+    delete, path = "/connections/{id}/host-keys", tag = "connections",
+    params(("id" = String, Path, description = "Id or name"), ForgetQuery),
     responses(
         (status = 204, description = "Forgotten"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Secrets are stored for a device with these keys", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn forget_host_keys(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
+    QueryParams(query): QueryParams<ForgetQuery>,
 ) -> Result<StatusCode, Problem> {
-    app.connections.forget_host_keys(&id).await?;
+    let forgetting = app.connections.forget_host_keys(&id, query.forget_secrets);
+    forgetting.await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ForgetQuery {
+    /// Clears the secrets that only these keys keep from another device. Without it, the keys are not
+    /// forgotten while there are any.
+    #[serde(default)]
+    forget_secrets: bool,
 }
 
 /// What `/connections/test` is besides [`test_unsaved`]: a connection that happens to be called so.
 pub(super) fn named_test() -> MethodRouter<Arc<App>> {
     let name = || Path("test".to_owned());
     axum::routing::get(move |state| get(state, name()))
-        .put(move |state, body| replace(state, name(), body))
+        .put(move |state, query, body| replace(state, name(), query, body))
         .delete(move |state| delete(state, name()))
 }
 
-async fn try_out(app: &App, connection: &Connection) -> ConnectionTest {
+async fn try_out(
+    app: &App,
+    connection: &Connection,
+    endpoint: Result<Endpoint, JobError>,
+) -> ConnectionTest {
     let begun = Instant::now();
-    let tried = log_in(app, connection).await;
+    let tried = match endpoint {
+        Ok(endpoint) => log_in(app, connection, &endpoint).await,
+        Err(error) => Err(error),
+    };
     let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     let (seen, error) = match tried {
         Ok(seen) => (Some(seen), None),
@@ -288,10 +353,13 @@ async fn try_out(app: &App, connection: &Connection) -> ConnectionTest {
 }
 
 /// The device's prompt, and the platform's name.
-async fn log_in(app: &App, connection: &Connection) -> Result<(String, String), JobError> {
-    let endpoint = app.connections.endpoint_of(connection).await?;
+async fn log_in(
+    app: &App,
+    connection: &Connection,
+    endpoint: &Endpoint,
+) -> Result<(String, String), JobError> {
     let session = app
-        .beside_the_jobs(&endpoint, Session::connect(&endpoint))
+        .beside_the_jobs(endpoint, Session::connect(endpoint))
         .await
         .map_err(|error| app.connections.explain(connection, &error))?;
     let seen = (session.prompt().to_owned(), session.platform().name.clone());

@@ -266,7 +266,13 @@ impl From<ConnectionError> for Problem {
                     .collect(),
             ),
             ConnectionError::NotFound(_) => Self::not_found(error.to_string()),
-            ConnectionError::JumpedThrough { .. } => Self::conflict(error.to_string()),
+            ConnectionError::Dependents { .. } => Self::invalid(vec![InvalidField {
+                pointer: "/forget_secrets_of_dependents".to_owned(),
+                message: error.to_string(),
+            }]),
+            ConnectionError::JumpedThrough { .. } | ConnectionError::KeyProtectsSecrets { .. } => {
+                Self::conflict(error.to_string())
+            }
             ConnectionError::Storage(error) => error.into(),
         }
     }

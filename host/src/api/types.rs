@@ -12,7 +12,7 @@ mod terminal;
 
 pub use connections::{
     ConnectionAnswer, ConnectionDetection, ConnectionList, ConnectionTest, DetectedPlatform,
-    HostKeyAnswer, HostKeyList, JumpChoice, LoginAnswerRequest, LoginAnswerResponse,
+    HostKeyAnswer, HostKeyList, JumpChoice, LoginAnswerRequest, LoginAnswerResponse, TrustHostKey,
     WriteConnection, WrittenSecret,
 };
 pub use devices::{DeviceAnswer, DeviceList, LeftAloneAnswer};

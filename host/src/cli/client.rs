@@ -194,14 +194,30 @@ impl Client {
         path: &[&str],
         body: &impl Serialize,
     ) -> Result<Answer<T>, Failure> {
-        read(
-            self.send(self.request(Method::PUT, path).json(body))
-                .await?,
-        )
+        self.put_with(path, &[], body).await
+    }
+
+    pub(super) async fn put_with<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+        body: &impl Serialize,
+    ) -> Result<Answer<T>, Failure> {
+        let request = self.request(Method::PUT, path).query(query).json(body);
+        read(self.send(request).await?)
     }
 
     pub(super) async fn delete(&self, path: &[&str]) -> Result<String, Failure> {
-        Ok(self.send(self.request(Method::DELETE, path)).await?.text)
+        self.delete_with(path, &[]).await
+    }
+
+    pub(super) async fn delete_with(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<String, Failure> {
+        let request = self.request(Method::DELETE, path).query(query);
+        Ok(self.send(request).await?.text)
     }
 
     fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {

@@ -29,7 +29,7 @@ pub(crate) enum ConnectionCommand {
     Test(test::TestArgs),
     /// Find out what kind of device it is
     Detect(detect::DetectArgs),
-    /// Show the host keys known for the device, or forget them
+    /// Show the host keys known for the device, name the right one, or forget them
     HostKeys(host_keys::HostKeysArgs),
     /// Remove a connection
     #[command(name = "rm", visible_alias = "remove")]

@@ -11,7 +11,7 @@ use clap::Subcommand;
 
 use super::{Failure, output};
 use crate::config::Config;
-use crate::sealing::MasterKey;
+use crate::sealing::{KeyId, MasterKey, old_file};
 use crate::storage::sqlite::{Copied, file_of};
 
 #[derive(Debug, Subcommand)]
@@ -55,20 +55,30 @@ fn size(bytes: u64) -> String {
 fn talk_of_key(copied: &Copied, config: &Config) {
     let key = &config.security.master_key_file;
     let shown = key.display();
+    let check = copied.key_check.as_deref();
+    let id = check.and_then(KeyId::of);
+    let id = id.map_or_else(String::new, |id| format!(" {id}"));
     let secrets = match copied.sealed_connections {
         0 => "it holds no sealed secrets".to_owned(),
-        1 => "the sealed secrets of 1 connection in it open with that key only".to_owned(),
-        many => format!("the sealed secrets of {many} connections in it open with that key only"),
+        1 => format!("the sealed secrets of 1 connection in it open with key{id} only"),
+        many => format!("the sealed secrets of {many} connections in it open with key{id} only"),
     };
     output::talk(&format!(
         "the master key {shown} is not part of a backup; {secrets}. Keep a copy of the key in \
          another place than the backups"
     ));
-    let fits = copied.key_check.as_deref();
-    if fits.and_then(|check| MasterKey::fits(key, check)) == Some(false) {
-        output::talk(&format!(
-            "warning: {shown} is not the master key that this database was sealed with; a server \
-             will not start with the two"
-        ));
+    let Some(check) = check else { return };
+    if MasterKey::fits(key, check) != Some(false) {
+        return;
     }
+    let kept = KeyId::of(check).and_then(|id| old_file(key, id).ok());
+    let kept = kept.filter(|kept| MasterKey::fits(kept, check) == Some(true));
+    let advice = match kept {
+        Some(kept) => format!("; the right one is {}", kept.display()),
+        None => String::new(),
+    };
+    output::talk(&format!(
+        "warning: {shown} is not the master key that this database was sealed with{advice}; a server \
+         will not start with the two"
+    ));
 }

@@ -1,15 +1,18 @@
 //! Answers to the questions that a device asks at login: checks, stores and opens them.
 //!
-//! A question identifies its answer. A secret answer is sealed together with its question, so that
-//! changing the question, by an update or in the database, does not send the answer to another one.
+//! A question identifies its answer. A secret answer is sealed together with its question and the way
+//! to the device, so that changing one of them, by an update or in the database, does not send the
+//! answer elsewhere.
 
 use netssh_core::{Answer, Pattern};
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
-use super::{ConnectionInput, Connections, FieldError, SecretChange, unusable};
+use super::check::Moved;
+use super::{ConnectionInput, Connections, FieldError, SecretChange};
 use crate::model::{
-    AnswerCredential, AnswerValue, Connection, ErrorCode, JobError, SecretField, StoredAnswer,
+    AnswerCredential, AnswerValue, Connection, ErrorCode, JobError, SealedField, SecretField,
+    StoredAnswer, Way,
 };
 
 const MAX_ANSWERS: usize = 16;
@@ -35,6 +38,7 @@ impl Connections {
     pub(super) fn stored_answers(
         &self,
         row: Uuid,
+        way: &Way,
         input: Option<Vec<AnswerInput>>,
         old: Vec<StoredAnswer>,
     ) -> Vec<StoredAnswer> {
@@ -45,8 +49,11 @@ impl Connections {
                     AnswerValue::Shown(text.expose_secret().to_owned())
                 }
                 (Some(text), _) => {
-                    let place = (answer.question.as_str(), answer.key);
-                    AnswerValue::Sealed(self.master_key.seal_answer(row, place, &text))
+                    let field = SealedField::Answer {
+                        question: &answer.question,
+                        key: answer.key,
+                    };
+                    AnswerValue::Sealed(self.master_key.seal_secret(row, field, way, &text))
                 }
                 (None, Some(credential)) => AnswerValue::Credential(credential),
                 (None, None) => sealed_for(&old, &answer.question)?.value.clone(),
@@ -61,16 +68,21 @@ impl Connections {
     }
 
     /// Opens the answers of a connection for a login.
-    pub(super) fn login_answers(&self, connection: &Connection) -> Result<Vec<Answer>, JobError> {
+    pub(super) fn login_answers(
+        &self,
+        connection: &Connection,
+        way: &Way,
+    ) -> Result<Vec<Answer>, JobError> {
         let answers = connection.answers.iter();
         answers
-            .map(|answer| self.login_answer(connection, answer))
+            .map(|answer| self.login_answer(connection, way, answer))
             .collect()
     }
 
     fn login_answer(
         &self,
         connection: &Connection,
+        way: &Way,
         stored: &StoredAnswer,
     ) -> Result<Answer, JobError> {
         let StoredAnswer {
@@ -89,17 +101,13 @@ impl Connections {
         let answer = match value {
             AnswerValue::Shown(text) => Answer::new(pattern, text.as_str()).shown(),
             AnswerValue::Sealed(sealed) => {
-                let place = (question.as_str(), *key);
-                let opened = self.master_key.open_answer(connection.id, place, sealed);
-                Answer::new(
-                    pattern,
-                    opened.map_err(|error| unusable(&connection.name, &error))?,
-                )
+                let opened = self.open_field(connection, stored.field(), way, sealed)?;
+                Answer::new(pattern, opened)
             }
             AnswerValue::Credential(credential) => match credential.secret_field() {
                 None => Answer::new(pattern, connection.username.as_str()).shown(),
                 Some(field) => {
-                    let text = self.open(connection, field)?.ok_or_else(|| {
+                    let text = self.open(connection, field, way)?.ok_or_else(|| {
                         let field = field.as_str();
                         invalid(format!("no {field} is stored to answer {question:?}"))
                     })?;
@@ -115,11 +123,11 @@ impl Connections {
 pub(super) fn check_answers(
     input: &ConnectionInput,
     old: Option<&Connection>,
-    same_address: bool,
+    moved: Option<Moved>,
 ) -> Vec<FieldError> {
     let old_answers = old.map_or(&[][..], |old| &old.answers);
     let Some(answers) = &input.answers else {
-        return check_kept(input, old, old_answers, same_address);
+        return check_kept(input, old, old_answers, moved);
     };
     let mut errors = Vec::new();
     if answers.len() > MAX_ANSWERS {
@@ -153,7 +161,7 @@ pub(super) fn check_answers(
                 }
             }
             (None, None, true) => {
-                if let Err((field, message)) = check_set(answer, old_answers, same_address) {
+                if let Err((field, message)) = check_set(answer, old_answers, moved) {
                     wrong(field, message);
                 }
             }
@@ -173,18 +181,18 @@ fn check_kept(
     input: &ConnectionInput,
     old: Option<&Connection>,
     answers: &[StoredAnswer],
-    same_address: bool,
+    moved: Option<Moved>,
 ) -> Vec<FieldError> {
     let is_sealed = |answer: &&StoredAnswer| matches!(answer.value, AnswerValue::Sealed(_));
-    if let Some(sealed) = answers.iter().find(is_sealed).filter(|_| !same_address) {
-        return vec![FieldError::new(
-            "answers",
-            format!(
-                "the answer to {:?} is stored for another address (host, port, username, jump): \
-                 give the answers again, or null to clear them",
-                sealed.question
-            ),
-        )];
+    if let Some(moved) = moved
+        && let Some(sealed) = answers.iter().find(is_sealed)
+    {
+        let (question, place) = (&sealed.question, moved.place());
+        let message = format!(
+            "the answer to {question:?} is stored for another {place}: give the answers again, or \
+             null to clear them"
+        );
+        return vec![FieldError::new("answers", message)];
     }
     let missing = answers.iter().find_map(|answer| match answer.value {
         AnswerValue::Credential(credential) if !will_have(credential, input, old) => {
@@ -270,7 +278,11 @@ fn check_credential(
     Ok(())
 }
 
-fn check_set(answer: &AnswerInput, old: &[StoredAnswer], same_address: bool) -> Result<(), Wrong> {
+fn check_set(
+    answer: &AnswerInput,
+    old: &[StoredAnswer],
+    moved: Option<Moved>,
+) -> Result<(), Wrong> {
     let Some(stored) = sealed_for(old, &answer.question) else {
         return Err((
             "set",
@@ -289,11 +301,11 @@ fn check_set(answer: &AnswerInput, old: &[StoredAnswer], same_address: bool) -> 
             "differs from the stored answer: give `answer` again to change it".to_owned(),
         ));
     }
-    if !same_address {
+    if let Some(moved) = moved {
+        let place = moved.place();
         return Err((
             "set",
-            "the answer is stored for another address (host, port, username, jump): give `answer` again"
-                .to_owned(),
+            format!("the answer is stored for another {place}: give `answer` again"),
         ));
     }
     Ok(())

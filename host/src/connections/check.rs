@@ -1,23 +1,54 @@
 //! What can be wrong with a connection, found out when it is entered.
 
-use std::collections::HashMap;
-
-use netssh_core::HostKey;
+use netssh_core::{HostKey, HostKeyPolicy};
 use secrecy::ExposeSecret;
 use uuid::Uuid;
 
 use super::answers::check_answers;
 use super::{ConnectionError, ConnectionInput, Connections, FieldError, NO_AGENT, SecretChange};
 use crate::credentials::{check_certificate, check_private_key};
-use crate::model::{Connection, SecretField, check_host, route};
+use crate::model::{
+    Connection, RouteError, SavedConnections, SealedField, SecretField, Way, check_host,
+};
+use crate::storage::StorageError;
+
+/// A connection that an update replaces, and the way that its secrets were sealed for.
+#[derive(Clone, Copy)]
+pub(super) struct Replaced<'a> {
+    pub(super) connection: &'a Connection,
+    /// `None` if there is none: the database was changed by hand.
+    pub(super) way: Option<&'a Way>,
+}
+
+/// Why the secrets of a connection may not be kept: they would reach another host than the one that
+/// they were given for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Moved {
+    /// Another address, user or way.
+    Address,
+    /// The same, and another host key or none.
+    HostKey,
+}
+
+impl Moved {
+    pub(super) fn place(self) -> &'static str {
+        match self {
+            Self::Address => "way (host, port, username, jump)",
+            Self::HostKey => "host key",
+        }
+    }
+}
 
 impl Connections {
-    /// All that can be wrong with an input; `old` is what it replaces.
+    /// Checks all that can be wrong with an input. `new` is what it makes of a connection, apart from
+    /// its secrets; `old` is what it replaces.
     pub(super) async fn check(
         &self,
         input: &ConnectionInput,
-        old: Option<&Connection>,
-    ) -> Result<(), ConnectionError> {
+        new: &Connection,
+        old: Option<Replaced<'_>>,
+        saved: &SavedConnections,
+    ) -> Result<Way, ConnectionError> {
         let mut errors = check_fields(input);
         if self.platforms.named(&input.device_type).is_none() {
             let message = self.unknown_platform(&input.device_type);
@@ -26,71 +57,62 @@ impl Connections {
         if input.agent && self.devices.ssh_agent.is_none() {
             errors.push(FieldError::new("agent", NO_AGENT));
         }
-        if let Some(old) = old {
-            errors.extend(check_kept_secrets(input, old));
+        let way = check_way(new, old.map(|old| old.connection), saved);
+        let moved = match (&way, old) {
+            (Ok(new_way), Some(old)) => self.moved(old.way, new_way).await?,
+            // Refused for its way.
+            _ => None,
+        };
+        let replaced = old.map(|old| old.connection);
+        if let (Some(old), Some(moved)) = (replaced, moved) {
+            errors.extend(check_kept_secrets(input, old, moved));
         }
-        let same_address = old.is_none_or(|old| leads_to_the_same(input, old));
-        errors.extend(check_answers(input, old, same_address));
-        errors.extend(self.check_way(input, old).await?);
+        errors.extend(check_answers(input, replaced, moved));
+        let way = match way {
+            Ok(way) if errors.is_empty() => way,
+            way => {
+                errors.extend(way.err());
+                return Err(ConnectionError::Invalid(errors));
+            }
+        };
         // What opening a key costs is for inputs that are sound otherwise.
-        if errors.is_empty() {
-            errors.extend(self.check_keys(input, old).await);
-        }
-        if errors.is_empty() {
-            Ok(())
-        } else {
-            Err(ConnectionError::Invalid(errors))
+        match self.check_keys(input, old).await {
+            None => Ok(way),
+            Some(error) => Err(ConnectionError::Invalid(vec![error])),
         }
     }
 
-    /// Whether the device can be reached, and who jumps through it still can, too.
-    async fn check_way(
-        &self,
-        input: &ConnectionInput,
-        old: Option<&Connection>,
-    ) -> Result<Option<FieldError>, ConnectionError> {
-        let others_matter = old.is_some_and(|old| old.jump != input.jump);
-        if input.jump.is_empty() && !others_matter {
+    /// Returns what is different about the host that secrets reach on a new way.
+    ///
+    /// To pin the key that is known already, or to take such a pin away, changes nothing.
+    async fn moved(&self, old: Option<&Way>, new: &Way) -> Result<Option<Moved>, StorageError> {
+        let Some(old) = old else {
+            return Ok(Some(Moved::Address));
+        };
+        if old == new {
             return Ok(None);
         }
-        let mut jumps: HashMap<String, Vec<String>> = HashMap::new();
-        for stored in self.storage.connections().await? {
-            if old.is_some_and(|old| old.id == stored.id) {
-                continue;
-            }
-            let mut jump = stored.jump;
-            if let Some(old) = old {
-                let renamed = jump.iter_mut().filter(|name| **name == old.name);
-                renamed.for_each(|name| name.clone_from(&input.name));
-            }
-            jumps.insert(stored.name, jump);
+        if old.with_pin(None) != new.with_pin(None) {
+            return Ok(Some(Moved::Address));
         }
-        if old.is_some() {
-            jumps.insert(input.name.clone(), input.jump.clone());
-        }
-        let way = |name: &str, jump: &[String]| route(name, jump, |hop| jumps.get(hop).cloned());
-        if let Err(error) = way(&input.name, &input.jump) {
-            return Ok(Some(FieldError::new("jump", error.to_string())));
-        }
-        for (name, jump) in jumps.iter().filter(|_| others_matter) {
-            if jump.contains(&input.name)
-                && let Err(error) = way(name, jump)
-            {
-                let message = format!("`{name}` would not be reached any more: {error}");
-                return Ok(Some(FieldError::new("jump", message)));
-            }
-        }
-        Ok(None)
+        let ((None, Some(pin)) | (Some(pin), None)) = (old.pin(), new.pin()) else {
+            return Ok(Some(Moved::HostKey));
+        };
+        let known = self.storage.host_keys(&new.host_key_place()).await?;
+        let is_known = !known.is_empty() && known.iter().all(|known| known.fingerprint == pin);
+        let same = is_known && self.host_key_policy != HostKeyPolicy::Insecure;
+        Ok((!same).then_some(Moved::HostKey))
     }
 
     /// Whether the private key opens, and the certificate goes with it.
     async fn check_keys(
         &self,
         input: &ConnectionInput,
-        old: Option<&Connection>,
+        old: Option<Replaced<'_>>,
     ) -> Option<FieldError> {
         let said = |field| input.secrets.iter().any(|(said, _)| *said == field);
-        let certificate_changed = old.is_none_or(|old| old.certificate != input.certificate)
+        let certificate_changed = old
+            .is_none_or(|old| old.connection.certificate != input.certificate)
             && input.certificate.is_some();
         if !said(SecretField::PrivateKey) && !said(SecretField::Passphrase) && !certificate_changed
         {
@@ -100,7 +122,14 @@ impl Connections {
         let after = |field| match input.secrets.iter().find(|(said, _)| *said == field) {
             Some((_, SecretChange::Set(secret))) => Some(secret.clone()),
             Some((_, SecretChange::Clear)) => None,
-            None => old.and_then(|old| self.open(old, field).ok().flatten()),
+            None => old.and_then(|old| {
+                let sealed = old.connection.secrets.get(field)?;
+                let field = SealedField::Secret(field);
+                let opened =
+                    self.master_key
+                        .open_secret(old.connection.id, field, old.way?, sealed);
+                opened.ok()
+            }),
         };
         let key = after(SecretField::PrivateKey);
         let passphrase = after(SecretField::Passphrase);
@@ -123,31 +152,53 @@ impl Connections {
     }
 }
 
-/// A stored secret goes to the address it was entered for, and to no other that somebody else
-/// may have put in its place.
-fn check_kept_secrets(input: &ConnectionInput, old: &Connection) -> Vec<FieldError> {
-    if leads_to_the_same(input, old) {
-        return Vec::new();
+/// Returns the way to a connection, if it can be reached and those that jump through it still can,
+/// too.
+fn check_way(
+    new: &Connection,
+    old: Option<&Connection>,
+    saved: &SavedConnections,
+) -> Result<Way, FieldError> {
+    let wrong = |error: RouteError| FieldError::new("jump", error.to_string());
+    let Some(old) = old else {
+        return saved.way(new).map_err(wrong);
+    };
+    let after = saved.with(new);
+    let way = after.way(new).map_err(wrong)?;
+    if old.jump == new.jump {
+        return Ok(way);
     }
-    SecretField::ALL
-        .into_iter()
-        .filter(|field| old.secrets.get(*field).is_some())
-        .filter(|field| input.secrets.iter().all(|(said, _)| said != field))
-        .map(|field| {
-            FieldError::new(
-                field.as_str(),
-                "is stored for another address (host, port, username, jump): give it again, or \
-                 null to clear it",
-            )
-        })
-        .collect()
+    let others = after.all().into_iter();
+    for other in others.filter(|other| other.jump.contains(&new.name)) {
+        if let Err(error) = after.way(other) {
+            let message = format!("`{}` would not be reached any more: {error}", other.name);
+            return Err(FieldError::new("jump", message));
+        }
+    }
+    Ok(way)
 }
 
-fn leads_to_the_same(input: &ConnectionInput, old: &Connection) -> bool {
-    input.host.eq_ignore_ascii_case(&old.host)
-        && input.port == old.port
-        && input.username == old.username
-        && input.jump == old.jump
+/// A stored secret reaches the host that it was entered for, and no other that was put in its place.
+fn check_kept_secrets(input: &ConnectionInput, old: &Connection, moved: Moved) -> Vec<FieldError> {
+    let kept = SecretField::ALL.into_iter().filter(|field| {
+        old.secrets.get(*field).is_some() && input.secrets.iter().all(|(said, _)| said != field)
+    });
+    let how = match moved {
+        Moved::Address => "give it again, or null to clear it".to_owned(),
+        Moved::HostKey => format!(
+            "give it again, or null to clear it; to keep it, say which key is right: POST \
+             /api/connections/{}/host-keys",
+            old.name
+        ),
+    };
+    kept.map(|field| {
+        let place = moved.place();
+        FieldError::new(
+            field.as_str(),
+            format!("is stored for another {place}: {how}"),
+        )
+    })
+    .collect()
 }
 
 fn check_fields(input: &ConnectionInput) -> Vec<FieldError> {
@@ -208,8 +259,7 @@ fn check_fields(input: &ConnectionInput) -> Vec<FieldError> {
     expect(
         input.host_key.as_deref().is_none_or(is_pin),
         "host_key",
-        "is a fingerprint (SHA256: and 43 characters of base64) or a public key as OpenSSH writes \
-         it (ssh-ed25519 AAAA…)",
+        A_PIN,
     );
     let length = |text: &String| (1..=65_536).contains(&text.len());
     expect(
@@ -230,8 +280,12 @@ fn check_fields(input: &ConnectionInput) -> Vec<FieldError> {
     errors
 }
 
+/// The message for a pin that is not one.
+pub(super) const A_PIN: &str = "is a fingerprint (SHA256: and 43 characters of base64) or a public \
+                                key as OpenSSH writes it (ssh-ed25519 AAAA…)";
+
 /// Returns whether a text is a fingerprint or a public key.
-fn is_pin(text: &str) -> bool {
+pub(super) fn is_pin(text: &str) -> bool {
     const SHA256_BASE64: usize = 43;
     let text = text.trim();
     match text.strip_prefix("SHA256:") {

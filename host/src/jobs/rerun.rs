@@ -37,8 +37,8 @@ pub enum RerunError {
     })]
     NothingLeft(Only),
     #[error(
-        "the job came with a connection of its own, which other jobs may not use; submit it anew \
-         with the connection"
+        "the job came with a connection of its own, whose secrets were removed when it ended; submit a \
+         new job with the connection"
     )]
     OwnConnection,
     #[error(transparent)]

@@ -1,6 +1,7 @@
 //! A stored connection profile: how to reach one device.
 
 use std::collections::HashSet;
+use std::fmt;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -72,7 +73,7 @@ impl Algorithms {
     }
 }
 
-/// Ciphertexts, each bound to its row and field; see [`crate::sealing`].
+/// Ciphertexts, each bound to its row, its field and the way to the device; see [`crate::sealing`].
 #[derive(Clone, Debug, Default)]
 pub struct SealedSecrets {
     pub password: Option<Vec<u8>>,
@@ -99,7 +100,7 @@ pub struct StoredAnswer {
 pub enum AnswerValue {
     /// A text that may be shown.
     Shown(String),
-    /// A ciphertext, bound to its row, its question and its `key`; see [`crate::sealing`].
+    /// A ciphertext, bound to its row, its question, its `key` and the way to the device; see [`crate::sealing`].
     Sealed(#[serde(with = "base64")] Vec<u8>),
     /// The value of a credential.
     Credential(AnswerCredential),
@@ -201,6 +202,116 @@ impl SealedSecrets {
     }
 }
 
+/// A sealed value of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SealedField<'a> {
+    Secret(SecretField),
+    /// The answer to a question.
+    Answer {
+        question: &'a str,
+        key: bool,
+    },
+}
+
+impl SealedField<'_> {
+    /// Returns what it is, without the name of the secret or the question.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Secret(_) => "secret",
+            Self::Answer { key: false, .. } => "answers/line",
+            Self::Answer { key: true, .. } => "answers/key",
+        }
+    }
+}
+
+impl fmt::Display for SealedField<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Secret(SecretField::PrivateKey) => f.write_str("private key"),
+            Self::Secret(field) => f.write_str(field.as_str()),
+            Self::Answer { question, .. } => write!(f, "answer to {question:?}"),
+        }
+    }
+}
+
+/// The sealed values of a connection, with the answers that they are among.
+#[derive(Clone, Debug)]
+pub struct SealedRow {
+    pub id: Uuid,
+    pub secrets: SealedSecrets,
+    pub answers: Vec<StoredAnswer>,
+}
+
+impl Connection {
+    /// Returns all sealed values.
+    #[must_use]
+    pub fn sealed(&self) -> Vec<(SealedField<'_>, &[u8])> {
+        let secrets = SecretField::ALL.into_iter().filter_map(|field| {
+            let sealed = self.secrets.get(field)?;
+            Some((SealedField::Secret(field), sealed))
+        });
+        let answers = self
+            .answers
+            .iter()
+            .filter_map(|answer| match &answer.value {
+                AnswerValue::Sealed(sealed) => Some((answer.field(), sealed.as_slice())),
+                _ => None,
+            });
+        secrets.chain(answers).collect()
+    }
+
+    /// Replaces each sealed value by what `reseal` makes of it.
+    ///
+    /// # Errors
+    /// The first one of `reseal`.
+    pub fn resealed<E>(
+        &self,
+        mut reseal: impl FnMut(SealedField<'_>, &[u8]) -> Result<Vec<u8>, E>,
+    ) -> Result<SealedRow, E> {
+        let mut secrets = SealedSecrets::default();
+        for field in SecretField::ALL {
+            if let Some(sealed) = self.secrets.get(field) {
+                secrets.set(field, Some(reseal(SealedField::Secret(field), sealed)?));
+            }
+        }
+        let mut answers = self.answers.clone();
+        for answer in &mut answers {
+            if let AnswerValue::Sealed(sealed) = &answer.value {
+                answer.value = AnswerValue::Sealed(reseal(answer.field(), sealed)?);
+            }
+        }
+        Ok(SealedRow {
+            id: self.id,
+            secrets,
+            answers,
+        })
+    }
+
+    /// Returns the row without its sealed values.
+    #[must_use]
+    pub fn unsealed(&self) -> SealedRow {
+        let answers = self.answers.iter();
+        let shown = answers.filter(|answer| !matches!(answer.value, AnswerValue::Sealed(_)));
+        SealedRow {
+            id: self.id,
+            secrets: SealedSecrets::default(),
+            answers: shown.cloned().collect(),
+        }
+    }
+}
+
+impl StoredAnswer {
+    /// Returns the place of the answer among the connection's sealed values.
+    #[must_use]
+    pub fn field(&self) -> SealedField<'_> {
+        SealedField::Answer {
+            question: &self.question,
+            key: self.key,
+        }
+    }
+}
+
 /// A host key accepted at first sight.
 #[derive(Clone, Debug)]
 pub struct KnownHostKey {
@@ -255,6 +366,32 @@ pub fn route(
             }
             _ => return Ok(way),
         }
+    }
+}
+
+/// Returns a connection for tests, without secrets.
+#[cfg(test)]
+pub(crate) fn test_connection(name: &str, host: &str, jump: &[&str]) -> Connection {
+    Connection {
+        id: Uuid::now_v7(),
+        name: name.to_owned(),
+        host: host.to_owned(),
+        port: 22,
+        username: "admin".to_owned(),
+        device_type: "linux".to_owned(),
+        timeout_seconds: 30,
+        tags: Vec::new(),
+        host_key: None,
+        jump: jump.iter().map(|name| (*name).to_owned()).collect(),
+        algorithms: Algorithms::Default,
+        certificate: None,
+        agent: false,
+        max_sessions: 1,
+        secrets: SealedSecrets::default(),
+        answers: Vec::new(),
+        owner_job_id: None,
+        created_at: super::now(),
+        updated_at: super::now(),
     }
 }
 

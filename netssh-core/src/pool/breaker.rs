@@ -36,6 +36,9 @@ impl Default for BreakerOptions {
 
 /// Credentials that were refused are remembered up to so many for a device, the latest.
 const MOST_REFUSED: usize = 16;
+/// People may have this many logins of one user refused in a row, with whatever passwords: more than a
+/// typing mistake, fewer than most devices take to lock an account.
+const MAX_TRIALS: u32 = 5;
 
 /// What is known of the last logins to one device.
 #[derive(Debug, Default)]
@@ -45,6 +48,16 @@ pub(super) struct Breaker {
     /// Logins that were refused, by credentials: each counts for itself, so that two which are wrong
     /// do not hide one another.
     refused: Vec<(Key, Failures)>,
+    /// Logins that people try, by user, whatever the credentials. Jobs are not kept out by them.
+    trials: Vec<(String, Trials)>,
+}
+
+/// Logins that were refused, or whose outcome is not known, in a row.
+#[derive(Debug, Default)]
+struct Trials {
+    count: u32,
+    pause: Duration,
+    until: Option<Instant>,
 }
 
 /// Failures of one kind, in a row.
@@ -82,6 +95,66 @@ impl Breaker {
         let open =
             failures.find_map(|failures| failures.open.as_ref().filter(|open| now < open.until));
         open.map_or(Ok(()), |open| Err((open.why.clone(), open.until - now)))
+    }
+
+    /// Whether a person may try a login.
+    pub(super) fn admit_trial(
+        &self,
+        key: &Key,
+        username: &str,
+        now: Instant,
+    ) -> Result<(), (String, Duration)> {
+        let refused = self.refused.iter().filter(|(refused, _)| refused == key);
+        let mut open = refused.filter_map(|(_, failures)| failures.open.as_ref());
+        if let Some(open) = open.find(|open| now < open.until) {
+            return Err((open.why.clone(), open.until - now));
+        }
+        let trials = self.trials.iter().find(|(user, _)| user == username);
+        match trials.and_then(|(_, trials)| trials.until) {
+            Some(until) if now < until => {
+                Err(("too many wrong passwords in a row".to_owned(), until - now))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes a login that a person begins.
+    pub(super) fn trial_began(&mut self, username: &str, options: &BreakerOptions, now: Instant) {
+        if options.authentication_failures == 0 {
+            return;
+        }
+        let before = self.trials.iter().position(|(user, _)| user == username);
+        let (user, mut trials) = match before {
+            Some(at) => self.trials.remove(at),
+            None => (username.to_owned(), Trials::default()),
+        };
+        if self.trials.len() >= MOST_REFUSED {
+            self.trials.remove(0);
+        }
+        trials.count = trials.count.saturating_add(1);
+        if trials.count >= MAX_TRIALS {
+            let doubled = trials.pause * 2;
+            trials.pause = doubled.clamp(options.pause, options.longest_pause.max(options.pause));
+            trials.until = Some(now + trials.pause);
+        }
+        self.trials.push((user, trials));
+    }
+
+    /// Notes that a person's login worked.
+    pub(super) fn trial_succeeded(&mut self, username: &str) {
+        self.trials.retain(|(user, _)| user != username);
+    }
+
+    /// Notes that a person's login failed before or after its credentials were checked.
+    pub(super) fn trial_did_not_count(&mut self, username: &str) {
+        let found = self.trials.iter_mut().find(|(user, _)| user == username);
+        if let Some((_, trials)) = found {
+            trials.count = trials.count.saturating_sub(1);
+            if trials.count < MAX_TRIALS {
+                trials.until = None;
+            }
+        }
+        self.trials.retain(|(_, trials)| trials.count > 0);
     }
 
     /// Notes a login that worked; says whether it had been kept out.
@@ -144,7 +217,7 @@ impl Breaker {
 
     /// Whether there is anything to remember.
     pub(super) fn is_clean(&self) -> bool {
-        self.connecting.count == 0 && self.refused.is_empty()
+        self.connecting.count == 0 && self.refused.is_empty() && self.trials.is_empty()
     }
 }
 
@@ -266,6 +339,45 @@ mod tests {
             breaker.failed(key(&number.to_string()), &refused(), &options, now);
         }
         assert!(breaker.refused.len() <= MOST_REFUSED);
+    }
+
+    /// A person, or a program, that tries one password after the other.
+    #[test]
+    fn trials_with_other_passwords_are_kept_out_and_jobs_are_not() {
+        let (mut breaker, options, now) = (
+            Breaker::default(),
+            BreakerOptions::default(),
+            Instant::now(),
+        );
+        for number in 0..MAX_TRIALS {
+            let key = key(&number.to_string());
+            assert!(breaker.admit_trial(&key, "u", now).is_ok(), "{number}");
+            breaker.trial_began("u", &options, now);
+            breaker.failed(key, &refused(), &options, now);
+        }
+        let (other, job) = (key("another"), key("right"));
+        let (_, left) = breaker.admit_trial(&other, "u", now).unwrap_err();
+        assert_eq!(left, PAUSE);
+        assert!(breaker.admit_trial(&other, "v", now).is_ok());
+        assert!(breaker.admit(&job, now).is_ok());
+        // After the pause one more, and then twice as long.
+        let later = now + PAUSE;
+        assert!(breaker.admit_trial(&other, "u", later).is_ok());
+        breaker.trial_began("u", &options, later);
+        let (_, left) = breaker.admit_trial(&other, "u", later).unwrap_err();
+        assert_eq!(left, PAUSE * 2);
+        breaker.trial_succeeded("u");
+        assert!(breaker.admit_trial(&other, "u", later).is_ok());
+        // A device that cannot be reached has refused nothing.
+        for _ in 0..20 {
+            assert!(breaker.admit_trial(&other, "v", later).is_ok());
+            breaker.trial_began("v", &options, later);
+            breaker.trial_did_not_count("v");
+        }
+        for number in 0..100 {
+            breaker.trial_began(&number.to_string(), &options, later);
+        }
+        assert!(breaker.trials.len() <= MOST_REFUSED);
     }
 
     #[test]

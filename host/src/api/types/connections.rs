@@ -246,12 +246,22 @@ pub struct ConnectionList {
     pub next_cursor: Option<String>,
 }
 
-/// The host keys known for a connection's address.
+/// The host keys known for a connection's address and route.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct HostKeyList {
     pub host: String,
     pub port: u16,
+    /// The only host key that the connection accepts; the known ones do not matter then.
+    pub pinned: Option<String>,
     pub host_keys: Vec<HostKeyAnswer>,
+}
+
+/// The host key that is right, as an operator has compared it with the device.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TrustHostKey {
+    /// `SHA256:…`, or a public key as OpenSSH writes it.
+    pub fingerprint: String,
 }
 
 /// A host key accepted at first sight.

@@ -52,6 +52,11 @@ pub(crate) struct EditArgs {
     #[arg(long, value_name = "FIELD")]
     clear: Vec<Clearable>,
 
+    /// Clear the secrets of connections that lead through this one and could reach another device
+    /// afterwards; without it, such a change is refused
+    #[arg(long)]
+    forget_secrets_of_dependents: bool,
+
     #[command(flatten)]
     secrets: SecretArgs,
 
@@ -100,7 +105,7 @@ pub(super) async fn run(args: EditArgs) -> Result<(), Failure> {
     if args.secrets.any() || args.answers.has_file() {
         client.warn_of_plain_http();
     }
-    let answer = put(&client, &stored, changes).await?;
+    let answer = put(&client, &stored, changes, args.forget_secrets_of_dependents).await?;
     match args.server.output {
         OutputFormat::Json => output::json(&answer.text),
         OutputFormat::Table => {
@@ -119,7 +124,7 @@ pub(super) async fn change(
     let stored = client
         .get::<ConnectionAnswer>(&["connections", name])
         .await?;
-    put(client, &stored, changes).await?;
+    put(client, &stored, changes, false).await?;
     Ok(())
 }
 
@@ -127,6 +132,7 @@ async fn put(
     client: &Client,
     stored: &Answer<ConnectionAnswer>,
     changes: Map<String, Value>,
+    forget_others: bool,
 ) -> Result<Answer<ConnectionAnswer>, Failure> {
     let mut connection: Map<String, Value> =
         serde_json::from_str(&stored.text).map_err(anyhow::Error::from)?;
@@ -134,37 +140,59 @@ async fn put(
     connection.extend(changes);
     // By its id: the name may have gone to another connection meanwhile.
     let id = stored.body.id.to_string();
-    let answer = client.put(&["connections", &id], &connection).await;
-    answer.map_err(with_options)
+    let query: &[(&str, &str)] = match forget_others {
+        true => &[("forget_secrets_of_dependents", "true")],
+        false => &[],
+    };
+    let answer = client
+        .put_with(&["connections", &id], query, &connection)
+        .await;
+    answer.map_err(|failure| with_options(failure, &stored.body.name))
 }
 
 /// Where the API says how to send a kept secret or to clear it, says so for the command line.
-fn with_options(failure: Failure) -> Failure {
+fn with_options(failure: Failure, name: &str) -> Failure {
     let Failure::Refused(mut problem) = failure else {
         return failure;
     };
     for error in &mut problem.errors {
-        let give = match error.pointer.as_str() {
-            "/password" => "--ask-password or --password-file",
-            "/private_key" => "--private-key-file",
-            "/passphrase" => "--passphrase-file",
-            "/secret" => "--secret-file",
-            pointer if pointer.starts_with("/answers") => "--answer or --answer-file",
-            _ => continue,
-        };
-        let Some((reason, _)) = error.message.split_once(GIVE_AGAIN) else {
+        let Some(message) = message_with_options(&error.pointer, &error.message, name) else {
             continue;
         };
-        if !reason.contains("is stored for another address") {
-            continue;
-        }
-        let field = error.pointer.split('/').nth(1).unwrap_or_default();
-        let clear = field.replace('_', "-");
-        let message = format!("{reason}: give it again with {give}, or use --clear {clear}");
         let old = std::mem::replace(&mut error.message, message);
         problem.detail = problem.detail.replace(&old, &error.message);
     }
     Failure::Refused(problem)
+}
+
+fn message_with_options(pointer: &str, message: &str, name: &str) -> Option<String> {
+    let give = match pointer {
+        "/password" => "--ask-password or --password-file",
+        "/private_key" => "--private-key-file",
+        "/passphrase" => "--passphrase-file",
+        "/secret" => "--secret-file",
+        "/forget_secrets_of_dependents" => {
+            let flag = "--forget-secrets-of-dependents";
+            return Some(message.replace("forget_secrets_of_dependents=true", flag));
+        }
+        pointer if pointer.starts_with("/answers") => "--answer or --answer-file",
+        _ => return None,
+    };
+    let (reason, _) = message.split_once(GIVE_AGAIN)?;
+    if !reason.contains("is stored for another") {
+        return None;
+    }
+    let field = pointer.split('/').nth(1).unwrap_or_default();
+    let clear = field.replace('_', "-");
+    let keep = match message.contains("/host-keys") {
+        true => format!(
+            "; to keep it, say which key is right: scheduler connection host-keys {name} --trust KEY"
+        ),
+        false => String::new(),
+    };
+    Some(format!(
+        "{reason}: give it again with {give}, or use --clear {clear}{keep}"
+    ))
 }
 
 impl EditArgs {

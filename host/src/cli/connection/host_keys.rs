@@ -1,6 +1,8 @@
 use clap::Args;
+use serde_json::json;
 
 use crate::api::types::HostKeyList;
+use crate::cli::client::Answer;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
 
 #[derive(Debug, Args)]
@@ -8,9 +10,18 @@ pub(crate) struct HostKeysArgs {
     /// The connection's name or id
     name: String,
 
-    /// Forget them, so that the next session learns the device's key anew
+    /// Say which host key is right, as after a replacement of the device: SHA256:… or an OpenSSH public
+    /// key. The connection accepts no other from then on, and keeps its secrets
+    #[arg(long, value_name = "KEY", conflicts_with = "forget")]
+    trust: Option<String>,
+
+    /// Forget them, so that the next session learns the device's key
     #[arg(long)]
     forget: bool,
+
+    /// Forget the secrets that only these keys keep from another device as well
+    #[arg(long, requires = "forget")]
+    forget_secrets: bool,
 
     #[command(flatten)]
     server: ServerArgs,
@@ -19,21 +30,41 @@ pub(crate) struct HostKeysArgs {
 pub(super) async fn run(args: HostKeysArgs) -> Result<(), Failure> {
     let client = args.server.client()?;
     let path = ["connections", &args.name, "host-keys"];
-    let answer = client.get::<HostKeyList>(&path).await?;
+    let answer: Answer<HostKeyList> = match &args.trust {
+        Some(key) => {
+            let body = json!({ "fingerprint": key });
+            client.post(&path, &body, None).await?
+        }
+        None => client.get(&path).await?,
+    };
     if args.forget {
-        client.delete(&path).await?;
+        let query: &[(&str, &str)] = match args.forget_secrets {
+            true => &[("forget_secrets", "true")],
+            false => &[],
+        };
+        let forgotten = client.delete_with(&path, query).await;
+        forgotten.map_err(|failure| with_options(failure, &args.name))?;
     }
     if args.server.output == OutputFormat::Json {
         return output::json(&answer.text);
     }
     let known = answer.body;
     let address = format!("{}:{}", known.host, known.port);
+    if let Some(pinned) = &known.pinned {
+        output::talk(&format!(
+            "the connection accepts only the host key {pinned}"
+        ));
+    }
     if known.host_keys.is_empty() {
-        output::talk(&format!("no host key of {address} is known"));
+        if known.pinned.is_none() {
+            output::talk(&format!("no host key of {address} is known"));
+        }
         return Ok(());
     }
     if args.forget {
         output::talk(&format!("these host keys of {address} are forgotten:"));
+    } else if known.pinned.is_some() {
+        output::talk("without the pin, these would be:");
     }
     output::table(
         ["ALGORITHM", "FINGERPRINT", "FIRST SEEN"],
@@ -42,4 +73,19 @@ pub(super) async fn run(args: HostKeysArgs) -> Result<(), Failure> {
             .into_iter()
             .map(|key| [key.algorithm, key.fingerprint, output::time(key.first_seen)]),
     )
+}
+
+/// Where the API says how to keep secrets or to forget them, says so for the command line.
+fn with_options(failure: Failure, name: &str) -> Failure {
+    let Failure::Refused(mut problem) = failure else {
+        return failure;
+    };
+    if let Some((reason, _)) = problem.detail.split_once(": if the device has a new key") {
+        problem.detail = format!(
+            "{reason}: if the device has a new key, compare its fingerprint with the device and use \
+             `scheduler connection host-keys {name} --trust FINGERPRINT`; or forget the secrets as well \
+             with --forget-secrets and give them again"
+        );
+    }
+    Failure::Refused(problem)
 }

@@ -6,8 +6,10 @@ use uuid::Uuid;
 
 use super::readers::Readers;
 use super::writer::Writer;
-use super::{DeleteConnectionOutcome, Page, Result, named_already, rows, text_of};
-use crate::model::{Connection, KnownHostKey};
+use super::{
+    ConnectionChange, DeleteConnectionOutcome, Page, Result, keys, named_already, rows, text_of,
+};
+use crate::model::{Connection, HostKeyPlace, KnownHostKey, SealedRow};
 
 pub(super) async fn add(writer: &Writer, connection: &Connection) -> Result<()> {
     let row = connection.clone();
@@ -52,49 +54,99 @@ pub(super) async fn insert(connection: &mut SqliteConnection, row: &Connection) 
     Ok(())
 }
 
-pub(super) async fn update(writer: &Writer, connection: &Connection) -> Result<bool> {
-    let row = connection.clone();
+/// Makes changes that belong together in one transaction.
+pub(super) async fn change(writer: &Writer, change: ConnectionChange) -> Result<Option<u64>> {
     writer
         .run(move |connection| {
             Box::pin(async move {
-                rename_in_jumps(connection, row.id, &row.name).await?;
-                let done = sqlx::query(
-                    "UPDATE ssh_connections
-                     SET name = ?, host = ?, port = ?, username = ?, device_type = ?,
-                         timeout_seconds = ?, tags = ?, host_key = ?, jump = ?,
-                         algorithms = ?, certificate = ?, agent = ?, max_sessions = ?,
-                         password = ?,
-                         private_key = ?, passphrase = ?, secret = ?, answers = ?,
-                         updated_at = ?
-                     WHERE id = ?",
-                )
-                .bind(&row.name)
-                .bind(&row.host)
-                .bind(row.port)
-                .bind(&row.username)
-                .bind(&row.device_type)
-                .bind(row.timeout_seconds)
-                .bind(serde_json::json!(row.tags).to_string())
-                .bind(&row.host_key)
-                .bind(serde_json::json!(row.jump).to_string())
-                .bind(row.algorithms.as_str())
-                .bind(&row.certificate)
-                .bind(row.agent)
-                .bind(row.max_sessions)
-                .bind(&row.secrets.password)
-                .bind(&row.secrets.private_key)
-                .bind(&row.secrets.passphrase)
-                .bind(&row.secrets.secret)
-                .bind(serde_json::json!(row.answers).to_string())
-                .bind(text_of(row.updated_at))
-                .bind(row.id.to_string())
-                .execute(&mut *connection)
-                .await
-                .map_err(|error| named_already(error, "a connection", &row.name))?;
-                Ok(done.rows_affected() == 1)
+                if let Some(row) = &change.updated
+                    && !update(connection, row).await?
+                {
+                    return Ok(None);
+                }
+                for row in &change.sealed {
+                    update_sealed(connection, row).await?;
+                }
+                for (from, to) in &change.moved_host_keys {
+                    copy_host_keys(connection, from, to).await?;
+                }
+                let forgotten = match &change.forgotten_host_keys {
+                    Some(place) => delete_host_keys(connection, place).await?,
+                    None => 0,
+                };
+                if let Some(check) = change.master_key_check {
+                    keys::write_meta(connection, crate::sealing::CHECK, check).await?;
+                }
+                if change.forgets_digests {
+                    for table in [
+                        "UPDATE jobs SET request_digest = NULL WHERE request_digest IS NOT NULL",
+                        "UPDATE schedules SET request_digest = NULL WHERE request_digest IS NOT NULL",
+                    ] {
+                        sqlx::query(table).execute(&mut *connection).await?;
+                    }
+                }
+                Ok(Some(forgotten))
             })
         })
         .await
+}
+
+async fn update(connection: &mut SqliteConnection, row: &Connection) -> Result<bool> {
+    rename_in_jumps(connection, row.id, &row.name).await?;
+    let done = sqlx::query(
+        "UPDATE ssh_connections
+         SET name = ?, host = ?, port = ?, username = ?, device_type = ?, timeout_seconds = ?,
+             tags = ?, host_key = ?, jump = ?, algorithms = ?, certificate = ?, agent = ?,
+             max_sessions = ?, password = ?, private_key = ?, passphrase = ?, secret = ?,
+             answers = ?, updated_at = ?
+         WHERE id = ?",
+    )
+    .bind(&row.name)
+    .bind(&row.host)
+    .bind(row.port)
+    .bind(&row.username)
+    .bind(&row.device_type)
+    .bind(row.timeout_seconds)
+    .bind(serde_json::json!(row.tags).to_string())
+    .bind(&row.host_key)
+    .bind(serde_json::json!(row.jump).to_string())
+    .bind(row.algorithms.as_str())
+    .bind(&row.certificate)
+    .bind(row.agent)
+    .bind(row.max_sessions)
+    .bind(&row.secrets.password)
+    .bind(&row.secrets.private_key)
+    .bind(&row.secrets.passphrase)
+    .bind(&row.secrets.secret)
+    .bind(serde_json::json!(row.answers).to_string())
+    .bind(text_of(row.updated_at))
+    .bind(row.id.to_string())
+    .execute(&mut *connection)
+    .await
+    .map_err(|error| named_already(error, "a connection", &row.name))?;
+    Ok(done.rows_affected() == 1)
+}
+
+async fn update_sealed(connection: &mut SqliteConnection, row: &SealedRow) -> Result<()> {
+    sqlx::query(
+        "UPDATE ssh_connections
+         SET password = ?, private_key = ?, passphrase = ?, secret = ?, answers = ?
+         WHERE id = ?
+           -- A job that has ended meanwhile does not get its secrets back.
+           AND (owner_job_id IS NULL
+                OR EXISTS (SELECT 1 FROM jobs
+                           WHERE jobs.id = owner_job_id
+                             AND status IN ('pending', 'retrying', 'running')))",
+    )
+    .bind(&row.secrets.password)
+    .bind(&row.secrets.private_key)
+    .bind(&row.secrets.passphrase)
+    .bind(&row.secrets.secret)
+    .bind(serde_json::json!(row.answers).to_string())
+    .bind(row.id.to_string())
+    .execute(&mut *connection)
+    .await?;
+    Ok(())
 }
 
 /// Who jumps through a connection knows it by its name.
@@ -200,58 +252,91 @@ pub(super) async fn page(
     Ok((connections?, measured.more))
 }
 
+/// Those of jobs that have sealed values.
+pub(super) async fn sealed_inline(readers: &Readers) -> Result<Vec<Connection>> {
+    let found = sqlx::query(
+        "SELECT * FROM ssh_connections
+         WHERE owner_job_id IS NOT NULL
+           AND (password IS NOT NULL OR private_key IS NOT NULL OR passphrase IS NOT NULL
+                OR secret IS NOT NULL OR answers LIKE '%\"sealed\"%')",
+    )
+    .fetch_all(readers)
+    .await?;
+    found.iter().map(rows::connection).collect()
+}
+
 pub(super) async fn host_keys(
     readers: &Readers,
-    host: &str,
-    port: u16,
+    place: &HostKeyPlace,
 ) -> Result<Vec<KnownHostKey>> {
     let found = sqlx::query(
         "SELECT algorithm, key, fingerprint, first_seen FROM host_keys
-         WHERE host = ? AND port = ? ORDER BY algorithm",
+         WHERE host = ? AND port = ? AND route = ? ORDER BY algorithm",
     )
-    .bind(host.to_ascii_lowercase())
-    .bind(port)
+    .bind(place.host.to_ascii_lowercase())
+    .bind(place.port)
+    .bind(&place.route)
     .fetch_all(readers)
     .await?;
     found.iter().map(rows::host_key).collect()
 }
 
-pub(super) async fn delete_host_keys(writer: &Writer, host: &str, port: u16) -> Result<u64> {
-    let host = host.to_ascii_lowercase();
-    writer
-        .run(move |connection| {
-            Box::pin(async move {
-                let done = sqlx::query("DELETE FROM host_keys WHERE host = ? AND port = ?")
-                    .bind(host)
-                    .bind(port)
-                    .execute(&mut *connection)
-                    .await?;
-                Ok(done.rows_affected())
-            })
-        })
-        .await
+async fn delete_host_keys(connection: &mut SqliteConnection, place: &HostKeyPlace) -> Result<u64> {
+    let done = sqlx::query("DELETE FROM host_keys WHERE host = ? AND port = ? AND route = ?")
+        .bind(place.host.to_ascii_lowercase())
+        .bind(place.port)
+        .bind(&place.route)
+        .execute(&mut *connection)
+        .await?;
+    Ok(done.rows_affected())
+}
+
+/// Makes the host keys of one place the only ones of another.
+async fn copy_host_keys(
+    connection: &mut SqliteConnection,
+    from: &HostKeyPlace,
+    to: &HostKeyPlace,
+) -> Result<()> {
+    if from == to {
+        return Ok(());
+    }
+    delete_host_keys(connection, to).await?;
+    sqlx::query(
+        "INSERT INTO host_keys (host, port, route, algorithm, key, fingerprint, first_seen)
+         SELECT ?, ?, ?, algorithm, key, fingerprint, first_seen FROM host_keys
+         WHERE host = ? AND port = ? AND route = ?",
+    )
+    .bind(to.host.to_ascii_lowercase())
+    .bind(to.port)
+    .bind(&to.route)
+    .bind(from.host.to_ascii_lowercase())
+    .bind(from.port)
+    .bind(&from.route)
+    .execute(&mut *connection)
+    .await?;
+    Ok(())
 }
 
 pub(super) async fn add_host_key(
     writer: &Writer,
-    host: &str,
-    port: u16,
+    place: &HostKeyPlace,
     (algorithm, key, fingerprint): (&str, &str, &str),
     now: DateTime<Utc>,
 ) -> Result<()> {
     let [algorithm, key, fingerprint] = [algorithm, key, fingerprint].map(str::to_owned);
-    // Host names mean the same in any case.
-    let host = host.to_ascii_lowercase();
+    let place = place.clone();
     writer
         .run(move |connection| {
             Box::pin(async move {
                 // Of two first logins at once one key stands; the other login checks against it next time.
                 sqlx::query(
-                    "INSERT INTO host_keys (host, port, algorithm, key, fingerprint, first_seen)
-                     VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                    "INSERT INTO host_keys (host, port, route, algorithm, key, fingerprint, first_seen)
+                     VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 )
-                .bind(host)
-                .bind(port)
+                // Host names mean the same in any case.
+                .bind(place.host.to_ascii_lowercase())
+                .bind(place.port)
+                .bind(place.route)
                 .bind(algorithm)
                 .bind(key)
                 .bind(fingerprint)

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use sqlx::SqliteConnection;
 
 use super::readers::Readers;
 use super::writer::Writer;
@@ -110,18 +111,22 @@ pub(super) async fn meta(readers: &Readers, key: &str) -> Result<Option<Vec<u8>>
 pub(super) async fn set_meta(writer: &Writer, key: &str, value: &[u8]) -> Result<()> {
     let (key, value) = (key.to_owned(), value.to_vec());
     writer
-        .run(move |connection| {
-            Box::pin(async move {
-                sqlx::query(
-                    "INSERT INTO meta (key, value) VALUES (?, ?)
-                     ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-                )
-                .bind(key)
-                .bind(value)
-                .execute(&mut *connection)
-                .await?;
-                Ok(())
-            })
-        })
+        .run(move |connection| Box::pin(async move { write_meta(connection, &key, value).await }))
         .await
+}
+
+pub(super) async fn write_meta(
+    connection: &mut SqliteConnection,
+    key: &str,
+    value: Vec<u8>,
+) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO meta (key, value) VALUES (?, ?)
+         ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+    )
+    .bind(key)
+    .bind(value)
+    .execute(&mut *connection)
+    .await?;
+    Ok(())
 }

@@ -1,0 +1,40 @@
+use crate::app;
+use crate::cli::{Failure, output};
+use crate::config::Config;
+use crate::sealing;
+use crate::storage::Storage as _;
+use crate::storage::sqlite::{file_of, lock_beside};
+
+pub(super) async fn run(config: &Config) -> Result<(), Failure> {
+    let database = file_of(&config.database.url)?;
+    if !database.exists() {
+        let error = anyhow::anyhow!("the database {} does not exist", database.display());
+        return Err(error.into());
+    }
+    let _lock = lock_beside(&database)?;
+    let storage = app::open(&config.database).await?;
+    let key_file = &config.security.master_key_file;
+    let rotated = sealing::rotate(&storage, key_file).await;
+    // The log of the database, in which values sealed with the old key may be, is emptied by this.
+    storage.close().await;
+    let rotated = rotated?;
+    output::data(&format!(
+        "{}: key {}, in place of key {}\n",
+        key_file.display(),
+        rotated.new,
+        rotated.old
+    ))?;
+    let connections = match rotated.connections {
+        1 => "1 connection".to_owned(),
+        many => format!("{many} connections"),
+    };
+    output::talk(&format!(
+        "the secrets of {connections} are sealed with the new key; keep a copy of it. The old key is {}: \
+         backups from before need it. Remove it with the last of them",
+        rotated.old_file.display()
+    ));
+    for left in rotated.left {
+        output::talk(&format!("warning: {left}; it is as it was"));
+    }
+    Ok(())
+}

@@ -1,0 +1,41 @@
+//! Values as they were sealed before version 2: `1 ‖ nonce ‖ ciphertext and tag`, bound to the row and
+//! the field alone. They are opened to be sealed again, and for nothing else.
+
+use secrecy::SecretString;
+use uuid::Uuid;
+
+use super::{DoesNotOpen, MasterKey};
+use crate::model::SealedField;
+
+const VERSION: u8 = 1;
+
+impl MasterKey {
+    /// # Errors
+    /// When the value was not sealed in version 1 for this row and field with this key.
+    pub(crate) fn open_secret_version1(
+        &self,
+        row: Uuid,
+        field: SealedField<'_>,
+        sealed: &[u8],
+    ) -> Result<SecretString, DoesNotOpen> {
+        let place = match field {
+            SealedField::Secret(field) => format!("ssh_connections/{row}/{}", field.as_str()),
+            SealedField::Answer { question, .. } => {
+                format!("ssh_connections/{row}/{}/{question}", field.kind())
+            }
+        };
+        self.open_version1(sealed, &place).map(SecretString::from)
+    }
+
+    pub(super) fn open_version1(&self, sealed: &[u8], place: &str) -> Result<String, DoesNotOpen> {
+        match sealed.split_first() {
+            Some((&VERSION, rest)) => self.decrypt(rest, place.as_bytes()),
+            _ => Err(DoesNotOpen::OtherVersion),
+        }
+    }
+}
+
+/// Whether a value, such as the check of the master key, was sealed in version 1.
+pub(crate) fn is_version1(sealed: &[u8]) -> bool {
+    sealed.first() == Some(&VERSION)
+}
