@@ -5,6 +5,7 @@
 
 mod answers;
 mod check;
+mod logins;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -21,6 +22,7 @@ use secrecy::SecretString;
 use uuid::Uuid;
 
 pub use self::answers::AnswerInput;
+pub use self::logins::{MOST_DEVICES, StoredLogins};
 use crate::config::DevicesConfig;
 use crate::model::{
     Algorithms, Connection, ErrorCode, JobError, KnownHostKey, SealedSecrets, SecretField, Target,

@@ -35,6 +35,7 @@ pub struct DoesNotOpen;
 pub struct MasterKey {
     cipher: XChaCha20Poly1305,
     digests: DigestKey,
+    login_digests: DigestKey,
 }
 
 impl std::fmt::Debug for MasterKey {
@@ -154,6 +155,7 @@ impl MasterKey {
         Self {
             cipher: XChaCha20Poly1305::new(&bytes.into()),
             digests: DigestKey::derive(&bytes, "digests of requests"),
+            login_digests: DigestKey::derive(&bytes, "digests of credentials"),
         }
     }
 
@@ -161,6 +163,12 @@ impl MasterKey {
     #[must_use]
     pub fn digest_key(&self) -> DigestKey {
         self.digests.clone()
+    }
+
+    /// Returns the key for digests of credentials that devices have refused.
+    #[must_use]
+    pub fn login_digest_key(&self) -> DigestKey {
+        self.login_digests.clone()
     }
 
     /// Seals a secret of a connection.

@@ -11,9 +11,12 @@ mod session;
 
 mod algorithms;
 mod auth;
+mod cause;
 mod console;
 mod files;
+mod gate;
 mod jump;
+mod patience;
 mod reader;
 mod session_log;
 mod terminal;
@@ -48,7 +51,8 @@ pub use crate::platform::{
     Platforms, Prompts, Question, Shell, Terminal, TypeAhead,
 };
 pub use crate::pool::{
-    BreakerOptions, LoggingIn, LoginRate, OpenBreaker, Pool, PoolOptions, PooledSession,
+    BreakerOptions, ConnectionPermit, FailureRecord, LoginBeside, LoginHistory, LoginHistoryError,
+    LoginRate, LoginRecord, OpenBreaker, Pool, PoolOptions, PooledSession,
 };
 pub use crate::session::{
     CommitOptions, Configuration, Detection, ExecOptions, Left, Pipeline, Reply, Session, detect,

@@ -7,15 +7,17 @@ use russh::client::{self, DisconnectReason, Handle, Msg};
 use russh::keys::PublicKeyOrCertificate;
 use russh::keys::ssh_key::public::RsaPublicKey;
 use russh::{AlgorithmKind, Channel, ChannelMsg, Disconnect, Pty};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::net::{TcpStream, lookup_host};
 
 use crate::algorithms::{Algorithms, HINT};
 use crate::auth;
+use crate::cause::{self, Cause};
 use crate::endpoint::{Endpoint, Timeouts};
 use crate::error::Error;
-use crate::host_keys::{HostKey, Pin, Verdict, judge};
+use crate::gate::Gate;
+use crate::host_keys::{HostKey, HostKeyStoreError, Pin, Verdict, judge};
 use crate::jump::{self, Hop, Tunnel};
+use crate::patience::timeout;
 use crate::platform::{Decoder, Encoding};
 use crate::session_log::Recorder;
 use crate::visible::is_hidden;
@@ -63,10 +65,10 @@ impl std::fmt::Debug for Shell {
 
 /// Connects through all jump hosts and exchanges keys with the device, within the connect
 /// timeout.
-pub(crate) async fn connect(endpoint: &Endpoint) -> Result<Connection, Error> {
+pub(crate) async fn connect(endpoint: &Endpoint, gate: &Gate) -> Result<Connection, Error> {
     let limit = endpoint.timeouts.connect;
-    let mut doing = String::new();
-    let outcome = timeout(limit, jump::connect(endpoint, &mut doing)).await;
+    let mut doing = Doing::default();
+    let outcome = timeout(limit, jump::connect(endpoint, gate, &mut doing)).await;
     match outcome {
         Ok(Ok((link, tunnels))) => Ok(Connection {
             handle: link.handle,
@@ -75,12 +77,24 @@ pub(crate) async fn connect(endpoint: &Endpoint) -> Result<Connection, Error> {
             ended: false,
         }),
         Ok(Err(error)) => Err(error),
+        Err(_) if doing.looking_up => Err(Error::Network {
+            message: format!("{}: the name was not resolved within {limit:?}", doing.what),
+            of_device: false,
+        }),
         Err(_) => Err(Error::Timeout {
-            doing,
+            doing: doing.what,
             after: limit,
             partial: String::new(),
         }),
     }
+}
+
+/// The current step of a connection that is being made.
+#[derive(Debug, Default)]
+pub(crate) struct Doing {
+    pub(crate) what: String,
+    /// A name is being resolved: the device has not been asked anything.
+    looking_up: bool,
 }
 
 /// Connects to one host, through `via` if it is given, and exchanges keys with it.
@@ -88,12 +102,15 @@ pub(crate) async fn exchange_keys(
     hop: &Hop<'_>,
     via: Option<&Tunnel>,
     timeouts: Timeouts,
+    doing: &mut Doing,
 ) -> Result<Link, Error> {
     let host = hop.host.to_lowercase();
     let unreadable = |error| {
-        Error::host_key(format!(
-            "{hop}: the known host keys cannot be read: {error}"
-        ))
+        store_failed(
+            error,
+            format!("{hop}: the known host keys cannot be read"),
+            false,
+        )
     };
     let pin = hop
         .pinned_host_key
@@ -132,7 +149,7 @@ pub(crate) async fn exchange_keys(
         if config.preferred.key.is_empty() {
             return Err(mismatch.unwrap_or_else(|| Error::host_key(format!("{hop}: no host key"))));
         }
-        let failure = match connect_once(hop, via, config, client).await? {
+        let failure = match connect_once(hop, via, config, client, doing).await? {
             Ok(handle) => {
                 let key = lock(&seen).new_key.take();
                 if let Some(key) = key {
@@ -140,9 +157,8 @@ pub(crate) async fn exchange_keys(
                         .remember(&host, hop.port, &key)
                         .await
                         .map_err(|error| {
-                            Error::host_key(format!(
-                                "{hop}: the new host key cannot be stored: {error}"
-                            ))
+                            let doing = format!("{hop}: the new host key cannot be stored");
+                            store_failed(error, doing, true)
                         })?;
                 }
                 return Ok(Link { handle, seen });
@@ -171,6 +187,7 @@ async fn connect_once(
     via: Option<&Tunnel>,
     config: Arc<client::Config>,
     client: Client,
+    doing: &mut Doing,
 ) -> Result<Result<Handle<Client>, Failure>, Error> {
     if let Some(tunnel) = via {
         let channel = tunnel
@@ -180,14 +197,59 @@ async fn connect_once(
             .map_err(|error| jump::refusal(tunnel, hop, &error))?;
         return Ok(client::connect_stream(config, channel.into_stream(), client).await);
     }
-    let stream = TcpStream::connect((hop.host, hop.port))
-        .await
-        .map_err(|error| Error::network(format!("cannot connect to {hop}: {error}")))?;
+    let stream = connect_tcp(hop, doing).await?;
     // 40 to 80 ms a login otherwise (Nagle's algorithm against delayed acknowledgements).
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY was refused");
     }
     Ok(client::connect_stream(config, stream, client).await)
+}
+
+async fn connect_tcp(hop: &Hop<'_>, doing: &mut Doing) -> Result<TcpStream, Error> {
+    let cannot = format!("cannot connect to {hop}");
+    doing.looking_up = true;
+    let found = lookup_host((hop.host, hop.port)).await;
+    doing.looking_up = false;
+    let addresses = found.map_err(|error| {
+        let missing = cause::no_descriptor().unwrap_or(error);
+        match Error::io(&missing, &cannot, false) {
+            // The resolver's error is not the device's, whatever it says.
+            Error::Network { message, .. } => Error::Network {
+                message,
+                of_device: false,
+            },
+            other => other,
+        }
+    })?;
+    let mut failed: Option<std::io::Error> = None;
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            // This machine may have no address of the same family: the other family's error tells
+            // more.
+            Err(error) => match &failed {
+                Some(before) if Cause::of(before) == Cause::Device => {}
+                _ => failed = Some(error),
+            },
+        }
+    }
+    let no_address = || std::io::Error::other("the name has no address");
+    Err(Error::io(
+        &failed.unwrap_or_else(no_address),
+        &cannot,
+        false,
+    ))
+}
+
+/// Converts the error of the store of host keys, which is this machine's own.
+fn store_failed(error: HostKeyStoreError, doing: String, reached: bool) -> Error {
+    let of_server = cause::io_error_in(&*error);
+    of_server
+        .and_then(|io| cause::server_error(io, &doing, reached))
+        .unwrap_or_else(|| Error::Server {
+            message: format!("{doing}: {error}"),
+            reached,
+        })
 }
 
 fn config(
@@ -221,6 +283,7 @@ fn config(
 pub(crate) async fn open_shell(
     connection: Connection,
     endpoint: &Endpoint,
+    gate: &Gate,
 ) -> Result<Shell, Error> {
     // Without echo, line editing and output processing where the platform needs no echo: then
     // what arrives is what the command wrote. Devices that are no computers ignore these.
@@ -234,7 +297,8 @@ pub(crate) async fn open_shell(
             (Pty::ONLCR, 0),
         ]
     };
-    let mut shell = open_terminal(connection, endpoint, ("dumb", COLUMNS, ROWS), modes).await?;
+    let mut shell =
+        open_terminal(connection, endpoint, gate, ("dumb", COLUMNS, ROWS), modes).await?;
     let encoding = endpoint.platform.terminal.encoding;
     shell.encoding = encoding.map(|encoding| (encoding, encoding.decoder()));
     Ok(shell)
@@ -245,16 +309,17 @@ pub(crate) async fn open_shell(
 pub(crate) async fn open_terminal(
     mut connection: Connection,
     endpoint: &Endpoint,
+    gate: &Gate,
     (term, columns, rows): (&str, u32, u32),
     modes: &[(Pty, u32)],
 ) -> Result<Shell, Error> {
     let device = Hop::device(endpoint);
-    auth::authenticate(&mut connection.handle, &device).await?;
+    auth::authenticate(&mut connection.handle, &device, gate).await?;
     let channel = connection
         .handle
         .channel_open_session()
         .await
-        .map_err(|error| Error::network(format!("{device} opens no channel: {error}")))?;
+        .map_err(|error| russh_error(&error, &format!("{device} opens no channel")))?;
     // In one go: replies are looked at when they arrive, see `receive`.
     channel
         .request_pty(true, term, columns, rows, 0, 0, modes)
@@ -274,6 +339,11 @@ pub(crate) async fn open_terminal(
 }
 
 fn lost(error: &russh::Error) -> Error {
+    if let russh::Error::IO(io) = error
+        && let Some(error) = cause::server_error(io, "sending", true)
+    {
+        return error;
+    }
     Error::Disconnected {
         doing: "sending".into(),
         reason: format!(": {error}"),
@@ -617,8 +687,48 @@ impl Failure {
             Self::Ssh(russh::Error::Version) => Error::network(format!(
                 "{hop}{through} does not speak SSH version 2; is this the right port?"
             )),
-            Self::Ssh(error) => Error::network(format!("{hop}{through}: {error}")),
+            Self::Ssh(error) => russh_error(&error, &format!("{hop}{through}")),
         }
+    }
+}
+
+/// Converts an error of the SSH library. It is the device's only if it is listed: most others are
+/// about this side.
+fn russh_error(error: &russh::Error, doing: &str) -> Error {
+    let of_device = match error {
+        russh::Error::IO(error) => return Error::io(error, doing, true),
+        russh::Error::KexInit
+        | russh::Error::UnknownAlgo
+        | russh::Error::Version
+        | russh::Error::Kex
+        | russh::Error::PacketAuth
+        | russh::Error::Inconsistent
+        | russh::Error::IndexOutOfBounds
+        | russh::Error::UnknownKey
+        | russh::Error::WrongServerSig
+        | russh::Error::PacketSize(_)
+        | russh::Error::WrongChannel
+        | russh::Error::ChannelOpenFailure(_)
+        | russh::Error::Disconnect
+        | russh::Error::HUP
+        | russh::Error::ConnectionTimeout
+        | russh::Error::KeepaliveTimeout
+        | russh::Error::InactivityTimeout
+        | russh::Error::SendError
+        | russh::Error::RecvError
+        | russh::Error::Pending
+        | russh::Error::DecryptionError
+        | russh::Error::RequestDenied
+        | russh::Error::Utf8(_)
+        | russh::Error::StrictKeyExchangeViolation { .. }
+        | russh::Error::Signature(_)
+        | russh::Error::SshKey(_)
+        | russh::Error::SshEncoding(_) => true,
+        _ => false,
+    };
+    Error::Network {
+        message: format!("{doing}: {error}"),
+        of_device,
     }
 }
 

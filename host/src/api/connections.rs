@@ -184,8 +184,9 @@ pub(super) async fn detect(
 async fn look(app: &App, connection: &Connection) -> Result<Detection, JobError> {
     let endpoint = app.connections.endpoint_of(connection).await?;
     let detecting = netssh_core::detect(&endpoint, app.connections.platforms());
-    app.beside_the_jobs(&endpoint, detecting)
-        .await
+    let detected = app.beside_the_jobs(&endpoint, detecting).await;
+    detected
+        .map(|(detected, _connection)| detected)
         .map_err(|error| app.connections.explain(connection, &error))
 }
 
@@ -290,7 +291,7 @@ async fn try_out(app: &App, connection: &Connection) -> ConnectionTest {
 /// The device's prompt, and the platform's name.
 async fn log_in(app: &App, connection: &Connection) -> Result<(String, String), JobError> {
     let endpoint = app.connections.endpoint_of(connection).await?;
-    let session = app
+    let (session, _connection) = app
         .beside_the_jobs(&endpoint, Session::connect(&endpoint))
         .await
         .map_err(|error| app.connections.explain(connection, &error))?;
