@@ -67,6 +67,7 @@ pub(crate) async fn authenticate(
         rsa_hashes: None,
         keys_left: KEYS,
         password: Password::Unused,
+        sent: false,
         answered: vec![false; credentials.answers.len()],
         asked: Vec::new(),
         refused: Vec::new(),
@@ -91,6 +92,8 @@ struct Login<'a> {
     rsa_hashes: Option<Vec<Option<HashAlg>>>,
     keys_left: usize,
     password: Password,
+    /// A secret was sent: the host may count a failed login, whatever it says.
+    sent: bool,
     /// Which of the configured answers were given.
     answered: Vec<bool>,
     /// The answered questions.
@@ -352,6 +355,7 @@ impl Login<'_> {
         }
         let told = self.methods.is_some();
         self.password = Password::Sent;
+        self.sent = true;
         let result = self
             .handle
             .authenticate_password(&self.hop.username, password.expose_secret())
@@ -408,6 +412,7 @@ impl Login<'_> {
             };
             // Prepares all replies before the first is sent.
             let replies = self.replies(texts, &prompts, &mut given)?;
+            self.sent |= !replies.is_empty();
             response = self
                 .handle
                 .authenticate_keyboard_interactive_respond(replies)
@@ -559,12 +564,7 @@ impl Login<'_> {
                 "{hop} asks user {user} a question that has no answer: {asked}{context}; {add}"
             ),
         };
-        // A login that ends after a secret was sent may count as a failed one.
-        let sent = self.password != Password::Unused || self.answered.contains(&true);
-        match sent || !self.refused.is_empty() {
-            true => Error::authentication(message),
-            false => Error::no_credentials(message),
-        }
+        self.failed(message)
     }
 
     /// What the host made of an attempt.
@@ -639,9 +639,14 @@ impl Login<'_> {
             message += "; ";
             message += note;
         }
-        match self.refused.is_empty() {
-            true => Error::no_credentials(message),
-            false => Error::authentication(message),
+        self.failed(message)
+    }
+
+    /// Returns the error of a login that the host refused, or that had nothing to try.
+    fn failed(&self, message: String) -> Error {
+        match self.sent || !self.refused.is_empty() {
+            true => Error::authentication(message),
+            false => Error::no_credentials(message),
         }
     }
 

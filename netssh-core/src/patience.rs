@@ -5,6 +5,7 @@
 //! for a silence that was the process's own. So a timeout here is waited for in slices: a slice
 //! whose timer fires much later than it was due does not count, and the device gets its time again.
 
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 /// The longest time that is counted at once, so the longest that a freeze can cost.
@@ -40,8 +41,21 @@ impl Patience {
     }
 
     /// Waits for `work` as long as there is time left, and takes what it needed from that time.
-    pub(crate) async fn wait<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Elapsed> {
-        let mut work = std::pin::pin!(work);
+    ///
+    /// The work is boxed: these waits are nested, and futures that hold others several times over
+    /// would grow with each level.
+    pub(crate) fn wait<'a, T: 'a, W: Future<Output = T> + 'a>(
+        &'a mut self,
+        work: W,
+    ) -> impl Future<Output = Result<T, Elapsed>> + use<'a, T, W> {
+        let work = Box::pin(work);
+        self.wait_pinned(work)
+    }
+
+    async fn wait_pinned<T>(
+        &mut self,
+        mut work: Pin<Box<impl Future<Output = T>>>,
+    ) -> Result<T, Elapsed> {
         let is_long = self.left >= SLICE;
         loop {
             let slice = self.left.min(SLICE);
@@ -69,11 +83,12 @@ impl Patience {
 }
 
 /// Waits for `work`, at most for `limit`.
-pub(crate) async fn timeout<T>(
+pub(crate) fn timeout<T, W: Future<Output = T>>(
     limit: Duration,
-    work: impl Future<Output = T>,
-) -> Result<T, Elapsed> {
-    Patience::new(limit).wait(work).await
+    work: W,
+) -> impl Future<Output = Result<T, Elapsed>> {
+    let work = Box::pin(work);
+    async move { Patience::new(limit).wait_pinned(work).await }
 }
 
 #[cfg(test)]
