@@ -9,7 +9,7 @@ use russh::keys::ssh_key::public::RsaPublicKey;
 use russh::{AlgorithmKind, Channel, ChannelMsg, Disconnect, Pty};
 use tokio::net::{TcpStream, lookup_host};
 
-use crate::algorithms::{Algorithms, HINT};
+use crate::algorithms::{Algorithms, GROUP_EXCHANGES, HINT};
 use crate::auth;
 use crate::cause::{self, Cause};
 use crate::endpoint::{Endpoint, Timeouts};
@@ -25,6 +25,9 @@ use crate::visible::is_hidden;
 /// Wide and tall enough that most pagers and line editors leave the output alone.
 const COLUMNS: u32 = 511;
 const ROWS: u32 = 1000;
+
+/// Shorter groups of a group exchange are not accepted; the library's own minimum.
+const MIN_GROUP_BITS: usize = 2048;
 
 /// So many questions without an answer, and the peer is dead.
 const KEEPALIVES: usize = 3;
@@ -134,6 +137,8 @@ pub(crate) async fn exchange_keys(
     // those that turn out to be others are left out, one type after the other.
     let mut without: Vec<String> = Vec::new();
     let mut mismatch = None;
+    // Some devices use a group of 1,024 bits however many are asked for, which the library refuses.
+    let mut group_exchange = true;
     loop {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let client = Client {
@@ -145,7 +150,7 @@ pub(crate) async fn exchange_keys(
             marks: marks.clone(),
             seen: Arc::clone(&seen),
         };
-        let config = Arc::new(config(&client, &without, timeouts)?);
+        let config = Arc::new(config(&client, &without, group_exchange, timeouts)?);
         if config.preferred.key.is_empty() {
             return Err(mismatch.unwrap_or_else(|| Error::host_key(format!("{hop}: no host key"))));
         }
@@ -163,6 +168,16 @@ pub(crate) async fn exchange_keys(
                 }
                 return Ok(Link { handle, seen });
             }
+            Err(Failure::Ssh(russh::Error::KexInit)) if group_exchange => {
+                tracing::debug!(%hop, "the key exchange failed; trying without group exchange");
+                group_exchange = false;
+                continue;
+            }
+            Err(Failure::Ssh(russh::Error::NoCommonAlgo {
+                kind: AlgorithmKind::Kex,
+                theirs,
+                ..
+            })) if !group_exchange => return Err(small_group(hop, via, &theirs)),
             Err(failure) => failure,
         };
         let shown = match &failure {
@@ -252,15 +267,44 @@ fn store_failed(error: HostKeyStoreError, doing: String, reached: bool) -> Error
         })
 }
 
+/// Returns the error for a device whose group exchange fails and that has no other common key
+/// exchange.
+fn small_group(hop: &Hop<'_>, via: Option<&Tunnel>, theirs: &[String]) -> Error {
+    let hint = match hop.algorithms.hint_without_group_exchange(theirs) {
+        Some(hint) => hint,
+        None => {
+            "make a longer group on the device (`ip ssh dh min size 2048`, or the like), or allow \
+                 another key exchange there"
+                .to_owned()
+        }
+    };
+    Error::protocol(format!(
+        "{hop}{}: the group exchange failed: expected a group of at least {MIN_GROUP_BITS} bits, the \
+         device has likely a shorter one; it offers {}; {hint}",
+        through(via),
+        theirs.join(", ")
+    ))
+}
+
+fn through(via: Option<&Tunnel>) -> String {
+    via.map(|tunnel| format!(" (through {})", tunnel.name))
+        .unwrap_or_default()
+}
+
 fn config(
     client: &Client,
     without: &[String],
+    group_exchange: bool,
     timeouts: Timeouts,
 ) -> Result<client::Config, Error> {
     // The library's default asks for 8192-bit groups: 700 ms a login on old devices.
-    let gex = client::GexParams::new(2048, 2048, 8192)
+    let gex = client::GexParams::new(MIN_GROUP_BITS, MIN_GROUP_BITS, 8192)
         .map_err(|error| Error::protocol(error.to_string()))?;
     let mut preferred = client.algorithms.preferred(&client.known, without);
+    if !group_exchange {
+        let names = preferred.kex.to_mut();
+        names.retain(|name| !GROUP_EXCHANGES.contains(name));
+    }
     if !client.marks.authorities.is_empty() {
         preferred.host_key_certificates = preferred.key.clone();
     }
@@ -650,9 +694,7 @@ impl From<russh::Error> for Failure {
 
 impl Failure {
     fn into_error(self, hop: &Hop<'_>, via: Option<&Tunnel>) -> Error {
-        let through = via
-            .map(|tunnel| format!(" (through {})", tunnel.name))
-            .unwrap_or_default();
+        let through = through(via);
         match self {
             Self::HostKey(message) | Self::NotPinned { message, .. } => {
                 Error::host_key(format!("{hop}{through}: {message}"))
