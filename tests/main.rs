@@ -10,6 +10,7 @@
 
 mod api;
 mod batches;
+mod blame;
 mod board;
 mod book;
 mod cancel;

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use netssh_core::{
-    BreakerOptions, Endpoint, Error as SshError, LoginRate, OpenBreaker, Pool, PoolOptions,
-    Templates,
+    BreakerOptions, ConnectionPermit, Endpoint, Error as SshError, LoginRate, OpenBreaker, Pool,
+    PoolOptions, Templates,
 };
 use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
@@ -18,7 +18,8 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{self, AnswerBudget};
 use crate::capabilities::{Files, LiveOutput, Parser, Policy, Services, limits};
 use crate::config::{Config, DatabaseConfig, DevicesConfig, HostKeyPolicy, WorkerConfig};
-use crate::connections::Connections;
+use crate::connections::{Connections, StoredLogins};
+use crate::descriptors;
 use crate::disk::DiskSpace;
 use crate::jobs::{self, Batches, Jobs};
 use crate::long_requests::LongRequests;
@@ -100,6 +101,12 @@ impl App {
         let storage: Arc<dyn Storage> = Arc::new(open(&config.database).await?);
         let master_key = MasterKey::of(&*storage, &config.security.master_key_file).await?;
         let request_digests = master_key.digest_key();
+        let pool_options = pool_options(&config);
+        let logins = StoredLogins::new(
+            Arc::clone(&storage),
+            master_key.login_digest_key(),
+            pool_options.login_rate.within,
+        );
         let (ended, _) = broadcast::channel(NEWS);
         let notifications =
             Notifications::build(&config.notifications, Arc::clone(&storage), ended.clone())?;
@@ -170,7 +177,8 @@ impl App {
             space: Arc::clone(&space),
             ended: ended.clone(),
         }));
-        let sessions = Pool::new(pool_options(&config.devices));
+        let known_logins = logins.load().await?;
+        let sessions = Pool::with_history(pool_options, Arc::new(logins), known_logins);
         let live = LiveOutput::default();
         let services = Services {
             storage: Arc::clone(&storage),
@@ -307,16 +315,16 @@ impl App {
     }
 
     /// A login by somebody who tries something out: it waits for no job, and counts among those to
-    /// its device.
+    /// its device. The permit is to be kept for as long as the connection.
     ///
     /// # Errors
     /// As the login; code `unavailable` while the device refuses these credentials or was logged in to
-    /// as often as it may be; and when the server is about to stop.
+    /// as often as it may be; and when the server is about to stop, or has no file descriptor left.
     pub async fn beside_the_jobs<T>(
         &self,
         endpoint: &Endpoint,
         login: impl Future<Output = Result<T, SshError>>,
-    ) -> Result<T, SshError> {
+    ) -> Result<(T, ConnectionPermit), SshError> {
         self.sessions.beside(endpoint, login).await
     }
 
@@ -455,8 +463,10 @@ fn templates(devices: &DevicesConfig) -> anyhow::Result<Option<Arc<Parser>>> {
     Ok(loaded.map(Parser::new).map(Arc::new))
 }
 
-fn pool_options(devices: &DevicesConfig) -> PoolOptions {
+fn pool_options(config: &Config) -> PoolOptions {
+    let devices = &config.devices;
     PoolOptions {
+        connections: descriptors::for_devices(config),
         idle_time: Duration::from_secs(devices.pool_idle_seconds),
         idle_sessions: devices.pool_sessions,
         sessions_per_device: devices.max_sessions_per_device,

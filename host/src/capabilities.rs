@@ -20,8 +20,8 @@ mod stop;
 mod store;
 mod text;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -89,6 +89,18 @@ pub struct JobContext {
     output_bytes: AtomicU64,
     /// Time that the host computed on the plugin's behalf, nanoseconds.
     computed: AtomicU64,
+    /// What the job was doing at a device when it was stopped.
+    cut_off: std::sync::Mutex<Option<CutOff>>,
+}
+
+/// An exchange with a device that a stop interrupted.
+#[derive(Clone, Debug)]
+struct CutOff {
+    /// The command, or a description of the step.
+    command: String,
+    target: String,
+    /// It may have changed the device.
+    changes: bool,
 }
 
 /// What a plugin may know of the job it runs as.
@@ -163,6 +175,7 @@ impl JobContext {
             result_count: AtomicU32::new(0),
             output_bytes: AtomicU64::new(0),
             computed: AtomicU64::new(0),
+            cut_off: std::sync::Mutex::default(),
         }
     }
 
@@ -272,6 +285,75 @@ impl JobContext {
             biased;
             reason = self.stop.stopped() => Err(reason.into()),
             result = call => result,
+        }
+    }
+
+    /// [`Self::unless_stopped`] for an exchange with a device: the job's error names it if the stop
+    /// interrupts it.
+    async fn unless_cut_off<T>(
+        &self,
+        cut_off: impl FnOnce() -> CutOff,
+        call: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        tokio::select! {
+            biased;
+            reason = self.stop.stopped() => {
+                self.was_cut_off(cut_off());
+                Err(reason.into())
+            }
+            result = call => result,
+        }
+    }
+
+    fn was_cut_off(&self, cut_off: CutOff) {
+        let mut known = self.cut_off.lock().unwrap_or_else(PoisonError::into_inner);
+        // Tidying up after a change is not what interrupted the job.
+        if !known.as_ref().is_some_and(|known| known.changes) {
+            *known = Some(cut_off);
+        }
+    }
+
+    /// Completes the error of a job that was stopped: it names what was being sent.
+    #[must_use]
+    pub fn explain_stop(&self, error: JobError) -> JobError {
+        /// Longer commands are cut.
+        const COMMAND_BYTES: usize = 256;
+        let Some(reason) = self.stop.reason() else {
+            return error;
+        };
+        let cut_off = self.cut_off.lock().unwrap_or_else(PoisonError::into_inner);
+        let doing = match &*cut_off {
+            Some(cut_off) => {
+                let CutOff {
+                    command,
+                    target,
+                    changes,
+                } = cut_off;
+                let mut lines = command.lines();
+                let mut command = lines.next().unwrap_or_default().to_owned();
+                if lines.next().is_some() {
+                    command.push_str(" …");
+                }
+                limits::cut(&mut command, COMMAND_BYTES);
+                match changes {
+                    true => format!(
+                        "`{command}` on {target} was being sent; it is not known whether the \
+                         device did it"
+                    ),
+                    false => format!(
+                        "`{command}` on {target} was running; nothing was being sent that changes a \
+                         device"
+                    ),
+                }
+            }
+            None if reason == StopReason::Shutdown => {
+                "nothing was being sent that changes a device".to_owned()
+            }
+            None => return error,
+        };
+        JobError {
+            message: format!("{}; {doing}", error.message),
+            ..error
         }
     }
 

@@ -7,6 +7,7 @@ mod answers;
 mod changes;
 mod check;
 mod host_keys;
+mod logins;
 mod reseal;
 
 use std::borrow::Cow;
@@ -20,6 +21,7 @@ use uuid::Uuid;
 
 pub use self::answers::AnswerInput;
 use self::host_keys::Learning;
+pub use self::logins::{MOST_DEVICES, StoredLogins};
 pub(crate) use self::reseal::resealed_with;
 use crate::config::DevicesConfig;
 use crate::model::{

@@ -31,6 +31,7 @@ pub mod worker;
 pub mod capabilities;
 pub mod connections;
 pub mod credentials;
+mod descriptors;
 pub mod disk;
 pub mod long_requests;
 pub mod registry;

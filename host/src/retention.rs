@@ -7,6 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use crate::config::RetentionConfig;
+use crate::connections::MOST_DEVICES;
 use crate::model::now;
 use crate::storage::{Storage, StorageError};
 
@@ -29,6 +30,9 @@ pub async fn run(storage: Arc<dyn Storage>, config: RetentionConfig) {
             Ok(0) => {}
             Ok(jobs) => tracing::info!(jobs, "old jobs removed"),
             Err(error) => tracing::error!(%error, "old jobs could not be removed"),
+        }
+        if let Err(error) = storage.sweep_device_logins(now(), MOST_DEVICES).await {
+            tracing::error!(%error, "failed to remove what is known of old logins");
         }
         let swept = Instant::now();
         while swept.elapsed() < EVERY {

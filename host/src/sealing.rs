@@ -80,6 +80,7 @@ pub struct MasterKey {
     cipher: XChaCha20Poly1305,
     id: KeyId,
     digests: DigestKey,
+    login_digests: DigestKey,
 }
 
 impl fmt::Debug for MasterKey {
@@ -231,6 +232,7 @@ impl MasterKey {
             cipher: XChaCha20Poly1305::new(bytes.into()),
             id: KeyId(start),
             digests: DigestKey::derive(bytes, "digests of requests"),
+            login_digests: DigestKey::derive(bytes, "digests of credentials"),
         }
     }
 
@@ -244,6 +246,12 @@ impl MasterKey {
     #[must_use]
     pub fn digest_key(&self) -> DigestKey {
         self.digests.clone()
+    }
+
+    /// Returns the key for digests of credentials that devices have refused.
+    #[must_use]
+    pub fn login_digest_key(&self) -> DigestKey {
+        self.login_digests.clone()
     }
 
     /// Seals a secret of a connection for the way to its device.

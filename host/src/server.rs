@@ -16,12 +16,12 @@ use std::time::Duration;
 
 use axum::Router;
 use rustix::io::Errno;
-use rustix::process::{Resource, getrlimit};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::ServerConfig;
+use crate::descriptors;
 pub use listener::{Address, Listener, UnixSocketListener};
 use slots::{Admission, Slots};
 
@@ -52,22 +52,19 @@ impl Limits {
     }
 }
 
-/// Leaves half of the process's descriptors to the database, the devices and files.
+/// Leaves the descriptors to the database, the devices and files that are theirs.
 fn affordable(configured: usize) -> usize {
-    let Some(descriptors) = getrlimit(Resource::Nofile).current else {
-        return configured;
-    };
-    let most = usize::try_from(descriptors / 2).map_or(usize::MAX, |half| half.max(1));
+    let most = descriptors::for_clients(configured);
     if configured > most {
         tracing::warn!(
             configured,
             used = most,
-            descriptors,
-            "server.max_connections is lowered to half of the process's file descriptors; raise \
-             their limit (ulimit -n, LimitNOFILE)"
+            descriptors = descriptors::limit(),
+            "server.max_connections is lowered to the clients' share of the process's file \
+             descriptors; raise their limit (ulimit -n, LimitNOFILE)"
         );
     }
-    configured.min(most)
+    most
 }
 
 /// Serves the router until `shutdown`. Then it accepts no connection, closes idle ones and waits
@@ -180,7 +177,7 @@ struct Warnings {
 impl Warnings {
     fn not_accepting(&mut self, error: &IoError) {
         if is_due(&mut self.not_accepting) {
-            let descriptors = getrlimit(Resource::Nofile).current;
+            let descriptors = descriptors::limit();
             let hint = match Errno::from_io_error(error) {
                 Some(Errno::MFILE) => {
                     "raise the limit of file descriptors (ulimit -n, LimitNOFILE)"

@@ -447,6 +447,20 @@ pub trait Storage: Send + Sync + 'static {
         now: DateTime<Utc>,
     ) -> Result<()>;
 
+    // Logins to devices
+    /// What is known of the logins by address, unless it has expired; the last to expire first, at
+    /// most so many.
+    async fn device_logins(&self, now: DateTime<Utc>, most: u32) -> Result<Vec<(String, Value)>>;
+    /// Stores what is known of the logins to an address, instead of what was stored before.
+    async fn set_device_logins(
+        &self,
+        address: &str,
+        record: &Value,
+        expires_at: DateTime<Utc>,
+    ) -> Result<()>;
+    /// Removes what has expired, and all beyond so many, the first to expire first; returns how many.
+    async fn sweep_device_logins(&self, now: DateTime<Utc>, most: u32) -> Result<u64>;
+
     // What plugins keep
     async fn plugin_value(&self, plugin: &str, key: &str) -> Result<Option<Value>>;
     /// Writes the value if the plugin then stays within `limit`; else says what it would use.

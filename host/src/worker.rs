@@ -449,6 +449,7 @@ impl Worker {
         let ended = ended.await.unwrap_or_else(|panic| Err(panicked(&*panic)));
         let closed = context.close().await;
         let ended = ended.and_then(|result| closed.map(|()| result));
+        let ended = ended.map_err(|error| context.explain_stop(error));
         let stop = context.stop();
         let again_is_safe =
             !context.has_acted() || plugin.description.on_interrupt == OnInterrupt::Retry;

@@ -19,6 +19,8 @@ pub enum Algorithms {
 }
 
 const LEGACY_KEY_EXCHANGES: &[kex::Name] = &[kex::DH_G14_SHA1, kex::DH_GEX_SHA1, kex::DH_G1_SHA1];
+/// The key exchanges in which the device chooses the group.
+pub(crate) const GROUP_EXCHANGES: &[kex::Name] = &[kex::DH_GEX_SHA1, kex::DH_GEX_SHA256];
 const LEGACY_CIPHERS: &[cipher::Name] = &[
     cipher::AES_128_GCM,
     cipher::AES_256_CBC,
@@ -49,6 +51,18 @@ impl Algorithms {
             offered.mac.to_mut().extend(LEGACY_MACS);
         }
         offered
+    }
+
+    /// Returns the hint for a device whose group exchange does not work, if legacy algorithms would
+    /// help.
+    pub(crate) fn hint_without_group_exchange(self, theirs: &[String]) -> Option<String> {
+        let fixed: Vec<String> = theirs
+            .iter()
+            .filter(|name| !names(GROUP_EXCHANGES).contains(&name.as_str()))
+            .cloned()
+            .collect();
+        let hint = self.hint(&AlgorithmKind::Kex, &fixed);
+        hint.strip_prefix("; ").map(str::to_owned)
     }
 
     /// The algorithms of known keys first: a device with several keys is to show the known one.

@@ -17,13 +17,15 @@ use russh::keys::agent::client::AgentClient;
 use russh::keys::{Certificate, HashAlg, PrivateKey, PrivateKeyWithHashAlg};
 use russh::{MethodKind, MethodSet};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::time::timeout;
 
 pub(crate) use self::key::validity;
 use self::questions::{Kind, Question, Texts};
 use crate::algorithms::{Algorithms, HINT};
+use crate::cause::{io_error_in, server_error};
 use crate::error::Error;
+use crate::gate::Gate;
 use crate::jump::Hop;
+use crate::patience::timeout;
 use crate::transport::{Client, Failure, printable};
 
 /// The factors that a host may want.
@@ -39,8 +41,12 @@ const EXTENSION_INFO: Duration = Duration::from_millis(100);
 /// For what an agent does without asking its user.
 const AGENT: Duration = Duration::from_secs(5);
 
-/// Logs in. To be limited by the caller.
-pub(crate) async fn authenticate(handle: &mut Handle<Client>, hop: &Hop<'_>) -> Result<(), Error> {
+/// Logs in, when the gate is open. To be limited by the caller.
+pub(crate) async fn authenticate(
+    handle: &mut Handle<Client>,
+    hop: &Hop<'_>,
+    gate: &Gate,
+) -> Result<(), Error> {
     let credentials = hop.credentials;
     if credentials.private_key.is_none()
         && credentials.password.is_none()
@@ -52,6 +58,7 @@ pub(crate) async fn authenticate(handle: &mut Handle<Client>, hop: &Hop<'_>) -> 
             hop.username
         )));
     }
+    gate.wait().await?;
     let mut login = Login {
         handle,
         hop,
@@ -60,6 +67,7 @@ pub(crate) async fn authenticate(handle: &mut Handle<Client>, hop: &Hop<'_>) -> 
         rsa_hashes: None,
         keys_left: KEYS,
         password: Password::Unused,
+        sent: false,
         answered: vec![false; credentials.answers.len()],
         asked: Vec::new(),
         refused: Vec::new(),
@@ -84,6 +92,8 @@ struct Login<'a> {
     rsa_hashes: Option<Vec<Option<HashAlg>>>,
     keys_left: usize,
     password: Password,
+    /// A secret was sent: the host may count a failed login, whatever it says.
+    sent: bool,
     /// Which of the configured answers were given.
     answered: Vec<bool>,
     /// The answered questions.
@@ -280,7 +290,12 @@ impl Login<'_> {
         let (mut agent, identities) = match opened {
             Ok(Ok(opened)) => opened,
             Ok(Err(error)) => {
-                self.note(format!("the agent at {path} cannot be asked: {error}"));
+                let doing = format!("the agent at {path} cannot be asked");
+                let of_server = io_error_in(&error);
+                if let Some(error) = of_server.and_then(|io| server_error(io, &doing, true)) {
+                    return Err(error);
+                }
+                self.note(format!("{doing}: {error}"));
                 return Ok(Outcome::Refused);
             }
             Err(_) => {
@@ -340,6 +355,7 @@ impl Login<'_> {
         }
         let told = self.methods.is_some();
         self.password = Password::Sent;
+        self.sent = true;
         let result = self
             .handle
             .authenticate_password(&self.hop.username, password.expose_secret())
@@ -396,6 +412,7 @@ impl Login<'_> {
             };
             // Prepares all replies before the first is sent.
             let replies = self.replies(texts, &prompts, &mut given)?;
+            self.sent |= !replies.is_empty();
             response = self
                 .handle
                 .authenticate_keyboard_interactive_respond(replies)
@@ -526,7 +543,7 @@ impl Login<'_> {
             false => format!(", under {context:?}"),
         };
         let add = "add an entry to `answers` whose question matches it";
-        Error::authentication(match kind {
+        let message = match kind {
             Kind::PasswordChange => format!(
                 "{hop} demands a new password of user {user}: log in by hand and set one (it asks \
                  {asked}{context})"
@@ -546,7 +563,8 @@ impl Login<'_> {
             Kind::Other => format!(
                 "{hop} asks user {user} a question that has no answer: {asked}{context}; {add}"
             ),
-        })
+        };
+        self.failed(message)
     }
 
     /// What the host made of an attempt.
@@ -621,12 +639,25 @@ impl Login<'_> {
             message += "; ";
             message += note;
         }
-        Error::authentication(message)
+        self.failed(message)
     }
 
-    fn broken(&self, error: &dyn std::fmt::Display) -> Error {
+    /// Returns the error of a login that the host refused, or that had nothing to try.
+    fn failed(&self, message: String) -> Error {
+        match self.sent || !self.refused.is_empty() {
+            true => Error::authentication(message),
+            false => Error::no_credentials(message),
+        }
+    }
+
+    fn broken(&self, error: &(dyn std::error::Error + 'static)) -> Error {
+        let doing = || format!("logging in to {}", self.hop);
+        let of_server = io_error_in(error);
+        if let Some(error) = of_server.and_then(|io| server_error(io, doing(), true)) {
+            return error;
+        }
         Error::Disconnected {
-            doing: format!("logging in to {}", self.hop),
+            doing: doing(),
             reason: format!(": {error}"),
             partial: String::new(),
         }

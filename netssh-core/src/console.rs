@@ -1,9 +1,9 @@
 //! A device's terminal for a person: bytes both ways, nothing interpreted.
 
-use tokio::time::timeout;
-
 use crate::endpoint::{Endpoint, Timeouts};
 use crate::error::Error;
+use crate::gate::Gate;
+use crate::patience::timeout;
 use crate::transport::{self, Received, Shell};
 
 /// An interactive terminal on a device: bytes both ways, nothing interpreted. Dropping it without
@@ -32,10 +32,11 @@ impl Console {
         columns: u16,
         rows: u16,
     ) -> Result<Self, Error> {
-        let connection = transport::connect(endpoint).await?;
+        let gate = Gate::open();
+        let connection = transport::connect(endpoint, &gate).await?;
         let limit = endpoint.timeouts.login;
         let terminal = (term, columns.into(), rows.into());
-        let opening = transport::open_terminal(connection, endpoint, terminal, &[]);
+        let opening = transport::open_terminal(connection, endpoint, &gate, terminal, &[]);
         let shell = timeout(limit, opening).await.map_err(|_| Error::Timeout {
             doing: format!("logging in to {}:{}", endpoint.host, endpoint.port),
             after: limit,

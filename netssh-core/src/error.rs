@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use crate::cause::{self, Cause};
+
 /// Every way in which a session can fail.
 ///
 /// Tell them apart by [`Error::code`] (stable strings, for scripts and APIs) or by
@@ -16,12 +18,27 @@ pub enum Error {
     Network {
         /// What failed, with host and port.
         message: String,
+        /// The device, or the way to it, refused or ended the connection. `false` if nothing was
+        /// heard of it: its name is not known, or this machine has no route.
+        of_device: bool,
     },
-    /// The device refused the user, the password, the key or the enable secret.
+    /// This machine lacks what a session needs: file descriptors, memory, ports, disk space. It says
+    /// nothing about the device.
+    #[error("{message}")]
+    Server {
+        /// What is missing, and what was being done.
+        message: String,
+        /// The device had been connected to.
+        reached: bool,
+    },
+    /// The device refused the user, the password, the key or the enable secret, or there is nothing
+    /// to log in with.
     #[error("{message}")]
     Authentication {
         /// Which credential was refused, and what the device would accept.
         message: String,
+        /// The device refused the login. `false` if it was given nothing to refuse.
+        refused: bool,
     },
     /// The device's host key is not the one that was expected, or is not known.
     #[error("{message}")]
@@ -125,15 +142,19 @@ pub enum Fault {
     Protocol,
     /// The program that uses this crate.
     Caller,
+    /// The machine that this program runs on.
+    Server,
 }
 
 impl Error {
-    /// A stable word for scripts and APIs: `network`, `authentication`, `host_key`, `refused`,
-    /// `timeout`, `disconnected`, `busy`, `unavailable`, `protocol`, `unsupported` or `invalid`.
+    /// A stable word for scripts and APIs: `network`, `server`, `authentication`, `host_key`,
+    /// `refused`, `timeout`, `disconnected`, `busy`, `unavailable`, `protocol`, `unsupported` or
+    /// `invalid`.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Network { .. } => "network",
+            Self::Server { .. } => "server",
             Self::Authentication { .. } => "authentication",
             Self::HostKey { .. } => "host_key",
             Self::Refused { .. } => "refused",
@@ -152,6 +173,7 @@ impl Error {
     pub const fn fault(&self) -> Fault {
         match self {
             Self::Network { .. } => Fault::Network,
+            Self::Server { .. } => Fault::Server,
             Self::Authentication { .. } => Fault::Credentials,
             Self::HostKey { .. } => Fault::HostKey,
             Self::Refused { .. }
@@ -226,12 +248,33 @@ impl Error {
     pub(crate) fn network(message: impl Into<String>) -> Self {
         Self::Network {
             message: message.into(),
+            of_device: true,
+        }
+    }
+
+    /// Converts an error of the operating system by its cause.
+    pub(crate) fn io(error: &std::io::Error, doing: &str, reached: bool) -> Self {
+        if let Some(error) = cause::server_error(error, doing, reached) {
+            return error;
+        }
+        Self::Network {
+            message: format!("{doing}: {error}"),
+            of_device: Cause::of(error) == Cause::Device,
         }
     }
 
     pub(crate) fn authentication(message: impl Into<String>) -> Self {
         Self::Authentication {
             message: message.into(),
+            refused: true,
+        }
+    }
+
+    /// Returns the error of a login that has nothing to try: the device refused nothing.
+    pub(crate) fn no_credentials(message: impl Into<String>) -> Self {
+        Self::Authentication {
+            message: message.into(),
+            refused: false,
         }
     }
 

@@ -13,9 +13,9 @@ use russh::Channel;
 use russh::client::Msg;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
 
 use crate::error::Error;
+use crate::patience::timeout;
 use crate::session::Session;
 
 /// How a file went over.

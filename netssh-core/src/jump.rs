@@ -10,9 +10,10 @@ use crate::algorithms::Algorithms;
 use crate::auth;
 use crate::endpoint::{Credentials, Endpoint, Jump};
 use crate::error::Error;
+use crate::gate::Gate;
 use crate::host_keys::{HostKeyPolicy, HostKeyStore};
 use crate::platform::Login;
-use crate::transport::{self, Client, Link};
+use crate::transport::{self, Client, Doing, Link};
 
 /// One host on the way, the device included.
 #[derive(Debug, Clone)]
@@ -80,24 +81,25 @@ pub(crate) struct Tunnel {
 /// being waited for.
 pub(crate) async fn connect(
     endpoint: &Endpoint,
-    doing: &mut String,
+    gate: &Gate,
+    doing: &mut Doing,
 ) -> Result<(Link, Vec<Tunnel>), Error> {
     let mut tunnels: Vec<Tunnel> = Vec::with_capacity(endpoint.jumps.len());
     for jump in &endpoint.jumps {
         let hop = Hop::jump(jump);
-        *doing = connecting(&hop, &tunnels);
-        let link = transport::exchange_keys(&hop, tunnels.last(), endpoint.timeouts).await?;
+        doing.what = connecting(&hop, &tunnels);
+        let link = transport::exchange_keys(&hop, tunnels.last(), endpoint.timeouts, doing).await?;
         let mut handle = link.handle;
-        *doing = format!("logging in to {hop}");
-        auth::authenticate(&mut handle, &hop).await?;
+        doing.what = format!("logging in to {hop}");
+        auth::authenticate(&mut handle, &hop, gate).await?;
         tunnels.push(Tunnel {
             name: hop.to_string(),
             handle,
         });
     }
     let device = Hop::device(endpoint);
-    *doing = connecting(&device, &tunnels);
-    let link = transport::exchange_keys(&device, tunnels.last(), endpoint.timeouts).await?;
+    doing.what = connecting(&device, &tunnels);
+    let link = transport::exchange_keys(&device, tunnels.last(), endpoint.timeouts, doing).await?;
     Ok((link, tunnels))
 }
 
@@ -111,7 +113,7 @@ fn connecting(hop: &Hop<'_>, tunnels: &[Tunnel]) -> String {
 /// Why a jump host does not connect to the next host, for the operator.
 pub(crate) fn refusal(tunnel: &Tunnel, next: &Hop<'_>, error: &russh::Error) -> Error {
     let name = &tunnel.name;
-    Error::network(match error {
+    let message = match error {
         russh::Error::ChannelOpenFailure(ChannelOpenFailure::AdministrativelyProhibited) => {
             format!(
                 "{name} does not forward to {next}: it forbids that (AllowTcpForwarding, \
@@ -125,5 +127,15 @@ pub(crate) fn refusal(tunnel: &Tunnel, next: &Hop<'_>, error: &russh::Error) -> 
             format!("{name} cannot forward connections (to {next}); it is no jump host")
         }
         error => format!("{name} does not connect to {next}: {error}"),
-    })
+    };
+    Error::Network {
+        message,
+        // The other refusals are the jump host's own.
+        of_device: matches!(
+            error,
+            russh::Error::ChannelOpenFailure(ChannelOpenFailure::ConnectFailed)
+                | russh::Error::SendError
+                | russh::Error::RecvError
+        ),
+    }
 }

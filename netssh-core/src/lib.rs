@@ -11,9 +11,12 @@ mod session;
 
 mod algorithms;
 mod auth;
+mod cause;
 mod console;
 mod files;
+mod gate;
 mod jump;
+mod patience;
 mod reader;
 mod session_log;
 mod terminal;
@@ -47,7 +50,10 @@ pub use crate::platform::{
     FactSource, Login, LoginAnswer, LoginQuestion, Pager, Pattern, Platform, PlatformError,
     Platforms, Prompts, Question, Shell, Terminal, TypeAhead,
 };
-pub use crate::pool::{BreakerOptions, LoginRate, OpenBreaker, Pool, PoolOptions, PooledSession};
+pub use crate::pool::{
+    BreakerOptions, ConnectionPermit, FailureRecord, LoginHistory, LoginHistoryError, LoginRate,
+    LoginRecord, OpenBreaker, Pool, PoolOptions, PooledSession,
+};
 pub use crate::session::{
     CommitOptions, Configuration, Detection, ExecOptions, Left, Pipeline, Reply, Session, detect,
 };

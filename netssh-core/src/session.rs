@@ -17,7 +17,6 @@ use std::time::Duration;
 
 use russh::Channel;
 use russh::client::Msg;
-use tokio::time::timeout;
 
 pub use self::configuration::{CommitOptions, Configuration, Left};
 pub use self::detect::{Detection, detect};
@@ -26,6 +25,7 @@ pub use self::pipeline::Pipeline;
 use self::word::Word;
 use crate::endpoint::{Answer, Answered, Timeouts};
 use crate::error::Error;
+use crate::patience::timeout;
 use crate::platform::{Command, Platform};
 use crate::prompt::same_prompt;
 use crate::transport::{Received, Shell};

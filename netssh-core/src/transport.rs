@@ -7,15 +7,17 @@ use russh::client::{self, DisconnectReason, Handle, Msg};
 use russh::keys::PublicKeyOrCertificate;
 use russh::keys::ssh_key::public::RsaPublicKey;
 use russh::{AlgorithmKind, Channel, ChannelMsg, Disconnect, Pty};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::net::{TcpStream, lookup_host};
 
-use crate::algorithms::{Algorithms, HINT};
+use crate::algorithms::{Algorithms, GROUP_EXCHANGES, HINT};
 use crate::auth;
+use crate::cause::{self, Cause};
 use crate::endpoint::{Endpoint, Timeouts};
 use crate::error::Error;
-use crate::host_keys::{HostKey, Pin, Verdict, judge};
+use crate::gate::Gate;
+use crate::host_keys::{HostKey, HostKeyStoreError, Pin, Verdict, judge};
 use crate::jump::{self, Hop, Tunnel};
+use crate::patience::timeout;
 use crate::platform::{Decoder, Encoding};
 use crate::session_log::Recorder;
 use crate::visible::is_hidden;
@@ -23,6 +25,9 @@ use crate::visible::is_hidden;
 /// Wide and tall enough that most pagers and line editors leave the output alone.
 const COLUMNS: u32 = 511;
 const ROWS: u32 = 1000;
+
+/// Shorter groups of a group exchange are not accepted; the library's own minimum.
+const MIN_GROUP_BITS: usize = 2048;
 
 /// So many questions without an answer, and the peer is dead.
 const KEEPALIVES: usize = 3;
@@ -63,10 +68,10 @@ impl std::fmt::Debug for Shell {
 
 /// Connects through all jump hosts and exchanges keys with the device, within the connect
 /// timeout.
-pub(crate) async fn connect(endpoint: &Endpoint) -> Result<Connection, Error> {
+pub(crate) async fn connect(endpoint: &Endpoint, gate: &Gate) -> Result<Connection, Error> {
     let limit = endpoint.timeouts.connect;
-    let mut doing = String::new();
-    let outcome = timeout(limit, jump::connect(endpoint, &mut doing)).await;
+    let mut doing = Doing::default();
+    let outcome = timeout(limit, jump::connect(endpoint, gate, &mut doing)).await;
     match outcome {
         Ok(Ok((link, tunnels))) => Ok(Connection {
             handle: link.handle,
@@ -75,12 +80,24 @@ pub(crate) async fn connect(endpoint: &Endpoint) -> Result<Connection, Error> {
             ended: false,
         }),
         Ok(Err(error)) => Err(error),
+        Err(_) if doing.looking_up => Err(Error::Network {
+            message: format!("{}: the name was not resolved within {limit:?}", doing.what),
+            of_device: false,
+        }),
         Err(_) => Err(Error::Timeout {
-            doing,
+            doing: doing.what,
             after: limit,
             partial: String::new(),
         }),
     }
+}
+
+/// The current step of a connection that is being made.
+#[derive(Debug, Default)]
+pub(crate) struct Doing {
+    pub(crate) what: String,
+    /// A name is being resolved: the device has not been asked anything.
+    looking_up: bool,
 }
 
 /// Connects to one host, through `via` if it is given, and exchanges keys with it.
@@ -88,12 +105,12 @@ pub(crate) async fn exchange_keys(
     hop: &Hop<'_>,
     via: Option<&Tunnel>,
     timeouts: Timeouts,
+    doing: &mut Doing,
 ) -> Result<Link, Error> {
     let host = hop.host.to_lowercase();
     let unreadable = |error| {
-        Error::host_key(format!(
-            "{hop}: the known host keys cannot be read: {error}"
-        ))
+        let doing = format!("{hop}: the known host keys cannot be read");
+        store_failed(&error, &doing, false)
     };
     let pin = hop
         .pinned_host_key
@@ -117,6 +134,8 @@ pub(crate) async fn exchange_keys(
     // those that turn out to be others are left out, one type after the other.
     let mut without: Vec<String> = Vec::new();
     let mut mismatch = None;
+    // Some devices use a group of 1,024 bits however many are asked for, which the library refuses.
+    let mut group_exchange = true;
     loop {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let client = Client {
@@ -128,11 +147,11 @@ pub(crate) async fn exchange_keys(
             marks: marks.clone(),
             seen: Arc::clone(&seen),
         };
-        let config = Arc::new(config(&client, &without, timeouts)?);
+        let config = Arc::new(config(&client, &without, group_exchange, timeouts)?);
         if config.preferred.key.is_empty() {
             return Err(mismatch.unwrap_or_else(|| Error::host_key(format!("{hop}: no host key"))));
         }
-        let failure = match connect_once(hop, via, config, client).await? {
+        let failure = match connect_once(hop, via, config, client, doing).await? {
             Ok(handle) => {
                 let key = lock(&seen).new_key.take();
                 if let Some(key) = key {
@@ -140,13 +159,22 @@ pub(crate) async fn exchange_keys(
                         .remember(&host, hop.port, &key)
                         .await
                         .map_err(|error| {
-                            Error::host_key(format!(
-                                "{hop}: the new host key cannot be stored: {error}"
-                            ))
+                            let doing = format!("{hop}: the new host key cannot be stored");
+                            store_failed(&error, &doing, true)
                         })?;
                 }
                 return Ok(Link { handle, seen });
             }
+            Err(Failure::Ssh(russh::Error::KexInit)) if group_exchange => {
+                tracing::debug!(%hop, "the key exchange failed; trying without group exchange");
+                group_exchange = false;
+                continue;
+            }
+            Err(Failure::Ssh(russh::Error::NoCommonAlgo {
+                kind: AlgorithmKind::Kex,
+                theirs,
+                ..
+            })) if !group_exchange => return Err(small_group(hop, via, &theirs)),
             Err(failure) => failure,
         };
         let shown = match &failure {
@@ -171,6 +199,7 @@ async fn connect_once(
     via: Option<&Tunnel>,
     config: Arc<client::Config>,
     client: Client,
+    doing: &mut Doing,
 ) -> Result<Result<Handle<Client>, Failure>, Error> {
     if let Some(tunnel) = via {
         let channel = tunnel
@@ -180,9 +209,7 @@ async fn connect_once(
             .map_err(|error| jump::refusal(tunnel, hop, &error))?;
         return Ok(client::connect_stream(config, channel.into_stream(), client).await);
     }
-    let stream = TcpStream::connect((hop.host, hop.port))
-        .await
-        .map_err(|error| Error::network(format!("cannot connect to {hop}: {error}")))?;
+    let stream = connect_tcp(hop, doing).await?;
     // 40 to 80 ms a login otherwise (Nagle's algorithm against delayed acknowledgements).
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY was refused");
@@ -190,15 +217,91 @@ async fn connect_once(
     Ok(client::connect_stream(config, stream, client).await)
 }
 
+async fn connect_tcp(hop: &Hop<'_>, doing: &mut Doing) -> Result<TcpStream, Error> {
+    let cannot = format!("cannot connect to {hop}");
+    doing.looking_up = true;
+    let found = lookup_host((hop.host, hop.port)).await;
+    doing.looking_up = false;
+    let addresses = found.map_err(|error| {
+        let missing = cause::no_descriptor().unwrap_or(error);
+        match Error::io(&missing, &cannot, false) {
+            // The resolver's error is not the device's, whatever it says.
+            Error::Network { message, .. } => Error::Network {
+                message,
+                of_device: false,
+            },
+            other => other,
+        }
+    })?;
+    let mut failed: Option<std::io::Error> = None;
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            // This machine may have no address of the same family: the other family's error tells
+            // more.
+            Err(error) => match &failed {
+                Some(before) if Cause::of(before) == Cause::Device => {}
+                _ => failed = Some(error),
+            },
+        }
+    }
+    let no_address = || std::io::Error::other("the name has no address");
+    Err(Error::io(
+        &failed.unwrap_or_else(no_address),
+        &cannot,
+        false,
+    ))
+}
+
+/// Converts the error of the store of host keys, which is this machine's own.
+fn store_failed(error: &HostKeyStoreError, doing: &str, reached: bool) -> Error {
+    let of_server = cause::io_error_in(&**error);
+    of_server
+        .and_then(|io| cause::server_error(io, doing, reached))
+        .unwrap_or_else(|| Error::Server {
+            message: format!("{doing}: {error}"),
+            reached,
+        })
+}
+
+/// Returns the error for a device whose group exchange fails and that has no other common key
+/// exchange.
+fn small_group(hop: &Hop<'_>, via: Option<&Tunnel>, theirs: &[String]) -> Error {
+    let hint = match hop.algorithms.hint_without_group_exchange(theirs) {
+        Some(hint) => hint,
+        None => {
+            "make a longer group on the device (`ip ssh dh min size 2048`, or the like), or allow \
+                 another key exchange there"
+                .to_owned()
+        }
+    };
+    Error::protocol(format!(
+        "{hop}{}: the group exchange failed: expected a group of at least {MIN_GROUP_BITS} bits, the \
+         device has likely a shorter one; it offers {}; {hint}",
+        through(via),
+        theirs.join(", ")
+    ))
+}
+
+fn through(via: Option<&Tunnel>) -> String {
+    via.map(|tunnel| format!(" (through {})", tunnel.name))
+        .unwrap_or_default()
+}
+
 fn config(
     client: &Client,
     without: &[String],
+    group_exchange: bool,
     timeouts: Timeouts,
 ) -> Result<client::Config, Error> {
     // The library's default asks for 8192-bit groups: 700 ms a login on old devices.
-    let gex = client::GexParams::new(2048, 2048, 8192)
+    let gex = client::GexParams::new(MIN_GROUP_BITS, MIN_GROUP_BITS, 8192)
         .map_err(|error| Error::protocol(error.to_string()))?;
     let mut preferred = client.algorithms.preferred(&client.known, without);
+    if !group_exchange {
+        let names = preferred.kex.to_mut();
+        names.retain(|name| !GROUP_EXCHANGES.contains(name));
+    }
     if !client.marks.authorities.is_empty() {
         preferred.host_key_certificates = preferred.key.clone();
     }
@@ -221,6 +324,7 @@ fn config(
 pub(crate) async fn open_shell(
     connection: Connection,
     endpoint: &Endpoint,
+    gate: &Gate,
 ) -> Result<Shell, Error> {
     // Without echo, line editing and output processing where the platform needs no echo: then
     // what arrives is what the command wrote. Devices that are no computers ignore these.
@@ -234,7 +338,8 @@ pub(crate) async fn open_shell(
             (Pty::ONLCR, 0),
         ]
     };
-    let mut shell = open_terminal(connection, endpoint, ("dumb", COLUMNS, ROWS), modes).await?;
+    let mut shell =
+        open_terminal(connection, endpoint, gate, ("dumb", COLUMNS, ROWS), modes).await?;
     let encoding = endpoint.platform.terminal.encoding;
     shell.encoding = encoding.map(|encoding| (encoding, encoding.decoder()));
     Ok(shell)
@@ -245,16 +350,17 @@ pub(crate) async fn open_shell(
 pub(crate) async fn open_terminal(
     mut connection: Connection,
     endpoint: &Endpoint,
+    gate: &Gate,
     (term, columns, rows): (&str, u32, u32),
     modes: &[(Pty, u32)],
 ) -> Result<Shell, Error> {
     let device = Hop::device(endpoint);
-    auth::authenticate(&mut connection.handle, &device).await?;
+    auth::authenticate(&mut connection.handle, &device, gate).await?;
     let channel = connection
         .handle
         .channel_open_session()
         .await
-        .map_err(|error| Error::network(format!("{device} opens no channel: {error}")))?;
+        .map_err(|error| russh_error(&error, &format!("{device} opens no channel")))?;
     // In one go: replies are looked at when they arrive, see `receive`.
     channel
         .request_pty(true, term, columns, rows, 0, 0, modes)
@@ -274,6 +380,11 @@ pub(crate) async fn open_terminal(
 }
 
 fn lost(error: &russh::Error) -> Error {
+    if let russh::Error::IO(io) = error
+        && let Some(error) = cause::server_error(io, "sending", true)
+    {
+        return error;
+    }
     Error::Disconnected {
         doing: "sending".into(),
         reason: format!(": {error}"),
@@ -580,9 +691,7 @@ impl From<russh::Error> for Failure {
 
 impl Failure {
     fn into_error(self, hop: &Hop<'_>, via: Option<&Tunnel>) -> Error {
-        let through = via
-            .map(|tunnel| format!(" (through {})", tunnel.name))
-            .unwrap_or_default();
+        let through = through(via);
         match self {
             Self::HostKey(message) | Self::NotPinned { message, .. } => {
                 Error::host_key(format!("{hop}{through}: {message}"))
@@ -617,8 +726,48 @@ impl Failure {
             Self::Ssh(russh::Error::Version) => Error::network(format!(
                 "{hop}{through} does not speak SSH version 2; is this the right port?"
             )),
-            Self::Ssh(error) => Error::network(format!("{hop}{through}: {error}")),
+            Self::Ssh(error) => russh_error(&error, &format!("{hop}{through}")),
         }
+    }
+}
+
+/// Converts an error of the SSH library. It is the device's only if it is listed: most others are
+/// about this side.
+fn russh_error(error: &russh::Error, doing: &str) -> Error {
+    let of_device = match error {
+        russh::Error::IO(error) => return Error::io(error, doing, true),
+        russh::Error::KexInit
+        | russh::Error::UnknownAlgo
+        | russh::Error::Version
+        | russh::Error::Kex
+        | russh::Error::PacketAuth
+        | russh::Error::Inconsistent
+        | russh::Error::IndexOutOfBounds
+        | russh::Error::UnknownKey
+        | russh::Error::WrongServerSig
+        | russh::Error::PacketSize(_)
+        | russh::Error::WrongChannel
+        | russh::Error::ChannelOpenFailure(_)
+        | russh::Error::Disconnect
+        | russh::Error::HUP
+        | russh::Error::ConnectionTimeout
+        | russh::Error::KeepaliveTimeout
+        | russh::Error::InactivityTimeout
+        | russh::Error::SendError
+        | russh::Error::RecvError
+        | russh::Error::Pending
+        | russh::Error::DecryptionError
+        | russh::Error::RequestDenied
+        | russh::Error::Utf8(_)
+        | russh::Error::StrictKeyExchangeViolation { .. }
+        | russh::Error::Signature(_)
+        | russh::Error::SshKey(_)
+        | russh::Error::SshEncoding(_) => true,
+        _ => false,
+    };
+    Error::Network {
+        message: format!("{doing}: {error}"),
+        of_device,
     }
 }
 

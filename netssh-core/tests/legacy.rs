@@ -1,7 +1,17 @@
 //! Devices that know nothing but old algorithms: OpenSSH, restricted.
 
-use netssh_core::{Algorithms, Endpoint, SecretString, Session};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use netssh_core::{Algorithms, Endpoint, Platform, SecretString, Session};
+use russh::client::GexParams;
+use russh::kex::dh::groups::{DH_GROUP1, DhGroup};
+use russh::keys::PrivateKey;
+use russh::keys::ssh_key::private::Ed25519Keypair;
+use russh::server::{self, Auth};
+use russh::{Preferred, kex};
 use test_devices::{Linux, LinuxOptions};
+use tokio::net::TcpListener;
 
 use crate::support::endpoint;
 
@@ -125,5 +135,99 @@ async fn no_hint_where_legacy_would_not_help() {
         assert_eq!(error.code(), "protocol");
         let text = error.to_string();
         assert!(text.contains("sntrup761") && !text.contains(HINT), "{text}");
+    }
+}
+
+/// A device whose group exchange uses 1,024 bits, however many are asked for. It lets everybody in,
+/// and opens no channel.
+struct ShortGroup;
+
+impl server::Handler for ShortGroup {
+    type Error = russh::Error;
+
+    async fn auth_password(&mut self, _: &str, _: &str) -> Result<Auth, russh::Error> {
+        Ok(Auth::Accept)
+    }
+
+    async fn lookup_dh_gex_group(
+        &mut self,
+        _: &GexParams,
+    ) -> Result<Option<DhGroup>, russh::Error> {
+        Ok(Some(DH_GROUP1))
+    }
+}
+
+/// Returns the error of a session to such a device with these key exchanges.
+async fn with_short_group(offered: &[kex::Name], algorithms: Algorithms) -> netssh_core::Error {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let config = Arc::new(server::Config {
+        keys: vec![PrivateKey::from(Ed25519Keypair::from_seed(&[7; 32]))],
+        preferred: Preferred {
+            kex: Cow::Owned(offered.to_vec()),
+            ..Preferred::default()
+        },
+        ..server::Config::default()
+    });
+    let serving = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let session = server::run_stream(Arc::clone(&config), stream, ShortGroup).await;
+            tokio::spawn(async move {
+                if let Ok(session) = session {
+                    let _ = session.await;
+                }
+            });
+        }
+    });
+    let platform = Platform::named("linux").unwrap();
+    let mut endpoint = Endpoint::new("127.0.0.1", "admin", platform);
+    endpoint.port = address.port();
+    endpoint.credentials.password = Some(SecretString::from("secret"));
+    endpoint.algorithms = algorithms;
+    let error = Session::connect(&endpoint).await.unwrap_err();
+    serving.abort();
+    error
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_is_too_short_gives_way_to_a_fixed_one() {
+    for (offered, algorithms) in [
+        (
+            [kex::DH_GEX_SHA256, kex::DH_G14_SHA256],
+            Algorithms::Default,
+        ),
+        ([kex::DH_GEX_SHA256, kex::DH_G14_SHA256], Algorithms::Legacy),
+        ([kex::DH_GEX_SHA1, kex::DH_G14_SHA1], Algorithms::Legacy),
+        ([kex::DH_GEX_SHA1, kex::DH_G1_SHA1], Algorithms::Legacy),
+    ] {
+        let error = with_short_group(&offered, algorithms).await.to_string();
+        assert!(error.contains("opens no channel"), "{offered:?}: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_is_too_short_is_named_where_there_is_no_other() {
+    let short = "the group exchange failed: expected a group of at least 2048 bits";
+    for (offered, algorithms, hint) in [
+        (
+            vec![kex::DH_GEX_SHA256],
+            Algorithms::Default,
+            "make a longer group",
+        ),
+        (
+            vec![kex::DH_GEX_SHA1],
+            Algorithms::Legacy,
+            "make a longer group",
+        ),
+        (
+            vec![kex::DH_GEX_SHA256, kex::DH_G1_SHA1],
+            Algorithms::Default,
+            HINT,
+        ),
+    ] {
+        let error = with_short_group(&offered, algorithms).await;
+        assert_eq!(error.code(), "protocol", "{offered:?}: {error}");
+        let error = error.to_string();
+        assert!(error.contains(short) && error.contains(hint), "{error}");
     }
 }

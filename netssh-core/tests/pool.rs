@@ -1,13 +1,17 @@
 //! Sessions that are kept and used again.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use netssh_core::lab::{Faults, Lab, LabDevice};
 use netssh_core::{
-    BreakerOptions, LoginRate, Pool, PoolOptions, SecretString, Session, SessionLog,
-    SessionLogEntry,
+    BreakerOptions, Fault, LoginHistory, LoginHistoryError, LoginRate, LoginRecord, Pool,
+    PoolOptions, SecretString, Session, SessionLog, SessionLogEntry,
 };
+
+use tokio::task::JoinHandle;
 
 use crate::lab::endpoint;
 use crate::support::{endpoint as of_device, wait_for_sessions, within};
@@ -367,7 +371,9 @@ async fn logins_beside_the_pool_count_and_do_not_wait() {
     let endpoint_of_lab = endpoint(&lab);
     let beside = || pool.beside(&endpoint_of_lab, Session::connect(&endpoint_of_lab));
     for _ in 0..2 {
-        within(SOON, beside()).await.unwrap().close().await;
+        let (session, permit) = within(SOON, beside()).await.unwrap();
+        session.close().await;
+        drop(permit);
     }
     let ended = Instant::now();
     let error = within(SOON, beside()).await.unwrap_err();
@@ -445,4 +451,250 @@ async fn who_waits_to_log_in_takes_a_session_that_is_given_back() {
         within(SOON, user).await.unwrap();
     }
     assert_eq!(lab.logins(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_devices_share_few_connections() {
+    let mut labs = Vec::new();
+    for _ in 0..4 {
+        labs.push(lab().await);
+    }
+    let pool = Pool::new(PoolOptions {
+        connections: 2,
+        ..PoolOptions::default()
+    });
+    // What nobody uses makes room.
+    for lab in labs.iter().chain(&labs) {
+        let session = within(SOON, pool.open(&endpoint(lab))).await.unwrap();
+        session.release().await;
+        assert!(pool.idle_sessions() <= 2);
+    }
+    // What is in use is waited for.
+    let first = pool.open(&endpoint(&labs[0])).await.unwrap();
+    let second = pool.open(&endpoint(&labs[1])).await.unwrap();
+    let (noted, mut notes) = tokio::sync::mpsc::unbounded_channel();
+    let (waiting, third) = (pool.clone(), endpoint(&labs[2]));
+    let third = tokio::spawn(async move {
+        let note = move |why: &str| noted.send(why.to_owned()).unwrap();
+        waiting.open_noting(&third, &note).await
+    });
+    let note = within(SOON, notes.recv()).await.unwrap();
+    assert_eq!(
+        note,
+        "all 2 connections that the server has file descriptors for are in use"
+    );
+    first.release().await;
+    let third = within(SOON, third).await.unwrap().unwrap();
+    // A login beside the pool counts as long as its connection.
+    drop(second);
+    let opened = pool
+        .beside(&endpoint(&labs[3]), std::future::ready(Ok(())))
+        .await;
+    let ((), console) = opened.unwrap();
+    let fourth = endpoint(&labs[3]);
+    let mut fourth = Box::pin(pool.open(&fourth));
+    assert!(
+        tokio::time::timeout(WINDOW / 20, &mut fourth)
+            .await
+            .is_err()
+    );
+    drop(console);
+    within(SOON, fourth).await.unwrap().release().await;
+    third.release().await;
+    pool.close().await;
+    for lab in &labs {
+        open_sessions(lab, 0).await;
+    }
+}
+
+/// What a pool has stored, and whether it can store.
+#[derive(Debug, Default)]
+struct Stored {
+    records: Mutex<HashMap<String, LoginRecord>>,
+    fails: AtomicBool,
+}
+
+#[async_trait::async_trait]
+impl LoginHistory for Stored {
+    async fn store(&self, address: &str, record: &LoginRecord) -> Result<(), LoginHistoryError> {
+        if self.fails.load(Ordering::Relaxed) {
+            return Err("no space left on the disk".into());
+        }
+        let mut records = self.records.lock().unwrap();
+        records.insert(address.to_owned(), record.clone());
+        Ok(())
+    }
+
+    fn digest(&self, credentials: &[u8; 32]) -> String {
+        format!("{:x?}", &credentials[..4])
+    }
+}
+
+impl Stored {
+    /// A pool of the next process.
+    fn restarted(self: &Arc<Self>, options: PoolOptions) -> Pool {
+        let records = self.records.lock().unwrap().clone();
+        Pool::with_history(
+            options,
+            Arc::clone(self) as _,
+            records.into_iter().collect(),
+        )
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_forgets_no_refused_password() {
+    let lab = lab().await;
+    let stored = Arc::new(Stored::default());
+    let mut wrong = endpoint(&lab);
+    wrong.credentials.password = Some("wrong".into());
+    for _ in 0..2 {
+        let pool = stored.restarted(PoolOptions::default());
+        let error = pool.open(&wrong).await.unwrap_err();
+        assert_eq!(error.code(), "authentication");
+        pool.close().await;
+    }
+    let pool = stored.restarted(PoolOptions::default());
+    assert_eq!(pool.open(&wrong).await.unwrap_err().code(), "unavailable");
+    assert_eq!(lab.refused_logins(), 2);
+    // Another setting is no other password.
+    wrong.timeouts.command += Duration::from_secs(1);
+    assert_eq!(pool.open(&wrong).await.unwrap_err().code(), "unavailable");
+    pool.open(&endpoint(&lab)).await.unwrap().release().await;
+    pool.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_does_not_reset_the_login_rate() {
+    let lab = lab().await;
+    let stored = Arc::new(Stored::default());
+    let options = PoolOptions {
+        login_rate: LoginRate::per_minute(2),
+        ..PoolOptions::default()
+    };
+    for _ in 0..2 {
+        let pool = stored.restarted(options);
+        pool.open(&endpoint(&lab)).await.unwrap().release().await;
+        pool.close().await;
+    }
+    let pool = stored.restarted(options);
+    let (noted, mut notes) = tokio::sync::mpsc::unbounded_channel();
+    let third = endpoint(&lab);
+    let waiting = tokio::spawn(async move {
+        let note = move |why: &str| noted.send(why.to_owned()).unwrap();
+        pool.open_noting(&third, &note).await.map(drop)
+    });
+    let note = within(SOON, notes.recv()).await.unwrap();
+    assert!(note.starts_with("login rate limit reached"), "{note}");
+    waiting.abort();
+    assert_eq!(lab.logins(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_sent_before_the_login_is_stored() {
+    let lab = lab().await;
+    let stored = Arc::new(Stored::default());
+    stored.fails.store(true, Ordering::Relaxed);
+    let pool = stored.restarted(PoolOptions::default());
+    for _ in 0..4 {
+        let error = pool.open(&endpoint(&lab)).await.unwrap_err();
+        assert_eq!((error.code(), error.fault()), ("server", Fault::Server));
+        assert!(
+            error.to_string().ends_with("no space left on the disk"),
+            "{error}"
+        );
+        let endpoint = endpoint(&lab);
+        let beside = pool.beside(&endpoint, Session::connect(&endpoint)).await;
+        assert_eq!(beside.unwrap_err().code(), "server");
+    }
+    assert_eq!((lab.logins(), lab.refused_logins()), (0, 0));
+    assert!(pool.open_breakers().is_empty());
+    stored.fails.store(false, Ordering::Relaxed);
+    pool.open(&endpoint(&lab)).await.unwrap().release().await;
+}
+
+/// Begins a login beside the pool that does not end before it is aborted.
+async fn begun_beside(pool: &Pool, lab: &Lab) -> JoinHandle<()> {
+    let (begin, begun) = tokio::sync::oneshot::channel();
+    let (pool, endpoint) = (pool.clone(), endpoint(lab));
+    let login = tokio::spawn(async move {
+        let login = async move {
+            begin.send(()).unwrap();
+            std::future::pending::<Result<(), netssh_core::Error>>().await
+        };
+        let _ = pool.beside(&endpoint, login).await;
+    });
+    within(SOON, begun).await.unwrap();
+    login
+}
+
+/// The process is killed in the middle of a login, again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_was_begun_and_never_ended_counts() {
+    let lab = lab().await;
+    let stored = Arc::new(Stored::default());
+    let address = format!("127.0.0.1:{}", lab.addr().port());
+    let mut codes = Vec::new();
+    for _ in 0..3 {
+        let pool = stored.restarted(PoolOptions::default());
+        let login = match pool.open(&endpoint(&lab)).await {
+            Ok(session) => {
+                drop(session);
+                begun_beside(&pool, &lab).await
+            }
+            Err(error) => {
+                codes.push(error.code());
+                break;
+            }
+        };
+        // What follows is not stored any more.
+        let pending = stored.records.lock().unwrap()[&address].clone();
+        assert_eq!(pending.pending.len(), 1);
+        login.abort();
+        let _ = login.await;
+        pool.close().await;
+        stored
+            .records
+            .lock()
+            .unwrap()
+            .insert(address.clone(), pending);
+        codes.push("killed");
+    }
+    assert_eq!(
+        codes,
+        ["killed", "killed", "killed"],
+        "a login that works counts anew"
+    );
+    {
+        let pool = stored.restarted(PoolOptions::default());
+        let login = begun_beside(&pool, &lab).await;
+        let pending = stored.records.lock().unwrap()[&address].clone();
+        login.abort();
+        let _ = login.await;
+        pool.close().await;
+        stored
+            .records
+            .lock()
+            .unwrap()
+            .insert(address.clone(), pending);
+    }
+    let pool = stored.restarted(PoolOptions::default());
+    let error = pool.open(&endpoint(&lab)).await.unwrap_err();
+    assert_eq!(error.code(), "unavailable");
+    assert!(
+        error.to_string().contains("ended during the login"),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_is_not_known_says_nothing_about_a_device() {
+    let pool = Pool::new(PoolOptions::default());
+    let mut unknown = endpoint(&lab().await);
+    unknown.host = "no-such-device.invalid".into();
+    for _ in 0..4 {
+        let error = pool.open(&unknown).await.unwrap_err();
+        assert_eq!(error.code(), "network", "{error}");
+    }
+    assert!(pool.open_breakers().is_empty());
 }

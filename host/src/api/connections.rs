@@ -201,8 +201,9 @@ pub(super) async fn detect(
 async fn look(app: &App, connection: &Connection) -> Result<Detection, JobError> {
     let endpoint = app.connections.endpoint_of(connection).await?;
     let detecting = netssh_core::detect(&endpoint, app.connections.platforms());
-    app.beside_the_jobs(&endpoint, detecting)
-        .await
+    let detected = app.beside_the_jobs(&endpoint, detecting).await;
+    detected
+        .map(|(detected, _connection)| detected)
         .map_err(|error| app.connections.explain(connection, &error))
 }
 
@@ -358,7 +359,7 @@ async fn log_in(
     connection: &Connection,
     endpoint: &Endpoint,
 ) -> Result<(String, String), JobError> {
-    let session = app
+    let (session, _connection) = app
         .beside_the_jobs(endpoint, Session::connect(endpoint))
         .await
         .map_err(|error| app.connections.explain(connection, &error))?;

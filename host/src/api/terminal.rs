@@ -12,7 +12,7 @@ use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use netssh_core::Console;
+use netssh_core::{ConnectionPermit, Console};
 use serde::Deserialize;
 use tokio::time::timeout;
 use utoipa::IntoParams;
@@ -168,8 +168,8 @@ async fn talk(
     params: &TerminalParams,
     socket: &mut WebSocket,
 ) -> Ended {
-    let mut console = match log_in(app, connection, params).await {
-        Ok(console) => console,
+    let (mut console, _connection) = match log_in(app, connection, params).await {
+        Ok(opened) => opened,
         Err(error) => return Ended::Failed(error),
     };
     tell(socket, &TerminalEvent::Opened {}).await;
@@ -203,7 +203,7 @@ async fn log_in(
     app: &App,
     connection: &Connection,
     params: &TerminalParams,
-) -> Result<Console, JobError> {
+) -> Result<(Console, ConnectionPermit), JobError> {
     let endpoint = app.connections.endpoint_of(connection).await?;
     let opening = Console::open(&endpoint, &params.term, params.columns, params.rows);
     app.beside_the_jobs(&endpoint, opening)

@@ -18,9 +18,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use netssh_core::{
-    Answer, Answered, Error as SshError, ExecOptions, Platform, PooledSession, Reply,
+    Answer, Answered, Endpoint, Error as SshError, ExecOptions, Platform, Pool, PooledSession,
+    Reply,
 };
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 use uuid::Uuid;
@@ -31,7 +32,7 @@ pub use self::configure::{CommitOptions, ConfigureOptions, Configured, OnRefused
 pub use self::files::Files;
 pub use self::lines::split_config;
 use super::live::Live;
-use super::{JobContext, Result, limits, storage_failed};
+use super::{CutOff, JobContext, Result, limits, storage_failed};
 use crate::model::{CommandKind, CommandResult, ErrorCode, InFlight, JobError, LogLevel, now};
 
 /// Time limit for closing a session when its job has ended.
@@ -44,6 +45,8 @@ pub struct Device {
     /// The platform's name as the connection spells it.
     platform: Arc<str>,
     kind: Arc<Platform>,
+    /// The address by which the pool counts the device's sessions.
+    address: Arc<str>,
     id: u64,
     held: Arc<Held>,
 }
@@ -55,6 +58,14 @@ struct Held {
     prompt: std::sync::Mutex<String>,
     /// The device reverts the last commit unless it is confirmed.
     unconfirmed: AtomicBool,
+}
+
+/// Where a session leads.
+struct Place<'a> {
+    target: &'a str,
+    platform: &'a str,
+    kind: Arc<Platform>,
+    address: Arc<str>,
 }
 
 /// The sessions a job has open.
@@ -129,6 +140,15 @@ impl Device {
         }
     }
 
+    /// Describes an exchange for the error of a job that is stopped in it.
+    fn cut_off(&self, command: &str, changes: bool) -> CutOff {
+        CutOff {
+            command: command.to_owned(),
+            target: self.target.to_string(),
+            changes,
+        }
+    }
+
     async fn lock(&self) -> InUse<'_> {
         InUse {
             session: self.held.session.lock().await,
@@ -164,19 +184,10 @@ impl JobContext {
             self.may_log_in_with(login_answers, inline, &endpoint.platform)
                 .await?;
             let (platform, kind) = (connection.device_type, Arc::clone(&endpoint.platform));
+            let address: Arc<str> = Pool::address_of(&endpoint).into();
+            self.may_wait_for_session(&target.name, &address)?;
             let begun = std::time::Instant::now();
-            let sessions = self.services.sessions.clone();
-            // Spawned, because a job's own thread would slow down the many short steps of a login.
-            let opening =
-                tokio::spawn(async move { sessions.open(&endpoint).await }.in_current_span());
-            let mut session = AbortOnDropHandle::new(opening)
-                .await
-                .map_err(|error| {
-                    tracing::error!(%error, "opening a session ended badly");
-                    let message = "the host failed to open a session; the server's log says why";
-                    JobError::new(ErrorCode::INTERNAL, message)
-                })?
-                .map_err(|error| ssh_failed(&target.name, "opening a session", &error))?;
+            let mut session = self.open_session(&target.name, endpoint).await?;
             let (elapsed, reused) = (begun.elapsed(), session.is_reused());
             tracing::debug!(target = %target.name, ?elapsed, reused, "session open");
             // The answers at the login belong to the connection; the job's log shows them.
@@ -188,9 +199,71 @@ impl JobContext {
                 );
                 self.note(LogLevel::Debug, message).await;
             }
-            Ok(self.sessions.add(&target.name, &platform, kind, session))
+            let place = Place {
+                target: &target.name,
+                platform: &platform,
+                kind,
+                address,
+            };
+            Ok(self.sessions.add(place, session))
         })
         .await
+    }
+
+    /// Takes a session from the pool. The job's log says at once if it has to wait for other jobs.
+    async fn open_session(&self, target: &str, endpoint: Endpoint) -> Result<PooledSession> {
+        let sessions = self.services.sessions.clone();
+        let (waits, mut waiting) = mpsc::unbounded_channel();
+        // Spawned, because a job's own thread would slow down the many short steps of a login.
+        let opening = tokio::spawn(
+            async move {
+                let note = move |why: &str| {
+                    // The job may have been stopped.
+                    let _ = waits.send(why.to_owned());
+                };
+                sessions.open_noting(&endpoint, &note).await
+            }
+            .in_current_span(),
+        );
+        let opening = AbortOnDropHandle::new(opening);
+        let noting = async {
+            while let Some(why) = waiting.recv().await {
+                let message = format!("waiting for a session of {target}: {why}");
+                self.note(LogLevel::Info, message).await;
+            }
+        };
+        let (opened, ()) = tokio::join!(opening, noting);
+        opened
+            .map_err(|error| {
+                tracing::error!(%error, "opening a session ended badly");
+                let message = "the host failed to open a session; the server's log says why";
+                JobError::new(ErrorCode::INTERNAL, message)
+            })?
+            .map_err(|error| ssh_failed(target, "opening a session", &error))
+    }
+
+    /// Rejects a session for which the job would wait for itself.
+    fn may_wait_for_session(&self, target: &str, address: &str) -> Result<()> {
+        let pool = &self.services.sessions;
+        let most = pool.sessions_per_device();
+        let message = if self.sessions.count_to(address) >= most {
+            match most {
+                1 => format!(
+                    "this job holds the only session of {target} itself; close it first \
+                     (devices.max_sessions_per_device)"
+                ),
+                _ => format!("this job holds all {most} sessions of {target} itself; close one"),
+            }
+        } else if self.sessions.count() >= pool.connections() {
+            format!(
+                "this job holds all {} sessions that the server has file descriptors for itself; \
+                 close one",
+                pool.connections()
+            )
+        } else {
+            return Ok(());
+        };
+        Err(JobError::new(ErrorCode::LIMIT, message))
     }
 
     /// Runs a command and waits for the device's reply, at most `timeout` or the connection's
@@ -257,7 +330,8 @@ impl JobContext {
                     None => Err(closed(device)),
                 }
             };
-            let outcome = self.unless_stopped(next).await;
+            let cut_off = || device.cut_off(command, began.note.is_some());
+            let outcome = self.unless_cut_off(cut_off, next).await;
             let exchange = Exchange::watched(began, outcome, &live);
             drop(live);
             replies.push(
@@ -331,10 +405,11 @@ impl JobContext {
             ..ExecOptions::default()
         };
         let noted = &mut began.note;
+        let changes = !answers.is_empty() || !device.kind.only_reads(command);
         let call = async {
             let mut using = device.lock().await;
             let session = using.session()?;
-            if !answers.is_empty() || !session.platform().only_reads(command) {
+            if changes {
                 let about = device.note(CommandKind::Exec, note);
                 // Set before the write: if the job is stopped during the write, the intent is
                 // stored all the same, and the result has to remove it.
@@ -347,7 +422,8 @@ impl JobContext {
                 session.interact(command, answers, options).await
             })
         };
-        let outcome = self.unless_stopped(call).await;
+        let cut_off = || device.cut_off(note, changes);
+        let outcome = self.unless_cut_off(cut_off, call).await;
         let answered = match device.lock().await.session() {
             Ok(session) => session.take_answered(),
             Err(_) => Vec::new(),
@@ -516,13 +592,7 @@ impl JobContext {
 }
 
 impl Sessions {
-    fn add(
-        &self,
-        target: &str,
-        platform: &str,
-        kind: Arc<Platform>,
-        session: PooledSession,
-    ) -> Device {
+    fn add(&self, place: Place<'_>, session: PooledSession) -> Device {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let held = Arc::new(Held {
             prompt: std::sync::Mutex::new(session.prompt().to_owned()),
@@ -530,9 +600,10 @@ impl Sessions {
             unconfirmed: AtomicBool::new(false),
         });
         let device = Device {
-            target: target.into(),
-            platform: platform.into(),
-            kind,
+            target: place.target.into(),
+            platform: place.platform.into(),
+            kind: place.kind,
+            address: place.address,
             id,
             held,
         };
@@ -542,6 +613,12 @@ impl Sessions {
 
     fn count(&self) -> usize {
         locked(&self.open).len()
+    }
+
+    fn count_to(&self, address: &str) -> usize {
+        let open = locked(&self.open);
+        let to_address = open.values().filter(|device| &*device.address == address);
+        to_address.count()
     }
 
     fn forget(&self, id: u64) {

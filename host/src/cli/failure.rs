@@ -146,6 +146,10 @@ impl Failure {
                      connect NAME` shows what it says",
                 ),
                 "internal" => Some("the cause is in the server's log"),
+                "server" => Some(
+                    "this is about the server's machine, not about the device; what it lacks is \
+                     said above",
+                ),
                 _ => None,
             },
             Self::Refused(problem) if problem.detail.contains("; GET /api/plugins") => {

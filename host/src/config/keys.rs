@@ -267,7 +267,7 @@ pub const KEYS: &[Key] = &[
             from: 1,
             to: 100_000,
         },
-        meaning: "Maximum of open connections; at most half of the process's file descriptors. At the limit, a new connection displaces the one that has waited for its client the longest; if all have a request in progress, it gets status 503.",
+        meaning: "Maximum of open connections; at most the clients' share of the process's file descriptors. At the limit, a new connection displaces the one that has waited for its client the longest; if all have a request in progress, it gets status 503.",
     },
     Key {
         section: "server",

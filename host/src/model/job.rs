@@ -249,6 +249,8 @@ impl ErrorCode {
     pub const SKIPPED: &'static str = "skipped";
     /// The device let nobody in lately, and is left alone for a while.
     pub const UNAVAILABLE: &'static str = "unavailable";
+    /// The server lacks something: file descriptors, memory, ports, disk space.
+    pub const SERVER: &'static str = "server";
     /// Not all targets of a batch have completed.
     pub const BATCH: &'static str = "batch";
     /// A fault of the host itself; the details are in its log.
@@ -259,7 +261,7 @@ impl ErrorCode {
     fn is_retryable(&self) -> bool {
         matches!(
             self.0.as_str(),
-            "network" | "timeout" | "disconnected" | "busy" | "unavailable"
+            "network" | "timeout" | "disconnected" | "busy" | Self::UNAVAILABLE | Self::SERVER
         )
     }
 }

@@ -8,6 +8,7 @@ mod batches;
 mod bulk;
 mod check;
 mod connections;
+mod device_logins;
 mod downloads;
 mod files;
 mod in_flight;
@@ -817,6 +818,23 @@ impl Storage for SqliteStorage {
 
     async fn set_meta(&self, key: &str, value: &[u8]) -> Result<()> {
         keys::set_meta(&self.writer, key, value).await
+    }
+
+    async fn device_logins(&self, now: DateTime<Utc>, most: u32) -> Result<Vec<(String, Value)>> {
+        device_logins::all(&self.readers, now, most).await
+    }
+
+    async fn set_device_logins(
+        &self,
+        address: &str,
+        record: &Value,
+        expires_at: DateTime<Utc>,
+    ) -> Result<()> {
+        device_logins::set(&self.writer, address, record, expires_at).await
+    }
+
+    async fn sweep_device_logins(&self, now: DateTime<Utc>, most: u32) -> Result<u64> {
+        device_logins::sweep(&self.writer, now, most).await
     }
 
     fn condition(&self) -> &Condition {

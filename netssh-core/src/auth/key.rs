@@ -36,7 +36,7 @@ pub(super) async fn read(hop: &Hop<'_>) -> Result<PrivateKey, Error> {
     );
     let user = &hop.username;
     let unreadable = |reason: &str| {
-        Error::authentication(format!(
+        Error::no_credentials(format!(
             "the private key of user {user} on {hop} cannot be read: {reason}"
         ))
     };
@@ -165,7 +165,7 @@ pub(super) fn certificate(hop: &Hop<'_>, key: &PrivateKey) -> Result<Option<Cert
         return Ok(None);
     };
     let wrong = |what: String| {
-        Error::authentication(format!(
+        Error::no_credentials(format!(
             "the certificate of user {} on {hop} {what}",
             hop.username
         ))

@@ -5,9 +5,9 @@
 use bytes::Bytes;
 use russh::client::Msg;
 use russh::{Channel, ChannelMsg};
-use tokio::time::timeout;
 
 use super::{Failure, Meter, Sink, Source};
+use crate::patience::timeout;
 use crate::visible::is_hidden;
 
 const PIECE: usize = 32 * 1024;

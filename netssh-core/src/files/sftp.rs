@@ -1,19 +1,23 @@
 //! SFTP, version 3 (draft-ietf-secsh-filexfer-02), with several requests under way.
 
+use std::time::Duration;
+
 use futures::stream::{FuturesOrdered, StreamExt as _};
 use russh::client::Msg;
 use russh::{Channel, ChannelMsg};
 use russh_sftp::client::RawSftpSession;
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::protocol::{FileAttributes, OpenFlags, Status, StatusCode};
-use tokio::time::timeout;
 
 use super::{Failure, Meter, Sink, Source};
+use crate::patience::timeout;
 
 /// What every server takes in one request.
 const PIECE: usize = 32 * 1024;
 /// Requests under way: 2 MiB, enough for 100 Mbit/s over a path of 150 ms.
 const REQUESTS: usize = 64;
+/// Longer than any limit of ours: a day.
+const LIBRARY_TIMEOUT_SECONDS: u64 = 86_400;
 
 pub(super) async fn upload(
     channel: Channel<Msg>,
@@ -28,19 +32,21 @@ pub(super) async fn upload(
         permissions: Some(mode),
         ..FileAttributes::empty()
     };
-    let handle = sftp.open(remote, flags, attributes).await?.handle;
+    let idle = meter.idle;
+    let opened = within(idle, sftp.open(remote, flags, attributes));
+    let handle = opened.await?.handle;
     let sent = send(&sftp, &handle, source, meter).await;
-    let closed = sftp.close(handle).await;
+    let closed = within(idle, sftp.close(handle)).await;
     let whole = match sent {
         Ok(()) => match closed {
-            Ok(_) => check_size(&sftp, remote, meter.done).await,
+            Ok(_) => check_size(&sftp, remote, meter).await,
             Err(error) => Err(error.into()),
         },
         Err(failure) => Err(failure),
     };
     if whole.is_err() {
         // Half a file is worse than none. Whether this works or not, the failure is the news.
-        let _ = sftp.remove(remote).await;
+        let _ = within(idle, sftp.remove(remote)).await;
     }
     whole
 }
@@ -51,7 +57,7 @@ async fn send(
     source: Source<'_>,
     meter: &mut Meter<'_>,
 ) -> Result<(), Failure> {
-    let size = meter.size;
+    let (size, idle) = (meter.size, meter.idle);
     let mut read = 0;
     let mut writes = FuturesOrdered::new();
     while read < size || !writes.is_empty() {
@@ -65,15 +71,17 @@ async fn send(
                 let bytes = bytes?;
                 let (offset, length) = (read, bytes.len());
                 read += length as u64;
-                writes.push_back(async move { (length, sftp.write(handle, offset, bytes).await) });
+                let write = within(idle, sftp.write(handle, offset, bytes));
+                writes.push_back(async move { (length, write.await) });
             }
         }
     }
     Ok(())
 }
 
-async fn check_size(sftp: &RawSftpSession, remote: &str, sent: u64) -> Result<(), Failure> {
-    match sftp.stat(remote).await {
+async fn check_size(sftp: &RawSftpSession, remote: &str, meter: &Meter<'_>) -> Result<(), Failure> {
+    let sent = meter.done;
+    match within(meter.idle, sftp.stat(remote)).await {
         Ok(found) => match found.attrs.size {
             Some(size) if size != sent => Err(Failure::Refused(format!(
                 "the file has {size} bytes there, {sent} were sent"
@@ -94,15 +102,16 @@ pub(super) async fn download(
     meter: &mut Meter<'_>,
 ) -> Result<(), Failure> {
     let sftp = start(channel, meter).await?;
-    let attributes = sftp.stat(remote).await?.attrs;
+    let idle = meter.idle;
+    let attributes = within(idle, sftp.stat(remote)).await?.attrs;
     if attributes.is_dir() {
         return Err(Failure::Refused("is a directory".into()));
     }
     meter.announce(attributes.size.unwrap_or_default(), limit)?;
     let opened = sftp.open(remote, OpenFlags::READ, FileAttributes::empty());
-    let handle = opened.await?.handle;
+    let handle = within(idle, opened).await?.handle;
     let received = receive(&sftp, &handle, sink, limit, meter).await;
-    let _ = sftp.close(handle).await;
+    let _ = within(idle, sftp.close(handle)).await;
     received
 }
 
@@ -114,11 +123,12 @@ async fn receive(
     limit: u64,
     meter: &mut Meter<'_>,
 ) -> Result<(), Failure> {
+    let idle = meter.idle;
     let mut asked = 0;
     let mut reads = FuturesOrdered::new();
     let piece = |offset: u64, length: usize| async move {
         let length = u32::try_from(length).unwrap_or(u32::MAX);
-        match sftp.read(handle, offset, length).await {
+        match within(idle, sftp.read(handle, offset, length)).await {
             Ok(data) => Ok(data.data),
             Err(SftpError::Status(status)) if status.status_code == StatusCode::Eof => {
                 Ok(Vec::new())
@@ -175,10 +185,23 @@ async fn start(mut channel: Channel<Msg>, meter: &Meter<'_>) -> Result<RawSftpSe
         .await
         .map_err(|_| Failure::Idle)??;
     let sftp = RawSftpSession::new(channel.into_stream());
-    sftp.set_timeout(meter.idle.as_secs().max(1));
+    // `within` limits each request, by a timer that does not count the time in which this process
+    // did not run.
+    sftp.set_timeout(LIBRARY_TIMEOUT_SECONDS);
     // A server may accept the subsystem and then not be able to start it.
-    sftp.init().await.map_err(|_| lacking())?;
+    within(meter.idle, sftp.init())
+        .await
+        .map_err(|_| lacking())?;
     Ok(sftp)
+}
+
+/// Limits one request.
+async fn within<T>(
+    idle: Duration,
+    asking: impl Future<Output = Result<T, SftpError>>,
+) -> Result<T, SftpError> {
+    let answered = timeout(idle, asking).await;
+    answered.unwrap_or(Err(SftpError::Timeout))
 }
 
 /// Whether the SFTP client gave up because its channel has ended. It says so in several ways, by what

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::key::Key;
+use super::history::{Clock, FailureRecord, LoginRecord};
 use crate::error::Error;
 
 /// When a breaker opens, and for how long.
@@ -47,9 +47,11 @@ pub(super) struct Breaker {
     connecting: Failures,
     /// Logins that were refused, by credentials: each counts for itself, so that two which are wrong
     /// do not hide one another.
-    refused: Vec<(Key, Failures)>,
+    refused: Vec<(String, Failures)>,
     /// Logins that people try, by user, whatever the credentials. Jobs are not kept out by them.
     trials: Vec<(String, Trials)>,
+    /// Logins that were begun and have not ended.
+    pending: Vec<String>,
 }
 
 /// Logins that were refused, or whose outcome is not known, in a row.
@@ -87,7 +89,7 @@ pub struct OpenBreaker {
 
 impl Breaker {
     /// Whether a login may be tried.
-    pub(super) fn admit(&self, key: &Key, now: Instant) -> Result<(), (String, Duration)> {
+    pub(super) fn admit(&self, key: &str, now: Instant) -> Result<(), (String, Duration)> {
         let refused = self.refused.iter().filter(|(refused, _)| refused == key);
         let mut failures = refused
             .map(|(_, failures)| failures)
@@ -100,7 +102,7 @@ impl Breaker {
     /// Whether a person may try a login.
     pub(super) fn admit_trial(
         &self,
-        key: &Key,
+        key: &str,
         username: &str,
         now: Instant,
     ) -> Result<(), (String, Duration)> {
@@ -158,29 +160,32 @@ impl Breaker {
     }
 
     /// Notes a login that worked; says whether it had been kept out.
-    pub(super) fn succeeded(&mut self, key: &Key) -> bool {
+    pub(super) fn succeeded(&mut self, key: &str) -> bool {
         let connecting = std::mem::take(&mut self.connecting);
         let before = self.refused.iter().position(|(refused, _)| refused == key);
         let refused = before.map(|at| self.refused.remove(at).1);
         connecting.open.is_some() || refused.is_some_and(|refused| refused.open.is_some())
     }
 
-    /// Notes a login that failed; gives the pause if it is kept out now because of it.
+    /// Notes a login that failed; gives the pause if it is kept out now because of it. Only what is
+    /// listed here is the device's doing: what this machine lacks does not count.
     pub(super) fn failed(
         &mut self,
-        key: Key,
+        key: &str,
         error: &Error,
         options: &BreakerOptions,
         now: Instant,
     ) -> Option<Duration> {
         match error {
-            Error::Authentication { .. } => {
+            Error::Authentication { refused: true, .. } => {
                 // The device was reached.
                 self.connecting = Failures::default();
                 let most = options.authentication_failures;
                 self.refused(key).another(error, most, options, now)
             }
-            Error::Network { .. }
+            Error::Network {
+                of_device: true, ..
+            }
             | Error::Timeout { .. }
             | Error::Disconnected { .. }
             | Error::Protocol { .. } => {
@@ -191,11 +196,11 @@ impl Breaker {
         }
     }
 
-    fn refused(&mut self, key: Key) -> &mut Failures {
-        let before = self.refused.iter().position(|(refused, _)| *refused == key);
+    fn refused(&mut self, key: &str) -> &mut Failures {
+        let before = self.refused.iter().position(|(refused, _)| refused == key);
         let refused = match before {
             Some(at) => self.refused.remove(at),
-            None => (key, Failures::default()),
+            None => (key.to_owned(), Failures::default()),
         };
         if self.refused.len() >= MOST_REFUSED {
             self.refused.remove(0);
@@ -217,11 +222,82 @@ impl Breaker {
 
     /// Whether there is anything to remember.
     pub(super) fn is_clean(&self) -> bool {
-        self.connecting.count == 0 && self.refused.is_empty() && self.trials.is_empty()
+        self.connecting.count == 0
+            && self.refused.is_empty()
+            && self.trials.is_empty()
+            && self.pending.is_empty()
+    }
+
+    /// Notes a login that begins.
+    pub(super) fn began(&mut self, key: &str) {
+        self.pending.push(key.to_owned());
+    }
+
+    /// Notes the end of a login.
+    pub(super) fn ended(&mut self, key: &str) {
+        if let Some(at) = self.pending.iter().position(|pending| pending == key) {
+            self.pending.remove(at);
+        }
+    }
+
+    /// Adds what is known to a record.
+    pub(super) fn record(&self, record: &mut LoginRecord, clock: Clock) {
+        record.connecting = self.connecting.record(clock);
+        let refused = self.refused.iter();
+        record.refused = refused
+            .map(|(key, failures)| (key.clone(), failures.record(clock)))
+            .collect();
+        record.pending.clone_from(&self.pending);
+    }
+
+    /// Takes over what an earlier process knew. A login that it did not end counts as refused: the
+    /// device may have refused it.
+    pub(super) fn restore(&mut self, record: &LoginRecord, options: &BreakerOptions, clock: Clock) {
+        let failures = |record| Failures::restored(record, options, clock);
+        self.connecting = failures(&record.connecting);
+        let refused = record.refused.iter().rev().take(MOST_REFUSED).rev();
+        self.refused = refused
+            .map(|(key, record)| (key.clone(), failures(record)))
+            .collect();
+        for key in record.pending.iter().take(MOST_REFUSED) {
+            let unknown = Error::authentication(
+                "the server ended during the login, so it is not known whether it was refused",
+            );
+            let most = options.authentication_failures;
+            self.refused(key)
+                .another(&unknown, most, options, clock.now);
+        }
     }
 }
 
 impl Failures {
+    fn record(&self, clock: Clock) -> FailureRecord {
+        let open = self.open.as_ref();
+        FailureRecord {
+            count: self.count,
+            until: open.map(|open| clock.to_wall(open.until)),
+            pause_ms: open.map_or(0, |open| {
+                u64::try_from(open.pause.as_millis()).unwrap_or(u64::MAX)
+            }),
+            reason: open.map(|open| open.why.clone()).unwrap_or_default(),
+        }
+    }
+
+    fn restored(record: &FailureRecord, options: &BreakerOptions, clock: Clock) -> Self {
+        let open = record.until.map(|until| Open {
+            // One whose time is over still doubles the next pause.
+            until: clock
+                .future(until, options.longest_pause)
+                .unwrap_or(clock.now),
+            pause: Duration::from_millis(record.pause_ms).min(options.longest_pause),
+            why: record.reason.clone(),
+        });
+        Self {
+            count: record.count,
+            open,
+        }
+    }
+
     /// One more; gives the pause where they are enough.
     fn another(
         &mut self,
@@ -248,14 +324,11 @@ impl Failures {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Endpoint, Platform};
 
     const PAUSE: Duration = Duration::from_secs(60);
 
-    fn key(password: &str) -> Key {
-        let mut endpoint = Endpoint::new("192.0.2.1", "u", Platform::named("linux").unwrap());
-        endpoint.credentials.password = Some(password.into());
-        Key::of(&endpoint)
+    fn key(password: &str) -> String {
+        format!("digest of {password}")
     }
 
     fn refused() -> Error {
@@ -271,23 +344,23 @@ mod tests {
         );
         let (one, gone) = (key("a"), Error::network("nobody listens"));
         for _ in 0..2 {
-            assert_eq!(breaker.failed(one, &gone, &options, now), None);
+            assert_eq!(breaker.failed(&one, &gone, &options, now), None);
             assert!(breaker.admit(&one, now).is_ok());
         }
         breaker.succeeded(&one);
         for _ in 0..2 {
             assert_eq!(
-                breaker.failed(one, &gone, &options, now),
+                breaker.failed(&one, &gone, &options, now),
                 None,
                 "a success counts anew"
             );
         }
-        assert_eq!(breaker.failed(one, &gone, &options, now), Some(PAUSE));
+        assert_eq!(breaker.failed(&one, &gone, &options, now), Some(PAUSE));
         let (why, left) = breaker.admit(&key("b"), now + PAUSE / 2).unwrap_err();
         assert_eq!((&*why, left), ("nobody listens", PAUSE / 2));
         assert!(breaker.admit(&one, now + PAUSE).is_ok());
         assert_eq!(
-            breaker.failed(one, &gone, &options, now + PAUSE),
+            breaker.failed(&one, &gone, &options, now + PAUSE),
             Some(PAUSE * 2)
         );
         assert!(breaker.admit(&one, now + PAUSE * 2).is_err());
@@ -303,9 +376,9 @@ mod tests {
             Instant::now(),
         );
         let (wrong, right) = (key("wrong"), key("right"));
-        assert_eq!(breaker.failed(wrong, &refused(), &options, now), None);
+        assert_eq!(breaker.failed(&wrong, &refused(), &options, now), None);
         assert_eq!(
-            breaker.failed(wrong, &refused(), &options, now),
+            breaker.failed(&wrong, &refused(), &options, now),
             Some(PAUSE)
         );
         assert!(breaker.admit(&wrong, now).is_err());
@@ -326,17 +399,17 @@ mod tests {
             Instant::now(),
         );
         let (one, other) = (key("wrong"), key("wrong, too"));
-        assert_eq!(breaker.failed(one, &refused(), &options, now), None);
-        assert_eq!(breaker.failed(other, &refused(), &options, now), None);
-        assert_eq!(breaker.failed(one, &refused(), &options, now), Some(PAUSE));
+        assert_eq!(breaker.failed(&one, &refused(), &options, now), None);
+        assert_eq!(breaker.failed(&other, &refused(), &options, now), None);
+        assert_eq!(breaker.failed(&one, &refused(), &options, now), Some(PAUSE));
         assert_eq!(
-            breaker.failed(other, &refused(), &options, now),
+            breaker.failed(&other, &refused(), &options, now),
             Some(PAUSE)
         );
         assert!(breaker.admit(&one, now).is_err());
         assert!(breaker.admit(&other, now).is_err());
         for number in 0..100 {
-            breaker.failed(key(&number.to_string()), &refused(), &options, now);
+            breaker.failed(&key(&number.to_string()), &refused(), &options, now);
         }
         assert!(breaker.refused.len() <= MOST_REFUSED);
     }
@@ -353,7 +426,7 @@ mod tests {
             let key = key(&number.to_string());
             assert!(breaker.admit_trial(&key, "u", now).is_ok(), "{number}");
             breaker.trial_began("u", &options, now);
-            breaker.failed(key, &refused(), &options, now);
+            breaker.failed(&key, &refused(), &options, now);
         }
         let (other, job) = (key("another"), key("right"));
         let (_, left) = breaker.admit_trial(&other, "u", now).unwrap_err();
@@ -390,16 +463,84 @@ mod tests {
         let one = key("a");
         for _ in 0..20 {
             assert_eq!(
-                breaker.failed(one, &Error::host_key("changed"), &options, now),
+                breaker.failed(&one, &Error::host_key("changed"), &options, now),
                 None
             );
         }
         assert!(breaker.is_clean());
         for _ in 0..20 {
-            if let Some(pause) = breaker.failed(one, &refused(), &options, now) {
+            if let Some(pause) = breaker.failed(&one, &refused(), &options, now) {
                 assert!(pause <= options.longest_pause);
                 now += pause;
             }
         }
+    }
+
+    #[test]
+    fn only_what_the_device_did_counts() {
+        let (mut breaker, options, now) = (
+            Breaker::default(),
+            BreakerOptions::default(),
+            Instant::now(),
+        );
+        let own = [
+            Error::Server {
+                message: "the server has no file descriptors left".into(),
+                reached: false,
+            },
+            Error::Network {
+                message: "the name is not known".into(),
+                of_device: false,
+            },
+            Error::no_credentials("no password is configured"),
+            Error::invalid("the pool is closed"),
+        ];
+        for error in own.iter().cycle().take(40) {
+            assert_eq!(breaker.failed("a", error, &options, now), None, "{error}");
+        }
+        assert!(breaker.is_clean());
+    }
+
+    #[test]
+    fn a_restart_forgets_neither_refusals_nor_pauses() {
+        let options = BreakerOptions::default();
+        let clock = Clock::read();
+        let mut breaker = Breaker::default();
+        breaker.failed("wrong", &refused(), &options, clock.now);
+        let restarted = |breaker: &Breaker| {
+            let mut record = LoginRecord::default();
+            breaker.record(&mut record, clock);
+            let mut restored = Breaker::default();
+            restored.restore(&record, &options, clock);
+            restored
+        };
+        let mut breaker = restarted(&breaker);
+        assert!(breaker.admit("wrong", clock.now).is_ok());
+        let opened = breaker.failed("wrong", &refused(), &options, clock.now);
+        assert_eq!(opened, Some(PAUSE));
+        let mut breaker = restarted(&breaker);
+        assert!(breaker.admit("wrong", clock.now + PAUSE / 2).is_err());
+        assert!(breaker.admit("wrong", clock.now + PAUSE).is_ok());
+        let opened = breaker.failed("wrong", &refused(), &options, clock.now + PAUSE);
+        assert_eq!(opened, Some(PAUSE * 2), "the pause doubles");
+    }
+
+    #[test]
+    fn a_login_that_the_process_did_not_end_counts_as_refused() {
+        let options = BreakerOptions::default();
+        let clock = Clock::read();
+        let mut breaker = Breaker::default();
+        for killed in 1..=2 {
+            assert!(breaker.admit("a", clock.now).is_ok(), "{killed}");
+            breaker.began("a");
+            let mut record = LoginRecord::default();
+            breaker.record(&mut record, clock);
+            breaker = Breaker::default();
+            breaker.restore(&record, &options, clock);
+        }
+        let (why, left) = breaker.admit("a", clock.now).unwrap_err();
+        assert!(why.contains("ended during the login"), "{why}");
+        assert_eq!(left, PAUSE);
+        assert!(breaker.admit("b", clock.now).is_ok());
     }
 }

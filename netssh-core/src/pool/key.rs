@@ -48,6 +48,22 @@ impl Key {
     }
 }
 
+/// Returns a digest of what a device may refuse at a login: where it leads, as which user, with which
+/// secrets. Other settings do not change it, so that changing them does not allow another try with a
+/// wrong password.
+pub(super) fn credentials_of(endpoint: &Endpoint) -> [u8; 32] {
+    let mut hash = Fields(Sha256::new());
+    hash.text(&Address::of(endpoint).to_string());
+    hash.text(&endpoint.username);
+    hash.credentials(&endpoint.credentials);
+    hash.secret(endpoint.enable_secret.as_ref());
+    for jump in &endpoint.jumps {
+        hash.text(&jump.username);
+        hash.credentials(&jump.credentials);
+    }
+    hash.0.finalize().into()
+}
+
 /// Fields one after the other, each with its length, so that none can run into the next.
 struct Fields(Sha256);
 
@@ -111,6 +127,12 @@ impl Address {
                 jump.port
             ));
         }
+        Self(address)
+    }
+}
+
+impl From<String> for Address {
+    fn from(address: String) -> Self {
         Self(address)
     }
 }

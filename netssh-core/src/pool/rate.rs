@@ -6,6 +6,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::history::Clock;
+
 /// How often a device is logged in to. A device is known by its address as it is written, and by
 /// the way to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +69,21 @@ impl Logins {
     pub(super) fn ended(&mut self, now: Instant) {
         if let Some(last) = self.0.back_mut() {
             *last = now;
+        }
+    }
+
+    /// Takes back the latest login: the device was not reached.
+    pub(super) fn take_back(&mut self) {
+        self.0.pop_back();
+    }
+
+    pub(super) fn record(&self, clock: Clock) -> Vec<i64> {
+        self.0.iter().map(|login| clock.to_wall(*login)).collect()
+    }
+
+    pub(super) fn restore(&mut self, logins: &[i64], rate: &LoginRate, clock: Clock) {
+        for login in logins.iter().filter_map(|login| clock.past(*login)) {
+            self.began(rate, login);
         }
     }
 

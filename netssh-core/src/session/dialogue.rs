@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use secrecy::ExposeSecret;
-use tokio::time::timeout;
 
 use super::{ExecOptions, Health, Reply, Session};
 use crate::endpoint::Answer;
 use crate::error::Error;
+use crate::patience::{Elapsed, timeout};
 use crate::platform::{Ending, Platform};
 use crate::prompt::{Learnt, same_prompt};
 use crate::reader::{Expect, Question, Quiet, Reader, Step};
@@ -83,8 +83,9 @@ pub(super) struct Exchange<'c, 'w> {
     watch: Option<&'w mut (dyn FnMut(&str) + Send)>,
     /// Received bytes that have not been processed.
     unseen: bool,
-    /// When bytes arrived last, and how many steps of silence were handled since then.
-    last: Instant,
+    /// How long the device has been silent, as far as this process ran, and how many steps of
+    /// silence were handled.
+    silent: Duration,
     quiet: usize,
     resyncs: usize,
 }
@@ -112,7 +113,7 @@ impl<'c> Exchange<'c, '_> {
             silence: None,
             watch: None,
             unseen: false,
-            last: Instant::now(),
+            silent: Duration::ZERO,
             quiet: 0,
             resyncs: 0,
         }
@@ -122,7 +123,7 @@ impl<'c> Exchange<'c, '_> {
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.reader.push(bytes);
         self.unseen = !bytes.is_empty();
-        self.last = Instant::now();
+        self.silent = Duration::ZERO;
         self.quiet = 0;
     }
 
@@ -218,7 +219,7 @@ impl Session {
         answers: &[Answer],
         started: Instant,
         limit: Duration,
-        outcome: Result<Result<CommandEnd, Error>, tokio::time::error::Elapsed>,
+        outcome: Result<Result<CommandEnd, Error>, Elapsed>,
     ) -> Result<Reply, Error> {
         let error = match outcome {
             Ok(Ok(end)) => {
@@ -713,7 +714,6 @@ impl Session {
 
     /// Waits for bytes, or for the next silence in [`QUIET`].
     async fn receive(&mut self, exchange: &mut Exchange<'_, '_>) -> Result<Option<Quiet>, Error> {
-        let silent = exchange.last.elapsed();
         let quiet = QUIET.get(exchange.quiet);
         let waits = [quiet.map(|(time, _)| *time), exchange.silence];
         let Some(wait) = waits.into_iter().flatten().min() else {
@@ -721,10 +721,12 @@ impl Session {
             exchange.received(received)?;
             return Ok(None);
         };
-        if let Ok(received) = timeout(wait.saturating_sub(silent), self.shell.receive()).await {
+        let left = wait.saturating_sub(exchange.silent);
+        if let Ok(received) = timeout(left, self.shell.receive()).await {
             exchange.received(received?)?;
             return Ok(None);
         }
+        exchange.silent += left;
         if let Some(limit) = exchange.silence.filter(|limit| *limit <= wait) {
             return Err(Error::Timeout {
                 doing: String::new(),
@@ -747,7 +749,10 @@ impl Session {
                 exchange.received(received?)?;
                 Ok(true)
             }
-            Err(_) => Ok(false),
+            Err(_) => {
+                exchange.silent += exchange.settle;
+                Ok(false)
+            }
         }
     }
 

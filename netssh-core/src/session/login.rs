@@ -1,16 +1,16 @@
 //! From an endpoint to a session at its prompt.
 
 use std::sync::{Arc, LazyLock};
-use std::time::Instant;
 
 use secrecy::{ExposeSecret, SecretString};
-use tokio::time::timeout;
 
 use super::dialogue::{Exchange, Request, SETTLED_SOON};
 use super::word::Word;
 use super::{ExecOptions, Health, Session};
 use crate::endpoint::{Answer, Answered, Endpoint};
 use crate::error::Error;
+use crate::gate::Gate;
+use crate::patience::{Elapsed, Patience};
 use crate::platform::{
     Credential, Ending, LoginAnswer, LoginQuestion, Pattern, Platform, Question, Shell, shell,
 };
@@ -65,12 +65,17 @@ impl Session {
     /// # Errors
     /// Everything but [`Error::Refused`] and [`Error::Unsupported`].
     pub async fn connect(endpoint: &Endpoint) -> Result<Self, Error> {
-        let connection = transport::connect(endpoint).await?;
+        Self::connect_after(endpoint, &Gate::open()).await
+    }
+
+    /// [`Session::connect`] that sends no secret before the gate is open.
+    pub(crate) async fn connect_after(endpoint: &Endpoint, gate: &Gate) -> Result<Self, Error> {
+        let connection = transport::connect(endpoint, gate).await?;
         let limit = endpoint.timeouts.login;
         let platform = Arc::clone(&endpoint.platform);
         let reader = Reader::new(&platform, endpoint.output_limit, Expect::Prompt).before_typing();
         let mut exchange = Exchange::new(reader, "");
-        let outcome = timeout(limit, log_in(connection, endpoint, &mut exchange)).await;
+        let outcome = log_in(connection, endpoint, gate, &mut exchange).await;
         let error = match outcome {
             Ok(Ok(session)) => return Ok(session),
             Ok(Err(error)) => error,
@@ -93,12 +98,38 @@ fn doing(endpoint: &Endpoint) -> String {
 async fn log_in(
     connection: transport::Connection,
     endpoint: &Endpoint,
+    gate: &Gate,
+    exchange: &mut Exchange<'_, '_>,
+) -> Result<Result<Session, Error>, Elapsed> {
+    let mut patience = Patience::new(endpoint.timeouts.login);
+    let opening = open_session(connection, endpoint, gate, exchange);
+    let mut session = match patience.wait(opening).await? {
+        Ok(session) => session,
+        Err(error) => return Ok(Err(error)),
+    };
+    // The commands after the set-up end before the login does, so that the error names theirs.
+    let timeouts = &mut session.timeouts;
+    timeouts.command = timeouts.command.min(patience.left().mul_f64(0.95));
+    let prepared = patience.wait(session.prepare(endpoint)).await?;
+    if let Err(error) = prepared {
+        return Ok(Err(error.during(&doing(endpoint))));
+    }
+    session.timeouts = endpoint.timeouts;
+    session.home.clone_from(&session.prompt);
+    session.pristine = true;
+    Ok(Ok(session))
+}
+
+/// Logs in, starts the shell and sets it up, to the first prompt.
+async fn open_session(
+    connection: transport::Connection,
+    endpoint: &Endpoint,
+    gate: &Gate,
     exchange: &mut Exchange<'_, '_>,
 ) -> Result<Session, Error> {
-    let began = Instant::now();
     let platform = &endpoint.platform;
     let word = Word::random()?;
-    let shell = transport::open_shell(connection, endpoint).await?;
+    let shell = transport::open_shell(connection, endpoint, gate).await?;
     let mut session = Session {
         shell,
         platform: Arc::clone(platform),
@@ -120,15 +151,6 @@ async fn log_in(
     let questions = LoginQuestions::new(endpoint);
     session.set_up(exchange, &questions).await?;
     session.health = Health::Ready;
-    // The commands after the set-up end before the login does, so that the error names theirs.
-    let left = endpoint.timeouts.login.saturating_sub(began.elapsed());
-    let timeouts = &mut session.timeouts;
-    timeouts.command = timeouts.command.min(left.mul_f64(0.95));
-    let prepared = session.prepare(endpoint).await;
-    session.timeouts = endpoint.timeouts;
-    prepared.map_err(|error| error.during(&doing(endpoint)))?;
-    session.home.clone_from(&session.prompt);
-    session.pristine = true;
     Ok(session)
 }
 
@@ -464,7 +486,7 @@ impl<'a> LoginQuestions<'a> {
             }
             Some(LoginAnswer::Credential(Credential::Password)) => {
                 let Some(password) = &endpoint.credentials.password else {
-                    return Err(Error::authentication(format!(
+                    return Err(Error::no_credentials(format!(
                         "the device asks {asked:?} before its prompt, but no password is configured"
                     )));
                 };

@@ -5,11 +5,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::time::timeout;
-
 use super::dialogue::{Exchange, TYPE_AHEAD_LIMIT};
 use super::{ExecOptions, Health, Reply, Session};
 use crate::error::Error;
+use crate::patience::timeout;
 use crate::platform::Ending;
 use crate::reader::Expect;
 

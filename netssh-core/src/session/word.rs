@@ -14,8 +14,10 @@ pub(super) struct Word(String);
 impl Word {
     pub(super) fn random() -> Result<Self, Error> {
         let mut bytes = [0; LENGTH];
-        getrandom::fill(&mut bytes)
-            .map_err(|error| Error::protocol(format!("no random numbers: {error}")))?;
+        getrandom::fill(&mut bytes).map_err(|error| Error::Server {
+            message: format!("the server has no random numbers: {error}"),
+            reached: false,
+        })?;
         Ok(Self(bytes.map(|byte| letter(byte.into())).iter().collect()))
     }
 

@@ -212,12 +212,14 @@ impl JobContext {
         let (what, outcome) = match number {
             None if staged => {
                 let call = async { Ok(configuration.discard().await) };
-                ("discard", self.unless_stopped(call).await)
+                let cut_off = || device.cut_off("discard", true);
+                ("discard", self.unless_cut_off(cut_off, call).await)
             }
             number => {
                 let number = number.unwrap_or(1);
                 let call = async { Ok(configuration.rollback(number).await) };
-                ("rollback", self.unless_stopped(call).await)
+                let cut_off = || device.cut_off("rollback", true);
+                ("rollback", self.unless_cut_off(cut_off, call).await)
             }
         };
         let exchange = Exchange::new(began, outcome).answered(configuration.take_answered());
@@ -243,12 +245,12 @@ impl JobContext {
         let about = with_answers("save", questions);
         let note = self.begin_write(device, CommandKind::Save, &about).await?;
         let began = Began::noted(note);
-        let outcome = self
-            .unless_stopped(async {
-                let mut using = device.lock().await;
-                Ok(using.session()?.save_with(&answers).await)
-            })
-            .await;
+        let saving = async {
+            let mut using = device.lock().await;
+            Ok(using.session()?.save_with(&answers).await)
+        };
+        let cut_off = || device.cut_off(&about, true);
+        let outcome = self.unless_cut_off(cut_off, saving).await;
         let command = match &outcome {
             Ok(Ok(reply)) => reply.command.clone(),
             _ => "save".to_owned(),
@@ -272,7 +274,10 @@ impl JobContext {
     ) -> Result<Configuration<'s>> {
         let entered = async { Ok(session.configuration_with(answers).await) };
         let mut configuration = self
-            .unless_stopped(entered)
+            .unless_cut_off(
+                || device.cut_off("entering configuration mode", false),
+                entered,
+            )
             .await?
             .map_err(|error| ssh_failed(&device.target, "entering configuration mode", &error))?;
         let answered = configuration.take_answered();
@@ -291,7 +296,8 @@ impl JobContext {
                 Err(error) => Err(error),
             })
         };
-        let left = self.unless_stopped(left).await;
+        let cut_off = || device.cut_off("leaving configuration mode", false);
+        let left = self.unless_cut_off(cut_off, left).await;
         let answered = session.take_answered();
         self.record_answers(device, answered).await?;
         left?.map_err(|error| ssh_failed(&device.target, "leaving configuration mode", &error))
@@ -342,9 +348,9 @@ impl JobContext {
                 .begin_write(device, CommandKind::Configure, &about)
                 .await?;
             let began = Began::noted(note);
-            let outcome = self
-                .unless_stopped(async { Ok(send(configuration, element, lines.answers).await) })
-                .await;
+            let sending = async { Ok(send(configuration, element, lines.answers).await) };
+            let cut_off = || device.cut_off(&about, true);
+            let outcome = self.unless_cut_off(cut_off, sending).await;
             let exchange = Exchange::new(began, outcome)
                 .hiding(lines.questions)
                 .answered(configuration.take_answered());
@@ -386,7 +392,8 @@ impl JobContext {
         configuration: &mut Configuration<'_>,
     ) -> Result<Option<String>> {
         let compared = async { Ok(configuration.compare().await) };
-        match self.unless_stopped(compared).await? {
+        let cut_off = || device.cut_off("comparing", false);
+        match self.unless_cut_off(cut_off, compared).await? {
             Ok(reply) => Ok(Some(reply.output)),
             Err(error) if error.code() == "unsupported" => Ok(None),
             Err(error) => Err(ssh_failed(&device.target, "comparing", &error)),
@@ -411,9 +418,9 @@ impl JobContext {
             answers: answers.to_vec(),
             ..netssh_core::CommitOptions::default()
         };
-        let outcome = self
-            .unless_stopped(async { Ok(configuration.commit(&commit).await) })
-            .await;
+        let committing = async { Ok(configuration.commit(&commit).await) };
+        let cut_off = || device.cut_off(&about, true);
+        let outcome = self.unless_cut_off(cut_off, committing).await;
         let exchange = Exchange::new(began, outcome)
             .hiding(&options.answers)
             .answered(configuration.take_answered());
@@ -441,9 +448,9 @@ impl JobContext {
             .begin_write(device, CommandKind::Commit, &about)
             .await?;
         let began = Began::noted(note);
-        let outcome = self
-            .unless_stopped(async { Ok(configuration.confirm_with(answers).await) })
-            .await;
+        let confirming = async { Ok(configuration.confirm_with(answers).await) };
+        let cut_off = || device.cut_off(&about, true);
+        let outcome = self.unless_cut_off(cut_off, confirming).await;
         let exchange = Exchange::new(began, outcome)
             .hiding(&options.answers)
             .answered(configuration.take_answered());

@@ -236,7 +236,9 @@ impl JobContext {
                 .upload(&mut source, size, remote, options)
                 .await)
         };
-        let outcome = self.unless_stopped(call).await;
+        let outcome = self
+            .unless_cut_off(|| device.cut_off(&what, true), call)
+            .await;
         self.record_transfer(device, CommandKind::Upload, &what, began, outcome)
             .await
     }
@@ -273,7 +275,9 @@ impl JobContext {
             let mut using = device.lock().await;
             Ok(using.session()?.download(remote, &mut sink, options).await)
         };
-        let outcome = self.unless_stopped(call).await;
+        let outcome = self
+            .unless_cut_off(|| device.cut_off(&what, false), call)
+            .await;
         let (flushed, charge) = sink.close().await;
         let whole = matches!(outcome, Ok(Ok(_))) && flushed.is_ok();
         let finished = part.finish(whole).await;
