@@ -16,6 +16,7 @@ mod cancel;
 mod chaos;
 mod cli;
 mod compare;
+mod compiling;
 mod components;
 mod connections;
 mod contracts;

@@ -117,17 +117,19 @@ async fn run_to_end(
     let client = Client::in_process(api::router(&app))?;
     let shutdown = CancellationToken::new();
     let working = tokio::spawn(Arc::clone(&app).work(shutdown.clone()));
-    let ended = submit_and_follow(&client, &submission, format).await;
+    let ended = submit_and_follow(&app, &client, &submission, format).await;
     shutdown.cancel();
     working.await.context("the worker failed")?;
     ended
 }
 
 async fn submit_and_follow(
+    app: &App,
     client: &Client,
     submission: &Submission,
     format: OutputFormat,
 ) -> Result<(), Failure> {
+    app.registry.settled().await;
     let plugin: PluginAnswer = client.get(&["plugins", &submission.plugin]).await?.body;
     if let (PluginStatus::Broken, Some(error)) = (plugin.status, plugin.error) {
         return Err(anyhow::anyhow!("{error}").into());
