@@ -22,6 +22,7 @@ use crate::connections::Connections;
 use crate::disk::DiskSpace;
 use crate::jobs::{self, Batches, Jobs};
 use crate::long_requests::LongRequests;
+use crate::memory;
 use crate::notifications::Notifications;
 use crate::pauses::Pauses;
 use crate::queue::Queue;
@@ -297,12 +298,16 @@ impl App {
             shutdown.cancelled().await;
             tokio::join!(self.terminals.close(), self.event_streams.close());
         };
+        let memory = shutdown
+            .clone()
+            .run_until_cancelled_owned(memory::give_back_regularly());
         let working = async {
             if self.begin_late(&shutdown).await {
                 tokio::join!(worker, scheduling, notifications, batches, retention);
             }
         };
-        let (served, (), (), (), _) = tokio::join!(server, working, watching, terminals, probing);
+        let (served, (), (), (), _, _) =
+            tokio::join!(server, working, watching, terminals, probing, memory);
         self.close().await;
         served.context("the HTTP server failed")
     }

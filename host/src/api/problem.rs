@@ -30,7 +30,7 @@ pub struct Problem {
     pub errors: Vec<InvalidField>,
     /// The header `Retry-After`.
     #[serde(skip)]
-    pub(super) retry_after_seconds: Option<u32>,
+    pub(crate) retry_after_seconds: Option<u32>,
 }
 
 /// When a client should try again to submit a job for a plugin that is being compiled.

@@ -16,6 +16,9 @@ use crate::model::{
 use crate::numbers;
 use crate::runtime::{JobRuntime, Loaded, NotLoaded};
 
+/// The summary of a plugin is shown in one line of a list.
+const SUMMARY_CHARS: usize = 200;
+
 /// The result of a scan.
 struct Scanned {
     state: State,
@@ -328,6 +331,16 @@ fn check(
     files: &PluginFiles,
     loaded: Loaded,
 ) -> Result<Plugin, LoadError> {
+    let summary = &loaded.description.summary;
+    let long = summary.chars().nth(SUMMARY_CHARS).is_some();
+    if long || summary.chars().any(char::is_control) {
+        let message = format!(
+            "invalid summary: expected one line of at most {SUMMARY_CHARS} characters without \
+             control characters, got {} characters",
+            summary.chars().count()
+        );
+        return Err(LoadError::new(&files.name, message));
+    }
     if let Some((place, message)) = numbers::out_of_range(&loaded.description.params) {
         let message = format!("params is not a valid JSON Schema: at `{place}`: {message}");
         return Err(LoadError::new(&files.name, message));

@@ -17,6 +17,7 @@ mod guest;
 mod host;
 mod limits;
 mod output;
+mod threads;
 mod ticker;
 
 use std::path::Path;
@@ -37,13 +38,14 @@ use self::cache::CodeCache;
 use self::compiler::Compiler;
 use self::guest::{Calling, Guest};
 use self::limits::CpuClock;
+use self::threads::Threads;
 use self::ticker::Ticker;
 use super::{JobRuntime, Loaded, NotLoaded, Program, Sandbox};
 use crate::capabilities::limits::check_values;
 use crate::capabilities::{JobContext, check_result_size};
 use crate::json::reserved_field;
 use crate::model::{Description, ErrorCode, JobError, LoadError, PluginFiles, PluginKind};
-use crate::numbers;
+use crate::{json, numbers};
 
 pub use self::compiler::{CompilerOptions, SUBCOMMAND, compile};
 
@@ -58,7 +60,7 @@ const DESCRIBING: usize = 4;
 
 /// Of one component: the pool has room for so many of each, for every job that may run.
 const CORE_INSTANCES: u32 = 64;
-const MEMORIES: u32 = 1;
+const MEMORIES: u32 = 4;
 const TABLES: u32 = 8;
 /// Elements of one table; an interpreter's functions are some ten thousand.
 const TABLE_ELEMENTS: usize = 100_000;
@@ -77,12 +79,14 @@ struct Shared {
     engine: Engine,
     linker: Linker<Guest>,
     ticker: Ticker,
+    threads: Threads,
     sandbox: Sandbox,
     /// Places in the pool, for jobs and for what describes itself.
     places: Semaphore,
     describing: Semaphore,
 }
 
+#[derive(Clone)]
 struct ComponentProgram {
     file: String,
     instance: JobPluginPre<Guest>,
@@ -124,6 +128,7 @@ impl WasmRuntime {
             compiler: Compiler::new(compiler, cache),
             shared: Arc::new(Shared {
                 ticker: Ticker::start(engine.weak())?,
+                threads: Threads::start()?,
                 engine,
                 linker,
                 sandbox,
@@ -165,7 +170,14 @@ impl JobRuntime for WasmRuntime {
                 });
             }
         };
-        let described = program.describe().await;
+        let describing = program.clone();
+        let described = self
+            .shared
+            .threads
+            .run(async move { describing.describe().await });
+        let described = described
+            .await
+            .map_err(|ended| LoadError::new(name, ended.to_string()))?;
         let description = described.map_err(|error| LoadError::new(name, error.message))?;
         Ok(Loaded {
             description,
@@ -302,6 +314,15 @@ impl ComponentProgram {
 #[async_trait]
 impl Program for ComponentProgram {
     async fn run(&self, context: Arc<JobContext>) -> Result<Value, JobError> {
+        let program = self.clone();
+        let attempt = async move { program.attempt(context).await };
+        let ended = self.shared.threads.run(attempt).await;
+        ended.unwrap_or_else(|ended| Err(JobError::new(ErrorCode::INTERNAL, ended.to_string())))
+    }
+}
+
+impl ComponentProgram {
+    async fn attempt(&self, context: Arc<JobContext>) -> Result<Value, JobError> {
         let stop = context.stop_signal();
         let calling = Calling::default();
         let attempt = async {
@@ -352,8 +373,7 @@ impl Program for ComponentProgram {
         if let Some((place, message)) = reserved_field(text.as_bytes()) {
             return Err(wrong(format!("{place:?}: {message}")));
         }
-        let result =
-            serde_json::from_str(&text).map_err(|error| wrong(format!("invalid JSON: {error}")))?;
+        let result = json::parse(&text).map_err(wrong)?;
         match numbers::out_of_range(&result) {
             Some((place, message)) => Err(wrong(format!("{place:?}: {message}"))),
             None => Ok(result),
@@ -393,6 +413,8 @@ fn pool(places: usize, sandbox: &Sandbox) -> PoolingAllocationConfig {
         .max_core_instances_per_component(CORE_INSTANCES)
         .max_memories_per_component(MEMORIES)
         .max_tables_per_component(TABLES)
+        .max_memories_per_module(MEMORIES)
+        .max_tables_per_module(TABLES)
         .max_component_instance_size(INSTANCE_BYTES)
         .max_core_instance_size(INSTANCE_BYTES)
         .table_elements(TABLE_ELEMENTS)

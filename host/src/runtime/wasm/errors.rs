@@ -191,9 +191,14 @@ pub(super) fn is_want_of_compiler(error: &wasmtime::Error) -> bool {
 
 /// The component is valid and needs more than the pool has for one.
 pub(super) fn does_not_fit(file: &str, error: &wasmtime::Error) -> LoadError {
+    let text = format!("{error:#}");
+    let hint = match text.contains("memory has a minimum byte size") {
+        true => "; plugins.memory_mb allows more",
+        false => "",
+    };
     LoadError::new(
         file,
-        format!("does not fit the limits of components: {error:#}"),
+        format!("does not fit the limits of components: {text}{hint}"),
     )
 }
 
