@@ -342,6 +342,14 @@ fn what_is_no_plugin_does_not_load_and_says_why() {
         r#"(component (import "job-scheduler:plugin/ssh@0.2.0" (instance (export "x" (func)))))"#,
     )
     .unwrap();
+    let with_module = |body: &str| {
+        let text = format!("(component (core module $m {body}) (core instance (instantiate $m)))");
+        wat::parse_str(text).unwrap()
+    };
+    let large_memory = with_module("(memory 4000)");
+    let memories = with_module(&"(memory 0)".repeat(5));
+    // Within the limits, and only of another world.
+    let tables = with_module("(memory 1) (memory 0) (table 1 funcref) (table 1 funcref)");
     let cases = [
         ("empty", Vec::new(), "is empty"),
         ("text", b"fn main() {}".to_vec(), "is not WebAssembly"),
@@ -350,6 +358,13 @@ fn what_is_no_plugin_does_not_load_and_says_why() {
         ("http", http, "wasi:http/outgoing-handler"),
         ("newer", newer, "newer"),
         ("huge", vec![0; 65 << 20], "bytes"),
+        ("memory", large_memory, "plugins.memory_mb"),
+        (
+            "memories",
+            memories,
+            "memories count of 5 exceeds the per-instance limit of 4",
+        ),
+        ("tables", tables, "another world"),
         (
             "cut",
             whole[..whole.len() / 2].to_vec(),

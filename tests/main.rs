@@ -17,6 +17,7 @@ mod cancel;
 mod chaos;
 mod cli;
 mod compare;
+mod compiling;
 mod components;
 mod connections;
 mod contracts;

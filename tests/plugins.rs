@@ -152,7 +152,7 @@ fn a_directory_out_of_reach_takes_no_plugin_away() {
 }
 
 #[test]
-fn only_files_with_a_plugins_name_are_plugins() {
+fn files_that_cannot_be_plugins_are_listed_as_broken() {
     run(async {
         let host =
             TestHost::with_own_scripts(&[("good", &playbook("1")), ("Bad Name", &playbook("1"))])
@@ -164,9 +164,9 @@ fn only_files_with_a_plugins_name_are_plugins() {
             .as_array()
             .unwrap()
             .iter()
-            .map(|p| p["name"].clone())
+            .map(|p| format!("{} {}", p["name"], p["status"]).replace('"', ""))
             .collect();
-        assert_eq!(names, ["good"]);
+        assert_eq!(names, ["Bad Name broken", "dir broken", "good ready"]);
     });
 }
 
@@ -177,5 +177,44 @@ fn a_playbook_may_be_called_reload() {
         let shown = host.client.get("/api/plugins/reload").await;
         assert_eq!(shown.body["name"], "reload", "{}", shown.body);
         assert_eq!(host.client.act("/api/plugins/reload").await.status, 200);
+    });
+}
+
+#[test]
+fn a_summary_is_one_short_line() {
+    run(async {
+        let long = "x".repeat(201);
+        let fits = "ü".repeat(200);
+        for (summary, fits) in [
+            (fits.as_str(), true),
+            (long.as_str(), false),
+            ("two\\nlines", false),
+            ("a\\x1b[31mcolour", false),
+        ] {
+            let source = format!(
+                "fn describe() {{ #{{ summary: \"{summary}\", targets: \"none\" }} }}\nfn run(job, params) {{ }}"
+            );
+            let host = TestHost::with_own_scripts(&[("it", &source)]).await;
+            let it = host.client.get("/api/plugins/it").await.body;
+            let status = if fits { "ready" } else { "broken" };
+            assert_eq!(it["status"], status, "{summary}: {it}");
+            if !fits {
+                let message = it["error"]["message"].as_str().unwrap();
+                assert!(
+                    message.starts_with("invalid summary: expected"),
+                    "{message}"
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn a_plugin_cannot_blame_the_host() {
+    run(async {
+        let source = playbook("throw #{ code: \"internal\", message: \"not me\" }");
+        let host = TestHost::with_own_scripts(&[("it", &source)]).await;
+        let job = host.run_job(json!({ "plugin": "it" })).await;
+        assert_eq!(job["error_code"], "script", "{job}");
     });
 }

@@ -289,3 +289,94 @@ fn a_job_goes_on_with_a_plugin_that_was_removed() {
         assert_eq!(job["result"], "done", "{job}");
     });
 }
+
+#[test]
+fn one_bad_entry_hides_no_other() {
+    run(async {
+        let host = watching().await;
+        let scripts = scripts(&host);
+        symlink("loop.rhai", scripts.join("loop.rhai")).unwrap();
+        std::fs::create_dir(scripts.join("directory.rhai")).unwrap();
+        std::fs::write(scripts.join("No Name.rhai"), answering("x")).unwrap();
+        let pipe = scripts.join("pipe.rhai");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, mode).unwrap();
+        std::fs::write(scripts.join(".hidden.rhai"), answering("x")).unwrap();
+        symlink("nowhere", scripts.join("dangling.rhai")).unwrap();
+        std::fs::write(scripts.join("it.rhai"), answering("two")).unwrap();
+        until_it_answers(&host, "two").await;
+        let listed = host.client.post("/api/plugins/reload", &json!({})).await;
+        let listed = listed.body["plugins"].as_array().unwrap().clone();
+        let shown: Vec<_> = listed
+            .iter()
+            .map(|plugin| {
+                let message = plugin["error"]["message"].as_str().unwrap_or_default();
+                (plugin["name"].as_str().unwrap(), message)
+            })
+            .collect();
+        let cases = [
+            ("No Name", "a plugin's name is"),
+            ("directory", "is not a regular file"),
+            ("it", ""),
+            ("loop", "Too many levels of symbolic links"),
+            ("pipe", "is not a regular file"),
+        ];
+        assert_eq!(shown.len(), cases.len(), "{shown:?}");
+        for ((name, message), (expected, says)) in shown.iter().zip(cases) {
+            assert_eq!(*name, expected);
+            assert!(message.contains(says), "{name}: {message}");
+        }
+        // So it is at the start.
+        let host = host.stop().await.start().await;
+        let job = host.run_job(json!({ "plugin": "it" })).await;
+        assert_eq!(job["result"], "two", "{job}");
+        // Repaired, it loads.
+        std::fs::remove_file(&pipe).unwrap();
+        std::fs::write(&pipe, answering("x")).unwrap();
+        until(&host, "pipe", |plugin| plugin["status"] == "ready").await;
+    });
+}
+
+/// A pipe in `lib` has no writer, so that opening it as other files are opened would never return.
+#[test]
+fn a_module_that_cannot_be_read_breaks_its_playbook_alone() {
+    run(async {
+        let host = watching().await;
+        let modules = scripts(&host).join("lib");
+        std::fs::create_dir(&modules).unwrap();
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mkfifoat(rustix::fs::CWD, modules.join("pipe.rhai"), mode).unwrap();
+        let importing = format!("import \"lib/pipe\" as p;\n{}", answering("x"));
+        std::fs::write(scripts(&host).join("importing.rhai"), importing).unwrap();
+        let broken = until(&host, "importing", |plugin| plugin["status"] == "broken").await;
+        let message = broken["error"]["message"].as_str().unwrap();
+        assert!(message.contains("not a regular file"), "{message}");
+        until_it_answers(&host, "one").await;
+    });
+}
+
+#[test]
+fn a_directory_that_cannot_be_read_keeps_what_served() {
+    run(async {
+        let host = watching().await;
+        until_it_answers(&host, "one").await;
+        let (there, aside) = (scripts(&host), host.path("aside"));
+        std::fs::rename(&there, &aside).unwrap();
+        std::fs::write(&there, "no directory").unwrap();
+        host.client.post("/api/plugins/reload", &json!({})).await;
+        let health = host.client.get("/health").await;
+        assert_eq!(health.status, 200);
+        let plugins = &health.body["plugins"];
+        assert_eq!(plugins["status"], "unhealthy", "{plugins}");
+        let problem = plugins["problems"][0].as_str().unwrap();
+        assert!(problem.contains("Not a directory"), "{problem}");
+        until_it_answers(&host, "one").await;
+
+        std::fs::remove_file(&there).unwrap();
+        std::fs::rename(&aside, &there).unwrap();
+        host.client.post("/api/plugins/reload", &json!({})).await;
+        let plugins = host.client.get("/health").await.body["plugins"].clone();
+        assert_eq!(plugins["status"], "healthy", "{plugins}");
+        assert!(plugins["problems"].is_null(), "{plugins}");
+    });
+}

@@ -6,16 +6,18 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on ends")]
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use clap::Parser as _;
 use host::app::{self, App};
 use host::capabilities::{JobContext, LiveOutput, Services, Slot, Stop};
+use host::cli::Cli;
 use host::config::Config;
 use host::model::{Job, Needs, PluginFiles};
 use host::runtime::rhai::RhaiRuntime;
-use host::runtime::wasm::WasmRuntime;
+use host::runtime::wasm::{self, CompilerOptions, WasmRuntime};
 use host::runtime::{JobRuntime, Program, Sandbox};
 use host::storage::Claim;
 use rhai::packages::{Package, StandardPackage};
@@ -43,19 +45,24 @@ const SANDBOX: Sandbox = Sandbox {
     memory_bytes: 128 << 20,
 };
 
-fn main() {
+fn main() -> ExitCode {
+    // The compiler of components is this program.
+    if std::env::args().nth(1).as_deref() == Some(wasm::SUBCOMMAND) {
+        return Cli::parse().run();
+    }
     let runtime = app::runtime(&Config::default().worker).unwrap();
     runtime.block_on(async {
         println!("{:<50} {:>10} {:>10} {:>7}", "", "median", "p99", "ratio");
         let bench = Bench::start().await;
         bench.rhai().await;
         bench.wasm().await;
-        bench.load_from_cache();
+        bench.load_from_cache().await;
         bench.stop().await;
         reload().await;
         starts();
     });
     runtime.shutdown_background();
+    ExitCode::SUCCESS
 }
 
 struct Bench {
@@ -152,16 +159,13 @@ impl Bench {
     }
 
     async fn wasm(&self) {
-        let runtime = WasmRuntime::new(SANDBOX, 16, &self.directory.path().join("cache")).unwrap();
+        let runtime = self.wasm_runtime();
         let bytes = guest("noop-guest");
-        let runtime = Arc::new(runtime);
-        let loading = Arc::clone(&runtime);
-        let files = files("noop.wasm", bytes.clone());
-        let loaded = tokio::task::spawn_blocking(move || loading.load(&files)).await;
-        let program = loaded
-            .unwrap()
-            .unwrap_or_else(|error| panic!("{error}"))
-            .program;
+        let files = Arc::new(files("noop.wasm", bytes.clone()));
+        let compiled = runtime.compile(&files).await;
+        compiled.unwrap_or_else(|error| panic!("{error}"));
+        let loaded = runtime.load(&files).await;
+        let program = loaded.unwrap_or_else(|error| panic!("{error:?}")).program;
         let bare_engine = BareEngine::new(&bytes);
         let (mut runs, mut bare) = (Vec::new(), Vec::new());
         for _ in 0..RUNS {
@@ -174,20 +178,27 @@ impl Bench {
         row("WASM: run of nothing (asked: 60 µs)", &runs, Some(&bare));
     }
 
-    fn load_from_cache(&self) {
-        let runtime = WasmRuntime::new(SANDBOX, 16, &self.directory.path().join("cache")).unwrap();
-        let files = files("noop.wasm", guest("noop-guest"));
+    fn wasm_runtime(&self) -> WasmRuntime {
+        let compiler = CompilerOptions {
+            program: CompilerOptions::this_program(),
+            memory_mb: 1_024,
+            seconds: 120,
+            at_once: 1,
+        };
+        WasmRuntime::new(SANDBOX, 16, &self.directory.path().join("cache"), compiler).unwrap()
+    }
+
+    async fn load_from_cache(&self) {
+        let runtime = self.wasm_runtime();
+        let files = Arc::new(files("noop.wasm", guest("noop-guest")));
         let size = files.main.len() >> 10;
         let mut times = Vec::new();
-        tokio::task::block_in_place(|| {
-            for _ in 0..LOADS {
-                let begun = Instant::now();
-                runtime
-                    .load(&files)
-                    .unwrap_or_else(|error| panic!("{error}"));
-                times.push(begun.elapsed());
-            }
-        });
+        for _ in 0..LOADS {
+            let begun = Instant::now();
+            let loaded = runtime.load(&files).await;
+            loaded.unwrap_or_else(|error| panic!("{error:?}"));
+            times.push(begun.elapsed());
+        }
         row(
             &format!("component of {size} kB from the cache (asked: 5 ms)"),
             &times,

@@ -3,7 +3,7 @@
 //! The server, the CLI's `run` and the tests all build the same [`App`].
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,7 @@ use crate::descriptors;
 use crate::disk::DiskSpace;
 use crate::jobs::{self, Batches, Jobs};
 use crate::long_requests::LongRequests;
+use crate::memory;
 use crate::notifications::Notifications;
 use crate::pauses::Pauses;
 use crate::queue::Queue;
@@ -30,7 +31,7 @@ use crate::registry::{Registry, Source};
 use crate::retention;
 use crate::runtime::Sandbox;
 use crate::runtime::rhai::RhaiRuntime;
-use crate::runtime::wasm::WasmRuntime;
+use crate::runtime::wasm::{CompilerOptions, WasmRuntime};
 use crate::scheduler::Scheduler;
 use crate::schedules::Schedules;
 use crate::sealing::{DigestKey, MasterKey};
@@ -89,11 +90,21 @@ pub struct App {
 }
 
 impl App {
-    /// Opens the databases, ends what a crash left running, loads the plugins.
+    /// Opens the databases, ends what a crash left running, loads the playbooks and begins to load
+    /// the components.
     ///
     /// # Errors
     /// When something cannot be opened, or another process has the database; each says what.
     pub async fn build(config: Config) -> anyhow::Result<Arc<Self>> {
+        Self::build_with(config, CompilerOptions::this_program()).await
+    }
+
+    /// As [`Self::build`], with the program that compiles components, for a process that is not
+    /// `scheduler` itself.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub async fn build_with(config: Config, compiler: PathBuf) -> anyhow::Result<Arc<Self>> {
         let started = Instant::now();
         let database = file_of(&config.database.url)?;
         let lock = lock_beside(&database)?;
@@ -134,7 +145,13 @@ impl App {
             memory_bytes: config.plugins.memory_mb << 20,
         };
         let jobs = config.worker.concurrency + limits::WAITING;
-        let wasm = WasmRuntime::new(sandbox, jobs, &config.cache_dir(&database))?;
+        let compiler = CompilerOptions {
+            program: compiler,
+            memory_mb: config.plugins.compile_memory_mb,
+            seconds: config.plugins.compile_seconds,
+            at_once: config.plugins.compilers,
+        };
+        let wasm = WasmRuntime::new(sandbox, jobs, &config.cache_dir(&database), compiler)?;
         let registry = Registry::new(
             vec![
                 Source::new(
@@ -289,12 +306,16 @@ impl App {
             shutdown.cancelled().await;
             tokio::join!(self.terminals.close(), self.event_streams.close());
         };
+        let memory = shutdown
+            .clone()
+            .run_until_cancelled_owned(memory::give_back_regularly());
         let working = async {
             if self.begin_late(&shutdown).await {
                 tokio::join!(worker, scheduling, notifications, batches, retention);
             }
         };
-        let (served, (), (), (), _) = tokio::join!(server, working, watching, terminals, probing);
+        let (served, (), (), (), _, _) =
+            tokio::join!(server, working, watching, terminals, probing, memory);
         self.close().await;
         served.context("the HTTP server failed")
     }
@@ -378,6 +399,7 @@ impl App {
     }
 
     async fn close(&self) {
+        self.registry.stop_loading();
         self.sessions.close().await;
         self.queue.close().await;
         self.storage.close().await;

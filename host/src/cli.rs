@@ -5,6 +5,7 @@
 
 mod batch;
 mod client;
+mod compile_component;
 mod connect;
 mod connection;
 mod db;
@@ -85,6 +86,8 @@ enum Command {
     Key(key::KeyCommand),
     /// Run one playbook file here and now, without a server
     Run(run::RunArgs),
+    #[command(hide = true)]
+    CompileComponent(compile_component::CompileComponentArgs),
 }
 
 /// What every client command takes.
@@ -127,6 +130,7 @@ impl Cli {
         match self.command {
             Command::Serve(args) => serve::run(args, self.config),
             Command::Run(args) => run::run(args, self.config),
+            Command::CompileComponent(args) => compile_component::run(&args),
             Command::Job(command) => one_thread()?.block_on(command.run()),
             Command::Schedule(command) => one_thread()?.block_on(command.run()),
             Command::Pause(command) => one_thread()?.block_on(command.run()),
@@ -168,7 +172,8 @@ mod tests {
     #[test]
     fn the_book_names_every_command_and_exit_code() {
         let book = include_str!("../../docs/cli.md");
-        for group in Cli::command().get_subcommands() {
+        let command = Cli::command();
+        for group in command.get_subcommands().filter(|one| !one.is_hide_set()) {
             let name = group.get_name();
             assert!(book.contains(&format!("`{name}")), "{name}");
             for command in group.get_subcommands() {

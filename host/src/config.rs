@@ -255,6 +255,9 @@ pub struct PluginsConfig {
     pub cache_dir: Option<PathBuf>,
     pub cpu_seconds: u64,
     pub memory_mb: usize,
+    pub compile_seconds: u64,
+    pub compile_memory_mb: u64,
+    pub compilers: usize,
 }
 
 /// What plugins are granted: all of them, and some by name.
@@ -472,6 +475,9 @@ impl Default for PluginsConfig {
             cache_dir: None,
             cpu_seconds: 30,
             memory_mb: 128,
+            compile_seconds: 120,
+            compile_memory_mb: 1_024,
+            compilers: 1,
         }
     }
 }

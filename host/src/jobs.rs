@@ -67,6 +67,8 @@ pub enum SubmitError {
     UnknownPlugin(String),
     #[error("the plugin `{0}` does not load: {1}")]
     BrokenPlugin(String, LoadError),
+    #[error("the plugin `{0}` is being compiled and cannot be submitted yet")]
+    CompilingPlugin(String),
     /// The plugin needs more than the operator grants it.
     #[error("the plugin `{0}` needs what the server's policy does not grant it: {list}", list = .1.join(", "))]
     NotGranted(String, Vec<String>),
@@ -357,12 +359,14 @@ impl Jobs {
     fn plugin(&self, name: &str) -> Result<Arc<Plugin>, SubmitError> {
         let entry = self.registry.entry(name);
         let entry = entry.ok_or_else(|| SubmitError::UnknownPlugin(name.to_owned()))?;
+        let compiling = entry.is_compiling();
         match (entry.plugin, entry.error) {
             (Some(plugin), _) => match self.rights(&plugin).missing() {
                 missing if missing.is_empty() => Ok(plugin),
                 missing => Err(SubmitError::NotGranted(name.to_owned(), missing)),
             },
             (None, Some(error)) => Err(SubmitError::BrokenPlugin(name.to_owned(), error)),
+            (None, None) if compiling => Err(SubmitError::CompilingPlugin(name.to_owned())),
             (None, None) => Err(SubmitError::UnknownPlugin(name.to_owned())),
         }
     }

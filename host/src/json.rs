@@ -10,6 +10,8 @@ use netssh_core::visible::is_hidden;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
+use crate::capabilities::limits;
+
 /// Why a JSON text is not parsed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Flaw {
@@ -155,6 +157,39 @@ pub(crate) fn escape_hidden(json: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(escaped)
+}
+
+/// Parses a value that a plugin hands over as text.
+///
+/// # Errors
+/// The text is not valid JSON, or nested too deep.
+pub(crate) fn parse(text: &str) -> Result<Value, String> {
+    let too_deep = || {
+        let most = limits::JSON_DEPTH;
+        format!("invalid JSON: arrays and objects more than {most} deep")
+    };
+    let value = serde_json::from_str(text).map_err(|error| {
+        let text = error.to_string();
+        match text.starts_with("recursion limit") {
+            true => too_deep(),
+            false => format!("invalid JSON: {text}"),
+        }
+    })?;
+    match is_within(&value, limits::JSON_DEPTH) {
+        true => Ok(value),
+        false => Err(too_deep()),
+    }
+}
+
+fn is_within(value: &Value, depth: usize) -> bool {
+    let Some(depth) = depth.checked_sub(1) else {
+        return false;
+    };
+    match value {
+        Value::Array(values) => values.iter().all(|value| is_within(value, depth)),
+        Value::Object(fields) => fields.values().all(|value| is_within(value, depth)),
+        _ => true,
+    }
 }
 
 /// Appends a field's name to a JSON pointer.
@@ -357,6 +392,17 @@ mod tests {
         ] {
             assert_eq!(reserved_field(json.as_bytes()), None, "{json}");
         }
+    }
+
+    #[test]
+    fn values_are_nested_as_deep_as_the_limit() {
+        let nested = |arrays: usize| format!("{}1{}", "[".repeat(arrays), "]".repeat(arrays));
+        assert!(parse(&nested(63)).is_ok());
+        for arrays in [64, 100, 200, 100_000] {
+            let error = parse(&nested(arrays)).unwrap_err();
+            assert!(error.contains("more than 64 deep"), "{arrays}: {error}");
+        }
+        assert!(parse("[").unwrap_err().starts_with("invalid JSON: EOF"));
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod app;
 
 mod fields;
 mod json;
+mod memory;
 pub mod model;
 mod nearest;
 mod numbers;

@@ -37,7 +37,8 @@ pub use plugin::{
     Bound, Description, Grant, Lines, LoadError, Needs, OWN_RIGHTS, PluginKind, PluginName,
     QueueNeeds, RetryRules, SshNeeds, TargetMode,
 };
-pub use plugin_files::{PluginFiles, digest_of, read_bounded};
+pub(crate) use plugin_files::{NONBLOCK, read_regular};
+pub use plugin_files::{PluginFiles, digest_of};
 pub use plugin_version::{LoadedVersion, PluginVersion};
 pub use schedule::{
     Due, ListedSchedule, Misfire, Overlap, Schedule, Tick, Timing, TimingError, Turn, due, turn,

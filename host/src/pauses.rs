@@ -292,7 +292,7 @@ impl Pauses {
         for (index, name) in pause.plugins.iter().enumerate() {
             if !name.contains('*') && self.registry.entry(name).is_none() {
                 let known = self.registry.entries().into_iter();
-                let near = nearest(name, known.map(|entry| entry.name.to_string()));
+                let near = nearest(name, known.map(|entry| entry.name));
                 let near = near.map(|near| format!("; is `{near}` meant?"));
                 let message = format!("there is no plugin `{name}`{}", near.unwrap_or_default());
                 errors.push(ParamError::new(&format!("/plugins/{index}"), message));

@@ -4,35 +4,47 @@
 //! version serving, with its error beside it; a running job keeps the version it began with,
 //! because it holds it, and a job that is tried again gets it back by its digest.
 //!
-//! Start reading at [`Registry::scan`]; what is looked at in the directories is in
-//! `registry/files.rs`, when, in `registry/watch.rs`.
+//! Playbooks are loaded while the directories are scanned, components in the background: the
+//! compiler may take minutes.
+//!
+//! Start reading at [`Registry::scan`], in `registry/scan.rs`; `registry/files.rs` lists the
+//! directories, `registry/watch.rs` decides when.
 
 mod files;
 mod formats;
+mod loading;
+mod patience;
+mod scan;
 mod versions;
 mod watch;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
 use jsonschema::Validator;
 use jsonschema::error::ValidationErrorKind;
 use serde_json::Value;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore, watch as channel};
 
-use self::files::{Found, Stamp};
+use self::files::Stamp;
+use self::loading::Loading;
+use self::patience::Patience;
 use self::versions::OldVersions;
 use self::watch::Writing;
-use crate::model::{
-    Description, LoadError, LoadedVersion, PluginFiles, PluginKind, PluginName, TargetPattern, now,
-};
+use crate::model::{Description, LoadError, PluginKind, PluginName};
 use crate::numbers;
 use crate::runtime::{JobRuntime, Program};
 use crate::storage::Storage;
+
+/// The longest that reading a plugin or its directory may take.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// Components that are read or linked at once; each is in memory with all its bytes.
+const LOADS: usize = 2;
 
 /// A plugin that loaded: what a job holds while it runs.
 pub struct Plugin {
@@ -66,7 +78,8 @@ impl ParamError {
 /// A plugin as it stands in the registry.
 #[derive(Clone)]
 pub struct Entry {
-    pub name: PluginName,
+    /// Not always a valid one: the file that has it is then broken.
+    pub name: String,
     pub kind: PluginKind,
     /// What serves; `None` for one that never loaded.
     pub plugin: Option<Arc<Plugin>>,
@@ -74,8 +87,11 @@ pub struct Entry {
     pub error: Option<LoadError>,
     /// Another file that claims the same name.
     pub conflict: Option<String>,
+    /// Its file as it is now is still being loaded.
+    loading: Option<Arc<Loading>>,
     file: PathBuf,
-    stamp: Stamp,
+    /// `None` for one that cannot be read.
+    stamp: Option<Stamp>,
     /// Of the modules beside it, where it imports some, or does not load, perhaps for want of one.
     modules: Option<u64>,
 }
@@ -84,8 +100,11 @@ pub struct Entry {
 pub struct Source {
     directory: PathBuf,
     runtime: Arc<dyn JobRuntime>,
-    /// Could not be read at the last look; said once, not at each.
-    out_of_reach: AtomicBool,
+    patience: Patience,
+    /// Why it could not be read at the last scan.
+    problem: std::sync::Mutex<Option<String>>,
+    /// There is no such directory yet; logged once.
+    absent: AtomicBool,
 }
 
 impl Source {
@@ -94,19 +113,26 @@ impl Source {
         Self {
             directory,
             runtime,
-            out_of_reach: AtomicBool::new(false),
+            patience: Patience::new(READ_TIMEOUT),
+            problem: std::sync::Mutex::default(),
+            absent: AtomicBool::new(false),
         }
     }
 }
 
 pub struct Registry {
-    sources: Vec<Source>,
+    sources: Vec<Arc<Source>>,
     storage: Arc<dyn Storage>,
     state: ArcSwap<State>,
-    /// Held while loading, so that two scans never undo one another.
-    scanning: Mutex<()>,
+    /// Counts the states; of use to those that wait for another one.
+    changes: channel::Sender<u64>,
+    /// Held while the state is replaced, so that none is replaced by an older one.
+    replacing: Mutex<()>,
     writing: Writing,
     old: OldVersions,
+    loads: Semaphore,
+    /// Numbers what is loaded in the background.
+    last_load: AtomicU64,
 }
 
 #[derive(Clone, Default)]
@@ -122,12 +148,12 @@ impl State {
         let entry = self.entries.get(name).into_iter().chain(refused);
         entry
             .into_iter()
-            .find(|entry| entry.name.as_str() == name && entry.kind == kind)
+            .find(|entry| entry.name == name && entry.kind == kind)
     }
 
     /// Two files may claim one name: who has served goes on serving, at first the first source's.
     fn take_in(&mut self, before: &Self, mut entry: Entry) {
-        let name = entry.name.as_str().to_owned();
+        let name = entry.name.clone();
         let Some(first) = self.entries.get_mut(&name) else {
             self.entries.insert(name, entry);
             return;
@@ -155,7 +181,7 @@ impl State {
     }
 
     fn shown_refused(&self, entry: &Entry) -> Entry {
-        let name = entry.name.as_str();
+        let name = &entry.name;
         let first = self.entries.get(name).map(Entry::file_name);
         let first = first.unwrap_or_default();
         let message = format!("the name `{name}` is that of {first}; rename one of the two files");
@@ -163,15 +189,10 @@ impl State {
             plugin: None,
             error: Some(LoadError::new(&entry.file_name(), message)),
             conflict: Some(first),
+            loading: None,
             ..entry.clone()
         }
     }
-}
-
-/// What came of looking at the directories.
-struct Scanned {
-    state: State,
-    loaded: Vec<LoadedVersion>,
 }
 
 impl Plugin {
@@ -228,12 +249,15 @@ impl Registry {
     #[must_use]
     pub fn new(sources: Vec<Source>, storage: Arc<dyn Storage>) -> Arc<Self> {
         Arc::new(Self {
-            sources,
+            sources: sources.into_iter().map(Arc::new).collect(),
             storage,
             state: ArcSwap::default(),
-            scanning: Mutex::new(()),
+            changes: channel::Sender::default(),
+            replacing: Mutex::new(()),
             writing: Writing::default(),
             old: OldVersions::default(),
+            loads: Semaphore::new(LOADS),
+            last_load: AtomicU64::default(),
         })
     }
 
@@ -260,200 +284,34 @@ impl Registry {
         entries
     }
 
-    /// Looks at the directories and loads what has changed since the last look.
-    pub async fn scan(self: &Arc<Self>) {
-        let _alone = self.scanning.lock().await;
-        let registry = Arc::clone(self);
-        // Loading compiles, and runs `describe`.
-        let scanned = tokio::task::spawn_blocking(move || registry.scan_files()).await;
-        match scanned {
-            Ok(Some(Scanned { state, loaded })) => {
-                self.state.store(Arc::new(state));
-                self.remember(loaded).await;
-            }
-            Ok(None) => {}
-            Err(error) => tracing::error!(%error, "looking for plugins failed"),
-        }
-    }
-
-    /// The new state, or `None` when nothing has changed.
-    fn scan_files(&self) -> Option<Scanned> {
-        let before = self.state.load_full();
-        let mut after = State::default();
-        let mut loaded = Vec::new();
-        let mut changed = false;
-        for source in &self.sources {
-            let kind = source.runtime.kind();
-            let found = match files::find(source) {
-                Ok(found) => {
-                    source.out_of_reach.store(false, Ordering::Relaxed);
-                    found
-                }
-                Err(error) => {
-                    // Out of reach is not removed: what is loaded goes on serving.
-                    if !source.out_of_reach.swap(true, Ordering::Relaxed) {
-                        let directory = source.directory.display();
-                        // It may come later, and a first start has none.
-                        if error.kind() == std::io::ErrorKind::NotFound {
-                            tracing::info!(%directory, "the plugin directory does not exist yet");
-                        } else {
-                            tracing::warn!(%directory, %error, "failed to read the plugin directory");
-                        }
-                    }
-                    let kept = before.entries.iter();
-                    let kept = kept.filter(|(_, entry)| entry.kind == kind);
-                    after
-                        .entries
-                        .extend(kept.map(|(name, entry)| (name.clone(), entry.clone())));
-                    continue;
-                }
-            };
-            let modules = files::stamp_of_modules(&source.directory);
-            for file in found {
-                let name = file.name.as_str();
-                let known = before.find(name, kind);
-                let as_before = known.filter(|entry| {
-                    let modules_changed = entry.modules.is_some_and(|stamp| stamp != modules);
-                    entry.stamp == file.stamp && entry.file == file.path && !modules_changed
-                });
-                let entry = match (as_before, known) {
-                    (Some(entry), _) => entry.clone(),
-                    (None, known) if self.writing.contains(&file.path) => match known {
-                        Some(known) => known.clone(),
-                        None => continue,
-                    },
-                    (None, known) => match load(source, &file, modules, known) {
-                        Some((entry, version)) => {
-                            changed = true;
-                            loaded.extend(version);
-                            entry
-                        }
-                        // It changed while it was read; the next look finds it as it is then.
-                        None => match known {
-                            Some(known) => known.clone(),
-                            None => continue,
-                        },
-                    },
-                };
-                after.take_in(&before, entry);
-            }
-        }
-        let refused = |state: &State| -> Vec<PathBuf> {
-            state
-                .refused
-                .iter()
-                .map(|entry| entry.file.clone())
-                .collect()
-        };
-        changed |= refused(&before) != refused(&after);
-        for name in before.entries.keys() {
-            if !after.entries.contains_key(name) {
-                changed = true;
-                tracing::info!(plugin = %name, "plugin removed");
-            }
-        }
-        changed.then_some(Scanned {
-            state: after,
-            loaded,
-        })
-    }
-}
-
-/// `None` when the file was changed while it was read.
-fn load(
-    source: &Source,
-    file: &Found,
-    modules: u64,
-    known: Option<&Entry>,
-) -> Option<(Entry, Option<LoadedVersion>)> {
-    let name = &file.name;
-    let read = source.runtime.read(&file.path);
-    if Stamp::at(&file.path).as_ref() != Some(&file.stamp) {
-        return None;
-    }
-    let imports = read.as_ref().is_ok_and(|files| !files.modules.is_empty());
-    let made = read.and_then(|files| {
-        // One that the host cannot bear is broken; the others are loaded all the same.
-        let making = || make(&*source.runtime, name, &files);
-        let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(making));
-        let failed = |_| {
-            Err(LoadError::new(
-                &files.name,
-                "the host failed while it loaded this",
+    /// Why a directory of plugins cannot be read; what was loaded from it keeps serving.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let problems = self.sources.iter().filter_map(|source| {
+            let problem = source.problem.lock();
+            let problem = problem.unwrap_or_else(PoisonError::into_inner).clone()?;
+            Some(format!(
+                "failed to read the plugin directory {}: {problem}",
+                source.directory.display()
             ))
-        };
-        let plugin = made.unwrap_or_else(failed)?;
-        Ok((plugin, files))
-    });
-    let kind = source.runtime.kind();
-    let (plugin, error, version) = match made {
-        Ok((plugin, files)) => {
-            tracing::info!(plugin = %name, digest = %plugin.digest, "plugin loaded");
-            let version = LoadedVersion {
-                plugin: name.to_string(),
-                digest: plugin.digest.clone(),
-                kind,
-                files,
-            };
-            (Some(Arc::new(plugin)), None, Some(version))
-        }
-        Err(error) => {
-            let last_good = known.and_then(|known| known.plugin.clone());
-            let serving = last_good.as_ref().map(|plugin| plugin.digest.clone());
-            tracing::warn!(plugin = %name, %error, ?serving, "plugin does not load");
-            (last_good, Some(error), None)
-        }
-    };
-    let entry = Entry {
-        name: name.clone(),
-        kind,
-        plugin,
-        conflict: None,
-        file: file.path.clone(),
-        stamp: file.stamp.clone(),
-        modules: (imports || error.is_some()).then_some(modules),
-        error,
-    };
-    Some((entry, version))
-}
+        });
+        problems.collect()
+    }
 
-/// Compiles a plugin and checks what it says of itself.
-fn make(
-    runtime: &dyn JobRuntime,
-    name: &PluginName,
-    files: &PluginFiles,
-) -> Result<Plugin, LoadError> {
-    let loaded = runtime.load(files)?;
-    if let Some((place, message)) = numbers::out_of_range(&loaded.description.params) {
-        let message = format!("params is not a valid JSON Schema: at `{place}`: {message}");
-        return Err(LoadError::new(&files.name, message));
+    /// Swaps in a new state, and wakes what waits for one.
+    fn publish(&self, state: State) {
+        self.state.store(Arc::new(state));
+        self.changes.send_modify(|count| *count += 1);
     }
-    for pattern in &loaded.description.needs.targets {
-        TargetPattern::parse(pattern)
-            .map_err(|error| LoadError::new(&files.name, format!("needs.targets: {error}")))?;
-    }
-    let params = formats::asserted(jsonschema::options().offline())
-        .build(&loaded.description.params)
-        .map_err(|error| {
-            let reason = formats::unknown(&error).unwrap_or_else(|| error.to_string());
-            let message = format!(
-                "params is not a valid JSON Schema: at `{}`: {reason}",
-                error.instance_path()
-            );
-            LoadError::new(&files.name, message)
-        })?;
-    Ok(Plugin {
-        name: name.clone(),
-        kind: runtime.kind(),
-        digest: files.digest(),
-        description: loaded.description,
-        program: loaded.program,
-        loaded_at: now(),
-        params,
-    })
 }
 
 impl Entry {
+    /// Whether its file as it is now is still being loaded.
+    #[must_use]
+    pub fn is_compiling(&self) -> bool {
+        self.loading.is_some()
+    }
+
     /// The name of its file.
     #[must_use]
     pub fn file_name(&self) -> String {

@@ -12,15 +12,22 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::capabilities::JobContext;
 use crate::model::{Description, ErrorCode, JobError, LoadError, PluginFiles, PluginKind};
 
+#[async_trait]
 pub trait JobRuntime: Send + Sync + 'static {
     fn kind(&self) -> PluginKind;
 
     /// How the names of its files end, without the dot.
     fn extension(&self) -> &'static str;
+
+    /// Whether loading may take so long that nothing else should wait for it.
+    fn loads_in_background(&self) -> bool {
+        false
+    }
 
     /// Reads a plugin's file, and whatever other files belong to it.
     ///
@@ -28,12 +35,39 @@ pub trait JobRuntime: Send + Sync + 'static {
     /// Says which file cannot be read, or is too large.
     fn read(&self, file: &Path) -> Result<PluginFiles, LoadError>;
 
-    /// Compiles a plugin and asks it to describe itself. May take a while: call it where blocking
-    /// is allowed.
+    /// Loads a plugin and asks it to describe itself.
     ///
     /// # Errors
-    /// Says what is wrong, and in which file, line and column.
-    fn load(&self, files: &PluginFiles) -> Result<Loaded, LoadError>;
+    /// Says what is wrong, and in which file, line and column; or that it has to be compiled first.
+    async fn load(&self, files: &Arc<PluginFiles>) -> Result<Loaded, NotLoaded>;
+
+    /// Waits for a turn to compile, which is held while [`Self::compile`] runs.
+    async fn compile_turn(&self) -> Option<OwnedSemaphorePermit> {
+        None
+    }
+
+    /// Compiles a plugin, so that it can be loaded.
+    ///
+    /// # Errors
+    /// Says why it does not compile.
+    async fn compile(&self, files: &Arc<PluginFiles>) -> Result<(), LoadError> {
+        let _ = files;
+        Ok(())
+    }
+}
+
+/// Why a plugin is not loaded.
+#[derive(Debug)]
+pub enum NotLoaded {
+    /// It has to be compiled first.
+    Uncompiled,
+    Broken(LoadError),
+}
+
+impl From<LoadError> for NotLoaded {
+    fn from(error: LoadError) -> Self {
+        Self::Broken(error)
+    }
 }
 
 /// What one attempt may take of the machine, whatever its plugin is written in.

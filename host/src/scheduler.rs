@@ -213,6 +213,8 @@ impl Scheduler {
         let (job_id, outcome) = match self.jobs.submit(job).await {
             Ok((id, _)) => (Some(id), "submitted".to_owned()),
             Err(SubmitError::Storage(error)) => return Err(error),
+            // Its time has come; it waits for the compiler as it would for a worker.
+            Err(SubmitError::CompilingPlugin(_)) => return Ok(false),
             Err(error) => (None, refusal(&error)),
         };
         if job_id.is_none() {

@@ -9,6 +9,7 @@ mod held_back;
 mod recovery;
 mod running;
 mod turns;
+mod uncompiled;
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -37,6 +38,7 @@ use crate::registry::{Plugin, Registry};
 use crate::storage::{Claim, JobUse, Outcome, Parent, Runs, Storage, StorageError, WaitingJob};
 
 use turns::Needed;
+use uncompiled::UncompiledJobs;
 
 pub use dispatcher::Dispatcher;
 pub use held_back::HeldBackJobs;
@@ -74,6 +76,7 @@ pub struct Worker {
     turns: Turns,
     pauses: Arc<Pauses>,
     held_back: HeldBackJobs,
+    uncompiled: UncompiledJobs,
     ended: broadcast::Sender<Uuid>,
     places: Arc<Semaphore>,
     /// Jobs taken from the queue at once.
@@ -89,6 +92,8 @@ enum Claimed {
     Run(Claim, Box<Job>, Result<Arc<Plugin>, JobError>),
     /// By a pause.
     HeldBack(Next),
+    /// Its plugin is being compiled.
+    Uncompiled(Next),
     Nothing,
 }
 
@@ -124,6 +129,7 @@ impl Worker {
             turns: parts.turns,
             pauses: parts.pauses,
             held_back: parts.held_back,
+            uncompiled: UncompiledJobs::default(),
             ended: parts.ended,
             places: Arc::new(Semaphore::new(config.concurrency)),
             ahead: (config.concurrency / PLACES_PER_JOB_AHEAD)
@@ -162,6 +168,7 @@ impl Worker {
                 () = Arc::clone(&self).take_jobs() => {}
                 () = dispatching => {}
                 () = self.end_pauses() => {}
+                () = self.requeue_compiled() => {}
                 () = self.storage.condition().failed() => {
                     // Running jobs go their way; only the shutdown stops them.
                     std::future::pending::<()>().await;
@@ -217,6 +224,18 @@ impl Worker {
         }
     }
 
+    /// Queues jobs again whose plugin has been compiled.
+    async fn requeue_compiled(&self) {
+        let mut seen = 0;
+        loop {
+            self.registry.changed_since(&mut seen).await;
+            let is_compiling = |plugin: &str| self.registry.is_compiling(plugin);
+            for page in self.uncompiled.take_unless(is_compiling).chunks(PAGE) {
+                self.let_go(page).await;
+            }
+        }
+    }
+
     async fn drain(&self) {
         self.places.close();
         self.tasks.close();
@@ -245,7 +264,8 @@ impl Worker {
         let Some(stop) = self.running.add(id) else {
             return;
         };
-        let (mut again, mut retried, mut held_back) = (false, false, None);
+        let (mut again, mut retried) = (false, false);
+        let (mut held_back, mut uncompiled) = (None, None);
         match self.claim(id).await {
             Ok(Claimed::Run(claim, job, plugin)) => {
                 let outcome = match plugin {
@@ -263,6 +283,7 @@ impl Worker {
                     .inspect(|parent| self.batches.look_at(*parent));
             }
             Ok(Claimed::HeldBack(next)) => held_back = Some(next),
+            Ok(Claimed::Uncompiled(next)) => uncompiled = Some(next),
             // Cancelled, deleted, left out, run by another, or waiting for its turn: nothing to do.
             Ok(Claimed::Nothing) => {}
             Err(error) => {
@@ -281,6 +302,7 @@ impl Worker {
         // Only now: whoever was let go while this one was still in the queue is not in it.
         next.extend(self.turns.may_go(id));
         next.extend(held_back.filter(|_| !self.held_back.contains(id)));
+        next.extend(uncompiled.filter(|_| !self.uncompiled.contains(id)));
         self.let_go(&next).await;
         if retried {
             self.dispatcher.look();
@@ -329,6 +351,10 @@ impl Worker {
                 PauseAction::Skip => self.skip(&job, &held).await,
             };
         }
+        if self.registry.is_compiling(&job.plugin) {
+            self.give_up_turn(id).await;
+            return self.wait_for_compiler(&job).await;
+        }
         let needed = self.needed(&job, &parents, &targets);
         let tried = self.turns.take(id, job.priority, &needed);
         self.let_go(&tried.next).await;
@@ -376,6 +402,21 @@ impl Worker {
             self.held_back.forget(next.id);
         }
         Ok(Claimed::HeldBack(next))
+    }
+
+    async fn wait_for_compiler(&self, job: &Job) -> Result<Claimed, StorageError> {
+        let next = Next {
+            id: job.id,
+            priority: job.priority,
+        };
+        if self.uncompiled.hold(next, &job.plugin) {
+            let message = format!("waits until the plugin `{}` is compiled", job.plugin);
+            self.note(job.id, LogLevel::Info, message).await?;
+        }
+        if !self.registry.is_compiling(&job.plugin) {
+            self.uncompiled.forget(next.id);
+        }
+        Ok(Claimed::Uncompiled(next))
     }
 
     async fn skip(&self, job: &Job, held: &HeldBack) -> Result<Claimed, StorageError> {

@@ -4,9 +4,15 @@ import { h } from "../dom.js";
 import { plural, shortDigest } from "../format.js";
 import { relativeTime } from "./time.js";
 
-/** A broken plugin that was loaded before keeps serving that version; then it still has a digest. */
+/** A plugin that was loaded before keeps serving that version while it is broken or compiling; then it still has a digest. */
 export function canRun(plugin) {
-  return (plugin.status !== "broken" || Boolean(plugin.digest)) && !(plugin.not_granted?.length > 0);
+  return (plugin.status === "ready" || Boolean(plugin.digest)) && !(plugin.not_granted?.length > 0);
+}
+
+/** The badge of a plugin: its words, and the job status whose colours it has. */
+export function pluginBadge({ status }) {
+  const [text, colours] = { broken: ["Broken", "failed"], compiling: ["Compiling", "running"] }[status] ?? ["Ready", "completed"];
+  return h("span", { class: "badge", "data-status": colours }, text);
 }
 
 export function pluginName(name, digest) {

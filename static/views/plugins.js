@@ -5,7 +5,7 @@ import { api } from "../api.js";
 import { h, patch, reconcile } from "../dom.js";
 import { plural, prettyJson } from "../format.js";
 import { href } from "../router.js";
-import { canRun, needsList, pluginError, pluginName, pluginWarnings, versionsList } from "../components/plugin.js";
+import { canRun, needsList, pluginBadge, pluginError, pluginName, pluginWarnings, versionsList } from "../components/plugin.js";
 import { createRefresher, emptyBox } from "../components/refresher.js";
 import { relativeTime } from "../components/time.js";
 
@@ -36,7 +36,9 @@ export function pluginsView({ signal }) {
         emptyBox("There are no plugins.", h("p", {}, "Put a playbook (", h("code", {}, "*.rhai"), ") into the scripts directory, or a component (", h("code", {}, "*.wasm"), ") into the plugins directory.")),
     );
     const broken = plugins.filter(({ status }) => status === "broken").length;
-    return `${plural(plugins.length, "plugin")}${broken > 0 ? `, ${broken} broken` : ""}.`;
+    const compiling = plugins.filter(({ status }) => status === "compiling").length;
+    const counts = [broken > 0 && `${broken} broken`, compiling > 0 && `${compiling} compiling`].filter(Boolean);
+    return `${[plural(plugins.length, "plugin"), ...counts].join(", ")}.`;
   }
 }
 
@@ -51,7 +53,7 @@ function showCard(card, plugin) {
   card.classList.toggle("card-broken", broken);
   patch(
     card,
-    h("h2", { class: "card-title" }, pluginName(plugin.name, plugin.digest), h("span", { class: "badge", "data-status": broken ? "failed" : "completed" }, broken ? "Broken" : "Ready")),
+    h("h2", { class: "card-title" }, pluginName(plugin.name, plugin.digest), pluginBadge(plugin)),
     plugin.summary && h("p", {}, plugin.summary),
     broken && pluginError(plugin),
     pluginWarnings(plugin),

@@ -141,8 +141,38 @@ impl TestHost {
         Self::start_in(directory, config).await
     }
 
+    /// A host with these components, which it may still be loading, and with another compiler.
+    pub(crate) async fn with_compiler(
+        compiler: &Path,
+        components: &[(&str, Vec<u8>)],
+        configure: impl FnOnce(&mut Config),
+    ) -> Self {
+        let directory = Arc::new(tempfile::tempdir().unwrap());
+        let plugins = directory.path().join("plugins");
+        std::fs::create_dir(&plugins).unwrap();
+        std::fs::create_dir(directory.path().join("scripts")).unwrap();
+        for (name, bytes) in components {
+            std::fs::write(plugins.join(format!("{name}.wasm")), bytes).unwrap();
+        }
+        let mut config = config_in(directory.path());
+        config.plugins.scripts_dir = directory.path().join("scripts");
+        config.plugins.cache_dir = None;
+        configure(&mut config);
+        Self::start_with_compiler(directory, config, compiler).await
+    }
+
     async fn start_in(directory: Arc<TempDir>, config: Config) -> Self {
-        let app = App::build(config.clone()).await.unwrap();
+        let compiler = Path::new(env!("CARGO_BIN_EXE_scheduler"));
+        let host = Self::start_with_compiler(directory, config, compiler).await;
+        // Most tests want the plugins, and not to see them coming.
+        host.app.registry.settled().await;
+        host
+    }
+
+    async fn start_with_compiler(directory: Arc<TempDir>, config: Config, compiler: &Path) -> Self {
+        let app = App::build_with(config.clone(), compiler.to_owned())
+            .await
+            .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();
@@ -300,6 +330,11 @@ impl Stopped {
 
     pub(crate) async fn start(self) -> TestHost {
         TestHost::start_in(self.directory, self.config).await
+    }
+
+    /// As [`Self::start`], with another compiler and without waiting for it.
+    pub(crate) async fn start_with_compiler(self, compiler: &Path) -> TestHost {
+        TestHost::start_with_compiler(self.directory, self.config, compiler).await
     }
 }
 

@@ -141,7 +141,10 @@ fn in_directory(mut command: Command, directory: &Path) -> Command {
 
 /// The binary, with nothing set that it would read from the environment.
 pub(crate) fn scheduler() -> Command {
-    clean(Command::new(env!("CARGO_BIN_EXE_scheduler")))
+    let mut command = clean(Command::new(env!("CARGO_BIN_EXE_scheduler")));
+    // Of all tests together, as of all runs of one user.
+    command.env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"));
+    command
 }
 
 /// A command that gets nothing from the environment that the binary would read.

@@ -46,6 +46,8 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> (StatusCode, Json<Hea
     let length = queue.ok().and_then(Result::ok);
     let entries = app.registry.entries();
     let broken = entries.iter().filter(|entry| entry.error.is_some()).count();
+    let compiling = entries.iter().filter(|entry| entry.is_compiling()).count();
+    let problems = app.registry.problems();
     let all = storage && length.is_some();
     let health = Health {
         status: status_of(all),
@@ -70,9 +72,11 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> (StatusCode, Json<Hea
             concurrency: app.config.worker.concurrency,
         },
         plugins: PluginHealth {
-            status: status_of(broken == 0),
-            ready: entries.len() - broken,
+            status: status_of(broken == 0 && problems.is_empty()),
+            ready: entries.len() - broken - compiling,
+            compiling,
             broken,
+            problems,
         },
         notifications: notifications(&app),
     };

@@ -1,6 +1,7 @@
 //! `/api/plugins`
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -94,11 +95,15 @@ pub(super) async fn versions(
     }))
 }
 
+/// How long a reload waits for components that it has found changed.
+const RELOAD_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Looks for new, changed and removed plugin files at once, and lists what there is then, as the first
-/// page of the plugins.
+/// page of the plugins. A component that takes long to compile is listed as `compiling`.
 #[utoipa::path(post, path = "/plugins/reload", tag = "plugins", responses((status = 200, body = PluginList)))]
 pub(super) async fn reload(State(app): State<Arc<App>>) -> Json<PluginList> {
     app.registry.scan().await;
+    let _ = tokio::time::timeout(RELOAD_PATIENCE, app.registry.settled()).await;
     Json(listed(&app, None, MAX_ENTRIES))
 }
 

@@ -28,7 +28,13 @@ pub struct Problem {
     /// For a request that is not valid: each thing that is wrong, and where.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<InvalidField>,
+    /// The header `Retry-After`.
+    #[serde(skip)]
+    pub(crate) retry_after_seconds: Option<u32>,
 }
+
+/// When a client should try again to submit a job for a plugin that is being compiled.
+const COMPILING_RETRY_SECONDS: u32 = 5;
 
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct InvalidField {
@@ -46,6 +52,7 @@ impl Problem {
             status: status.as_u16(),
             detail: detail.into(),
             errors: Vec::new(),
+            retry_after_seconds: None,
         }
     }
 
@@ -163,7 +170,13 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let content_type = [(header::CONTENT_TYPE, "application/problem+json")];
-        (status, content_type, Json(self)).into_response()
+        let retry_after = self
+            .retry_after_seconds
+            .map(|seconds| [(header::RETRY_AFTER, seconds.to_string())]);
+        match retry_after {
+            Some(retry_after) => (status, content_type, retry_after, Json(self)).into_response(),
+            None => (status, content_type, Json(self)).into_response(),
+        }
     }
 }
 
@@ -223,6 +236,14 @@ impl From<SubmitError> for Problem {
             SubmitError::BrokenPlugin(name, error) => {
                 Self::conflict(format!("the plugin `{name}` does not load: {error}"))
             }
+            SubmitError::CompilingPlugin(_) => Self {
+                retry_after_seconds: Some(COMPILING_RETRY_SECONDS),
+                ..Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "compiling",
+                    format!("{error}; try again in {COMPILING_RETRY_SECONDS} s"),
+                )
+            },
             SubmitError::NotGranted(..) => Self::new(
                 StatusCode::FORBIDDEN,
                 "not-granted",

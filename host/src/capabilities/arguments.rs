@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{OnRefused, Result, limits};
 use crate::json::reserved_field;
 use crate::model::{ErrorCode, JobError, LogLevel};
-use crate::numbers;
+use crate::{json, numbers};
 
 /// How long to wait for a child job where nothing is said: as long as a job may take at most.
 const LONGEST_WAIT: Duration = Duration::from_secs(604_800);
@@ -67,8 +67,7 @@ pub fn json(function: &str, text: &str, most: usize) -> Result<Value> {
     if let Some((place, message)) = reserved_field(text.as_bytes()) {
         return Err(invalid(format!("{function}: {message}, at {place:?}")));
     }
-    let value = serde_json::from_str(text)
-        .map_err(|error| invalid(format!("{function}: invalid JSON: {error}")))?;
+    let value = json::parse(text).map_err(|reason| invalid(format!("{function}: {reason}")))?;
     match numbers::out_of_range(&value) {
         Some((place, message)) => Err(invalid(format!("{function}: {message}, at {place:?}"))),
         None => Ok(value),

@@ -47,6 +47,8 @@ pub const DEPTH: u32 = 5;
 pub const WAITING: usize = 512;
 /// A job's result as JSON, bytes.
 pub const RESULT_BYTES: usize = 32 * 1024 * 1024;
+/// Nesting of a value on its way to JSON: a result, a stored value, the parameters of a child job.
+pub const JSON_DEPTH: usize = 64;
 /// The parameters of a child job as JSON, bytes.
 pub const PARAMS_BYTES: usize = 32 * 1024 * 1024;
 /// A text given to `diff`, bytes.

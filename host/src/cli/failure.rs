@@ -178,6 +178,7 @@ mod tests {
             status: 404,
             detail: detail.to_owned(),
             errors: Vec::new(),
+            retry_after_seconds: None,
         };
         let refused = Failure::Refused(problem(
             "there is no plugin `nop`; GET /api/plugins lists what there is",

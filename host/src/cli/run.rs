@@ -1,7 +1,8 @@
 //! `scheduler run`: one plugin, here and now.
 //!
 //! The whole host, in this process and in a directory that goes with it, without a port: the
-//! playbook runs as it would on a server, and nothing is left behind.
+//! playbook runs as it would on a server, and nothing is left behind but the code of compiled
+//! components, in the user's cache.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -101,6 +102,7 @@ pub(super) fn run(args: RunArgs, config_file: Option<PathBuf>) -> Result<(), Fai
     let format = args.output;
     let plugin = put_alone(&args.file, scratch.path())?;
     live_in(&mut config, scratch.path());
+    config.plugins.cache_dir = config.plugins.cache_dir.or_else(cache_of_user);
     let submission = submission(args, plugin)?;
     let runtime = app::runtime(&config.worker)?;
     let ended = runtime.block_on(run_to_end(config, submission, format));
@@ -117,17 +119,19 @@ async fn run_to_end(
     let client = Client::in_process(api::router(&app))?;
     let shutdown = CancellationToken::new();
     let working = tokio::spawn(Arc::clone(&app).work(shutdown.clone()));
-    let ended = submit_and_follow(&client, &submission, format).await;
+    let ended = submit_and_follow(&app, &client, &submission, format).await;
     shutdown.cancel();
     working.await.context("the worker failed")?;
     ended
 }
 
 async fn submit_and_follow(
+    app: &App,
     client: &Client,
     submission: &Submission,
     format: OutputFormat,
 ) -> Result<(), Failure> {
+    app.registry.settled().await;
     let plugin: PluginAnswer = client.get(&["plugins", &submission.plugin]).await?.body;
     if let (PluginStatus::Broken, Some(error)) = (plugin.status, plugin.error) {
         return Err(anyhow::anyhow!("{error}").into());
@@ -214,6 +218,18 @@ fn live_in(config: &mut Config, scratch: &Path) {
     config.worker.shutdown_grace_seconds = 0;
     // Who runs it sees how it ends.
     config.notifications = NotificationsConfig::default();
+}
+
+/// Where compiled components outlast a run, so that the next one need not compile them again; `None`
+/// for a user who has no directory for caches.
+fn cache_of_user() -> Option<PathBuf> {
+    use std::os::unix::fs::MetadataExt as _;
+    let directory = |variable: &str| std::env::var_os(variable).map(PathBuf::from);
+    let caches = directory("XDG_CACHE_HOME").or_else(|| Some(directory("HOME")?.join(".cache")))?;
+    let metadata = std::fs::metadata(&caches).ok()?;
+    let mine = metadata.uid() == rustix::process::geteuid().as_raw();
+    (caches.is_absolute() && metadata.is_dir() && mine)
+        .then(|| caches.join("job-scheduler/compiled-components"))
 }
 
 fn submission(args: RunArgs, plugin: String) -> Result<Submission, Failure> {

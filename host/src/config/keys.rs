@@ -438,6 +438,27 @@ pub const KEYS: &[Key] = &[
         meaning: "Maximum memory of a job's attempt, MiB.",
     },
     Key {
+        section: "plugins",
+        name: "compile_seconds",
+        allowed: Allowed::Whole { from: 1, to: 3_600 },
+        meaning: "Maximum time of compiling a component; one that takes longer is broken.",
+    },
+    Key {
+        section: "plugins",
+        name: "compile_memory_mb",
+        allowed: Allowed::Whole {
+            from: 64,
+            to: 65_536,
+        },
+        meaning: "Maximum memory of compiling a component, MiB; one that needs more is broken.",
+    },
+    Key {
+        section: "plugins",
+        name: "compilers",
+        allowed: Allowed::Whole { from: 1, to: 2 },
+        meaning: "Maximum number of components that are compiled at the same time.",
+    },
+    Key {
         section: "policy",
         name: "ssh_exec",
         allowed: Allowed::List {

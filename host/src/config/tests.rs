@@ -137,6 +137,9 @@ fn every_key_can_be_set_by_its_variable_and_in_the_file() {
         ("plugins.cache_dir", "/srv/cache", "'/srv/cache'"),
         ("plugins.cpu_seconds", "5", "5"),
         ("plugins.memory_mb", "64", "64"),
+        ("plugins.compile_seconds", "5", "5"),
+        ("plugins.compile_memory_mb", "64", "64"),
+        ("plugins.compilers", "2", "2"),
         ("policy.ssh_exec", "show *", "['show *']"),
         ("policy.ssh_answers", "flash:*", "['flash:*']"),
         (

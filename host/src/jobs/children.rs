@@ -17,6 +17,7 @@ impl ChildJobs for Jobs {
                 SubmitError::UnknownPlugin(_) | SubmitError::BrokenPlugin(..) => {
                     ErrorCode::NOT_FOUND
                 }
+                SubmitError::CompilingPlugin(_) => ErrorCode::UNAVAILABLE,
                 SubmitError::NotGranted(..) => ErrorCode::DENIED,
                 SubmitError::Invalid(_) | SubmitError::KeyReused => ErrorCode::INVALID,
                 SubmitError::Storage(StorageError::LowSpace(_)) => ErrorCode::LIMIT,
@@ -30,6 +31,7 @@ impl ChildJobs for Jobs {
             }
             JobError::new(code, message)
         };
+        self.registry.compiled(&child.plugin).await;
         let plugin = self
             .plugin(&child.plugin)
             .map_err(|error| refused(&error))?;

@@ -274,7 +274,7 @@ impl ErrorCode {
         let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-".contains(c);
         let is_free = (1..=64).contains(&code.len())
             && code.chars().all(is_word)
-            && ![Self::CANCELLED, Self::INTERRUPTED].contains(&code);
+            && ![Self::CANCELLED, Self::INTERRUPTED, Self::INTERNAL].contains(&code);
         Self::from(if is_free { code } else { Self::SCRIPT })
     }
 }

@@ -1,11 +1,16 @@
 //! The files a plugin is made of, and the digest that names them.
 
 use std::collections::BTreeMap;
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
 use super::LoadError;
+
+/// Without it, a pipe that has no writer could not even be opened.
+pub(crate) const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
 
 /// A plugin as it was read: what is compiled, what a job's digest stands for, and what is kept of
 /// it for the job's next attempt.
@@ -25,8 +30,13 @@ impl PluginFiles {
     /// It cannot be read, or has more than `most` bytes.
     pub fn read(file: &Path, most: u64) -> Result<Self, LoadError> {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
+        let mut options = std::fs::OpenOptions::new();
+        let opened = options.read(true).custom_flags(NONBLOCK).open(file);
+        let main = opened.and_then(|opened| read_regular(opened, most));
+        let main =
+            main.map_err(|error| LoadError::new(&name, format!("cannot be read: {error}")))?;
         Ok(Self {
-            main: read_bounded(file, &name, most)?,
+            main,
             name: name.into_owned(),
             modules: BTreeMap::new(),
         })
@@ -49,20 +59,20 @@ impl PluginFiles {
     }
 }
 
-/// Reads a file of a plugin, called `shown` in errors.
+/// Reads a file of a plugin.
 ///
 /// # Errors
-/// It cannot be read, or has more than `most` bytes.
-pub fn read_bounded(file: &Path, shown: &str, most: u64) -> Result<Vec<u8>, LoadError> {
-    use std::io::Read;
-    let unreadable = |error| LoadError::new(shown, format!("cannot be read: {error}"));
-    let opened = std::fs::File::open(file).map_err(unreadable)?;
+/// It cannot be read, is not a regular file, or has more than `most` bytes.
+pub(crate) fn read_regular(file: std::fs::File, most: u64) -> io::Result<Vec<u8>> {
+    // Of what was opened: the path may lead elsewhere by now.
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
     let mut bytes = Vec::new();
-    let mut bounded = opened.take(most + 1);
-    bounded.read_to_end(&mut bytes).map_err(unreadable)?;
+    file.take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
-        let message = format!("has more than {most} bytes, which is the most it may have");
-        return Err(LoadError::new(shown, message));
+        let message = format!("it has more than {most} bytes, which is the most it may have");
+        return Err(io::Error::other(message));
     }
     Ok(bytes)
 }

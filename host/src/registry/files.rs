@@ -1,10 +1,10 @@
 //! What lies in the plugin directories, and what tells a changed file from an unchanged one.
 
-use std::collections::HashMap;
 use std::fs::Metadata;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::Source;
@@ -17,10 +17,27 @@ const MODULE_FILES: usize = 10_000;
 const MODULE_DEPTH: usize = 8;
 
 /// A file that is to be a plugin.
+#[derive(Clone)]
 pub(super) struct Found {
-    pub(super) name: PluginName,
+    /// The plugin's name; the file's, where that cannot be a plugin's.
+    pub(super) name: String,
     pub(super) path: PathBuf,
-    pub(super) stamp: Stamp,
+    /// Or why it cannot be a plugin.
+    pub(super) stamp: Result<Stamp, String>,
+}
+
+impl Found {
+    /// The same file with its present stamp.
+    pub(super) async fn stamped_again(mut self, source: &Arc<Source>) -> Self {
+        let (checking, path) = (Arc::clone(source), self.path.clone());
+        let checked = tokio::task::spawn_blocking(move || checking.patience.try_one(&path, check));
+        self.stamp = match checked.await {
+            Ok(Ok(Ok(stamp))) => stamp.ok_or_else(|| "is no longer there".to_owned()),
+            Ok(Ok(Err(reason)) | Err(reason)) => Err(reason),
+            Err(error) => Err(error.to_string()),
+        };
+        self
+    }
 }
 
 /// What tells a changed file from an unchanged one without reading it.
@@ -50,45 +67,75 @@ impl Stamp {
     }
 }
 
-/// The plugin files of a directory, by name.
-pub(super) fn find(source: &Source) -> io::Result<Vec<Found>> {
-    let listing = std::fs::read_dir(&source.directory)?;
-    let mut files: HashMap<PluginName, (PathBuf, Metadata)> = HashMap::new();
-    for file in listing {
-        let path = file?.path();
-        let fits = path
-            .extension()
-            .is_some_and(|end| end == source.runtime.extension());
-        let stem = path.file_stem().and_then(|stem| stem.to_str());
-        let (true, Some(stem)) = (fits, stem) else {
-            continue;
-        };
-        // Follows links: a deployment may swap them.
-        let metadata = match std::fs::metadata(&path) {
-            Ok(metadata) => metadata,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
-        };
-        if !metadata.is_file() {
-            continue;
-        }
-        match PluginName::parse(stem) {
-            Ok(name) => {
-                files.insert(name, (path, metadata));
-            }
-            Err(message) => tracing::debug!(file = %path.display(), %message, "not a plugin"),
+/// The plugin files of a directory, by name. One that cannot be a plugin hides no other.
+///
+/// # Errors
+/// When the directory cannot be listed.
+pub(super) fn find(source: &Source) -> Result<Vec<Found>, Unreadable> {
+    let extension = source.runtime.extension();
+    let listed = source
+        .patience
+        .try_one(&source.directory, move |directory| {
+            list(directory, extension)
+        });
+    let paths = listed.map_err(Unreadable::Other)??;
+    let checked = source.patience.try_each(&paths, check);
+    let found = paths
+        .into_iter()
+        .zip(checked)
+        .filter_map(|(path, checked)| {
+            let stamp = match checked {
+                Ok(Ok(stamp)) => Ok(stamp?),
+                Ok(Err(reason)) | Err(reason) => Err(reason),
+            };
+            let name = path.file_stem().unwrap_or_default().to_string_lossy();
+            let name = name.into_owned();
+            let stamp = PluginName::parse(&name).and(stamp);
+            Some(Found { name, path, stamp })
+        });
+    Ok(found.collect())
+}
+
+/// Why a directory has no listing.
+pub(super) enum Unreadable {
+    /// There is no such directory, at least not yet.
+    Absent,
+    Other(String),
+}
+
+impl From<io::Error> for Unreadable {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::Absent,
+            _ => Self::Other(error.to_string()),
         }
     }
-    let mut files: Vec<_> = files
-        .into_iter()
-        .map(|(name, (path, metadata))| Found {
-            name,
-            path,
-            stamp: Stamp::of(&metadata),
-        })
-        .collect();
-    files.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(files)
+}
+
+fn list(directory: &Path, extension: &str) -> io::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for file in std::fs::read_dir(directory)? {
+        let file = file?;
+        // Programs leave hidden files beside those that they write.
+        let hidden = file.file_name().as_encoded_bytes().starts_with(b".");
+        let path = file.path();
+        if !hidden && path.extension().is_some_and(|end| end == extension) {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// Returns the stamp of a regular file, `None` where there is no file.
+fn check(path: &Path) -> Result<Option<Stamp>, String> {
+    // Follows links: a deployment may swap them.
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => Ok(Some(Stamp::of(&metadata))),
+        Ok(_) => Err("is not a regular file".to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(format!("cannot be read: {error}")),
+    }
 }
 
 /// One number for everything below the directory of modules: another one when anything there

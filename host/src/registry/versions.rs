@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Plugin, Registry, make};
+use super::loading::compile_and_make;
+use super::{Plugin, Registry};
 use crate::model::{ErrorCode, JobError, LoadedVersion, PluginName, PluginVersion, now};
 use crate::storage::StorageError;
 
@@ -57,8 +58,15 @@ impl Registry {
         let source = source.ok_or_else(|| no_longer("is for a runtime that is not there"))?;
         let runtime = Arc::clone(&source.runtime);
         let plugin_name = PluginName::parse(name).map_err(|wrong| no_longer(&wrong))?;
-        let made = tokio::task::spawn_blocking(move || make(&*runtime, &plugin_name, &files)).await;
+        // Bytes that are loaded in the background wait for the same turn.
+        let _turn = runtime.compile_turn().await;
+        let made = tokio::task::spawn_blocking(move || {
+            let files = Arc::new(files);
+            let making = compile_and_make(&runtime, plugin_name, &files);
+            tokio::runtime::Handle::current().block_on(making)
+        });
         let plugin = made
+            .await
             .map_err(|_| no_longer("cannot be loaded"))?
             .map_err(|error| no_longer(&format!("does not load any more: {error}")))?;
         let plugin = Arc::new(plugin);

@@ -27,7 +27,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-use super::{JobRuntime, Loaded, Program, Sandbox};
+use super::{JobRuntime, Loaded, NotLoaded, Program, Sandbox};
 use crate::capabilities::{JobContext, check_result};
 use crate::model::{
     Description, ErrorCode, JobError, LoadError, LogLevel, PluginFiles, PluginKind,
@@ -83,22 +83,12 @@ impl RhaiRuntime {
             sandbox,
         }
     }
-}
 
-impl JobRuntime for RhaiRuntime {
-    fn kind(&self) -> PluginKind {
-        PluginKind::Rhai
-    }
-
-    fn extension(&self) -> &'static str {
-        "rhai"
-    }
-
-    fn read(&self, file: &Path) -> Result<PluginFiles, LoadError> {
-        modules::read(&self.modules.engine(), file, SOURCE_BYTES)
-    }
-
-    fn load(&self, files: &PluginFiles) -> Result<Loaded, LoadError> {
+    /// Compiles a playbook and calls its `describe`.
+    ///
+    /// # Errors
+    /// Says what is wrong, and in which file, line and column.
+    pub fn load(&self, files: &PluginFiles) -> Result<Loaded, LoadError> {
         let name = files.name.clone();
         let imported = modules::compile(files, |imported| self.engine_to_describe(imported))?;
         let engine = self.engine_to_describe(imported.clone());
@@ -132,6 +122,25 @@ impl JobRuntime for RhaiRuntime {
             description,
             program: Arc::new(program),
         })
+    }
+}
+
+#[async_trait]
+impl JobRuntime for RhaiRuntime {
+    fn kind(&self) -> PluginKind {
+        PluginKind::Rhai
+    }
+
+    fn extension(&self) -> &'static str {
+        "rhai"
+    }
+
+    fn read(&self, file: &Path) -> Result<PluginFiles, LoadError> {
+        modules::read(&self.modules.engine(), file, SOURCE_BYTES)
+    }
+
+    async fn load(&self, files: &Arc<PluginFiles>) -> Result<Loaded, NotLoaded> {
+        Ok(Self::load(self, files)?)
     }
 }
 

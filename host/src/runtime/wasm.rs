@@ -10,37 +10,44 @@
 //! everything, and is the worker's.
 
 mod bindings;
+mod cache;
+mod compiler;
 mod errors;
 mod guest;
 mod host;
 mod limits;
 mod output;
+mod threads;
 mod ticker;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use async_trait::async_trait;
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::{Component, Linker};
 use wasmtime::{
-    Cache, CacheConfig, Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store,
+    Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store,
     WasmBacktraceDetails,
 };
 
 use self::bindings::JobPluginPre;
+use self::cache::CodeCache;
+use self::compiler::Compiler;
 use self::guest::{Calling, Guest};
 use self::limits::CpuClock;
+use self::threads::Threads;
 use self::ticker::Ticker;
-use super::{JobRuntime, Loaded, Program, Sandbox};
+use super::{JobRuntime, Loaded, NotLoaded, Program, Sandbox};
 use crate::capabilities::limits::check_values;
 use crate::capabilities::{JobContext, check_result_size};
 use crate::json::reserved_field;
 use crate::model::{Description, ErrorCode, JobError, LoadError, PluginFiles, PluginKind};
-use crate::numbers;
+use crate::{json, numbers};
+
+pub use self::compiler::{CompilerOptions, SUBCOMMAND, compile};
 
 /// A component's bytes; those with an interpreter inside have 10 to 20 MB.
 const COMPONENT_BYTES: u64 = 64 * 1024 * 1024;
@@ -53,7 +60,7 @@ const DESCRIBING: usize = 4;
 
 /// Of one component: the pool has room for so many of each, for every job that may run.
 const CORE_INSTANCES: u32 = 64;
-const MEMORIES: u32 = 1;
+const MEMORIES: u32 = 4;
 const TABLES: u32 = 8;
 /// Elements of one table; an interpreter's functions are some ten thousand.
 const TABLE_ELEMENTS: usize = 100_000;
@@ -64,6 +71,7 @@ const FIBER_STACK_BYTES: usize = 2 * 1024 * 1024;
 
 pub struct WasmRuntime {
     shared: Arc<Shared>,
+    compiler: Compiler,
 }
 
 /// What every component shares.
@@ -71,12 +79,14 @@ struct Shared {
     engine: Engine,
     linker: Linker<Guest>,
     ticker: Ticker,
+    threads: Threads,
     sandbox: Sandbox,
     /// Places in the pool, for jobs and for what describes itself.
     places: Semaphore,
     describing: Semaphore,
 }
 
+#[derive(Clone)]
 struct ComponentProgram {
     file: String,
     instance: JobPluginPre<Guest>,
@@ -86,20 +96,25 @@ struct ComponentProgram {
 impl WasmRuntime {
     /// An engine with room for `jobs` attempts at once, which keeps compiled code in `cache`.
     ///
+    /// The engine has no compiler, so this process can never be brought to compile a component.
+    ///
     /// # Errors
     /// When the cache's directory cannot be made, or is not this user's alone.
-    pub fn new(sandbox: Sandbox, jobs: usize, cache: &Path) -> anyhow::Result<Self> {
-        let mut config = Config::new();
+    pub fn new(
+        sandbox: Sandbox,
+        jobs: usize,
+        cache: &Path,
+        compiler: CompilerOptions,
+    ) -> anyhow::Result<Self> {
+        let cache = CodeCache::open(cache)?;
+        let mut config = engine_config();
         config
-            .epoch_interruption(true)
-            .max_wasm_stack(WASM_STACK_BYTES)
-            .async_stack_size(FIBER_STACK_BYTES)
-            .wasm_backtrace_details(WasmBacktraceDetails::Enable)
+            .enable_compiler(false)
+            .cache(Some(cache.of_engine()?))
             .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(
                 jobs + DESCRIBING,
                 &sandbox,
-            )))
-            .cache(Some(open_cache(cache)?));
+            )));
         let engine = Engine::new(&config).or_else(|error| {
             // Where a process may have few addresses (ulimit -v), each component gets its own anew.
             tracing::warn!(error = %format!("{error:#}"), "no pool for components; each run of one takes longer");
@@ -110,8 +125,10 @@ impl WasmRuntime {
         wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(not_made)?;
         host::add_to_linker(&mut linker).map_err(not_made)?;
         Ok(Self {
+            compiler: Compiler::new(compiler, cache),
             shared: Arc::new(Shared {
                 ticker: Ticker::start(engine.weak())?,
+                threads: Threads::start()?,
                 engine,
                 linker,
                 sandbox,
@@ -122,6 +139,7 @@ impl WasmRuntime {
     }
 }
 
+#[async_trait]
 impl JobRuntime for WasmRuntime {
     fn kind(&self) -> PluginKind {
         PluginKind::Wasm
@@ -131,41 +149,74 @@ impl JobRuntime for WasmRuntime {
         "wasm"
     }
 
+    fn loads_in_background(&self) -> bool {
+        true
+    }
+
     fn read(&self, file: &Path) -> Result<PluginFiles, LoadError> {
         PluginFiles::read(file, COMPONENT_BYTES)
     }
 
-    fn load(&self, files: &PluginFiles) -> Result<Loaded, LoadError> {
+    async fn load(&self, files: &Arc<PluginFiles>) -> Result<Loaded, NotLoaded> {
+        let (shared, reading) = (Arc::clone(&self.shared), Arc::clone(files));
+        let linked = tokio::task::spawn_blocking(move || shared.link(&reading)).await;
         let name = &files.name;
-        let component = self.compile(name, &files.main)?;
-        let instance = self
-            .shared
-            .linker
-            .instantiate_pre(&component)
-            .and_then(JobPluginPre::new)
-            .map_err(|error| {
-                errors::does_not_link(name, &component, &self.shared.engine, &error)
-            })?;
-        let program = ComponentProgram {
-            file: name.clone(),
-            instance,
-            shared: Arc::clone(&self.shared),
+        let program = match linked.map_err(|error| LoadError::new(name, error.to_string()))?? {
+            Linked::Program(program) => program,
+            Linked::Uncompiled(key) => {
+                return Err(match self.compiler.refusal(name, &key) {
+                    Some(refusal) => NotLoaded::Broken(refusal),
+                    None => NotLoaded::Uncompiled,
+                });
+            }
         };
-        let described = tokio::runtime::Handle::current().block_on(program.describe());
+        let describing = program.clone();
+        let described = self
+            .shared
+            .threads
+            .run(async move { describing.describe().await });
+        let described = described
+            .await
+            .map_err(|ended| LoadError::new(name, ended.to_string()))?;
         let description = described.map_err(|error| LoadError::new(name, error.message))?;
         Ok(Loaded {
             description,
             program: Arc::new(program),
         })
     }
+
+    async fn compile_turn(&self) -> Option<OwnedSemaphorePermit> {
+        self.compiler.turn().await
+    }
+
+    async fn compile(&self, files: &Arc<PluginFiles>) -> Result<(), LoadError> {
+        let (shared, keyed) = (Arc::clone(&self.shared), Arc::clone(files));
+        let key = tokio::task::spawn_blocking(move || cache::key(&shared.engine, &keyed.main));
+        let key = key
+            .await
+            .map_err(|error| LoadError::new(&files.name, error.to_string()))?;
+        self.compiler.compile(&files.name, &key, &files.main).await
+    }
 }
 
-impl WasmRuntime {
-    /// From the cache, where the same bytes have been compiled before.
-    fn compile(&self, name: &str, bytes: &[u8]) -> Result<Component, LoadError> {
-        errors::expect_component(name, bytes)?;
-        let component = Component::from_binary(&self.shared.engine, bytes)
-            .map_err(|error| errors::does_not_compile(name, &error))?;
+/// A component that can run, or what its code is looked for by.
+enum Linked {
+    Program(ComponentProgram),
+    Uncompiled(String),
+}
+
+impl Shared {
+    /// Takes a component's code from the cache, and gives it what it imports.
+    fn link(self: &Arc<Self>, files: &PluginFiles) -> Result<Linked, LoadError> {
+        let name = &files.name;
+        errors::expect_component(name, &files.main)?;
+        let component = match Component::from_binary(&self.engine, &files.main) {
+            Ok(component) => component,
+            Err(error) if errors::is_want_of_compiler(&error) => {
+                return Ok(Linked::Uncompiled(cache::key(&self.engine, &files.main)));
+            }
+            Err(error) => return Err(errors::does_not_fit(name, &error)),
+        };
         let Some(needed) = component.resources_required() else {
             let message = "is made of modules that are imported, which a plugin cannot be";
             return Err(LoadError::new(name, message));
@@ -180,7 +231,16 @@ impl WasmRuntime {
                 return Err(LoadError::new(name, message));
             }
         }
-        Ok(component)
+        let instance = self
+            .linker
+            .instantiate_pre(&component)
+            .and_then(JobPluginPre::new)
+            .map_err(|error| errors::does_not_link(name, &component, &self.engine, &error))?;
+        Ok(Linked::Program(ComponentProgram {
+            file: name.clone(),
+            instance,
+            shared: Arc::clone(self),
+        }))
     }
 }
 
@@ -254,6 +314,15 @@ impl ComponentProgram {
 #[async_trait]
 impl Program for ComponentProgram {
     async fn run(&self, context: Arc<JobContext>) -> Result<Value, JobError> {
+        let program = self.clone();
+        let attempt = async move { program.attempt(context).await };
+        let ended = self.shared.threads.run(attempt).await;
+        ended.unwrap_or_else(|ended| Err(JobError::new(ErrorCode::INTERNAL, ended.to_string())))
+    }
+}
+
+impl ComponentProgram {
+    async fn attempt(&self, context: Arc<JobContext>) -> Result<Value, JobError> {
         let stop = context.stop_signal();
         let calling = Calling::default();
         let attempt = async {
@@ -304,8 +373,7 @@ impl Program for ComponentProgram {
         if let Some((place, message)) = reserved_field(text.as_bytes()) {
             return Err(wrong(format!("{place:?}: {message}")));
         }
-        let result =
-            serde_json::from_str(&text).map_err(|error| wrong(format!("invalid JSON: {error}")))?;
+        let result = json::parse(&text).map_err(wrong)?;
         match numbers::out_of_range(&result) {
             Some((place, message)) => Err(wrong(format!("{place:?}: {message}"))),
             None => Ok(result),
@@ -321,6 +389,18 @@ fn not_made(error: wasmtime::Error) -> anyhow::Error {
     anyhow::anyhow!("the engine for components cannot be made: {error:#}")
 }
 
+/// What decides about the code of components: the same for the engine that runs them and for the
+/// compilers.
+fn engine_config() -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .max_wasm_stack(WASM_STACK_BYTES)
+        .async_stack_size(FIBER_STACK_BYTES)
+        .wasm_backtrace_details(WasmBacktraceDetails::Enable);
+    config
+}
+
 /// Room for `places` components at once. Addresses, not memory: a page is taken when it is used.
 fn pool(places: usize, sandbox: &Sandbox) -> PoolingAllocationConfig {
     let places = u32::try_from(places).unwrap_or(u32::MAX);
@@ -333,39 +413,11 @@ fn pool(places: usize, sandbox: &Sandbox) -> PoolingAllocationConfig {
         .max_core_instances_per_component(CORE_INSTANCES)
         .max_memories_per_component(MEMORIES)
         .max_tables_per_component(TABLES)
+        .max_memories_per_module(MEMORIES)
+        .max_tables_per_module(TABLES)
         .max_component_instance_size(INSTANCE_BYTES)
         .max_core_instance_size(INSTANCE_BYTES)
         .table_elements(TABLE_ELEMENTS)
         .max_memory_size(sandbox.memory_bytes);
     pool
-}
-
-/// Compiled code is machine code: it is read from a directory that nobody else can write to, and
-/// never from where plugins are dropped.
-fn open_cache(directory: &Path) -> anyhow::Result<Cache> {
-    let shown = directory.display();
-    make_private(directory).with_context(|| format!("plugins.cache_dir: {shown}"))?;
-    let absolute: PathBuf = directory
-        .canonicalize()
-        .with_context(|| format!("plugins.cache_dir: {shown}"))?;
-    let mut config = CacheConfig::new();
-    config.with_directory(absolute);
-    Cache::new(config).map_err(|error| anyhow::anyhow!("plugins.cache_dir: {shown}: {error:#}"))
-}
-
-fn make_private(directory: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)?;
-    let metadata = std::fs::metadata(directory)?;
-    let mine = metadata.uid() == rustix::process::geteuid().as_raw();
-    if !mine || metadata.mode() & 0o022 != 0 {
-        anyhow::bail!(
-            "others may write to this directory, and compiled code is run from it; \
-             make it the server's own: chown it to the server's user, and chmod 700"
-        );
-    }
-    Ok(())
 }

@@ -65,5 +65,10 @@ pub struct WorkerHealth {
 pub struct PluginHealth {
     pub status: HealthStatus,
     pub ready: usize,
+    /// Being compiled; those that were loaded before serve meanwhile.
+    pub compiling: usize,
     pub broken: usize,
+    /// Directories of plugins that cannot be read; what was loaded from them keeps serving.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
 }

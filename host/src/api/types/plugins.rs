@@ -78,15 +78,18 @@ pub struct PluginVersionAnswer {
 #[serde(rename_all = "snake_case")]
 pub enum PluginStatus {
     Ready,
+    /// The file as it is now is being compiled; what loaded last serves meanwhile.
+    Compiling,
     Broken,
 }
 
 impl PluginAnswer {
     pub(in crate::api) fn of(entry: Entry, policy: &Policy) -> Self {
+        let compiling = entry.is_compiling();
         let plugin = entry.plugin.as_deref();
         let description = plugin.map(|plugin| &plugin.description);
         Self {
-            name: entry.name.to_string(),
+            name: entry.name.clone(),
             kind: entry.kind,
             digest: plugin.map(|plugin| plugin.digest.clone()),
             summary: description.map(|description| description.summary.clone()),
@@ -95,11 +98,12 @@ impl PluginAnswer {
             targets: description.map(|description| description.targets),
             loaded_at: plugin.map(|plugin| plugin.loaded_at),
             not_granted: description.map_or_else(Vec::new, |description| {
-                let rights = policy.rights(entry.name.as_str(), &description.needs);
+                let rights = policy.rights(&entry.name, &description.needs);
                 rights.missing()
             }),
             conflict: entry.conflict,
             status: match entry.error {
+                None if compiling => PluginStatus::Compiling,
                 None => PluginStatus::Ready,
                 Some(_) => PluginStatus::Broken,
             },

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use cap_std::ambient_authority;
-use cap_std::fs::Dir;
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _};
 use rhai::module_resolvers::StaticModuleResolver;
 use rhai::{AST, ASTNode, Engine, Expr, Module, Position, Scope, Stmt};
 
 use super::errors;
-use crate::model::{LoadError, PluginFiles};
+use crate::model::{LoadError, NONBLOCK, PluginFiles, read_regular};
 
 /// Modules that one playbook may import, directly and by other modules.
 pub(super) const MODULES: usize = 64;
@@ -31,6 +31,7 @@ pub(super) fn read(engine: &Engine, file: &Path, most: u64) -> Result<PluginFile
     let Ok(directory) = Dir::open_ambient_dir(directory, ambient_authority()) else {
         return Ok(files);
     };
+    let mut options = OpenOptions::new();
     let mut bytes = files.main.len();
     let mut ahead = imports_of(engine, &files.name, &files.main)?;
     while let Some(import) = ahead.pop() {
@@ -38,7 +39,8 @@ pub(super) fn read(engine: &Engine, file: &Path, most: u64) -> Result<PluginFile
             continue;
         }
         let path = import.file();
-        let read = directory.read(&path);
+        let opened = directory.open_with(&path, options.read(true).custom_flags(NONBLOCK));
+        let read = opened.and_then(|file| read_regular(file.into_std(), BYTES as u64));
         let module = read.map_err(|error| import.error(format!("`{path}`: {error}")))?;
         bytes += module.len();
         if bytes > BYTES || files.modules.len() >= MODULES {

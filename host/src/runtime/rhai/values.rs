@@ -10,10 +10,11 @@ use rhai::{Array, Dynamic, INT, ImmutableString, Map as Fields};
 use serde_json::{Map, Number, Value};
 
 use super::numbers::BigInteger;
+use crate::capabilities::limits;
 use crate::json::RESERVED_NAME;
 
 /// Maximum nesting of arrays and maps; deeper ones could exhaust the stack.
-const DEPTH: usize = 64;
+const DEPTH: usize = limits::JSON_DEPTH;
 
 /// Converts JSON to a value of the language.
 ///

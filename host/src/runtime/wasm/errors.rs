@@ -184,8 +184,22 @@ pub(super) fn expect_component(file: &str, bytes: &[u8]) -> Result<(), LoadError
     Err(LoadError::new(file, is))
 }
 
-pub(super) fn does_not_compile(file: &str, error: &wasmtime::Error) -> LoadError {
-    LoadError::new(file, format!("is not a valid component: {error:#}"))
+/// Returns whether the engine, which has no compiler, has not found the component in its cache.
+pub(super) fn is_want_of_compiler(error: &wasmtime::Error) -> bool {
+    format!("{error:#}").contains("not configured with a compiler")
+}
+
+/// The component is valid and needs more than the pool has for one.
+pub(super) fn does_not_fit(file: &str, error: &wasmtime::Error) -> LoadError {
+    let text = format!("{error:#}");
+    let hint = match text.contains("memory has a minimum byte size") {
+        true => "; plugins.memory_mb allows more",
+        false => "",
+    };
+    LoadError::new(
+        file,
+        format!("does not fit the limits of components: {text}{hint}"),
+    )
 }
 
 /// The component wants something that the host does not have, or lacks something that it needs.

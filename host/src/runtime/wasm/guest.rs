@@ -100,8 +100,11 @@ impl Guest {
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
         if self.job.is_none() {
-            // `describe()` is called on a thread of its own.
-            return work();
+            let working = tokio::task::spawn_blocking(work).await;
+            return working.unwrap_or_else(|error| {
+                let message = format!("the host failed to compute: {error}");
+                Err(JobError::new(ErrorCode::INTERNAL, message))
+            });
         }
         self.call(async |job| job.compute(work).await).await
     }

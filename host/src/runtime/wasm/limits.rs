@@ -44,9 +44,10 @@ impl CpuClock {
 }
 
 /// Refuses memory beyond the bound, and remembers that it did: what the component makes of the
-/// refusal looks like any other crash.
+/// refusal looks like any other crash. The bound is one for all of its memories together.
 pub(super) struct MemoryLimit {
     most: usize,
+    used: usize,
     pub(super) refused: bool,
 }
 
@@ -54,6 +55,7 @@ impl MemoryLimit {
     pub(super) fn new(most: usize) -> Self {
         Self {
             most,
+            used: 0,
             refused: false,
         }
     }
@@ -62,11 +64,15 @@ impl MemoryLimit {
 impl ResourceLimiter for MemoryLimit {
     fn memory_growing(
         &mut self,
-        _current: usize,
+        current: usize,
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let allowed = desired <= self.most;
+        let used = self.used.saturating_add(desired.saturating_sub(current));
+        let allowed = used <= self.most;
+        if allowed {
+            self.used = used;
+        }
         self.refused |= !allowed;
         Ok(allowed)
     }

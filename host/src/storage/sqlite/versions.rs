@@ -15,24 +15,33 @@ use crate::model::{LoadedVersion, PluginFiles, PluginKind, PluginVersion};
 const REMEMBERED: u32 = 200;
 /// Versions of one plugin whose files are kept, beside those that a job is yet to run.
 const KEPT: u32 = 10;
+/// Versions that are written at once.
+const BATCH: usize = 250;
 
 pub(super) async fn keep(
     writer: &Writer,
     versions: Vec<LoadedVersion>,
     now: DateTime<Utc>,
 ) -> Result<()> {
-    writer
-        .run(move |connection| {
-            Box::pin(async move {
-                for version in &versions {
-                    remember(connection, version, now).await?;
-                    keep_files(connection, version).await?;
-                    forget_oldest(connection, &version.plugin).await?;
-                }
-                Ok(())
+    let mut versions = versions.into_iter();
+    loop {
+        // Other writes get their turn between two batches.
+        let batch: Vec<_> = versions.by_ref().take(BATCH).collect();
+        if batch.is_empty() {
+            return Ok(());
+        }
+        writer
+            .run(move |connection| {
+                Box::pin(async move {
+                    for version in &batch {
+                        remember(connection, version, now).await?;
+                        keep_files(connection, version).await?;
+                    }
+                    forget_oldest(connection, &batch).await
+                })
             })
-        })
-        .await
+            .await?;
+    }
 }
 
 async fn remember(
@@ -81,31 +90,48 @@ async fn keep_files(connection: &mut SqliteConnection, version: &LoadedVersion) 
     Ok(())
 }
 
+/// Forgets what is beyond the limits, of the plugins of a batch alone: the history of all others is
+/// as it was, and may be long.
+///
 /// Two plugins may be made of the same bytes: a file goes when no plugin keeps it.
-async fn forget_oldest(connection: &mut SqliteConnection, plugin: &str) -> Result<()> {
+async fn forget_oldest(connection: &mut SqliteConnection, batch: &[LoadedVersion]) -> Result<()> {
+    let plugins: Vec<_> = batch.iter().map(|version| &version.plugin).collect();
+    let plugins = serde_json::json!(plugins).to_string();
     sqlx::query(
-        "DELETE FROM plugin_versions WHERE plugin = ?1 AND digest IN (
-             SELECT digest FROM plugin_versions WHERE plugin = ?1
-             ORDER BY last_seen DESC, digest LIMIT -1 OFFSET ?2)",
-    )
-    .bind(plugin)
-    .bind(REMEMBERED)
-    .execute(&mut *connection)
-    .await?;
-    sqlx::query(
-        "DELETE FROM plugin_files WHERE digest NOT IN (
+        "WITH candidates AS MATERIALIZED (
+             SELECT DISTINCT digest FROM plugin_files WHERE digest IN (
+                 SELECT digest FROM plugin_versions
+                 WHERE plugin IN (SELECT value FROM json_each(?1)))),
+         sharing AS MATERIALIZED (
+             SELECT DISTINCT plugin FROM plugin_versions WHERE digest IN candidates),
+         kept AS MATERIALIZED (
              SELECT digest FROM (
                  SELECT digest, row_number() OVER (
                      PARTITION BY plugin ORDER BY last_seen DESC, digest) AS place
-                 FROM plugin_versions)
-             WHERE place <= ?)
+                 FROM plugin_versions WHERE plugin IN sharing)
+             WHERE place <= ?2)
+         DELETE FROM plugin_files WHERE digest IN candidates AND digest NOT IN kept
          AND digest NOT IN (
              SELECT plugin_digest FROM jobs
              WHERE status IN ('pending', 'running', 'retrying') AND plugin_digest IS NOT NULL)",
     )
+    .bind(&plugins)
     .bind(KEPT)
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
+    // A version is remembered at least as long as its files are kept, by which they are found here.
+    for version in batch {
+        sqlx::query(
+            "DELETE FROM plugin_versions WHERE plugin = ?1 AND digest IN (
+                 SELECT digest FROM plugin_versions WHERE plugin = ?1
+                 ORDER BY last_seen DESC, digest LIMIT -1 OFFSET ?2)
+             AND digest NOT IN (SELECT digest FROM plugin_files WHERE digest = plugin_versions.digest)",
+        )
+        .bind(&version.plugin)
+        .bind(REMEMBERED)
+        .execute(&mut *connection)
+        .await?;
+    }
     Ok(())
 }
 

@@ -1,0 +1,26 @@
+//! `scheduler compile-component`: the server's child that compiles one component; not for people.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Failure;
+use crate::runtime::wasm;
+
+#[derive(Debug, Args)]
+pub(crate) struct CompileComponentArgs {
+    /// The directory that gets the code
+    staging: PathBuf,
+
+    /// Memory that it may take
+    #[arg(long)]
+    memory_mb: u64,
+
+    /// The process that it ends with
+    #[arg(long)]
+    parent: u32,
+}
+
+pub(super) fn run(args: &CompileComponentArgs) -> Result<(), Failure> {
+    Ok(wasm::compile(&args.staging, args.memory_mb, args.parent)?)
+}

@@ -1,0 +1,75 @@
+//! The threads that components run on.
+//!
+//! A component computes for up to a tick before it lets others run. On the server's own threads,
+//! requests would wait for that again and again: with four computing components they took a hundred
+//! times as long.
+
+use std::panic::resume_unwind;
+
+use anyhow::Context as _;
+use rustix::process::nice;
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio_util::context::TokioContext;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
+
+/// What `nice` adds for these threads: requests and devices come first.
+const NICE: i32 = 5;
+
+pub(super) struct Threads {
+    /// `None` after the drop.
+    runtime: Option<Runtime>,
+}
+
+impl Threads {
+    /// # Errors
+    /// When the system gives no threads.
+    pub(super) fn start() -> anyhow::Result<Self> {
+        let runtime = Builder::new_multi_thread()
+            .thread_name("component")
+            // What a component waits for comes from the server's threads; it is not to wait behind
+            // dozens of components that compute.
+            .global_queue_interval(1)
+            .on_thread_start(|| {
+                let _ = nice(NICE);
+            })
+            .build()
+            .context("failed to start the threads of components")?;
+        Ok(Self {
+            runtime: Some(runtime),
+        })
+    }
+
+    /// Runs work on these threads. Its timers, sockets and tasks are those of the caller's runtime;
+    /// it ends when the returned future is dropped.
+    ///
+    /// # Errors
+    /// When the threads have ended.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Ended> {
+        let runtime = self.runtime.as_ref().ok_or(Ended)?;
+        let work = TokioContext::new(work.in_current_span(), Handle::current());
+        let task = AbortOnDropHandle::new(runtime.spawn(work));
+        match task.await {
+            Ok(done) => Ok(done),
+            Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+            Err(_) => Err(Ended),
+        }
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        // The last component may be dropped where blocking is not allowed.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// The threads of components have ended, because the server stops.
+#[derive(Debug, thiserror::Error)]
+#[error("the server is about to stop")]
+pub(super) struct Ended;
