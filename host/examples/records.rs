@@ -17,7 +17,7 @@ use host::capabilities::{JobContext, LiveOutput, Parser, Services, Slot, Stop};
 use host::config::Config;
 use host::model::{Job, Needs, PluginFiles};
 use host::runtime::rhai::RhaiRuntime;
-use host::runtime::{JobRuntime, Sandbox};
+use host::runtime::Sandbox;
 use host::storage::Claim;
 use netssh_core::Templates;
 use serde_json::{Value, json};
