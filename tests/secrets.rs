@@ -574,6 +574,15 @@ fn inline_secrets_are_removed_when_their_job_ends() {
             detail.contains("secrets were removed when it ended"),
             "{detail}"
         );
+
+        let _stopped = host.stop().await;
+        let bytes = std::fs::read(&path).unwrap();
+        let parts = password
+            .chunks_exact(64)
+            .chain(answers.as_bytes().chunks_exact(64));
+        let parts: HashSet<&[u8]> = parts.collect();
+        let left = bytes.windows(64).filter(|window| parts.contains(window));
+        assert_eq!(left.count(), 0, "parts of sealed values are in the file");
     });
 }
 

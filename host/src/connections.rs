@@ -284,10 +284,12 @@ impl Connections {
             .map_err(|error| no_way(&connection.name, error))?;
         let way = Way::new(connection, &hops);
         let mut jumps = Vec::new();
-        for (hop, (place, _)) in hops.into_iter().zip(way.host_key_places()) {
+        for (at, hop) in hops.iter().enumerate() {
             let own_way = saved.way(hop).map_err(|error| no_way(&hop.name, error))?;
-            let (host_keys, host_key_policy) =
-                self.keys_of_jump(hop, &own_way, place, learning).await?;
+            let this_way = Way::new(hop, &hops[..at]);
+            let (host_keys, host_key_policy) = self
+                .keys_of_jump(hop, &own_way, &this_way, learning)
+                .await?;
             jumps.push(Jump {
                 credentials: self.credentials(hop, &own_way)?,
                 host: hop.host.clone(),

@@ -173,17 +173,18 @@ impl Connections {
         &self,
         jump: &Connection,
         own_way: &Way,
-        place: HostKeyPlace,
+        this_way: &Way,
         learning: Learning,
     ) -> Result<(Arc<dyn HostKeyStore>, HostKeyPolicy), JobError> {
         let own_place = own_way.host_key_place();
         let policy = self.host_key_policy;
-        if own_place == place
+        if own_way == this_way
             || jump.host_key.is_some()
             || policy == HostKeyPolicy::Insecure
             || !sends_secrets(jump)
         {
-            return Ok((self.stored_keys(place.route, learning), policy));
+            let route = this_way.host_key_place().route;
+            return Ok((self.stored_keys(route, learning), policy));
         }
         let known = self.storage.host_keys(&own_place).await;
         let known = known.map_err(|error| unusable(&jump.name, &error))?;
