@@ -7,14 +7,10 @@
 use std::panic::resume_unwind;
 
 use anyhow::Context as _;
-use rustix::process::nice;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::context::TokioContext;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
-
-/// What `nice` adds for these threads: requests and devices come first.
-const NICE: i32 = 5;
 
 pub(super) struct Threads {
     /// `None` after the drop.
@@ -29,10 +25,8 @@ impl Threads {
             .thread_name("component")
             // What a component waits for comes from the server's threads; it is not to wait behind
             // dozens of components that compute.
+            // No lower priority: `CpuClock` would count the time that the others take.
             .global_queue_interval(1)
-            .on_thread_start(|| {
-                let _ = nice(NICE);
-            })
             .build()
             .context("failed to start the threads of components")?;
         Ok(Self {
