@@ -12,7 +12,6 @@ use super::extract::QueryParams;
 use super::page::{MAX_ENTRIES, PageQuery, fitting};
 use super::types::{PluginAnswer, PluginList, PluginVersionAnswer, PluginVersions};
 use crate::app::App;
-use crate::registry::Entry;
 
 /// Lists plugins, by name; those that do not load too, with the reason.
 #[utoipa::path(
@@ -30,19 +29,35 @@ pub(super) async fn list(
     Ok(Json(listed(&app, query.cursor.as_deref(), page.limit)))
 }
 
-/// A page of the plugins. Two files may claim one name, so the cursor has the kind, too.
+/// A page of the plugins. Several files may claim one name, so the cursor has the number among them,
+/// too: the one that serves comes first.
 fn listed(app: &App, cursor: Option<&str>, limit: u32) -> PluginList {
-    let key = |entry: &Entry| format!("{}/{}", entry.name, entry.kind.as_str());
+    let after = cursor.map(|cursor| {
+        let split = cursor.rsplit_once('/');
+        let (name, number) = split.unwrap_or((cursor, ""));
+        (name.to_owned(), number.parse::<usize>().unwrap_or_default())
+    });
+    let mut places = Vec::new();
     let mut entries = app.registry.entries();
-    entries.sort_by_cached_key(key);
-    entries.retain(|entry| cursor.is_none_or(|cursor| *key(entry) > *cursor));
+    entries.retain(|entry| {
+        let number = match places.last() {
+            Some((name, number)) if *name == entry.name => number + 1,
+            _ => 0,
+        };
+        let place = (entry.name.clone(), number);
+        let is_after = after.as_ref().is_none_or(|after| place > *after);
+        places.push(place);
+        is_after
+    });
+    let skipped = places.len() - entries.len();
     let answers = entries
         .into_iter()
         .map(|entry| PluginAnswer::of(entry, &app.policy).listed());
     let (plugins, more) = fitting(answers, limit);
-    let last = plugins.last().filter(|_| more);
+    let last = (skipped + plugins.len()).checked_sub(1).filter(|_| more);
+    let last = last.and_then(|last| places.get(last));
     PluginList {
-        next_cursor: last.map(|plugin| format!("{}/{}", plugin.name, plugin.kind.as_str())),
+        next_cursor: last.map(|(name, number)| format!("{name}/{number}")),
         plugins,
     }
 }

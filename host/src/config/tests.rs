@@ -341,7 +341,7 @@ fn an_unknown_key_or_section_of_the_file_is_refused() {
         refusal("[server]\nprot = 1\n"),
         "the configuration is refused: server.prot: no such key (found in config.toml); \
          did you mean port?; allowed: host, port, request_timeout_seconds, max_body_bytes, \
-         trust_network, allowed_hosts, cors_origins, header_timeout_seconds, \
+         max_request_memory_bytes, trust_network, allowed_hosts, cors_origins, header_timeout_seconds, \
          idle_timeout_seconds, write_timeout_seconds, max_connections, \
          max_connections_per_address"
     );
