@@ -238,22 +238,31 @@ async fn silent_at(line: &str) -> Lab {
     Lab::start(device).await.unwrap()
 }
 
+/// A connection that can configure the device.
+fn privileged(lab: &Lab) -> Value {
+    let mut connection = lab_connection("r1", lab, "cisco_ios");
+    connection["secret"] = json!(lab.device().enable_secret);
+    connection
+}
+
 const LINE: &str = "ntp server 192.0.2.1";
 const CONFIGURES: &str =
     "ssh::open().configure([\"hostname r2\", \"ntp server 192.0.2.1\", \"ntp server 192.0.2.2\"]);";
 
 fn names_the_line(job: &Value) {
-    let error = job["error"].as_str().unwrap();
+    let error = job["error_message"].as_str().unwrap();
     let named = format!("`{LINE}` on r1 was being sent; it is not known whether the device did it");
     assert!(error.ends_with(&named), "{job}");
 }
 
-async fn until_sent(lab: &Lab) {
-    let begun = Instant::now();
-    while !lab.commands().iter().any(|command| command == LINE) {
-        assert!(begun.elapsed() < DEADLINE, "{:?}", lab.commands());
-        tokio::task::yield_now().await;
-    }
+/// Waits until a job has sent the line.
+async fn until_sent(lab: &Lab, client: &Client, id: &str) {
+    let sent = |_: &Value| lab.commands().iter().any(|command| command == LINE);
+    until(client, id, |job| {
+        assert!(!has_ended(job), "{job} {:?}", lab.commands());
+        sent(job)
+    })
+    .await;
 }
 
 #[test]
@@ -263,10 +272,10 @@ fn a_job_that_sigterm_cuts_off_says_what_was_being_sent() {
         let directory = directory(CONFIGURES);
         let environment = [SCRIPTS, ("SCHEDULER_WORKER_SHUTDOWN_GRACE_SECONDS", "0")];
         let server = Server::start_with(directory.path(), &environment);
-        connect(&server.client, &lab_connection("r1", &lab, "cisco_ios")).await;
+        connect(&server.client, &privileged(&lab)).await;
         let job = json!({ "plugin": "it", "targets": ["r1"] });
         let id = submit(&server.client, job).await;
-        until_sent(&lab).await;
+        until_sent(&lab, &server.client, &id).await;
         assert_eq!(server.terminate(), Some(0));
         let server = Server::start_with(directory.path(), &environment);
         let job = until(&server.client, &id, has_ended).await;
@@ -280,10 +289,10 @@ fn a_job_that_is_cancelled_or_too_slow_says_what_was_being_sent() {
     run(async {
         let lab = silent_at(LINE).await;
         let host = TestHost::with_playbook("it", &playbook(CONFIGURES)).await;
-        host.connect(lab_connection("r1", &lab, "cisco_ios")).await;
+        host.connect(privileged(&lab)).await;
         let job = json!({ "plugin": "it", "targets": ["r1"] });
         let id = host.submit(job).await;
-        until_sent(&lab).await;
+        until_sent(&lab, &host.client, &id).await;
         let answer = host.client.act(&format!("/api/jobs/{id}/cancel")).await;
         assert!(answer.status < 300, "{}", answer.body);
         let job = host.ended(&id).await;
@@ -306,7 +315,7 @@ fn a_stopped_job_that_only_reads_says_so() {
         host.connect(lab_connection("r1", &lab, "cisco_ios")).await;
         let job = json!({ "plugin": "it", "targets": ["r1"], "timeout_seconds": 2 });
         let job = host.run_job(job).await;
-        let error = job["error"].as_str().unwrap();
+        let error = job["error_message"].as_str().unwrap();
         assert!(
             error.ends_with(
                 "`show clock` on r1 was running; nothing was being sent that changes a device"

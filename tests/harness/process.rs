@@ -47,10 +47,10 @@ impl Server {
     ) -> Self {
         let limited = format!("ulimit -n {most} && exec \"$0\" serve");
         let mut command = clean(Command::new("sh"));
-        command
-            .args(["-c", &limited, env!("CARGO_BIN_EXE_scheduler")])
-            .envs(environment.iter().copied());
-        Self::spawn(in_directory(command, directory), Some(log))
+        command.args(["-c", &limited, env!("CARGO_BIN_EXE_scheduler")]);
+        let mut command = in_directory(command, directory);
+        command.envs(environment.iter().copied());
+        Self::spawn(command, Some(log))
     }
 
     /// Starts what [`Self::command`] made, or something around it, and returns when it listens.

@@ -247,6 +247,10 @@ impl Breaker {
         record.refused = refused
             .map(|(key, failures)| (key.clone(), failures.record(clock)))
             .collect();
+        let trials = self.trials.iter();
+        record.trials = trials
+            .map(|(user, trials)| (user.clone(), trials.record(clock)))
+            .collect();
         record.pending.clone_from(&self.pending);
     }
 
@@ -259,6 +263,10 @@ impl Breaker {
         self.refused = refused
             .map(|(key, record)| (key.clone(), failures(record)))
             .collect();
+        let trials = record.trials.iter().rev().take(MOST_REFUSED).rev();
+        self.trials = trials
+            .map(|(user, record)| (user.clone(), Trials::restored(record, options, clock)))
+            .collect();
         for key in record.pending.iter().take(MOST_REFUSED) {
             let unknown = Error::authentication(
                 "the server ended during the login, so it is not known whether it was refused",
@@ -266,6 +274,26 @@ impl Breaker {
             let most = options.authentication_failures;
             self.refused(key)
                 .another(&unknown, most, options, clock.now);
+        }
+    }
+}
+
+impl Trials {
+    fn record(&self, clock: Clock) -> FailureRecord {
+        FailureRecord {
+            count: self.count,
+            until: self.until.map(|until| clock.to_wall(until)),
+            pause_ms: u64::try_from(self.pause.as_millis()).unwrap_or(u64::MAX),
+            ..FailureRecord::default()
+        }
+    }
+
+    fn restored(record: &FailureRecord, options: &BreakerOptions, clock: Clock) -> Self {
+        let longest = options.longest_pause.max(options.pause);
+        Self {
+            count: record.count,
+            pause: Duration::from_millis(record.pause_ms).min(longest),
+            until: record.until.and_then(|until| clock.future(until, longest)),
         }
     }
 }
@@ -451,6 +479,23 @@ mod tests {
             breaker.trial_began(&number.to_string(), &options, later);
         }
         assert!(breaker.trials.len() <= MOST_REFUSED);
+    }
+
+    #[test]
+    fn a_restart_does_not_forget_the_passwords_that_a_person_tried() {
+        let (options, clock) = (BreakerOptions::default(), Clock::read());
+        let mut breaker = Breaker::default();
+        for _ in 0..MAX_TRIALS {
+            assert!(breaker.admit_trial("any", "u", clock.now).is_ok());
+            breaker.trial_began("u", &options, clock.now);
+            let mut record = LoginRecord::default();
+            breaker.record(&mut record, clock);
+            breaker = Breaker::default();
+            breaker.restore(&record, &options, clock);
+        }
+        let (_, left) = breaker.admit_trial("any", "u", clock.now).unwrap_err();
+        assert_eq!(left, PAUSE);
+        assert!(breaker.admit_trial("any", "v", clock.now).is_ok());
     }
 
     #[test]

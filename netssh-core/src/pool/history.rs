@@ -37,6 +37,8 @@ pub struct LoginRecord {
     pub connecting: FailureRecord,
     /// Refused logins, by the digest of their credentials.
     pub refused: Vec<(String, FailureRecord)>,
+    /// Logins beside the pool that were refused, or whose outcome is not known, by user.
+    pub trials: Vec<(String, FailureRecord)>,
     /// Logins that were begun and have not ended, by the digest of their credentials.
     pub pending: Vec<String>,
 }
@@ -64,8 +66,10 @@ impl LoginRecord {
     /// latest login, or later if there were failures.
     #[must_use]
     pub fn expires_at(&self, within: Duration) -> i64 {
-        let failures =
-            self.connecting.count > 0 || !self.refused.is_empty() || !self.pending.is_empty();
+        let failures = self.connecting.count > 0
+            || !self.refused.is_empty()
+            || !self.trials.is_empty()
+            || !self.pending.is_empty();
         let kept = match failures {
             true => Self::FAILURES_KEPT.max(within),
             false => within,
