@@ -562,8 +562,14 @@ impl SmallDisk {
 
     /// Runs a command with a new file system in the directory, which is its working directory.
     pub(crate) fn mounted(&self, command: &Command) -> Command {
-        let script = "mount -t tmpfs -o size=6m tmpfs \"$0\" && cd \"$0\" && exec \"$@\"";
-        self.within(script, command)
+        self.mounted_of(6, command)
+    }
+
+    /// As [`Self::mounted`], with this size in MiB.
+    pub(crate) fn mounted_of(&self, mib: u32, command: &Command) -> Command {
+        let script =
+            format!("mount -t tmpfs -o size={mib}m tmpfs \"$0\" && cd \"$0\" && exec \"$@\"");
+        self.within(&script, command)
     }
 
     pub(crate) fn within(&self, script: &str, command: &Command) -> Command {
