@@ -696,8 +696,9 @@ fn a_running_job_is_cancelled_on_a_full_disk() {
 #[test]
 fn a_job_that_fails_on_a_full_disk_names_the_disk() {
     run(async {
+        // What a value of this size that finds no room leaves free is enough for the job's end.
         const STORES: &str = r#"
-            let text = "x"; while text.len < 50000 { text += text; }
+            let text = "x"; while text.len < 500000 { text += text; }
             for number in 0..200 { storage::set("key" + number, text); }
         "#;
         let disk = SmallDisk::new();
