@@ -562,8 +562,14 @@ impl SmallDisk {
 
     /// Runs a command with a new file system in the directory, which is its working directory.
     pub(crate) fn mounted(&self, command: &Command) -> Command {
-        let script = "mount -t tmpfs -o size=6m tmpfs \"$0\" && cd \"$0\" && exec \"$@\"";
-        self.within(script, command)
+        self.mounted_of(6, command)
+    }
+
+    /// As [`Self::mounted`], with this size in MiB.
+    pub(crate) fn mounted_of(&self, mib: u32, command: &Command) -> Command {
+        let script =
+            format!("mount -t tmpfs -o size={mib}m tmpfs \"$0\" && cd \"$0\" && exec \"$@\"");
+        self.within(&script, command)
     }
 
     pub(crate) fn within(&self, script: &str, command: &Command) -> Command {
@@ -690,8 +696,9 @@ fn a_running_job_is_cancelled_on_a_full_disk() {
 #[test]
 fn a_job_that_fails_on_a_full_disk_names_the_disk() {
     run(async {
+        // What a value of this size that finds no room leaves free is enough for the job's end.
         const STORES: &str = r#"
-            let text = "x"; while text.len < 50000 { text += text; }
+            let text = "x"; while text.len < 500000 { text += text; }
             for number in 0..200 { storage::set("key" + number, text); }
         "#;
         let disk = SmallDisk::new();

@@ -17,22 +17,22 @@ fn a_nearly_full_disk_takes_no_new_jobs_and_ends_those_that_run() {
     run(async {
         let disk = SmallDisk::new();
         let command = Server::command(disk.directory.path());
-        let server = Server::spawn(disk.mounted(&command), None);
+        let server = Server::spawn(disk.mounted_of(128, &command), None);
         let (client, files) = (&server.client, disk.files(&server));
         let running = submit(client, 3600.0).await;
         until_status(client, &running, "running").await;
         let ending = submit(client, FRESH.as_secs_f64()).await;
         until_status(client, &ending, "running").await;
-        // Of six megabytes, a twentieth has to be free.
-        std::fs::write(files.join("filler"), "").unwrap();
+        // Of 128 MiB, a twentieth has to be free.
         let mut filler = std::fs::File::create(files.join("filler")).unwrap();
         let free_now = || {
             let space = rustix::fs::statvfs(&files).unwrap();
             space.f_bavail * space.f_frsize
         };
-        while free_now() > 200_000 {
-            std::io::Write::write_all(&mut filler, &[1; 4096]).unwrap();
+        while free_now() > 6_400_000 {
+            std::io::Write::write_all(&mut filler, &[1; 65_536]).unwrap();
         }
+        drop(filler);
 
         let health = until(client, "/health", |status, _| status == 503).await;
         assert_eq!(health["storage"]["disk_low"], true, "{health}");
@@ -174,7 +174,7 @@ fn a_job_that_logs_without_end_fills_neither_log() {
         std::fs::write(scripts.path().join("chatty.rhai"), playbook(CHATTY)).unwrap();
         let environment = [
             ("SCHEDULER_LOGGING_FILE", log.to_str().unwrap()),
-            ("SCHEDULER_LOGGING_FORMAT", "text"),
+            ("SCHEDULER_LOGGING_FORMAT", "json"),
             (
                 "SCHEDULER_PLUGINS_SCRIPTS_DIR",
                 scripts.path().to_str().unwrap(),
@@ -283,19 +283,17 @@ fn a_session_log_says_what_a_full_disk_took() {
         run_command("echo after").await;
         until_log("> echo after").await;
         let log = log();
-        assert_eq!(log.matches("bytes missing from").count(), 1, "{log}");
-        let gap = log
+        // Small entries may have found room in the last block of the file.
+        let gaps = log
             .lines()
-            .find(|line| line.contains("bytes missing from"))
-            .unwrap();
-        let bytes = gap.split_once("[… ").unwrap().1.split(' ').next().unwrap();
-        assert!(bytes.parse::<u64>().unwrap() > 10_000, "{gap}");
+            .filter_map(|line| line.split_once("[… ")?.1.split_once(' '));
+        let missing: u64 = gaps.map(|(bytes, _)| bytes.parse::<u64>().unwrap()).sum();
+        assert!(missing > 10_000, "{missing}: {log}");
         for line in log.lines() {
             assert!(line[..4].parse::<u16>().is_ok(), "no line is cut: {line:?}");
         }
         let place = |text: &str| log.find(text).unwrap();
         assert!(place("> echo before") < place("missing from"));
         assert!(place("missing from") < place("> echo after"));
-        assert!(!log.contains("echo still"), "{log}");
     });
 }

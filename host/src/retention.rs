@@ -20,6 +20,8 @@ const MEASURE_EVERY: Duration = Duration::from_secs(60);
 /// Part of the limit that is kept when it was reached, in percent, so that it is not reached at once
 /// again.
 const KEEP_PERCENT: u64 = 90;
+/// Jobs that are removed at once, at most, because the database is too large.
+const LARGEST_STEP: u32 = 32;
 /// Steps of giving space back, after which the rest waits for the next time.
 const VACUUMS: u32 = 1_000;
 
@@ -61,15 +63,23 @@ async fn shrink(storage: &dyn Storage, config: &RetentionConfig) -> Result<u64, 
     }
     let enough = most / 100 * KEEP_PERCENT;
     let mut deleted = 0;
-    loop {
-        let size = storage.size().await?;
-        if size.bytes.saturating_sub(size.free) <= enough {
-            break;
-        }
-        match storage.delete_oldest_jobs().await? {
+    let (mut left, mut at_once) = (content, 1);
+    while left > enough {
+        match storage.delete_oldest_jobs(at_once).await? {
             0 => break,
             jobs => deleted += jobs,
         }
+        let size = storage.size().await?;
+        let now = size.bytes.saturating_sub(size.free);
+        // Jobs may be of any size: several at once only while they are small against what is to go.
+        let freed = left.saturating_sub(now);
+        let is_little = freed.saturating_mul(LARGEST_STEP.into()) < now.saturating_sub(enough);
+        at_once = if is_little {
+            LARGEST_STEP.min(at_once * 2)
+        } else {
+            1
+        };
+        left = now;
         tokio::time::sleep(PAUSE).await;
     }
     if deleted > 0 {

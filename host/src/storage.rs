@@ -559,8 +559,9 @@ pub trait Storage: Send + Sync + 'static {
     ) -> Result<Swept>;
     /// Removes some of each plugin's oldest ended jobs beyond so many; says how many.
     async fn delete_jobs_beyond(&self, most: u32) -> Result<u64>;
-    /// Removes some of the oldest ended jobs, whatever their age; says how many.
-    async fn delete_oldest_jobs(&self) -> Result<u64>;
+    /// Removes the oldest ended jobs, whatever their age, at most `limit` and their child jobs; says
+    /// how many.
+    async fn delete_oldest_jobs(&self, limit: u32) -> Result<u64>;
     /// Gives some unused space back to the file system; `true` when there may be more.
     async fn vacuum(&self) -> Result<bool>;
     async fn size(&self) -> Result<Size>;

@@ -188,6 +188,7 @@ fn tls_reason(error: &rustls::Error) -> String {
 /// `HandshakeFailure` as `handshake failure`.
 fn words_of(name: &str) -> String {
     let name = name.split(['(', ' ', '{']).next().unwrap_or(name);
+    let name = name.strip_suffix("Context").unwrap_or(name);
     let mut words = String::new();
     for c in name.chars() {
         if c.is_uppercase() && !words.is_empty() {

@@ -507,8 +507,8 @@ impl Storage for SqliteStorage {
         retention::beyond(&self.readers, &self.writer, most).await
     }
 
-    async fn delete_oldest_jobs(&self) -> Result<u64> {
-        retention::oldest(&self.readers, &self.writer).await
+    async fn delete_oldest_jobs(&self, limit: u32) -> Result<u64> {
+        retention::oldest(&self.readers, &self.writer, limit).await
     }
 
     async fn vacuum(&self) -> Result<bool> {

@@ -58,9 +58,9 @@ pub(super) async fn sweep(
     })
 }
 
-/// Removes some of the oldest ended jobs with their child jobs, and says how many. A job with child
-/// jobs that have not ended stays.
-pub(super) async fn oldest(readers: &Readers, writer: &Writer) -> Result<u64> {
+/// Removes the oldest ended jobs with their child jobs, and says how many. A job with child jobs that
+/// have not ended stays.
+pub(super) async fn oldest(readers: &Readers, writer: &Writer, limit: u32) -> Result<u64> {
     let found = sqlx::query(
         "SELECT id FROM jobs
          WHERE completed_at IS NOT NULL AND parent_id IS NULL
@@ -68,7 +68,7 @@ pub(super) async fn oldest(readers: &Readers, writer: &Writer) -> Result<u64> {
                                WHERE child.parent_id = jobs.id AND child.completed_at IS NULL)
          ORDER BY completed_at, id LIMIT ?",
     )
-    .bind(u32::try_from(CHUNK).unwrap_or(u32::MAX))
+    .bind(limit)
     .fetch_all(readers)
     .await?;
     let ids = found.iter().map(|row| rows::uuid(row, "id"));
