@@ -23,7 +23,6 @@ use crate::descriptors;
 use crate::disk::DiskSpace;
 use crate::jobs::{self, Batches, Jobs};
 use crate::long_requests::LongRequests;
-use crate::memory;
 use crate::notifications::Notifications;
 use crate::pauses::Pauses;
 use crate::queue::Queue;
@@ -306,16 +305,12 @@ impl App {
             shutdown.cancelled().await;
             tokio::join!(self.terminals.close(), self.event_streams.close());
         };
-        let memory = shutdown
-            .clone()
-            .run_until_cancelled_owned(memory::give_back_regularly());
         let working = async {
             if self.begin_late(&shutdown).await {
                 tokio::join!(worker, scheduling, notifications, batches, retention);
             }
         };
-        let (served, (), (), (), _, _) =
-            tokio::join!(server, working, watching, terminals, probing, memory);
+        let (served, (), (), (), _) = tokio::join!(server, working, watching, terminals, probing);
         self.close().await;
         served.context("the HTTP server failed")
     }

@@ -14,7 +14,6 @@ pub mod app;
 
 mod fields;
 mod json;
-mod memory;
 pub mod model;
 mod nearest;
 mod numbers;

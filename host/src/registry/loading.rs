@@ -10,7 +10,6 @@ use tokio::task::AbortHandle;
 use super::files::{Found, Stamp};
 use super::scan::{Read, make, read, read_and_load};
 use super::{Entry, Plugin, Registry, Source};
-use crate::memory;
 use crate::model::{LoadError, PluginFiles, PluginName};
 use crate::runtime::{JobRuntime, NotLoaded};
 
@@ -103,7 +102,6 @@ impl Registry {
         let loading = tokio::spawn(async move {
             let outcome = registry.load(&source, file).await;
             registry.end_load(number, &ending, outcome).await;
-            let _ = tokio::task::spawn_blocking(memory::give_back).await;
         });
         Arc::new(Loading {
             number,
