@@ -48,7 +48,7 @@ fn declares(number: usize) -> String {
 fn describe() {{
     let text = ""; text.pad(2000, "long ");
     let patterns = []; for n in 0..300 {{ patterns.push(`show ${{n}} of {number} and ` + text.sub_string(0, 100)); }}
-    #{{ summary: text, targets: "all", needs: #{{ ssh: #{{ exec: patterns }} }},
+    #{{ summary: "Declares much", targets: "all", needs: #{{ ssh: #{{ exec: patterns }} }},
        params: #{{ type: "object", description: text + text + text }} }}
 }}
 fn run(job, params) {{ () }}"#
