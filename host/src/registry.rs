@@ -50,7 +50,7 @@ const LOADS: usize = 2;
 pub struct Plugin {
     pub name: PluginName,
     pub kind: PluginKind,
-    /// SHA-256 of what it is made of; see [`PluginFiles::digest`].
+    /// SHA-256 of what it is made of; see [`crate::model::PluginFiles::digest`].
     pub digest: String,
     pub description: Description,
     pub program: Arc<dyn Program>,

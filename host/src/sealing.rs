@@ -7,7 +7,7 @@
 //! another one.
 //!
 //! Values of version 1, without the id and the way, are sealed again at the first start
-//! ([`crate::connections`]) and open at no other time. [`rotation`] replaces the key.
+//! ([`crate::connections`]) and open at no other time. `rotation` replaces the key.
 //!
 //! Digests of requests, which may contain secrets, are HMACs under a key derived from the master key.
 
