@@ -222,8 +222,15 @@ fn a_command_that_was_never_sent_has_one_result_that_does_not_doubt_it() {
         let ping = "ping 192.0.2.1".to_owned();
         assert!(lab.take_commands().contains(&ping));
 
+        let logins = lab.logins();
         let id = host.submit(job).await;
-        host.running(&id).await;
+        // That a login begins is stored before the password is sent; its setup follows.
+        let logged_in = async {
+            while lab.logins() == logins {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(SOON, logged_in).await.unwrap();
         let database = SqliteConnectOptions::new().filename(host.path("scheduler.db"));
         let mut database = database.connect().await.unwrap();
         sqlx::query("BEGIN IMMEDIATE")
