@@ -70,6 +70,8 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 const RETRIED_FOR: Duration = Duration::from_secs(30);
 /// A login beside the pool waits this long for a connection.
 const BESIDE_WAIT: Duration = Duration::from_secs(10);
+/// How long the pool may take to store the latest logins when it is closed.
+const STORED_WITHIN: Duration = Duration::from_secs(10);
 
 impl Default for PoolOptions {
     fn default() -> Self {
@@ -237,6 +239,13 @@ impl Drop for LoggingIn {
             });
         }
     }
+}
+
+/// Whether a login that is admitted counts from then on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Counted {
+    Yes,
+    No,
 }
 
 /// A session from a pool. Give it back with [`PooledSession::release`]; one that is dropped
@@ -434,13 +443,13 @@ impl Pool {
         let inner = &self.inner;
         let (key, address) = (inner.digest(endpoint), Address::of(endpoint));
         let device = inner.device(&address)?;
-        let options = &inner.options.breaker;
         let username = &endpoint.username;
-        device.admit_trial(&key, &address, username, &inner.options.login_rate)?;
+        // Before the wait as well: a login that is not admitted takes no connection from others.
+        device.admit_trial(&key, &address, username, &inner.options, Counted::No)?;
         let connection = timeout(BESIDE_WAIT, inner.connection(&|_| ())).await;
         let connection = connection.map_err(|_| inner.no_connection())?;
         // Counted as refused until it is known better: a caller that leaves has sent a password, too.
-        lock(&device.breaker).trial_began(username, options, Instant::now());
+        device.admit_trial(&key, &address, username, &inner.options, Counted::Yes)?;
         let mut logging_in = LoggingIn::begin(inner, &device, &address, key.clone());
         let stored = logging_in.store().wait().await;
         let outcome = match stored {
@@ -461,6 +470,7 @@ impl Pool {
                     if !matches!(error, Error::Authentication { refused: true, .. }) {
                         breaker.trial_did_not_count(username);
                     }
+                    let options = &inner.options.breaker;
                     let opened = breaker.failed(&key, error, options, Instant::now());
                     if let Some(pause) = opened {
                         tracing::warn!(device = %address, %error, ?pause, "the device is left alone for a while");
@@ -515,11 +525,21 @@ impl Pool {
         let changed = devices
             .iter()
             .filter(|(_, device)| device.changed.load(Ordering::Relaxed));
-        for (address, device) in changed {
-            if let Err(error) = self.inner.store(device, address).await {
-                tracing::warn!(%error, "failed to store the latest logins");
-                break;
+        let storing = async {
+            for (address, device) in changed {
+                self.inner.store(device, address).await?;
             }
+            Ok(())
+        };
+        let stored = timeout(STORED_WITHIN, storing).await;
+        let stored = stored.unwrap_or_else(|_| {
+            Err(Error::Server {
+                message: format!("it takes longer than {} s", STORED_WITHIN.as_secs()),
+                reached: false,
+            })
+        });
+        if let Err(error) = stored {
+            tracing::warn!(%error, "failed to store the latest logins");
         }
     }
 }
@@ -872,24 +892,32 @@ impl Device {
         })
     }
 
-    /// Whether a person may try a login. Failures to connect do not count: the device may be back.
+    /// Admits a login that a person tries, and counts it as one that has begun. Failures to connect do
+    /// not matter: the device may be back.
     fn admit_trial(
         &self,
         key: &str,
         address: &Address,
         username: &str,
-        rate: &LoginRate,
+        options: &PoolOptions,
+        counted: Counted,
     ) -> Result<(), Error> {
         let now = Instant::now();
-        let refused = lock(&self.breaker).admit_trial(key, username, now);
-        let (message, retry_after) = match refused {
+        // One at a time, so that of several none is admitted before the others are counted.
+        let mut breaker = lock(&self.breaker);
+        let (message, retry_after) = match breaker.admit_trial(key, username, now) {
             Err((why, retry_after)) => (
                 format!("{address} has refused logins of {username}: {why}"),
                 retry_after,
             ),
-            Ok(()) => match lock(&self.logins).wait(rate, now) {
+            Ok(()) => match lock(&self.logins).wait(&options.login_rate, now) {
                 Some(wait) => (format!("login rate limit of {address} reached"), wait),
-                None => return Ok(()),
+                None => {
+                    if counted == Counted::Yes {
+                        breaker.trial_began(username, &options.breaker, now);
+                    }
+                    return Ok(());
+                }
             },
         };
         Err(Error::Unavailable {
