@@ -265,7 +265,10 @@ impl Writer {
         for entry in fs::read_dir(&self.directory)? {
             let entry = entry?;
             let name = entry.file_name().into_string().unwrap_or_default();
-            let metadata = entry.metadata()?;
+            // Another program may have removed it meanwhile.
+            let Ok(metadata) = entry.metadata() else {
+                continue;
+            };
             if metadata.is_file() && is_log(&name) {
                 files.push((metadata.modified()?, metadata.len(), name));
             }
@@ -282,7 +285,18 @@ impl Writer {
             if let Some(connection) = name.strip_suffix(".log") {
                 self.open.remove(connection);
             }
-            fs::remove_file(self.directory.join(&name))?;
+            match fs::remove_file(self.directory.join(&name)) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    total -= bytes;
+                    continue;
+                }
+                // The next one may be removable.
+                Err(error) => {
+                    tracing::warn!(%error, file = name, "failed to remove an old session log");
+                    continue;
+                }
+            }
             total -= bytes;
             let reason = match too_old {
                 true => "devices.session_log_days",

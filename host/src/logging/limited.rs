@@ -181,7 +181,8 @@ impl Counts {
             window.lines += 1;
             return window.lines <= window.max;
         }
-        if self.windows.len() < CAPACITY {
+        // Places are as many as the program has; only different lines can be too many.
+        if max > MAX_SAME || self.windows.len() < CAPACITY {
             let window = Window {
                 begun: now,
                 lines: 1,

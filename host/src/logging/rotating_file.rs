@@ -121,7 +121,7 @@ impl RotatingFile {
         let ended = std::mem::replace(&mut self.period, period);
         if let Err(error) = self.rotate(schedule, &ended) {
             // Nowhere to log this to but stderr. The old file stays in use until the next period.
-            eprintln!("logging: cannot rotate {}: {error}", self.path.display());
+            eprintln!("logging: failed to rotate {}: {error}", self.path.display());
         }
     }
 
@@ -141,7 +141,13 @@ impl RotatingFile {
             fs::rename(&self.path, self.aside(schedule, period)?)?;
         }
         self.reopen()?;
-        self.prune(schedule)
+        if let Err(error) = self.prune(schedule) {
+            eprintln!(
+                "logging: failed to remove old log files of {}: {error}",
+                self.path.display()
+            );
+        }
+        Ok(())
     }
 
     fn reopen(&mut self) -> io::Result<()> {
@@ -170,7 +176,19 @@ impl RotatingFile {
         }
     }
 
+    /// Removes the files that are too old or too many.
+    ///
+    /// # Errors
+    /// Of the first file that could not be removed. The others are removed all the same.
     fn prune(&self, schedule: Schedule) -> io::Result<()> {
+        let mut failed = None;
+        let mut remove = |path: &Path| match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                failed.get_or_insert(error);
+                false
+            }
+            _ => true,
+        };
         let mut aside = self.files_aside(schedule)?;
         let periods: BTreeSet<_> = aside.iter().map(|(period, _)| period.clone()).collect();
         let ended = periods.iter().rev().nth(schedule.kept).cloned();
@@ -179,25 +197,26 @@ impl RotatingFile {
         for (period, number) in &aside {
             let path = self.numbered(period, *number);
             if ended.as_ref().is_some_and(|ended| period <= ended) {
-                fs::remove_file(path)?;
-            } else {
-                sizes.push((fs::metadata(&path)?.len(), path));
+                remove(&path);
+            } else if let Ok(found) = fs::metadata(&path) {
+                sizes.push((found.len(), path));
             }
         }
-        if self.max_bytes == 0 {
-            return Ok(());
-        }
         // The current file may become an eighth.
-        let allowed = self.max_bytes - self.max_bytes / FILES_AT_FULL_SIZE;
+        let allowed = match self.max_bytes {
+            0 => u64::MAX,
+            max => max - max / FILES_AT_FULL_SIZE,
+        };
         let mut total: u64 = sizes.iter().map(|(size, _)| size).sum();
         for (size, path) in sizes {
             if total <= allowed {
                 break;
             }
-            fs::remove_file(path)?;
-            total -= size;
+            if remove(&path) {
+                total -= size;
+            }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     /// The files that were put aside: their periods and numbers.
@@ -267,6 +286,13 @@ impl Write for RotatingFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let now = Utc::now();
         if let Err(error) = self.append(bytes, now) {
+            if self.missing.is_none() {
+                // Nowhere to log this to but stderr.
+                eprintln!(
+                    "logging: failed to write {}: {error}; lines are missing from it until this is fixed",
+                    self.path.display()
+                );
+            }
             let missing = self.missing.get_or_insert_with(|| Missing {
                 lines: 0,
                 from: now,
