@@ -7,6 +7,7 @@ use clap::Args;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 
 use super::{error_of, logs, results, took};
 use crate::api::types::{JobAnswer, LogAnswer, OutputEvent, ResultAnswer};
@@ -71,14 +72,16 @@ pub(crate) async fn follow(client: &Client, id: &str, format: OutputFormat) -> R
         seen.begin_stream();
         loop {
             let next = events.next();
-            let event = match seen.held.is_empty() {
-                true => next.await,
-                false => match tokio::time::timeout(HOLD, next).await {
-                    Ok(event) => event,
-                    Err(_) => {
+            let event = match seen.hold_until {
+                None => next.await,
+                // Before the event, which may be one of many.
+                Some(until) => tokio::select! {
+                    biased;
+                    () = tokio::time::sleep_until(until) => {
                         seen.show_held();
                         continue;
                     }
+                    event = next => event,
                 },
             };
             let Some(event) = event else { break };
@@ -110,6 +113,8 @@ struct Seen {
     printing: HashMap<CommandKey, Printed>,
     /// Lines of the log, from the first warning or error on, that wait for an event that says the same.
     held: Vec<LogAnswer>,
+    /// When they are shown in any case.
+    hold_until: Option<Instant>,
     /// Results and log lines are shown in the same place.
     on_terminal: bool,
     /// The command under whose header the last line was shown.
@@ -160,6 +165,7 @@ impl Seen {
             outputs: HashSet::new(),
             printing: HashMap::new(),
             held: Vec::new(),
+            hold_until: None,
             on_terminal: std::io::stdout().is_terminal(),
             under: None,
             ended: false,
@@ -196,10 +202,12 @@ impl Seen {
             output::talk(&logs::text(&line));
         } else {
             self.held.push(line);
+            self.hold_until.get_or_insert_with(|| Instant::now() + HOLD);
         }
     }
 
     fn show_held(&mut self) {
+        self.hold_until = None;
         for line in self.held.drain(..) {
             output::talk(&logs::text(&line));
         }
