@@ -206,3 +206,28 @@ fn the_oldest_jobs_go_while_the_database_is_too_large() {
         assert!(is_there(&host, &waiting).await, "it has not ended");
     });
 }
+
+#[test]
+fn storage_of_plugins_deletes_no_jobs() {
+    run(async {
+        let stores = r#"
+            fn describe() { #{ summary: "A test", targets: "none", needs: #{ storage: true } } }
+            fn run(job, params) {
+                let text = "x";
+                while text.len < 3000000 { text += text; }
+                storage::set("large", text);
+            }
+        "#;
+        let host = TestHost::with_own_scripts(&[("stores", stores)]).await;
+        let job = host.run_job(json!({ "plugin": "stores" })).await;
+        assert_eq!(job["status"], "completed", "{job}");
+        let config = RetentionConfig {
+            max_mb: 2,
+            ..keep(0, 0, 0)
+        };
+        let size = host.app.storage.size().await.unwrap();
+        assert!(size.bytes - size.free > 2 << 20, "{size:?}");
+        let deleted = retention::sweep(&*host.app.storage, &config).await.unwrap();
+        assert_eq!(deleted, 0);
+    });
+}

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::config::RetentionConfig;
 use crate::connections::MOST_DEVICES;
 use crate::model::now;
-use crate::storage::{Storage, StorageError};
+use crate::storage::{Size, Storage, StorageError};
 
 /// How often old jobs are looked for.
 const EVERY: Duration = Duration::from_secs(3_600);
@@ -34,7 +34,7 @@ pub async fn run(storage: Arc<dyn Storage>, config: RetentionConfig) {
             Err(error) => tracing::error!(%error, "old jobs could not be removed"),
         }
         if let Err(error) = storage.sweep_device_logins(now(), MOST_DEVICES).await {
-            tracing::error!(%error, "failed to remove what is known of old logins");
+            tracing::error!(%error, "failed to delete expired login records");
         }
         let swept = Instant::now();
         while swept.elapsed() < EVERY {
@@ -49,16 +49,24 @@ pub async fn run(storage: Arc<dyn Storage>, config: RetentionConfig) {
     }
 }
 
-/// Removes the oldest ended jobs while the database's content is larger than it may be; returns how
-/// many.
+/// Removes the oldest ended jobs while what jobs have left in the database is larger than it may be;
+/// returns how many. What plugins store does not count: no removed job would give that back.
 ///
 /// # Errors
 /// When the database is not available.
 async fn shrink(storage: &dyn Storage, config: &RetentionConfig) -> Result<u64, StorageError> {
     let most = config.max_mb << 20;
     let size = storage.size().await?;
-    let content = size.bytes.saturating_sub(size.free);
-    if most == 0 || content <= most {
+    if most == 0 || size.bytes.saturating_sub(size.free) <= most {
+        return Ok(0);
+    }
+    let of_plugins = storage.size_of_plugins().await?;
+    let of_jobs = |size: Size| {
+        let content = size.bytes.saturating_sub(size.free);
+        content.saturating_sub(of_plugins)
+    };
+    let content = of_jobs(size);
+    if content <= most {
         return Ok(0);
     }
     let enough = most / 100 * KEEP_PERCENT;
@@ -69,8 +77,7 @@ async fn shrink(storage: &dyn Storage, config: &RetentionConfig) -> Result<u64, 
             0 => break,
             jobs => deleted += jobs,
         }
-        let size = storage.size().await?;
-        let now = size.bytes.saturating_sub(size.free);
+        let now = of_jobs(storage.size().await?);
         // Jobs may be of any size: several at once only while they are small against what is to go.
         let freed = left.saturating_sub(now);
         let is_little = freed.saturating_mul(LARGEST_STEP.into()) < now.saturating_sub(enough);
@@ -87,7 +94,7 @@ async fn shrink(storage: &dyn Storage, config: &RetentionConfig) -> Result<u64, 
             jobs = deleted,
             bytes = content,
             max_mb = config.max_mb,
-            "the database was larger than retention.max_mb; its oldest ended jobs were removed"
+            "removed the oldest ended jobs: the jobs in the database took more than retention.max_mb"
         );
         give_space_back(storage).await?;
     }

@@ -565,6 +565,9 @@ pub trait Storage: Send + Sync + 'static {
     /// Gives some unused space back to the file system; `true` when there may be more.
     async fn vacuum(&self) -> Result<bool>;
     async fn size(&self) -> Result<Size>;
+    /// Returns the size of what plugins store and of the files of their versions, bytes: what no
+    /// removed job gives back.
+    async fn size_of_plugins(&self) -> Result<u64>;
 
     // Notifications
     /// Whether the ends of jobs are noted from now on. If not, those noted before are forgotten.

@@ -519,6 +519,10 @@ impl Storage for SqliteStorage {
         retention::size(&self.readers).await
     }
 
+    async fn size_of_plugins(&self) -> Result<u64> {
+        retention::size_of_plugins(&self.readers).await
+    }
+
     fn changes(&self) -> broadcast::Receiver<Uuid> {
         self.changes.subscribe()
     }

@@ -155,6 +155,17 @@ pub(super) async fn vacuum(readers: &Readers, writer: &Writer) -> Result<bool> {
     Ok(after.free > 0 && after.free < before.free)
 }
 
+pub(super) async fn size_of_plugins(readers: &Readers) -> Result<u64> {
+    let bytes: i64 = sqlx::query_scalar(
+        "SELECT (SELECT coalesce(sum(octet_length(key) + octet_length(value)), 0)
+                 FROM plugin_storage)
+              + (SELECT coalesce(sum(octet_length(bytes)), 0) FROM plugin_files)",
+    )
+    .fetch_one(readers)
+    .await?;
+    Ok(bytes.unsigned_abs())
+}
+
 pub(super) async fn size(readers: &Readers) -> Result<Size> {
     let row = sqlx::query(
         "SELECT page_count * page_size AS bytes, freelist_count * page_size AS free
