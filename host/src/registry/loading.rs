@@ -1,10 +1,12 @@
 //! Loads components in the background: the scan that has found one does not wait for its compiler,
 //! and neither do other plugins.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use tokio::task::AbortHandle;
 
 use super::files::{Found, Stamp};
@@ -100,7 +102,16 @@ impl Registry {
         let (registry, source, file) = (Arc::clone(self), Arc::clone(source), file.clone());
         let ending = Arc::clone(&ended);
         let loading = tokio::spawn(async move {
-            let outcome = registry.load(&source, file).await;
+            let stamp = file.stamp.clone().ok();
+            let shown = shown(&file);
+            let loading = AssertUnwindSafe(registry.load(&source, file)).catch_unwind();
+            let outcome = loading.await.unwrap_or_else(|_| {
+                let made = Err(LoadError::new(
+                    &shown,
+                    "the host failed while it loaded this",
+                ));
+                Outcome { stamp, made }
+            });
             registry.end_load(number, &ending, outcome).await;
         });
         Arc::new(Loading {
@@ -116,8 +127,7 @@ impl Registry {
             let stamp = match file.stamp.clone() {
                 Ok(stamp) => stamp,
                 Err(reason) => {
-                    let shown = file.path.file_name().unwrap_or_default();
-                    let made = Err(LoadError::new(&shown.to_string_lossy(), reason));
+                    let made = Err(LoadError::new(&shown(&file), reason));
                     return Outcome { stamp: None, made };
                 }
             };
@@ -186,6 +196,11 @@ impl Registry {
         self.publish(state);
         self.remember(version.into_iter().collect()).await;
     }
+}
+
+fn shown(file: &Found) -> String {
+    let name = file.path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
 }
 
 /// Makes a plugin of files, compiling them first where that is needed.

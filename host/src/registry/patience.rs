@@ -5,6 +5,7 @@
 //! again, so that there is one such thread per path at most.
 
 use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,7 +19,8 @@ pub(super) struct Patience {
 }
 
 struct Progress<T> {
-    done: Vec<T>,
+    /// The result for each path; `None` for one at which the work panicked.
+    done: Vec<Option<T>>,
     given_up: bool,
 }
 
@@ -69,7 +71,8 @@ impl Patience {
                 Ok(shared) => {
                     let done = self.wait(&shared, &ahead);
                     let late = done.len() < ahead.len();
-                    results.extend(done.into_iter().map(Ok));
+                    let failed = || "the host failed while it read this".to_owned();
+                    results.extend(done.into_iter().map(|done| done.ok_or_else(failed)));
                     results.extend(late.then(|| Err(self.too_long())));
                 }
                 Err(error) => results.push(Err(format!("failed to start a thread: {error}"))),
@@ -96,7 +99,7 @@ impl Patience {
             .stack_size(STACK_BYTES)
             .spawn(move || {
                 for path in &*paths {
-                    let result = work(path);
+                    let result = catch_unwind(AssertUnwindSafe(|| work(path))).ok();
                     let mut progress = lock(&sharing.progress);
                     if progress.given_up {
                         lock(&stuck).remove(path);
@@ -110,7 +113,7 @@ impl Patience {
     }
 
     /// Returns what is done, up to the first path that takes too long.
-    fn wait<T>(&self, shared: &Shared<T>, paths: &[PathBuf]) -> Vec<T> {
+    fn wait<T>(&self, shared: &Shared<T>, paths: &[PathBuf]) -> Vec<Option<T>> {
         let mut progress = lock(&shared.progress);
         let mut since = Instant::now();
         while progress.done.len() < paths.len() {
@@ -144,6 +147,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc;
 
     use super::*;
@@ -153,9 +157,15 @@ mod tests {
         let patience = Patience::new(Duration::from_millis(50));
         let (go, gate) = mpsc::channel::<()>();
         let gate = Arc::new(Mutex::new(gate));
-        let paths = ["a", "stuck", "b"].map(PathBuf::from);
+        let paths = ["a", "stuck", "b", "panics", "c"].map(PathBuf::from);
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&calls);
         let work = move |path: &Path| {
+            if path == Path::new("panics") {
+                panic!("as a test of it");
+            }
             if path == Path::new("stuck") {
+                counted.fetch_add(1, Ordering::Relaxed);
                 let _ = lock(&gate).recv();
             }
             path.to_owned()
@@ -169,10 +179,10 @@ mod tests {
         assert_eq!(results[0].as_deref(), Ok(Path::new("a")));
         assert!(results[1].as_ref().unwrap_err().contains("longer than"));
         assert_eq!(results[2].as_deref(), Ok(Path::new("b")));
-        // Not even tried, which would take 50 ms at least.
-        let begun = Instant::now();
+        assert!(results[3].as_ref().unwrap_err().contains("the host failed"));
+        assert_eq!(results[4].as_deref(), Ok(Path::new("c")));
         assert!(attempt()[1].is_err());
-        assert!(begun.elapsed() < Duration::from_millis(50));
+        assert_eq!(calls.load(Ordering::Relaxed), 1, "it is not tried again");
 
         drop(go);
         let deadline = Instant::now() + Duration::from_secs(60);

@@ -138,7 +138,7 @@ impl Compiler {
             }
             Err(Failure::Host(reason)) => Err(LoadError::new(
                 file,
-                format!("failed to compile it: {reason}"),
+                format!("failed to compile it: {reason}; to retry, touch the file"),
             )),
         }
     }
