@@ -183,6 +183,9 @@ function troubles({ status, storage, queue, plugins }) {
     storage?.problem
       ? h("p", {}, h("strong", {}, "The database has a problem."), ` ${storage.problem}`)
       : status !== "healthy" && h("p", {}, h("strong", {}, "The server is not well."), parts.length > 0 ? ` Because ${parts.join(" and ")}, jobs are neither accepted nor run.` : ""),
+    ...(plugins?.problems ?? []).map((problem) =>
+      h("p", { class: "banner-warning" }, h("strong", {}, "A plugin directory cannot be read."), ` ${problem}`),
+    ),
     broken > 0 &&
       h(
         "p",

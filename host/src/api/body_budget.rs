@@ -18,6 +18,9 @@ use crate::config::ServerConfig;
 const SMALL_BODY: usize = 64 << 10;
 /// Values of up to this size are parsed without a reservation, bytes.
 const SMALL_VALUES: usize = 64 << 10;
+/// Bodies of the largest size that may be received at once, so that one slow client does not hold up
+/// the others. Memory is taken as they arrive.
+const LARGEST_AT_ONCE: usize = 4;
 /// A request waits this long for its share.
 const WAIT: Duration = Duration::from_secs(10);
 
@@ -45,7 +48,7 @@ impl BodyBudget {
         Self {
             max_body: config.max_body_bytes,
             max_values: config.max_request_memory_bytes,
-            bodies: Pool::new(config.max_body_bytes),
+            bodies: Pool::new(config.max_body_bytes.saturating_mul(LARGEST_AT_ONCE)),
             values: Pool::new(config.max_request_memory_bytes),
         }
     }

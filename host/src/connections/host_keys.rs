@@ -157,8 +157,10 @@ impl Connections {
                 jump.host_key.is_none() && own.is_ok_and(|own| own.host_key_place() == *place)
             });
             let leads_through = by_own_way || way.host_key_places().any(here);
-            let is_protected = way.host_key_place() != *place && self.is_protected(&way).await?;
-            if leads_through && !is_protected && !other.sealed().is_empty() {
+            if !leads_through || other.sealed().is_empty() {
+                continue;
+            }
+            if way.host_key_place() == *place || !self.is_protected(&way).await? {
                 affected.push(other);
             }
         }
