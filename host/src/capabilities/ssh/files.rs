@@ -11,6 +11,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, DirBuilder, DirBuilderExt as _, OpenOptions, OpenOptionsExt as _};
 use chrono::{DateTime, Utc};
 use netssh_core::{Error as SshError, Transfer, TransferOptions};
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use super::quota::{Charge, LimitedFile, Quota};
@@ -30,6 +31,9 @@ const DEPTH: usize = 32;
 pub struct Files {
     directory: Arc<Dir>,
     quota: Arc<Quota>,
+    /// Held while the files are compared with their records, and while a file and its record are
+    /// added: otherwise a file that was just added could lose its record.
+    records: Arc<Mutex<()>>,
 }
 
 impl Files {
@@ -51,7 +55,11 @@ impl Files {
         if removed > 0 {
             tracing::info!(files = removed, directory = %path.display(), "parts of unfinished downloads removed");
         }
-        Ok(Self { directory, quota })
+        Ok(Self {
+            directory,
+            quota,
+            records: Arc::default(),
+        })
     }
 
     /// Admits a download into a file. Before one is refused, files that were removed by hand are
@@ -65,6 +73,7 @@ impl Files {
         let Some(paths) = self.quota.paths_to_reconcile() else {
             return Err(refused);
         };
+        let _records = self.records.lock().await;
         let directory = Arc::clone(&self.directory);
         let size = move |path: &String| directory.metadata(path).ok().map(|file| file.len());
         let found = blocking(move || {
@@ -280,6 +289,7 @@ impl JobContext {
             .await;
         let (flushed, charge) = sink.close().await;
         let whole = matches!(outcome, Ok(Ok(_))) && flushed.is_ok();
+        let records = files.records.lock().await;
         let finished = part.finish(whole).await;
         let outcome = match charge {
             Ok(charge) if whole && finished.is_ok() => {
@@ -293,6 +303,7 @@ impl JobContext {
             Ok(_) => outcome,
             Err(exceeded) => Err(exceeded),
         };
+        drop(records);
         let transfer = self
             .record_transfer(device, CommandKind::Download, &what, began, outcome)
             .await?;
