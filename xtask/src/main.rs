@@ -7,6 +7,7 @@ mod examples;
 mod fuzz;
 mod plugins;
 mod process;
+mod prose;
 mod setup;
 mod test;
 
@@ -31,6 +32,7 @@ Usage: cargo xtask COMMAND
   fuzz [TARGET] [--seconds N]
                      look for bytes of a device that break the reading of them: terminal, mask,
                      platform, reader; all of them without a name, 60 s each
+  prose              check comments, pages and messages for unidiomatic English
   help               this text";
 
 fn main() -> ExitCode {
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         ("bench", arguments) => bench::run(arguments),
         ("chaos", arguments) => chaos::run(arguments),
         ("fuzz", arguments) => fuzz::run(arguments),
+        ("prose", []) => prose::run(),
         ("help" | "-h" | "--help", _) => {
             println!("{HELP}");
             return ExitCode::SUCCESS;
