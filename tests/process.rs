@@ -1,11 +1,16 @@
 //! The real binary, killed: whatever was acknowledged is there afterwards, and comes to an end.
 
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use host::model::JobStatus;
 use serde_json::{Value, json};
+use test_devices::Linux;
 
-use crate::harness::{Client, DEADLINE, Server, password_connection, run};
+use crate::harness::{Client, DEADLINE, Server, clean, password_connection, run, scheduler};
 
 #[test]
 fn acknowledged_jobs_survive_being_killed_while_they_run_and_are_submitted() {
@@ -294,4 +299,85 @@ async fn wait_until(client: &Client, id: &str, looks: impl Fn(&Value) -> bool) -
         }
         assert!(begun.elapsed() < DEADLINE, "{}", answer.body);
     }
+}
+
+/// Returns the files and directories below a directory that other users may read or write.
+fn open_to_others(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let metadata = path.symlink_metadata().unwrap();
+        if metadata.mode() & 0o077 != 0 {
+            found.push(path.clone());
+        }
+        if metadata.is_dir() {
+            open_to_others(&path, found);
+        }
+    }
+}
+
+#[test]
+fn files_of_the_server_are_closed_to_other_users_whatever_the_umask() {
+    run(async {
+        let linux = Linux::start();
+        std::fs::write(linux.ssh.home().join("startup-config"), "enable secret 5").unwrap();
+        let (outer, scripts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let directory = outer.path().join("state");
+        std::fs::create_dir(&directory).unwrap();
+        std::fs::set_permissions(&directory, Permissions::from_mode(0o700)).unwrap();
+        let downloads = "fn describe() {
+                #{ summary: \"A test\", targets: \"one\", needs: #{ ssh: #{ exec: [\"*\"], download: true } } }
+            }
+            fn run(job, params) {
+                let device = ssh::open();
+                device.exec(\"true\");
+                device.download(\"startup-config\", \"a/new/directory/startup-config\");
+            }";
+        std::fs::write(scripts.path().join("it.rhai"), downloads).unwrap();
+        std::fs::create_dir(directory.join("files")).unwrap();
+        std::fs::set_permissions(directory.join("files"), Permissions::from_mode(0o700)).unwrap();
+
+        let server = Server::command(&directory);
+        let mut command = clean(Command::new("sh"));
+        command
+            .args(["-c", "umask 0 && exec \"$@\"", "sh"])
+            .arg(server.get_program())
+            .args(server.get_args())
+            .current_dir(&directory)
+            .stdin(Stdio::null());
+        let environment = server.get_envs();
+        command.envs(environment.filter_map(|(name, value)| Some((name, value?))));
+        command
+            .env("SCHEDULER_PLUGINS_SCRIPTS_DIR", scripts.path())
+            .env("SCHEDULER_PLUGINS_CACHE_DIR", "cache")
+            .env("SCHEDULER_DEVICES_FILES_DIR", "files")
+            .env("SCHEDULER_DEVICES_SESSION_LOG_DIR", "sessions")
+            .env("SCHEDULER_LOGGING_FILE", "logs/scheduler.log");
+        let server = Server::spawn(command, None);
+        let connection = password_connection("r1", &linux.ssh, "linux");
+        let answer = server.client.post("/api/connections", &connection).await;
+        assert_eq!(answer.status, 201, "{}", answer.body);
+        let job = json!({ "plugin": "it", "targets": ["r1"] });
+        let answer = server.client.post("/api/jobs", &job).await;
+        assert_eq!(answer.status, 202, "{}", answer.body);
+        let job = wait_for_end(&server.client, answer.body["id"].as_str().unwrap()).await;
+        assert_eq!(job["status"], "completed", "{job}");
+        let mut backup = scheduler();
+        backup
+            .args(["db", "backup", "backup.db"])
+            .current_dir(&directory);
+        let backup = backup.output().unwrap();
+        assert!(backup.status.success(), "{backup:?}");
+        assert_eq!(server.terminate(), Some(0));
+
+        for made in ["scheduler.db", "files/a/new/directory/startup-config"] {
+            assert!(directory.join(made).exists(), "{made}");
+        }
+        for made in ["sessions", "logs"] {
+            let files = std::fs::read_dir(directory.join(made)).unwrap();
+            assert!(files.count() > 0, "{made}");
+        }
+        let mut found = Vec::new();
+        open_to_others(&directory, &mut found);
+        assert_eq!(found, [PathBuf::new(); 0]);
+    });
 }

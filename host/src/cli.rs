@@ -127,6 +127,11 @@ impl Cli {
     }
 
     fn dispatch(self) -> Result<(), Failure> {
+        if self.command.opens_the_database() {
+            // The database, logs, downloads and keys hold secrets: nothing that this process creates
+            // is readable by other users, whatever the umask of the shell or the service.
+            rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+        }
         match self.command {
             Command::Serve(args) => serve::run(args, self.config),
             Command::Run(args) => run::run(args, self.config),
@@ -141,6 +146,15 @@ impl Cli {
             Command::Connect(args) => one_thread()?.block_on(connect::run(args)),
             Command::Plugin(command) => one_thread()?.block_on(command.run()),
         }
+    }
+}
+
+impl Command {
+    const fn opens_the_database(&self) -> bool {
+        matches!(
+            self,
+            Self::Serve(_) | Self::Run(_) | Self::Db(_) | Self::Key(_)
+        )
     }
 }
 
