@@ -325,7 +325,7 @@ fn files_of_the_server_are_closed_to_other_users_whatever_the_umask() {
         std::fs::create_dir(&directory).unwrap();
         std::fs::set_permissions(&directory, Permissions::from_mode(0o700)).unwrap();
         let downloads = "fn describe() {
-                #{ summary: \"A test\", targets: \"one\", needs: #{ ssh: #{ exec: [\"*\"], download: true } } }
+                #{ summary: \"A test\", targets: \"each\", needs: #{ ssh: #{ exec: [\"*\"], download: true } } }
             }
             fn run(job, params) {
                 let device = ssh::open();
