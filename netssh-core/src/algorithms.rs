@@ -53,7 +53,7 @@ impl Algorithms {
         offered
     }
 
-    /// Returns the hint for a device whose group exchange does not work, if legacy algorithms would
+    /// Returns the hint for a device on which group exchange fails, if legacy algorithms would
     /// help.
     pub(crate) fn hint_without_group_exchange(self, theirs: &[String]) -> Option<String> {
         let fixed: Vec<String> = theirs

@@ -133,7 +133,7 @@ pub struct Credentials {
     /// An OpenSSH certificate for the private key, as its one line:
     /// `ssh-ed25519-cert-v01@openssh.com AAAA…`.
     pub certificate: Option<String>,
-    /// The socket of an ssh-agent whose keys are tried.
+    /// The socket of an ssh-agent that provides further keys.
     pub agent: Option<PathBuf>,
     /// Answers to questions at login other than the one for the password, in keyboard-interactive
     /// and before the first prompt. Each is used once, for the first question that it matches.
@@ -143,7 +143,7 @@ pub struct Credentials {
 /// An answer to a question that a device asks at login or after a command.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// A pattern for the line at whose end the device waits.
+    /// A pattern for the line at the end of which the device waits.
     pub question: Pattern,
     /// The text of the answer.
     pub answer: SecretString,
@@ -156,7 +156,7 @@ pub struct Answer {
 /// A question that a device asked, and its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answered {
-    /// The line at whose end the device waited.
+    /// The line at the end of which the device waited.
     pub question: String,
     /// The answer; `None` if it is secret.
     pub answer: Option<String>,

@@ -1,4 +1,4 @@
-//! The error type of this crate, and who has to act on an error.
+//! The error type of this crate.
 //!
 //! No message contains a secret, and a message says how to fix the problem where that is known.
 
@@ -9,7 +9,7 @@ use crate::cause::{self, Cause};
 /// Any failure of a session.
 ///
 /// Distinguish errors by [`Error::code`] (stable strings, for scripts and APIs) or by
-/// [`Error::fault`] (who has to act).
+/// [`Error::fault`] (the party that has to act).
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -169,7 +169,7 @@ impl Error {
         }
     }
 
-    /// Returns who has to act.
+    /// Returns the party that has to act.
     #[must_use]
     pub const fn fault(&self) -> Fault {
         match self {

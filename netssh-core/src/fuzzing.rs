@@ -83,8 +83,8 @@ pub fn reader(bytes: &[u8]) {
             outcome.answers.clear();
         }
     }
-    // Output answered as a pager's mark is removed, and a command whose sentinel was swallowed is
-    // sent again.
+    // Output answered as a pager's mark is removed, and a command is sent again if its sentinel was
+    // swallowed.
     let [first, others @ ..] = outcomes;
     for other in others {
         let as_they_are = |outcome: &Outcome| !outcome.mistaken && !outcome.swallowed;
@@ -139,7 +139,7 @@ static ASKS: LazyLock<Pattern> = LazyLock::new(|| Pattern::new(r"\? ?$").expect(
 /// Output on the prompt's own line is added to the limit.
 const LAST_LINE: usize = 1 << 16;
 
-/// The input of a case, whose parameters are read from its first bytes; zeros if no bytes are left.
+/// The input of a case. Its first bytes are parameters; without bytes left, they are zero.
 #[derive(Clone)]
 struct Input<'a>(&'a [u8]);
 

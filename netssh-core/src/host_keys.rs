@@ -84,8 +84,8 @@ pub trait HostKeyStore: Send + Sync + Debug {
 /// Markers that a store may have for a device in addition to its keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostKeyMarks {
-    /// The keys of authorities whose host certificates are trusted (`@cert-authority`). With any, a
-    /// device is asked for its certificate.
+    /// The keys of certificate authorities that are trusted for host certificates
+    /// (`@cert-authority`). With any, a device is asked for its certificate.
     pub authorities: Vec<HostKey>,
     /// Keys that are rejected by every policy (`@revoked`).
     pub revoked: Vec<HostKey>,

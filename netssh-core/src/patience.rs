@@ -2,8 +2,8 @@
 //!
 //! A process may be stopped (`SIGSTOP`), and a virtual machine suspended. When it continues, its
 //! timers fire at once, before it has read the data that arrived meanwhile, and the device would be
-//! blamed for the process's own silence. A timeout here is therefore divided into slices: a slice
-//! whose timer fires much later than it was due does not count, and the device gets that time
+//! blamed for the process's own silence. A timeout here is therefore divided into slices. A slice
+//! does not count if its timer fires much later than it was due, and the device gets that time
 //! again.
 
 use std::pin::Pin;
@@ -16,7 +16,7 @@ const FROZEN: Duration = Duration::from_millis(250);
 /// Extra time before a long timeout expires, to read data that has already reached the socket.
 const LAST_LOOK: Duration = Duration::from_millis(50);
 
-/// The error of a wait whose time is over.
+/// The error of a wait that exceeded its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Elapsed;
 

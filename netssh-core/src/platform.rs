@@ -439,7 +439,7 @@ pub struct FactSource {
     /// The command.
     pub command: String,
     /// The name of each fact (`hostname`, `vendor`, `model`, `version`, `serial`, `uptime`) and the
-    /// pattern whose first group is its value.
+    /// pattern that captures its value in the first group.
     pub find: BTreeMap<String, Pattern>,
 }
 

@@ -151,7 +151,7 @@ pub(crate) struct Question {
     pub(crate) ask: Pattern,
     /// The question may be repeated any number of times.
     pub(crate) again: bool,
-    /// The question may be in a finished line: an instruction, whose answer is not a secret.
+    /// The question may be in a finished line: an instruction, with an answer that is not a secret.
     pub(crate) finished: bool,
     pub(crate) answered: bool,
 }
@@ -779,7 +779,7 @@ impl<'a> Reader<'a> {
         match self.learnt.is_empty() {
             // Prompts that end with a colon are declared by the platform.
             true => self.is_prompt(line) && (line.ends_with(':') || !is_question(line)),
-            // Enter was pressed at a line whose end is repeated now.
+            // Enter was pressed at a line, and the device repeats the end of it.
             false if !self.typed && self.is_prompt(line) => {
                 self.is_known_prompt(line)
                     || self.learnt.text().is_some_and(|text| text.ends_with(line))

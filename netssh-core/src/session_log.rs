@@ -25,8 +25,8 @@ pub trait SessionLog: Send + Sync + Debug {
     /// return fast.
     fn write(&self, entry: &SessionLogEntry);
 
-    /// Returns the name of the log's owner. A pool reuses a session only for an endpoint whose log
-    /// has the same name.
+    /// Returns the name of the log's owner. A pool never passes a session to an endpoint with a log
+    /// of another name.
     fn name(&self) -> &str {
         ""
     }

@@ -263,8 +263,8 @@ fn store_failed(error: &HostKeyStoreError, doing: &str, reached: bool) -> Error 
         })
 }
 
-/// Returns the error for a device whose group exchange fails and that has no other common key
-/// exchange.
+/// Returns the error for a device on which group exchange fails and no other key exchange is
+/// common.
 fn small_group(hop: &Hop<'_>, via: Option<&Tunnel>, theirs: &[String]) -> Error {
     let hint = match hop.algorithms.hint_without_group_exchange(theirs) {
         Some(hint) => hint,

@@ -60,7 +60,7 @@ pub(super) async fn read(hop: &Hop<'_>) -> Result<PrivateKey, Error> {
         .map_err(|reason| unreadable(&reason))
 }
 
-/// Rejects keys whose passphrase is excessively expensive to check.
+/// Rejects keys with an excessively expensive passphrase check.
 fn check_work(text: &str) -> Result<(), String> {
     let too_much = |what: &str, is: u64, limit: u64| {
         if is <= limit {

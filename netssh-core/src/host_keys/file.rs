@@ -20,7 +20,7 @@ use super::{HostKey, HostKeyMarks, HostKeyStore, HostKeyStoreError};
 #[derive(Debug)]
 pub struct KnownHostsFile {
     path: PathBuf,
-    // Held by `remember`, whose lookup and append have to be one step.
+    // Held by `remember`: its lookup and append have to be one step.
     writing: tokio::sync::Mutex<()>,
 }
 

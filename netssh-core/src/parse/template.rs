@@ -75,7 +75,7 @@ pub(super) enum Target {
     End,
 }
 
-/// A rule whose target state is not resolved yet.
+/// A rule before its target state is resolved.
 struct WrittenRule {
     rule: Rule,
     next: Option<String>,

@@ -105,7 +105,7 @@ pub(crate) fn refusal(text: &str) -> Option<&str> {
 ///
 /// `false` proves nothing: shells and CLIs share the prompts `sw1#` and `user@host:~$` (the latter
 /// on VyOS and `EdgeOS`). Only the reply to a command distinguishes them; see [`refusal`]. The
-/// result is meaningless on a platform whose sessions are shells.
+/// result is meaningless on a platform with shell sessions.
 pub(crate) fn looks_like_shell_prompt(prompt: &str) -> bool {
     SHELL_PROMPTS.is_match(prompt.trim())
 }

@@ -55,7 +55,7 @@ pub(super) struct Breaker {
     pending: Vec<String>,
 }
 
-/// Consecutive interactive logins that were refused or whose outcome is unknown.
+/// Consecutive interactive logins that were refused or have an unknown outcome.
 #[derive(Debug, Default)]
 struct Trials {
     count: u32,

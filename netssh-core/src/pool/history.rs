@@ -37,7 +37,7 @@ pub struct LoginRecord {
     pub connecting: FailureRecord,
     /// Refused logins, by the digest of their credentials.
     pub refused: Vec<(String, FailureRecord)>,
-    /// Interactive logins that were refused or whose outcome is unknown, by user.
+    /// Interactive logins that were refused or have an unknown outcome, by user.
     pub trials: Vec<(String, FailureRecord)>,
     /// Logins that have begun and not ended, by the digest of their credentials.
     pub pending: Vec<String>,

@@ -42,7 +42,7 @@ impl LoginRate {
     }
 }
 
-/// The latest logins to one device, oldest first, as many as the limit allows.
+/// The latest logins to one device, oldest first, up to the limit.
 #[derive(Debug, Default)]
 pub(super) struct Logins(VecDeque<Instant>);
 

@@ -1,4 +1,4 @@
-//! The same bytes, cut anywhere, give the same answer.
+//! Replies do not depend on the packet boundaries.
 
 use super::*;
 use crate::terminal::CLEANED;
@@ -283,7 +283,7 @@ fn eight_megabytes_in_small_packets_take_linear_time() {
     assert!(reader.buffer.len() <= (1 << 20) + 2 * SLACK);
 }
 
-/// Counted, not timed: a step looks at what is new and at the end, not at all that has arrived.
+/// Counted, not timed: a step examines the new bytes and the end, not everything that has arrived.
 #[test]
 fn no_output_makes_the_work_grow_with_its_square() {
     const BYTES: usize = 256 * 1024;

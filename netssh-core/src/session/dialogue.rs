@@ -93,7 +93,7 @@ pub(super) struct Exchange<'c, 'w> {
 
 /// A device that is silent for this long waits for input. Pauses within a line are shorter.
 pub(super) const SETTLED: Duration = Duration::from_millis(500);
-/// The same for questions of the platform's own commands, whose patterns match the whole line.
+/// The same for questions of the platform's own commands: their patterns match the whole line.
 pub(super) const SETTLED_SOON: Duration = Duration::from_millis(100);
 /// The durations of silence after which the reader decides about the next step.
 const QUIET: [(Duration, Quiet); 3] = [
@@ -507,8 +507,8 @@ impl Session {
         }
     }
 
-    /// Reads a reply whose sentinel was typed ahead. Returns `None` if a pager consumed the
-    /// sentinel; the session is then resynchronized and the output is unusable.
+    /// Reads a reply after a typed-ahead sentinel. Returns `None` if a pager consumed the sentinel;
+    /// the session is then resynchronized and the output is unusable.
     pub(super) async fn read_typed_ahead(
         &mut self,
         exchange: &mut Exchange<'_, '_>,

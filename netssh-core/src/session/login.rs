@@ -271,8 +271,8 @@ impl Session {
                             None => return Err(no_cli(&platform, &prompt, words)),
                         }
                     }
-                    // `prompt` is empty for a shell, whose prompt the session has replaced; `own`
-                    // is the user's prompt, shown before.
+                    // `prompt` is empty for a shell, because the session has replaced its prompt;
+                    // `own` is the user's prompt, shown before.
                     self.prompt = if prompt.is_empty() { own } else { prompt };
                     // A refused set-up command is harmless, but paging may still be on.
                     let refused = |line: &str| platform.refusal(line).is_some();

@@ -95,7 +95,7 @@ impl SessionLogFile {
         Ok(log)
     }
 
-    /// Returns a log whose file is opened or created by its first entry.
+    /// Returns a log that opens or creates its file with its first entry.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>, limit: u64) -> Self {
         Self {
@@ -277,7 +277,7 @@ impl State {
                     io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
                 ) =>
             {
-                // A failure to examine the file now is no evidence of a change.
+                // If the file cannot be examined now, that is not evidence of a change.
                 return;
             }
             _ => {

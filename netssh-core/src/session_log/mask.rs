@@ -64,7 +64,7 @@ pub(super) struct Mask {
     /// Number of bytes of `held` that were already written, masked or not.
     written: usize,
     masked: bool,
-    /// The beginning of a character whose other bytes have not arrived.
+    /// The beginning of a character that has not arrived completely.
     character: Vec<u8>,
 }
 
