@@ -191,7 +191,7 @@ mod tests {
 
     use super::*;
 
-    /// The seeds of the fuzz targets, which include all findings.
+    /// Replays the seeds of the fuzz targets, which include all findings.
     #[test]
     fn the_seeds_hold() {
         hold("terminal", terminal);

@@ -324,7 +324,8 @@ impl Pool {
         self.open_noting(endpoint, &|_| ()).await
     }
 
-    /// Like [`Pool::open`], but calls `note` with the reason when it has to wait.
+    /// Like [`Pool::open`], but calls `note` with the reason when it has to wait for a session, a
+    /// connection or the login rate limit.
     ///
     /// # Errors
     /// As [`Pool::open`].

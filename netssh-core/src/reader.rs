@@ -30,7 +30,7 @@ pub(crate) enum Expect {
     /// Like [`Self::Comment`], for the first comment of a session, the last of `lines` typed lines:
     /// this many prompts without the comment mean that the device does not echo.
     FirstComment { comment: String, lines: usize },
-    /// `PROMPT` + this comment and a newline; the next answer follows at once.
+    /// `PROMPT` + this comment and a newline; the next reply follows at once.
     CommentAmong(String),
     /// The prompt twice in a row: the end on a device without an echo.
     PromptTwice,
@@ -828,7 +828,7 @@ impl<'a> Reader<'a> {
         self.wiped && self.shows_prompt()
     }
 
-    /// Finds `PROMPT!comment` and a newline: the end of this answer and the beginning of the next.
+    /// Finds `PROMPT!comment` and a newline: the end of this reply and the beginning of the next.
     fn comment_among(&mut self, comment: &str) -> Option<Step> {
         // No further line is complete.
         if self.newline.is_none_or(|newline| newline < self.searched) {

@@ -91,7 +91,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// Whether the device accepted the command.
+    /// Returns whether the device accepted the command.
     #[must_use]
     pub const fn is_success(&self) -> bool {
         self.failure.is_none()
