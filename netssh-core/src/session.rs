@@ -182,7 +182,7 @@ impl Session {
     }
 
     /// Runs a command that asks questions, and answers them. Each answer is used at most once, in
-    /// the order in which the device asks. Answers are not written to the session log.
+    /// the order in which the device asks. Secret answers are not written to the session log.
     ///
     /// # Errors
     /// As [`Session::exec`]; [`Error::Refused`] if the device repeats an answered question, which
