@@ -1,4 +1,4 @@
-//! Which algorithms are offered, and what to say when a device has none of them.
+//! SSH algorithms to offer, and hints for a device that supports none of them.
 
 use std::borrow::Cow;
 
@@ -7,19 +7,19 @@ use russh::{AlgorithmKind, Preferred, cipher, compression, kex, mac};
 
 use crate::host_keys::HostKey;
 
-/// Which algorithms to offer.
+/// The SSH algorithms to offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Algorithms {
-    /// Those that are considered safe.
+    /// Only algorithms that are considered safe.
     #[default]
     Default,
-    /// After the safe ones, those that old devices need: key exchange with SHA-1, `ssh-rsa`
-    /// signatures, CBC modes, `hmac-sha1`, and RSA host keys of 1024 bits.
+    /// The safe algorithms first, then those that old devices need: key exchange with SHA-1,
+    /// `ssh-rsa` signatures, CBC modes, `hmac-sha1`, and RSA host keys of 1024 bits.
     Legacy,
 }
 
 const LEGACY_KEY_EXCHANGES: &[kex::Name] = &[kex::DH_G14_SHA1, kex::DH_GEX_SHA1, kex::DH_G1_SHA1];
-/// The key exchanges in which the device chooses the group.
+/// Key exchanges in which the device chooses the group.
 pub(crate) const GROUP_EXCHANGES: &[kex::Name] = &[kex::DH_GEX_SHA1, kex::DH_GEX_SHA256];
 const LEGACY_CIPHERS: &[cipher::Name] = &[
     cipher::AES_128_GCM,
@@ -30,12 +30,12 @@ const LEGACY_CIPHERS: &[cipher::Name] = &[
 ];
 const LEGACY_MACS: &[mac::Name] = &[mac::HMAC_SHA1_ETM, mac::HMAC_SHA1];
 
-/// What to do when only legacy algorithms would help.
+/// The hint for a device that needs legacy algorithms.
 pub(crate) const HINT: &str = "set algorithms to legacy for this connection";
 
 impl Algorithms {
-    /// What to offer to a device whose keys are `known`, host keys of the types in `without`
-    /// (see [`HostKey::algorithm`]) excepted.
+    /// Returns the algorithms to offer to a device with the `known` host keys, except host keys of
+    /// the types in `without` (see [`HostKey::algorithm`]).
     pub(crate) fn preferred(self, known: &[HostKey], without: &[String]) -> Preferred {
         let legacy = self == Self::Legacy;
         let safe = Preferred::default();
@@ -53,7 +53,7 @@ impl Algorithms {
         offered
     }
 
-    /// Returns the hint for a device whose group exchange does not work, if legacy algorithms would
+    /// Returns the hint for a device on which group exchange fails, if legacy algorithms would
     /// help.
     pub(crate) fn hint_without_group_exchange(self, theirs: &[String]) -> Option<String> {
         let fixed: Vec<String> = theirs
@@ -65,7 +65,8 @@ impl Algorithms {
         hint.strip_prefix("; ").map(str::to_owned)
     }
 
-    /// The algorithms of known keys first: a device with several keys is to show the known one.
+    /// Returns the host key algorithms, those of known keys first: a device with several keys
+    /// should show the known one.
     fn host_key_algorithms(self, known: &[HostKey], without: &[String]) -> Vec<Algorithm> {
         let mut algorithms: Vec<Algorithm> = Preferred::default()
             .key
@@ -81,7 +82,7 @@ impl Algorithms {
         algorithms
     }
 
-    /// The shortest RSA host key to accept, in bits.
+    /// Returns the minimum size of an accepted RSA host key, in bits.
     pub(crate) const fn shortest_rsa(self) -> u32 {
         match self {
             Self::Default => 2048,
@@ -89,7 +90,7 @@ impl Algorithms {
         }
     }
 
-    /// What to add to an error about missing common algorithms: empty, or `"; …"`.
+    /// Returns the hint for an error about missing common algorithms: empty, or `"; …"`.
     pub(crate) fn hint(self, kind: &AlgorithmKind, theirs: &[String]) -> String {
         let offers = |names: &[&str]| theirs.iter().any(|name| names.contains(&name.as_str()));
         let helps = match kind {
@@ -110,7 +111,8 @@ fn names<N: AsRef<str>>(names: &[N]) -> Vec<&str> {
     names.iter().map(AsRef::as_ref).collect()
 }
 
-/// As in [`HostKey::algorithm`]: all RSA signatures go with one type of key.
+/// Returns the type of a host key as in [`HostKey::algorithm`]: all RSA signatures use the same
+/// type.
 fn key_type(algorithm: &Algorithm) -> &str {
     match algorithm {
         Algorithm::Rsa { .. } => "ssh-rsa",
@@ -118,7 +120,8 @@ fn key_type(algorithm: &Algorithm) -> &str {
     }
 }
 
-/// The library's safe list, and the NIST curves, which many devices offer as their best.
+/// Returns the library's safe key exchanges and the NIST curves, which are the best that many
+/// devices offer.
 fn safe_key_exchanges() -> Vec<kex::Name> {
     let mut names = Preferred::default().kex.into_owned();
     let at = names

@@ -1,7 +1,8 @@
-//! Logging in to one host: keys first, then the password, which is sent at most once.
+//! Authentication on one host: keys first, then the password, which is sent at most once.
 //!
-//! A host may want several factors (OpenSSH's `AuthenticationMethods`). So there are rounds: each
-//! tries what there is, in order, until something is accepted; a partial success begins another.
+//! A host may require several factors (OpenSSH's `AuthenticationMethods`), so authentication runs
+//! in rounds. Each round tries the available credentials in order until the host accepts one; a
+//! partial success starts the next round.
 //!
 //! `questions` decides which keyboard-interactive question gets the password.
 
@@ -28,20 +29,22 @@ use crate::jump::Hop;
 use crate::patience::timeout;
 use crate::transport::{Client, Failure, printable};
 
-/// The factors that a host may want.
+/// Maximum number of factors.
 const FACTORS: usize = 4;
-/// A server may ask several rounds of questions; the password answers one of them.
+/// Maximum number of rounds of questions; the password answers one of them.
 const ROUNDS: usize = 8;
 /// Maximum number of rounds without a question.
 const SILENT_ROUNDS: usize = 32;
-/// Servers count refused keys: OpenSSH hangs up after the sixth refusal, passwords included.
+/// Maximum number of keys tried. Servers count refused keys: OpenSSH disconnects after the sixth
+/// refusal, passwords included.
 const KEYS: usize = 5;
-/// A server that says which signatures it takes does so right after the key exchange.
+/// How long to wait for the server's list of signature algorithms, which is sent right after the
+/// key exchange.
 const EXTENSION_INFO: Duration = Duration::from_millis(100);
-/// For what an agent does without asking its user.
+/// Timeout of agent requests that need no confirmation by its user.
 const AGENT: Duration = Duration::from_secs(5);
 
-/// Logs in, when the gate is open. To be limited by the caller.
+/// Authenticates once the gate is open. The caller has to limit the time.
 pub(crate) async fn authenticate(
     handle: &mut Handle<Client>,
     hop: &Hop<'_>,
@@ -86,21 +89,21 @@ pub(crate) async fn authenticate(
 struct Login<'a> {
     handle: &'a mut Handle<Client>,
     hop: &'a Hop<'a>,
-    /// What the host accepts, once it has said so.
+    /// The methods that the host accepts, once they are known.
     methods: Option<MethodSet>,
     key: Option<Arc<PrivateKey>>,
     rsa_hashes: Option<Vec<Option<HashAlg>>>,
     keys_left: usize,
     password: Password,
-    /// A secret was sent: the host may count a failed login, whatever it says.
+    /// A secret was sent, so the host may count a failed login whatever it reports.
     sent: bool,
-    /// Which of the configured answers were given.
+    /// The configured answers that were given, by index.
     answered: Vec<bool>,
     /// The answered questions.
     asked: Vec<String>,
-    /// What was refused, for the error.
+    /// The refused credentials, for the error.
     refused: Vec<&'static str>,
-    /// What else the operator should know.
+    /// Further hints for the error.
     notes: Vec<String>,
 }
 
@@ -120,7 +123,7 @@ struct Given {
 
 enum Outcome {
     Success,
-    /// One factor is accepted, the host wants another.
+    /// One factor was accepted, and the host requires another.
     Partial,
     Refused,
 }
@@ -154,8 +157,8 @@ impl Login<'_> {
                 Outcome::Refused => {}
                 other => return Ok(other),
             }
-            // A host may refuse the method before it asks for the password, and offer the other
-            // method.
+            // A host may refuse this method before it asks for the password, and offer the other
+            // one.
             if self.methods.is_some() && self.accepts(MethodKind::Password) {
                 return self.password().await;
             }
@@ -163,13 +166,14 @@ impl Login<'_> {
         Ok(Outcome::Refused)
     }
 
-    /// Asking which methods there are would cost a round trip, so the first try finds out.
+    /// Returns whether the host accepts a method, as far as known. Asking for the methods would
+    /// cost a round trip, so the first attempt finds them out.
     fn accepts(&self, method: MethodKind) -> bool {
         let methods = self.methods.as_ref();
         methods.is_none_or(|methods| methods.contains(&method))
     }
 
-    /// The certificate for the key, then the key by itself.
+    /// Tries the certificate for the key, then the key itself.
     async fn private_key(&mut self) -> Result<Outcome, Error> {
         let key = match &self.key {
             Some(key) => Arc::clone(key),
@@ -236,7 +240,8 @@ impl Login<'_> {
         self.outcome(result, "certificate").await
     }
 
-    /// Whether another key may be tried, and the host still takes keys.
+    /// Returns whether another key may be tried: the host accepts keys and the limit is not
+    /// reached.
     fn take_key_try(&mut self) -> bool {
         if !self.accepts(MethodKind::PublicKey) {
             return false;
@@ -249,12 +254,12 @@ impl Login<'_> {
         true
     }
 
-    /// The hashes to sign with, of which the host says what it takes, if it does.
+    /// Returns the hashes to sign with, according to the host's list if it sends one.
     async fn rsa_hashes(&mut self) -> Result<Vec<Option<HashAlg>>, Error> {
         if let Some(hashes) = &self.rsa_hashes {
             return Ok(hashes.clone());
         }
-        // By itself this waits a second for hosts that never say.
+        // Without this timeout, the library waits a second for hosts that never send the list.
         let said = match timeout(EXTENSION_INFO, self.handle.best_supported_rsa_hash()).await {
             Ok(said) => said.map_err(|error| self.broken(&error))?,
             Err(_) => None,
@@ -263,14 +268,14 @@ impl Login<'_> {
         let old = || format!("if the device takes RSA keys with SHA-1 only, {HINT}");
         let hashes = match (said, legacy) {
             (Some(Some(hash)), false) => vec![Some(hash)],
-            // Some say what they know, and take less.
+            // Some hosts list more than they accept.
             (Some(Some(hash)), true) => vec![Some(hash), None],
             (Some(None), true) => vec![None],
             (Some(None), false) => {
                 self.note(old());
                 Vec::new()
             }
-            // What all have that have left SHA-1.
+            // Every host that no longer uses SHA-1 supports SHA-256.
             (None, true) => vec![Some(HashAlg::Sha256), None],
             (None, false) => {
                 self.note(old());
@@ -364,7 +369,7 @@ impl Login<'_> {
         let outcome = self.outcome(result, "password").await?;
         match outcome {
             Outcome::Refused if !told && !self.accepts(MethodKind::Password) => {
-                // A host without the method refuses it without looking at the password.
+                // A host without this method refuses it without checking the password.
                 self.password = Password::Unused;
                 self.refused.pop();
             }
@@ -410,7 +415,7 @@ impl Login<'_> {
                 name: &name,
                 instructions: &instructions,
             };
-            // Prepares all replies before the first is sent.
+            // All replies are prepared before the first is sent.
             let replies = self.replies(texts, &prompts, &mut given)?;
             self.sent |= !replies.is_empty();
             response = self
@@ -567,7 +572,8 @@ impl Login<'_> {
         self.failed(message)
     }
 
-    /// What the host made of an attempt.
+    /// Converts the result of an attempt, and records the refused credential and the remaining
+    /// methods.
     async fn outcome(&mut self, result: AuthResult, what: &'static str) -> Result<Outcome, Error> {
         let AuthResult::Failure {
             remaining_methods,
@@ -589,12 +595,12 @@ impl Login<'_> {
         Ok(Outcome::Refused)
     }
 
-    /// The library reports a connection that ended as a refusal with no methods left.
+    /// Detects a closed connection, which the library reports as a refusal with no methods left.
     async fn check_connection(&mut self, what: &str) -> Result<(), Error> {
         let (hop, user) = (self.hop, &self.hop.username);
         let ended = timeout(Duration::from_secs(1), &mut *self.handle).await;
         let words = match ended {
-            // It said that there is nothing left to try.
+            // The host reported that no method is left to try.
             Err(_) | Ok(Err(Failure::Ssh(russh::Error::NoAuthMethod))) => return Ok(()),
             Ok(Err(Failure::Farewell(words))) => words,
             Ok(_) => String::new(),
@@ -642,7 +648,7 @@ impl Login<'_> {
         self.failed(message)
     }
 
-    /// Returns the error of a login that the host refused, or that had nothing to try.
+    /// Returns the error of a login that the host refused, or that had no credentials to try.
     fn failed(&self, message: String) -> Error {
         match self.sent || !self.refused.is_empty() {
             true => Error::authentication(message),
@@ -673,7 +679,7 @@ async fn open_agent(
     let path = hop.credentials.agent.as_deref().unwrap_or("".as_ref());
     let mut agent = AgentClient::connect_uds(path).await?;
     if let Some(binding) = handle.agent_session_binding() {
-        // For keys that are restricted to some hosts; agents that know none refuse it.
+        // Needed for keys that are restricted to certain hosts; other agents reject the request.
         let _ = agent.bind_session(binding, false).await;
     }
     let identities = agent.request_identities().await?;

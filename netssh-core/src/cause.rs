@@ -1,4 +1,4 @@
-//! Tells failures of a device, and of the way to it, from those of this machine.
+//! Distinguishes failures of a device or the path to it from failures of this machine.
 
 use std::fmt::Display;
 use std::io;
@@ -8,20 +8,21 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::error::Error;
 
-/// What an operating system's error says of a device.
+/// The cause of an I/O error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cause {
-    /// The device, or the way to it, refused, ended or did not answer.
+    /// The device, or a host on the path to it, refused or closed the connection or did not
+    /// respond.
     Device,
-    /// This machine lacks something.
+    /// This machine lacks a resource.
     Server,
-    /// Neither: this machine has no route, or may not connect.
+    /// Neither: this machine has no route, or is not allowed to connect.
     Unknown,
 }
 
 impl Cause {
-    /// Only what is listed here is the device's: an error that is not known must not count against
-    /// it.
+    /// Returns the cause of an error. Only the errors listed here are the device's, because an
+    /// unlisted one must not count against it.
     pub(crate) fn of(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::ConnectionRefused
@@ -42,7 +43,7 @@ impl Cause {
     }
 }
 
-/// Names what this machine lacks, if the error says so.
+/// Names the resource that this machine lacks, if the error is a shortage.
 fn shortage(error: &io::Error) -> Option<String> {
     Some(match Errno::from_io_error(error)? {
         Errno::MFILE => match getrlimit(Resource::Nofile).current {
@@ -62,8 +63,8 @@ fn shortage(error: &io::Error) -> Option<String> {
     })
 }
 
-/// Returns the error of this machine that prevented `doing`, if that was its cause. `reached` says
-/// whether the device had been connected to.
+/// Returns the error of this machine that prevented `doing`, if the cause was a shortage. `reached`
+/// is whether the device had been connected to.
 pub(crate) fn server_error(error: &io::Error, doing: impl Display, reached: bool) -> Option<Error> {
     let lacking = shortage(error)?;
     Some(Error::Server {
@@ -72,8 +73,8 @@ pub(crate) fn server_error(error: &io::Error, doing: impl Display, reached: bool
     })
 }
 
-/// Returns the error of a process that cannot open another descriptor. The resolver does not say
-/// so: without one it reports names as unknown.
+/// Returns an error if this process cannot open another descriptor. The resolver does not report
+/// it: without a descriptor, it reports names as unknown.
 pub(crate) fn no_descriptor() -> Option<io::Error> {
     let error = std::fs::File::open("/dev/null").err()?;
     (Errno::from_io_error(&error) == Some(Errno::MFILE)
@@ -81,7 +82,7 @@ pub(crate) fn no_descriptor() -> Option<io::Error> {
     .then_some(error)
 }
 
-/// Finds the operating system's error among the causes of another error.
+/// Finds an I/O error of the operating system among the sources of an error.
 pub(crate) fn io_error_in<'e>(
     error: &'e (dyn std::error::Error + 'static),
 ) -> Option<&'e io::Error> {
@@ -97,7 +98,7 @@ pub(crate) fn io_error_in<'e>(
     None
 }
 
-/// Writes a number with commas between its thousands.
+/// Formats a number with commas between thousands.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();

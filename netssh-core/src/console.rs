@@ -1,4 +1,4 @@
-//! A device's terminal for a person: bytes both ways, nothing interpreted.
+//! An interactive terminal on a device, without interpretation of its bytes.
 
 use crate::endpoint::{Endpoint, Timeouts};
 use crate::error::Error;
@@ -6,23 +6,23 @@ use crate::gate::Gate;
 use crate::patience::timeout;
 use crate::transport::{self, Received, Shell};
 
-/// An interactive terminal on a device: bytes both ways, nothing interpreted. Dropping it without
-/// [`Console::close`] drops the connection.
+/// An interactive terminal on a device: bytes in both directions, uninterpreted. Dropping it
+/// without [`Console::close`] drops the connection.
 ///
-/// What the device sends waits until it is read; a console that is not read for long holds up
-/// the device.
+/// Received bytes are buffered until they are read. The connection stalls if a console is not read
+/// for long.
 #[derive(Debug)]
 pub struct Console {
     shell: Shell,
     timeouts: Timeouts,
 }
 
-/// Saying goodbye takes no longer than this.
+/// Maximum duration of [`Console::close`].
 const CLOSING: std::time::Duration = std::time::Duration::from_secs(1);
 
 impl Console {
-    /// Connects, logs in and starts a shell on a terminal of the type `term` (`xterm-256color`)
-    /// with so many columns and rows of characters.
+    /// Connects, logs in, and starts a shell on a terminal of type `term` (`xterm-256color`) with
+    /// this size in characters.
     ///
     /// # Errors
     /// As [`crate::Session::connect`].
@@ -48,12 +48,12 @@ impl Console {
         })
     }
 
-    /// Waits for bytes, as long as it takes; `None` when the device has closed the terminal.
-    /// Cancelling it loses nothing.
+    /// Waits for bytes, without a limit. Returns `None` when the device has closed the terminal.
+    /// Cancel safe.
     ///
     /// # Errors
-    /// [`Error::Protocol`] if the device gives the user no terminal, [`Error::Disconnected`] if
-    /// the connection broke.
+    /// [`Error::Protocol`] if the device gives the user no terminal, [`Error::Disconnected`] if the
+    /// connection broke.
     pub async fn read(&mut self) -> Result<Option<Vec<u8>>, Error> {
         if self.shell.is_finished() {
             return Ok(None);
@@ -69,10 +69,10 @@ impl Console {
         }
     }
 
-    /// Sends bytes as they are.
+    /// Sends bytes unchanged.
     ///
     /// # Errors
-    /// [`Error::Disconnected`], and [`Error::Timeout`] when the device does not take them within
+    /// [`Error::Disconnected`], and [`Error::Timeout`] if the device does not accept them within
     /// the endpoint's command timeout.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let limit = self.timeouts.command;
@@ -85,7 +85,7 @@ impl Console {
             })?
     }
 
-    /// Tells the device that the terminal has another size, in characters.
+    /// Reports a new terminal size, in characters, to the device.
     ///
     /// # Errors
     /// [`Error::Disconnected`].
@@ -93,7 +93,7 @@ impl Console {
         self.shell.resize(columns.into(), rows.into()).await
     }
 
-    /// Ends the connection. Takes a second at most.
+    /// Closes the connection. Takes one second at most.
     pub async fn close(self) {
         let _ = timeout(CLOSING, self.shell.disconnect()).await;
     }

@@ -1,4 +1,4 @@
-//! Everything needed to reach one device.
+//! The description of a device and how to log in to it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,45 +12,45 @@ use crate::host_keys::{HostKeyPolicy, HostKeyStore, MemoryHostKeys};
 use crate::platform::{Pattern, Platform};
 use crate::session_log::SessionLog;
 
-/// Everything needed to reach one device. Its `Debug` output shows no secret.
+/// A device and how to log in to it. Its `Debug` output contains no secret.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
-    /// Name or address.
+    /// Host name or address.
     pub host: String,
     /// TCP port, 22 for most devices.
     pub port: u16,
     /// The user to log in as.
     pub username: String,
-    /// How the user proves who they are.
+    /// The user's credentials.
     pub credentials: Credentials,
-    /// The secret for the platform's `enable` command. Without it the session stays at the
-    /// privilege level it landed on.
+    /// The secret for the platform's `enable` command. Without it, the session keeps the privilege
+    /// level that the login ended at.
     pub enable_secret: Option<SecretString>,
-    /// What kind of device it is.
+    /// The device's platform.
     pub platform: Arc<Platform>,
-    /// How long to wait for what.
+    /// Limits on waiting.
     pub timeouts: Timeouts,
-    /// What to do about a host key that is not known.
+    /// The policy for an unknown host key.
     pub host_key_policy: HostKeyPolicy,
-    /// The one host key to accept: a `SHA256:…` fingerprint or an OpenSSH public key line. When
-    /// set, neither the policy nor the known keys matter.
+    /// The only accepted host key: a `SHA256:…` fingerprint or an OpenSSH public key line. If set,
+    /// the policy and the known keys are ignored.
     pub pinned_host_key: Option<String>,
-    /// The host keys known so far.
+    /// The store of known host keys.
     pub host_keys: Arc<dyn HostKeyStore>,
-    /// The hosts to go through, in order, from here to the device.
+    /// The jump hosts on the path to the device, in order.
     pub jumps: Vec<Jump>,
-    /// Which algorithms to offer the device. Each jump has its own.
+    /// The algorithms offered to the device. Each jump host has its own setting.
     pub algorithms: Algorithms,
-    /// Where everything sent and received is written, with secrets masked.
+    /// The log of everything sent and received, with secrets masked.
     pub session_log: Option<Arc<dyn SessionLog>>,
-    /// How much of one command's output is kept, in bytes. What exceeds it is read and dropped,
-    /// and the reply is marked as truncated.
+    /// Maximum size of one command's kept output, in bytes. The rest is read and dropped, and the
+    /// reply is marked as truncated.
     pub output_limit: usize,
 }
 
 impl Endpoint {
-    /// An endpoint with default timeouts, accept-new host keys in memory, port 22, and no
-    /// credentials yet.
+    /// Returns an endpoint on port 22 with default timeouts, an in-memory store that accepts new
+    /// host keys, and no credentials.
     pub fn new(
         host: impl Into<String>,
         username: impl Into<String>,
@@ -78,30 +78,31 @@ impl Endpoint {
     pub const OUTPUT_LIMIT: usize = 8 * 1024 * 1024;
 }
 
-/// A host on the way to the device, which forwards a TCP connection to the next one
-/// (`direct-tcpip`). Its `Debug` output shows no secret.
+/// A jump host, which forwards a TCP connection to the next host (`direct-tcpip`). Its `Debug`
+/// output contains no secret.
 #[derive(Debug, Clone)]
 pub struct Jump {
-    /// Name or address, as the host before it knows it.
+    /// Host name or address, as resolved by the previous host.
     pub host: String,
     /// TCP port, 22 by default.
     pub port: u16,
     /// The user to log in as.
     pub username: String,
-    /// How the user proves who they are.
+    /// The user's credentials.
     pub credentials: Credentials,
-    /// Which algorithms to offer this host.
+    /// The algorithms offered to this host.
     pub algorithms: Algorithms,
-    /// What to do about a host key that is not known.
+    /// The policy for an unknown host key.
     pub host_key_policy: HostKeyPolicy,
-    /// As [`Endpoint::pinned_host_key`].
+    /// Like [`Endpoint::pinned_host_key`].
     pub pinned_host_key: Option<String>,
-    /// The host keys known so far.
+    /// The store of known host keys.
     pub host_keys: Arc<dyn HostKeyStore>,
 }
 
 impl Jump {
-    /// A jump host on port 22 with accept-new host keys in memory, and no credentials yet.
+    /// Returns a jump host on port 22 with an in-memory store that accepts new host keys, and no
+    /// credentials.
     pub fn new(host: impl Into<String>, username: impl Into<String>) -> Self {
         Self {
             host: host.into(),
@@ -116,33 +117,33 @@ impl Jump {
     }
 }
 
-/// How a user proves who they are. Tried in this order, as far as the device accepts it: the
-/// certificate, the private key, the agent's keys, the password. At most five keys are tried,
-/// and the password is sent once, so that nobody is locked out.
+/// The credentials of a user. They are tried in this order, as far as the device accepts the
+/// method: the certificate, the private key, the agent's keys, the password. At most five keys are
+/// tried and the password is sent once, so that no account is locked.
 #[derive(Debug, Clone, Default)]
 pub struct Credentials {
     /// The password, also for keyboard-interactive: it answers hidden questions of a known form
     /// (`Password:`, `Password for user@host:`, …) and those that the platform's
     /// [`crate::platform::Login::password_questions`] match.
     pub password: Option<SecretString>,
-    /// The text of a private key: OpenSSH format or PEM.
+    /// A private key, in OpenSSH format or PEM.
     pub private_key: Option<SecretString>,
-    /// What the private key is encrypted with.
+    /// The passphrase of the private key.
     pub passphrase: Option<SecretString>,
     /// An OpenSSH certificate for the private key, as its one line:
     /// `ssh-ed25519-cert-v01@openssh.com AAAA…`.
     pub certificate: Option<String>,
-    /// The socket of an ssh-agent whose keys are tried.
+    /// The socket of an ssh-agent that provides further keys.
     pub agent: Option<PathBuf>,
-    /// Answers to questions at login other than the one for the password: in keyboard-interactive,
-    /// and before the first prompt. Each is used once, for the first question it matches.
+    /// Answers to questions at login other than the one for the password, in keyboard-interactive
+    /// and before the first prompt. Each is used once, for the first question that it matches.
     pub answers: Vec<Answer>,
 }
 
 /// An answer to a question that a device asks at login or after a command.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// A pattern for the line at whose end the device waits.
+    /// A pattern for the line at the end of which the device waits.
     pub question: Pattern,
     /// The text of the answer.
     pub answer: SecretString,
@@ -152,28 +153,27 @@ pub struct Answer {
     pub secret: bool,
 }
 
-/// A question that a device asked, and the given answer.
+/// A question that a device asked, and its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answered {
-    /// The line at whose end the device waited.
+    /// The line at the end of which the device waited.
     pub question: String,
     /// The answer; `None` if it is secret.
     pub answer: Option<String>,
 }
 
-/// How long to wait. The first three are limits on the whole step, not on silence.
+/// Limits on waiting. The first three bound a whole step, not a silence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// TCP connection and key exchange, and everything that has to do with jump hosts: 10 s by
-    /// default.
+    /// TCP connection and key exchange, and everything that involves jump hosts: 10 s by default.
     pub connect: Duration,
-    /// Authentication, first prompt, paging off and enable: 20 s by default.
+    /// Authentication, first prompt, switching paging off, and `enable`: 20 s by default.
     pub login: Duration,
     /// One command, from sending it to the prompt after it: 30 s by default.
     pub command: Duration,
-    /// After this long without a sign of life the peer is asked for one; after three questions
-    /// without an answer the session ends. 15 s by default, zero for never. Nothing is asked
-    /// before the login, some devices hang up on that.
+    /// Interval without received data after which a keepalive is sent; the session ends after three
+    /// unanswered ones. 15 s by default, zero to disable. No keepalive is sent before the login,
+    /// because some devices disconnect on one.
     pub keepalive: Duration,
 }
 
@@ -195,7 +195,7 @@ impl Answer {
         Self { key: true, ..self }
     }
 
-    /// Returns the same answer as one that may be shown.
+    /// Returns the same answer as one that logs may show.
     #[must_use]
     pub fn shown(self) -> Self {
         Self {
@@ -204,7 +204,7 @@ impl Answer {
         }
     }
 
-    /// One line and nothing that a terminal would act on. Does not show it.
+    /// Rejects an answer with control characters, without showing it in the error.
     pub(crate) fn check(&self) -> Result<(), Error> {
         if self.answer.expose_secret().contains(char::is_control) {
             return Err(Error::invalid(

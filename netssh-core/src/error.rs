@@ -1,53 +1,54 @@
-//! What can go wrong, and whose fault it was.
+//! The error type of this crate.
 //!
-//! No message holds a secret, and every message says what to do next where there is something to do.
+//! No message contains a secret, and a message says how to fix the problem where that is known.
 
 use std::time::Duration;
 
 use crate::cause::{self, Cause};
 
-/// Every way in which a session can fail.
+/// Any failure of a session.
 ///
-/// Tell them apart by [`Error::code`] (stable strings, for scripts and APIs) or by
-/// [`Error::fault`] (who has to act).
+/// Distinguish errors by [`Error::code`] (stable strings, for scripts and APIs) or by
+/// [`Error::fault`] (the party that has to act).
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The device could not be reached, or did not speak SSH.
     #[error("{message}")]
     Network {
-        /// What failed, with host and port.
+        /// The failure, with host and port.
         message: String,
-        /// The device, or the way to it, refused or ended the connection. `false` if nothing was
-        /// heard of it: its name is not known, or this machine has no route.
+        /// The device, or a host on the path to it, refused or closed the connection. `false` if
+        /// the failure says nothing about it: its name is unknown, or this machine has no route.
         of_device: bool,
     },
-    /// This machine lacks what a session needs: file descriptors, memory, ports, disk space. It says
-    /// nothing about the device.
+    /// This machine lacks a resource that a session needs: file descriptors, memory, ports, disk
+    /// space. The error says nothing about the device.
     #[error("{message}")]
     Server {
-        /// What is missing, and what was being done.
+        /// The missing resource, and the operation that needed it.
         message: String,
         /// The device had been connected to.
         reached: bool,
     },
-    /// The device refused the user, the password, the key or the enable secret, or there is nothing
-    /// to log in with.
+    /// The device refused the user, the password, the key or the enable secret, or there are no
+    /// credentials to log in with.
     #[error("{message}")]
     Authentication {
-        /// Which credential was refused, and what the device would accept.
+        /// The refused credential, and the methods that the device would accept.
         message: String,
-        /// The device refused the login. `false` if it was given nothing to refuse.
+        /// The device refused the login. `false` if no credential was sent.
         refused: bool,
     },
-    /// The device's host key is not the one that was expected, or is not known.
+    /// The device's host key is unknown, or is not the expected one.
     #[error("{message}")]
     HostKey {
-        /// Which key was expected and which one was offered, both as SHA-256 fingerprints.
+        /// The expected key and the offered key, as SHA-256 fingerprints.
         message: String,
     },
-    /// The device refused a command that the session itself needs (`configure terminal`, say).
-    /// A refused command of the caller is no error: see [`crate::Reply::failure`].
+    /// The device refused a command that the session itself needs (`configure terminal`, for
+    /// example) or an answer. A refused command of the caller is not an error: see
+    /// [`crate::Reply::failure`].
     #[error("the device refused {command:?}: {message}")]
     Refused {
         /// The command sent.
@@ -55,58 +56,58 @@ pub enum Error {
         /// The device's own words.
         message: String,
     },
-    /// No answer in time. The session is not usable any more.
+    /// No reply in time. The session is no longer usable.
     #[error("{doing}: {}; the session is closed", unanswered(after, partial))]
     Timeout {
-        /// What was being done.
+        /// The operation that timed out.
         doing: String,
         /// The limit that was exceeded.
         after: Duration,
-        /// What had arrived by then.
+        /// The output received until then.
         partial: String,
     },
-    /// The device, or the network, ended the session. The session is not usable any more.
+    /// The device or the network ended the session. The session is no longer usable.
     #[error("{doing}: the device closed the session{reason}")]
     Disconnected {
-        /// What was being done.
+        /// The operation that failed.
         doing: String,
-        /// The reason, where there is one: empty, or `": …"`.
+        /// The reason, if known: empty, or `": …"`.
         reason: String,
-        /// What had arrived by then.
+        /// The output received until then.
         partial: String,
     },
-    /// The device has as many sessions as it may have, and none became free in time.
+    /// The device has reached its session limit, and no session became free in time.
     #[error("{message}")]
     Busy {
-        /// Which device, and why.
+        /// The device, and the reason.
         message: String,
     },
-    /// The device did not let anybody in lately, and is not tried again yet.
+    /// The device's circuit breaker is open: recent connections have failed.
     #[error("{message}")]
     Unavailable {
-        /// Which device, why, and when it is tried again.
+        /// The device, the reason, and the time of the next attempt.
         message: String,
-        /// Until then.
+        /// The time until the next attempt.
         retry_after: Duration,
     },
-    /// The device answered something that makes no sense here.
+    /// The device sent an unexpected reply.
     #[error("{message}")]
     Protocol {
-        /// What was expected and what came.
+        /// The expected reply and the received one.
         message: String,
     },
-    /// The platform has no such thing (a save command, a configuration mode).
+    /// The platform does not support the operation (a save command, a configuration mode).
     #[error("platform {platform} has no {what}")]
     Unsupported {
         /// The platform's name.
         platform: String,
-        /// What it lacks.
+        /// The missing feature.
         what: String,
     },
-    /// The caller asked for something impossible; nothing was sent to the device.
+    /// The caller's request is invalid. Nothing was sent to the device.
     #[error("{message}")]
     Invalid {
-        /// What is wrong with it.
+        /// The mistake in the request.
         message: String,
     },
 }
@@ -114,7 +115,7 @@ pub enum Error {
 /// Describes a timeout: the device was silent, or it waits at a line that is not a prompt. That
 /// line is nearly always an unanswered question or an unrecognised prompt.
 fn unanswered(after: &Duration, partial: &str) -> String {
-    /// Longer lines are cut.
+    /// Maximum length of the shown line, in characters.
     const CHARACTERS: usize = 120;
     let last = partial.lines().rev().find(|line| !line.trim().is_empty());
     match last {
@@ -126,30 +127,30 @@ fn unanswered(after: &Duration, partial: &str) -> String {
     }
 }
 
-/// Who has to act for an [`Error`] to go away.
+/// The party that has to act on an [`Error`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The path to the device: address, port, route, firewall.
+    /// The network path to the device: address, port, route, firewall.
     Network,
     /// User name, password, key or enable secret.
     Credentials,
     /// The host key known for the device.
     HostKey,
-    /// The device: it hangs, hung up, or refused.
+    /// The device: it does not respond, has hung up, or refused.
     Device,
-    /// The two sides do not understand each other: algorithms, or the wrong platform.
+    /// The protocol: the two sides have no algorithm in common, or the platform is wrong.
     Protocol,
     /// The program that uses this crate.
     Caller,
-    /// The machine that this program runs on.
+    /// The machine on which this program runs.
     Server,
 }
 
 impl Error {
-    /// A stable word for scripts and APIs: `network`, `server`, `authentication`, `host_key`,
-    /// `refused`, `timeout`, `disconnected`, `busy`, `unavailable`, `protocol`, `unsupported` or
-    /// `invalid`.
+    /// Returns a stable string for scripts and APIs: `network`, `server`, `authentication`,
+    /// `host_key`, `refused`, `timeout`, `disconnected`, `busy`, `unavailable`, `protocol`,
+    /// `unsupported` or `invalid`.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -168,7 +169,7 @@ impl Error {
         }
     }
 
-    /// Who has to act.
+    /// Returns the party that has to act.
     #[must_use]
     pub const fn fault(&self) -> Fault {
         match self {
@@ -186,7 +187,7 @@ impl Error {
         }
     }
 
-    /// The output that had arrived when a command timed out or the device hung up.
+    /// Returns the output received before a command timed out or the device hung up.
     #[must_use]
     pub fn partial(&self) -> Option<&str> {
         match self {
@@ -195,7 +196,7 @@ impl Error {
         }
     }
 
-    /// Says what was being done, and what had arrived, where that is not known deeper down.
+    /// Adds the operation and the received output to an error that does not name them yet.
     pub(crate) fn while_doing(
         self,
         doing: impl FnOnce() -> String,
@@ -220,7 +221,7 @@ impl Error {
         }
     }
 
-    /// Says during which longer step an error came.
+    /// Adds the longer step during which an error occurred.
     pub(crate) fn during(self, step: &str) -> Self {
         match self {
             Self::Timeout {
@@ -252,7 +253,7 @@ impl Error {
         }
     }
 
-    /// Converts an error of the operating system by its cause.
+    /// Converts an I/O error, by its cause.
     pub(crate) fn io(error: &std::io::Error, doing: &str, reached: bool) -> Self {
         if let Some(error) = cause::server_error(error, doing, reached) {
             return error;
@@ -270,7 +271,7 @@ impl Error {
         }
     }
 
-    /// Returns the error of a login that has nothing to try: the device refused nothing.
+    /// Returns the error of a login without credentials to try: the device has refused nothing.
     pub(crate) fn no_credentials(message: impl Into<String>) -> Self {
         Self::Authentication {
             message: message.into(),

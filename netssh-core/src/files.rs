@@ -1,8 +1,8 @@
-//! Files to and from a device, over a channel of their own beside the CLI.
+//! File transfers to and from a device, over a separate channel next to the CLI.
 //!
-//! Start at [`Session::upload`] and [`Session::download`]. SFTP (`files/sftp.rs`) comes first, SCP
-//! (`files/scp.rs`) where there is no SFTP. The CLI stays at its prompt meanwhile, and a dropped
-//! future leaves it there: only the file's channel is closed.
+//! [`Session::upload`] and [`Session::download`] are the entry points. SFTP (`files/sftp.rs`) is
+//! tried first, then SCP (`files/scp.rs`). The CLI stays at its prompt during the transfer, and a
+//! dropped future closes only the file's channel.
 
 mod scp;
 mod sftp;
@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::patience::timeout;
 use crate::session::Session;
 
-/// How a file went over.
+/// The protocol of a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Protocol {
     /// The `sftp` subsystem, version 3.
@@ -28,7 +28,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// `sftp` or `scp`.
+    /// Returns `sftp` or `scp`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -38,31 +38,33 @@ impl Protocol {
     }
 }
 
-/// A file that went over whole.
+/// A completed transfer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Transfer {
-    /// How many bytes.
+    /// Number of transferred bytes.
     pub bytes: u64,
     /// SHA-256 of these bytes, as 64 lower-case hexadecimal digits.
     pub sha256: String,
-    /// From the request to the last answer.
+    /// The time from the request to the last reply.
     pub elapsed: Duration,
-    /// How.
+    /// The protocol that was used.
     pub protocol: Protocol,
 }
 
 /// Options of [`Session::upload`] and [`Session::download`]; the default suits most files.
 pub struct TransferOptions<'a> {
-    /// Is told the bytes that went over so far and the size of the file, as far as it is known.
+    /// Called with the number of bytes transferred so far and the size of the file, as far as
+    /// known.
     pub progress: Option<&'a mut (dyn FnMut(u64, u64) + Send + Sync)>,
-    /// The largest file to download, in bytes: 4 GiB.
+    /// Maximum size of a file to download, in bytes: 4 GiB by default.
     pub limit: u64,
-    /// How long the device, or the caller's source or sink, may be silent: 60 s.
+    /// Maximum time for which the device, or the caller's source or sink, may be idle: 60 s by
+    /// default.
     pub idle_timeout: Duration,
-    /// One protocol only. By default SFTP, or SCP where there is no SFTP.
+    /// The only protocol to use. By default SFTP, or SCP on a device without SFTP.
     pub protocol: Option<Protocol>,
-    /// The permissions of a file that an upload creates: `0o600`.
+    /// The permissions of a file that an upload creates: `0o600` by default.
     pub mode: u32,
 }
 
@@ -97,29 +99,29 @@ enum Direction<'a> {
     Down { sink: Sink<'a>, limit: u64 },
 }
 
-/// Why a file did not go over.
+/// The reason why a transfer failed.
 #[derive(Debug)]
 enum Failure {
-    /// The device has no such protocol; another one may do.
+    /// The device does not support this protocol; another one may work.
     Unavailable(String),
-    /// The device's words.
+    /// The device's error message.
     Refused(String),
-    /// The caller's source, sink or limit.
+    /// A problem with the caller's source, sink or limit.
     Caller(String),
     Idle,
-    /// The connection is gone.
+    /// The connection is closed.
     Gone,
 }
 
 impl Session {
     /// Writes the first `size` bytes of `source` to the file `remote`, which is created or
-    /// replaced. Over SFTP the device is asked for the file's size afterwards, and what an upload
-    /// that fails has written is removed; dropping the future leaves a part of the file there.
+    /// replaced. With SFTP, the file's size is verified afterwards, and a failed upload removes the
+    /// incomplete file. Dropping the future leaves an incomplete file on the device.
     ///
     /// # Errors
-    /// [`Error::Refused`] in the device's words (no such directory, permission denied, no space,
-    /// a directory), [`Error::Unsupported`] without SFTP and SCP, [`Error::Invalid`] for a path
-    /// with control characters or a source that ends early, [`Error::Timeout`],
+    /// [`Error::Refused`] with the device's message (no such directory, permission denied, no
+    /// space, a directory), [`Error::Unsupported`] without SFTP and SCP, [`Error::Invalid`] for a
+    /// path with control characters or a source that ends early, [`Error::Timeout`],
     /// [`Error::Disconnected`].
     pub async fn upload(
         &mut self,
@@ -133,7 +135,7 @@ impl Session {
         self.transfer(up, size, remote, options).await
     }
 
-    /// Writes the content of the file `remote` to `sink`, and flushes that.
+    /// Writes the content of the file `remote` to `sink` and flushes it.
     ///
     /// # Errors
     /// As [`Session::upload`], and [`Error::Invalid`] for a file larger than
@@ -219,7 +221,7 @@ async fn run(
     }
 }
 
-/// Counts what goes over.
+/// The size, hash, progress and idle timeout of a transfer.
 struct Meter<'a> {
     done: u64,
     size: u64,
@@ -229,7 +231,7 @@ struct Meter<'a> {
 }
 
 impl Meter<'_> {
-    /// The next bytes of the source, at most so many. Cancelling it loses nothing.
+    /// Reads the next bytes of the source, at most `most`. Cancel safe.
     async fn read(
         &mut self,
         source: Source<'_>,
@@ -282,7 +284,7 @@ impl Meter<'_> {
         }
     }
 
-    /// A file to be downloaded, of this size.
+    /// Sets the size of a file to download. Fails if it exceeds the limit.
     fn announce(&mut self, size: u64, limit: u64) -> Result<(), Failure> {
         self.size = size;
         if size > limit {
@@ -323,7 +325,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A newline would end the command of SCP, and no file of a device has such a name.
+/// Rejects an empty path and control characters: a newline would end the SCP command.
 fn check_path(path: &str) -> Result<(), Error> {
     if path.is_empty() {
         return Err(Error::invalid("the remote path is empty"));

@@ -1,7 +1,7 @@
-//! What holds for any bytes, as functions that panic where it does not.
+//! Invariants that hold for any input bytes, as functions that panic on a violation.
 //!
-//! One text for two callers: the fuzz targets in `fuzz/`, which look for bytes by coverage, and the
-//! tests below, which try random ones and those that the fuzz targets begin with.
+//! They have two callers: the fuzz targets in `fuzz/`, which search for inputs by coverage, and the
+//! tests below, which try random inputs and the seeds of the fuzz targets.
 
 mod device;
 
@@ -13,8 +13,8 @@ use crate::reader::{Expect, Question, Reader, Step};
 use crate::session_log::masked;
 use crate::terminal::{clean, erase_length, erase_length_after_mark};
 
-/// Terminal noise: the text has none left, a line depends on no other, and what wipes out a pager's
-/// mark is a part of what follows it.
+/// Checks the rendering of terminal output: the text has no control characters left, each line is
+/// independent of the others, and the erasure of a pager's mark is within the input.
 pub fn terminal(bytes: &[u8]) {
     let text = clean(bytes);
     let noise = |c: char| c.is_control() && c != '\n' && c != '\t';
@@ -26,14 +26,15 @@ pub fn terminal(bytes: &[u8]) {
     assert!(erase_length_after_mark(bytes) <= bytes.len());
 }
 
-/// A session log: no secret in it, wherever the bytes are cut, and everything else.
+/// Checks the masking of a session log: no secret remains and no other text is lost, wherever the
+/// bytes are split.
 pub fn mask(bytes: &[u8]) {
     let mut input = Input(bytes);
     let secrets: Vec<String> = (0..input.number(3))
         .map(|_| input.letters(4 + usize::from(input.clone().number(8))))
         .collect();
     let cuts = input.cuts();
-    // Of a small alphabet, so that much of it is nearly a secret.
+    // A small alphabet, so that much of the text resembles a secret.
     let text: String = input.0.iter().map(|byte| letter(*byte)).collect();
     let whole = masked(&secrets, &[text.as_bytes()]);
     assert_eq!(masked(&secrets, &cut(text.as_bytes(), &cuts)), whole);
@@ -46,15 +47,16 @@ pub fn mask(bytes: &[u8]) {
     }
 }
 
-/// An operator's platform: it can be read, or the error says why not.
+/// Checks an operator's platform file: it can be parsed, or the error has a message.
 pub fn platform(bytes: &[u8]) {
     if let Err(message) = Platforms::parse(&String::from_utf8_lossy(bytes)) {
         assert!(!message.is_empty());
     }
 }
 
-/// A device's answer: where it was cut into packets changes nothing, and the session is in step with
-/// the device afterwards; and no bytes at all make the reader panic, or keep more than it may.
+/// Checks the reader with a simulated device: the packet boundaries do not change the reply, and
+/// the session is synchronized with the device afterwards. On arbitrary bytes, the reader does not
+/// panic and does not exceed its limit.
 pub fn reader(bytes: &[u8]) {
     let mut input = Input(bytes);
     let device = Device::new(&mut input);
@@ -72,16 +74,17 @@ pub fn reader(bytes: &[u8]) {
     let is_cut = |outcome: &Outcome| outcome.answers.iter().any(|answer| answer.truncated);
     let are_cut = limit == SHORT || outcomes.iter().any(is_cut);
     for outcome in &mut outcomes {
-        // At the limit and beyond, it depends on when it was looked at.
+        // At the limit, the watched lines depend on when they were polled.
         if are_cut {
             outcome.watched.clear();
         }
-        // What counts are bytes as they came, so what is left of marks counts, too.
+        // The limit counts received bytes, including the rest of pager marks.
         if are_cut && pages.len() > 1 {
             outcome.answers.clear();
         }
     }
-    // What was answered as a mark is not in the output, and what was swallowed is sent again.
+    // Output answered as a pager's mark is removed, and a command is sent again if its sentinel was
+    // swallowed.
     let [first, others @ ..] = outcomes;
     for other in others {
         let as_they_are = |outcome: &Outcome| !outcome.mistaken && !outcome.swallowed;
@@ -91,7 +94,7 @@ pub fn reader(bytes: &[u8]) {
     }
 }
 
-/// Bytes that no device sends.
+/// Feeds arbitrary bytes to the reader.
 fn anything(platform: &Platform, limit: usize, pieces: &[&[u8]]) {
     let comment = || "!acijlowxacijlowx".to_owned();
     for expect in [
@@ -123,7 +126,7 @@ fn anything(platform: &Platform, limit: usize, pieces: &[&[u8]]) {
             }
             let _ = reader.new_lines(COMMAND);
         }
-        // A byte that is no character becomes one of three bytes.
+        // An invalid byte becomes a character of three bytes.
         assert!(reader.answer(Some(COMMAND)).output.len() <= 3 * limit + LAST_LINE);
         let _ = (reader.holds_only_echo(COMMAND), reader.take_next());
     }
@@ -133,10 +136,10 @@ const COMMAND: &str = "show x";
 /// A limit that many outputs exceed.
 const SHORT: usize = 64;
 static ASKS: LazyLock<Pattern> = LazyLock::new(|| Pattern::new(r"\? ?$").expect("a pattern"));
-/// Output on the prompt's own line comes on top of the limit.
+/// Output on the prompt's own line is added to the limit.
 const LAST_LINE: usize = 1 << 16;
 
-/// Takes what a case is made of from its first bytes; without any left, zeros.
+/// The input of a case. Its first bytes are parameters; without bytes left, they are zero.
 #[derive(Clone)]
 struct Input<'a>(&'a [u8]);
 
@@ -157,7 +160,7 @@ impl Input<'_> {
         (0..length).map(|_| letter(self.byte())).collect()
     }
 
-    /// Lengths of pieces, used again and again.
+    /// Returns the lengths of pieces, to be used in a cycle.
     fn cuts(&mut self) -> Vec<usize> {
         (0..=self.number(6))
             .map(|_| 1 + usize::from(self.byte()))
@@ -188,7 +191,7 @@ mod tests {
 
     use super::*;
 
-    /// What the fuzz targets begin with, and what they have found.
+    /// Replays the seeds of the fuzz targets, which include all findings.
     #[test]
     fn the_seeds_hold() {
         hold("terminal", terminal);

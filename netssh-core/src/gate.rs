@@ -1,4 +1,4 @@
-//! What has to be done before a secret may be sent.
+//! A precondition that has to be met before a secret is sent.
 
 use std::fmt;
 
@@ -7,8 +7,8 @@ use futures::future::{BoxFuture, Shared};
 
 use crate::error::Error;
 
-/// Holds up the logins of one connection until something is done, which may happen while the
-/// connection is made.
+/// Delays the logins of one connection until some work is done, which may run while the connection
+/// is established.
 #[derive(Clone)]
 pub(crate) struct Gate(Option<Shared<BoxFuture<'static, Result<(), Error>>>>);
 
@@ -19,7 +19,7 @@ impl fmt::Debug for Gate {
 }
 
 impl Gate {
-    /// Nothing has to be done.
+    /// Returns a gate without a precondition.
     pub(crate) const fn open() -> Self {
         Self(None)
     }
@@ -28,10 +28,10 @@ impl Gate {
         Self(Some(work.boxed().shared()))
     }
 
-    /// Waits until it is done.
+    /// Waits until the work is done.
     ///
     /// # Errors
-    /// When it failed: no secret may be sent.
+    /// The work's error; then no secret may be sent.
     pub(crate) async fn wait(&self) -> Result<(), Error> {
         match &self.0 {
             Some(work) => work.clone().await,

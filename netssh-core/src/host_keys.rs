@@ -1,6 +1,6 @@
-//! Host keys: which are known, and whether the one a device offers is acceptable.
+//! Host keys: known keys, and whether the key that a device offers is acceptable.
 //!
-//! The decision is a pure function, [`judge`]; where keys are kept is the caller's choice.
+//! The decision is a pure function, [`judge`]; the caller chooses where keys are stored.
 
 mod file;
 
@@ -14,22 +14,22 @@ use russh::keys::{Certificate, HashAlg, PublicKey};
 
 pub use self::file::KnownHostsFile;
 
-/// One host key of one device.
+/// A host key of a device.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HostKey {
-    /// `ssh-ed25519`, `ecdsa-sha2-nistp256`, `ssh-rsa` …
+    /// The key's algorithm: `ssh-ed25519`, `ecdsa-sha2-nistp256`, `ssh-rsa`, …
     pub algorithm: String,
-    /// The OpenSSH line: algorithm and base64, no comment.
+    /// The OpenSSH public key line: algorithm and base64, without a comment.
     pub key: String,
-    /// `SHA256:…`, as `ssh-keygen -lf` prints it.
+    /// The fingerprint as printed by `ssh-keygen -lf`: `SHA256:…`.
     pub fingerprint: String,
 }
 
 impl HostKey {
-    /// Reads an OpenSSH public key line (`ssh-ed25519 AAAA… comment`).
+    /// Parses an OpenSSH public key line (`ssh-ed25519 AAAA… comment`).
     ///
     /// # Errors
-    /// Says why the line is no public key.
+    /// The reason why the line is not a public key.
     pub fn parse(line: &str) -> Result<Self, HostKeyStoreError> {
         check_nesting(line)?;
         Ok(Self::from_public_key(&PublicKey::from_openssh(
@@ -48,53 +48,52 @@ impl HostKey {
     }
 }
 
-/// What to do with the host key of a device.
+/// The policy for the host key of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum HostKeyPolicy {
-    /// Only keys that are known already.
+    /// Accepts only known keys.
     Strict,
-    /// The first key of a device is remembered, a changed one is an error.
+    /// Accepts and remembers the first key of a device; a changed key is an error.
     #[default]
     AcceptNew,
-    /// Any key at all. Whoever is in the path can read and change everything.
+    /// Accepts any key. An attacker in the path can read and change everything.
     Insecure,
 }
 
-/// What a store of host keys may fail with.
+/// The error of a host key store.
 pub type HostKeyStoreError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Where known host keys are kept.
+/// A store of known host keys.
 #[async_trait]
 pub trait HostKeyStore: Send + Sync + Debug {
-    /// All keys known for one device; empty when it is not known.
+    /// Returns all known keys of a device; empty if the device is unknown.
     async fn lookup(&self, host: &str, port: u16) -> Result<Vec<HostKey>, HostKeyStoreError>;
 
-    /// Adds a key. Two sessions may be opening the same device at once, so the same key may
-    /// come twice.
+    /// Adds a key. The same key may be added twice, because two sessions may connect to the same
+    /// device at once.
     async fn remember(&self, host: &str, port: u16, key: &HostKey)
     -> Result<(), HostKeyStoreError>;
 
-    /// Certificate authorities for the device, and keys that it must not have any more. None by
-    /// default.
+    /// Returns certificate authorities for the device and its revoked keys. None by default.
     async fn marks(&self, host: &str, port: u16) -> Result<HostKeyMarks, HostKeyStoreError> {
         let _ = (host, port);
         Ok(HostKeyMarks::default())
     }
 }
 
-/// What a store may know about a device beside its keys.
+/// Markers that a store may have for a device in addition to its keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostKeyMarks {
-    /// The keys of authorities whose host certificates are believed (`@cert-authority`). A
-    /// device that has a certificate is asked for it.
+    /// The keys of certificate authorities that are trusted for host certificates
+    /// (`@cert-authority`). With any, a device is asked for its certificate.
     pub authorities: Vec<HostKey>,
-    /// Keys that are refused whatever the policy (`@revoked`).
+    /// Keys that are rejected by every policy (`@revoked`).
     pub revoked: Vec<HostKey>,
 }
 
 impl HostKeyMarks {
-    /// Whether the certificate proves that its key is the host's. The error is a message for the
-    /// operator.
+    /// Checks whether the certificate proves that its key is the host's. The error is a message for
+    /// the operator.
     pub(crate) fn check_certificate(
         &self,
         certificate: &Certificate,
@@ -123,7 +122,7 @@ impl HostKeyMarks {
             return wrong("it is for a user, not for a host".into());
         }
         let principals = certificate.valid_principals();
-        // A certificate without names is for all hosts.
+        // A certificate without names is valid for all hosts.
         let named = principals.is_empty()
             || principals
                 .iter()
@@ -148,8 +147,8 @@ impl HostKeyMarks {
     }
 }
 
-/// A certificate may hold a certificate as its authority's key, and so on; the parser follows
-/// that without a limit of its own.
+/// Rejects deeply nested certificates: a certificate may contain a certificate as its authority's
+/// key, and so on, and the parser's recursion has no limit of its own.
 pub(crate) fn check_nesting(line: &str) -> Result<(), String> {
     const MARK: &[u8] = b"-cert-v01@";
     const DEEPEST: usize = 8;
@@ -164,7 +163,7 @@ pub(crate) fn check_nesting(line: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The one host key to accept.
+/// A pinned host key, the only one to accept.
 #[derive(Debug, Clone)]
 pub(crate) enum Pin {
     Fingerprint(String),
@@ -186,7 +185,7 @@ impl Pin {
         matches!(self, Self::Fingerprint(_))
     }
 
-    /// A fingerprint says nothing about the type of the key, a key does.
+    /// Returns the pinned key; `None` for a fingerprint, which does not identify the type of key.
     pub(crate) const fn key(&self) -> Option<&HostKey> {
         match self {
             Self::Fingerprint(_) => None,
@@ -209,7 +208,7 @@ impl Pin {
     }
 }
 
-/// Host keys in memory, forgotten with the process.
+/// An in-memory store of host keys.
 #[derive(Debug, Default)]
 pub struct MemoryHostKeys(Mutex<HashMap<(String, u16), Vec<HostKey>>>);
 
@@ -238,17 +237,17 @@ impl HostKeyStore for MemoryHostKeys {
     }
 }
 
-/// What is to be done with an acceptable key.
+/// The action for an acceptable key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Accept,
     AcceptAndRemember,
 }
 
-/// Decides about the key a device offers. The error is a message for the operator.
+/// Decides whether to accept the key that a device offers. The error is a message for the operator.
 ///
-/// A device that is known by a key of another algorithm has changed too: the known algorithms
-/// are asked for first, so a device that still had its old key would have shown that one.
+/// A key of another algorithm than the known ones is a changed key, too: the known algorithms are
+/// offered first, so a device that still had its old key would have shown that one.
 pub(crate) fn judge(
     policy: HostKeyPolicy,
     known: &[HostKey],

@@ -1,4 +1,4 @@
-//! The way to a device: one host after the other, each reached through the one before it.
+//! The path to a device through jump hosts, each reached through the previous one.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::host_keys::{HostKeyPolicy, HostKeyStore};
 use crate::platform::Login;
 use crate::transport::{self, Client, Doing, Link};
 
-/// One host on the way, the device included.
+/// A host on the path: a jump host or the device.
 #[derive(Debug, Clone)]
 pub(crate) struct Hop<'a> {
     pub(crate) host: &'a str,
@@ -70,15 +70,15 @@ impl fmt::Display for Hop<'_> {
     }
 }
 
-/// A jump host that is logged in to. It belongs to one session alone: were it shared, a session
-/// that nobody reads would hold up all others behind the same host.
+/// A jump host with a completed login. It belongs to one session: in a shared connection, a session
+/// that is not read would stall all others behind the same host.
 pub(crate) struct Tunnel {
     pub(crate) name: String,
     pub(crate) handle: Handle<Client>,
 }
 
-/// Connects from host to host, logs in to all but the device. `doing` says at any time what is
-/// being waited for.
+/// Connects from host to host, and logs in to each except the device. `doing` always describes the
+/// current wait.
 pub(crate) async fn connect(
     endpoint: &Endpoint,
     gate: &Gate,
@@ -110,7 +110,7 @@ fn connecting(hop: &Hop<'_>, tunnels: &[Tunnel]) -> String {
     }
 }
 
-/// Why a jump host does not connect to the next host, for the operator.
+/// Explains why a jump host does not connect to the next host.
 pub(crate) fn refusal(tunnel: &Tunnel, next: &Hop<'_>, error: &russh::Error) -> Error {
     let name = &tunnel.name;
     let message = match error {
@@ -130,7 +130,7 @@ pub(crate) fn refusal(tunnel: &Tunnel, next: &Hop<'_>, error: &russh::Error) -> 
     };
     Error::Network {
         message,
-        // The other refusals are the jump host's own.
+        // The other refusals come from the jump host itself.
         of_device: matches!(
             error,
             russh::Error::ChannelOpenFailure(ChannelOpenFailure::ConnectFailed)

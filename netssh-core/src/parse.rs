@@ -1,10 +1,10 @@
-//! Structured output: `TextFSM` templates, chosen by platform and command as the index of
-//! [ntc-templates](https://github.com/networktocode/ntc-templates) says.
+//! Structured output by `TextFSM` templates, selected by platform and command with the index of
+//! [ntc-templates](https://github.com/networktocode/ntc-templates).
 //!
-//! The templates are the operator's: a directory as that project has it
-//! (`ntc_templates/templates`), with more of their own if they like. They are interpreted as
-//! Python's `textfsm` interprets them: `parse/template.rs` reads one, `parse/machine.rs` runs it,
-//! `parse/pattern.rs` translates its patterns.
+//! The operator provides a directory in that project's format (`ntc_templates/templates`),
+//! optionally with additional templates. Templates are interpreted as in Python's `textfsm`:
+//! `parse/template.rs` parses one, `parse/machine.rs` runs it, `parse/pattern.rs` translates its
+//! patterns.
 
 mod index;
 mod machine;
@@ -34,7 +34,7 @@ const LINE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Number of compiled templates in the cache.
 const CACHED_TEMPLATES: usize = 16;
 
-/// Names of platforms that the templates have under another one.
+/// Platforms for which the templates use another name.
 const OTHER_NAMES: &[(&str, &str)] = &[
     ("cisco_xe", "cisco_ios"),
     ("nokia_sros", "alcatel_sros"),
@@ -76,7 +76,7 @@ pub struct Records {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Field {
-    /// Text; empty where the output did not say.
+    /// Text; empty if the output has no value.
     Text(String),
     /// A value declared as a list.
     List(Vec<Item>),
@@ -90,8 +90,8 @@ pub enum Item {
     Text(String),
     /// The groups of a pattern with named groups; `None` for a group without a match.
     Groups(BTreeMap<String, Option<String>>),
-    /// The line matched without this value. Keeps its index, so that lists filled by the same lines
-    /// correspond.
+    /// The line matched without this value. Keeps the list's indexes aligned with those of lists
+    /// filled by the same lines.
     Absent,
 }
 
@@ -181,11 +181,11 @@ impl Serialize for Records {
     }
 }
 
-/// Why an output was not parsed.
+/// The reason why an output was not parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ParseError {
-    /// The directory holds no templates, or its index cannot be read.
+    /// The directory contains no templates, or its index cannot be read.
     #[error("{path}: {message}")]
     Directory {
         /// The file or directory.
@@ -232,7 +232,7 @@ pub enum ParseError {
         command: String,
         /// The line's number.
         line: usize,
-        /// Its length.
+        /// The line's length.
         bytes: usize,
     },
     /// The records take too much memory.
@@ -255,7 +255,7 @@ pub enum ParseError {
         /// The line's number.
         line: usize,
     },
-    /// The caller stopped the parsing.
+    /// The caller stopped the parser.
     #[error("parsing the output of `{command}` was stopped")]
     Stopped {
         /// The command.
@@ -264,7 +264,7 @@ pub enum ParseError {
 }
 
 impl Templates {
-    /// Reads the index. The templates are read when they are needed.
+    /// Loads the index of a directory. Templates are read on first use.
     ///
     /// # Errors
     /// [`ParseError::Directory`].
@@ -292,8 +292,8 @@ impl Templates {
         })
     }
 
-    /// Returns the records in a command's output. Blocks for up to some seconds and polls `stop`
-    /// between lines.
+    /// Returns the records in a command's output. Blocks for up to 20 s and polls `stop` between
+    /// lines.
     ///
     /// # Errors
     /// Any [`ParseError`] except [`ParseError::Directory`].
@@ -311,7 +311,7 @@ impl Templates {
                 bytes: output.len(),
             });
         }
-        // No command that has a template is longer, and the index is searched with patterns.
+        // No command with a template is longer, and the index is searched with patterns.
         let longest = command.char_indices().nth(MAX_COMMAND_CHARS);
         if let Some((end, _)) = longest {
             return Err(ParseError::NoTemplate {

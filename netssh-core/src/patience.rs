@@ -1,30 +1,31 @@
 //! Timeouts that count only the time in which this process ran.
 //!
-//! A process may be stopped (`SIGSTOP`), and a virtual machine suspended. Its timers are then due at
-//! once when it continues, before it has read what arrived meanwhile, and the device would be blamed
-//! for a silence that was the process's own. So a timeout here is waited for in slices: a slice
-//! whose timer fires much later than it was due does not count, and the device gets its time again.
+//! A process may be stopped (`SIGSTOP`), and a virtual machine suspended. When it continues, its
+//! timers fire at once, before it has read the data that arrived meanwhile, and the device would be
+//! blamed for the process's own silence. A timeout here is therefore divided into slices. A slice
+//! does not count if its timer fires much later than it was due, and the device gets that time
+//! again.
 
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-/// The longest time that is counted at once, so the longest that a freeze can cost.
+/// The length of a slice, and so the most that one freeze can cost.
 const SLICE: Duration = Duration::from_millis(500);
-/// A timer that fires this much after it was due shows that the process did not run.
+/// A timer that fires this long after it was due shows that the process did not run.
 const FROZEN: Duration = Duration::from_millis(250);
-/// Before a long timeout is final, data that has reached the socket gets this much time to be read.
+/// Extra time before a long timeout expires, to read data that has already reached the socket.
 const LAST_LOOK: Duration = Duration::from_millis(50);
 
-/// The time was over.
+/// The error of a wait that exceeded its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Elapsed;
 
-/// The time that is left for one or several waits.
+/// A time budget for one or several waits.
 #[derive(Debug)]
 pub(crate) struct Patience {
     left: Duration,
-    /// The time that may still be given again, so that a machine under constant load cannot wait for
-    /// ever.
+    /// Bound on the time that may be added for freezes, so that a machine under constant load
+    /// cannot wait forever.
     forgiven: Duration,
 }
 
@@ -40,9 +41,9 @@ impl Patience {
         self.left
     }
 
-    /// Waits for `work` as long as there is time left, and takes what it needed from that time.
+    /// Waits for `work` while time is left, and subtracts the time that it took.
     ///
-    /// The work is boxed: these waits are nested, and futures that hold others several times over
+    /// The work is boxed: these waits are nested, and a future that contains others several times
     /// would grow with each level.
     pub(crate) fn wait<'a, T: 'a, W: Future<Output = T> + 'a>(
         &'a mut self,
@@ -82,7 +83,7 @@ impl Patience {
     }
 }
 
-/// Waits for `work`, at most for `limit`.
+/// Waits for `work`, for at most `limit`.
 pub(crate) fn timeout<T, W: Future<Output = T>>(
     limit: Duration,
     work: W,
@@ -97,7 +98,7 @@ mod tests {
 
     use super::*;
 
-    /// Stops the only thread of the runtime once, as a signal would stop the process.
+    /// Blocks the runtime's only thread once, as a signal would stop the process.
     async fn freeze(time: Duration) {
         tokio::task::yield_now().await;
         std::thread::sleep(time);
@@ -115,7 +116,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_freeze_does_not_use_up_the_time() {
-        // What was to be waited for comes after the freeze, in time that counts.
+        // The awaited work completes after the freeze, within the time that counts.
         let limit = Duration::from_millis(700);
         let work = async move {
             freeze(limit * 3).await;

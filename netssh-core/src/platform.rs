@@ -1,8 +1,8 @@
-//! Platforms: one [`Platform`] value per kind of device, data only.
+//! Platforms: one [`Platform`] value per kind of device.
 //!
-//! Vendors differ in prompts and commands, so a platform is a value and never a class. The built-in
-//! platforms are TOML files in `platforms/`; an operator's own are files of the same format, read
-//! by [`Platforms::load`] (in `platform/set.rs`). This file defines their fields.
+//! Vendors differ in prompts and commands, so a platform is data, not a type of its own. The
+//! built-in platforms are TOML files in `platforms/`; an operator's own are files of the same
+//! format, loaded by [`Platforms::load`] (in `platform/set.rs`). This file defines their fields.
 
 mod encoding;
 mod messages;
@@ -22,7 +22,7 @@ pub use self::pattern::Pattern;
 pub(crate) use self::reads::Reads;
 pub use self::set::{PlatformError, Platforms};
 
-/// The dialogue of one kind of device.
+/// The CLI dialogue of one kind of device.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -32,14 +32,14 @@ pub struct Platform {
     /// Aliases of the name.
     #[serde(default)]
     pub aliases: Vec<String>,
-    /// How to distinguish its command line from a Unix shell.
+    /// How to distinguish the platform's command line from a Unix shell.
     #[serde(default)]
     pub shell: Shell,
     /// How the end of a command's output is recognised.
     pub ending: Ending,
     /// Prompts, matched with the last received line.
     pub prompts: Prompts,
-    /// How to ask for a terminal.
+    /// The terminal to request.
     #[serde(default)]
     pub terminal: Terminal,
     /// The dialogue between the first byte and the first prompt.
@@ -48,31 +48,31 @@ pub struct Platform {
     /// Commands that only read.
     #[serde(default)]
     pub(crate) reads: Reads,
-    /// Commands that only read, as patterns; for older platform files.
+    /// Commands that only read, as patterns. Kept for older platform files.
     #[serde(default)]
     pub type_ahead: TypeAhead,
     /// Pagers that may appear although paging was switched off.
     #[serde(default)]
     pub pagers: Vec<Pager>,
-    /// A line that the device prints before every output (a time stamp), to be removed.
+    /// A line that the device prints before every output, to be removed (a time stamp).
     pub header: Option<Pattern>,
-    /// How to get from the user's prompt to the privileged one.
+    /// How to enter privileged mode from the user's prompt.
     pub enable: Option<Enable>,
-    /// How to configure.
+    /// How to enter, use and leave configuration mode.
     pub configuration: Option<ConfigurationMode>,
-    /// Makes the running configuration the start-up configuration.
+    /// Copies the running configuration to the start-up configuration.
     pub save: Option<Command>,
     /// Ends the session.
     pub exit: String,
-    /// Lines by which the device refuses a command. Matched against single lines, and to be
-    /// anchored to their start: text like this in the middle of good output is common.
+    /// Lines by which the device refuses a command. Each is matched with a single line and should
+    /// be anchored to its start, because such text is common in the middle of good output.
     #[serde(default)]
     pub refusals: Vec<Pattern>,
     /// Lines that `refusals` match although the device has accepted the command: warnings and notes
     /// on side effects.
     #[serde(default)]
     pub remarks: Vec<Pattern>,
-    /// Evidence by which a device of this kind is detected.
+    /// Evidence by which a device of this platform is detected.
     #[serde(default)]
     pub detect: Vec<Evidence>,
     /// The sources of facts about a device.
@@ -100,8 +100,8 @@ pub enum Shell {
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Ending {
-    /// A comment of the CLI with a random word is sent after the command. The end is reached when
-    /// the device has echoed it at the prompt after the output and shows a prompt again. The prompt
+    /// A CLI comment with a random word is sent after the command. The output ends when the device
+    /// has echoed the comment at the prompt after the output and shows a prompt again. The prompt
     /// is learnt each time, so it may change from command to command. The device's reply to the
     /// comment (an unknown command, for example) is dropped.
     Comment {
@@ -129,7 +129,7 @@ pub struct Prompts {
     pub above: Option<Pattern>,
 }
 
-/// How to ask for a terminal.
+/// The terminal to request, and how to type.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Terminal {
@@ -139,13 +139,13 @@ pub struct Terminal {
     pub encoding: Option<Encoding>,
     /// The end of a typed line.
     pub newline: String,
-    /// The device may drop the eighth bit of each byte that is typed: a character beyond ASCII is
-    /// then a different one, or a control character.
+    /// The device may drop the eighth bit of each typed byte, which turns a character beyond ASCII
+    /// into a different one or into a control character.
     pub seven_bits: bool,
     /// Typed before a `?`, which would request help otherwise: Ctrl-V on many CLIs.
     pub quote_question_mark: Option<String>,
-    /// Questions that a single key answers (`[confirm]`). A line ending after it would be taken for
-    /// the next command or for the answer to the next question.
+    /// Questions that a single key answers (`[confirm]`). A newline after it would be taken for the
+    /// next command or for the answer to the next question.
     pub one_key: Option<Pattern>,
 }
 
@@ -226,7 +226,7 @@ impl TryFrom<WrittenLoginQuestion> for LoginQuestion {
     }
 }
 
-/// The reaction to a question before the first prompt.
+/// A reaction to a question before the first prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LoginAnswer {
     /// Types this line.
@@ -249,7 +249,7 @@ pub enum Credential {
     Password,
 }
 
-/// Commands that only read, as patterns; for older platform files.
+/// Commands that only read, as patterns. Kept for older platform files.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TypeAhead {
@@ -278,7 +278,7 @@ pub struct Pager {
     pub answer: String,
 }
 
-/// How to get from the user's prompt to the privileged one.
+/// How to enter privileged mode from the user's prompt.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Enable {
@@ -288,22 +288,22 @@ pub struct Enable {
     pub question: Pattern,
 }
 
-/// How to configure.
+/// How to enter, use and leave configuration mode.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConfigurationMode {
     /// The command that enters configuration mode; `None` if lines are typed at the ordinary
     /// prompt.
     pub enter: Option<Command>,
-    /// The command that leaves the mode. It is repeated at a prompt of configuration mode, so it
-    /// may leave one level at a time.
+    /// The command that leaves the mode. It is repeated while the prompt is one of configuration
+    /// mode, so it may leave one level at a time.
     pub leave: Command,
-    /// Makes an ordinary command work in configuration mode: `do {command}`.
+    /// The form in which an ordinary command works in configuration mode: `do {command}`.
     pub run: Option<String>,
-    /// Makes the running configuration the start-up configuration, if that is a command of
+    /// Copies the running configuration to the start-up configuration, if that is a command of
     /// configuration mode.
     pub save: Option<Command>,
-    /// The commands of a candidate, which takes effect when it is committed.
+    /// The commands of the candidate configuration, if the platform has one.
     pub candidate: Option<Candidate>,
     /// Prompts that show pending changes, which have not taken effect (`[*HUAWEI]`).
     pub pending: Option<Pattern>,
@@ -414,7 +414,7 @@ impl Command {
     }
 }
 
-/// Evidence for a platform; one piece is enough.
+/// Evidence for a platform. One piece is enough.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Evidence {
@@ -422,8 +422,8 @@ pub struct Evidence {
     pub command: Option<String>,
     /// The pattern of the output.
     pub pattern: Pattern,
-    /// The certainty, 1 to 100: the platform with the highest wins. 50 by default; more for a text
-    /// that only this platform prints, less for one that other platforms share.
+    /// The certainty, 1 to 100; the platform with the highest one wins. 50 by default; more for a
+    /// text that only this platform prints, less for one that other platforms share.
     #[serde(default = "half_certain")]
     pub certainty: u8,
 }
@@ -439,7 +439,7 @@ pub struct FactSource {
     /// The command.
     pub command: String,
     /// The name of each fact (`hostname`, `vendor`, `model`, `version`, `serial`, `uptime`) and the
-    /// pattern whose first group is its value.
+    /// pattern that captures its value in the first group.
     pub find: BTreeMap<String, Pattern>,
 }
 
@@ -473,8 +473,8 @@ impl Platform {
         messages::refusal(self, output)
     }
 
-    /// Returns whether a command is known to change nothing (neither the device nor the effect of
-    /// the session's next command) and to ask nothing.
+    /// Returns whether a command is known to only read: it changes neither the device nor the
+    /// effect of the session's next command, and asks nothing.
     #[must_use]
     pub fn only_reads(&self, command: &str) -> bool {
         let older = &self.type_ahead;
@@ -486,8 +486,8 @@ impl Platform {
         (self.reads).covers(command, question_mark, older.safe.as_ref())
     }
 
-    /// Returns whether a command may be sent together with its sentinel. It must not ask, because
-    /// the sentinel would be the answer, and must tolerate being sent again.
+    /// Returns whether a command may be sent together with its sentinel. It must not ask a
+    /// question, because the sentinel would be the answer, and must be safe to send again.
     pub(crate) fn may_type_ahead(&self, command: &str) -> bool {
         self.only_reads(command)
     }

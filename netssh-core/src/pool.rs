@@ -1,12 +1,12 @@
-//! Open sessions, kept for whoever needs the same device next.
+//! A pool of open sessions for reuse by the next user of the same device.
 //!
-//! A login costs a device and its user more than most commands do, and some devices allow four a
-//! minute. So a session goes back to the [`Pool`] when its user is done, if it is as it was after
-//! the login ([`Session::is_pristine`]); the next user of the same endpoint gets it after one
-//! round trip that shows that it still answers. A session has one user at a time, logins to one
-//! device come one after the other and not too many in a minute, and what is in doubt is closed.
+//! A login costs a device and its user more than most commands do, and some devices allow only four
+//! per minute. Therefore a released session returns to the [`Pool`] if it is still in the state
+//! that the login left ([`Session::is_pristine`]). The next user of the same endpoint gets it after
+//! one round trip that verifies that it still responds. A session has one user at a time, logins to
+//! one device are serialized and rate limited, and a session in an uncertain state is closed.
 //!
-//! Start at [`Pool::open`].
+//! [`Pool::open`] is the entry point.
 
 mod breaker;
 mod history;
@@ -38,37 +38,37 @@ use crate::gate::Gate;
 use crate::patience::{Elapsed, Patience, timeout};
 use crate::session::Session;
 
-/// How many sessions are kept, and for how long.
+/// Limits of a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolOptions {
-    /// A session that nobody wanted for this long is closed: 60 s by default. Zero keeps none.
+    /// A session that is unused for this long is closed: 60 s by default. Zero keeps none.
     pub idle_time: Duration,
-    /// At most this many unused sessions are kept in all, the oldest go first: 256 by default.
+    /// Maximum number of unused sessions in total; the oldest are closed first: 256 by default.
     pub idle_sessions: usize,
-    /// At most this many connections in all, in use, kept or being made: no limit by default. Each
-    /// takes a file descriptor, one to a device behind jump hosts as well. A login that finds all of
-    /// them taken closes the oldest unused session, or waits.
+    /// Maximum number of connections in total, used, unused or being established: no limit by
+    /// default. Each uses one file descriptor, even to a device behind jump hosts. A login at the
+    /// limit closes the oldest unused session, or waits.
     pub connections: usize,
-    /// At most this many sessions to one device, used or not: 4 by default. Devices have as few
-    /// as five lines.
+    /// Maximum number of sessions to one device, used or not: 4 by default. Some devices have only
+    /// five lines.
     pub sessions_per_device: usize,
-    /// Whoever finds all of them in use waits at most this long: 5 minutes by default. So does
-    /// whoever waits for their turn to log in.
+    /// Maximum time to wait for a free session, a connection, or the next login: 5 minutes by
+    /// default.
     pub wait: Duration,
-    /// How often a device is logged in to; who comes sooner waits.
+    /// The rate limit of logins to one device; a login above it waits.
     pub login_rate: LoginRate,
-    /// When a device that lets nobody in is left alone.
+    /// The circuit breaker's limits, per device.
     pub breaker: BreakerOptions,
 }
 
-/// From so many devices on, those that nobody uses are forgotten.
+/// At this many devices, unused ones without recent logins or failures are dropped.
 const DEVICES: usize = 1024;
-/// From so many on, also those that could not be reached.
+/// At this many devices, unused ones are dropped even if their logins or failures still count.
 const MOST_DEVICES: usize = 16 * DEVICES;
-/// A login for which this machine lacks something is tried again this often, and for this long.
+/// The interval and the total time of retries of a login for which this machine lacks a resource.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 const RETRIED_FOR: Duration = Duration::from_secs(30);
-/// A login beside the pool waits this long for a connection.
+/// How long a login outside the pool waits for a connection.
 const BESIDE_WAIT: Duration = Duration::from_secs(10);
 /// How long the pool may take to store the latest logins when it is closed.
 const STORED_WITHIN: Duration = Duration::from_secs(10);
@@ -87,7 +87,7 @@ impl Default for PoolOptions {
     }
 }
 
-/// Open sessions by endpoint. Cloning gives another handle to the same pool.
+/// A pool of open sessions by endpoint. A clone is a handle to the same pool.
 #[derive(Debug, Clone)]
 pub struct Pool {
     inner: Arc<Inner>,
@@ -98,11 +98,11 @@ struct Inner {
     options: PoolOptions,
     state: Mutex<State>,
     history: Option<Arc<dyn LoginHistory>>,
-    /// One permit for every connection.
+    /// One permit per connection.
     connections: Arc<Semaphore>,
-    /// Logins that wait for one of them.
+    /// Number of logins that wait for a connection.
     starved: AtomicUsize,
-    /// Notified when an unused session could be closed for them.
+    /// Notified when a session becomes unused, so that a waiting login can close it.
     kept: Notify,
 }
 
@@ -115,25 +115,25 @@ struct State {
     closed: bool,
 }
 
-/// What all sessions to one address share.
+/// The state shared by all sessions to one address.
 #[derive(Debug)]
 struct Device {
-    /// One permit for every session in use.
+    /// One permit per session in use.
     in_use: Arc<Semaphore>,
-    /// Held while somebody logs in, or is the next to do so. Who waits for it is served in turn.
+    /// Held by the task that logs in, or is the next to do so. Waiters are served in order.
     login: tokio::sync::Mutex<()>,
     logins: Mutex<Logins>,
-    /// Rung when a session is there to be taken.
+    /// Notified when a released session is available.
     given_back: Notify,
     failed: Mutex<Option<FailedLogin>>,
     breaker: Mutex<Breaker>,
-    /// Held while its record is stored.
+    /// Held while the device's record is stored.
     storing: tokio::sync::Mutex<()>,
     /// The stored record is out of date.
     changed: AtomicBool,
 }
 
-/// The login that failed last, for those who waited behind it.
+/// The most recent failed login, for callers that waited behind it.
 #[derive(Debug)]
 struct FailedLogin {
     key: Key,
@@ -141,7 +141,7 @@ struct FailedLogin {
     error: Error,
 }
 
-/// A session that nobody uses. Its task reads what the device says meanwhile.
+/// An unused session. Its task reads and discards the device's unsolicited output.
 #[derive(Debug)]
 struct Idle {
     id: u64,
@@ -151,29 +151,29 @@ struct Idle {
     task: JoinHandle<Option<Open>>,
 }
 
-/// A session, and its place among all connections.
+/// A session and its connection permit.
 #[derive(Debug)]
 struct Open {
     session: Session,
     connection: ConnectionPermit,
 }
 
-/// The right to have one more connection, for as long as this lives.
+/// The right to have one connection, released on drop.
 #[derive(Debug)]
 pub struct ConnectionPermit {
     _permit: OwnedSemaphorePermit,
 }
 
-/// A login that is being made, and is over when this is dropped. It counts from its end, also when
-/// nobody waits for that.
+/// A login in progress, which ends when this is dropped. The rate limit counts it from its end,
+/// even if its caller is cancelled.
 #[derive(Debug)]
 struct LoggingIn {
     pool: Arc<Inner>,
     device: Arc<Device>,
     address: Address,
-    /// The digest of its credentials.
+    /// The digest of the login's credentials.
     credentials: String,
-    /// The device was not reached, so that it does not count.
+    /// The device was not reached, so the login does not count.
     unreached: bool,
 }
 
@@ -196,8 +196,8 @@ impl LoggingIn {
         }
     }
 
-    /// Stores the login, on a task of its own: the connection can be made meanwhile. The secrets wait
-    /// for the gate.
+    /// Stores the login in a separate task, so that the connection can be established meanwhile.
+    /// The gate delays secrets until it is stored.
     fn store(&self) -> Gate {
         let (pool, device) = (Arc::clone(&self.pool), Arc::clone(&self.device));
         if pool.history.is_none() {
@@ -229,8 +229,8 @@ impl Drop for LoggingIn {
         }
         let (pool, device) = (Arc::clone(&self.pool), Arc::clone(&self.device));
         let address = self.address.clone();
-        // Nothing waits for it. Should it not come to that, the login counts as one whose outcome is
-        // not known.
+        // Nothing awaits this task. If it never runs, the login counts as one with an unknown
+        // outcome.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 if let Err(error) = pool.store(&device, &address).await {
@@ -248,8 +248,8 @@ enum Counted {
     No,
 }
 
-/// A session from a pool. Give it back with [`PooledSession::release`]; one that is dropped
-/// instead is cut.
+/// A session from a pool. Return it with [`PooledSession::release`]; dropping it closes the
+/// connection.
 #[derive(Debug)]
 pub struct PooledSession {
     open: Option<Open>,
@@ -262,14 +262,14 @@ pub struct PooledSession {
 }
 
 impl Pool {
-    /// An empty pool.
+    /// Returns an empty pool.
     #[must_use]
     pub fn new(options: PoolOptions) -> Self {
         Self::build(options, None)
     }
 
-    /// Returns an empty pool that knows the logins of an earlier process, by address, and stores its
-    /// own.
+    /// Returns an empty pool that continues with the login records of an earlier process, by
+    /// address, and stores its own.
     #[must_use]
     pub fn with_history(
         options: PoolOptions,
@@ -302,39 +302,39 @@ impl Pool {
         }
     }
 
-    /// Returns how many sessions to one device there may be.
+    /// Returns the maximum number of sessions to one device.
     #[must_use]
     pub fn sessions_per_device(&self) -> usize {
         self.inner.options.sessions_per_device.max(1)
     }
 
-    /// Returns how many connections there may be in all.
+    /// Returns the maximum number of connections in total.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.inner.options.connections.max(1)
     }
 
-    /// Returns the address by which a device's sessions are counted: host and port, and the way
-    /// there.
+    /// Returns the address by which a device's sessions are counted: host, port and jump hosts.
     #[must_use]
     pub fn address_of(endpoint: &Endpoint) -> String {
         Address::of(endpoint).to_string()
     }
 
-    /// A session that was opened with these very credentials and is still there, or one newly
-    /// opened. Waits while the device has as many users as it may have, while somebody else logs
-    /// in to it, and while it was logged in to as often as it may be; whoever waited behind a
-    /// login that failed gets its error, without a try of their own. Who waits to log in takes a
-    /// session that is given back meanwhile.
+    /// Returns an unused session that was opened with the same credentials and still responds, or a
+    /// new one. Waits while the device's sessions are all in use, while another caller logs in to
+    /// the device, and while the login rate limit is reached. While it waits, it takes a matching
+    /// session that is released. A caller that waited behind a failed login with the same
+    /// credentials gets that login's error without an attempt of its own.
     ///
     /// # Errors
-    /// As [`Session::connect`], [`Error::Busy`] when it has waited too long, and
-    /// [`Error::Unavailable`] while the device is left alone because it let nobody in.
+    /// As [`Session::connect`], [`Error::Busy`] after waiting too long, and [`Error::Unavailable`]
+    /// while the device's circuit breaker is open.
     pub async fn open(&self, endpoint: &Endpoint) -> Result<PooledSession, Error> {
         self.open_noting(endpoint, &|_| ()).await
     }
 
-    /// [`Pool::open`] that reports when it has to wait for others: `note` is given the reason.
+    /// Like [`Pool::open`], but calls `note` with the reason when it has to wait for a session, a
+    /// connection or the login rate limit.
     ///
     /// # Errors
     /// As [`Pool::open`].
@@ -361,7 +361,7 @@ impl Pool {
         if let Some(open) = inner.take_idle(&key).await {
             return Ok(pooled(open, true));
         }
-        // Before the wait as well: who is kept out need not stand in line.
+        // Also before the wait, so that a caller that the breaker rejects does not queue.
         device.admit(&credentials, &address)?;
         let line = inner.unless_given_back(&device, &key, device.login.lock());
         let line = patience.wait(line).await;
@@ -413,7 +413,7 @@ impl Pool {
                 if let Some(pause) = opened {
                     tracing::warn!(device = %address, %error, ?pause, "the device is left alone for a while");
                 }
-                // What this machine lacked, the next login may have.
+                // This machine's shortage may be over at the next login.
                 if !matches!(error, Error::Server { .. }) {
                     *lock(&device.failed) = Some(FailedLogin {
                         key,
@@ -426,15 +426,15 @@ impl Pool {
         }
     }
 
-    /// Makes a login to the endpoint's device without the pool, for people who try something out. It
-    /// waits for a connection, and for that not long, and counts as any other: sessions that are opened
-    /// through the pool come the later. A device that could not be reached may be tried. The permit is
-    /// to be kept for as long as the connection.
+    /// Runs a login to the endpoint's device outside the pool, for an interactive attempt by a
+    /// person. It waits briefly for a connection and counts towards the rate limit of the pool's
+    /// logins. A breaker opened by connection failures does not prevent it. Keep the permit for as
+    /// long as the connection.
     ///
     /// # Errors
-    /// As the login; when the pool is closed, there is no connection left, or the login cannot be
-    /// stored; [`Error::Unavailable`] while the device refuses these credentials, or any for this user,
-    /// and while it was logged in to as often as it may be.
+    /// As the login; if the pool is closed, no connection is free, or the login cannot be stored;
+    /// [`Error::Unavailable`] while the breaker is open for these credentials or for interactive
+    /// logins of this user, and while the login rate limit is reached.
     pub async fn beside<T>(
         &self,
         endpoint: &Endpoint,
@@ -448,7 +448,8 @@ impl Pool {
         device.admit_trial(&key, &address, username, &inner.options, Counted::No)?;
         let connection = timeout(BESIDE_WAIT, inner.connection(&|_| ())).await;
         let connection = connection.map_err(|_| inner.no_connection())?;
-        // Counted as refused until it is known better: a caller that leaves has sent a password, too.
+        // Counted as refused until the outcome is known: a cancelled caller has sent a password,
+        // too.
         device.admit_trial(&key, &address, username, &inner.options, Counted::Yes)?;
         let mut logging_in = LoggingIn::begin(inner, &device, &address, key.clone());
         let stored = logging_in.store().wait().await;
@@ -482,7 +483,7 @@ impl Pool {
         outcome.map(|opened| (opened, connection))
     }
 
-    /// The devices that are left alone for now, by address.
+    /// Returns the open circuit breakers, by address.
     #[must_use]
     pub fn open_breakers(&self) -> Vec<OpenBreaker> {
         let now = Instant::now();
@@ -500,14 +501,14 @@ impl Pool {
         open
     }
 
-    /// How many sessions nobody uses.
+    /// Returns the number of unused sessions.
     #[must_use]
     pub fn idle_sessions(&self) -> usize {
         lock(&self.inner.state).idle.len()
     }
 
-    /// Closes what nobody uses, and from now on everything that is given back. Stores what is not
-    /// stored yet of the logins.
+    /// Closes all unused sessions and, from now on, every session that is released. Stores the
+    /// unsaved login records.
     pub async fn close(&self) {
         let (idle, devices) = {
             let mut state = lock(&self.inner.state);
@@ -566,8 +567,8 @@ impl Inner {
             return Err(Error::invalid("the pool is closed"));
         }
         if state.devices.len() >= DEVICES {
-            // Nobody but the map knows those without users. Where too many have failed, that is
-            // forgotten, too.
+            // Unused devices are referenced only by the map. With too many devices, their failures
+            // are forgotten, too.
             let remembers = state.devices.len() < MOST_DEVICES;
             state.devices.retain(|_, device| {
                 Arc::strong_count(device) > 1
@@ -580,7 +581,7 @@ impl Inner {
         Ok(Arc::clone(device))
     }
 
-    /// Returns the digest by which the breaker knows the endpoint's credentials.
+    /// Returns the digest by which the breaker identifies the endpoint's credentials.
     fn digest(&self, endpoint: &Endpoint) -> String {
         let credentials = credentials_of(endpoint);
         match &self.history {
@@ -592,7 +593,7 @@ impl Inner {
         }
     }
 
-    /// Stores what is known of the logins to a device, as it is when its turn comes.
+    /// Stores the current login record of a device, unless an earlier call has stored it.
     async fn store(&self, device: &Device, address: &Address) -> Result<(), Error> {
         let Some(history) = &self.history else {
             return Ok(());
@@ -639,7 +640,7 @@ impl Inner {
         }
     }
 
-    /// Waits for one more connection; the oldest unused session is closed for it.
+    /// Waits for a connection permit, and closes the oldest unused session to free one.
     async fn connection(&self, note: &(dyn Fn(&str) + Send + Sync)) -> ConnectionPermit {
         let mut acquired = pin!(Arc::clone(&self.connections).acquire_owned());
         if let Some(Ok(permit)) = acquired.as_mut().now_or_never() {
@@ -649,7 +650,7 @@ impl Inner {
         let mut noted = false;
         loop {
             let mut kept = pin!(self.kept.notified());
-            // Before the look, so that nothing is kept unseen after it.
+            // Enabled before the check, so that no notification after it is lost.
             kept.as_mut().enable();
             match self.take_oldest() {
                 Some(oldest) => oldest.close().await,
@@ -663,7 +664,7 @@ impl Inner {
                 biased;
                 permit = &mut acquired => match permit {
                     Ok(permit) => return ConnectionPermit { _permit: permit },
-                    // It is never closed.
+                    // The semaphore is never closed.
                     Err(_) => std::future::pending().await,
                 },
                 () = kept => {}
@@ -694,7 +695,7 @@ impl Inner {
         }
     }
 
-    /// Logs in; tries again for a while if this machine lacks something.
+    /// Connects, and retries for a while if this machine lacks a resource.
     async fn connect(&self, endpoint: &Endpoint, gate: &Gate) -> Result<Session, Error> {
         let mut patience = Patience::new(RETRIED_FOR.min(self.options.wait));
         loop {
@@ -713,7 +714,7 @@ impl Inner {
         }
     }
 
-    /// The session that was used last of those that fit, if it still answers.
+    /// Returns the most recently used session with this key that still responds.
     async fn take_idle(&self, key: &Key) -> Option<Open> {
         loop {
             let idle = {
@@ -732,7 +733,7 @@ impl Inner {
         }
     }
 
-    /// Waits, but no longer than until somebody gives back a session that fits.
+    /// Waits for a future, or until a matching session is released.
     async fn unless_given_back<T>(
         &self,
         device: &Device,
@@ -743,7 +744,7 @@ impl Inner {
         loop {
             let given_back = device.given_back.notified();
             tokio::pin!(given_back);
-            // Before the look, so that nothing is given back unseen after it.
+            // Enabled before the check, so that no notification after it is lost.
             given_back.as_mut().enable();
             if let Some(open) = self.take_idle(key).await {
                 return Waited::GivenBack(Box::new(open));
@@ -755,7 +756,7 @@ impl Inner {
         }
     }
 
-    /// Closes idle sessions of a device that would exceed its number with one more.
+    /// Closes unused sessions of a device that another one would bring above the limit.
     async fn make_room(&self, device: &Device, address: &Address) {
         let most = self.options.sessions_per_device.max(1);
         let in_use = most - device.in_use.available_permits().min(most);
@@ -815,7 +816,7 @@ impl Inner {
     }
 }
 
-/// A login that waits for a connection.
+/// A guard that counts a login as waiting for a connection.
 struct Starved<'a>(&'a Inner);
 
 impl<'a> Starved<'a> {
@@ -831,14 +832,14 @@ impl Drop for Starved<'_> {
     }
 }
 
-/// How a wait ended.
+/// The result of a wait.
 enum Waited<T> {
     Over(T),
     GivenBack(Box<Open>),
 }
 
-/// The life of a session that nobody uses: until it is wanted (then it is returned), the device
-/// ends it, or its time is over.
+/// Holds an unused session until it is requested (then it is returned), the device ends it, or its
+/// idle time is over.
 async fn idle(
     pool: Arc<Inner>,
     id: u64,
@@ -846,7 +847,7 @@ async fn idle(
     taken: oneshot::Receiver<()>,
 ) -> Option<Open> {
     let over = tokio::select! {
-        // An error means that the pool is gone.
+        // An error means that the pool was dropped.
         wanted = taken => return wanted.ok().map(|()| open),
         () = open.session.idle() => false,
         () = tokio::time::sleep(pool.options.idle_time) => true,
@@ -867,7 +868,7 @@ impl Open {
 
 impl Idle {
     async fn take(self) -> Option<Open> {
-        // An error means that its task has just ended.
+        // An error means that the task has just ended.
         let _ = self.take.send(());
         self.task.await.ok().flatten()
     }
@@ -892,8 +893,8 @@ impl Device {
         })
     }
 
-    /// Admits a login that a person tries, and counts it as one that has begun. Failures to connect do
-    /// not matter: the device may be back.
+    /// Admits a login that a person tries, and with [`Counted::Yes`] counts it as refused until its
+    /// outcome is known. Connection failures do not count, because the device may be back.
     fn admit_trial(
         &self,
         key: &str,
@@ -929,7 +930,7 @@ impl Device {
         })
     }
 
-    /// Waits until one more login is not too many. Only who holds `login` may log in then.
+    /// Waits until the rate limit allows another login. The caller must hold `login`.
     async fn turn(&self, rate: &LoginRate, address: &Address, note: &(dyn Fn(&str) + Send + Sync)) {
         let mut noted = false;
         loop {
@@ -948,7 +949,7 @@ impl Device {
         }
     }
 
-    /// Whether there is something to remember of it.
+    /// Returns whether the device has failures or logins that still count.
     fn is_remembered(&self, rate: &LoginRate) -> bool {
         !lock(&self.breaker).is_clean() || !lock(&self.logins).is_past(rate, Instant::now())
     }
@@ -961,14 +962,14 @@ impl Device {
 }
 
 impl PooledSession {
-    /// Whether it had been opened before.
+    /// Returns whether the session was opened for an earlier user.
     #[must_use]
     pub const fn is_reused(&self) -> bool {
         self.reused
     }
 
-    /// Gives it back: kept for the next user if it is as it was after the login, closed
-    /// otherwise, which takes a second at most.
+    /// Returns the session to the pool: it is kept for the next user if it is in the state that the
+    /// login left, and closed otherwise, which takes one second at most.
     pub async fn release(mut self) {
         let Some(open) = self.open.take() else {
             return;

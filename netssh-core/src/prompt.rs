@@ -1,8 +1,8 @@
 //! The prompt of a session, learnt from the device itself.
 //!
-//! A platform's patterns cannot list every host name, user and mode. Therefore a prompt is a line
-//! that the device shows and repeats; the patterns recognise common prompts without a pause and
-//! tell modes apart.
+//! A platform's patterns cannot list every host name, user and mode. A prompt is therefore defined
+//! as a line that the device shows and repeats; the patterns only recognise common prompts without
+//! a pause and distinguish modes.
 
 use std::sync::LazyLock;
 
@@ -20,12 +20,13 @@ pub(crate) struct Learnt {
     terminator: Option<char>,
 }
 
-/// Characters of the name that prompts of other modes share: IOS shortens host names in
+/// Number of characters of the name that prompts of other modes share: IOS shortens host names in
 /// configuration mode, `FortiOS` everywhere.
 const NAME: usize = 12;
-/// Only marks precede the name in a prompt: `[~`, `HRP_M<`, `*A:`.
+/// Maximum number of characters before the name in a prompt, which are only marks: `[~`, `HRP_M<`,
+/// `*A:`.
 const MARKS: usize = 12;
-/// Longer lines are not prompts.
+/// Maximum length of a prompt.
 const LONGEST: usize = 200;
 
 impl Learnt {
@@ -50,7 +51,7 @@ impl Learnt {
 
     /// Returns whether a line is this prompt, ignoring the command count and the mark of changes.
     pub(crate) fn is(&self, line: &str) -> bool {
-        /// Counts and marks are at most this long.
+        /// Maximum length of counts and marks.
         const DIFFERENCE: usize = 12;
         let line = line.trim();
         if self.is_empty() || line.len().abs_diff(self.text.len()) > DIFFERENCE {
@@ -128,14 +129,15 @@ fn name(prompt: &str) -> String {
     // `HRP_M<fw>`: a state precedes the name.
     let name = name.rsplit('<').next().unwrap_or(name);
     let mut end = name.len();
-    // A shell's directory, the mode in parentheses, a count or a clock, the path of a context.
+    // The name ends before a shell's directory, a mode in parentheses, a count or a clock, or the
+    // path of a context.
     for mark in [":~", ":/", "(", "[", " /"] {
         end = end.min(name.find(mark).filter(|&at| at > 0).unwrap_or(end));
     }
     name[..end].chars().take(NAME).collect()
 }
 
-/// Returns whether a line is a question. Only its answer may be typed there.
+/// Returns whether a line is a question, at which only its answer may be typed.
 pub(crate) fn is_question(line: &str) -> bool {
     // `[y/n]`, `(yes/no)`, `[Y(yes)/N(no)/C(cancel)]`, `[confirm]`, `[1-3]`
     static FORM: LazyLock<Regex> = LazyLock::new(|| {

@@ -1,14 +1,14 @@
-//! Reads a device's answer: finds its end, its pager and its questions. Pure: bytes in, [`Step`]
+//! Reads a device's reply: finds its end, its pagers and its questions. Pure: bytes in, [`Step`]
 //! out.
 //!
-//! A prompt at the end of the received bytes does not prove the end of the answer: output may
+//! A prompt at the end of the received bytes does not prove the end of the reply: output may
 //! contain the prompt's text on its own line (a description, a banner, a saved session), and a
-//! packet may end exactly there. Waiting for more would be a guess about time. Instead the end is
-//! made recognisable, see [`crate::platform::Ending`]: the device echoes a random word at the
-//! prompt after the output, or prints it as the prompt. If it is safe, the word is sent in the same
-//! write as the command, so that it costs no round trip.
+//! packet may end exactly there. Waiting for more would be a guess about time. Instead, the end is
+//! marked (see [`crate::platform::Ending`]): the device echoes a random word at the prompt after
+//! the output, or prints it as the prompt. If that is safe, the word is sent in the same write as
+//! the command, so that it costs no round trip.
 //!
-//! The result does not depend on where the packets were cut.
+//! The result does not depend on the packet boundaries.
 
 use std::sync::LazyLock;
 
@@ -30,7 +30,7 @@ pub(crate) enum Expect {
     /// Like [`Self::Comment`], for the first comment of a session, the last of `lines` typed lines:
     /// this many prompts without the comment mean that the device does not echo.
     FirstComment { comment: String, lines: usize },
-    /// `PROMPT` + this comment and a newline; the next answer follows at once.
+    /// `PROMPT` + this comment and a newline; the next reply follows at once.
     CommentAmong(String),
     /// The prompt twice in a row: the end on a device without an echo.
     PromptTwice,
@@ -43,25 +43,25 @@ pub(crate) enum Expect {
 pub(crate) enum Step {
     /// Read more.
     Read,
-    /// A pager waits: send this, call [`Reader::pager_answered`], and read on.
+    /// A pager waits: send this answer, call [`Reader::pager_answered`], and read on.
     Pager(String),
     /// The last line is a likely prompt.
     Prompt,
-    /// The device asks the question of this index: answer it, call
-    /// [`Reader::question_answered`], and read on.
+    /// The device asks the question with this index: answer it, call [`Reader::question_answered`],
+    /// and read on.
     Question(usize),
     /// The device repeats that question although it was answered.
     AskedAgain(usize),
     /// The verified end.
     End {
-        /// The current prompt; empty if we have set it.
+        /// The current prompt; empty if the session has set it.
         prompt: String,
         /// The exit code, if the platform has one.
         exit_code: Option<i32>,
     },
     /// The device does not echo.
     NoEcho,
-    /// A pager has read the typed-ahead input and has ended.
+    /// A pager has consumed the typed-ahead input and has ended.
     Swallowed,
     /// The shell waits for the rest of the command.
     Incomplete,
@@ -78,26 +78,28 @@ pub(crate) enum Step {
 pub(crate) enum Quiet {
     /// A tenth of a second: enough to press Enter at a line that ends like a prompt.
     Brief,
-    /// Half a second: the last packet was not cut in the middle of a line.
+    /// Half a second: the last packet did not end in the middle of a line.
     Settled,
     /// Two seconds.
     Long,
 }
 
-/// The last lines are searched in this much of the end. Longer than any prompt.
+/// Number of bytes at the end of the buffer that are searched for the last lines; longer than any
+/// prompt.
 const TAIL: usize = 2048;
 /// Maximum number of lines that a device prints before the echo.
 const BEFORE_ECHO: usize = 16;
 /// Maximum number of lines of a device's reply to a sentinel; their length is limited by [`LINE`].
 const LINES: usize = 16;
-/// Lines are examined whole up to this length; of longer ones only the end is. A device that
-/// redraws an echoed sentinel may print this much. Bounds the work per step.
+/// Maximum length of a line that is examined as a whole; of a longer line only the end is examined.
+/// A device that redraws an echoed sentinel may print this much. Bounds the work per step.
 const LINE: usize = 16 * 1024;
-/// Output beyond the limit is cut in pieces of this size to keep cutting cheap, and as much of the
-/// end is kept: more than one packet, which may contain an end and the next beginning.
+/// Output beyond the limit is dropped in pieces of this size, to keep dropping cheap. The same
+/// amount of the end is kept: more than one packet, which may contain an end and the beginning of
+/// the next reply.
 const SLACK: usize = 64 * 1024;
 
-/// One answer while it arrives.
+/// The state of one reply while it arrives.
 #[derive(Debug)]
 pub(crate) struct Reader<'a> {
     platform: &'a Platform,
@@ -107,10 +109,10 @@ pub(crate) struct Reader<'a> {
     word: Option<String>,
     limit: usize,
     echo: bool,
-    /// Something was typed, so its echo comes first.
+    /// Input was typed, so its echo comes first.
     typed: bool,
     buffer: Vec<u8>,
-    /// The position of the last newline; `None` if it was cut out.
+    /// The position of the last newline; `None` if it was dropped.
     newline: Option<usize>,
     /// Number of newlines received.
     newlines: usize,
@@ -127,17 +129,18 @@ pub(crate) struct Reader<'a> {
     searched: usize,
     /// The comment was sent together with the command.
     typed_ahead: bool,
-    /// Up to this position, `wiped` is up to date.
+    /// The position up to which `wiped` is up to date.
     swept: usize,
     /// The buffer's length when `swept` was set.
     seen: usize,
+    /// A pager's mark was erased without an answer.
     wiped: bool,
     /// The end of the output, once it is known.
     end: Option<End>,
     /// The end found with a sentinel that was echoed but not followed by a prompt.
     kept: Option<(usize, String)>,
-    /// The last newline, and the text before the comment above it, if the comment was found without
-    /// a known prompt.
+    /// The last newline, and the text before the comment on the line above it, if the comment was
+    /// found without a known prompt.
     unprompted: Option<(usize, String)>,
     watched: Watched,
 }
@@ -148,7 +151,7 @@ pub(crate) struct Question {
     pub(crate) ask: Pattern,
     /// The question may be repeated any number of times.
     pub(crate) again: bool,
-    /// The question may be in a finished line: an instruction, whose answer is not a secret.
+    /// The question may be in a finished line: an instruction, with an answer that is not a secret.
     pub(crate) finished: bool,
     pub(crate) answered: bool,
 }
@@ -158,7 +161,7 @@ struct End {
     offset: usize,
     /// Output on the prompt's own line, if the output did not end with a newline.
     rest: String,
-    /// The next answer begins here.
+    /// The start of the next reply.
     next: usize,
 }
 
@@ -170,13 +173,13 @@ struct Watched {
     /// No echo was found up to this byte.
     unechoed: usize,
     lines: usize,
-    /// Lines that the watcher saw before the command was sent again.
+    /// Number of lines that the watcher saw before the command was sent again.
     skip: usize,
-    /// The comment has arrived: the rest is the device's reply to it.
+    /// The comment has arrived; the rest is the device's reply to it.
     over: bool,
 }
 
-/// A finished answer.
+/// A finished reply.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) output: String,
@@ -219,7 +222,7 @@ impl<'a> Reader<'a> {
         self
     }
 
-    /// Sets the word that the session's sentinels contain.
+    /// Sets the random word that the session's sentinels contain.
     pub(crate) fn with_word(mut self, word: &str) -> Self {
         self.word = Some(word.to_owned());
         self
@@ -256,7 +259,7 @@ impl<'a> Reader<'a> {
         self.typed_ahead = ahead;
     }
 
-    /// Sets the questions that may be asked from here on.
+    /// Sets the questions that may be asked from now on.
     pub(crate) fn ask(&mut self, questions: Vec<Question>) {
         self.questions = questions;
     }
@@ -296,7 +299,7 @@ impl<'a> Reader<'a> {
         let last = self.buffer.len().saturating_sub(1);
         self.newlines += bytes.iter().filter(|&&byte| byte == b'\n').count();
         self.buffer.extend_from_slice(bytes);
-        // "Next line" counts as a newline; its ESC may have arrived in an earlier packet.
+        // "Next line" (ESC E) counts as a newline; its ESC may have arrived in an earlier packet.
         for at in last..self.buffer.len().saturating_sub(1) {
             if self.buffer[at..].starts_with(b"\x1bE") {
                 self.buffer[at..at + 2].copy_from_slice(b"\r\n");
@@ -306,7 +309,7 @@ impl<'a> Reader<'a> {
         if let Some(at) = newline {
             self.newline = Some(last + at);
         }
-        // Keeps the beginning up to the limit, and enough of the end to recognise it.
+        // Keep the beginning up to the limit, and enough of the end to recognise it.
         if self.buffer.len() > self.limit + 2 * SLACK {
             self.truncated = true;
             let tail = self.buffer.len() - SLACK;
@@ -371,14 +374,15 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Returns the next step after a silence. Silence never ends an answer: the step makes the
-    /// device show its state.
+    /// Returns the next step after a silence. Silence never ends a reply: the step makes the device
+    /// show its state.
     pub(crate) fn quiet(&mut self, quiet: Quiet) -> Step {
         let line = self.last_line();
         let line = self.without_pager_keys(line.trim()).trim();
         let asks = is_question(line);
         if quiet == Quiet::Brief {
-            // A banner without a newline before the prompt: Enter makes the device repeat the prompt.
+            // A banner without a newline before the prompt: Enter makes the device repeat the
+            // prompt.
             let first = matches!(self.expect, Expect::Prompt) && !self.typed;
             return match first && !asks && self.learnt.ends_like_this(line) {
                 true => Step::Unsure,
@@ -386,9 +390,9 @@ impl<'a> Reader<'a> {
             };
         }
         match (&self.expect, quiet) {
-            // A device that has only echoed the command may still be working.
-            // A device that reads text says so. One that says nothing may still be thinking, and its
-            // prompt come late: what is typed then would run as commands.
+            // A device that has only echoed the command may still be working, and its prompt may
+            // come late: text typed now would run as commands. A device that reads text prints a
+            // message first.
             (Expect::Text, _) if !self.says_anything() => Step::Read,
             (Expect::Text, _) => Step::Text,
             (Expect::Prompt, Quiet::Settled) if !self.typed => match line.is_empty() || asks {
@@ -422,7 +426,7 @@ impl<'a> Reader<'a> {
                 if first && !at_prompt && !echoed {
                     return Step::NoEcho;
                 }
-                // Further answers follow this one; another sentinel could not tell them apart.
+                // Further replies follow, and another sentinel could not distinguish them.
                 if matches!(self.expect, Expect::CommentAmong(_)) {
                     return Step::Swallowed;
                 }
@@ -437,7 +441,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Returns whether a line that ends with this text has arrived, after a prompt or not.
+    /// Returns whether a line that ends with this text has arrived, with or without a prompt before
+    /// it.
     fn holds_line(&self, text: &str) -> bool {
         let ends = |line: &[u8]| clean(line).trim_end().ends_with(text);
         let newest = &self.buffer[self.buffer.len().saturating_sub(SLACK)..];
@@ -445,8 +450,8 @@ impl<'a> Reader<'a> {
         first.any(ends) || newest.split(|&byte| byte == b'\n').any(ends)
     }
 
-    /// Returns whether the comment was echoed behind a text that is no prompt: a question has read it
-    /// (`Which one? !comment`).
+    /// Returns whether the comment was echoed after text that is not a prompt: a question has
+    /// consumed it (`Which one? !comment`).
     fn was_read_elsewhere(&self, comment: &str) -> bool {
         let newest = &self.buffer[self.buffer.len().saturating_sub(SLACK)..];
         newest.split(|&byte| byte == b'\n').any(|line| {
@@ -458,17 +463,17 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Returns whether the device has said more than the echo, and no refusal.
+    /// Returns whether the device has printed more than the echo, and no refusal.
     fn says_anything(&self) -> bool {
         let text = clean(&self.buffer[self.buffer.len().saturating_sub(SLACK)..]);
         let mut said = text.lines().skip(1).map(str::trim);
         said.any(|line| !line.is_empty()) && self.platform.refusal(&text).is_none()
     }
 
-    /// Returns whether a line holds one part of this text and nothing else, or ends with one: a
-    /// device that prints a log line while it echoes tears the echo in two.
+    /// Returns whether a line consists of one part of this text, or ends with one: a device that
+    /// prints a log line while it echoes splits the echo in two.
     fn holds_torn(&self, text: &str) -> bool {
-        /// Half of a sentinel's word: no other text holds it.
+        /// Half of a sentinel's word, which no other text contains.
         const PART: usize = 8;
         let newest = &self.buffer[self.buffer.len().saturating_sub(SLACK)..];
         let mut lines = newest.split(|&byte| byte == b'\n').map(clean);
@@ -482,13 +487,13 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Returns whether the prompt was shown and covered by log lines.
+    /// Returns whether the prompt was shown and then covered by log lines.
     fn is_covered(&self) -> bool {
         let end = self.newline.map_or(0, |newline| newline + 1);
         self.covered_prompt(end).is_some()
     }
 
-    /// Returns the start of a prompt's line that only log lines follow, up to `end`.
+    /// Returns the start of a prompt's line that is followed only by log lines up to `end`.
     fn covered_prompt(&self, end: usize) -> Option<usize> {
         static LOG: LazyLock<Regex> = LazyLock::new(|| {
             Regex::new(concat!(
@@ -542,7 +547,7 @@ impl<'a> Reader<'a> {
         false
     }
 
-    /// Returns a question in the bytes received since the last answered one.
+    /// Returns the question in the bytes received since the last answered question.
     fn question(&self) -> Option<Step> {
         if self.questions.is_empty() {
             return None;
@@ -555,7 +560,7 @@ impl<'a> Reader<'a> {
             return None;
         }
         let line = clean(&tail[newline.map_or(0, |at| at + 1)..]);
-        // An answer typed at a prompt would be a command.
+        // An answer typed at a prompt would run as a command.
         if line.trim().is_empty() || self.is_at_prompt(line.trim()) {
             return None;
         }
@@ -567,11 +572,11 @@ impl<'a> Reader<'a> {
             .or_else(|| of(&asked).map(Step::AskedAgain))
     }
 
-    /// Returns the question in a finished line after which the device waits.
+    /// Returns the question in a finished line, after which the device waits.
     fn finished_question(&self) -> Option<Step> {
         let text =
             clean(&self.buffer[self.tail_start().max(self.answered.min(self.buffer.len()))..]);
-        // An instruction may be framed.
+        // An instruction may be drawn in a frame.
         let lines = text.lines().rev().map(str::trim);
         let mut lines = lines.filter(|line| !line.is_empty()).take(3);
         lines.find_map(|line| {
@@ -626,7 +631,7 @@ impl<'a> Reader<'a> {
     /// Finds `PROMPT!comment`, a newline, the device's reply to it, and a prompt at the very end.
     fn comment(&mut self, comment: &str) -> Option<Step> {
         let last = self.newline?;
-        // The tail is enough, even of a line that is redrawn repeatedly.
+        // The tail is enough even for a line that is redrawn repeatedly.
         let prompt = self.last_line();
         let prompt = prompt.trim();
         if prompt.is_empty() {
@@ -647,9 +652,9 @@ impl<'a> Reader<'a> {
     }
 
     /// Returns the start of the line `PROMPT!comment`, and the output before it on that line.
-    /// Searches upwards from the newline at `last`, in the rendered text, because some devices move
+    /// Searches upwards from the newline at `last` in the rendered text, because some devices move
     /// the cursor between any two characters. The first of several such lines counts: some devices
-    /// redraw the line on Enter, and some repeat it in their complaint.
+    /// redraw the line on Enter, and some repeat it in their error message.
     fn comment_line(
         &mut self,
         comment: &str,
@@ -657,7 +662,7 @@ impl<'a> Reader<'a> {
         last: usize,
     ) -> Option<(usize, String)> {
         let known = self.is_prompt(prompt);
-        // This comment was seen before, and the last line is not yet a prompt.
+        // This comment was seen before, and the last line is not a prompt yet.
         if let Some((at, before)) = &self.unprompted
             && !known
             && *at == last
@@ -723,7 +728,7 @@ impl<'a> Reader<'a> {
         Some((start, rest.to_owned()))
     }
 
-    /// Returns the output before the prompt, in a line up to the comment; `None` without the
+    /// Returns the output before the prompt in a line up to the comment; `None` if the line has no
     /// prompt. A prompt that is not `known` must be repeated on a line of its own.
     fn before_prompt<'l>(
         &self,
@@ -749,14 +754,14 @@ impl<'a> Reader<'a> {
         let rest = line
             .strip_suffix(prompt)
             .or_else(|| typed.strip_suffix(prompt));
-        // A prompt may change from line to line, because some count the commands. The first prompt
-        // was shown before anything was typed.
+        // The prompt may change from line to line, because some devices count the commands. The
+        // first prompt was shown before anything was typed.
         let other = || self.is_prompt(typed) || (typed.is_empty() && start == 0);
         rest.or_else(|| other().then_some(""))
     }
 
     /// Returns the start of the line that ends at `newline`, and whether it is the line's real
-    /// start; it is not for lines longer than [`LINE`].
+    /// start, which it is not for a line longer than [`LINE`].
     fn line_start(&self, newline: usize) -> (usize, bool) {
         let from = newline.saturating_sub(LINE);
         let above = self.buffer[from..newline].iter().rposition(|&b| b == b'\n');
@@ -766,7 +771,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Returns whether the last line is a prompt; once the prompt is learnt, only prompts of this
+    /// Returns whether the last line is a prompt. After the prompt is learnt, only prompts of this
     /// device count.
     fn shows_prompt(&self) -> bool {
         let line = self.last_line();
@@ -774,7 +779,7 @@ impl<'a> Reader<'a> {
         match self.learnt.is_empty() {
             // Prompts that end with a colon are declared by the platform.
             true => self.is_prompt(line) && (line.ends_with(':') || !is_question(line)),
-            // Enter was pressed at a line whose end is repeated now.
+            // Enter was pressed at a line, and the device repeats the end of it.
             false if !self.typed && self.is_prompt(line) => {
                 self.is_known_prompt(line)
                     || self.learnt.text().is_some_and(|text| text.ends_with(line))
@@ -783,8 +788,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Removes keys that were meant for a pager that had ended: they appear at the prompt, before
-    /// the comment.
+    /// Removes keys that were meant for a pager that had already ended: they appear at the prompt,
+    /// before the comment.
     fn without_pager_keys<'l>(&self, line: &'l str) -> &'l str {
         if !self.keys_sent {
             return line;
@@ -794,7 +799,7 @@ impl<'a> Reader<'a> {
         line.trim_end_matches(is_key)
     }
 
-    /// Returns whether a pager has read the typed-ahead input: the last line is a prompt, and a
+    /// Returns whether a pager has consumed the typed-ahead input: the last line is a prompt, and a
     /// pager's mark before it was erased without an answer.
     fn is_swallowed(&mut self) -> bool {
         let length = self.buffer.len();
@@ -823,9 +828,9 @@ impl<'a> Reader<'a> {
         self.wiped && self.shows_prompt()
     }
 
-    /// Finds `PROMPT!comment` and a newline: the end of this answer and the beginning of the next.
+    /// Finds `PROMPT!comment` and a newline: the end of this reply and the beginning of the next.
     fn comment_among(&mut self, comment: &str) -> Option<Step> {
-        // No new line is complete.
+        // No further line is complete.
         if self.newline.is_none_or(|newline| newline < self.searched) {
             return None;
         }
@@ -857,8 +862,7 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// Returns the output on the line before the prompt, and the prompt, in a line with the
-    /// comment.
+    /// Returns the output before the prompt and the prompt, in a line that ends with the comment.
     fn prompt_before(
         &self,
         start: usize,
@@ -879,14 +883,14 @@ impl<'a> Reader<'a> {
             .then(|| (rest.to_owned(), prompt.to_owned()))
     }
 
-    /// Returns the rendered text before the comment.
+    /// Returns the rendered text before the comment in a line.
     fn before_comment(&self, line_start: usize, newline: usize, comment: &str) -> Option<String> {
         let line = clean(&self.buffer[line_start..newline]);
         let before = line.trim_end().strip_suffix(comment)?;
         Some(before.trim_end().to_owned())
     }
 
-    /// Returns whether there are `lines` prompts without an echo of the comment.
+    /// Returns whether `lines` prompts have arrived without an echo of the comment.
     fn is_silent(&self, comment: &str, lines: usize) -> bool {
         let last = self.last_line();
         let prompt = last.trim();
@@ -895,7 +899,7 @@ impl<'a> Reader<'a> {
         if prompt.is_empty() || !enough || !(self.is_prompt(prompt) || lines > 1) {
             return false;
         }
-        // All prompts must be equal: a banner may contain others.
+        // All prompts must be equal, because a banner may contain others.
         let text = clean(&self.buffer[self.buffer.len().saturating_sub(LINE)..]);
         let prompts = text.lines().filter(|line| line.trim() == prompt);
         !text.contains(comment) && prompts.count() >= lines
@@ -912,7 +916,7 @@ impl<'a> Reader<'a> {
         }
         let mut newlines = self.buffer.iter().enumerate().rev();
         let mut from = self.buffer.len();
-        // Skips the last prompt, empty lines, and the prompt before it.
+        // Skip the last prompt, empty lines, and the prompt before them.
         let mut seen = 0;
         while seen < 2 {
             let line_start = newlines
@@ -952,7 +956,7 @@ impl<'a> Reader<'a> {
         if self.platform.pagers.is_empty() {
             return Step::Read;
         }
-        // The rest of a mark that another mark overwrites is blank.
+        // If a mark was overwritten by a shorter one, the rest of its line is blank.
         let line = self.last_line();
         let waiting = |pager: &&Pager| pager.mark.matches(line.trim_end());
         match self.platform.pagers.iter().find(waiting) {
@@ -974,7 +978,7 @@ impl<'a> Reader<'a> {
         self.keys_sent = true;
     }
 
-    /// Returns whether only the echo of `command` precedes the prompt in the last line.
+    /// Returns whether nothing but the echo of `command` precedes the prompt in the last line.
     pub(crate) fn holds_only_echo(&self, command: &str) -> bool {
         let one_line = self.buffer.iter().filter(|&&byte| byte == b'\n').count() == 1;
         let echo = self.echo_length(&self.buffer, command) > 0;
@@ -991,16 +995,17 @@ impl<'a> Reader<'a> {
         clean(line)
     }
 
-    /// Returns whether the last line ends with the echo of this text, whose Enter was not sent.
+    /// Returns whether the last line ends with the echo of this text, which was typed without
+    /// Enter.
     pub(crate) fn echoes(&self, text: &str) -> bool {
         self.last_line().trim_end().ends_with(text.trim_end())
     }
 
-    /// Returns whether this text, whose Enter was not sent, was typed at the device's prompt.
+    /// Returns whether this text, typed without Enter, was typed at the device's prompt.
     pub(crate) fn typed_at_prompt(&self, text: &str) -> bool {
         let line = self.last_line();
         let (line, text) = (line.trim(), text.trim());
-        // An echo alone: a text may look like a prompt.
+        // Only an echo: text may look like a prompt.
         if !text.is_empty() && line == text {
             return false;
         }
@@ -1035,7 +1040,7 @@ impl<'a> Reader<'a> {
         });
     }
 
-    /// Returns the bytes after the end, which begin the next answer.
+    /// Returns the bytes after the end, with which the next reply begins.
     pub(crate) fn take_next(&mut self) -> Vec<u8> {
         let next = self.end.as_ref().map_or(self.buffer.len(), |end| end.next);
         self.buffer.split_off(next)
@@ -1115,8 +1120,8 @@ impl<'a> Reader<'a> {
         (!lines.is_empty()).then_some(lines)
     }
 
-    /// Returns the answer so far, or the whole answer once its end is found, without the echo of
-    /// `command`.
+    /// Returns the reply received so far, or the whole reply once its end is found, without the
+    /// echo of `command`.
     pub(crate) fn answer(&self, command: Option<&str>) -> Answer {
         let (mut end, rest) = match &self.end {
             Some(end) => (end.offset, end.rest.as_str()),
@@ -1147,7 +1152,7 @@ impl<'a> Reader<'a> {
             output.pop();
         }
         if (skipped == 0 || !self.echo) && self.word.is_some() && command.is_some() {
-            // Without an echo, the rest of the prompt and Enter's newline remain.
+            // Without an echo, the rest of the prompt and the newline of Enter remain.
             while let Some(newline) = output.find('\n')
                 && output[..newline].trim().is_empty()
             {
@@ -1159,15 +1164,15 @@ impl<'a> Reader<'a> {
         Answer { output, truncated }
     }
 
-    /// Returns the positions of removed pager marks from `start` on. They are sorted, and many may
-    /// come before `start`.
+    /// Returns the positions of removed pager marks from `start` on, relative to it. They are
+    /// sorted, and many may precede `start`.
     fn cuts_from(&self, start: usize) -> impl Iterator<Item = usize> {
         let first = self.cuts.partition_point(|&cut| cut < start);
         self.cuts[first..].iter().map(move |cut| cut - start)
     }
 
-    /// Returns the length of the echo of `command`, including everything before it, which the
-    /// device printed before it read the command.
+    /// Returns the length of the echo of `command`, including everything that the device printed
+    /// before it read the command.
     ///
     /// Some devices redraw the line on Enter, some with every typed character; a log line may
     /// precede the echo or split it.
@@ -1192,7 +1197,7 @@ impl<'a> Reader<'a> {
                 length = end;
                 left = None;
             } else if let Some(typed) = typed.filter(|typed| is_beginning(command, typed)) {
-                // The device redraws the line while it is typed, or a log line comes next.
+                // The device redraws the line while it is typed, or a log line follows.
                 if length > 0 {
                     length = end;
                 } else {
@@ -1216,7 +1221,7 @@ impl<'a> Reader<'a> {
         length
     }
 
-    /// Returns the text typed after the prompt in a line that begins with one.
+    /// Returns the text typed after the prompt in a line that begins with a prompt.
     fn after_prompt<'l>(&self, line: &'l str) -> Option<&'l str> {
         let ends = line.match_indices(['>', '#', '$', '%', ']', ':']);
         let ends = ends.map(|(at, mark)| at + mark.len());
@@ -1256,7 +1261,7 @@ impl<'a> Reader<'a> {
                     break;
                 }
                 output.truncate(at.saturating_sub(1));
-                // The empty line before it is removed too.
+                // The empty line before it is removed, too.
                 if output.ends_with('\n') {
                     output.pop();
                 }
@@ -1292,7 +1297,7 @@ fn is_beginning(command: &str, typed: &str) -> bool {
     !typed.is_empty() && command.starts_with(typed)
 }
 
-/// Returns the length of the common prefix of two texts, bytes.
+/// Returns the length of the common prefix of two texts, in bytes.
 fn common_length(one: &str, other: &str) -> usize {
     let pairs = one.char_indices().zip(other.chars());
     let different = pairs.clone().find(|((_, a), b)| a != b);
@@ -1336,7 +1341,7 @@ fn without_erasures(bytes: &[u8], cuts: impl Iterator<Item = usize>) -> Vec<u8> 
     kept
 }
 
-/// Returns the start of the last line that contains `wanted`, and its newline.
+/// Returns the start of the last line of a text.
 fn last_line_start(text: &str) -> Option<usize> {
     if text.is_empty() {
         return None;

@@ -1,8 +1,9 @@
-//! An open session: one command, one answer.
+//! An open CLI session: one command, one reply.
 //!
-//! Start at [`Session::connect`] (in `session/login.rs`) and [`Session::exec`]. A session is
-//! never silently out of step with its device: whatever leaves an answer unread (a timeout, a
-//! hang-up, a dropped future) makes it unusable, and [`Session::close`] still tidies up.
+//! [`Session::connect`] (in `session/login.rs`) and [`Session::exec`] are the entry points. A
+//! session is never silently out of step with its device: an event that leaves a reply unread (a
+//! timeout, a hang-up, a dropped future) makes the session unusable. [`Session::close`] still
+//! cleans up such a session.
 
 mod configuration;
 mod detect;
@@ -30,27 +31,28 @@ use crate::platform::{Command, Platform};
 use crate::prompt::same_prompt;
 use crate::transport::{Received, Shell};
 
-/// A CLI session to one device. Dropping it without [`Session::close`] drops the connection.
+/// An open CLI session with one device. Dropping it without [`Session::close`] drops the
+/// connection.
 #[derive(Debug)]
 pub struct Session {
     shell: Shell,
     platform: Arc<Platform>,
     timeouts: Timeouts,
     output_limit: usize,
-    /// The prompt that the login ended at, and the one that was shown last.
+    /// The prompt at which the login ended, and the prompt shown last.
     home: String,
     prompt: String,
     health: Health,
     in_configuration: bool,
-    /// Lines have changed the candidate, and were neither committed nor thrown away.
+    /// Lines have changed the candidate and were neither committed nor discarded.
     uncommitted: bool,
-    /// Nothing was run that may have changed what the next command does.
+    /// No command has run that may change the effect of the next one.
     pristine: bool,
-    /// A line was typed at the prompt without Enter: anything typed behind it could run it.
+    /// A line was typed at the prompt without Enter; further input could run it.
     typed_unentered: bool,
-    /// What is typed comes back.
+    /// The device echoes typed input.
     echo: bool,
-    /// The pager is off, as far as known, so nothing but the CLI reads what is typed ahead.
+    /// The pager is off, as far as known, so only the CLI reads typed-ahead input.
     type_ahead: bool,
     word: Word,
     commands: u64,
@@ -62,49 +64,50 @@ pub struct Session {
 enum Health {
     /// At a prompt.
     Ready,
-    /// An answer is being waited for, or the future that did was dropped.
+    /// A reply is awaited, or the future that awaited it was dropped.
     Busy,
-    /// The answer never came.
+    /// The reply never arrived.
     Broken,
 }
 
-/// What a device answered to one command.
+/// A device's reply to one command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Reply {
-    /// The command as it was given.
+    /// The command as passed by the caller.
     pub command: String,
-    /// What it printed: lines separated by `\n`, without echo, prompt, pager marks and terminal
-    /// control, and without the last newline.
+    /// The command's output: lines separated by `\n`, without the echo, the prompt, pager marks,
+    /// terminal control sequences and the last newline.
     pub output: String,
-    /// Why it failed, in the device's words (`% Unknown command: …`), or `exit code 2` where
-    /// the platform has exit codes.
+    /// The reason for a failure, in the device's words (`% Unknown command: …`), or `exit code 2`
+    /// on platforms with exit codes.
     pub failure: Option<String>,
-    /// Where the platform has one (`linux`).
+    /// The exit code, on platforms that have one (`linux`).
     pub exit_code: Option<i32>,
-    /// From sending the command to the prompt after it.
+    /// The time from sending the command to the prompt after it.
     pub elapsed: Duration,
-    /// The output was longer than [`crate::Endpoint::output_limit`]; its beginning is kept.
+    /// The output exceeded [`crate::Endpoint::output_limit`]; only its beginning was kept.
     pub truncated: bool,
 }
 
 impl Reply {
-    /// Whether the device accepted the command.
+    /// Returns whether the device accepted the command.
     #[must_use]
     pub const fn is_success(&self) -> bool {
         self.failure.is_none()
     }
 }
 
-/// How to wait for an answer. The default: as long as the endpoint says, watched by nobody.
+/// Limits on waiting for a reply, and a watcher of the output. The default uses the endpoint's
+/// command timeout and no watcher.
 #[derive(Default)]
 pub struct ExecOptions<'a> {
-    /// At most this long in all, instead of the endpoint's command timeout.
+    /// Maximum total time, instead of the endpoint's command timeout.
     pub timeout: Option<Duration>,
-    /// At most this long without a byte. Silence of several seconds is normal for a device.
+    /// Maximum time without a received byte. Devices are often silent for several seconds.
     pub silence: Option<Duration>,
-    /// Is given the output as it arrives, some finished lines at a time: each once, in order,
-    /// cleaned as in [`Reply::output`], and none beyond the output limit.
+    /// Called with the output as it arrives, several complete lines at a time. Each line is passed
+    /// once, in order, cleaned as in [`Reply::output`], and only up to the output limit.
     pub watch: Option<&'a mut (dyn FnMut(&str) + Send)>,
 }
 
@@ -118,17 +121,17 @@ impl std::fmt::Debug for ExecOptions<'_> {
     }
 }
 
-/// Tidying up takes no longer than this.
+/// Maximum duration of the cleanup in [`Session::close`].
 const CLOSING: Duration = Duration::from_secs(1);
-/// Asking a session that has been idle whether it is still there takes no longer than this.
+/// Maximum duration of [`Session::check`].
 const CHECKING: Duration = Duration::from_secs(5);
 
 impl Session {
-    /// Sends a command and waits for its answer, at most the endpoint's command timeout.
+    /// Sends a command and waits for its reply, up to the endpoint's command timeout.
     ///
-    /// In configuration mode (after a [`Configuration`] was dropped) it leaves that first, or,
-    /// with uncommitted changes, runs the command from there (`do show …`).
-    /// A command that the device refuses is no error: see [`Reply::failure`].
+    /// In configuration mode (after a [`Configuration`] was dropped) the session leaves the mode
+    /// first. With uncommitted changes it stays in the mode and runs the command from there (`do
+    /// show …`). A command that the device refuses is not an error: see [`Reply::failure`].
     ///
     /// # Errors
     /// [`Error::Invalid`] for a command with control characters (nothing is sent),
@@ -137,7 +140,7 @@ impl Session {
         self.exec_with(command, ExecOptions::default()).await
     }
 
-    /// [`Session::exec`] with a limit of its own.
+    /// Like [`Session::exec`], with a timeout for this command.
     ///
     /// # Errors
     /// As [`Session::exec`].
@@ -149,7 +152,7 @@ impl Session {
         self.exec_with(command, options).await
     }
 
-    /// [`Session::exec`] with limits of its own, or watched.
+    /// Like [`Session::exec`], with limits for this command or a watcher.
     ///
     /// # Errors
     /// As [`Session::exec`].
@@ -178,13 +181,13 @@ impl Session {
         })
     }
 
-    /// Runs a command that asks questions, and answers them: each answer is used at most once, in
-    /// whatever order the device asks. Answers are not shown in the session log.
+    /// Runs a command that asks questions, and answers them. Each answer is used at most once, in
+    /// the order in which the device asks. Secret answers are not written to the session log.
     ///
     /// # Errors
-    /// As [`Session::exec`]; [`Error::Refused`] when a question that was answered is asked again,
-    /// which ends the session. A question that no answer fits is waited out: [`Error::Timeout`],
-    /// with the question at the end of its partial output.
+    /// As [`Session::exec`]; [`Error::Refused`] if the device repeats an answered question, which
+    /// ends the session. A question without a matching answer leads to [`Error::Timeout`], with the
+    /// question at the end of the partial output.
     pub async fn interact(
         &mut self,
         command: &str,
@@ -203,7 +206,7 @@ impl Session {
         self.run(request).await
     }
 
-    /// Makes the running configuration the start-up configuration.
+    /// Copies the running configuration to the start-up configuration.
     ///
     /// # Errors
     /// [`Error::Unsupported`] on a platform without such a command, and as [`Session::exec`].
@@ -211,8 +214,7 @@ impl Session {
         self.save_with(&[]).await
     }
 
-    /// Saves like [`Session::save`], with answers to questions that the device may ask beyond the
-    /// platform's own.
+    /// Like [`Session::save`], with answers to questions that the platform file does not list.
     ///
     /// # Errors
     /// As [`Session::save`].
@@ -230,14 +232,14 @@ impl Session {
         }
     }
 
-    /// Returns the questions that the device asked since the last call, with the given answers, in
-    /// order; also those of a failed command.
+    /// Returns the questions that the device asked since the last call and their answers, in order,
+    /// including those of failed commands.
     pub fn take_answered(&mut self) -> Vec<Answered> {
         std::mem::take(&mut self.answered)
     }
 
-    /// What the device says of itself: `hostname`, `version`, `model`, `serial`, `uptime`, as far
-    /// as the platform knows where to find them.
+    /// Returns facts about the device: `hostname`, `version`, `model`, `serial`, `uptime`, as far
+    /// as the platform defines their sources.
     ///
     /// # Errors
     /// As [`Session::exec`].
@@ -246,7 +248,7 @@ impl Session {
         let mut facts = BTreeMap::new();
         for source in &platform.facts {
             let reply = self.exec(&source.command).await?;
-            // A complaint is no fact.
+            // The output of a refused command contains no facts.
             if !reply.is_success() {
                 continue;
             }
@@ -256,42 +258,43 @@ impl Session {
         Ok(facts)
     }
 
-    /// The prompt that the device showed last, without the space after it. On `linux`, the
-    /// user's own prompt as it was at login.
+    /// Returns the prompt that the device showed last, without trailing spaces. On `linux`, this is
+    /// the user's own prompt, as shown at login.
     #[must_use]
     pub fn prompt(&self) -> &str {
         &self.prompt
     }
 
-    /// The kind of device.
+    /// Returns the device's platform.
     #[must_use]
     pub fn platform(&self) -> &Arc<Platform> {
         &self.platform
     }
 
-    /// Whether it can take another command. Not after a timeout, after the device has hung up,
-    /// and after a future of [`Session::exec`] was dropped before its end.
+    /// Returns whether the session can run another command. It cannot after a timeout, after the
+    /// device has hung up, and after a future of [`Session::exec`] was dropped before it completed.
     #[must_use]
     pub fn is_usable(&self) -> bool {
         self.health == Health::Ready && !self.shell.is_closed()
     }
 
-    /// Whether it is in configuration mode.
+    /// Returns whether the session is in configuration mode.
     #[must_use]
     pub const fn is_configuring(&self) -> bool {
         self.in_configuration
     }
 
-    /// Whether it is as it was after the login: usable, not in configuration mode, and it has run
-    /// nothing that may have changed what the next command does. Such are the commands that the
-    /// platform calls safe, configuration, and [`Session::save`].
+    /// Returns whether the session is in the state that the login left: usable, not in
+    /// configuration mode, and without a command that may change the effect of the next one.
+    /// Commands that only read ([`Platform::only_reads`]) and [`Session::save`] keep a session
+    /// pristine; any other command and any configuration line do not.
     #[must_use]
     pub fn is_pristine(&self) -> bool {
         self.is_usable() && self.pristine && !self.in_configuration && !self.uncommitted
     }
 
-    /// Whether the device still answers, at the prompt that the login ended at; one round trip.
-    /// A session that has been idle may have died, or been logged out.
+    /// Returns whether the device still responds at the prompt at which the login ended; costs one
+    /// round trip. An idle session may have died or been logged out.
     pub async fn check(&mut self) -> bool {
         if !self.is_usable() {
             return false;
@@ -300,8 +303,8 @@ impl Session {
         answered && same_prompt(&self.home, &self.prompt)
     }
 
-    /// Waits until the device ends the session, dropping what it says meanwhile, so that nothing
-    /// piles up. Dropping the future is safe.
+    /// Waits until the device ends the session and discards the bytes that it sends meanwhile, so
+    /// that they do not accumulate. Cancel safe.
     pub async fn idle(&mut self) {
         while !self.shell.is_closed() {
             match self.shell.receive().await {
@@ -311,9 +314,9 @@ impl Session {
         }
     }
 
-    /// Ends the session: throws away what was not committed, leaves configuration mode if it may
-    /// be in it (also when a command was cut off by dropping its future or by a timeout), says
-    /// `exit`, closes the connection. Takes a second at most.
+    /// Ends the session: discards uncommitted changes, leaves configuration mode if the session may
+    /// be in it (also after a timeout or a dropped future), sends `exit`, and closes the
+    /// connection. Takes one second at most.
     pub async fn close(mut self) {
         let _ = timeout(CLOSING, async {
             if !self.shell.is_closed() && !self.typed_unentered {
@@ -324,7 +327,7 @@ impl Session {
         .await;
     }
 
-    /// Another channel beside the CLI, which stays at its prompt.
+    /// Opens another channel next to the CLI, which stays at its prompt.
     pub(crate) async fn open_channel(&self, limit: Duration) -> Result<Channel<Msg>, Error> {
         if !self.is_usable() {
             return Err(Error::invalid("the session is not usable any more"));
@@ -339,12 +342,12 @@ impl Session {
         })
     }
 
-    /// Does something beside the CLI. What that says meanwhile is dropped: left alone, it would
+    /// Runs `work` next to the CLI and discards what the CLI receives meanwhile: unread bytes would
     /// stall the connection.
     pub(crate) async fn beside<T>(&mut self, work: impl Future<Output = T>) -> T {
         let listening = async {
             self.idle().await;
-            // The work notices by itself when the connection is gone, too.
+            // `work` itself notices a closed connection.
             std::future::pending::<()>().await;
         };
         tokio::select! {
@@ -357,12 +360,12 @@ impl Session {
         let newline = self.platform.terminal.newline.clone();
         let exit = format!("{}{newline}", self.platform.exit);
         if self.health == Health::Ready && !self.in_configuration {
-            // Nothing to wait for: the device frees its line on `exit` or on the disconnect.
+            // No reply to wait for: the device frees its line on `exit` or on the disconnect.
             let _ = self.shell.send(&exit).await;
             return;
         }
-        // Ctrl-C stops what still runs or waits for an answer. It flushes what the terminal has
-        // not read yet, so the rest goes into a message of its own.
+        // Ctrl-C stops a command that still runs or waits for an answer. It flushes the terminal's
+        // unread input, so the rest is sent in a separate message.
         if self.health != Health::Ready && self.shell.send("\x03").await.is_err() {
             return;
         }
@@ -382,11 +385,12 @@ impl Session {
         if self.shell.send(&(goodbye + &exit)).await.is_err() {
             return;
         }
-        // The device closes the channel when it has read all of it.
+        // The device closes the channel after it has read all of it.
         while let Ok(Received::Bytes(_)) = self.shell.receive().await {}
     }
 
-    /// One line, of characters that the device can be told.
+    /// Rejects commands with control characters (so a command is one line) and with characters that
+    /// the device's encoding lacks.
     fn check_command(&self, command: &str) -> Result<(), Error> {
         if let Some(at) = command.chars().position(char::is_control) {
             return Err(Error::invalid(format!(
@@ -404,7 +408,7 @@ impl Session {
         Ok(())
     }
 
-    /// Leaves configuration mode, or finds the form of the command that works in it.
+    /// Leaves configuration mode, or returns the form of the command that works in it.
     async fn at_the_right_prompt(&mut self, command: &str) -> Result<String, Error> {
         if !self.in_configuration {
             return Ok(command.to_owned());
@@ -422,9 +426,8 @@ impl Session {
         }
     }
 
-    /// One of the platform's own commands, with the questions it is known to ask.
-    ///
-    /// The caller's answers take precedence.
+    /// Runs one of the platform's own commands, and answers the questions that the platform file
+    /// lists for it. The caller's answers take precedence.
     async fn run_command(
         &mut self,
         command: &Command,

@@ -1,6 +1,7 @@
-//! The session log: everything sent and received, in order, with the secrets masked.
+//! The session log: everything sent and received, in order, with secrets masked.
 //!
-//! A [`SessionLog`] gets finished entries; [`Recorder`] makes them from the bytes of one session.
+//! A [`SessionLog`] receives finished entries; [`Recorder`] creates them from the bytes of one
+//! session.
 
 mod file;
 mod mask;
@@ -18,34 +19,35 @@ pub(crate) use self::mask::masked;
 use self::mask::{Mask, Secrets};
 use crate::endpoint::{Credentials, Endpoint};
 
-/// Takes the entries of sessions.
+/// A receiver of session log entries.
 pub trait SessionLog: Send + Sync + Debug {
-    /// Called in order for each session, in the middle of its work: it should not take long.
+    /// Writes an entry. Called in order for each session, while the session waits, so it should
+    /// return fast.
     fn write(&self, entry: &SessionLogEntry);
 
-    /// Whose log it is. A pool gives a session whose log has one name to nobody whose log has
-    /// another.
+    /// Returns the name of the log's owner. A pool never passes a session to an endpoint with a log
+    /// of another name.
     fn name(&self) -> &str {
         ""
     }
 }
 
-/// A piece of what went over the wire.
+/// A piece of the bytes sent or received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionLogEntry {
-    /// When it was sent, or had arrived.
+    /// When it was sent or received.
     pub time: SystemTime,
-    /// Which way it went.
+    /// The direction of the bytes.
     pub direction: Direction,
-    /// The text as it was, terminal control included, with each secret replaced by `***`. What
-    /// is not UTF-8 is replaced by U+FFFD. Secrets of fewer than four bytes are not looked for:
+    /// The unmodified text, including terminal control sequences, with each secret replaced by
+    /// `***` and invalid UTF-8 by U+FFFD. Secrets of fewer than four bytes are not masked, because
     /// that would mask half of every output.
     pub text: String,
 }
 
 impl SessionLogEntry {
-    /// Makes an entry of a text in which nothing is left to mask.
+    /// Returns an entry for a text without secrets.
     #[must_use]
     pub fn new(time: SystemTime, direction: Direction, text: String) -> Self {
         Self {
@@ -56,19 +58,19 @@ impl SessionLogEntry {
     }
 }
 
-/// Which way something went.
+/// The direction of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Direction {
-    /// From here to the device.
+    /// Sent to the device.
     Sent,
-    /// From the device.
+    /// Received from the device.
     Received,
 }
 
-/// What stands for a secret.
+/// The replacement of a secret.
 const MASKED: &str = "***";
 
-/// Makes entries from the bytes of one session.
+/// Creates log entries from the bytes of one session.
 pub(crate) struct Recorder {
     log: Arc<dyn SessionLog>,
     secrets: Secrets,
@@ -77,7 +79,7 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// For a session that knows all secrets of the endpoint, where there is a log.
+    /// Returns a recorder that masks all secrets of the endpoint, if the endpoint has a log.
     pub(crate) fn new(endpoint: &Endpoint) -> Option<Self> {
         let log = Arc::clone(endpoint.session_log.as_ref()?);
         Some(Self {
@@ -95,8 +97,7 @@ impl Recorder {
         self.write(Direction::Sent, text);
     }
 
-    /// Something of which nothing may be shown but its line end; it is masked wherever it
-    /// occurs from here on.
+    /// Records a secret, of which the log shows only the line end. Later occurrences are masked.
     pub(crate) fn sent_secret(&mut self, secret: &str, line_end: &str) {
         let before = self.received.pause();
         self.write(Direction::Received, before);
@@ -125,7 +126,7 @@ impl Recorder {
 }
 
 impl Drop for Recorder {
-    /// What is still held back, because it could have been the beginning of a secret.
+    /// Writes the retained bytes, which could have been the beginning of a secret.
     fn drop(&mut self) {
         let text = self.sent.finish(&self.secrets);
         self.write(Direction::Sent, text);
@@ -134,7 +135,7 @@ impl Drop for Recorder {
     }
 }
 
-/// A text that a device has printed, for an error.
+/// Masks the endpoint's secrets in a device's output, for an error.
 pub(crate) fn without_secrets(endpoint: &Endpoint, text: &str) -> String {
     let secrets = secrets_of(endpoint);
     let mut mask = Mask::default();

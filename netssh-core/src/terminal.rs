@@ -1,10 +1,10 @@
-//! Terminal noise: turns the bytes of a terminal into the text a reader would see.
+//! Renders terminal output as the text that a reader would see.
 //!
-//! Pure, linear in its input, never panics. Works line by line on a terminal of one line:
-//! carriage return, backspace, cursor moves and erasing within the line are played, everything
-//! else that is no text is dropped. Bytes that are not UTF-8 become U+FFFD.
+//! Pure, linear in its input, never panics. It simulates a terminal one line high: it executes
+//! carriage returns, backspaces, cursor moves and erasing within the line, and drops all other
+//! control sequences. Bytes that are not UTF-8 become U+FFFD.
 
-/// The text that `bytes` would leave on a screen, lines separated by `\n`.
+/// Returns the text that `bytes` would leave on a screen, with lines separated by `\n`.
 #[must_use]
 pub fn clean(bytes: &[u8]) -> String {
     #[cfg(test)]
@@ -19,7 +19,7 @@ pub fn clean(bytes: &[u8]) -> String {
         if index > 0 {
             cleaned.push('\n');
         }
-        // Nearly every line's only noise is the \r before its \n.
+        // In nearly every line the only control character is the \r before its \n.
         let line = line.trim_end_matches('\r');
         if line.contains(is_noise) {
             render(line, &mut cells);
@@ -31,15 +31,15 @@ pub fn clean(bytes: &[u8]) -> String {
     cleaned
 }
 
-/// Erasing to the left goes so far at most: more than any terminal is wide. A line here may be as long
-/// as an output, and erasing all of it over and over would take for ever.
+/// Maximum number of characters erased to the left; more than any terminal is wide. A line may be
+/// as long as a whole output, and erasing all of it repeatedly would take quadratic time.
 const WIDEST: usize = 1024;
 
 fn is_noise(c: char) -> bool {
     c.is_control() && c != '\n' && c != '\t'
 }
 
-/// Plays one line (no `\n` in it) into `cells`.
+/// Renders one line (without `\n`) into `cells`.
 fn render(line: &str, cells: &mut Vec<char>) {
     cells.clear();
     let mut column: usize = 0;
@@ -62,11 +62,11 @@ fn render(line: &str, cells: &mut Vec<char>) {
     }
 }
 
-/// One escape sequence, after its ESC. Returns the new column.
+/// Executes an escape sequence, after its ESC. Returns the new column.
 fn escape(chars: &mut std::str::Chars<'_>, cells: &mut Vec<char>, column: usize) -> usize {
     match chars.next() {
         Some('[') => return control_sequence(chars, cells, column),
-        // Operating system command (window titles): up to BEL or ESC \.
+        // Operating system command (window titles): ends with BEL or ESC \.
         Some(']' | 'P' | '_' | '^' | 'X') => {
             while let Some(c) = chars.next() {
                 if c == '\x07' {
@@ -78,7 +78,7 @@ fn escape(chars: &mut std::str::Chars<'_>, cells: &mut Vec<char>, column: usize)
                 }
             }
         }
-        // Character set selection takes one more character.
+        // Character set selection has one more character.
         Some('(' | ')' | '#' | '%' | ' ') => {
             chars.next();
         }
@@ -87,7 +87,8 @@ fn escape(chars: &mut std::str::Chars<'_>, cells: &mut Vec<char>, column: usize)
     column
 }
 
-/// `ESC [ parameters final`. Returns the new column, which never exceeds the line's length.
+/// Executes `ESC [ parameters final`. Returns the new column, which never exceeds the line's
+/// length.
 fn control_sequence(
     chars: &mut std::str::Chars<'_>,
     cells: &mut Vec<char>,
@@ -120,7 +121,7 @@ fn control_sequence(
                     _ => column,
                 };
             }
-            // Of several parameters the last one counts: the column of `row;column`.
+            // The last parameter counts: the column of `row;column`.
             ';' => (parameter, given) = (0, false),
             '\x20'..='\x3f' => {}
             _ => break,
@@ -129,15 +130,15 @@ fn control_sequence(
     column
 }
 
-/// How many bytes at the start of `bytes` only wipe out a pager's mark: carriage returns,
-/// backspaces, moves to the left, erasing, and the blanks between them. Blanks after the last of
-/// these are a line's own.
+/// Returns the number of bytes at the start of `bytes` that only erase a pager's mark: carriage
+/// returns, backspaces, moves to the left, erase sequences, and the spaces between them. Spaces
+/// after the last of these belong to the line.
 pub(crate) fn erase_length(bytes: &[u8]) -> usize {
     let mut length = 0;
     let mut at = 0;
     loop {
         let step = match &bytes[at..] {
-            // The end of an empty line, which is not the pager's.
+            // The end of an empty line, which is not part of the erasure.
             [b'\r', b'\n', ..] => return length,
             [b'\r' | b'\x08', ..] => 1,
             [b'\x1b', b'[', rest @ ..] => {
@@ -158,10 +159,10 @@ pub(crate) fn erase_length(bytes: &[u8]) -> usize {
     }
 }
 
-/// The same where a pager's mark was recognised before the whole of it had arrived: what is left
-/// of it goes, too, if it is wiped out.
+/// Like [`erase_length`], for a mark that was recognised before all of it had arrived: includes the
+/// rest of the mark if the erasure follows it.
 pub(crate) fn erase_length_after_mark(bytes: &[u8]) -> usize {
-    /// As wide as the terminals that marks were made for.
+    /// Maximum length of the rest: the width of the terminals that marks are made for.
     const LONGEST: usize = 80;
     let of_mark = |byte: &&u8| matches!(byte, b' '..=b'~');
     let left = bytes.iter().take(LONGEST).take_while(of_mark).count();
@@ -173,7 +174,7 @@ pub(crate) fn erase_length_after_mark(bytes: &[u8]) -> usize {
 
 #[cfg(test)]
 thread_local! {
-    /// How many bytes were given to [`clean`].
+    /// Number of bytes passed to [`clean`].
     pub(crate) static CLEANED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
@@ -201,7 +202,7 @@ mod tests {
         assert_eq!(clean(b"abc\x1b[2D\x1b[1K"), " bc");
         let long = format!("{}\x1b[1K", "x".repeat(WIDEST + 2));
         assert_eq!(clean(long.as_bytes()), format!("xx{}", " ".repeat(WIDEST)));
-        // Minutes, if all of it were erased each time.
+        // Erasing the whole line each time would take minutes.
         let hostile = format!("{}{}", "x".repeat(1 << 20), "\x1b[1K".repeat(1 << 18));
         assert_eq!(clean(hostile.as_bytes()).len(), 1 << 20);
     }

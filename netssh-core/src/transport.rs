@@ -1,4 +1,4 @@
-//! The SSH connection below a session: TCP, algorithms, host key, the channel with its terminal.
+//! The SSH connection of a session: TCP, algorithms, host key, and the channel with its terminal.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,27 +22,27 @@ use crate::platform::{Decoder, Encoding};
 use crate::session_log::Recorder;
 use crate::visible::is_hidden;
 
-/// Wide and tall enough that most pagers and line editors leave the output alone.
+/// Terminal size at which most pagers and line editors do not alter the output.
 const COLUMNS: u32 = 511;
 const ROWS: u32 = 1000;
 
-/// Shorter groups of a group exchange are not accepted; the library's own minimum.
+/// Minimum group size of a group exchange, in bits; the library's own minimum.
 const MIN_GROUP_BITS: usize = 2048;
 
-/// So many questions without an answer, and the peer is dead.
+/// Number of unanswered keepalives after which the connection is closed.
 const KEEPALIVES: usize = 3;
 
-/// A connection to the device, with those to the jump hosts that carry it.
+/// A connection to the device, and the connections to the jump hosts that carry it.
 pub(crate) struct Connection {
     handle: Handle<Client>,
-    /// In order, from here to the device.
+    /// In order, from this machine to the device.
     tunnels: Vec<Tunnel>,
     seen: Arc<Mutex<Seen>>,
-    /// The connection's task has been seen to end; it must not be awaited again.
+    /// The connection's task has ended; it must not be awaited again.
     ended: bool,
 }
 
-/// A connection to one host, keys exchanged, nobody logged in.
+/// A connection to one host after the key exchange and before the login.
 pub(crate) struct Link {
     pub(crate) handle: Handle<Client>,
     seen: Arc<Mutex<Seen>>,
@@ -53,7 +53,7 @@ pub(crate) struct Shell {
     connection: Connection,
     channel: Channel<Msg>,
     recorder: Option<Recorder>,
-    /// How the device writes text, where that is not UTF-8, and what it has written of a character.
+    /// The device's encoding, if it is not UTF-8, and the decoder with an incomplete character.
     encoding: Option<(Encoding, Decoder)>,
     closed: bool,
 }
@@ -66,8 +66,7 @@ impl std::fmt::Debug for Shell {
     }
 }
 
-/// Connects through all jump hosts and exchanges keys with the device, within the connect
-/// timeout.
+/// Connects through all jump hosts and exchanges keys with the device, within the connect timeout.
 pub(crate) async fn connect(endpoint: &Endpoint, gate: &Gate) -> Result<Connection, Error> {
     let limit = endpoint.timeouts.connect;
     let mut doing = Doing::default();
@@ -92,15 +91,15 @@ pub(crate) async fn connect(endpoint: &Endpoint, gate: &Gate) -> Result<Connecti
     }
 }
 
-/// The current step of a connection that is being made.
+/// The current step of a connection attempt.
 #[derive(Debug, Default)]
 pub(crate) struct Doing {
     pub(crate) what: String,
-    /// A name is being resolved: the device has not been asked anything.
+    /// A name is being resolved; the device has not been contacted.
     looking_up: bool,
 }
 
-/// Connects to one host, through `via` if it is given, and exchanges keys with it.
+/// Connects to one host, through `via` if given, and exchanges keys with it.
 pub(crate) async fn exchange_keys(
     hop: &Hop<'_>,
     via: Option<&Tunnel>,
@@ -130,11 +129,11 @@ pub(crate) async fn exchange_keys(
                 .map_err(unreadable)?,
         ),
     };
-    // A fingerprint does not say which type of key it is of. The device shows its best key, so
-    // those that turn out to be others are left out, one type after the other.
+    // A fingerprint does not identify the key's type. The device shows its best key, so each type
+    // that turns out to be another key is excluded from the next attempt.
     let mut without: Vec<String> = Vec::new();
     let mut mismatch = None;
-    // Some devices use a group of 1,024 bits however many are asked for, which the library refuses.
+    // Some devices use a group of 1,024 bits whatever size is requested, which the library refuses.
     let mut group_exchange = true;
     loop {
         let seen = Arc::new(Mutex::new(Seen::default()));
@@ -187,13 +186,13 @@ pub(crate) async fn exchange_keys(
                 mismatch.get_or_insert(error);
                 without.push(shown);
             }
-            // The device has no other type of key, or refuses to be asked so often.
+            // The device has no other type of key, or refuses repeated connections.
             _ => return Err(mismatch.unwrap_or(error)),
         }
     }
 }
 
-/// One connection and key exchange. The outer error is about the way there.
+/// Makes one connection and exchanges keys. The outer error is a failure to reach the host.
 async fn connect_once(
     hop: &Hop<'_>,
     via: Option<&Tunnel>,
@@ -210,7 +209,7 @@ async fn connect_once(
         return Ok(client::connect_stream(config, channel.into_stream(), client).await);
     }
     let stream = connect_tcp(hop, doing).await?;
-    // 40 to 80 ms a login otherwise (Nagle's algorithm against delayed acknowledgements).
+    // Without it, Nagle's algorithm and delayed acknowledgements cost 40 to 80 ms per login.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY was refused");
     }
@@ -225,7 +224,7 @@ async fn connect_tcp(hop: &Hop<'_>, doing: &mut Doing) -> Result<TcpStream, Erro
     let addresses = found.map_err(|error| {
         let missing = cause::no_descriptor().unwrap_or(error);
         match Error::io(&missing, &cannot, false) {
-            // The resolver's error is not the device's, whatever it says.
+            // A resolver error is never the device's fault.
             Error::Network { message, .. } => Error::Network {
                 message,
                 of_device: false,
@@ -237,8 +236,8 @@ async fn connect_tcp(hop: &Hop<'_>, doing: &mut Doing) -> Result<TcpStream, Erro
     for address in addresses {
         match TcpStream::connect(address).await {
             Ok(stream) => return Ok(stream),
-            // This machine may have no address of the same family: the other family's error tells
-            // more.
+            // This machine may have no address of the same family, so the other family's error is
+            // more useful.
             Err(error) => match &failed {
                 Some(before) if Cause::of(before) == Cause::Device => {}
                 _ => failed = Some(error),
@@ -253,7 +252,7 @@ async fn connect_tcp(hop: &Hop<'_>, doing: &mut Doing) -> Result<TcpStream, Erro
     ))
 }
 
-/// Converts the error of the store of host keys, which is this machine's own.
+/// Converts an error of the host key store, which is this machine's fault.
 fn store_failed(error: &HostKeyStoreError, doing: &str, reached: bool) -> Error {
     let of_server = cause::io_error_in(&**error);
     of_server
@@ -264,8 +263,8 @@ fn store_failed(error: &HostKeyStoreError, doing: &str, reached: bool) -> Error 
         })
 }
 
-/// Returns the error for a device whose group exchange fails and that has no other common key
-/// exchange.
+/// Returns the error for a device on which group exchange fails and no other key exchange is
+/// common.
 fn small_group(hop: &Hop<'_>, via: Option<&Tunnel>, theirs: &[String]) -> Error {
     let hint = match hop.algorithms.hint_without_group_exchange(theirs) {
         Some(hint) => hint,
@@ -294,7 +293,7 @@ fn config(
     group_exchange: bool,
     timeouts: Timeouts,
 ) -> Result<client::Config, Error> {
-    // The library's default asks for 8192-bit groups: 700 ms a login on old devices.
+    // The library's default requests 8192-bit groups, which cost old devices 700 ms per login.
     let gex = client::GexParams::new(MIN_GROUP_BITS, MIN_GROUP_BITS, 8192)
         .map_err(|error| Error::protocol(error.to_string()))?;
     let mut preferred = client.algorithms.preferred(&client.known, without);
@@ -308,12 +307,12 @@ fn config(
     Ok(client::Config {
         nodelay: true,
         gex,
-        // The library asks nothing before the login, and gives up after one more interval.
+        // The library sends none before the login, and disconnects after one more interval.
         keepalive_interval: Some(timeouts.keepalive).filter(|interval| !interval.is_zero()),
         keepalive_max: KEEPALIVES,
-        // A message that nobody takes out stalls the connection, keepalives included. Between
-        // two commands nobody does, so there must be room for what a device says unasked. The
-        // room costs nothing until it is used.
+        // A message that is not received stalls the connection, including keepalives. Between two
+        // commands nothing receives, so the buffer must have room for unsolicited output. It
+        // allocates only what it uses.
         channel_buffer_size: 1024,
         preferred,
         ..client::Config::default()
@@ -326,8 +325,8 @@ pub(crate) async fn open_shell(
     endpoint: &Endpoint,
     gate: &Gate,
 ) -> Result<Shell, Error> {
-    // Without echo, line editing and output processing where the platform needs no echo: then
-    // what arrives is what the command wrote. Devices that are no computers ignore these.
+    // On a platform without echo, the terminal has no echo, line editing or output processing, so
+    // that only the command's own output arrives. Network devices ignore these modes.
     let modes: &[(Pty, u32)] = if endpoint.platform.terminal.echo {
         &[]
     } else {
@@ -345,8 +344,8 @@ pub(crate) async fn open_shell(
     Ok(shell)
 }
 
-/// Logs in and starts a shell on a terminal of the given type, columns and rows. To be limited by
-/// the caller to the login timeout.
+/// Logs in and starts a shell on a terminal of this type, columns and rows. The caller limits it to
+/// the login timeout.
 pub(crate) async fn open_terminal(
     mut connection: Connection,
     endpoint: &Endpoint,
@@ -361,7 +360,7 @@ pub(crate) async fn open_terminal(
         .channel_open_session()
         .await
         .map_err(|error| russh_error(&error, &format!("{device} opens no channel")))?;
-    // In one go: replies are looked at when they arrive, see `receive`.
+    // Both requests are sent at once; `receive` handles their replies.
     channel
         .request_pty(true, term, columns, rows, 0, 0, modes)
         .await
@@ -392,16 +391,16 @@ fn lost(error: &russh::Error) -> Error {
     }
 }
 
-/// What arrived.
+/// A received message.
 #[derive(Debug)]
 pub(crate) enum Received {
     Bytes(Vec<u8>),
-    /// The device closed the channel or the connection; with the reason if it is known.
+    /// The device closed the channel or the connection, with the reason if it is known.
     Closed(String),
 }
 
 impl Shell {
-    /// One write, so that the device reads all of it before it answers.
+    /// Sends text in one write, so that the device reads all of it before it replies.
     pub(crate) async fn send(&mut self, text: &str) -> Result<(), Error> {
         self.send_bytes(text.as_bytes()).await
     }
@@ -413,8 +412,8 @@ impl Shell {
         self.write(bytes).await
     }
 
-    /// A secret and what ends it (`"\n"`). The session log shows the end only, and masks the
-    /// secret wherever it occurs from here on.
+    /// Sends a secret and its end (`"\n"`). The session log contains only the end, and masks later
+    /// occurrences of the secret.
     pub(crate) async fn send_secret(&mut self, secret: &str, end: &str) -> Result<(), Error> {
         if let Some(recorder) = &mut self.recorder {
             recorder.sent_secret(secret, end);
@@ -435,7 +434,7 @@ impl Shell {
         })
     }
 
-    /// Tells the device that its terminal has another size.
+    /// Reports a new terminal size to the device.
     pub(crate) async fn resize(&mut self, columns: u32, rows: u32) -> Result<(), Error> {
         self.channel
             .window_change(columns, rows, 0, 0)
@@ -443,7 +442,7 @@ impl Shell {
             .map_err(|error| lost(&error))
     }
 
-    /// Waits for bytes. Cancelling it loses nothing.
+    /// Waits for bytes. Cancel safe.
     pub(crate) async fn receive(&mut self) -> Result<Received, Error> {
         loop {
             match self.channel.wait().await {
@@ -479,7 +478,7 @@ impl Shell {
         }
     }
 
-    /// What is there already, without waiting.
+    /// Drops the bytes that have already arrived, without waiting. Returns their number.
     pub(crate) fn drain(&mut self) -> usize {
         use std::future::Future;
         use std::task::{Context, Poll, Waker};
@@ -510,12 +509,12 @@ impl Shell {
         self.closed || self.connection.handle.is_closed()
     }
 
-    /// The device has said that nothing more comes.
+    /// Returns whether the device has closed the channel, as far as it was read.
     pub(crate) const fn is_finished(&self) -> bool {
         self.closed
     }
 
-    /// Another channel on the connection, for a file.
+    /// Opens another channel on the connection, for a file.
     pub(crate) async fn open_channel(&self) -> Result<Channel<Msg>, Error> {
         let opened = self.connection.handle.channel_open_session().await;
         opened.map_err(|error| match error {
@@ -526,19 +525,20 @@ impl Shell {
         })
     }
 
-    /// How the SSH server calls itself: `SSH-2.0-OpenSSH_9.2`.
+    /// Returns the SSH server's identification: `SSH-2.0-OpenSSH_9.2`.
     pub(crate) fn server_identification(&self) -> String {
         lock(&self.connection.seen).server.clone()
     }
 
-    /// Says goodbye on the SSH level and waits until it is written. Bounded by the caller.
+    /// Disconnects at the SSH level and waits until the message is written. The caller limits the
+    /// time.
     pub(crate) async fn disconnect(self) {
         self.connection.disconnect().await;
     }
 }
 
 impl Connection {
-    /// Why the connection ended, if the transport knows: it ends with the reason in hand.
+    /// Returns why the connection ended, if known: the result of its task is the reason.
     async fn reason(&mut self) -> String {
         for tunnel in &self.tunnels {
             if tunnel.handle.is_closed() {
@@ -560,7 +560,8 @@ impl Connection {
         }
     }
 
-    /// From the device back to here, so that each goodbye still finds its way.
+    /// Disconnects from the device first and the first jump host last, so that each message can be
+    /// delivered.
     async fn disconnect(mut self) {
         if !self.ended {
             say_goodbye(&mut self.handle).await;
@@ -576,11 +577,11 @@ async fn say_goodbye(handle: &mut Handle<Client>) {
     let _ = handle.await;
 }
 
-/// What a connection's task has seen, for those that wait for it.
+/// Observations of a connection's task, for the code that waits for it.
 #[derive(Debug, Default)]
 struct Seen {
     new_key: Option<HostKey>,
-    /// How the server calls itself.
+    /// The server's identification.
     server: String,
 }
 
@@ -588,7 +589,7 @@ fn lock(seen: &Mutex<Seen>) -> std::sync::MutexGuard<'_, Seen> {
     seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Looks at the host key.
+/// Checks the host key.
 pub(crate) struct Client {
     host: String,
     algorithms: Algorithms,
@@ -654,7 +655,7 @@ impl client::Handler for Client {
     }
 }
 
-/// An RSA key that is too short can be broken, and its owner then be impersonated.
+/// Rejects RSA keys that are too short: they can be broken and the host impersonated.
 fn check_size(bits: Option<u32>, algorithms: Algorithms) -> Result<(), Failure> {
     let Some(bits) = bits.filter(|bits| *bits < algorithms.shortest_rsa()) else {
         return Ok(());
@@ -669,16 +670,16 @@ fn check_size(bits: Option<u32>, algorithms: Algorithms) -> Result<(), Failure> 
     )))
 }
 
-/// Why the connection's task ended.
+/// The reason why a connection's task ended.
 #[derive(Debug)]
 pub(crate) enum Failure {
     HostKey(String),
     NotPinned {
         message: String,
-        /// The type of the key that was shown.
+        /// The type of the key that the device showed.
         shown: String,
     },
-    /// The device said goodbye, in these words.
+    /// The device disconnected with this message.
     Farewell(String),
     Ssh(russh::Error),
 }
@@ -731,8 +732,8 @@ impl Failure {
     }
 }
 
-/// Converts an error of the SSH library. It is the device's only if it is listed: most others are
-/// about this side.
+/// Converts an error of the SSH library. Only the errors listed here are the device's; most others
+/// are about this side.
 fn russh_error(error: &russh::Error, doing: &str) -> Error {
     let of_device = match error {
         russh::Error::IO(error) => return Error::io(error, doing, true),
@@ -771,7 +772,7 @@ fn russh_error(error: &russh::Error, doing: &str) -> Error {
     }
 }
 
-/// A device's words for a message: one line, and not too long.
+/// Converts a device's message to one line of at most 200 characters.
 pub(crate) fn printable(words: &str) -> String {
     let clean = |character: char| {
         if is_hidden(character) { ' ' } else { character }

@@ -1,17 +1,15 @@
-//! Makes foreign text safe to show: in a log line, in an error, on a terminal.
+//! Makes foreign text safe to show in a log line, an error or a terminal.
 //!
-//! Devices, plugins and clients choose such text. A line end in it forges a line of a log, an
-//! escape sequence takes over a terminal, and a bidirectional override makes a line read as
-//! something else.
+//! Devices, plugins and clients control such text. A newline in it forges a log line, an escape
+//! sequence takes over a terminal, and a bidirectional override changes how a line reads.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write};
 
-/// Returns whether a character changes how text is laid out, or does not show at all: controls
-/// (C0, DEL, C1), line and paragraph separators, bidirectional controls, zero-width characters
-/// and tags.
+/// Returns whether a character is invisible or changes how text is laid out: controls (C0, DEL,
+/// C1), line and paragraph separators, bidirectional controls, zero-width characters and tags.
 ///
-/// U+200C and U+200D do not count: scripts and emoji need them, and they move nothing.
+/// U+200C and U+200D are not hidden: scripts and emoji need them, and they move no text.
 #[must_use]
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
@@ -20,15 +18,15 @@ pub fn is_hidden(c: char) -> bool {
             | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Returns the text as one line: hidden characters are written as escapes (`\n`, `\u{1b}`).
+/// Returns the text as one line, with hidden characters escaped (`\n`, `\u{1b}`).
 ///
-/// A backslash stays as it is, so that paths and `DOMAIN\user` stay greppable.
+/// Backslashes are unchanged, so that paths and `DOMAIN\user` stay greppable.
 #[must_use]
 pub fn one_line(text: &str) -> Cow<'_, str> {
     escaped(text, is_hidden)
 }
 
-/// Returns the text with its hidden characters written as escapes, except line ends and tabs.
+/// Returns the text with hidden characters escaped, except newlines and tabs.
 #[must_use]
 pub fn lines(text: &str) -> Cow<'_, str> {
     escaped(text, |c| is_hidden(c) && c != '\n' && c != '\t')
@@ -49,7 +47,7 @@ fn escaped(text: &str, hidden: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// A writer that passes text on as one line, as [`one_line`] does.
+/// A writer that escapes text like [`one_line`] and passes it on.
 #[derive(Debug)]
 pub struct OneLine<W>(pub W);
 

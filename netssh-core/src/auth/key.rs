@@ -1,4 +1,4 @@
-//! Private keys and their certificates, as an operator gives them.
+//! Private keys and certificates of the credentials.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -17,17 +17,17 @@ use crate::host_keys::check_nesting;
 use crate::jump::Hop;
 use crate::session_log::timestamp;
 
-/// The most work that a passphrase may be, so that a key does not hold a thread: rounds of
-/// bcrypt, a second and a half.
+/// Maximum cost of a passphrase, so that a key cannot occupy a thread for long: rounds of bcrypt,
+/// about 1.5 s.
 const BCRYPT_ROUNDS: u32 = 200;
-/// Rounds of PBKDF2, as above.
+/// Maximum number of rounds of PBKDF2.
 const PBKDF2_ROUNDS: u64 = 2_000_000;
-/// Blocks of 128 bytes that scrypt works through: 128 MiB.
+/// Maximum number of 128-byte blocks processed by scrypt: 128 MiB.
 const SCRYPT_BLOCKS: u64 = 1 << 20;
-/// Kibibytes that Argon2 works through, all passes together: 1 GiB.
+/// Maximum number of KiB processed by Argon2 in all passes together: 1 GiB.
 const ARGON2_KIBIBYTES: u64 = 1 << 20;
 
-/// The private key of the credentials.
+/// Decodes the private key of the credentials.
 pub(super) async fn read(hop: &Hop<'_>) -> Result<PrivateKey, Error> {
     let has_passphrase = hop.credentials.passphrase.is_some();
     let (text, passphrase) = (
@@ -40,7 +40,7 @@ pub(super) async fn read(hop: &Hop<'_>) -> Result<PrivateKey, Error> {
             "the private key of user {user} on {hop} cannot be read: {reason}"
         ))
     };
-    // Off the async threads: a key's own text says how much work its passphrase is.
+    // Not on an async thread: the key itself defines the cost of its passphrase.
     let decoding = tokio::task::spawn_blocking(move || {
         let text = text.as_ref().map_or("", |key| key.expose_secret());
         check_work(text)?;
@@ -60,7 +60,7 @@ pub(super) async fn read(hop: &Hop<'_>) -> Result<PrivateKey, Error> {
         .map_err(|reason| unreadable(&reason))
 }
 
-/// Refuses keys whose passphrase is made to be absurdly much work.
+/// Rejects keys with an excessively expensive passphrase check.
 fn check_work(text: &str) -> Result<(), String> {
     let too_much = |what: &str, is: u64, limit: u64| {
         if is <= limit {
@@ -123,7 +123,7 @@ fn after<'a>(bytes: &'a [u8], identifier: &[u8]) -> Option<&'a [u8]> {
     bytes.get(at + identifier.len()..)
 }
 
-/// The integers in a DER sequence that begins with an octet string, the salt.
+/// Returns the integers in a DER sequence that begins with an octet string, the salt.
 fn integers(sequence: &[u8]) -> Vec<u64> {
     let element = |bytes: &mut &[u8]| -> Option<(u8, Vec<u8>)> {
         let (&tag, rest) = bytes.split_first()?;
@@ -159,7 +159,7 @@ fn integers(sequence: &[u8]) -> Vec<u64> {
     numbers
 }
 
-/// The certificate of the credentials, if there is one; it must be for the key.
+/// Returns the certificate of the credentials, if there is one. It must belong to the key.
 pub(super) fn certificate(hop: &Hop<'_>, key: &PrivateKey) -> Result<Option<Certificate>, Error> {
     let Some(line) = &hop.credentials.certificate else {
         return Ok(None);
@@ -179,7 +179,7 @@ pub(super) fn certificate(hop: &Hop<'_>, key: &PrivateKey) -> Result<Option<Cert
     Ok(Some(certificate))
 }
 
-/// What is obviously wrong with a certificate, for the error should it be refused.
+/// Returns an obvious problem of a certificate, for the error if the host refuses it.
 pub(super) fn problem(certificate: &Certificate, user: &str) -> Option<String> {
     let principals = certificate.valid_principals();
     if is_out_of_date(certificate) {
@@ -190,7 +190,7 @@ pub(super) fn problem(certificate: &Certificate, user: &str) -> Option<String> {
     } else if certificate.cert_type().is_host() {
         Some("the certificate is for a host, not for a user".into())
     } else if !principals.is_empty() && !principals.iter().any(|name| name == user) {
-        // The host may map names, so it is tried all the same.
+        // The host may map names, so the certificate is tried nevertheless.
         Some(format!(
             "the certificate is for {}, not for {user}",
             principals.join(", ")
@@ -206,9 +206,9 @@ pub(super) fn is_out_of_date(certificate: &Certificate) -> bool {
     !(certificate.valid_after()..certificate.valid_before()).contains(&now)
 }
 
-/// `from … to …`, in UTC.
+/// Formats the validity as `from … to …`, in UTC.
 pub(crate) fn validity(certificate: &Certificate) -> String {
-    // Times that no clock can show stand for ever.
+    // Certificates without a limit have times beyond any calendar.
     let show = |seconds: u64| match UNIX_EPOCH.checked_add(Duration::from_secs(seconds)) {
         Some(time) if seconds < 253_402_300_800 => timestamp(time),
         _ => "ever".into(),
@@ -220,8 +220,8 @@ pub(crate) fn validity(certificate: &Certificate) -> String {
     )
 }
 
-/// Signs with a key in hand, with the hash that was agreed on: by itself the library signs with
-/// SHA-1 for RSA certificates.
+/// Signs with a private key and the negotiated hash: by default, the library signs RSA certificates
+/// with SHA-1.
 pub(super) struct OwnKey<'a>(pub(super) &'a PrivateKey);
 
 impl Signer for OwnKey<'_> {

@@ -1,10 +1,9 @@
 //! Decides which keyboard-interactive questions ask for the password.
 //!
-//! Only a question of a known form gets the password. This is an allow-list, because a deny-list
-//! would send the password to every question that it misses. The forms are those of PAM (Linux, in
-//! its translations; FreeBSD: `Password for user@host:`; AIX: `user's Password:`), of OpenSSH
-//! (`user@host's password:`, `(user@host) Password:`), and of AAA servers (`TACACS Password:`,
-//! `Enter your password`).
+//! Only a question of a known form gets the password. A deny-list would send the password to every
+//! question that it misses. The forms are those of PAM (Linux, including its translations; FreeBSD:
+//! `Password for user@host:`; AIX: `user's Password:`), of OpenSSH (`user@host's password:`,
+//! `(user@host) Password:`), and of AAA servers (`TACACS Password:`, `Enter your password`).
 
 use std::sync::LazyLock;
 
@@ -12,7 +11,7 @@ use regex::Regex;
 
 use crate::platform::Pattern;
 
-/// The texts of an authentication request around its questions.
+/// The texts of an authentication request that accompany its questions.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Texts<'a> {
     pub(super) name: &'a str,
@@ -28,14 +27,14 @@ pub(super) struct Question<'a> {
     echo: bool,
 }
 
-/// The kind of answer that a question wants.
+/// The kind of answer that a question asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// The password of the user.
     Password,
-    /// A password according to its form, but the answer would be shown.
+    /// A password by its form, but the answer would be shown.
     ShownPassword,
-    /// A password according to its form, but the surrounding text demands a code or a token.
+    /// A password by its form, but the surrounding text asks for a code or a token.
     AnotherFactor,
     /// A new password, or the old one during a password change.
     PasswordChange,
@@ -52,7 +51,7 @@ impl<'a> Question<'a> {
         }
     }
 
-    /// Returns the line with the question. PAM puts its messages before the question, into the same
+    /// Returns the line with the question. PAM puts its messages before the question in the same
     /// prompt; some servers leave the prompt empty and ask in the instructions.
     pub(super) fn line(&self) -> &'a str {
         [self.prompt, self.texts.instructions, self.texts.name]
@@ -75,16 +74,15 @@ impl<'a> Question<'a> {
         lines.join("\n")
     }
 
-    /// Returns whether a pattern matches the question: the whole prompt or the line with the
-    /// question.
+    /// Returns whether a pattern matches the whole prompt or the line with the question.
     pub(super) fn matches(&self, pattern: &Pattern) -> bool {
         let line = self.line();
-        // Patterns may end with the blank that most prompts end with.
+        // A pattern may end with the space that most prompts end with.
         pattern.matches(self.prompt) || pattern.matches(line) || pattern.matches(line.trim())
     }
 
-    /// Classifies the question for the given user names. `own` are the platform's patterns for its
-    /// password.
+    /// Classifies the question for the given user names. `own` contains the platform's patterns for
+    /// its password question.
     pub(super) fn kind(&self, names: &[&str], own: &[Pattern]) -> Kind {
         let line = self.line();
         let is_own = own.iter().any(|pattern| self.matches(pattern));
@@ -93,7 +91,7 @@ impl<'a> Question<'a> {
         }
         if !is_own && !is_password_form(line, names) {
             let context = self.context();
-            // `Enter it again:` under the title `Password expired`.
+            // For example `Enter it again:` under the title `Password expired`.
             let changes = CHANGE_AROUND.is_match(&context);
             return match changes && ABOUT_PASSWORD_CHANGE.is_match(line) {
                 true => Kind::PasswordChange,
@@ -117,20 +115,19 @@ impl<'a> Question<'a> {
     }
 }
 
-/// Returns whether a line has a known form of asking for the password of a user with one of the
-/// names.
+/// Returns whether a line asks in a known form for the password of a user with one of these names.
 fn is_password_form(line: &str, names: &[&str]) -> bool {
-    /// Longer lines are not questions.
+    /// Maximum length of a question.
     const CHARACTERS: usize = 200;
     if line.chars().count() > CHARACTERS {
         return false;
     }
-    // A user's name may be `password`.
+    // The user may be named `password`.
     FORM.is_match(&normalised(line, names)) || FORM.is_match(&normalised(line, &[]))
 }
 
-/// Returns the line in lower case, with single blanks, without its final colon, and with `@` for
-/// the user's name (`admin`, `admin@router1`, `CORP\admin`, in quotes or brackets).
+/// Returns the line in lower case, with single spaces, without its final colon, and with `@` in
+/// place of the user's name (`admin`, `admin@router1`, `CORP\admin`, in quotes or brackets).
 fn normalised(line: &str, names: &[&str]) -> String {
     const QUOTES: [char; 10] = ['\'', '"', '`', '´', '‘', '’', '“', '”', '«', '»'];
     let line = line.trim().trim_end_matches(|character: char| {
@@ -263,8 +260,8 @@ static ABOUT_PASSWORD_CHANGE: LazyLock<Regex> = LazyLock::new(|| {
     .expect("tests match the pattern")
 });
 
-/// Texts that demand another factor than the password. A banner may contain a word such as `token`,
-/// so a single word is not enough.
+/// Texts that ask for a factor other than the password. A banner may contain a word such as
+/// `token`, so a single word is not enough.
 static FACTOR_AROUND: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
         r"(?imx)

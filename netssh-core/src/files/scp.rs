@@ -1,4 +1,4 @@
-//! SCP, the protocol of `scp -t` and `scp -f`: one file, one record, one byte of acknowledgement.
+//! SCP, the protocol of `scp -t` and `scp -f`: one file, one record, one acknowledgement byte.
 //!
 //! Source: scp.c of OpenSSH; "How the SCP protocol works", J. Pechanec.
 
@@ -11,7 +11,7 @@ use crate::patience::timeout;
 use crate::visible::is_hidden;
 
 const PIECE: usize = 32 * 1024;
-/// A record, or a complaint, is a line of no more than this.
+/// Maximum length of a record or an error message, which is one line.
 const LINE: usize = 4096;
 
 pub(super) async fn upload(
@@ -23,7 +23,7 @@ pub(super) async fn upload(
 ) -> Result<(), Failure> {
     let mut scp = Scp::start(channel, 't', remote, meter).await?;
     scp.acknowledged(meter).await?;
-    // The name stands for a directory only; the file's is in the command.
+    // The name matters only in a directory; the file's path is in the command.
     let name = remote.rsplit(['/', ':']).next().unwrap_or(remote);
     let size = meter.size;
     scp.send(format!("C{mode:04o} {size} {name}\n").into_bytes(), meter)
@@ -53,7 +53,7 @@ pub(super) async fn download(
     let size = loop {
         let record = scp.record(meter).await?;
         match record.as_bytes().first() {
-            // Times, which nobody asked for.
+            // A record of times, which is ignored.
             Some(b'T') => scp.send(vec![0], meter).await?,
             Some(b'C') => {
                 let size = record.split(' ').nth(1).and_then(|size| size.parse().ok());
@@ -111,7 +111,7 @@ impl Scp {
         }
     }
 
-    /// Waits for more.
+    /// Waits for more bytes.
     async fn receive(&mut self, meter: &Meter<'_>) -> Result<(), Failure> {
         let lacking = || Failure::Unavailable("the device has no SCP".into());
         loop {
@@ -127,7 +127,7 @@ impl Scp {
                         .extend_from_slice(&data[..data.len().min(room)]);
                 }
                 Some(ChannelMsg::Failure) => return Err(lacking()),
-                // 127: the shell knows no such command.
+                // 127: the shell does not know the command.
                 Some(ChannelMsg::ExitStatus { exit_status: 127 }) => return Err(lacking()),
                 Some(ChannelMsg::Close) | None if self.complaint.is_empty() => {
                     return Err(lacking());
@@ -148,7 +148,7 @@ impl Scp {
         Ok(self.arrived.remove(0))
     }
 
-    /// A zero, or a complaint.
+    /// Reads an acknowledgement: a zero byte, or an error message.
     async fn acknowledged(&mut self, meter: &Meter<'_>) -> Result<(), Failure> {
         match self.byte(meter).await? {
             0 => Ok(()),
@@ -157,7 +157,7 @@ impl Scp {
                 Err(Failure::Refused(words(&line)))
             }
             first => {
-                // No protocol at all: a CLI that takes `scp` for a word of its own.
+                // Not the protocol: a CLI that takes `scp` for one of its own commands.
                 self.arrived.insert(0, first);
                 let line = self.line(meter).await.unwrap_or_default();
                 Err(Failure::Unavailable(format!(
@@ -195,7 +195,7 @@ impl Scp {
         }
     }
 
-    /// Some of the file: `left` bytes at most.
+    /// Returns the next bytes of the file, at most `left`.
     async fn bytes(&mut self, left: u64, meter: &Meter<'_>) -> Result<Vec<u8>, Failure> {
         if self.arrived.is_empty() {
             self.receive(meter).await?;
@@ -207,7 +207,7 @@ impl Scp {
     }
 }
 
-/// For a shell, where the name needs it; the CLIs of routers know no quotes.
+/// Quotes a path for a shell only if needed, because the CLIs of routers do not support quotes.
 fn quoted(path: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_./:@%+=,-".contains(c);
     if path.chars().all(plain) && !path.starts_with('-') {

@@ -1,4 +1,4 @@
-//! SFTP, version 3 (draft-ietf-secsh-filexfer-02), with several requests under way.
+//! SFTP version 3 (draft-ietf-secsh-filexfer-02), with several requests in flight.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use russh_sftp::protocol::{FileAttributes, OpenFlags, Status, StatusCode};
 use super::{Failure, Meter, Sink, Source};
 use crate::patience::timeout;
 
-/// What every server takes in one request.
+/// Bytes per request; every server supports this many.
 const PIECE: usize = 32 * 1024;
-/// Requests under way: 2 MiB, enough for 100 Mbit/s over a path of 150 ms.
+/// Maximum number of requests in flight: 2 MiB, enough for 100 Mbit/s at a latency of 150 ms.
 const REQUESTS: usize = 64;
-/// Longer than any limit of ours: a day.
+/// A day, so that the library's timeout never fires.
 const LIBRARY_TIMEOUT_SECONDS: u64 = 86_400;
 
 pub(super) async fn upload(
@@ -45,7 +45,8 @@ pub(super) async fn upload(
         Err(failure) => Err(failure),
     };
     if whole.is_err() {
-        // Half a file is worse than none. Whether this works or not, the failure is the news.
+        // An incomplete file is worse than none. The first failure is reported even if this one
+        // fails.
         let _ = within(idle, sftp.remove(remote)).await;
     }
     whole
@@ -61,7 +62,8 @@ async fn send(
     let mut read = 0;
     let mut writes = FuturesOrdered::new();
     while read < size || !writes.is_empty() {
-        // Both at once: a slow source holds up no answer, and a slow device no source.
+        // Both at once, so that a slow source does not delay replies and a slow device does not
+        // delay the source.
         tokio::select! {
             Some((length, written)) = writes.next(), if !writes.is_empty() => {
                 let _: Status = written?;
@@ -88,7 +90,7 @@ async fn check_size(sftp: &RawSftpSession, remote: &str, meter: &Meter<'_>) -> R
             ))),
             _ => Ok(()),
         },
-        // Some servers let nobody look at what was written.
+        // Some servers do not allow reading the attributes of a written file.
         Err(SftpError::Status(_)) => Ok(()),
         Err(error) => Err(error.into()),
     }
@@ -115,7 +117,7 @@ pub(super) async fn download(
     received
 }
 
-/// Reads up to the end, which is where the server says so: a file may grow meanwhile.
+/// Reads up to the end reported by the server, because the file may grow during the transfer.
 async fn receive(
     sftp: &RawSftpSession,
     handle: &str,
@@ -137,7 +139,7 @@ async fn receive(
         }
     };
     loop {
-        // One beyond the announced end, which finds out whether it is the end.
+        // One request beyond the announced end checks that the file ends there.
         while reads.len() < REQUESTS && (asked <= meter.size || reads.is_empty()) {
             let offset = asked;
             asked += PIECE as u64;
@@ -150,7 +152,7 @@ async fn receive(
         if bytes.is_empty() {
             break;
         }
-        // A server may give less than was asked for.
+        // A server may return less than requested.
         while bytes.len() < PIECE {
             let more = piece(offset + bytes.len() as u64, PIECE - bytes.len()).await?;
             if more.is_empty() {
@@ -185,17 +187,17 @@ async fn start(mut channel: Channel<Msg>, meter: &Meter<'_>) -> Result<RawSftpSe
         .await
         .map_err(|_| Failure::Idle)??;
     let sftp = RawSftpSession::new(channel.into_stream());
-    // `within` limits each request, by a timer that does not count the time in which this process
-    // did not run.
+    // `within` limits each request, with a timer that excludes time in which this process did not
+    // run.
     sftp.set_timeout(LIBRARY_TIMEOUT_SECONDS);
-    // A server may accept the subsystem and then not be able to start it.
+    // A server may accept the subsystem and then fail to start it.
     within(meter.idle, sftp.init())
         .await
         .map_err(|_| lacking())?;
     Ok(sftp)
 }
 
-/// Limits one request.
+/// Limits the duration of one request.
 async fn within<T>(
     idle: Duration,
     asking: impl Future<Output = Result<T, SftpError>>,
@@ -204,8 +206,8 @@ async fn within<T>(
     answered.unwrap_or(Err(SftpError::Timeout))
 }
 
-/// Whether the SFTP client gave up because its channel has ended. It says so in several ways, by what
-/// it was waiting for at that moment.
+/// Returns whether the SFTP client failed because its channel was closed. It reports this with
+/// different errors, depending on what it was waiting for.
 fn is_gone(reason: &str) -> bool {
     ["session closed", "sender dropped", "SendError", "RecvError"]
         .iter()

@@ -1,9 +1,9 @@
-//! A device that reacts to what is typed, and a session that reads it: what `session` does, without
-//! a network and without time.
+//! A simulated device, and a session that reads from it as `session` does, without a network and
+//! without time.
 //!
-//! The device stops at a pager's mark, reads keys there, and otherwise keeps what is typed for its
-//! prompt. So the model covers what a packet's end can make a session do too early: answer a mark
-//! that is not whole or none at all, or ask for the end in the middle of an output.
+//! The device stops at a pager's mark, reads keys there, and otherwise keeps typed input for its
+//! prompt. The model covers the premature actions that a packet boundary can provoke in a session:
+//! answering an incomplete mark or none at all, and sending a sentinel in the middle of an output.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,47 +13,47 @@ use crate::platform::{Ending, Platform};
 use crate::reader::{Answer, Expect, Reader, Step};
 use crate::terminal::clean;
 
-/// How a session reads; see `session::dialogue`, `session::pipeline` and `session::login`.
+/// The way a session reads; see `session::dialogue`, `session::pipeline` and `session::login`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Manner {
-    /// The comment goes with the command.
+    /// The comment is sent with the command.
     TypeAhead,
-    /// The comment is typed at what looks like a prompt.
+    /// The comment is typed at a likely prompt.
     Careful,
     /// Nothing is echoed.
     Silent,
-    /// Two commands travel together.
+    /// Two commands are sent together.
     Pipeline,
-    /// The first lines of a session, typed at what looks like a prompt after a banner.
+    /// The first lines of a session, typed at a likely prompt after a banner.
     Login,
-    /// A shell with a prompt of ours.
+    /// A shell with the session's own prompt.
     Shell,
 }
 
-/// A device that answers one command.
+/// A device that runs one command.
 pub(super) struct Device {
     platform: Arc<Platform>,
     manner: Manner,
     prompt: String,
-    /// A pager's mark, and how it is wiped out.
+    /// A pager's mark, and the bytes that erase it.
     mark: &'static str,
     erasure: String,
-    /// It has something to say about a comment.
+    /// The device prints an error for a comment.
     complains: bool,
 }
 
-/// What came of it.
+/// The result of a read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Outcome {
-    /// `None` where a session would time out.
+    /// `None` if a session would time out.
     pub(super) prompt: Option<String>,
     pub(super) exit_code: Option<i32>,
     pub(super) answers: Vec<Answer>,
     pub(super) watched: String,
-    /// A pager read what was meant for the prompt: the session sends the command again, or it
-    /// times out, where it had taken a line of the output for the prompt.
+    /// A pager consumed input that was meant for the prompt: the session sends the command again,
+    /// or times out if it has taken a line of the output for the prompt.
     pub(super) swallowed: bool,
-    /// A text of the output was answered as if it were a pager's mark.
+    /// Output was answered as if it were a pager's mark.
     pub(super) mistaken: bool,
 }
 
@@ -62,7 +62,7 @@ const LOGIN_LINE: &str = "terminal length 0";
 const SECOND: &str = "show y";
 
 impl Device {
-    /// Of a platform the first one that it knows.
+    /// A platform uses the first of these that it recognises.
     const PROMPTS: [&'static str; 9] = [
         "r1#",
         "admin@r1>",
@@ -74,7 +74,7 @@ impl Device {
         "[admin@r1] >",
         "$",
     ];
-    /// Of a platform any one that it knows.
+    /// A platform uses any of these that it recognises.
     const MARKS: [&'static str; 15] = [
         " --More-- ",
         "--More--",
@@ -124,7 +124,7 @@ impl Device {
         }
     }
 
-    /// The ways of wiping out a mark.
+    /// Returns one of the ways to erase a mark.
     fn erasure(mark: &str, kind: u8) -> String {
         let width = mark.len();
         let (back, blank) = ("\x08".repeat(width), " ".repeat(width));
@@ -152,9 +152,9 @@ impl Device {
         Self::MARKS.into_iter().filter(known).collect()
     }
 
-    /// The output of a command, in pages: after each but the last one the device waits for a key.
-    /// Some bytes stand for what a device may print that looks like something else. `None` for
-    /// what no reading can tell from an end.
+    /// Returns the output of a command, in pages: after each one except the last, the device waits
+    /// for a key. Some bytes are replaced by text that resembles something else, such as a prompt.
+    /// `None` for output that no reader can distinguish from the end.
     pub(super) fn pages(&self, output: &[u8]) -> Option<Vec<Vec<u8>>> {
         let mut pages = vec![Vec::new()];
         for &byte in output {
@@ -163,7 +163,7 @@ impl Device {
                 0 => page.extend(self.prompt.bytes()),
                 1 => page.extend(b"\r\n"),
                 2 if !self.mark.is_empty() && self.manner != Manner::Shell => {
-                    // A mark stands on a line of its own.
+                    // A mark is on a line of its own.
                     page.extend(b"\r\n");
                     pages.push(self.erasure.bytes().collect());
                 }
@@ -182,8 +182,8 @@ impl Device {
             }
         }
         let shown = clean(&shown);
-        // The word is random, so that no output holds it. And where nothing is echoed, an output
-        // that holds a prompt twice in a row looks like the end.
+        // The word is random, so no output contains it. Without an echo, output with the same
+        // prompt twice in a row is indistinguishable from the end.
         let ambiguous = shown.contains(WORD)
             || self.manner == Manner::Silent && shown.contains(['#', '>', '$', '%', ']']);
         (!ambiguous).then_some(pages)
@@ -196,7 +196,7 @@ impl Device {
         format!("{prefix}{WORD}{}", "x".repeat(number))
     }
 
-    /// Reads it in pieces of these lengths.
+    /// Reads the pages in pieces of these lengths.
     pub(super) fn read(&self, pages: &[Vec<u8>], cuts: &[usize], limit: usize) -> Outcome {
         let echo = self.manner != Manner::Silent && self.platform.terminal.echo;
         let mut session = Session {
@@ -310,7 +310,7 @@ impl<'d> Session<'d> {
         }
     }
 
-    /// Reads up to the end of an answer.
+    /// Reads up to the end of a reply.
     fn finish(
         &mut self,
         reader: &mut Reader<'_>,
@@ -387,15 +387,15 @@ struct Line<'d> {
     device: &'d Device,
     echo: bool,
     pages: VecDeque<Vec<u8>>,
-    /// What was typed and not read yet.
+    /// Typed keys that were not read yet.
     keys: VecDeque<u8>,
-    /// What was printed and has not arrived yet.
+    /// Printed bytes that have not arrived yet.
     printed: VecDeque<u8>,
-    /// So much of `printed` is a mark at which the device waits.
+    /// The length of the mark at the end of `printed` at which the device waits.
     mark: Option<usize>,
-    /// What was typed since the last newline, at the prompt.
+    /// The input typed at the prompt since the last newline.
     typed_line: String,
-    /// A pager has read a line that was meant for the prompt.
+    /// A pager has consumed a line that was meant for the prompt.
     swallowed: bool,
 }
 
@@ -439,12 +439,12 @@ impl<'d> Line<'d> {
         }
     }
 
-    /// It reads that at once, and goes on as far as it can.
+    /// Types keys, which the device reads at once as far as it can.
     fn typed(&mut self, keys: &str) {
         self.keys.extend(keys.bytes());
         while let Some(key) = self.keys.pop_front() {
             if self.mark.is_some() {
-                // Letters of the word mean nothing to a pager.
+                // The letters of the word mean nothing to a pager.
                 if matches!(key, b' ' | b'\n') {
                     self.swallowed |= key == b'\n';
                     self.next_page();
@@ -469,13 +469,13 @@ impl<'d> Line<'d> {
         }
     }
 
-    /// A packet, `None` if the device waits for something.
+    /// Returns the next packet; `None` if the device waits for input.
     fn receive(&mut self, cuts: &mut dyn Iterator<Item = usize>) -> Option<Vec<u8>> {
         let length = cuts.next().unwrap_or(usize::MAX).min(self.printed.len());
         (length > 0).then(|| self.printed.drain(..length).collect())
     }
 
-    /// It waits at a mark, and some of that has arrived.
+    /// Returns whether the device waits at a mark of which some bytes have arrived.
     fn is_at_mark(&self) -> bool {
         self.mark.is_some_and(|length| self.printed.len() < length)
     }
@@ -484,7 +484,7 @@ impl<'d> Line<'d> {
         !self.printed.is_empty()
     }
 
-    /// It has read and said everything. A blank after the prompt may be under way.
+    /// Returns whether the device has read and printed everything, except spaces after the prompt.
     fn is_idle(&self) -> bool {
         self.pages.is_empty()
             && self.keys.is_empty()

@@ -1,8 +1,8 @@
-//! Host keys in a file of OpenSSH's `known_hosts` format.
+//! A host key store in OpenSSH's `known_hosts` format.
 //!
-//! An own reader, because russh's silently ignores `@revoked` and knows no patterns. Understood
-//! are names, `[name]:port`, comma lists, `*`, `?` and `!` patterns, hashed names, comments,
-//! `@revoked` and `@cert-authority`.
+//! Has its own parser, because russh's silently ignores `@revoked` and does not support patterns.
+//! It supports names, `[name]:port`, comma-separated lists, `*`, `?` and `!` patterns, hashed
+//! names, comments, `@revoked` and `@cert-authority`.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -15,17 +15,17 @@ use tokio::io::AsyncWriteExt;
 
 use super::{HostKey, HostKeyMarks, HostKeyStore, HostKeyStoreError};
 
-/// Host keys in a file of OpenSSH's `known_hosts` format, created with mode 0600 when the first
-/// key is remembered.
+/// A file of host keys in OpenSSH's `known_hosts` format, created with mode 0600 when the first key
+/// is remembered.
 #[derive(Debug)]
 pub struct KnownHostsFile {
     path: PathBuf,
-    // One writer at a time: look-up and append of `remember` belong together.
+    // Held by `remember`: its lookup and append have to be one step.
     writing: tokio::sync::Mutex<()>,
 }
 
 impl KnownHostsFile {
-    /// The file need not exist yet.
+    /// Returns a store for this file, which need not exist yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
@@ -33,7 +33,7 @@ impl KnownHostsFile {
         }
     }
 
-    /// Where it is.
+    /// Returns the path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -73,7 +73,7 @@ impl HostKeyStore for KnownHostsFile {
         #[cfg(unix)]
         options.mode(0o600);
         let mut file = options.open(&self.path).await?;
-        // One write, so that a second process appending at the same time cannot split the line.
+        // One write, so that a second process that appends at the same time cannot split the line.
         let line = format!("{} {}\n", written_name(host, port), key.key);
         file.write_all(line.as_bytes()).await?;
         file.flush().await?;
@@ -89,8 +89,7 @@ fn written_name(host: &str, port: u16) -> String {
     }
 }
 
-/// What a `known_hosts` text says of one device. Lines that cannot be read are skipped, as OpenSSH
-/// does.
+/// The entries of a `known_hosts` file for one device. Invalid lines are skipped, as in OpenSSH.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Found {
     keys: Vec<HostKey>,
@@ -148,7 +147,7 @@ fn names_match(names: &str, name: &str) -> bool {
     found
 }
 
-/// `salt|hash`: the HMAC-SHA1 of the name, see `ssh-keygen -H`.
+/// Compares `salt|hash`, the HMAC-SHA1 of a name, with a name; see `ssh-keygen -H`.
 fn hash_matches(hashed: &str, name: &str) -> Option<bool> {
     let (salt, hash) = hashed.split_once('|')?;
     let salt = BASE64.decode(salt.as_bytes()).ok()?;
@@ -158,7 +157,7 @@ fn hash_matches(hashed: &str, name: &str) -> Option<bool> {
     Some(mac.verify_slice(&hash).is_ok())
 }
 
-/// `*` and `?` patterns, in linear memory and without recursion.
+/// Matches `*` and `?` patterns, in constant memory and without recursion.
 pub(super) fn pattern_matches(pattern: &[u8], name: &[u8]) -> bool {
     let (mut p, mut n) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;

@@ -4,7 +4,7 @@ use fancy_regex::Regex;
 
 use super::pattern::Pattern;
 
-/// The rows of an index, first match first.
+/// The rows of an index; the first match counts.
 pub(super) struct Index {
     rows: Vec<Row>,
 }
@@ -20,7 +20,7 @@ impl Index {
     /// Parses an index.
     ///
     /// # Errors
-    /// Names the invalid line and the reason.
+    /// The invalid line and the reason.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let mut lines = text.lines().enumerate();
         let header = lines.by_ref().find_map(|(_, line)| {
@@ -82,7 +82,7 @@ fn columns(line: &str) -> Vec<&str> {
     line.split(',').map(str::trim).collect()
 }
 
-/// Returns the pattern for `ow` in `sh[[ow]]`, an optional rest of a word: `(o(w)?)?`.
+/// Returns the pattern for `ow` in `sh[[ow]]`, the optional rest of a word: `(o(w)?)?`.
 fn complete(word: &str) -> String {
     let mut pattern = String::new();
     for letter in word.chars() {

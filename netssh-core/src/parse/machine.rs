@@ -6,17 +6,16 @@ use super::pattern::Backtracked;
 use super::template::{RecordOperator, Rule, Target, Template, Then, ValueDefinition, ValueOption};
 use super::{Field, Item};
 
-/// Longer lines are rejected: the time of a match grows with the line.
+/// Maximum length of a line, because the duration of a match grows with it.
 const MAX_LINE_BYTES: usize = 16 << 10;
-/// Records may take this much memory: some times more than those of the longest output that makes
-/// sense.
+/// Maximum memory of the records: several times that of the longest reasonable output.
 const MAX_RECORDS_BYTES: usize = 256 << 20;
-/// Rules tried on one line between two checks of the time limit and of the caller's stop.
+/// Number of rules tried on a line between two checks of the time limit and of the caller's stop.
 const RULES_PER_CHECK: usize = 16;
-/// Characters of a rejected line that the error quotes.
+/// Maximum length of a rejected line quoted in the error, in characters.
 const QUOTED: usize = 120;
 
-/// Why an output could not be parsed.
+/// The reason why an output could not be parsed.
 pub(super) enum Failure {
     /// The template rejects the output, with its message.
     Refused(String),
@@ -110,7 +109,7 @@ struct Machine<'t> {
     state: usize,
     cells: Vec<Cell>,
     rows: Vec<Vec<Field>>,
-    /// The memory of the rows, bytes.
+    /// The memory of the rows, in bytes.
     bytes: usize,
 }
 
@@ -156,7 +155,7 @@ impl Value {
     }
 }
 
-/// Returns the memory that a field takes, bytes.
+/// Returns the memory that a field takes, in bytes.
 fn memory_of(field: &Field) -> usize {
     let own = match field {
         Field::Text(text) => text.len(),
@@ -285,7 +284,7 @@ impl Machine<'_> {
         self.clear();
     }
 
-    /// Begins a new record; `Filldown` values keep their texts.
+    /// Begins a new record; `Filldown` values keep their text.
     fn clear(&mut self) {
         for (definition, cell) in self.template.values.iter().zip(&mut self.cells) {
             cell.value = Value::None;

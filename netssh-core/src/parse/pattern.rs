@@ -10,9 +10,10 @@ use std::str::Chars;
 
 use fancy_regex::{Captures, Regex, RegexBuilder};
 
-/// Backtracking steps per match. Patterns of real templates need some hundreds.
+/// Maximum number of backtracking steps per match. The patterns of real templates need some
+/// hundreds.
 const MAX_BACKTRACKS: usize = 250_000;
-/// Size of a compiled pattern, bytes.
+/// Maximum size of a compiled pattern, in bytes.
 const MAX_COMPILED_BYTES: usize = 4 << 20;
 
 /// A pattern that is matched at the beginning of a line, like Python's `re.match`.
@@ -29,7 +30,7 @@ impl Pattern {
     /// Compiles a Python pattern.
     ///
     /// # Errors
-    /// The pattern is invalid in Python or too large.
+    /// The reason why the pattern is invalid in Python, or that it is too large.
     pub(super) fn new(python: &str) -> Result<Self, String> {
         let translated = format!("^(?:{})", translate(python)?);
         let regex = RegexBuilder::new(&translated)
@@ -278,8 +279,8 @@ fn look_around(rest: &Peekable<Chars<'_>>) -> bool {
         .any(|start| ahead.starts_with(start))
 }
 
-/// Removes a quantifier after look-around. Python repeats look-around, which consumes nothing: once
-/// is enough, and with a minimum of zero it is optional.
+/// Removes a quantifier after a look-around. Python allows repeating it, although it consumes
+/// nothing: once is enough, and with a minimum of zero it is optional.
 fn repeat_look_around(rest: &mut Peekable<Chars<'_>>, rust: &mut String, begin: usize) {
     let needed = match rest.peek() {
         Some('+') => true,

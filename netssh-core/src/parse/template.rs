@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::pattern::Pattern;
 
-/// Maximum length of a value's or state's name, characters.
+/// Maximum length of a value's or state's name, in characters.
 const MAX_NAME: usize = 48;
 const LINE_OPERATORS: [&str; 3] = ["Continue", "Next", "Error"];
 const RECORD_OPERATORS: [&str; 4] = ["Clear", "Clearall", "Record", "NoRecord"];
@@ -75,7 +75,7 @@ pub(super) enum Target {
     End,
 }
 
-/// A rule whose target state is not resolved yet.
+/// A rule before its target state is resolved.
 struct WrittenRule {
     rule: Rule,
     next: Option<String>,
@@ -102,7 +102,7 @@ impl Template {
     /// Parses a template.
     ///
     /// # Errors
-    /// Names the invalid line and the reason.
+    /// The invalid line and the reason.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim_start_matches('\u{feff}');
         let text = text.replace("\r\n", "\n").replace('\r', "\n");
@@ -205,7 +205,7 @@ fn is_state_name(name: &str) -> bool {
         && !RECORD_OPERATORS.contains(&name)
 }
 
-/// Parses the values at the beginning, and the blank line after them.
+/// Parses the values at the beginning and the blank line after them.
 fn parse_values<'t>(
     lines: &mut impl Iterator<Item = (usize, &'t str)>,
 ) -> Result<Vec<ValueDefinition>, String> {

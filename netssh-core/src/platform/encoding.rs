@@ -44,7 +44,7 @@ impl Encoding {
 }
 
 impl Decoder {
-    /// Decodes bytes to UTF-8. An incomplete character waits for its rest.
+    /// Decodes bytes to UTF-8. An incomplete character is retained until the rest of it arrives.
     pub(crate) fn decode(&mut self, bytes: &[u8]) -> Vec<u8> {
         let longest = self.0.max_utf8_buffer_length(bytes.len());
         let mut text = String::with_capacity(longest.unwrap_or(bytes.len() * 3 + 16));

@@ -6,9 +6,9 @@ use regex::RegexSet;
 
 use super::{Ending, Pattern, Platform, shell};
 
-/// Lines at the start of an output that may contain a refusal.
+/// Number of lines at the start of an output that may contain a refusal.
 const FIRST_LINES: usize = 5;
-/// Lines at the end of an output that may contain a refusal.
+/// Number of lines at the end of an output that may contain a refusal.
 const LAST_LINES: usize = 3;
 
 /// Log lines that a device may print on the terminal at any time. They do not belong to a command's

@@ -9,18 +9,19 @@ use serde::Deserialize;
 #[serde(try_from = "String")]
 pub struct Pattern(Regex);
 
-/// Larger compiled patterns are rejected; they are likely a mistake.
+/// Maximum size of a compiled pattern; a larger one is likely a mistake.
 const COMPILED_BYTES: usize = 1 << 20;
 
 impl Pattern {
     /// Compiles a pattern.
     ///
-    /// Names the position of the error.
+    /// # Errors
+    /// The reason why the pattern is invalid, with the position.
     pub fn new(pattern: &str) -> Result<Self, String> {
         Self::within(pattern, COMPILED_BYTES)
     }
 
-    /// Compiles a pattern of limited compiled size, in bytes.
+    /// Compiles a pattern with a limit on its compiled size.
     ///
     /// # Errors
     /// As [`Self::new`], and if the compiled pattern exceeds `bytes`.

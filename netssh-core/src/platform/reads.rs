@@ -1,15 +1,15 @@
 //! Decides which commands only read, by an allow-list per platform.
 //!
-//! A command that only reads may be sent twice, leaves no write intent, keeps its session reusable
+//! A command that only reads may be sent twice, needs no write intent, keeps its session reusable,
 //! and is sent together with its sentinel. Therefore an unknown command counts as a write, and so
-//! does every text that a single CLI might take for a second command or for an output redirection.
+//! does any text that even one CLI might take for a second command or an output redirection.
 
 use serde::Deserialize;
 
 use super::Pattern;
 use super::phrase::{Phrase, Word};
 
-/// Longer commands count as writes.
+/// Maximum length of a command that only reads.
 const MAX_COMMAND_BYTES: usize = 2000;
 /// Maximum number of words that [`Reads::before`] may match.
 const MAX_WORDS_BEFORE: usize = 8;
@@ -31,7 +31,7 @@ pub(crate) struct Reads {
     pub(super) filters: Vec<Word>,
     /// Filters that write; an ambiguous abbreviation counts as one of them. Matched in any case.
     pub(super) writing_filters: Vec<Word>,
-    /// The number of filters that a command may have.
+    /// How many filters a command may have.
     pub(super) pipes: Pipes,
     /// Further characters that make a command a write, even between quotes.
     pub(super) forbidden: String,
@@ -43,7 +43,7 @@ pub(crate) struct Reads {
     pub(super) shell: bool,
 }
 
-/// The number of filters that a command may have.
+/// How many filters a command may have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Pipes {
@@ -183,7 +183,7 @@ fn is_plain_in_a_shell(c: char) -> bool {
     c.is_ascii_alphanumeric() || " \t\"|-_./:,=@%+".contains(c)
 }
 
-/// Returns whether a command is free of characters that an older platform file's pattern may
+/// Returns whether a command contains no characters that the pattern of an older platform file may
 /// overlook.
 fn is_simple(command: &str) -> bool {
     let strange = |c| CHAINING.contains(&c) || "?'\"()[]$!#~*".contains(c);

@@ -1,4 +1,4 @@
-//! The set of platforms: the built-in ones, and an operator's own from a directory.
+//! A set of platforms: the built-in ones and an operator's own.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -108,7 +108,7 @@ impl Platforms {
     }
 
     /// Returns the built-in platforms and those of a directory. Every `*.toml` in it is one
-    /// platform with the file's name. A file may say `extends = "cisco_ios"` and contain only the
+    /// platform with the file's name. A file may contain `extends = "cisco_ios"` and only the
     /// differences: tables are merged key by key, other values are replaced. A file with a built-in
     /// platform's name replaces that platform.
     ///

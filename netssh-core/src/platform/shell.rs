@@ -4,8 +4,8 @@ use std::sync::LazyLock;
 
 use regex::RegexSet;
 
-/// Lines in which a shell or a boot loader refuses a command. Each pattern matches the whole line:
-/// a log that quotes such a line puts a time or a path before it.
+/// Lines in which a shell or a boot loader refuses a command. Each pattern matches the whole line,
+/// because a log that quotes such a line puts a time or a path before it.
 ///
 /// Sources: bash, dash, ksh93, mksh, zsh, tcsh, fish and `BusyBox`; Microsoft's `cmd.exe` and
 /// PowerShell; Debian's command-not-found; "The U-Boot Documentation", GRUB's manual, FreeBSD's
@@ -104,8 +104,8 @@ pub(crate) fn refusal(text: &str) -> Option<&str> {
 /// `root@ex1:RE:0%`.
 ///
 /// `false` proves nothing: shells and CLIs share the prompts `sw1#` and `user@host:~$` (the latter
-/// on VyOS and `EdgeOS`). Only the answer to a command distinguishes them; see [`refusal`]. The
-/// result is meaningless on a platform whose sessions are shells.
+/// on VyOS and `EdgeOS`). Only the reply to a command distinguishes them; see [`refusal`]. The
+/// result is meaningless on a platform with shell sessions.
 pub(crate) fn looks_like_shell_prompt(prompt: &str) -> bool {
     SHELL_PROMPTS.is_match(prompt.trim())
 }
@@ -113,8 +113,8 @@ pub(crate) fn looks_like_shell_prompt(prompt: &str) -> bool {
 /// Returns whether a prompt is typical of a boot loader: `loader>`, `rommon 1 >`, `switch:`, `=>`,
 /// `switch(boot)#`.
 ///
-/// `true` is only a hint, because a device may have the name of a boot loader (`boot>`). Such a
-/// device answers a command of its CLI, and a boot loader refuses it; see [`refusal`].
+/// `true` is only a hint, because a device may be named like a boot loader (`boot>`). Such a device
+/// runs a command of its CLI, and a boot loader refuses it; see [`refusal`].
 pub(crate) fn looks_like_boot_loader(prompt: &str) -> bool {
     BOOT_LOADER_PROMPTS.is_match(prompt.trim())
 }

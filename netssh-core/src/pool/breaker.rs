@@ -1,25 +1,25 @@
-//! Keeps a device that does not let anybody in from being tried again and again.
+//! A circuit breaker per device: stops logins to a device that repeatedly refuses or fails them.
 //!
-//! Pure: the clock is an argument. Logins to one device come one after the other, so whoever is let
-//! in after the pause is the only one who tries.
+//! Pure: the clock is an argument. Logins to one device are serialized, so after the pause a single
+//! login tests the device (half-open).
 
 use std::time::{Duration, Instant};
 
 use super::history::{Clock, FailureRecord, LoginRecord};
 use crate::error::Error;
 
-/// When a breaker opens, and for how long.
+/// The limits of a circuit breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BreakerOptions {
-    /// It opens after so many failures to connect in a row: 3 by default. 0: never.
+    /// Number of consecutive connection failures that open it: 3 by default. 0 for never.
     pub connection_failures: u32,
-    /// It opens for credentials that were refused so many times in a row: 2 by default, because an
-    /// account can be locked. 0: never.
+    /// Number of consecutive refusals that open it for the refused credentials: 2 by default,
+    /// because an account can be locked. 0 for never.
     pub authentication_failures: u32,
-    /// It then waits so long until one try is let through: 60 s by default. Each one that fails
+    /// How long it stays open before one attempt is admitted: 60 s by default. Each failed attempt
     /// doubles it.
     pub pause: Duration,
-    /// It never waits longer: 15 minutes by default.
+    /// Maximum length of the pause: 15 minutes by default.
     pub longest_pause: Duration,
 }
 
@@ -34,27 +34,28 @@ impl Default for BreakerOptions {
     }
 }
 
-/// Credentials that were refused are remembered up to so many for a device, the latest.
+/// Maximum number of remembered refused credentials per device, and of users of interactive logins;
+/// the latest are kept.
 const MOST_REFUSED: usize = 16;
-/// People may have this many logins of one user refused in a row, with whatever passwords: more than a
-/// typing mistake, fewer than most devices take to lock an account.
+/// Number of consecutive refused interactive logins of one user after which they pause, with any
+/// passwords: more than typing mistakes, fewer than most devices need to lock an account.
 const MAX_TRIALS: u32 = 5;
 
-/// What is known of the last logins to one device.
+/// The outcomes of the last logins to one device.
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
-    /// To connect, with whatever credentials.
+    /// Connection failures, with any credentials.
     connecting: Failures,
-    /// Logins that were refused, by credentials: each counts for itself, so that two which are wrong
-    /// do not hide one another.
+    /// Refused logins by credentials. Each is counted separately, so that two wrong ones do not
+    /// hide each other.
     refused: Vec<(String, Failures)>,
-    /// Logins that people try, by user, whatever the credentials. Jobs are not kept out by them.
+    /// Interactive logins by user, with any credentials. They do not affect jobs.
     trials: Vec<(String, Trials)>,
-    /// Logins that were begun and have not ended.
+    /// Logins that have begun and not ended.
     pending: Vec<String>,
 }
 
-/// Logins that were refused, or whose outcome is not known, in a row.
+/// Consecutive interactive logins that were refused or have an unknown outcome.
 #[derive(Debug, Default)]
 struct Trials {
     count: u32,
@@ -62,7 +63,7 @@ struct Trials {
     until: Option<Instant>,
 }
 
-/// Failures of one kind, in a row.
+/// Consecutive failures of one kind.
 #[derive(Debug, Default)]
 struct Failures {
     count: u32,
@@ -76,19 +77,19 @@ struct Open {
     why: String,
 }
 
-/// A breaker that is open, as it is told.
+/// An open circuit breaker, for reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenBreaker {
-    /// Host and port, and the way there.
+    /// Host, port and jump hosts.
     pub address: String,
     /// The failure that opened it, or kept it open.
     pub reason: String,
-    /// Until the next try is let through; zero when it may come.
+    /// The time until the next attempt is admitted; zero if it may begin now.
     pub retry_after: Duration,
 }
 
 impl Breaker {
-    /// Whether a login may be tried.
+    /// Checks whether a login may be tried. The error contains the reason and the remaining pause.
     pub(super) fn admit(&self, key: &str, now: Instant) -> Result<(), (String, Duration)> {
         let refused = self.refused.iter().filter(|(refused, _)| refused == key);
         let mut failures = refused
@@ -99,7 +100,7 @@ impl Breaker {
         open.map_or(Ok(()), |open| Err((open.why.clone(), open.until - now)))
     }
 
-    /// Whether a person may try a login.
+    /// Checks whether a person may try a login.
     pub(super) fn admit_trial(
         &self,
         key: &str,
@@ -120,7 +121,7 @@ impl Breaker {
         }
     }
 
-    /// Notes a login that a person begins.
+    /// Records the start of a person's login.
     pub(super) fn trial_began(&mut self, username: &str, options: &BreakerOptions, now: Instant) {
         if options.authentication_failures == 0 {
             return;
@@ -142,12 +143,12 @@ impl Breaker {
         self.trials.push((user, trials));
     }
 
-    /// Notes that a person's login worked.
+    /// Records a person's successful login.
     pub(super) fn trial_succeeded(&mut self, username: &str) {
         self.trials.retain(|(user, _)| user != username);
     }
 
-    /// Notes that a person's login failed before or after its credentials were checked.
+    /// Records that a person's login failed for a reason other than its credentials.
     pub(super) fn trial_did_not_count(&mut self, username: &str) {
         let found = self.trials.iter_mut().find(|(user, _)| user == username);
         if let Some((_, trials)) = found {
@@ -159,7 +160,7 @@ impl Breaker {
         self.trials.retain(|(_, trials)| trials.count > 0);
     }
 
-    /// Notes a login that worked; says whether it had been kept out.
+    /// Records a successful login. Returns whether the breaker was open.
     pub(super) fn succeeded(&mut self, key: &str) -> bool {
         let connecting = std::mem::take(&mut self.connecting);
         let before = self.refused.iter().position(|(refused, _)| refused == key);
@@ -167,8 +168,8 @@ impl Breaker {
         connecting.open.is_some() || refused.is_some_and(|refused| refused.open.is_some())
     }
 
-    /// Notes a login that failed; gives the pause if it is kept out now because of it. Only what is
-    /// listed here is the device's doing: what this machine lacks does not count.
+    /// Records a failed login. Returns the pause if the breaker opens. Only the errors listed here
+    /// are the device's; a shortage of this machine does not count.
     pub(super) fn failed(
         &mut self,
         key: &str,
@@ -210,7 +211,7 @@ impl Breaker {
         &mut self.refused[last].1
     }
 
-    /// Why somebody is kept out, and for how long yet: of several, the one for longest.
+    /// Returns the reason and the remaining time of the longest pause.
     pub(super) fn state(&self, now: Instant) -> Option<(String, Duration)> {
         let refused = self.refused.iter().map(|(_, failures)| failures);
         let open = refused
@@ -220,7 +221,7 @@ impl Breaker {
         Some((open.why.clone(), open.until.saturating_duration_since(now)))
     }
 
-    /// Whether there is anything to remember.
+    /// Returns whether there is nothing to remember.
     pub(super) fn is_clean(&self) -> bool {
         self.connecting.count == 0
             && self.refused.is_empty()
@@ -228,19 +229,19 @@ impl Breaker {
             && self.pending.is_empty()
     }
 
-    /// Notes a login that begins.
+    /// Records the start of a login.
     pub(super) fn began(&mut self, key: &str) {
         self.pending.push(key.to_owned());
     }
 
-    /// Notes the end of a login.
+    /// Records the end of a login.
     pub(super) fn ended(&mut self, key: &str) {
         if let Some(at) = self.pending.iter().position(|pending| pending == key) {
             self.pending.remove(at);
         }
     }
 
-    /// Adds what is known to a record.
+    /// Adds the breaker's state to a record.
     pub(super) fn record(&self, record: &mut LoginRecord, clock: Clock) {
         record.connecting = self.connecting.record(clock);
         let refused = self.refused.iter();
@@ -254,8 +255,8 @@ impl Breaker {
         record.pending.clone_from(&self.pending);
     }
 
-    /// Takes over what an earlier process knew. A login that it did not end counts as refused: the
-    /// device may have refused it.
+    /// Restores the state of an earlier process. A login that it did not finish counts as refused,
+    /// because the device may have refused it.
     pub(super) fn restore(&mut self, record: &LoginRecord, options: &BreakerOptions, clock: Clock) {
         let failures = |record| Failures::restored(record, options, clock);
         self.connecting = failures(&record.connecting);
@@ -313,7 +314,7 @@ impl Failures {
 
     fn restored(record: &FailureRecord, options: &BreakerOptions, clock: Clock) -> Self {
         let open = record.until.map(|until| Open {
-            // One whose time is over still doubles the next pause.
+            // A pause that is over still doubles the next one.
             until: clock
                 .future(until, options.longest_pause)
                 .unwrap_or(clock.now),
@@ -326,7 +327,7 @@ impl Failures {
         }
     }
 
-    /// One more; gives the pause where they are enough.
+    /// Counts another failure. Returns the pause if the limit is reached.
     fn another(
         &mut self,
         error: &Error,
@@ -442,7 +443,7 @@ mod tests {
         assert!(breaker.refused.len() <= MOST_REFUSED);
     }
 
-    /// A person, or a program, that tries one password after the other.
+    /// A person or a program that tries one password after the other.
     #[test]
     fn trials_with_other_passwords_are_kept_out_and_jobs_are_not() {
         let (mut breaker, options, now) = (
@@ -461,7 +462,7 @@ mod tests {
         assert_eq!(left, PAUSE);
         assert!(breaker.admit_trial(&other, "v", now).is_ok());
         assert!(breaker.admit(&job, now).is_ok());
-        // After the pause one more, and then twice as long.
+        // One attempt is admitted after the pause; then the pause doubles.
         let later = now + PAUSE;
         assert!(breaker.admit_trial(&other, "u", later).is_ok());
         breaker.trial_began("u", &options, later);
@@ -469,7 +470,7 @@ mod tests {
         assert_eq!(left, PAUSE * 2);
         breaker.trial_succeeded("u");
         assert!(breaker.admit_trial(&other, "u", later).is_ok());
-        // A device that cannot be reached has refused nothing.
+        // An unreachable device has refused nothing.
         for _ in 0..20 {
             assert!(breaker.admit_trial(&other, "v", later).is_ok());
             breaker.trial_began("v", &options, later);

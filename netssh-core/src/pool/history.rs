@@ -1,9 +1,9 @@
-//! What is known of logins to devices, as it is kept across restarts.
+//! The record of logins to devices that survives a restart.
 //!
-//! A restart must not forget how often a device was logged in to, and which credentials it refused:
-//! a server that is restarted in a loop would lock an account. So a login is stored before its
-//! secret is sent, as pending, and its outcome afterwards. A pending login of an earlier process
-//! counts as refused, since its outcome is not known.
+//! After a restart, the number of recent logins and the refused credentials must still be known: a
+//! server that restarts in a loop would otherwise lock an account. A login is therefore stored as
+//! pending before its secret is sent, and its outcome is stored afterwards. A pending login of an
+//! earlier process counts as refused, because its outcome is unknown.
 
 use std::fmt::Debug;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -14,55 +14,55 @@ use serde::{Deserialize, Serialize};
 /// The reason why a store failed, for the operator.
 pub type LoginHistoryError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Where what is known of logins is kept. Without one, a [`crate::Pool`] forgets it when it ends.
+/// A store of login records. Without one, a [`crate::Pool`] loses them when it ends.
 #[async_trait]
 pub trait LoginHistory: Send + Sync + Debug {
-    /// Stores what is known of the logins to the device at an address, instead of what was stored
-    /// before. Returns when it would survive a crash.
+    /// Replaces the record of the logins to the device at an address. Returns once it would survive
+    /// a crash.
     async fn store(&self, address: &str, record: &LoginRecord) -> Result<(), LoginHistoryError>;
 
-    /// Returns a digest of credentials under a key that is not stored with it: what is stored must
-    /// not tell whether a guessed password is right.
+    /// Returns a digest of credentials under a key that is not stored with it, so that the stored
+    /// digest cannot be used to test a guessed password.
     fn digest(&self, credentials: &[u8; 32]) -> String;
 }
 
-/// What is known of the logins to one device. Times are milliseconds since 1970.
+/// The record of logins to one device. Times are in milliseconds since 1970.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct LoginRecord {
-    /// The latest logins, the oldest first.
+    /// The latest logins, oldest first.
     pub logins: Vec<i64>,
-    /// Failures to connect.
+    /// Consecutive connection failures.
     pub connecting: FailureRecord,
     /// Refused logins, by the digest of their credentials.
     pub refused: Vec<(String, FailureRecord)>,
-    /// Logins beside the pool that were refused, or whose outcome is not known, by user.
+    /// Interactive logins that were refused or have an unknown outcome, by user.
     pub trials: Vec<(String, FailureRecord)>,
-    /// Logins that were begun and have not ended, by the digest of their credentials.
+    /// Logins that have begun and not ended, by the digest of their credentials.
     pub pending: Vec<String>,
 }
 
-/// Failures in a row.
+/// Consecutive failures.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct FailureRecord {
-    /// How many there were.
+    /// Number of failures.
     pub count: u32,
-    /// The breaker is open until this time.
+    /// When the open breaker admits the next attempt.
     pub until: Option<i64>,
-    /// For how long it was opened.
+    /// The length of the pause, in milliseconds.
     pub pause_ms: u64,
     /// The last failure.
     pub reason: String,
 }
 
 impl LoginRecord {
-    /// For as long failures are remembered after the last login.
+    /// How long failures are remembered after the last login.
     const FAILURES_KEPT: Duration = Duration::from_secs(7 * 86_400);
 
-    /// Returns when the record may be forgotten, in milliseconds since 1970: `within` after the
+    /// Returns when the record may be deleted, in milliseconds since 1970: `within` after the
     /// latest login, or later if there were failures.
     #[must_use]
     pub fn expires_at(&self, within: Duration) -> i64 {
@@ -81,7 +81,7 @@ impl LoginRecord {
     }
 }
 
-/// Converts between the clock of this process and times that survive it.
+/// Converts between the process's monotonic clock and wall-clock times that survive it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Clock {
     pub(super) now: Instant,
@@ -103,14 +103,14 @@ impl Clock {
         }
     }
 
-    /// Returns a time of the past, `None` if it is too long ago. Of a time to come, which a clock
-    /// that was set back leaves, it makes the present.
+    /// Converts a past time; `None` if it is too long ago. A future time, as left behind by a clock
+    /// that was set back, becomes the present.
     pub(super) fn past(self, wall: i64) -> Option<Instant> {
         let ago = u64::try_from(self.wall.saturating_sub(wall)).unwrap_or(0);
         self.now.checked_sub(Duration::from_millis(ago))
     }
 
-    /// Returns a time to come, at most `most` ahead; `None` if it is past.
+    /// Converts a future time, at most `most` ahead; `None` if it is past.
     pub(super) fn future(self, wall: i64, most: Duration) -> Option<Instant> {
         let ahead = u64::try_from(wall.saturating_sub(self.wall)).ok()?;
         Some(self.now + Duration::from_millis(ahead).min(most))

@@ -1,4 +1,4 @@
-//! Which sessions are interchangeable.
+//! Keys that identify interchangeable sessions.
 
 use std::fmt;
 
@@ -8,8 +8,8 @@ use sha2::{Digest, Sha256};
 use crate::endpoint::{Answer, Credentials, Endpoint};
 use crate::host_keys::HostKeyPolicy;
 
-/// A digest of everything that makes a session what it is: where it leads, on which way, as whom,
-/// with which secrets, under which checks. Nobody gets a session that other credentials opened.
+/// A digest of everything that distinguishes a session: destination, jump hosts, user, secrets and
+/// checks. A session is never reused with credentials other than those that opened it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Key([u8; 32]);
 
@@ -39,7 +39,7 @@ impl Key {
         }
         let log = endpoint.session_log.as_ref();
         hash.optional(log.map(|log| log.name()));
-        // Of the session itself: it keeps what it was opened with.
+        // These belong to the session, which keeps the values it was opened with.
         hash.text(&format!(
             "{:?} {}",
             endpoint.timeouts, endpoint.output_limit
@@ -48,9 +48,9 @@ impl Key {
     }
 }
 
-/// Returns a digest of what a device may refuse at a login: where it leads, as which user, with which
-/// secrets. Other settings do not change it, so that changing them does not allow another try with a
-/// wrong password.
+/// Returns a digest of everything that a device may refuse at a login: destination, user and
+/// secrets. Other settings are not included, so that changing them does not allow another attempt
+/// with a wrong password.
 pub(super) fn credentials_of(endpoint: &Endpoint) -> [u8; 32] {
     let mut hash = Fields(Sha256::new());
     hash.text(&Address::of(endpoint).to_string());
@@ -64,7 +64,7 @@ pub(super) fn credentials_of(endpoint: &Endpoint) -> [u8; 32] {
     hash.0.finalize().into()
 }
 
-/// Fields one after the other, each with its length, so that none can run into the next.
+/// A hash of fields, each with its length, so that different fields never hash alike.
 struct Fields(Sha256);
 
 impl Fields {
@@ -113,7 +113,7 @@ impl Fields {
     }
 }
 
-/// One device, as seen from here: host and port, and the way there.
+/// The address of a device: host, port and jump hosts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Address(String);
 

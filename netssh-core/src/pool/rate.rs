@@ -1,20 +1,20 @@
-//! Keeps logins to one device apart from one another: so many in any minute, and no more.
+//! A rate limit for logins to one device, over a sliding window.
 //!
-//! Pure: the clock is an argument. Some devices allow four logins a minute, and lock out who comes
-//! more often.
+//! Pure: the clock is an argument. Some devices allow four logins per minute and lock out clients
+//! that exceed it.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::history::Clock;
 
-/// How often a device is logged in to. A device is known by its address as it is written, and by
-/// the way to it.
+/// A rate limit for logins to one device. A device is identified by its address as written and its
+/// jump hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoginRate {
-    /// At most so many logins, failed ones included: 30 by default. 0: no limit.
+    /// Maximum number of logins, failed ones included: 30 by default. 0 for no limit.
     pub logins: u32,
-    /// Within this time: a minute by default. It slides.
+    /// The length of the sliding window: one minute by default.
     pub within: Duration,
 }
 
@@ -28,7 +28,7 @@ impl Default for LoginRate {
 }
 
 impl LoginRate {
-    /// So many logins in a minute; 0: no limit.
+    /// Returns a limit of this many logins per minute; 0 for no limit.
     #[must_use]
     pub fn per_minute(logins: u32) -> Self {
         Self {
@@ -42,21 +42,21 @@ impl LoginRate {
     }
 }
 
-/// The latest logins to one device, the oldest first; no more of them than are allowed.
+/// The latest logins to one device, oldest first, up to the limit.
 #[derive(Debug, Default)]
 pub(super) struct Logins(VecDeque<Instant>);
 
 impl Logins {
-    /// How long to wait before another login; none when it may come now.
+    /// Returns how long to wait before the next login; `None` if it may begin now.
     pub(super) fn wait(&self, rate: &LoginRate, now: Instant) -> Option<Duration> {
         let most = rate.most();
-        // With fewer than that there is no such index.
+        // With fewer logins than allowed, there is no such index.
         let at = self.0.len().checked_sub(most)?;
         let free_at = *self.0.get(at)? + rate.within;
         (now < free_at).then(|| free_at - now)
     }
 
-    /// Notes a login that begins. It counts even if nobody waits for its end.
+    /// Records the start of a login. It counts even if its caller is cancelled.
     pub(super) fn began(&mut self, rate: &LoginRate, now: Instant) {
         self.0.push_back(now);
         while self.0.len() > rate.most() {
@@ -64,15 +64,15 @@ impl Logins {
         }
     }
 
-    /// Moves the latest login to its end: when exactly between the two the device has counted it
-    /// is its own affair.
+    /// Moves the latest login to its end, because the device may count it at any time between the
+    /// two.
     pub(super) fn ended(&mut self, now: Instant) {
         if let Some(last) = self.0.back_mut() {
             *last = now;
         }
     }
 
-    /// Takes back the latest login: the device was not reached.
+    /// Removes the latest login, which did not reach the device.
     pub(super) fn take_back(&mut self) {
         self.0.pop_back();
     }
@@ -87,7 +87,7 @@ impl Logins {
         }
     }
 
-    /// Whether no login counts any more.
+    /// Returns whether no login counts any longer.
     pub(super) fn is_past(&self, rate: &LoginRate, now: Instant) -> bool {
         self.0.back().is_none_or(|last| now >= *last + rate.within)
     }
@@ -109,7 +109,7 @@ mod tests {
                 Some(wait) => now += wait,
                 None => {
                     logins.began(&rate, now);
-                    // The device may count it at the end of the login alone.
+                    // The device may count the login only at its end.
                     now += SECOND * (seen.len() as u32 % 3);
                     logins.ended(now);
                     seen.push(now);
@@ -119,7 +119,7 @@ mod tests {
         for window in seen.windows(5) {
             assert!(window[4] - window[0] >= rate.within, "{window:?}");
         }
-        // And not fewer: four of them, then a wait.
+        // And no fewer: four logins, then a wait.
         assert_eq!(
             seen.iter().filter(|at| **at - begun < rate.within).count(),
             4

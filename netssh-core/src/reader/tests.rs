@@ -1,4 +1,4 @@
-//! The same bytes, cut anywhere, give the same answer.
+//! Replies do not depend on the packet boundaries.
 
 use super::*;
 use crate::terminal::CLEANED;
@@ -190,7 +190,7 @@ fn a_pager_that_read_the_comment_and_went_is_noticed() {
         reader.push(page.as_bytes());
         assert_eq!(reader.step(), expected);
     }
-    // A text like a pager's mark that nobody wipes out is a text.
+    // Text like a pager's mark that is never erased is output.
     let mut reader = Reader::new(ios(), 1 << 20, Expect::Comment(MARK.into()));
     reader.expect_ahead(true);
     reader.push(b"show x\r\n--More--\r\ndescription --More--\r\nr1#");
@@ -283,7 +283,7 @@ fn eight_megabytes_in_small_packets_take_linear_time() {
     assert!(reader.buffer.len() <= (1 << 20) + 2 * SLACK);
 }
 
-/// Counted, not timed: a step looks at what is new and at the end, not at all that has arrived.
+/// Counted, not timed: a step examines the new bytes and the end, not everything that has arrived.
 #[test]
 fn no_output_makes_the_work_grow_with_its_square() {
     const BYTES: usize = 256 * 1024;
@@ -348,7 +348,7 @@ fn only_the_echo_of_its_own_line_answers_a_silent_line() {
         reader.holds_only_echo("description uplink")
     };
     assert!(holds("description uplink\r\nr1(config-if)#"));
-    // What the line before left behind, or the device said by itself.
+    // Output left behind by the previous line, or unsolicited output.
     assert!(!holds("\r\nr1(config)#"));
     assert!(!holds("% Warning: late\r\nr1(config-if)#"));
     assert!(!holds(

@@ -1,4 +1,4 @@
-//! Configuration mode, as a value that has to be left.
+//! Configuration mode of a session.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -10,34 +10,35 @@ use crate::error::Error;
 use crate::platform::{Candidate, Command, Pattern};
 use crate::prompt::same_prompt;
 
-/// A commit may take longer than other commands: at least this long is waited.
+/// Minimum timeout of a commit, which may take longer than other commands.
 const COMMIT: Duration = Duration::from_secs(180);
-/// Leading out of configuration mode takes no more steps than this.
+/// Maximum number of commands sent to leave configuration mode.
 const LEVELS: usize = 8;
 
-/// A session in configuration mode. Call [`Configuration::leave`]; if it is dropped instead (by
-/// a `?`, say), the session leaves the mode before its next command, or when it is closed.
+/// A session in configuration mode. Call [`Configuration::leave`] at the end. If the value is
+/// dropped instead (by a `?`, for example), the session leaves the mode before its next command or
+/// when it is closed.
 ///
-/// On a platform with a candidate configuration ([`Configuration::has_candidate`]) nothing takes
-/// effect before [`Configuration::commit`]. Changes that are not committed survive a dropped
-/// value, so that [`Session::configuration`] finds them again; leaving the mode and closing the
-/// session throw them away.
+/// On a platform with a candidate configuration ([`Configuration::has_candidate`]) changes take
+/// effect only on [`Configuration::commit`]. Uncommitted changes survive a dropped value, and the
+/// next [`Session::configuration`] finds them; leaving the mode and closing the session discard
+/// them.
 #[derive(Debug)]
 pub struct Configuration<'a> {
     session: &'a mut Session,
 }
 
-/// How to commit.
+/// Options of a commit.
 #[derive(Debug, Clone, Default)]
 pub struct CommitOptions {
-    /// The device takes the commit back after this time, in whole minutes, unless
-    /// [`Configuration::confirm`] comes first.
+    /// The device reverts the commit after this time, in whole minutes, unless
+    /// [`Configuration::confirm`] is called first.
     pub confirm_within: Option<Duration>,
-    /// Recorded by the device. One line, without `"`.
+    /// A comment that the device records: one line, without `"`.
     pub comment: Option<String>,
-    /// At most this long, instead of 180 s or the command timeout, whichever is longer.
+    /// Maximum duration, instead of the greater of 180 s and the command timeout.
     pub timeout: Option<Duration>,
-    /// Answers to questions that the device may ask beyond the platform's own.
+    /// Answers to questions that the platform file does not list.
     pub answers: Vec<Answer>,
 }
 
@@ -49,17 +50,16 @@ pub struct Left {
 }
 
 impl Session {
-    /// Enters configuration mode, or finds the one that it is in.
+    /// Enters configuration mode, or continues in it if the session is in it already.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] on a platform without such a mode, [`Error::Refused`] when the
-    /// device lets this user not in, and as [`Session::exec`].
+    /// [`Error::Unsupported`] on a platform without configuration mode, [`Error::Refused`] if the
+    /// device does not let this user enter it, and as [`Session::exec`].
     pub async fn configuration(&mut self) -> Result<Configuration<'_>, Error> {
         self.configuration_with(&[]).await
     }
 
-    /// Enters the mode like [`Session::configuration`], with answers to questions that the device
-    /// may ask.
+    /// Like [`Session::configuration`], with answers to questions that the device may ask.
     ///
     /// # Errors
     /// As [`Session::configuration`].
@@ -74,7 +74,8 @@ impl Session {
         if let Some(enter) = &mode.enter
             && !self.in_configuration
         {
-            // From here on `close` has to leave it, also if this future is dropped.
+            // Set before the command is sent: if this future is dropped, `close` has to leave the
+            // mode.
             self.in_configuration = true;
             let reply = self.run_own(enter, answers, None).await?;
             self.after_configuring();
@@ -88,7 +89,7 @@ impl Session {
         Ok(Configuration { session: self })
     }
 
-    /// Whether there are changes that were neither committed nor thrown away.
+    /// Returns whether there are changes that were neither committed nor discarded.
     #[must_use]
     pub const fn has_uncommitted_changes(&self) -> bool {
         self.uncommitted
@@ -111,7 +112,7 @@ impl Session {
             if !self.in_configuration {
                 break;
             }
-            // Changes are pending without a candidate: in a configuration session, or in a table
+            // Changes may be pending without a candidate: in a configuration session, or in a table
             // without an `end`.
             left.discarded |= self.uncommitted;
             let reply = self.run_own(&mode.leave, &answers, None).await?;
@@ -159,7 +160,7 @@ impl Session {
         Ok(reply)
     }
 
-    /// A command of the platform's, where it stands.
+    /// Runs one of the platform's commands at the current prompt.
     async fn run_own(
         &mut self,
         command: &Command,
@@ -177,7 +178,8 @@ impl Session {
             .await
     }
 
-    /// Some lines lead out of configuration mode; where there is none to enter, some lead into it.
+    /// Updates the state from the prompt: a line may leave configuration mode or, on platforms
+    /// without a command to enter it, enter it.
     fn after_configuring(&mut self) {
         self.in_configuration = self.is_at_configuration_prompt();
         let mode = self.platform.configuration.as_ref();
@@ -186,8 +188,8 @@ impl Session {
         }
     }
 
-    /// Returns whether the session is at a configuration prompt. Patterns tell modes apart; the
-    /// device's ordinary prompt may resemble a configuration prompt (`sw1(s1)#`).
+    /// Returns whether the session is at a configuration prompt. The patterns distinguish modes;
+    /// the device's ordinary prompt may match them too (`sw1(s1)#`).
     fn is_at_configuration_prompt(&self) -> bool {
         self.platform.is_configuration(&self.prompt) && !same_prompt(&self.home, &self.prompt)
     }
@@ -203,8 +205,8 @@ impl Session {
     }
 }
 
-/// Returns answers to the questions that devices ask when they are left with uncommitted changes:
-/// the mode is left and the changes are discarded.
+/// Returns answers to the questions that devices ask when a session leaves the mode with
+/// uncommitted changes: leave it and discard the changes.
 ///
 /// Sources: netmiko #2625 (VRP); "Cisco IOS XR CLI Configuration Guide", "Uncommitted changes
 /// found"; the same on IOS XE in controller mode; Junos' "Exit with uncommitted changes?".
@@ -240,7 +242,8 @@ fn words_of(reply: Reply) -> String {
 }
 
 impl Configuration<'_> {
-    /// Sends one line. A refused line is no error: see [`Reply::failure`]; the mode stays.
+    /// Sends one line. A refused line is not an error (see [`Reply::failure`]) and does not leave
+    /// the mode.
     ///
     /// # Errors
     /// As [`Session::exec`].
@@ -248,8 +251,7 @@ impl Configuration<'_> {
         self.line_with(line, &[]).await
     }
 
-    /// Sends a line like [`Configuration::line`], with answers to questions that the device may
-    /// ask.
+    /// Like [`Configuration::line`], with answers to questions that the device may ask.
     ///
     /// # Errors
     /// As [`Configuration::line`].
@@ -271,9 +273,9 @@ impl Configuration<'_> {
         Ok(reply)
     }
 
-    /// Sends a command that reads text (`banner motd ^`), and the text with its end, as one element
-    /// of the configuration. If the device returns to its prompt early, the rest of the text is not
-    /// sent and the reply reports it ([`Reply::failure`]).
+    /// Sends a command that reads text (`banner motd ^`) and the text with its end mark, as one
+    /// element of the configuration. If the device returns to its prompt early, the rest of the
+    /// text is not sent and [`Reply::failure`] reports it.
     ///
     /// # Errors
     /// As [`Session::exec`].
@@ -324,7 +326,8 @@ impl Configuration<'_> {
         Some(block.end.clone())
     }
 
-    /// Checks that the session is in configuration mode: elsewhere the line would run as a command.
+    /// Checks that the session is in configuration mode; at another prompt the line would run as a
+    /// command.
     fn begin_line(&mut self, line: &str) -> Result<(), Error> {
         let session = &mut *self.session;
         let mode = session.platform.configuration.as_ref();
@@ -344,13 +347,13 @@ impl Configuration<'_> {
     }
 
     /// Returns whether lines change a candidate, which takes effect when it is committed. On some
-    /// platforms that depends on the device's current mode.
+    /// platforms this depends on the device's current mode.
     #[must_use]
     pub fn has_candidate(&self) -> bool {
         self.session.has_candidate()
     }
 
-    /// What committing would change, in the platform's own notation.
+    /// Returns the changes that a commit would make, in the platform's own notation.
     ///
     /// # Errors
     /// [`Error::Unsupported`], and as [`Session::exec`].
@@ -362,11 +365,11 @@ impl Configuration<'_> {
         self.session.run_own(&compare, &[], None).await
     }
 
-    /// Makes the candidate the running configuration. When the device refuses, the reply says
-    /// why ([`Reply::failure`]) and the candidate stays as it is.
+    /// Commits the candidate. If the device refuses, [`Reply::failure`] contains the reason and the
+    /// candidate is unchanged.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for a platform without a candidate or an option it does not have,
+    /// [`Error::Unsupported`] on a platform without a candidate or without a requested option,
     /// [`Error::Invalid`], and as [`Session::exec`].
     pub async fn commit(&mut self, options: &CommitOptions) -> Result<Reply, Error> {
         super::check_answers(&options.answers)?;
@@ -401,7 +404,7 @@ impl Configuration<'_> {
         Ok(reply)
     }
 
-    /// Confirms a commit that would be taken back otherwise.
+    /// Confirms a commit that the device would revert otherwise.
     ///
     /// # Errors
     /// As [`Configuration::commit`].
@@ -409,7 +412,7 @@ impl Configuration<'_> {
         self.confirm_with(&[]).await
     }
 
-    /// [`Configuration::confirm`], with answers to what the device may ask.
+    /// Like [`Configuration::confirm`], with answers to questions that the device may ask.
     ///
     /// # Errors
     /// As [`Configuration::commit`].
@@ -423,7 +426,7 @@ impl Configuration<'_> {
         Ok(reply)
     }
 
-    /// Throws the candidate away.
+    /// Discards the candidate.
     ///
     /// # Errors
     /// [`Error::Unsupported`], and as [`Session::exec`].
@@ -432,8 +435,8 @@ impl Configuration<'_> {
         self.session.discard(&candidate).await
     }
 
-    /// Takes the device back to its configuration of `number` commits ago, 1 for the one before
-    /// the last commit. It is committed, too.
+    /// Restores the configuration of `number` commits ago, 1 being the one before the last commit,
+    /// and commits it.
     ///
     /// # Errors
     /// [`Error::Unsupported`], and as [`Session::exec`].
@@ -453,13 +456,13 @@ impl Configuration<'_> {
         self.commit(&CommitOptions::default()).await
     }
 
-    /// The prompt that the device showed last.
+    /// Returns the prompt that the device showed last.
     #[must_use]
     pub fn prompt(&self) -> &str {
         self.session.prompt()
     }
 
-    /// Returns whether another line would be sent: not after a line that left the mode.
+    /// Returns whether another line would be sent; `false` after a line that left the mode.
     #[must_use]
     pub fn takes_lines(&self) -> bool {
         let mode = self.session.platform.configuration.as_ref();

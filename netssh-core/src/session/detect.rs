@@ -1,4 +1,4 @@
-//! Which platform an unknown device is of.
+//! Detects the platform of an unknown device.
 
 use std::collections::BTreeMap;
 
@@ -7,28 +7,28 @@ use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::platform::{Platform, Platforms};
 
-/// What a device seems to be.
+/// The result of a detection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Detection {
-    /// The platforms that fit, the likeliest first, with how certain each is, 1 to 100.
+    /// The matching platforms, most likely first, each with a certainty of 1 to 100.
     pub candidates: Vec<(String, u8)>,
-    /// How the SSH server calls itself: `SSH-2.0-Cisco-1.25`.
+    /// The SSH server's identification: `SSH-2.0-Cisco-1.25`.
     pub server: String,
-    /// The prompt.
+    /// The device's prompt.
     pub prompt: String,
 }
 
 impl Detection {
-    /// The likeliest platform, if any fits.
+    /// Returns the most likely platform, if any matches.
     #[must_use]
     pub fn platform(&self) -> Option<&str> {
         self.candidates.first().map(|(name, _)| name.as_str())
     }
 }
 
-/// Finds the platform of a device: logs in as to a `generic` one, and holds what its SSH server
-/// calls itself and what it answers to a few harmless commands (`show version`, …) against what
-/// the platforms say of themselves. The endpoint's own platform does not matter.
+/// Detects the platform of a device: logs in as to a `generic` device, and matches the platforms'
+/// evidence with the SSH server's identification and the output of a few harmless commands (`show
+/// version`, …). The endpoint's own platform is ignored.
 ///
 /// # Errors
 /// As [`Session::connect`] and [`Session::exec`].
@@ -52,7 +52,8 @@ async fn look(session: &mut Session, platforms: &Platforms) -> Result<Detection,
     let mut certainty: BTreeMap<String, u8> = BTreeMap::new();
     let mut outputs: BTreeMap<String, String> = BTreeMap::new();
     let platforms: Vec<_> = platforms.iter().collect();
-    // The commands that say most come first; the others are needed only if those say nothing.
+    // Commands that are evidence for most platforms are run first; the others only if those do not
+    // decide.
     let mut commands: Vec<(&str, u8)> = Vec::new();
     for evidence in platforms.iter().flat_map(|platform| &platform.detect) {
         let Some(command) = evidence.command.as_deref() else {
@@ -82,7 +83,7 @@ async fn look(session: &mut Session, platforms: &Platforms) -> Result<Detection,
     })
 }
 
-/// So certain that nothing else is asked.
+/// A certainty at which no further commands are run.
 const CERTAIN: u8 = 80;
 
 fn weigh(

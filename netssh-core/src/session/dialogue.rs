@@ -1,4 +1,4 @@
-//! One command to the device, one answer back: who says what, in which order.
+//! The exchange of one command and its reply: sending, prompts, pagers, questions and sentinels.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,8 +14,9 @@ use crate::prompt::{Learnt, same_prompt};
 use crate::reader::{Expect, Question, Quiet, Reader, Step};
 use crate::transport::Received;
 
-/// A longer command may reach the device in two pieces, and the second one after the first was
-/// read: then the comment would be echoed in the middle of the output.
+/// Maximum number of bytes typed ahead. The device may receive a longer command in two pieces and
+/// read the second one after it has run the first; the comment would then be echoed in the middle
+/// of the output.
 pub(super) const TYPE_AHEAD_LIMIT: usize = 2000;
 
 /// How a command is sent.
@@ -73,7 +74,7 @@ impl CommandEnd {
     }
 }
 
-/// The state of a command's exchange: received bytes, possible questions, and the watcher.
+/// The state of one exchange: the reader of received bytes, the answers, and the watcher.
 pub(super) struct Exchange<'c, 'w> {
     pub(super) reader: Reader<'c>,
     command: &'c str,
@@ -81,26 +82,26 @@ pub(super) struct Exchange<'c, 'w> {
     settle: Duration,
     silence: Option<Duration>,
     watch: Option<&'w mut (dyn FnMut(&str) + Send)>,
-    /// Received bytes that have not been processed.
+    /// Received bytes have not been processed yet.
     unseen: bool,
-    /// How long the device has been silent, as far as this process ran, and how many steps of
-    /// silence were handled.
+    /// How long the device has been silent, counting only the time in which this process ran, and
+    /// the number of [`QUIET`] steps handled.
     silent: Duration,
     quiet: usize,
     resyncs: usize,
 }
 
-/// A device that is silent for this long waits for input. Shorter pauses occur within a line.
+/// A device that is silent for this long waits for input. Pauses within a line are shorter.
 pub(super) const SETTLED: Duration = Duration::from_millis(500);
-/// The same for questions of the platform's own commands, whose patterns match the whole line.
+/// The same for questions of the platform's own commands: their patterns match the whole line.
 pub(super) const SETTLED_SOON: Duration = Duration::from_millis(100);
-/// The silences after which the reader is polled.
+/// The durations of silence after which the reader decides about the next step.
 const QUIET: [(Duration, Quiet); 3] = [
     (SETTLED_SOON, Quiet::Brief),
     (SETTLED, Quiet::Settled),
     (Duration::from_secs(2), Quiet::Long),
 ];
-/// A session that loses more sentinels than this is not resynchronized again.
+/// Maximum number of resynchronizations per exchange.
 const RESYNCS: usize = 3;
 
 impl<'c> Exchange<'c, '_> {
@@ -156,7 +157,7 @@ impl<'c> Exchange<'c, '_> {
 }
 
 impl Session {
-    /// Sends one command and reads its answer; the session is unusable unless this ends well.
+    /// Sends one command and reads its reply. The session becomes unusable if this fails.
     pub(super) async fn run(&mut self, request: Request<'_, '_>) -> Result<Reply, Error> {
         self.begin()?;
         let platform = Arc::clone(&self.platform);
@@ -180,12 +181,12 @@ impl Session {
             ..Exchange::new(reader, command)
         };
         let started = Instant::now();
-        // The exchange is outside the future: what has arrived survives the timeout.
+        // The exchange outlives the future, so received bytes survive a timeout.
         let outcome = timeout(limit, self.dialogue(manner, &mut exchange)).await;
         self.end(&exchange.reader, command, answers, started, limit, outcome)
     }
 
-    /// Whether a command may be sent now.
+    /// Marks the session as busy. Fails if the session is unusable.
     pub(super) fn begin(&mut self) -> Result<(), Error> {
         if self.health != Health::Ready {
             return Err(Error::invalid(
@@ -206,12 +207,13 @@ impl Session {
             .with_prompt(&Learnt::from(&self.prompt));
         match &platform.ending {
             Ending::Comment { .. } => reader.with_word(self.word.as_str()),
-            // A shell prints its prompt's word as output too (`set`), so such lines are kept.
+            // In a shell, output may contain the prompt's word (`set` prints it), so such lines are
+            // kept.
             Ending::ShellPrompt => reader,
         }
     }
 
-    /// Converts the outcome of a command to its reply.
+    /// Converts the outcome of an exchange to a reply, and marks the session as ready or broken.
     pub(super) fn end(
         &mut self,
         reader: &Reader<'_>,
@@ -308,6 +310,7 @@ impl Session {
     }
 
     /// Sends a command that begins a block of text, then the text, and reads up to the next prompt.
+    /// Also returns the number of lines that were not sent.
     pub(super) async fn run_block(
         &mut self,
         first: &str,
@@ -341,7 +344,7 @@ impl Session {
         // The device echoes the text, so the echo is removed from the output.
         let mut echoes = text.iter().map(|line| line.trim()).peekable();
         let kept = reply.output.lines().filter(|line| {
-            // Some devices prompt for text.
+            // Some devices prompt for text with `>`.
             let line = line.trim().trim_start_matches('>').trim();
             let echo = echoes.peek() == Some(&line);
             if echo {
@@ -353,7 +356,8 @@ impl Session {
         Ok((reply, unsent))
     }
 
-    /// Returns the number of lines that were not sent because the device stopped reading text.
+    /// Sends a block line by line. Also returns the number of lines that were not sent because the
+    /// device stopped reading text.
     async fn block_dialogue(
         &mut self,
         text: &[String],
@@ -370,7 +374,8 @@ impl Session {
         self.shell.send(&first).await?;
         let mut at_prompt = self.takes_text(exchange, None).await?;
         let mut sent = 0;
-        // A line may hold the mark that ends the text, so that the next one would run as a command.
+        // A line may contain the mark that ends the text; the next line would then run as a
+        // command.
         if end.is_empty() && !at_prompt {
             for line in text {
                 self.type_text(line, exchange).await?;
@@ -383,7 +388,7 @@ impl Session {
             let wanted = exchange.reader.newlines() + lines.len();
             sent += lines.len();
             if sent == text.len() {
-                // After the last line come the end mark and the prompt.
+                // The end mark and the prompt follow the last line.
                 self.shell.send(&(typed + end)).await?;
                 break;
             }
@@ -404,14 +409,14 @@ impl Session {
         Ok((command_end, left))
     }
 
-    /// Types a line of a text. Enter follows when the device has echoed the line and shows no prompt
-    /// before it.
+    /// Types a line of a text, waits for its echo, and sends Enter unless the line was typed at a
+    /// prompt.
     async fn type_text(
         &mut self,
         line: &str,
         exchange: &mut Exchange<'_, '_>,
     ) -> Result<(), Error> {
-        /// For as long an echo is awaited; some devices do not echo text.
+        /// Maximum time to wait for the echo; some devices do not echo text.
         const ECHO: Duration = Duration::from_secs(2);
         let newline = self.platform.terminal.newline.clone();
         let typed = self.typed(line);
@@ -419,11 +424,11 @@ impl Session {
         self.shell.send(text).await?;
         exchange.settle = ECHO;
         while !exchange.reader.echoes(line) && self.says_more(exchange).await? {}
-        // A prompt may come late, and the device may draw the line again behind it.
+        // A prompt may arrive late, and the device may redraw the line after it.
         exchange.settle = SETTLED_SOON;
         while self.says_more(exchange).await? {}
         if exchange.reader.typed_at_prompt(line) {
-            // A goodbye would be typed behind this line.
+            // `close` would append its `exit` to this line.
             self.typed_unentered = true;
             return Err(Error::Refused {
                 command: exchange.command.to_owned(),
@@ -491,7 +496,7 @@ impl Session {
                         incomplete,
                     });
                 }
-                // The shell waits for a closing quote or block, which never comes.
+                // The shell waits for the end of a quote or block, which never comes.
                 Step::Incomplete => {
                     incomplete = true;
                     exchange.reader.clear();
@@ -502,8 +507,8 @@ impl Session {
         }
     }
 
-    /// Reads an answer whose sentinel was typed ahead. Returns `None` if a pager swallowed the
-    /// sentinel; the session is then resynchronized, and the output is unusable.
+    /// Reads a reply after a typed-ahead sentinel. Returns `None` if a pager consumed the sentinel;
+    /// the session is then resynchronized and the output is unusable.
     pub(super) async fn read_typed_ahead(
         &mut self,
         exchange: &mut Exchange<'_, '_>,
@@ -531,8 +536,8 @@ impl Session {
         }
     }
 
-    /// Resynchronizes after a pager has read typed-ahead input: reads up to the next prompt without
-    /// a watcher.
+    /// Resynchronizes after a pager has consumed typed-ahead input: reads up to the next prompt
+    /// without the watcher.
     async fn get_in_step(&mut self, exchange: &mut Exchange<'_, '_>) -> Result<(), Error> {
         let platform = Arc::clone(&self.platform);
         let Ending::Comment { prefix } = &platform.ending else {
@@ -548,7 +553,7 @@ impl Session {
     /// Reads up to a likely prompt and verifies it with a sentinel, which costs another round trip.
     /// A configuration line (`silent`) that is only echoed needs no verification. The echo is
     /// required: without it, a late prompt after a message of the device would be taken for the
-    /// answer, and every later answer would belong to the previous line.
+    /// reply, and every later reply would belong to the previous line.
     pub(super) async fn read_carefully(
         &mut self,
         prefix: &str,
@@ -607,8 +612,8 @@ impl Session {
         }
     }
 
-    /// Sends another sentinel if the last one was not followed by a prompt, because a log line
-    /// split it or covers the prompt.
+    /// Sends another sentinel if the last one was not followed by a prompt because a log line split
+    /// the sentinel or covers the prompt. Does nothing after [`RESYNCS`] attempts.
     pub(super) async fn resync(&mut self, exchange: &mut Exchange<'_, '_>) -> Result<(), Error> {
         let platform = Arc::clone(&self.platform);
         let Ending::Comment { prefix } = &platform.ending else {
@@ -622,7 +627,8 @@ impl Session {
         self.ask_for_end(prefix, &mut exchange.reader).await
     }
 
-    /// Makes the device repeat its prompt, which distinguishes the prompt from output.
+    /// Sends a sentinel, which makes the device show its prompt again and so distinguishes the
+    /// prompt from output.
     pub(super) async fn ask_for_end(
         &mut self,
         prefix: &str,
@@ -640,13 +646,13 @@ impl Session {
         }
     }
 
-    /// Learns the prompt again; earlier output is dropped.
+    /// Asks the device for its current prompt; earlier output is dropped.
     pub(super) async fn ask_for_prompt(&mut self) -> Result<(), Error> {
         self.begin()?;
         let platform = Arc::clone(&self.platform);
         let reader = self.reader(&platform, Expect::Prompt);
         let mut exchange = Exchange::new(reader, "");
-        // The device has shown this prompt already and will not repeat it.
+        // The device has already shown this prompt and will not repeat it.
         exchange.reader.push(self.prompt.as_bytes());
         match &platform.ending {
             Ending::ShellPrompt => {
@@ -738,7 +744,7 @@ impl Session {
         Ok(quiet.map(|(_, quiet)| *quiet))
     }
 
-    /// Returns whether more output follows a likely question or prompt: incomplete output may
+    /// Returns whether more output arrives after a likely question or prompt. Incomplete output may
     /// resemble either, and an answer typed there would run as a command.
     pub(super) async fn says_more(
         &mut self,
@@ -771,7 +777,7 @@ impl Session {
     }
 }
 
-/// Masks secret answers, which a device may echo: errors are logged.
+/// Masks secret answers in a text for an error, which is logged: a device may echo them.
 fn masked(mut text: String, answers: &[Answer]) -> String {
     for answer in answers.iter().filter(|answer| answer.secret) {
         let secret = answer.answer.expose_secret();

@@ -1,4 +1,4 @@
-//! From an endpoint to a session at its prompt.
+//! Login: from an endpoint to a session at its prompt.
 
 use std::sync::{Arc, LazyLock};
 
@@ -18,7 +18,7 @@ use crate::reader::{self, Expect, Reader, Step};
 use crate::session_log::without_secrets;
 use crate::transport;
 
-/// What any device may ask before its first prompt; a platform's own questions come first.
+/// Questions that any device may ask before its first prompt; the platform's own take precedence.
 static COMMON_QUESTIONS: LazyLock<Vec<LoginQuestion>> = LazyLock::new(|| {
     let change = "the device demands a new password: log in by hand and set one";
     [
@@ -50,7 +50,8 @@ static COMMON_QUESTIONS: LazyLock<Vec<LoginQuestion>> = LazyLock::new(|| {
     .into()
 });
 
-/// One for a device that shows nothing before Enter, and one to see a prompt repeated.
+/// Maximum number of Enters before the first prompt: one for a device that shows nothing before it,
+/// and one to see the prompt repeated.
 const ENTERS: usize = 2;
 
 static USERNAME: LazyLock<Pattern> = LazyLock::new(|| {
@@ -58,17 +59,17 @@ static USERNAME: LazyLock<Pattern> = LazyLock::new(|| {
 });
 
 impl Session {
-    /// Connects, logs in, answers what the device asks before its prompt, learns the prompt,
-    /// switches paging off, and enables if the platform has that, the login landed on the user's
-    /// prompt, and there is a secret.
+    /// Connects, logs in, answers the device's questions before its prompt, learns the prompt,
+    /// switches paging off, and enters privileged mode if the platform has one, the login ended at
+    /// the user's prompt, and the endpoint has an enable secret.
     ///
     /// # Errors
-    /// Everything but [`Error::Refused`] and [`Error::Unsupported`].
+    /// Any error except [`Error::Refused`] and [`Error::Unsupported`].
     pub async fn connect(endpoint: &Endpoint) -> Result<Self, Error> {
         Self::connect_after(endpoint, &Gate::open()).await
     }
 
-    /// [`Session::connect`] that sends no secret before the gate is open.
+    /// Like [`Session::connect`], but sends no secret before the gate is open.
     pub(crate) async fn connect_after(endpoint: &Endpoint, gate: &Gate) -> Result<Self, Error> {
         let connection = transport::connect(endpoint, gate).await?;
         let limit = endpoint.timeouts.login;
@@ -90,7 +91,7 @@ impl Session {
     }
 }
 
-/// Names the login that failed.
+/// Describes the login, for errors.
 fn doing(endpoint: &Endpoint) -> String {
     format!("logging in to {}:{}", endpoint.host, endpoint.port)
 }
@@ -107,7 +108,8 @@ async fn log_in(
         Ok(session) => session,
         Err(error) => return Ok(Err(error)),
     };
-    // The commands after the set-up end before the login does, so that the error names theirs.
+    // The commands after the set-up time out before the login does, so that the error names the
+    // command.
     let timeouts = &mut session.timeouts;
     timeouts.command = timeouts.command.min(patience.left().mul_f64(0.95));
     let prepared = patience.wait(session.prepare(endpoint)).await?;
@@ -120,7 +122,7 @@ async fn log_in(
     Ok(Ok(session))
 }
 
-/// Logs in, starts the shell and sets it up, to the first prompt.
+/// Logs in, starts the shell, and sets it up to the first prompt.
 async fn open_session(
     connection: transport::Connection,
     endpoint: &Endpoint,
@@ -154,7 +156,7 @@ async fn open_session(
     Ok(session)
 }
 
-/// What is typed first, and what then shows that all of it was read.
+/// Returns the first input, and the end that shows that the device has read all of it.
 fn first_lines(platform: &Platform, word: &Word, number: u64) -> (String, Expect) {
     let mut lines: Vec<String> = platform
         .login
@@ -183,7 +185,7 @@ fn first_lines(platform: &Platform, word: &Word, number: u64) -> (String, Expect
 
 impl Session {
     /// Answers questions until the device shows its prompt, sends the set-up commands, and reads up
-    /// to the prompt after them. Before the first prompt only answers to known questions are typed,
+    /// to the prompt after them. Before the first prompt it types only answers to known questions,
     /// and Enter if the device is silent at a line that is not a question: some devices show their
     /// prompt only after Enter, and a prompt that no pattern matches is recognised by its
     /// repetition.
@@ -269,10 +271,10 @@ impl Session {
                             None => return Err(no_cli(&platform, &prompt, words)),
                         }
                     }
-                    // The shell prompt that we set is empty here; the user's own was shown before
-                    // it.
+                    // `prompt` is empty for a shell, because the session has replaced its prompt;
+                    // `own` is the user's prompt, shown before.
                     self.prompt = if prompt.is_empty() { own } else { prompt };
-                    // A refused set-up command is harmless, but then there may be a pager.
+                    // A refused set-up command is harmless, but paging may still be on.
                     let refused = |line: &str| platform.refusal(line).is_some();
                     if answer.output.lines().any(refused) {
                         self.type_ahead = false;
@@ -284,8 +286,8 @@ impl Session {
         }
     }
 
-    /// Makes sure that the prompt is the device's own, enables, and sends the commands of the
-    /// privileged mode.
+    /// Verifies that the prompt belongs to the device's own command line, enters privileged mode,
+    /// and sends the commands for it.
     async fn prepare(&mut self, endpoint: &Endpoint) -> Result<(), Error> {
         self.ask_a_shell().await?;
         if let Some(secret) = &endpoint.enable_secret {
@@ -299,12 +301,12 @@ impl Session {
     }
 
     async fn send_first_lines(&mut self, exchange: &mut Exchange<'_, '_>) -> Result<(), Error> {
-        // Each attempt needs another comment: the answer to an earlier one may still arrive.
+        // Each attempt uses a new comment, because the reply to an earlier one may still arrive.
         self.commands += 1;
         let (typed, expect) = first_lines(&self.platform, &self.word, self.commands);
         let prompt = exchange.reader.last_line();
         exchange.reader.learn(prompt.trim());
-        // Only prompts from here on count; the banner may contain anything.
+        // Only later prompts count, because the banner may contain anything.
         exchange.reader.clear();
         exchange.reader.typed();
         exchange.reader.expect(expect);
@@ -328,8 +330,9 @@ impl Session {
         self.shell.send(&typed).await
     }
 
-    /// Asks a device whose prompt resembles that of a shell or a boot loader for its version: only
-    /// its own command line knows the command, even if the device is called `loader`.
+    /// Runs the platform's first fact command if the prompt resembles that of a shell or a boot
+    /// loader: only the device's own command line knows this command, even if the device is named
+    /// `loader`.
     async fn ask_a_shell(&mut self) -> Result<(), Error> {
         static UNKNOWN: LazyLock<Pattern> = LazyLock::new(|| {
             Pattern::new(
@@ -349,8 +352,8 @@ impl Session {
             return Ok(());
         };
         let reply = self.exec(&known.command).await?;
-        // A command line that knows the command answers at length, and one that does not refuses it
-        // in its own words.
+        // A command line that knows the command prints a long output. One that does not know it
+        // refuses it in the platform's own words.
         let output = reply.output.trim();
         let unknown = like_a_shell
             && output.lines().count() <= 3
@@ -360,7 +363,7 @@ impl Session {
         words.map_or(Ok(()), |words| Err(no_cli(&platform, &self.prompt, words)))
     }
 
-    /// From the user's prompt to the privileged one. The secret is sent once.
+    /// Enters privileged mode from the user's prompt. The secret is sent once.
     async fn enable(&mut self, endpoint: &Endpoint, secret: &SecretString) -> Result<(), Error> {
         let platform = Arc::clone(&self.platform);
         let Some(enable) = &platform.enable else {
@@ -391,12 +394,13 @@ impl Session {
 
     /// Types an answer; logs never contain a secret one.
     pub(super) async fn answer(&mut self, answer: &Answer, question: &str) -> Result<(), Error> {
-        /// Answers recorded per command: a device that asks more often repeats itself.
+        /// Maximum number of answers recorded per command; a device that asks more often repeats
+        /// itself.
         const KEPT: usize = 256;
         let mut text = answer.answer.expose_secret();
         let one_key = self.platform.terminal.one_key.as_ref();
         let mut key = answer.key;
-        // The first character decides for a word; Enter alone is a key itself.
+        // Only the first character of a word is sent; Enter alone is a key itself.
         if !key && !text.is_empty() && one_key.is_some_and(|asks| asks.matches(question)) {
             key = true;
             text = text
@@ -460,7 +464,7 @@ impl<'a> LoginQuestions<'a> {
     }
 
     async fn answer(&self, session: &mut Session, index: usize, asked: &str) -> Result<(), Error> {
-        /// A device that asks more often repeats itself.
+        /// Maximum number of questions; a device that asks more often repeats itself.
         const QUESTIONS: usize = 32;
         session.commands += 1;
         if session.commands > QUESTIONS as u64 {

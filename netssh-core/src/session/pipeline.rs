@@ -1,5 +1,6 @@
-//! Many commands in one go: where a platform allows it they travel together, and the answers are
-//! read one after the other, so that a slow path costs one round trip instead of one a command.
+//! Pipelining: where the platform allows it, several commands are sent together and their replies
+//! are read in order, so that a path with high latency costs one round trip in total instead of one
+//! per command.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,24 +13,24 @@ use crate::patience::timeout;
 use crate::platform::Ending;
 use crate::reader::Expect;
 
-/// Answers still to come. Dropping it before [`Pipeline::next`] has returned `None` makes the
-/// session unusable if an answer is under way.
+/// The replies of pipelined commands. Dropping it before [`Pipeline::next`] has returned `None`
+/// makes the session unusable if a reply is outstanding.
 #[derive(Debug)]
 pub struct Pipeline<'a> {
     session: &'a mut Session,
     waiting: VecDeque<String>,
-    /// Commands that the device has been sent, each with the comment that marks its end.
+    /// Commands sent to the device, each with the comment that marks the end of its output.
     sent: VecDeque<(String, String)>,
-    /// The beginning of the next answer.
+    /// Received bytes of the next reply.
     arrived: Vec<u8>,
 }
 
 impl Session {
-    /// Prepares to run commands in this order; [`Pipeline::next`] gives the answers. A refused
+    /// Prepares to run commands in this order; [`Pipeline::next`] returns the replies. A refused
     /// command does not stop those after it.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a command that cannot be sent, before any of them is.
+    /// [`Error::Invalid`] for a command that cannot be sent; nothing is sent then.
     pub fn pipeline(&mut self, commands: Vec<String>) -> Result<Pipeline<'_>, Error> {
         for command in &commands {
             self.check_command(command)?;
@@ -42,10 +43,11 @@ impl Session {
         })
     }
 
-    /// Runs commands in one go and waits for all answers, each at most the command timeout.
+    /// Runs several commands and waits for all replies, each up to the command timeout.
     ///
     /// # Errors
-    /// The first error; the answers before it are lost. Use [`Session::pipeline`] to keep them.
+    /// Returns the first error and drops the replies before it. Use [`Session::pipeline`] to keep
+    /// them.
     pub async fn exec_all(&mut self, commands: Vec<String>) -> Result<Vec<Reply>, Error> {
         let mut replies = Vec::with_capacity(commands.len());
         let mut pipeline = self.pipeline(commands)?;
@@ -57,7 +59,7 @@ impl Session {
 }
 
 impl Pipeline<'_> {
-    /// The next answer; `None` after the last one, and after an error.
+    /// Returns the next reply; `None` after the last one and after an error.
     pub async fn next(&mut self) -> Option<Result<Reply, Error>> {
         if self.sent.is_empty()
             && let Err(error) = self.send().await
@@ -83,8 +85,8 @@ impl Pipeline<'_> {
         Err(error)
     }
 
-    /// Sends as many of the waiting commands as may travel together: none when the first of them
-    /// may not.
+    /// Sends as many of the waiting commands as fit into one write; none if the first one must be
+    /// sent alone.
     async fn send(&mut self) -> Result<(), Error> {
         let platform = Arc::clone(&self.session.platform);
         let Ending::Comment { prefix } = &platform.ending else {
@@ -109,7 +111,7 @@ impl Pipeline<'_> {
                 .extend(self.waiting.pop_front().map(|command| (command, comment)));
         }
         if self.sent.len() < 2 {
-            // Nothing gained: the ordinary way deals with it.
+            // A single command gains nothing: `Session::exec` sends it.
             while let Some((command, _)) = self.sent.pop_back() {
                 self.waiting.push_front(command);
             }
@@ -130,7 +132,7 @@ impl Pipeline<'_> {
         };
         let mut exchange = Exchange::new(session.reader(&platform, expect), command);
         exchange.reader.expect_ahead(true);
-        // It came together with the answer before this one.
+        // These bytes arrived together with the previous reply.
         exchange.push(&std::mem::take(&mut self.arrived));
         let started = Instant::now();
         let limit = session.timeouts.command;
@@ -138,8 +140,8 @@ impl Pipeline<'_> {
         let outcome = match outcome {
             Ok(Ok(Some(end))) => Ok(Ok(end)),
             Ok(Ok(None)) => {
-                // A pager has read what was typed ahead. These commands only show something, so
-                // they are run again, one by one.
+                // A pager has consumed typed-ahead input. These commands only read, so they are run
+                // again one by one.
                 session.type_ahead = false;
                 session.health = Health::Ready;
                 for (command, _) in self.sent.drain(..).rev() {

@@ -1,11 +1,11 @@
-//! A session's random word: what makes the end of an output recognisable.
+//! The random word of a session, by which the end of an output is recognised.
 
 use crate::error::Error;
 
-/// Letters that mean nothing to the usual pagers (`more`, `less`), should one read the word as keys:
-/// a digit would be a count of lines to scroll, a `v` an editor.
+/// Letters without a meaning to common pagers (`more`, `less`), in case one reads the word as keys:
+/// a digit would be a number of lines to scroll, a `v` would start an editor.
 const LETTERS: [u8; 8] = *b"acijlowx";
-/// With three bits each, 48 random bits: no output holds them by chance.
+/// 16 letters of three bits each: 48 random bits, which no output contains by chance.
 const LENGTH: usize = 16;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,8 +25,8 @@ impl Word {
         &self.0
     }
 
-    /// A comment of the CLI that holds the word, another one for each number, so that a device's
-    /// command history does not hold it either.
+    /// Returns a CLI comment that contains the word, different for each number, so that a device's
+    /// command history does not contain it either.
     pub(super) fn comment(&self, prefix: &str, number: u64) -> String {
         let mut comment = format!("{prefix}{}", self.0);
         let mut left = number;

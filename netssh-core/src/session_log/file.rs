@@ -10,14 +10,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::{Direction, SessionLog, SessionLogEntry};
 use crate::visible::is_hidden;
 
-/// A session log in a file of mode 0600: one line for each line sent (`>`) or received (`<`),
-/// with its UTC time; control characters, and others that do not show, are written as escapes.
+/// A session log in a file of mode 0600: one line for each line sent (`>`) or received (`<`), with
+/// its UTC time. Control characters and other invisible characters are escaped.
 ///
-/// It appends, up to a size; then it starts another file ([`Self::keeping`]), or says so in a last
-/// line and writes no more. A file that cannot be written does not disturb the session. Every
-/// entry is another attempt, and the first one that succeeds is preceded by a line that says how
-/// much is missing, from when to when, and why. A file that was moved, deleted or truncated
-/// meanwhile is noticed by its inode, so that tools may rotate it.
+/// The log appends up to a size limit. Then it starts a new file ([`Self::keeping`]), or writes a
+/// last line that reports the limit and stops. A failed write does not disturb the session. Each
+/// entry retries, and the first successful write begins with a line that reports how many bytes are
+/// missing, from when to when, and why. The log detects by inode that the file was moved, deleted
+/// or truncated, so that tools may rotate it.
 #[derive(Debug)]
 pub struct SessionLogFile {
     path: PathBuf,
@@ -28,28 +28,28 @@ pub struct SessionLogFile {
 
 #[derive(Debug, Default)]
 struct State {
-    /// None until the next entry when it could not be opened, or was released.
+    /// `None` before the next entry if the file could not be opened or was released.
     open: Option<Open>,
     gap: Option<Gap>,
-    /// The failure was logged.
+    /// The failure was already logged.
     failing: bool,
 }
 
 #[derive(Debug)]
 struct Open {
     file: File,
-    /// Bytes up to the end of the last whole entry.
+    /// Number of bytes up to the end of the last complete entry.
     size: u64,
     /// The file ends in the middle of a line.
     broken_line: bool,
-    /// Its last line says that it is full.
+    /// The file's last line reports that it is full.
     full: bool,
-    /// When its first and its last entry were written.
+    /// When the first and the last entry were written.
     first: SystemTime,
     last: SystemTime,
 }
 
-/// What the log lacks.
+/// A range of missing entries.
 #[derive(Debug)]
 struct Gap {
     bytes: u64,
@@ -59,7 +59,7 @@ struct Gap {
 }
 
 impl Gap {
-    /// The reasons of one gap that are kept, bytes.
+    /// Maximum length of the collected reasons, in bytes.
     const REASONS: usize = 200;
 
     fn merge(&mut self, other: &Self) {
@@ -85,17 +85,17 @@ impl Gap {
 }
 
 impl SessionLogFile {
-    /// Opens or creates the file. `limit` is its greatest size in bytes.
+    /// Opens or creates the file. `limit` is its maximum size in bytes.
     ///
     /// # Errors
-    /// Whatever opening a file can fail with.
+    /// The error of opening the file.
     pub fn open(path: impl Into<PathBuf>, limit: u64) -> io::Result<Self> {
         let log = Self::new(path, limit);
         log.state().open = Some(open_private(&log.path)?);
         Ok(log)
     }
 
-    /// Makes the log of a file that is opened or created by its first entry.
+    /// Returns a log that opens or creates its file with its first entry.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>, limit: u64) -> Self {
         Self {
@@ -106,21 +106,21 @@ impl SessionLogFile {
         }
     }
 
-    /// Starts another file when this one is full: the full one is renamed to `PATH.1`, the one
-    /// before it to `PATH.2`, up to `older` files.
+    /// Rotates the file when it is full: the full file is renamed to `PATH.1`, the previous one to
+    /// `PATH.2`, up to `older` files.
     #[must_use]
     pub fn keeping(mut self, older: usize) -> Self {
         self.older = older;
         self
     }
 
-    /// Where it is.
+    /// Returns the path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Records that something did not reach the log; the log says so in its next line.
+    /// Records a gap, which the log reports in its next line.
     pub fn add_missing(&self, bytes: u64, from: SystemTime, to: SystemTime, reason: &str) {
         let reason = reason.to_owned();
         self.state().add_gap(Gap {
@@ -131,8 +131,7 @@ impl SessionLogFile {
         });
     }
 
-    /// Attempts to write the line that says what is missing; returns whether nothing is left to
-    /// say.
+    /// Attempts to write the line that reports the gap. Returns whether no gap is left to report.
     pub fn report_missing(&self) -> bool {
         let mut state = self.state();
         if state.gap.is_some() {
@@ -141,7 +140,7 @@ impl SessionLogFile {
         state.gap.is_none()
     }
 
-    /// Returns whether the log lacks nothing that it does not say.
+    /// Returns whether the log has no unreported gap.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.state().gap.is_none()
@@ -172,7 +171,7 @@ impl SessionLogFile {
     }
 }
 
-/// Room for the line that says that the file is full.
+/// Space reserved for the line that reports that the file is full.
 const FAREWELL: u64 = 128;
 
 impl SessionLog for SessionLogFile {
@@ -247,7 +246,7 @@ impl State {
         written
     }
 
-    /// Notices that the file was moved, deleted, replaced or truncated.
+    /// Detects that the file was moved, deleted, replaced or truncated.
     fn notice_changes(&mut self, path: &Path) {
         let Some(open) = &mut self.open else {
             return;
@@ -278,7 +277,7 @@ impl State {
                     io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
                 ) =>
             {
-                // That it cannot be examined now says nothing about the file.
+                // If the file cannot be examined now, that is not evidence of a change.
                 return;
             }
             _ => {
@@ -311,7 +310,7 @@ impl State {
 }
 
 impl Open {
-    /// Appends all of the text, or nothing of it where that can be undone.
+    /// Appends the whole text, or none of it if the partial write can be undone.
     fn append(&mut self, text: &str) -> io::Result<()> {
         let mut text = text.to_owned();
         if self.broken_line {
@@ -323,7 +322,7 @@ impl Open {
             self.broken_line = false;
             return written;
         }
-        // A full disk takes the beginning of a text.
+        // On a full disk, the beginning of the text may have been written.
         let length = self.file.metadata().map_or(self.size, |file| file.len());
         if length > self.size && self.file.set_len(self.size).is_err() {
             self.size = length;
@@ -384,7 +383,7 @@ fn is_same(one: &Metadata, other: &Metadata) -> bool {
 
 #[cfg(not(unix))]
 fn is_same(_: &Metadata, _: &Metadata) -> bool {
-    // A file that is open can be neither renamed nor deleted.
+    // An open file can be neither renamed nor deleted.
     true
 }
 
@@ -428,7 +427,7 @@ fn render(entry: &SessionLogEntry) -> String {
     lines
 }
 
-/// `2026-01-31T12:00:00.000Z`
+/// Formats a time as `2026-01-31T12:00:00.000Z`.
 pub(crate) fn timestamp(time: SystemTime) -> String {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let (days, seconds) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
@@ -442,8 +441,8 @@ pub(crate) fn timestamp(time: SystemTime) -> String {
     )
 }
 
-/// The date of a day since 1970, by counting in years that begin in March: then the leap day is
-/// the last day of the year.
+/// Returns the date of a day since 1970. Counts in years that begin in March, so that the leap day
+/// is the last day of the year.
 fn date(days: u64) -> (u64, u64, u64) {
     let day = days + 719_468;
     let (era, day) = (day / 146_097, day % 146_097);
@@ -509,7 +508,7 @@ mod tests {
         fs::read_to_string(path).unwrap()
     }
 
-    /// `BYTES bytes missing from TIME to TIME: REASON`, of the lines that say so.
+    /// Returns the reported gaps: `BYTES bytes missing from TIME to TIME: REASON`.
     fn gaps(path: &Path) -> Vec<String> {
         text_of(path)
             .lines()

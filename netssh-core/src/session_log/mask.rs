@@ -1,22 +1,22 @@
-//! Secrets out of a stream of bytes, also when they come in pieces.
+//! Masks secrets in a stream of bytes, including secrets that arrive in several pieces.
 //!
-//! Bytes that may be the beginning of a secret are held back until it is clear whether they are.
-//! When the other side speaks in between, the order of the log counts more: a beginning of fewer
-//! than [`SHORTEST`] bytes is written as it is, a longer one as a mask, and the rest of the
-//! secret is masked when it comes.
+//! Bytes that may be the beginning of a secret are retained until that is decided. If the other
+//! side sends bytes meanwhile, the order of the log takes precedence: a beginning of fewer than
+//! [`SHORTEST`] bytes is written unmasked and a longer one as a mask, and the rest of the secret is
+//! masked when it arrives.
 
 use secrecy::zeroize::Zeroize;
 
 use super::MASKED;
 
-/// Shorter secrets are not looked for.
+/// Minimum length of a masked secret, in bytes.
 const SHORTEST: usize = 4;
-/// Longer ones are not looked for either, and so much is held back at most.
+/// Maximum length of a masked secret, and so of the retained bytes.
 const LONGEST: usize = 4096;
-/// The secrets of one session. More replace the oldest.
+/// Maximum number of secrets per session; the oldest is replaced.
 const MOST: usize = 64;
 
-/// The secrets to be masked. Gone from memory with the value.
+/// The secrets to mask, zeroized on drop.
 #[derive(Default)]
 pub(super) struct Secrets(Vec<Vec<u8>>);
 
@@ -33,7 +33,7 @@ impl Secrets {
         self.0.push(bytes.to_vec());
     }
 
-    /// The longest secret that `bytes` begin with.
+    /// Returns the length of the longest secret at the start of `bytes`.
     fn at(&self, bytes: &[u8]) -> Option<usize> {
         self.0
             .iter()
@@ -42,7 +42,7 @@ impl Secrets {
             .max()
     }
 
-    /// Whether `bytes` may become a secret that is longer than them.
+    /// Returns whether `bytes` may be the beginning of a longer secret.
     fn may_begin(&self, bytes: &[u8]) -> bool {
         self.0
             .iter()
@@ -56,15 +56,15 @@ impl Drop for Secrets {
     }
 }
 
-/// One direction.
+/// The masking state of one direction.
 #[derive(Default)]
 pub(super) struct Mask {
-    /// What may be the beginning of a secret.
+    /// Retained bytes, which may be the beginning of a secret.
     held: Vec<u8>,
-    /// How much of `held` is in the log already, as it is or masked.
+    /// Number of bytes of `held` that were already written, masked or not.
     written: usize,
     masked: bool,
-    /// The beginning of a character whose rest has not come yet.
+    /// The beginning of a character that has not arrived completely.
     character: Vec<u8>,
 }
 
@@ -75,14 +75,14 @@ impl Drop for Mask {
 }
 
 impl Mask {
-    /// What of the bytes can be written.
+    /// Returns the text that can be written now.
     pub(super) fn push(&mut self, secrets: &Secrets, bytes: &[u8]) -> String {
         self.held.extend_from_slice(bytes);
         self.take(secrets, false)
     }
 
-    /// The other side speaks: what is held back is written, masked if it is long enough to tell
-    /// something.
+    /// Returns the retained bytes because the other side sends, masked if they are long enough to
+    /// reveal something.
     pub(super) fn pause(&mut self) -> String {
         if self.held.len() >= SHORTEST {
             if self.masked {
@@ -97,7 +97,7 @@ impl Mask {
         self.text(&bytes)
     }
 
-    /// Nothing comes any more.
+    /// Returns the rest at the end of the stream.
     pub(super) fn finish(&mut self, secrets: &Secrets) -> String {
         let text = self.take(secrets, true) + &self.pause();
         self.forget();
@@ -145,7 +145,7 @@ impl Mask {
         text
     }
 
-    /// Whole characters; the beginning of one waits for its rest.
+    /// Converts bytes to text; retains an incomplete character at the end.
     fn text(&mut self, bytes: &[u8]) -> String {
         if bytes.is_empty() {
             return String::new();
@@ -157,7 +157,7 @@ impl Mask {
     }
 }
 
-/// How many bytes at the end are the beginning of a character.
+/// Returns the number of bytes at the end that are an incomplete character.
 fn incomplete(bytes: &[u8]) -> usize {
     for back in 1..=bytes.len().min(3) {
         let byte = bytes[bytes.len() - back];
@@ -173,7 +173,7 @@ fn incomplete(bytes: &[u8]) -> usize {
     0
 }
 
-/// What a log shows of bytes that come in these pieces.
+/// Returns the masked text of bytes that arrive in these pieces.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn masked(texts: &[String], pieces: &[&[u8]]) -> String {
     let mut secrets = Secrets::default();
@@ -283,10 +283,10 @@ mod tests {
             text += &mask.finish(&secrets);
             prop_assert!(!text.contains(one) && !text.contains(other), "{whole} {text}");
             if !whole.contains(one) && !whole.contains(other) {
-                // Held back at the very end, at most.
+                // Bytes retained at the very end may be masked.
                 prop_assert!(whole == text || text.ends_with("***"));
             }
-            // The same with interruptions: nothing is lost from what follows.
+            // With pauses, nothing is lost from the text that follows.
             let mut mask = Mask::default();
             let mut text = String::new();
             for (at, byte) in whole.bytes().enumerate() {

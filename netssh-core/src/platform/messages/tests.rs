@@ -28,7 +28,7 @@ fn table(platform: &str) -> Vec<Group> {
     toml::from_str::<Table>(&text).unwrap().group
 }
 
-/// The platforms with a CLI of their own; a shell reports failures by its exit code.
+/// Returns the platforms with their own CLI; a shell reports failures by its exit code.
 fn platforms() -> Vec<&'static str> {
     let mut names = Platform::names();
     names.retain(|name| *name != "linux");
