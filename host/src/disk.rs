@@ -1,4 +1,4 @@
-//! Free space on a disk: new work is refused while there is still room to end what runs.
+//! Free disk space: new work is rejected while there is still space to finish running jobs.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::statvfs;
 
-/// How long an answer of the file system is used.
+/// How long a measurement is reused.
 const FRESH: Duration = Duration::from_secs(2);
-/// The limit is a twentieth of the disk on small ones.
+/// On small disks, the limit is this fraction (1/20) of the disk.
 const SMALL_DISK: u64 = 20;
 
 /// The free space of the disk that a directory is on.
 #[derive(Debug)]
 pub struct DiskSpace {
     directory: PathBuf,
-    /// The configuration's limit; 0 for none.
+    /// Configured limit in bytes; 0 for none.
     min_free: u64,
     last: Mutex<Option<(Instant, Space)>>,
 }
@@ -26,7 +26,7 @@ struct Space {
     total: u64,
 }
 
-/// Too little is free for new work.
+/// Free disk space is too low for new work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the disk is nearly full: {free} bytes are free, and database.min_free_mb keeps {least} for jobs \
@@ -47,11 +47,11 @@ impl DiskSpace {
         }
     }
 
-    /// Rejects new work while less is free than the limit. The file system is asked once in some
-    /// seconds; one that does not answer limits nothing.
+    /// Rejects new work while free space is below the limit. The file system is queried at most every
+    /// few seconds; if that fails, there is no limit.
     ///
     /// # Errors
-    /// With what is free, and what has to be.
+    /// The free and the required space.
     pub fn check(&self) -> Result<(), LowSpace> {
         match self.space() {
             Some(space) if self.min_free > 0 => space.check(self.min_free),
@@ -112,7 +112,7 @@ mod tests {
         assert!(DiskSpace::new(here.clone(), 0).check().is_ok());
         let missing = here.join("there-is-no-such-directory");
         assert!(DiskSpace::new(missing, 1 << 40).check().is_ok());
-        // Every disk has less free than all of it.
+        // Only checks that the file system responds.
         let low = DiskSpace::new(here, u64::MAX >> 20).space().unwrap();
         assert!(low.total > 0);
     }

@@ -1,6 +1,6 @@
 //! Wakes the Apalis worker after a push.
 //!
-//! Apalis looks for jobs when it is polled, which by itself happens only at its 30 s heartbeat. A push
+//! Apalis fetches jobs when it is polled, which by itself happens only at its 30 s heartbeat. A push
 //! that arrives during a fetch is missed by that fetch, and its wake-up is lost. The worker is
 //! therefore woken at once after each push and again after 1, 2, 4, … 64 ms, when a running fetch has
 //! ended; a periodic tick covers the remaining cases.
