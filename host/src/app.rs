@@ -58,6 +58,7 @@ const MORE_BLOCKING_THREADS: usize = 64;
 /// Stack size of threads, large enough for deep expressions in playbooks. Unused pages take no memory.
 const STACK_BYTES: usize = 8 * 1024 * 1024;
 
+/// All components of the host.
 pub struct App {
     pub config: Config,
     pub storage: Arc<dyn Storage>,

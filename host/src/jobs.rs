@@ -81,6 +81,7 @@ pub enum SubmitError {
     Storage(#[from] StorageError),
 }
 
+/// Use cases for jobs.
 pub struct Jobs {
     storage: Arc<dyn Storage>,
     queue: Queue,

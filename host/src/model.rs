@@ -49,8 +49,8 @@ pub(crate) use way::{add_text, rename_jumps};
 
 use chrono::{DateTime, SubsecRound, Utc};
 
-/// Returns the current time in microseconds, the precision of the database, so that values are the same
-/// before and after they are stored.
+/// Returns the current time truncated to microseconds, the precision of the database, so that values
+/// are the same before and after they are stored.
 #[must_use]
 pub fn now() -> DateTime<Utc> {
     Utc::now().trunc_subsecs(6)

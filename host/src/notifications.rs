@@ -59,6 +59,7 @@ const MOST_DEVICES: u32 = 100;
 /// Up to this many targets are looked up individually; for more, all connections are read.
 const FEW_TARGETS: usize = 20;
 
+/// The notification rules and channels.
 pub struct Notifications {
     storage: Arc<dyn Storage>,
     /// Events of ended jobs.

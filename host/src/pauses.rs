@@ -36,6 +36,7 @@ pub enum PauseRefused {
     Storage(#[from] StorageError),
 }
 
+/// The pauses, with their rules in memory.
 pub struct Pauses {
     storage: Arc<dyn Storage>,
     registry: Arc<Registry>,

@@ -49,6 +49,7 @@ pub const PRIORITY_LIMIT: i32 = 100;
 /// Increase of a job's priority at each [`Queue::age`].
 const AGEING: i32 = 10;
 
+/// A handle to the job queue.
 #[derive(Clone)]
 pub struct Queue {
     pool: SqlitePool,

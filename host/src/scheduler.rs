@@ -20,12 +20,13 @@ use crate::storage::{Result, Storage};
 
 /// Poll interval, in case the clock was changed.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
-/// Poll interval after a failure, and while an occurrence waits for a job with an end event that may
-/// have been missed.
+/// Poll interval after a failure, and while an occurrence waits for a job to end, because that event
+/// may be missed.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Delay between consecutive polls; coalesces events.
 const BREATH: Duration = Duration::from_millis(50);
 
+/// The task that submits the jobs of schedules.
 pub struct Scheduler {
     pub storage: Arc<dyn Storage>,
     pub jobs: Arc<Jobs>,

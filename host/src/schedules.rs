@@ -34,6 +34,7 @@ impl From<StorageError> for ScheduleError {
     }
 }
 
+/// Use cases for schedules.
 pub struct Schedules {
     storage: Arc<dyn Storage>,
     jobs: Arc<Jobs>,

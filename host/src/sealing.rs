@@ -75,6 +75,7 @@ impl fmt::Display for KeyId {
     }
 }
 
+/// The master key, which seals the secrets of connections.
 pub struct MasterKey {
     cipher: XChaCha20Poly1305,
     id: KeyId,

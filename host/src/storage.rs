@@ -26,6 +26,7 @@ pub use condition::{Condition, Fault};
 
 pub type Result<T> = std::result::Result<T, StorageError>;
 
+/// An error of the database.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
     /// A unique name or key already exists.
@@ -87,7 +88,7 @@ pub struct WaitingJob {
     pub job: Job,
     /// The targets that still exist.
     pub targets: Vec<Connection>,
-    /// The job's ancestors, nearest first, up to and including the batch job.
+    /// The job's ancestors, nearest first, without a batch at the top.
     pub parents: Vec<Parent>,
 }
 
@@ -99,7 +100,7 @@ pub struct Parent {
     pub status: JobStatus,
 }
 
-/// A job that is ready to run.
+/// A job that may run from `ready_at` on.
 #[derive(Clone, Debug)]
 pub struct ReadyJob {
     pub id: Uuid,
@@ -144,6 +145,7 @@ pub enum CancelOutcome {
     Finished,
 }
 
+/// The result of a request to delete a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeleteOutcome {
     NotFound,
@@ -168,6 +170,7 @@ pub struct ConnectionChange {
     pub forgets_digests: bool,
 }
 
+/// The result of a request to delete a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeleteConnectionOutcome {
     NotFound,
@@ -296,6 +299,7 @@ impl Page {
     }
 }
 
+/// The database, as the rest of the host uses it.
 #[async_trait]
 pub trait Storage: Send + Sync + 'static {
     /// Reads and writes a row, for the health check.
@@ -366,7 +370,7 @@ pub trait Storage: Send + Sync + 'static {
     /// Returns all jobs with status `running`.
     async fn running_jobs(&self) -> Result<Vec<Job>>;
 
-    // Records of running jobs; a write fails once its claim is lost
+    // Records of running jobs; writes that take a claim fail once it is lost
     async fn add_result(&self, claim: &Claim, result: CommandResult) -> Result<()>;
     /// Records the intent to send a command, before it is sent.
     async fn begin_command(&self, claim: &Claim, command: &InFlight) -> Result<()>;
@@ -557,7 +561,7 @@ pub trait Storage: Send + Sync + 'static {
 
     // Retention
     /// Examines the next jobs in the order in which they ended, starting after a position. Removes
-    /// those that ended before `before`, and failed ones that ended before `failed_before`; `None`
+    /// failed jobs that ended before `failed_before`, and others that ended before `before`; `None`
     /// keeps all.
     async fn sweep_jobs(
         &self,

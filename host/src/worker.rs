@@ -64,6 +64,7 @@ const PLACES_PER_JOB_AHEAD: usize = 8;
 /// Minimum number of prefetched jobs: short jobs end faster than jobs can be taken one by one.
 const LEAST_AHEAD: usize = 2;
 
+/// The worker of this process.
 pub struct Worker {
     name: String,
     storage: Arc<dyn Storage>,
@@ -300,7 +301,8 @@ impl Worker {
         if let Err(error) = self.queue.remove(id).await {
             tracing::warn!(job_id = %id, %error, "a job that has run is still in the queue");
         }
-        // Checked only now: the queue ignored jobs released while this one was still in it.
+        // Checked after the removal: while this job was still in the queue, enqueueing it again had no
+        // effect.
         next.extend(self.turns.may_go(id));
         next.extend(held_back.filter(|_| !self.held_back.contains(id)));
         next.extend(uncompiled.filter(|_| !self.uncompiled.contains(id)));
@@ -329,6 +331,7 @@ impl Worker {
     }
 
     async fn claim(&self, id: Uuid) -> Result<Claimed, StorageError> {
+        // Held until the claim, so that no pause comes into force in between.
         let _claiming = self.pauses.claiming().await;
         let Some(waiting) = self.storage.waiting_job(id).await? else {
             // The job may have waited for a limit until it was cancelled or deleted.
@@ -489,6 +492,7 @@ impl Worker {
         // A panic in a host function must not keep the job's device, plugin slot and worker slot.
         let ended = AssertUnwindSafe(self.run_program(plugin, &context, job)).catch_unwind();
         let ended = ended.await.unwrap_or_else(|panic| Err(panicked(&*panic)));
+        // Stores all results first: an attempt with a result that could not be stored has failed.
         let closed = context.close().await;
         let ended = ended.and_then(|result| closed.map(|()| result));
         let ended = ended.map_err(|error| context.explain_stop(error));

@@ -12,6 +12,7 @@ use crate::config::{ChannelConfig, NotificationsConfig};
 use crate::model::{Notification, now};
 use crate::storage::Delivery;
 
+/// A configured channel.
 pub(super) struct Channel {
     pub(super) name: String,
     /// Notified when a message was added to the outbox.

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use crate::config::RuleConfig;
 use crate::model::{Connection, Job, NotificationEvent, Target, TargetExpression, matches_pattern};
 
+/// A configured rule.
 pub(super) struct Rule {
     pub(super) on: Vec<NotificationEvent>,
     /// Patterns of plugin names; empty: all plugins.

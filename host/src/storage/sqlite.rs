@@ -66,6 +66,7 @@ use writer::{Guard, Writer};
 /// How long a statement waits for a lock that another process holds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The SQLite implementation of [`Storage`].
 pub struct SqliteStorage {
     readers: Readers,
     writer: Writer,

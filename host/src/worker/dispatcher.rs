@@ -28,6 +28,7 @@ const ALL_EVERY: Duration = Duration::from_secs(60);
 /// Jobs read and enqueued at once.
 const PAGE: u32 = 2_000;
 
+/// A handle to the dispatcher.
 #[derive(Clone, Default)]
 pub struct Dispatcher {
     shared: Arc<Shared>,

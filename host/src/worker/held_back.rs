@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::Next;
 use crate::pauses::{HeldBack, PauseVersion};
 
+/// The paused jobs of this process.
 #[derive(Clone, Default)]
 pub struct HeldBackJobs {
     shared: Arc<Shared>,

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::capabilities::{Stop, StopReason};
 
+/// The running jobs of this process.
 #[derive(Clone, Default)]
 pub struct Running {
     jobs: Arc<Mutex<HashMap<Uuid, Arc<Stop>>>>,

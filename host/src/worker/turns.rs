@@ -37,6 +37,7 @@ pub(super) struct Needed {
     pub family: Uuid,
 }
 
+/// The lines of all devices and plugins, with the jobs that hold or wait for them.
 #[derive(Clone, Debug, Default)]
 pub struct Turns {
     state: Arc<Mutex<State>>,

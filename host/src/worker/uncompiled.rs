@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::Next;
 
+/// Jobs that wait until their plugin is compiled.
 #[derive(Default)]
 pub(super) struct UncompiledJobs(Mutex<HashMap<Uuid, (Next, String)>>);
 

@@ -75,6 +75,7 @@ async fn step(
     let Some(row) = row else { return Ok(progress) };
     let options: BatchOptions = rows::json(&row, "batch")?;
     let cancel_requested: bool = row.try_get("cancel_requested")?;
+    // Repeated, because each step changes the counts that decide the next one.
     loop {
         let counts = count(connection, id).await?;
         match options.next(&counts, cancel_requested) {

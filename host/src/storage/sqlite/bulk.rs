@@ -19,7 +19,7 @@ use super::writer::Committed;
 use super::{Result, StorageError};
 use crate::model::JobLog;
 
-/// Batch sizes, one prepared query each. A batch uses the largest size first, then smaller ones for the
+/// Batch sizes, with one query each. A batch uses the largest size first, then smaller ones for the
 /// remainder.
 const SIZES: [usize; 5] = [16, 8, 4, 2, 1];
 

@@ -92,6 +92,7 @@ pub(super) async fn change(writer: &Writer, change: ConnectionChange) -> Result<
 }
 
 async fn update(connection: &mut SqliteConnection, row: &Connection) -> Result<bool> {
+    // Before the update, which overwrites the old name.
     rename_in_jumps(connection, row.id, &row.name).await?;
     let done = sqlx::query(
         "UPDATE ssh_connections

@@ -195,8 +195,9 @@ impl BulkWork for EndAttempt {
     /// Whether the end was written.
     type Answer = bool;
 
-    // A cancellation requested while the attempt was ending wins: the job does not run again. Nothing
-    // is written while a write intent has no result.
+    // A cancellation requested while the attempt was ending wins: the job does not run again. The
+    // attempt gets the resulting status of the job. Nothing is written while a write intent has no
+    // result.
     const STATEMENTS: &str = "
         UPDATE jobs
         SET status = iif($5 IN ('retrying', 'pending') AND cancel_requested, 'cancelled', $5),

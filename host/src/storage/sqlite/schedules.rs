@@ -310,6 +310,7 @@ pub(super) async fn fire(
                 .bind(text_of(tick.at))
                 .execute(&mut *connection)
                 .await?;
+                // Advanced or changed in the meantime.
                 if moved.rows_affected() == 0 {
                     return Ok(false);
                 }
