@@ -108,6 +108,7 @@ impl HeldBack {
 
 impl Pauses {
     /// Loads the pauses from the database.
+    ///
     /// # Errors
     /// If the database is unavailable.
     pub async fn load(

@@ -267,6 +267,7 @@ impl MasterKey {
     }
 
     /// Opens a secret that was sealed for a connection.
+    ///
     /// # Errors
     /// If the value was not sealed for this row, field and way with this key.
     pub fn open_secret(

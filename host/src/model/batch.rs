@@ -53,6 +53,7 @@ impl Share {
     }
 
     /// Parses a number or a percentage.
+    ///
     /// # Errors
     /// A message that says what is expected.
     pub fn parse(text: &str) -> Result<Self, String> {

@@ -92,6 +92,7 @@ pub enum HostPattern {
 
 impl HostPattern {
     /// Parses a pattern.
+    ///
     /// # Errors
     /// A message that says what is expected, also for a pattern that covers no host.
     pub fn parse(text: &str) -> Result<Self, String> {

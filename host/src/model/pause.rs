@@ -116,6 +116,7 @@ pub struct PauseRule {
 
 impl PauseRule {
     /// Parses the expressions of a pause.
+    ///
     /// # Errors
     /// The first invalid expression.
     pub fn new(pause: Pause) -> Result<Self, PauseError> {

@@ -44,6 +44,7 @@ pub struct PluginName(String);
 
 impl PluginName {
     /// Parses a name.
+    ///
     /// # Errors
     /// A message with the rule that the text breaks.
     pub fn parse(text: &str) -> Result<Self, String> {

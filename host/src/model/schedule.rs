@@ -190,6 +190,7 @@ pub struct Timing {
 
 impl Timing {
     /// Parses an expression and a time zone.
+    ///
     /// # Errors
     /// If one of them is invalid.
     pub fn parse(expression: &str, timezone: &str) -> Result<Self, TimingError> {

@@ -31,6 +31,7 @@ pub enum TargetExpression {
 
 impl TargetExpression {
     /// Parses an expression.
+    ///
     /// # Errors
     /// A message that says what is wrong and what is expected.
     pub fn parse(text: &str) -> Result<Self, String> {

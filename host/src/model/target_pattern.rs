@@ -19,6 +19,7 @@ pub enum TargetPattern {
 
 impl TargetPattern {
     /// Parses a pattern.
+    ///
     /// # Errors
     /// A message that says what is expected, also for a pattern that covers no connection.
     pub fn parse(text: &str) -> Result<Self, String> {

@@ -11,6 +11,7 @@ const VERSION: u8 = 1;
 
 impl MasterKey {
     /// Opens a value of version 1.
+    ///
     /// # Errors
     /// If the value was not sealed in version 1 for this row and field with this key.
     pub(crate) fn open_secret_version1(
