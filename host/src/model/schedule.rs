@@ -317,7 +317,7 @@ pub fn due(
     }
 }
 
-/// Whether the next job of a schedule may be submitted.
+/// The decision on the next job of a schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
     Now,

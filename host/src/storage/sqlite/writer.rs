@@ -56,7 +56,7 @@ struct Worked {
 
 type Answer = Box<dyn FnOnce(&Committed) + Send>;
 
-/// Whether the group was committed.
+/// The result of a group's commit.
 pub(super) struct Committed(std::result::Result<(), Failure>);
 
 impl Committed {
