@@ -417,7 +417,7 @@ impl Notifications {
         };
         let Some(message) = due else {
             let next = self.storage.next_notification_at(&channel.name).await?;
-            // A message that has become due in the meantime gives no pause.
+            // Zero if a message has become due in the meantime.
             let until = |next: DateTime<Utc>| (next - now()).to_std().unwrap_or_default();
             let pause = next.map_or(LOOK_AT_OUTBOX_EVERY, until);
             return Ok(Wait::NewsOr(pause.min(LOOK_AT_OUTBOX_EVERY)));

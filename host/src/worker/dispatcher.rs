@@ -94,7 +94,7 @@ impl Dispatcher {
 /// Returns the time until the next job becomes ready, at most [`LOOK_EVERY`].
 async fn pause(storage: &dyn Storage, looked_at: DateTime<Utc>) -> Duration {
     match storage.next_ready_at(looked_at).await {
-        // A time that has passed in the meantime gives no pause.
+        // Zero if the time has passed in the meantime.
         Ok(Some(next)) => (next - now()).to_std().unwrap_or_default().min(LOOK_EVERY),
         Ok(None) | Err(_) => LOOK_EVERY,
     }
