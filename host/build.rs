@@ -1,4 +1,4 @@
-//! Files that macros build into the binary: a new one has to be noticed, too.
+//! Rebuilds when files that macros embed into the binary are added or changed.
 
 fn main() {
     println!("cargo::rerun-if-changed=../static");

@@ -1,6 +1,6 @@
-//! The composition root: everything is built here, once, and handed to who needs it.
+//! The composition root: builds all components once and wires them together.
 //!
-//! The server, the CLI's `run` and the tests all build the same [`App`].
+//! The server, the CLI's `run` command and the tests all build the same [`App`].
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -39,25 +39,26 @@ use crate::storage::sqlite::{SqliteStorage, beside, file_of, lock_beside};
 use crate::storage::{Storage, StorageError};
 use crate::worker::{Dispatcher, HeldBackJobs, Parts, Running, Turns, Worker, end_interrupted};
 
-/// News of ended jobs that a slow listener may fall behind by; it then looks into the database.
+/// Capacity of the channel of ended jobs. A receiver that lags further behind reads the database.
 const NEWS: usize = 1_024;
 
-/// How often an idle server compares the database's files with those that it opened.
+/// Interval at which an idle server compares the database's files with those that it opened.
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How often a server that was started on a full disk tries to write.
+/// Retry interval for writing, for a server that was started on a full disk.
 const BEGIN_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Terminals open at once.
+/// Maximum number of open terminals.
 pub const MOST_TERMINALS: usize = 64;
-/// Clients that follow a job at once.
+/// Maximum number of open event streams.
 pub const MOST_EVENT_STREAMS: usize = 256;
-/// Beside the threads of jobs that run or wait for child jobs: file access, name look-ups, loading
-/// plugins.
+/// Blocking threads beyond those of jobs that run or wait for child jobs: for file access, name
+/// resolution and loading plugins.
 const MORE_BLOCKING_THREADS: usize = 64;
-/// Playbooks evaluate deep expressions on these stacks; pages that are not used cost nothing.
+/// Stack size of threads, large enough for deep expressions in playbooks. Unused pages take no memory.
 const STACK_BYTES: usize = 8 * 1024 * 1024;
 
+/// All components of the host.
 pub struct App {
     pub config: Config,
     pub storage: Arc<dyn Storage>,
@@ -79,30 +80,30 @@ pub struct App {
     pub answers: AnswerBudget,
     pub request_digests: DigestKey,
     sessions: Pool,
-    /// What is free on the disk that the database is on.
+    /// Free space on the database's disk.
     pub space: Arc<DiskSpace>,
     pub started: Instant,
-    /// The database took what has to be written before any job runs.
+    /// Whether the writes required before any job may run have succeeded.
     begun: bool,
-    /// Held for as long as this process owns the database.
+    /// Lock file, held while this process owns the database.
     _lock: File,
 }
 
 impl App {
-    /// Opens the databases, ends what a crash left running, loads the playbooks and begins to load
+    /// Opens the databases, ends jobs that a crash left running, loads the playbooks and starts loading
     /// the components.
     ///
     /// # Errors
-    /// When something cannot be opened, or another process has the database; each says what.
+    /// If something cannot be opened, or another process uses the database; each error says what.
     pub async fn build(config: Config) -> anyhow::Result<Arc<Self>> {
         Self::build_with(config, CompilerOptions::this_program()).await
     }
 
-    /// As [`Self::build`], with the program that compiles components, for a process that is not
-    /// `scheduler` itself.
+    /// Like [`Self::build`], with the path of the program that compiles components, for processes other
+    /// than `scheduler` itself.
     ///
     /// # Errors
-    /// As [`Self::build`].
+    /// Like [`Self::build`].
     pub async fn build_with(config: Config, compiler: PathBuf) -> anyhow::Result<Arc<Self>> {
         let started = Instant::now();
         let database = file_of(&config.database.url)?;
@@ -256,10 +257,10 @@ impl App {
         }))
     }
 
-    /// Serves HTTP and runs jobs until `shutdown` is ready; then drains both and closes the files.
+    /// Serves HTTP and runs jobs until `shutdown` is cancelled; then drains both and closes the files.
     ///
     /// # Errors
-    /// When the listener fails.
+    /// If the listener fails.
     pub async fn serve(
         self: Arc<Self>,
         listener: impl Into<Listener>,
@@ -272,7 +273,7 @@ impl App {
             shutdown.clone(),
         );
         let worker = Arc::clone(&self.worker).run(shutdown.clone().cancelled_owned());
-        // What acknowledges or submits by itself also ends when the database becomes unusable.
+        // Tasks that submit or acknowledge work also end when the database becomes unusable.
         let usable = shutdown.child_token();
         let scheduling = self.scheduler.run(usable.clone());
         let watching = self.watch_plugins(shutdown.clone());
@@ -285,8 +286,8 @@ impl App {
         let probing = usable
             .clone()
             .run_until_cancelled_owned(self.probe_database(usable));
-        // Who is in the middle of a request may finish it, within the time a request may take; a
-        // client that never does holds nobody back.
+        // Requests in progress may finish within the request timeout; after that, a client that never
+        // finishes no longer delays the shutdown.
         let patience = Duration::from_secs(self.config.server.request_timeout_seconds);
         let out_of_patience = async {
             shutdown.cancelled().await;
@@ -297,7 +298,7 @@ impl App {
                 served = server => served,
                 () = out_of_patience => Ok(()),
             };
-            // A listener that fails takes the rest down in order.
+            // A listener that fails triggers an orderly shutdown.
             shutdown.cancel();
             served
         };
@@ -315,7 +316,7 @@ impl App {
         served.context("the HTTP server failed")
     }
 
-    /// Runs jobs without HTTP until `shutdown` is ready; then drains and closes the files.
+    /// Runs jobs without HTTP until `shutdown` is cancelled; then drains and closes the files.
     pub async fn work(self: Arc<Self>, shutdown: CancellationToken) {
         if self.begin_late(&shutdown).await {
             let worker = Arc::clone(&self.worker).run(shutdown.clone().cancelled_owned());
@@ -324,18 +325,18 @@ impl App {
         self.close().await;
     }
 
-    /// The devices that are left alone because they let nobody in.
+    /// Returns the open circuit breakers.
     #[must_use]
     pub fn open_breakers(&self) -> Vec<OpenBreaker> {
         self.sessions.open_breakers()
     }
 
-    /// A login by somebody who tries something out: it waits for no job, and counts among those to
-    /// its device. The permit is to be kept for as long as the connection.
+    /// Runs an interactive login, for example of a connection test. It does not wait for jobs, but
+    /// counts towards the login limits of its device. Keep the permit for as long as the connection.
     ///
     /// # Errors
-    /// As the login; code `unavailable` while the device refuses these credentials or was logged in to
-    /// as often as it may be; and when the server is about to stop, or has no file descriptor left.
+    /// The login's own error; `unavailable` while the device rejects these credentials or its login
+    /// rate limit is reached; also at shutdown, or if no file descriptor is free.
     pub async fn beside_the_jobs<T>(
         &self,
         endpoint: &Endpoint,
@@ -348,15 +349,15 @@ impl App {
         self.jobs.advance_batches().await;
     }
 
-    /// Waits until the database has taken what has to be written before any job runs; `false` when
-    /// the shutdown comes first.
+    /// Waits until the writes required before any job may run have succeeded; `false` if the shutdown
+    /// comes first.
     async fn begin_late(&self, shutdown: &CancellationToken) -> bool {
         if self.begun {
             return true;
         }
         let begun = shutdown.run_until_cancelled(async {
             loop {
-                // First whether it can be written at all: what follows logs each interrupted job.
+                // Checks with a ping first: `begin` logs each interrupted job on every try.
                 let begun = match self.storage.ping().await {
                     Ok(()) => begin(&*self.storage, &self.notifications, &self.connections).await,
                     Err(error) => Err(error),
@@ -373,8 +374,8 @@ impl App {
         begun
     }
 
-    /// Compares the database's files with those that were opened, for a server that writes nothing;
-    /// cancels `usable` as soon as the database has a fault.
+    /// Compares the database's files with those that were opened, even if the server writes nothing.
+    /// Cancels `usable` as soon as the database has a fault.
     async fn probe_database(&self, usable: CancellationToken) {
         let condition = self.storage.condition();
         while tokio::time::timeout(PROBE_INTERVAL, condition.failed())
@@ -401,10 +402,10 @@ impl App {
     }
 }
 
-/// The threads that everything runs on.
+/// Builds the async runtime.
 ///
 /// # Errors
-/// When the system gives no threads.
+/// If the system cannot start threads.
 pub fn runtime(config: &WorkerConfig) -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -414,7 +415,7 @@ pub fn runtime(config: &WorkerConfig) -> anyhow::Result<tokio::runtime::Runtime>
         .context("cannot start threads")
 }
 
-/// Writes what has to be there before anything ends a job, and ends what a crash left running.
+/// Writes the state required before any job may run, and ends jobs that a crash left running.
 async fn begin(
     storage: &dyn Storage,
     notifications: &Notifications,
@@ -428,14 +429,14 @@ async fn begin(
 /// Opens the database as configured.
 ///
 /// # Errors
-/// As [`SqliteStorage::open`].
+/// Like [`SqliteStorage::open`].
 pub async fn open(config: &DatabaseConfig) -> anyhow::Result<SqliteStorage> {
     let check = Duration::from_secs(config.check_seconds.into());
     SqliteStorage::open(&config.url, config.max_connections, check).await
 }
 
-/// Refuses to start where a database was and is no longer: an empty one in its place would hide the
-/// loss.
+/// Rejects a start if the database is missing but other files of it exist: a new empty database would
+/// hide the loss.
 fn expect_database(database: &Path, master_key: &Path) -> anyhow::Result<()> {
     let is_there = std::fs::metadata(database).is_ok_and(|file| file.len() > 0);
     let left_over = [beside(database, "-wal"), master_key.to_owned()]
@@ -464,7 +465,7 @@ async fn files(config: &Config, storage: &dyn Storage) -> anyhow::Result<Option<
     Ok(Some(opened))
 }
 
-/// The free space of the disk that the database is on.
+/// Returns the free space monitor of the database's disk.
 fn space_around(database: &Path, config: &DatabaseConfig) -> DiskSpace {
     let directory = match database.parent() {
         Some(parent) if parent != Path::new("") => parent,

@@ -1,6 +1,6 @@
-//! The dashboard: the files of `static/`, built into the binary.
+//! The dashboard: serves the files of `static/`, which are embedded in the binary.
 //!
-//! It speaks the public API and nothing else; here is only what serves its files.
+//! The dashboard itself only uses the public API.
 
 use std::sync::Arc;
 
@@ -16,25 +16,25 @@ use crate::api::Problem;
 use crate::app::App;
 use crate::config::BoardConfig;
 
-/// Scripts, styles and requests from this server only, and no inline code: text that a device sent
-/// stays text.
+/// Allows scripts, styles and requests only from this server and no inline code, so that text from
+/// devices cannot become code.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
     img-src 'self' data:; connect-src 'self'; base-uri 'self'; form-action 'self'; \
     frame-ancestors 'none'";
 
-/// A file under the digest of all of them never changes.
+/// For URLs that contain the digest of all files: their content never changes.
 const FOREVER: &str = "public, max-age=31536000, immutable";
 const CHECKED: &str = "no-cache";
-/// The first bytes of a digest, as hexadecimal digits.
+/// Length of the abbreviated digests, in hexadecimal digits.
 const DIGEST_DIGITS: usize = 16;
-/// The module that the page begins with.
+/// Entry module of the page.
 const ENTRY: &str = "main.js";
 
 #[derive(RustEmbed)]
 #[folder = "../static"]
 struct Files;
 
-/// The page, and the digest of the files that it loads.
+/// The page, and the digest of all files.
 struct Site {
     digest: String,
     html: String,
@@ -87,8 +87,8 @@ impl Site {
     }
 }
 
-/// Links to the modules that the entry imports, so that the browser asks for all of them at once
-/// instead of one level after the other.
+/// Returns preload links for all modules that the entry imports, so that the browser requests them at
+/// once instead of level by level.
 fn preloads() -> String {
     let mut found = vec![ENTRY.to_owned()];
     let mut next = 0;
@@ -106,7 +106,7 @@ fn preloads() -> String {
         .collect()
 }
 
-/// Returns the paths of the modules that one imports statically.
+/// Returns the paths of the modules that a module imports statically.
 fn imports_of(module: &str) -> Vec<String> {
     let Some(file) = Files::get(module) else {
         return Vec::new();
@@ -137,7 +137,7 @@ fn joined(folder: &str, path: &str) -> String {
     parts.join("/")
 }
 
-/// The one page; which view it shows is its own business.
+/// Serves the page, which selects the view from the URL.
 async fn page(
     site: Arc<Site>,
     State(app): State<Arc<App>>,
@@ -168,8 +168,8 @@ async fn page(
     (headers, site.html.clone()).into_response()
 }
 
-/// A file, also below the digest of all files. Another digest is that of another version: its page
-/// must not get files of this one.
+/// Serves a file, also under the digest of all files. A different digest belongs to a page of another
+/// version, which must not get files of this one.
 async fn file(site: Arc<Site>, Path(path): Path<String>, request: HeaderMap) -> Response {
     let (path, caching) = match path.split_once('/') {
         Some((digest, rest)) if digest == site.digest => (rest, FOREVER),
@@ -190,8 +190,7 @@ async fn file(site: Arc<Site>, Path(path): Path<String>, request: HeaderMap) -> 
     (headers, file.data).into_response()
 }
 
-/// Returns whether the client has the version with this tag. A proxy that compresses marks the tag as
-/// weak.
+/// Returns whether the client has the version with this tag. Compressing proxies mark tags as weak.
 fn has(request: &HeaderMap, tag: &str) -> bool {
     let tags = request.get_all(header::IF_NONE_MATCH).into_iter();
     let tags = tags.filter_map(|tags| tags.to_str().ok());

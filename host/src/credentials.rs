@@ -1,5 +1,5 @@
-//! Checks private keys and certificates before they are stored: what cannot log in is refused by
-//! name when it is entered, not found out at night by a job.
+//! Checks of private keys and certificates when they are entered, so that unusable ones are rejected at
+//! once instead of failing in a job.
 
 use pkcs8::der::pem::PemLabel as _;
 use pkcs8::pkcs5::pbes2::Kdf as Pbes2Kdf;
@@ -10,18 +10,18 @@ use russh::keys::{Certificate, decode_secret_key};
 
 use crate::connections::FieldError;
 
-/// How much work a passphrase may be, because every login does it anew: `ssh-keygen -a`.
+/// Upper bounds for the cost of a passphrase, because every login pays it; for bcrypt see `ssh-keygen
+/// -a`.
 const MOST_BCRYPT_ROUNDS: u32 = 512;
 const MOST_PBKDF2_ITERATIONS: u32 = 5_000_000;
 const MOST_SCRYPT_BYTES: u64 = 128 * 1024 * 1024;
 const MOST_ARGON2_KIB: u64 = 128 * 1024;
 const MOST_ARGON2_PASSES: u64 = 128;
 
-/// Reads a private key, with the work that its passphrase takes: not for async threads.
+/// Parses a private key. Decrypting it is expensive, so this must not run on async threads.
 ///
 /// # Errors
-/// When it cannot be read, its passphrase is missing or wrong, or opening it would take absurdly
-/// long.
+/// If the key is invalid, its passphrase is missing or wrong, or decrypting it would take too long.
 pub fn check_private_key(text: &str, passphrase: Option<&str>) -> Result<PrivateKey, FieldError> {
     let protection = protection(text)?;
     if let Protection::Absurd(what) = protection {
@@ -39,7 +39,7 @@ pub fn check_private_key(text: &str, passphrase: Option<&str>) -> Result<Private
             "is missing: the private key is encrypted",
         ));
     }
-    // Of no use to a key without one; some formats would take it amiss.
+    // An unencrypted key needs none, and some formats reject one.
     let passphrase = passphrase.filter(|_| encrypted);
     decode_secret_key(text, passphrase).map_err(|error| match passphrase {
         Some(_) => FieldError::new("passphrase", "does not open the private key"),
@@ -50,10 +50,10 @@ pub fn check_private_key(text: &str, passphrase: Option<&str>) -> Result<Private
     })
 }
 
-/// Reads a user certificate, and holds it against the private key that it is to go with.
+/// Parses a user certificate and checks that it belongs to the private key.
 ///
 /// # Errors
-/// When it cannot be read, is a host's, or is of another key.
+/// If it is invalid, is a host certificate, or belongs to another key.
 pub fn check_certificate(text: &str, key: Option<&PrivateKey>) -> Result<(), FieldError> {
     let refused = |message: String| Err(FieldError::new("certificate", message));
     let certificate = match Certificate::from_openssh(text.trim()) {
@@ -178,7 +178,7 @@ mod tests {
 
     use super::*;
 
-    /// Runs a program of OpenSSH or OpenSSL in a directory.
+    /// Runs an OpenSSH or OpenSSL program in a directory.
     fn make(directory: &Path, program: &str, arguments: &[&str]) {
         let output = Command::new(program)
             .args(arguments)
@@ -242,7 +242,7 @@ mod tests {
             path,
             &["-t", "ed25519", "-N", "secret", "-a", "4", "-f", "key"],
         );
-        // The number of rounds stands in clear, after the salt.
+        // The number of rounds is unencrypted, after the salt.
         let key = text(path, "key");
         let begin = "-----BEGIN OPENSSH PRIVATE KEY-----";
         let encoded: String = key

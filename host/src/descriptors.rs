@@ -1,38 +1,38 @@
-//! Divides the process's file descriptors among its clients, the devices, and everything else.
+//! Divides the process's file descriptors between clients, devices and everything else.
 //!
-//! A process that has no descriptor left can neither accept a client nor open its database, and may
-//! blame a device for it. So everything that comes in any number has a share: connections of
-//! clients, and connections to devices. The rest is for files that come in a bounded number: the
-//! database, the queue, the log, plugins and files that jobs transfer.
+//! A process without free descriptors can neither accept clients nor open its database, and may blame a
+//! device for the failure. Resources without a natural bound therefore have a share: connections of
+//! clients and connections to devices. The rest is for a bounded number of files: the database, the
+//! queue, the log, plugins and file transfers of jobs.
 
 use rustix::process::{Resource, getrlimit};
 
 use crate::config::Config;
 
-/// For everything but connections: at most a quarter of the descriptors, at least this many.
+/// Reserve for everything but connections: a quarter of the descriptors within these bounds.
 const MIN_RESERVE: u64 = 40;
 const MAX_RESERVE: u64 = 512;
 
-/// Returns how many descriptors the process may have.
+/// Returns the limit of file descriptors of the process.
 #[must_use]
 pub(crate) fn limit() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }
 
-/// Returns how many connections of clients the process has descriptors for.
+/// Returns the share of client connections.
 #[must_use]
 pub(crate) fn for_clients(configured: usize) -> usize {
     share(limit(), configured).0
 }
 
-/// Returns how many connections to devices the process has descriptors for.
+/// Returns the share of connections to devices.
 #[must_use]
 pub(crate) fn for_devices(config: &Config) -> usize {
     share(limit(), config.server.max_connections).1
 }
 
-/// Returns the shares of clients and devices. Half of what is not reserved is the clients', or as much
-/// as they are configured to have.
+/// Returns the shares of clients and devices. Clients get up to half of the unreserved descriptors, but
+/// no more than configured.
 fn share(limit: Option<u64>, clients: usize) -> (usize, usize) {
     let Some(limit) = limit else {
         return (clients, usize::MAX);
@@ -58,7 +58,7 @@ mod tests {
         assert_eq!(share(Some(65_536), 512), (512, 65_536 - 512 - 512));
         assert_eq!(share(Some(1_024), 512), (384, 384));
         assert_eq!(share(None, 512), (512, usize::MAX));
-        // Too few for anything: one each, and errors that say so.
+        // Not enough for anything: one each, and later errors will say so.
         assert_eq!(share(Some(16), 512), (1, 1));
     }
 }

@@ -1,4 +1,4 @@
-//! Free space on a disk: new work is rejected while there is still room for running jobs to end.
+//! Free disk space: new work is rejected while there is still space to finish running jobs.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
@@ -6,18 +6,18 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::statvfs;
 
-/// How long an answer of the file system is used.
+/// How long a measurement is reused.
 const FRESH: Duration = Duration::from_secs(2);
-/// A file system answers within microseconds; a hung one holds up one caller for this long.
-const PATIENCE: Duration = Duration::from_millis(100);
-/// The limit is a twentieth of the disk on small ones.
+/// How long a caller waits for the file system, which answers within microseconds unless it hangs.
+const TIMEOUT: Duration = Duration::from_millis(100);
+/// On small disks, the limit is this fraction (1/20) of the disk.
 const SMALL_DISK: u64 = 20;
 
 /// The free space of the disk that a directory is on.
 #[derive(Debug)]
 pub struct DiskSpace {
     directory: PathBuf,
-    /// The configuration's limit; 0 for none.
+    /// Configured limit in bytes; 0 for none.
     min_free: u64,
     known: Arc<Mutex<Known>>,
 }
@@ -35,7 +35,7 @@ struct Space {
     total: u64,
 }
 
-/// Too little is free for new work.
+/// Free disk space is too low for new work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "disk space is low: {free} bytes are free, and database.min_free_mb reserves {least} for running \
@@ -56,11 +56,11 @@ impl DiskSpace {
         }
     }
 
-    /// Rejects new work while less is free than the limit. The file system is asked at most every two
-    /// seconds, on a thread of its own; one that does not answer limits nothing.
+    /// Rejects new work while free space is below the limit. The file system is queried at most every
+    /// few seconds, on a thread of its own; while it does not answer, there is no limit.
     ///
     /// # Errors
-    /// With what is free, and what has to be.
+    /// The free and the required space.
     pub fn check(&self) -> Result<(), LowSpace> {
         match self.min_free {
             0 => Ok(()),
@@ -94,7 +94,7 @@ impl DiskSpace {
             lock(&self.known).asked = false;
             return None;
         }
-        answered.recv_timeout(PATIENCE).ok().flatten()
+        answered.recv_timeout(TIMEOUT).ok().flatten()
     }
 }
 

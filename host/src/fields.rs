@@ -1,4 +1,4 @@
-//! What fields of several kinds of things have in common.
+//! Validation of fields that several resources have.
 
 use chrono::{DateTime, Datelike, Utc};
 use uuid::Uuid;
@@ -7,13 +7,13 @@ use crate::registry::ParamError;
 
 const LONGEST_NAME: usize = 100;
 
-/// A name that can stand in a URL, and that is taken for no id.
+/// Rejects names that cannot be part of a URL or could be mistaken for an id.
 pub(crate) fn check_name(name: &str) -> Option<ParamError> {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
     let message = if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(plain) {
         format!("is 1 to {LONGEST_NAME} letters, digits, `-`, `_` and `.`")
     } else if matches!(name, "." | "..") {
-        // Clients take it for a step in a URL's path, so it could not be shown or removed.
+        // Clients resolve these as path segments, so the resource could not be shown or removed.
         format!("`{name}` is not allowed: it has a meaning of its own in URLs")
     } else if Uuid::parse_str(name).is_ok() {
         "looks like an id".to_owned()
@@ -23,7 +23,8 @@ pub(crate) fn check_name(name: &str) -> Option<ParamError> {
     Some(ParamError::new("/name", message))
 }
 
-/// A time of which a bit more and a bit less are times, too, and which is stored with four digits.
+/// Rejects times outside the years 1970 to 3000: arithmetic near chrono's limits overflows, and the
+/// database stores four-digit years.
 pub(crate) fn check_time(pointer: &str, time: Option<DateTime<Utc>>) -> Option<ParamError> {
     let fits = time.is_none_or(|time| (1970..=3000).contains(&time.year()));
     (!fits).then(|| ParamError::new(pointer, "is in the years 1970 to 3000"))

@@ -1,7 +1,7 @@
-//! Use cases of jobs: submit, cancel, delete, wait; batches, and running again.
+//! Use cases for jobs: submit, cancel, delete, wait, rerun, and batches.
 //!
-//! A job is committed before it is queued, and queued before its submitter hears of it. When the
-//! queue fails in between, the dispatcher finds the job in the database and queues it.
+//! A job is committed before it is enqueued, and enqueued before the submitter gets its id. If
+//! enqueueing fails, the dispatcher finds the job in the database and enqueues it.
 
 mod batches;
 mod children;
@@ -30,13 +30,13 @@ use crate::worker::{Dispatcher, HeldBackJobs, Running, Turns};
 pub use batches::Batches;
 pub use rerun::{Only, RerunError};
 
-/// How often a waiter looks into the database, should it have missed the news.
+/// Interval at which a waiter polls the database, in case it missed an event.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
-/// The longest an attempt may be asked to take, seconds: a week.
+/// Maximum timeout of an attempt, in seconds: one week.
 pub const LONGEST_TIMEOUT: u32 = 604_800;
 pub const MOST_RETRIES: u32 = 100;
 
-/// What a client asks for.
+/// A request to run a job.
 #[derive(Clone, Debug, Default)]
 pub struct Submission {
     pub plugin: String,
@@ -48,19 +48,19 @@ pub struct Submission {
     pub timeout_seconds: Option<u32>,
     pub priority: Option<i32>,
     pub description: Option<String>,
-    /// How to go about several targets; for plugins that take one target a job.
+    /// Rollout options for several targets; only for plugins that take one target per job.
     pub batch: Option<BatchOptions>,
     /// `(key, digest of the request)`.
     pub idempotency: Option<(String, String)>,
-    /// The job that is to be done once more.
+    /// The job that this one reruns.
     pub rerun_of: Option<Uuid>,
     /// `(id, cron expression)` of the schedule that submits it.
     pub schedule: Option<(Uuid, String)>,
-    /// Rights that limit the job's: those of the job that is run again.
+    /// Rights that limit the job's own: those of the job that is rerun.
     pub bounds: Vec<Bound>,
 }
 
-/// Why a submission is refused.
+/// Why a submission is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum SubmitError {
     #[error("there is no plugin `{0}`")]
@@ -72,7 +72,7 @@ pub enum SubmitError {
     /// The plugin needs more than the operator grants it.
     #[error("the plugin `{0}` needs what the server's policy does not grant it: {list}", list = .1.join(", "))]
     NotGranted(String, Vec<String>),
-    /// Fields of the request, as JSON pointers into it.
+    /// Invalid fields of the request, as JSON pointers.
     #[error("the job is not valid")]
     Invalid(Vec<ParamError>),
     #[error("the Idempotency-Key was used before, with another request")]
@@ -81,6 +81,7 @@ pub enum SubmitError {
     Storage(#[from] StorageError),
 }
 
+/// Use cases for jobs.
 pub struct Jobs {
     storage: Arc<dyn Storage>,
     queue: Queue,
@@ -96,7 +97,7 @@ pub struct Jobs {
     ended: broadcast::Sender<Uuid>,
 }
 
-/// What [`Jobs`] stands on.
+/// The dependencies of [`Jobs`].
 pub struct Parts {
     pub storage: Arc<dyn Storage>,
     pub queue: Queue,
@@ -131,13 +132,13 @@ impl Jobs {
         }
     }
 
-    /// Takes a job in. When this returns, the job survives whatever happens.
+    /// Submits a job. Once this returns, the job is on disk.
     ///
     /// # Errors
-    /// When it is refused; see [`SubmitError`].
+    /// If the submission is rejected; see [`SubmitError`].
     pub async fn submit(&self, submission: Submission) -> Result<(Uuid, JobStatus), SubmitError> {
         self.storage.condition().check()?;
-        // A repeated request is answered as the first was, whatever has changed in between.
+        // A repeated request gets the first reply, even if the plugin or targets have changed since.
         if let Some((key, digest)) = &submission.idempotency
             && let Some((first, first_digest)) = self.storage.job_with_key(key).await?
         {
@@ -150,10 +151,10 @@ impl Jobs {
         self.add(job, inline.as_ref()).await
     }
 
-    /// Whether a submission would be taken in now; adds nothing.
+    /// Checks whether a submission would be accepted now, without adding a job.
     ///
     /// # Errors
-    /// As [`Self::submit`], but for the idempotency key, which is not looked at.
+    /// Like [`Self::submit`], except that the idempotency key is not checked.
     pub async fn check(&self, submission: Submission) -> Result<(), SubmitError> {
         self.prepare(submission).await.map(drop)
     }
@@ -216,7 +217,7 @@ impl Jobs {
         inline: Option<&Connection>,
     ) -> Result<(Uuid, JobStatus), SubmitError> {
         self.space.check().map_err(StorageError::from)?;
-        // Ids that grow, in the order of the targets.
+        // Ascending ids, in the order of the targets.
         let targets = job.targets.iter().filter(|_| job.batch.is_some());
         let children: Vec<_> = targets.map(|_| Uuid::now_v7()).collect();
         match self.storage.add_job(&job, &children, inline).await? {
@@ -238,7 +239,7 @@ impl Jobs {
         Ok((job.id, JobStatus::Pending))
     }
 
-    /// Queues jobs whose time has come, and has the dispatcher awake for the others.
+    /// Enqueues jobs that are ready, and wakes the dispatcher for the others.
     async fn let_go(&self, jobs: &[(Uuid, i32, DateTime<Utc>)]) {
         let now = now();
         let (ready, later): (Vec<_>, Vec<_>) = jobs.iter().partition(|(.., at)| *at <= now);
@@ -258,10 +259,10 @@ impl Jobs {
         }
     }
 
-    /// Cancels a job that waits, and tells one that runs to stop.
+    /// Cancels a waiting job, or asks a running job to stop.
     ///
     /// # Errors
-    /// When the database is not available.
+    /// If the database is unavailable.
     pub async fn cancel(&self, id: Uuid) -> Result<CancelOutcome, StorageError> {
         let outcome = match self.storage.cancel_job(id, now()).await {
             Ok(outcome) => outcome,
@@ -270,7 +271,8 @@ impl Jobs {
         match outcome {
             CancelOutcome::Requested => {
                 self.running.cancel(id);
-                // Of a batch; those that waited are cancelled, so none can start any more.
+                // Running child jobs of a batch. Its waiting ones are cancelled already, so no more can
+                // start.
                 for child in self.storage.running_children(id).await? {
                     self.running.cancel(child);
                 }
@@ -288,8 +290,8 @@ impl Jobs {
         Ok(outcome)
     }
 
-    /// Stops what runs of a job although the database cannot store that it is to be cancelled: a
-    /// device is not to be changed any further because a disk is full.
+    /// Stops the running parts of a job although the database cannot store the cancellation: a full
+    /// disk must not keep a job changing a device.
     async fn cancel_unrecorded(
         &self,
         id: Uuid,
@@ -306,10 +308,10 @@ impl Jobs {
         Ok(CancelOutcome::Unrecorded)
     }
 
-    /// Deletes a job that does not run, with its results, logs and child jobs.
+    /// Deletes a job that is not running, with its results, logs and child jobs.
     ///
     /// # Errors
-    /// When the database is not available.
+    /// If the database is unavailable.
     pub async fn delete(&self, id: Uuid) -> Result<DeleteOutcome, StorageError> {
         let outcome = self.storage.delete_job(id).await?;
         if outcome == DeleteOutcome::Deleted {
@@ -320,10 +322,10 @@ impl Jobs {
         Ok(outcome)
     }
 
-    /// Waits until a job has ended, and returns it; `None` when there is no such job.
+    /// Waits until a job has ended, and returns it; `None` if it does not exist.
     ///
     /// # Errors
-    /// When the database is not available.
+    /// If the database is unavailable.
     pub async fn wait(&self, id: Uuid) -> Result<Option<Job>, StorageError> {
         let mut news = self.ended.subscribe();
         loop {
@@ -332,12 +334,14 @@ impl Jobs {
                 other => return Ok(other),
             }
             let heard = async { while news.recv().await.is_ok_and(|ended| ended != id) {} };
-            // Whatever was missed, by a lag or another process' doing, is found by looking.
+            // Polls as well: events may be missed because of lag or because another process ended the
+            // job.
             let _ = tokio::time::timeout(LOOK_AGAIN, heard).await;
         }
     }
 
-    /// A job that is gone waits for nothing any more.
+    /// Removes a job from the paused jobs and from the concurrency limits, and enqueues the jobs this
+    /// unblocks.
     async fn stop_waiting(&self, id: Uuid) {
         self.held_back.forget(id);
         let next = self.turns.release(id);
@@ -349,7 +353,7 @@ impl Jobs {
         self.let_go(&next).await;
     }
 
-    /// A row that stays does no harm: whoever gets it finds that there is nothing to claim.
+    /// Removes a job from the queue. A row that stays does no harm: the worker finds nothing to claim.
     async fn remove_from_queue(&self, id: Uuid) {
         if let Err(error) = self.queue.remove(id).await {
             tracing::warn!(job_id = %id, %error, "a job that is gone is still in the queue");
@@ -402,7 +406,7 @@ impl Jobs {
     }
 }
 
-/// Fills in the defaults of parameters and checks them; many on a thread on which nothing else waits.
+/// Fills in defaults of parameters and checks them; large ones on a blocking thread.
 async fn complete(
     plugin: &Arc<Plugin>,
     mut params: Value,
@@ -424,12 +428,12 @@ async fn complete(
     completed.await.map_err(failed)
 }
 
-/// Returns whether checking a value may take more than a few milliseconds.
+/// Returns whether checking a value may take more than some milliseconds.
 fn has_many_values(value: &Value) -> bool {
     const MANY: usize = 10_000;
     fn count(value: &Value, counted: &mut usize) {
         *counted += match value {
-            // Checked against patterns.
+            // Longer texts take longer to match against patterns.
             Value::String(text) => 1 + text.len() / 64,
             _ => 1,
         };

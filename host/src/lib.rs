@@ -1,8 +1,8 @@
-//! The Job Scheduler's host: what the `scheduler` binary is made of, in reading order.
+//! The host: the library behind the `scheduler` binary, with modules in reading order.
 //!
-//! ARCHITECTURE.md at the root of the repository is the map.
+//! See ARCHITECTURE.md at the root of the repository.
 
-/// Counts allocations per thread, which limits the memory of playbooks.
+/// The global allocator. Its per-thread allocation counters limit the memory of playbooks.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -1,10 +1,10 @@
-//! Log lines: to stderr always, to a file where one is configured, as text or as JSON.
+//! Logging: to stderr, and to a file if configured, as text or JSON.
 //!
-//! A job runs inside the span `job{job_id=…}`, and so do all lines written on its behalf: the text
-//! format shows the span, the JSON format lifts its fields to the top level of every line.
+//! Jobs run inside the span `job{job_id=…}`, and so do all lines written on their behalf. The text
+//! format shows the span; the JSON format adds its fields to the top level of each line.
 //!
-//! Text that devices, plugins and clients chose cannot forge a line (`text_fields`), and what
-//! repeats is counted instead of written (`limited`).
+//! Text from devices, plugins and clients cannot forge a line (`text_fields`). Repeated lines are
+//! counted instead of written (`limited`).
 
 mod json_lines;
 mod limited;
@@ -32,7 +32,7 @@ use limited::{Limited, Repeats};
 use rotating_file::RotatingFile;
 use text_fields::TextFields;
 
-/// Libraries whose debug lines drown ours; a directive that names one overrules this.
+/// Libraries with verbose debug output. A directive that names one takes precedence.
 const NOISY: [(&str, &str); 8] = [
     ("russh", "warn"),
     ("sqlx", "warn"),
@@ -41,11 +41,11 @@ const NOISY: [(&str, &str); 8] = [
     ("h2", "warn"),
     ("reqwest", "warn"),
     ("rustls", "warn"),
-    // What it says of a certificate is the error of the connection, too.
+    // The connection's error includes the same information about a certificate.
     ("rustls_platform_verifier", "off"),
 ];
 
-/// Keeps the log going; what is still unwritten is written when it is dropped.
+/// Keeps logging enabled; dropping it writes the remaining lines.
 #[must_use = "logging ends when the guard is dropped"]
 #[derive(Debug)]
 pub struct LoggingGuard {
@@ -61,7 +61,7 @@ struct LogWriter {
     guard: WorkerGuard,
 }
 
-/// Installs the process's log. To be called once, by a binary.
+/// Installs the process-wide logger. Must be called once, by a binary.
 pub fn init(config: &LoggingConfig) -> anyhow::Result<LoggingGuard> {
     let filter = filter(config, std::env::var_os("RUST_LOG"))?;
     let mut guard = LoggingGuard {
@@ -93,7 +93,7 @@ pub fn init(config: &LoggingConfig) -> anyhow::Result<LoggingGuard> {
     Ok(guard)
 }
 
-/// Logs a panic on one line, as everything else: its message may quote foreign text.
+/// Logs a panic on one line like other events, because its message may quote untrusted text.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let message = panic.payload_as_str().unwrap_or("without a message");
     let place = panic.location().map(ToString::to_string);
@@ -106,7 +106,7 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     );
 }
 
-/// An error with its causes, which `Display` alone leaves out.
+/// Returns an error with its causes, which `Display` omits.
 fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -118,10 +118,10 @@ fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 impl LoggingGuard {
-    /// A writer with a thread of its own, so that a full disk, a slow pipe or a stopped terminal
-    /// holds up no async worker thread. Lossy (its default) for the same reason: past 128,000
-    /// waiting lines, lines are dropped, counted and reported; the other choice would be to make
-    /// every job wait for the log.
+    /// Creates a writer with its own thread, so that a full disk, a slow pipe or a stopped terminal
+    /// does not block an async worker thread. It is lossy (the default) for the same reason: beyond
+    /// 128,000 pending lines, further ones are dropped, counted and reported, because otherwise jobs
+    /// would wait for the log.
     fn writer<W: io::Write + Send + 'static>(
         &mut self,
         name: &'static str,
@@ -176,7 +176,7 @@ fn filter(
         .with_context(|| format!("{source}: {directives:?} is not a valid log filter"))
 }
 
-/// The directives, with those for the [`NOISY`] libraries that they do not name themselves.
+/// Adds directives for the [`NOISY`] libraries that the given ones do not name.
 fn quieted(directives: &str) -> String {
     let named = |library: &str| {
         directives.split(',').any(|directive| {
@@ -184,7 +184,7 @@ fn quieted(directives: &str) -> String {
             target.split("::").next().unwrap_or_default().trim() == library
         })
     };
-    // Where even warnings are unwanted, "library=warn" would make it louder.
+    // With a level above warnings, "library=warn" would make the library louder.
     let verbose = directives.split(',').any(|directive| {
         ["info", "debug", "trace"]
             .iter()
@@ -263,7 +263,7 @@ mod tests {
         assert!(error.contains("RUST_LOG"), "{error}");
     }
 
-    /// A writer that keeps what is written.
+    /// A writer that captures its output.
     #[derive(Clone, Default)]
     pub(super) struct Captured(Arc<Mutex<Vec<u8>>>);
 
@@ -284,7 +284,7 @@ mod tests {
         }
     }
 
-    /// Logs to a terminal and to a file at once; returns what each got.
+    /// Logs to a terminal and to a file; returns the output of both.
     fn written(act: impl FnOnce()) -> (String, String) {
         let (terminal, file) = (Captured::default(), Captured::default());
         let mut guard = LoggingGuard {
@@ -350,7 +350,7 @@ mod tests {
             assert!(starts.parse::<u16>().is_ok(), "{line}");
             assert!(!line.contains(netssh_core::visible::is_hidden), "{line:?}");
             assert!(line.contains("late=ok\\n2026"), "{line}");
-            // Its own colours are all that there is.
+            // Contains no escape sequences but those for its own colours.
             let mut rest = of_terminal;
             while let Some((_, after)) = rest.split_once('\u{1b}') {
                 let (code, after) = after.split_once('m').unwrap();

@@ -1,5 +1,4 @@
-//! Requests that last, such as requests: how many there may be at once, and how all of them end
-//! with the server.
+//! Limits long-lived requests (terminals, event streams) and ends them at shutdown.
 
 use std::sync::Arc;
 
@@ -8,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-/// Requests of one kind that last.
+/// A limit on long-lived requests of one kind.
 #[derive(Debug)]
 pub struct LongRequests {
     free: Arc<Semaphore>,
@@ -16,7 +15,7 @@ pub struct LongRequests {
     closing: CancellationToken,
 }
 
-/// One of their places, given back when dropped.
+/// A permit for one request, released on drop.
 #[derive(Debug)]
 pub struct Place {
     closing: CancellationToken,
@@ -25,7 +24,7 @@ pub struct Place {
 }
 
 impl LongRequests {
-    /// As many as `most` at once.
+    /// Creates a limit of `most` simultaneous requests.
     #[must_use]
     pub fn new(most: usize) -> Self {
         Self {
@@ -35,7 +34,7 @@ impl LongRequests {
         }
     }
 
-    /// A place for one more, if there is one.
+    /// Acquires a permit; `None` if the limit is reached.
     #[must_use]
     pub fn enter(&self) -> Option<Place> {
         let permit = Arc::clone(&self.free).try_acquire_owned().ok()?;
@@ -46,7 +45,7 @@ impl LongRequests {
         })
     }
 
-    /// Has all of them end, and waits until they have.
+    /// Asks all requests to end, and waits until they have.
     pub async fn close(&self) {
         self.closing.cancel();
         self.open.close();
@@ -55,7 +54,7 @@ impl LongRequests {
 }
 
 impl Place {
-    /// Waits until the request has to end.
+    /// Waits until the request must end.
     pub async fn closing(&self) {
         self.closing.cancelled().await;
     }

@@ -1,7 +1,6 @@
-//! The nouns of the product, as data: jobs, connections, plugins, and the transitions a job may make.
+//! The data model: jobs, connections and plugins, and the state transitions of jobs.
 //!
-//! Nothing here does I/O, and nothing here is what goes over the wire: the HTTP types stand in
-//! [`crate::api`], the rows in [`crate::storage`].
+//! This module does no I/O. HTTP types are in [`crate::api`], database rows in [`crate::storage`].
 
 mod batch;
 mod connection;
@@ -50,8 +49,8 @@ pub(crate) use way::{add_text, rename_jumps};
 
 use chrono::{DateTime, SubsecRound, Utc};
 
-/// The time now, to the microsecond: as exact as it is stored, so that what is answered before and
-/// after storing is the same.
+/// Returns the current time truncated to microseconds, the precision of the database, so that values
+/// are the same before and after they are stored.
 #[must_use]
 pub fn now() -> DateTime<Utc> {
     Utc::now().trunc_subsecs(6)

@@ -1,6 +1,6 @@
-//! The known name that was probably meant.
+//! Suggestions for mistyped names.
 
-/// The name most like another, unless nothing is like it.
+/// Returns the most similar known name, unless none is similar enough.
 pub(crate) fn nearest(name: &str, known: impl Iterator<Item = String>) -> Option<String> {
     closest(name, known)
         .filter(|(_, distance)| *distance <= 1 + name.chars().count() / 3)
@@ -16,7 +16,7 @@ pub(crate) fn closest(name: &str, known: impl Iterator<Item = String>) -> Option
         .min_by_key(|(_, distance)| *distance)
 }
 
-/// Levenshtein's: insertions, deletions and replacements from one text to the other.
+/// Returns the Levenshtein distance of two texts.
 fn edit_distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();

@@ -1,12 +1,12 @@
-//! People are told of ended jobs: by webhook, by mail, in a chat.
+//! Notifications about ended jobs: by webhook, email or Slack.
 //!
-//! Two steps, each of which may be cut off anywhere. The transaction that ends a job notes that it
-//! has ended. A task looks at each such job, and in one transaction puts what is to be said of it
-//! into the outbox and removes the note. Then each channel sends what the outbox holds for it, in
-//! order, by a task of its own, so that one which does not answer holds up no other. A message that
-//! was sent when the process died is sent again, under the same id.
+//! There are two steps (a transactional outbox), and a crash at any point is safe. First, the
+//! transaction that ends a job records its end; for each such record, a task adds the messages to the
+//! outbox and removes the record, in one transaction. Then each channel sends its messages in order, in
+//! its own task, so that an unresponsive channel does not block the others. A message that was being
+//! sent when the process died is sent again under the same id.
 //!
-//! `rules` says who wants to know, `message` what is said, `channel` how it gets there.
+//! `rules` selects jobs and channels, `message` composes the messages, `channel` sends them.
 
 mod channel;
 mod email;
@@ -34,33 +34,35 @@ use channel::{Channel, NotSent};
 use message::Facts;
 use rules::Rule;
 
-/// Ended jobs are looked for so often, should news of one have been lost.
+/// Poll interval for ended jobs, in case an event was lost.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// The outbox is looked at so often: the clock may have been set.
+/// Poll interval for the outbox, in case the clock was changed.
 const LOOK_AT_OUTBOX_EVERY: Duration = Duration::from_secs(30);
-/// Before it is tried again when the database was not available.
+/// Delay before a retry after a database error.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
-/// Ended jobs looked at in one go.
+/// Ended jobs processed at once.
 const PAGE: u32 = 100;
-/// The longest that a channel waits before it is tried again, unless it asks for more.
+/// Maximum backoff of a channel, unless the receiver asks for more.
 const LONGEST_PAUSE: Duration = Duration::from_secs(900);
-/// Of a message that tries a channel: less than a client of the API waits for its answer.
+/// Timeout of a test message: less than a client of the API waits for its response.
 const TEST_TIMEOUT: Duration = Duration::from_secs(12);
-/// A message that gets no answer so often is itself to blame, and holds up no other.
+/// After this many attempts without a response, the fault is attributed to the message rather than to
+/// the channel, so that it does not block other messages.
 const MOST_UNANSWERED: u32 = 3;
-/// For what is being sent when the server stops.
+/// Extra time for messages being sent at shutdown.
 const GRACE: Duration = Duration::from_secs(3);
-/// Runs that say how long a job usually takes.
+/// Minimum number of earlier runs needed to tell how long a job usually takes.
 const FEWEST_RUNS: usize = 5;
 const MOST_RUNS: u32 = 50;
-/// Failed devices that a message names.
+/// Maximum number of failed devices named in a message.
 const MOST_DEVICES: u32 = 100;
-/// Targets that are looked up one by one; of more, all connections are read.
+/// Up to this many targets are looked up individually; for more, all connections are read.
 const FEW_TARGETS: usize = 20;
 
+/// The notification rules and channels.
 pub struct Notifications {
     storage: Arc<dyn Storage>,
-    /// News of ended jobs.
+    /// Events of ended jobs.
     ended: broadcast::Sender<Uuid>,
     rules: Vec<Rule>,
     channels: Vec<Channel>,
@@ -71,11 +73,11 @@ pub struct Notifications {
     give_up: TimeDelta,
 }
 
-/// What came of trying a channel.
+/// The result of a test message.
 #[derive(Debug)]
 pub struct Tried {
     pub duration: Duration,
-    /// Why nothing was sent.
+    /// Why the message was not sent.
     pub error: Option<String>,
 }
 
@@ -87,10 +89,10 @@ pub struct NoSuchChannel {
 }
 
 impl Notifications {
-    /// Reads the secrets that the channels need.
+    /// Builds the channels and rules, and reads the secrets of the channels.
     ///
     /// # Errors
-    /// When a secret cannot be read, with the key that names its file.
+    /// If a secret cannot be read; the error names the configuration key of its file.
     pub fn build(
         config: &NotificationsConfig,
         storage: Arc<dyn Storage>,
@@ -120,10 +122,11 @@ impl Notifications {
         })
     }
 
-    /// Tells the database whether ends of jobs are to be noted, and for which channels.
+    /// Configures whether the database records ends of jobs, and drops messages for channels that no
+    /// longer exist.
     ///
     /// # Errors
-    /// When the database is not available.
+    /// If the database is unavailable.
     pub async fn begin(&self) -> Result<()> {
         self.storage.note_ended_jobs(!self.rules.is_empty()).await?;
         let names: Vec<_> = self
@@ -141,7 +144,7 @@ impl Notifications {
         Ok(())
     }
 
-    /// Runs until `shutdown` is ready, and what is being sent has been sent.
+    /// Runs until `shutdown` is cancelled and messages being sent are done.
     pub async fn run(&self, shutdown: CancellationToken) {
         let deciding = async {
             if !self.rules.is_empty() {
@@ -155,13 +158,13 @@ impl Notifications {
         tokio::join!(deciding, join_all(delivering));
     }
 
-    /// How the channels do, by name.
+    /// Returns the status of the channels.
     #[must_use]
     pub fn status(&self) -> Vec<ChannelStatus> {
         self.channels.iter().map(Channel::status).collect()
     }
 
-    /// When a message that waits is tried next: not while its channel rests.
+    /// Returns when a waiting message is tried next, including the backoff of its channel.
     #[must_use]
     pub fn next_attempt(&self, waiting: &Notification) -> DateTime<Utc> {
         let mut channels = self.channels.iter();
@@ -170,10 +173,10 @@ impl Notifications {
         waiting.next_at.max(rests_until.unwrap_or(waiting.next_at))
     }
 
-    /// Sends a message to a channel, now and once.
+    /// Sends a test message to a channel, once.
     ///
     /// # Errors
-    /// When there is no such channel. That it does not get through is an answer.
+    /// If the channel does not exist. A failure to send is part of the result.
     pub async fn test(&self, channel: &str) -> std::result::Result<Tried, NoSuchChannel> {
         let found = self.channels.iter().find(|known| known.name == channel);
         let Some(channel) = found else {
@@ -204,7 +207,7 @@ impl Notifications {
                     continue;
                 }
             };
-            // Too much news is news, too.
+            // A lagged receiver wakes the task as well.
             let _ = tokio::time::timeout(pause, ended.recv()).await;
         }
     }
@@ -217,7 +220,7 @@ impl Notifications {
             }
             for id in jobs {
                 let messages = match self.messages_of(id).await {
-                    // It will not be readable later either, and others wait behind it.
+                    // Drops the record: the job will not become readable, and others wait behind it.
                     Err(error @ StorageError::Corrupt(_)) => {
                         tracing::error!(job_id = %id, %error, "nobody can be notified of a job");
                         Vec::new()
@@ -246,7 +249,7 @@ impl Notifications {
         Ok(())
     }
 
-    /// What is to be said of an ended job: one message to each channel that wants to know.
+    /// Returns the messages about an ended job, one for each interested channel.
     async fn messages_of(&self, id: Uuid) -> Result<Vec<Notification>> {
         let Some(job) = self.storage.job(id).await? else {
             return Ok(Vec::new());
@@ -308,7 +311,7 @@ impl Notifications {
         Ok(messages.flatten().collect())
     }
 
-    /// How long the plugin's jobs usually take, if this one took much longer.
+    /// Returns the usual duration of the plugin's jobs if this one took much longer.
     async fn usual_if_slow(&self, job: &Job) -> Result<Option<i64>> {
         let Some(took) = message::duration_of(job) else {
             return Ok(None);
@@ -326,8 +329,8 @@ impl Notifications {
         Ok(is_slow.then_some(usual))
     }
 
-    /// The devices that decide whether a rule is for a job: of a batch that has failed those that
-    /// have, or else all.
+    /// Returns the devices that rules are matched against: the failed devices of a failed batch,
+    /// otherwise all devices of the job.
     async fn devices_of(&self, job: &Job) -> Result<Vec<Connection>> {
         let failed = rules::failed_targets(job);
         let mut devices = Vec::new();
@@ -391,7 +394,7 @@ impl Notifications {
         }
     }
 
-    /// Sends the next message that is due, if there is one.
+    /// Sends the next due message, if there is one.
     async fn deliver(
         &self,
         channel: &Channel,
@@ -400,7 +403,7 @@ impl Notifications {
     ) -> Result<Wait> {
         let at = now();
         let due = match self.storage.due_notification(&channel.name, at).await {
-            // It will not be readable later either, and others wait behind it.
+            // Drops the message: it will not become readable, and others wait behind it.
             Err(error @ StorageError::Corrupt(_)) => {
                 tracing::error!(channel = channel.name, %error, "a notification is given up");
                 let error = error.to_string();
@@ -414,7 +417,7 @@ impl Notifications {
         };
         let Some(message) = due else {
             let next = self.storage.next_notification_at(&channel.name).await?;
-            // One that has become due meanwhile is no time away.
+            // Zero if a message has become due in the meantime.
             let until = |next: DateTime<Utc>| (next - now()).to_std().unwrap_or_default();
             let pause = next.map_or(LOOK_AT_OUTBOX_EVERY, until);
             return Ok(Wait::NewsOr(pause.min(LOOK_AT_OUTBOX_EVERY)));
@@ -425,7 +428,7 @@ impl Notifications {
         };
         let sent = tokio::select! {
             sent = channel.send(&message, channel.patience()) => sent,
-            // It is sent again after the next start.
+            // The message is sent again after the next start.
             () = stopping => return Ok(Wait::No),
         };
         let (delivery, wait) = match sent {
@@ -440,7 +443,7 @@ impl Notifications {
         Ok(wait)
     }
 
-    /// What becomes of a message that was not sent, and how long its channel rests.
+    /// Returns the new state of a message that was not sent, and the backoff of its channel.
     fn after_failure(
         &self,
         message: &Notification,
@@ -456,8 +459,8 @@ impl Notifications {
             unanswered,
         } = not_sent;
         let of_channel = of_channel && !(unanswered && message.attempts + 1 >= MOST_UNANSWERED);
-        // A channel that cannot be reached rests, so that its messages stay in order; one message
-        // that it does not take holds up no other.
+        // An unreachable channel backs off as a whole, which keeps its messages in order; a message
+        // that the channel rejects does not block others.
         let times = if of_channel {
             *failures = failures.saturating_add(1);
             (*failures).max(message.attempts.saturating_add(1))
@@ -474,8 +477,8 @@ impl Notifications {
         if !again {
             return (Delivery::GivenUp(error), wait);
         }
-        // While the channel rests its messages do as well: the first of them stays the first, also
-        // when the server is started again.
+        // While the channel backs off, the message stays due, so that it remains the first one, even
+        // after a restart.
         let next = match of_channel {
             true => now,
             false => now + TimeDelta::from_std(pause).unwrap_or(TimeDelta::zero()),
@@ -486,7 +489,8 @@ impl Notifications {
         (Delivery::Later(error, next), wait)
     }
 
-    /// Notes what came of a message, however long the database takes: else it would be sent again.
+    /// Records the result of a message; retries until the database is available, because the message
+    /// would be sent again otherwise.
     async fn settle(&self, id: Uuid, delivery: Delivery, shutdown: &CancellationToken) {
         loop {
             let noted = self
@@ -503,21 +507,21 @@ impl Notifications {
     }
 }
 
-/// What a channel does before it looks at the outbox again.
+/// How long a channel waits before it reads the outbox again.
 enum Wait {
     No,
-    /// Whatever comes.
+    /// For this long, regardless of events.
     Pause(Duration),
-    /// Until there is something new, or for so long.
+    /// Until an event arrives, or at most this long.
     NewsOr(Duration),
 }
 
-/// Twice as long after each failure, and up to half as long again at random, so that those who
-/// wait for the same server do not all come back together.
+/// Returns the backoff after this many failures. It doubles each time, plus random jitter of up to half
+/// of it, so that clients of the same server do not retry together.
 fn pause_after(first: Duration, failures: u32) -> Duration {
     let doubled = first.saturating_mul(1 << failures.saturating_sub(1).min(16));
     let pause = doubled.min(LONGEST_PAUSE.max(first));
-    // Without random numbers it comes back a little early.
+    // Without random numbers there is no jitter.
     let random = getrandom::u32().unwrap_or_default();
     pause + pause.mul_f64(f64::from(random) / f64::from(u32::MAX) / 2.0)
 }

@@ -1,30 +1,30 @@
-//! Numbers in JSON that the host accepts.
+//! Validation of JSON numbers.
 //!
-//! A number keeps its text (`serde_json`'s `arbitrary_precision`), so that it is stored and
-//! returned exactly, at any length. A number that would overflow or underflow a float is rejected
-//! at the boundary: no program could calculate with it.
+//! A number keeps its text (`serde_json`'s `arbitrary_precision`), so that it is stored and returned
+//! exactly, at any length. Numbers that overflow or underflow a float are rejected at the boundary,
+//! because programs could not calculate with them.
 
 use serde_json::{Number, Value};
 
 use crate::json::child;
 
-/// The digits of an integer in a job's parameters. Reading, writing and multiplying longer ones
-/// takes quadratic time.
+/// Maximum number of digits of an integer in a job's parameters. Parsing, formatting and multiplying
+/// longer ones takes quadratic time.
 pub(crate) const MAX_DIGITS: usize = 1_000;
 
-/// Finds a number that is out of range: its JSON pointer and a message.
+/// Finds a number that is out of range; returns its JSON pointer and a message.
 pub(crate) fn out_of_range(value: &Value) -> Option<(String, String)> {
     find(value, &|number| {
         (!is_in_range(number)).then(|| refusal(number))
     })
 }
 
-/// Finds an integer with more than [`MAX_DIGITS`] digits: its JSON pointer and a message.
+/// Finds an integer with more than [`MAX_DIGITS`] digits; returns its JSON pointer and a message.
 pub(crate) fn too_long(value: &Value) -> Option<(String, String)> {
     find(value, &|number| too_many_digits(number.as_str()))
 }
 
-/// Returns the message for an integer with more than [`MAX_DIGITS`] digits.
+/// Returns an error message if the text is an integer with more than [`MAX_DIGITS`] digits.
 pub(crate) fn too_many_digits(text: &str) -> Option<String> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let is_too_long = is_integer(text) && digits.len() > MAX_DIGITS;
@@ -48,7 +48,7 @@ fn find(value: &Value, check: &dyn Fn(&Number) -> Option<String>) -> Option<(Str
     }
 }
 
-/// Returns whether the number is an integer, or a float that is neither too large nor too small.
+/// Returns whether the number is an integer, or a float that neither overflows nor underflows.
 pub(crate) fn is_in_range(number: &Number) -> bool {
     let text = number.as_str();
     if is_integer(text) {

@@ -1,5 +1,5 @@
-//! Use cases of pauses: hold jobs back, let them go again. What holds is kept in memory, too, because
-//! it is asked for every job.
+//! Use cases for pauses: create, replace, end, remove. The rules are also kept in memory, because they
+//! are evaluated for every job.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,12 +16,12 @@ use crate::nearest::nearest;
 use crate::registry::{ParamError, Registry};
 use crate::storage::{Storage, StorageError};
 
-/// Pauses there may be.
+/// Maximum number of pauses.
 pub const MOST_PAUSES: usize = 1_000;
 const LONGEST_REASON: usize = 1_000;
 const MOST_PATTERNS: usize = 100;
 
-/// Why a pause is refused.
+/// Why a request is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum PauseRefused {
     #[error("there is no pause `{0}`")]
@@ -36,30 +36,31 @@ pub enum PauseRefused {
     Storage(#[from] StorageError),
 }
 
+/// The pauses, with their rules in memory.
 pub struct Pauses {
     storage: Arc<dyn Storage>,
     registry: Arc<Registry>,
     connections: Arc<Connections>,
     rules: ArcSwap<Vec<PauseRule>>,
-    /// One change at a time, so that the rules are those of the database.
+    /// Serializes changes, so that the rules in memory match the database.
     changing: Mutex<()>,
     claims: RwLock<()>,
     changed: Notify,
 }
 
-/// Why a job is held back.
+/// The pause that covers a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldBack {
-    /// Of the pause.
+    /// Name of the pause.
     pub name: String,
     pub reason: Option<String>,
     pub action: PauseAction,
-    /// Absent: until the pause is removed.
+    /// End of the pause; `None` until it is removed.
     pub until: Option<DateTime<Utc>>,
     pub version: PauseVersion,
 }
 
-/// A pause as it was at a time.
+/// A pause as of its last update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PauseVersion {
     id: Uuid,
@@ -88,7 +89,7 @@ impl HeldBack {
         })
     }
 
-    /// For the job's log.
+    /// Describes the pause for the job's log.
     #[must_use]
     pub fn describe(&self) -> String {
         let until = match self.until {
@@ -106,8 +107,10 @@ impl HeldBack {
 }
 
 impl Pauses {
+    /// Loads the pauses from the database.
+    ///
     /// # Errors
-    /// When the database is not available.
+    /// If the database is unavailable.
     pub async fn load(
         storage: Arc<dyn Storage>,
         registry: Arc<Registry>,
@@ -125,7 +128,7 @@ impl Pauses {
         })
     }
 
-    /// By name.
+    /// Returns all pauses with their rules, by name.
     #[must_use]
     pub fn list(&self) -> Arc<Vec<PauseRule>> {
         self.rules.load_full()
@@ -134,7 +137,7 @@ impl Pauses {
     /// Finds a pause by id or name.
     ///
     /// # Errors
-    /// When there is none.
+    /// If it does not exist.
     pub fn find(&self, id: &str) -> Result<Pause, PauseRefused> {
         let rules = self.rules.load();
         let by_id = Uuid::parse_str(id).ok();
@@ -145,10 +148,10 @@ impl Pauses {
             .ok_or_else(|| PauseRefused::NotFound(id.to_owned()))
     }
 
-    /// Stores a new pause, which is in force when this returns. Jobs that run go on.
+    /// Stores a new pause, which is in effect once this returns. Running jobs continue.
     ///
     /// # Errors
-    /// When it is not valid, another has its name, or there are too many.
+    /// If it is invalid, its name is taken, or there are too many pauses.
     pub async fn create(&self, pause: Pause) -> Result<Pause, PauseRefused> {
         self.check(&pause).await?;
         let _changing = self.changing.lock().await;
@@ -158,10 +161,10 @@ impl Pauses {
         self.store(pause).await
     }
 
-    /// Replaces a pause: what it no longer holds back runs.
+    /// Replaces a pause. Jobs that the new version does not cover are released.
     ///
     /// # Errors
-    /// As [`Self::create`], and when there is none.
+    /// Like [`Self::create`], and if it does not exist.
     pub async fn replace(&self, id: &str, pause: Pause) -> Result<Pause, PauseRefused> {
         self.check(&pause).await?;
         let _changing = self.changing.lock().await;
@@ -174,11 +177,11 @@ impl Pauses {
         .await
     }
 
-    /// Ends a pause now: what it holds back runs. A pause with windows comes into force again with
-    /// its next one; any other is over.
+    /// Ends a pause now and releases its jobs. A pause with windows is in force again in its next
+    /// window; any other is over.
     ///
     /// # Errors
-    /// When there is none, it is not in force, or the database is not available.
+    /// If it does not exist or is not in force, or the database is unavailable.
     pub async fn end(&self, id: &str) -> Result<Pause, PauseRefused> {
         let _changing = self.changing.lock().await;
         let mut pause = self.find(id)?;
@@ -208,10 +211,10 @@ impl Pauses {
         Ok(pause)
     }
 
-    /// Removes a pause: what it holds back runs.
+    /// Removes a pause and releases its jobs.
     ///
     /// # Errors
-    /// When there is none, or the database is not available.
+    /// If it does not exist or the database is unavailable.
     pub async fn remove(&self, id: &str) -> Result<(), PauseRefused> {
         let _changing = self.changing.lock().await;
         let pause = self.find(id)?;
@@ -228,19 +231,20 @@ impl Pauses {
     }
 
     async fn hold(&self, rules: Vec<PauseRule>) {
-        // Who is being claimed by the old rules runs before the new ones are said to hold.
+        // Waits for jobs that are being claimed under the old rules, so that the new ones hold once
+        // this returns.
         let _claims = self.claims.write().await;
         self.rules.store(Arc::new(rules));
         self.changed.notify_one();
     }
 
-    /// While this is held no pause comes into force: from looking whether a job may run until it
-    /// does.
+    /// Returns a guard that keeps the rules from changing between the check of a job and its claim.
     pub async fn claiming(&self) -> RwLockReadGuard<'_, ()> {
         self.claims.read().await
     }
 
-    /// What holds a job back, if anything does: what leaves it out first, then what lasts longest.
+    /// Returns the pause that covers a job, if any. Pauses that skip jobs take precedence, then those
+    /// that last longest.
     #[must_use]
     pub fn holding(
         &self,
@@ -257,7 +261,7 @@ impl Pauses {
         })
     }
 
-    /// The pauses that are in force: what was held back by another, or by an older version, may go.
+    /// Returns the pauses in force; jobs held by another pause or an older version may be released.
     #[must_use]
     pub fn in_force(&self, now: DateTime<Utc>) -> HashSet<PauseVersion> {
         let rules = self.rules.load();
@@ -265,7 +269,7 @@ impl Pauses {
         in_force.map(|rule| PauseVersion::of(&rule.pause)).collect()
     }
 
-    /// When the first of those in force ends.
+    /// Returns when the first of the pauses in force ends.
     #[must_use]
     pub fn next_end(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let rules = self.rules.load();
@@ -273,7 +277,7 @@ impl Pauses {
         in_force.filter_map(|found| found.until).min()
     }
 
-    /// What a pause says of a job that it holds back, as long as it does.
+    /// Returns the details of a pause for the jobs that it covers, while it is in force.
     #[must_use]
     pub fn why(&self, version: PauseVersion, now: DateTime<Utc>) -> Option<HeldBack> {
         let rules = self.rules.load();
@@ -282,7 +286,7 @@ impl Pauses {
         HeldBack::by(rule, now)
     }
 
-    /// Ready when pauses have changed since the last time.
+    /// Waits until pauses have changed.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }
@@ -325,7 +329,8 @@ impl Pauses {
     }
 }
 
-/// One that cannot be read holds nothing, rather than that it keeps the server from starting.
+/// Builds the rules. A pause that cannot be read covers no job and is logged, so that the server still
+/// starts.
 fn rules_of(pauses: Vec<Pause>) -> Vec<PauseRule> {
     let rules = pauses.into_iter().filter_map(|pause| {
         let name = pause.name.clone();

@@ -1,9 +1,10 @@
-//! The queue: Apalis on a SQLite file of its own, carrying job ids and nothing else.
+//! The job queue: Apalis on its own SQLite file, carrying only job ids.
 //!
-//! Apalis gives the schema, the atomic fetch and priorities. What it knows is disposable: the
-//! application database is the truth, and this file is emptied at every start and filled again
-//! from there. Its acknowledgements, locks, retries and timeouts are off; [`crate::worker`] has
-//! its own, because Apalis' were measured to lose or repeat work (see ARCHITECTURE.md, "The queue").
+//! Apalis provides the schema, atomic fetches and priorities. Its data is disposable: the application
+//! database is the source of truth, and this file is emptied at every start and filled again from
+//! there. Acknowledgements, locks, retries and timeouts of Apalis are disabled; [`crate::worker`] has
+//! its own, because those of Apalis were measured to lose or repeat work (see ARCHITECTURE.md, "The
+//! queue").
 
 mod wake;
 
@@ -29,11 +30,11 @@ use uuid::Uuid;
 use crate::storage::sqlite::{self, create_private, file_of};
 use wake::Bell;
 
-/// The name of the queue inside the file.
+/// Name of the queue inside the file.
 const QUEUE: &str = "jobs";
-/// Indexes that no query here needs, and that each push, fetch and removal would write. The first
-/// three are harmful as well: they make SQLite's planner scan by status, and with a backlog of 20,000
-/// the fetch falls from 8,200 to 142 a second.
+/// Indexes that no query here needs, but every push, fetch and removal would update. The first three
+/// also mislead SQLite's planner into scanning by status: with a backlog of 20,000 jobs, fetches drop
+/// from 8,200 to 142 per second.
 const USELESS_INDEXES: [&str; 6] = [
     "LIdx",
     "idx_jobs_status_run_at",
@@ -42,11 +43,13 @@ const USELESS_INDEXES: [&str; 6] = [
     "idx_jobs_completed_done_at",
     "idx_jobs_running",
 ];
-/// Priorities go from minus this to plus this; the queue knows none below 0.
+/// Priorities range from `-PRIORITY_LIMIT` to `PRIORITY_LIMIT`; Apalis has none below 0, so they are
+/// shifted.
 pub const PRIORITY_LIMIT: i32 = 100;
-/// What a job's priority grows by at each [`Queue::age`].
+/// Increase of a job's priority at each [`Queue::age`].
 const AGEING: i32 = 10;
 
+/// A handle to the job queue.
 #[derive(Clone)]
 pub struct Queue {
     pool: SqlitePool,
@@ -54,10 +57,10 @@ pub struct Queue {
     changes: Arc<Mutex<Changes>>,
 }
 
-/// Changes of the queue that wait for its connection.
+/// Changes waiting for the connection.
 #[derive(Default)]
 struct Changes {
-    /// Made first: a job that leaves may arrive again.
+    /// Applied first, because a removed job may be pushed again.
     leaving: Vec<Uuid>,
     arriving: Vec<SqliteTask>,
     callers: Vec<oneshot::Sender<Result<(), String>>>,
@@ -65,7 +68,7 @@ struct Changes {
 
 impl Changes {
     async fn make(&self, connection: &mut SqliteConnection) -> anyhow::Result<()> {
-        // One statement is a transaction of its own.
+        // A single statement is its own transaction.
         if self.arriving.len() + usize::from(!self.leaving.is_empty()) <= 1 {
             return self.write(connection).await;
         }
@@ -90,17 +93,17 @@ impl Changes {
     }
 }
 
-/// Takes a job id that the queue hands out; returns when the next may be handed out.
+/// Handles a job id from the queue; the next one is delivered once `handle` returns.
 #[async_trait::async_trait]
 pub trait Handler: Send + Sync + 'static {
     async fn handle(&self, job_id: Uuid);
 }
 
 impl Queue {
-    /// Opens the queue file and empties it; a file that is no database is put aside.
+    /// Opens and empties the queue file. A damaged file is renamed and replaced.
     ///
     /// # Errors
-    /// When the file cannot be created or opened.
+    /// If the file cannot be created or opened.
     pub async fn open(url: &str) -> anyhow::Result<Self> {
         let path = file_of(url)?;
         let pool = match Self::open_file(url, &path).await {
@@ -126,7 +129,7 @@ impl Queue {
 
     async fn open_file(url: &str, path: &Path) -> anyhow::Result<SqlitePool> {
         create_private(path)?;
-        // NORMAL: what a power cut takes from this file comes back from the application database.
+        // NORMAL is enough: data lost in a power failure is restored from the application database.
         let options = SqliteConnectOptions::from_str(url)
             .with_context(|| format!("queue.url: `{url}` is not an SQLite URL"))?
             .journal_mode(SqliteJournalMode::Wal);
@@ -135,7 +138,8 @@ impl Queue {
             .with_context(|| format!("cannot prepare the queue {}", path.display()))
     }
 
-    /// The queue is filled from the database at each start, so it needs no file.
+    /// Opens an in-memory queue. This is safe, because the queue is filled from the database at each
+    /// start.
     async fn open_in_memory() -> anyhow::Result<SqlitePool> {
         Self::connect(SqliteConnectOptions::from_str("sqlite::memory:")?)
             .await
@@ -145,14 +149,15 @@ impl Queue {
     async fn connect(options: SqliteConnectOptions) -> anyhow::Result<SqlitePool> {
         use sqlx::ConnectOptions;
         let options = options
-            // Of this connection alone: no locks and no shared memory at each transaction.
+            // A single process uses this file; exclusive mode avoids locks and shared memory in each
+            // transaction.
             .locking_mode(SqliteLockingMode::Exclusive)
             .synchronous(SqliteSynchronous::Normal)
             .foreign_keys(false)
             .busy_timeout(Duration::from_secs(10))
             .disable_statement_logging();
-        // One connection: pushes and fetches take turns, and none meets SQLITE_BUSY, which would
-        // end Apalis' worker.
+        // With one connection, pushes and fetches cannot fail with SQLITE_BUSY, which would end Apalis'
+        // worker.
         let pool = SqlitePoolOptions::new()
             .max_connections(1)
             .test_before_acquire(false)
@@ -170,11 +175,11 @@ impl Queue {
         Ok(pool)
     }
 
-    /// Puts jobs in the queue, with their priorities, and wakes the worker. One that is there
-    /// already stays as it is.
+    /// Enqueues jobs with their priorities and wakes the worker. Jobs already in the queue are
+    /// unchanged.
     ///
     /// # Errors
-    /// When the queue file cannot be written.
+    /// If the queue file cannot be written.
     pub async fn push(&self, jobs: &[(Uuid, i32)]) -> anyhow::Result<()> {
         let tasks = jobs.iter().map(|(id, priority)| {
             let priority = priority.clamp(&-PRIORITY_LIMIT, &PRIORITY_LIMIT) + PRIORITY_LIMIT;
@@ -189,16 +194,16 @@ impl Queue {
         Ok(())
     }
 
-    /// Takes a job out, whoever has it.
+    /// Removes a job from the queue, even if a worker has it.
     ///
     /// # Errors
-    /// When the queue file cannot be written.
+    /// If the queue file cannot be written.
     pub async fn remove(&self, id: Uuid) -> anyhow::Result<()> {
         self.change(|changes| changes.leaving.push(id)).await
     }
 
-    /// Adds to the changes that wait for the connection, and returns when they are made. Those that
-    /// come while the connection is in use share one transaction.
+    /// Queues a change and returns once it is committed. Changes that arrive while the connection is in
+    /// use share one transaction.
     async fn change(&self, add: impl FnOnce(&mut Changes)) -> anyhow::Result<()> {
         let (made, answer) = oneshot::channel();
         let is_first = {
@@ -218,7 +223,7 @@ impl Queue {
                 };
                 let made = made.map_err(|error| format!("{error:#}"));
                 for caller in changes.callers.drain(..) {
-                    // A caller that was cancelled no longer listens.
+                    // Fails if the caller was cancelled.
                     let _ = caller.send(made.clone());
                 }
             });
@@ -230,10 +235,10 @@ impl Queue {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many jobs are in the queue, handed out or not.
+    /// Returns the number of jobs in the queue, delivered or not.
     ///
     /// # Errors
-    /// When the queue file cannot be read: it is down.
+    /// If the queue file cannot be read.
     pub async fn length(&self) -> anyhow::Result<u64> {
         let count: i64 = sqlx::query_scalar("SELECT count(*) FROM Jobs")
             .fetch_one(&self.pool)
@@ -241,12 +246,12 @@ impl Queue {
         Ok(count.unsigned_abs())
     }
 
-    /// Hands out job ids until the future is dropped, or until Apalis gives up. It takes `ahead` at
-    /// once, the most urgent, and hands those out in any order: what is more urgent and comes later
-    /// waits for less than twice as many.
+    /// Delivers job ids until the future is dropped or Apalis fails. Prefetches the `ahead` most urgent
+    /// jobs and delivers those in any order: a more urgent job that arrives later waits for less than
+    /// twice that number.
     ///
     /// # Errors
-    /// What Apalis' worker ended with; its caller starts another under a new name.
+    /// The error of Apalis' worker; the caller starts another one under a new name.
     pub async fn hand_out(
         &self,
         worker: &str,
@@ -269,16 +274,16 @@ impl Queue {
                 let handler = Arc::clone(&handler);
                 async move { handler.handle(id).await }
             });
-        // Boxed, or the compiler loses track of whether all of it can be sent between threads.
+        // Boxed, because otherwise the compiler cannot prove that the future is `Send`.
         let running: BoxFuture<'_, _> = Box::pin(worker.run());
         Ok(running.await?)
     }
 
-    /// Makes what has waited more urgent, step by step, so that nothing waits for ever behind what
-    /// is more urgent and keeps coming.
+    /// Raises the priority of waiting jobs step by step, so that a steady stream of more urgent jobs
+    /// cannot starve them.
     ///
     /// # Errors
-    /// When the queue file cannot be written.
+    /// If the queue file cannot be written.
     pub async fn age(&self) -> anyhow::Result<()> {
         sqlx::query("UPDATE Jobs SET priority = min(priority + ?, ?) WHERE status = 'Pending'")
             .bind(AGEING)
@@ -288,12 +293,12 @@ impl Queue {
         Ok(())
     }
 
-    /// Puts back what was taken and does not run: a worker that gave up had it, it has run and could
-    /// not be removed, or it was taken ahead of its place. That one is handed out twice; whoever gets
-    /// one that has run finds nothing to claim.
+    /// Requeues jobs that were taken but are not running: their worker failed, they ended and could not
+    /// be removed, or they were prefetched. A prefetched job is then delivered twice, which is
+    /// harmless: a job that has run cannot be claimed again.
     ///
     /// # Errors
-    /// When the queue file cannot be written.
+    /// If the queue file cannot be written.
     pub async fn put_back(&self, running: &[Uuid]) -> anyhow::Result<()> {
         sqlx::query(
             "UPDATE Jobs SET status = 'Pending', lock_by = NULL, lock_at = NULL
@@ -315,7 +320,7 @@ fn is_full(error: &anyhow::Error) -> bool {
     causes.any(|cause| cause.downcast_ref().is_some_and(sqlite::is_full))
 }
 
-/// SQLite says that the file is no database, or a broken one.
+/// Returns whether SQLite reports that the file is damaged or not a database.
 fn is_damaged(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         let code = match cause.downcast_ref::<sqlx::Error>() {

@@ -1,4 +1,5 @@
-//! Old jobs go, with their results and logs: in small steps, so that nobody waits behind them.
+//! Retention: removes old jobs with their results and logs, in small steps that do not block other
+//! writes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,21 +12,20 @@ use crate::connections::MOST_DEVICES;
 use crate::model::now;
 use crate::storage::{Size, Storage, StorageError};
 
-/// How often old jobs are looked for.
+/// Interval between sweeps.
 const EVERY: Duration = Duration::from_secs(3_600);
-/// Between two steps: leaves the database to others.
+/// Pause between two steps, for other users of the database.
 const PAUSE: Duration = Duration::from_millis(20);
-/// How often the size of the database is compared with its limit.
+/// Interval at which the size of the database is compared with its limit.
 const MEASURE_EVERY: Duration = Duration::from_secs(60);
-/// Part of the limit that is kept when it was reached, in percent, so that it is not reached at once
-/// again.
+/// Percentage of the size limit to shrink to, so that the limit is not reached again at once.
 const KEEP_PERCENT: u64 = 90;
-/// Jobs that are removed at once, at most, because the database is too large.
+/// Maximum number of jobs removed at once to shrink the database.
 const LARGEST_STEP: u32 = 32;
-/// Steps of giving space back, after which the rest waits for the next time.
+/// Maximum number of vacuum steps; the next sweep continues.
 const VACUUMS: u32 = 1_000;
 
-/// Removes old jobs for as long as it is polled; once at the start, then every hour.
+/// Removes old jobs for as long as it is polled: at the start, then every hour.
 pub async fn run(storage: Arc<dyn Storage>, config: RetentionConfig) {
     loop {
         match sweep(&*storage, &config).await {
@@ -49,11 +49,11 @@ pub async fn run(storage: Arc<dyn Storage>, config: RetentionConfig) {
     }
 }
 
-/// Removes the oldest ended jobs while what jobs have left in the database is larger than it may be;
-/// returns how many. What plugins store does not count: no removed job would give that back.
+/// Removes the oldest ended jobs while what jobs left in the database exceeds `retention.max_mb`;
+/// returns how many. The storage of plugins does not count, because no removed job would free it.
 ///
 /// # Errors
-/// When the database is not available.
+/// If the database is unavailable.
 async fn shrink(storage: &dyn Storage, config: &RetentionConfig) -> Result<u64, StorageError> {
     let most = config.max_mb << 20;
     let size = storage.size().await?;
@@ -78,7 +78,7 @@ async fn shrink(storage: &dyn Storage, config: &RetentionConfig) -> Result<u64, 
             jobs => deleted += jobs,
         }
         let now = of_jobs(storage.size().await?);
-        // Jobs may be of any size: several at once only while they are small against what is to go.
+        // Removes several jobs at once only while each is small compared with the excess.
         let freed = left.saturating_sub(now);
         let is_little = freed.saturating_mul(LARGEST_STEP.into()) < now.saturating_sub(enough);
         at_once = if is_little {
@@ -111,16 +111,16 @@ async fn give_space_back(storage: &dyn Storage) -> Result<(), StorageError> {
     Ok(())
 }
 
-/// Removes what is older than it may be, once; says how many jobs.
+/// Removes all jobs beyond the configured age and number once; returns how many.
 ///
 /// # Errors
-/// When the database is not available.
+/// If the database is unavailable.
 pub async fn sweep(storage: &dyn Storage, config: &RetentionConfig) -> Result<u64, StorageError> {
     let now = now();
     let before = |days: u32| (days > 0).then(|| now - TimeDelta::days(days.into()));
     let (ended, failed) = (before(config.days), before(config.failed_days));
     let mut deleted = 0;
-    // A parent stays while it has child jobs, so it may take another round.
+    // A parent is kept while it has child jobs, so several rounds may be needed.
     while ended.is_some() || failed.is_some() {
         match sweep_once(storage, ended, failed).await? {
             0 => break,

@@ -1,8 +1,8 @@
-//! Schedules become jobs.
+//! Submits the jobs of schedules.
 //!
-//! Two steps, each of which may be cut off anywhere. First a time that has come is recorded as due
-//! and the schedule moved on, in one transaction. Then the job of each due time is submitted, with
-//! the time as its idempotency key, so that submitting it again gives the same job.
+//! There are two steps, and a crash at any point is safe. First, an occurrence is recorded as due and
+//! its schedule is advanced, in one transaction. Then the job of each due occurrence is submitted with
+//! the occurrence as its idempotency key, so that a repeated submission returns the same job.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,23 +18,25 @@ use crate::model::{Due, Schedule, Tick, Turn, due, now, turn};
 use crate::schedules::{Schedules, submission};
 use crate::storage::{Result, Storage};
 
-/// Looks at least this often: the clock may have been set.
+/// Poll interval, in case the clock was changed.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
-/// After a failure, and while a due time waits for a job whose end may have been missed.
+/// Poll interval after a failure, and while an occurrence waits for a job to end, because that event
+/// may be missed.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
-/// Between two looks that follow one another.
+/// Delay between consecutive polls; coalesces events.
 const BREATH: Duration = Duration::from_millis(50);
 
+/// The task that submits the jobs of schedules.
 pub struct Scheduler {
     pub storage: Arc<dyn Storage>,
     pub jobs: Arc<Jobs>,
     pub schedules: Arc<Schedules>,
-    /// News of ended jobs.
+    /// Events of ended jobs.
     pub ended: broadcast::Sender<Uuid>,
 }
 
 impl Scheduler {
-    /// Runs until `shutdown` is ready.
+    /// Runs until `shutdown` is cancelled.
     pub async fn run(&self, shutdown: CancellationToken) {
         shutdown.run_until_cancelled(self.keep_looking()).await;
     }
@@ -63,12 +65,12 @@ impl Scheduler {
                 Ok(None) | Err(_) => pause,
             };
             let news = async {
-                // Only who waits for a job wants to hear that one has ended.
+                // Only an occurrence that waits for a job needs these events.
                 if pause == LOOK_EVERY {
                     std::future::pending::<()>().await;
                 }
                 let _ = ended.recv().await;
-                // Many may end together.
+                // Coalesces events of jobs that end together.
                 tokio::time::sleep(BREATH).await;
             };
             tokio::select! {
@@ -82,7 +84,8 @@ impl Scheduler {
         }
     }
 
-    /// After a start, and when the clock was set back: no schedule waits longer than it has to.
+    /// Moves schedules to an earlier time after a start or when the clock was set back, so that none
+    /// waits longer than necessary.
     async fn bring_forward(&self, now: DateTime<Utc>) -> Result<()> {
         for schedule in self.storage.schedules_after(now).await? {
             let next = schedule.next_after(now).unwrap_or_default();
@@ -96,11 +99,11 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Does what is due, and says how long nothing more is.
+    /// Processes due schedules and occurrences; returns how long to wait before the next poll.
     async fn look(&self, now: DateTime<Utc>, started: DateTime<Utc>) -> Result<Duration> {
         let mut waiting: HashSet<Uuid> = HashSet::new();
         let mut failed = false;
-        // Those that were due before come first.
+        // Occurrences that were due earlier come first.
         for tick in self.storage.due_ticks().await? {
             if self.try_submit(&tick, &mut failed).await {
                 waiting.insert(tick.schedule_id);
@@ -131,7 +134,7 @@ impl Scheduler {
             }
         }
         Ok(if fired && !failed {
-            // Who was late may have another time that has come.
+            // A late schedule may have another due occurrence.
             BREATH
         } else if failed || !waiting.is_empty() {
             LOOK_AGAIN
@@ -140,7 +143,7 @@ impl Scheduler {
         })
     }
 
-    /// Records a time and moves the schedule on; whether its job is due now.
+    /// Records an occurrence and advances the schedule; returns whether its job is due now.
     async fn fire(
         &self,
         schedule: &Schedule,
@@ -176,7 +179,7 @@ impl Scheduler {
         Ok(self.storage.fire_tick(tick, next, left_out).await? && runs)
     }
 
-    /// Submits the job of a due time; whether it is still waiting afterwards.
+    /// Submits the job of a due occurrence; returns whether the occurrence still waits.
     async fn try_submit(&self, tick: &Tick, failed: &mut bool) -> bool {
         match self.submit(tick).await {
             Ok(submitted) => !submitted,
@@ -193,7 +196,7 @@ impl Scheduler {
             return Ok(true);
         };
         let key = format!("schedule:{}:{}", schedule.id, tick.at.timestamp());
-        // A crash may have come after the job was submitted: then it is not in its own way.
+        // After a crash, the job may have been submitted already; then it must not wait for itself.
         if self.storage.job_with_key(&key).await?.is_none() {
             let running = self.storage.schedule_is_busy(schedule.id).await?;
             match turn(schedule.overlap, running, false) {
@@ -213,7 +216,7 @@ impl Scheduler {
         let (job_id, outcome) = match self.jobs.submit(job).await {
             Ok((id, _)) => (Some(id), "submitted".to_owned()),
             Err(SubmitError::Storage(error)) => return Err(error),
-            // Its time has come; it waits for the compiler as it would for a worker.
+            // The occurrence waits until the plugin is compiled.
             Err(SubmitError::CompilingPlugin(_)) => return Ok(false),
             Err(error) => (None, refusal(&error)),
         };
@@ -235,12 +238,12 @@ fn refusal(error: &SubmitError) -> String {
     text
 }
 
-/// 0 to `most` seconds.
+/// Returns a random number of seconds from 0 to `most`.
 fn jitter(most: u32) -> i64 {
     if most == 0 {
         return 0;
     }
-    // Without random numbers the job comes at its time.
+    // Without random numbers there is no jitter.
     let random = getrandom::u32().unwrap_or_default();
     i64::from(random) % (i64::from(most) + 1)
 }

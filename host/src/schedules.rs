@@ -1,4 +1,4 @@
-//! Use cases of schedules: create, change, switch on and off, trigger.
+//! Use cases for schedules: create, replace, enable, disable, delete, trigger.
 
 use std::sync::Arc;
 
@@ -11,19 +11,19 @@ use crate::model::{Schedule, Tick, TimingError, now};
 use crate::registry::ParamError;
 use crate::storage::{AddScheduleOutcome, Storage, StorageError};
 
-/// Seconds: a day.
+/// Maximum jitter, in seconds: one day.
 pub const LONGEST_JITTER: u32 = 86_400;
-/// Schedules there may be.
+/// Maximum number of schedules.
 pub const MOST_SCHEDULES: u64 = 10_000;
 
-/// Why a schedule is refused.
+/// Why a schedule is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum ScheduleError {
     #[error("there is no schedule `{0}`")]
     NotFound(String),
     #[error("there are {MOST_SCHEDULES} schedules already")]
     TooMany,
-    /// Its jobs would be refused.
+    /// Jobs of the schedule would be rejected.
     #[error(transparent)]
     Job(#[from] SubmitError),
 }
@@ -34,10 +34,11 @@ impl From<StorageError> for ScheduleError {
     }
 }
 
+/// Use cases for schedules.
 pub struct Schedules {
     storage: Arc<dyn Storage>,
     jobs: Arc<Jobs>,
-    /// There are no more schedules than this; deleted ones may still be counted.
+    /// Upper bound of the number of schedules; may include deleted ones.
     at_most: Mutex<u64>,
     pub(crate) changed: Notify,
 }
@@ -56,7 +57,7 @@ impl Schedules {
     /// Finds a schedule by id or name.
     ///
     /// # Errors
-    /// When there is none, or the database is not available.
+    /// If it does not exist or the database is unavailable.
     pub async fn find(&self, id: &str) -> Result<Schedule, ScheduleError> {
         if let Ok(id) = Uuid::parse_str(id)
             && let Some(schedule) = self.storage.schedule(id).await?
@@ -67,11 +68,11 @@ impl Schedules {
         named.ok_or_else(|| ScheduleError::NotFound(id.to_owned()))
     }
 
-    /// Stores a schedule. `idempotency` is `(key, digest of the request)`: a request that is
-    /// repeated gives the first schedule.
+    /// Stores a schedule. `idempotency` is `(key, digest of the request)`: a repeated request returns
+    /// the first schedule.
     ///
     /// # Errors
-    /// When it is not valid, its jobs would be refused, or the name or key is taken.
+    /// If it is invalid, its jobs would be rejected, or the name or key is taken.
     pub async fn create(
         &self,
         mut schedule: Schedule,
@@ -105,8 +106,8 @@ impl Schedules {
         Ok(schedule)
     }
 
-    /// Counts the schedules only where there may be too many: what storing one costs must not grow
-    /// with their number.
+    /// Rejects a schedule beyond the maximum. Counts the schedules only when the bound is reached, so
+    /// that the cost of storing one does not grow with their number.
     async fn expect_room(&self) -> Result<(), ScheduleError> {
         let mut at_most = self.at_most.lock().await;
         if *at_most >= MOST_SCHEDULES {
@@ -121,17 +122,17 @@ impl Schedules {
     /// Replaces a schedule.
     ///
     /// # Errors
-    /// As [`Self::create`], and when it is gone.
+    /// Like [`Self::create`], and if it does not exist.
     pub async fn replace(&self, mut schedule: Schedule) -> Result<Schedule, ScheduleError> {
         self.check(&schedule).await?;
         schedule.next_run_at = next_run(&schedule)?;
         self.store(schedule).await
     }
 
-    /// Switches a schedule on or off. Times that pass meanwhile are not made up for.
+    /// Enables or disables a schedule. Occurrences that pass while it is disabled are not made up for.
     ///
     /// # Errors
-    /// When it is gone, cannot be read, or the database is not available.
+    /// If it does not exist or cannot be read, or the database is unavailable.
     pub async fn set_enabled(&self, id: &str, enabled: bool) -> Result<Schedule, ScheduleError> {
         let mut schedule = self.find(id).await?;
         if schedule.enabled == enabled {
@@ -151,10 +152,10 @@ impl Schedules {
         Ok(schedule)
     }
 
-    /// Deletes a schedule; its jobs stay.
+    /// Deletes a schedule; its jobs are kept.
     ///
     /// # Errors
-    /// When there is none, or the database is not available.
+    /// If it does not exist or the database is unavailable.
     pub async fn delete(&self, id: &str) -> Result<(), ScheduleError> {
         let schedule = self.find(id).await?;
         if !self.storage.delete_schedule(schedule.id).await? {
@@ -164,10 +165,10 @@ impl Schedules {
         Ok(())
     }
 
-    /// Submits a job of the schedule now, whether it is enabled or not, and whatever runs.
+    /// Submits a job of the schedule now, even if the schedule is disabled or a job of it runs.
     ///
     /// # Errors
-    /// When there is no such schedule, or the job is refused.
+    /// If the schedule does not exist, or the job is rejected.
     pub async fn trigger(&self, id: &str) -> Result<Uuid, ScheduleError> {
         let schedule = self.find(id).await?;
         let (job_id, _) = self.jobs.submit(submission(&schedule)).await?;
@@ -180,7 +181,7 @@ impl Schedules {
             .settle_tick(&tick, Some(job_id), "triggered")
             .await;
         if let Err(error) = settled {
-            // The job is there all the same.
+            // The job is submitted nevertheless.
             tracing::warn!(schedule_id = %schedule.id, %error, "a trigger could not be noted");
         }
         Ok(job_id)
@@ -200,7 +201,7 @@ impl Schedules {
     }
 }
 
-/// The job that a schedule submits.
+/// Returns the job that a schedule submits.
 pub(crate) fn submission(schedule: &Schedule) -> Submission {
     Submission {
         plugin: schedule.plugin.clone(),
@@ -222,7 +223,7 @@ fn next_run(schedule: &Schedule) -> Result<Option<chrono::DateTime<chrono::Utc>>
         .map_err(|error| SubmitError::Invalid(vec![invalid_timing(error)]))
 }
 
-/// As a field of a request.
+/// Converts a timing error into an error of a request field.
 pub(crate) fn invalid_timing(error: TimingError) -> ParamError {
     ParamError::new(&format!("/{}", error.field), error.message)
 }

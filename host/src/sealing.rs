@@ -1,13 +1,12 @@
 //! Secrets at rest: XChaCha20-Poly1305 under a master key that never enters the database.
 //!
-//! A sealed value is `version (1 byte) ‖ id of the key (8 bytes) ‖ nonce (24 bytes) ‖ ciphertext and
-//! tag`. What it belongs to is authenticated with it: the row, the field, and the whole way to the
-//! device with the host keys that are trusted on it ([`Way`]). A value that was copied to another row,
-//! or whose row was given another address, does not open: no host gets a secret that was entered for
-//! another one.
+//! A sealed value is `version (1 byte) ‖ key id (8 bytes) ‖ nonce (24 bytes) ‖ ciphertext and tag`. The
+//! associated data binds it to its row, its field and the whole way to the device, including the host
+//! keys trusted on it ([`Way`]). A value copied to another row, or in a row with a changed address,
+//! does not open: no host receives a secret that was entered for another one.
 //!
-//! Values of version 1, without the id and the way, are sealed again at the first start
-//! ([`crate::connections`]) and open at no other time. `rotation` replaces the key.
+//! Values of version 1, which lack the key id and the way, are sealed again at the first start
+//! ([`crate::connections`]) and cannot be opened otherwise. `rotation` replaces the key.
 //!
 //! Digests of requests, which may contain secrets, are HMACs under a key derived from the master key.
 
@@ -38,17 +37,17 @@ const VERSION: u8 = 2;
 const NONCE_LENGTH: usize = 24;
 const KEY_LENGTH: usize = 32;
 const KEY_ID_LENGTH: usize = 8;
-/// Under this key of `meta` stands a value sealed at first start, to recognise a wrong key by.
+/// Key of `meta` for a value sealed at the first start, which identifies a wrong master key.
 pub(crate) const CHECK: &str = "master_key_check";
 
-/// Why a sealed value does not open.
+/// Why a sealed value cannot be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DoesNotOpen {
     #[error("it was sealed with another master key: the server has key {own}, it has key {found}")]
     OtherKey { own: KeyId, found: KeyId },
     #[error("it was sealed by another version of the scheduler")]
     OtherVersion,
-    /// AEAD does not tell which of them.
+    /// Authenticated encryption does not distinguish these causes.
     #[error(
         "it was given for another address, user, way or host key than the connection has in the \
          database, or it is damaged"
@@ -56,12 +55,12 @@ pub enum DoesNotOpen {
     OtherPlace,
 }
 
-/// A name for a master key that does not help to guess it.
+/// The id of a master key, which reveals nothing about the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyId([u8; KEY_ID_LENGTH]);
 
 impl KeyId {
-    /// Returns the id of the key that sealed a value; `None` if its version has none.
+    /// Returns the id of the key that sealed a value; `None` for a version without an id.
     #[must_use]
     pub fn of(sealed: &[u8]) -> Option<Self> {
         let (&version, rest) = sealed.split_first()?;
@@ -76,6 +75,7 @@ impl fmt::Display for KeyId {
     }
 }
 
+/// The master key, which seals the secrets of connections.
 pub struct MasterKey {
     cipher: XChaCha20Poly1305,
     id: KeyId,
@@ -89,8 +89,8 @@ impl fmt::Debug for MasterKey {
     }
 }
 
-/// A key for digests of texts that may hold secrets: without the key, a digest does not tell whether a
-/// guess is right.
+/// A key for digests of texts that may contain secrets: without the key, a digest cannot confirm a
+/// guess.
 #[derive(Clone)]
 pub struct DigestKey(Hmac<Sha256>);
 
@@ -118,14 +118,14 @@ impl DigestKey {
 }
 
 impl MasterKey {
-    /// Reads the key file, and makes sure that it is the one this database was sealed with. For a
-    /// database that nothing was sealed in yet, makes one with mode 0600 if there is none. Completes
-    /// a rotation of the key that was interrupted after the database had the new one.
+    /// Reads the key file and checks that it is the key that this database was sealed with. Creates a
+    /// key with mode 0600 if there is none and nothing was sealed in the database yet. Completes a key
+    /// rotation that was interrupted after the database had the new key.
     ///
     /// # Errors
-    /// When the file cannot be read or made, is not a key, can be read by others, or is not there
-    /// although there are secrets it would open; or when it is another key: starting would make
-    /// every stored credential useless, and new ones would be sealed with a second key.
+    /// If the file cannot be read or created, is not a key, or is readable by others; if it is missing
+    /// although the database has sealed values; or if it is another key, which would make all stored
+    /// credentials unusable and seal new ones with a second key.
     pub async fn of(storage: &dyn Storage, path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
         let Some(sealed) = storage.meta(CHECK).await? else {
@@ -153,14 +153,14 @@ impl MasterKey {
         )
     }
 
-    /// Whether the key in a file is the one that sealed a database's check; `None` when there is no
-    /// key that can be read.
+    /// Returns whether the key in a file sealed a database's check value; `None` if the file has no
+    /// readable key.
     #[must_use]
     pub fn fits(path: &Path, check: &[u8]) -> Option<bool> {
         Some(Self::read(path)?.opens_check(check))
     }
 
-    /// Returns the key in a file; `None` when there is none that can be read.
+    /// Returns the key in a file; `None` if it has no readable key.
     #[must_use]
     pub fn read(path: &Path) -> Option<Self> {
         Self::load(std::fs::File::open(path).ok()?).ok()
@@ -188,7 +188,7 @@ impl MasterKey {
             mode & 0o077 == 0,
             "can be read by others (mode {mode:o}); make it private: chmod 600"
         );
-        // Of its final size from the beginning: a text that grows leaves copies behind.
+        // Allocated at the final size: a string that grows leaves copies of the key in memory.
         let mut text = Zeroizing::new(String::with_capacity(KEY_FILE_LENGTH));
         file.take(KEY_FILE_LENGTH as u64)
             .read_to_string(&mut text)
@@ -207,8 +207,8 @@ impl MasterKey {
             text.extend([byte >> 4, byte & 0xf].map(hex_digit));
         }
         text.push('\n');
-        // Written aside and linked into place: a crash leaves a whole key or none, and of two
-        // processes that start at once only one makes it.
+        // Written to a temporary file and linked into place: a crash leaves a complete key or none, and
+        // only one of two processes that start at once creates it.
         let aside = path.with_extension(format!("{}.tmp", std::process::id()));
         let mut file = std::fs::OpenOptions::new()
             .write(true)
@@ -236,7 +236,7 @@ impl MasterKey {
         }
     }
 
-    /// Returns the id that values sealed with this key carry.
+    /// Returns the key's id, which sealed values contain.
     #[must_use]
     pub fn id(&self) -> KeyId {
         self.id
@@ -248,7 +248,7 @@ impl MasterKey {
         self.digests.clone()
     }
 
-    /// Returns the key for digests of credentials that devices have refused.
+    /// Returns the key for digests of credentials that devices have rejected.
     #[must_use]
     pub fn login_digest_key(&self) -> DigestKey {
         self.login_digests.clone()
@@ -266,8 +266,10 @@ impl MasterKey {
         self.seal(secret.expose_secret(), &place(row, field, way))
     }
 
+    /// Opens a secret that was sealed for a connection.
+    ///
     /// # Errors
-    /// When the value was not sealed for this row, field and way with this key.
+    /// If the value was not sealed for this row, field and way with this key.
     pub fn open_secret(
         &self,
         row: Uuid,
@@ -279,18 +281,18 @@ impl MasterKey {
             .map(SecretString::from)
     }
 
-    /// Returns a value by which a database recognises this key.
+    /// Seals a check value, by which a database recognizes this key.
     #[must_use]
     pub fn seal_check(&self) -> Vec<u8> {
         self.seal(CHECK, CHECK.as_bytes())
     }
 
-    /// Whether this key sealed a database's check, in whatever version.
+    /// Returns whether this key sealed a database's check value, in any version.
     fn opens_check(&self, sealed: &[u8]) -> bool {
         self.open(sealed, CHECK.as_bytes()).is_ok() || self.open_version1(sealed, CHECK).is_ok()
     }
 
-    /// ` (it is key X, the database has key Y)`, if the check's version has an id.
+    /// Returns ` (it is key X, the database has key Y)` if the check value has a key id.
     fn ids_in_words(&self, check: &[u8]) -> String {
         KeyId::of(check).map_or_else(String::new, |found| {
             format!(" (it is key {}, the database has key {found})", self.id)
@@ -349,10 +351,11 @@ impl MasterKey {
     }
 }
 
-/// Hexadecimal digits, and some room for blanks and the end of the line.
+/// Maximum length of a key file: the hexadecimal digits plus white space.
 const KEY_FILE_LENGTH: usize = KEY_LENGTH * 2 + 64;
 
-/// Each text with its length: no question can imitate another binding.
+/// Encodes the binding of a value. Each text is preceded by its length, so that no question can imitate
+/// another binding.
 fn place(row: Uuid, field: SealedField<'_>, way: &Way) -> Vec<u8> {
     let (table, kind) = ("ssh_connections", field.kind());
     let name = match field {
@@ -397,7 +400,7 @@ mod tests {
         (directory, key)
     }
 
-    /// The way to a device through two jump hosts, after a change of one of the three.
+    /// Returns the way to a device through two jump hosts, after a change of one of the three.
     fn way(change: impl Fn(&mut Connection)) -> Way {
         let mut saved = vec![
             test_connection("core", "10.0.0.1", &["inner"]),
@@ -456,7 +459,7 @@ mod tests {
                 assert_eq!(refused, Some(DoesNotOpen::OtherPlace), "{name} {at}");
             }
         }
-        // What does not lead elsewhere does not matter.
+        // Changes that do not affect the way have no effect.
         let same = way(|host| {
             host.host = host.host.to_ascii_uppercase();
             host.device_type = "cisco_ios".to_owned();

@@ -1,8 +1,8 @@
 //! The HTTP server below the router: addresses, connections and their limits.
 //!
-//! A loop of our own accepts connections, because nothing else bounds what a client can hold
-//! without sending a request: how many connections there are, how long a request's head, an idle
-//! connection and an answer that is not read may take. Start reading at [`run`].
+//! It has its own accept loop, because existing ones do not limit what a client can hold without
+//! sending a request: the number of connections, and the time for a request head, an idle connection
+//! and an unread response. Start reading at [`run`].
 
 mod connection;
 mod io;
@@ -25,9 +25,9 @@ use crate::descriptors;
 pub use listener::{Address, Listener, UnixSocketListener};
 use slots::{Admission, Slots};
 
-/// Between two log lines about a condition that lasts.
+/// Minimum interval between log lines about a persistent condition.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
-/// Between two tries to accept a connection while none can be accepted, unless one ends sooner.
+/// Delay before the next `accept` after a persistent failure, unless a connection closes sooner.
 const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The timeouts and limits of connections.
@@ -52,7 +52,7 @@ impl Limits {
     }
 }
 
-/// Leaves the descriptors to the database, the devices and files that are theirs.
+/// Returns the connection limit, reduced to the clients' share of file descriptors.
 fn affordable(configured: usize) -> usize {
     let most = descriptors::for_clients(configured);
     if configured > most {
@@ -67,11 +67,11 @@ fn affordable(configured: usize) -> usize {
     most
 }
 
-/// Serves the router until `shutdown`. Then it accepts no connection, closes idle ones and waits
-/// for the requests in progress. Dropping the future cuts the connections that are left.
+/// Serves the router until `shutdown`. Then stops accepting, closes idle connections and waits for
+/// requests in progress. Dropping the future aborts the remaining connections.
 ///
 /// # Errors
-/// When the listener is broken for good.
+/// If the listener fails permanently.
 pub async fn run(
     listener: Listener,
     router: Router,
@@ -96,7 +96,7 @@ pub async fn run(
                 AcceptFailure::OneConnection => continue,
                 AcceptFailure::Lasting => {
                     warnings.not_accepting(&error);
-                    // Descriptors that idle clients hold are the cheapest to get back.
+                    // Closing idle connections is the cheapest way to free descriptors.
                     let freed = slots.freed();
                     slots.close_longest_waiting();
                     let _ = tokio::time::timeout(ACCEPT_RETRY_INTERVAL, freed).await;
@@ -131,13 +131,13 @@ pub async fn run(
     Ok(())
 }
 
-/// The meaning of a failed `accept` for the next one.
+/// The consequence of a failed `accept` for the next one.
 #[derive(Debug, PartialEq)]
 enum AcceptFailure {
-    /// The connection ended before it was accepted, or did not get through; the next one may.
+    /// Only this connection failed before it was accepted; the next one may succeed.
     OneConnection,
-    /// No connection is accepted for now: the process or the system has no descriptor or memory
-    /// left, or there is a cause that is not known.
+    /// No connection can be accepted for now: the process or the system is out of descriptors or
+    /// memory, or the cause is unknown.
     Lasting,
     /// The listener will never accept again.
     Listener,
@@ -167,7 +167,7 @@ impl AcceptFailure {
     }
 }
 
-/// Logs conditions that would otherwise fill the log, once in a while.
+/// Rate-limits log lines about persistent conditions.
 #[derive(Default)]
 struct Warnings {
     not_accepting: Option<Instant>,

@@ -1,8 +1,8 @@
-//! Session logs: what goes to and comes from each device, one file a connection, written by a thread
-//! of their own, so that a slow disk holds up no session.
+//! Session logs: the traffic with each device, one file per connection, written by a separate thread so
+//! that a slow disk does not block sessions.
 //!
-//! What is missing is said in the log itself: [`SessionLogFile`] notices what the disk did not take,
-//! and this module what did not reach the disk.
+//! The log itself says what is missing: [`SessionLogFile`] reports failed writes, this module entries
+//! that were dropped before.
 
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder};
@@ -18,27 +18,27 @@ use netssh_core::{SessionLog, SessionLogEntry, SessionLogFile};
 
 use crate::config::DevicesConfig;
 
-/// Entries that wait to be written. Those beyond it are lost, and counted.
+/// Maximum number of pending entries. Further ones are dropped and counted.
 const WAITING: usize = 1024;
-/// Files that are open at once.
+/// Maximum number of open files.
 const OPEN_FILES: usize = 64;
-/// How often a log that lacks something is tried again without another entry.
+/// Retry interval for incomplete logs, if there is no new entry.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
-/// How often the directory is searched for files that are too old or too many.
+/// Interval at which the directory is checked for old or excess files.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
-/// Part of the size of all files after which it is searched before that.
+/// The directory is also checked after writing this fraction (1/16) of the maximum total size.
 const SWEEPS_PER_SIZE: u64 = 16;
 
-/// How much of the disk session logs may take.
+/// Limits on the disk usage of session logs.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Size of one file.
+    /// Maximum size of a file.
     file_bytes: u64,
-    /// Older files of one connection.
+    /// Number of older files kept per connection.
     older: usize,
-    /// Size of all files; `None` for no limit.
+    /// Maximum total size; `None` for no limit.
     max_bytes: Option<u64>,
-    /// Time since the last entry of a file.
+    /// Maximum age of the last entry of a file.
     max_age: Option<Duration>,
 }
 
@@ -69,7 +69,7 @@ struct ConnectionLog {
     logs: SessionLogs,
 }
 
-/// Entries that found no room to wait in, by connection.
+/// Entries dropped because the queue was full, by connection.
 #[derive(Debug, Default)]
 struct Lost {
     any: AtomicBool,
@@ -84,10 +84,10 @@ struct Missing {
 }
 
 impl SessionLogs {
-    /// Makes the directory, and starts the thread, which ends with the last log.
+    /// Creates the directory and starts the writer thread, which ends once all logs are dropped.
     ///
     /// # Errors
-    /// When there can be no such directory.
+    /// If the directory or the thread cannot be created.
     pub fn start(directory: &Path, limits: Limits) -> io::Result<Self> {
         DirBuilder::new()
             .recursive(true)
@@ -108,7 +108,7 @@ impl SessionLogs {
         Ok(Self { entries, lost })
     }
 
-    /// The log of a connection; its name is one for a file, too.
+    /// Returns the log of a connection. The name must be valid as a file name.
     #[must_use]
     pub fn of(&self, connection: &str) -> Arc<dyn SessionLog> {
         Arc::new(ConnectionLog {
@@ -144,7 +144,7 @@ impl Lost {
         self.any.store(true, Ordering::Release);
     }
 
-    /// Takes what a connection has lost before a time.
+    /// Removes and returns the loss of a connection, if it began before a time.
     fn take_before(&self, connection: &Arc<str>, time: SystemTime) -> Option<Missing> {
         if !self.any.load(Ordering::Acquire) {
             return None;
@@ -172,14 +172,14 @@ struct Writer {
     limits: Limits,
     open: HashMap<Arc<str>, SessionLogFile>,
     lost: Arc<Lost>,
-    /// Bytes of entries since the directory was searched.
+    /// Bytes of entries since the last check of the directory.
     written: u64,
 }
 
 impl Writer {
     fn run(mut self, waiting: &Receiver<(Arc<str>, SessionLogEntry)>) {
         let mut swept = None;
-        // Whether something is missing that no log has said yet.
+        // Whether a loss is not reported in its log yet.
         let mut incomplete = false;
         let mut retried = Instant::now();
         loop {
@@ -206,7 +206,7 @@ impl Writer {
         self.report_missing();
     }
 
-    /// Writes an entry; returns whether its log is complete, or says what it lacks.
+    /// Writes an entry; returns whether its log is complete or reports all losses.
     fn write(&mut self, connection: &Arc<str>, entry: &SessionLogEntry) -> bool {
         self.written += entry.text.len() as u64;
         let lost = self.lost.take_before(connection, entry.time);
@@ -218,7 +218,7 @@ impl Writer {
         file.is_complete()
     }
 
-    /// Has every log say what it lacks; returns whether all have.
+    /// Reports all losses in the logs; returns whether that succeeded.
     fn report_missing(&mut self) -> bool {
         for (connection, lost) in self.lost.take_all() {
             add_lost(&connection, self.file(&connection), &lost);
@@ -244,7 +244,8 @@ impl Writer {
         })
     }
 
-    /// Removes files that are too old, and those written least recently while all are too large.
+    /// Removes files that are too old, and the least recently written ones while the total is too
+    /// large.
     fn sweep(&mut self) {
         self.written = 0;
         if self.limits.max_bytes.is_none() && self.limits.max_age.is_none() {
@@ -252,7 +253,7 @@ impl Writer {
         }
         match self.remove_superfluous() {
             Ok(()) => {}
-            // The first entry makes it again.
+            // The next entry creates the directory again.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
                 tracing::warn!(%error, directory = %self.directory.display(), "failed to remove old session logs");
@@ -308,7 +309,7 @@ impl Writer {
     }
 }
 
-/// Whether a file's name is one of a session log: `NAME.log`, or `NAME.log.2`.
+/// Returns whether a file name is that of a session log: `NAME.log` or `NAME.log.2`.
 fn is_log(name: &str) -> bool {
     let name = match name.rsplit_once('.') {
         Some((name, age)) if age.parse::<u32>().is_ok() => name,
@@ -408,7 +409,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut writer = writer(directory.path(), LIMITS);
         let logs = {
-            // Nothing takes these entries: all but the first find no room.
+            // The queue is never drained, so all entries but the first are dropped.
             let (entries, _waiting) = sync_channel(1);
             let lost = Arc::clone(&writer.lost);
             let logs = SessionLogs { entries, lost };

@@ -1,7 +1,7 @@
-//! The database: the one truth about jobs, connections and what plugins keep.
+//! The database: the source of truth for jobs, connections and the data that plugins store.
 //!
-//! [`Storage`] is what the rest of the host sees. Its methods are whole use cases of the state
-//! machine, not rows: each is one transaction, and whatever it returned `Ok` for survives `kill -9`.
+//! [`Storage`] is the interface that the rest of the host uses. Each method is a complete step of the
+//! state machine and runs as one transaction; a write that returned `Ok` survives `kill -9`.
 
 mod condition;
 pub mod sqlite;
@@ -26,24 +26,26 @@ pub use condition::{Condition, Fault};
 
 pub type Result<T> = std::result::Result<T, StorageError>;
 
+/// An error of the database.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
-    /// A name or key that is to be unique is there already.
+    /// A unique name or key already exists.
     #[error("{0} exists already")]
     Exists(String),
-    /// The database cannot be used now: it is locked, full, gone. The host's log says more.
+    /// The database cannot be used at the moment, for example because it is locked or unreachable. The
+    /// host's log has the details.
     #[error("the database is not available: {0}")]
     Unavailable(String),
-    /// A row that this version cannot read.
+    /// A row has a form that this version cannot read.
     #[error("the database holds something this version cannot read: {0}")]
     Corrupt(String),
-    /// The disk is full: nothing was written, and nothing is lost.
+    /// The disk is full: the write failed, and earlier data is intact.
     #[error("the disk that the database is on is full")]
     Full,
-    /// So little is free on the disk that nothing new is accepted; what runs may end.
+    /// Free disk space is so low that no new work is accepted; running jobs may finish.
     #[error(transparent)]
     LowSpace(#[from] LowSpace),
-    /// The database is damaged, or its files are gone.
+    /// The database is damaged, or its files were deleted or replaced.
     #[error("{0}")]
     Unusable(Fault),
     #[error("database: {0}")]
@@ -65,7 +67,7 @@ impl From<sqlx::Error> for StorageError {
     }
 }
 
-/// A claimed job: only who holds this may write to the attempt.
+/// A claimed job. Only the holder of a valid claim may write to the attempt.
 #[derive(Clone, Debug)]
 pub struct Claim {
     pub job_id: Uuid,
@@ -73,20 +75,20 @@ pub struct Claim {
     pub worker_id: String,
 }
 
-/// What an attempt is about to run, and what becomes of it after a crash.
+/// The plugin version that an attempt runs, and how to handle the attempt after a crash.
 #[derive(Clone, Debug)]
 pub struct Runs {
     pub digest: String,
     pub on_interrupt: OnInterrupt,
 }
 
-/// A job that waits, and what decides when it may run.
+/// A waiting job with the data that decides when it may run.
 #[derive(Clone, Debug)]
 pub struct WaitingJob {
     pub job: Job,
-    /// As far as they are still there.
+    /// The targets that still exist.
     pub targets: Vec<Connection>,
-    /// The jobs above it, the nearest first, up to what a batch stands over.
+    /// The job's ancestors, nearest first, without a batch at the top.
     pub parents: Vec<Parent>,
 }
 
@@ -98,7 +100,7 @@ pub struct Parent {
     pub status: JobStatus,
 }
 
-/// A job whose time has come.
+/// A job that may run from `ready_at` on.
 #[derive(Clone, Debug)]
 pub struct ReadyJob {
     pub id: Uuid,
@@ -106,12 +108,12 @@ pub struct ReadyJob {
     pub ready_at: DateTime<Utc>,
 }
 
-/// What a batch did when it was looked at.
+/// The result of advancing a batch.
 #[derive(Clone, Debug, Default)]
 pub struct BatchProgress {
-    /// Child jobs that may run now, or at their time.
+    /// Child jobs that may run now or at their scheduled time.
     pub started: Vec<ReadyJob>,
-    /// Why no more are started, if that was decided.
+    /// Why no more child jobs are started, if the batch decided so.
     pub stopped: Option<String>,
     pub ended: Option<(JobStatus, BatchCounts)>,
 }
@@ -121,91 +123,93 @@ pub struct BatchProgress {
 pub enum Outcome {
     Completed(Value),
     Failed(JobError),
-    /// Cancelled, with what was said about it.
+    /// Cancelled, with the error to record.
     Cancelled(JobError),
-    /// To be tried again at the given time, because of this error.
+    /// To be retried at the given time because of this error.
     Retry(JobError, DateTime<Utc>),
-    /// Cut off by the end of the process; to be run again from the start.
+    /// Interrupted by the end of the process; to be run again from the start.
     RunAgain(JobError),
 }
 
-/// What became of a request to cancel.
+/// The result of a request to cancel a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CancelOutcome {
     NotFound,
-    /// It was waiting, and is cancelled.
+    /// The job was waiting and is now cancelled.
     Cancelled,
-    /// It runs, and has been told to stop.
+    /// The job is running and was asked to stop.
     Requested,
-    /// It runs, and has been told to stop; but that could not be stored.
+    /// The job is running and was asked to stop, but the request could not be stored.
     Unrecorded,
-    /// It had ended before.
+    /// The job had already ended.
     Finished,
 }
 
+/// The result of a request to delete a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeleteOutcome {
     NotFound,
     Deleted,
-    /// It runs, or one of its child jobs does.
+    /// The job or one of its child jobs is running.
     Running,
 }
 
-/// Changes of connections, their sealed values and host keys that belong together.
+/// Changes to connections, sealed values and host keys that are made in one transaction.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectionChange {
-    /// A connection in its new form. A new name replaces the old where others jump through it.
+    /// The updated connection. If its name changes, connections that jump through it are updated too.
     pub updated: Option<Connection>,
-    /// Sealed values of other connections.
+    /// New sealed values of other connections.
     pub sealed: Vec<SealedRow>,
-    /// Host keys that are known by another route as well from now on, and no others there.
+    /// Host keys to copy from one place to another, where they replace the existing keys.
     pub moved_host_keys: Vec<(HostKeyPlace, HostKeyPlace)>,
     pub forgotten_host_keys: Option<HostKeyPlace>,
-    /// A value that recognises the key that everything is sealed with now.
+    /// The new check value of the master key.
     pub master_key_check: Option<Vec<u8>>,
-    /// Removes the digests of requests, which another key cannot compare.
+    /// Removes request digests, which cannot be compared under another master key.
     pub forgets_digests: bool,
 }
 
+/// The result of a request to delete a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeleteConnectionOutcome {
     NotFound,
     Deleted,
-    /// These connections, by name, jump through it.
+    /// Connections that jump through it, by name.
     JumpedThrough(Vec<String>),
 }
 
-/// What came of adding a job.
+/// The result of adding a job.
 #[derive(Clone, Debug)]
 pub enum AddOutcome {
     Added,
-    /// The same idempotency key and the same request: this is the first job.
+    /// The idempotency key exists with the same request: this is the first job.
     Same(Box<Job>),
-    /// The same idempotency key with another request.
+    /// The idempotency key exists with a different request.
     KeyReused,
 }
 
-/// What came of adding a schedule.
+/// The result of adding a schedule.
 #[derive(Clone, Debug)]
 pub enum AddScheduleOutcome {
     Added,
-    /// The same idempotency key and the same request: this is the first schedule.
+    /// The idempotency key exists with the same request: this is the first schedule.
     Same(Box<Schedule>),
     KeyReused,
 }
 
-/// A place in the order in which jobs ended.
+/// A position in the order in which jobs ended.
 pub type Place = (DateTime<Utc>, Uuid);
 
-/// What a step of removing old jobs did.
+/// The result of one step of removing old jobs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Swept {
     pub deleted: u64,
-    /// Where to go on; none at the end.
+    /// Position to continue from; `None` at the end.
     pub next: Option<Place>,
 }
 
-/// A child job that has failed.
+/// A failed child job.
 #[derive(Clone, Debug)]
 pub struct FailedChild {
     pub job_id: Uuid,
@@ -213,25 +217,25 @@ pub struct FailedChild {
     pub error: Option<JobError>,
 }
 
-/// What came of an attempt to send a message.
+/// The result of an attempt to send a message.
 #[derive(Clone, Debug)]
 pub enum Delivery {
     Sent,
-    /// To be sent again at the given time, because of this error.
+    /// To be sent again at the given time because of this error.
     Later(String, DateTime<Utc>),
-    /// Not to be tried again, because of this error.
+    /// Not to be retried because of this error.
     GivenUp(String),
 }
 
-/// How large the database is, bytes.
+/// The size of the database, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Size {
     pub bytes: u64,
-    /// Of these, unused.
+    /// Unused bytes, included in `bytes`.
     pub free: u64,
 }
 
-/// What the attempts at a job have stored together.
+/// The total that all attempts at a job have stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct JobUse {
     pub results: u64,
@@ -240,10 +244,10 @@ pub struct JobUse {
     pub log_bytes: u64,
 }
 
-/// A file that a job has downloaded.
+/// A downloaded file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DownloadedFile {
-    /// Below the operator's directory.
+    /// Path relative to the operator's download directory.
     pub path: String,
     pub plugin: String,
     pub bytes: u64,
@@ -253,33 +257,33 @@ pub struct DownloadedFile {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StorageUse {
     pub keys: u64,
-    /// Bytes of keys and values together.
+    /// Total size of keys and values.
     pub bytes: u64,
 }
 
-/// The bounds of one page of a listing.
+/// The limits of one page of a listing.
 #[derive(Clone, Copy, Debug)]
 pub struct Page {
-    /// The most entries.
+    /// Maximum number of entries.
     pub limit: u32,
-    /// The most bytes of their texts.
+    /// Maximum total size of their texts, in bytes.
     pub bytes: u64,
 }
 
-/// A page before it is read.
+/// The size of a page, measured before the page is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Measured {
-    /// Its entries.
+    /// Number of entries.
     pub count: u32,
-    /// The bytes of their texts.
+    /// Total size of their texts, in bytes.
     pub bytes: u64,
-    /// Others follow.
+    /// Whether more entries follow.
     pub more: bool,
 }
 
 impl Page {
-    /// Returns how much of entries with these sizes fits. One more than `limit` says whether others
-    /// follow.
+    /// Returns how many entries of these sizes fit; at least one, if there is one. Callers pass one
+    /// size more than `limit` so that `more` is known.
     pub fn measure(self, sizes: impl IntoIterator<Item = u64>) -> Measured {
         let mut page = Measured::default();
         for size in sizes {
@@ -295,14 +299,15 @@ impl Page {
     }
 }
 
+/// The database, as the rest of the host uses it.
 #[async_trait]
 pub trait Storage: Send + Sync + 'static {
-    /// A read and a write, for the health check.
+    /// Reads and writes a row, for the health check.
     async fn ping(&self) -> Result<()>;
 
     // Jobs
-    /// Adds a pending job, the connection that was given inline with it, and, if it is a batch, a
-    /// child job with each of these ids: one per target, in their order.
+    /// Adds a pending job and its inline connection. For a batch, also adds one child job per target:
+    /// `children` has their ids, in the order of the targets.
     async fn add_job(
         &self,
         job: &NewJob,
@@ -310,43 +315,45 @@ pub trait Storage: Send + Sync + 'static {
         inline: Option<&Connection>,
     ) -> Result<AddOutcome>;
     async fn job(&self, id: Uuid) -> Result<Option<Job>>;
-    /// The job that was submitted with an idempotency key, and the digest of its request.
+    /// Returns the job with an idempotency key, and the digest of its request.
     async fn job_with_key(&self, key: &str) -> Result<Option<(Job, String)>>;
     /// Returns the job without its large fields.
     async fn listed_job(&self, id: Uuid) -> Result<Option<ListedJob>>;
     /// Returns the large fields of the job.
     async fn job_texts(&self, id: Uuid) -> Result<Option<JobTexts>>;
-    /// Newest first, at most `filter.limit`.
+    /// Lists jobs, newest first, at most `filter.limit`.
     async fn jobs(&self, filter: &JobFilter) -> Result<Vec<ListedJob>>;
     async fn count_jobs(&self, created_after: Option<DateTime<Utc>>) -> Result<StatusCounts>;
-    /// How many child jobs a job has submitted.
+    /// Counts the child jobs of a job.
     async fn count_children(&self, id: Uuid) -> Result<u64>;
     async fn cancel_job(&self, id: Uuid, now: DateTime<Utc>) -> Result<CancelOutcome>;
     async fn delete_job(&self, id: Uuid) -> Result<DeleteOutcome>;
 
     // Batches
-    /// Starts child jobs, or decides that no more are started, or ends the batch: as far as it goes.
+    /// Advances a batch as far as possible: starts child jobs, stops starting them, or ends the batch.
     async fn advance_batch(&self, id: Uuid, now: DateTime<Utc>) -> Result<BatchProgress>;
     async fn unfinished_batches(&self) -> Result<Vec<Uuid>>;
-    /// How the child jobs of each stand.
+    /// Returns the numbers of child jobs by state for each batch.
     async fn batch_counts(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, BatchCounts>>;
     async fn running_children(&self, id: Uuid) -> Result<Vec<Uuid>>;
-    /// Every attempt at a job, the first first.
+    /// Returns all attempts at a job, oldest first.
     async fn attempts(&self, job_id: Uuid) -> Result<Vec<Attempt>>;
 
     // The dispatcher's side
-    /// Jobs that may run now, in the order in which they became ready, from after a place in it.
+    /// Returns jobs that may run now, in the order in which they became ready, starting after a
+    /// position.
     async fn ready_jobs(
         &self,
         after: (DateTime<Utc>, Uuid),
         now: DateTime<Utc>,
         limit: u32,
     ) -> Result<Vec<ReadyJob>>;
-    /// When the next waiting job becomes ready, after `now`.
+    /// Returns when the next waiting job becomes ready, after `now`.
     async fn next_ready_at(&self, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>>;
-    /// `pending | retrying → running`; `None` when someone else has it, or it no longer waits.
-    /// A job that waits; none when it is gone, runs, or has ended.
+    /// Returns a waiting job; `None` if it does not exist, is running or has ended.
     async fn waiting_job(&self, id: Uuid) -> Result<Option<WaitingJob>>;
+    /// Moves a job from `pending` or `retrying` to `running`; `None` if it is claimed already or no
+    /// longer waits.
     async fn claim_job(
         &self,
         id: Uuid,
@@ -354,37 +361,38 @@ pub trait Storage: Send + Sync + 'static {
         runs: Option<&Runs>,
         now: DateTime<Utc>,
     ) -> Result<Option<Job>>;
-    /// Leaves out a job that waits: it is cancelled, with this reason. `false` when it does not wait.
+    /// Cancels a waiting job with this reason. Returns `false` if the job is not waiting.
     async fn skip_job(&self, id: Uuid, reason: &JobError, now: DateTime<Utc>) -> Result<bool>;
-    /// Ends the attempt; `false` when the claim no longer holds, and nothing was written. What was
-    /// noted as being sent and has no result becomes one that says so.
+    /// Ends the attempt. Returns `false` without writing anything if the claim is no longer valid.
+    /// Write intents without a result get one that says so.
     async fn finish_job(&self, claim: &Claim, outcome: Outcome, now: DateTime<Utc>)
     -> Result<bool>;
-    /// Jobs that stand as running.
+    /// Returns all jobs with status `running`.
     async fn running_jobs(&self) -> Result<Vec<Job>>;
 
-    // What a running job leaves behind; each is refused once the claim is lost
+    // Records of running jobs; writes that take a claim fail once it is lost
     async fn add_result(&self, claim: &Claim, result: CommandResult) -> Result<()>;
-    /// Notes what is about to be sent to a device, before it is.
+    /// Records the intent to send a command, before it is sent.
     async fn begin_command(&self, claim: &Claim, command: &InFlight) -> Result<()>;
-    /// What was noted and has no result: it is being sent, or was when a process died.
+    /// Returns write intents without a result: commands that are being sent, or were when a process
+    /// died.
     async fn commands_in_flight(&self, job_id: Uuid) -> Result<Vec<InFlight>>;
-    /// Each line is by itself: when one cannot be written, the others stand.
+    /// Writes log lines independently: if one cannot be written, the others are.
     async fn add_logs(&self, logs: Vec<JobLog>) -> Result<()>;
     async fn set_progress(&self, claim: &Claim, progress: &Progress) -> Result<()>;
-    /// How much the commands of a job have answered, on all its targets or on one, bytes.
+    /// Returns the size of all command output of a job, for all targets or for one, in bytes.
     async fn output_bytes(&self, job_id: Uuid, target: Option<&str>) -> Result<u64>;
     async fn results(&self, job_id: Uuid) -> Result<Vec<CommandResult>>;
-    /// Measures the results of a job that follow `after`: as many as fit into the page, at least one.
+    /// Measures how many results of a job after `after` fit into the page; at least one.
     async fn measure_results(&self, job_id: Uuid, after: Uuid, page: Page) -> Result<Measured>;
-    /// In order, after a result, at most `limit`.
+    /// Returns results in order, starting after `after`, at most `limit`.
     async fn results_after(
         &self,
         job_id: Uuid,
         after: Uuid,
         limit: u32,
     ) -> Result<Vec<CommandResult>>;
-    /// Measures the next lines of a job's log, as [`Storage::measure_results`].
+    /// Measures the next log lines of a job, like [`Storage::measure_results`].
     async fn measure_logs(
         &self,
         job_id: Uuid,
@@ -392,7 +400,7 @@ pub trait Storage: Send + Sync + 'static {
         least: Option<LogLevel>,
         page: Page,
     ) -> Result<Measured>;
-    /// Oldest first, at most `limit`, with ids above `after`.
+    /// Returns log lines with ids above `after`, oldest first, at most `limit`.
     async fn logs(
         &self,
         job_id: Uuid,
@@ -401,7 +409,7 @@ pub trait Storage: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<JobLog>>;
 
-    /// Measures the last lines before an id, as [`Storage::measure_logs`].
+    /// Measures the last log lines before an id, like [`Storage::measure_logs`].
     async fn measure_logs_before(
         &self,
         job_id: Uuid,
@@ -409,7 +417,7 @@ pub trait Storage: Send + Sync + 'static {
         least: Option<LogLevel>,
         page: Page,
     ) -> Result<Measured>;
-    /// The last lines before an id, oldest first, at most `limit`.
+    /// Returns the last log lines before an id, oldest first, at most `limit`.
     async fn logs_before(
         &self,
         job_id: Uuid,
@@ -424,20 +432,20 @@ pub trait Storage: Send + Sync + 'static {
 
     // Connections
     async fn add_connection(&self, connection: &Connection) -> Result<()>;
-    /// Makes changes that belong together, and returns how many host keys were forgotten; `None`, and
-    /// nothing is changed, when the connection to update does not exist.
+    /// Applies a change in one transaction and returns how many host keys were removed; `None`, with
+    /// nothing changed, if the connection to update does not exist.
     async fn change_connections(&self, change: ConnectionChange) -> Result<Option<u64>>;
     async fn delete_connection(&self, id: Uuid) -> Result<DeleteConnectionOutcome>;
     async fn connection(&self, id: Uuid) -> Result<Option<Connection>>;
     async fn connection_named(&self, name: &str) -> Result<Option<Connection>>;
-    /// By name; those that belong to a job are left out.
+    /// Returns the connections by name, without those that belong to a job.
     async fn connections(&self) -> Result<Vec<Connection>>;
     /// Returns a page of [`Storage::connections`] after a name, and whether others follow.
     async fn connections_page(&self, after: &str, page: Page) -> Result<(Vec<Connection>, bool)>;
-    /// Those of jobs that have secrets.
+    /// Returns the inline connections of jobs that have secrets.
     async fn sealed_inline_connections(&self) -> Result<Vec<Connection>>;
 
-    // Host keys accepted at first sight; host names in any case
+    // Host keys trusted on first use; host names are case-insensitive
     async fn host_keys(&self, place: &HostKeyPlace) -> Result<Vec<KnownHostKey>>;
     /// `key` is (algorithm, key, fingerprint).
     async fn add_host_key(
@@ -448,22 +456,23 @@ pub trait Storage: Send + Sync + 'static {
     ) -> Result<()>;
 
     // Logins to devices
-    /// What is known of the logins by address, unless it has expired; the last to expire first, at
-    /// most so many.
+    /// Returns the login records that have not expired, by address; latest expiry first, at most
+    /// `most`.
     async fn device_logins(&self, now: DateTime<Utc>, most: u32) -> Result<Vec<(String, Value)>>;
-    /// Stores what is known of the logins to an address, instead of what was stored before.
+    /// Stores the login record of an address, replacing the previous one.
     async fn set_device_logins(
         &self,
         address: &str,
         record: &Value,
         expires_at: DateTime<Utc>,
     ) -> Result<()>;
-    /// Removes what has expired, and all beyond so many, the first to expire first; returns how many.
+    /// Removes expired login records, and the earliest to expire beyond `most`; returns how many.
     async fn sweep_device_logins(&self, now: DateTime<Utc>, most: u32) -> Result<u64>;
 
-    // What plugins keep
+    // Data of plugins
     async fn plugin_value(&self, plugin: &str, key: &str) -> Result<Option<Value>>;
-    /// Writes the value if the plugin then stays within `limit`; else says what it would use.
+    /// Writes the value if the plugin stays within `limit`; otherwise returns what the plugin would
+    /// use.
     async fn set_plugin_value(
         &self,
         plugin: &str,
@@ -473,16 +482,16 @@ pub trait Storage: Send + Sync + 'static {
         now: DateTime<Utc>,
     ) -> Result<std::result::Result<(), StorageUse>>;
     async fn delete_plugin_value(&self, plugin: &str, key: &str) -> Result<bool>;
-    /// Keys with a prefix, in order, at most `limit`.
+    /// Returns the keys with a prefix, in order, at most `limit`.
     async fn plugin_keys(&self, plugin: &str, prefix: &str, limit: u32) -> Result<Vec<String>>;
 
     // Versions of plugins
-    /// Remembers versions that were loaded, and keeps their files; of each plugin the newest ones,
-    /// and those that a job is yet to run.
+    /// Records loaded versions and stores their files. Files are kept for the newest versions of each
+    /// plugin and for versions that unfinished jobs need.
     async fn keep_versions(&self, versions: Vec<LoadedVersion>, now: DateTime<Utc>) -> Result<()>;
-    /// The one loaded last first.
+    /// Returns the versions of a plugin, last loaded first.
     async fn plugin_versions(&self, plugin: &str) -> Result<Vec<PluginVersion>>;
-    /// The files of a version, as long as they are kept.
+    /// Returns the files of a version while they are stored.
     async fn plugin_files(
         &self,
         plugin: &str,
@@ -496,73 +505,76 @@ pub trait Storage: Send + Sync + 'static {
         schedule: &Schedule,
         idempotency: Option<&(String, String)>,
     ) -> Result<AddScheduleOutcome>;
-    /// Everything but what its runs have left there; `false` when it does not exist.
+    /// Updates a schedule except for the state that its runs write; returns `false` if it does not
+    /// exist.
     async fn update_schedule(&self, schedule: &Schedule) -> Result<bool>;
-    /// `false` when it does not exist.
+    /// Returns `false` if the schedule does not exist.
     async fn delete_schedule(&self, id: Uuid) -> Result<bool>;
     async fn schedule(&self, id: Uuid) -> Result<Option<Schedule>>;
     async fn schedule_named(&self, name: &str) -> Result<Option<Schedule>>;
-    /// The schedule that was made with an idempotency key, and the digest of its request.
+    /// Returns the schedule with an idempotency key, and the digest of its request.
     async fn schedule_with_key(&self, key: &str) -> Result<Option<(Schedule, String)>>;
-    /// Returns a page of the schedules after a name, by name, without large fields, and whether
-    /// others follow.
+    /// Returns a page of the schedules ordered by name, starting after a name, without large fields,
+    /// and whether more follow.
     async fn schedules_page(&self, after: &str, page: Page) -> Result<(Vec<ListedSchedule>, bool)>;
     async fn count_schedules(&self) -> Result<u64>;
-    /// Those whose time has come.
+    /// Returns the schedules that are due.
     async fn due_schedules(&self, now: DateTime<Utc>) -> Result<Vec<Schedule>>;
-    /// The next time of any schedule after `after`.
+    /// Returns the next time of any schedule after `after`.
     async fn next_schedule_at(&self, after: DateTime<Utc>) -> Result<Option<DateTime<Utc>>>;
-    /// Those that wait for a time after `time`.
+    /// Returns the schedules with a next time after `time`.
     async fn schedules_after(&self, time: DateTime<Utc>) -> Result<Vec<Schedule>>;
-    /// Makes a schedule that is to run at `from` run at `to`.
+    /// Changes the next time of a schedule from `from` to `to`.
     async fn move_schedule(&self, id: Uuid, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<()>;
-    /// Records a time and moves its schedule on to `next`, both or neither; due, unless it is
-    /// `left_out`, for that reason. `false` when that was done before, or the schedule has changed.
+    /// Records an occurrence and advances its schedule to `next`, in one transaction. The occurrence is
+    /// due, unless `left_out` says why it is skipped. Returns `false` if this was done before or the
+    /// schedule has changed.
     async fn fire_tick(
         &self,
         tick: &Tick,
         next: Option<DateTime<Utc>>,
         left_out: Option<String>,
     ) -> Result<bool>;
-    /// Times whose jobs are yet to be submitted, the earliest first.
+    /// Returns occurrences without a submitted job, earliest first.
     async fn due_ticks(&self) -> Result<Vec<Tick>>;
-    /// What came of a due time, or of a trigger.
+    /// Records the result of an occurrence or of a manual trigger.
     async fn settle_tick(&self, tick: &Tick, job_id: Option<Uuid>, outcome: &str) -> Result<()>;
-    /// Whether a job of the schedule has not ended.
+    /// Returns whether a job of the schedule has not ended.
     async fn schedule_is_busy(&self, id: Uuid) -> Result<bool>;
 
     // Pauses, by name
     async fn pauses(&self) -> Result<Vec<Pause>>;
-    /// Stores a pause, in place of the one with its id if there is one; `Exists` when another has
-    /// its name.
+    /// Stores a pause, replacing the one with the same id; fails with `Exists` if another pause has its
+    /// name.
     async fn set_pause(&self, pause: &Pause) -> Result<()>;
     async fn delete_pause(&self, id: Uuid) -> Result<bool>;
 
-    /// What the attempts at a job have stored so far.
+    /// Returns the total that all attempts at a job have stored so far.
     async fn job_use(&self, job_id: Uuid) -> Result<JobUse>;
 
     // Downloaded files
     async fn downloaded_files(&self) -> Result<Vec<DownloadedFile>>;
-    /// Records a file, in place of one of the same path.
+    /// Records a file, replacing the record of the same path.
     async fn add_downloaded_file(&self, file: &DownloadedFile) -> Result<()>;
-    /// Records that files are no longer there.
+    /// Removes the records of files that no longer exist.
     async fn forget_downloaded_files(&self, paths: &[String]) -> Result<()>;
 
     // Retention
-    /// Of the next jobs after a place in the order in which they ended, removes those that ended
-    /// before a time, and the failed ones that ended before another; `None` keeps all.
+    /// Examines the next jobs in the order in which they ended, starting after a position. Removes
+    /// failed jobs that ended before `failed_before`, and others that ended before `before`; `None`
+    /// keeps all.
     async fn sweep_jobs(
         &self,
         after: Place,
         before: Option<DateTime<Utc>>,
         failed_before: Option<DateTime<Utc>>,
     ) -> Result<Swept>;
-    /// Removes some of each plugin's oldest ended jobs beyond so many; says how many.
+    /// Removes some of each plugin's oldest ended jobs beyond `most`; returns how many.
     async fn delete_jobs_beyond(&self, most: u32) -> Result<u64>;
-    /// Removes the oldest ended jobs, whatever their age, at most `limit` and their child jobs; says
+    /// Removes the oldest ended jobs regardless of age, at most `limit` plus their child jobs; returns
     /// how many.
     async fn delete_oldest_jobs(&self, limit: u32) -> Result<u64>;
-    /// Gives some unused space back to the file system; `true` when there may be more.
+    /// Returns some unused space to the file system; `true` if there may be more.
     async fn vacuum(&self) -> Result<bool>;
     async fn size(&self) -> Result<Size>;
     /// Returns the size of what plugins store and of the files of their versions, bytes: what no
@@ -570,50 +582,51 @@ pub trait Storage: Send + Sync + 'static {
     async fn size_of_plugins(&self) -> Result<u64>;
 
     // Notifications
-    /// Whether the ends of jobs are noted from now on. If not, those noted before are forgotten.
+    /// Sets whether ends of jobs are recorded for notifications. Disabling removes existing records.
     async fn note_ended_jobs(&self, note: bool) -> Result<()>;
-    /// Jobs that have ended and that nobody was told of, in the order of their ends.
+    /// Returns ended jobs that the outbox has not processed yet, in the order in which they ended.
     async fn ended_jobs(&self, limit: u32) -> Result<Vec<Uuid>>;
-    /// Puts what is to be said of an ended job into the outbox and forgets its end, both or neither.
-    /// Of too many that wait for a channel the oldest are given up; says how many.
+    /// Adds the messages about an ended job to the outbox and removes the record of its end, in one
+    /// transaction. If too many messages wait for a channel, drops the oldest; returns how many.
     async fn notify(
         &self,
         job_id: Uuid,
         messages: Vec<Notification>,
         now: DateTime<Utc>,
     ) -> Result<u64>;
-    /// How the same work ended before: the last job of the same schedule, or else of the same plugin
-    /// and targets, that completed or failed.
+    /// Returns the outcome of the previous comparable job: the last one of the same schedule, or else
+    /// of the same plugin and targets, that completed or failed.
     async fn outcome_before(&self, job: &Job) -> Result<Option<JobStatus>>;
-    /// How long jobs of the same plugin took that completed before, the last ones first, milliseconds.
+    /// Returns the durations of earlier completed jobs of the same plugin, newest first, in
+    /// milliseconds.
     async fn durations_before(&self, job: &Job, limit: u32) -> Result<Vec<i64>>;
-    /// In the order of the targets, at most `limit`.
+    /// Returns failed child jobs in the order of the targets, at most `limit`.
     async fn failed_children(&self, id: Uuid, limit: u32) -> Result<Vec<FailedChild>>;
-    /// The first message that may be sent to a channel now.
+    /// Returns the first message that may be sent to a channel now.
     async fn due_notification(
         &self,
         channel: &str,
         now: DateTime<Utc>,
     ) -> Result<Option<Notification>>;
-    /// Gives that message up, because it cannot be read.
+    /// Drops that message because it cannot be read.
     async fn give_up_due_notification(
         &self,
         channel: &str,
         error: &str,
         now: DateTime<Utc>,
     ) -> Result<()>;
-    /// When the next message to a channel may be sent.
+    /// Returns when the next message to a channel may be sent.
     async fn next_notification_at(&self, channel: &str) -> Result<Option<DateTime<Utc>>>;
-    /// Notes an attempt to send a message, and removes the oldest of those that are done with.
+    /// Records an attempt to send a message, and removes the oldest settled messages.
     async fn settle_notification(
         &self,
         id: Uuid,
         delivery: Delivery,
         now: DateTime<Utc>,
     ) -> Result<()>;
-    /// Gives up what waits for any other channel than these; says how many.
+    /// Drops messages that wait for channels other than these; returns how many.
     async fn abandon_other_channels(&self, channels: &[String], now: DateTime<Utc>) -> Result<u64>;
-    /// The newest first, from after one of them.
+    /// Lists notifications, newest first, starting after one of them.
     async fn notifications(
         &self,
         state: Option<NotificationState>,
@@ -621,19 +634,20 @@ pub trait Storage: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<Notification>>;
 
-    /// Ids of jobs whose record, results or log have changed. A slow listener misses some of them,
-    /// and has to look.
+    /// Subscribes to the ids of jobs with a changed record, result or log. A receiver that lags misses
+    /// ids and has to poll.
     fn changes(&self) -> broadcast::Receiver<Uuid>;
 
-    /// Whether the database can still be trusted.
+    /// Returns the health of the database.
     fn condition(&self) -> &Condition;
-    /// Compares the database's files with those that were opened; the result is in the condition.
+    /// Compares the database's files with those that were opened, and records a mismatch in the
+    /// condition.
     fn probe_files(&self);
 
     // Facts about the database
     async fn meta(&self, key: &str) -> Result<Option<Vec<u8>>>;
     async fn set_meta(&self, key: &str, value: &[u8]) -> Result<()>;
 
-    /// Writes what waits, and closes the files.
+    /// Writes pending operations and closes the files.
     async fn close(&self);
 }

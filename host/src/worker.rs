@@ -1,8 +1,8 @@
-//! The worker: takes job ids from the queue, claims the jobs, runs them, records how they ended.
+//! The worker: takes job ids from the queue, claims the jobs, runs them and records their outcome.
 //!
-//! A job runs in a task of its own, which nothing but its end, its timeout or a stop ends; Apalis
-//! only hands out ids. The number of jobs that run at once is a semaphore's, because a job gives
-//! its place back while it waits for a child job.
+//! Each job runs in its own task, which ends with the job, at its timeout or on a stop signal; Apalis
+//! only delivers ids. A semaphore limits the number of running jobs, because a job releases its slot
+//! while it waits for a child job.
 
 mod dispatcher;
 mod held_back;
@@ -46,24 +46,25 @@ pub use recovery::end_interrupted;
 pub use running::Running;
 pub use turns::{Next, Resource, Turns};
 
-/// How long a stopped job may take to come to its end before it is given up.
+/// How long a stopped job may take to end before the worker abandons it.
 const STOPPED_WITHIN: Duration = Duration::from_secs(10);
-/// Before Apalis' worker is started again after it gave up.
+/// Delay before Apalis' worker is restarted after a failure.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(250);
-/// How often it is looked whether a pause is over, should the clock have been set.
+/// Interval at which ends of pauses are checked, in case the clock was changed.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
-/// Jobs queued at once when a pause is over.
+/// Jobs enqueued at once when a pause ends.
 const PAGE: usize = 2_000;
-/// How often a finished job is tried to be recorded while the database is not available.
+/// Retry interval for recording an outcome while the database is unavailable.
 const RECORD_EVERY: Duration = Duration::from_secs(1);
 
-/// For each of so many places a job is taken from the queue ahead of its place, and at least
-/// [`LEAST_AHEAD`]. Taking one costs as much as taking several, but what is more urgent and comes later
-/// waits for them.
+/// One job is prefetched per this many worker slots, but at least [`LEAST_AHEAD`]. Taking several jobs
+/// costs the same as taking one, but a more urgent job that arrives later waits for the prefetched
+/// ones.
 const PLACES_PER_JOB_AHEAD: usize = 8;
-/// Jobs that do little end faster than they could be taken one by one.
+/// Minimum number of prefetched jobs: short jobs end faster than jobs can be taken one by one.
 const LEAST_AHEAD: usize = 2;
 
+/// The worker of this process.
 pub struct Worker {
     name: String,
     storage: Arc<dyn Storage>,
@@ -79,7 +80,7 @@ pub struct Worker {
     uncompiled: UncompiledJobs,
     ended: broadcast::Sender<Uuid>,
     places: Arc<Semaphore>,
-    /// Jobs taken from the queue at once.
+    /// Number of prefetched jobs.
     ahead: usize,
     default_timeout: u32,
     delays: RetryDelays,
@@ -87,17 +88,17 @@ pub struct Worker {
     tasks: TaskTracker,
 }
 
-/// What came of trying to claim a job.
+/// The result of trying to claim a job.
 enum Claimed {
     Run(Claim, Box<Job>, Result<Arc<Plugin>, JobError>),
-    /// By a pause.
+    /// A pause covers the job.
     HeldBack(Next),
-    /// Its plugin is being compiled.
+    /// The job's plugin is being compiled.
     Uncompiled(Next),
     Nothing,
 }
 
-/// What a worker is made of, beside its configuration.
+/// The dependencies of [`Worker`], besides its configuration.
 pub struct Parts {
     pub storage: Arc<dyn Storage>,
     pub queue: Queue,
@@ -146,14 +147,14 @@ impl Worker {
         &self.name
     }
 
-    /// How many jobs run now.
+    /// Returns the number of running jobs.
     #[must_use]
     pub fn running(&self) -> usize {
         self.running.count()
     }
 
-    /// Takes and runs jobs until `shutdown` is ready; then drains: no new jobs, the running ones
-    /// get the grace period, and what still runs is stopped and recorded as interrupted.
+    /// Takes and runs jobs until `shutdown` resolves, then drains: takes no new jobs, gives running
+    /// ones the grace period, then stops the rest and records them as interrupted.
     pub async fn run(self: Arc<Self>, shutdown: impl Future<Output = ()>) {
         let dispatching = self.dispatcher.clone();
         let dispatching = dispatching.run(
@@ -170,7 +171,7 @@ impl Worker {
                 () = self.end_pauses() => {}
                 () = self.requeue_compiled() => {}
                 () = self.storage.condition().failed() => {
-                    // Running jobs go their way; only the shutdown stops them.
+                    // Takes no new jobs; running ones continue until the shutdown.
                     std::future::pending::<()>().await;
                 }
             }
@@ -182,11 +183,11 @@ impl Worker {
         self.drain().await;
     }
 
-    /// Hands out jobs for ever; Apalis gives up at a database error, and is started again.
+    /// Consumes the queue forever. Apalis stops at a database error and is restarted.
     async fn take_jobs(self: Arc<Self>) {
         loop {
             let handler = Arc::new(Taking(Arc::clone(&self)));
-            // A new name each time: Apalis refuses one that it has seen a moment ago.
+            // A new name each time: Apalis rejects a worker name that was active just before.
             let ended = self
                 .queue
                 .hand_out(&worker_name(), self.ahead, handler)
@@ -202,7 +203,7 @@ impl Worker {
         }
     }
 
-    /// Queues jobs again whose pause is over.
+    /// Requeues jobs after their pause has ended.
     async fn end_pauses(&self) {
         let mut look_at = Instant::now() + LOOK_EVERY;
         loop {
@@ -210,7 +211,7 @@ impl Worker {
             let left = left.map(|left| left.to_std().unwrap_or_default());
             let due = left.map_or(look_at, |left| look_at.min(Instant::now() + left));
             tokio::select! {
-                // When to look next may have changed.
+                // The earliest end may have changed.
                 () = self.held_back.news() => continue,
                 () = self.pauses.changed() => {}
                 () = tokio::time::sleep_until(due) => {}
@@ -224,7 +225,7 @@ impl Worker {
         }
     }
 
-    /// Queues jobs again whose plugin has been compiled.
+    /// Requeues jobs after their plugin was compiled.
     async fn requeue_compiled(&self) {
         let mut seen = 0;
         loop {
@@ -256,11 +257,11 @@ impl Worker {
         }
     }
 
-    /// Claims a job and runs it to its end.
+    /// Claims a job and runs it until it ends.
     async fn run_job(self: Arc<Self>, id: Uuid, permit: OwnedSemaphorePermit) {
         let place = Arc::new(Place::new(Arc::clone(&self.places), permit));
-        // Known before it is claimed, so that a cancellation which finds it running reaches it.
-        // Handed out a second time while it runs: the first will remove it from the queue.
+        // Registered before the claim, so that a cancellation that finds the job running can stop it.
+        // `None` if the queue delivered the id twice: the first delivery removes it from the queue.
         let Some(stop) = self.running.add(id) else {
             return;
         };
@@ -278,13 +279,14 @@ impl Worker {
                 };
                 self.record(&claim, &outcome).await;
                 retried = matches!(outcome, Outcome::Retry(..));
-                // Should it be a batch's.
+                // The parent may be a batch.
                 job.parent_id
                     .inspect(|parent| self.batches.look_at(*parent));
             }
             Ok(Claimed::HeldBack(next)) => held_back = Some(next),
             Ok(Claimed::Uncompiled(next)) => uncompiled = Some(next),
-            // Cancelled, deleted, left out, run by another, or waiting for its turn: nothing to do.
+            // Cancelled, deleted, skipped, claimed by another worker, or waiting for a concurrency
+            // limit.
             Ok(Claimed::Nothing) => {}
             Err(error) => {
                 tracing::error!(job_id = %id, %error, "a job could not be claimed; it is tried again");
@@ -299,7 +301,8 @@ impl Worker {
         if let Err(error) = self.queue.remove(id).await {
             tracing::warn!(job_id = %id, %error, "a job that has run is still in the queue");
         }
-        // Only now: whoever was let go while this one was still in the queue is not in it.
+        // Checked after the removal: while this job was still in the queue, enqueueing it again had no
+        // effect.
         next.extend(self.turns.may_go(id));
         next.extend(held_back.filter(|_| !self.held_back.contains(id)));
         next.extend(uncompiled.filter(|_| !self.uncompiled.contains(id)));
@@ -308,14 +311,14 @@ impl Worker {
             self.dispatcher.look();
         }
         if again {
-            // Out of the queue first: the dispatcher puts it there anew.
+            // Only after the removal above can the dispatcher enqueue the job again.
             tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
             self.dispatcher.look_at_all();
         }
         let _ = self.ended.send(id);
     }
 
-    /// Queues jobs whose turn may have come.
+    /// Enqueues jobs that may run now.
     async fn let_go(&self, next: &[Next]) {
         if next.is_empty() {
             return;
@@ -328,9 +331,10 @@ impl Worker {
     }
 
     async fn claim(&self, id: Uuid) -> Result<Claimed, StorageError> {
+        // Held until the claim, so that no pause comes into force in between.
         let _claiming = self.pauses.claiming().await;
         let Some(waiting) = self.storage.waiting_job(id).await? else {
-            // Should it have waited until it was cancelled or deleted.
+            // The job may have waited for a limit until it was cancelled or deleted.
             self.give_up_turn(id).await;
             return Ok(Claimed::Nothing);
         };
@@ -339,7 +343,7 @@ impl Worker {
             targets,
             parents,
         } = waiting;
-        // A job that runs waits for its child jobs: they go on with it.
+        // A running parent waits for its child jobs, so pauses do not apply to them.
         let belongs_to_running = parents
             .first()
             .is_some_and(|parent| parent.status == JobStatus::Running);
@@ -371,7 +375,7 @@ impl Worker {
             most: target.max_sessions as usize,
             family,
         });
-        // Who waits for a child job of its own plugin would otherwise wait for itself.
+        // A job waiting for a child job of the same plugin would otherwise block it.
         let within_its_own = parents.iter().any(|parent| parent.plugin == job.plugin);
         let most = self.services.policy.max_running(&job.plugin);
         let place = most.filter(|_| !within_its_own).map(|most| Needed {
@@ -398,7 +402,7 @@ impl Worker {
         let job = self.storage.job(job.id).await?;
         let waits = job.is_some_and(|job| job.status.is_waiting());
         if !waits || self.pauses.why(held.version, now()).is_none() {
-            // It is gone, or the pause has ended meanwhile.
+            // The job no longer waits, or the pause ended in the meantime.
             self.held_back.forget(next.id);
         }
         Ok(Claimed::HeldBack(next))
@@ -431,14 +435,14 @@ impl Worker {
         Ok(Claimed::Nothing)
     }
 
-    /// A line in the log of a job that does not run.
+    /// Writes a line to the log of a job that is not running.
     async fn note(&self, id: Uuid, level: LogLevel, message: String) -> Result<(), StorageError> {
         let line = JobLog::of(id, level, message);
         self.storage.add_logs(vec![line]).await
     }
 
     async fn claim_now(&self, job: &Job) -> Result<Claimed, StorageError> {
-        // What was begun with one version goes on with it.
+        // A job continues with the version of its first attempt.
         let plugin = match &job.plugin_digest {
             Some(digest) => self.registry.version(&job.plugin, digest).await,
             None => self.registry.get(&job.plugin).ok_or_else(|| {
@@ -488,6 +492,7 @@ impl Worker {
         // A panic in a host function must not keep the job's device, plugin slot and worker slot.
         let ended = AssertUnwindSafe(self.run_program(plugin, &context, job)).catch_unwind();
         let ended = ended.await.unwrap_or_else(|panic| Err(panicked(&*panic)));
+        // Stores all results first: an attempt with a result that could not be stored has failed.
         let closed = context.close().await;
         let ended = ended.and_then(|result| closed.map(|()| result));
         let ended = ended.map_err(|error| context.explain_stop(error));
@@ -516,7 +521,7 @@ impl Worker {
         outcome
     }
 
-    /// What earlier attempts at the job have stored.
+    /// Returns the total that earlier attempts at the job have stored.
     async fn earlier_use(&self, claim: &Claim) -> JobUse {
         if claim.attempt <= 1 {
             return JobUse::default();
@@ -555,7 +560,7 @@ impl Worker {
         }
     }
 
-    /// Records the end of an attempt, however long the database takes to come back.
+    /// Records the outcome of an attempt; retries until the database is available.
     async fn record(&self, claim: &Claim, outcome: &Outcome) {
         loop {
             let finished = self.storage.finish_job(claim, outcome.clone(), now()).await;
@@ -580,7 +585,7 @@ impl Worker {
     }
 }
 
-/// Returns the error of a job in whose attempt the host panicked, and logs the panic.
+/// Logs a panic of the host during an attempt, and returns the job's error.
 fn panicked(panic: &(dyn Any + Send)) -> JobError {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
@@ -591,8 +596,8 @@ fn panicked(panic: &(dyn Any + Send)) -> JobError {
     )
 }
 
-/// What becomes of a job whose attempt has ended so. Whether it was stopped says its stop signal;
-/// a code that a plugin throws decides nothing that only the host can know.
+/// Returns the outcome of an ended attempt. The stop signal, not an error code thrown by the plugin,
+/// decides whether the attempt was stopped.
 fn outcome(
     job: &Job,
     plugin: &Plugin,
@@ -615,7 +620,7 @@ fn outcome(
         }
         Some(StopReason::Timeout { .. }) | None => {}
     }
-    // Never a second time to a device, unless the plugin says that it does no harm.
+    // After a change was sent, retries only if the plugin declares that safe.
     if let Some(delays) = again
         && plugin.description.retry.allow(&error)
         && job.retry_count < job.max_retries
@@ -629,14 +634,15 @@ fn outcome(
     Outcome::Failed(error)
 }
 
-/// Takes an id, waits for a place, and starts the job; Apalis then hands out the next.
+/// Handles ids from the queue: waits for a worker slot and starts the job. Apalis delivers the next id
+/// after that.
 struct Taking(Arc<Worker>);
 
 #[async_trait]
 impl Handler for Taking {
     async fn handle(&self, job_id: Uuid) {
         let worker = Arc::clone(&self.0);
-        // Closed when the server drains: the job stays pending in the database.
+        // Closed while draining: the job stays pending in the database.
         let Ok(permit) = Arc::clone(&worker.places).acquire_owned().await else {
             return;
         };
@@ -646,7 +652,7 @@ impl Handler for Taking {
     }
 }
 
-/// A running job's place among those that may run at once.
+/// The worker slot of a running job.
 struct Place {
     places: Arc<Semaphore>,
     permit: std::sync::Mutex<Option<OwnedSemaphorePermit>>,
@@ -675,19 +681,19 @@ impl Slot for Place {
     }
 
     async fn take_again(&self) {
-        // A closed semaphore means draining, during which nobody new takes a place anyway.
+        // A closed semaphore means that the worker is draining and no new job takes a slot.
         if let Ok(permit) = Arc::clone(&self.places).acquire_owned().await {
             self.hold(Some(permit));
         }
     }
 }
 
-/// How long a job waits before it is tried again.
+/// Delays before a job is retried.
 #[derive(Clone, Copy, Debug)]
 struct RetryDelays {
     first: TimeDelta,
     longest: TimeDelta,
-    /// At least, for a device that is left alone.
+    /// Minimum delay while the circuit breaker of a device is open.
     unavailable: TimeDelta,
 }
 
@@ -701,8 +707,8 @@ impl RetryDelays {
         }
     }
 
-    /// When to try again after the given number of retries: twice as long each time, and up to half
-    /// as long again at random, so that jobs which failed together do not come back together.
+    /// Returns the time of the next attempt after `retries` retries. The delay doubles each time, plus
+    /// random jitter of up to half of it, so that jobs that failed together do not retry together.
     fn next_attempt(self, retries: u32, now: DateTime<Utc>) -> DateTime<Utc> {
         let delay = self
             .first
@@ -719,7 +725,7 @@ impl RetryDelays {
     }
 }
 
-/// Host, process, and something random: never the same twice.
+/// Returns a unique name from host, process id and a random part.
 fn worker_name() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let random = Uuid::now_v7().simple().to_string();

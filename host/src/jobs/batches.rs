@@ -1,7 +1,7 @@
-//! Batches go on: a task that looks at a batch whenever one of its child jobs has ended.
+//! Progress of batches: a task advances a batch whenever one of its child jobs has ended.
 //!
-//! All that is decided is decided in the database, in one transaction; what is lost here, by a
-//! crash or otherwise, is found by looking again.
+//! All decisions are made in the database, in one transaction. Polling finds a batch again if its event
+//! was lost, for example in a crash.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,12 +14,12 @@ use super::Jobs;
 use crate::model::{JobLog, JobStatus, LogLevel, now};
 use crate::storage::{BatchProgress, StorageError};
 
-/// All unfinished batches are looked at so often, should news of one have been lost.
+/// Interval at which all unfinished batches are polled, in case an event was lost.
 const ALL_EVERY: Duration = Duration::from_secs(30);
-/// Before it is tried again when the database was not available.
+/// Delay before a retry after a database error.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
-/// News of batches that may go on.
+/// Events for batches that may have advanced.
 #[derive(Clone, Default)]
 pub struct Batches {
     shared: Arc<Shared>,
@@ -28,13 +28,13 @@ pub struct Batches {
 #[derive(Default)]
 struct Shared {
     batches: Mutex<HashSet<Uuid>>,
-    /// Child jobs that have ended, and whose parent is not known here.
+    /// Ended child jobs with a parent that still has to be looked up.
     children: Mutex<HashSet<Uuid>>,
     news: Notify,
 }
 
 impl Batches {
-    /// A batch may go on, or what may be one.
+    /// Wakes the task for a job that may be a batch and may have advanced.
     pub fn look_at(&self, id: Uuid) {
         lock(&self.shared.batches).insert(id);
         self.shared.news.notify_one();
@@ -52,7 +52,7 @@ impl Batches {
 }
 
 impl Jobs {
-    /// Takes batches on for as long as it is polled.
+    /// Advances batches for as long as it is polled.
     pub async fn advance_batches(&self) {
         loop {
             if let Err(error) = self.advance_all().await {
@@ -115,7 +115,7 @@ impl Jobs {
     }
 }
 
-/// What a batch's own log says of it.
+/// Returns the lines for the batch's own log.
 fn lines_of(id: Uuid, progress: &BatchProgress) -> Vec<JobLog> {
     let mut said = Vec::new();
     if !progress.started.is_empty() {

@@ -1,4 +1,4 @@
-//! Child jobs of running jobs, as the capability `queue` asks for them.
+//! Child jobs: implements [`ChildJobs`] for the capability `queue`.
 
 use async_trait::async_trait;
 use uuid::Uuid;

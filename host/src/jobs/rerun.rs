@@ -1,4 +1,4 @@
-//! Running an ended job once more, with the same parameters; of a batch, also a part of it.
+//! Reruns an ended job with the same parameters, or part of a batch.
 
 use std::collections::HashSet;
 
@@ -48,12 +48,12 @@ pub enum RerunError {
 }
 
 impl Jobs {
-    /// Submits a job that does what an ended one did, with the same parameters and the same targets.
-    /// The plugin is the one that serves now.
+    /// Submits a job with the parameters and targets of an ended one. It runs the current version of
+    /// the plugin.
     ///
     /// # Errors
-    /// When there is no such job, it has not ended, nothing is left to do, or the submission is
-    /// refused as any other would be.
+    /// If the job does not exist or has not ended, no target is left to run, or the submission is
+    /// rejected.
     pub async fn rerun(
         &self,
         id: Uuid,
@@ -89,7 +89,7 @@ impl Jobs {
         Ok(self.submit(submission).await?)
     }
 
-    /// By the ids of their connections, which may have been renamed since.
+    /// Returns the ids of the remaining connections; names may have changed since.
     async fn targets_left(&self, job: &Job, only: Only) -> Result<Vec<String>, RerunError> {
         for target in &job.targets {
             let connection = self.storage.connection(target.connection_id).await?;

@@ -1,4 +1,4 @@
-//! From what a submission says of its targets to connections.
+//! Resolves the targets of a submission to connections.
 
 use std::collections::HashSet;
 
@@ -8,16 +8,16 @@ use crate::model::{Connection, MOST_TARGETS, Target, TargetExpression, TargetMod
 use crate::registry::{ParamError, Plugin};
 use crate::storage::StorageError;
 
-/// What a job is submitted for.
+/// The resolved targets of a submission.
 pub(super) struct Resolved {
     pub(super) targets: Vec<Target>,
-    /// It was not one connection that was named, but several, or what an expression finds.
+    /// Whether the submission names several connections or uses an expression.
     pub(super) several: bool,
 }
 
 impl Jobs {
-    /// Turns names and expressions into connections, and holds their number against what the
-    /// plugin takes.
+    /// Resolves names and expressions to connections, and checks their number against the plugin's
+    /// target mode.
     pub(super) async fn resolve(
         &self,
         plugin: &Plugin,
@@ -83,7 +83,7 @@ impl Jobs {
                 name: connection.name.clone(),
             });
         }
-        // Names that were refused, and an inline connection that was, count all the same.
+        // Rejected names and a rejected inline connection count as well.
         let count = targets.len().max(said.len());
         let wrong = match plugin.description.targets {
             TargetMode::None if count > 0 => Some("takes no target".to_owned()),
@@ -110,7 +110,7 @@ impl Jobs {
         Ok(Resolved { targets, several })
     }
 
-    /// A name stands for itself, whatever it looks like.
+    /// Parses an expression. The exact name of a connection takes precedence over expression syntax.
     async fn read(&self, text: &str) -> Result<Result<TargetExpression, String>, StorageError> {
         let named = self.storage.connection_named(text).await?;
         Ok(match named {
@@ -119,7 +119,8 @@ impl Jobs {
         })
     }
 
-    /// The connections, and whether they were named. `Err` is what is wrong with the expression.
+    /// Returns the matching connections, and whether they were named explicitly. The inner `Err` says
+    /// what is wrong with the expression.
     async fn find(
         &self,
         expression: &TargetExpression,

@@ -1,8 +1,8 @@
-//! One JSON object a line, with the fields of the event and of its spans at the top level.
+//! JSON log format: one object per line, with the fields of the event and its spans at the top level.
 //!
-//! `tracing-subscriber`'s own JSON puts the innermost span's fields under `span` and all spans
-//! under `spans`, so that where a line's `job_id` stands depends on how deep in the job it was
-//! written. Here `.job_id` is always right.
+//! The JSON format of `tracing-subscriber` has the fields of the innermost span under `span` and all
+//! spans under `spans`, so that the position of `job_id` depends on the depth of the span. Here it is
+//! always `.job_id`.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ use crate::json::escape_hidden;
 
 pub(super) struct JsonLines;
 
-/// What every line has, in this order. A field of the same name gets another one.
+/// Fields that every line has, in this order. Other fields with these names are renamed.
 const OWN: [&str; 4] = ["timestamp", "level", "module", "message"];
 
 impl<S, N> FormatEvent<S, N> for JsonLines
@@ -53,7 +53,7 @@ where
         line.insert("message".into(), fields.message.into());
         line.extend(fields.others);
         let line = serde_json::to_string(&line).map_err(|_| fmt::Error)?;
-        // serde escapes what JSON demands: a terminal obeys more than that.
+        // serde only escapes what JSON requires; terminals interpret more characters.
         writeln!(writer, "{}", escape_hidden(&line))
     }
 }
@@ -78,7 +78,7 @@ impl Fields {
         match (field.name(), value) {
             ("message", Value::String(text)) => self.message = text,
             ("message", other) => self.message = other.to_string(),
-            // What `log` records carry beside their message: where in the source they come from.
+            // Source location of records from the `log` crate.
             (name, _) if name.starts_with("log.") => {}
             (name, value) => self.add(name.strip_prefix("r#").unwrap_or(name), value),
         }

@@ -1,8 +1,7 @@
-//! Limits lines that repeat: an error each second must not fill a disk, nor hide the other lines.
+//! Log rate limiting: repeated errors must neither fill a disk nor hide other lines.
 //!
-//! Of warnings and errors that are the same to the letter, a few a minute are written; of those
-//! from one place in the source, some hundreds; of jobs' own lines, some ten thousands. A line then
-//! says how many more there were.
+//! Per minute, 3 identical warnings or errors are written, 600 from one place in the source, and 30,000
+//! lines of jobs. A report then says how many more there were.
 
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
@@ -23,29 +22,29 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::config::LogFormat;
 use crate::json::escape_hidden;
 
-/// The time over which lines are counted.
+/// Length of a counting window.
 const WINDOW: Duration = Duration::from_secs(60);
-/// Lines of a window that are the same to the letter, spans included.
+/// Maximum number of identical lines per window, including their spans.
 const MAX_SAME: u64 = 3;
-/// Warnings and errors of a window from one place in the source.
+/// Maximum number of warnings and errors per window from one place in the source.
 const MAX_OF_PLACE: u64 = 600;
-/// Lines of a window that jobs have logged.
+/// Maximum number of lines per window logged by jobs.
 const MAX_OF_JOBS: u64 = 30_000;
-/// Lines and places that are counted at once.
+/// Maximum number of lines and places counted at once.
 const CAPACITY: usize = 4_096;
-/// The part of a message that a report repeats, bytes.
+/// Maximum length of a message quoted in a report, in bytes.
 const QUOTED: usize = 300;
 
-/// The target of lines that jobs have logged.
+/// Target of lines logged by jobs.
 pub(crate) const JOB_TARGET: &str = "job";
 
-/// Formats events as `F` does, within the limits.
+/// A formatter that applies the limits and delegates to `F`.
 pub(super) struct Limited<F> {
     inner: F,
     repeats: Repeats,
 }
 
-/// The lines of the last minute, shared with the guard that reports the rest at the end.
+/// Counts of the current windows, shared with the guard, which reports the remainder at the end.
 #[derive(Clone, Debug)]
 pub(super) struct Repeats {
     format: LogFormat,
@@ -110,7 +109,7 @@ impl Repeats {
         }
     }
 
-    /// Returns the lines that say what was left out and is not reported yet.
+    /// Returns reports of all suppressed lines that are not reported yet.
     pub(super) fn rest(&self) -> String {
         let mut counts = self.counts();
         let reports: Vec<_> = counts
@@ -130,7 +129,7 @@ impl Repeats {
 }
 
 impl Counts {
-    /// Returns whether an event is written.
+    /// Returns whether an event may be written.
     fn admit<S, N>(
         &mut self,
         context: &FmtContext<'_, S, N>,
@@ -162,13 +161,13 @@ impl Counts {
             }
         }
         let same = line.hasher.finish();
-        // The place first: what it leaves out is not counted as one of the same lines.
+        // Checks the place first: lines suppressed by it do not count as identical ones.
         self.count(place, MAX_OF_PLACE, now, about, || {
             format!("more lines from the same place, such as: {}", line.message)
         }) && self.count(same, MAX_SAME, now, about, || line.message.clone())
     }
 
-    /// Counts a line; returns whether there were fewer than `max` in its window.
+    /// Counts a line; returns whether it is within the limit of its window.
     fn count(
         &mut self,
         key: u64,
@@ -197,7 +196,7 @@ impl Counts {
         true
     }
 
-    /// Removes the windows that have ended; returns reports of those that left lines out.
+    /// Removes ended windows; returns reports of those that suppressed lines.
     fn take_ended(&mut self, now: Instant) -> Vec<Report> {
         if self.next_end.is_none_or(|end| now < end) {
             return Vec::new();
@@ -225,14 +224,14 @@ impl Window {
     }
 }
 
-/// A line of the log about the log.
+/// A log line about suppressed or missing lines.
 pub(super) struct Report {
     pub(super) level: Level,
     pub(super) target: String,
     pub(super) message: String,
 }
 
-/// Formats a line that no event stands behind.
+/// Formats a line that does not come from an event.
 pub(super) fn notice(format: LogFormat, report: &Report) -> String {
     let time = Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true);
     let Report {
@@ -251,7 +250,7 @@ pub(super) fn notice(format: LogFormat, report: &Report) -> String {
     }
 }
 
-/// An event's place and fields, hashed, with the beginning of its text.
+/// Hash of an event's place and fields, and the beginning of its text.
 struct Line {
     hasher: DefaultHasher,
     message: String,

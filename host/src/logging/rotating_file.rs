@@ -1,12 +1,12 @@
-//! The log file: always under its configured name, put aside when a day or an hour has ended, or
-//! when it has grown to an eighth of what all log files may have.
+//! The log file. It always has its configured name and is rotated at the end of a day or hour, or when
+//! it reaches an eighth of the maximum total size.
 //!
-//! Not `tracing_appender::rolling`, because its files get the mode of the umask (device names and
-//! commands stand in a log, so these are 0600), the current one has a name that changes, and its
-//! pruning takes every file that begins with the log's name for a log file.
+//! This does not use `tracing_appender::rolling`: its files get their mode from the umask, although
+//! logs contain device names and commands (0600 here), the name of its current file changes, and its
+//! pruning treats every file that begins with the log's name as a log file.
 //!
-//! A line that cannot be written is counted, and the first one that can be is preceded by a line
-//! that says how many are missing. A file that was moved or deleted is made again.
+//! Lines that cannot be written are counted, and a line before the next successful one says how many
+//! are missing. A file that was moved or deleted is created again.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -20,29 +20,29 @@ use tracing::Level;
 use super::limited::{Report, notice};
 use crate::config::{LogFormat, LogRotation, LoggingConfig};
 
-/// How often the file is looked for under its name.
+/// Interval at which the file is checked for existing under its name.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Part of the size of all files that one file may have.
+/// A file may have this fraction (1/8) of the maximum total size.
 const FILES_AT_FULL_SIZE: u64 = 8;
 
 #[derive(Debug)]
 pub(super) struct RotatingFile {
     path: PathBuf,
     format: LogFormat,
-    /// None until the next line when it could not be opened.
+    /// `None` if it could not be opened; the next line retries.
     file: Option<File>,
     size: u64,
-    /// Bytes of all files together; 0 for no limit.
+    /// Maximum total size of all files in bytes; 0 for no limit.
     max_bytes: u64,
     schedule: Option<Schedule>,
-    /// The day or hour whose lines the file holds, as [`Schedule::period`] writes it.
+    /// The day or hour of the file's lines, formatted by [`Schedule::period`].
     period: String,
     probed: Instant,
     missing: Option<Missing>,
 }
 
-/// Lines that could not be written.
+/// Counts lines that could not be written.
 #[derive(Debug)]
 struct Missing {
     lines: u64,
@@ -53,9 +53,9 @@ struct Missing {
 
 #[derive(Clone, Copy, Debug)]
 struct Schedule {
-    /// How a period is written; sorts as time does.
+    /// Format of a period; sorts chronologically.
     format: &'static str,
-    /// How many periods are kept besides the current one.
+    /// Number of periods kept besides the current one.
     kept: usize,
 }
 
@@ -69,7 +69,7 @@ const HOURLY: Schedule = Schedule {
     kept: 72,
 };
 
-/// Names files that were rotated for their size alone.
+/// Names files that are rotated by size only.
 const BY_SIZE: Schedule = Schedule {
     format: "%Y-%m-%d",
     kept: usize::MAX,
@@ -87,7 +87,7 @@ impl RotatingFile {
             LogRotation::Hourly => Some(HOURLY),
             LogRotation::Never => None,
         };
-        // A file that an earlier run left behind holds the lines of the time it was last written.
+        // A file from an earlier run holds lines of the period in which it was last written.
         let metadata = file.metadata()?;
         let begun = if metadata.len() == 0 {
             now
@@ -114,18 +114,18 @@ impl RotatingFile {
             return;
         };
         let period = schedule.period(now);
-        // Only forwards: a clock that is set back should not put a file aside twice.
+        // Only moves forwards: a clock that is set back must not rotate the file twice.
         if period <= self.period {
             return;
         }
         let ended = std::mem::replace(&mut self.period, period);
         if let Err(error) = self.rotate(schedule, &ended) {
-            // Nowhere to log this to but stderr. The old file stays in use until the next period.
+            // Can only be reported on stderr. The old file stays in use until the next period.
             eprintln!("logging: failed to rotate {}: {error}", self.path.display());
         }
     }
 
-    /// Rotates a file to which a line would add more than one file may have.
+    /// Rotates the file if adding a line would exceed the maximum size of a file.
     fn rotate_if_large(&mut self, line: usize, now: DateTime<Utc>) -> io::Result<()> {
         let max = self.max_bytes / FILES_AT_FULL_SIZE;
         if max == 0 || self.size == 0 || self.size + line as u64 <= max {
@@ -136,7 +136,7 @@ impl RotatingFile {
     }
 
     fn rotate(&mut self, schedule: Schedule, period: &str) -> io::Result<()> {
-        // Where another process with the same log file has rotated already, the file is new.
+        // If another process with the same log file has rotated already, the file is new.
         if self.is_in_place() {
             fs::rename(&self.path, self.aside(schedule, period)?)?;
         }
@@ -157,7 +157,7 @@ impl RotatingFile {
         Ok(())
     }
 
-    /// Opens the file again when another program has moved or deleted it.
+    /// Closes the file if another program has moved or deleted it; the next write opens it again.
     fn reopen_if_moved(&mut self) {
         if self.file.is_some() && self.probed.elapsed() < PROBE_INTERVAL {
             return;
@@ -202,7 +202,7 @@ impl RotatingFile {
                 sizes.push((found.len(), path));
             }
         }
-        // The current file may become an eighth.
+        // Reserves an eighth for the current file.
         let allowed = match self.max_bytes {
             0 => u64::MAX,
             max => max - max / FILES_AT_FULL_SIZE,
@@ -219,7 +219,7 @@ impl RotatingFile {
         failed.map_or(Ok(()), Err)
     }
 
-    /// The files that were put aside: their periods and numbers.
+    /// Returns the periods and numbers of the rotated files.
     fn files_aside(&self, schedule: Schedule) -> io::Result<Vec<(String, u32)>> {
         let directory = match self.path.parent() {
             Some(parent) if parent != Path::new("") => parent,
@@ -240,7 +240,7 @@ impl RotatingFile {
         Ok(aside.collect())
     }
 
-    /// The name under which the file is put aside next: `NAME.PERIOD`, then `NAME.PERIOD.1` …
+    /// Returns the path for the next rotated file: `NAME.PERIOD`, then `NAME.PERIOD.1` …
     fn aside(&self, schedule: Schedule, period: &str) -> io::Result<PathBuf> {
         let aside = self.files_aside(schedule)?;
         let last = aside.iter().filter(|(of, _)| of == period).map(|(_, n)| *n);
@@ -271,7 +271,7 @@ impl RotatingFile {
             .map_or_else(Vec::new, |missing| missing.line(self.format).into_bytes());
         text.extend_from_slice(line);
         if let Err(error) = file.write_all(&text) {
-            // A full disk takes the beginning of a line; what another process has appended stays.
+            // Removes a partially written line, for example on a full disk.
             let _ = file.set_len(self.size);
             return Err(error);
         }
@@ -282,7 +282,7 @@ impl RotatingFile {
 }
 
 impl Write for RotatingFile {
-    /// Never fails: the caller has nothing to do about it.
+    /// Never fails: callers cannot handle an error.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let now = Utc::now();
         if let Err(error) = self.append(bytes, now) {
@@ -337,7 +337,7 @@ impl Schedule {
     }
 
     fn is_period(self, text: &str) -> bool {
-        // chrono parses no date without minutes as a time, hence the appended ones.
+        // Appends minutes, because chrono does not parse a date and time without them.
         let full = match self.format {
             "%Y-%m-%d" => format!("{text}-00-00"),
             _ => format!("{text}-00"),
@@ -374,7 +374,7 @@ fn is_same(one: &Metadata, other: &Metadata) -> bool {
 
 #[cfg(not(unix))]
 fn is_same(_: &Metadata, _: &Metadata) -> bool {
-    // A file that is open can be neither renamed nor deleted.
+    // An open file cannot be renamed or deleted.
     true
 }
 
@@ -545,7 +545,7 @@ mod tests {
                 "{names:?}"
             );
             assert!(fs::read_to_string(&path).unwrap().contains("00002999"));
-            // The lines that are left are the last ones, without a hole.
+            // The remaining lines are the last ones, without gaps.
             assert!(total() > 7 << 17);
         }
     }

@@ -1,7 +1,7 @@
-//! Messages and fields in the text format, each on one line.
+//! Text log format: messages and fields, each event on one line.
 //!
-//! Devices, plugins and clients choose parts of what is logged. The one place that renders them
-//! escapes what could forge a line or take over a terminal; see [`netssh_core::visible`].
+//! Logged text is in part chosen by devices, plugins and clients. This module renders all of it, and
+//! escapes characters that could forge a line or control a terminal; see [`netssh_core::visible`].
 
 use std::fmt::{self, Write as _};
 
@@ -10,8 +10,8 @@ use tracing::field::{Field, Visit};
 use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::format::{FormatFields, Writer};
 
-/// Formats fields as `message name=value`. The two kinds are two types because a span's fields
-/// are stored by the formatter's type: a file would otherwise get a terminal's colours.
+/// Formats fields as `message name=value`. There are two types because the fields of a span are cached
+/// by the formatter's type: a file would otherwise get the colours of the terminal.
 pub(super) struct TextFields<const COLOURS: bool>;
 
 impl<'writer, const COLOURS: bool> FormatFields<'writer> for TextFields<COLOURS> {
@@ -37,7 +37,7 @@ struct TextVisitor<'writer> {
 impl TextVisitor<'_> {
     fn add(&mut self, field: &Field, value: fmt::Arguments<'_>) {
         let name = field.name();
-        // Where a record of the crate `log` comes from in the source.
+        // Source location of records from the `log` crate.
         if self.result.is_ok() && !name.starts_with("log.") {
             self.result = self.write(name.strip_prefix("r#").unwrap_or(name), value);
         }

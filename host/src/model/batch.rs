@@ -1,6 +1,6 @@
-//! A batch: a job that has one child job per target, and how many of them may start when.
+//! Batch jobs: one child job per target, started according to rollout options.
 //!
-//! Pure: [`BatchOptions::next`] looks at counts and says what is to be done.
+//! This module is pure: [`BatchOptions::next`] returns the next step for given counts.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::JobStatus;
 
-/// Targets of one batch at most.
+/// Maximum number of targets of a batch.
 pub const MOST_TARGETS: usize = 10_000;
 
 /// How a batch goes about its targets. What is absent is no limit.
@@ -34,16 +34,16 @@ pub struct BatchOptions {
     pub max_failures: Option<Share>,
 }
 
-/// A number of targets, or a part of them: `5` or `"25%"`.
+/// A number of targets or a percentage of them: `5` or `"25%"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Share {
     Count(u32),
-    /// 0 to 100.
+    /// A percentage, 0 to 100.
     Percent(u8),
 }
 
 impl Share {
-    /// How many of `total` this is; a part is rounded down.
+    /// Returns the number of targets out of `total`; a percentage is rounded down.
     #[must_use]
     pub fn of(self, total: u64) -> u64 {
         match self {
@@ -52,8 +52,10 @@ impl Share {
         }
     }
 
+    /// Parses a number or a percentage.
+    ///
     /// # Errors
-    /// Says what would be right.
+    /// A message that says what is expected.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = || "is a number, or a percentage such as 25%".to_owned();
         match text.strip_suffix('%') {
@@ -123,7 +125,7 @@ impl BatchCounts {
         self.waiting + self.running
     }
 
-    /// What came of it, in words.
+    /// Describes the outcome in words.
     #[must_use]
     pub fn summary(&self) -> String {
         let parts = [
@@ -141,16 +143,16 @@ impl BatchCounts {
     }
 }
 
-/// What a batch does next.
+/// The next step of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BatchStep {
-    /// Child jobs have to end first.
+    /// Wait for child jobs to end.
     Wait,
-    /// Start so many, in the order of the targets.
+    /// Start this many child jobs, in the order of the targets.
     Start(u64),
-    /// Start no more, for this reason.
+    /// Start no more child jobs, for this reason.
     StopStarting(String),
-    /// Everything has ended, and so has the batch.
+    /// End the batch: all child jobs have ended.
     End(JobStatus),
 }
 
@@ -169,7 +171,7 @@ impl BatchOptions {
         let share = |share: Option<Share>| share.map(|share| share.of(counts.total));
         let (started, unfinished) = (counts.started(), counts.unfinished());
         let canary = share(self.canary).unwrap_or_default().min(counts.total);
-        // A group ends where the canaries do, and then after each so many.
+        // The first group ends with the canaries, further ones after `batch_size` targets each.
         let group_end = match share(self.batch_size).map(|size| size.max(1)) {
             _ if started < canary => canary,
             None => counts.total,
@@ -186,7 +188,7 @@ impl BatchOptions {
             return BatchStep::Wait;
         }
         let room = share(self.concurrency).map_or(u64::MAX, |most| {
-            // A part of a few targets may round down to none.
+            // A percentage of a few targets may round down to 0.
             most.max(1).saturating_sub(unfinished)
         });
         match counts.held.min(group_end - started).min(room) {
@@ -216,7 +218,7 @@ fn end_of(counts: &BatchCounts, cancel_requested: bool) -> JobStatus {
     if counts.completed == counts.total {
         JobStatus::Completed
     } else if cancel_requested || counts.completed + counts.failed == 0 {
-        // Also where all were cancelled one by one.
+        // Includes batches with all child jobs cancelled individually.
         JobStatus::Cancelled
     } else {
         JobStatus::Failed
@@ -244,8 +246,8 @@ mod tests {
         }
     }
 
-    /// What a batch does of which every child that started ends at once, one after the other;
-    /// `fails` tells by its number. Gives the steps, and the counts at the end.
+    /// Simulates a batch in which child jobs end one after the other; `fails` decides by their number.
+    /// Returns the steps and the final counts.
     fn played(
         options: BatchOptions,
         total: u64,
@@ -337,7 +339,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the options, a batch comes to its end, and every target is accounted for.
+        /// With any options, a batch ends and every target is accounted for.
         #[test]
         fn every_batch_ends(
             total in 1_u64..40, concurrency in 0_u32..10, size in 0_u32..10, canary in 0_u32..10,

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// Jump hosts on the way to a device at most.
+/// Maximum number of jump hosts on the way to a device.
 pub const MOST_JUMPS: usize = 8;
 
-/// A connection as it is stored; its secrets are sealed.
+/// A connection as stored; its secrets are sealed.
 #[derive(Clone, Debug)]
 pub struct Connection {
     pub id: Uuid,
@@ -19,27 +19,27 @@ pub struct Connection {
     pub host: String,
     pub port: u16,
     pub username: String,
-    /// The platform's name, as netmiko spells it (`cisco_ios`).
+    /// Platform name, as in netmiko (`cisco_ios`).
     pub device_type: String,
-    /// Limit of one command, seconds.
+    /// Timeout of a command, in seconds.
     pub timeout_seconds: u32,
     pub tags: Vec<String>,
-    /// The only host key to accept: a `SHA256:…` fingerprint or an OpenSSH public key.
+    /// The only accepted host key: a `SHA256:…` fingerprint or an OpenSSH public key.
     pub host_key: Option<String>,
-    /// Names of the connections to go through, from here to the device. The first one's own
-    /// `jump` comes before it; see [`route`].
+    /// Names of the jump hosts, in order from here to the device. The `jump` of the first one precedes
+    /// them; see [`route`].
     pub jump: Vec<String>,
     pub algorithms: Algorithms,
-    /// An OpenSSH user certificate. Public.
+    /// OpenSSH user certificate, which is public.
     pub certificate: Option<String>,
-    /// Whether the configured ssh-agent logs in.
+    /// Whether to log in with the configured ssh-agent.
     pub agent: bool,
-    /// How many jobs may have sessions to the device at once, 1 to 64.
+    /// Maximum number of jobs with sessions to the device at once, 1 to 64.
     pub max_sessions: u32,
     pub secrets: SealedSecrets,
-    /// Answers to questions that the device asks at login, in the order in which they are tried.
+    /// Answers to questions of the device at login, in the order in which they are tried.
     pub answers: Vec<StoredAnswer>,
-    /// Set for a connection that was given inline with a job.
+    /// The job that the connection was given inline with, if any.
     pub owner_job_id: Option<Uuid>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
@@ -88,7 +88,7 @@ pub struct SealedSecrets {
 pub struct StoredAnswer {
     /// A regular expression, unique among the connection's answers.
     pub question: String,
-    /// The answer is one key, sent without a line ending.
+    /// Whether the answer is a single key, sent without a line ending.
     #[serde(default)]
     pub key: bool,
     pub value: AnswerValue,
@@ -98,9 +98,10 @@ pub struct StoredAnswer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AnswerValue {
-    /// A text that may be shown.
+    /// Plain text.
     Shown(String),
-    /// A ciphertext, bound to its row, its question, its `key` and the way to the device; see [`crate::sealing`].
+    /// A ciphertext, bound to its row, question, `key` and the way to the device; see
+    /// [`crate::sealing`].
     Sealed(#[serde(with = "base64")] Vec<u8>),
     /// The value of a credential.
     Credential(AnswerCredential),
@@ -158,7 +159,7 @@ pub enum SecretField {
     Password,
     PrivateKey,
     Passphrase,
-    /// What `enable` asks for.
+    /// Secret for `enable`.
     Secret,
 }
 
@@ -214,7 +215,7 @@ pub enum SealedField<'a> {
 }
 
 impl SealedField<'_> {
-    /// Returns what it is, without the name of the secret or the question.
+    /// Returns the kind of the field, without the name of the secret or the question.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -235,7 +236,7 @@ impl fmt::Display for SealedField<'_> {
     }
 }
 
-/// The sealed values of a connection, with the answers that they are among.
+/// The sealed values of a connection, together with all its answers.
 #[derive(Clone, Debug)]
 pub struct SealedRow {
     pub id: Uuid,
@@ -261,10 +262,10 @@ impl Connection {
         secrets.chain(answers).collect()
     }
 
-    /// Replaces each sealed value by what `reseal` makes of it.
+    /// Replaces each sealed value by the result of `reseal`.
     ///
     /// # Errors
-    /// The first one of `reseal`.
+    /// The first error of `reseal`.
     pub fn resealed<E>(
         &self,
         mut reseal: impl FnMut(SealedField<'_>, &[u8]) -> Result<Vec<u8>, E>,
@@ -302,7 +303,7 @@ impl Connection {
 }
 
 impl StoredAnswer {
-    /// Returns the place of the answer among the connection's sealed values.
+    /// Returns the answer's field among the sealed values.
     #[must_use]
     pub fn field(&self) -> SealedField<'_> {
         SealedField::Answer {
@@ -312,19 +313,19 @@ impl StoredAnswer {
     }
 }
 
-/// A host key accepted at first sight.
+/// A host key trusted on first use.
 #[derive(Clone, Debug)]
 pub struct KnownHostKey {
-    /// `ssh-ed25519`
+    /// Algorithm, as in `ssh-ed25519`.
     pub algorithm: String,
-    /// As OpenSSH writes it.
+    /// Public key in OpenSSH's notation.
     pub key: String,
-    /// `SHA256:…`
+    /// Fingerprint, as in `SHA256:…`.
     pub fingerprint: String,
     pub first_seen: DateTime<Utc>,
 }
 
-/// Why there is no way to a device.
+/// Why a route to a device is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RouteError {
     #[error("there is no connection `{0}` to jump through")]
@@ -335,12 +336,12 @@ pub enum RouteError {
     TooLong(String),
 }
 
-/// All jump hosts on the way to a connection, in order: its own `jump`, and before that how its
-/// first jump host is reached, as that one's own `jump` says. What the others' say does not count:
-/// they are reached from the jump host before them.
+/// Returns all jump hosts on the way to a connection, in order: its own `jump`, preceded by the route
+/// to its first jump host. The `jump` of the other jump hosts is ignored, as they are reached from the
+/// one before them.
 ///
 /// # Errors
-/// When a name is unknown, comes up twice (`name` included), or the way is too long.
+/// If a name is unknown or occurs twice (including `name`), or the route is too long.
 pub fn route(
     name: &str,
     jump: &[String],
@@ -403,7 +404,7 @@ mod tests {
         text.split_whitespace().map(str::to_owned).collect()
     }
 
-    /// Of `a: b c` lines, the way to a connection named `device` by `jump`.
+    /// Returns the route to `device` via `jump`, with stored connections as `(name, jump)`.
     fn way(stored: &[(&str, &str)], jump: &str) -> Result<Vec<String>, RouteError> {
         let jump_of = |name: &str| {
             let found = stored.iter().find(|(stored, _)| *stored == name);

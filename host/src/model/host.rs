@@ -10,7 +10,7 @@ const MAX_LABEL_BYTES: usize = 63;
 /// Checks a host name or an IP address, without a scheme, a user or a port.
 ///
 /// # Errors
-/// Says what would be right.
+/// A message that says what is expected.
 pub fn check_host(host: &str) -> Result<(), String> {
     if is_address(host) || is_host_name(host) {
         return Ok(());
@@ -91,8 +91,10 @@ pub enum HostPattern {
 }
 
 impl HostPattern {
+    /// Parses a pattern.
+    ///
     /// # Errors
-    /// Says what would be right, for a pattern that covers no host.
+    /// A message that says what is expected, also for a pattern that covers no host.
     pub fn parse(text: &str) -> Result<Self, String> {
         let pattern = text.trim().to_lowercase();
         let invalid = |expected: &str| Err(format!("invalid host `{text}`: expected {expected}"));
@@ -121,7 +123,7 @@ impl HostPattern {
                 false => invalid("an IP address in its shortest notation, with * for any text"),
             };
         }
-        // `*` matches dots too, so a label or several in its place make a name of the pattern.
+        // `*` matches dots too, so replacing it with a label gives a valid name.
         let example = pattern.replace('*', "x");
         match is_host_name(&example) {
             true => Ok(Self::Names(pattern)),
@@ -162,8 +164,8 @@ fn is_of_addresses(pattern: &str) -> bool {
     !pattern.is_empty() && (of_v4 || of_v6)
 }
 
-/// Returns whether some address can match: each whole number in the pattern is one as addresses
-/// are written, without leading zeros.
+/// Returns whether an address can match: each complete number in the pattern has the notation of
+/// addresses, without leading zeros.
 fn may_match_address(pattern: &str) -> bool {
     let v6 = pattern.contains(':');
     let separator = if v6 { ':' } else { '.' };

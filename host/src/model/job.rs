@@ -57,22 +57,23 @@ impl JobStatus {
         Self::ALL.into_iter().find(|status| status.as_str() == text)
     }
 
-    /// The job has ended and will not change again.
+    /// Returns whether the job has ended and will not change again.
     #[must_use]
     pub fn is_final(self) -> bool {
         matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
     }
 
-    /// The job waits for its turn: a worker may claim it, and it can be cancelled on the spot.
+    /// Returns whether the job is waiting: a worker may claim it, and a cancellation takes effect at
+    /// once.
     #[must_use]
     pub fn is_waiting(self) -> bool {
         matches!(self, Self::Pending | Self::Retrying)
     }
 
-    /// Whether a job may go from `self` to `next`.
+    /// Returns whether a job may change from `self` to `next`.
     ///
-    /// `running → pending` is the way back of a job whose process died and whose plugin says that
-    /// it may be run again.
+    /// A job moves from `running` to `pending` if its process died and its plugin declares that it may
+    /// be rerun.
     #[must_use]
     pub fn may_become(self, next: Self) -> bool {
         match self {
@@ -110,14 +111,14 @@ impl OnInterrupt {
     }
 }
 
-/// A connection that a job may reach, under the name the job knows it by.
+/// A connection that a job may use, under the name that the job uses for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     pub connection_id: Uuid,
     pub name: String,
 }
 
-/// A job as it is stored.
+/// A job as stored.
 #[derive(Clone, Debug)]
 pub struct Job {
     pub id: Uuid,
@@ -130,20 +131,20 @@ pub struct Job {
     pub description: Option<String>,
     pub dry_run: bool,
     pub parent_id: Option<Uuid>,
-    /// How many ancestors it has; bounds what jobs that submit jobs can grow to.
+    /// Number of ancestors; limits the nesting of child jobs.
     pub depth: u32,
     pub created_at: DateTime<Utc>,
     pub started_at: Option<DateTime<Utc>>,
     pub completed_at: Option<DateTime<Utc>>,
     pub scheduled_for: Option<DateTime<Utc>>,
-    /// The earliest time at which a worker may claim it.
+    /// Earliest time at which a worker may claim the job.
     pub ready_at: DateTime<Utc>,
     pub cron_expression: Option<String>,
-    /// The schedule that has submitted it.
+    /// The schedule that submitted the job.
     pub schedule_id: Option<Uuid>,
-    /// Wall-clock limit of one attempt, seconds; the worker's default where absent.
+    /// Timeout of an attempt, in seconds of wall-clock time; `None` uses the worker's default.
     pub timeout_seconds: Option<u32>,
-    /// Counts claims and never goes back: the fence that keeps a lost attempt from writing.
+    /// Number of claims, which never decreases. Fences off writes of attempts that lost their claim.
     pub attempt: u32,
     pub retry_count: u32,
     pub max_retries: u32,
@@ -153,33 +154,33 @@ pub struct Job {
     pub worker_id: Option<String>,
     pub progress: Option<Progress>,
     pub result: Option<Value>,
-    /// Of a batch: how it goes about its targets. It runs nothing itself.
+    /// Rollout options of a batch, which does not run a plugin itself.
     pub batch: Option<BatchOptions>,
-    /// It is not to run: a batch itself, or a child job that its batch has not started.
+    /// Whether the job must not run: a batch itself, or a child job that its batch has not started.
     pub held: bool,
-    /// The job that this one does once more.
+    /// The job that this one reruns.
     pub rerun_of: Option<Uuid>,
-    /// The rights of its ancestors, which limit the job's.
+    /// Rights of the ancestors, which limit the job's own.
     pub bounds: Vec<Bound>,
 }
 
-/// One try at a job, and how it ended.
+/// An attempt at a job.
 #[derive(Clone, Debug)]
 pub struct Attempt {
-    /// Counts from 1.
+    /// Number of the attempt, starting at 1.
     pub attempt: u32,
     pub plugin_digest: Option<String>,
     pub worker_id: String,
     pub started_at: DateTime<Utc>,
     pub ended_at: Option<DateTime<Utc>>,
-    /// What the job became with it.
+    /// Status of the job after the attempt.
     pub status: JobStatus,
     pub error: Option<JobError>,
-    /// When it is tried again, where it is.
+    /// Time of the next attempt, if there is one.
     pub next_at: Option<DateTime<Utc>>,
 }
 
-/// What a submission adds to the database; the rest of a [`Job`] follows from it.
+/// The data of a new job; the other fields of [`Job`] follow from it.
 #[derive(Clone, Debug)]
 pub struct NewJob {
     pub id: Uuid,
@@ -200,64 +201,64 @@ pub struct NewJob {
     pub batch: Option<BatchOptions>,
     pub held: bool,
     pub rerun_of: Option<Uuid>,
-    /// `(id, cron expression)` of the schedule that submits it.
+    /// `(id, cron expression)` of the schedule that submits the job.
     pub schedule: Option<(Uuid, String)>,
-    /// The rights of its ancestors, which limit the job's.
+    /// Rights of the ancestors, which limit the job's own.
     pub bounds: Vec<Bound>,
 }
 
-/// Why a job failed: a code to act on, a message to read.
+/// The error of a failed job: a code for programs and a message for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobError {
     pub code: ErrorCode,
     pub message: String,
-    /// Another attempt may do better.
+    /// Whether a retry may succeed.
     pub retryable: bool,
 }
 
-/// The kinds of failure, the same in both runtimes, in the API and in the database.
+/// A kind of failure, with the same codes in both runtimes, the API and the database.
 ///
-/// A string rather than an enum, because a plugin may throw a code of its own.
+/// A string rather than an enum, because plugins may throw their own codes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ErrorCode(pub String);
 
 impl ErrorCode {
-    /// The plugin's own code failed: an exception, a wrong type, a missing function.
+    /// The plugin's code failed: an exception, a wrong type, a missing function.
     pub const SCRIPT: &'static str = "script";
-    /// A limit of the sandbox was reached: depth, size, number.
+    /// A limit of the sandbox was reached, for example of depth, size or number.
     pub const LIMIT: &'static str = "limit";
-    /// The plugin's code computed for longer than it may.
+    /// The plugin exceeded its CPU budget.
     pub const OUT_OF_CPU: &'static str = "out_of_cpu";
-    /// The plugin's code asked for more memory than it may have.
+    /// The plugin exceeded its memory limit.
     pub const OUT_OF_MEMORY: &'static str = "out_of_memory";
-    /// The attempt took longer than its timeout, or a device did not answer in time.
+    /// The attempt exceeded its timeout, or a device did not respond in time.
     pub const TIMEOUT: &'static str = "timeout";
-    /// The job was asked to stop.
+    /// The job was cancelled.
     pub const CANCELLED: &'static str = "cancelled";
-    /// The process that ran the job ended before the job did.
+    /// The process ended before the job did.
     pub const INTERRUPTED: &'static str = "interrupted";
-    /// The plugin asked for something it did not declare, or that the job was not submitted for.
+    /// The plugin used a right that it did not declare, or a target that the job was not submitted for.
     pub const DENIED: &'static str = "denied";
-    /// A plugin, connection, key or job that does not exist.
+    /// A plugin, connection, key or job does not exist.
     pub const NOT_FOUND: &'static str = "not_found";
-    /// An argument of a call makes no sense.
+    /// An argument of a call is invalid.
     pub const INVALID: &'static str = "invalid";
     /// A child job of a batch that was never started.
     pub const NOT_STARTED: &'static str = "not_started";
-    /// Its time came in a pause that has jobs left out.
+    /// A pause skipped the job.
     pub const SKIPPED: &'static str = "skipped";
-    /// The device let nobody in lately, and is left alone for a while.
+    /// The circuit breaker of the device is open after failed logins.
     pub const UNAVAILABLE: &'static str = "unavailable";
-    /// The server lacks something: file descriptors, memory, ports, disk space.
+    /// The server lacks a resource: file descriptors, memory, ports or disk space.
     pub const SERVER: &'static str = "server";
-    /// Not all targets of a batch have completed.
+    /// Not all targets of a batch completed.
     pub const BATCH: &'static str = "batch";
-    /// A fault of the host itself; the details are in its log.
+    /// The host itself failed; its log has the details.
     pub const INTERNAL: &'static str = "internal";
 
-    /// Errors that pass by themselves, so that another attempt is worth its while: the way to the
-    /// device, not what the device said.
+    /// Returns whether the error is transient, so that a retry may succeed: a failure to reach the
+    /// device, not a response of the device.
     fn is_retryable(&self) -> bool {
         matches!(
             self.0.as_str(),
@@ -267,8 +268,8 @@ impl ErrorCode {
 }
 
 impl ErrorCode {
-    /// The code that a plugin gives its own error: a short word, and none by which the host says
-    /// that it has stopped a job. Any other becomes [`Self::SCRIPT`].
+    /// Returns the code of an error that a plugin throws: a short word that is not reserved for jobs
+    /// stopped by the host. Other codes become [`Self::SCRIPT`].
     #[must_use]
     pub fn thrown(code: &str) -> Self {
         let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-".contains(c);
@@ -357,7 +358,7 @@ impl CommandKind {
     }
 }
 
-/// Something that is being sent to a device and may change it.
+/// A write intent: a command that is being sent to a device and may change it.
 #[derive(Clone, Debug)]
 pub struct InFlight {
     pub id: Uuid,
@@ -367,7 +368,7 @@ pub struct InFlight {
     pub began_at: DateTime<Utc>,
 }
 
-/// One command sent to a device, and what came of it.
+/// A command sent to a device, and its result.
 #[derive(Clone, Debug)]
 pub struct CommandResult {
     pub id: Uuid,
@@ -377,14 +378,14 @@ pub struct CommandResult {
     pub kind: CommandKind,
     pub command: String,
     pub output: String,
-    /// The device's refusal, or why there is no answer.
+    /// The error that the device reported, or why there is no output.
     pub error: Option<String>,
     pub exit_code: Option<i32>,
-    /// The output was longer than what is kept.
+    /// Whether the output was truncated.
     pub truncated: bool,
     pub executed_at: DateTime<Utc>,
     pub duration_ms: u64,
-    /// The note of it that was made before it was sent; it goes when this is stored.
+    /// The write intent recorded before the command was sent; removed when the result is stored.
     pub in_flight: Option<Uuid>,
 }
 
@@ -419,18 +420,18 @@ impl LogLevel {
 /// One line of a job's log.
 #[derive(Clone, Debug)]
 pub struct JobLog {
-    /// Grows with time within a job; 0 before it is stored.
+    /// Id, which increases with time within a job; 0 before the line is stored.
     pub id: i64,
     pub job_id: Uuid,
     pub level: LogLevel,
     pub message: String,
     pub timestamp: DateTime<Utc>,
-    /// A JSON object of whatever the plugin wants to say beside the message.
+    /// JSON object with additional data from the plugin.
     pub context: Option<Value>,
 }
 
 impl JobLog {
-    /// What the host says of a job now.
+    /// Creates a line of the host, with the current time.
     #[must_use]
     pub fn of(job_id: Uuid, level: LogLevel, message: String) -> Self {
         Self {
@@ -444,7 +445,7 @@ impl JobLog {
     }
 }
 
-/// Which jobs a listing shows; newest first.
+/// A filter of job listings, which are sorted newest first.
 #[derive(Clone, Debug, Default)]
 pub struct JobFilter {
     pub status: Option<JobStatus>,
@@ -453,9 +454,9 @@ pub struct JobFilter {
     pub parent: Option<Uuid>,
     pub created_after: Option<DateTime<Utc>>,
     pub created_before: Option<DateTime<Utc>>,
-    /// The place to go on from: the last job of the page before.
+    /// Position to continue from: the last job of the previous page.
     pub after: Option<(DateTime<Utc>, Uuid)>,
-    /// Marks the jobs that do the same as this one: [`ListedJob::is_same`].
+    /// Marks jobs with the same parameters and targets as this one: [`ListedJob::is_same`].
     pub same_as: Option<Uuid>,
     pub limit: u32,
 }
@@ -463,27 +464,27 @@ pub struct JobFilter {
 /// A job as listings show it, without its large fields.
 #[derive(Clone, Debug)]
 pub struct ListedJob {
-    /// Without its result and bounds; with [`ListedJob::TARGETS`] targets at most, a cut error
-    /// message, and without parameters of more than [`ListedJob::PARAMS_BYTES`].
+    /// The job without result and bounds, with at most [`ListedJob::TARGETS`] targets, a truncated
+    /// error message, and without parameters longer than [`ListedJob::PARAMS_BYTES`].
     pub job: Job,
-    /// The length of its parameters as JSON, bytes.
+    /// Length of the parameters as JSON, in bytes.
     pub params_bytes: u64,
-    /// The length of its result as JSON, bytes.
+    /// Length of the result as JSON, in bytes.
     pub result_bytes: Option<u64>,
     pub target_count: u64,
-    /// It has the parameters and targets of [`JobFilter::same_as`].
+    /// Whether it has the parameters and targets of [`JobFilter::same_as`].
     pub is_same: bool,
 }
 
 impl ListedJob {
-    /// The longest parameters that a listing shows, bytes.
+    /// Maximum length of parameters in a listing, in bytes.
     pub const PARAMS_BYTES: u32 = 1_024;
-    /// The most targets that a listing shows.
+    /// Maximum number of targets in a listing.
     pub const TARGETS: u32 = 20;
-    /// The longest error message that a listing shows, characters.
+    /// Maximum length of an error message in a listing, in characters.
     pub const ERROR_CHARS: u32 = 2_000;
 
-    /// Whether the parameters are shown.
+    /// Returns whether the parameters are included.
     #[must_use]
     pub fn shows_params(&self) -> bool {
         self.params_bytes <= u64::from(Self::PARAMS_BYTES)

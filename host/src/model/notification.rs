@@ -1,4 +1,4 @@
-//! What people are told about ended jobs.
+//! Notifications about ended jobs.
 
 use std::fmt;
 
@@ -26,7 +26,7 @@ pub enum NotificationEvent {
 }
 
 impl NotificationEvent {
-    /// Those that a rule may be for.
+    /// Events that a rule may select.
     pub const OF_JOBS: [Self; 5] = [
         Self::Failed,
         Self::Cancelled,
@@ -98,26 +98,26 @@ pub struct Notification {
     pub content: NotificationContent,
     pub state: NotificationState,
     pub attempts: u32,
-    /// While it waits: not before.
+    /// Earliest time of the next attempt, while the message waits.
     pub next_at: DateTime<Utc>,
     pub last_error: Option<String>,
     pub created_at: DateTime<Utc>,
     pub settled_at: Option<DateTime<Utc>>,
 }
 
-/// The same said in three ways; a channel takes what it can use.
+/// The content of a message in three forms; a channel uses those it supports.
 #[derive(Clone, Debug)]
 pub struct NotificationContent {
-    /// One line.
+    /// A single line.
     pub subject: String,
-    /// For people.
+    /// Text for people.
     pub text: String,
-    /// For programs: JSON.
+    /// JSON for programs.
     pub body: String,
 }
 
 impl Notification {
-    /// A message that is to be sent at once.
+    /// Creates a message that is due at once.
     #[must_use]
     pub fn new(
         id: Uuid,

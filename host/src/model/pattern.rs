@@ -1,6 +1,6 @@
-//! Patterns in which `*` stands for any text.
+//! Patterns in which `*` matches any text.
 
-/// Whether a pattern, with `*` for any text, covers the whole of a text. Linear in both.
+/// Returns whether a pattern matches a whole text; `*` matches any text. Takes linear time.
 #[must_use]
 pub fn matches_pattern(pattern: &str, text: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else {

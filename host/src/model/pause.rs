@@ -1,4 +1,4 @@
-//! Pauses: what holds jobs back, for as long as it is there, or in windows of time.
+//! Pauses: they keep jobs from running, permanently or in windows of time.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -7,9 +7,9 @@ use uuid::Uuid;
 
 use super::{Connection, TargetExpression, Timing, TimingError, matches_pattern};
 
-/// The longest window, minutes: a week.
+/// Maximum length of a window, in minutes: one week.
 pub const LONGEST_WINDOW: u32 = 7 * 24 * 60;
-/// Windows that are open at the same time, of those that are looked at.
+/// Maximum number of simultaneously open windows that are examined.
 const MOST_OPEN: usize = 64;
 
 /// What becomes of a job whose time comes in a pause.
@@ -40,22 +40,23 @@ impl PauseAction {
     }
 }
 
-/// A pause as it is stored. What is not said does not limit it: a pause that says nothing holds back
-/// every job until it is removed.
+/// A pause as stored. Absent fields do not restrict it: a pause without any covers every job until it
+/// is removed.
 #[derive(Clone, Debug)]
 pub struct Pause {
     pub id: Uuid,
     pub name: String,
     pub reason: Option<String>,
-    /// Names of plugins, `*` for any text; none: all plugins.
+    /// Patterns of plugin names, with `*` for any text; empty: all plugins.
     pub plugins: Vec<String>,
-    /// An expression. Jobs with a target that it fits; absent: all jobs, also those without targets.
+    /// Expression that selects jobs by their targets; `None`: all jobs, including those without
+    /// targets.
     pub targets: Option<String>,
     pub action: PauseAction,
     pub starts_at: Option<DateTime<Utc>>,
     pub ends_at: Option<DateTime<Utc>>,
     pub windows: Option<Windows>,
-    /// When its window was ended early: the windows that had begun by then are over.
+    /// When a window was ended early: windows that had begun by then are over.
     pub ended_at: Option<DateTime<Utc>>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
@@ -83,11 +84,11 @@ fn utc() -> String {
 /// A pause that is in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InForce {
-    /// When it ends, or is to be looked at again; `None`: it lasts until it is removed.
+    /// End of the pause or of its current window; `None` until the pause is removed.
     pub until: Option<DateTime<Utc>>,
 }
 
-/// What is wrong with a pause, and in which field.
+/// An invalid field of a pause.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PauseError {
     pub field: &'static str,
@@ -106,7 +107,7 @@ impl From<TimingError> for PauseError {
     }
 }
 
-/// A pause with its expressions read.
+/// A pause with its expressions parsed.
 pub struct PauseRule {
     pub pause: Pause,
     targets: Option<TargetExpression>,
@@ -114,8 +115,10 @@ pub struct PauseRule {
 }
 
 impl PauseRule {
+    /// Parses the expressions of a pause.
+    ///
     /// # Errors
-    /// The first expression that cannot be read.
+    /// The first invalid expression.
     pub fn new(pause: Pause) -> Result<Self, PauseError> {
         let targets = pause.targets.as_deref().map(TargetExpression::parse);
         let targets = targets.transpose().map_err(|message| PauseError {
@@ -136,7 +139,7 @@ impl PauseRule {
         })
     }
 
-    /// The names of connections in it that stand for themselves.
+    /// Returns the connections that the expression refers to by name.
     #[must_use]
     pub fn names(&self) -> Vec<&str> {
         self.targets
@@ -144,7 +147,7 @@ impl PauseRule {
             .map_or(Vec::new(), |each| each.names())
     }
 
-    /// Whether it is for such a job at all.
+    /// Returns whether the pause applies to a job of this plugin with these targets.
     #[must_use]
     pub fn covers(&self, plugin: &str, targets: &[Connection]) -> bool {
         let plugins = &self.pause.plugins;
@@ -154,7 +157,7 @@ impl PauseRule {
             && self.targets.as_ref().is_none_or(reaches)
     }
 
-    /// Whether it holds back at a time.
+    /// Returns whether the pause is in force at a time, and until when.
     #[must_use]
     pub fn in_force(&self, now: DateTime<Utc>) -> Option<InForce> {
         let Pause {
@@ -166,7 +169,7 @@ impl PauseRule {
         let Some((timing, length)) = &self.windows else {
             return Some(InForce { until: ends_at });
         };
-        // The windows that are open now: the last of them to begin is the last to end.
+        // Finds the windows that are open now: the last one to begin is the last to end.
         let after = self
             .pause
             .ended_at
@@ -179,7 +182,7 @@ impl PauseRule {
         })
     }
 
-    /// The next beginnings of windows, or its own beginning.
+    /// Returns the next starts of windows, or the start of the pause itself.
     #[must_use]
     pub fn next_starts(&self, now: DateTime<Utc>, count: usize) -> Vec<DateTime<Utc>> {
         let Some((timing, _)) = &self.windows else {
@@ -188,7 +191,7 @@ impl PauseRule {
         };
         let begins = self.pause.starts_at.filter(|start| *start > now);
         let mut starts = timing.next_runs(begins.unwrap_or(now), count);
-        // Its own beginning may lie within a window.
+        // The start of the pause itself may be within a window.
         if let Some(begins) = begins.filter(|begins| self.in_force(*begins).is_some()) {
             starts.insert(0, begins);
             starts.truncate(count);
@@ -260,7 +263,7 @@ mod tests {
             ..pause()
         })
         .unwrap();
-        // Friday before, and Monday after the change to summer time.
+        // The Friday before and the Monday after the change to summer time.
         assert_eq!(rule.in_force(at("2026-03-27T06:59:59Z")), None);
         assert_eq!(
             until(&rule, "2026-03-27T07:00:00Z"),
@@ -329,7 +332,7 @@ mod tests {
             daily.next_starts(at("2026-03-27T10:00:00Z"), 1),
             [at("2026-03-28T08:00:00Z")]
         );
-        // Windows that overlap: each counts by its own beginning, however many came before it.
+        // Overlapping windows: each counts by its own start, regardless of the number before it.
         let often = ended(windows("* * * * *", 600), at("2026-03-27T10:00:00Z"));
         assert_eq!(until(&often, "2026-03-27T10:00:59Z"), None);
         assert_eq!(

@@ -1,4 +1,4 @@
-//! What a plugin says of itself.
+//! Plugin descriptions, grants and names.
 
 use std::fmt;
 
@@ -35,15 +35,18 @@ impl PluginKind {
     }
 }
 
-/// The name jobs are submitted by: 1 to 64 of `a-z 0-9 - _`, beginning with a letter or digit.
+/// The name of a plugin: 1 to 64 of `a-z 0-9 - _`, beginning with a letter or digit.
 ///
-/// It comes from a file's name and goes into URLs, tables and logs, so it is narrow on purpose.
+/// It is derived from a file name and used in URLs, tables and logs, so the character set is narrow on
+/// purpose.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PluginName(String);
 
 impl PluginName {
+    /// Parses a name.
+    ///
     /// # Errors
-    /// Says which rule the text breaks.
+    /// A message with the rule that the text breaks.
     pub fn parse(text: &str) -> Result<Self, String> {
         let rule = "a plugin's name is 1 to 64 of a-z, 0-9, '-' and '_', and begins with a letter or a digit";
         let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
@@ -95,18 +98,18 @@ pub struct Description {
     pub params: Value,
 }
 
-/// Which errors are worth another attempt, where the plugin knows better than the host.
+/// Rules for retrying errors, for plugins that know better than the host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RetryRules {
-    /// Codes that are, beside those that always are.
+    /// Codes to retry, in addition to the default ones.
     pub on: Vec<String>,
-    /// Codes that are not.
+    /// Codes not to retry.
     pub not_on: Vec<String>,
 }
 
 impl RetryRules {
-    /// Whether an error is worth another attempt.
+    /// Returns whether an error may be retried.
     #[must_use]
     pub fn allow(&self, error: &JobError) -> bool {
         let code = &error.code.0;
@@ -222,7 +225,7 @@ pub struct Grant {
     pub inline_agent: bool,
     /// Whether inline connections may use stored connections as jump hosts.
     pub inline_jump: bool,
-    /// How many of its jobs may run at once; 0: any number.
+    /// Maximum number of its jobs that run at once; 0 for no limit.
     pub max_running: u32,
 }
 
@@ -251,8 +254,8 @@ impl Default for Grant {
     }
 }
 
-/// An ancestor of a job, whose declared needs limit the job's rights. Its grant is looked up when
-/// the job runs, so that a narrower policy takes effect for the job too.
+/// An ancestor of a job, with the declared needs that limit the job's rights. Its grant is looked up
+/// when the job runs, so that a narrower policy takes effect for the job too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bound {
     pub plugin: String,

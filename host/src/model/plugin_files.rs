@@ -1,4 +1,4 @@
-//! The files a plugin is made of, and the digest that names them.
+//! The files of a plugin, and their digest.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _};
@@ -9,25 +9,25 @@ use sha2::{Digest, Sha256};
 
 use super::LoadError;
 
-/// Without it, a pipe that has no writer could not even be opened.
+/// Opening a pipe without a writer would block without this flag.
 pub(crate) const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
 
-/// A plugin as it was read: what is compiled, what a job's digest stands for, and what is kept of
-/// it for the job's next attempt.
+/// The files of a plugin as read. They are compiled, identified by a digest in each job, and stored for
+/// later attempts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginFiles {
-    /// The name of the plugin's own file, with its ending.
+    /// Name of the plugin's main file, with its extension.
     pub name: String,
     pub main: Vec<u8>,
-    /// What a playbook imports, by path below the scripts directory, without the ending.
+    /// Imported modules of a playbook, by path below the scripts directory, without the extension.
     pub modules: BTreeMap<String, Vec<u8>>,
 }
 
 impl PluginFiles {
-    /// Reads the file of a plugin that has no other.
+    /// Reads a plugin that consists of a single file.
     ///
     /// # Errors
-    /// It cannot be read, or has more than `most` bytes.
+    /// If the file cannot be read, is not a regular file, or has more than `most` bytes.
     pub fn read(file: &Path, most: u64) -> Result<Self, LoadError> {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         let mut options = std::fs::OpenOptions::new();
@@ -42,8 +42,8 @@ impl PluginFiles {
         })
     }
 
-    /// SHA-256 of the file's bytes, hexadecimal. Where there are modules: of the file's digest
-    /// followed by, for each module in order, its path, a zero byte and its digest.
+    /// Returns the SHA-256 of the main file in hexadecimal. With modules, it is the SHA-256 of that
+    /// digest followed by the path, a zero byte and the digest of each module, in order.
     #[must_use]
     pub fn digest(&self) -> String {
         if self.modules.is_empty() {
@@ -62,9 +62,9 @@ impl PluginFiles {
 /// Reads a file of a plugin.
 ///
 /// # Errors
-/// It cannot be read, is not a regular file, or has more than `most` bytes.
+/// If the file cannot be read, is not a regular file, or has more than `most` bytes.
 pub(crate) fn read_regular(file: std::fs::File, most: u64) -> io::Result<Vec<u8>> {
-    // Of what was opened: the path may lead elsewhere by now.
+    // Checks the opened file: the path may refer to another file by now.
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
@@ -77,7 +77,7 @@ pub(crate) fn read_regular(file: std::fs::File, most: u64) -> io::Result<Vec<u8>
     Ok(bytes)
 }
 
-/// SHA-256, hexadecimal.
+/// Returns the SHA-256 in hexadecimal.
 #[must_use]
 pub fn digest_of(bytes: &[u8]) -> String {
     data_encoding::HEXLOWER.encode(&Sha256::digest(bytes))

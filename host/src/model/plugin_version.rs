@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::{PluginFiles, PluginKind};
 
-/// A version that has just been loaded.
+/// A version that was just loaded.
 #[derive(Clone, Debug)]
 pub struct LoadedVersion {
     pub plugin: String,
@@ -13,14 +13,14 @@ pub struct LoadedVersion {
     pub files: PluginFiles,
 }
 
-/// A version as it is remembered.
+/// A version as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginVersion {
     pub digest: String,
     pub kind: PluginKind,
     pub first_seen: DateTime<Utc>,
-    /// When it was loaded last.
+    /// When it was last loaded.
     pub last_seen: DateTime<Utc>,
-    /// How many jobs ran it, as far as they are still kept.
+    /// Number of jobs that ran it, of those still stored.
     pub jobs: u64,
 }

@@ -1,9 +1,9 @@
-//! Schedules: when they run, and what becomes of a time that was missed or that comes too early.
+//! Schedules: their times, and the handling of missed and overlapping times.
 //!
-//! The rule at changes of the clock is ours, not croner's, which knows it for expressions with one
-//! single time alone: an expression for certain hours runs once for a time that is skipped, at the
-//! end of the gap, and once for a time that comes twice, at its first occurrence. An expression for
-//! every hour runs whenever the clock shows a time that fits.
+//! Changes of the clock follow a rule of this module, as croner handles them only for expressions with
+//! a single time. An expression for certain hours runs once for a skipped time, at the end of the gap,
+//! and once for a repeated time, at its first occurrence. An expression for every hour runs whenever
+//! the clock shows a matching time.
 
 mod words;
 
@@ -20,11 +20,13 @@ use uuid::Uuid;
 use self::words::Fields;
 use super::BatchOptions;
 
-/// A time that is later than this was missed: the machine was asleep, or its clock was set.
+/// An occurrence that is later than this was missed: the machine was suspended, or its clock was
+/// changed.
 const LATEST: TimeDelta = TimeDelta::seconds(30);
-/// Longer than any gap of a time zone.
+/// Upper bound for the gap of a time zone change, in minutes.
 const LONGEST_GAP_MINUTES: i64 = 2 * 24 * 60;
-/// Times looked at for the next one: more than the seconds of the longest overlap, a day.
+/// Maximum number of candidate times examined for the next run: more than the seconds of the longest
+/// overlap, one day.
 const MOST_TIMES: usize = 90_000;
 const LONGEST_EXPRESSION: usize = 255;
 
@@ -90,38 +92,39 @@ impl Overlap {
 /// A schedule as listings show it, without its large fields.
 #[derive(Clone, Debug)]
 pub struct ListedSchedule {
-    /// Without parameters of more than [`ListedJob::PARAMS_BYTES`](super::ListedJob::PARAMS_BYTES),
-    /// and with [`ListedJob::TARGETS`](super::ListedJob::TARGETS) targets at most.
+    /// The schedule without parameters longer than
+    /// [`ListedJob::PARAMS_BYTES`](super::ListedJob::PARAMS_BYTES), and with at most
+    /// [`ListedJob::TARGETS`](super::ListedJob::TARGETS) targets.
     pub schedule: Schedule,
-    /// The length of its parameters as JSON, bytes.
+    /// Length of the parameters as JSON, in bytes.
     pub params_bytes: Option<u64>,
     pub target_count: u64,
 }
 
-/// A schedule as it is stored.
+/// A schedule as stored.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     pub id: Uuid,
     pub name: String,
     pub plugin: String,
     pub params: Option<Value>,
-    /// As they were submitted; looked up anew for each job.
+    /// Names and expressions as submitted; resolved for each job.
     pub targets: Vec<String>,
     pub cron_expression: String,
-    /// IANA name.
+    /// IANA name of the time zone.
     pub timezone: String,
     pub enabled: bool,
     pub misfire: Misfire,
     pub overlap: Overlap,
     pub starts_at: Option<DateTime<Utc>>,
     pub ends_at: Option<DateTime<Utc>>,
-    /// A job may start up to so many seconds after its time.
+    /// Maximum random delay of a job, in seconds.
     pub jitter_seconds: u32,
     pub priority: Option<i32>,
     pub max_retries: Option<u32>,
     pub timeout_seconds: Option<u32>,
     pub description: Option<String>,
-    /// How its jobs go about several targets.
+    /// Rollout options of its jobs.
     pub batch: Option<BatchOptions>,
     pub next_run_at: Option<DateTime<Utc>>,
     pub last_run_at: Option<DateTime<Utc>>,
@@ -132,18 +135,18 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// When it runs next after a time; `None` when it is disabled or over.
+    /// Returns the next run after a time; `None` if the schedule is disabled or over.
     ///
     /// # Errors
-    /// When expression or time zone cannot be read.
+    /// If the expression or the time zone is invalid.
     pub fn next_after(&self, time: DateTime<Utc>) -> Result<Option<DateTime<Utc>>, TimingError> {
         Ok(self.next_runs(time, 1)?.pop())
     }
 
-    /// The next runs after a time, at most `count`.
+    /// Returns the next runs after a time, at most `count`.
     ///
     /// # Errors
-    /// When expression or time zone cannot be read.
+    /// If the expression or the time zone is invalid.
     pub fn next_runs(
         &self,
         time: DateTime<Utc>,
@@ -153,7 +156,7 @@ impl Schedule {
         if !self.enabled {
             return Ok(Vec::new());
         }
-        // A run at `starts_at` itself counts.
+        // Includes a run at `starts_at` itself.
         let start = self.starts_at.map(|start| start - TimeDelta::seconds(1));
         let mut runs = timing.next_runs(start.map_or(time, |start| start.max(time)), count);
         runs.retain(|run| self.ends_at.is_none_or(|end| *run <= end));
@@ -161,14 +164,14 @@ impl Schedule {
     }
 }
 
-/// One time of a schedule whose job is yet to be submitted.
+/// An occurrence of a schedule.
 #[derive(Clone, Debug)]
 pub struct Tick {
     pub schedule_id: Uuid,
     pub at: DateTime<Utc>,
 }
 
-/// What is wrong with an expression or a time zone.
+/// An invalid expression or time zone.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {message}")]
 pub struct TimingError {
@@ -186,8 +189,10 @@ pub struct Timing {
 }
 
 impl Timing {
+    /// Parses an expression and a time zone.
+    ///
     /// # Errors
-    /// When one of them cannot be read.
+    /// If one of them is invalid.
     pub fn parse(expression: &str, timezone: &str) -> Result<Self, TimingError> {
         let wrong = |field, message| TimingError { field, message };
         let zone = Tz::from_str(timezone).map_err(|_| {
@@ -222,7 +227,7 @@ impl Timing {
         })
     }
 
-    /// The first run after a time; `None` when there is none.
+    /// Returns the first run after a time, if there is one.
     #[must_use]
     pub fn next_after(&self, time: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let time = time.trunc_subsecs(0);
@@ -231,8 +236,8 @@ impl Timing {
             let next = self.cron.find_next_occurrence(&local, false).ok()?;
             return Some(next.with_timezone(&Utc));
         }
-        // Searched on the clock's face, which here knows no changes; then each time is turned into
-        // the moment that stands for it. Later times never have earlier moments.
+        // Searches in local time, which is treated as having no changes here, and then converts each
+        // time. A later local time never converts to an earlier one in UTC.
         let mut face = local.naive_local().and_utc();
         for _ in 0..MOST_TIMES {
             face = self.cron.find_next_occurrence(&face, false).ok()?;
@@ -250,7 +255,7 @@ impl Timing {
         runs.take(count).collect()
     }
 
-    /// The expression in English.
+    /// Describes the expression in English.
     #[must_use]
     pub fn words(&self) -> String {
         let fields = Fields::of(&self.expression);
@@ -258,7 +263,7 @@ impl Timing {
     }
 }
 
-/// Returns the expression that a name such as `@daily` is short for.
+/// Expands a nickname such as `@daily`.
 fn expand(expression: &str) -> &str {
     let name = expression.trim().to_ascii_lowercase();
     match name.as_str() {
@@ -271,7 +276,7 @@ fn expand(expression: &str) -> &str {
     }
 }
 
-/// The moment at which a clock shows a time: the first of two, or the end of the gap.
+/// Returns the time at which a clock shows `face`: the first of two, or the end of the gap.
 fn moment_of(face: NaiveDateTime, zone: Tz) -> Option<DateTime<Utc>> {
     let minute = face - TimeDelta::seconds(face.and_utc().timestamp().rem_euclid(60));
     let later = (1..=LONGEST_GAP_MINUTES).map(|minutes| minute + TimeDelta::minutes(minutes));
@@ -285,18 +290,18 @@ fn moment_of(face: NaiveDateTime, zone: Tz) -> Option<DateTime<Utc>> {
         })
 }
 
-/// What a time that has come asks for.
+/// The action for an occurrence that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Due {
-    /// Run, and go on with the time after it.
+    /// Run, and continue with the next occurrence.
     Run,
-    /// It was missed: run all the same, once for all that were, and go on from now.
+    /// Run once for all missed occurrences, and continue from now.
     RunLate,
-    /// It was missed, and is left out.
+    /// Skip a missed occurrence.
     Missed,
 }
 
-/// What becomes of a time, at `now`, on a server that was started at `started`.
+/// Decides about an occurrence at `now`, on a server that was started at `started`.
 #[must_use]
 pub fn due(
     misfire: Misfire,
@@ -312,16 +317,17 @@ pub fn due(
     }
 }
 
-/// Whether the next job of a schedule may come.
+/// The decision on the next job of a schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
     Now,
-    /// When the one before has ended.
+    /// After the previous job has ended.
     Wait,
     Skip,
 }
 
-/// `running`: a job of the schedule has not ended; `waiting`: another time waits already.
+/// Decides by the overlap policy. `running`: a job of the schedule has not ended; `waiting`: another
+/// occurrence is waiting.
 #[must_use]
 pub fn turn(overlap: Overlap, running: bool, waiting: bool) -> Turn {
     match overlap {
@@ -371,7 +377,7 @@ mod tests {
             ),
             ["2026-10-04T02:30:00+11:00", "2026-10-05T02:15:00+11:00"]
         );
-        // One job for 02:30, skipped, and 03:00, which is the same moment.
+        // 02:30 is skipped and coincides with 03:00, so there is one job for both.
         assert_eq!(
             runs("0,30 2,3 * * *", "Europe/Berlin", "2026-03-29T00:30:00Z", 2),
             ["2026-03-29T03:00:00+02:00", "2026-03-29T03:30:00+02:00"]
@@ -406,7 +412,7 @@ mod tests {
             ),
             ["2026-04-05T01:45:00+11:00", "2026-04-06T01:45:00+10:30"]
         );
-        // From the middle of the second pass on.
+        // Starts in the middle of the repeated hour.
         assert_eq!(
             runs("30 2 * * *", "Europe/Berlin", "2026-10-25T01:10:00Z", 1),
             ["2026-10-26T02:30:00+01:00"]

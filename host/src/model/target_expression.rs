@@ -1,4 +1,4 @@
-//! Which connections a job is submitted for, as an expression: `tag:access and not name:sw-lab-*`.
+//! Target expressions, which select connections: `tag:access and not name:sw-lab-*`.
 //!
 //! ```text
 //! any   := all ("or" all)*
@@ -9,20 +9,20 @@
 use super::Connection;
 use super::pattern::matches_pattern;
 
-/// The longest expression, bytes.
+/// Maximum length of an expression, in bytes.
 const LONGEST: usize = 1_000;
-/// How deep parentheses and `not` may stand in one another.
+/// Maximum nesting of parentheses and `not`.
 const DEEPEST: usize = 32;
 
-/// Something that is true of some connections.
+/// A predicate on connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TargetExpression {
-    /// A connection's name or id, and nothing else: this one, or it is a mistake.
+    /// Exact name or id of a connection, which must exist.
     Name(String),
     Tag(String),
-    /// `*` stands for any text.
+    /// Pattern of names; `*` matches any text.
     NamePattern(String),
-    /// Of `device_type`; `*` stands for any text.
+    /// Pattern of `device_type`; `*` matches any text.
     Platform(String),
     Not(Box<Self>),
     All(Vec<Self>),
@@ -30,8 +30,10 @@ pub enum TargetExpression {
 }
 
 impl TargetExpression {
+    /// Parses an expression.
+    ///
     /// # Errors
-    /// Says what is wrong, and what would be right.
+    /// A message that says what is wrong and what is expected.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.len() > LONGEST {
             return Err(format!("has at most {LONGEST} bytes"));
@@ -52,7 +54,7 @@ impl TargetExpression {
         }
     }
 
-    /// The name, where the expression is nothing but one.
+    /// Returns the name if the expression is a single name.
     #[must_use]
     pub fn as_name(&self) -> Option<&str> {
         match self {
@@ -76,7 +78,7 @@ impl TargetExpression {
         }
     }
 
-    /// The names in it that stand for themselves: each has to be there.
+    /// Returns the exact names in the expression; each must exist.
     #[must_use]
     pub fn names(&self) -> Vec<&str> {
         match self {
@@ -91,7 +93,7 @@ impl TargetExpression {
 const EXAMPLES: &str = "targets are named `core-1`, or found by `tag:core`, `name:sw-*`, \
                         `platform:cisco_*`, joined with `and`, `or`, `not` and parentheses";
 
-/// Words end at blanks and at parentheses, which are words themselves.
+/// Splits a text at white space and parentheses; parentheses are words themselves.
 fn words_of(text: &str) -> Vec<String> {
     let spaced = text.replace('(', " ( ").replace(')', " ) ");
     spaced.split_whitespace().map(ToOwned::to_owned).collect()
@@ -242,7 +244,7 @@ mod tests {
         assert_eq!(found("tag:access and not tag:lab"), ["sw-1"]);
         assert_eq!(found("name:sw-*"), ["sw-1", "sw-2"]);
         assert_eq!(found("platform:cisco_*"), ["core-1", "sw-2"]);
-        // `and` binds closer than `or`.
+        // `and` binds tighter than `or`.
         assert_eq!(
             found("tag:core or tag:access and tag:lab"),
             ["core-1", "sw-2"]

@@ -18,8 +18,10 @@ pub enum TargetPattern {
 }
 
 impl TargetPattern {
+    /// Parses a pattern.
+    ///
     /// # Errors
-    /// Says what would be right, for a pattern that covers no connection.
+    /// A message that says what is expected, also for a pattern that covers no connection.
     pub fn parse(text: &str) -> Result<Self, String> {
         if let Some(host) = text.strip_prefix("host:") {
             return HostPattern::parse(host).map(Self::Host);

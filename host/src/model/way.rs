@@ -1,5 +1,4 @@
-//! The way to a device, and the host keys that are trusted on it: what the secrets of a connection
-//! are bound to.
+//! The way to a device and the host keys trusted on it. The secrets of a connection are bound to both.
 
 use std::collections::HashMap;
 
@@ -9,46 +8,46 @@ use uuid::Uuid;
 
 use super::{Connection, RouteError, route};
 
-/// Where host keys are known: by the address, and by the route to it. Two devices behind different jump
+/// The scope of known host keys: an address and the route to it. Two devices behind different jump
 /// hosts may have the same address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostKeyPlace {
     pub host: String,
     pub port: u16,
-    /// The addresses of the jump hosts, in order, as a JSON list.
+    /// Addresses of the jump hosts in order, as a JSON list.
     pub route: String,
 }
 
-/// The hosts from here to a device, the device last.
+/// The hosts on the way to a device, with the device last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Way(Vec<Hop>);
 
 /// One host on a way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hop {
-    /// In lower case: host names mean the same in any case.
+    /// Host name in lower case, as names are case-insensitive.
     pub host: String,
     pub port: u16,
     pub username: String,
-    /// The fingerprint of the only host key to accept.
+    /// Fingerprint of the only accepted host key.
     pub pin: Option<String>,
 }
 
 impl Way {
-    /// Returns the way to a connection through `jumps`, which are in order from here to the device.
+    /// Builds the way to a connection through `jumps`, in order from here to the device.
     #[must_use]
     pub fn new(connection: &Connection, jumps: &[&Connection]) -> Self {
         let hops = jumps.iter().copied().chain([connection]).map(Hop::of);
         Self(hops.collect())
     }
 
-    /// Returns where the host keys of the device itself are known.
+    /// Returns the place of the device's own host keys.
     #[must_use]
     pub fn host_key_place(&self) -> HostKeyPlace {
         self.host_key_place_of(self.0.len() - 1)
     }
 
-    /// Returns where the host keys of each host are known by this way, with its pin.
+    /// Returns the place of the host keys of each host on the way, with its pin.
     pub fn host_key_places(&self) -> impl Iterator<Item = (HostKeyPlace, Option<&str>)> {
         let hops = self.0.iter().enumerate();
         hops.map(|(at, hop)| (self.host_key_place_of(at), hop.pin.as_deref()))
@@ -63,13 +62,13 @@ impl Way {
         }
     }
 
-    /// Returns the pin of the device itself.
+    /// Returns the pin of the device.
     #[must_use]
     pub fn pin(&self) -> Option<&str> {
         self.0.last().and_then(|hop| hop.pin.as_deref())
     }
 
-    /// Returns the same way with another pin of the device itself.
+    /// Returns the same way with another pin of the device.
     #[must_use]
     pub fn with_pin(&self, pin: Option<String>) -> Self {
         let mut way = self.clone();
@@ -79,8 +78,7 @@ impl Way {
         way
     }
 
-    /// Returns all of it as bytes, in which no two ways are the same: each text has its length before
-    /// it.
+    /// Encodes the way unambiguously: each text is preceded by its length.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = length(self.0.len()).to_vec();
@@ -112,7 +110,7 @@ impl Hop {
     }
 }
 
-/// Returns the fingerprint of a pin. The key itself and its fingerprint are the same pin.
+/// Returns the fingerprint of a pin, which is a public key or already a fingerprint.
 #[must_use]
 pub fn fingerprint_of(pin: &str) -> String {
     let pin = pin.trim();
@@ -124,7 +122,7 @@ pub fn fingerprint_of(pin: &str) -> String {
         Ok(key) if !key.is_empty() => {
             format!("SHA256:{}", BASE64_NOPAD.encode(&Sha256::digest(key)))
         }
-        // One that cannot be read stays as it is: it is the pin of no key.
+        // An invalid pin is unchanged: it matches no key.
         _ => pin.to_owned(),
     }
 }
@@ -138,7 +136,7 @@ fn length(length: usize) -> [u8; 8] {
     (length as u64).to_be_bytes()
 }
 
-/// The saved connections, by name: how each of them is reached.
+/// All saved connections, by name.
 #[derive(Clone, Debug, Default)]
 pub struct SavedConnections(HashMap<String, Connection>);
 
@@ -155,7 +153,7 @@ impl SavedConnections {
         )
     }
 
-    /// Returns them as they are after a change of one of them, which may be renamed.
+    /// Returns the connections after a change of one of them, which may be renamed.
     #[must_use]
     pub fn with(&self, changed: &Connection) -> Self {
         let mut saved = self.0.clone();
@@ -170,14 +168,14 @@ impl SavedConnections {
         Self(saved)
     }
 
-    /// Returns the name of one of them.
+    /// Returns the name of a connection.
     #[must_use]
     pub fn name_of(&self, id: Uuid) -> Option<&str> {
         let found = self.0.values().find(|saved| saved.id == id);
         found.map(|saved| saved.name.as_str())
     }
 
-    /// Returns all of them, by name.
+    /// Returns all connections, sorted by name.
     #[must_use]
     pub fn all(&self) -> Vec<&Connection> {
         let mut all: Vec<_> = self.0.values().collect();
@@ -185,10 +183,10 @@ impl SavedConnections {
         all
     }
 
-    /// Returns the jump hosts on the way to a connection, in order.
+    /// Returns the jump hosts of a connection, in order.
     ///
     /// # Errors
-    /// When there is no way to it.
+    /// If the route is invalid.
     pub fn jumps(&self, connection: &Connection) -> Result<Vec<&Connection>, RouteError> {
         let jump_of = |name: &str| self.0.get(name).map(|saved| saved.jump.clone());
         let names = route(&connection.name, &connection.jump, jump_of)?;
@@ -198,13 +196,13 @@ impl SavedConnections {
     /// Returns the way to a connection.
     ///
     /// # Errors
-    /// When there is none.
+    /// If the route is invalid.
     pub fn way(&self, connection: &Connection) -> Result<Way, RouteError> {
         Ok(Way::new(connection, &self.jumps(connection)?))
     }
 }
 
-/// Replaces the name of a jump host.
+/// Replaces the name of a jump host in a connection.
 pub(crate) fn rename_jumps(connection: &mut Connection, old: &str, new: &str) {
     let renamed = connection.jump.iter_mut().filter(|name| *name == old);
     renamed.for_each(|name| new.clone_into(name));

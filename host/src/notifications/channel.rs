@@ -1,4 +1,4 @@
-//! Where messages go, and how the way there does.
+//! A notification channel and its status.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -12,13 +12,14 @@ use crate::config::{ChannelConfig, NotificationsConfig};
 use crate::model::{Notification, now};
 use crate::storage::Delivery;
 
+/// A configured channel.
 pub(super) struct Channel {
     pub(super) name: String,
-    /// Something was put into the outbox.
+    /// Notified when a message was added to the outbox.
     pub(super) news: Notify,
     way: Way,
     last_error: Mutex<Option<String>>,
-    /// While it rests: until then.
+    /// End of the current backoff.
     rests_until: Mutex<Option<DateTime<Utc>>>,
 }
 
@@ -28,27 +29,27 @@ enum Way {
     Email(Box<Email>),
 }
 
-/// How a channel does.
+/// The status of a channel.
 #[derive(Clone, Debug)]
 pub struct ChannelStatus {
     pub name: String,
     pub kind: &'static str,
-    /// Why the last message was not sent; none if it was.
+    /// Why the last message was not sent; `None` if it was.
     pub last_error: Option<String>,
 }
 
 /// Why a message was not sent.
 #[derive(Debug)]
 pub(super) struct NotSent {
-    /// Without a secret.
+    /// The error, without secrets.
     pub(super) error: String,
-    /// It is the way that is closed; other messages would not get through either.
+    /// Whether the channel as a whole fails, so that other messages would fail too.
     pub(super) of_channel: bool,
-    /// Another attempt may do better.
+    /// Whether a retry may succeed.
     pub(super) again: bool,
-    /// What was asked for: not sooner than after this.
+    /// Minimum delay that the receiver asked for (`Retry-After`).
     pub(super) after: Option<Duration>,
-    /// There was a way, and no answer in time: it may have got through.
+    /// Whether the response timed out; the message may have been delivered.
     pub(super) unanswered: bool,
 }
 
@@ -107,7 +108,7 @@ impl Channel {
         })
     }
 
-    /// Sends nothing for a while.
+    /// Backs off: sends nothing for this long.
     pub(super) async fn rest(&self, pause: Duration) {
         let until = TimeDelta::from_std(pause).ok().map(|pause| now() + pause);
         self.set_rest(until);
@@ -129,7 +130,7 @@ impl Channel {
             .unwrap_or_else(PoisonError::into_inner) = until;
     }
 
-    /// Sends a message, once, within a time.
+    /// Sends a message once, with a timeout.
     pub(super) async fn send(
         &self,
         message: &Notification,
@@ -148,18 +149,18 @@ impl Channel {
         }
     }
 
-    /// How long a message may take that nobody waits for.
+    /// Returns the timeout of a message sent in the background.
     pub(super) fn patience(&self) -> Duration {
         match &self.way {
             Way::Webhook(_) | Way::Slack(_) => Duration::from_secs(30),
-            // A mail server may look into a mail for minutes before it says that it has taken it
-            // (RFC 5321, 4.5.3.2.6): who gives up earlier sends it again and again.
+            // A mail server may take minutes to accept a message (RFC 5321, 4.5.3.2.6); a client that
+            // times out earlier sends it again and again.
             Way::Email(_) => Duration::from_secs(600),
         }
     }
 
-    /// Remembers what came of a message, and logs what an operator should know: that the way is
-    /// closed, that it is open again, that a message is lost.
+    /// Records the result of a message, and logs when the channel fails, when it recovers, and when a
+    /// message is dropped.
     pub(super) fn note(&self, message: &Notification, delivery: &Delivery) {
         let channel = self.name.as_str();
         let (id, job_id) = (message.id, message.job_id);
@@ -189,7 +190,7 @@ impl Channel {
         *last_error = error;
     }
 
-    /// What came of trying it, which is no news for the log.
+    /// Records the result of a test message without logging it.
     pub(super) fn tried(&self, error: Option<String>) {
         let mut last_error = self
             .last_error

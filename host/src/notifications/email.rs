@@ -1,4 +1,4 @@
-//! Messages by mail.
+//! Sends messages by email.
 
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use super::{message, secret_file};
 use crate::config::{NotificationsConfig, SmtpTls};
 use crate::model::Notification;
 
-/// Of each address that the server's name has.
+/// Timeout per address of the server's name.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Not Debug: the transport holds the password.
+/// Not `Debug`: the transport holds the password.
 pub(super) struct Email {
     from: Mailbox,
     to: Vec<Mailbox>,
@@ -61,14 +61,14 @@ impl Email {
         let mut mail = Message::builder()
             .from(self.from.clone())
             .subject(message::line(&notification.content.subject, 200))
-            // The same at each attempt, so that a mail that came twice can be told.
+            // The same id in each attempt, so that duplicates can be recognized.
             .message_id(Some(format!("<{}@{domain}>", notification.id)))
             .header(ContentType::TEXT_PLAIN);
         for to in &self.to {
             mail = mail.to(to.clone());
         }
         let headers = [
-            // RFC 3834: no out-of-office answers.
+            // RFC 3834: suppresses out-of-office replies.
             ("Auto-Submitted", "auto-generated".to_owned()),
             ("X-Scheduler-Event", notification.event.to_string()),
             ("X-Scheduler-Delivery", notification.id.to_string()),
@@ -84,7 +84,7 @@ impl Email {
 fn transport(config: &NotificationsConfig) -> anyhow::Result<AsyncSmtpTransport<Tokio1Executor>> {
     let host = config.smtp_host.as_deref();
     let host = host.context("notifications.smtp_host: unset")?;
-    // An error means that one is installed already, which is as good.
+    // Fails if a provider is installed already, which is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let encrypted = || {
         TlsParameters::new(host.to_owned())
@@ -112,7 +112,7 @@ fn judge(error: &smtp::Error) -> NotSent {
         return NotSent::no_way(message::innermost(error));
     };
     let text = message::line(&error.to_string(), message::LONGEST_REASON);
-    // Who may not log in, or not send at all, may when somebody has put that right.
+    // Missing or rejected credentials concern the whole channel, and an operator may fix them.
     if matches!(u16::from(code), 421 | 454 | 530 | 534 | 535 | 538) {
         return NotSent::no_way(text);
     }

@@ -1,7 +1,7 @@
-//! What is said of an ended job: one line, a text for people, JSON for programs.
+//! Composes the messages about an ended job: a subject line, a text for people, and JSON for programs.
 //!
-//! Parameters, results and outputs are left out, but for what the job's error quotes of them: they may
-//! hold what is nobody's business. Everything that is said is bounded.
+//! Parameters, results and command output are left out because they may be confidential, except for
+//! excerpts quoted in the job's error. All fields are bounded in length.
 
 use std::fmt::Write as _;
 
@@ -19,34 +19,34 @@ use crate::model::{
 };
 use crate::storage::FailedChild;
 
-/// Characters of what went wrong with a job, with one device of a batch, with sending.
+/// Maximum number of characters of the error of a job, of a device in a batch, and of a delivery.
 const LONGEST_ERROR: usize = 2_000;
 const LONGEST_DEVICE_ERROR: usize = 300;
 pub(super) const LONGEST_REASON: usize = 300;
 const LONGEST_SUBJECT: usize = 200;
 const LONGEST_DESCRIPTION: usize = 1_000;
-/// Slack cuts longer texts by itself, at 40,000; a screen is full long before.
+/// Slack itself truncates texts at 40,000 characters; this fits a screen.
 const LONGEST_SLACK: usize = 3_500;
-/// Devices named in one line.
+/// Maximum number of devices named in one line.
 const FEW: usize = 3;
-/// Targets in the JSON; `target_count` says how many there are.
+/// Maximum number of targets in the JSON; `target_count` has their total.
 const MOST_TARGETS: usize = 100;
 
-/// What is known of an ended job.
+/// Data about an ended job.
 pub(super) struct Facts {
     pub(super) job: Job,
-    /// The name of the schedule that has submitted it.
+    /// Name of the schedule that submitted the job.
     pub(super) schedule: Option<String>,
-    /// Of a batch.
+    /// Child jobs by state, for a batch.
     pub(super) counts: Option<BatchCounts>,
-    /// Of a batch: the devices that failed, some of them if there are many.
+    /// Failed devices of a batch, at most [`super::MOST_DEVICES`].
     pub(super) failed: Vec<FailedChild>,
-    /// Of a job that was slow: how long it usually takes.
+    /// Usual duration, for a slow job.
     pub(super) usual_ms: Option<i64>,
     pub(super) link: Option<Url>,
 }
 
-/// The message for a channel; `events` in their order.
+/// Composes the message for a channel; `events` are sorted.
 pub(super) fn of(
     facts: &Facts,
     channel: &str,
@@ -70,7 +70,7 @@ pub(super) fn of(
     ))
 }
 
-/// A message that says that nothing has happened.
+/// Composes a test message.
 pub(super) fn test(channel: &str, board: Option<&Url>) -> Notification {
     let (id, now, event) = (Uuid::now_v7(), now(), NotificationEvent::Test);
     let subject = format!("Test of the channel {channel}");
@@ -92,7 +92,7 @@ pub(super) fn test(channel: &str, board: Option<&Url>) -> Notification {
     Notification::new(id, channel, event, Uuid::nil(), content, now)
 }
 
-/// The page of a job.
+/// Returns the URL of a job's page on the dashboard.
 pub(super) fn link(board: &Url, job: Uuid) -> Url {
     let mut link = board.clone();
     if let Ok(mut path) = link.path_segments_mut() {
@@ -101,13 +101,13 @@ pub(super) fn link(board: &Url, job: Uuid) -> Url {
     link
 }
 
-/// How long the last attempt took, milliseconds.
+/// Returns the duration of the last attempt, in milliseconds.
 pub(super) fn duration_of(job: &Job) -> Option<i64> {
     let took = job.completed_at? - job.started_at?;
     Some(took.num_milliseconds())
 }
 
-/// On one line, of bearable length, and without what makes a text read as something else.
+/// Returns the text as one line of bounded length, without hidden characters.
 pub(super) fn line(text: &str, most: usize) -> String {
     let visible = |c: char| {
         if is_hidden(c) { ' ' } else { c }
@@ -117,8 +117,8 @@ pub(super) fn line(text: &str, most: usize) -> String {
     cut(&words.join(" "), most)
 }
 
-/// The innermost cause of an error ("Connection refused"), on one line: the outer ones say where in
-/// a library it came up.
+/// Returns the innermost cause of an error ("Connection refused") as one line; the outer causes only
+/// name parts of a library.
 pub(super) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut cause = error;
     loop {
@@ -132,7 +132,7 @@ pub(super) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     }
 }
 
-/// The TLS error that an error is, or that an I/O error wraps.
+/// Returns the TLS error that an error is or wraps in an I/O error.
 fn tls_error<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e rustls::Error> {
     if let Some(error) = error.downcast_ref() {
         return Some(error);
@@ -141,7 +141,7 @@ fn tls_error<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e rus
     tls_error(wrapped)
 }
 
-/// What went wrong in a TLS handshake, for the operator of the other side's certificate.
+/// Returns the reason for a failed TLS handshake, in words for the operator.
 fn tls_reason(error: &rustls::Error) -> String {
     use rustls::{CertificateError, Error};
 
@@ -185,7 +185,7 @@ fn tls_reason(error: &rustls::Error) -> String {
     }
 }
 
-/// `HandshakeFailure` as `handshake failure`.
+/// Converts `HandshakeFailure` to `handshake failure`.
 fn words_of(name: &str) -> String {
     let name = name.split(['(', ' ', '{']).next().unwrap_or(name);
     let name = name.strip_suffix("Context").unwrap_or(name);
@@ -199,7 +199,7 @@ fn words_of(name: &str) -> String {
     words
 }
 
-/// A text as Slack takes it: three characters mean something there.
+/// Returns the text for Slack, with its three special characters escaped.
 pub(super) fn for_slack(content: &NotificationContent) -> String {
     let text = cut(&content.text, LONGEST_SLACK);
     text.replace('&', "&amp;")
@@ -256,7 +256,7 @@ fn failure(facts: &Facts, on: &str) -> String {
     )
 }
 
-/// A few names, or how many there are.
+/// Returns a few names, or the number of devices.
 fn names_of(job: &Job) -> String {
     let names: Vec<_> = failed_targets(job)
         .into_iter()
@@ -277,7 +277,7 @@ fn text(facts: &Facts, subject: &str, events: &[NotificationEvent]) -> String {
             let _ = writeln!(text, "{name}: {value}");
         }
     };
-    // What the first line does not say.
+    // Events that the first line does not mention.
     let others: Vec<_> = events.iter().skip(1).map(|event| event.as_str()).collect();
     say("also", others.join(", "));
     if let Some(error) = &job.error {
@@ -362,7 +362,7 @@ fn body(
     })
 }
 
-/// The job as the API answers it, but for what may be long or private.
+/// Returns the job as the API does, without fields that may be long or confidential.
 fn job(facts: &Facts) -> Value {
     let mut answer = JobAnswer::from(ListedJob::from(facts.job.clone()));
     answer.targets.truncate(MOST_TARGETS);
@@ -451,7 +451,7 @@ mod tests {
             ),
         ];
         for (error, expected) in cases {
-            // As a client's connection wraps it.
+            // Wrapped as in the errors of an HTTP client.
             let inner = std::io::Error::other(error);
             let outer = std::io::Error::new(std::io::ErrorKind::InvalidData, inner);
             let reason = innermost(&outer);

@@ -1,4 +1,4 @@
-//! Who wants to be told of which jobs.
+//! Rules that select which jobs are reported to which channels.
 
 use std::collections::HashSet;
 
@@ -7,9 +7,10 @@ use anyhow::Context as _;
 use crate::config::RuleConfig;
 use crate::model::{Connection, Job, NotificationEvent, Target, TargetExpression, matches_pattern};
 
+/// A configured rule.
 pub(super) struct Rule {
     pub(super) on: Vec<NotificationEvent>,
-    /// Patterns; none: all plugins.
+    /// Patterns of plugin names; empty: all plugins.
     plugins: Vec<String>,
     pub(super) targets: Option<TargetExpression>,
     pub(super) channels: Vec<String>,
@@ -27,13 +28,13 @@ impl Rule {
         })
     }
 
-    /// Whether it is for jobs of this plugin.
+    /// Returns whether the rule covers the job's plugin.
     pub(super) fn takes(&self, job: &Job) -> bool {
         let mut patterns = self.plugins.iter();
         self.plugins.is_empty() || patterns.any(|pattern| matches_pattern(pattern, &job.plugin))
     }
 
-    /// Whether it is for jobs on one of these devices.
+    /// Returns whether the rule covers one of these devices.
     pub(super) fn fits(&self, devices: &[Connection]) -> bool {
         match &self.targets {
             None => true,
@@ -42,7 +43,7 @@ impl Rule {
     }
 }
 
-/// The targets that a job's end is about: of a batch those that have failed, if some have.
+/// Returns the targets to report: the failed ones of a batch, otherwise all.
 pub(super) fn failed_targets(job: &Job) -> Vec<&Target> {
     let failed = job
         .batch

@@ -1,4 +1,4 @@
-//! Secrets that stand in files of their own, so that the configuration holds none.
+//! Reads secrets from separate files, which keeps them out of the configuration.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -10,14 +10,14 @@ use secrecy::SecretString;
 
 const LARGEST: u64 = 16 * 1024;
 
-/// The text of a file, without one line end at its end. `key` names it in errors.
+/// Reads a file without one trailing line end. `key` is the configuration key for errors.
 pub(super) fn read(key: &str, path: &Path) -> anyhow::Result<SecretString> {
     let shown = path.display();
     let read = || -> anyhow::Result<SecretString> {
         let file = File::open(path)?;
         let metadata = file.metadata()?;
         ensure!(metadata.is_file(), "it is no file");
-        // Where secrets are mounted their mode is often not the operator's to choose.
+        // Only a warning: operators often cannot choose the mode of mounted secrets.
         let mode = metadata.permissions().mode() & 0o777;
         if mode & 0o007 != 0 {
             tracing::warn!(file = %shown, mode = format!("{mode:o}"), "everybody on this machine can read this secret; chmod o= makes it private");

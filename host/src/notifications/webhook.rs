@@ -1,4 +1,4 @@
-//! Messages by HTTP: signed JSON, and the text that Slack takes.
+//! Sends messages by HTTP: signed JSON to webhooks, and text to Slack.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -19,23 +19,23 @@ use super::{message, secret_file};
 use crate::model::{Notification, now};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A receiver may ask for patience, and not for more than this.
+/// Upper bound of the `Retry-After` that a receiver may ask for.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3_600);
-/// A shorter key could be guessed.
+/// Minimum length of the key in bytes; a shorter one could be guessed.
 const SHORTEST_KEY: usize = 16;
 
-/// JSON, with a signature by which the receiver knows that it is ours.
+/// A webhook that receives JSON, signed so that the receiver can authenticate it.
 pub(super) struct Webhook {
     post: Post,
     key: SecretString,
 }
 
-/// A text, as Slack's incoming webhooks take it.
+/// An incoming webhook of Slack, which receives a text.
 pub(super) struct Slack {
     post: Post,
 }
 
-/// Not Debug: whoever knows the URL may send to it.
+/// Not `Debug`: knowing the URL is enough to send to it.
 struct Post {
     http: reqwest::Client,
     url: Url,
@@ -71,7 +71,7 @@ impl Webhook {
         send(request).await
     }
 
-    /// The time is signed, too, so that what was overheard cannot be sent again later.
+    /// Signs the time as well, to prevent replays of a captured message.
     fn signature(&self, now: DateTime<Utc>, body: &str) -> Option<String> {
         let time = now.timestamp();
         let key = self.key.expose_secret().as_bytes();
@@ -112,18 +112,18 @@ impl Post {
         let no_url = || format!("{key}: is not an http:// or https:// URL");
         let url = Url::parse(url).with_context(no_url)?;
         ensure!(matches!(url.scheme(), "http" | "https"), no_url());
-        // An error means that one is installed already, which is as good.
+        // Fails if a provider is installed already, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("scheduler/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
-            // A message belongs to the receiver that was named.
+            // A message must only reach the configured receiver.
             .redirect(reqwest::redirect::Policy::none());
         if is_loopback(&url) {
             builder = builder.no_proxy();
         }
         if url.scheme() == "http" {
-            // Loads no certificates: on a machine that has none that would be an error.
+            // Loads no certificates: that fails on a machine without any.
             builder = builder.tls_certs_only([]);
         }
         let http = builder.build().with_context(|| key.to_owned())?;
@@ -138,7 +138,7 @@ impl Post {
 
 async fn send(request: RequestBuilder) -> Result<(), NotSent> {
     match request.send().await {
-        // What else it says is not read: nothing follows from it, and it may repeat the URL.
+        // Ignores the response body, which may repeat the URL.
         Ok(response) => judge(&response, now()),
         Err(error) => Err(NotSent::no_way(reason(error))),
     }
@@ -153,8 +153,8 @@ fn judge(response: &Response, now: DateTime<Utc>) -> Result<(), NotSent> {
     if status.is_redirection() {
         error.push_str("; redirects are not followed");
     }
-    // Another message would fare no better: the receiver is busy or away, or does not know us, which
-    // somebody may put right.
+    // Other messages would fail as well: the receiver is busy or down, or rejects the credentials,
+    // which an operator may fix.
     let of_channel = matches!(
         status,
         StatusCode::TOO_MANY_REQUESTS
@@ -178,7 +178,7 @@ fn judge(response: &Response, now: DateTime<Utc>) -> Result<(), NotSent> {
     })
 }
 
-/// Seconds, or a date.
+/// Parses a `Retry-After` header: seconds or a date.
 fn retry_after(text: &str, now: DateTime<Utc>) -> Option<Duration> {
     let asked = match text.trim().parse() {
         Ok(seconds) => Duration::from_secs(seconds),
@@ -215,7 +215,8 @@ mod tests {
         }
     }
 
-    /// The code is what `printf '0.{}' | openssl dgst -sha256 -hmac 0123456789abcdef` prints.
+    /// The expected code is the output of `printf '0.{}' | openssl dgst -sha256 -hmac
+    /// 0123456789abcdef`.
     #[test]
     fn the_signature_is_over_time_and_body() {
         let signature = webhook().signature(DateTime::UNIX_EPOCH, "{}").unwrap();

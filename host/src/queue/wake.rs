@@ -1,9 +1,9 @@
-//! Waking the Apalis worker as soon as something was pushed.
+//! Wakes the Apalis worker after a push.
 //!
-//! Apalis looks for work when it is polled, and by itself it is polled when its 30 s heartbeat is
-//! due. A push that arrives while a fetch is under way finds a worker that has already looked, and
-//! the wake-up is lost. So after each push the worker is woken at once and again after 1, 2, 4, …
-//! 64 ms, by when a fetch that was under way has ended; and a tick bounds what is left to chance.
+//! Apalis fetches jobs when it is polled, which by itself happens only at its 30 s heartbeat. A push
+//! that arrives during a fetch is missed by that fetch, and its wake-up is lost. The worker is
+//! therefore woken at once after each push and again after 1, 2, 4, … 64 ms, when a running fetch has
+//! ended; a periodic tick covers the remaining cases.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -20,7 +20,7 @@ const TICK: Duration = Duration::from_millis(500);
 const FIRST_REPEAT: Duration = Duration::from_millis(1);
 const LAST_REPEAT: Duration = Duration::from_millis(64);
 
-/// The ringing side: shared by all who push.
+/// The waking side, shared by all callers of `push`.
 #[derive(Clone, Default)]
 pub(super) struct Bell {
     shared: Arc<Shared>,
@@ -38,7 +38,7 @@ impl Bell {
         self.shared.worker.wake();
     }
 
-    /// The listening side, for one worker.
+    /// Returns the poll strategy of one worker.
     pub(super) fn listen(&self) -> WakeOnRing {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -60,7 +60,8 @@ pub(super) struct WakeOnRing {
 
 impl PollStrategy for WakeOnRing {
     fn poll_drive(&mut self, cx: &mut Context<'_>, _: &PollSnapshot) -> Poll<Option<()>> {
-        // Registered before the count is read: a ring in between is either counted or wakes.
+        // Registers before reading the count, so that a concurrent wake-up is either counted or wakes
+        // this task.
         self.bell.shared.worker.register(cx.waker());
         let rings = self.bell.shared.rings.load(Ordering::Acquire);
         if rings != self.heard {

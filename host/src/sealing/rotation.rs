@@ -1,11 +1,11 @@
-//! Replaces the master key.
+//! Master key rotation.
 //!
-//! The new key is written beside the old one, everything is sealed with it in one transaction, and then
-//! it takes the old one's place. Wherever this is interrupted, the file of the key that the database was
-//! sealed with is there under one of two names, and the next start finds it:
+//! The new key is written beside the old one, all secrets are sealed with it in one transaction, and
+//! then it replaces the old one. If this is interrupted at any point, the key that the database was
+//! sealed with exists under one of two names, and the next start finds it:
 //!
 //! 1. `KEY` is the old key, `KEY.new` the new one; the database is sealed with the old one.
-//! 2. The same, and the database is sealed with the new one: [`complete`] does the rest.
+//! 2. The same files, but the database is sealed with the new one: [`complete`] finishes the rotation.
 //! 3. `KEY` is the new key, `KEY.old-ID` the old one, for backups of the database.
 
 use std::fs::File;
@@ -17,24 +17,24 @@ use super::{CHECK, KeyId, MasterKey, is_version1};
 use crate::connections::resealed_with;
 use crate::storage::{ConnectionChange, Storage};
 
-/// A key that was replaced.
+/// The result of a key rotation.
 #[derive(Debug)]
 pub struct Rotated {
     pub old: KeyId,
     pub new: KeyId,
-    /// Where the old key is now.
+    /// Path of the old key.
     pub old_file: PathBuf,
-    /// Connections whose secrets were sealed with the new key.
+    /// Number of connections with secrets sealed with the new key.
     pub connections: usize,
-    /// In words: values that did not open with the old key, and are as they were.
+    /// Descriptions of values that could not be opened with the old key, and are unchanged.
     pub left: Vec<String>,
 }
 
-/// Replaces the key in a file. No server may use the database.
+/// Replaces the key in a file. No server may use the database at the same time.
 ///
 /// # Errors
-/// When the file does not hold the key of this database, or one of the steps fails. Whatever step it is,
-/// the database opens with the key that is in place, or that the next start puts there.
+/// If the file is not the key of this database, or a step fails. After a failure in any step, the
+/// database still opens with the key in place, or with the one that the next start puts there.
 pub async fn rotate(storage: &dyn Storage, path: &Path) -> anyhow::Result<Rotated> {
     let Some(check) = storage.meta(CHECK).await? else {
         bail!("nothing was sealed in this database yet; the next start makes a key for it");
@@ -71,7 +71,7 @@ pub async fn rotate(storage: &dyn Storage, path: &Path) -> anyhow::Result<Rotate
     })
 }
 
-/// Puts the new key in its place if a rotation was interrupted after the database was sealed with it.
+/// Finishes a rotation that was interrupted after the database was sealed with the new key.
 pub(super) fn complete(path: &Path, check: &[u8]) -> anyhow::Result<Option<MasterKey>> {
     let file = resolved(path)?;
     let next = new_file(&file);
@@ -86,17 +86,17 @@ pub(super) fn complete(path: &Path, check: &[u8]) -> anyhow::Result<Option<Maste
     Ok(Some(new))
 }
 
-/// Returns where a rotation keeps the key with an id.
+/// Returns where a rotation keeps the old key with this id.
 pub(crate) fn old_file(path: &Path, id: KeyId) -> anyhow::Result<PathBuf> {
     Ok(with_suffix(&resolved(path)?, &format!(".old-{id}")))
 }
 
-/// Each step leaves a whole key under the name of the key.
+/// Replaces the key file. After each step there is a complete key under the configured name.
 fn put_in_place(file: &Path, next: &Path, old: KeyId) -> anyhow::Result<PathBuf> {
     let failed = || format!("failed to replace the master key file {}", file.display());
     let old_file = with_suffix(file, &format!(".old-{old}"));
     match std::fs::hard_link(file, &old_file) {
-        // An earlier attempt came this far.
+        // Created by an earlier attempt.
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
         linked => linked.with_context(failed)?,
     }
@@ -106,7 +106,7 @@ fn put_in_place(file: &Path, next: &Path, old: KeyId) -> anyhow::Result<PathBuf>
     Ok(old_file)
 }
 
-/// The file itself, where a link leads to it: the new key belongs into its directory.
+/// Resolves links, because the new key has to be in the directory of the actual file.
 fn resolved(path: &Path) -> anyhow::Result<PathBuf> {
     path.canonicalize()
         .with_context(|| format!("cannot read the master key file {}", path.display()))
@@ -122,7 +122,7 @@ fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Makes new and renamed files survive a power cut.
+/// Makes creations and renames survive a power failure.
 pub(super) fn sync_directory(file: &Path) -> std::io::Result<()> {
     let directory = match file.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,

@@ -1,5 +1,5 @@
-//! Values as they were sealed before version 2: `1 ‖ nonce ‖ ciphertext and tag`, bound to the row and
-//! the field alone. They are opened to be sealed again, and for nothing else.
+//! Values sealed by version 1: `1 ‖ nonce ‖ ciphertext and tag`, bound only to the row and the field.
+//! They are opened only to be sealed again.
 
 use secrecy::SecretString;
 use uuid::Uuid;
@@ -10,8 +10,10 @@ use crate::model::SealedField;
 const VERSION: u8 = 1;
 
 impl MasterKey {
+    /// Opens a value of version 1.
+    ///
     /// # Errors
-    /// When the value was not sealed in version 1 for this row and field with this key.
+    /// If the value was not sealed in version 1 for this row and field with this key.
     pub(crate) fn open_secret_version1(
         &self,
         row: Uuid,
@@ -35,7 +37,7 @@ impl MasterKey {
     }
 }
 
-/// Whether a value, such as the check of the master key, was sealed in version 1.
+/// Returns whether a value, such as the check value of the master key, was sealed in version 1.
 pub(crate) fn is_version1(sealed: &[u8]) -> bool {
     sealed.first() == Some(&VERSION)
 }

@@ -1,4 +1,4 @@
-//! One connection: its phases, how long each may take, and the task that serves it.
+//! A client connection: its phases with their timeouts, and the task that serves it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,35 +18,35 @@ use super::io::{BoxedStream, ConnectionIo};
 use super::service::RequestService;
 use super::slots::Slot;
 
-/// The head of a request, and what else HTTP keeps in memory of a connection.
+/// Maximum size of the HTTP buffers of a connection, including a request head.
 const MAX_BUFFER_BYTES: usize = 64 * 1024;
-/// A client may go on sending a request that is answered already for this long.
+/// How long a client may continue to send a request that already has a response.
 const MAX_LINGER: Duration = Duration::from_secs(30);
 
-/// The state of a connection that others look at: its slot, its stream, its requests.
+/// The shared state of a connection.
 #[derive(Debug)]
 pub(super) struct Connection {
     phase: Mutex<Phase>,
     changed: Notify,
     /// Cancelled when another connection needs the slot.
     displaced: CancellationToken,
-    /// Bytes wait to be taken by the client.
+    /// Whether pending output waits for the client to read.
     stalled: AtomicBool,
-    /// The last request was answered before its body was read to the end.
+    /// Whether the last response was sent before the request body was read to its end.
     unread_body: AtomicBool,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
-    /// A request's head is expected or has begun; so a new connection begins.
+    /// A request head is expected or incomplete; the initial phase.
     Head { since: Instant },
-    /// A request is under way, or what it became: an event stream, a terminal.
+    /// A request is in progress, or the event stream or terminal that it became.
     Busy,
-    /// A request is under way and waits for more of its body. Its time is the request's.
+    /// A request in progress waits for more of its body. The request timeout applies.
     Body { since: Instant },
     /// Between two requests.
     Idle { since: Instant },
-    /// Everything is answered and the client is still sending.
+    /// All responses are sent, and the client is still sending.
     Lingering { since: Instant },
 }
 
@@ -63,7 +63,7 @@ impl Connection {
         }
     }
 
-    /// Notes that bytes came in. The first ones after a request begin the next one's head.
+    /// Records that bytes were received. The first ones after a request begin the next head.
     pub(super) fn received(&self) {
         let mut phase = self.phase();
         if matches!(*phase, Phase::Idle { .. }) {
@@ -74,13 +74,13 @@ impl Connection {
         }
     }
 
-    /// Notes that a request's head is complete.
+    /// Records that a request head is complete.
     pub(super) fn begin_request(&self) {
         self.unread_body.store(false, Ordering::Relaxed);
         *self.phase() = Phase::Busy;
     }
 
-    /// Notes that a request waits for its body, or no longer does.
+    /// Records whether a request waits for its body.
     pub(super) fn await_body(&self, waits: bool) {
         let mut phase = self.phase();
         match (*phase, waits) {
@@ -94,7 +94,7 @@ impl Connection {
         }
     }
 
-    /// Notes that a request is answered.
+    /// Records that a response is complete.
     pub(super) fn end_request(&self) {
         *self.phase() = Phase::Idle {
             since: Instant::now(),
@@ -121,8 +121,8 @@ impl Connection {
         self.unread_body.load(Ordering::Relaxed)
     }
 
-    /// Returns since when the connection has been waiting for its client, unless work for the
-    /// client is under way.
+    /// Returns since when the connection has waited for its client; `None` while it works for the
+    /// client.
     pub(super) fn waiting_since(&self) -> Option<Instant> {
         if self.stalled.load(Ordering::Relaxed) {
             return None;
@@ -136,7 +136,7 @@ impl Connection {
         }
     }
 
-    /// Closes the connection, because another one needs its slot.
+    /// Closes the connection because another one needs its slot.
     pub(super) fn displace(&self) {
         self.displaced.cancel();
     }
@@ -159,7 +159,7 @@ impl Connection {
         }
     }
 
-    /// Waits until a phase has taken longer than it may.
+    /// Waits until a phase exceeds its timeout.
     async fn expired(&self, limits: &Limits) {
         loop {
             let Some(deadline) = self.deadline(limits) else {
@@ -191,7 +191,7 @@ pub(super) async fn serve(
     builder
         .http1()
         .max_buf_size(MAX_BUFFER_BYTES)
-        // Its time for a head and for idleness would be the same; the phases tell them apart.
+        // hyper would use one timeout both for request heads and for idle connections.
         .header_read_timeout(None);
     let serving = builder.serve_connection_with_upgrades(io, TowerToHyperService::new(service));
     let mut serving = std::pin::pin!(serving);
@@ -234,7 +234,7 @@ mod tests {
         }
     }
 
-    /// The time that the connection has left, to the second.
+    /// Returns the rounded number of seconds until the deadline.
     fn seconds_left(connection: &Connection) -> Option<f64> {
         let limits = limits(Duration::from_secs(100), Duration::from_secs(1_000));
         let deadline = connection.deadline(&limits)?;

@@ -1,7 +1,7 @@
-//! The stream of a connection: cuts clients that do not read, and lets clients read a response
-//! that they get before they have sent the whole request.
+//! The stream of a connection: disconnects clients that do not read, and lets clients read a response
+//! that was sent before their request was complete.
 //!
-//! Both happen here, below HTTP, so that they apply to responses, event streams and terminals.
+//! Both are done below HTTP, so that they apply to responses, event streams and terminals.
 
 use std::io;
 use std::pin::Pin;
@@ -15,14 +15,13 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::connection::Connection;
 use super::slots::Slot;
 
-/// A client that sends nothing for this long while its connection is being closed is not waited
-/// for.
+/// How long a client may be silent while its connection is being closed.
 const MAX_LINGER_SILENCE: Duration = Duration::from_secs(5);
-/// Read and thrown away at most while a connection is being closed.
+/// Maximum number of bytes discarded while a connection is being closed.
 const MAX_LINGER_BYTES: u64 = 128 << 20;
 const LINGER_CHUNK: usize = 16 * 1024;
 
-/// A stream of either kind.
+/// A TCP or Unix stream.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
@@ -33,19 +32,19 @@ pub(super) fn boxed(stream: impl Stream + 'static) -> BoxedStream {
     Box::new(stream)
 }
 
-/// A connection's stream, which keeps its slot until it is closed, whoever holds it by then: HTTP,
-/// or the terminal that a WebSocket became.
+/// The stream of a connection. It owns the connection's slot until it is closed, even after a WebSocket
+/// upgrade has taken it over from HTTP.
 pub(super) struct ConnectionIo {
     stream: BoxedStream,
     connection: Arc<Connection>,
     write_timeout: Duration,
-    /// Runs while the client takes no bytes.
+    /// Write timeout, running while the client does not read.
     stalled: Option<Pin<Box<Sleep>>>,
     closing: Option<Closing>,
     _slot: Slot,
 }
 
-/// The write side is closed; the read side is emptied.
+/// State after the write side was closed, while the read side is drained.
 struct Closing {
     silence: Pin<Box<Sleep>>,
     bytes_left: u64,
@@ -63,7 +62,7 @@ impl ConnectionIo {
         }
     }
 
-    /// Gives the outcome of a write, or an error if none has made progress for too long.
+    /// Returns the result of a write, or an error if writes have made no progress for too long.
     fn in_time<T>(
         &mut self,
         written: Poll<io::Result<T>>,
@@ -91,9 +90,9 @@ impl ConnectionIo {
         )))
     }
 
-    /// Reads until the client closes, too, within bounds. A socket that is closed with unread
-    /// bytes in it is reset, and a reset takes away from the client what it has not read yet: the
-    /// answer that says why its request was not read to the end.
+    /// Reads and discards until the client closes, within limits. Closing a socket with unread bytes
+    /// resets the connection, and the client would lose unread data: the response that explains why its
+    /// request was not read.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.closing.is_none() {
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
@@ -186,7 +185,7 @@ mod tests {
 
     const DEADLINE: Duration = Duration::from_secs(60);
 
-    /// A connection whose stream holds 64 bytes, and its client.
+    /// Returns a connection with a stream that buffers 64 bytes, and its client.
     fn connection(write_timeout: Duration) -> (ConnectionIo, DuplexStream) {
         let slots = Arc::new(Slots::new(Limits {
             header: DEADLINE,
@@ -219,7 +218,7 @@ mod tests {
         let reading = async {
             let mut piece = [0; 25];
             for _ in 0..40 {
-                // All of them together take longer than the timeout.
+                // In total, this takes longer than the timeout.
                 tokio::time::sleep(Duration::from_millis(60)).await;
                 client.read_exact(&mut piece).await.unwrap();
             }

@@ -14,18 +14,18 @@ use tokio::net::{TcpListener, UnixListener, UnixSocket, UnixStream};
 use super::io::{BoxedStream, boxed};
 use crate::config::ServerConfig;
 
-/// The owner and the group: the group is how a proxy gets in.
+/// Mode of the socket: owner and group. A proxy gets access through the group.
 const SOCKET_MODE: u32 = 0o660;
-/// Connections that wait to be accepted; the system's own limit is the smaller one.
+/// Maximum number of connections waiting to be accepted; the system's limit may be lower.
 const BACKLOG: u32 = 1024;
-/// A server that has not answered on its socket by then answers all the same.
+/// Timeout for probing an existing socket; a server that is only slow counts as running.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The address to listen on, resolved and allowed.
 #[derive(Debug)]
 pub enum Address {
     Tcp {
-        /// As configured, for messages.
+        /// As configured; used in messages.
         named: String,
         resolved: Vec<SocketAddr>,
     },
@@ -39,7 +39,7 @@ pub enum Listener {
     Unix(UnixSocketListener),
 }
 
-/// A Unix socket whose file is removed when it is dropped.
+/// A Unix socket that removes its file when dropped.
 #[derive(Debug)]
 pub struct UnixSocketListener {
     listener: UnixListener,
@@ -56,11 +56,11 @@ pub(super) enum Peer {
 }
 
 impl Address {
-    /// Resolves `server.host` and refuses addresses off loopback unless `server.trust_network` is
-    /// set. A name counts by the addresses that it resolves to, and those are the ones to bind.
+    /// Resolves `server.host`, and rejects addresses other than loopback unless `server.trust_network`
+    /// is set. The check applies to the addresses that a name resolves to, and exactly those are bound.
     ///
     /// # Errors
-    /// When the name is unknown or an address is not allowed.
+    /// If the name cannot be resolved or an address is not allowed.
     pub async fn resolve(config: &ServerConfig) -> anyhow::Result<Self> {
         if let Some(path) = config.unix_socket() {
             return Ok(Self::Unix(path.to_owned()));
@@ -111,7 +111,7 @@ impl Address {
     /// Opens the listener.
     ///
     /// # Errors
-    /// When the address cannot be listened on.
+    /// If the address cannot be bound.
     pub async fn bind(&self) -> anyhow::Result<Listener> {
         match self {
             Self::Tcp { named, resolved } => {
@@ -137,10 +137,10 @@ fn is_loopback(ip: IpAddr) -> bool {
 }
 
 impl Listener {
-    /// The address as clients name it: a URL, or `unix:PATH`.
+    /// Returns the address for clients: a URL or `unix:PATH`.
     ///
     /// # Errors
-    /// When the socket has no address.
+    /// If the socket has no address.
     pub fn url(&self) -> io::Result<String> {
         match self {
             Self::Tcp(listener) => Ok(format!("http://{}", listener.local_addr()?)),
@@ -148,14 +148,14 @@ impl Listener {
         }
     }
 
-    /// Accepts a connection. TLS is not spoken here: its handshake takes as long as the client
-    /// likes, so it belongs at the start of [`super::connection::serve`], which has a timeout.
+    /// Accepts a connection. TLS would not belong here: clients can delay its handshake indefinitely,
+    /// so it would belong into [`super::connection::serve`], which has a timeout.
     pub(super) async fn accept(&self) -> io::Result<(BoxedStream, Peer)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
-                // Events and terminals are small writes that should not wait for each other. An
-                // error means that the connection is closed already, which its next read tells.
+                // Events and terminals make small writes, which should not be delayed. This fails if
+                // the connection is already closed, which the next read reports.
                 let _ = stream.set_nodelay(true);
                 Ok((boxed(stream), Peer::Tcp(address)))
             }
@@ -180,16 +180,16 @@ impl From<UnixSocketListener> for Listener {
 }
 
 impl UnixSocketListener {
-    /// Listens on a path. The socket of a server that ended without removing it is replaced.
+    /// Listens on a path, replacing a socket that a terminated server has left.
     ///
     /// # Errors
-    /// When a server answers on the socket, the path is something else than a socket, or the
-    /// system refuses.
+    /// If a server responds on the socket, the path is not a socket, or the system rejects the
+    /// operation.
     pub async fn bind(path: &Path) -> anyhow::Result<Self> {
         remove_stale(path).await?;
         let socket = UnixSocket::new_stream()?;
         socket.bind(path)?;
-        // The mode is set before anything can connect, which is when the socket listens.
+        // The mode is set before the socket listens, so no client can connect earlier.
         fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE))?;
         let metadata = fs::symlink_metadata(path)?;
         Ok(Self {
@@ -202,7 +202,7 @@ impl UnixSocketListener {
 
 impl Drop for UnixSocketListener {
     fn drop(&mut self) {
-        // Another server may have put its own socket there since.
+        // Another server may have replaced the socket.
         let is_own = fs::symlink_metadata(&self.path)
             .is_ok_and(|found| (found.dev(), found.ino()) == self.file);
         if is_own && let Err(error) = fs::remove_file(&self.path) {
@@ -228,7 +228,7 @@ async fn remove_stale(path: &Path) -> anyhow::Result<()> {
             Ok(fs::remove_file(path)?)
         }
         Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        // A full backlog is a sign of a server, too.
+        // A full backlog indicates a running server as well.
         Ok(Err(error)) if error.kind() != io::ErrorKind::WouldBlock => {
             Err(anyhow::Error::from(error).context("failed to find out whether a server answers"))
         }
@@ -320,7 +320,7 @@ mod tests {
     async fn only_the_socket_of_a_dead_server_is_replaced() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("http.sock");
-        // Like a killed server, the standard library's listener leaves its file.
+        // The standard library's listener leaves its file behind, like a killed server.
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         assert!(path.exists());
         let listener = UnixSocketListener::bind(&path).await.unwrap();

@@ -1,4 +1,4 @@
-//! Reports the begin and the end of a request to its connection, and whether its body was read.
+//! Tracks requests of a connection: their start and end, and whether their body was read.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -15,7 +15,7 @@ use tower::Service;
 
 use super::connection::Connection;
 
-/// The router, for the requests of one connection.
+/// The router for the requests of one connection.
 #[derive(Clone)]
 pub(super) struct RequestService {
     router: Router,
@@ -57,7 +57,7 @@ where
             let mut response = answering.await?;
             under_way.connection.await_body(false);
             if !read.load(Ordering::Relaxed) {
-                // Where the next request begins is not known, as the rest of this one is unread.
+                // The rest of this request is unread, so the start of the next one is unknown.
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(header::CONNECTION, close);
                 under_way.connection.leave_body_unread();
@@ -71,10 +71,10 @@ where
     }
 }
 
-/// A request that has begun and is not answered.
+/// A request in progress.
 struct UnderWay {
     connection: Arc<Connection>,
-    /// The connection belongs to something else than HTTP from now on.
+    /// Whether the connection was upgraded from HTTP to another protocol.
     lasts: bool,
 }
 
@@ -96,7 +96,7 @@ impl Drop for UnderWay {
     }
 }
 
-/// A request's body that notes when it is waited for and when it has been read to its end.
+/// A request body that records when it is awaited and when it was read to its end.
 struct RequestBody {
     body: Body,
     read: Arc<AtomicBool>,
@@ -129,7 +129,7 @@ impl HttpBody for RequestBody {
     }
 }
 
-/// An answer's body; the request is under way until it is dropped.
+/// A response body; the request is in progress until it is dropped.
 pub(super) struct AnswerBody {
     body: Body,
     _under_way: UnderWay,

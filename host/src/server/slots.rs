@@ -1,8 +1,8 @@
-//! Limits the connections that are open at once, in all and from one address.
+//! Limits the number of open connections, in total and per client address.
 //!
-//! At a limit, a new connection displaces the one that has waited for its client the longest, so
-//! that idle clients and half-sent requests cannot lock others out. If all connections have a
-//! request in progress, the new one is rejected.
+//! At a limit, a new connection displaces the one that has waited for its client the longest, so that
+//! idle clients and incomplete requests cannot lock others out. If all connections have a request in
+//! progress, the new one is rejected.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -20,9 +20,10 @@ use super::connection::Connection;
 use super::io::BoxedStream;
 use super::listener::Peer;
 
-/// Rejected connections that get a response at the same time; further ones are only closed.
+/// Maximum number of rejected connections that get a response at the same time; further ones are just
+/// closed.
 const MAX_REFUSED: usize = 32;
-/// How long a refused client has to take its answer.
+/// Timeout for the response to a rejected client.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
 const REFUSAL_DETAIL: &str = "all connections that the server allows are in use; see \
     server.max_connections and server.max_connections_per_address";
@@ -49,12 +50,12 @@ struct Held {
     client: Option<Client>,
 }
 
-/// One client as far as addresses tell: an IPv4 address, or the /64 network of an IPv6 address,
-/// all of which one machine can use.
+/// A client as identified by its address: an IPv4 address, or the /64 network of an IPv6 address, which
+/// a single machine can use entirely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Client(IpAddr);
 
-/// An open connection's place; free again when dropped.
+/// The slot of an open connection, released on drop.
 #[derive(Debug)]
 pub(super) struct Slot {
     slots: Arc<Slots>,
@@ -67,7 +68,7 @@ pub(super) enum Admission {
     Refused(Refusal),
 }
 
-/// The limit that a connection met.
+/// The limit that a connection exceeded.
 #[derive(Debug, PartialEq)]
 pub(super) enum Refusal {
     Connections(usize),
@@ -106,17 +107,18 @@ impl Slots {
         })
     }
 
-    /// Closes the connection that has been waiting for its client the longest, if there is one.
+    /// Closes the connection that has waited for its client the longest, if any.
     pub(super) fn close_longest_waiting(&self) {
         self.open().displace_longest_waiting(|_| true);
     }
 
-    /// Waits until a connection has been closed.
+    /// Waits until a connection is closed.
     pub(super) fn freed(&self) -> Notified<'_> {
         self.freed.notified()
     }
 
-    /// Answers a rejected connection with status 503, unless too many are being answered already.
+    /// Responds to a rejected connection with status 503, unless too many such responses are in
+    /// progress.
     pub(super) fn answer_refused(
         &self,
         stream: BoxedStream,
@@ -162,7 +164,7 @@ impl Open {
         Some(held)
     }
 
-    /// Frees a slot at once; its connection ends a moment later. Returns whether there was one.
+    /// Releases the slot at once; its connection ends shortly after. Returns whether one was found.
     fn displace_longest_waiting(&mut self, among: impl Fn(&Held) -> bool) -> bool {
         let waiting = self.connections.iter().filter(|(_, held)| among(held));
         let waiting =
@@ -191,8 +193,8 @@ impl Drop for Slot {
 }
 
 impl Client {
-    /// Loopback and the Unix socket are not counted: a proxy's clients come from there, all of
-    /// them, and so do those of the machine itself.
+    /// Returns the client of a peer. Loopback and the Unix socket are not counted, because all clients
+    /// of a local proxy come from there.
     fn of(peer: &Peer) -> Option<Self> {
         let Peer::Tcp(address) = peer else {
             return None;
@@ -226,13 +228,14 @@ impl fmt::Display for Refusal {
 async fn refuse(mut stream: BoxedStream) -> std::io::Result<()> {
     stream.write_all(refusal_answer().as_bytes()).await?;
     stream.shutdown().await?;
-    // Closed with unread bytes, the connection would be reset and the answer lost.
+    // Drains the request, because closing a connection with unread bytes resets it and loses the
+    // response.
     let mut unread = [0; 4096];
     while stream.read(&mut unread).await? > 0 {}
     Ok(())
 }
 
-/// The response of a server that does not read the request.
+/// Returns the response that is sent without reading the request.
 fn refusal_answer() -> String {
     let body = format!(
         r#"{{"type":"/problems/too-many-connections","title":"Service Unavailable","status":503,"detail":"{REFUSAL_DETAIL}"}}"#
@@ -311,7 +314,7 @@ mod tests {
         let _fourth = admitted(slots.admit(&peer("192.0.2.2")));
         let which: Vec<_> = waiting.iter().map(displaced).collect();
         assert_eq!(which, [false, true, false]);
-        // The end of a displaced connection frees no second slot.
+        // The end of a displaced connection does not release a second slot.
         drop(waiting.remove(1));
         assert_eq!(slots.open().connections.len(), 3);
     }

@@ -1,4 +1,4 @@
-//! Whether the database can still be trusted: the first reason against it stops new work.
+//! Health of the database: the first fault stops new work.
 
 use std::sync::{Arc, OnceLock};
 
@@ -6,8 +6,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Result, StorageError};
 
-/// Shared by everything that reads or writes the database. A fault stays until the process ends:
-/// only a restart opens other files.
+/// The health of the database, shared by all its readers and writers. A fault stays until the process
+/// ends: only a restart opens other files.
 #[derive(Clone, Debug, Default)]
 pub struct Condition {
     shared: Arc<Shared>,
@@ -19,16 +19,16 @@ struct Shared {
     failed: CancellationToken,
 }
 
-/// Why nothing may be acknowledged any more.
+/// Why no further write may be acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// SQLite found a page that is not what it should be.
+    /// SQLite found a corrupt page.
     #[error(
         "the database is damaged ({0}): stop the server, run `scheduler db check`, and restore a \
          backup with `scheduler db restore FILE`"
     )]
     Damaged(String),
-    /// A file of the database is no longer the one that this process has open.
+    /// A file of the database is not the file that this process has open.
     #[error(
         "the database file {file} {change} while the server was running: what is stored now would \
          be lost. Stop the server, put the file back or restore a backup with `scheduler db restore \
@@ -54,12 +54,12 @@ impl Condition {
         }
     }
 
-    /// Returns when a fault was found.
+    /// Waits until a fault is found.
     pub async fn failed(&self) {
         self.shared.failed.cancelled().await;
     }
 
-    /// Records a fault; the first one counts, and is logged once.
+    /// Records a fault. Only the first one is kept and logged.
     pub(super) fn fail(&self, fault: Fault) {
         if self.shared.fault.set(fault).is_ok()
             && let Some(fault) = self.fault()
@@ -69,7 +69,7 @@ impl Condition {
         }
     }
 
-    /// Records the fault that an error shows, if it shows one.
+    /// Records the fault that an error indicates, if any.
     pub(super) fn note(&self, error: &StorageError) {
         if let StorageError::Unusable(fault) = error {
             self.fail(fault.clone());

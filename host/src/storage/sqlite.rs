@@ -1,8 +1,8 @@
 //! SQLite: WAL, foreign keys on, `synchronous=FULL`, files with mode 0600.
 //!
-//! Reads go to a pool. Writes all go through one `writer`, which groups what is waiting into one
-//! transaction, so that a commit's price is shared; with one writer nothing in this process ever
-//! meets `SQLITE_BUSY`.
+//! Reads use a pool. All writes go through one `writer`, which commits waiting operations as one
+//! transaction (group commit). With a single writer, no statement of this process fails with
+//! `SQLITE_BUSY`.
 
 mod batches;
 mod bulk;
@@ -63,9 +63,10 @@ use readers::Readers;
 use running::{AddResult, ClaimJob, SetProgress};
 use writer::{Guard, Writer};
 
-/// How long a statement waits for another process that holds the file.
+/// How long a statement waits for a lock that another process holds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The SQLite implementation of [`Storage`].
 pub struct SqliteStorage {
     readers: Readers,
     writer: Writer,
@@ -76,33 +77,34 @@ pub struct SqliteStorage {
     file: Arc<DatabaseFile>,
 }
 
-/// Changes that a slow listener may fall behind by.
+/// How many changes a slow subscriber may lag behind.
 const CHANGES: usize = 1_024;
-/// A checkpoint copies each page once, however often it was written since the last: 16 MiB of log.
+/// Pages of WAL before a checkpoint: 16 MiB. A checkpoint copies each page once, however often it was
+/// written.
 const CHECKPOINT_PAGES: &str = "4096";
-/// Zeroes what is deleted on pages that are written anyway. `ON` would write each page that becomes free
-/// as well: deleting large results took eight times as long, and would need room in the log on a disk that
-/// is full.
+/// Overwrites deleted content with zeros on pages that are written anyway. `ON` also writes each page
+/// that becomes free: deleting large results took eight times as long, and needs space in the WAL even
+/// on a full disk.
 const SECURE_DELETE: &str = "FAST";
-/// The pages that the writer keeps in memory: 16 MiB at most, as SQLite is told it.
+/// Cache size of the writer: at most 16 MiB. SQLite takes a negative value as KiB.
 const WRITER_CACHE: &str = "-16384";
 
 impl SqliteStorage {
-    /// Hands an outcome on, and tells of the change that it is.
+    /// Publishes a change of the job if `outcome` is `Ok`; returns `outcome` unchanged.
     fn told<T>(&self, job_id: Uuid, outcome: Result<T>) -> Result<T> {
         if outcome.is_ok() {
-            // Nobody may be listening.
+            // Fails only without subscribers.
             let _ = self.changes.send(job_id);
         }
         outcome
     }
 
-    /// Opens or creates the database, checks it for as long as `check` at most, and brings it to the
-    /// newest schema.
+    /// Opens or creates the database, checks it for at most `check`, and migrates it to the newest
+    /// schema.
     ///
     /// # Errors
-    /// When the file cannot be created, opened or migrated, is damaged, is in use or was written by a
-    /// newer version; each says which file.
+    /// If the file cannot be created, opened or migrated, is damaged, is in use, or was written by a
+    /// newer version; each error names the file.
     pub async fn open(url: &str, max_connections: u32, check: Duration) -> anyhow::Result<Self> {
         let path = file_of(url)?;
         let file = DatabaseFile::open(&path)?;
@@ -134,7 +136,7 @@ impl SqliteStorage {
             .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
             .pragma("secure_delete", SECURE_DELETE);
         if file.is_empty()? {
-            // Of another one this would write to it at each start.
+            // In an existing database, this pragma would write at every start.
             writing = writing.auto_vacuum(SqliteAutoVacuum::Incremental);
         }
         let mut connected = writing.connect().await;
@@ -152,8 +154,8 @@ impl SqliteStorage {
             .await
             .with_context(|| format!("cannot bring {} to this version's schema", path.display()))?;
         give_space_back(&mut connection).await;
-        // What a statement or a savepoint keeps for its rollback would be written to a file. Not
-        // before: the whole database is one, while it is made anew.
+        // Keeps rollback data of statements and savepoints in memory, not in files. Set only after the
+        // VACUUM above, which would otherwise hold a copy of the whole database in memory.
         sqlx::query("PRAGMA temp_store = MEMORY")
             .execute(&mut connection)
             .await
@@ -161,7 +163,7 @@ impl SqliteStorage {
         let readers = SqlitePoolOptions::new()
             .max_connections(max_connections)
             .acquire_timeout(BUSY_TIMEOUT)
-            // A file does not hang up; asking first would double what a query costs.
+            // A file does not disconnect; the test would double the cost of a query.
             .test_before_acquire(false)
             .connect_with(options.read_only(true))
             .await
@@ -218,13 +220,13 @@ async fn check_at_start(
     Ok(())
 }
 
-/// SQLite's primary result code, see <https://www.sqlite.org/rescode.html>.
+/// Returns SQLite's primary result code, see <https://www.sqlite.org/rescode.html>.
 fn primary_code(error: &sqlx::Error) -> Option<i32> {
     let code = error.as_database_error()?.code()?;
     code.parse::<i32>().ok().map(|code| code & 0xff)
 }
 
-/// The fault that `SQLITE_CORRUPT` and `SQLITE_NOTADB` show, whatever the statement.
+/// Returns the fault that `SQLITE_CORRUPT` or `SQLITE_NOTADB` indicates, for any statement.
 pub(super) fn damage_of(error: &sqlx::Error) -> Option<Fault> {
     matches!(primary_code(error), Some(11 | 26)).then(|| {
         let message = error.as_database_error().map(DatabaseError::message);
@@ -232,14 +234,14 @@ pub(super) fn damage_of(error: &sqlx::Error) -> Option<Fault> {
     })
 }
 
-/// Whether there was no room to write.
+/// Returns whether a write failed for lack of space.
 pub(crate) fn is_full(error: &sqlx::Error) -> bool {
     let no_room_for_the_index_of_the_log = Some("4874");
     let code = error.as_database_error().and_then(DatabaseError::code);
     primary_code(error) == Some(13) || code.as_deref() == no_room_for_the_index_of_the_log
 }
 
-/// The damage that an error at the start was caused by.
+/// Returns the damage that caused an error at startup.
 fn damage_in(error: &anyhow::Error) -> Option<Fault> {
     error.chain().find_map(|cause| {
         let fault = cause.downcast_ref::<Fault>().cloned();
@@ -247,7 +249,7 @@ fn damage_in(error: &anyhow::Error) -> Option<Fault> {
     })
 }
 
-/// A database that was made otherwise is made anew once, so that its unused space can be given back.
+/// Rebuilds a database without incremental auto-vacuum once, so that unused space can be reclaimed.
 async fn give_space_back(connection: &mut SqliteConnection) {
     let incremental: sqlx::Result<i64> = sqlx::query_scalar("PRAGMA auto_vacuum")
         .fetch_one(&mut *connection)
@@ -262,10 +264,10 @@ async fn give_space_back(connection: &mut SqliteConnection) {
     }
 }
 
-/// The file that an SQLite URL names.
+/// Returns the file that an SQLite URL names.
 ///
 /// # Errors
-/// For a database in memory, which nothing here can use: readers and writer are several connections.
+/// For an in-memory database, which is unsupported: readers and writer are separate connections.
 pub fn file_of(url: &str) -> anyhow::Result<PathBuf> {
     let rest = url
         .strip_prefix("sqlite://")
@@ -279,7 +281,7 @@ pub fn file_of(url: &str) -> anyhow::Result<PathBuf> {
     Ok(PathBuf::from(path))
 }
 
-/// A time as it stands in the database: fixed width, so that text order is time order.
+/// Formats a time for the database. The width is fixed, so that text order is time order.
 fn text_of(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Micros, true)
 }
@@ -439,7 +441,7 @@ impl Storage for SqliteStorage {
         let job_id = logs.first().map(|line| line.job_id);
         let added = self.writer.all(logs).await;
         if let Some(job_id) = job_id {
-            // Some may stand, though others failed.
+            // Some lines may have been written even if others failed.
             let _ = self.changes.send(job_id);
         }
         added.map(drop)
@@ -852,15 +854,15 @@ impl Storage for SqliteStorage {
     }
 
     async fn close(&self) {
-        // The last connection to close moves the WAL into the database, which a reader cannot do.
+        // The last connection to close checkpoints the WAL, which a read-only connection cannot do.
         self.readers.close().await;
         self.writer.close().await;
-        // Used up by a start on a full disk, it may fit again.
+        // The reserve may have been used by a start on a full disk, and may fit again.
         self.file.keep_reserve();
     }
 }
 
-/// What an attempt leaves behind is written while its claim holds.
+/// Rejects a write if the attempt's claim is no longer valid.
 fn while_claimed(claim: &Claim, holds: bool) -> Result<()> {
     if holds {
         return Ok(());
@@ -877,7 +879,8 @@ fn is_unique(error: &sqlx::Error) -> bool {
         .is_some_and(DatabaseError::is_unique_violation)
 }
 
-/// Of a row whose only unique text is its name; `what` is as `a schedule`.
+/// Returns `Exists` for a unique violation of a table that has no unique text but the name. `what`
+/// includes the article, as in `a schedule`.
 fn named_already(error: sqlx::Error, what: &str, name: &str) -> StorageError {
     if is_unique(&error) {
         StorageError::Exists(format!("{what} named `{name}`"))

@@ -1,9 +1,9 @@
-//! Puts jobs into the queue when their time has come, and those that were committed but never
-//! queued.
+//! The dispatcher: enqueues jobs when they become ready, and jobs that were committed but never
+//! enqueued.
 //!
-//! The gate before the queue: only what may run now is in it. So a time is kept to the
-//! millisecond, although Apalis' own schedule knows seconds, and a job that waits is cancelled in
-//! the database alone.
+//! Only jobs that may run now are in the queue. Start times are therefore exact to the millisecond,
+//! although Apalis' own schedule has a resolution of seconds, and cancelling a waiting job only changes
+//! the database.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,16 +18,17 @@ use crate::queue::Queue;
 use crate::storage::Storage;
 use crate::worker::{HeldBackJobs, Running, Turns};
 
-/// Looks at the latest jobs at least this often, should news of one have been lost.
+/// Interval at which recently ready jobs are polled, in case an event was lost.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// How far back such a look goes.
+/// How far back that poll reaches.
 const LATEST: TimeDelta = TimeDelta::seconds(30);
-/// Goes through all that wait at least this often: the queue then holds what it should, whatever
-/// happened to it.
+/// Interval of the sweep over all waiting jobs, which repairs any difference between the queue and the
+/// database.
 const ALL_EVERY: Duration = Duration::from_secs(60);
-/// Jobs read and pushed at once.
+/// Jobs read and enqueued at once.
 const PAGE: u32 = 2_000;
 
+/// A handle to the dispatcher.
 #[derive(Clone, Default)]
 pub struct Dispatcher {
     shared: Arc<Shared>,
@@ -40,18 +41,18 @@ struct Shared {
 }
 
 impl Dispatcher {
-    /// There is a job with a time; make sure to be awake at it.
+    /// Wakes the dispatcher for a job with a start time.
     pub fn look(&self) {
         self.shared.news.notify_one();
     }
 
-    /// Something may be missing in the queue; go through all that wait.
+    /// Requests a sweep over all waiting jobs, because some may be missing in the queue.
     pub fn look_at_all(&self) {
         self.shared.all.store(true, Ordering::Release);
         self.shared.news.notify_one();
     }
 
-    /// Runs for as long as it is polled.
+    /// Enqueues ready jobs for as long as it is polled.
     pub(super) async fn run(
         self,
         storage: Arc<dyn Storage>,
@@ -73,7 +74,7 @@ impl Dispatcher {
                 all_at = Instant::now() + ALL_EVERY;
                 push_all(&*storage, &queue, &running, &held_back, now).await
             } else {
-                // Who waits for a turn, or is held back, is queued when that is over.
+                // Paused jobs and jobs waiting for a limit are enqueued once they are unblocked.
                 let waits = |id| turns.waits(id) || held_back.contains(id);
                 push_ready(&*storage, &queue, now - LATEST, now, waits).await
             };
@@ -90,10 +91,10 @@ impl Dispatcher {
     }
 }
 
-/// How long until the next job's time.
+/// Returns the time until the next job becomes ready, at most [`LOOK_EVERY`].
 async fn pause(storage: &dyn Storage, looked_at: DateTime<Utc>) -> Duration {
     match storage.next_ready_at(looked_at).await {
-        // A time that has passed since the look makes no pause at all.
+        // Zero if the time has passed in the meantime.
         Ok(Some(next)) => (next - now()).to_std().unwrap_or_default().min(LOOK_EVERY),
         Ok(None) | Err(_) => LOOK_EVERY,
     }

@@ -1,4 +1,4 @@
-//! Jobs that a pause holds back: out of the queue, until it is over.
+//! Paused jobs: kept out of the queue until their pause ends.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::Next;
 use crate::pauses::{HeldBack, PauseVersion};
 
+/// The paused jobs of this process.
 #[derive(Clone, Default)]
 pub struct HeldBackJobs {
     shared: Arc<Shared>,
@@ -18,13 +19,13 @@ pub struct HeldBackJobs {
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
-    /// One more is held back, whose pause may end before all others.
+    /// Notified when a job is added, as its pause may end before all others.
     news: Notify,
 }
 
 #[derive(Default)]
 struct State {
-    /// Each with its priority.
+    /// Priority and pause of each job.
     jobs: HashMap<Uuid, (i32, PauseVersion)>,
     /// When the first of the pauses ends.
     next_end: Option<DateTime<Utc>>,
@@ -39,18 +40,18 @@ impl HeldBackJobs {
         self.shared.news.notify_one();
     }
 
-    /// Ready when one more is held back.
+    /// Waits until a job is added.
     pub(super) async fn news(&self) {
         self.shared.news.notified().await;
     }
 
-    /// What holds a job back, if anything does.
+    /// Returns the pause of a job, if it is paused.
     #[must_use]
     pub fn by(&self, job: Uuid) -> Option<PauseVersion> {
         self.lock().jobs.get(&job).map(|(_, version)| *version)
     }
 
-    /// Returns how many jobs a pause holds back.
+    /// Returns the number of jobs that a pause covers.
     #[must_use]
     pub fn count(&self, pause: PauseVersion) -> u64 {
         let state = self.lock();
@@ -62,18 +63,18 @@ impl HeldBackJobs {
         self.lock().jobs.contains_key(&job)
     }
 
-    /// A job that is gone is not held back any more.
+    /// Removes a job that was cancelled, deleted or released.
     pub fn forget(&self, job: Uuid) {
         self.lock().jobs.remove(&job);
     }
 
-    /// When the first of them may go.
+    /// Returns when the first pause ends.
     pub(super) fn next_end(&self) -> Option<DateTime<Utc>> {
         self.lock().next_end
     }
 
-    /// Takes those that are not held back any longer, who came first first. `until` is when the first
-    /// of the pauses in force ends.
+    /// Removes and returns the jobs with a pause that is no longer in force, oldest first. `until` is
+    /// when the first of the pauses in force ends.
     pub(super) fn take_unless(
         &self,
         in_force: &HashSet<PauseVersion>,

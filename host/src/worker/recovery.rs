@@ -1,16 +1,16 @@
-//! After a crash: jobs that stand as running, and nobody runs them.
+//! Crash recovery: jobs recorded as running without a process that runs them.
 
 use crate::model::{ErrorCode, InFlight, Job, JobError, JobLog, LogLevel, OnInterrupt, now};
 use crate::storage::{Claim, Outcome, Result, Storage};
 
-/// A job that was claimed this often and never ended is taken to be what ends its process.
+/// After this many interrupted attempts, a job is assumed to be what crashes the process.
 const ATTEMPTS: u32 = 3;
 
-/// Gives every job that a dead process left running the end its plugin declared: failed as
-/// interrupted, or pending again.
+/// Ends the jobs that a dead process left running, as their plugins declare: failed as interrupted, or
+/// pending again.
 ///
 /// # Errors
-/// When the database is not available.
+/// If the database is unavailable.
 pub async fn end_interrupted(storage: &dyn Storage) -> Result<()> {
     for job in storage.running_jobs().await? {
         let claim = Claim {

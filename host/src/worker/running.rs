@@ -1,4 +1,4 @@
-//! The jobs that run in this process, and their stop signals.
+//! Jobs running in this process, and their stop signals.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -8,13 +8,14 @@ use uuid::Uuid;
 
 use crate::capabilities::{Stop, StopReason};
 
+/// The running jobs of this process.
 #[derive(Clone, Default)]
 pub struct Running {
     jobs: Arc<Mutex<HashMap<Uuid, Arc<Stop>>>>,
 }
 
 impl Running {
-    /// Tells a job to stop, and returns whether it runs here.
+    /// Signals a job to stop; returns whether it runs in this process.
     pub fn cancel(&self, id: Uuid) -> bool {
         let jobs = self.lock();
         let stop = jobs.get(&id);
@@ -34,7 +35,7 @@ impl Running {
         self.lock().len()
     }
 
-    /// Notes a job; `None` when it runs here already.
+    /// Registers a job; `None` if it already runs in this process.
     pub(super) fn add(&self, id: Uuid) -> Option<Arc<Stop>> {
         match self.lock().entry(id) {
             Entry::Occupied(_) => None,

@@ -1,15 +1,15 @@
-//! Who has what of which there is not enough, and whose turn is next: devices, as many jobs at once
-//! as each connection allows, and plugins, as many as the policy allows.
+//! Concurrency limits: jobs per device, as its connection allows, and jobs per plugin, as the policy
+//! allows.
 //!
-//! A job takes all it needs or none, and waits outside of the queue and of the workers' places; so who
-//! waits for a device holds nobody else back. Who came first, or is more urgent, goes first: where one
-//! waits, so much is kept for it, and the first of all is held up by nobody. A child job shares what
-//! its parents hold.
+//! A job acquires all the resources it needs or none. It waits outside the queue and without a worker
+//! slot, so a job that waits for a device does not block others. Waiting jobs are ordered by priority,
+//! then arrival. Capacity is reserved for a waiting job against later ones, so the first one cannot
+//! starve. A child job shares the resources that its ancestors hold.
 //!
-//! While its plugin has no place free, a job stands in that line alone: it keeps nobody else from its
-//! devices. When there is a place and its devices are taken, it stands in their lines alone, and
-//! leaves the place to another. That could go on for ever, so after some times it stands in all of
-//! them.
+//! While its plugin is at its limit, a job waits in the plugin's line only, so that it does not block
+//! its devices. If the plugin has capacity but a device is busy, the job waits in the lines of its
+//! devices only and leaves the plugin's capacity to others. That could repeat forever, so after
+//! [`MOST_PASSED`] times the job waits in all lines.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,25 +18,26 @@ use uuid::Uuid;
 
 use crate::model::Job;
 
-/// What only so many jobs may have at once.
+/// A resource with limited concurrency.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Resource {
-    /// By its connection's id.
+    /// A device, by the id of its connection.
     Device(Uuid),
-    /// By its name.
+    /// A plugin, by name.
     Plugin(String),
 }
 
-/// Something that a job needs.
+/// A resource that a job needs.
 #[derive(Clone, Debug)]
 pub(super) struct Needed {
     pub resource: Resource,
-    /// How many may have it at once.
+    /// Concurrency limit.
     pub most: usize,
-    /// Those of one family count once: a child job shares what its parents hold.
+    /// Jobs of one family count once: a child job shares the resources of its ancestors.
     pub family: Uuid,
 }
 
+/// The lines of all devices and plugins, with the jobs that hold or wait for them.
 #[derive(Clone, Debug, Default)]
 pub struct Turns {
     state: Arc<Mutex<State>>,
@@ -52,7 +53,7 @@ struct State {
 
 #[derive(Debug, Default)]
 struct Line {
-    /// How many may have it at once, as was said last.
+    /// Concurrency limit, as last requested.
     most: usize,
     holders: Vec<Holder>,
     waiting: BTreeSet<(Turn, Uuid)>,
@@ -64,47 +65,48 @@ struct Holder {
     family: Uuid,
 }
 
-/// A job that may now be able to go.
+/// A job that may now be able to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Next {
     pub id: Uuid,
     pub priority: i32,
 }
 
-/// How often a job leaves its plugin's place to others, because its devices are taken.
+/// How often a job may leave its plugin's capacity to others because a device is busy.
 const MOST_PASSED: u32 = 16;
 
-/// The more urgent first, then who came first.
+/// Position in a line: by priority, then arrival.
 type Turn = (i32, u64);
 
 #[derive(Debug)]
 struct Waiting {
     turn: Turn,
     needed: Vec<Needed>,
-    /// Where it stands in line.
+    /// The lines in which it waits.
     lines: Vec<Resource>,
-    /// How often it has left its plugin's place to others.
+    /// How often it has left its plugin's capacity to others.
     passed: u32,
 }
 
-/// What came of trying to take something, and who may now be able to go because of it.
+/// The result of an attempt to acquire resources, and the jobs that may now be able to run because of
+/// it.
 #[derive(Debug)]
 pub(super) struct Tried {
     pub taken: bool,
     pub next: Vec<Next>,
 }
 
-/// Who has something, and who waits for it.
+/// Holders and waiters of a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Use {
     pub resource: Resource,
     pub holders: Vec<Uuid>,
-    /// In the order of their turns.
+    /// In the order of the line.
     pub waiting: Vec<Uuid>,
 }
 
 impl Turns {
-    /// Takes all that a job needs, or has it wait for its turn.
+    /// Acquires all resources that a job needs, or adds the job to the lines.
     pub(super) fn take(&self, job: Uuid, priority: i32, needed: &[Needed]) -> Tried {
         let mut state = self.lock();
         if state.holding.contains_key(&job) {
@@ -155,7 +157,8 @@ impl Turns {
         }
     }
 
-    /// Gives back what a job holds, or its turn. These may now be able to go.
+    /// Releases the resources of a job and removes it from the lines. Returns jobs that may now be able
+    /// to run.
     pub fn release(&self, job: Uuid) -> Vec<Next> {
         let mut state = self.lock();
         let mut freed = state.stop_waiting(job);
@@ -171,7 +174,8 @@ impl Turns {
         state.first_of(&freed)
     }
 
-    /// A job that waits although all it needs has become free, for who may have missed it.
+    /// Returns a waiting job if all its resources have become free, for callers that may have missed
+    /// its release.
     pub(super) fn may_go(&self, job: Uuid) -> Option<Next> {
         let state = self.lock();
         let waiting = state.waiting.get(&job)?;
@@ -182,13 +186,13 @@ impl Turns {
         })
     }
 
-    /// Whether a job waits for its turn.
+    /// Returns whether a job waits for a resource.
     #[must_use]
     pub fn waits(&self, job: Uuid) -> bool {
         self.lock().waiting.contains_key(&job)
     }
 
-    /// What a job waits for: the names of targets, and `plugin NAME`.
+    /// Returns the busy resources that a job waits for: names of targets, and `plugin NAME`.
     #[must_use]
     pub fn waited_for(&self, job: &Job) -> Vec<String> {
         let state = self.lock();
@@ -213,7 +217,7 @@ impl Turns {
         lines.filter_map(name_of).collect()
     }
 
-    /// What somebody holds or waits for.
+    /// Returns all resources with holders or waiters.
     #[must_use]
     pub fn in_use(&self) -> Vec<Use> {
         let state = self.lock();
@@ -236,7 +240,7 @@ impl Turns {
 }
 
 impl State {
-    /// Where a job has to stand in line; nowhere, when it can go.
+    /// Returns the lines in which a job has to wait; none if it can run.
     fn lines_for(&self, needed: &[Needed], turn: Turn, passed: u32) -> Vec<Resource> {
         let (plugins, devices): (Vec<_>, Vec<_>) = needed
             .iter()
@@ -252,7 +256,7 @@ impl State {
         busy.map(|needed| needed.resource.clone()).collect()
     }
 
-    /// Whether there is enough for a job, beside those that have some and those that come before it.
+    /// Returns whether there is capacity left for a job, besides the holders and the waiters before it.
     fn is_free(&self, needed: &Needed, turn: Turn) -> bool {
         let Some(line) = self.lines.get(&needed.resource) else {
             return true;
@@ -273,8 +277,8 @@ impl State {
         line
     }
 
-    /// Who is first in these lines: as many of each as may have it, because what the first ones wait
-    /// for may be something else.
+    /// Returns the first waiters of each line, up to its limit: one alone might wait for another
+    /// resource.
     fn first_of(&self, resources: &[Resource]) -> Vec<Next> {
         let lines = resources.iter().filter_map(|id| self.lines.get(id));
         let first = lines.flat_map(|line| line.waiting.iter().take(line.most));
@@ -289,7 +293,7 @@ impl State {
         next
     }
 
-    /// Takes a job out of the lines it stands in; gives what they were for.
+    /// Removes a job from its lines; returns their resources.
     fn stop_waiting(&mut self, job: Uuid) -> Vec<Resource> {
         let Some(waiting) = self.waiting.remove(&job) else {
             return Vec::new();
@@ -318,7 +322,7 @@ mod tests {
 
     use super::*;
 
-    /// A device that a job of a family needs for itself.
+    /// A device with a limit of one.
     fn one(device: u128, family: u128) -> Needed {
         Needed {
             resource: Resource::Device(Uuid::from_u128(device)),
@@ -364,7 +368,7 @@ mod tests {
         assert_eq!(release(&turns, 3), [job(2)]);
     }
 
-    /// It was let go before it had left the queue, into which it is then not put.
+    /// A job released while it is still in the queue is not enqueued.
     #[test]
     fn who_was_freed_too_early_is_found() {
         let turns = Turns::default();
@@ -430,7 +434,7 @@ mod tests {
         assert!(!take(&turns, 2, 0, &[one(2, 2), place(1, 1, 2)]));
         assert!(take(&turns, 3, 0, &[one(2, 3)]), "of another plugin");
         assert_eq!(release(&turns, 1), [job(2)]);
-        // Now its device is not free: the place is another's.
+        // Its device is busy now: another job gets the plugin's capacity.
         let tried = turns.take(job(2), 0, &[one(2, 2), place(1, 1, 2)]);
         assert!(!tried.taken);
         assert!(take(&turns, 4, 0, &[one(4, 4), place(1, 1, 4)]));
@@ -445,12 +449,12 @@ mod tests {
         assert!(take(&turns, 2, 0, &[one(2, 2), place(1, 1, 2)]));
     }
 
-    /// Its device and its plugin's place are each always wanted by others, and never free together.
+    /// The device and the plugin of a job are always in demand and never free together.
     #[test]
     fn nobody_is_left_behind_by_those_who_want_less() {
         let turns = Turns::default();
         let wants = |number: u128| match number {
-            // The one that needs both.
+            // The job that needs both.
             0 => vec![one(1, 0), place(1, 1, 0)],
             number if number.is_multiple_of(2) => vec![one(1, number)],
             number => vec![one(100 + number, number), place(1, 1, number)],
@@ -461,7 +465,7 @@ mod tests {
         assert!(!take(&turns, 0, 0, &wants(0)));
         for number in 3..200 {
             let mut trying = vec![number];
-            // Who has the place and who has the device end by turns.
+            // Alternates between the ends of the plugin's and the device's holder.
             if number % 3 == 0 {
                 let ended = holding.remove(0);
                 trying.extend(numbers(&turns.release(job(ended))));
@@ -485,9 +489,8 @@ mod tests {
     }
 
     proptest! {
-        /// Jobs of limited plugins for one or several devices, told to try again only when they are
-        /// named: all get their turn, nothing has more holders than it may, and nothing is left at
-        /// the end.
+        /// Jobs of limited plugins on one or several devices, retried only when released: all run, no
+        /// limit is exceeded, and no state is left at the end.
         #[test]
         fn everybody_gets_a_turn(
             wants in proptest::collection::vec(
@@ -496,7 +499,7 @@ mod tests {
             ),
         ) {
             let turns = Turns::default();
-            // Of every second device there are two.
+            // Every second device allows two jobs.
             let most = |device: u128| 1 + (device % 2) as usize;
             let needed = |index: usize| -> Vec<Needed> {
                 let (devices, plugin, _) = &wants[index];
@@ -505,7 +508,7 @@ mod tests {
                     most: most(*id),
                     ..one(*id, number)
                 });
-                // Of plugin 0 any number may run.
+                // Plugin 0 is unlimited.
                 let places = (*plugin > 0).then(|| place(*plugin, *plugin as usize, number));
                 devices.chain(places).collect()
             };

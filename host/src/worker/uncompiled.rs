@@ -1,4 +1,4 @@
-//! Jobs whose plugin is being compiled: out of the queue, until it is.
+//! Jobs with a plugin that is being compiled: kept out of the queue until it is.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,11 +7,12 @@ use uuid::Uuid;
 
 use super::Next;
 
+/// Jobs that wait until their plugin is compiled.
 #[derive(Default)]
 pub(super) struct UncompiledJobs(Mutex<HashMap<Uuid, (Next, String)>>);
 
 impl UncompiledJobs {
-    /// Returns whether the job was not held before.
+    /// Adds a job; returns whether it is new.
     pub(super) fn hold(&self, job: Next, plugin: &str) -> bool {
         let held = (job, plugin.to_owned());
         self.lock().insert(job.id, held).is_none()
@@ -25,7 +26,7 @@ impl UncompiledJobs {
         self.lock().remove(&job);
     }
 
-    /// Takes the jobs of plugins that are no longer being compiled, the oldest first.
+    /// Removes and returns the jobs of plugins that are no longer being compiled, oldest first.
     pub(super) fn take_unless(&self, is_compiling: impl Fn(&str) -> bool) -> Vec<Next> {
         let mut jobs = self.lock();
         let freed = jobs.extract_if(|_, (_, plugin)| !is_compiling(plugin));

@@ -1,8 +1,7 @@
-//! Cron expressions in English.
+//! Descriptions of cron expressions in English.
 //!
-//! The words follow from the times that match: a step that does not divide its range, such as
-//! `*/45` in the minutes, is told as the minutes that it matches. A day field with a letter that
-//! is not known here is quoted.
+//! They are derived from the matching times: a step that does not divide its range, such as `*/45` in
+//! the minutes, is described by the minutes it matches. A day field with an unknown letter is quoted.
 
 use croner::Cron;
 
@@ -29,10 +28,10 @@ const WEEKDAYS: [&str; 7] = [
     "Friday",
     "Saturday",
 ];
-/// More times of day than these are told by their minutes and hours.
+/// Up to this many times of day are listed; more are described by minutes and hours.
 const MAX_TIMES: usize = 6;
 
-/// The fields of an expression, as text.
+/// The fields of an expression.
 pub(super) struct Fields<'a> {
     second: Option<&'a str>,
     minute: &'a str,
@@ -44,7 +43,7 @@ pub(super) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Splits an expression; `None` if it has not 5 to 7 fields.
+    /// Splits an expression; `None` unless it has 5 to 7 fields.
     pub(super) fn of(expression: &'a str) -> Option<Self> {
         let fields: Vec<&str> = expression.split_whitespace().collect();
         let (second, rest, year) = match fields.as_slice() {
@@ -175,7 +174,8 @@ fn times(seconds: &[u32], minutes: &[u32], hours: &[u32]) -> String {
     parts.join(" ")
 }
 
-/// `every minute`, `every 15 minutes`, `at minutes 0 and 45`, `at minutes 10 to 20`
+/// Describes the values of a field: `every minute`, `every 15 minutes`, `at minutes 0 and 45`, `at
+/// minutes 10 to 20`.
 fn unit(name: &str, values: &[u32], count: u32) -> String {
     if values.len() == count as usize {
         return format!("every {name}");
@@ -282,7 +282,7 @@ fn weekday(item: &str) -> String {
     format!("the weekdays `{item}`")
 }
 
-/// `1`, `MON`; 0 and 7 are Sunday.
+/// Returns the weekday for `1` or `MON`; 0 and 7 are Sunday.
 fn weekday_name(text: &str) -> Option<&'static str> {
     if let Ok(number) = text.parse::<usize>() {
         return (number <= 7).then(|| WEEKDAYS[number % 7]);
@@ -297,7 +297,7 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_digit())
 }
 
-/// `a`, `a and b`, `a, b and c`
+/// Joins items: `a`, `a and b`, `a, b and c`.
 fn list(items: &[impl AsRef<str>]) -> String {
     let items: Vec<&str> = items.iter().map(AsRef::as_ref).collect();
     match items.as_slice() {
@@ -379,7 +379,7 @@ mod tests {
             timing.words(),
             "at 00:00, on day 1 of the month, and also on Sunday, Tuesday, Thursday and Saturday"
         );
-        // 2026-12-01 is a Tuesday; Wednesday is left out.
+        // 2026-12-01 is a Tuesday; Wednesday does not match.
         let runs = timing.next_runs("2026-12-01T12:00:00Z".parse().unwrap(), 2);
         let days: Vec<String> = runs
             .iter()

@@ -1,4 +1,4 @@
-//! Batches: their child jobs counted, started, not started, and the batch's own end.
+//! Batches: counts and starts child jobs, and ends the batch.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use super::writer::Writer;
 use super::{BatchProgress, Result, rows, text_of};
 use crate::model::{BatchCounts, BatchOptions, BatchStep, ErrorCode, JobStatus};
 
-/// Grouped as the index `jobs_by_parent` is ordered, so that nothing is sorted.
+/// Grouped in the order of the index `jobs_by_parent`, which avoids a sort.
 const COUNT: &str = "SELECT parent_id, status, held, error_code, count(*) AS jobs
      FROM jobs WHERE parent_id IN (SELECT value FROM json_each(?))
      GROUP BY parent_id, status, held, error_code";
@@ -48,7 +48,7 @@ pub(super) async fn running_children(readers: &Readers, id: Uuid) -> Result<Vec<
     found.iter().map(|row| rows::uuid(row, "id")).collect()
 }
 
-/// Takes a batch as far as it can go now.
+/// Advances a batch as far as possible.
 pub(super) async fn advance(
     writer: &Writer,
     id: Uuid,
@@ -75,6 +75,7 @@ async fn step(
     let Some(row) = row else { return Ok(progress) };
     let options: BatchOptions = rows::json(&row, "batch")?;
     let cancel_requested: bool = row.try_get("cancel_requested")?;
+    // Repeated, because each step changes the counts that decide the next one.
     loop {
         let counts = count(connection, id).await?;
         match options.next(&counts, cancel_requested) {
@@ -127,8 +128,8 @@ fn add(counts: &mut BatchCounts, row: &SqliteRow) -> Result<()> {
     Ok(())
 }
 
-/// Lets the next child jobs go, in the order of their targets. One with a time in the past may run
-/// as of now, so that the dispatcher's look at the latest finds it.
+/// Releases the next held child jobs, in the order of their targets. `ready_at` is at least `now`, so
+/// that the dispatcher's sweep of recently ready jobs finds them.
 async fn start(
     connection: &mut SqliteConnection,
     id: Uuid,
@@ -173,7 +174,8 @@ async fn stop_starting(
     Ok(())
 }
 
-/// The batch's result names the targets by how they ended; what each answered is its job's result.
+/// Ends the batch. Its result groups the targets by outcome; the output for each target is the result
+/// of its child job.
 async fn end(
     connection: &mut SqliteConnection,
     id: Uuid,
@@ -207,8 +209,8 @@ async fn end(
     Ok(())
 }
 
-/// Asks a batch to stop: what waits is cancelled at once, what runs has been told when its process
-/// hears of it, and what was held is not started.
+/// Requests cancellation of a batch. Cancels child jobs that wait, marks running ones, and leaves held
+/// ones to [`stop_starting`].
 pub(super) async fn request_cancel(
     connection: &mut SqliteConnection,
     id: &str,

@@ -1,6 +1,6 @@
-//! Work that many callers have at the same time, each for a job of its own: new jobs, claims, notes, results,
-//! lines of logs, progress, ends. What waits when the writer comes to it is done with few queries,
-//! because what a query costs is mostly the way to the thread that has the connection, and back.
+//! Batched database operations: new jobs, claims, write intents, results, log lines, progress, ends of
+//! attempts. The writer executes all waiting operations of a kind with few queries, because most of the
+//! cost of a query is the round trip to the thread that owns the connection.
 
 use std::collections::VecDeque;
 use std::fmt::Write;
@@ -19,40 +19,41 @@ use super::writer::Committed;
 use super::{Result, StorageError};
 use crate::model::JobLog;
 
-/// How many are done by one query: as many as fit of the first, then of the second, and so on.
+/// Batch sizes, with one query each. A batch uses the largest size first, then smaller ones for the
+/// remainder.
 const SIZES: [usize; 5] = [16, 8, 4, 2, 1];
 
-/// Work of one kind.
+/// One operation of a kind that can be batched.
 pub(super) trait BulkWork: Send + Sync + Sized + 'static {
     type Answer: Send + 'static;
 
-    /// For one of them. The parameters are `$1`, `$2` and so on, as many as [`Self::bind`] binds;
-    /// `$0` is its number among those that are done together.
+    /// SQL for one operation. Its parameters are `$1`, `$2` and so on, up to [`Self::PARAMETERS`]; `$0`
+    /// is the operation's index in the batch.
     const STATEMENTS: &str;
     const PARAMETERS: usize;
 
     fn bind<'q>(&self, query: SqliteQuery<'q>) -> SqliteQuery<'q>;
 
-    /// Reads the row that the statements returned for it, the first column of which is `$0`.
+    /// Reads the row that the statements returned for this operation; its first column is `$0`.
     ///
     /// # Errors
-    /// What the caller hears. The work stands all the same: only its statements take it back.
+    /// The error to return to the caller. It does not undo the operation: only a failed statement does.
     fn answer(&self, row: Option<&SqliteRow>) -> Result<Self::Answer>;
 
-    /// Those of its kind.
+    /// Returns the queue of this kind of operation.
     fn bulk(kinds: &mut Kinds) -> &mut Bulk<Self>;
 }
 
 pub(super) type SqliteQuery<'q> = Query<'q, Sqlite, SqliteArguments>;
 
-/// What waits for the writer.
+/// Operations that wait for the writer.
 #[derive(Default)]
 pub(super) struct Bulks {
     kinds: Mutex<Kinds>,
 }
 
-/// In the order in which they are done: a note before the result that takes it away, and all that an
-/// attempt leaves behind before its end.
+/// Queues in the order in which they are executed: an intent before the result that removes it, and all
+/// records of an attempt before its end.
 #[derive(Default)]
 pub(super) struct Kinds {
     pub jobs: Bulk<AddJob>,
@@ -64,7 +65,7 @@ pub(super) struct Kinds {
     pub ends: Bulk<EndAttempt>,
 }
 
-/// All of one kind that wait.
+/// The queue of one kind of operation.
 pub(super) struct Bulk<W: BulkWork> {
     waiting: VecDeque<Asked<W>>,
     queries: Arc<Queries>,
@@ -81,7 +82,7 @@ pub(super) type Answered<W> = oneshot::Receiver<Result<<W as BulkWork>::Answer>>
 type Queries = [(usize, Arc<str>); SIZES.len()];
 
 impl Bulks {
-    /// Adds to what waits; and whether nothing waited before.
+    /// Enqueues operations. Returns their reply channels, and whether the queues were empty before.
     pub(super) fn add<W: BulkWork>(&self, work: Vec<W>) -> (Vec<Answered<W>>, bool) {
         let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
         let is_first = kinds.is_empty() && !work.is_empty();
@@ -94,7 +95,7 @@ impl Bulks {
         (work.into_iter().map(add).collect(), is_first)
     }
 
-    /// Takes what waits, of each kind `most` at most; and whether something is left.
+    /// Takes at most `most` operations of each kind. Returns them, and whether any are left.
     pub(super) fn take(&self, most: usize) -> (Vec<Box<dyn Taken>>, bool) {
         let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = [
@@ -147,20 +148,20 @@ impl<W: BulkWork> Bulk<W> {
     }
 }
 
-/// Some of one kind, on their way through the writer. Dropped before its end, it lets those who wait
-/// know.
+/// A batch of one kind that the writer is executing. Dropping it closes the reply channels of the
+/// callers.
 #[async_trait]
 pub(super) trait Taken: Send {
-    /// Does it all, with few queries, in its order.
+    /// Executes all operations in order, with few queries.
     ///
     /// # Errors
-    /// Of the first query that failed. Part of it may be done, and is to be taken back.
+    /// If a query failed. The batch may be executed in part and has to be rolled back.
     async fn do_together(&mut self, connection: &mut SqliteConnection) -> sqlx::Result<()>;
 
-    /// Does each by itself, so that one that fails takes only itself back.
+    /// Executes each operation in its own savepoint, so that a failure rolls back only that operation.
     ///
     /// # Errors
-    /// When SQLite has taken back the whole transaction.
+    /// If SQLite has rolled back the whole transaction.
     async fn do_one_by_one(&mut self, connection: &mut SqliteConnection) -> sqlx::Result<()>;
 
     fn tell(self: Box<Self>, committed: &Committed);
@@ -169,7 +170,7 @@ pub(super) trait Taken: Send {
 struct TakenBulk<W: BulkWork> {
     queries: Arc<Queries>,
     asked: Vec<Asked<W>>,
-    /// Of those that were done, in the same order.
+    /// Results of the executed operations, in the same order.
     answers: Vec<Result<W::Answer>>,
 }
 
@@ -210,22 +211,22 @@ impl<W: BulkWork> Taken for TakenBulk<W> {
     fn tell(self: Box<Self>, committed: &Committed) {
         let mut answers = self.answers.into_iter();
         for asked in self.asked {
-            // What was not come to has no answer but the group's failure.
+            // Operations that were not executed fail with the error of the group.
             let undone = || StorageError::Unavailable("it was not written".to_owned());
             let answer = match answers.next() {
                 Some(answer) => committed.answer(answer),
                 None => committed.answer(Ok(())).and_then(|()| Err(undone())),
             };
-            // A caller that was cancelled no longer listens; the work stands.
+            // Fails if the caller was cancelled; the operation is committed regardless.
             let _ = asked.answer.send(answer);
         }
     }
 }
 
-/// Does one inside of other work.
+/// Executes one operation inside another transaction.
 ///
 /// # Errors
-/// Of its statements.
+/// If one of its statements fails.
 pub(super) async fn do_one<W: BulkWork>(
     connection: &mut SqliteConnection,
     work: &W,
@@ -264,8 +265,8 @@ fn answers<'w, W: BulkWork>(
     work.enumerate().map(answer).collect()
 }
 
-/// The statements as often as asked for. Parameters are named `$NNN` and not numbered `?NNN`: with
-/// those, SQLite counts the ones before them in each statement as well.
+/// Repeats the statements and renumbers their parameters. Parameters are `$NNN`, not `?NNN`: for
+/// `?NNN`, SQLite also counts all lower-numbered parameters in each statement.
 fn repeated(statements: &str, parameters: usize, times: usize) -> String {
     let mut text = String::new();
     for number in 0..times {

@@ -11,7 +11,7 @@ use super::damage_of;
 
 pub(super) static MIGRATOR: Migrator = sqlx::migrate!("../migrations/sqlite");
 
-/// Checked last: they hold nearly all of a large database.
+/// Large tables, checked last: they hold nearly all data of a large database.
 const LARGE_TABLES: [&str; 5] = [
     "notifications",
     "plugin_files",
@@ -19,27 +19,28 @@ const LARGE_TABLES: [&str; 5] = [
     "job_logs",
     "job_results",
 ];
-/// Steps of SQLite's virtual machine between two looks at the clock.
+/// Steps of SQLite's virtual machine between checks of the deadline.
 const STEPS: i32 = 10_000;
-/// Problems that are reported of one check.
+/// Maximum number of problems reported by one check.
 const MAX_PROBLEMS: usize = 20;
 
 /// The findings of a check.
 #[derive(Debug, Default)]
 pub(super) struct Checked {
-    /// In SQLite's words.
+    /// Problems, as SQLite reports them.
     pub(super) problems: Vec<String>,
-    /// Tables that were checked with their indexes, and those for which no time was left.
+    /// Tables that were checked together with their indexes.
     pub(super) tables: Vec<String>,
+    /// Tables that were not checked for lack of time.
     pub(super) unchecked: Vec<String>,
 }
 
-/// The newest schema that this binary knows.
+/// Returns the newest schema version that this binary knows.
 pub(super) fn newest_schema() -> i64 {
     MIGRATOR.iter().map(|step| step.version).max().unwrap_or(0)
 }
 
-/// The schema that the database has; `None` when no version of this program has written it.
+/// Returns the schema version of the database; `None` if no version of this program has written it.
 pub(super) async fn schema_of(connection: &mut SqliteConnection) -> sqlx::Result<Option<i64>> {
     let is_ours: bool = sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = '_sqlx_migrations')",
@@ -54,10 +55,10 @@ pub(super) async fn schema_of(connection: &mut SqliteConnection) -> sqlx::Result
         .await
 }
 
-/// Refuses a schema that a newer version has made.
+/// Rejects a schema that a newer version has created.
 ///
 /// # Errors
-/// When the schema is newer than the newest that this binary knows.
+/// If the schema is newer than the newest one this binary knows.
 pub(super) fn expect_known(schema: i64, database: &Path) -> anyhow::Result<()> {
     let known = newest_schema();
     if schema > known {
@@ -72,10 +73,10 @@ pub(super) fn expect_known(schema: i64, database: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Checks table by table, the small ones first, until the time is over.
+/// Checks table by table, small ones first, until the time limit.
 ///
 /// # Errors
-/// When the database cannot be read for another reason than damage.
+/// If the database cannot be read for a reason other than damage.
 pub(super) async fn quick_check(
     connection: &mut SqliteConnection,
     limit: Duration,
@@ -108,7 +109,7 @@ async fn check_tables(
         Err(error) => return Err(error),
     };
     tables.sort_by_key(|table| LARGE_TABLES.iter().position(|large| large == table));
-    // The schema's own check covers the list of free pages as well.
+    // The check of the schema table also covers the free list.
     tables.insert(0, "sqlite_schema".to_owned());
     let mut left = tables.into_iter();
     for table in left.by_ref() {
@@ -139,10 +140,10 @@ async fn check_tables(
     Ok(checked)
 }
 
-/// Runs `quick_check` or `integrity_check`, of one table or of all there is.
+/// Runs `quick_check` or `integrity_check` on one table or on the whole database.
 ///
 /// # Errors
-/// When it could not be run to its end.
+/// If the check did not finish.
 pub(super) async fn problems(
     connection: &mut SqliteConnection,
     check: &'static str,
@@ -155,7 +156,7 @@ pub(super) async fn problems(
     let pragma = AssertSqlSafe(format!("PRAGMA {check}({argument})"));
     let mut found: Vec<String> = sqlx::query_scalar(pragma).fetch_all(connection).await?;
     found.retain(|line| line != "ok");
-    // Several problems of one b-tree come as one row.
+    // SQLite reports several problems of one b-tree in one row.
     let lines = found.iter().flat_map(|row| row.lines());
     Ok(lines.take(MAX_PROBLEMS).map(ToOwned::to_owned).collect())
 }

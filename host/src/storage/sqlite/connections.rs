@@ -1,4 +1,4 @@
-//! Connection profiles and the host keys seen.
+//! Connection profiles and known host keys.
 
 use chrono::{DateTime, Utc};
 use sqlx::SqliteConnection;
@@ -54,7 +54,7 @@ pub(super) async fn insert(connection: &mut SqliteConnection, row: &Connection) 
     Ok(())
 }
 
-/// Makes changes that belong together in one transaction.
+/// Applies a change in one transaction.
 pub(super) async fn change(writer: &Writer, change: ConnectionChange) -> Result<Option<u64>> {
     writer
         .run(move |connection| {
@@ -92,6 +92,7 @@ pub(super) async fn change(writer: &Writer, change: ConnectionChange) -> Result<
 }
 
 async fn update(connection: &mut SqliteConnection, row: &Connection) -> Result<bool> {
+    // Before the update, which overwrites the old name.
     rename_in_jumps(connection, row.id, &row.name).await?;
     let done = sqlx::query(
         "UPDATE ssh_connections
@@ -149,7 +150,7 @@ async fn update_sealed(connection: &mut SqliteConnection, row: &SealedRow) -> Re
     Ok(())
 }
 
-/// Who jumps through a connection knows it by its name.
+/// Updates the `jump` lists that refer to a renamed connection: they contain names.
 async fn rename_in_jumps(connection: &mut SqliteConnection, id: Uuid, new: &str) -> Result<()> {
     let old: Option<String> = sqlx::query_scalar("SELECT name FROM ssh_connections WHERE id = ?")
         .bind(id.to_string())
@@ -252,7 +253,7 @@ pub(super) async fn page(
     Ok((connections?, measured.more))
 }
 
-/// Those of jobs that have sealed values.
+/// Returns the inline connections of jobs that have sealed values.
 pub(super) async fn sealed_inline(readers: &Readers) -> Result<Vec<Connection>> {
     let found = sqlx::query(
         "SELECT * FROM ssh_connections
@@ -291,7 +292,7 @@ async fn delete_host_keys(connection: &mut SqliteConnection, place: &HostKeyPlac
     Ok(done.rows_affected())
 }
 
-/// Makes the host keys of one place the only ones of another.
+/// Replaces the host keys of `to` with those of `from`.
 async fn copy_host_keys(
     connection: &mut SqliteConnection,
     from: &HostKeyPlace,
@@ -328,12 +329,13 @@ pub(super) async fn add_host_key(
     writer
         .run(move |connection| {
             Box::pin(async move {
-                // Of two first logins at once one key stands; the other login checks against it next time.
+                // If two first logins race, the first key is kept; the other login compares with it
+                // next time.
                 sqlx::query(
                     "INSERT INTO host_keys (host, port, route, algorithm, key, fingerprint, first_seen)
                      VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 )
-                // Host names mean the same in any case.
+                // Host names are case-insensitive.
                 .bind(place.host.to_ascii_lowercase())
                 .bind(place.port)
                 .bind(place.route)

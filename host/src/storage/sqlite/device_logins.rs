@@ -1,4 +1,4 @@
-//! What is known of the logins to devices, by address.
+//! Login records of devices, by address.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -55,7 +55,7 @@ fn row_address(row: &sqlx::sqlite::SqliteRow) -> Result<String> {
     Ok(row.try_get("address")?)
 }
 
-/// Removes what has expired, and the first to expire beyond `most`.
+/// Removes expired records, and the earliest to expire beyond `most`.
 pub(super) async fn sweep(writer: &Writer, now: DateTime<Utc>, most: u32) -> Result<u64> {
     writer
         .run(move |connection| {

@@ -1,4 +1,4 @@
-//! Files that jobs have downloaded: which plugin has how many, of what size.
+//! Records of downloaded files: plugin, path and size.
 
 use sqlx::Row;
 

@@ -1,4 +1,5 @@
-//! The database's files: made private, locked, and compared with those that were opened.
+//! The database's files: creates them private, locks them, and detects that one was deleted or
+//! replaced.
 
 use std::fs::{File, Metadata};
 use std::io::{ErrorKind, Write};
@@ -11,22 +12,23 @@ use sqlx::error::DatabaseError;
 
 use crate::storage::{Fault, StorageError};
 
-/// File systems whose `flock` locks the same bytes as SQLite does, on the server.
+/// File systems on which `flock` and SQLite's locks conflict, because both lock the same bytes on the
+/// server.
 const NETWORK_FILE_SYSTEMS: [&str; 7] =
     ["nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs"];
 
-/// Enough for the index of a log of 64 MiB.
+/// Size of the reserve file, in bytes: enough for the index of a WAL of 64 MiB.
 const RESERVE: usize = 128 * 1024;
-/// Bytes that are written to find out whether there is room.
+/// Bytes written to test for free space.
 const PROBE: usize = 16 * 1024;
-/// More than SQLite writes at once.
+/// Upper bound for a single write of SQLite, in bytes.
 const LARGEST_WRITE: u64 = 1024 * 1024;
 
 /// The database's file, open and locked for as long as SQLite has it open.
 ///
-/// Closing any descriptor of a file drops the POSIX locks that the process has on it, and SQLite
-/// locks by those. So this one is opened before SQLite opens the file and closed after it has closed
-/// it; nothing in between opens the file another way.
+/// Closing any descriptor of a file drops all POSIX locks of the process on it, and SQLite uses those
+/// locks. This descriptor is therefore opened before SQLite opens the file and closed after SQLite has
+/// closed it, and nothing else may open the file in between.
 #[derive(Debug)]
 pub(super) struct DatabaseFile {
     file: File,
@@ -34,7 +36,7 @@ pub(super) struct DatabaseFile {
     identity: Identity,
 }
 
-/// The files that SQLite works with, as they were found after it had opened them.
+/// The files that SQLite uses, as they were just after it opened them.
 #[derive(Debug)]
 pub(super) struct WatchedFiles {
     files: Vec<(PathBuf, Identity)>,
@@ -56,16 +58,16 @@ impl Identity {
 }
 
 impl DatabaseFile {
-    /// Opens the file, creates it with mode 0600 if it is missing, and locks its inode: neither a
-    /// symbolic link, a hard link nor a removed lock file lets a second server in.
+    /// Opens the file, creating it with mode 0600 if it is missing, and locks its inode. A second
+    /// server is kept out even if it uses a symbolic or hard link, or if the lock file was removed.
     ///
     /// # Errors
-    /// When it cannot be created or opened, or another process has it locked.
+    /// If the file cannot be created or opened, or another process holds the lock.
     pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
         let file = open_private(path)?;
         let metadata = file.metadata()?;
         if is_on_network(metadata.dev()) {
-            // There, flock and SQLite's own locks are one and the same, and would meet each other.
+            // There, `flock` and SQLite's own locks are the same locks and would conflict.
             tracing::warn!(file = %path.display(), "the database is on a network file system; only the lock file keeps a second server out, and SQLite's own locks are not to be trusted");
         } else {
             lock(&file, path)?;
@@ -83,13 +85,13 @@ impl DatabaseFile {
         Ok(self.file.metadata()?.len() == 0)
     }
 
-    /// Keeps some room on the disk beside the database, for [`Self::free_reserve`].
+    /// Reserves space on the disk beside the database, for [`Self::free_reserve`].
     pub(super) fn keep_reserve(&self) {
         let path = self.reserve();
         if std::fs::metadata(&path).is_ok_and(|file| file.len() >= RESERVE as u64) {
             return;
         }
-        // Bytes that no file system stores as nothing.
+        // Random bytes, which no file system compresses away.
         let mut bytes = vec![0; RESERVE];
         let kept = getrandom::fill(&mut bytes).is_ok()
             && open_private(&path)
@@ -103,8 +105,8 @@ impl DatabaseFile {
         }
     }
 
-    /// Gives the room back; returns whether there was any. SQLite needs a little to read a database
-    /// that has a log: without it, a server could not show what it has on a full disk.
+    /// Removes the reserve file; returns whether it existed. SQLite needs a little space even to read a
+    /// database that has a WAL: on a full disk, a server could not show its data without it.
     pub(super) fn free_reserve(&self) -> bool {
         std::fs::remove_file(self.reserve()).is_ok()
     }
@@ -113,17 +115,17 @@ impl DatabaseFile {
         beside(&self.path, ".reserve")
     }
 
-    /// Notes which files SQLite has opened, for [`WatchedFiles::changed`].
+    /// Records which files SQLite has opened, for [`WatchedFiles::changed`].
     ///
     /// # Errors
-    /// When one of them cannot be examined, or the database is not the file that was locked.
+    /// If a file cannot be examined, or the database is not the file that was locked.
     pub(super) fn watch(&self) -> anyhow::Result<WatchedFiles> {
         let mut files = vec![(self.path.clone(), self.identity)];
         for suffix in ["-wal", "-shm"] {
             let file = beside(&self.path, suffix);
             match std::fs::metadata(&file) {
                 Ok(metadata) => files.push((file, Identity::of(&metadata))),
-                // A file system on which SQLite can keep no log beside the database.
+                // SQLite cannot keep a WAL on this file system.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => {
                     return Err(error)
@@ -140,7 +142,7 @@ impl DatabaseFile {
 }
 
 impl WatchedFiles {
-    /// Returns which file was deleted or replaced, if one was.
+    /// Returns the fault if a file was deleted or replaced.
     pub(super) fn changed(&self) -> Option<Fault> {
         self.files.iter().find_map(|(file, opened)| {
             let change = match std::fs::metadata(file) {
@@ -150,7 +152,7 @@ impl WatchedFiles {
                     std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => {
                         "was deleted or moved away"
                     }
-                    // That it cannot be examined now says nothing about the file.
+                    // A file that cannot be examined now is not known to have changed.
                     _ => return None,
                 },
             };
@@ -163,9 +165,8 @@ impl WatchedFiles {
 }
 
 impl WatchedFiles {
-    /// Returns [`StorageError::Full`] for a failed write that there was no room for. SQLite says so
-    /// itself of a full disk alone: what a quota or a limit of file sizes refuses, it calls an I/O
-    /// error.
+    /// Returns [`StorageError::Full`] for a write that failed for lack of space. SQLite itself reports
+    /// only a full disk as such; for an exceeded quota or file size limit it returns an I/O error.
     pub(super) fn explain(&self, error: StorageError) -> StorageError {
         match error {
             StorageError::Database(error) if is_failed_write(&error) && self.has_no_room() => {
@@ -175,7 +176,8 @@ impl WatchedFiles {
         }
     }
 
-    /// Whether nothing can be written beside the database, or its files are as large as they may be.
+    /// Returns whether nothing can be written beside the database, or a file has reached the file size
+    /// limit.
     fn has_no_room(&self) -> bool {
         let size = |(file, _): &(PathBuf, Identity)| std::fs::metadata(file).map(|file| file.len());
         let sizes = self.files.iter().map(|file| size(file).unwrap_or_default());
@@ -189,7 +191,7 @@ impl WatchedFiles {
         };
         let path = beside(database, ".probe");
         let written = File::create(&path).and_then(|mut file| {
-            // Not zeros, which some file systems store as nothing.
+            // Not zeros, which some file systems do not store.
             file.write_all(&[b'x'; PROBE])?;
             file.sync_all()
         });
@@ -198,7 +200,7 @@ impl WatchedFiles {
     }
 }
 
-/// Whether an error says that there is no room: on the disk, in the quota, or in the file.
+/// Returns whether an error means a lack of space: disk full, quota exceeded, or file too large.
 fn is_no_room(kind: ErrorKind) -> bool {
     matches!(
         kind,
@@ -206,7 +208,7 @@ fn is_no_room(kind: ErrorKind) -> bool {
     )
 }
 
-/// Whether SQLite failed to write, to truncate or to sync a file.
+/// Returns whether SQLite failed to write, truncate or sync a file.
 fn is_failed_write(error: &sqlx::Error) -> bool {
     const IOERR_WRITE: &str = "778";
     const IOERR_FSYNC: &str = "1034";
@@ -218,10 +220,10 @@ fn is_failed_write(error: &sqlx::Error) -> bool {
     )
 }
 
-/// Locks the file that one server at a time may have, beside the database.
+/// Locks the lock file beside the database, which keeps out a second server.
 ///
 /// # Errors
-/// When it cannot be created, or another process has it locked.
+/// If the file cannot be created, or another process holds the lock.
 pub fn lock_beside(database: &Path) -> anyhow::Result<File> {
     let file = open_private(&beside(database, ".lock"))?;
     lock(&file, database)?;
@@ -242,7 +244,7 @@ fn lock(file: &File, database: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// The path with something appended to its name.
+/// Returns the path with `suffix` appended to the file name.
 #[must_use]
 pub fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut path = path.as_os_str().to_owned();
@@ -250,10 +252,10 @@ pub fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(path)
 }
 
-/// Creates the file with mode 0600 before SQLite does; its `-wal` and `-shm` take the same mode.
+/// Creates the file with mode 0600 before SQLite opens it; its `-wal` and `-shm` get the same mode.
 ///
 /// # Errors
-/// When the file is not there and cannot be created.
+/// If the file does not exist and cannot be created.
 pub fn create_private(path: &Path) -> anyhow::Result<()> {
     open_private(path).map(drop)
 }
@@ -265,7 +267,7 @@ fn open_private(path: &Path) -> anyhow::Result<File> {
         .mode(0o600)
         .open(path)
         .with_context(|| format!("cannot create or open {}", path.display()))?;
-    // A file made by hand, or by an older umask, may be open to others.
+    // A file created by hand or under an older umask may be readable by others.
     let mode = file.metadata()?.permissions().mode();
     if mode & 0o077 != 0 {
         tracing::warn!(file = %path.display(), mode = format!("{:o}", mode & 0o777), "others could read this file; its mode is now 0600");
@@ -274,15 +276,16 @@ fn open_private(path: &Path) -> anyhow::Result<File> {
     Ok(file)
 }
 
-/// Looks the device up among the mounts; a device that is not there counts as local.
+/// Returns whether the device is a network file system, according to the mount table. An unknown device
+/// counts as local.
 fn is_on_network(device: u64) -> bool {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     kind_of_mount(&mounts, device).is_some_and(|kind| NETWORK_FILE_SYSTEMS.contains(&kind))
 }
 
-/// The file system type of a device in `/proc/self/mountinfo`.
+/// Returns the file system type of a device in `/proc/self/mountinfo`.
 fn kind_of_mount(mounts: &str, device: u64) -> Option<&str> {
-    // As glibc's gnu_dev_major and gnu_dev_minor.
+    // As in glibc's `gnu_dev_major` and `gnu_dev_minor`.
     let major = ((device >> 8) & 0xfff) | ((device >> 32) & !0xfff);
     let minor = (device & 0xff) | ((device >> 12) & !0xff);
     let device = format!("{major}:{minor}");

@@ -1,4 +1,4 @@
-//! What is being sent to a device: noted before, so that a crash leaves a trace of it.
+//! Write intents: commands are recorded before they are sent, so that a crash leaves a trace.
 
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection, SqliteExecutor};
@@ -11,14 +11,14 @@ use crate::model::{CommandKind, CommandResult, InFlight};
 
 const NO_ANSWER: &str = "no answer was recorded; nobody knows whether the device did it";
 
-/// A note of a command that is about to be sent.
+/// The intent to send a command.
 pub(super) struct AddNote {
     pub claim: Claim,
     pub command: InFlight,
 }
 
 impl BulkWork for AddNote {
-    /// Whether the claim holds.
+    /// Whether the claim is valid.
     type Answer = bool;
 
     const STATEMENTS: &str = "
@@ -62,7 +62,7 @@ pub(super) async fn of_job(
     found.iter().map(read).collect()
 }
 
-/// What was noted in an attempt and has no result gets one, which says so.
+/// Builds a result for each write intent of a job that has none; it says that no answer was recorded.
 pub(super) async fn without_answer(
     connection: &mut SqliteConnection,
     claim: &Claim,
@@ -71,7 +71,7 @@ pub(super) async fn without_answer(
     let answers = commands.into_iter().map(|command| AddResult {
         worker_id: claim.worker_id.clone(),
         result: CommandResult {
-            // Results are read on from the last one: this is the newest.
+            // Clients page from the last id they have seen, so this one has to be the newest.
             id: Uuid::now_v7(),
             job_id: claim.job_id,
             attempt: claim.attempt,

@@ -1,4 +1,4 @@
-//! Jobs as their submitters see them: add, list, cancel, delete.
+//! Submitted jobs: add, list, count, cancel, delete.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
@@ -47,7 +47,7 @@ pub(super) async fn add(
     }
 }
 
-/// Adds a job together with its child jobs and its own connection.
+/// Adds a job together with its child jobs and its inline connection.
 async fn add_with(
     writer: &Writer,
     adding: AddJob,
@@ -76,7 +76,7 @@ async fn add_with(
         .await
 }
 
-/// A new job, in the texts that are stored of it.
+/// A new job in the form in which it is stored.
 pub(super) struct AddJob {
     id: String,
     targets: String,
@@ -178,7 +178,7 @@ impl BulkWork for AddJob {
     }
 }
 
-/// Child jobs are as their batch, each with an id and a target of its own.
+/// Inserts the child jobs of a batch: copies of the batch, each with its own id and target.
 async fn insert_children(
     connection: &mut SqliteConnection,
     batch: &AddJob,
@@ -211,7 +211,7 @@ pub(super) async fn with_key(readers: &Readers, key: &str) -> Result<Option<(Job
         .bind(key)
         .fetch_optional(readers)
         .await?;
-    // No digest of a request equals that of a request from before digests had a key.
+    // Jobs from before digests were keyed have none; no request matches them.
     row.map(|row| {
         let digest: Option<String> = row.try_get("request_digest")?;
         Ok((rows::job(&row)?, digest.unwrap_or_default()))
@@ -227,7 +227,7 @@ pub(super) async fn get(readers: &Readers, id: Uuid) -> Result<Option<Job>> {
     row.as_ref().map(rows::job).transpose()
 }
 
-/// The columns of a job without what may be large. The lengths are read from the rows' heads.
+/// Returns the columns of a job without large fields. Lengths are read from the row headers.
 fn listed_columns() -> String {
     let (params, targets, error) = (
         ListedJob::PARAMS_BYTES,
@@ -269,8 +269,8 @@ pub(super) async fn texts(readers: &Readers, id: Uuid) -> Result<Option<JobTexts
 }
 
 pub(super) async fn list(readers: &Readers, filter: &JobFilter) -> Result<Vec<ListedJob>> {
-    // A batch's child jobs, and a device's jobs, are read in their order, instead of sorting or going
-    // through all others.
+    // Uses the index of the parent or of the target, which has the order of the listing, instead of
+    // sorting or scanning all jobs.
     let (from, created_at, id, plugin) = match (filter.parent, &filter.target) {
         (Some(_), _) => (
             "jobs INDEXED BY jobs_of_parent",
@@ -351,7 +351,7 @@ pub(super) async fn list(readers: &Readers, filter: &JobFilter) -> Result<Vec<Li
     found.iter().map(rows::listed_job).collect()
 }
 
-/// Whole hours come from `job_counts`; of the hour in which it begins, jobs are counted.
+/// Counts jobs by status: whole hours come from `job_counts`, the partial first hour from `jobs`.
 pub(super) async fn count(
     readers: &Readers,
     created_after: Option<DateTime<Utc>>,

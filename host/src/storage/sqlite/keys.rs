@@ -1,4 +1,4 @@
-//! Small things by key: what plugins keep, and facts about the database.
+//! Key-value data: values that plugins store, and facts about the database.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! Commands on a database's files: check, back up, restore.
+//! Maintenance of database files: check, back up, restore.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -13,26 +13,26 @@ use super::files::{DatabaseFile, lock_beside};
 use super::{BUSY_TIMEOUT, beside, check};
 use crate::model::now;
 
-/// Counts connections with secrets under the master key.
+/// Counts connections with secrets sealed under the master key.
 const SEALED_CONNECTIONS: &str = "SELECT count(*) FROM ssh_connections
      WHERE password IS NOT NULL OR secret IS NOT NULL OR private_key IS NOT NULL
         OR passphrase IS NOT NULL";
-/// As above, for schemas that have answers to questions.
+/// Like [`SEALED_CONNECTIONS`], for schemas that have answers to questions.
 const SEALED_CONNECTIONS_AND_ANSWERS: &str = "SELECT count(*) FROM ssh_connections
      WHERE password IS NOT NULL OR secret IS NOT NULL OR private_key IS NOT NULL
         OR passphrase IS NOT NULL OR answers LIKE '%\"sealed\"%'";
 const HAS_ANSWERS: &str =
     "SELECT EXISTS (SELECT 1 FROM pragma_table_info('ssh_connections') WHERE name = 'answers')";
-/// Foreign keys without their row that are reported.
+/// Maximum number of foreign key violations reported.
 const MAX_BROKEN_KEYS: usize = 20;
 
 /// The findings of a full check.
 #[derive(Debug)]
 pub struct Report {
-    /// Empty for a sound database.
+    /// Problems; empty if the database is sound.
     pub problems: Vec<String>,
     pub schema: i64,
-    /// The newest schema that this binary knows.
+    /// Newest schema version that this binary knows.
     pub known_schema: i64,
     pub bytes: u64,
 }
@@ -42,26 +42,26 @@ pub struct Report {
 pub struct Copied {
     pub bytes: u64,
     pub schema: i64,
-    /// Connections with secrets that only the master key opens.
+    /// Number of connections with secrets that only the master key opens.
     pub sealed_connections: u64,
-    /// Sealed by the master key when it was first used with the database.
+    /// Check value, sealed with the master key when the key was first used with the database.
     pub key_check: Option<Vec<u8>>,
 }
 
-/// A database that was put in the place of another.
+/// The result of restoring a backup.
 #[derive(Debug)]
 pub struct Restored {
     pub copied: Copied,
-    /// Where the replaced database is now, if there was one.
+    /// Path of the replaced database, if there was one.
     pub replaced: Option<PathBuf>,
 }
 
-/// Checks all of a database: its structure, its indexes, its foreign keys and its schema's version.
+/// Checks a whole database: structure, indexes, foreign keys and schema version.
 ///
-/// It reads one snapshot as any other reader, so a server may use the database meanwhile.
+/// Reads one snapshot, so a server may use the database at the same time.
 ///
 /// # Errors
-/// When the file cannot be read, or is not a database of this program.
+/// If the file cannot be read, or is not a database of this program.
 pub async fn check_database(database: &Path) -> anyhow::Result<Report> {
     let mut reading = read(database).await?;
     let report = check_all(&mut reading.connection, database).await;
@@ -77,7 +77,7 @@ async fn check_all(connection: &mut SqliteConnection, database: &Path) -> anyhow
         known_schema: check::newest_schema(),
         bytes: std::fs::metadata(database).with_context(failed)?.len(),
     };
-    // Damage makes some checks fail rather than report it.
+    // Damage makes some checks fail instead of reporting a problem.
     let structure = check::problems(connection, "integrity_check", None).await;
     let structure = damage_or(structure, &mut report).with_context(failed)?;
     report.problems.extend(structure.unwrap_or_default());
@@ -97,7 +97,7 @@ async fn check_all(connection: &mut SqliteConnection, database: &Path) -> anyhow
     Ok(report)
 }
 
-/// Turns an error that shows damage into a problem of the report.
+/// Converts an error that indicates damage into a problem of the report.
 fn damage_or<T>(result: sqlx::Result<T>, report: &mut Report) -> sqlx::Result<Option<T>> {
     match result {
         Ok(found) => Ok(Some(found)),
@@ -127,12 +127,12 @@ async fn broken_keys(connection: &mut SqliteConnection) -> sqlx::Result<Vec<Stri
     broken.collect()
 }
 
-/// Writes a copy of a database into a single file, with mode 0600; the file is complete and on disk,
-/// or it is not there. A server may use the database meanwhile.
+/// Copies a database into a single file with mode 0600. The file appears only once it is complete and
+/// synced. A server may use the database at the same time.
 ///
 /// # Errors
-/// When the database is damaged or newer, the file exists and is not to be replaced, or it cannot be
-/// written.
+/// If the database is damaged or has a newer schema, if the file exists and `replace` is `false`, or if
+/// it cannot be written.
 pub async fn back_up(database: &Path, to: &Path, replace: bool) -> anyhow::Result<Copied> {
     if let Ok(existing) = std::fs::metadata(to) {
         let own = std::fs::metadata(database)
@@ -158,12 +158,12 @@ pub async fn back_up(database: &Path, to: &Path, replace: bool) -> anyhow::Resul
     Ok(copied)
 }
 
-/// Puts a backup in the place of a database that no server uses. The replaced database is kept beside
-/// it under a dated name, with its log, so that nothing is lost.
+/// Replaces a database that no server uses with a backup. The old database and its WAL are kept beside
+/// it under a dated name.
 ///
 /// # Errors
-/// When a server uses the database, or the backup is damaged, newer, or not a database of this
-/// program; the database is then as it was.
+/// If a server uses the database, or the backup is damaged, has a newer schema, or is not a database of
+/// this program; the database is then unchanged.
 pub async fn restore(database: &Path, from: &Path) -> anyhow::Result<Restored> {
     let _lock = lock_beside(database)?;
     let target = resolved(database)?;
@@ -176,7 +176,7 @@ pub async fn restore(database: &Path, from: &Path) -> anyhow::Result<Restored> {
             from.display()
         );
     }
-    // Its inode, too: a server may have it open by another name.
+    // Locks the inode as well: a server may have the file open under another name.
     let _locked = match is_there {
         true => Some(DatabaseFile::open(&target)?),
         false => None,
@@ -185,8 +185,8 @@ pub async fn restore(database: &Path, from: &Path) -> anyhow::Result<Restored> {
     let name = format!(".replaced-{}", now().format("%Y%m%dT%H%M%S%.3fZ"));
     let kept = beside(&target, &name);
     let failed = || format!("failed to replace {}", target.display());
-    // In this order a crash in between leaves no database, which a start refuses to overlook, rather
-    // than one without its log.
+    // In this order, a crash in between leaves no database, which the next start reports, rather than a
+    // database without its WAL.
     let replaced = rename_if_there(&target, &kept).with_context(failed)?;
     rename_if_there(&beside(&target, "-wal"), &beside(&kept, "-wal")).with_context(failed)?;
     remove_if_there(&beside(&target, "-shm")).with_context(failed)?;
@@ -199,7 +199,7 @@ pub async fn restore(database: &Path, from: &Path) -> anyhow::Result<Restored> {
     })
 }
 
-/// Copies a database into a file of a temporary name in the directory of `place`, and checks the copy.
+/// Copies a database into a temporary file in the directory of `place`, and checks the copy.
 async fn copy_aside(from: &Path, place: &Path) -> anyhow::Result<(TempPath, Copied)> {
     let failed = || format!("failed to copy {}", from.display());
     let mut source = read(from).await?;
@@ -218,7 +218,7 @@ async fn copy_aside(from: &Path, place: &Path) -> anyhow::Result<(TempPath, Copi
             .with_context(|| format!("failed to write to {}", directory_of(place).display()))?
             .into_temp_path();
         let path = aside.to_str().context("the path is not UTF-8")?;
-        // One snapshot, whatever is written meanwhile; and what is in the log alone is in it.
+        // Reads one snapshot despite concurrent writes, and includes pages that are only in the WAL.
         sqlx::query("VACUUM INTO ?")
             .bind(path)
             .execute(&mut source.connection)
@@ -234,7 +234,7 @@ async fn copy_aside(from: &Path, place: &Path) -> anyhow::Result<(TempPath, Copi
     Ok((aside, copied))
 }
 
-/// Checks a copy, and counts the secrets in it.
+/// Checks a copy and counts the secrets in it.
 async fn examine(copy: &Path) -> anyhow::Result<Copied> {
     let mut reading = read(copy).await?;
     let connection = &mut reading.connection;
@@ -271,19 +271,19 @@ async fn examine(copy: &Path) -> anyhow::Result<Copied> {
     examined
 }
 
-/// A database that is open for reading alone.
+/// A database opened read-only.
 struct Reading {
     connection: SqliteConnection,
-    /// Files that SQLite makes beside the database, and that were not there before.
+    /// Files that SQLite creates beside the database and that did not exist before.
     made: Vec<PathBuf>,
 }
 
 impl Reading {
-    /// Closes the database and removes what reading has left beside it: who may not write to it cannot
-    /// tidy up either.
+    /// Closes the database and removes the files that reading has created beside it; a read-only
+    /// connection does not remove them itself.
     async fn close(self) {
         let _ = self.connection.close().await;
-        // The log first: a server that has begun to use the database meanwhile has written to it.
+        // The WAL first: if it is not empty, a server has started to use the database in the meantime.
         for file in self.made {
             let is_log = file.to_string_lossy().ends_with("-wal");
             if is_log && std::fs::metadata(&file).is_ok_and(|file| file.len() > 0) {
@@ -296,8 +296,7 @@ impl Reading {
     }
 }
 
-/// Opens a database for reading alone: nothing of a damaged one is changed, not even by moving its
-/// log into it.
+/// Opens a database read-only: a damaged one is not changed, not even by a checkpoint.
 async fn read(path: &Path) -> anyhow::Result<Reading> {
     ensure!(
         std::fs::metadata(path)
@@ -319,7 +318,7 @@ async fn read(path: &Path) -> anyhow::Result<Reading> {
     Ok(Reading { connection, made })
 }
 
-/// The file that a path leads to, there or not.
+/// Returns the file that a path refers to, which need not exist.
 fn resolved(path: &Path) -> anyhow::Result<PathBuf> {
     if path.exists() {
         return Ok(path.canonicalize()?);
@@ -339,7 +338,7 @@ fn directory_of(path: &Path) -> &Path {
     }
 }
 
-/// Makes renamed files survive a power cut.
+/// Makes renames survive a power failure.
 fn sync_directory(file: &Path) -> anyhow::Result<()> {
     let directory = directory_of(file);
     File::open(directory)
@@ -347,7 +346,7 @@ fn sync_directory(file: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("failed to sync the directory {}", directory.display()))
 }
 
-/// Whether there was something to rename.
+/// Renames a file; returns whether it existed.
 fn rename_if_there(from: &Path, to: &Path) -> std::io::Result<bool> {
     match std::fs::rename(from, to) {
         Ok(()) => Ok(true),

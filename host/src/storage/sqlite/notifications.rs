@@ -1,4 +1,4 @@
-//! Ended jobs that somebody may want to be told of, what came before them, and the outbox.
+//! Ended jobs to send notifications about, comparable earlier jobs, and the outbox.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::sqlite::{Sqlite, SqliteRow};
@@ -12,14 +12,15 @@ use crate::model::{
     Job, JobStatus, Notification, NotificationContent, NotificationEvent, NotificationState,
 };
 
-/// The trigger `jobs_note_end` looks at this key of `meta`.
+/// Key of `meta` that the trigger `jobs_note_end` reads.
 const NOTE_ENDED_JOBS: &str = "note_ended_jobs";
-/// Messages that wait for one channel.
+/// Maximum number of messages that wait for one channel.
 const MOST_WAITING: i64 = 10_000;
-/// Messages that are done with, of all channels together.
+/// Maximum number of settled messages of all channels.
 const MOST_SETTLED: i64 = 10_000;
 const KEPT_DAYS: i64 = 7;
-/// Jobs looked at for what came before one: bounds the time for plugins and devices that have many.
+/// Maximum number of jobs to search for an earlier comparable one; bounds the query for plugins and
+/// devices with many jobs.
 const LOOK_BACK: u32 = 1_000;
 
 pub(super) async fn note_ended_jobs(writer: &Writer, note: bool) -> Result<()> {
@@ -63,7 +64,7 @@ pub(super) async fn notify(
                     .bind(job_id.to_string())
                     .execute(&mut *connection)
                     .await?;
-                // Deleted meanwhile, or told of before.
+                // The job was deleted in the meantime, or was processed before.
                 if done.rows_affected() == 0 {
                     return Ok(0);
                 }
@@ -103,7 +104,7 @@ async fn insert(connection: &mut SqliteConnection, message: &Notification) -> Re
     Ok(())
 }
 
-/// Gives the oldest messages to a channel up when too many wait for it.
+/// Drops the oldest messages of a channel if too many wait for it.
 async fn bound(
     connection: &mut SqliteConnection,
     channel: &str,
@@ -140,7 +141,7 @@ pub(super) async fn outcome_before(readers: &Readers, job: &Job) -> Result<Optio
         return Ok(None);
     };
     let query = match (job.schedule_id, job.targets.first()) {
-        // A schedule is the same work also when an expression finds other devices than before.
+        // The jobs of a schedule are comparable even if its target expression now finds other devices.
         (Some(schedule), _) => sqlx::query(
             "SELECT status FROM (
                  SELECT status, job_type, completed_at FROM jobs INDEXED BY jobs_ended_of_schedule
@@ -165,7 +166,7 @@ pub(super) async fn outcome_before(readers: &Readers, job: &Job) -> Result<Optio
         .bind(completed_at)
         .bind(&job.plugin)
         .bind(LOOK_BACK),
-        // A plugin may run on thousands of devices: the jobs of one of them are fewer.
+        // Searches by device: a plugin may run on thousands of devices, and each device has fewer jobs.
         (None, Some(target)) => sqlx::query(
             "SELECT status FROM (
                  SELECT jobs.status, jobs.completed_at, jobs.job_type, jobs.targets, jobs.parent_id
@@ -258,7 +259,7 @@ pub(super) async fn due(
     found.as_ref().map(notification).transpose()
 }
 
-/// Gives up the message that is due, because it cannot be read.
+/// Drops the due message because it cannot be read.
 pub(super) async fn give_up_due(
     writer: &Writer,
     channel: &str,
@@ -313,7 +314,7 @@ pub(super) async fn settle(
         .run(move |connection| {
             Box::pin(async move {
                 sqlx::query(
-                    // What was said is nobody's business when it is done with.
+                    // Deletes the text of settled messages, which may be confidential.
                     "UPDATE notifications
                      SET state = ?2, attempts = attempts + 1, last_error = coalesce(?3, last_error),
                          next_at = coalesce(?4, next_at), settled_at = ?5,
@@ -333,7 +334,7 @@ pub(super) async fn settle(
         .await
 }
 
-/// Removes messages that are done with, by age and by number.
+/// Removes settled messages by age and by number.
 async fn sweep(connection: &mut SqliteConnection, now: DateTime<Utc>) -> Result<()> {
     sqlx::query("DELETE FROM notifications WHERE state <> 'waiting' AND settled_at < ?")
         .bind(text_of(now - TimeDelta::days(KEPT_DAYS)))
@@ -391,7 +392,7 @@ pub(super) async fn list(
     }
     query.push(" ORDER BY id DESC LIMIT ").push_bind(limit);
     let found = query.build().fetch_all(readers).await?;
-    // One that cannot be read hides no other.
+    // Skips unreadable rows.
     let readable = found.iter().filter_map(|row| {
         let read = notification(row);
         if let Err(error) = &read {

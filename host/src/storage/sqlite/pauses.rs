@@ -10,7 +10,7 @@ use super::writer::Writer;
 use super::{Result, named_already, text_of};
 use crate::model::{Pause, PauseAction};
 
-/// Stores a pause, in place of the one with its id if there is one.
+/// Stores a pause, replacing the one with the same id.
 pub(super) async fn set(writer: &Writer, pause: &Pause) -> Result<()> {
     let row = pause.clone();
     writer

@@ -1,4 +1,4 @@
-//! The connections that read, and the one place where their errors pass.
+//! The pool of read-only connections. Checks all their errors for damage.
 
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -10,7 +10,7 @@ use sqlx::{Describe, Either, Execute, Executor, SqlStr};
 use super::StorageError;
 use crate::storage::Condition;
 
-/// A pool whose errors are checked for signs of damage, whatever the statement.
+/// A pool that checks the errors of all statements for signs of damage.
 #[derive(Clone, Debug)]
 pub(super) struct Readers {
     pool: SqlitePool,
@@ -22,10 +22,11 @@ impl Readers {
         Self { pool, condition }
     }
 
-    /// Takes one connection for several statements; their errors go through [`Self::noted`].
+    /// Acquires one connection for several statements; the caller passes their errors to
+    /// [`Self::noted`].
     ///
     /// # Errors
-    /// When all are in use for too long.
+    /// If all connections stay in use for too long.
     pub(super) async fn acquire(&self) -> sqlx::Result<PoolConnection<Sqlite>> {
         self.pool.acquire().await
     }

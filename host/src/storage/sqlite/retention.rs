@@ -1,4 +1,4 @@
-//! Removing old jobs, a few at a time, and giving their space back.
+//! Removes old jobs in small steps and reclaims their space.
 
 use chrono::{DateTime, Utc};
 use sqlx::Row;
@@ -8,15 +8,15 @@ use super::readers::Readers;
 use super::writer::Writer;
 use super::{Place, Result, Size, Swept, rows, text_of};
 
-/// Jobs looked at in one step.
+/// Jobs examined in one step.
 const PAGE: u32 = 200;
-/// Jobs removed in one transaction: what waits behind it waits some milliseconds.
+/// Jobs removed in one transaction; limits the delay for other writes to some milliseconds.
 const CHUNK: usize = 25;
-/// Pages given back to the file system in one transaction.
+/// Pages returned to the file system in one transaction.
 const PAGES: u32 = 256;
 
-/// Removes what has expired among the next jobs after a place. What a job belongs to decides for it:
-/// child jobs are kept as long as their parent.
+/// Removes expired jobs among the next jobs after a position. The parent decides for its child jobs:
+/// they are kept as long as it is.
 pub(super) async fn sweep(
     readers: &Readers,
     writer: &Writer,
@@ -24,7 +24,7 @@ pub(super) async fn sweep(
     before: Option<DateTime<Utc>>,
     failed_before: Option<DateTime<Utc>>,
 ) -> Result<Swept> {
-    // A text before all times keeps everything.
+    // The empty text sorts before all times: nothing expires.
     let text = |time: Option<DateTime<Utc>>| time.map(text_of).unwrap_or_default();
     let found = sqlx::query(
         "SELECT job.id, job.completed_at,
@@ -58,8 +58,8 @@ pub(super) async fn sweep(
     })
 }
 
-/// Removes the oldest ended jobs with their child jobs, and says how many. A job with child jobs that
-/// have not ended stays.
+/// Removes the oldest ended jobs with their child jobs; returns how many. Keeps jobs with unfinished
+/// child jobs.
 pub(super) async fn oldest(readers: &Readers, writer: &Writer, limit: u32) -> Result<u64> {
     let found = sqlx::query(
         "SELECT id FROM jobs
@@ -75,7 +75,8 @@ pub(super) async fn oldest(readers: &Readers, writer: &Writer, limit: u32) -> Re
     with_children(readers, writer, &ids.collect::<Result<Vec<_>>>()?).await
 }
 
-/// Removes the oldest ended jobs of each plugin beyond `most`, with their child jobs; a page of them.
+/// Removes the oldest ended jobs of each plugin beyond `most`, with their child jobs; at most a page
+/// per plugin.
 pub(super) async fn beyond(readers: &Readers, writer: &Writer, most: u32) -> Result<u64> {
     let plugins: Vec<String> = sqlx::query_scalar("SELECT DISTINCT job_type FROM jobs")
         .fetch_all(readers)
@@ -101,7 +102,7 @@ pub(super) async fn beyond(readers: &Readers, writer: &Writer, most: u32) -> Res
     Ok(deleted)
 }
 
-/// Removes jobs and some of their child jobs; a job that still has some stays.
+/// Removes up to 1000 child jobs of these jobs, and then the jobs without remaining child jobs.
 async fn with_children(readers: &Readers, writer: &Writer, ids: &[Uuid]) -> Result<u64> {
     let children = sqlx::query(
         "SELECT id FROM jobs WHERE parent_id IN (SELECT value FROM json_each(?)) LIMIT 1000",
@@ -114,7 +115,7 @@ async fn with_children(readers: &Readers, writer: &Writer, ids: &[Uuid]) -> Resu
     Ok(children + delete(writer, ids).await?)
 }
 
-/// A job with child jobs stays until they are gone.
+/// Removes ended jobs that have no child jobs.
 async fn delete(writer: &Writer, ids: &[Uuid]) -> Result<u64> {
     let mut deleted = 0;
     for chunk in ids.chunks(CHUNK) {
@@ -139,7 +140,7 @@ async fn delete(writer: &Writer, ids: &[Uuid]) -> Result<u64> {
     Ok(deleted)
 }
 
-/// Gives some unused pages back; `true` when there may be more.
+/// Returns some unused pages to the file system; `true` if there may be more.
 pub(super) async fn vacuum(readers: &Readers, writer: &Writer) -> Result<bool> {
     let before = size(readers).await?;
     writer

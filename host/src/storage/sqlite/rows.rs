@@ -1,4 +1,4 @@
-//! Rows of the database as the model's types.
+//! Converts rows of the database into types of the model.
 
 use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
@@ -204,6 +204,6 @@ pub(super) fn named<T>(
     parse: impl FnOnce(&str) -> Option<T>,
 ) -> Result<T> {
     let text: &str = row.try_get(column)?;
-    // The value itself is left out: it may be anything, and errors are shown.
+    // Leaves out the value: it may be confidential, and errors are shown to users.
     parse(text).ok_or_else(|| StorageError::Corrupt(format!("column `{column}`")))
 }

@@ -1,4 +1,4 @@
-//! Jobs as workers see them: ready, claimed, writing results and logs, finished.
+//! Jobs from the worker's side: ready, claimed, writing results and logs, finished.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
@@ -50,7 +50,7 @@ pub(super) async fn next_ready_at(
     row.map(|row| rows::time(&row, "ready_at")).transpose()
 }
 
-/// A job to be claimed.
+/// A request to claim a job.
 pub(super) struct ClaimJob {
     pub id: Uuid,
     pub worker_id: String,
@@ -61,8 +61,8 @@ pub(super) struct ClaimJob {
 impl BulkWork for ClaimJob {
     type Answer = Option<Job>;
 
-    // Each statement goes on from the one before it: the job, if it is there to be claimed, its
-    // attempt, and with the first of its child jobs a batch runs.
+    // Each statement depends on the one before it: it claims the job if it is claimable, adds its
+    // attempt, and marks a pending batch as running with its first child job.
     const STATEMENTS: &str = "
         UPDATE jobs
         SET status = 'running', attempt = attempt + 1, worker_id = $2, started_at = $3,
@@ -144,7 +144,7 @@ pub(super) async fn finish(
     if writer.one(ending.clone()).await? {
         return Ok(true);
     }
-    // Another's by now, or something is noted that has no result.
+    // The claim is no longer valid, or a write intent has no result.
     let claim = claim.clone();
     writer
         .run(move |connection| {
@@ -160,7 +160,7 @@ pub(super) async fn finish(
         .await
 }
 
-/// An attempt that has ended.
+/// The end of an attempt.
 #[derive(Clone)]
 pub(super) struct EndAttempt {
     claim: Claim,
@@ -192,11 +192,12 @@ impl EndAttempt {
 }
 
 impl BulkWork for EndAttempt {
-    /// Whether it was written.
+    /// Whether the end was written.
     type Answer = bool;
 
-    // A cancellation that came while the attempt was ending is kept to: the job does not run again.
-    // Its attempt ends as it does. Neither ends while a note of a command has no result.
+    // A cancellation requested while the attempt was ending wins: the job does not run again. The
+    // attempt gets the resulting status of the job. Nothing is written while a write intent has no
+    // result.
     const STATEMENTS: &str = "
         UPDATE jobs
         SET status = iif($5 IN ('retrying', 'pending') AND cancel_requested, 'cancelled', $5),
@@ -269,14 +270,14 @@ pub(super) async fn running(readers: &Readers) -> Result<Vec<Job>> {
     found.iter().map(rows::job).collect()
 }
 
-/// What a device answered, written while the claim holds alone. The note of its command goes.
+/// A command result, written only if the claim is valid. Removes the write intent of its command.
 pub(super) struct AddResult {
     pub worker_id: String,
     pub result: CommandResult,
 }
 
 impl BulkWork for AddResult {
-    /// Whether the claim holds.
+    /// Whether the claim is valid.
     type Answer = bool;
 
     const STATEMENTS: &str = "
@@ -342,13 +343,13 @@ impl BulkWork for JobLog {
     }
 }
 
-/// What decides when a job that waits may run.
+/// Reads the data that decides when a waiting job may run.
 pub(super) async fn waiting(readers: &Readers, id: Uuid) -> Result<Option<WaitingJob>> {
     readers.noted(read_waiting(readers, id).await)
 }
 
 async fn read_waiting(readers: &Readers, id: Uuid) -> Result<Option<WaitingJob>> {
-    // One connection for all of it: taking one, and giving it back, costs as much as a query.
+    // Uses one connection for all queries: acquiring one costs about the same as a query.
     let mut connection = readers.acquire().await?;
     let row = sqlx::query(
         "SELECT *, EXISTS (SELECT 1 FROM jobs AS parent
@@ -397,14 +398,14 @@ async fn read_waiting(readers: &Readers, id: Uuid) -> Result<Option<WaitingJob>>
     }))
 }
 
-/// How far an attempt is.
+/// The progress of an attempt.
 pub(super) struct SetProgress {
     pub claim: Claim,
     pub progress: Progress,
 }
 
 impl BulkWork for SetProgress {
-    /// Whether the claim holds.
+    /// Whether the claim is valid.
     type Answer = bool;
 
     const STATEMENTS: &str = "
@@ -462,7 +463,7 @@ pub(super) async fn results_after(
     found.iter().map(rows::result).collect()
 }
 
-/// The lengths are read from the rows' heads: no output is loaded.
+/// Measures results. Lengths are read from the row headers; no output is loaded.
 pub(super) async fn measure_results(
     readers: &Readers,
     job_id: Uuid,
@@ -481,11 +482,11 @@ pub(super) async fn measure_results(
     Ok(page.measure(sizes.into_iter().map(i64::unsigned_abs)))
 }
 
-/// A log's lines of a level or a more serious one, after an id.
+/// Selects the log lines after an id that have one of the given levels.
 const LINES_AFTER: &str = "FROM job_logs
      WHERE job_id = ?1 AND id > ?2 AND level IN (SELECT value FROM json_each(?3)) ORDER BY id LIMIT ?4";
 
-/// The lines of a level or a more serious one before an id, the last ones first.
+/// Selects the log lines before an id that have one of the given levels, last ones first.
 const LINES_BEFORE: &str = "FROM job_logs
      WHERE job_id = ?1 AND id < ?2 AND level IN (SELECT value FROM json_each(?3))
      ORDER BY id DESC LIMIT ?4";
@@ -499,7 +500,7 @@ fn levels_from(least: Option<LogLevel>) -> String {
     serde_json::json!(levels).to_string()
 }
 
-/// The lines that follow an id, or that precede it.
+/// Measures the log lines that follow or precede an id.
 async fn measure_lines(
     readers: &Readers,
     job_id: Uuid,

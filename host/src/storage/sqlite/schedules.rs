@@ -1,4 +1,4 @@
-//! Schedules and their times.
+//! Schedules and their occurrences.
 
 use chrono::{DateTime, Utc};
 use sqlx::sqlite::SqliteRow;
@@ -11,7 +11,7 @@ use super::writer::Writer;
 use super::{AddScheduleOutcome, Page, Result, StorageError, is_unique, text_of};
 use crate::model::{ListedJob, ListedSchedule, Misfire, Overlap, Schedule, Tick};
 
-/// Times kept of each schedule, so that none of them is fired twice.
+/// Occurrences kept per schedule, so that none fires twice.
 const TICKS_KEPT: u32 = 100;
 
 pub(super) async fn add(
@@ -185,7 +185,7 @@ pub(super) async fn page(
         ListedJob::TARGETS,
         ListedJob::ERROR_CHARS,
     );
-    // What may be large is cut before it is read.
+    // Truncates large fields in SQL, before they are read.
     let query = format!(
         "SELECT id, name, plugin, cron_expression, timezone, enabled, misfire, overlap, starts_at,
                 ends_at, jitter_seconds, priority, max_retries, timeout_seconds, description, batch,
@@ -228,7 +228,7 @@ pub(super) async fn count(readers: &Readers) -> Result<u64> {
     Ok(count.unsigned_abs())
 }
 
-/// A row that cannot be read is left out, so that it stops no other.
+/// Skips unreadable rows so that other schedules still run.
 pub(super) async fn due(readers: &Readers, now: DateTime<Utc>) -> Result<Vec<Schedule>> {
     let found = sqlx::query("SELECT * FROM schedules WHERE next_run_at <= ? ORDER BY next_run_at")
         .bind(text_of(now))
@@ -288,7 +288,7 @@ pub(super) async fn next(readers: &Readers, after: DateTime<Utc>) -> Result<Opti
     optional(&row, "next", time)
 }
 
-/// Records a time and moves the schedule on, or does neither.
+/// Records an occurrence and advances its schedule, in one transaction.
 pub(super) async fn fire(
     writer: &Writer,
     tick: &Tick,
@@ -310,10 +310,11 @@ pub(super) async fn fire(
                 .bind(text_of(tick.at))
                 .execute(&mut *connection)
                 .await?;
+                // Advanced or changed in the meantime.
                 if moved.rows_affected() == 0 {
                     return Ok(false);
                 }
-                // A time that was fired before, and comes again because the clock was set back.
+                // The occurrence exists already if it fired before and the clock was set back.
                 let added = sqlx::query(
                     "INSERT INTO schedule_ticks (schedule_id, tick, due) VALUES (?, ?, ?)
                      ON CONFLICT DO NOTHING",
@@ -354,7 +355,7 @@ pub(super) async fn due_ticks(readers: &Readers) -> Result<Vec<Tick>> {
         .collect()
 }
 
-/// Says what came of a time, or of a trigger.
+/// Records the result of an occurrence or of a manual trigger.
 pub(super) async fn settle(
     writer: &Writer,
     tick: &Tick,

@@ -1,4 +1,4 @@
-//! Versions of plugins, and the files they are made of.
+//! Versions of plugins and their files.
 
 use std::collections::BTreeMap;
 
@@ -11,11 +11,11 @@ use super::writer::Writer;
 use super::{Result, rows, text_of};
 use crate::model::{LoadedVersion, PluginFiles, PluginKind, PluginVersion};
 
-/// Versions of one plugin that are remembered.
+/// Maximum number of versions kept per plugin.
 const REMEMBERED: u32 = 200;
-/// Versions of one plugin whose files are kept, beside those that a job is yet to run.
+/// Versions per plugin that keep their files, besides those that unfinished jobs need.
 const KEPT: u32 = 10;
-/// Versions that are written at once.
+/// Versions written in one transaction.
 const BATCH: usize = 250;
 
 pub(super) async fn keep(
@@ -25,7 +25,7 @@ pub(super) async fn keep(
 ) -> Result<()> {
     let mut versions = versions.into_iter();
     loop {
-        // Other writes get their turn between two batches.
+        // Other writes are processed between two batches.
         let batch: Vec<_> = versions.by_ref().take(BATCH).collect();
         if batch.is_empty() {
             return Ok(());
@@ -90,10 +90,10 @@ async fn keep_files(connection: &mut SqliteConnection, version: &LoadedVersion) 
     Ok(())
 }
 
-/// Forgets what is beyond the limits, of the plugins of a batch alone: the history of all others is
-/// as it was, and may be long.
+/// Removes versions and files beyond the limits, only for the plugins of this batch: the history of
+/// other plugins is unchanged and may be long.
 ///
-/// Two plugins may be made of the same bytes: a file goes when no plugin keeps it.
+/// Two plugins may have the same files; files are removed once no plugin keeps them.
 async fn forget_oldest(connection: &mut SqliteConnection, batch: &[LoadedVersion]) -> Result<()> {
     let plugins: Vec<_> = batch.iter().map(|version| &version.plugin).collect();
     let plugins = serde_json::json!(plugins).to_string();
@@ -119,7 +119,7 @@ async fn forget_oldest(connection: &mut SqliteConnection, batch: &[LoadedVersion
     .bind(KEPT)
     .execute(&mut *connection)
     .await?;
-    // A version is remembered at least as long as its files are kept, by which they are found here.
+    // Keeps a version at least as long as its files, which this query uses to find it.
     for version in batch {
         sqlx::query(
             "DELETE FROM plugin_versions WHERE plugin = ?1 AND digest IN (
@@ -159,7 +159,7 @@ pub(super) async fn of_plugin(readers: &Readers, plugin: &str) -> Result<Vec<Plu
         .collect()
 }
 
-/// The files of a version, and which runtime they are for.
+/// Returns the files of a version and the runtime they are for.
 pub(super) async fn files(
     readers: &Readers,
     plugin: &str,

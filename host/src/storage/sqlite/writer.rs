@@ -1,13 +1,13 @@
-//! The one writer, with group commit.
+//! The database writer, with group commit.
 //!
-//! A commit that reaches the disk costs most of a millisecond, a row some microseconds. So callers
-//! hand their work to one task, which runs all that is waiting inside one transaction and answers
-//! each caller after the commit. One that fails takes only itself back: SQLite takes back a
-//! statement, and work of several stands in a savepoint of its own.
+//! A durable commit takes most of a millisecond, a row some microseconds. Callers therefore send their
+//! operations to one task, which executes all pending ones in one transaction and replies to each
+//! caller after the commit. A failed operation rolls back only itself: SQLite rolls back a single
+//! statement, and an operation of several statements has its own savepoint.
 //!
-//! Each statement is a round trip to the thread that has the connection, which costs as much as
-//! what most of them do there. So there are few: several are sent as one where that can be, and
-//! what is wanted for many jobs at once is done together (`bulk`).
+//! Each statement is a round trip to the thread that owns the connection, which costs about the same as
+//! executing most of them. To save round trips, several statements are sent as one where possible, and
+//! operations of the same kind are batched (`bulk`).
 
 use std::sync::Arc;
 
@@ -23,32 +23,32 @@ use super::files::{DatabaseFile, WatchedFiles};
 use super::{Result, StorageError, damage_of};
 use crate::storage::{Condition, Fault};
 
-/// Most pieces of work in one transaction, of each kind and of those that are alone: bounds how long
-/// the first caller waits for the last.
+/// Maximum number of operations in one transaction, per batched kind and for single operations; bounds
+/// how long the first caller waits for the last.
 const LARGEST_GROUP: usize = 256;
-/// Pieces that may wait, beside those of a kind, of which a job hands over no more before it has its
-/// answer; a caller beyond that waits before it hands its own over.
+/// Capacity of the queue of single operations; further callers wait. Batched operations are not
+/// counted: a job has few of them in flight, because it waits for the reply.
 const QUEUE: usize = 4096;
 
 const BEGIN: &str = "BEGIN IMMEDIATE";
 
-/// Something to do inside the transaction.
+/// A message to the writer task.
 enum Work {
     Alone(Alone),
-    /// There is some among the bulks.
+    /// Batched operations are waiting.
     Bulk,
 }
 
 struct Alone {
-    /// It has several statements, which are to be taken back together.
+    /// Whether it has several statements, which have to be rolled back together.
     savepoint: bool,
     run: Run,
 }
 
-/// Answers its caller by itself, after the commit, through what it returns.
+/// Runs the operation; its result includes the callback that replies to the caller after the commit.
 type Run = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Worked> + Send>;
 
-/// What a piece of work came to: whether to keep its effects, and how to tell its caller.
+/// The result of an operation: whether to keep its effects, and the reply to its caller.
 struct Worked {
     keep: bool,
     answer: Answer,
@@ -56,11 +56,11 @@ struct Worked {
 
 type Answer = Box<dyn FnOnce(&Committed) + Send>;
 
-/// Whether the group's transaction reached the disk.
+/// The result of a group's commit.
 pub(super) struct Committed(std::result::Result<(), Failure>);
 
 impl Committed {
-    /// What a caller gets: what failed by itself keeps its own reason.
+    /// Returns the reply for a caller: its own error if it failed, otherwise the result of the commit.
     pub(super) fn answer<T>(&self, result: Result<T>) -> Result<T> {
         match &self.0 {
             Ok(()) => result,
@@ -69,7 +69,7 @@ impl Committed {
     }
 }
 
-/// Why it did not.
+/// Why a group was not committed.
 #[derive(Clone)]
 enum Failure {
     Full,
@@ -87,7 +87,7 @@ impl From<Failure> for StorageError {
     }
 }
 
-/// Decides whether what was committed may be acknowledged.
+/// Decides whether committed operations may be acknowledged.
 pub(super) struct Guard {
     pub(super) condition: Condition,
     pub(super) files: Arc<WatchedFiles>,
@@ -96,7 +96,7 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    /// Rejects a commit that went into files which no other process will find.
+    /// Rejects a commit to files that were deleted or replaced.
     fn confirm(&self) -> std::result::Result<(), Failure> {
         let Some(fault) = self.files.changed() else {
             return Ok(());
@@ -143,10 +143,10 @@ impl Writer {
         }
     }
 
-    /// Runs `work` in the next group and returns when its effects are on disk.
+    /// Runs `work` in the next group and returns once its effects are on disk.
     ///
     /// # Errors
-    /// What `work` returned, in which case it has no effect; or that the commit failed.
+    /// The error of `work`, which then has no effect, or of the commit.
     pub(super) async fn run<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,
@@ -155,10 +155,10 @@ impl Writer {
         self.hand_over(true, work).await
     }
 
-    /// As [`Writer::run`], for work that changes something with one statement at most.
+    /// Like [`Writer::run`], for work that changes data with at most one statement.
     ///
     /// # Errors
-    /// As [`Writer::run`].
+    /// Like [`Writer::run`].
     pub(super) async fn statement<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,
@@ -179,7 +179,7 @@ impl Writer {
                 Worked {
                     keep: result.is_ok(),
                     answer: Box::new(move |committed| {
-                        // A caller that was cancelled no longer listens; the work stands.
+                        // Fails if the caller was cancelled; the operation is committed regardless.
                         let _ = answer.send(committed.answer(result));
                     }),
                 }
@@ -192,20 +192,20 @@ impl Writer {
         result.inspect_err(|error| self.condition.note(error))
     }
 
-    /// Does `work` together with what others want of its kind, and returns when it is on disk.
+    /// Executes `work` batched with others of its kind, and returns once it is on disk.
     ///
     /// # Errors
-    /// What failed it, in which case it has no effect; or that the commit failed.
+    /// The error of the operation, which then has no effect, or of the commit.
     pub(super) async fn one<W: BulkWork>(&self, work: W) -> Result<W::Answer> {
         let mut answered = self.add(vec![work]).await?;
         let result = answered.remove(0).await.map_err(unwritten)?;
         result.map_err(|error| self.files.explain(error))
     }
 
-    /// As [`Writer::one`], for several, in their order.
+    /// Like [`Writer::one`], for several operations in order.
     ///
     /// # Errors
-    /// As [`Writer::one`], of the first that failed. The others stand.
+    /// The first error, like [`Writer::one`]. The other operations are unaffected.
     pub(super) async fn all<W: BulkWork>(&self, work: Vec<W>) -> Result<Vec<W::Answer>> {
         let mut answers = Vec::with_capacity(work.len());
         for answered in self.add(work).await? {
@@ -216,7 +216,8 @@ impl Writer {
     }
 
     async fn add<W: BulkWork>(&self, work: Vec<W>) -> Result<Vec<Answered<W>>> {
-        // First: were this cancelled in between, nobody would do what was added.
+        // Reserves the wake-up message first: if this future were dropped in between, the operations
+        // would be queued but the writer not woken.
         let place = self.place().await?;
         let (answered, is_first) = self.bulks.add(work);
         if is_first {
@@ -225,14 +226,14 @@ impl Writer {
         Ok(answered)
     }
 
-    /// Waits until one more piece of work may be handed over.
+    /// Waits for free capacity in the queue.
     async fn place(&self) -> Result<OwnedPermit<Work>> {
         let closed = || StorageError::Unavailable("it is being closed".to_owned());
         let sender = self.sender.upgrade().ok_or_else(closed)?;
         sender.reserve_owned().await.map_err(|_| closed())
     }
 
-    /// Lets what was handed over be written, then ends the task.
+    /// Waits until all queued operations are written, then ends the task.
     pub(super) async fn close(&self) {
         self.work.lock().await.take();
         if let Some(task) = self.task.lock().await.take()
@@ -257,7 +258,7 @@ async fn write_groups(
     let mut left = false;
     loop {
         if left {
-            // What is alone has its turn beside them.
+            // Also takes single operations, which must not starve while batched ones are left.
             let ready = std::iter::from_fn(|| waiting.try_recv().ok());
             group.extend(ready.take(LARGEST_GROUP));
         } else if waiting.recv_many(&mut group, LARGEST_GROUP).await == 0 {
@@ -271,7 +272,7 @@ async fn write_groups(
         });
         let mut answers = Vec::new();
         let written = write_group(&mut connection, &mut taken, alone, &mut answers, &guard).await;
-        // Before the commit, too: what is refused must not stay.
+        // Also checked before the commit: rejected operations must not be committed.
         let committed = match (written, guard.confirm()) {
             (Ok(()), Ok(())) => match execute(&mut connection, "COMMIT").await {
                 Ok(()) => guard.confirm(),
@@ -281,7 +282,7 @@ async fn write_groups(
             (Err(error), _) => Err(guard.failure_of(error)),
         };
         if committed.is_err() {
-            // A transaction that could not commit may still stand open.
+            // A transaction that failed to commit may still be open.
             let _ = execute(&mut connection, "ROLLBACK").await;
         }
         let committed = Committed(committed);
@@ -297,7 +298,8 @@ async fn write_groups(
     }
 }
 
-/// Does all of a transaction but its commit. Dropping work drops the sender of its answer, which tells its caller that it is not written.
+/// Executes a group without its commit. Dropping an operation drops its reply channel, which tells the
+/// caller that it was not written.
 async fn write_group(
     connection: &mut SqliteConnection,
     bulks: &mut [Box<dyn Taken>],
@@ -307,7 +309,7 @@ async fn write_group(
 ) -> sqlx::Result<()> {
     execute(connection, BEGIN).await?;
     write_bulks(connection, bulks, guard).await?;
-    // The savepoint of work that has ended stands until the next one, or the commit, releases it.
+    // A savepoint stays open until the next one or the commit releases it.
     let mut stands = false;
     for work in alone {
         if work.savepoint {
@@ -327,8 +329,8 @@ async fn write_group(
     Ok(())
 }
 
-/// Before all else in the transaction, so that they need no savepoint: one costs as much as what it
-/// could take back.
+/// Executes batched operations. They come first in the transaction, so that they need no savepoint,
+/// which would double the cost.
 async fn write_bulks(
     connection: &mut SqliteConnection,
     bulks: &mut [Box<dyn Taken>],
@@ -347,8 +349,8 @@ async fn write_bulks(
     if !failed {
         return Ok(());
     }
-    // One of them is the reason, and the others are not to suffer for it. SQLite may have taken it all
-    // back by itself.
+    // Retries batch by batch, so that one failed operation does not fail the others. SQLite may have
+    // rolled back the transaction itself.
     let _ = execute(connection, "ROLLBACK").await;
     execute(connection, BEGIN).await?;
     for bulk in bulks {
