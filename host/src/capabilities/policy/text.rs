@@ -188,10 +188,10 @@ pub(in crate::capabilities) fn check_line(what: &str, text: &str) -> Result<()> 
     }
 }
 
-/// Checks like [`check_line`] a text that may be empty.
+/// Checks a text like [`check_line`], but allows an empty one.
 ///
 /// # Errors
-/// As [`check_line`].
+/// Like [`check_line`].
 pub(in crate::capabilities) fn check_text(what: &str, text: &str) -> Result<()> {
     match wrong_in_text(text) {
         Some(wrong) => Err(JobError::new(ErrorCode::INVALID, format!("{what} {wrong}"))),

@@ -30,7 +30,7 @@ const ELEMENT_BYTES: usize = size_of::<Dynamic>();
 pub(super) fn reserve(context: &NativeCallContext<'_>, bytes: usize) -> Thrown<()> {
     match Handle::of(context) {
         Some(handle) => handle.reserve(bytes),
-        // While `describe()` runs, the engine's own limits hold.
+        // The engine's own limits apply while `describe()` runs.
         None if bytes <= STRING_BYTES => Ok(()),
         None => Err(invalid("a value is too large".to_owned())),
     }
