@@ -139,7 +139,7 @@ pub struct Registry {
 #[derive(Clone, Default)]
 struct State {
     entries: BTreeMap<String, Entry>,
-    /// Entries whose name is taken by another file.
+    /// Entries with a name that another file has already.
     refused: Vec<Entry>,
 }
 
@@ -278,7 +278,7 @@ impl Registry {
         state.entries.get(name).map(|entry| state.shown(entry))
     }
 
-    /// Returns all entries by name. Entries whose name is taken follow the one that has it.
+    /// Returns all entries by name. If several files claim a name, the one that has it comes first.
     #[must_use]
     pub fn entries(&self) -> Vec<Entry> {
         let state = self.state.load();

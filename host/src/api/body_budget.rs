@@ -29,7 +29,7 @@ pub(super) struct BodyBudget {
     values: Pool,
 }
 
-/// A semaphore whose permits are KiB of memory.
+/// A semaphore with one permit per KiB of memory.
 #[derive(Clone, Debug)]
 struct Pool(Arc<Semaphore>);
 

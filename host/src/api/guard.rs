@@ -37,7 +37,7 @@ pub(super) async fn time_limit(limit: Duration, request: Request, next: Next) ->
     }
 }
 
-/// Rejects a body whose `Content-Length` is too large before reading any of it, so a client that sends
+/// Rejects a body with a too large `Content-Length` before reading any of it, so a client that sends
 /// `Expect: 100-continue` need not upload it. Other bodies are counted while they are read.
 pub(super) async fn body_limit(limit: usize, request: Request, next: Next) -> Response {
     let length = text_of(request.headers(), &header::CONTENT_LENGTH);

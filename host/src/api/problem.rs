@@ -33,7 +33,7 @@ pub struct Problem {
     pub(crate) retry_after_seconds: Option<u32>,
 }
 
-/// `Retry-After` for a submission whose plugin is still being compiled.
+/// `Retry-After` for a submission while its plugin is being compiled.
 const COMPILING_RETRY_SECONDS: u32 = 5;
 
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -116,7 +116,7 @@ impl Problem {
         )
     }
 
-    /// Rejects a body whose values take more memory than the server may use. `most` is in bytes.
+    /// Rejects a body with values that take more than `most` bytes of memory.
     pub(super) fn too_many_values(most: usize) -> Self {
         Self::new(
             StatusCode::PAYLOAD_TOO_LARGE,

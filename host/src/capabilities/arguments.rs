@@ -67,7 +67,7 @@ pub fn on_refused(choice: &str) -> Result<OnRefused> {
     }
 }
 
-/// Parses JSON whose values take no more than `most` bytes of memory.
+/// Parses JSON with values that take no more than `most` bytes of memory.
 ///
 /// # Errors
 /// If the text is not valid JSON, its values take too much memory, or a number in it is out of range.

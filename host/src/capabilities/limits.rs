@@ -16,7 +16,7 @@ pub const OUTPUT_BYTES: u64 = 256 * 1024 * 1024;
 /// Log lines of one attempt, and their bytes. One extra line reports that the rest is missing.
 pub const LOG_LINES: u32 = 20_000;
 pub const LOG_BYTES: u64 = 16 * 1024 * 1024;
-/// Attempts at one job whose results and log lines are stored in full. Later attempts share what remains
+/// Attempts at one job that may store results and log lines in full. Later attempts share what remains
 /// of that total.
 pub const FULL_ATTEMPTS: u64 = 4;
 /// Lines from the host about a job, such as its errors, that are stored beyond the limit.

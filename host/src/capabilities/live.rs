@@ -117,8 +117,7 @@ impl LiveOutput {
             .collect()
     }
 
-    /// Subscribes to the ids of jobs whose commands have printed something. A slow subscriber misses
-    /// some.
+    /// Subscribes to the ids of jobs with new output. A slow subscriber misses some.
     #[must_use]
     pub fn changes(&self) -> broadcast::Receiver<Uuid> {
         self.changes.subscribe()

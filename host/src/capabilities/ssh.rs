@@ -668,7 +668,7 @@ struct Exchange {
     printed: String,
     /// The questions that were answered during the exchange.
     answered: Vec<Answered>,
-    /// Questions whose secret answers are masked in the output.
+    /// Questions with secret answers, which are masked in the output.
     secrets: Vec<Question>,
 }
 

@@ -95,7 +95,7 @@ pub fn unified_diff(old: &str, new: &str) -> Result<String> {
     Ok(text)
 }
 
-/// The text, of two, whose last line lacks a line ending while that of the other has one.
+/// The text, of two, that alone lacks a line ending after its last line.
 #[derive(Clone, Copy)]
 enum UnendedText {
     Old,

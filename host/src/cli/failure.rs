@@ -39,7 +39,7 @@ pub enum Failure {
     #[error("the channel `{channel}` does not work: {error}")]
     NotSent { channel: String, error: String },
 
-    /// The reader of stdout is gone, as after `| head`.
+    /// The reader closed stdout, as `| head` does.
     #[error("stdout is closed")]
     BrokenPipe,
 

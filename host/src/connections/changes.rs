@@ -14,7 +14,7 @@ use crate::storage::{ConnectionChange, StorageError};
 pub(super) struct Others {
     pub(super) sealed: Vec<SealedRow>,
     pub(super) moved_host_keys: Vec<(HostKeyPlace, HostKeyPlace)>,
-    /// Connections whose secrets could now reach another host.
+    /// Connections with secrets that could now reach another host.
     unprotected: Vec<Connection>,
 }
 
@@ -125,9 +125,9 @@ impl Connections {
         resealed.map_err(|error| ConnectionError::Invalid(vec![error]))
     }
 
-    /// Finds the connections whose route changes with another connection. Reseals their secrets for the
-    /// new route if they can reach no other device, because its host key is pinned or known. Known host
-    /// keys are moved to the new route too. If an operator has trusted the changed connection's key
+    /// Finds the connections that get another route by this change. Reseals their secrets for the new
+    /// route if they can reach no other device, because its host key is pinned or known. Known host keys
+    /// are moved to the new route too. If an operator has trusted the changed connection's key
     /// (`is_trusted`), this applies to all of them.
     pub(super) async fn others_after(
         &self,

@@ -134,7 +134,7 @@ impl Connections {
         Ok(forgotten)
     }
 
-    /// Returns the connections whose secrets could reach another host if the keys at this place were
+    /// Returns the connections with secrets that could reach another host if the keys at this place were
     /// forgotten.
     async fn kept_safe_by<'a>(
         &self,

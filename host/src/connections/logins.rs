@@ -11,7 +11,7 @@ use crate::model::now;
 use crate::sealing::DigestKey;
 use crate::storage::{Storage, StorageError};
 
-/// Maximum number of devices whose logins are loaded.
+/// Maximum number of devices with a stored login history.
 pub const MOST_DEVICES: u32 = 16_384;
 
 /// The login history in the database.

@@ -6,7 +6,7 @@ const TIME: &str = "a time such as 2026-12-01T02:30:00Z";
 const ID: &str = "an id";
 const MAX_SHOWN: usize = 60;
 
-/// Fields whose values are never repeated in a message.
+/// Secret fields, which error messages never quote.
 const SECRET_FIELDS: [&str; 5] = ["answers", "password", "private_key", "passphrase", "secret"];
 
 /// Rewrites a serde message about a wrong type as `expected X, got Y`. `found` is the value at

@@ -19,8 +19,8 @@ pub(super) fn allows(pattern: &str, command: &str, platform: Option<&Platform>) 
     if pattern == "*" {
         return true;
     }
-    // The command may contain each character only as often as the pattern does, so that `*` covers
-    // none.
+    // The command may not contain a chaining character more often than the pattern does, so that `*`
+    // covers none.
     let (typed, spelled) = (sent(command, platform), sent(pattern, platform));
     let count = |bytes: &[u8], c: char| bytes.iter().filter(|byte| **byte == c as u8).count();
     let smuggled = CHAINING

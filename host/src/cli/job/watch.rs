@@ -106,14 +106,14 @@ struct Seen {
     status: Option<JobStatus>,
     progress: Option<Progress>,
     outputs: HashSet<String>,
-    /// Running commands whose output has been shown in part.
+    /// Running commands with output that has been shown in part.
     printing: HashMap<CommandKey, Printed>,
     /// Log lines, from the first warning or error on, withheld until an event with the same text can no
     /// longer be expected.
     held: Vec<LogAnswer>,
     /// Whether stdout is a terminal, where results and log lines appear together.
     on_terminal: bool,
-    /// The command whose header is above the last line.
+    /// The command in the header above the last line.
     under: Option<CommandKey>,
     ended: bool,
 }
@@ -338,7 +338,7 @@ impl Seen {
                     .collect();
                 (!news.is_empty()).then_some(Value::Array(news))
             }
-            // A complete command result, whose output has been shown already.
+            // A complete command result: its output has been shown already.
             Value::Object(fields)
                 if fields.contains_key("command")
                     && fields.get("ok") == Some(&Value::Bool(true))

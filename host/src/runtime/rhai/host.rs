@@ -86,7 +86,7 @@ impl Handle {
         }
     }
 
-    /// Runs work of the host whose memory does not count as the script's.
+    /// Runs work of the host. Its memory does not count as the script's.
     pub(super) fn exclude<T>(&self, work: impl FnOnce() -> T) -> T {
         self.memory.exclude(work)
     }

@@ -78,7 +78,7 @@ struct Building<'a, F> {
     sources: &'a BTreeMap<String, Vec<u8>>,
     new_engine: F,
     made: StaticModuleResolver,
-    /// Modules whose imports are being compiled. Importing one of these is a cycle.
+    /// Modules that wait for their imports to compile. Importing one of these is a cycle.
     begun: Vec<String>,
 }
 

@@ -1,8 +1,8 @@
-//! Functions of the language whose results can be far larger than their operands, redefined to
+//! Redefines functions of the language that can return far more than their operands, so that they
 //! respect the memory limit: padding, splitting and JSON.
 //!
-//! The engine checks the limit between operations (`memory.rs`); these functions check it while
-//! they work.
+//! The engine checks the limit between operations (`memory.rs`); these functions check it while they
+//! work.
 
 #![expect(
     unreachable_pub,

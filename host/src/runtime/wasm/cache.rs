@@ -2,7 +2,7 @@
 //!
 //! `compiled/` is a directory of wasmtime's own cache. The server's engine has no compiler: it loads a
 //! component's code from there, and fails if there is none. `refused/` has a note for each component
-//! whose compilation failed, `staging-*` are directories of running compilers.
+//! that failed to compile, `staging-*` are directories of running compilers.
 
 use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
