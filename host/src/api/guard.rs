@@ -72,9 +72,9 @@ pub(super) async fn usable_database(
 pub(super) struct Gate(Arc<Accepted>);
 
 struct Accepted {
-    /// `server.allowed_hosts`
+    /// The names in `server.allowed_hosts`.
     hosts: Vec<String>,
-    /// `server.cors_origins`
+    /// The origins in `server.cors_origins`.
     origins: Vec<String>,
     /// Set if the server listens on a Unix socket, which no browser can reach: the proxy in front of it
     /// may pass any host name.

@@ -99,7 +99,7 @@ impl Device {
         &self.platform
     }
 
-    /// The prompt that the device showed last.
+    /// Returns the prompt that the device showed last.
     #[must_use]
     pub fn prompt(&self) -> String {
         locked(&self.held.prompt).clone()

@@ -40,7 +40,7 @@ fn sent(text: &str, platform: Option<&Platform>) -> Vec<u8> {
     encoded.unwrap_or_else(|| text.as_bytes().to_vec())
 }
 
-/// Returns a text as a device reads it that takes every byte for one character.
+/// Returns a text as a device with a single-byte encoding reads it.
 pub(super) fn by_bytes(text: &str, platform: &Platform) -> String {
     if platform.terminal.encoding.is_none() {
         return text.to_owned();
@@ -49,8 +49,8 @@ pub(super) fn by_bytes(text: &str, platform: &Platform) -> String {
     bytes.into_iter().map(char::from).collect()
 }
 
-/// Returns a text as a device reads it that drops the eighth bit of each byte; `None` if the platform
-/// does not, or the text is the same.
+/// Returns a text as read by a device that drops the eighth bit of each byte; `None` if the platform
+/// does not, or if the text is the same.
 ///
 /// # Errors
 /// Code `invalid` for a character that becomes a control character: `č` ends a line.
