@@ -86,7 +86,7 @@ pub struct JobContext {
     acted: AtomicBool,
     result_count: AtomicU32,
     output_bytes: AtomicU64,
-    /// CPU time that the host spent on the plugin's behalf, in nanoseconds.
+    /// Time that the host computed on the plugin's behalf, in nanoseconds.
     computed: AtomicU64,
     /// The exchange with a device that was interrupted when the job was stopped.
     cut_off: std::sync::Mutex<Option<CutOff>>,

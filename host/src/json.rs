@@ -250,8 +250,8 @@ impl Place<'_> {
     }
 }
 
-/// Returns the memory that the allocator takes for a length, in bytes. It has four sizes between powers
-/// of two, and steps of 16 bytes for small sizes: <https://jemalloc.net/jemalloc.3.html>, "Size
+/// Returns the memory that the allocator takes for a length, in bytes. jemalloc has four sizes between
+/// powers of two, and steps of 16 bytes for small sizes: <https://jemalloc.net/jemalloc.3.html>, "Size
 /// classes".
 fn allocated(length: usize) -> usize {
     let step = length.next_power_of_two() / 8;

@@ -334,7 +334,7 @@ impl Layers {
         }
         let file = |url: &str| url.split('?').next().map(str::to_owned);
         if file(&config.queue_url()) == file(&config.database.url) {
-            // Both have a table "jobs", because SQLite does not distinguish "Jobs" from "jobs".
+            // Their tables "Jobs" and "jobs" would collide, because SQLite ignores case in names.
             self.refuse(
                 "queue.url",
                 &show_text(&config.queue_url()),

@@ -21,7 +21,7 @@ pub(super) struct Others {
 impl Connections {
     /// Replaces a stored connection. Secrets that the input does not mention are kept; the update is
     /// rejected if they would then reach another host. The same holds for the secrets of connections
-    /// that lead through this one, unless `forget_others` allows to clear them.
+    /// that lead through this one, unless `forget_others` allows clearing them.
     ///
     /// # Errors
     /// If the connection does not exist, the input is invalid, the new name is taken, or secrets of

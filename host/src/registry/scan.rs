@@ -73,7 +73,7 @@ impl Registry {
                     found
                 }
                 Err(unreadable) => {
-                    // An unreadable file is not a removed one: its plugin keeps serving.
+                    // An unreadable directory is not an empty one: its plugins keep serving.
                     source.is_unreadable(unreadable, !known.is_empty());
                     for entry in known {
                         after.take_in(&before, entry.clone());

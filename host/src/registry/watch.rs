@@ -18,7 +18,7 @@ const SCAN_EVERY: Duration = Duration::from_secs(2);
 const QUIET: Duration = Duration::from_millis(100);
 /// or once they have continued for this long.
 const LONGEST_UNREST: Duration = Duration::from_secs(1);
-/// A file that was opened for writing and not closed is skipped for at most this long.
+/// A file that was written to and not closed is skipped for this long after the last write.
 const LONGEST_WRITE: Duration = Duration::from_secs(60);
 
 /// Files that are being written to, as far as the file system reports it.

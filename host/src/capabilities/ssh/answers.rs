@@ -9,7 +9,7 @@ use crate::model::{CommandKind, ErrorCode, JobError};
 /// A question that a device asks, and the line or key that answers it.
 #[derive(Clone, Debug)]
 pub struct Question {
-    /// A regular expression that matches the end of the device's line.
+    /// A regular expression for the last line, where the device waits for input.
     pub expect: String,
     pub answer: SecretString,
     /// Whether the answer is one key, sent without a line ending.
