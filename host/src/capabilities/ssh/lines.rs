@@ -310,7 +310,7 @@ pub(super) fn uncertain_lines<'e>(element: &'e Element, platform: &Platform) -> 
     };
     let mode = platform.configuration.as_ref();
     let mut blocks = mode.iter().flat_map(|mode| &mode.blocks);
-    // The platform sends keys to end the text, so no line of it contains the end.
+    // The session ends this text by sending keys, so no line contains the end.
     let ends_by_keys = blocks.any(|block| !block.end.is_empty() && block.start.matches(first));
     match ends_by_keys || End::of(&platform.name, visible(first)).is_some() {
         true => &[],
