@@ -1,7 +1,7 @@
-//! The HTTP API: the whole URL map, and what stands around every request.
+//! The HTTP API: routes, and the middleware around every request.
 //!
-//! Handlers translate: a request into a use case, its outcome into an answer. What crosses the
-//! wire is in [`types`], every error is a [`Problem`].
+//! Handlers translate between HTTP and the use cases of the host. The wire types are in [`types`]; every
+//! error is sent as a [`Problem`].
 
 mod body_budget;
 mod budget;
@@ -55,9 +55,11 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
     HeaderName::from_static("cross-origin-resource-policy");
 
-/// Of answers that are not pages: should a browser show one as a page, it loads and runs nothing.
+/// Content security policy of responses that are not pages: a browser that renders one as a page loads
+/// and runs nothing.
 const API_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
-/// Of the API's documentation, which sets styles in its elements and shows icons from `data:`.
+/// Content security policy of the API documentation, which sets inline styles and loads icons from
+/// `data:`.
 const DOCS_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' \
     'unsafe-inline'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action \
     'none'; frame-ancestors 'none'";
@@ -81,7 +83,7 @@ const DOCS_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
 )]
 struct Specification;
 
-/// Every URL there is.
+/// Builds the router with all routes and middleware.
 pub fn router(app: &Arc<App>) -> Router {
     let (api, specification) = OpenApiRouter::with_openapi(Specification::openapi())
         .nest("/api", api_routes())
@@ -97,7 +99,8 @@ pub fn router(app: &Arc<App>) -> Router {
     if board.enabled {
         let dashboard = Redirect::temporary(&board.ui_path);
         all = all.route("/", axum::routing::get(async move || dashboard));
-        // The dashboard's own door to the same API, so that a proxy can let the two through together.
+        // The dashboard gets its own prefix for the same API, so that a proxy can expose both under one
+        // rule.
         let (board_api, _) = api_routes().split_for_parts();
         all = all
             .nest(&board.api_prefix, board_api.fallback(Problem::no_such_url))
@@ -114,7 +117,7 @@ pub fn router(app: &Arc<App>) -> Router {
     wrap(all, &app.config.server)
 }
 
-/// The specification, as `GET /api/openapi.json` answers it.
+/// Returns the OpenAPI specification that `GET /api/openapi.json` serves.
 #[must_use]
 pub fn specification() -> utoipa::openapi::OpenApi {
     OpenApiRouter::with_openapi(Specification::openapi())
@@ -175,7 +178,7 @@ fn api_routes() -> OpenApiRouter<Arc<App>> {
         .route("/plugins/reload", plugins::named_reload())
 }
 
-/// What every request goes through, outermost first.
+/// Adds the middleware of every request, outermost first.
 fn wrap(router: Router, config: &ServerConfig) -> Router {
     let timeout = Duration::from_secs(config.request_timeout_seconds);
     let max_body_bytes = config.max_body_bytes;
@@ -220,7 +223,7 @@ fn wrap(router: Router, config: &ServerConfig) -> Router {
     router.layer(layers)
 }
 
-/// Sets a header of every answer that does not bring its own.
+/// Returns a layer that sets a response header unless the response already has it.
 fn always(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
     SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
 }
@@ -256,7 +259,7 @@ impl MakeRequestId for RequestIds {
     }
 }
 
-/// 202 and where to look from now on.
+/// Returns a 202 response with a `Location` header.
 fn accepted<T>(location: &str, body: T) -> (StatusCode, [(HeaderName, String); 1], axum::Json<T>) {
     let location = [(header::LOCATION, location.to_owned())];
     (StatusCode::ACCEPTED, location, axum::Json(body))

@@ -1,10 +1,10 @@
-//! The host API: everything a job can do, defined once.
+//! The host API: everything that a job can do, defined once.
 //!
-//! Both runtimes bind to [`JobContext`] and add nothing of their own: the checks, limits and error
-//! codes stand here, below them. One context is one attempt at one job. Every call that can wait
-//! ends as soon as the job is to stop.
+//! Both runtimes bind to [`JobContext`] and add nothing of their own: checks, limits and error codes are
+//! defined here. A context belongs to one attempt at one job. Every call that can wait returns as soon
+//! as the job is asked to stop.
 //!
-//! Start reading at [`JobContext`]; one capability is one file.
+//! Start reading at [`JobContext`]; each capability has its own file.
 
 pub mod arguments;
 pub mod limits;
@@ -46,31 +46,30 @@ pub use stop::{Stop, StopReason};
 pub use store::check_value_size;
 pub use text::{unified_diff, without_lines};
 
-/// What a capability call answers.
+/// The result of a capability call.
 pub type Result<T> = std::result::Result<T, JobError>;
 
-/// What the host lends to every job.
+/// The host's services that all jobs share.
 #[derive(Clone)]
 pub struct Services {
     pub storage: Arc<dyn Storage>,
-    /// What plugins are granted.
+    /// The grants of all plugins.
     pub policy: Arc<Policy>,
     pub connections: Arc<Connections>,
-    /// Open sessions, kept for the next job on the same device.
+    /// Open sessions, pooled for the next job on the same device.
     pub sessions: netssh_core::Pool,
-    /// What running commands have printed so far.
+    /// The output of running commands so far.
     pub live: LiveOutput,
-    /// Where files that jobs transfer come from and go to; none where the operator has named no
-    /// directory.
+    /// The directory for file transfers; `None` if the operator configured none.
     pub files: Option<Files>,
-    /// For structured output; none where the operator has named no directory.
+    /// The `TextFSM` templates; `None` if the operator configured no directory.
     pub templates: Option<Arc<Parser>>,
     pub children: Arc<dyn ChildJobs>,
-    /// How many more jobs may wait for child jobs.
+    /// Permits for jobs that wait for child jobs.
     pub waiting: Arc<Semaphore>,
 }
 
-/// One attempt at one job, as its plugin's code sees the host.
+/// One attempt at a job, and the host API that its plugin calls.
 pub struct JobContext {
     services: Services,
     job: JobFacts,
@@ -83,13 +82,13 @@ pub struct JobContext {
     results: results::ResultWriter,
     sessions: ssh::Sessions,
     allowance: Allowance,
-    /// A command was sent to a device, or a child job submitted.
+    /// Whether a command was sent to a device, or a child job submitted.
     acted: AtomicBool,
     result_count: AtomicU32,
     output_bytes: AtomicU64,
-    /// Time that the host computed on the plugin's behalf, nanoseconds.
+    /// Time that the host computed on the plugin's behalf, in nanoseconds.
     computed: AtomicU64,
-    /// What the job was doing at a device when it was stopped.
+    /// The exchange with a device that was interrupted when the job was stopped.
     cut_off: std::sync::Mutex<Option<CutOff>>,
 }
 
@@ -99,11 +98,11 @@ struct CutOff {
     /// The command, or a description of the step.
     command: String,
     target: String,
-    /// It may have changed the device.
+    /// Whether it may have changed the device.
     changes: bool,
 }
 
-/// What a plugin may know of the job it runs as.
+/// The facts about a job that its plugin may see.
 #[derive(Clone, Debug)]
 pub struct JobFacts {
     pub id: Uuid,
@@ -117,7 +116,7 @@ pub struct JobFacts {
 }
 
 impl JobFacts {
-    /// The name of the job's target, where it has exactly one.
+    /// Returns the name of the job's target if it has exactly one.
     #[must_use]
     pub fn only_target(&self) -> Option<&str> {
         match self.targets.as_slice() {
@@ -127,7 +126,7 @@ impl JobFacts {
     }
 }
 
-/// The worker's place that a running job takes; given back while the job only waits for another.
+/// The worker slot of a running job, released while the job only waits for another.
 #[async_trait]
 pub trait Slot: Send + Sync {
     fn release(&self);
@@ -179,7 +178,7 @@ impl JobContext {
         }
     }
 
-    /// Counts what earlier attempts at the job have stored against what this one may.
+    /// Subtracts the storage used by earlier attempts from the allowance of this one.
     #[must_use]
     pub fn after(mut self, earlier: JobUse) -> Self {
         self.allowance = Allowance::after(earlier);
@@ -192,21 +191,20 @@ impl JobContext {
         &self.job
     }
 
-    /// Tells whether the job is to stop, and why.
+    /// Returns the stop signal of the job, with the reason.
     #[must_use]
     pub fn stop(&self) -> &Stop {
         &self.stop
     }
 
-    /// Whether the attempt has done something outside of this server: running the job once more would
-    /// do it twice.
+    /// Returns whether the attempt has had effects outside this server, which another attempt would
+    /// repeat.
     #[must_use]
     pub fn has_acted(&self) -> bool {
         self.acted.load(Ordering::Relaxed)
     }
 
-    /// Returns the time that the host computed on the plugin's behalf; it counts as the plugin's
-    /// own.
+    /// Returns the time that the host computed on the plugin's behalf. It counts as the plugin's own.
     #[must_use]
     pub fn computed(&self) -> Duration {
         Duration::from_nanos(self.computed.load(Ordering::Relaxed))
@@ -217,11 +215,11 @@ impl JobContext {
         self.computed.fetch_add(nanoseconds, Ordering::Relaxed);
     }
 
-    /// Runs work of the host that takes its time on a thread of its own: on the server's threads, it
-    /// would hold up all other jobs and requests. Its time counts as the plugin's own.
+    /// Runs CPU-bound work on a blocking thread, where it cannot delay other jobs and requests. Its time
+    /// counts as the plugin's own.
     ///
     /// # Errors
-    /// Those of the work, and when the job is to stop meanwhile.
+    /// The errors of the work; also if the job is stopped meanwhile.
     pub(crate) async fn compute<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T> + Send + 'static,
@@ -244,16 +242,16 @@ impl JobContext {
         .await
     }
 
-    /// The signal by itself, for who waits for it beside a call.
+    /// Returns the stop signal, for waits outside a call.
     #[must_use]
     pub fn stop_signal(&self) -> Arc<Stop> {
         Arc::clone(&self.stop)
     }
 
-    /// Waits, unless the job is to stop before.
+    /// Sleeps until the time has passed or the job is stopped.
     ///
     /// # Errors
-    /// When the job is to stop.
+    /// If the job is stopped.
     pub async fn sleep(&self, time: Duration) -> Result<()> {
         self.unless_stopped(async {
             tokio::time::sleep(time).await;
@@ -262,24 +260,23 @@ impl JobContext {
         .await
     }
 
-    /// Closes what the job left open, gives its place to the next one, and waits until what devices
-    /// answered is stored.
+    /// Closes the job's sessions, releases its worker slot, and waits until all results are stored.
     ///
     /// # Errors
-    /// When some of that could not be stored.
+    /// If a result could not be stored.
     pub async fn close(&self) -> Result<()> {
         self.close_sessions().await;
-        // The rest is the database's work: the next job need not wait for it.
+        // Only database work remains: the next job can start already.
         self.slot.release();
         self.results.flush().await
     }
 
-    /// Writes what was logged. The last call on a context.
+    /// Flushes log and progress. The last call on a context.
     pub async fn end(&self) {
         tokio::join!(self.log.flush(), self.progress.flush());
     }
 
-    /// Races a call against the job's being stopped.
+    /// Runs a call until it completes or the job is stopped.
     async fn unless_stopped<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::select! {
             biased;
@@ -288,8 +285,8 @@ impl JobContext {
         }
     }
 
-    /// [`Self::unless_stopped`] for an exchange with a device: the job's error names it if the stop
-    /// interrupts it.
+    /// Like [`Self::unless_stopped`], but records the exchange with a device if a stop interrupts it, so
+    /// that the job's error can name it.
     async fn unless_cut_off<T>(
         &self,
         cut_off: impl FnOnce() -> CutOff,
@@ -307,16 +304,16 @@ impl JobContext {
 
     fn was_cut_off(&self, cut_off: CutOff) {
         let mut known = self.cut_off.lock().unwrap_or_else(PoisonError::into_inner);
-        // Tidying up after a change is not what interrupted the job.
+        // A cleanup after a change must not replace the record of the interrupted change.
         if !known.as_ref().is_some_and(|known| known.changes) {
             *known = Some(cut_off);
         }
     }
 
-    /// Completes the error of a job that was stopped: it names what was being sent.
+    /// Adds the interrupted exchange to the error of a stopped job.
     #[must_use]
     pub fn explain_stop(&self, error: JobError) -> JobError {
-        /// Longer commands are cut.
+        /// Longer commands are truncated.
         const COMMAND_BYTES: usize = 256;
         let Some(reason) = self.stop.reason() else {
             return error;
@@ -404,7 +401,7 @@ pub fn check_result(result: Value) -> Result<Value> {
 /// Checks the length of a result as JSON.
 ///
 /// # Errors
-/// As [`check_result`].
+/// Like [`check_result`].
 pub fn check_result_size(size: usize) -> Result<()> {
     let most = limits::RESULT_BYTES;
     if size > most {
@@ -419,7 +416,7 @@ pub fn check_result_size(size: usize) -> Result<()> {
     Ok(())
 }
 
-/// A storage error as a job sees it: what it can act on, and nothing of the host's inside.
+/// Converts a storage error for a job: with what it can act on, without the host's internals.
 fn storage_failed(error: &StorageError) -> JobError {
     tracing::error!(%error, "a job's call failed in the database");
     let message = match error {

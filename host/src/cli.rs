@@ -1,7 +1,7 @@
-//! The command line: `scheduler serve`, and the client commands that speak to a running server.
+//! The command line: `scheduler serve`, and client commands that talk to a running server.
 //!
-//! One file a subcommand. Data goes to stdout, talk to stderr; how a command can end is written
-//! in `EXIT_CODES`. Start reading at `Command`.
+//! One file per subcommand. Data goes to stdout, messages to stderr; `EXIT_CODES` lists the exit codes.
+//! Start reading at `Command`.
 
 mod batch;
 mod client;
@@ -115,7 +115,7 @@ pub(crate) enum OutputFormat {
 }
 
 impl Cli {
-    /// Does what the command line says; failures have been printed when it returns.
+    /// Runs the command. Failures have been printed when it returns.
     pub fn run(self) -> ExitCode {
         match self.dispatch() {
             Ok(()) => ExitCode::SUCCESS,
@@ -164,7 +164,7 @@ impl ServerArgs {
     }
 }
 
-/// A client makes one request at a time.
+/// Builds a single-threaded runtime: a client makes one request at a time.
 fn one_thread() -> Result<tokio::runtime::Runtime, Failure> {
     Ok(tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -1,8 +1,9 @@
-//! One validated [`Config`] from four sources: flags over environment over file over defaults.
+//! Loads one validated [`Config`] from four sources. Flags override the environment, which overrides the
+//! file, which overrides the defaults.
 //!
-//! Every key stands once in [`KEYS`], with what it allows and what it means; the variable names,
-//! the checks, the error messages and the table in `docs/configuration.md` follow from there.
-//! The structs below say what a key's Rust type and default are. A test holds the two together.
+//! [`KEYS`] lists every key once, with its allowed values and its meaning; variable names, checks, error
+//! messages and the table in `docs/configuration.md` are derived from it. The structs below define the
+//! Rust types and defaults. A test compares the two.
 //!
 //! Start reading at [`Config::load`].
 
@@ -27,18 +28,18 @@ pub use notifications::{ChannelConfig, RuleConfig, SecretUrl};
 
 /// The variable that names the configuration file.
 pub const FILE_VARIABLE: &str = "SCHEDULER_CONFIG";
-/// The variable that tells the CLI where the server is; no key of the server's configuration.
+/// The variable with the server's address for the CLI. It is not a key of the server's configuration.
 pub const URL_VARIABLE: &str = "SCHEDULER_URL";
 
-/// Where a configuration comes from; everything [`Config::load`] looks at.
+/// All inputs of [`Config::load`].
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     /// The file named by `--config`. Without it, `SCHEDULER_CONFIG`, then `./config.toml`.
     pub file: Option<PathBuf>,
     pub environment: Vec<(OsString, OsString)>,
-    /// Keys set by command-line flags, as `("server.port", "8080")`.
+    /// Keys set by command-line flags, such as `("server.port", "8080")`.
     pub overrides: Vec<(String, String)>,
-    /// The working directory: where `./config.toml` is looked for.
+    /// The working directory, which may contain `config.toml`.
     pub directory: PathBuf,
 }
 
@@ -59,31 +60,31 @@ pub struct Config {
     pub notifications: NotificationsConfig,
 }
 
-/// Who is told of ended jobs.
+/// Notifications about ended jobs: channels, rules and the mail server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NotificationsConfig {
-    /// Where the dashboard is, as people reach it; messages link to it.
+    /// The public URL of the dashboard; messages link to it.
     pub board_url: Option<String>,
     pub slow_percent: u32,
     pub slow_seconds: u32,
     pub retry_seconds: u32,
     pub give_up_hours: u32,
-    /// Sender of mails.
+    /// The sender address of mails.
     pub from: Option<String>,
     pub smtp_host: Option<String>,
-    /// As configured; [`NotificationsConfig::smtp_port`] knows the defaults too.
+    /// The configured value; [`NotificationsConfig::smtp_port`] also applies the defaults.
     pub smtp_port: Option<u16>,
     pub smtp_tls: SmtpTls,
     pub smtp_username: Option<String>,
     pub smtp_password_file: Option<PathBuf>,
-    /// `[notifications.channels.NAME]`; in a file only.
+    /// `[notifications.channels.NAME]`, in a file only.
     #[serde(
         skip_serializing_if = "BTreeMap::is_empty",
         serialize_with = "notifications::not_shown"
     )]
     pub channels: BTreeMap<String, ChannelConfig>,
-    /// `[[notifications.rules]]`; in a file only.
+    /// `[[notifications.rules]]`, in a file only.
     #[serde(
         skip_serializing_if = "Vec::is_empty",
         serialize_with = "notifications::not_shown"
@@ -91,11 +92,11 @@ pub struct NotificationsConfig {
     pub rules: Vec<RuleConfig>,
 }
 
-/// How the way to the mail server is encrypted.
+/// Encryption of the connection to the mail server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SmtpTls {
-    /// From the first command on that says anything; a server that does not offer it gets nothing.
+    /// Upgraded before any command with content. A server without STARTTLS gets no mail.
     #[default]
     Starttls,
     Tls,
@@ -133,14 +134,14 @@ impl Default for NotificationsConfig {
     }
 }
 
-/// How long ended jobs are kept, with their results and logs. 0: for ever.
+/// How long ended jobs are kept, with their results and logs. 0 means forever.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RetentionConfig {
     pub days: u32,
     pub failed_days: u32,
     pub jobs_per_plugin: u32,
-    /// MiB; 0: no limit.
+    /// In MiB; 0 means no limit.
     pub max_mb: u64,
 }
 
@@ -160,16 +161,16 @@ impl Default for RetentionConfig {
 pub struct DatabaseConfig {
     pub url: String,
     pub max_connections: u32,
-    /// How long the database may be checked at the start; 0 for not at all.
+    /// Time limit of the integrity check at startup; 0 disables the check.
     pub check_seconds: u32,
-    /// MiB; 0: no limit.
+    /// In MiB; 0 means no limit.
     pub min_free_mb: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct QueueConfig {
-    /// As configured; [`Config::queue_url`] knows the default too.
+    /// The configured value; [`Config::queue_url`] also applies the default.
     pub url: Option<String>,
 }
 
@@ -178,11 +179,11 @@ pub struct QueueConfig {
 pub struct ServerConfig {
     /// An address, a name, or `unix:PATH`.
     pub host: String,
-    /// 0: any free port.
+    /// 0 means any free port.
     pub port: u16,
     pub request_timeout_seconds: u64,
     pub max_body_bytes: usize,
-    /// Of the values in the bodies of all requests that are being handled.
+    /// Memory of the parsed bodies of all requests in progress.
     pub max_request_memory_bytes: usize,
     pub trust_network: bool,
     /// Names of the server besides `localhost` and IP addresses; never `*`.
@@ -224,7 +225,7 @@ pub struct LoggingConfig {
     pub file: Option<PathBuf>,
     pub format: LogFormat,
     pub rotation: LogRotation,
-    /// MiB; 0: no limit.
+    /// In MiB; 0 means no limit.
     pub max_mb: u64,
 }
 
@@ -251,7 +252,7 @@ pub struct PluginsConfig {
     pub scripts_dir: PathBuf,
     pub components_dir: PathBuf,
     pub watch: bool,
-    /// As configured; [`Config::cache_dir`] knows the default too.
+    /// The configured value; [`Config::cache_dir`] also applies the default.
     pub cache_dir: Option<PathBuf>,
     pub cpu_seconds: u64,
     pub memory_mb: usize,
@@ -260,18 +261,18 @@ pub struct PluginsConfig {
     pub compilers: usize,
 }
 
-/// What plugins are granted: all of them, and some by name.
+/// Grants of capabilities: the default, and those of single plugins.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PolicyConfig {
     #[serde(flatten)]
     pub for_all: Grant,
-    /// `[policy.plugins.NAME]`; in a file only.
+    /// `[policy.plugins.NAME]`, in a file only.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub plugins: BTreeMap<String, PluginPolicy>,
 }
 
-/// What one plugin is granted; what is not said here holds as for all.
+/// The grant of one plugin. Fields without a value fall back to the default grant.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PluginPolicy {
@@ -297,60 +298,60 @@ pub struct SecurityConfig {
     pub host_keys: HostKeyPolicy,
 }
 
-/// How devices are reached and what about them is kept.
+/// Access to devices, and the files stored for them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DevicesConfig {
     pub platforms_dir: Option<PathBuf>,
     pub templates_dir: Option<PathBuf>,
     pub files_dir: Option<PathBuf>,
-    /// MiB; 0: no limit, as for the next three.
+    /// In MiB; 0 means no limit, here and in the next three fields.
     pub files_max_mb: u64,
     pub files_max_count: u64,
     pub files_plugin_max_mb: u64,
     pub files_plugin_max_count: u64,
-    /// The agent's socket.
+    /// The socket of the SSH agent.
     pub ssh_agent: Option<PathBuf>,
     pub session_log_dir: Option<PathBuf>,
     pub session_log_file_mb: u64,
     pub session_log_files: usize,
-    /// MiB; 0: no limit.
+    /// In MiB; 0 means no limit.
     pub session_log_max_mb: u64,
-    /// 0: never.
+    /// 0 means forever.
     pub session_log_days: u32,
-    /// 0: no pool.
+    /// 0 disables the pool.
     pub pool_idle_seconds: u64,
     pub pool_sessions: usize,
     pub max_sessions_per_device: usize,
-    /// 0: no limit.
+    /// 0 means no limit.
     pub logins_per_minute: u32,
-    /// 0: never.
+    /// 0 disables the circuit breaker.
     pub breaker_failures: u32,
     pub breaker_seconds: u32,
     pub terminal_idle_seconds: u64,
 }
 
-/// What to do with a device's host key.
+/// The handling of a device's host key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HostKeyPolicy {
-    /// Only keys already known.
+    /// Accept known keys only.
     Strict,
-    /// Learn the key of a device seen for the first time, refuse a changed one.
+    /// Learn the key of a new device, reject a changed one.
     #[default]
     AcceptNew,
-    /// Any key. For laboratories.
+    /// Accept any key. For laboratories.
     Insecure,
 }
 
 impl Config {
-    /// Reads, merges and checks; looks at nothing but `sources` and the one file they name.
-    /// All refused keys are reported together.
+    /// Reads, merges and checks the configuration. Reads nothing but `sources` and the file they name,
+    /// and reports all rejected keys together.
     pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
         sources::load(sources)
     }
 
-    /// [`Config::load`] with this process's environment and working directory.
+    /// Calls [`Config::load`] with this process's environment and working directory.
     pub fn from_process(
         file: Option<PathBuf>,
         overrides: Vec<(String, String)>,
@@ -363,13 +364,13 @@ impl Config {
         })
     }
 
-    /// The queue's database: as configured, or `apalis_queue.db` beside the product's database.
+    /// Returns the queue's database: the configured one, or `apalis_queue.db` next to the main database.
     pub fn queue_url(&self) -> String {
         const DEFAULT_FILE: &str = "apalis_queue.db";
         if let Some(url) = &self.queue.url {
             return url.clone();
         }
-        // Cut and put together as text, so that whatever the path has percent-encoded stays so.
+        // Edited as text, so that percent-encoding in the path is preserved.
         let (path, _options) = self
             .database
             .url
@@ -383,7 +384,8 @@ impl Config {
 }
 
 impl Config {
-    /// Where compiled components are kept: as configured, or `plugin-cache` beside the database.
+    /// Returns the cache of compiled components: the configured directory, or `plugin-cache` next to the
+    /// database.
     pub fn cache_dir(&self, database: &Path) -> PathBuf {
         let beside = || database.with_file_name("plugin-cache");
         self.plugins.cache_dir.clone().unwrap_or_else(beside)
@@ -402,7 +404,7 @@ impl Default for DatabaseConfig {
 }
 
 impl ServerConfig {
-    /// The path of the Unix socket to listen on, if `host` is one.
+    /// Returns the path of the Unix socket to listen on, if `host` is one.
     #[must_use]
     pub fn unix_socket(&self) -> Option<&Path> {
         self.host.strip_prefix("unix:").map(Path::new)
@@ -421,8 +423,8 @@ impl Default for ServerConfig {
             allowed_hosts: Vec::new(),
             cors_origins: Vec::new(),
             header_timeout_seconds: 10,
-            // More than the 60 s after which common proxies close connections that they keep:
-            // the side that sends requests should be the first to close.
+            // Longer than the 60 s after which common proxies close idle connections: the side that
+            // sends requests should close first.
             idle_timeout_seconds: 75,
             write_timeout_seconds: 30,
             max_connections: 512,
@@ -483,7 +485,7 @@ impl Default for PluginsConfig {
 }
 
 impl PolicyConfig {
-    /// What each plugin is granted that is named.
+    /// Returns the grant of each plugin that has its own.
     #[must_use]
     pub fn by_name(&self) -> BTreeMap<String, Grant> {
         let named = self.plugins.iter();
@@ -517,7 +519,8 @@ impl PluginPolicy {
         }
     }
 
-    /// A plugin with its own `ssh_exec` uses that for answers, not the default's `ssh_answers`.
+    /// Returns the allowed answers. A plugin with its own `ssh_exec` uses that for answers, not the
+    /// default's `ssh_answers`.
     fn answers_over(&self, all: &Grant) -> Option<Vec<String>> {
         match (&self.ssh_answers, &self.ssh_exec) {
             (Some(own), _) => Some(own.clone()),

@@ -1,7 +1,7 @@
-//! Use cases of connection profiles: store, change, and turn one into something to connect to.
+//! Use cases of connections: storing them, changing them, and turning them into endpoints.
 //!
-//! The only place where a stored secret is opened; it goes straight into a
-//! [`netssh_core::Endpoint`] and nowhere else.
+//! This is the only module that opens stored secrets. They go directly into a [`netssh_core::Endpoint`]
+//! and nowhere else.
 
 mod answers;
 mod changes;
@@ -32,7 +32,7 @@ use crate::sealing::{DoesNotOpen, MasterKey};
 use crate::session_logs::{Limits, SessionLogs};
 use crate::storage::{DeleteConnectionOutcome, Storage, StorageError};
 
-/// What a client says of a connection.
+/// The fields of a connection in a request.
 #[derive(Clone, Debug)]
 pub struct ConnectionInput {
     pub name: String,
@@ -49,21 +49,21 @@ pub struct ConnectionInput {
     pub agent: bool,
     pub max_sessions: u32,
     pub secrets: Vec<(SecretField, SecretChange)>,
-    /// All answers; they replace the stored ones. Absent keeps those.
+    /// All answers, which replace the stored ones. If absent, the stored answers are kept.
     pub answers: Option<Vec<AnswerInput>>,
 }
 
-/// A write-only field: absent means kept.
+/// A change of a write-only field. Without a change, the stored value is kept.
 #[derive(Clone, Debug)]
 pub enum SecretChange {
     Set(SecretString),
     Clear,
 }
 
-/// One thing that is wrong with an input: which field, and what would be right.
+/// An error in an input: the field, and the expected value.
 #[derive(Clone, Debug)]
 pub struct FieldError {
-    /// A field or the path to a nested one, such as `answers/0/question`.
+    /// A field, or the path to a nested one, such as `answers/0/question`.
     pub field: Cow<'static, str>,
     pub message: String,
 }
@@ -103,7 +103,7 @@ pub enum ConnectionError {
     Storage(#[from] StorageError),
 }
 
-/// `a`, `b` and 3 more
+/// Joins names for a message, as in `a`, `b` and 3 more.
 fn in_words(names: &[String]) -> String {
     const MAX_NAMES: usize = 20;
     let quoted = names.iter().take(MAX_NAMES).map(|name| format!("`{name}`"));
@@ -115,7 +115,7 @@ fn in_words(names: &[String]) -> String {
 }
 
 pub struct Connections {
-    /// Held while connections change: a change of one can concern the secrets of others.
+    /// Held while connections change, because a change of one can affect the secrets of others.
     changing: tokio::sync::Mutex<()>,
     storage: Arc<dyn Storage>,
     master_key: MasterKey,
@@ -126,10 +126,11 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// Reads the operator's platforms.
+    /// Loads the operator's platforms and starts the session logs.
     ///
     /// # Errors
-    /// When one of them is wrong: the file, the key, the reason.
+    /// If a platform is invalid, with its file, key and reason, or the session log directory cannot be
+    /// used.
     pub fn new(
         storage: Arc<dyn Storage>,
         master_key: MasterKey,
@@ -158,14 +159,16 @@ impl Connections {
         })
     }
 
-    /// The platforms that a connection may have.
+    /// Returns the platforms that a connection may use.
     #[must_use]
     pub fn platforms(&self) -> &Arc<Platforms> {
         &self.platforms
     }
 
+    /// Stores a new connection.
+    ///
     /// # Errors
-    /// When the input is not valid, or the name is taken.
+    /// If the input is invalid or the name is taken.
     pub async fn create(&self, input: ConnectionInput) -> Result<Connection, ConnectionError> {
         let _alone = self.changing.lock().await;
         let connection = self.prepare(input, None).await?;
@@ -173,10 +176,10 @@ impl Connections {
         Ok(connection)
     }
 
-    /// A connection for one job alone, ready to be stored with it.
+    /// Prepares a connection for a single job, to be stored with it.
     ///
     /// # Errors
-    /// When the input is not valid.
+    /// If the input is invalid.
     pub async fn inline(
         &self,
         input: ConnectionInput,
@@ -185,16 +188,18 @@ impl Connections {
         self.prepare(input, Some(owner)).await
     }
 
-    /// A connection that is used and forgotten.
+    /// Prepares a connection that is used without being stored.
     ///
     /// # Errors
-    /// When the input is not valid.
+    /// If the input is invalid.
     pub async fn unsaved(&self, input: ConnectionInput) -> Result<Connection, ConnectionError> {
         self.prepare(input, None).await
     }
 
+    /// Deletes a connection.
+    ///
     /// # Errors
-    /// When there is no such connection, or others jump through it.
+    /// If the connection does not exist, or others jump through it.
     pub async fn delete(&self, id_or_name: &str) -> Result<(), ConnectionError> {
         let _alone = self.changing.lock().await;
         let connection = self.find(id_or_name).await?;
@@ -210,8 +215,10 @@ impl Connections {
         }
     }
 
+    /// Finds a connection by name or id.
+    ///
     /// # Errors
-    /// When there is no such connection.
+    /// If the connection does not exist.
     pub async fn find(&self, id_or_name: &str) -> Result<Connection, ConnectionError> {
         let named = self.storage.connection_named(id_or_name).await?;
         let found = match (named, Uuid::parse_str(id_or_name)) {
@@ -224,10 +231,10 @@ impl Connections {
             .ok_or_else(|| ConnectionError::NotFound(id_or_name.to_owned()))
     }
 
-    /// Everything needed to open a session to a target, and its platform's name.
+    /// Returns the connection of a target.
     ///
     /// # Errors
-    /// Code `not_found` when the connection is gone, `internal` when its secrets do not open.
+    /// Code `not_found` if the connection has been deleted, `internal` if the database is not available.
     pub async fn of_target(&self, target: &Target) -> Result<Connection, JobError> {
         let stored = self.storage.connection(target.connection_id).await;
         stored
@@ -243,19 +250,19 @@ impl Connections {
             })
     }
 
-    /// Everything needed to open a session by a connection.
+    /// Returns the endpoint for sessions over a connection.
     ///
     /// # Errors
-    /// Code `invalid` when there is no way to the device or a secret does not open.
+    /// Code `invalid` if there is no route to the device or a secret does not open.
     pub async fn endpoint_of(&self, connection: &Connection) -> Result<Endpoint, JobError> {
         self.endpoint(connection, Learning::NewKeys).await
     }
 
-    /// Everything needed to open a session by a connection that is used and forgotten. No host key is
-    /// learned: the client may have made up all of it.
+    /// Returns the endpoint for a connection that is not stored. Its sessions learn no host keys,
+    /// because the client may have made up the connection.
     ///
     /// # Errors
-    /// As [`Self::endpoint_of`].
+    /// Like [`Self::endpoint_of`].
     pub async fn unsaved_endpoint_of(&self, connection: &Connection) -> Result<Endpoint, JobError> {
         self.endpoint(connection, Learning::Nothing).await
     }
@@ -326,8 +333,7 @@ impl Connections {
         )
     }
 
-    /// Describes an error on the way to a device, with a hint on a host key or an unanswered
-    /// question.
+    /// Describes an error of a login, with a hint about the host key or the unanswered question.
     #[must_use]
     pub fn explain(&self, connection: &Connection, error: &netssh_core::Error) -> JobError {
         let mut message = error.to_string();
@@ -357,7 +363,7 @@ impl Connections {
         JobError::new(error.code(), message)
     }
 
-    /// Loads what the way to a connection may depend on.
+    /// Loads the connections that the route to a connection may depend on.
     async fn saved_for(&self, connection: &Connection) -> Result<SavedConnections, StorageError> {
         if connection.jump.is_empty() {
             return Ok(SavedConnections::default());
@@ -469,8 +475,8 @@ impl Connections {
     }
 }
 
-/// Returns the name of a connection's session log. The log of an inline connection carries its
-/// identifier, so that its submitter cannot choose another connection's name.
+/// Returns the name of a connection's session log. The log of an inline connection includes its id, so
+/// that its submitter cannot choose another connection's name.
 fn log_name(connection: &Connection) -> String {
     match connection.owner_job_id {
         None => connection.name.clone(),
@@ -495,7 +501,8 @@ fn unusable(connection: &str, error: &dyn std::error::Error) -> JobError {
     )
 }
 
-/// A secret is lost rather than sent to another host than it was given for.
+/// Reports a secret that does not open. A secret never opens for another host than the one it was given
+/// for.
 fn does_not_open(connection: &Connection, field: SealedField<'_>, error: DoesNotOpen) -> JobError {
     let name = &connection.name;
     tracing::error!(connection = %name, %field, %error, "a stored secret does not open");

@@ -1,6 +1,7 @@
-//! What serde leaves out: finds fields that are given twice, and measures JSON before it is parsed.
+//! Checks that serde lacks: finds duplicate fields, and measures JSON before it is parsed.
 //!
-//! Parsed values take many times the memory of their text: a list of empty objects thirty times.
+//! Parsed values take many times the memory of their text, for example thirty times for a list of empty
+//! objects.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -12,21 +13,21 @@ use serde_json::Value;
 
 use crate::capabilities::limits;
 
-/// Why a JSON text is not parsed.
+/// The reason why a JSON text is not parsed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Flaw {
-    /// An object contains a field twice; serde keeps the last one without a word where a type takes
-    /// any JSON. The JSON pointer of the field.
+    /// An object contains a field twice, at this JSON pointer. For types that accept any JSON, serde
+    /// would silently keep the last one.
     Duplicate(String),
     /// The values take more memory than allowed.
     TooLarge,
 }
 
-/// Returns the memory that the values of a JSON text will take, bytes: an upper bound.
+/// Returns an upper bound of the memory that the values of a JSON text will take, in bytes.
 ///
 /// # Errors
-/// A field is given twice, or the values take more than `most` bytes. A text that is not JSON is
-/// measured up to the place where it ends to be; it is rejected where it is parsed.
+/// If a field occurs twice, or the values take more than `most` bytes. A text that is not valid JSON is
+/// measured up to the first syntax error; parsing rejects it.
 pub(crate) fn measure(json: &[u8], most: usize) -> Result<usize, Flaw> {
     let mut survey = Survey {
         memory: 0,
@@ -38,10 +39,10 @@ pub(crate) fn measure(json: &[u8], most: usize) -> Result<usize, Flaw> {
     survey.flaw.map_or(Ok(survey.memory), Err)
 }
 
-/// As [`measure`], and allows fields that are given twice.
+/// Measures like [`measure`], but allows duplicate fields.
 ///
 /// # Errors
-/// The values take more than `most` bytes.
+/// If the values take more than `most` bytes.
 pub(crate) fn memory_of(json: &str, most: usize) -> Result<usize, Flaw> {
     let mut survey = Survey {
         memory: 0,
@@ -53,17 +54,18 @@ pub(crate) fn memory_of(json: &str, most: usize) -> Result<usize, Flaw> {
     survey.flaw.map_or(Ok(survey.memory), Err)
 }
 
-/// The name under which `serde_json` passes the text of a number through maps. An object with such a
-/// field would be read as a number.
+/// The name under which `serde_json` passes the text of a number through maps. It would read an object
+/// with such a field as a number.
 pub(crate) const RESERVED_NAME: &str = "$serde_json::private::Number";
 
-/// `serde_json` rejects a text that nests values deeper:
+/// `serde_json` rejects deeper nesting:
 /// <https://docs.rs/serde_json/1/serde_json/struct.Deserializer.html#method.disable_recursion_limit>
 const MAX_DEPTH: usize = 128;
 
-/// Finds the first field called [`RESERVED_NAME`]: its JSON pointer, and what is wrong with it.
+/// Finds the first field called [`RESERVED_NAME`]. Returns its JSON pointer and an error message.
 ///
-/// The text itself is searched: `serde_json`'s own readers pass such a field and a number alike.
+/// Searches the text itself, because `serde_json`'s readers do not distinguish such a field from a
+/// number.
 pub(crate) fn reserved_field(json: &[u8]) -> Option<(String, String)> {
     // However the name is written, the text contains one of these.
     let may_hold = |part: &[u8]| json.windows(part.len()).any(|window| window == part);
@@ -107,7 +109,7 @@ pub(crate) fn reserved_field(json: &[u8]) -> Option<(String, String)> {
     None
 }
 
-/// A step of the way to a value.
+/// A step of the path to a value.
 enum Step<'a> {
     /// The field's name, quoted.
     Field(&'a [u8]),
@@ -123,7 +125,7 @@ fn pointer_of(stack: &[Step<'_>]) -> String {
         })
 }
 
-/// Returns the quoted string that begins at a place; `None` if it does not end.
+/// Returns the quoted string at a position, or `None` if it is not terminated.
 fn string_at(json: &[u8], start: usize) -> Option<&[u8]> {
     let mut end = start + 1;
     loop {
@@ -135,13 +137,13 @@ fn string_at(json: &[u8], start: usize) -> Option<&[u8]> {
     }
 }
 
-/// Reads a quoted string; one that is not valid is rejected where the text is read, and is empty here.
+/// Unquotes a string. An invalid one becomes empty here, because parsing the text rejects it.
 fn unquoted(text: &[u8]) -> String {
     serde_json::from_slice(text).unwrap_or_default()
 }
 
-/// Escapes the hidden characters of JSON without line ends outside of its texts, so that a
-/// terminal can show it. It remains the same value.
+/// Escapes the hidden characters of a JSON text for a terminal, without changing its value. The text
+/// must have no line endings outside its strings.
 pub(crate) fn escape_hidden(json: &str) -> Cow<'_, str> {
     if !json.contains(is_hidden) {
         return Cow::Borrowed(json);
@@ -159,10 +161,10 @@ pub(crate) fn escape_hidden(json: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// Parses a value that a plugin hands over as text.
+/// Parses JSON text from a plugin.
 ///
 /// # Errors
-/// The text is not valid JSON, or nested too deep.
+/// If the text is not valid JSON, or nested too deeply.
 pub(crate) fn parse(text: &str) -> Result<Value, String> {
     let too_deep = || {
         let most = limits::JSON_DEPTH;
@@ -197,11 +199,11 @@ pub(crate) fn child(pointer: &str, name: &str) -> String {
     format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 
-/// What was found so far in a text.
+/// The state of a measurement.
 struct Survey {
     memory: usize,
     most: usize,
-    /// Fields must not be given twice.
+    /// Whether duplicate fields are rejected.
     unique: bool,
     flaw: Option<Flaw>,
 }
@@ -213,7 +215,7 @@ impl Survey {
             place: &Place::Root,
             survey: self,
         };
-        // A text that is not JSON is rejected where it is parsed.
+        // Parsing rejects a text that is not valid JSON.
         let _ = walk.deserialize(&mut reader);
     }
 
@@ -231,7 +233,7 @@ impl Survey {
     }
 }
 
-/// Where in a text a value stands. A pointer is made only where one is needed.
+/// The position of a value. A pointer is built from it only when needed.
 enum Place<'a> {
     Root,
     Item(&'a Self, usize),
@@ -248,15 +250,15 @@ impl Place<'_> {
     }
 }
 
-/// Returns what the allocator takes for a piece of this length, bytes. It has four sizes between one
-/// power of two and the next, and steps of 16 bytes below: <https://jemalloc.net/jemalloc.3.html>,
-/// "Size classes".
+/// Returns the memory that the allocator takes for a length, in bytes. jemalloc has four sizes between
+/// powers of two, and steps of 16 bytes for small sizes: <https://jemalloc.net/jemalloc.3.html>, "Size
+/// classes".
 fn allocated(length: usize) -> usize {
     let step = length.next_power_of_two() / 8;
     length.next_multiple_of(step.max(16))
 }
 
-/// Returns the memory of a list's items, bytes. A list that grows has room for up to twice as many.
+/// Returns the memory of a list's items, in bytes. A growing list may have twice the needed capacity.
 fn list(items: usize) -> usize {
     match items {
         0 => 0,
@@ -264,8 +266,8 @@ fn list(items: usize) -> usize {
     }
 }
 
-/// Returns the memory of an object's fields without their names and values' own, bytes: a table of
-/// positions, which is at most seven eighths full, and the list of fields.
+/// Returns the memory of an object's fields, in bytes, excluding the contents of names and values: a
+/// hash table that is at most seven eighths full, and the list of fields.
 fn object(fields: usize) -> usize {
     /// A hash, a name and a value.
     const FIELD: usize = size_of::<usize>() + size_of::<String>() + size_of::<Value>();
@@ -277,7 +279,7 @@ fn object(fields: usize) -> usize {
     allocated(table) + allocated(places * 7 / 8 * FIELD)
 }
 
-/// Walks one value and ends with an error at the first flaw.
+/// Walks a value, and stops with an error at the first flaw.
 struct Walk<'a> {
     place: &'a Place<'a>,
     survey: &'a mut Survey,
@@ -427,7 +429,7 @@ mod tests {
         }
     }
 
-    /// Memory that this thread has allocated and not freed, bytes.
+    /// Returns the memory that this thread has allocated and not freed, in bytes.
     fn held() -> u64 {
         use tikv_jemalloc_ctl::thread::{allocatedp, deallocatedp};
         let read = |allocated: bool| match allocated {

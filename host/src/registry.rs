@@ -1,14 +1,14 @@
-//! The plugins there are, by name.
+//! The registry of plugins, by name.
 //!
-//! A plugin is loaded aside and swapped in whole. One that fails to load leaves the last good
-//! version serving, with its error beside it; a running job keeps the version it began with,
-//! because it holds it, and a job that is tried again gets it back by its digest.
+//! A new version is loaded separately and then swapped in as a whole. If it fails to load, the last good
+//! version keeps serving, with the error next to it. A running job keeps the version it began with,
+//! because it holds a reference to it, and a retried job gets the same version by its digest.
 //!
-//! Playbooks are loaded while the directories are scanned, components in the background: the
-//! compiler may take minutes.
+//! Playbooks are loaded while the directories are scanned, components in the background, because
+//! compiling them may take minutes.
 //!
-//! Start reading at [`Registry::scan`], in `registry/scan.rs`; `registry/files.rs` lists the
-//! directories, `registry/watch.rs` decides when.
+//! Start reading at [`Registry::scan`], in `registry/scan.rs`. `registry/files.rs` lists the
+//! directories, `registry/watch.rs` decides when to scan.
 
 mod files;
 mod formats;
@@ -41,16 +41,16 @@ use crate::numbers;
 use crate::runtime::{JobRuntime, Program};
 use crate::storage::Storage;
 
-/// The longest that reading a plugin or its directory may take.
+/// Time limit for reading a plugin or listing its directory.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
-/// Components that are read or linked at once; each is in memory with all its bytes.
+/// Components that are read or linked at once. Each is held in memory as a whole.
 const LOADS: usize = 2;
 
-/// A plugin that loaded: what a job holds while it runs.
+/// A loaded plugin. A job holds a reference while it runs.
 pub struct Plugin {
     pub name: PluginName,
     pub kind: PluginKind,
-    /// SHA-256 of what it is made of; see [`crate::model::PluginFiles::digest`].
+    /// SHA-256 of its files; see [`crate::model::PluginFiles::digest`].
     pub digest: String,
     pub description: Description,
     pub program: Arc<dyn Program>,
@@ -58,7 +58,7 @@ pub struct Plugin {
     params: Validator,
 }
 
-/// One thing that is wrong with parameters, and where: a JSON pointer into them.
+/// A problem with the parameters, at a JSON pointer into them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParamError {
     pub pointer: String,
@@ -75,24 +75,25 @@ impl ParamError {
     }
 }
 
-/// A plugin as it stands in the registry.
+/// A plugin's entry in the registry.
 #[derive(Clone)]
 pub struct Entry {
-    /// Not always a valid one: the file that has it is then broken.
+    /// May be an invalid plugin name; the entry is broken then.
     pub name: String,
     pub kind: PluginKind,
-    /// What serves; `None` for one that never loaded.
+    /// The serving version; `None` if none was ever loaded.
     pub plugin: Option<Arc<Plugin>>,
-    /// Why its file as it is now does not load.
+    /// The reason why the current file does not load.
     pub error: Option<LoadError>,
     /// Another file that claims the same name.
     pub conflict: Option<String>,
-    /// Its file as it is now is still being loaded.
+    /// The background load of the current file, if it has not finished.
     loading: Option<Arc<Loading>>,
     file: PathBuf,
-    /// `None` for one that cannot be read.
+    /// `None` for an unreadable file.
     stamp: Option<Stamp>,
-    /// Of the modules beside it, where it imports some, or does not load, perhaps for want of one.
+    /// The stamp of the modules next to it, if it imports any or does not load, possibly because of a
+    /// missing module.
     modules: Option<u64>,
 }
 
@@ -101,9 +102,9 @@ pub struct Source {
     directory: PathBuf,
     runtime: Arc<dyn JobRuntime>,
     patience: Patience,
-    /// Why it could not be read at the last scan.
+    /// The reason why the last scan could not read the directory.
     problem: std::sync::Mutex<Option<String>>,
-    /// There is no such directory yet; logged once.
+    /// Whether the directory was reported as missing; logged once.
     absent: AtomicBool,
 }
 
@@ -124,21 +125,21 @@ pub struct Registry {
     sources: Vec<Arc<Source>>,
     storage: Arc<dyn Storage>,
     state: ArcSwap<State>,
-    /// Counts the states; of use to those that wait for another one.
+    /// The number of published states, for waiting on changes.
     changes: channel::Sender<u64>,
-    /// Held while the state is replaced, so that none is replaced by an older one.
+    /// Held while the state is replaced, so that a newer state is never overwritten by an older one.
     replacing: Mutex<()>,
     writing: Writing,
     old: OldVersions,
     loads: Semaphore,
-    /// Numbers what is loaded in the background.
+    /// The number of the last background load.
     last_load: AtomicU64,
 }
 
 #[derive(Clone, Default)]
 struct State {
     entries: BTreeMap<String, Entry>,
-    /// Whose name another one has: they would serve, were it not for that.
+    /// Entries with a name that another file has already.
     refused: Vec<Entry>,
 }
 
@@ -151,7 +152,8 @@ impl State {
             .find(|entry| entry.name == name && entry.kind == kind)
     }
 
-    /// Two files may claim one name: who has served goes on serving, at first the first source's.
+    /// Adds an entry. If two files claim a name, the one that already serves keeps it, else that of the
+    /// first source.
     fn take_in(&mut self, before: &Self, mut entry: Entry) {
         let name = entry.name.clone();
         let Some(first) = self.entries.get_mut(&name) else {
@@ -171,7 +173,7 @@ impl State {
         self.refused.push(entry);
     }
 
-    /// As they are shown: with what each knows of the other.
+    /// Returns the entry with its conflict.
     fn shown(&self, entry: &Entry) -> Entry {
         let refused = self.refused.iter().find(|other| other.name == entry.name);
         Entry {
@@ -196,8 +198,8 @@ impl State {
 }
 
 impl Plugin {
-    /// Adds the defaults that the schema gives for parameters which are absent, so that a plugin
-    /// finds every parameter it described, and the job's record shows what it ran with.
+    /// Adds the schema's defaults for absent parameters, so that a plugin finds every parameter that it
+    /// described, and the job's record shows all the values it ran with.
     pub fn fill_defaults(&self, params: &mut Value) {
         let properties = self.description.params.get("properties");
         let (Some(Value::Object(properties)), Value::Object(params)) = (properties, params) else {
@@ -212,10 +214,13 @@ impl Plugin {
         }
     }
 
+    /// Checks parameters against the plugin's schema.
+    ///
     /// # Errors
-    /// Everything that is wrong with the parameters, each with its place.
+    /// All problems with the parameters, each with its position.
     pub fn check_params(&self, params: &Value) -> Result<(), Vec<ParamError>> {
-        // Before the schema check, whose library reads every number as a float or a 64-bit integer.
+        // Checked before the schema, because its library reads every number as a float or a 64-bit
+        // integer.
         let number = numbers::out_of_range(params).or_else(|| numbers::too_long(params));
         if let Some((pointer, message)) = number {
             return Err(vec![ParamError { pointer, message }]);
@@ -261,7 +266,7 @@ impl Registry {
         })
     }
 
-    /// The plugin that serves under a name.
+    /// Returns the plugin that serves under a name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Arc<Plugin>> {
         self.state.load().entries.get(name)?.plugin.clone()
@@ -273,7 +278,7 @@ impl Registry {
         state.entries.get(name).map(|entry| state.shown(entry))
     }
 
-    /// All of them, by name; those that claim another's name come after it.
+    /// Returns all entries by name. If several files claim a name, the one that has it comes first.
     #[must_use]
     pub fn entries(&self) -> Vec<Entry> {
         let state = self.state.load();
@@ -284,7 +289,8 @@ impl Registry {
         entries
     }
 
-    /// Why a directory of plugins cannot be read; what was loaded from it keeps serving.
+    /// Returns the directories that cannot be read, with the reason. Plugins loaded from them keep
+    /// serving.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let problems = self.sources.iter().filter_map(|source| {
@@ -298,7 +304,7 @@ impl Registry {
         problems.collect()
     }
 
-    /// Swaps in a new state, and wakes what waits for one.
+    /// Replaces the state and wakes the tasks that wait for a change.
     fn publish(&self, state: State) {
         self.state.store(Arc::new(state));
         self.changes.send_modify(|count| *count += 1);
@@ -306,13 +312,13 @@ impl Registry {
 }
 
 impl Entry {
-    /// Whether its file as it is now is still being loaded.
+    /// Returns whether the current file is still being loaded.
     #[must_use]
     pub fn is_compiling(&self) -> bool {
         self.loading.is_some()
     }
 
-    /// The name of its file.
+    /// Returns the name of the entry's file.
     #[must_use]
     pub fn file_name(&self) -> String {
         let name = self.file.file_name().unwrap_or_default();

@@ -1,7 +1,7 @@
-//! What turns a plugin's file into something that runs.
+//! Plugin runtimes: load a plugin's file and run its jobs.
 //!
-//! A runtime knows one kind of plugin. It is a thin binding: what a plugin may call is defined in
-//! [`crate::capabilities`], and checked there.
+//! Each runtime handles one kind of plugin. It is a thin binding: [`crate::capabilities`] defines and
+//! checks what a plugin may call.
 
 pub mod rhai;
 pub mod wasm;
@@ -21,45 +21,45 @@ use crate::model::{Description, ErrorCode, JobError, LoadError, PluginFiles, Plu
 pub trait JobRuntime: Send + Sync + 'static {
     fn kind(&self) -> PluginKind;
 
-    /// How the names of its files end, without the dot.
+    /// Returns the file extension of its plugins, without the dot.
     fn extension(&self) -> &'static str;
 
-    /// Whether loading may take so long that nothing else should wait for it.
+    /// Returns whether loading may take long enough that it should run in the background.
     fn loads_in_background(&self) -> bool {
         false
     }
 
-    /// Reads a plugin's file, and whatever other files belong to it.
+    /// Reads a plugin's file and the files that belong to it.
     ///
     /// # Errors
-    /// Says which file cannot be read, or is too large.
+    /// If a file cannot be read or is too large.
     fn read(&self, file: &Path) -> Result<PluginFiles, LoadError>;
 
-    /// Loads a plugin and asks it to describe itself.
+    /// Loads a plugin and calls its `describe`.
     ///
     /// # Errors
-    /// Says what is wrong, and in which file, line and column; or that it has to be compiled first.
+    /// The error with file, line and column; or that the plugin has to be compiled first.
     async fn load(&self, files: &Arc<PluginFiles>) -> Result<Loaded, NotLoaded>;
 
-    /// Waits for a turn to compile, which is held while [`Self::compile`] runs.
+    /// Waits for a permit to compile, which is held while [`Self::compile`] runs.
     async fn compile_turn(&self) -> Option<OwnedSemaphorePermit> {
         None
     }
 
-    /// Compiles a plugin, so that it can be loaded.
+    /// Compiles a plugin so that it can be loaded.
     ///
     /// # Errors
-    /// Says why it does not compile.
+    /// The reason why it does not compile.
     async fn compile(&self, files: &Arc<PluginFiles>) -> Result<(), LoadError> {
         let _ = files;
         Ok(())
     }
 }
 
-/// Why a plugin is not loaded.
+/// The reason why a plugin was not loaded.
 #[derive(Debug)]
 pub enum NotLoaded {
-    /// It has to be compiled first.
+    /// The plugin has to be compiled first.
     Uncompiled,
     Broken(LoadError),
 }
@@ -70,16 +70,16 @@ impl From<LoadError> for NotLoaded {
     }
 }
 
-/// What one attempt may take of the machine, whatever its plugin is written in.
+/// Resource limits of one attempt, in either runtime.
 #[derive(Clone, Copy, Debug)]
 pub struct Sandbox {
-    /// Computing; waiting for devices and for the host is not counted.
+    /// CPU time. Waiting for devices and for the host does not count.
     pub cpu: Duration,
     pub memory_bytes: usize,
 }
 
 impl Sandbox {
-    /// The error of an attempt that has used up its CPU budget.
+    /// Returns the error of an attempt that exceeded its CPU budget.
     #[must_use]
     pub fn out_of_cpu(&self) -> JobError {
         let seconds = self.cpu.as_secs_f64();
@@ -92,7 +92,7 @@ impl Sandbox {
         )
     }
 
-    /// The error of an attempt that asked for more memory than it may have.
+    /// Returns the error of an attempt that exceeded its memory limit.
     #[must_use]
     pub fn out_of_memory(&self) -> JobError {
         let mebibytes = self.memory_bytes >> 20;
@@ -103,18 +103,18 @@ impl Sandbox {
     }
 }
 
-/// A plugin that compiled.
+/// A plugin that was loaded.
 pub struct Loaded {
     pub description: Description,
     pub program: Arc<dyn Program>,
 }
 
-/// A compiled plugin; any number of jobs may run it at once.
+/// A loaded plugin. Any number of jobs may run it at once.
 #[async_trait]
 pub trait Program: Send + Sync {
     /// Runs one attempt to its end. Returns soon after the context's stop signal.
     ///
     /// # Errors
-    /// Why the job failed: what the plugin threw, or what stopped it.
+    /// The reason why the job failed: the plugin's error, or a limit or stop of the host.
     async fn run(&self, context: Arc<JobContext>) -> Result<Value, JobError>;
 }

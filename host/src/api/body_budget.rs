@@ -1,8 +1,7 @@
-//! Bounds the memory of request bodies: those that are received, and the values that they are
-//! parsed to, share one budget each.
+//! Memory budgets for request bodies: one for the received bytes, one for the parsed values.
 //!
-//! A body is measured before it is parsed, and its memory is reserved until the request was
-//! handled. Small requests reserve nothing, so that large ones do not hold them up.
+//! A body is measured before it is parsed, and its memory stays reserved until the request has been
+//! handled. Small requests reserve nothing, so large ones cannot delay them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,17 +13,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::Problem;
 use crate::config::ServerConfig;
 
-/// A body of up to this length is received without a reservation, bytes.
+/// Bodies up to this length are received without a reservation, in bytes.
 const SMALL_BODY: usize = 64 << 10;
-/// Values of up to this size are parsed without a reservation, bytes.
+/// Values up to this size are parsed without a reservation, in bytes.
 const SMALL_VALUES: usize = 64 << 10;
-/// Bodies of the largest size that may be received at once, so that one slow client does not hold up
-/// the others. Memory is taken as they arrive.
+/// Bodies of the largest size that may be received at once, so that one slow client does not block
+/// the others. Memory is allocated as they arrive.
 const LARGEST_AT_ONCE: usize = 4;
-/// A request waits this long for its share.
+/// How long a request waits for its share of a budget.
 const WAIT: Duration = Duration::from_secs(10);
 
-/// The budget of all requests.
+/// The memory budgets that all requests share.
 #[derive(Clone, Debug)]
 pub(super) struct BodyBudget {
     max_body: usize,
@@ -33,11 +32,11 @@ pub(super) struct BodyBudget {
     values: Pool,
 }
 
-/// Memory that is handed out in KiB.
+/// A semaphore with one permit per KiB of memory.
 #[derive(Clone, Debug)]
 struct Pool(Arc<Semaphore>);
 
-/// A share of the budget, given back on drop.
+/// A share of a budget, released on drop.
 #[derive(Debug, Default)]
 pub(super) struct Share {
     _permit: Option<OwnedSemaphorePermit>,
@@ -53,16 +52,16 @@ impl BodyBudget {
         }
     }
 
-    /// Returns the memory that the values of one body may take, bytes.
+    /// Returns the memory that the values of one body may take, in bytes.
     pub(super) fn max_values(&self) -> usize {
         self.max_values
     }
 
-    /// Receives a body. `declared` is the length that the client announced, bytes.
+    /// Receives a body. `declared` is the length that the client announced, in bytes.
     ///
     /// # Errors
-    /// 413 if it is larger than `server.max_body_bytes`; 503 if other requests hold the budget for
-    /// too long; 400 if it ends too early.
+    /// 413 if the body is larger than `server.max_body_bytes`; 503 if the budget stays exhausted for too
+    /// long; 400 if the body ends too early.
     pub(super) async fn receive(
         &self,
         body: Body,
@@ -79,7 +78,7 @@ impl BodyBudget {
             if chunk.len() > self.max_body - received.len() {
                 return Err(Problem::too_large());
             }
-            // All of it at once: were bodies to reserve piece by piece, some could wait for each other.
+            // Reserve the whole length at once: bodies that reserve piece by piece could deadlock.
             if share.is_none() && received.len() + chunk.len() > SMALL_BODY {
                 let length = declared.unwrap_or(self.max_body);
                 share = Some(self.bodies.reserve(length).await?);
@@ -90,10 +89,10 @@ impl BodyBudget {
         Ok((received.into(), share.unwrap_or_default()))
     }
 
-    /// Reserves memory for the values of a body, bytes.
+    /// Reserves memory for the values of a body, in bytes.
     ///
     /// # Errors
-    /// 503 if other requests hold the budget for too long.
+    /// 503 if the budget stays exhausted for too long.
     pub(super) async fn reserve(&self, memory: usize) -> Result<Share, Problem> {
         if memory <= SMALL_VALUES {
             return Ok(Share::default());

@@ -1,8 +1,8 @@
-//! Bounds the memory of large answers: all that are under way share one budget.
+//! A memory budget that all large responses share.
 //!
-//! Memory is reserved before an answer is read from the database, and given back when its body was
-//! sent or the client is gone. A client that does not read is cut off by the connection's write
-//! timeout, so it cannot keep its share.
+//! Memory is reserved before a response is read from the database, and released when its body has been
+//! sent or the client has disconnected. The write timeout of the connection closes it when the client
+//! stops reading, so such a client cannot keep its share.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,16 +17,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Problem;
 
-/// All large answers under way, KiB.
+/// Memory of all large responses together, in KiB.
 const TOTAL_KIB: u32 = 64 << 10;
-/// An answer waits this long for its share.
+/// How long a response waits for its share.
 const WAIT: Duration = Duration::from_secs(10);
-/// Bodies are handed to the connection in pieces of this size, bytes.
+/// Bodies are passed to the connection in chunks of this size, in bytes.
 const PIECE: usize = 64 << 10;
-/// A control character takes six bytes in JSON, beside the one of the text itself.
+/// Memory per byte of text that is escaped: a control character takes six bytes as JSON, plus the byte
+/// of the text itself.
 const ESCAPED: u64 = 7;
 
-/// The budget of all answers.
+/// The memory budget of all large responses.
 #[derive(Debug)]
 pub struct AnswerBudget {
     kib: Arc<Semaphore>,
@@ -41,13 +42,13 @@ impl Default for AnswerBudget {
 }
 
 impl AnswerBudget {
-    /// Reserves memory for an answer of JSON texts with this length, bytes.
+    /// Reserves memory for a response with JSON text of this length, in bytes.
     ///
     /// # Errors
-    /// 503 if other answers hold the budget for too long.
+    /// 503 if the budget stays exhausted for too long.
     pub(super) async fn reserve(&self, bytes: u64) -> Result<Share, Problem> {
         let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(TOTAL_KIB);
-        // One answer that is larger than all of the budget has it for itself.
+        // A response larger than the whole budget takes all of it.
         let reserved = Arc::clone(&self.kib).acquire_many_owned(kib.min(TOTAL_KIB));
         match tokio::time::timeout(WAIT, reserved).await {
             Ok(Ok(permit)) => Ok(Share { _permit: permit }),
@@ -57,23 +58,24 @@ impl AnswerBudget {
         }
     }
 
-    /// Reserves memory for an answer with texts of this length that have to be escaped, bytes.
+    /// Reserves memory for a response with text of this length that has to be escaped, in bytes.
     ///
     /// # Errors
-    /// As [`Self::reserve`].
+    /// Like [`Self::reserve`].
     pub(super) async fn reserve_escaped(&self, bytes: u64) -> Result<Share, Problem> {
         self.reserve(bytes.saturating_mul(ESCAPED)).await
     }
 }
 
-/// A share of the budget, given back on drop.
+/// A share of the budget, released on drop.
 #[derive(Debug)]
 pub(super) struct Share {
     _permit: OwnedSemaphorePermit,
 }
 
 impl Share {
-    /// Answers with the parts of a JSON text. The share is held until they were sent.
+    /// Returns a response with the concatenated parts of a JSON text as its body. The share is held
+    /// until the body has been sent.
     pub(super) fn json<const N: usize>(self, parts: [String; N]) -> Response {
         let body = Held {
             parts: parts.into_iter().map(Bytes::from).rev().collect(),
@@ -86,9 +88,9 @@ impl Share {
     }
 }
 
-/// A body, and the memory that it takes.
+/// A response body with its share of the budget.
 struct Held {
-    /// The last one is next.
+    /// In reverse order: the last part is sent next.
     parts: Vec<Bytes>,
     _share: Share,
 }

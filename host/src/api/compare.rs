@@ -1,4 +1,4 @@
-//! `/api/jobs/{id}/compare`: what a job's commands answered, held against an earlier job's.
+//! `/api/jobs/{id}/compare`: diffs the outputs of a job's commands against an earlier job's.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,9 +17,9 @@ use crate::app::App;
 use crate::capabilities::unified_diff;
 use crate::model::{CommandKind, CommandResult, Job, JobFilter, JobStatus};
 
-/// Earlier jobs that are looked at for one that fits.
+/// How many earlier jobs are searched for one to compare with.
 const LOOKED_AT: u32 = 200;
-/// Commands and outputs that are held against one another at once, bytes.
+/// Limit of the commands and outputs of one comparison, in bytes.
 const LARGEST: u64 = 64 << 20;
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -61,7 +61,7 @@ pub(super) async fn compare(
     let target = query.target.as_deref();
     let old = results(&app, with, target, &mut budget).await?;
     let new = results(&app, id, target, &mut budget).await?;
-    // Diffs take their time where texts are large.
+    // Diffs of large texts are CPU-bound, so they run on a blocking thread.
     let commands = tokio::task::spawn_blocking(move || compared(&old, &new)).await;
     let commands = commands.map_err(|_| Problem::internal())?;
     Ok(Json(Comparison {
@@ -72,7 +72,7 @@ pub(super) async fn compare(
     }))
 }
 
-/// The last job before that did the same.
+/// Returns the most recent earlier job that completed with the same plugin, parameters and targets.
 async fn before(app: &App, job: &Job) -> Result<Option<Uuid>, Problem> {
     let filter = JobFilter {
         status: Some(JobStatus::Completed),
@@ -88,7 +88,7 @@ async fn before(app: &App, job: &Job) -> Result<Option<Uuid>, Problem> {
     Ok(same.map(|listed| listed.job.id))
 }
 
-/// A job's results on its targets, or on one; a batch's are those of its child jobs.
+/// Returns a job's results on all targets or on one; the results of a batch are those of its child jobs.
 async fn results(
     app: &App,
     id: Uuid,
@@ -107,7 +107,7 @@ async fn results(
     children.sort_by_key(|child| child.id);
     let mut results = Vec::new();
     for id in std::iter::once(id).chain(children.into_iter().map(|child| child.id)) {
-        // Before anything is read into memory.
+        // Check the size before reading the outputs into memory.
         let size = app.storage.output_bytes(id, target).await?;
         *budget = budget.checked_sub(size).ok_or_else(|| {
             let advice = match target {
@@ -119,15 +119,15 @@ async fn results(
             Problem::invalid_field("/target", message)
         })?;
         let more = app.storage.results(id).await?.into_iter();
-        // An answer belongs to the command before it.
+        // Answers to questions are part of the command before them.
         let more = more.filter(|result| result.kind != CommandKind::Answer);
         results.extend(more.filter(|result| target.is_none_or(|target| target == result.target)));
     }
     Ok(results)
 }
 
-/// Commands stand for one another that are the same text on the same target, the first for the
-/// first, the second for the second.
+/// Pairs the commands with the same text on the same target in order: first with first, second with
+/// second.
 fn compared(old: &[CommandResult], new: &[CommandResult]) -> Vec<ComparedCommand> {
     let mut olds: HashMap<_, Vec<&CommandResult>> = HashMap::new();
     for result in old.iter().rev() {

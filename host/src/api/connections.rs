@@ -1,4 +1,4 @@
-//! `/api/connections`
+//! `/api/connections`: stored connections, login tests and host keys.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -317,7 +317,8 @@ pub(super) struct ForgetQuery {
     forget_secrets: bool,
 }
 
-/// What `/connections/test` is besides [`test_unsaved`]: a connection that happens to be called so.
+/// Routes the other methods of `/connections/test`, beside [`test_unsaved`], to a connection named
+/// `test`.
 pub(super) fn named_test() -> MethodRouter<Arc<App>> {
     let name = || Path("test".to_owned());
     axum::routing::get(move |state| get(state, name()))
@@ -353,7 +354,7 @@ async fn try_out(
     }
 }
 
-/// The device's prompt, and the platform's name.
+/// Logs in and returns the device's prompt and the platform's name.
 async fn log_in(
     app: &App,
     connection: &Connection,
@@ -384,7 +385,7 @@ impl From<WriteConnection> for ConnectionInput {
             change(SecretField::Secret, body.secret),
         ];
         Self {
-            // A connection given with a job needs no name of its own.
+            // A connection that is submitted with a job may omit its name.
             name: body.name.unwrap_or_else(|| "inline".to_owned()),
             host: body.host,
             port: body.port,

@@ -1,4 +1,4 @@
-//! `/api/devices`
+//! `/api/devices`: jobs that hold or wait for a device, and addresses with an open circuit breaker.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use super::types::{DeviceAnswer, DeviceList, LeftAloneAnswer};
 use crate::app::App;
 use crate::worker::Resource;
 
-/// Jobs that are named of those that wait for a device.
+/// Maximum number of waiting jobs listed per device.
 const MAX_WAITING: usize = 100;
-/// The longest reason of an address that is left alone, characters.
+/// Maximum length of the reason listed for an open circuit breaker, in characters.
 const MAX_REASON: usize = 1_000;
 
 /// Lists the devices that jobs hold or wait for, and, on the first page, those that are left alone.

@@ -1,8 +1,8 @@
-//! `/api/jobs/{id}/events`: what happens to a job, as Server-Sent Events, from its beginning or from
-//! where a client was cut off, until it has ended.
+//! `/api/jobs/{id}/events`: a job's events as Server-Sent Events, from the beginning or from
+//! `Last-Event-ID`, until the job has ended.
 //!
-//! The database is what is told; news of changes only say when to look. So nothing is missed,
-//! whatever was lost on the way.
+//! Events are read from the database; change notifications only say when to read. A lost notification
+//! therefore delays an event but never drops it.
 
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
@@ -30,16 +30,16 @@ use crate::long_requests::Place;
 use crate::model::{JobStatus, ListedJob, Progress};
 use crate::storage::{Measured, Page, StorageError};
 
-/// Lines or results that are read from the database at once. One result may have 8 MiB.
+/// Log lines or results read from the database at once. One result may have 8 MiB.
 const PAGE: Page = Page {
     limit: 500,
     bytes: 1 << 20,
 };
-/// Changes that come together are looked at together.
+/// Changes that arrive within this time are coalesced into one read.
 const GATHER: Duration = Duration::from_millis(50);
-/// How often to look, should the news have been missed.
+/// How often to poll the database in case a notification was missed.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
-/// So that nobody on the way takes a quiet connection for a dead one.
+/// Interval of keep-alive comments, so that proxies do not close an idle connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const LAST_EVENT_ID: &str = "last-event-id";
 
@@ -157,29 +157,31 @@ impl fmt::Display for Cursor {
     }
 }
 
-/// A client that follows a job.
+/// The state of one client that follows a job.
 struct Following {
     app: Arc<App>,
     id: Uuid,
-    /// Whether events carry what was logged, answered and printed.
+    /// Whether events carry the text of logs, results and output.
     texts: bool,
     cursor: Cursor,
     progress: Option<Progress>,
-    /// How much of each running command has been shown, bytes.
+    /// Printed bytes already sent, per running command.
     shown: HashMap<u64, usize>,
     waiting: VecDeque<Event>,
-    /// The memory of the waiting events.
+    /// The memory reserved for the waiting events.
     share: Option<Share>,
     ended: bool,
     changes: Receiver<Uuid>,
     prints: Receiver<Uuid>,
-    /// Only commands have printed since the last look: the job, which may be large, is not read.
+    /// Whether only commands have printed since the last poll; the job, which may be large, is then not
+    /// read.
     only_prints: bool,
     place: Place,
 }
 
 impl Following {
-    /// The next event; none when the job has ended, was deleted, or the server ends.
+    /// Returns the next event, or `None` when the job has ended or was deleted, or the server is
+    /// shutting down.
     async fn next(&mut self) -> Option<Event> {
         loop {
             if let Some(event) = self.waiting.pop_front() {
@@ -200,8 +202,9 @@ impl Following {
         }
     }
 
-    /// Takes in what has come since the last look. The job is read before its log and results, so
-    /// that those are whole when it has ended. Whether there may be more already.
+    /// Queues events for everything new since the last poll. Returns whether there may be more.
+    ///
+    /// The job is read before its log and results: if the job has ended by then, they are complete.
     async fn look(&mut self) -> Result<bool, StorageError> {
         if std::mem::take(&mut self.only_prints) {
             self.take_output();
@@ -218,7 +221,7 @@ impl Following {
             let (logs, results) = (logs.await?, results.await?);
             let bytes = logs.bytes + results.bytes;
             let Ok(share) = self.app.answers.reserve_escaped(bytes).await else {
-                // Other large answers are under way.
+                // Other large responses hold the budget: try again.
                 return Ok(true);
             };
             self.share = Some(share);
@@ -247,7 +250,7 @@ impl Following {
         }
         let more = logs.more || results.more;
         self.take_output();
-        // What is left comes with the next look, which follows at once.
+        // The remaining log lines and results follow with the next poll, which is immediate.
         if job.status.is_final() && !more {
             if is_news {
                 self.cursor.status = status;
@@ -258,7 +261,7 @@ impl Following {
         Ok(more)
     }
 
-    /// The job as it is told elsewhere.
+    /// Queues a `status` event with the job as a listing shows it.
     async fn push_status(&mut self, job: ListedJob) -> Result<(), StorageError> {
         if let Some(answer) = jobs::answers(&self.app, vec![job]).await?.pop() {
             self.push("status", &answer);
@@ -266,7 +269,7 @@ impl Following {
         Ok(())
     }
 
-    /// Says what came last, without its text.
+    /// Queues the ids of the last log line and result, without their text.
     async fn take_ids(&mut self) -> Result<(), StorageError> {
         let storage = &self.app.storage;
         let log = storage.last_log(self.id, self.cursor.log).await?;
@@ -328,7 +331,8 @@ impl Following {
         for command in running {
             let shown = self.shown.entry(command.id).or_default();
             let end = command.printed;
-            // Of what was printed since, the end is there.
+            // `command.output` keeps only the end of the output, so the start of the new text may be
+            // missing.
             let news = usize::try_from(end.saturating_sub(*shown as u64)).unwrap_or(usize::MAX);
             let begin = command.output.len().saturating_sub(news);
             *shown = usize::try_from(end).unwrap_or(usize::MAX);
@@ -358,8 +362,8 @@ impl Following {
         if !self.ended {
             tokio::time::sleep(GATHER).await;
         }
-        // The next look finds what was told until now. A look at prints alone does not find changes
-        // of the job, so those are kept for the next wait.
+        // The next poll covers everything up to now, so older notifications are dropped. A poll for
+        // output alone does not read the job, so its change notifications are kept for the next wait.
         self.prints = self.prints.resubscribe();
         if !self.only_prints {
             self.changes = self.changes.resubscribe();
@@ -387,13 +391,13 @@ fn event(name: &str, data: &impl Serialize) -> Option<Event> {
     }
 }
 
-/// Waits for news of a job; having missed some is news as well.
+/// Waits for a change of the job. A lagged receiver counts as a change.
 async fn told(changes: &mut Receiver<Uuid>, id: Uuid) {
     loop {
         match changes.recv().await {
             Ok(changed) if changed != id => {}
             Ok(_) | Err(RecvError::Lagged(_)) => return,
-            // The server ends, which is told elsewhere.
+            // The server is shutting down; the caller handles that separately.
             Err(RecvError::Closed) => std::future::pending().await,
         }
     }

@@ -1,4 +1,4 @@
-//! Reading requests: what is wrong with one is said as a [`Problem`], with its place.
+//! Extractors for requests. Errors are reported as a [`Problem`] with a pointer to each invalid field.
 
 mod messages;
 
@@ -16,16 +16,16 @@ use super::body_budget::{BodyBudget, Share};
 use super::problem::InvalidField;
 use crate::json::{Flaw, child, measure, reserved_field};
 
-/// More errors of one request are left out.
+/// Maximum number of errors reported for one request.
 const MAX_ERRORS: usize = 20;
-/// A longer body is parsed on a thread for work that takes time, bytes.
+/// Bodies longer than this are parsed on a blocking thread, in bytes.
 const QUICKLY_PARSED: usize = 64 << 10;
 
-/// A JSON body, with the bytes it came as.
+/// A JSON body with the bytes it was parsed from.
 pub(super) struct JsonBody<T> {
     pub(super) value: T,
     pub(super) bytes: Bytes,
-    /// The memory of both, reserved until the request was handled.
+    /// The memory reserved for both, held until the request has been handled.
     _shares: [Share; 2],
 }
 
@@ -61,7 +61,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Send + 'static> FromRequest<S> for Js
     }
 }
 
-/// A body that may be left out, with its `Content-Type`.
+/// An optional body: absent if the request has no `Content-Type`.
 impl<S: Send + Sync, T: DeserializeOwned + Send + 'static> OptionalFromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
 
@@ -75,7 +75,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Send + 'static> OptionalFromRequest<S
     }
 }
 
-/// Works on a short body at once, and on a long one on a thread on which nothing else waits.
+/// Runs `work` inline for a short body and on a blocking thread for a long one.
 async fn quickly_or_aside<R: Send + 'static>(
     bytes: &Bytes,
     work: impl FnOnce(&[u8]) -> Result<R, Problem> + Send + 'static,
@@ -88,7 +88,7 @@ async fn quickly_or_aside<R: Send + 'static>(
     worked.unwrap_or_else(|_| Err(Problem::internal()))
 }
 
-/// Returns the memory that a body takes once it is parsed, and once more as the text that is stored.
+/// Returns the memory that a body takes once parsed, plus its text, which is stored.
 fn memory_of(bytes: &[u8], most: usize) -> Result<usize, Problem> {
     if let Some((pointer, message)) = reserved_field(bytes) {
         return Err(Problem::invalid_field(&pointer, message));
@@ -102,7 +102,7 @@ fn memory_of(bytes: &[u8], most: usize) -> Result<usize, Problem> {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    // Else serde takes an array for an object, field by field.
+    // Without this check, serde would deserialize an object's fields from an array.
     if bytes.trim_ascii_start().starts_with(b"[") {
         return Err(Problem::invalid_field(
             "",
@@ -118,10 +118,10 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     }
 }
 
-/// Returns what keeps a body from being a `T`: all wrong fields, not only the first.
+/// Returns all invalid fields of a body, not only the first.
 ///
-/// serde stops at the first error, so the field is removed and the rest is read again. Of a long body,
-/// only the first one is returned: reading it again takes time and memory.
+/// serde stops at the first error, so the invalid field is removed and the rest is parsed again. For a
+/// long body only the first error is returned, because parsing it repeatedly takes time and memory.
 fn errors_in<T: DeserializeOwned>(bytes: &[u8]) -> Result<Vec<InvalidField>, Problem> {
     if bytes.len() > QUICKLY_PARSED {
         let mut json = serde_json::Deserializer::from_slice(bytes);
@@ -164,8 +164,8 @@ fn first_error(error: serde_path_to_error::Error<serde_json::Error>) -> InvalidF
     InvalidField { pointer, message }
 }
 
-/// Reads a JSON value as a type by way of its text: read as a value, a number that does not fit has
-/// an error without a word of what would.
+/// Deserializes a JSON value from its text. Deserialized as a value, a number out of range gives an
+/// error that does not say what was expected.
 fn from_text<T: DeserializeOwned>(
     value: &Value,
 ) -> Result<T, serde_path_to_error::Error<serde_json::Error>> {
@@ -173,8 +173,8 @@ fn from_text<T: DeserializeOwned>(
     serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(&text))
 }
 
-/// Removes the value at a pointer, or the list that it is an item of: the pointers of a list's
-/// other items would change. Returns the pointer of the removed field.
+/// Removes the value at a pointer. For an item of a list the whole list is removed, because the pointers
+/// of its other items would change. Returns the pointer of the removed field.
 fn remove(value: &mut Value, pointer: &str) -> Option<String> {
     let mut pointer = pointer;
     loop {
@@ -188,7 +188,7 @@ fn remove(value: &mut Value, pointer: &str) -> Option<String> {
     }
 }
 
-/// A JSON value as a type, with pointers that begin at `base`.
+/// Deserializes a JSON value. The pointers in errors begin with `base`.
 #[expect(
     clippy::needless_pass_by_value,
     reason = "callers have no use for the value afterwards"
@@ -230,13 +230,13 @@ fn without_position(message: &str) -> String {
     message[..end].to_owned()
 }
 
-/// Returns the field that a message of serde's names behind a prefix.
+/// Returns the field that a serde message names after a prefix.
 fn field_named_in<'a>(message: &'a str, prefix: &str) -> Option<&'a str> {
     let rest = message.strip_prefix(prefix)?;
     rest.split('`').next()
 }
 
-/// A query string; unknown parameters are refused.
+/// A query string. Unknown parameters are rejected.
 pub(super) struct QueryParams<T>(pub(super) T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryParams<T> {
@@ -286,7 +286,7 @@ fn value_in(query: &str, name: &str) -> Option<Value> {
     Some(Value::String(value.into_owned()))
 }
 
-/// The innermost error, without what the layers around it add.
+/// Returns the message of the innermost error, without the wrappers' text.
 fn innermost(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {
@@ -295,7 +295,7 @@ fn innermost(error: &dyn std::error::Error) -> String {
     cause.to_string()
 }
 
-/// An id in the path; a text that is none names nothing.
+/// An id in the path. A malformed id gets 404, like an unknown one.
 pub(super) struct IdInPath(pub(super) Uuid);
 
 impl<S: Send + Sync> FromRequestParts<S> for IdInPath {

@@ -1,10 +1,10 @@
-//! The time limit of a request, and the checks that keep web pages of other sites out.
+//! Time and size limits of requests, and protection against web pages of other sites.
 //!
-//! A page of another site, open in an operator's browser, can send requests to every address that
-//! the browser reaches, and this server has no login that would stop it. Two checks do. The server
-//! answers only to names that are its own, because a page can point a name of its own at this
-//! machine (DNS rebinding) and is then of the "same origin" to the browser. And it refuses requests
-//! of which the browser says that a page of another origin sent them.
+//! A page of another site, open in an operator's browser, can send requests to every address that the
+//! browser can reach, and this server has no login that would stop it. Two checks do. The server answers
+//! only to its own host names, because a page can point its own name at this machine (DNS rebinding) and
+//! is then "same origin" to the browser. And it rejects requests that the browser marks as sent by a
+//! page of another origin.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// Ends a request that takes longer than the configuration allows.
+/// Ends a request that takes longer than `server.request_timeout_seconds`.
 pub(super) async fn time_limit(limit: Duration, request: Request, next: Next) -> Response {
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
@@ -37,9 +37,8 @@ pub(super) async fn time_limit(limit: Duration, request: Request, next: Next) ->
     }
 }
 
-/// Refuses a body that says of itself that it is too large, before any of it is read: a client
-/// that asks first (`Expect: 100-continue`) need not send it. Other bodies are counted as they are
-/// read.
+/// Rejects a body with a too large `Content-Length` before reading any of it, so a client that sends
+/// `Expect: 100-continue` need not upload it. Other bodies are counted while they are read.
 pub(super) async fn body_limit(limit: usize, request: Request, next: Next) -> Response {
     let length = text_of(request.headers(), &header::CONTENT_LENGTH);
     let length = length.and_then(|length| length.parse::<u64>().ok());
@@ -49,8 +48,8 @@ pub(super) async fn body_limit(limit: usize, request: Request, next: Next) -> Re
     next.run(request).await
 }
 
-/// Rejects what would be acknowledged and then lost while the database is unusable. Cancelling stays
-/// possible: it reaches a running job whether or not it can be stored.
+/// Rejects requests that would be acknowledged and then lost while the database is unusable. Cancelling
+/// stays possible, because it reaches a running job whether or not the cancellation can be stored.
 pub(super) async fn usable_database(
     condition: Condition,
     request: Request,
@@ -68,17 +67,17 @@ pub(super) async fn usable_database(
     }
 }
 
-/// Refuses requests under foreign host names and from pages of other origins.
+/// Rejects requests for foreign host names and from pages of other origins.
 #[derive(Clone)]
 pub(super) struct Gate(Arc<Accepted>);
 
 struct Accepted {
-    /// `server.allowed_hosts`
+    /// The names in `server.allowed_hosts`.
     hosts: Vec<String>,
-    /// `server.cors_origins`
+    /// The origins in `server.cors_origins`.
     origins: Vec<String>,
-    /// The server listens on a Unix socket, which no browser reaches. The proxy that does passes
-    /// whatever name it has.
+    /// Set if the server listens on a Unix socket, which no browser can reach: the proxy in front of it
+    /// may pass any host name.
     any_host: bool,
 }
 
@@ -136,8 +135,8 @@ impl Accepted {
         }
         let origin = text_of(headers, &header::ORIGIN);
         let trusted = origin.is_some_and(|origin| self.trusts(origin, headers));
-        // A WebSocket is opened by GET, changes whatever it likes, and is the one kind of answer
-        // that a browser lets pages of other sites read.
+        // A WebSocket is opened by a GET but can change state, and it is the one kind of response that a
+        // browser lets pages of other sites read.
         let opens_socket = headers.contains_key(header::UPGRADE);
         let reads = !opens_socket
             && matches!(
@@ -161,8 +160,8 @@ impl Accepted {
         None
     }
 
-    /// Finds a host name in the request that is not this server's. A request without any is from
-    /// a program: browsers always send one.
+    /// Returns the request's host name if it is not one of this server's. A request without a host name
+    /// comes from a program: browsers always send one.
     fn foreign_host(&self, request: &Request) -> Option<String> {
         if self.any_host {
             return None;
@@ -179,7 +178,8 @@ impl Accepted {
             .map(str::to_owned)
     }
 
-    /// An IP address is accepted, because no page can point an address at another machine.
+    /// Returns whether the name belongs to this server. IP addresses are accepted, because a page cannot
+    /// point an address at another machine.
     fn is_own(&self, name: &Authority<'_>) -> bool {
         name.is_address || name.host.eq_ignore_ascii_case("localhost") || self.is_listed(name.host)
     }
@@ -193,8 +193,8 @@ impl Accepted {
         self.origins.iter().any(|allowed| allowed == origin) || self.is_own_origin(origin, headers)
     }
 
-    /// Whether a page of this server sent the request: the origin is the scheme, host and port
-    /// that the browser asked for. `Host` has passed [`Self::foreign_host`].
+    /// Returns whether a page of this server sent the request: the origin has the scheme, host and port
+    /// that the browser requested. [`Self::foreign_host`] has already checked `Host`.
     fn is_own_origin(&self, origin: &str, headers: &HeaderMap) -> bool {
         let host = text_of(headers, &header::HOST).and_then(Authority::parse);
         let (Some(host), Some((scheme, authority))) = (host, origin.split_once("://")) else {
@@ -208,9 +208,9 @@ impl Accepted {
             "https" => 443,
             _ => return false,
         };
-        // The server itself speaks plain HTTP; TLS is a proxy's. The proxy says so in a header,
-        // which a page cannot add to a request for another site without asking first. Where it
-        // does not say, the operator's list has vouched for the name, under either scheme.
+        // The server speaks plain HTTP; a proxy terminates TLS and says so in a header, which a page
+        // cannot add to a cross-site request without a preflight. Without the header, a name in the
+        // operator's list is trusted under either scheme.
         let forwarded = text_of(headers, &FORWARDED_PROTO)
             .and_then(|list| list.split(',').next())
             .map(str::trim);
@@ -224,13 +224,12 @@ impl Accepted {
     }
 }
 
-/// Whether the browser opens the answer as a page of its own, in a tab.
+/// Returns whether the browser opens the response as a top-level page.
 ///
-/// That is allowed from everywhere, or a link to a job in a ticket would not work. It does no
-/// harm: a GET changes nothing, the page that holds the link cannot read the answer, it cannot
-/// frame it either (`frame-ancestors 'none'`), and answers of the API are JSON, which
-/// `nosniff` keeps the browser from running. Everything else that a page of another site loads
-/// (scripts, images, frames, fetches) is refused.
+/// This is allowed from everywhere, or links to jobs in a ticket would not work. It does no harm: a GET
+/// changes nothing, the linking page can neither read the response nor frame it (`frame-ancestors
+/// 'none'`), and API responses are JSON, which `nosniff` keeps the browser from running. Everything else
+/// that a page of another site loads (scripts, images, frames, fetches) is rejected.
 fn opens_page(headers: &HeaderMap) -> bool {
     text_of(headers, &SEC_FETCH_MODE) == Some("navigate")
         && text_of(headers, &SEC_FETCH_DEST) == Some("document")
@@ -240,7 +239,7 @@ fn text_of<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     Some(headers.get(name)?.to_str().unwrap_or("?"))
 }
 
-/// `host` or `host:port`.
+/// A parsed `host` or `host:port`.
 struct Authority<'a> {
     /// Without the brackets of an IPv6 address.
     host: &'a str,
@@ -432,7 +431,7 @@ mod tests {
         ] {
             assert_eq!(post(asked, sent_by), origin(sent_by), "{asked} {sent_by}");
         }
-        // An allowed origin is not an allowed host name, and the other way round.
+        // An allowed origin does not imply an allowed host name, and vice versa.
         assert_eq!(
             post("tools.example", "https://tools.example"),
             host("tools.example")

@@ -1,4 +1,4 @@
-//! `/health` and `/api/health`
+//! `/health` and `/api/health`: the health of storage, queue, workers and plugins.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use super::types::{
 use crate::app::App;
 use crate::storage::StorageError;
 
-/// A part that does not answer within this time is down.
+/// How long a component may take to respond before it counts as down.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The effects of a full disk.
+/// Effects of a full disk.
 const FULL: &str = "no space left on the disk that the database is on: nothing can be stored and no \
      job starts; the server recovers by itself as soon as there is room";
 
@@ -88,7 +88,8 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> (StatusCode, Json<Hea
     (status, Json(health))
 }
 
-/// A channel that does not work keeps no job from its work, so it is not the server's health.
+/// Returns the state of the notification channels. A failing channel does not stop jobs, so it does not
+/// affect the server's overall health.
 fn notifications(app: &App) -> NotificationHealth {
     let channels = app.notifications.status().into_iter();
     let channels: Vec<_> = channels

@@ -1,4 +1,4 @@
-//! `/api/jobs`
+//! `/api/jobs`: submission, listing, cancellation, results and logs of jobs.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use crate::jobs::{Submission, SubmitError};
 use crate::model::{JobFilter, JobStatus, ListedJob, LogLevel, Misfire, Overlap, now};
 use crate::storage::{CancelOutcome, DeleteOutcome, Page, StorageError};
 
-/// 202 and where to look from now on.
+/// A 202 response with the `Location` of the job.
 type Accepted = (StatusCode, [(HeaderName, String); 1], Json<JobAccepted>);
 
 const DEFAULT_PAGE: u32 = 50;
@@ -76,7 +76,8 @@ pub(super) async fn create(
     Ok(accepted(&format!("/api/jobs/{id}"), answer))
 }
 
-/// Makes a schedule of a job with a cron expression; its first job comes at its first time.
+/// Creates a schedule from a job with a cron expression. Its first job runs at the schedule's first
+/// time.
 async fn schedule(
     app: &App,
     job: Submission,
@@ -84,7 +85,7 @@ async fn schedule(
     timezone: Option<String>,
 ) -> Result<Accepted, Problem> {
     let written = WriteSchedule {
-        // Unique without a look: the end of an id is random.
+        // Needs no uniqueness check: the name ends in random characters of an id.
         name: schedule_name(&job.plugin),
         plugin: job.plugin,
         params: job.params,
@@ -285,7 +286,7 @@ pub(super) async fn get(
     let (Some(answer), Some(texts)) = (answer.pop(), app.storage.job_texts(id).await?) else {
         return Err(no_job(id));
     };
-    // Parameters and result are JSON already; parsing them would take many times their size.
+    // Parameters and result are already JSON; parsing them would take many times their size.
     let answer = JobAnswer {
         params: Value::Null,
         targets: texts
@@ -314,7 +315,7 @@ pub(super) async fn get(
     Ok(permit.json(parts))
 }
 
-/// Jobs as they are told, batches with how their child jobs stand.
+/// Converts listed jobs into responses, batches with the status counts of their child jobs.
 pub(super) async fn answers(
     app: &App,
     jobs: Vec<ListedJob>,
@@ -445,7 +446,7 @@ pub(super) async fn delete(
     }
 }
 
-/// Of a cancellation that the database could not take.
+/// Warning for a cancellation that the database could not store.
 const UNRECORDED: &str = "what runs was told to stop, but the database cannot store the cancellation; \
      /health says why. The job is shown as running until its end can be stored; of a batch, child \
      jobs that have not started are not cancelled, so cancel it again when the database works";
@@ -503,7 +504,8 @@ pub(super) async fn results(
             format!("expected 1 to {LARGEST_RESULT_PAGE}, got {limit}"),
         ));
     }
-    // First: a command that ends meanwhile is seen twice rather than not at all.
+    // Read before the results: a command that ends in between is then listed twice rather than not at
+    // all.
     let running = app.live.of(id);
     let after = query.after.unwrap_or_default();
     let page = Page {
@@ -520,7 +522,7 @@ pub(super) async fn results(
     let list = ResultList {
         results: results.into_iter().map(Into::into).collect(),
         next_after: next_after.filter(|_| measured.more),
-        // On the last page, with what comes after it.
+        // Running commands follow all results, so only the last page lists them.
         running: match measured.more {
             true => Vec::new(),
             false => running.into_iter().map(Into::into).collect(),

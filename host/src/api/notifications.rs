@@ -1,4 +1,4 @@
-//! `/api/notifications`
+//! `/api/notifications`: sent and waiting notifications, and a test message.
 
 use std::sync::Arc;
 

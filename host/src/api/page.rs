@@ -1,4 +1,4 @@
-//! Pages of lists: bounded in number and in bytes, whatever is stored.
+//! Pagination: pages bounded in entries and in bytes.
 
 use std::io;
 
@@ -8,9 +8,9 @@ use utoipa::IntoParams;
 use super::Problem;
 use crate::storage::Page;
 
-/// The most entries of a page.
+/// Maximum number of entries in a page.
 pub(super) const MAX_ENTRIES: u32 = 500;
-/// A page ends when its entries reach this length as JSON; the first entry is always in it.
+/// A page ends when its entries reach this length as JSON. It always contains at least one entry.
 const MAX_BYTES: u64 = 1 << 20;
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -32,7 +32,7 @@ impl PageQuery {
     }
 }
 
-/// Returns the limit of a page, or the default where none is given.
+/// Returns the page limit or the default.
 pub(super) fn checked(limit: Option<u32>, default: u32) -> Result<u32, Problem> {
     let limit = limit.unwrap_or(default);
     if (1..=MAX_ENTRIES).contains(&limit) {
@@ -44,7 +44,7 @@ pub(super) fn checked(limit: Option<u32>, default: u32) -> Result<u32, Problem> 
     ))
 }
 
-/// Takes the entries that fit into a page, at least one. Returns whether others are left.
+/// Takes the entries that fit into a page, at least one. Returns them and whether entries remain.
 pub(super) fn fitting<T: Serialize>(
     entries: impl IntoIterator<Item = T>,
     limit: u32,
@@ -62,10 +62,10 @@ pub(super) fn fitting<T: Serialize>(
     (page, false)
 }
 
-/// Returns the length of a value as JSON, bytes.
+/// Returns the length of a value as JSON, in bytes.
 pub(super) fn length(value: &impl Serialize) -> u64 {
     let mut counter = Counter(0);
-    // Counting does not fail, and a value that cannot be written fails where it is sent.
+    // Counting cannot fail; a value that cannot be serialized fails where it is sent.
     let _ = serde_json::to_writer(&mut counter, value);
     counter.0
 }

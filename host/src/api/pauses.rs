@@ -1,4 +1,4 @@
-//! `/api/pauses`
+//! `/api/pauses`: pauses that withhold jobs.
 
 use std::sync::Arc;
 
@@ -136,7 +136,7 @@ fn answer(app: &App, id: &str) -> Result<PauseAnswer, PauseRefused> {
         .ok_or_else(|| PauseRefused::NotFound(id.to_owned()))
 }
 
-/// A pause, and how many jobs it holds back.
+/// Returns a pause with the number of jobs it withholds.
 fn told(app: &App, rule: &PauseRule) -> PauseAnswer {
     PauseAnswer {
         held_jobs: app.held_back.count(PauseVersion::of(&rule.pause)),

@@ -1,4 +1,4 @@
-//! `/api/plugins`
+//! `/api/plugins`: loaded plugins, their versions, and reloading.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,8 +29,8 @@ pub(super) async fn list(
     Ok(Json(listed(&app, query.cursor.as_deref(), page.limit)))
 }
 
-/// A page of the plugins. Several files may claim one name, so the cursor has the number among them,
-/// too: the one that serves comes first.
+/// Returns a page of the plugins. Several files may claim one name, so the cursor also has the index
+/// among them; the serving one comes first.
 fn listed(app: &App, cursor: Option<&str>, limit: u32) -> PluginList {
     let after = cursor.map(|cursor| {
         let split = cursor.rsplit_once('/');
@@ -110,7 +110,7 @@ pub(super) async fn versions(
     }))
 }
 
-/// How long a reload waits for components that it has found changed.
+/// How long a reload waits for changed components to compile.
 const RELOAD_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Looks for new, changed and removed plugin files at once, and lists what there is then, as the first
@@ -122,7 +122,7 @@ pub(super) async fn reload(State(app): State<Arc<App>>) -> Json<PluginList> {
     Json(listed(&app, None, MAX_ENTRIES))
 }
 
-/// What `/plugins/reload` is besides [`reload`]: a plugin that happens to be called so.
+/// Routes the other methods of `/plugins/reload`, beside [`reload`], to a plugin named `reload`.
 pub(super) fn named_reload() -> MethodRouter<Arc<App>> {
     axum::routing::get(|state| get(state, Path("reload".to_owned())))
 }

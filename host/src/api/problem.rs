@@ -1,6 +1,6 @@
 //! Errors as `application/problem+json` (RFC 9457): the one mapping from the host's errors to HTTP.
 //!
-//! What a client can do something about is told; the inside of a failure goes to the log.
+//! Responses contain what a client can act on; internal details go to the log.
 
 use std::any::Any;
 
@@ -33,7 +33,7 @@ pub struct Problem {
     pub(crate) retry_after_seconds: Option<u32>,
 }
 
-/// When a client should try again to submit a job for a plugin that is being compiled.
+/// `Retry-After` for a submission while its plugin is being compiled.
 const COMPILING_RETRY_SECONDS: u32 = 5;
 
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -116,7 +116,7 @@ impl Problem {
         )
     }
 
-    /// The values in a body take more memory than the server may use, bytes.
+    /// Rejects a body with values that take more than `most` bytes of memory.
     pub(super) fn too_many_values(most: usize) -> Self {
         Self::new(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -206,7 +206,8 @@ impl From<StorageError> for Problem {
                 )
             }
             StorageError::LowSpace(low) => {
-                // Without what is free, which changes: the same line is written a few times a minute.
+                // The free space is left out because it changes: the log repeats an identical line only
+                // a few times a minute.
                 tracing::warn!(
                     least = low.least,
                     "a request was refused: the disk is nearly full"
@@ -217,7 +218,7 @@ impl From<StorageError> for Problem {
                     format!("{low}. New jobs are accepted again as soon as there is room"),
                 )
             }
-            // Logged when it was found.
+            // The fault was logged when it was detected.
             StorageError::Unusable(fault) => Self::unusable(&fault),
             StorageError::Corrupt(_) => {
                 tracing::error!(%error, "the database failed at a request");

@@ -1,4 +1,4 @@
-//! `/api/schedules`
+//! `/api/schedules`: schedules that submit jobs at the times of a cron expression.
 
 use std::sync::Arc;
 
@@ -196,7 +196,7 @@ pub(super) async fn preview(
     }))
 }
 
-/// A schedule may be called `preview`; only the POST is taken.
+/// Routes the other methods of `/schedules/preview` to a schedule named `preview`.
 pub(super) fn named_preview() -> MethodRouter<Arc<App>> {
     axum::routing::get(get).put(replace).delete(delete)
 }

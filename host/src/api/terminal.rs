@@ -1,8 +1,8 @@
-//! `/api/connections/{id}/terminal`: a device's terminal, for a person, over a WebSocket.
+//! `/api/connections/{id}/terminal`: an interactive terminal on a device, over a WebSocket.
 //!
-//! Binary messages are what is typed and what the device shows, as it is. Text messages are
-//! control, in JSON: [`TerminalCommand`] from the client, [`TerminalEvent`] from the server.
-//! What goes through is neither logged nor stored.
+//! Binary messages carry the raw bytes of both directions. Text messages are JSON control messages:
+//! [`TerminalCommand`] from the client, [`TerminalEvent`] from the server. The terminal's traffic is
+//! neither logged nor stored.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,13 +24,13 @@ use crate::app::{App, MOST_TERMINALS};
 use crate::long_requests::Place;
 use crate::model::{Connection, ErrorCode, JobError};
 
-/// The largest message that is taken. Who pastes more sends several.
+/// Maximum size of a message from the client. Larger pastes have to be split.
 const MOST_MESSAGE_BYTES: usize = 64 * 1024;
-/// No terminal is wider or taller.
+/// Maximum width and height of a terminal.
 const MOST_CELLS: u16 = 1_000;
-/// A client that takes nothing of what the device shows for so long is gone.
+/// A client that accepts no output for this long counts as disconnected.
 const SENDING: Duration = Duration::from_secs(30);
-/// The last word and the closing handshake take no longer.
+/// Timeout of the last message and the closing handshake.
 const PARTING: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -155,13 +155,14 @@ async fn serve(
 }
 
 enum Ended {
-    /// There is nobody to tell.
+    /// The client has disconnected.
     Left,
     Closed(CloseReason),
     Failed(JobError),
 }
 
-/// Until one side has had enough. What is typed before the login is done waits.
+/// Logs in and relays bytes until either side ends the terminal. Input before the login is complete
+/// waits.
 async fn talk(
     app: &App,
     connection: &Connection,
@@ -251,7 +252,7 @@ async fn obey(
 }
 
 async fn tell(socket: &mut WebSocket, event: &TerminalEvent) {
-    // Who is gone is noticed at the next read.
+    // The next read notices a disconnected client.
     if let Ok(text) = serde_json::to_string(event) {
         let _ = timeout(SENDING, socket.send(Message::Text(text.into()))).await;
     }

@@ -1,4 +1,4 @@
-//! What goes over the wire. Not the model: a field here is a promise to clients.
+//! The wire types of the API, separate from the model: a field here is a promise to clients.
 
 mod connections;
 mod devices;

@@ -1,4 +1,4 @@
-//! Arguments that both runtimes read alike, and refuse alike.
+//! Parsing and validation of arguments, shared by both runtimes.
 
 use std::time::Duration;
 
@@ -10,11 +10,13 @@ use crate::json::reserved_field;
 use crate::model::{ErrorCode, JobError, LogLevel};
 use crate::{json, numbers};
 
-/// How long to wait for a child job where nothing is said: as long as a job may take at most.
+/// The default wait for a child job: the maximum run time of a job.
 const LONGEST_WAIT: Duration = Duration::from_secs(604_800);
 
+/// Parses a number of seconds.
+///
 /// # Errors
-/// Not a number of seconds.
+/// Code `invalid` if it is negative, not finite, or too large.
 pub fn seconds(function: &str, seconds: f64) -> Result<Duration> {
     Duration::try_from_secs_f64(seconds).map_err(|_| {
         invalid(format!(
@@ -23,20 +25,26 @@ pub fn seconds(function: &str, seconds: f64) -> Result<Duration> {
     })
 }
 
+/// Parses an optional wait time in seconds.
+///
 /// # Errors
-/// Not a number of seconds.
+/// Like [`seconds`].
 pub fn wait_time(function: &str, time: Option<f64>) -> Result<Duration> {
     time.map_or(Ok(LONGEST_WAIT), |time| seconds(function, time))
 }
 
+/// Parses the id of a job.
+///
 /// # Errors
-/// Not a job's id.
+/// Code `invalid` if it is not a UUID.
 pub fn job_id(function: &str, id: &str) -> Result<Uuid> {
     Uuid::parse_str(id).map_err(|_| invalid(format!("{function}: `{id}` is not a job's id")))
 }
 
+/// Parses the name of a log level.
+///
 /// # Errors
-/// Not the name of a level.
+/// Code `invalid` for any other name.
 pub fn level(name: &str) -> Result<LogLevel> {
     LogLevel::parse(name).ok_or_else(|| {
         invalid(format!(
@@ -45,8 +53,10 @@ pub fn level(name: &str) -> Result<LogLevel> {
     })
 }
 
+/// Parses `stop` or `continue`.
+///
 /// # Errors
-/// Neither of the two.
+/// Code `invalid` for any other word.
 pub fn on_refused(choice: &str) -> Result<OnRefused> {
     match choice {
         "stop" => Ok(OnRefused::Stop),
@@ -57,10 +67,10 @@ pub fn on_refused(choice: &str) -> Result<OnRefused> {
     }
 }
 
-/// Parses JSON whose values take no more than `most` bytes of memory.
+/// Parses JSON with values that take no more than `most` bytes of memory.
 ///
 /// # Errors
-/// The text is not valid JSON, its values take too much memory, or a number in it is out of range.
+/// If the text is not valid JSON, its values take too much memory, or a number in it is out of range.
 pub fn json(function: &str, text: &str, most: usize) -> Result<Value> {
     limits::check_values(text, most)
         .map_err(|message| JobError::new(ErrorCode::LIMIT, format!("{function}: {message}")))?;
@@ -74,7 +84,7 @@ pub fn json(function: &str, text: &str, most: usize) -> Result<Value> {
     }
 }
 
-/// An argument that makes no sense.
+/// Returns an error with code `invalid`.
 pub fn invalid(message: String) -> JobError {
     JobError::new(ErrorCode::INVALID, message)
 }

@@ -1,4 +1,4 @@
-//! The bounds of what one job may take, in one place.
+//! Limits of the resources that one job may use.
 
 use std::io;
 
@@ -7,32 +7,32 @@ use serde_json::Value;
 use crate::json::memory_of;
 use crate::storage::{JobUse, StorageUse};
 
-/// Sessions that one job may hold open at once.
+/// Sessions that one job may have open at once.
 pub const SESSIONS: usize = 32;
-/// Commands whose results one attempt may leave.
+/// Command results that one attempt may store.
 pub const RESULTS: u32 = 20_000;
-/// Output that one attempt may leave in results, bytes.
+/// Output that one attempt may store in results, in bytes.
 pub const OUTPUT_BYTES: u64 = 256 * 1024 * 1024;
-/// Log lines of one attempt, and their bytes; one more line says that the rest is missing.
+/// Log lines of one attempt, and their bytes. One extra line reports that the rest is missing.
 pub const LOG_LINES: u32 = 20_000;
 pub const LOG_BYTES: u64 = 16 * 1024 * 1024;
-/// Attempts at one job whose results and log lines are kept in full; those after them share what is
-/// left of that.
+/// Attempts at one job that may store results and log lines in full. Later attempts share what remains
+/// of that total.
 pub const FULL_ATTEMPTS: u64 = 4;
-/// Lines of the host's own about a job, such as its errors, that are kept beyond the limit.
+/// Lines from the host about a job, such as its errors, that are stored beyond the limit.
 pub const LOG_NOTES: u32 = 1_000;
-/// Log lines of one attempt that the server's log has, too, and their bytes.
+/// Log lines of one attempt that are repeated in the server's log, and their bytes.
 pub const SERVER_LOG_LINES: u32 = 1_000;
 pub const SERVER_LOG_BYTES: u64 = 256 * 1024;
-/// One log line, bytes; the rest is cut.
+/// Length of one log line, in bytes; longer ones are truncated.
 pub const LOG_MESSAGE_BYTES: usize = 16 * 1024;
-/// A log line's context as JSON, bytes; a larger one is left out.
+/// Context of a log line as JSON, in bytes; a larger context is dropped.
 pub const LOG_CONTEXT_BYTES: usize = 16 * 1024;
-/// One key of a plugin's store, bytes.
+/// Length of a key in a plugin's store, in bytes.
 pub const STORAGE_KEY_BYTES: usize = 512;
-/// One value of a plugin's store as JSON, bytes.
+/// Value in a plugin's store as JSON, in bytes.
 pub const STORAGE_VALUE_BYTES: usize = 32 * 1024 * 1024;
-/// Everything that one plugin keeps.
+/// Total size of one plugin's store.
 pub const STORAGE: StorageUse = StorageUse {
     keys: 20_000,
     bytes: 512 * 1024 * 1024,
@@ -41,31 +41,31 @@ pub const STORAGE: StorageUse = StorageUse {
 pub const STORAGE_LISTING: u32 = 5_000;
 /// Child jobs that one job may submit.
 pub const CHILDREN: u64 = 1_000;
-/// How deep jobs may submit jobs that submit jobs.
+/// Maximum depth of nested child jobs.
 pub const DEPTH: u32 = 5;
-/// Jobs that may wait for child jobs at once, on one server. Each keeps a thread.
+/// Jobs that may wait for child jobs at once, per server. Each occupies a thread.
 pub const WAITING: usize = 512;
-/// A job's result as JSON, bytes.
+/// A job's result as JSON, in bytes.
 pub const RESULT_BYTES: usize = 32 * 1024 * 1024;
-/// Nesting of a value on its way to JSON: a result, a stored value, the parameters of a child job.
+/// Nesting depth of values that become JSON: results, stored values, parameters of child jobs.
 pub const JSON_DEPTH: usize = 64;
-/// The parameters of a child job as JSON, bytes.
+/// Parameters of a child job as JSON, in bytes.
 pub const PARAMS_BYTES: usize = 32 * 1024 * 1024;
-/// A text given to `diff`, bytes.
+/// A text passed to `diff`, in bytes.
 pub const DIFF_BYTES: usize = 8 * 1024 * 1024;
-/// A file that a job downloads, bytes.
+/// A downloaded file, in bytes.
 pub const FILE_BYTES: u64 = 4 * 1024 * 1024 * 1024;
-/// Questions that one interactive command may be given answers to.
+/// Questions that one command may have answers for.
 pub const QUESTIONS: usize = 16;
-/// The pattern of a question, bytes; below, the size of the compiled pattern.
+/// The pattern of a question, in bytes; below, the size of the compiled pattern.
 pub const QUESTION_BYTES: usize = 512;
 pub const QUESTION_COMPILED_BYTES: usize = 64 * 1024;
-/// The comment of a commit, bytes.
+/// The comment of a commit, in bytes.
 pub const COMMENT_BYTES: usize = 512;
-/// A command, or a line of configuration, bytes.
+/// A command or a configuration line, in bytes.
 pub const COMMAND_BYTES: usize = 64 * 1024;
 
-/// What one attempt may store.
+/// The storage that one attempt may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowance {
     pub results: u32,
@@ -75,7 +75,7 @@ pub struct Allowance {
 }
 
 impl Allowance {
-    /// Returns what an attempt may store after earlier attempts at the same job.
+    /// Returns the allowance of an attempt after earlier attempts at the same job.
     #[must_use]
     pub fn after(earlier: JobUse) -> Self {
         let left = |of_attempt: u64, used: u64| {
@@ -113,10 +113,11 @@ pub fn json_len(value: &Value) -> usize {
     length.0
 }
 
-/// Checks that the values of a JSON text take no more than `most` bytes of memory, before it is parsed.
+/// Checks, before parsing, that the values of a JSON text would take no more than `most` bytes of
+/// memory.
 ///
 /// # Errors
-/// Says what is too large, for a message that begins with where.
+/// If they would take more. The message is meant to follow a prefix that names the place.
 pub fn check_values(json: &str, most: usize) -> Result<(), String> {
     memory_of(json, most).map(drop).map_err(|_| {
         format!(
@@ -128,7 +129,7 @@ pub fn check_values(json: &str, most: usize) -> Result<(), String> {
     })
 }
 
-/// Cuts a text to at most `bytes`, at a character's border, and marks the place.
+/// Truncates a text to at most `bytes`, at a character boundary, and appends a mark.
 pub fn cut(text: &mut String, bytes: usize) {
     const MARK: &str = " … [cut]";
     if text.len() <= bytes {

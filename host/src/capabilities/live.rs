@@ -1,6 +1,6 @@
-//! What running commands have printed so far, for whoever looks at a job meanwhile.
+//! The output of running commands so far, for clients that follow a job.
 //!
-//! Kept in memory only: the whole output is stored when the command has ended.
+//! It is held in memory only: the whole output is stored when the command ends.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,17 +9,17 @@ use chrono::{DateTime, Utc};
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
-/// Of a command that prints more, the end is kept: bytes.
+/// How much output is kept per command, in bytes; older output is dropped.
 const OUTPUT_BYTES: usize = 64 * 1024;
 
-/// The commands that run now, by job.
+/// The running commands of all jobs.
 #[derive(Clone)]
 pub struct LiveOutput {
     state: Arc<Mutex<State>>,
     changes: broadcast::Sender<Uuid>,
 }
 
-/// Changes that a slow listener may fall behind by.
+/// Capacity of the change notifications; a slower subscriber loses some.
 const CHANGES: usize = 256;
 
 impl Default for LiveOutput {
@@ -48,18 +48,18 @@ struct Running {
     cut: bool,
 }
 
-/// A command that runs, and what it has printed.
+/// A running command and its output so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunningCommand {
-    /// Of no other command of this server.
+    /// Unique among all commands since the server started.
     pub id: u64,
     pub target: String,
     pub command: String,
     pub started_at: DateTime<Utc>,
     pub output: String,
-    /// Its beginning is missing.
+    /// Whether the start of the output was dropped.
     pub cut: bool,
-    /// How much it has printed in all, bytes.
+    /// Total printed bytes, including dropped ones.
     pub printed: u64,
 }
 
@@ -70,7 +70,7 @@ impl Running {
 }
 
 impl LiveOutput {
-    /// A command begins; it runs until what is returned is dropped.
+    /// Registers a running command until the returned guard is dropped.
     pub(super) fn begin(
         &self,
         job: Uuid,
@@ -98,7 +98,7 @@ impl LiveOutput {
         }
     }
 
-    /// The commands that a job runs now, the oldest first.
+    /// Returns the running commands of a job, the oldest first.
     #[must_use]
     pub fn of(&self, job: Uuid) -> Vec<RunningCommand> {
         let state = self.lock();
@@ -117,7 +117,7 @@ impl LiveOutput {
             .collect()
     }
 
-    /// Ids of jobs whose commands have printed something. A slow listener misses some of them.
+    /// Subscribes to the ids of jobs with new output. A slow subscriber misses some.
     #[must_use]
     pub fn changes(&self) -> broadcast::Receiver<Uuid> {
         self.changes.subscribe()
@@ -128,7 +128,7 @@ impl LiveOutput {
     }
 }
 
-/// A command that runs.
+/// A guard for a running command.
 pub(super) struct Live {
     all: LiveOutput,
     job: Uuid,
@@ -148,11 +148,11 @@ impl Live {
                 running.cut = true;
             }
         });
-        // Nobody may be listening.
+        // Fails without subscribers.
         let _ = self.all.changes.send(self.job);
     }
 
-    /// What it has printed so far, as far as it is kept.
+    /// Returns the kept output.
     pub(super) fn printed(&self) -> String {
         self.with(|running| running.output()).unwrap_or_default()
     }

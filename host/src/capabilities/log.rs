@@ -1,4 +1,4 @@
-//! Capability `log`: lines in the job's own log, and in the server's.
+//! Capability `log`: lines in the job's log and in the server's log.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -14,16 +14,17 @@ use crate::logging::JOB_TARGET;
 use crate::model::{JobLog, LogLevel};
 use crate::storage::{JobUse, Storage};
 
-/// Lines that may wait to be written; a job that logs faster than the database writes waits here.
+/// Capacity of the write queue. A job that logs faster than the database writes waits for space.
 const WAITING: usize = 1_024;
-/// Lines written at once.
+/// Lines written to the database at once.
 const BATCH: usize = 256;
 
 impl JobContext {
-    /// Adds a line to the job's log. Lines are written in the order of the calls, soon after them.
+    /// Adds a line to the job's log. Lines are written soon afterwards, in the order of the calls.
     ///
     /// # Errors
-    /// When the job is to stop. A line too many is dropped without an error, and the log says so.
+    /// If the job is stopped. A line beyond the limit is dropped without an error; the log notes that
+    /// once.
     pub async fn log(&self, level: LogLevel, message: &str, context: Option<Value>) -> Result<()> {
         let mut message = message.to_owned();
         limits::cut(&mut message, limits::LOG_MESSAGE_BYTES);
@@ -36,8 +37,7 @@ impl JobContext {
         .await
     }
 
-    /// A line of the host's own about the job; goes through even when the job is to stop, or has
-    /// logged all that it may.
+    /// Logs a line from the host about the job, even if the job is stopped or has reached its limit.
     pub async fn note(&self, level: LogLevel, message: String) {
         let mut message = message;
         limits::cut(&mut message, limits::LOG_MESSAGE_BYTES);
@@ -45,7 +45,7 @@ impl JobContext {
     }
 }
 
-/// Writes a job's lines in batches, in order, off the job's own path.
+/// Writes a job's lines in order and in batches, in the background.
 pub(super) struct LogWriter {
     job_id: Uuid,
     allowance: Allowance,
@@ -56,7 +56,7 @@ pub(super) struct LogWriter {
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// Lines that were admitted to a log.
+/// The lines accepted by a log so far.
 #[derive(Default)]
 struct Counted {
     lines: AtomicU32,
@@ -67,7 +67,7 @@ struct Counted {
 #[derive(PartialEq)]
 enum Admitted {
     Yes,
-    /// It is the first one too many.
+    /// The first line beyond the limit.
     FirstOver,
     No,
 }
@@ -146,7 +146,7 @@ impl LogWriter {
         }
     }
 
-    /// Repeats a line in the server's log, as long as there are not too many of them.
+    /// Repeats a line in the server's log, up to a limit.
     fn log_in_server(&self, level: LogLevel, message: &str) {
         let (lines, bytes) = (limits::SERVER_LOG_LINES, limits::SERVER_LOG_BYTES);
         match self.in_server_log.admit(message.len(), lines, bytes) {
@@ -159,7 +159,7 @@ impl LogWriter {
         }
     }
 
-    /// Writes what waits; lines that come later are dropped.
+    /// Writes the queued lines. Later lines are dropped.
     pub(super) async fn flush(&self) {
         self.sender.lock().await.take();
         if let Some(task) = self.task.lock().await.take() {
@@ -168,8 +168,7 @@ impl LogWriter {
     }
 }
 
-/// Logs a line of a job in the server's log. It carries the job's id through the span that the job
-/// runs in.
+/// Writes a line of a job to the server's log. The span of the job adds its id.
 fn log_as_job(level: LogLevel, message: &str) {
     match level {
         LogLevel::Debug => tracing::debug!(target: JOB_TARGET, "{message}"),

@@ -1,4 +1,4 @@
-//! Capability `parse`: structured data from a command's output, by the operator's `TextFSM` templates.
+//! Capability `parse`: structured data from a command's output, with the operator's `TextFSM` templates.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,11 +10,11 @@ use tokio::sync::Semaphore;
 use super::{JobContext, Result};
 use crate::model::{ErrorCode, JobError};
 
-/// Concurrency limit of parsing, for all jobs: parsing uses the blocking threads that file access
+/// Concurrency limit of parsing, across all jobs. Parsing runs on blocking threads, which file access
 /// and name resolution need too.
 const SIMULTANEOUS: usize = 2;
 
-/// The operator's templates, and the permits to parse with them.
+/// The operator's templates, and the permits for parsing.
 pub struct Parser {
     templates: Templates,
     permits: Arc<Semaphore>,

@@ -105,7 +105,7 @@ impl Rights {
     }
 
     /// Returns the bounds of a child job: the needs of this job's plugin and its own bounds, except
-    /// those whose grant gives the child its own rights.
+    /// where a grant gives the child its own rights.
     fn bounds_of_child(&self, child: &str) -> Vec<Bound> {
         let all = std::iter::once(&self.own).chain(&self.bounds);
         all.filter(|held| !held.grants_own_rights(child))

@@ -1,5 +1,7 @@
-//! Capability `progress`: how far a job is. The latest word is written, off the job's own path: who
-//! says it often is not held up, and does not hold up the database.
+//! Capability `progress`: how far a job is.
+//!
+//! Only the latest progress is stored, in the background, so that frequent reports slow down neither the
+//! job nor the database.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,10 +13,10 @@ use crate::model::Progress;
 use crate::storage::{Claim, Storage};
 
 impl JobContext {
-    /// Says how far the job is. It is stored soon after; of what is said meanwhile, the last.
+    /// Reports how far the job is. Intermediate reports may be skipped; the latest is stored.
     ///
     /// # Errors
-    /// When the job is to stop.
+    /// If the job is stopped.
     pub async fn progress(&self, mut progress: Progress) -> Result<()> {
         if let Some(message) = &mut progress.message {
             limits::cut(message, limits::LOG_MESSAGE_BYTES);
@@ -27,11 +29,11 @@ impl JobContext {
     }
 }
 
-/// Writes the latest progress of one attempt.
+/// Stores the latest progress of one attempt.
 pub(super) struct ProgressWriter {
     storage: Arc<dyn Storage>,
     claim: Claim,
-    /// From the first word on: most jobs say nothing.
+    /// Started by the first report, because most jobs never report progress.
     writing: Mutex<Option<Writing>>,
 }
 
@@ -65,7 +67,7 @@ impl ProgressWriter {
         *writing = Some(Writing { latest, task });
     }
 
-    /// Writes what was said last.
+    /// Stores the latest progress.
     pub(super) async fn flush(&self) {
         let writing = self.writing().take();
         if let Some(Writing { latest, task }) = writing {

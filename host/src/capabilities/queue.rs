@@ -1,4 +1,4 @@
-//! Capability `queue`: submitting child jobs and waiting for them.
+//! Capability `queue`: submits child jobs and waits for them.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,17 +10,17 @@ use uuid::Uuid;
 use super::{JobContext, JobFacts, Result, limits, storage_failed};
 use crate::model::{Bound, ErrorCode, JobError, JobStatus, Target};
 
-/// A job that a job submits.
+/// A job that another job submits.
 #[derive(Clone, Debug)]
 pub struct ChildJob {
     pub plugin: String,
     pub params: Value,
-    /// Names of targets; each has to be one of the parent's.
+    /// Names of targets, each of which must be one of the parent's.
     pub targets: Vec<String>,
     pub description: Option<String>,
 }
 
-/// How a child job ended.
+/// The outcome of a child job.
 #[derive(Clone, Debug)]
 pub struct ChildOutcome {
     pub id: Uuid,
@@ -29,7 +29,7 @@ pub struct ChildOutcome {
     pub error: Option<JobError>,
 }
 
-/// What the host does for this capability; [`crate::jobs`] does it.
+/// The backend of this capability, implemented in [`crate::jobs`].
 #[async_trait]
 pub trait ChildJobs: Send + Sync {
     async fn submit(&self, parent: &ParentJob<'_>, child: ChildJob) -> Result<Uuid>;
@@ -39,7 +39,7 @@ pub trait ChildJobs: Send + Sync {
     async fn cancel(&self, id: Uuid);
 }
 
-/// What a child takes from its parent.
+/// The properties of a parent that limit its child.
 pub struct ParentJob<'a> {
     pub id: Uuid,
     pub depth: u32,
@@ -52,8 +52,8 @@ impl JobContext {
     /// Submits a child job and returns its id.
     ///
     /// # Errors
-    /// When the plugin does not declare it, names a target that is not its own, has submitted too
-    /// many, or when the submission is refused as any other would be.
+    /// If the plugin did not declare the capability, a target is not one of this job's, the job has
+    /// submitted too many children, or the submission itself is rejected.
     pub async fn queue_submit(&self, child: ChildJob) -> Result<Uuid> {
         self.may_submit(&child.plugin).await?;
         check_params_size(limits::json_len(&child.params))?;
@@ -86,11 +86,11 @@ impl JobContext {
         .await
     }
 
-    /// Waits until a child job has ended. Meanwhile this job takes no worker's place, so that a
-    /// parent and its child get along with one. When this job is to stop, so is the child.
+    /// Waits until a child job has ended. This job releases its worker slot meanwhile, so one slot is
+    /// enough for a parent and its child. If this job is stopped, the child is cancelled.
     ///
     /// # Errors
-    /// When the job is not this one's child, `timeout` has passed, or this job is to stop.
+    /// If the job is not a child of this one, `timeout` has passed, or this job is stopped.
     pub async fn queue_wait(&self, id: Uuid, timeout: Duration) -> Result<ChildOutcome> {
         let not_mine = || {
             JobError::new(

@@ -1,8 +1,8 @@
-//! Stores what devices answered, one result after the other.
+//! Stores the results of commands in order.
 //!
-//! What a command answered that may have changed a device is stored before the job hears of it, and
-//! all results before such a command are stored before it is sent. What only reads is stored while
-//! the job goes on, one result at a time; the job does not end before it is.
+//! The result of a command that may change a device is stored before the call returns, and all earlier
+//! results are stored before such a command is sent. Results of read-only commands are stored in the
+//! background, one at a time; the job does not end before they are.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -22,7 +22,7 @@ pub(super) struct ResultWriter {
     last: Mutex<Option<Stored>>,
 }
 
-/// Ready when a result and all before it are stored; an error when one of them could not be.
+/// Completes when a result and all before it are stored, or with an error if one of them could not be.
 type Stored = Shared<BoxFuture<'static, Result<()>>>;
 
 impl ResultWriter {
@@ -34,12 +34,12 @@ impl ResultWriter {
         }
     }
 
-    /// Has a result stored after those before it, and makes it with an id that is greater than theirs.
-    /// Waits for those, and, if it is `noted` that its command was sent, for itself. The result is
-    /// stored even if this wait is cut off.
+    /// Stores a result after all earlier ones, with an id greater than theirs. Waits for the earlier
+    /// ones, and also for this one if a write intent was `noted` for its command. Dropping the call does
+    /// not cancel the storing.
     ///
     /// # Errors
-    /// When one that is waited for could not be stored, or any before it.
+    /// If an awaited result, or one before it, could not be stored.
     pub(super) async fn write(
         &self,
         noted: bool,
@@ -78,7 +78,7 @@ impl ResultWriter {
     /// Waits until all results are stored.
     ///
     /// # Errors
-    /// When one of them could not be.
+    /// If one of them could not be stored.
     pub(super) async fn flush(&self) -> Result<()> {
         let last = self.last().clone();
         all(last).await

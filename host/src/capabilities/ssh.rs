@@ -1,8 +1,8 @@
 //! Capability `ssh`: sessions to the job's targets, and commands. Configuration is in
 //! `ssh/configure.rs`.
 //!
-//! The job names a target and gets a handle. Address and credentials stay in the host, and every
-//! exchange with the device is stored, an exchange that may change it before the job sees the
+//! The job names a target and gets a handle; address and credentials stay in the host. Every exchange
+//! with the device is stored. An exchange that may change the device is stored before the job sees the
 //! reply.
 
 mod answers;
@@ -56,11 +56,11 @@ struct Held {
     session: Mutex<Option<PooledSession>>,
     /// The prompt shown last.
     prompt: std::sync::Mutex<String>,
-    /// The device reverts the last commit unless it is confirmed.
+    /// Whether the device reverts the last commit unless it is confirmed.
     unconfirmed: AtomicBool,
 }
 
-/// Where a session leads.
+/// The destination of a session.
 struct Place<'a> {
     target: &'a str,
     platform: &'a str,
@@ -68,7 +68,7 @@ struct Place<'a> {
     address: Arc<str>,
 }
 
-/// The sessions a job has open.
+/// The open sessions of a job.
 #[derive(Default)]
 pub(super) struct Sessions {
     next_id: AtomicU64,
@@ -99,14 +99,14 @@ impl Device {
         &self.platform
     }
 
-    /// The prompt that the device showed last.
+    /// Returns the prompt that the device showed last.
     #[must_use]
     pub fn prompt(&self) -> String {
         locked(&self.held.prompt).clone()
     }
 }
 
-/// A session in exclusive use. Publishes its prompt when the use ends.
+/// Exclusive use of a session. Publishes the session's prompt on drop.
 struct InUse<'a> {
     session: MutexGuard<'a, Option<PooledSession>>,
     device: &'a Device,
@@ -266,16 +266,16 @@ impl JobContext {
         Err(JobError::new(ErrorCode::LIMIT, message))
     }
 
-    /// Runs a command and waits for the device's reply, at most `timeout` or the connection's
-    /// timeout. Questions that the device asks are answered in any order, each answer once.
+    /// Runs a command and waits for the device's reply, at most `timeout` or the connection's timeout.
+    /// Questions that the device asks are answered in any order, each answer once.
     ///
     /// A refusal is a reply with [`ExecReply::failure`] set; a missing reply is an error.
     ///
     /// # Errors
     /// Code `denied` for a command or an answer that was not declared or granted; `invalid` for an
     /// invalid pattern; `refused` if the device asks a question again although it was answered;
-    /// `timeout`, `disconnected` or another code if no reply came. The session is then unusable,
-    /// and later calls on it fail.
+    /// `timeout`, `disconnected` or another code if no reply came. The session is then unusable, and
+    /// later calls on it fail.
     pub async fn ssh_exec(
         &self,
         device: &Device,
@@ -293,11 +293,11 @@ impl JobContext {
             .await
     }
 
-    /// Runs commands together, with one round trip for all of them if the platform allows it. A
-    /// refused command does not stop those after it.
+    /// Runs commands together, with one round trip for all of them if the platform allows it. A refused
+    /// command does not stop those after it.
     ///
     /// # Errors
-    /// As [`Self::ssh_exec`]; the replies before the error are in the job's results. Code `denied`
+    /// Like [`Self::ssh_exec`]; the replies before the error are in the job's results. Code `denied`
     /// before anything is sent.
     pub async fn ssh_exec_all(
         &self,
@@ -342,11 +342,11 @@ impl JobContext {
         Ok(replies)
     }
 
-    /// Returns the facts that the platform can find: `hostname`, `version`, `model`, `serial`,
-    /// `uptime`. Their commands need no declaration.
+    /// Returns the facts that the platform can find: `hostname`, `version`, `model`, `serial`, `uptime`.
+    /// Their commands need no declaration.
     ///
     /// # Errors
-    /// As [`Self::ssh_exec`].
+    /// Like [`Self::ssh_exec`].
     pub async fn ssh_facts(&self, device: &Device) -> Result<BTreeMap<String, String>> {
         self.may_open().await?;
         let platform = self
@@ -372,7 +372,8 @@ impl JobContext {
         Ok(facts)
     }
 
-    /// Stores a write intent, so that a crash leaves a trace: from here on the attempt has acted.
+    /// Stores a write intent before a change is sent, so that a crash leaves a trace. From here on the
+    /// attempt counts as having acted.
     async fn begin_write(&self, device: &Device, kind: CommandKind, command: &str) -> Result<Uuid> {
         let note = device.note(kind, command);
         self.write_down(&note).await?;
@@ -667,7 +668,7 @@ struct Exchange {
     printed: String,
     /// The questions that were answered during the exchange.
     answered: Vec<Answered>,
-    /// Questions whose secret answers are masked in the output.
+    /// Questions with secret answers, which are masked in the output.
     secrets: Vec<Question>,
 }
 

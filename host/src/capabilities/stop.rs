@@ -1,4 +1,4 @@
-//! Stopping a job: one signal, which every wait of the job listens to, with the reason.
+//! The stop signal of a job, which every wait of the job observes.
 
 use std::sync::OnceLock;
 
@@ -8,11 +8,11 @@ use crate::model::{ErrorCode, JobError};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopReason {
-    /// Somebody asked for it.
+    /// A client cancelled the job.
     Cancelled,
-    /// The attempt took longer than it may; the limit, seconds.
+    /// The attempt exceeded its time limit, in seconds.
     Timeout { seconds: u32 },
-    /// The server ends.
+    /// The server is shutting down.
     Shutdown,
 }
 
@@ -23,7 +23,7 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Stops the job; the first reason stands.
+    /// Stops the job. Later reasons are ignored.
     pub fn now(&self, reason: StopReason) {
         let _ = self.reason.set(reason);
         self.token.cancel();
@@ -36,7 +36,7 @@ impl Stop {
             .then(|| self.reason.get().copied())?
     }
 
-    /// Waits until the job is to stop.
+    /// Waits until the job is stopped.
     pub async fn stopped(&self) -> StopReason {
         self.token.cancelled().await;
         self.reason.get().copied().unwrap_or(StopReason::Cancelled)

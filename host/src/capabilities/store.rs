@@ -1,4 +1,4 @@
-//! Capability `storage`: JSON values by key, kept between jobs, each plugin its own.
+//! Capability `storage`: JSON values by key that persist across jobs, separate for each plugin.
 
 use serde_json::Value;
 
@@ -6,8 +6,10 @@ use super::{JobContext, Result, limits, storage_failed};
 use crate::model::{ErrorCode, JobError, now};
 
 impl JobContext {
+    /// Returns the value of a key.
+    ///
     /// # Errors
-    /// When the plugin does not declare `storage`, the key is not one, or the job is to stop.
+    /// If the plugin did not declare `storage`, the key is invalid, or the job is stopped.
     pub async fn storage_get(&self, key: &str) -> Result<Option<Value>> {
         self.may_store().await?;
         check_key(key)?;
@@ -21,8 +23,10 @@ impl JobContext {
         .await
     }
 
+    /// Stores a value.
+    ///
     /// # Errors
-    /// Beside those of [`Self::storage_get`]: code `limit` when the plugin would keep too much.
+    /// Like [`Self::storage_get`]; also code `limit` if the plugin's store would become too large.
     pub async fn storage_set(&self, key: &str, value: &Value) -> Result<()> {
         self.may_store().await?;
         check_key(key)?;
@@ -47,10 +51,10 @@ impl JobContext {
         .await
     }
 
-    /// Returns whether there was such a key.
+    /// Deletes a key. Returns whether it existed.
     ///
     /// # Errors
-    /// As [`Self::storage_get`].
+    /// Like [`Self::storage_get`].
     pub async fn storage_delete(&self, key: &str) -> Result<bool> {
         self.may_store().await?;
         check_key(key)?;
@@ -64,10 +68,10 @@ impl JobContext {
         .await
     }
 
-    /// The keys that begin with a prefix, in order.
+    /// Returns the keys with a prefix, in order.
     ///
     /// # Errors
-    /// As [`Self::storage_get`].
+    /// Like [`Self::storage_get`].
     pub async fn storage_keys(&self, prefix: &str) -> Result<Vec<String>> {
         self.may_store().await?;
         self.unless_stopped(async {

@@ -1,4 +1,4 @@
-//! Helpers on text that every job may call; they reach nothing.
+//! Text functions for jobs. They need no rights, because they have no effects.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -8,18 +8,18 @@ use similar::{ChangeTag, TextDiff};
 use super::{Result, limits};
 use crate::model::{ErrorCode, JobError};
 
-/// Lines shown around a change.
+/// Context lines shown around a change.
 const CONTEXT_LINES: usize = 3;
-/// After this long the diff is made less exact, so that hostile input costs no more.
+/// After this time the diff becomes less exact, which limits the cost of hostile input.
 const DIFF_TIME: Duration = Duration::from_millis(500);
 
-/// Removes the lines that begin with one of the prefixes; the others stay as they are. The time grows
+/// Removes the lines that begin with one of the prefixes and keeps the others unchanged. The time grows
 /// with the text and with the logarithm of the number of prefixes.
 #[must_use]
 pub fn without_lines(text: &str, prefixes: &[String]) -> String {
     let prefixes = shortest(prefixes);
-    // No prefix begins with another one, so between a prefix of the line and the line itself, in
-    // order, there is no other prefix.
+    // No prefix begins with another one, so in sorted order no other prefix lies between a line and its
+    // prefix.
     let keeps = |line: &&str| {
         let after = prefixes.partition_point(|prefix| *prefix <= *line);
         let nearest = after.checked_sub(1).map(|place| prefixes[place]);
@@ -41,11 +41,10 @@ fn shortest(prefixes: &[String]) -> Vec<&str> {
     shortest
 }
 
-/// Returns the lines in which two texts differ, as a unified diff without file names; empty when they
-/// are equal.
+/// Returns a unified diff of two texts without file names; empty if they are equal.
 ///
-/// An end of line that only one of the texts has after its last line is no difference of that line: a
-/// line that begins with a backslash says it.
+/// If only one of the texts ends with a line ending, its last line is not shown as changed; a line that
+/// begins with a backslash notes the difference.
 ///
 /// # Errors
 /// Code `limit` for texts larger than [`limits::DIFF_BYTES`].
@@ -96,7 +95,7 @@ pub fn unified_diff(old: &str, new: &str) -> Result<String> {
     Ok(text)
 }
 
-/// The one of two texts whose last line has no end, while that of the other has one.
+/// The text, of two, that alone lacks a line ending after its last line.
 #[derive(Clone, Copy)]
 enum UnendedText {
     Old,
@@ -112,7 +111,8 @@ impl UnendedText {
         }
     }
 
-    /// Returns the remark after the last line. A line of both texts does not say which one is meant.
+    /// Returns the note after the last line. For a line of both texts it names the text without the
+    /// ending.
     fn remark(self, tag: ChangeTag) -> &'static str {
         match (tag, self) {
             (ChangeTag::Equal, Self::Old) => "\\ No newline at end of file (old text)\n",
@@ -122,12 +122,12 @@ impl UnendedText {
     }
 }
 
-/// Returns whether the last line of a text has an end; a text without lines counts as ended.
+/// Returns whether the last line of a text has a line ending. An empty text counts as ended.
 fn is_ended(text: &str) -> bool {
     text.is_empty() || last_end(text).is_some_and(|end| text.ends_with(end))
 }
 
-/// Returns the end of line to put where one is missing, so that equal lines compare equal.
+/// Returns the line ending to append where one is missing, so that equal lines compare equal.
 fn common_end<'a>(old: &'a str, new: &'a str) -> &'a str {
     let at_the_end = |text| last_end(text).filter(|end| text.ends_with(end));
     at_the_end(old)
@@ -137,7 +137,7 @@ fn common_end<'a>(old: &'a str, new: &'a str) -> &'a str {
         .unwrap_or("\n")
 }
 
-/// Returns the last end of line of a text, as the diff understands it: LF, CR LF or CR.
+/// Returns the last line ending of a text, as the diff understands it: LF, CR LF or CR.
 fn last_end(text: &str) -> Option<&str> {
     let place = text.rfind(['\n', '\r'])?;
     let before = text[..place].ends_with('\r') && text[place..].starts_with('\n');
@@ -201,7 +201,7 @@ mod tests {
         ] {
             assert_eq!(unified_diff(old, new).unwrap(), diff, "{old:?} {new:?}");
         }
-        // Far from all changes, it is said at the end.
+        // Without a nearby change, the note is at the end.
         let old = format!("x\n{}", "y\n".repeat(20));
         let new = format!("z\n{}y", "y\n".repeat(19));
         let diff = unified_diff(&old, &new).unwrap();

@@ -1,4 +1,4 @@
-//! How several targets are gone about, for jobs and schedules.
+//! Rollout options for several targets, for jobs and schedules.
 
 use clap::Args;
 

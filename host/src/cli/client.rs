@@ -1,4 +1,4 @@
-//! The HTTP client: one request, one answer, every way it can fail as a [`Failure`].
+//! The HTTP client of the API. Every error becomes a [`Failure`].
 
 use std::fmt;
 use std::net::IpAddr;
@@ -25,17 +25,17 @@ use super::{Failure, output};
 use crate::api::Problem;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The server gives up on a request sooner (`server.request_timeout_seconds`) and says so.
+/// Longer than the server's own limit (`server.request_timeout_seconds`), so that the server reports it.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// A job takes a week at most, and may wait for longer.
+/// Longer than any job: a job runs for a week at most, and may wait before that.
 const LONGEST_STREAM: Duration = Duration::from_secs(366 * 86_400);
-/// The server gives a sign of life every 15 s.
+/// The server sends a keep-alive every 15 s.
 const LONGEST_SILENCE: Duration = Duration::from_secs(60);
 
-/// The server's address, checked.
+/// The validated address of the server.
 #[derive(Clone)]
 pub(super) struct ServerUrl {
-    /// Of a server on a Unix socket: a URL that names no machine.
+    /// For a server on a Unix socket, a URL without a real host.
     url: Url,
     socket: Option<PathBuf>,
 }
@@ -43,11 +43,11 @@ pub(super) struct ServerUrl {
 pub(super) struct Client {
     http: reqwest::Client,
     base: ServerUrl,
-    /// Answers in the server's place, for a command that brings its own.
+    /// Handles the requests in place of a server, for a command that runs the API in its own process.
     in_process: Option<Router>,
 }
 
-/// A successful answer: as it came, and what it says.
+/// A successful response: the raw text and the parsed body.
 pub(super) struct Answer<T> {
     pub(super) text: String,
     pub(super) body: T,
@@ -57,13 +57,13 @@ pub(super) type WebSocket = WebSocketStream<Upgraded>;
 
 impl Client {
     pub(super) fn new(base: &ServerUrl) -> Result<Self, Failure> {
-        // An error means that one is installed already, which is as good.
+        // An error means that a provider is already installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("scheduler/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TIMEOUT)
-            // What is sent may hold a password, and belongs to the server that was named.
+            // Requests may contain a password and are meant for the named server only.
             .redirect(reqwest::redirect::Policy::none());
         if base.is_local() {
             builder = builder.no_proxy();
@@ -72,8 +72,8 @@ impl Client {
             builder = builder.unix_socket(path.clone());
         }
         if base.url.scheme() == "http" {
-            // Loads no certificates: on a machine that has none that would be an error, and
-            // elsewhere it is most of the time that a command takes.
+            // Plain HTTP needs no certificates. Loading them fails on a machine without any, and
+            // elsewhere takes most of a command's run time.
             builder = builder.tls_certs_only([]);
         }
         Ok(Self {
@@ -83,7 +83,7 @@ impl Client {
         })
     }
 
-    /// A client of an API in this process: the same requests and answers, and no port.
+    /// Creates a client of an API in this process, which needs no port.
     pub(super) fn in_process(router: Router) -> Result<Self, Failure> {
         let base = ServerUrl::from_str("http://localhost").map_err(anyhow::Error::msg)?;
         Ok(Self {
@@ -92,7 +92,7 @@ impl Client {
         })
     }
 
-    /// Whether what is sent stays on this machine or is encrypted.
+    /// Returns whether requests are encrypted or stay on this machine.
     fn is_private(&self) -> bool {
         self.base.url.scheme() == "https" || self.base.is_local()
     }
@@ -123,7 +123,7 @@ impl Client {
         )
     }
 
-    /// Gets all pages of a list as one: `field` holds the entries.
+    /// Gets all pages of a list and joins them. `field` holds the entries.
     pub(super) async fn get_list<T: DeserializeOwned>(
         &self,
         path: &[&str],
@@ -176,7 +176,7 @@ impl Client {
         read(self.send(request).await?)
     }
 
-    /// A POST that says everything by its path.
+    /// Sends a POST without a body and parses the response.
     pub(super) async fn post_empty_for<T: DeserializeOwned>(
         &self,
         path: &[&str],
@@ -184,7 +184,7 @@ impl Client {
         read(self.send(self.request(Method::POST, path)).await?)
     }
 
-    /// A POST that says everything by its path. Whatever is answered, success is success.
+    /// Sends a POST without a body. Any response body is accepted.
     pub(super) async fn post_empty(&self, path: &[&str]) -> Result<String, Failure> {
         Ok(self.send(self.request(Method::POST, path)).await?.text)
     }
@@ -224,7 +224,7 @@ impl Client {
         self.http.request(method, self.base.join(path))
     }
 
-    /// Opens a WebSocket, over the same connection, proxy and TLS as any request.
+    /// Opens a WebSocket with the same connection, proxy and TLS settings as other requests.
     pub(super) async fn websocket(
         &self,
         path: &[&str],
@@ -255,7 +255,7 @@ impl Client {
         Err(self.raw(status, text).refusal())
     }
 
-    /// Follows events, from after the one with an id.
+    /// Opens an event stream that begins after the event with the id `after`.
     pub(super) async fn events(
         &self,
         path: &[&str],
@@ -283,7 +283,7 @@ impl Client {
             let text = text.map_err(|error| self.unreachable(error))?;
             return Err(self.raw(status, text).refusal());
         }
-        // Whatever is quiet for longer than the server's signs of life is gone.
+        // A stream that stays silent for longer than the keep-alive interval counts as disconnected.
         let bytes = response.bytes_stream();
         let bytes = futures::stream::unfold(bytes, |mut bytes| async {
             let next = tokio::time::timeout(LONGEST_SILENCE, bytes.next()).await;
@@ -327,7 +327,7 @@ impl Client {
     }
 }
 
-/// Hands a request to a router.
+/// Sends a request to a router in this process.
 async fn hand_over(router: Router, request: reqwest::Request) -> anyhow::Result<Response> {
     let body = request.body().and_then(|body| body.as_bytes());
     let body = axum::body::Body::from(body.unwrap_or_default().to_vec());
@@ -348,14 +348,14 @@ async fn read_whole(response: Response) -> anyhow::Result<(StatusCode, String)> 
 impl ServerUrl {
     fn join(&self, path: &[&str]) -> Url {
         let mut url = self.url.clone();
-        // Never an error for http and https, which from_str has made sure of.
+        // Cannot fail for http and https, and `from_str` accepts no other scheme.
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().push("api").extend(path);
         }
         url
     }
 
-    /// Whether the server is on this machine: a Unix socket's URL says so, too.
+    /// Returns whether the server is on this machine, directly or over a Unix socket.
     fn is_local(&self) -> bool {
         self.url.host_str().is_some_and(|host| {
             host == "localhost"
@@ -390,7 +390,7 @@ impl FromStr for ServerUrl {
     }
 }
 
-/// Without the password that may stand in it (for a proxy that authenticates).
+/// Omits the password that the URL may contain, for a proxy that authenticates.
 impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(path) = &self.socket {
@@ -450,7 +450,7 @@ fn read<T: DeserializeOwned>(raw: Raw) -> Result<Answer<T>, Failure> {
     }
 }
 
-/// The innermost cause ("Connection refused"): the outer ones say "error sending request" and
+/// Returns the innermost cause ("Connection refused"). The outer ones say "error sending request" and
 /// repeat the URL.
 fn reason(error: reqwest::Error) -> String {
     if error.is_timeout() && !error.is_connect() {

@@ -1,4 +1,4 @@
-//! `scheduler compile-component`: the server's child that compiles one component; not for people.
+//! `scheduler compile-component`: the server's child process that compiles one component. Not for users.
 
 use std::path::PathBuf;
 

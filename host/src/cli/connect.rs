@@ -1,8 +1,8 @@
-//! `scheduler connect`: a device's terminal, here.
+//! `scheduler connect`: opens a device's terminal locally.
 //!
-//! The local terminal is put into raw mode, so that every key reaches the device, once the device
-//! is logged in to, and put back however this ends. Where stdin is no terminal, what comes from it
-//! is typed, and its end is Ctrl-D.
+//! After the login the local terminal is put into raw mode, so that every key reaches the device, and it
+//! is restored however the command ends. If stdin is not a terminal, its contents are sent, followed by
+//! Ctrl-D.
 
 mod escape;
 mod raw;
@@ -24,11 +24,11 @@ use crate::api::types::{CloseReason, TerminalCommand, TerminalEvent};
 use escape::Escape;
 use raw::RawMode;
 
-/// After the end of a piped stdin the device is given so much time of silence to close by itself.
+/// After the end of a piped stdin, the device has this much silent time to close the session itself.
 const SILENCE: Duration = Duration::from_secs(10);
-/// Saying goodbye takes no longer.
+/// Timeout of the closing handshake.
 const PARTING: Duration = Duration::from_secs(1);
-/// Read from stdin at a time; the server takes no more than 64 KiB.
+/// Bytes read from stdin at once. The server accepts at most 64 KiB per message.
 const CHUNK: usize = 8 * 1024;
 const CTRL_D: u8 = 0x04;
 
@@ -58,12 +58,12 @@ pub(super) async fn run(args: ConnectArgs) -> Result<(), Failure> {
     ended
 }
 
-/// Until one side has had enough. The terminal is as it was when this returns.
+/// Relays bytes until either side ends the session. The terminal is restored when this returns.
 async fn converse(socket: &mut WebSocket, mut signals: Signals, name: &str) -> Result<(), Failure> {
     let interactive = std::io::stdin().is_terminal();
     let mut escape = interactive.then(Escape::default);
     let mut raw_mode = None;
-    // Closed until the device is logged in to: then somebody types.
+    // `None` until the login is complete: input is not read before.
     let mut typing: Option<mpsc::Receiver<Vec<u8>>> = None;
     let mut give_up: Option<Instant> = None;
     let ended = loop {
@@ -97,7 +97,7 @@ async fn converse(socket: &mut WebSocket, mut signals: Signals, name: &str) -> R
                     }
                 };
                 if !bytes.is_empty() && socket.send(Message::Binary(bytes.into())).await.is_err() {
-                    // Why it takes nothing any more is what it has said last.
+                    // The server's last message explains why it accepts no more input.
                     typing = None;
                 }
                 if done {
@@ -115,7 +115,7 @@ async fn converse(socket: &mut WebSocket, mut signals: Signals, name: &str) -> R
         }
     };
     if raw_mode.take().is_some() {
-        // The device's last line may have no end.
+        // The device's last line may lack a line ending.
         output::talk("");
     }
     ended
@@ -160,7 +160,7 @@ fn lost(why: &str) -> Failure {
     anyhow::anyhow!("the server is lost: {why}").into()
 }
 
-/// What the device shows goes out as it is: it is what a terminal is for.
+/// Writes the device's output unmodified: the terminal interprets it.
 fn show(bytes: &[u8]) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
     let shown = stdout.write_all(bytes).and_then(|()| stdout.flush());
@@ -172,7 +172,7 @@ fn show(bytes: &[u8]) -> Result<(), Failure> {
     })
 }
 
-/// Reads stdin on a thread of its own, which nobody waits for: a read cannot be given up.
+/// Reads stdin on a detached thread, because a blocking read cannot be cancelled.
 fn read_stdin() -> mpsc::Receiver<Vec<u8>> {
     let (typed, typing) = mpsc::channel(16);
     std::thread::spawn(move || {
@@ -207,8 +207,8 @@ async fn silence(until: Option<Instant>) {
     }
 }
 
-/// The signals that would end the process with the terminal left in raw mode, and the one that
-/// tells of another size.
+/// The signals that would end the process with the terminal in raw mode, and the one for a new terminal
+/// size.
 struct Signals {
     resized: Signal,
     ending: Ending,

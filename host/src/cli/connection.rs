@@ -1,4 +1,4 @@
-//! `scheduler connection`: how to reach which device.
+//! `scheduler connection`: manages the stored connections.
 
 mod add;
 mod answers;

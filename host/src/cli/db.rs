@@ -1,4 +1,4 @@
-//! `scheduler db`: the database's files, without the API.
+//! `scheduler db`: maintains the database files, without the API.
 
 mod backup;
 mod check;
@@ -42,7 +42,7 @@ fn database(config: &Config) -> Result<PathBuf, Failure> {
     Ok(file_of(&config.database.url)?)
 }
 
-/// `1.4 MB`
+/// Formats a size, as in `1.4 MB`.
 fn size(bytes: u64) -> String {
     match bytes {
         0..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
@@ -51,7 +51,7 @@ fn size(bytes: u64) -> String {
     }
 }
 
-/// Says what the secrets in a copy depend on.
+/// Prints which master key the secrets in a copy need.
 fn talk_of_key(copied: &Copied, config: &Config) {
     let key = &config.security.master_key_file;
     let shown = key.display();

@@ -1,13 +1,13 @@
-//! Server-Sent Events, as a client reads them.
+//! A client-side parser of Server-Sent Events.
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt as _};
 
-/// A line of an event at most: a result's output may be 8 MiB, escaped.
+/// Maximum length of an event's line: a result's output may be 8 MiB, escaped.
 const LINE_BYTES: usize = 128 * 1024 * 1024;
 
-/// One event.
+/// A Server-Sent Event.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct ServerEvent {
     pub(super) id: Option<String>,
@@ -15,17 +15,17 @@ pub(super) struct ServerEvent {
     pub(super) data: String,
 }
 
-/// What arrives, taken apart into events; ends where the connection does.
+/// Parses a byte stream into events. Ends with the connection.
 pub(super) struct Events {
     bytes: BoxStream<'static, Option<Bytes>>,
     line: Vec<u8>,
     event: ServerEvent,
-    /// What came with the last bytes and is not taken yet.
+    /// Received bytes that have not been parsed yet.
     rest: Bytes,
 }
 
 impl Events {
-    /// `None` in the stream is where it was cut off.
+    /// Creates a parser. A `None` in the stream marks a broken connection.
     pub(super) fn new(bytes: impl Stream<Item = Option<Bytes>> + Send + 'static) -> Self {
         Self {
             bytes: bytes.boxed(),
@@ -35,7 +35,7 @@ impl Events {
         }
     }
 
-    /// The next event. Dropping the future loses nothing.
+    /// Returns the next event. Cancel-safe.
     pub(super) async fn next(&mut self) -> Option<ServerEvent> {
         loop {
             while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
@@ -56,7 +56,7 @@ impl Events {
         }
     }
 
-    /// An empty line ends an event; one that begins with a colon is a comment.
+    /// Processes a line: an empty one ends an event, one that begins with a colon is a comment.
     fn take(&mut self, line: &str) -> Option<ServerEvent> {
         if line.is_empty() {
             let event = std::mem::take(&mut self.event);

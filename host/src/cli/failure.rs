@@ -1,4 +1,4 @@
-//! How a command can fail, what is said about it, and the exit code that follows.
+//! Errors of commands: their messages, hints and exit codes.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use crate::model::JobStatus;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// The command line contradicts itself, beyond what clap can see.
+    /// Contradictory arguments that clap cannot detect.
     #[error("{0}")]
     Usage(String),
 
@@ -19,27 +19,27 @@ pub enum Failure {
     #[error("{}", without_url(&.0.detail))]
     Refused(Problem),
 
-    /// Something answers at the URL, but not with this API.
+    /// A server answers at the URL, but it is not this API.
     #[error("{url} does not answer as this API does: {found}")]
     NotTheApi { url: String, found: String },
 
-    /// A job that was waited for has not completed. All there is to say has been said.
+    /// A job that was followed did not complete. Everything about it has been printed already.
     #[error("the job has {status}")]
     Job { status: JobStatus },
 
-    /// Ctrl-C, while a job was followed.
+    /// Ctrl-C while a job was followed.
     #[error("the job {job} was not stopped: it continues on the server")]
     Interrupted { job: String },
 
-    /// The server could not log in to a device, or lost it.
+    /// The server could not log in to a device, or lost the connection to it.
     #[error("{message} ({code})")]
     Device { code: String, message: String },
 
-    /// A message that was to try a channel did not get through.
+    /// A test message to a notification channel failed.
     #[error("the channel `{channel}` does not work: {error}")]
     NotSent { channel: String, error: String },
 
-    /// Nobody reads our stdout any more, as after `| head`.
+    /// The reader closed stdout, as `| head` does.
     #[error("stdout is closed")]
     BrokenPipe,
 
@@ -47,10 +47,10 @@ pub enum Failure {
     Other(#[from] anyhow::Error),
 }
 
-/// Where the API's messages name a URL that lists what there is.
+/// Where an API message names a URL that lists the alternatives.
 const LISTED: &str = "; GET /api/";
 
-/// Removes the URL from a message of the API; the hint names the command instead.
+/// Removes the URL from an API message; the hint names the command instead.
 fn without_url(detail: &str) -> &str {
     detail.split(LISTED).next().unwrap_or(detail)
 }
@@ -81,7 +81,7 @@ impl Failure {
         })
     }
 
-    /// Says to stderr what happened and what can be done about it.
+    /// Prints the error and a hint to stderr.
     pub fn print(&self) {
         if matches!(self, Self::BrokenPipe | Self::Job { .. }) {
             return;
@@ -91,7 +91,7 @@ impl Failure {
             _ => format!("error: {}", indented(&self.to_string(), 2)),
         };
         if let Self::Refused(problem) = self {
-            // A single error is the detail already.
+            // A single error is already in the detail.
             for error in problem.errors.iter().filter(|_| problem.errors.len() > 1) {
                 let _ = write!(
                     text,
@@ -125,7 +125,7 @@ impl Failure {
                 "what it is stands in [notifications] of the server's configuration, which is read \
                  when the server starts",
             ),
-            // The message says what to do.
+            // The message already contains the remedy.
             Self::Device { message, .. } if is_question(message) => None,
             Self::Device { code, message } => match code.as_str() {
                 "network" => Some(

@@ -1,4 +1,4 @@
-//! `scheduler job`: submit jobs and follow them.
+//! `scheduler job`: submits jobs and follows them.
 
 mod attempts;
 mod cancel;
@@ -58,7 +58,7 @@ impl JobCommand {
     }
 }
 
-/// How long the job's last attempt has taken, or has been taking.
+/// Formats how long the job's last attempt took, or has been running.
 fn took(job: &JobAnswer) -> String {
     let end = job.completed_at.unwrap_or_else(Utc::now);
     job.started_at.map_or_else(String::new, |start| {
@@ -66,7 +66,7 @@ fn took(job: &JobAnswer) -> String {
     })
 }
 
-/// What keeps a job from running, if anything does.
+/// Returns what blocks a job from running, if anything.
 fn waits_for(job: &JobAnswer) -> Option<String> {
     if let Some(held) = &job.held_back_by {
         let until = match held.until {
@@ -81,7 +81,7 @@ fn waits_for(job: &JobAnswer) -> Option<String> {
     (!job.waiting_for.is_empty()).then(|| job.waiting_for.join(", "))
 }
 
-/// `timeout: the device did not answer within 30 s`
+/// Formats an error, as in `timeout: the device did not answer within 30 s`.
 fn error_of(job: &JobAnswer) -> String {
     let parts = [job.error_code.as_deref(), job.error_message.as_deref()];
     let parts: Vec<&str> = parts.into_iter().flatten().collect();

@@ -1,4 +1,4 @@
-//! `scheduler key`: the master key, without the API.
+//! `scheduler key`: manages the master key, without the API.
 
 mod rotate;
 

@@ -1,4 +1,4 @@
-//! `scheduler notification`: what people were told of ended jobs.
+//! `scheduler notification`: lists notifications about ended jobs, and tests the channels.
 
 mod list;
 mod test;

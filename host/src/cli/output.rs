@@ -1,4 +1,4 @@
-//! Writing to people and to programs.
+//! Output for people and for programs.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -16,10 +16,10 @@ use crate::json::escape_hidden;
 /// The column in which values of properties begin.
 const PROPERTY_INDENT: usize = 15;
 
-/// Longer cells are cut off: `show` has the whole.
+/// Longer table cells are truncated; `show` prints the whole value.
 const WIDEST_CELL: usize = 60;
 
-/// Data, to stdout, as it is.
+/// Writes data to stdout unmodified.
 pub(super) fn data(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     stdout
@@ -33,8 +33,8 @@ pub(super) fn data(text: &str) -> Result<(), Failure> {
         })
 }
 
-/// The API's answer, unchanged but for the line end that a terminal wants; on a terminal, characters
-/// that it would obey are escaped as JSON does, which leaves the value the same.
+/// Prints an API response with a final line ending. On a terminal, control characters are replaced by
+/// JSON escapes, which leaves the value the same.
 pub(super) fn json(answer: &str) -> Result<(), Failure> {
     let answer = answer.trim_end();
     if io::stdout().is_terminal() {
@@ -44,14 +44,15 @@ pub(super) fn json(answer: &str) -> Result<(), Failure> {
     }
 }
 
-/// Line ends stand between values; in texts they are escaped already.
+/// Escapes hidden characters. Line endings only occur between values; inside strings they are escaped
+/// already.
 fn terminal_json(answer: &str) -> String {
     let lines: Vec<_> = answer.lines().map(escape_hidden).collect();
     lines.join("\n")
 }
 
-/// Text from a device or a plugin. A terminal would obey the control characters in it, so there
-/// they are made visible; a file or a pipe gets the bytes.
+/// Prints text from a device or a plugin. On a terminal, control characters are made visible instead of
+/// being obeyed; a file or a pipe gets the raw bytes.
 pub(super) fn device_text(text: &str) -> Result<(), Failure> {
     let end = if text.ends_with('\n') { "" } else { "\n" };
     if io::stdout().is_terminal() {
@@ -61,9 +62,9 @@ pub(super) fn device_text(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// What is said beside the data.
+/// Prints a message to stderr.
 pub(super) fn talk(text: &str) {
-    // Not eprintln, which panics when stderr is closed.
+    // `eprintln!` would panic when stderr is closed.
     let _ = writeln!(io::stderr(), "{}", printable(text));
 }
 
@@ -82,7 +83,7 @@ pub(super) fn table<const N: usize>(
     data(&format!("{}\n", table.trim_fmt()))
 }
 
-/// Name and value pairs, one a line.
+/// Prints name and value pairs, one per line.
 pub(super) fn properties(
     rows: impl IntoIterator<Item = (&'static str, String)>,
 ) -> Result<(), Failure> {
@@ -96,7 +97,7 @@ pub(super) fn properties(
     data(&text)
 }
 
-/// A JSON value as people read it: texts as they are, everything else as indented JSON.
+/// Formats a JSON value for people: strings as they are, everything else as indented JSON.
 pub(super) fn readable(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -104,7 +105,7 @@ pub(super) fn readable(value: &Value) -> String {
     }
 }
 
-/// A unit variant as the API spells it; nothing for what is not there.
+/// Returns the API's name of a unit variant, or an empty string if there is none.
 pub(super) fn word(value: &impl Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(Value::String(word)) => word,
@@ -112,7 +113,7 @@ pub(super) fn word(value: &impl Serialize) -> String {
     }
 }
 
-/// `2026-07-30T13:02:11Z`
+/// Formats a time, as in `2026-07-30T13:02:11Z`.
 pub(super) fn time(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
@@ -133,7 +134,7 @@ pub(super) fn duration(milliseconds: i64) -> String {
     }
 }
 
-/// The text with its hidden characters made visible, except line ends and tabs.
+/// Makes hidden characters visible, except line endings and tabs.
 pub(super) fn printable(text: &str) -> Cow<'_, str> {
     match text.contains("\r\n") {
         true => Cow::Owned(visible::lines(&text.replace("\r\n", "\n")).into_owned()),
@@ -141,13 +142,13 @@ pub(super) fn printable(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// The text on one line, its line ends and other hidden characters made visible.
+/// Returns the text on one line, with line endings and other hidden characters made visible.
 pub(super) fn line(text: &str) -> Cow<'_, str> {
     visible::one_line(text)
 }
 
-/// The printable text, its lines after the first one indented: they cannot be taken for lines of
-/// ours.
+/// Returns the printable text with all lines but the first indented, so that they cannot pass for lines
+/// of this program.
 pub(super) fn indented(text: &str, columns: usize) -> String {
     let end = format!("\n{}", " ".repeat(columns));
     printable(text.trim_end_matches(['\r', '\n'])).replace('\n', &end)

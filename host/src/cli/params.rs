@@ -22,13 +22,13 @@ pub(crate) struct ParamArgs {
 }
 
 impl ParamArgs {
-    /// The parameters as one JSON value; `None` when there are none.
+    /// Returns the parameters as one JSON value, or `None` without any.
     pub(super) fn read(&self) -> Result<Option<Value>, Failure> {
         parameters(self.params.as_deref(), &self.param)
     }
 }
 
-/// `--params` with every `--param` laid over it.
+/// Merges every `--param` over `--params`.
 fn parameters(whole: Option<&str>, single: &[(String, Value)]) -> Result<Option<Value>, Failure> {
     let whole = whole.map(whole_parameters).transpose()?;
     if single.is_empty() {
@@ -82,7 +82,7 @@ fn parameter(argument: &str) -> Result<(String, Value), String> {
     Ok((key.to_owned(), value))
 }
 
-/// Rejects fields that serde drops or takes for something else without a word.
+/// Rejects fields that serde would silently drop or misread.
 fn check_fields(text: &str) -> Result<(), String> {
     if let Some((pointer, message)) = reserved_field(text.as_bytes()) {
         return Err(format!("{pointer}: {message}"));

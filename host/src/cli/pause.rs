@@ -1,4 +1,4 @@
-//! `scheduler pause`: what holds jobs back.
+//! `scheduler pause`: manages pauses, which withhold jobs.
 
 mod add;
 mod end;

@@ -1,4 +1,4 @@
-//! `scheduler plugin`: what can be run.
+//! `scheduler plugin`: lists plugins and their versions.
 
 mod definitions;
 mod list;

@@ -1,8 +1,8 @@
-//! `scheduler run`: one plugin, here and now.
+//! `scheduler run`: runs one plugin locally, without a server.
 //!
-//! The whole host, in this process and in a directory that goes with it, without a port: the
-//! playbook runs as it would on a server, and nothing is left behind but the code of compiled
-//! components, in the user's cache.
+//! The whole host runs in this process, without a port and in a temporary directory, so the playbook
+//! runs as it would on a server. Nothing remains afterwards except compiled components, in the user's
+//! cache.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -80,7 +80,7 @@ struct Submission {
 
 #[derive(Serialize)]
 struct InlineConnection {
-    /// What the playbook knows the device by.
+    /// The name by which the playbook addresses the device.
     name: &'static str,
     host: String,
     port: u16,
@@ -94,7 +94,7 @@ struct InlineConnection {
 
 pub(super) fn run(args: RunArgs, config_file: Option<PathBuf>) -> Result<(), Failure> {
     let mut config = Config::from_process(config_file, Vec::new()).map_err(anyhow::Error::from)?;
-    // What the job logs is shown as it comes, and so is why a playbook does not load.
+    // The command itself shows the job's log and load errors of the plugin.
     "error,job=off".clone_into(&mut config.logging.level);
     config.logging.file = None;
     let _logging = logging::init(&config.logging)?;
@@ -159,7 +159,7 @@ async fn submit_and_follow(
     following.await
 }
 
-/// Copies the plugin into a directory where it is the only one; returns its name.
+/// Copies the plugin into a directory of its own and returns its name.
 fn put_alone(file: &Path, scratch: &Path) -> Result<String, Failure> {
     let name = file.file_stem().and_then(|stem| stem.to_str());
     let end = file.extension().and_then(|end| end.to_str());
@@ -188,7 +188,7 @@ fn put_alone(file: &Path, scratch: &Path) -> Result<String, Failure> {
     Ok(name)
 }
 
-/// Directories inside one another that are copied with a playbook.
+/// Maximum depth of the directories that are copied with a playbook.
 const MODULE_DEPTH: usize = 8;
 
 fn copy_modules(from: &Path, to: &Path, depth: usize) -> std::io::Result<()> {
@@ -205,23 +205,23 @@ fn copy_modules(from: &Path, to: &Path, depth: usize) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Whatever the host writes or loads is in the run's own directory.
+/// Moves everything that the host writes or loads into the run's own directory.
 fn live_in(config: &mut Config, scratch: &Path) {
     config.database.url = format!("sqlite:{}", scratch.join("scheduler.db").display());
     config.queue.url = None;
-    // The scratch directory may be on a small disk of its own.
+    // The scratch directory may be on a small disk.
     config.database.min_free_mb = 0;
     config.security.master_key_file = scratch.join("scheduler.key");
     config.plugins.scripts_dir = scratch.join("scripts");
     config.plugins.components_dir = scratch.join("plugins");
     config.plugins.watch = false;
     config.worker.shutdown_grace_seconds = 0;
-    // Who runs it sees how it ends.
+    // The user sees the outcome directly.
     config.notifications = NotificationsConfig::default();
 }
 
-/// Where compiled components outlast a run, so that the next one need not compile them again; `None`
-/// for a user who has no directory for caches.
+/// Returns the directory where compiled components are cached across runs, or `None` if the user has no
+/// cache directory.
 fn cache_of_user() -> Option<PathBuf> {
     use std::os::unix::fs::MetadataExt as _;
     let directory = |variable: &str| std::env::var_os(variable).map(PathBuf::from);

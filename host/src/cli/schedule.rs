@@ -1,4 +1,4 @@
-//! `scheduler schedule`: what is submitted again and again.
+//! `scheduler schedule`: manages the schedules that submit jobs repeatedly.
 
 mod add;
 mod edit;

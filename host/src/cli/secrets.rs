@@ -1,5 +1,5 @@
-//! Secrets on the command line: from files, stdin or the keyboard, never as arguments, which stand
-//! in the process list and in the shell's history.
+//! Secrets on the command line, from files, stdin or the keyboard. Never from arguments, which the
+//! process list and the shell history show.
 
 use std::io::{IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
@@ -37,7 +37,7 @@ pub(crate) struct SecretArgs {
     secret_file: Option<PathBuf>,
 }
 
-/// The secret fields of a connection, as the API takes them. Not Debug.
+/// The secret fields of a connection in the API's form. Not `Debug`.
 #[derive(Serialize)]
 pub(super) struct Secrets {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,7 +51,7 @@ pub(super) struct Secrets {
 }
 
 impl SecretArgs {
-    /// Reads them; `user` is who a password is asked for, as in `admin on core-1`.
+    /// Reads the secrets. `user` names the account in the password prompt, as in `admin on core-1`.
     pub(super) fn read(&self, user: &str) -> Result<Secrets, Failure> {
         let password = self.password(user)?;
         let private_key = self.private_key_file.as_deref().map(read).transpose()?;
@@ -63,7 +63,7 @@ impl SecretArgs {
         })
     }
 
-    /// Whether any was named.
+    /// Returns whether any secret was given.
     pub(super) fn any(&self) -> bool {
         self.password_stdin
             || self.ask_password
@@ -98,13 +98,13 @@ impl SecretArgs {
 }
 
 impl Secrets {
-    /// Whether there is anything to log in with.
+    /// Returns whether the secrets allow a login.
     pub(super) fn can_log_in(&self) -> bool {
         self.password.is_some() || self.private_key.is_some()
     }
 }
 
-/// Says that a connection has nothing to log in with, which few devices take.
+/// Notes that a connection has no credentials, which few devices accept.
 pub(super) fn note_nothing_to_log_in_with() {
     output::talk(
         "note: no password and no private key is given; the device would have to let anyone in",
@@ -120,8 +120,8 @@ pub(super) fn read(path: &Path) -> Result<String, Failure> {
     Ok(std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?)
 }
 
-/// Editors and `echo` end a file with a line end that is no part of a password. Only one, since
-/// what a password ends with is its owner's business.
+/// Removes the line ending that editors and `echo` append to a password. Only one is removed, because a
+/// password may itself end in one.
 fn without_line_end(mut text: String) -> String {
     if text.ends_with('\n') {
         text.pop();

@@ -1,4 +1,4 @@
-//! `scheduler serve`: the server, with its workers.
+//! `scheduler serve`: runs the server with its workers.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::logging;
 use crate::registry::Registry;
 use crate::server::{Address, Listener};
 
-/// Of file descriptors; more would never be used.
+/// Limit of file descriptors to raise to; the server never needs more.
 const MAX_DESCRIPTORS: u64 = 65_536;
 
 #[derive(Debug, Args)]
@@ -28,8 +28,10 @@ pub(crate) struct ServeArgs {
     port: Option<u16>,
 }
 
+/// Runs the server until it is stopped.
+///
 /// # Errors
-/// When the configuration is not valid or something cannot be opened.
+/// If the configuration is invalid or a resource cannot be opened.
 pub(super) fn run(args: ServeArgs, config_file: Option<PathBuf>) -> Result<(), Failure> {
     let mut overrides = Vec::new();
     overrides.extend(args.host.map(|host| ("server.host".to_owned(), host)));
@@ -42,13 +44,13 @@ pub(super) fn run(args: ServeArgs, config_file: Option<PathBuf>) -> Result<(), F
     raise_descriptor_limit();
     let runtime = app::runtime(&config.worker)?;
     let served = runtime.block_on(serve(config));
-    // A blocked thread, such as a name look-up, must not hold the process back.
+    // A blocked thread, for example in a name lookup, must not delay the exit.
     runtime.shutdown_background();
     Ok(served?)
 }
 
-/// Raises the soft limit of file descriptors to what the system lets the process have. The usual
-/// soft limit of 1024 is there for programs that use `select`, which this one does not.
+/// Raises the soft limit of file descriptors towards the hard limit. The usual soft limit of 1024 exists
+/// for programs that use `select`, which this one does not.
 fn raise_descriptor_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     let wanted = limit
@@ -64,12 +66,12 @@ fn raise_descriptor_limit() {
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
-    // Before anything is opened: a refused address leaves no trace.
+    // Resolved before anything is opened, so that an invalid address leaves no trace.
     let address = Address::resolve(&config.server).await?;
     let shutdown = CancellationToken::new();
     stop_on_signals(&shutdown)?;
-    // A file that would be larger than the limit of file sizes ends the process otherwise; like this,
-    // writing to it fails. The handler stays when the stream is dropped.
+    // With a handler for SIGXFSZ, writing beyond the file size limit fails instead of killing the
+    // process. The handler stays installed when the stream is dropped.
     let _ = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
     let app = App::build(config).await?;
     let listener = address.bind().await?;
@@ -84,7 +86,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// SIGHUP looks for changed plugins at once, for file systems that tell nothing of changes.
+/// Rescans the plugins on SIGHUP, for file systems without change notifications.
 fn reload_on_signal(registry: Arc<Registry>) -> anyhow::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
@@ -96,7 +98,7 @@ fn reload_on_signal(registry: Arc<Registry>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// SIGTERM or Ctrl-C drains; the same again ends the process at once.
+/// Drains on SIGTERM or Ctrl-C. A second signal ends the process at once.
 fn stop_on_signals(shutdown: &CancellationToken) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

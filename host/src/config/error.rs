@@ -1,4 +1,4 @@
-//! What can be wrong with a configuration, said so that an operator can put it right.
+//! Configuration errors, with hints for the operator.
 
 use std::fmt::Write as _;
 use std::io;
@@ -22,7 +22,7 @@ pub enum ConfigError {
     Refused(Vec<Problem>),
 }
 
-/// One key or variable that was refused.
+/// A rejected key or variable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
     #[error("{key}: no such key (found in {origin}){}; allowed: {allowed}", did_you_mean(.nearest))]
@@ -60,8 +60,8 @@ pub(super) fn redact(text: &str) -> String {
     while let Some(scheme_end) = rest.find("://") {
         let (before, after) = rest.split_at(scheme_end + 3);
         shown.push_str(before);
-        // A password may hold any character an operator forgot to encode, '/' and '@' too; so up
-        // to the last '@' of the word, and a word ends only at white space or a quote.
+        // A password may contain any character that the operator forgot to encode, even `/` and `@`, so
+        // everything up to the last `@` of the word is hidden. A word ends at white space or a quote.
         let word_end = after
             .find(|c: char| c.is_whitespace() || c == '"' || c == '\'')
             .unwrap_or(after.len());
@@ -79,7 +79,7 @@ pub(super) fn redact(text: &str) -> String {
     shown
 }
 
-/// Hides what stands behind the host of every `http://` or `https://` URL in a text.
+/// Hides everything after the host in every `http://` or `https://` URL of a text.
 pub(super) fn hide_paths(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;

@@ -1,11 +1,11 @@
-//! The one list of all keys: what each allows and what it means.
+//! The list of all configuration keys, with their allowed values and meanings.
 
 use config::{Value, ValueKind};
 use tracing_subscriber::EnvFilter;
 
 use crate::model::{OWN_RIGHTS, PluginName, TargetPattern, check_host, is_host_name};
 
-/// One key of the configuration.
+/// A configuration key.
 #[derive(Debug)]
 pub struct Key {
     pub section: &'static str,
@@ -14,7 +14,7 @@ pub struct Key {
     pub meaning: &'static str,
 }
 
-/// Which values a key takes.
+/// The allowed values of a key.
 #[derive(Debug)]
 pub enum Allowed {
     Flag,
@@ -27,7 +27,7 @@ pub enum Allowed {
         described: &'static str,
         check: Check,
     },
-    /// An array of texts in the file, comma-separated in the environment.
+    /// A list of texts: an array in the file, comma-separated in the environment.
     List {
         described: &'static str,
         check: Check,
@@ -39,22 +39,22 @@ pub enum Allowed {
     },
 }
 
-/// Accepts a text or says what is wrong with it.
+/// Checks a text, and returns the reason if it is invalid.
 pub type Check = fn(&str) -> Result<(), String>;
 
-/// A value that a key does not take. The reason is there when "allowed: …" does not say it all.
+/// A rejected value. The reason is set if "allowed: …" does not explain the rejection fully.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Rejected {
     pub(super) reason: Option<String>,
 }
 
 impl Key {
-    /// `server.port`
+    /// Returns the path of the key, such as `server.port`.
     pub fn path(&self) -> String {
         format!("{}.{}", self.section, self.name)
     }
 
-    /// `SCHEDULER_SERVER_PORT`
+    /// Returns the environment variable of the key, such as `SCHEDULER_SERVER_PORT`.
     pub fn variable(&self) -> String {
         format!("SCHEDULER_{}_{}", self.section, self.name).to_uppercase()
     }
@@ -72,7 +72,7 @@ impl Allowed {
         }
     }
 
-    /// A value from a variable or a flag, where everything is text.
+    /// Parses a value from a variable or a flag, where everything is text.
     pub(super) fn parse(&self, text: &str) -> Result<Value, Rejected> {
         let kind = match self {
             Self::Flag => ValueKind::Boolean(text.parse().map_err(|_| Rejected::default())?),
@@ -98,8 +98,8 @@ impl Allowed {
         Ok(value)
     }
 
-    /// A value with a type. Crate `config` would convert ("yes" to true, 80.6 to 81); a file that
-    /// says something else than it means should be refused instead.
+    /// Checks a typed value from the file. The `config` crate would convert types ("yes" to true, 80.6
+    /// to 81), but a file with the wrong type should be rejected.
     pub(super) fn check(&self, value: &Value) -> Result<(), Rejected> {
         let accepted = match (self, &value.kind) {
             (Self::Flag | Self::FlagOrList { .. }, ValueKind::Boolean(_)) => true,
@@ -926,7 +926,7 @@ fn sqlite_url(url: &str) -> Result<(), String> {
 }
 
 fn listen_address(address: &str) -> Result<(), String> {
-    // The address of a socket has 108 bytes, the last of which is 0.
+    // A socket address has 108 bytes, including a final NUL.
     const MAX_SOCKET_PATH_BYTES: usize = 107;
     let Some(path) = address.strip_prefix("unix:") else {
         return check_host(address);
@@ -956,7 +956,7 @@ fn allowed_host(host: &str) -> Result<(), String> {
     })
 }
 
-/// The URL itself is not in the reason: it may be a secret.
+/// Checks an `http://` or `https://` URL. The reason never contains the URL, which may be a secret.
 pub(super) fn http_url(text: &str) -> Result<(), String> {
     let url = reqwest::Url::parse(text).map_err(|error| error.to_string())?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
@@ -983,8 +983,8 @@ fn cors_origin(origin: &str) -> Result<(), String> {
         .strip_prefix("http://")
         .or_else(|| origin.strip_prefix("https://"))
         .ok_or_else(|| format!("{origin:?} starts with neither http:// nor https://"))?;
-    // Browsers send an origin in lower case, without path or trailing slash, and it is compared
-    // letter by letter: anything else would never match.
+    // Browsers send an origin in lower case without a path or trailing slash, and origins are compared
+    // byte by byte: no other form would ever match.
     let plain = authority.chars().all(|c| {
         c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-' | ':' | '[' | ']')
     });
@@ -1023,8 +1023,8 @@ fn url_path(path: &str) -> Result<(), String> {
 
 fn log_level(directives: &str) -> Result<(), String> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-    // EnvFilter takes a bare word that is no level for the name of a module, so that `level =
-    // "inof"` would switch nearly everything off without a word.
+    // `EnvFilter` reads a bare word that is not a level as a module name, so that `level = "inof"` would
+    // silently disable nearly all logging.
     for directive in directives.split(',') {
         let is_level = LEVELS
             .iter()

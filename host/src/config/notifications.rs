@@ -1,4 +1,4 @@
-//! Who is told of ended jobs: channels and rules, which are tables and stand in a file only.
+//! Channels and rules of notifications. Both are tables, so only a file can contain them.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,16 +12,16 @@ use super::{Allowed, Key, Problem};
 use crate::model::{NotificationEvent, TargetExpression};
 use crate::nearest::nearest;
 
-/// `[notifications.channels.NAME]`
+/// The table `[notifications.channels.NAME]`.
 pub(super) const CHANNELS: &str = "channels";
-/// `[[notifications.rules]]`
+/// The array of tables `[[notifications.rules]]`.
 pub(super) const RULES: &str = "rules";
-/// More would be a mistake: each has a task of its own.
+/// Each channel has its own task; a larger number is taken for a mistake.
 const MOST_CHANNELS: usize = 32;
 const MOST_RULES: usize = 100;
 const LONGEST_NAME: usize = 64;
 
-/// Where a message goes.
+/// The destination of a message.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum ChannelConfig {
@@ -30,7 +30,7 @@ pub enum ChannelConfig {
         url: SecretUrl,
         secret_file: PathBuf,
     },
-    /// A text, as Slack and those that are like it take it.
+    /// Text in Slack's format, which compatible services accept too.
     Slack {
         #[serde(default)]
         url: Option<SecretUrl>,
@@ -42,21 +42,21 @@ pub enum ChannelConfig {
     },
 }
 
-/// Which jobs somebody is told of, and where.
+/// A rule that selects jobs to notify about, and the channels to use.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RuleConfig {
     pub on: Vec<NotificationEvent>,
-    /// Patterns of plugins' names; none: of all.
+    /// Patterns of plugin names; empty means all plugins.
     #[serde(default)]
     pub plugins: Vec<String>,
-    /// An expression that a target has to fit.
+    /// An expression that one of the job's targets must match.
     #[serde(default)]
     pub targets: Option<String>,
     pub channels: Vec<String>,
 }
 
-/// Who knows a webhook's URL may send to it, so it is shown nowhere.
+/// A webhook URL. Anyone with the URL may post to it, so it is never shown.
 #[derive(Clone, PartialEq)]
 pub struct SecretUrl(String);
 
@@ -84,7 +84,7 @@ impl<'de> Deserialize<'de> for SecretUrl {
     }
 }
 
-/// Tables are no keys: what a configuration is compared by leaves them out.
+/// Serializes a placeholder: tables are not keys, so comparisons of configurations leave them out.
 pub(super) fn not_shown<T, S: Serializer>(_: &T, serializer: S) -> Result<S::Ok, S::Error> {
     "not shown".serialize(serializer)
 }
@@ -105,7 +105,7 @@ const URL: Key = Key {
     meaning: "Where it is sent. It is shown nowhere.",
 };
 
-/// The keys of a channel by its kind, and whether each has to be there.
+/// The keys of each kind of channel, and whether they are required.
 const OF_WEBHOOK: &[(Key, bool)] = &[
     (KIND, true),
     (URL, true),
@@ -205,7 +205,7 @@ const OF_RULE: &[(Key, bool)] = &[
     ),
 ];
 
-/// What is wrong with the tables of channels.
+/// Returns the problems in the tables of channels.
 pub(super) fn check_channels(origin: &str, value: &Value) -> Vec<Problem> {
     let path = "notifications.channels";
     let wanted = format!("tables [{path}.NAME] with the key kind");
@@ -256,7 +256,7 @@ pub(super) fn check_channels(origin: &str, value: &Value) -> Vec<Problem> {
     problems
 }
 
-/// What is wrong with the rules.
+/// Returns the problems in the rules.
 pub(super) fn check_rules(origin: &str, value: &Value) -> Vec<Problem> {
     let path = "notifications.rules";
     let wanted = format!("tables [[{path}]] with the keys on, plugins, targets, channels");

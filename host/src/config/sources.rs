@@ -1,4 +1,4 @@
-//! Reads the sources and lays them over each other, key by key.
+//! Reads the configuration sources and merges them key by key.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -18,7 +18,7 @@ use super::{
 use crate::model::PluginName;
 use crate::nearest::{closest, nearest};
 
-/// The places of a file that have tables of their own.
+/// Keys of the file that contain tables.
 const POLICY_PLUGINS: (&str, &str) = ("policy", "plugins");
 const NOTIFICATIONS: &str = "notifications";
 const TABLES: [(&str, &str); 3] = [
@@ -28,13 +28,13 @@ const TABLES: [(&str, &str); 3] = [
 ];
 const PREFIX: &str = "SCHEDULER_";
 
-/// A key's value and where it was found.
+/// A key's value and its source.
 struct Found {
     value: Value,
     origin: String,
 }
 
-/// Every key that some source sets, by its path.
+/// The values that any source sets, by the path of their key.
 #[derive(Default)]
 struct Layers {
     found: HashMap<String, Found>,
@@ -144,7 +144,7 @@ impl Layers {
         Ok(())
     }
 
-    /// `[policy.plugins.NAME]`: the keys of `[policy]` once more, for one plugin.
+    /// Adds `[policy.plugins.NAME]`: the keys of `[policy]` for one plugin.
     fn add_policies(&mut self, known: &[&Key], origin: &str, value: &Value) {
         let (section, plugins) = POLICY_PLUGINS;
         let path = format!("{section}.{plugins}");
@@ -211,7 +211,7 @@ impl Layers {
     }
 
     fn add_environment(&mut self, sources: &Sources) {
-        // Sorted, so that the same mistakes give the same message.
+        // Sorted, so that the same mistakes always give the same message.
         let mut variables: Vec<_> = sources.environment.iter().collect();
         variables.sort();
         for (name, value) in variables {
@@ -231,7 +231,7 @@ impl Layers {
             let variable = key.variable();
             match value.to_str() {
                 None => self.problems.push(Problem::NotUnicode { variable }),
-                // Compose files and unit files pass on variables that nobody set as empty ones.
+                // Compose files and unit files pass unset variables as empty ones.
                 Some("") => {}
                 Some(text) => {
                     self.add(key, &variable, key.allowed.parse(text), || show_text(text));
@@ -257,8 +257,8 @@ impl Layers {
         }
     }
 
-    /// A refused value is reported even where a source above it sets the key too: what stands in
-    /// the file should be right, whoever starts the server today.
+    /// Adds a value or the problem with it. An invalid value is reported even if another source
+    /// overrides the key, because the file has to stay valid whichever way the server is started.
     fn add(
         &mut self,
         key: &Key,
@@ -301,7 +301,7 @@ impl Layers {
             }
         }
         Config::deserialize(Value::new(None, sections)).unwrap_or_else(|error| {
-            // Every value has passed its check, so this means that KEYS and the structs disagree.
+            // Every value has passed its check, so `KEYS` and the structs disagree.
             self.problems.push(Problem::BadValue {
                 key: "configuration".to_owned(),
                 origin: "the sources together".to_owned(),
@@ -313,7 +313,7 @@ impl Layers {
         })
     }
 
-    /// What no single value shows.
+    /// Checks rules that span several keys.
     fn check_together(&mut self, config: &Config) {
         if config.board.auth_enabled {
             self.refuse(
@@ -334,7 +334,7 @@ impl Layers {
         }
         let file = |url: &str| url.split('?').next().map(str::to_owned);
         if file(&config.queue_url()) == file(&config.database.url) {
-            // Both have a table "jobs", and SQLite does not tell "Jobs" from "jobs".
+            // Their tables "Jobs" and "jobs" would collide, because SQLite ignores case in names.
             self.refuse(
                 "queue.url",
                 &show_text(&config.queue_url()),
@@ -413,7 +413,7 @@ impl Layers {
         self.refuse_in(key, key, found, reason, allowed);
     }
 
-    /// Of a key that stands in a table: `table` tells where it was found.
+    /// Reports a key inside a table. `table` is the path under which the origin was recorded.
     fn refuse_in(&mut self, table: &str, key: &str, found: &str, reason: &str, allowed: &str) {
         let origin = match self.found.get(table) {
             Some(found) => found.origin.clone(),
@@ -440,18 +440,18 @@ fn parse_toml(path: &Path, text: &str) -> Result<Vec<(String, Value)>, ConfigErr
         Err(error) => Err(ConfigError::FileInvalid {
             path: path.to_owned(),
             message: match huge_number(text) {
-                // The one error that the parser gives no place for.
+                // The only error for which the parser reports no position.
                 Some((line, content)) => {
                     format!("line {line}: {content}: the number is too large")
                 }
-                // The line that is shown may hold a webhook's URL.
+                // The quoted line may contain a webhook's URL.
                 None => hide_paths(&redact(error.to_string().trim_end())),
             },
         }),
     }
 }
 
-/// The first line `key = 99999999999999999999`.
+/// Finds the first line with an integer too large to parse: `key = 99999999999999999999`.
 fn huge_number(text: &str) -> Option<(usize, &str)> {
     text.lines().enumerate().find_map(|(index, line)| {
         let (_key, value) = line.split_once('=')?;
@@ -465,7 +465,7 @@ fn huge_number(text: &str) -> Option<(usize, &str)> {
 fn unknown_section(section: &str, origin: &str) -> Problem {
     let mut sections: Vec<&str> = KEYS.iter().map(|key| key.section).collect();
     sections.dedup();
-    // A key that was written above the first [section] is the likelier mistake.
+    // More likely, the key was written above the first section.
     let misplaced = KEYS
         .iter()
         .find(|key| key.name == section)
@@ -481,7 +481,7 @@ fn unknown_section(section: &str, origin: &str) -> Problem {
 
 fn unknown_variable(name: &OsStr) -> Problem {
     let variable = name.to_string_lossy().into_owned();
-    // What Kubernetes puts into every pod when there is a Service called "scheduler".
+    // Kubernetes sets these variables in every pod if there is a Service called "scheduler".
     let service_link = ["SCHEDULER_SERVICE_", "SCHEDULER_PORT_"]
         .iter()
         .any(|prefix| variable.starts_with(prefix))
@@ -498,8 +498,8 @@ fn unknown_variable(name: &OsStr) -> Problem {
     }
 }
 
-/// Returns the known variable that is most like another; `SCHEDULER_POLICY_…` if only the section
-/// of a variable was written, or if no key of the section is like the one that was.
+/// Returns the known variable most similar to `variable`, or `SCHEDULER_POLICY_…` if only a section was
+/// given, or if the section has no similar key.
 fn nearest_variable(variable: &str) -> String {
     let known = KEYS
         .iter()
@@ -530,7 +530,7 @@ pub(super) fn show(value: &Value) -> String {
     }
 }
 
-/// A found text as an error may show it: quoted, of bearable length, and without a password.
+/// Formats a value for an error: quoted, truncated, and without a password.
 pub(super) fn show_text(text: &str) -> String {
     const LONGEST: usize = 120;
     let redacted = redact(text);

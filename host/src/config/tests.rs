@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 
-/// Sources in a directory of their own.
+/// Configuration sources in a temporary directory.
 struct Setup {
     directory: tempfile::TempDir,
     sources: Sources,
@@ -43,7 +43,7 @@ impl Setup {
     }
 }
 
-/// The structs' keys and defaults, as `section.name` with its value.
+/// Returns the keys and defaults of the structs, as `section.name` and value.
 fn defaults() -> Vec<(String, serde_json::Value)> {
     let config = serde_json::to_value(Config::default()).unwrap();
     let mut keys = Vec::new();
@@ -290,7 +290,7 @@ fn an_unknown_variable_is_refused_with_the_nearest_known_one() {
          did you mean SCHEDULER_SERVER_PORT?"
     );
 
-    // Also when it is empty: it cannot have been meant for anything else.
+    // Empty variables are rejected too, because a misspelled name is always a mistake.
     let empty = Setup::new().variable("SCHEDULER_DATABSE_URL", "");
     assert!(
         empty
@@ -601,7 +601,7 @@ fn what_is_wrong_with_a_channel_or_a_rule_is_said_with_its_key() {
             .refusal();
         assert!(refusal.contains("notifications."), "{refusal}");
     }
-    // Also where it is no TOML.
+    // The secret is hidden in a syntax error too.
     let unterminated = CHANNELS.replace("s3cret'", "s3cret");
     let refusal = Setup::new().file(&unterminated).refusal();
     assert!(
@@ -886,7 +886,7 @@ fn the_queue_lies_beside_the_database() {
     assert_eq!(config.queue_url(), "sqlite:elsewhere.db");
 }
 
-/// The tables of docs/configuration.md are made from [`KEYS`]; `UPDATE_DOCS=1` writes them.
+/// Checks that the tables of docs/configuration.md match [`KEYS`]; `UPDATE_DOCS=1` rewrites them.
 #[test]
 fn the_reference_in_the_book_is_up_to_date() {
     const BEGIN: &str =

@@ -1,6 +1,6 @@
-//! Answers to the questions that a device asks at login: checks, stores and opens them.
+//! Answers to login questions: checks, stores and opens them.
 //!
-//! A question identifies its answer. A secret answer is sealed together with its question and the way
+//! A question identifies its answer. A secret answer is sealed together with its question and the route
 //! to the device, so that changing one of them, by an update or in the database, does not send the
 //! answer elsewhere.
 
@@ -27,7 +27,7 @@ pub struct AnswerInput {
     pub question: String,
     pub answer: Option<SecretString>,
     pub credential: Option<AnswerCredential>,
-    /// Keeps the stored answer to this question.
+    /// Whether to keep the stored answer to this question.
     pub set: bool,
     pub secret: Option<bool>,
     pub key: bool,

@@ -1,4 +1,4 @@
-//! Changes of a connection, and their effect on the secrets of the connections that lead through it.
+//! Changes of a connection, and their effect on the secrets of connections that jump through it.
 
 use netssh_core::HostKeyPolicy;
 
@@ -9,23 +9,23 @@ use crate::model::{
 };
 use crate::storage::{ConnectionChange, StorageError};
 
-/// The effect of a change of one connection on the others.
+/// The effect of a change to one connection on the others.
 #[derive(Debug, Default)]
 pub(super) struct Others {
     pub(super) sealed: Vec<SealedRow>,
     pub(super) moved_host_keys: Vec<(HostKeyPlace, HostKeyPlace)>,
-    /// Secrets that could reach another host than before.
+    /// Connections with secrets that could now reach another host.
     unprotected: Vec<Connection>,
 }
 
 impl Connections {
-    /// Replaces what is stored; secrets that the input does not mention are kept, unless they would
-    /// then reach another host. So are those of connections that lead through this one, unless
-    /// `forget_others` allows to forget them.
+    /// Replaces a stored connection. Secrets that the input does not mention are kept; the update is
+    /// rejected if they would then reach another host. The same holds for the secrets of connections
+    /// that lead through this one, unless `forget_others` allows clearing them.
     ///
     /// # Errors
-    /// When there is no such connection, the input is not valid, the new name is taken, or secrets of
-    /// others would have to be forgotten.
+    /// If the connection does not exist, the input is invalid, the new name is taken, or secrets of
+    /// other connections would have to be cleared.
     pub async fn update(
         &self,
         id_or_name: &str,
@@ -90,7 +90,7 @@ impl Connections {
         Ok(new)
     }
 
-    /// Seals the secrets that an update keeps for their new way.
+    /// Reseals the kept secrets for their new route.
     fn kept(
         &self,
         old: &Connection,
@@ -125,10 +125,10 @@ impl Connections {
         resealed.map_err(|error| ConnectionError::Invalid(vec![error]))
     }
 
-    /// Finds the connections whose way a change of another one changes, and seals their secrets for
-    /// their new way, if they can reach no other device: because its key is pinned or known. Keys that
-    /// are known are known by the new way, too. An operator who has named the right key of the changed
-    /// connection (`is_trusted`) has decided for all of them.
+    /// Finds the connections that get another route by this change. Reseals their secrets for the new
+    /// route if they can reach no other device, because its host key is pinned or known. Known host keys
+    /// are moved to the new route too. If an operator has trusted the changed connection's key
+    /// (`is_trusted`), this applies to all of them.
     pub(super) async fn others_after(
         &self,
         before: &SavedConnections,
@@ -146,7 +146,7 @@ impl Connections {
             let mut new = other.clone();
             rename_jumps(&mut new, old_name, &changed.name);
             let new_way = after.way(&new);
-            // Without a way, nothing can be sent.
+            // Without a route, nothing can be sent.
             let (Ok(old_way), Ok(new_way)) = (before.way(other), new_way) else {
                 continue;
             };
@@ -170,7 +170,8 @@ impl Connections {
         Ok(others)
     }
 
-    /// Whether only the device itself can be at the end of a way, whatever is on it.
+    /// Returns whether only the genuine device can answer at the end of a route, whatever hosts are on
+    /// it.
     pub(super) async fn is_protected(&self, way: &Way) -> Result<bool, StorageError> {
         if way.pin().is_some() {
             return Ok(true);

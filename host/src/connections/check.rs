@@ -1,4 +1,4 @@
-//! What can be wrong with a connection, found out when it is entered.
+//! Validation of connections when they are entered.
 
 use netssh_core::{HostKey, HostKeyPolicy};
 use secrecy::ExposeSecret;
@@ -12,21 +12,21 @@ use crate::model::{
 };
 use crate::storage::StorageError;
 
-/// A connection that an update replaces, and the way that its secrets were sealed for.
+/// The connection that an update replaces, and the route for which its secrets were sealed.
 #[derive(Clone, Copy)]
 pub(super) struct Replaced<'a> {
     pub(super) connection: &'a Connection,
-    /// `None` if there is none: the database was changed by hand.
+    /// `None` if there is no route, because the database was changed by hand.
     pub(super) way: Option<&'a Way>,
 }
 
-/// Why the secrets of a connection may not be kept: they would reach another host than the one that
-/// they were given for.
+/// The reason why stored secrets may not be kept: they would reach another host than the one they were
+/// given for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Moved {
-    /// Another address, user or way.
+    /// Another address, user or route.
     Address,
-    /// The same, and another host key or none.
+    /// The same address, user and route, but another host key or none.
     HostKey,
 }
 
@@ -40,8 +40,8 @@ impl Moved {
 }
 
 impl Connections {
-    /// Checks all that can be wrong with an input. `new` is what it makes of a connection, apart from
-    /// its secrets; `old` is what it replaces.
+    /// Validates an input completely. `new` is the resulting connection without its secrets, `old` the
+    /// connection that it replaces.
     pub(super) async fn check(
         &self,
         input: &ConnectionInput,
@@ -60,7 +60,7 @@ impl Connections {
         let way = check_way(new, old.map(|old| old.connection), saved);
         let moved = match (&way, old) {
             (Ok(new_way), Some(old)) => self.moved(old.way, new_way).await?,
-            // Refused for its way.
+            // The error about the route is added below.
             _ => None,
         };
         let replaced = old.map(|old| old.connection);
@@ -75,16 +75,16 @@ impl Connections {
                 return Err(ConnectionError::Invalid(errors));
             }
         };
-        // What opening a key costs is for inputs that are sound otherwise.
+        // Opening a key is expensive, so it is tried only for otherwise valid inputs.
         match self.check_keys(input, old).await {
             None => Ok(way),
             Some(error) => Err(ConnectionError::Invalid(vec![error])),
         }
     }
 
-    /// Returns what is different about the host that secrets reach on a new way.
+    /// Returns how the host that secrets would reach differs between two routes.
     ///
-    /// To pin the key that is known already, or to take such a pin away, changes nothing.
+    /// Pinning the key that is already known, or removing such a pin, is no difference.
     async fn moved(&self, old: Option<&Way>, new: &Way) -> Result<Option<Moved>, StorageError> {
         let Some(old) = old else {
             return Ok(Some(Moved::Address));
@@ -104,7 +104,7 @@ impl Connections {
         Ok((!same).then_some(Moved::HostKey))
     }
 
-    /// Whether the private key opens, and the certificate goes with it.
+    /// Checks that the private key opens and that the certificate matches it.
     async fn check_keys(
         &self,
         input: &ConnectionInput,
@@ -118,7 +118,7 @@ impl Connections {
         {
             return None;
         }
-        // What will be stored. One that does not open any more cannot be checked.
+        // The value that will be stored. A secret that does not open cannot be checked.
         let after = |field| match input.secrets.iter().find(|(said, _)| *said == field) {
             Some((_, SecretChange::Set(secret))) => Some(secret.clone()),
             Some((_, SecretChange::Clear)) => None,
@@ -152,8 +152,8 @@ impl Connections {
     }
 }
 
-/// Returns the way to a connection, if it can be reached and those that jump through it still can,
-/// too.
+/// Returns the route to a connection. Checks that it exists, and that connections that jump through this
+/// one still have one.
 fn check_way(
     new: &Connection,
     old: Option<&Connection>,
@@ -178,7 +178,7 @@ fn check_way(
     Ok(way)
 }
 
-/// A stored secret reaches the host that it was entered for, and no other that was put in its place.
+/// Rejects kept secrets that would reach another host than the one they were entered for.
 fn check_kept_secrets(input: &ConnectionInput, old: &Connection, moved: Moved) -> Vec<FieldError> {
     let kept = SecretField::ALL.into_iter().filter(|field| {
         old.secrets.get(*field).is_some() && input.secrets.iter().all(|(said, _)| said != field)
@@ -280,7 +280,7 @@ fn check_fields(input: &ConnectionInput) -> Vec<FieldError> {
     errors
 }
 
-/// The message for a pin that is not one.
+/// The message for an invalid pin.
 pub(super) const A_PIN: &str = "is a fingerprint (SHA256: and 43 characters of base64) or a public \
                                 key as OpenSSH writes it (ssh-ed25519 AAAA…)";
 

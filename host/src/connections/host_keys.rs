@@ -1,7 +1,7 @@
-//! The host keys of connections: what is known, and what becomes of secrets when it changes.
+//! Known host keys, and the effect of changing them on secrets.
 //!
-//! A host key is known by the address and the route to it. To forget one, or to name another one, is to
-//! decide which device gets the secrets.
+//! A host key is stored by the address and the route to it. Forgetting a key, or naming another one,
+//! decides which device gets the secrets.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::model::{
 };
 use crate::storage::{ConnectionChange, Storage};
 
-/// Whether a login may teach the server a host key.
+/// Whether a login may store a new host key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Learning {
     NewKeys,
@@ -27,7 +27,7 @@ impl Connections {
     /// Returns the host keys known for a connection's address and route.
     ///
     /// # Errors
-    /// When there is no such connection.
+    /// If the connection does not exist.
     pub async fn host_keys(
         &self,
         id_or_name: &str,
@@ -36,17 +36,17 @@ impl Connections {
         let way = self.saved_for(&connection).await?.way(&connection);
         let known = match way {
             Ok(way) => self.storage.host_keys(&way.host_key_place()).await?,
-            // The database was changed by hand; a login says so.
+            // The database was changed by hand; a login reports that.
             Err(_) => Vec::new(),
         };
         Ok((connection, known))
     }
 
-    /// Pins the host key that an operator says is the right one, as after a replacement of the device.
-    /// Secrets are kept, also those of the connections that lead through this one.
+    /// Pins the host key that an operator has verified, for example after a device was replaced. Keeps
+    /// all secrets, including those of connections that lead through this one.
     ///
     /// # Errors
-    /// When there is no such connection, or the key is neither a fingerprint nor a public key.
+    /// If the connection does not exist, or the key is neither a fingerprint nor a public key.
     pub async fn trust_host_key(
         &self,
         id_or_name: &str,
@@ -91,12 +91,12 @@ impl Connections {
         self.host_keys(&new.id.to_string()).await
     }
 
-    /// Forgets the host keys known for a connection's address and route, so that the next session
-    /// learns the device's key; and the secrets that only these keys keep from another device, if
+    /// Forgets the host keys known for a connection's address and route, so that the next session learns
+    /// the device's key. Clears the secrets that only these keys protect from another device, if
     /// `forget_secrets` allows it.
     ///
     /// # Errors
-    /// When there is no such connection, or there are such secrets.
+    /// If the connection does not exist, or there are such secrets and they may not be cleared.
     pub async fn forget_host_keys(
         &self,
         id_or_name: &str,
@@ -134,7 +134,7 @@ impl Connections {
         Ok(forgotten)
     }
 
-    /// Returns the connections whose secrets could reach another host if the keys at a place were
+    /// Returns the connections with secrets that could reach another host if the keys at this place were
     /// forgotten.
     async fn kept_safe_by<'a>(
         &self,
@@ -151,7 +151,8 @@ impl Connections {
             };
             let way = Way::new(other, &jumps);
             let here = |(at, pin): (HostKeyPlace, Option<&str>)| at == *place && pin.is_none();
-            // A jump host that is reached by another way than its own is known by its own.
+            // On any other route, a jump host is identified by the keys known from its own connection's
+            // route.
             let by_own_way = jumps.iter().any(|jump| {
                 let own = saved.way(jump);
                 jump.host_key.is_none() && own.is_ok_and(|own| own.host_key_place() == *place)
@@ -167,10 +168,10 @@ impl Connections {
         Ok(affected)
     }
 
-    /// Returns the known keys of a jump host, and how strictly they are held to.
+    /// Returns the known keys of a jump host, and the policy for them.
     ///
-    /// Its password was given for the way of its own connection. By another way, anything could be at
-    /// its address: there it has to show a key that is known from its own way, or the pinned one.
+    /// Its password was given for the route of its own connection. On another route, any host could be
+    /// at its address, so it has to show a key that is known from its own route, or the pinned one.
     pub(super) async fn keys_of_jump(
         &self,
         jump: &Connection,
@@ -214,14 +215,14 @@ impl Connections {
     }
 }
 
-/// Whether a login can send a secret to an impostor. A private key only signs.
+/// Returns whether a login could send a secret to an impostor. A private key only signs.
 fn sends_secrets(connection: &Connection) -> bool {
     let mut answers = connection.answers.iter();
     connection.secrets.password.is_some()
         || answers.any(|answer| matches!(answer.value, AnswerValue::Sealed(_)))
 }
 
-/// Host keys accepted at first sight are stored in the database, so that every worker knows them.
+/// Host keys in the database, shared by all workers.
 struct StoredHostKeys {
     storage: Arc<dyn Storage>,
     route: String,

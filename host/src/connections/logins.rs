@@ -1,4 +1,4 @@
-//! Keeps what is known of the logins to devices in the database.
+//! Persists the login history of devices.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,15 +11,15 @@ use crate::model::now;
 use crate::sealing::DigestKey;
 use crate::storage::{Storage, StorageError};
 
-/// The devices of which logins are kept.
+/// Maximum number of devices with a stored login history.
 pub const MOST_DEVICES: u32 = 16_384;
 
-/// The logins to devices, in the database.
+/// The login history in the database.
 #[derive(Clone)]
 pub struct StoredLogins {
     storage: Arc<dyn Storage>,
     key: DigestKey,
-    /// For as long a login counts.
+    /// How long a login counts.
     within: Duration,
 }
 
@@ -33,10 +33,10 @@ impl StoredLogins {
         }
     }
 
-    /// Returns what is known, by address. A record that cannot be read is left out.
+    /// Returns the login records by address. Unreadable records are skipped.
     ///
     /// # Errors
-    /// When the database is not available.
+    /// If the database is not available.
     pub async fn load(&self) -> Result<Vec<(String, LoginRecord)>, StorageError> {
         let stored = self.storage.device_logins(now(), MOST_DEVICES).await?;
         let read = stored.into_iter().filter_map(|(address, record)| {

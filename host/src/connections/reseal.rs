@@ -1,4 +1,4 @@
-//! Sealing stored secrets again: for another way, from an earlier version, or with another key.
+//! Reseals stored secrets: for another route, from an earlier version, or with another key.
 
 use super::Connections;
 use crate::model::{Connection, SavedConnections, SealedField, SealedRow, Way};
@@ -6,7 +6,7 @@ use crate::sealing::{CHECK, DoesNotOpen, is_version1};
 use crate::storage::{ConnectionChange, Storage, StorageError};
 
 impl Connections {
-    /// Seals one secret for another way.
+    /// Reseals one secret for another route.
     pub(super) fn reseal(
         &self,
         connection: &Connection,
@@ -20,8 +20,8 @@ impl Connections {
         Ok(key.seal_secret(row, field, to, &secret))
     }
 
-    /// Seals all secrets of a connection for another way. One that does not open stays as it is: it is
-    /// of no use by any way.
+    /// Reseals all secrets of a connection for another route. A secret that does not open is left
+    /// unchanged, because no route can use it.
     pub(super) fn resealed_or_kept(
         &self,
         connection: &Connection,
@@ -38,11 +38,11 @@ impl Connections {
         }
     }
 
-    /// Binds secrets that an earlier version has sealed to the ways of their connections, in one
-    /// transaction. From then on no value of that version opens.
+    /// Binds the secrets sealed by an earlier version to the routes of their connections, in one
+    /// transaction. Afterwards, no value of that version opens.
     ///
     /// # Errors
-    /// When the database is not available.
+    /// If the database is not available.
     pub async fn bind_secrets(&self) -> Result<(), StorageError> {
         let check = self.storage.meta(CHECK).await?;
         if !check.as_deref().is_some_and(is_version1) {
@@ -72,8 +72,8 @@ impl Connections {
     }
 }
 
-/// Seals every secret in the database again. Returns the rows, and in words which values do not open;
-/// these are unchanged.
+/// Reseals every secret in the database. Returns the rows and a message for each value that does not
+/// open; those values are unchanged.
 pub(crate) async fn resealed_with(
     storage: &dyn Storage,
     reseal: impl Fn(&Connection, SealedField<'_>, &Way, &[u8]) -> Result<Vec<u8>, DoesNotOpen>,

@@ -1,4 +1,4 @@
-//! What lies in the plugin directories, and what tells a changed file from an unchanged one.
+//! Lists the files of the plugin directories and detects changed ones.
 
 use std::fs::Metadata;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -10,24 +10,24 @@ use std::time::SystemTime;
 use super::Source;
 use crate::model::PluginName;
 
-/// Where the modules of playbooks are, below their directory.
+/// The subdirectory of playbook modules.
 pub(super) const MODULES: &str = "lib";
-/// Files below it that are looked at; a tree that grows without end is not followed.
+/// Maximum number of module files considered, which bounds the walk through an endless tree.
 const MODULE_FILES: usize = 10_000;
 const MODULE_DEPTH: usize = 8;
 
-/// A file that is to be a plugin.
+/// A candidate plugin file.
 #[derive(Clone)]
 pub(super) struct Found {
-    /// The plugin's name; the file's, where that cannot be a plugin's.
+    /// The plugin's name, or the file's name if that is not a valid plugin name.
     pub(super) name: String,
     pub(super) path: PathBuf,
-    /// Or why it cannot be a plugin.
+    /// The stamp, or the reason why the file cannot be a plugin.
     pub(super) stamp: Result<Stamp, String>,
 }
 
 impl Found {
-    /// The same file with its present stamp.
+    /// Returns the same file with its current stamp.
     pub(super) async fn stamped_again(mut self, source: &Arc<Source>) -> Self {
         let (checking, path) = (Arc::clone(source), self.path.clone());
         let checked = tokio::task::spawn_blocking(move || checking.patience.try_one(&path, check));
@@ -40,18 +40,18 @@ impl Found {
     }
 }
 
-/// What tells a changed file from an unchanged one without reading it.
+/// Metadata that reveals a changed file without reading it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Stamp {
     modified: Option<SystemTime>,
-    /// Of anything about it, its name in the directory too; nobody can set it.
+    /// The time of the last inode change, which covers renames too and cannot be set by programs.
     changed: (i64, i64),
     length: u64,
     inode: u64,
 }
 
 impl Stamp {
-    /// Of the file that a path leads to, through links.
+    /// Returns the stamp of a file, following links.
     pub(super) fn at(path: &Path) -> Option<Self> {
         std::fs::metadata(path).ok().as_ref().map(Self::of)
     }
@@ -67,10 +67,10 @@ impl Stamp {
     }
 }
 
-/// The plugin files of a directory, by name. One that cannot be a plugin hides no other.
+/// Returns the plugin files of a directory by name. An invalid file does not hide the others.
 ///
 /// # Errors
-/// When the directory cannot be listed.
+/// If the directory cannot be listed.
 pub(super) fn find(source: &Source) -> Result<Vec<Found>, Unreadable> {
     let extension = source.runtime.extension();
     let listed = source
@@ -96,9 +96,9 @@ pub(super) fn find(source: &Source) -> Result<Vec<Found>, Unreadable> {
     Ok(found.collect())
 }
 
-/// Why a directory has no listing.
+/// The reason why a directory could not be listed.
 pub(super) enum Unreadable {
-    /// There is no such directory, at least not yet.
+    /// The directory does not exist, or not yet.
     Absent,
     Other(String),
 }
@@ -116,7 +116,7 @@ fn list(directory: &Path, extension: &str) -> io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for file in std::fs::read_dir(directory)? {
         let file = file?;
-        // Programs leave hidden files beside those that they write.
+        // Programs create hidden temporary files next to those that they write.
         let hidden = file.file_name().as_encoded_bytes().starts_with(b".");
         let path = file.path();
         if !hidden && path.extension().is_some_and(|end| end == extension) {
@@ -127,9 +127,9 @@ fn list(directory: &Path, extension: &str) -> io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Returns the stamp of a regular file, `None` where there is no file.
+/// Returns the stamp of a regular file, or `None` if it does not exist.
 fn check(path: &Path) -> Result<Option<Stamp>, String> {
-    // Follows links: a deployment may swap them.
+    // Follows links, because deployments may swap them.
     match std::fs::metadata(path) {
         Ok(metadata) if metadata.is_file() => Ok(Some(Stamp::of(&metadata))),
         Ok(_) => Err("is not a regular file".to_owned()),
@@ -138,8 +138,7 @@ fn check(path: &Path) -> Result<Option<Stamp>, String> {
     }
 }
 
-/// One number for everything below the directory of modules: another one when anything there
-/// changes.
+/// Returns a hash of the stamps of all module files, which changes when any of them does.
 pub(super) fn stamp_of_modules(directory: &Path) -> u64 {
     let mut hasher = DefaultHasher::new();
     for path in below(&directory.join(MODULES)) {
@@ -149,7 +148,7 @@ pub(super) fn stamp_of_modules(directory: &Path) -> u64 {
     hasher.finish()
 }
 
-/// The directories at and below one, for who wants to be told of changes in them.
+/// Returns a directory and all directories below it, for watching.
 pub(super) fn directories_at(directory: &Path) -> Vec<PathBuf> {
     let below = below(directory).into_iter().filter(|path| path.is_dir());
     std::iter::once(directory.to_owned())

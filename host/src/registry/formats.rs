@@ -1,18 +1,18 @@
-//! The `format` keyword of the parameters' schemas.
+//! The `format` keyword in parameter schemas.
 //!
-//! A format that is not checked would let through what it seems to exclude, so formats are
-//! asserted, and a plugin with an unknown one does not load.
+//! An unchecked format would accept the values it seems to exclude, so formats are asserted, and a
+//! plugin with an unknown format does not load.
 
 use std::net::IpAddr;
 
 use jsonschema::{ValidationError, ValidationOptions};
 use uuid::Uuid;
 
-/// Formats that say how a text is entered, not what it contains.
+/// Formats that describe how a text is entered, not its content.
 const OF_FORMS: [&str; 4] = ["multiline", "textarea", "password", "markdown"];
 
-/// Formats of numbers, as code generators write them beside `type`; the schema's `minimum` and
-/// `maximum` are the check.
+/// Number formats that code generators write next to `type`. The schema's `minimum` and `maximum` are
+/// the actual check.
 const OF_NUMBERS: [&str; 16] = [
     "int", "int8", "int16", "int32", "int64", "int128", "uint", "uint8", "uint16", "uint32",
     "uint64", "uint128", "float", "double", "decimal", "number",
@@ -28,7 +28,7 @@ pub(super) fn asserted(options: ValidationOptions<'_>) -> ValidationOptions<'_> 
         .should_validate_formats(true)
         .should_ignore_unknown_formats(false)
         .with_format("ip", |text| text.parse::<IpAddr>().is_ok())
-        // Of later drafts than some schemas name.
+        // A format of later drafts, registered for schemas that name an earlier one.
         .with_format("uuid", |text| {
             text.len() == 36 && Uuid::try_parse(text).is_ok()
         });

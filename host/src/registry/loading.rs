@@ -1,5 +1,4 @@
-//! Loads components in the background: the scan that has found one does not wait for its compiler,
-//! and neither do other plugins.
+//! Loads components in the background, so that neither the scan nor other plugins wait for the compiler.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -15,14 +14,14 @@ use super::{Entry, Plugin, Registry, Source};
 use crate::model::{LoadError, PluginFiles, PluginName};
 use crate::runtime::{JobRuntime, NotLoaded};
 
-/// Before a file that changes all the time is read again.
+/// Delay before a file that changed while it was read is read again.
 const SETTLE_TIME: Duration = Duration::from_millis(200);
 
-/// A load in the background, which ends with the last entry that waits for it.
+/// A background load. It is aborted when the last entry that waits for it is dropped.
 pub(super) struct Loading {
     number: u64,
     task: AbortHandle,
-    /// Its outcome is in the registry, or about to be.
+    /// Whether its outcome is in the registry, or about to be.
     ended: Arc<AtomicBool>,
 }
 
@@ -34,14 +33,14 @@ impl Drop for Loading {
     }
 }
 
-/// The file as it was when it was read last, and what came of it.
+/// The result of a load, with the stamp of the file when it was last read.
 struct Outcome {
     stamp: Option<Stamp>,
     made: Result<(Arc<Plugin>, Arc<PluginFiles>), LoadError>,
 }
 
 impl Registry {
-    /// Whether a plugin that never served is being loaded.
+    /// Returns whether the first version of a plugin is still being loaded.
     #[must_use]
     pub fn is_compiling(&self, name: &str) -> bool {
         let state = self.state.load();
@@ -54,7 +53,7 @@ impl Registry {
         self.wait_while(|| self.is_compiling(name)).await;
     }
 
-    /// Waits until nothing is being loaded.
+    /// Waits until no plugin is being loaded.
     pub async fn settled(&self) {
         let is_unsettled = || {
             let state = self.state.load();
@@ -64,16 +63,16 @@ impl Registry {
         self.wait_while(is_unsettled).await;
     }
 
-    /// Waits until the plugins have changed since `seen`, which is set to how often they have.
+    /// Waits until the number of changes differs from `seen`, then updates `seen`.
     pub async fn changed_since(&self, seen: &mut u64) {
         let (mut changes, last) = (self.changes.subscribe(), *seen);
-        // The sender is this registry's, and so still there.
+        // The sender belongs to this registry, so it cannot be dropped.
         if let Ok(count) = changes.wait_for(|count| *count != last).await {
             *seen = *count;
         }
     }
 
-    /// Ends what is being loaded, for a shutdown.
+    /// Aborts all loads, for a shutdown.
     pub fn stop_loading(&self) {
         let state = self.state.load();
         for entry in state.entries.values().chain(&state.refused) {
@@ -121,7 +120,7 @@ impl Registry {
         })
     }
 
-    /// Loads a component, compiling it first where that is needed.
+    /// Loads a component, compiling it first if needed.
     async fn load(&self, source: &Arc<Source>, mut file: Found) -> Outcome {
         loop {
             let stamp = match file.stamp.clone() {
@@ -140,7 +139,7 @@ impl Registry {
         }
     }
 
-    /// Returns `None` when the file was changed meanwhile.
+    /// Loads the file if it still has this stamp; `None` if it has changed.
     async fn load_as_it_is(
         &self,
         source: &Arc<Source>,
@@ -154,7 +153,8 @@ impl Registry {
             Read::Changed => return None,
             Read::Uncompiled => drop(slot),
         }
-        // The bytes are read again when it is its turn: many may wait, and have many bytes.
+        // Read again after waiting for the permit: many large components may wait, and must not all be
+        // held in memory.
         let _turn = runtime.compile_turn().await;
         let _slot = self.loads.acquire().await;
         let (name, files) = match read(source, file, stamp).await {
@@ -166,7 +166,7 @@ impl Registry {
         Some(plugin.map(|plugin| (Arc::new(plugin), files)))
     }
 
-    /// Puts the outcome of a load into the registry, unless another one has taken its place.
+    /// Publishes the outcome of a load, unless a newer load has replaced it.
     async fn end_load(&self, number: u64, ended: &AtomicBool, outcome: Outcome) {
         let _alone = self.replacing.lock().await;
         let mut state = self.state.load().as_ref().clone();
@@ -178,7 +178,7 @@ impl Registry {
         let Some(entry) = entries.find(is_it) else {
             return;
         };
-        // From here on its end is not that of its entry.
+        // From here on, dropping the entry must not abort this task.
         ended.store(true, Ordering::Release);
         let loaded = Entry {
             stamp: outcome.stamp,
@@ -203,10 +203,10 @@ fn shown(file: &Found) -> String {
     name.to_string_lossy().into_owned()
 }
 
-/// Makes a plugin of files, compiling them first where that is needed.
+/// Builds a plugin from its files, compiling them first if needed.
 ///
 /// # Errors
-/// As [`JobRuntime::load`] and [`JobRuntime::compile`].
+/// Like [`JobRuntime::load`] and [`JobRuntime::compile`].
 pub(super) async fn compile_and_make(
     runtime: &Arc<dyn JobRuntime>,
     name: PluginName,

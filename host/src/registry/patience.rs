@@ -1,8 +1,8 @@
 //! File access with a deadline.
 //!
-//! A read from a hung mount, or of a file that answers only when it likes, returns never. It gets a
-//! thread of its own, which is given up after a while; until it comes back, its path is not tried
-//! again, so that there is one such thread per path at most.
+//! A read may block forever, for example on a hung mount. It therefore runs on its own thread, which is
+//! abandoned after a timeout. Until that thread returns, its path is not read again, so at most one
+//! thread per path is stuck.
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Playbooks are parsed on these stacks, for their imports.
+/// Stack size: playbooks are parsed on these threads, to find their imports.
 const STACK_BYTES: usize = 8 * 1024 * 1024;
 
 pub(super) struct Patience {
@@ -37,10 +37,10 @@ impl Patience {
         }
     }
 
-    /// Does `work` with a path.
+    /// Runs `work` with a path.
     ///
     /// # Errors
-    /// Says that it takes too long.
+    /// If it takes too long.
     pub(super) fn try_one<T: Send + 'static>(
         &self,
         path: &Path,
@@ -50,7 +50,7 @@ impl Patience {
         results.pop().unwrap_or_else(|| Err(self.too_long()))
     }
 
-    /// Does `work` with each path, in order; the others are done even if one takes too long.
+    /// Runs `work` with each path in order, continuing after a path that takes too long.
     pub(super) fn try_each<T: Send + 'static>(
         &self,
         paths: &[PathBuf],
@@ -112,7 +112,7 @@ impl Patience {
         Ok(shared)
     }
 
-    /// Returns what is done, up to the first path that takes too long.
+    /// Returns the results up to the first path that takes too long.
     fn wait<T>(&self, shared: &Shared<T>, paths: &[PathBuf]) -> Vec<Option<T>> {
         let mut progress = lock(&shared.progress);
         let mut since = Instant::now();

@@ -1,4 +1,4 @@
-//! Scans the directories and loads what has changed.
+//! Scans the plugin directories and loads changed files.
 
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use crate::model::{
 use crate::numbers;
 use crate::runtime::{JobRuntime, Loaded, NotLoaded};
 
-/// The summary of a plugin is shown in one line of a list.
+/// Maximum length of a plugin's summary, which lists show on one line.
 const SUMMARY_CHARS: usize = 200;
 
 /// The result of a scan.
@@ -25,21 +25,21 @@ struct Scanned {
     loaded: Vec<LoadedVersion>,
 }
 
-/// What came of loading a file as it is now.
+/// The result of loading a file.
 pub(super) enum Read {
     Done(Result<(Arc<Plugin>, Arc<PluginFiles>), LoadError>),
-    /// It was changed while it was read.
+    /// The file changed while it was read.
     Changed,
     Uncompiled,
 }
 
 impl Registry {
-    /// Scans the directories: loads playbooks that have changed since the last scan, and begins to
-    /// load components that have.
+    /// Scans the directories: loads changed playbooks, and starts background loads of changed
+    /// components.
     pub async fn scan(self: &Arc<Self>) {
         let _alone = self.replacing.lock().await;
         let registry = Arc::clone(self);
-        // Loading compiles, and runs `describe`.
+        // Loading compiles and runs `describe`, which is CPU-bound.
         let scanned = tokio::task::spawn_blocking(move || registry.scan_files()).await;
         match scanned {
             Ok(Some(Scanned { state, loaded })) => {
@@ -51,7 +51,7 @@ impl Registry {
         }
     }
 
-    /// The new state, or `None` when nothing has changed.
+    /// Returns the new state, or `None` if nothing has changed.
     fn scan_files(self: &Arc<Self>) -> Option<Scanned> {
         let before = self.state.load_full();
         let mut after = State::default();
@@ -73,7 +73,7 @@ impl Registry {
                     found
                 }
                 Err(unreadable) => {
-                    // Unreadable is not removed: what is loaded keeps serving.
+                    // An unreadable directory is not an empty one: its plugins keep serving.
                     source.is_unreadable(unreadable, !known.is_empty());
                     for entry in known {
                         after.take_in(&before, entry.clone());
@@ -96,7 +96,7 @@ impl Registry {
                             loaded.extend(version);
                             entry
                         }
-                        // It changed while it was read; the next scan finds it as it is then.
+                        // The file changed while it was read; the next scan loads it.
                         None => match known {
                             Some(known) => known.clone(),
                             None => continue,
@@ -126,7 +126,7 @@ impl Registry {
         })
     }
 
-    /// Loads a file that is new or has changed, or begins to; `None` when it changes meanwhile.
+    /// Loads a new or changed file, or starts to; `None` if it changes meanwhile.
     fn take(
         self: &Arc<Self>,
         source: &Arc<Source>,
@@ -187,11 +187,12 @@ impl Source {
         self.set_problem(None);
     }
 
-    /// Notes, and logs once, why there is no listing.
+    /// Records why the directory cannot be listed, and logs each reason once.
     fn is_unreadable(&self, unreadable: Unreadable, is_in_use: bool) {
         let directory = self.directory.display();
         let problem = match unreadable {
-            // It may come later, and a first start has none.
+            // Not an error at first: a new installation has no such directory, and it may be created
+            // later.
             Unreadable::Absent if !is_in_use => {
                 if !self.absent.swap(true, Ordering::Relaxed) {
                     tracing::info!(%directory, "the plugin directory does not exist yet");
@@ -207,7 +208,7 @@ impl Source {
         }
     }
 
-    /// Returns whether the problem is a new one.
+    /// Records the problem. Returns whether it is new.
     fn set_problem(&self, problem: Option<String>) -> bool {
         let mut noted = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
         let is_new = *noted != problem;
@@ -217,7 +218,7 @@ impl Source {
 }
 
 impl Entry {
-    /// Whether the file, and the modules it depends on, are those of this entry.
+    /// Returns whether the file and the modules it depends on are unchanged.
     fn is_of(&self, file: &Found, modules: u64) -> bool {
         let same = match (&self.stamp, &file.stamp) {
             (Some(known), Ok(stamp)) => known == stamp,
@@ -231,7 +232,7 @@ impl Entry {
         same && self.file == file.path && !modules_changed
     }
 
-    /// This entry with the plugin that was loaded from its file.
+    /// Returns this entry with a newly loaded plugin.
     pub(super) fn loaded(
         self,
         plugin: Arc<Plugin>,
@@ -253,7 +254,7 @@ impl Entry {
         (entry, version)
     }
 
-    /// This entry, whose file does not load; what was loaded last keeps serving.
+    /// Returns this entry with a load error; the last loaded version keeps serving.
     pub(super) fn broken(self, error: LoadError) -> Self {
         let serving = self.plugin.as_ref().map(|plugin| plugin.digest.clone());
         tracing::warn!(plugin = %self.name, %error, ?serving, "plugin does not load");
@@ -282,7 +283,7 @@ async fn load(source: &Source, name: PluginName, files: Arc<PluginFiles>) -> Rea
     }
 }
 
-/// Reads a file; returns `None` when it was changed meanwhile.
+/// Reads a file; `None` if it changed meanwhile.
 pub(super) async fn read(
     source: &Arc<Source>,
     file: &Found,
@@ -310,13 +311,13 @@ pub(super) async fn read(
 /// Loads a plugin and checks its description.
 ///
 /// # Errors
-/// As [`JobRuntime::load`], and what is wrong with the description.
+/// Like [`JobRuntime::load`]; also the problems with the description.
 pub(super) async fn make(
     runtime: &Arc<dyn JobRuntime>,
     name: PluginName,
     files: &Arc<PluginFiles>,
 ) -> Result<Plugin, NotLoaded> {
-    // One that the host cannot bear is broken; the others are loaded all the same.
+    // A plugin that makes the host panic is marked as broken, so that the others are still loaded.
     let failed = || LoadError::new(&files.name, "the host failed while it loaded this");
     let loading = AssertUnwindSafe(runtime.load(files)).catch_unwind();
     let loaded = loading.await.map_err(|_| failed())??;

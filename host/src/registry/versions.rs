@@ -1,4 +1,4 @@
-//! Versions that serve no longer, for jobs that began with them.
+//! Earlier plugin versions, for jobs that began with them.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use super::{Plugin, Registry};
 use crate::model::{ErrorCode, JobError, LoadedVersion, PluginName, PluginVersion, now};
 use crate::storage::StorageError;
 
-/// Old versions that stay compiled.
+/// Number of earlier versions kept loaded.
 const COMPILED: usize = 16;
 
 #[derive(Default)]
@@ -35,10 +35,11 @@ impl OldVersions {
 }
 
 impl Registry {
-    /// The version of a plugin with a digest, whatever serves now.
+    /// Returns the version of a plugin with this digest, even if another one serves now.
     ///
     /// # Errors
-    /// Code `not_found` when its files are no longer kept; what else keeps it from running.
+    /// Code `not_found` if its files are no longer stored or it does not load any more; `internal` if
+    /// the database is not available.
     pub async fn version(&self, name: &str, digest: &str) -> Result<Arc<Plugin>, JobError> {
         let serving = self.get(name).filter(|plugin| plugin.digest == digest);
         if let Some(plugin) = serving.or_else(|| self.old.get(name, digest)) {
@@ -58,7 +59,7 @@ impl Registry {
         let source = source.ok_or_else(|| no_longer("is for a runtime that is not there"))?;
         let runtime = Arc::clone(&source.runtime);
         let plugin_name = PluginName::parse(name).map_err(|wrong| no_longer(&wrong))?;
-        // Bytes that are loaded in the background wait for the same turn.
+        // Background loads wait for the same permit.
         let _turn = runtime.compile_turn().await;
         let made = tokio::task::spawn_blocking(move || {
             let files = Arc::new(files);
@@ -74,15 +75,15 @@ impl Registry {
         Ok(plugin)
     }
 
-    /// The versions of a plugin that were loaded, the last one first.
+    /// Returns the loaded versions of a plugin, the latest first.
     ///
     /// # Errors
-    /// When the database is not available.
+    /// If the database is not available.
     pub async fn versions(&self, name: &str) -> Result<Vec<PluginVersion>, StorageError> {
         self.storage.plugin_versions(name).await
     }
 
-    /// The plugins serve all the same when this fails.
+    /// Stores loaded versions. A failure is only logged, because the plugins can serve without it.
     pub(super) async fn remember(&self, loaded: Vec<LoadedVersion>) {
         if loaded.is_empty() {
             return;

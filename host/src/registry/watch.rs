@@ -1,5 +1,5 @@
-//! When to look at the directories: as soon as the file system tells of a change and then is quiet
-//! for a moment, and every now and then where it tells nothing.
+//! Decides when to scan the plugin directories: after a change notification, once changes have settled,
+//! and periodically in case the file system sends none.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -12,16 +12,16 @@ use tokio::sync::Notify;
 
 use super::{Registry, files};
 
-/// How often the directories are looked at where nothing tells of changes.
+/// Scan interval without change notifications.
 const SCAN_EVERY: Duration = Duration::from_secs(2);
-/// A change is looked at when none has followed it for so long,
+/// Changes are scanned once no further change has followed for this long,
 const QUIET: Duration = Duration::from_millis(100);
-/// or when they have followed one another for so long.
+/// or once they have continued for this long.
 const LONGEST_UNREST: Duration = Duration::from_secs(1);
-/// A file that is written to and not closed is left alone for so long.
+/// A file that was written to and not closed is skipped for this long after the last write.
 const LONGEST_WRITE: Duration = Duration::from_secs(60);
 
-/// Files that somebody writes to now, as far as the file system tells.
+/// Files that are being written to, as far as the file system reports it.
 #[derive(Clone, Default)]
 pub(super) struct Writing(Arc<Mutex<HashMap<PathBuf, Instant>>>);
 
@@ -48,7 +48,7 @@ impl Writing {
 }
 
 impl Registry {
-    /// Scans whenever something has changed; for as long as it is polled.
+    /// Scans after every change, for as long as the future is polled.
     pub async fn watch(self: Arc<Self>) {
         let changed = Arc::new(Notify::new());
         let mut watched = Watched::new(&changed, &self.writing);
@@ -78,19 +78,19 @@ async fn settle(changed: &Notify) {
     }
 }
 
-/// The directories that tell of their changes.
+/// The directories with change notifications.
 struct Watched {
     watcher: Option<RecommendedWatcher>,
     directories: BTreeSet<PathBuf>,
     interesting: Arc<Mutex<Interesting>>,
 }
 
-/// Which of the changes that are told matter.
+/// Selects the relevant change notifications.
 #[derive(Default)]
 struct Interesting {
-    /// Whatever happens in these.
+    /// Directories in which every change is relevant.
     inside: Vec<PathBuf>,
-    /// The ways to them: links and directories that may be swapped, or are yet to come.
+    /// Paths that lead to them: links and directories that may be swapped or created later.
     ways: Vec<PathBuf>,
 }
 
@@ -133,7 +133,7 @@ impl Watched {
         }
     }
 
-    /// Watches what the directories are now: they may have come, gone, or be links to others.
+    /// Updates the watched directories, which may have been created, removed or relinked.
     fn follow<'a>(&mut self, sources: impl Iterator<Item = &'a Path>) {
         let Some(watcher) = &mut self.watcher else {
             return;
@@ -151,7 +151,7 @@ impl Watched {
             }
             for way in absolute.ancestors() {
                 let Some(parent) = way.parent() else { break };
-                // A swapped link, or a directory that comes, is told by the directory around it.
+                // A swapped link or a new directory is reported by its parent directory.
                 if let (true, Ok(parent)) = (
                     way == absolute || way.is_symlink() || !way.exists(),
                     parent.canonicalize(),
@@ -171,7 +171,8 @@ impl Watched {
         }
         let mut now = BTreeSet::new();
         for directory in wanted {
-            // Again where it was watched: a directory of the same name may be another one now.
+            // Watched again even if already watched: the directory may have been replaced by another of
+            // the same name.
             match watcher.watch(&directory, RecursiveMode::NonRecursive) {
                 Ok(()) => {
                     now.insert(directory);
@@ -185,11 +186,11 @@ impl Watched {
     }
 }
 
-/// Keeps count of who writes, and says whether the change is one to look at.
+/// Tracks files being written. Returns whether the event is a relevant change.
 fn note(event: &Event, writing: &Writing) -> bool {
     for path in &event.paths {
         match event.kind {
-            // A second name for a file that is there is not followed by its being closed.
+            // Skips new hard links to existing files, which no close event follows.
             EventKind::Create(CreateKind::File) if is_new(path) => writing.begin(path),
             EventKind::Modify(ModifyKind::Data(_)) => writing.begin(path),
             EventKind::Access(AccessKind::Close(AccessMode::Write))
@@ -198,7 +199,7 @@ fn note(event: &Event, writing: &Writing) -> bool {
             _ => {}
         }
     }
-    // Reading is no change.
+    // Read access is not a change.
     !matches!(event.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write))
 }
 
@@ -207,7 +208,8 @@ fn is_new(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok_and(|file| file.is_file() && file.nlink() == 1)
 }
 
-/// A path as the file system tells it: its directory without links, its own name as it is.
+/// Returns a path as the file system reports it: with links resolved in its directory, but not in its
+/// own name.
 fn real(path: &Path) -> Option<PathBuf> {
     let directory = path.parent()?.canonicalize().ok()?;
     Some(directory.join(path.file_name()?))

@@ -1,9 +1,9 @@
 //! Playbooks: plugins written in Rhai.
 //!
 //! A playbook defines `describe()` and `run(job, params)`. It runs on a thread where blocking is
-//! allowed; each host function blocks that thread on the capability it binds to. An engine is made
-//! for each run, which costs some microseconds, because the packages and host functions in it are
-//! shared; the next one is made while nobody waits for it.
+//! allowed: each host function blocks that thread on the capability it binds to. Every run gets its own
+//! engine, which takes some microseconds, because the packages and host functions are shared; the engine
+//! for the next run is built in advance.
 
 mod arguments;
 mod calls;
@@ -38,15 +38,15 @@ const TIME_TO_DESCRIBE: Duration = Duration::from_secs(2);
 const CALL_LEVELS: usize = 48;
 const EXPRESSION_DEPTH: usize = 64;
 const STRING_BYTES: usize = 10 * 1024 * 1024;
-/// Limits while a playbook is loaded: elements, counted through nested arrays and maps.
+/// Limits while a playbook is loaded. Elements count through nested arrays and maps.
 const ARRAY_ELEMENTS: usize = 10_000;
 const MAP_ENTRIES: usize = 5_000;
 const VARIABLES: usize = 1_000;
 const FUNCTIONS: usize = 500;
-/// The source of a playbook, bytes.
+/// Size of a playbook's source, in bytes.
 const SOURCE_BYTES: u64 = 1024 * 1024;
-/// The clock and the stop signal are looked at every so many operations: looking each time makes a
-/// loop 1.7 times as slow, this 1.06 times.
+/// Operations between two checks of the clock and the stop signal. Checking at every operation makes a
+/// loop 1.7 times as slow, this interval 1.06 times.
 const OPERATIONS_PER_LOOK: u64 = 4_096;
 
 pub struct RhaiRuntime {
@@ -56,11 +56,11 @@ pub struct RhaiRuntime {
     sandbox: Sandbox,
 }
 
-/// What every engine shares.
+/// The parts that all engines share.
 struct Modules {
     standard: Shared<::rhai::Module>,
     host: host::HostModules,
-    /// Made ahead, for the next run.
+    /// The engine for the next run, built in advance.
     spare: Mutex<Option<Engine>>,
 }
 
@@ -87,7 +87,7 @@ impl RhaiRuntime {
     /// Compiles a playbook and calls its `describe`.
     ///
     /// # Errors
-    /// Says what is wrong, and in which file, line and column.
+    /// The error with file, line and column.
     pub fn load(&self, files: &PluginFiles) -> Result<Loaded, LoadError> {
         let name = files.name.clone();
         let imported = modules::compile(files, |imported| self.engine_to_describe(imported))?;
@@ -145,7 +145,7 @@ impl JobRuntime for RhaiRuntime {
 }
 
 impl RhaiRuntime {
-    /// For what runs while a playbook is loaded, which is bounded more tightly than a job.
+    /// Builds an engine for code that runs while a playbook is loaded, with tighter limits than a job's.
     fn engine_to_describe(&self, imported: StaticModuleResolver) -> Engine {
         let mut engine = self.modules.engine();
         engine
@@ -191,7 +191,7 @@ impl Program for Playbook {
     }
 }
 
-/// One run of a playbook, on its own thread.
+/// A run of a playbook on its own thread.
 struct Run {
     file: String,
     ast: AST,
@@ -202,7 +202,7 @@ struct Run {
 }
 
 impl Run {
-    /// Says how the run ended before it clears up behind it, and gets ready for the next.
+    /// Sends the outcome, then cleans up and builds the engine for the next run.
     fn finish(self, done: oneshot::Sender<Result<Value, JobError>>) {
         let handle = host::Handle::new(Arc::clone(&self.context), self.sandbox);
         let engine = self.engine(&handle);
@@ -225,8 +225,8 @@ impl Run {
             "run",
             (job, params),
         );
-        // However the script took it (`sort` goes on after an error of what compares): a job that is
-        // to stop has stopped, and what has computed too long has failed.
+        // A script can swallow these errors (`sort` ignores an error of its comparison function), so
+        // they are checked again here.
         if let Some(reason) = self.context.stop().reason() {
             return Err(reason.into());
         }
@@ -261,7 +261,7 @@ impl Run {
             }
             looking.end().map(Dynamic::from)
         });
-        // Nothing can fail but the job's being stopped, which the next operation notices.
+        // The only possible error is that the job was stopped, and the next operation notices that.
         let printing = handle.clone();
         engine.on_print(move |text| {
             let _ = printing.answer(
@@ -303,7 +303,7 @@ impl Modules {
         }
     }
 
-    /// An engine with the language, the host's functions, the sandbox's limits, and nothing else.
+    /// Builds an engine with the language, the host's functions, the sandbox's limits, and nothing else.
     fn engine(&self) -> Engine {
         let mut engine = Engine::new_raw();
         engine
@@ -311,8 +311,7 @@ impl Modules {
             .set_max_expr_depths(EXPRESSION_DEPTH, EXPRESSION_DEPTH)
             .set_max_variables(VARIABLES)
             .set_max_functions(FUNCTIONS)
-            // Counts imports as they are executed; how many modules there are is bounded when they are
-            // read.
+            // Counts executed imports. The number of modules is limited when they are read.
             .set_max_modules(usize::MAX)
             .set_module_resolver(DummyModuleResolver::new())
             .disable_symbol("eval")
@@ -320,7 +319,8 @@ impl Modules {
             .register_global_module(Shared::clone(&self.standard));
         memory::bound_depth(&mut engine);
         refuse_inexact_integers(&mut engine);
-        // After the language's own, so that its blocking `sleep` is hidden by the host's.
+        // Registered after the standard packages, so that the host's `sleep` replaces their blocking
+        // one.
         self.host.register(&mut engine);
         engine
     }

@@ -1,13 +1,12 @@
 //! Components: plugins compiled to WebAssembly, over the contract in `plugin-sdk/wit`.
 //!
-//! Every attempt gets a store of its own, from a pool; a component waits for its place in the pool
-//! and never fails for want of one. It has clocks and random numbers, and nothing else of this
-//! machine: no file, no network, no environment. What it may call is in `host.rs`; each function
-//! there binds to one capability.
+//! Every attempt gets its own store, from a pool; an attempt waits for a free slot of the pool and never
+//! fails for lack of one. A component has clocks and random numbers, but no access to files, network or
+//! environment. `host.rs` defines the functions it may call, each of which binds to one capability.
 //!
-//! Two clocks bound it. The CPU budget counts only what the component itself computes, and is
-//! looked at by an epoch that ticks while components run; the timeout of the attempt counts
-//! everything, and is the worker's.
+//! Two clocks limit it. The CPU budget counts only the component's own computing; it is checked by an
+//! epoch that ticks while components run. The attempt's timeout counts all time, and the worker enforces
+//! it.
 
 mod bindings;
 mod cache;
@@ -49,20 +48,20 @@ use crate::{json, numbers};
 
 pub use self::compiler::{CompilerOptions, SUBCOMMAND, compile};
 
-/// A component's bytes; those with an interpreter inside have 10 to 20 MB.
+/// Size of a component, in bytes. Components with an embedded interpreter have 10 to 20 MB.
 const COMPONENT_BYTES: u64 = 64 * 1024 * 1024;
-/// The description that a component returns, bytes.
+/// Size of the description that a component returns, in bytes.
 const DESCRIPTION_BYTES: usize = 1024 * 1024;
 const CPU_TO_DESCRIBE: Duration = Duration::from_secs(5);
 const TIME_TO_DESCRIBE: Duration = Duration::from_secs(20);
-/// Components that describe themselves at once.
+/// Components that may describe themselves at once.
 const DESCRIBING: usize = 4;
 
-/// Of one component: the pool has room for so many of each, for every job that may run.
+/// Limits of one component, which the pool reserves for every job that may run.
 const CORE_INSTANCES: u32 = 64;
 const MEMORIES: u32 = 4;
 const TABLES: u32 = 8;
-/// Elements of one table; an interpreter's functions are some ten thousand.
+/// Elements of one table. An interpreter has some ten thousand functions.
 const TABLE_ELEMENTS: usize = 100_000;
 const INSTANCE_BYTES: usize = 4 * 1024 * 1024;
 /// The stack of a component's own calls, and that of the fiber it runs on.
@@ -74,14 +73,14 @@ pub struct WasmRuntime {
     compiler: Compiler,
 }
 
-/// What every component shares.
+/// The parts that all components share.
 struct Shared {
     engine: Engine,
     linker: Linker<Guest>,
     ticker: Ticker,
     threads: Threads,
     sandbox: Sandbox,
-    /// Places in the pool, for jobs and for what describes itself.
+    /// Permits for the pool, for jobs and for components that describe themselves.
     places: Semaphore,
     describing: Semaphore,
 }
@@ -94,12 +93,12 @@ struct ComponentProgram {
 }
 
 impl WasmRuntime {
-    /// An engine with room for `jobs` attempts at once, which keeps compiled code in `cache`.
+    /// Creates an engine for `jobs` attempts at once, which caches compiled code in `cache`.
     ///
-    /// The engine has no compiler, so this process can never be brought to compile a component.
+    /// The engine has no compiler, so this process can never be made to compile a component.
     ///
     /// # Errors
-    /// When the cache's directory cannot be made, or is not this user's alone.
+    /// If the cache directory cannot be created, or other users may write to it.
     pub fn new(
         sandbox: Sandbox,
         jobs: usize,
@@ -116,7 +115,8 @@ impl WasmRuntime {
                 &sandbox,
             )));
         let engine = Engine::new(&config).or_else(|error| {
-            // Where a process may have few addresses (ulimit -v), each component gets its own anew.
+            // If the address space is limited (`ulimit -v`), each component allocates its own memory
+            // instead.
             tracing::warn!(error = %format!("{error:#}"), "no pool for components; each run of one takes longer");
             config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
             Engine::new(&config).map_err(not_made)
@@ -199,14 +199,14 @@ impl JobRuntime for WasmRuntime {
     }
 }
 
-/// A component that can run, or what its code is looked for by.
+/// A component that can run, or the cache key of the missing code.
 enum Linked {
     Program(ComponentProgram),
     Uncompiled(String),
 }
 
 impl Shared {
-    /// Takes a component's code from the cache, and gives it what it imports.
+    /// Loads a component's code from the cache and links its imports.
     fn link(self: &Arc<Self>, files: &PluginFiles) -> Result<Linked, LoadError> {
         let name = &files.name;
         errors::expect_component(name, &files.main)?;
@@ -256,7 +256,7 @@ impl ComponentProgram {
                 .call_describe(store)
                 .await
         });
-        // Closed never.
+        // Never closed.
         let _place = self.shared.describing.acquire().await;
         let called = tokio::time::timeout(TIME_TO_DESCRIBE, calling).await;
         let text = called.map_err(|_| {
@@ -283,7 +283,7 @@ impl ComponentProgram {
             .map_err(|error| wrong(format!("describe() returns no description: {error}")))
     }
 
-    /// Runs one function of the component, in a store made for it.
+    /// Calls one function of the component in a new store.
     async fn call<T>(
         &self,
         context: Option<Arc<JobContext>>,
@@ -326,7 +326,7 @@ impl ComponentProgram {
         let stop = context.stop_signal();
         let calling = Calling::default();
         let attempt = async {
-            // Closed never.
+            // Never closed.
             let _place = self.shared.places.acquire().await;
             let params = context.job().params.to_string();
             self.call(
@@ -345,9 +345,9 @@ impl ComponentProgram {
         tokio::pin!(attempt);
         let returned = tokio::select! {
             returned = &mut attempt => returned,
-            // In the middle of a call of the host, that call comes to its end first: it leaves
-            // configuration mode, and stores what the device has said. Else the component is
-            // computing, or waits on a clock of its own.
+            // A host call in progress is completed first: it leaves configuration mode and stores the
+            // device's output. Otherwise the component is computing or waits on a clock of its own, and
+            // is dropped.
             reason = stop.stopped() => {
                 if !calling.is_on() {
                     return Err(reason.into());
@@ -389,8 +389,7 @@ fn not_made(error: wasmtime::Error) -> anyhow::Error {
     anyhow::anyhow!("the engine for components cannot be made: {error:#}")
 }
 
-/// What decides about the code of components: the same for the engine that runs them and for the
-/// compilers.
+/// Returns the options that determine the compiled code, which the engine and the compilers must share.
 fn engine_config() -> Config {
     let mut config = Config::new();
     config
@@ -401,7 +400,8 @@ fn engine_config() -> Config {
     config
 }
 
-/// Room for `places` components at once. Addresses, not memory: a page is taken when it is used.
+/// Returns a pool for `places` components. It reserves addresses, not memory: pages are allocated on
+/// first use.
 fn pool(places: usize, sandbox: &Sandbox) -> PoolingAllocationConfig {
     let places = u32::try_from(places).unwrap_or(u32::MAX);
     let mut pool = PoolingAllocationConfig::new();

@@ -1,4 +1,4 @@
-//! Rewrites serde's messages in the words of this API.
+//! Rewrites serde's error messages in the words of this API.
 
 use serde_json::Value;
 
@@ -6,11 +6,11 @@ const TIME: &str = "a time such as 2026-12-01T02:30:00Z";
 const ID: &str = "an id";
 const MAX_SHOWN: usize = 60;
 
-/// Fields of which no text is repeated in a message.
+/// Secret fields, which error messages never quote.
 const SECRET_FIELDS: [&str; 5] = ["answers", "password", "private_key", "passphrase", "secret"];
 
-/// Returns serde's message in the form `expected X, got Y`, where it is about a value of a wrong
-/// type. `found` is the value at `pointer`.
+/// Rewrites a serde message about a wrong type as `expected X, got Y`. `found` is the value at
+/// `pointer`.
 pub(super) fn plain(message: &str, pointer: &str, found: Option<&Value>) -> String {
     let got = |words: &str| match found {
         Some(found) => shown(pointer, found),
@@ -44,7 +44,7 @@ fn and_got(pointer: &str, found: Option<&Value>) -> String {
     })
 }
 
-/// chrono's messages, which do not say that they are about a time.
+/// Matches chrono's messages, which do not mention that they are about a time.
 fn is_about_time(message: &str) -> bool {
     [
         "input is out of range",
@@ -57,7 +57,7 @@ fn is_about_time(message: &str) -> bool {
     .contains(&message)
 }
 
-/// The messages of numbers and flags that are parsed from text, as in a query.
+/// Returns the expected value for messages about numbers and flags parsed from text, as in a query.
 fn of_text(message: &str) -> Option<&'static str> {
     match message {
         "invalid digit found in string" | "cannot parse integer from empty string" => {
@@ -71,7 +71,7 @@ fn of_text(message: &str) -> Option<&'static str> {
     }
 }
 
-/// The name of one of Rust's types, as a client knows it.
+/// Returns a client-facing name for a Rust type.
 fn type_words(expected: &str) -> String {
     let whole = |from: &dyn std::fmt::Display, to: &dyn std::fmt::Display| {
         format!("a whole number from {from} to {to}")
@@ -104,7 +104,7 @@ fn type_words(expected: &str) -> String {
     words.to_owned()
 }
 
-/// A value as a message repeats it.
+/// Formats a value for a message.
 fn shown(pointer: &str, found: &Value) -> String {
     let is_secret = pointer.split('/').any(|part| SECRET_FIELDS.contains(&part));
     let text = match found {
@@ -125,7 +125,7 @@ fn shown(pointer: &str, found: &Value) -> String {
     short
 }
 
-/// serde's words for a value.
+/// Translates serde's word for a kind of value.
 fn json_word(words: &str) -> String {
     let word = match words {
         "map" => "an object",

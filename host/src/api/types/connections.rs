@@ -1,4 +1,4 @@
-//! Connections.
+//! Wire types of connections.
 
 use std::fmt;
 
@@ -106,7 +106,7 @@ pub struct LoginAnswerRequest {
     pub key: bool,
 }
 
-/// Deserializes a list; null is an empty one.
+/// Deserializes a list; null becomes an empty list.
 fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Vec<T>>, D::Error> {
@@ -115,7 +115,7 @@ fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     ))
 }
 
-/// Absent, null, or a text.
+/// A secret in a request: absent, null, or text.
 pub type WrittenSecret = Option<Option<secrecy::SecretString>>;
 
 mod written_secret {
@@ -126,7 +126,7 @@ mod written_secret {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<super::WrittenSecret, D::Error> {
-        // An error of serde's own would show what it found.
+        // An error from serde itself would repeat the value it found.
         match Option::<serde_json::Value>::deserialize(deserializer)? {
             None => Ok(Some(None)),
             Some(serde_json::Value::String(text)) => Ok(Some(Some(SecretString::from(text)))),
@@ -134,7 +134,7 @@ mod written_secret {
         }
     }
 
-    /// Absent and null are equal.
+    /// Deserializes a secret; null counts as absent.
     pub(super) fn optional<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<SecretString>, D::Error> {
@@ -160,8 +160,8 @@ fn one_or_several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Stri
     }
 }
 
-/// Reads a port; serde's own message for a `u16` would allow 0, which is rejected with the other
-/// fields of the connection.
+/// Deserializes a port. serde's message for a `u16` would name 0 as valid, but 0 is rejected when the
+/// connection's other fields are checked.
 fn port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
     struct Port;
 

@@ -1,4 +1,4 @@
-//! Devices: who has them.
+//! Wire types of devices: which jobs hold them or wait for them.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

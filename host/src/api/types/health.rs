@@ -1,4 +1,4 @@
-//! Whether the server does its work.
+//! Wire types of the health check.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

@@ -1,4 +1,4 @@
-//! Jobs, and what came of them.
+//! Wire types of jobs and their results.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Notifications on the wire. What was said is not shown: the job says more.
+//! Wire types of notifications. The message text is left out; the job itself has more detail.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Pauses.
+//! Wire types of pauses.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -40,7 +40,7 @@ pub struct WritePause {
     pub windows: Option<Windows>,
 }
 
-/// As a new one.
+/// Converts the request into a new pause.
 impl From<WritePause> for Pause {
     fn from(pause: WritePause) -> Self {
         let now = now();

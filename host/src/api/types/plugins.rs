@@ -1,4 +1,4 @@
-//! Plugins.
+//! Wire types of plugins.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -10,11 +10,11 @@ use crate::capabilities::Policy;
 use crate::model::{LoadError, Needs, PluginKind, TargetMode};
 use crate::registry::Entry;
 
-/// The longest schema and the longest needs that a list shows, bytes.
+/// Maximum length of a schema or of the needs in a list, in bytes.
 const LISTED_BYTES: u64 = 4 << 10;
-/// The longest texts that a list shows, characters.
+/// Maximum length of a text in a list, in characters.
 const LISTED_CHARS: usize = 1_000;
-/// The most needs without a grant that a list shows, if they are long.
+/// Maximum number of needs without a grant in a list, if they are long.
 const LISTED_NEEDS: usize = 4;
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -112,7 +112,7 @@ impl PluginAnswer {
         }
     }
 
-    /// Cuts what would be too long for a list.
+    /// Shortens fields that are too long for a list.
     pub(in crate::api) fn listed(mut self) -> Self {
         let mut cut = false;
         if self.params_schema.as_ref().map_or(0, length) > LISTED_BYTES {

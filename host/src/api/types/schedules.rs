@@ -1,4 +1,4 @@
-//! Schedules.
+//! Wire types of schedules.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::model::{BatchOptions, ListedSchedule, Misfire, Overlap, Schedule, Timing, now};
 
-/// Runs shown ahead.
+/// Number of upcoming runs shown.
 pub const NEXT_RUNS: usize = 5;
 
 /// A schedule to be stored.
@@ -137,7 +137,7 @@ pub struct SchedulePreview {
 }
 
 impl WriteSchedule {
-    /// A new schedule, or one in place of another.
+    /// Builds a new schedule, or the replacement of `old`.
     pub(in crate::api) fn over(self, old: Option<Schedule>) -> Schedule {
         let was_enabled = old.as_ref().is_none_or(|old| old.enabled);
         Schedule {

@@ -1,34 +1,34 @@
-//! What a terminal says beside its bytes.
+//! Control messages of a terminal.
 
 use serde::{Deserialize, Serialize};
 
-/// What a terminal's client says in a text message.
+/// A client's text message.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum TerminalCommand {
-    /// The terminal has another size, in characters.
+    /// The terminal has a new size, in characters.
     Resize { columns: u16, rows: u16 },
 }
 
-/// What the server says in a text message of a terminal.
+/// A server's text message.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TerminalEvent {
-    /// The login is done; what is typed goes to the device.
+    /// The login is complete; input now reaches the device.
     Opened {},
-    /// The last message: it failed.
+    /// The terminal failed. The last message.
     Error { code: String, message: String },
-    /// The last message: it is over.
+    /// The terminal was closed. The last message.
     Closed { reason: CloseReason },
 }
 
-/// Who has ended a terminal.
+/// The reason for closing a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CloseReason {
-    /// The device, as after `exit`.
+    /// The device closed the session, as after `exit`.
     Device,
-    /// Nothing was typed or shown for `devices.terminal_idle_seconds`.
+    /// No input and no output for `devices.terminal_idle_seconds`.
     Idle,
     /// The server is stopping.
     Shutdown,

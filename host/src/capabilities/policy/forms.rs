@@ -89,8 +89,8 @@ const LINES: &[(&[&str], &[&str])] = &[
 const MORE_COMMANDS: &[(&[&str], &[&str])] =
     &[(&["aruba_aoscx", "hp_procurve"], &["boot", "reload"])];
 
-/// Platforms whose configuration mode is a shell, which runs every line that begins with another
-/// word than [`SHELL_LINES`].
+/// Platforms with a shell as configuration mode: it runs every line that does not begin with one of
+/// [`SHELL_LINES`].
 const SHELLS: &[&str] = &["ubiquiti_edgerouter", "vyos"];
 const SHELL_LINES: &[&str] = &[
     "activate",

@@ -19,8 +19,8 @@ pub(super) fn allows(pattern: &str, command: &str, platform: Option<&Platform>) 
     if pattern == "*" {
         return true;
     }
-    // The command may contain each character only as often as the pattern does, so that `*` covers
-    // none.
+    // The command may not contain a chaining character more often than the pattern does, so that `*`
+    // covers none.
     let (typed, spelled) = (sent(command, platform), sent(pattern, platform));
     let count = |bytes: &[u8], c: char| bytes.iter().filter(|byte| **byte == c as u8).count();
     let smuggled = CHAINING
@@ -40,7 +40,7 @@ fn sent(text: &str, platform: Option<&Platform>) -> Vec<u8> {
     encoded.unwrap_or_else(|| text.as_bytes().to_vec())
 }
 
-/// Returns a text as a device reads it that takes every byte for one character.
+/// Returns a text as a device with a single-byte encoding reads it.
 pub(super) fn by_bytes(text: &str, platform: &Platform) -> String {
     if platform.terminal.encoding.is_none() {
         return text.to_owned();
@@ -49,8 +49,8 @@ pub(super) fn by_bytes(text: &str, platform: &Platform) -> String {
     bytes.into_iter().map(char::from).collect()
 }
 
-/// Returns a text as a device reads it that drops the eighth bit of each byte; `None` if the platform
-/// does not, or the text is the same.
+/// Returns a text as read by a device that drops the eighth bit of each byte; `None` if the platform
+/// does not, or if the text is the same.
 ///
 /// # Errors
 /// Code `invalid` for a character that becomes a control character: `č` ends a line.
@@ -188,10 +188,10 @@ pub(in crate::capabilities) fn check_line(what: &str, text: &str) -> Result<()> 
     }
 }
 
-/// Checks like [`check_line`] a text that may be empty.
+/// Checks a text like [`check_line`], but allows an empty one.
 ///
 /// # Errors
-/// As [`check_line`].
+/// Like [`check_line`].
 pub(in crate::capabilities) fn check_text(what: &str, text: &str) -> Result<()> {
     match wrong_in_text(text) {
         Some(wrong) => Err(JobError::new(ErrorCode::INVALID, format!("{what} {wrong}"))),

@@ -9,10 +9,10 @@ use crate::model::{CommandKind, ErrorCode, JobError};
 /// A question that a device asks, and the line or key that answers it.
 #[derive(Clone, Debug)]
 pub struct Question {
-    /// A regular expression for the line at whose end the device waits.
+    /// A regular expression for the last line, where the device waits for input.
     pub expect: String,
     pub answer: SecretString,
-    /// The answer is one key, sent without a line ending.
+    /// Whether the answer is one key, sent without a line ending.
     pub key: bool,
     /// Whether the answer is hidden everywhere; `None` decides by the words of the question.
     pub secret: Option<bool>,
@@ -76,7 +76,7 @@ impl Question {
         Ok(answer)
     }
 
-    /// Returns the answer as messages and notes show it.
+    /// Returns the answer for messages and write intents.
     fn shown(&self) -> String {
         use secrecy::ExposeSecret as _;
         if self.is_secret() {
@@ -98,7 +98,7 @@ pub(super) fn without_secrets(text: String, questions: &[Question]) -> String {
     let mut secrets: Vec<_> = secrets
         .filter(|secret| secret.len() >= SHORTEST_SECRET)
         .collect();
-    // One secret may begin another.
+    // A longer secret may begin with a shorter one.
     secrets.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
     secrets
         .into_iter()

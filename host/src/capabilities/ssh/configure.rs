@@ -1,4 +1,4 @@
-//! Configuration: lines, commit, rollback, save.
+//! Configuration of devices: lines, commit, rollback, save.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -38,14 +38,14 @@ pub struct CommitOptions {
     pub answers: Vec<Question>,
 }
 
-/// The result of configuring.
+/// The outcome of configuring.
 #[derive(Clone, Debug, Default)]
 pub struct Configured {
     pub replies: Vec<ExecReply>,
     /// The changes according to the platform; `None` without a candidate or a comparison.
     pub diff: Option<String>,
-    /// The lines have taken effect: they were neither staged nor discarded when configuration mode
-    /// was left.
+    /// Whether the lines have taken effect: they were neither staged nor discarded when configuration
+    /// mode was left.
     pub in_effect: bool,
 }
 
@@ -59,13 +59,13 @@ struct Lines<'a> {
 }
 
 impl JobContext {
-    /// Sends configuration lines and makes them take effect: at once, or on a platform with a
-    /// candidate by a commit, unless `options` stage them. Configuration mode is always left,
-    /// except with a staged candidate.
+    /// Sends configuration lines and makes them take effect: immediately, or on a platform with a
+    /// candidate by a commit, unless `options` stage them. Configuration mode is always left, except
+    /// with a staged candidate.
     ///
     /// # Errors
-    /// Code `refused` with the number and text of the line if the device refuses one and `options`
-    /// stop there, or if it refuses the commit; a candidate is discarded then. Otherwise as
+    /// Code `refused` with the number and text of the line if the device refuses one and `options` stop
+    /// there, or if it refuses the commit; a candidate is discarded then. Otherwise like
     /// [`Self::ssh_exec`].
     pub async fn ssh_configure(
         &self,
@@ -234,10 +234,10 @@ impl JobContext {
         Ok(reply)
     }
 
-    /// Makes the running configuration the start-up configuration.
+    /// Saves the running configuration as the start-up configuration.
     ///
     /// # Errors
-    /// Code `unsupported` on a platform without a save command; otherwise as [`Self::ssh_exec`].
+    /// Code `unsupported` on a platform without a save command; otherwise like [`Self::ssh_exec`].
     pub async fn ssh_save(&self, device: &Device, questions: &[Question]) -> Result<ExecReply> {
         self.may_configure().await?;
         self.may_save(&device.kind).await?;

@@ -1,7 +1,7 @@
-//! Files: from the operator's directory to a device, and back into it.
+//! File transfers between the operator's directory and devices.
 //!
-//! A job names files of `devices.files_dir` and nothing else of this machine: no way leads out of
-//! that directory, by `..`, by an absolute path or by a symbolic link.
+//! A job can only name files inside `devices.files_dir`: neither `..`, an absolute path nor a symbolic
+//! link leads out of it.
 
 use std::io;
 use std::path::Path;
@@ -23,10 +23,10 @@ use crate::disk::DiskSpace;
 use crate::model::{CommandKind, ErrorCode, JobError};
 use crate::storage::{DownloadedFile, Storage};
 
-/// How deep the directory is searched for what downloads have left behind.
+/// Maximum depth of the search for leftovers of downloads.
 const DEPTH: usize = 32;
 
-/// The operator's directory of files.
+/// The operator's directory for file transfers.
 #[derive(Clone)]
 pub struct Files {
     directory: Arc<Dir>,
@@ -37,11 +37,11 @@ pub struct Files {
 }
 
 impl Files {
-    /// Opens the directory, and removes from it what the downloads of an earlier process have left
-    /// behind. `downloaded` are the files that jobs have downloaded so far.
+    /// Opens the directory and removes partial downloads left by an earlier process. `downloaded` are
+    /// the files that jobs have downloaded so far.
     ///
     /// # Errors
-    /// It is not there, or no directory.
+    /// If the path does not exist or is not a directory.
     pub async fn open(
         path: &Path,
         config: &DevicesConfig,
@@ -62,8 +62,8 @@ impl Files {
         })
     }
 
-    /// Admits a download into a file. Before one is refused, files that were removed by hand are
-    /// looked for, which then count no longer.
+    /// Admits a download to a file. If a limit is reached, first checks for files that were removed by
+    /// hand, which no longer count.
     async fn admit(&self, storage: &dyn Storage, plugin: &str, path: &str) -> Result<Charge> {
         let path = normal(path);
         let refused = match self.quota.begin(plugin, &path) {
@@ -107,8 +107,8 @@ impl Files {
         .await
     }
 
-    /// A new file beside the one that is to be, of a name that nobody else has: it takes its place
-    /// when it is whole.
+    /// Creates a temporary file with a unique name next to the destination, which it replaces once
+    /// complete.
     async fn create(&self, path: &str) -> io::Result<(Part, tokio::fs::File)> {
         let part = Part {
             directory: Arc::clone(&self.directory),
@@ -121,12 +121,12 @@ impl Files {
                 builder.recursive(true).mode(0o700);
                 part.directory.create_dir_with(parent, &builder)?;
             }
-            // A device's configuration holds secrets.
+            // A device's configuration contains secrets.
             let mut options = OpenOptions::new();
             options.write(true).create_new(true).mode(0o600);
             let file = part.directory.open_with(&part.name, &options)?.into_std();
-            // As long as it is open, no other process takes it for one that was left behind. A file
-            // system without locks changes nothing about that for this process.
+            // The lock keeps other processes from removing the file as a leftover while it is open.
+            // Without file locks on the file system, this process works the same.
             let _ = file.try_lock();
             Ok((part, tokio::fs::File::from_std(file)))
         })
@@ -134,7 +134,7 @@ impl Files {
     }
 }
 
-/// The path as its parts: `a/./b` and `a//b` are `a/b`.
+/// Normalizes a path: `a/./b` and `a//b` become `a/b`.
 fn normal(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
@@ -147,7 +147,7 @@ fn normal(path: &str) -> String {
     parts.join("/")
 }
 
-/// Removes what downloads that began before a time have left behind; returns how many files.
+/// Removes leftovers of downloads that began before a time. Returns how many files were removed.
 fn remove_parts(directory: &Dir, before: DateTime<Utc>, depth: usize) -> usize {
     let Ok(entries) = directory.entries() else {
         return 0;
@@ -170,7 +170,7 @@ fn remove_parts(directory: &Dir, before: DateTime<Utc>, depth: usize) -> usize {
     removed
 }
 
-/// Whether a file's name is one that [`Files::create`] gave before a time.
+/// Returns whether [`Files::create`] chose a file name before a time.
 fn is_part(name: &str, before: DateTime<Utc>) -> bool {
     let id = name
         .strip_suffix(".part")
@@ -184,7 +184,7 @@ fn is_part(name: &str, before: DateTime<Utc>) -> bool {
     })
 }
 
-/// A download that is not whole yet.
+/// An incomplete download.
 struct Part {
     directory: Arc<Dir>,
     path: String,
@@ -218,11 +218,11 @@ async fn blocking<T: Send + 'static>(
 }
 
 impl JobContext {
-    /// Writes a file of the operator's directory to the device.
+    /// Sends a file from the operator's directory to the device.
     ///
     /// # Errors
-    /// Code `not_found` for a file that is not in the directory, `refused` in the device's words,
-    /// `unsupported` where the device takes no files or the operator gives none.
+    /// Code `not_found` for a file that is not in the directory, `refused` with the device's message,
+    /// `unsupported` if the device accepts no files or the operator configured no directory.
     pub async fn ssh_upload(&self, device: &Device, file: &str, remote: &str) -> Result<Transfer> {
         self.may_upload().await?;
         check_names(file, remote)?;
@@ -252,10 +252,11 @@ impl JobContext {
             .await
     }
 
-    /// Writes a file of the device into the operator's directory, in place of one of that name.
+    /// Downloads a file from the device into the operator's directory and replaces a file of the same
+    /// name.
     ///
     /// # Errors
-    /// As [`Self::ssh_upload`]; `limit` is part of the message for a file that is too large.
+    /// Like [`Self::ssh_upload`]; for a file that is too large, the message contains the limit.
     pub async fn ssh_download(
         &self,
         device: &Device,
@@ -295,7 +296,7 @@ impl JobContext {
             Ok(charge) if whole && finished.is_ok() => {
                 let file = charge.settle();
                 if let Err(error) = storage.add_downloaded_file(&file).await {
-                    // It counts until the process ends.
+                    // It still counts against the limits until the process ends.
                     tracing::warn!(%error, file = file.path, "failed to record a downloaded file");
                 }
                 outcome
@@ -322,7 +323,7 @@ impl JobContext {
         })
     }
 
-    /// A transfer is a result like any other: what was asked, and what came of it.
+    /// Stores a transfer as a result: the request, then its outcome.
     async fn record_transfer(
         &self,
         device: &Device,
@@ -353,7 +354,7 @@ impl JobContext {
     }
 }
 
-/// Checks the names of a transfer's two files.
+/// Checks the names of both files of a transfer.
 fn check_names(file: &str, remote: &str) -> Result<()> {
     for name in [file, remote] {
         check_line("a file's name", name)?;
@@ -362,7 +363,7 @@ fn check_names(file: &str, remote: &str) -> Result<()> {
     Ok(())
 }
 
-/// Says how far a transfer is, ten times.
+/// Reports the progress of a transfer in steps of a tenth.
 #[derive(Default)]
 struct Tenths(u64);
 

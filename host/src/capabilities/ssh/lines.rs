@@ -302,15 +302,15 @@ fn check_text_end(element: &Element, platform: &str) -> Result<()> {
     }
 }
 
-/// Returns the lines of an element that a device may run as commands, because it is not known that
-/// the first line begins a text, or where that ends.
+/// Returns the lines of an element that a device may run as commands, because it is unclear whether the
+/// first line begins a text, or where that text ends.
 pub(super) fn uncertain_lines<'e>(element: &'e Element, platform: &Platform) -> &'e [String] {
     let Some((first, rest)) = element.lines.split_first() else {
         return &[];
     };
     let mode = platform.configuration.as_ref();
     let mut blocks = mode.iter().flat_map(|mode| &mode.blocks);
-    // A text that keys end, which no line holds.
+    // The session ends this text by sending keys, so no line contains the end.
     let ends_by_keys = blocks.any(|block| !block.end.is_empty() && block.start.matches(first));
     match ends_by_keys || End::of(&platform.name, visible(first)).is_some() {
         true => &[],

@@ -1,7 +1,7 @@
-//! How much of the operator's directory downloaded files may take: per plugin and in all.
+//! Limits of downloaded files in the operator's directory, per plugin and in total.
 //!
-//! A device decides how long a file is, and a plugin how many there are. What is being downloaded
-//! counts while it grows. Files that are not there any more are noticed when a limit is reached.
+//! A device decides how long a file is, and a plugin how many there are, so a download counts while it
+//! grows. Removed files are noticed only when a limit is reached.
 
 use std::collections::HashMap;
 use std::io;
@@ -18,12 +18,12 @@ use crate::disk::DiskSpace;
 use crate::model::{ErrorCode, JobError};
 use crate::storage::DownloadedFile;
 
-/// How often the directory is searched for files that were removed.
+/// How often the directory is searched for removed files.
 const RECONCILE_INTERVAL: Duration = Duration::from_secs(5);
 /// Bytes of a download after which the free space is checked again.
 const CHECK_BYTES: u64 = 4 << 20;
 
-/// The operator's limits; 0 for none.
+/// The operator's limits; 0 means no limit.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FileLimits {
     all: Limit,
@@ -85,7 +85,7 @@ impl Limit {
     }
 }
 
-/// The files that jobs have downloaded, and those that they are downloading.
+/// The completed and running downloads, with their use.
 #[derive(Debug)]
 pub(super) struct Quota {
     limits: FileLimits,
@@ -118,10 +118,10 @@ impl Quota {
         })
     }
 
-    /// Admits a download of one more file, of no bytes yet.
+    /// Admits one more download, with no bytes yet.
     ///
     /// # Errors
-    /// Code `limit`, with the key of the limit and the use; also for a disk that is nearly full.
+    /// Code `limit`, with the key of the limit and the use; also if the disk is nearly full.
     pub(super) fn begin(self: &Arc<Self>, plugin: &str, path: &str) -> Result<Charge> {
         self.check_space()?;
         let mut usage = self.usage();
@@ -150,7 +150,7 @@ impl Quota {
         })
     }
 
-    /// Whether it is time to look for files that were removed, in order to admit one more.
+    /// Returns the files to check for removal, or `None` if they were checked recently.
     pub(super) fn paths_to_reconcile(&self) -> Option<Vec<String>> {
         let mut usage = self.usage();
         let recently = |at: Instant| at.elapsed() < RECONCILE_INTERVAL;
@@ -161,7 +161,7 @@ impl Quota {
         Some(usage.files.keys().cloned().collect())
     }
 
-    /// Corrects the sizes of files; `None` for those that are not there any more.
+    /// Corrects the sizes of files; `None` means that the file was removed.
     pub(super) fn reconcile(&self, found: Vec<(String, Option<u64>)>) {
         let mut usage = self.usage();
         for (path, bytes) in found {
@@ -226,14 +226,14 @@ impl Usage {
     }
 }
 
-/// A file that is being downloaded; it counts until this is dropped, or the file is in its place.
+/// A running download. It counts until it is dropped or has settled.
 #[derive(Debug)]
 pub(super) struct Charge {
     quota: Arc<Quota>,
     plugin: String,
     path: String,
     bytes: u64,
-    /// Bytes at which the free space was checked.
+    /// The size at which the free space was last checked, in bytes.
     checked: u64,
 }
 
@@ -244,7 +244,7 @@ impl Charge {
             self.quota.check_space()?;
         }
         let mut usage = self.quota.usage();
-        // The file that this one replaces is still there; that it goes counts already.
+        // The file that this one replaces still exists and counts, so it is subtracted here.
         let replaced = usage.files.get(&self.path);
         let files = u64::from(replaced.is_some());
         let own = replaced.filter(|(owner, _)| *owner == self.plugin);
@@ -275,7 +275,7 @@ impl Charge {
         Ok(())
     }
 
-    /// Counts the file as one that is there.
+    /// Counts the download as a completed file.
     pub(super) fn settle(self) -> DownloadedFile {
         let file = DownloadedFile {
             path: self.path.clone(),
@@ -297,7 +297,7 @@ impl Drop for Charge {
     }
 }
 
-/// A file that takes no more than its limits allow.
+/// A file that enforces its limits while it is written.
 #[derive(Debug)]
 pub(super) struct LimitedFile {
     file: tokio::fs::File,
@@ -314,7 +314,7 @@ impl LimitedFile {
         }
     }
 
-    /// Flushes and closes the file; returns the charge, or the limit that was exceeded.
+    /// Flushes and closes the file. Returns the charge, or the limit that was exceeded.
     pub(super) async fn close(mut self) -> (io::Result<()>, std::result::Result<Charge, JobError>) {
         let flushed = self.file.shutdown().await;
         (flushed, self.exceeded.map_or(Ok(self.charge), Err))
@@ -327,7 +327,7 @@ impl AsyncWrite for LimitedFile {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        // At most this; what the file does not take now is given back.
+        // Charges all bytes first; those that the file does not accept are returned below.
         if let Err(error) = self.charge.grow(bytes.len() as u64) {
             let message = error.message.clone();
             self.exceeded = Some(error);

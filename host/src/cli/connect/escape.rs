@@ -1,9 +1,9 @@
-//! `~.` at the start of a line, as in ssh.
+//! The escape `~.` at the start of a line, as in ssh.
 
-/// Watches what is typed for the escape.
+/// Detects the escape in the input.
 pub(super) struct Escape {
     line_start: bool,
-    /// A `~` at the start of a line is held back until the next key.
+    /// Whether a `~` at the start of a line waits for the next key.
     tilde: bool,
 }
 
@@ -17,7 +17,7 @@ impl Default for Escape {
 }
 
 impl Escape {
-    /// What of it goes to the device, and whether the escape was typed.
+    /// Returns the bytes to send to the device, and whether the escape was typed.
     pub(super) fn pass(&mut self, typed: &[u8]) -> (Vec<u8>, bool) {
         let mut passed = Vec::with_capacity(typed.len() + 1);
         for &byte in typed {
@@ -47,7 +47,7 @@ impl Escape {
 mod tests {
     use super::*;
 
-    /// Typed key by key: what the device gets, and whether it ended.
+    /// Types key by key. Returns the bytes for the device and whether the session ended.
     fn typed(text: &str) -> (String, bool) {
         let mut escape = Escape::default();
         let mut passed = Vec::new();

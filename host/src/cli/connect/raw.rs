@@ -1,13 +1,13 @@
-//! The local terminal.
+//! Raw mode, size and type of the local terminal.
 
 use std::io::{self, IsTerminal as _};
 
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
-/// No terminal of the server's is wider or taller.
+/// Maximum width and height that the server accepts.
 const MOST_CELLS: u16 = 1_000;
 
-/// Every key goes through as it is typed, until this is dropped; also by a panic.
+/// Raw mode of the terminal. Dropping it restores the previous mode, also after a panic.
 pub(super) struct RawMode {
     before: Termios,
 }
@@ -28,7 +28,7 @@ impl Drop for RawMode {
     }
 }
 
-/// Columns and rows; 80 by 24 where there is no terminal.
+/// Returns columns and rows, or 80 by 24 without a terminal.
 pub(super) fn size() -> (u16, u16) {
     let size = tcgetwinsize(io::stdout()).or_else(|_| tcgetwinsize(io::stdin()));
     let within = |cells: u16, otherwise| match cells {
@@ -40,7 +40,7 @@ pub(super) fn size() -> (u16, u16) {
     })
 }
 
-/// The terminal's type, as the device is to know it.
+/// Returns the terminal type for the device.
 pub(super) fn kind() -> String {
     let is_word = |term: &String| {
         (1..=64).contains(&term.len())

@@ -1,5 +1,5 @@
-//! Answers to questions at login, for `add` and `edit`. Secret answers come from a file, because
-//! the process list and the shell's history show arguments.
+//! Answers to login questions, for `add` and `edit`. Secret answers come from a file, because the
+//! process list and the shell history show arguments.
 
 use std::path::{Path, PathBuf};
 
@@ -30,7 +30,7 @@ struct AnswerFile {
 }
 
 impl AnswerArgs {
-    /// Returns the answers in the API's form; `None` without flags.
+    /// Returns the answers in the API's form, or `None` without flags.
     pub(super) fn read(&self) -> Result<Option<Vec<Value>>, Failure> {
         if self.answers.is_empty() && self.answer_file.is_none() {
             return Ok(None);
@@ -62,7 +62,7 @@ fn in_file(path: &Path) -> Result<Vec<Value>, Failure> {
     let is_json = path
         .extension()
         .is_some_and(|extension| extension == "json");
-    // An error of a parser may quote the file, which contains secrets: only its position is shown.
+    // A parse error may quote the file, which contains secrets, so only its position is shown.
     let file: AnswerFile = if is_json {
         let value: Value = serde_json::from_str(&text).map_err(|error| {
             let (line, column) = (error.line(), error.column());

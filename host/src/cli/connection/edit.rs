@@ -80,10 +80,10 @@ enum Clearable {
     Answers,
 }
 
-/// Where the API's message turns from the reason to what to send.
+/// Where an API message turns from the reason to the remedy.
 const GIVE_AGAIN: &str = ": give ";
 
-/// What the API says of a connection and does not take.
+/// Response fields of a connection that a request must not contain.
 const ANSWERED_ALONE: [&str; 4] = ["id", "secrets_set", "created_at", "updated_at"];
 
 pub(super) async fn run(args: EditArgs) -> Result<(), Failure> {
@@ -138,7 +138,7 @@ async fn put(
         serde_json::from_str(&stored.text).map_err(anyhow::Error::from)?;
     connection.retain(|field, _| !ANSWERED_ALONE.contains(&field.as_str()));
     connection.extend(changes);
-    // By its id: the name may have gone to another connection meanwhile.
+    // Addressed by id: another connection may have taken over the name meanwhile.
     let id = stored.body.id.to_string();
     let query: &[(&str, &str)] = match forget_others {
         true => &[("forget_secrets_of_dependents", "true")],
@@ -150,7 +150,7 @@ async fn put(
     answer.map_err(|failure| with_options(failure, &stored.body.name))
 }
 
-/// Where the API says how to send a kept secret or to clear it, says so for the command line.
+/// Rewrites the API's advice on keeping or clearing secrets as command-line options.
 fn with_options(failure: Failure, name: &str) -> Failure {
     let Failure::Refused(mut problem) = failure else {
         return failure;

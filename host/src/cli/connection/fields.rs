@@ -1,4 +1,4 @@
-//! How a device is reached and logged in to beside address and secrets, for `add` and `edit`.
+//! How a device is reached and logged in to, apart from address and secrets, for `add` and `edit`.
 
 use std::path::PathBuf;
 
@@ -31,7 +31,7 @@ pub(super) struct WayArgs {
     max_sessions: Option<u32>,
 }
 
-/// Fields of a connection, as the API takes them.
+/// Fields of a connection in the API's form.
 #[derive(Serialize)]
 pub(super) struct Way {
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -61,7 +61,7 @@ impl WayArgs {
 }
 
 impl Way {
-    /// Whether there is anything to log in with.
+    /// Returns whether these fields alone allow a login.
     pub(super) fn can_log_in(&self) -> bool {
         self.agent == Some(true)
     }

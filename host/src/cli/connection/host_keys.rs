@@ -75,7 +75,7 @@ pub(super) async fn run(args: HostKeysArgs) -> Result<(), Failure> {
     )
 }
 
-/// Where the API says how to keep secrets or to forget them, says so for the command line.
+/// Rewrites the API's advice on keeping or forgetting secrets as command-line options.
 fn with_options(failure: Failure, name: &str) -> Failure {
     let Failure::Refused(mut problem) = failure else {
         return failure;

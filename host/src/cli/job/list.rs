@@ -72,7 +72,7 @@ async fn all(client: &Client, args: &ListArgs) -> Result<(), Failure> {
         }
     }
     match args.server.output {
-        // The shape of one page, so that a program reads both alike.
+        // The same shape as a single page, so that programs parse both alike.
         OutputFormat::Json => output::json(&json!({"jobs": jobs, "next_cursor": null}).to_string()),
         OutputFormat::Table => {
             let jobs: Vec<JobAnswer> =
@@ -123,7 +123,7 @@ fn table(jobs: &[JobAnswer], args: &ListArgs) -> Result<(), Failure> {
     )
 }
 
-/// Says why the list is empty.
+/// Explains why the list is empty.
 fn nothing(args: &ListArgs) -> &'static str {
     if args.cursor.is_some() {
         return "there are no more jobs";

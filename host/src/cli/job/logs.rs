@@ -61,7 +61,8 @@ pub(super) async fn run(args: LogsArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `2026-07-30T13:02:11Z warn  the message {"context":1}`: one line, whatever the message holds.
+/// Formats a log line as one line, whatever the message contains: `2026-07-30T13:02:11Z warn  the
+/// message {"context":1}`.
 pub(super) fn text(line: &LogAnswer) -> String {
     let context = match &line.context {
         None | Some(Value::Null) => String::new(),

@@ -32,7 +32,7 @@ pub(super) async fn run(args: ResultsArgs) -> Result<(), Failure> {
         all.running = page.running;
         match args.server.output {
             OutputFormat::Json => all.results.extend(page.results),
-            // Each page is printed as it comes: all of them may be hundreds of megabytes.
+            // Each page is printed as it arrives: all of them may be hundreds of megabytes.
             OutputFormat::Table => {
                 none &= page.results.is_empty();
                 page.results.iter().try_for_each(print)?;
@@ -45,7 +45,7 @@ pub(super) async fn run(args: ResultsArgs) -> Result<(), Failure> {
     if args.server.output == OutputFormat::Json {
         return output::json(&serde_json::to_string(&all).map_err(anyhow::Error::from)?);
     }
-    // After the results, so that a job that ended in between is not called running.
+    // Read after the results, so that a job that ended in between is not reported as running.
     let job = client.get::<JobAnswer>(&["jobs", &args.id]).await?.body;
     if let Some(note) = note(&job, none) {
         output::talk(&note);
@@ -53,7 +53,7 @@ pub(super) async fn run(args: ResultsArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Says why there are no results, or not all of them.
+/// Explains why there are no results, or only some.
 fn note(job: &JobAnswer, none: bool) -> Option<String> {
     let id = job.id;
     let nothing = if none {
@@ -77,7 +77,7 @@ fn note(job: &JobAnswer, none: bool) -> Option<String> {
     }
 }
 
-/// A command and what came of it.
+/// Prints a command and its output.
 pub(super) fn print(result: &ResultAnswer) -> Result<(), Failure> {
     let kind = match result.kind {
         CommandKind::Answer => "answer to ",
@@ -102,7 +102,7 @@ fn took(result: &ResultAnswer) -> String {
     output::duration(i64::try_from(result.duration_ms).unwrap_or(i64::MAX))
 }
 
-/// Prints the rest of an output that was shown while the command ran, and the command's end.
+/// Prints the part of an output that was not shown while the command ran, and the command's end.
 pub(super) fn print_rest(result: &ResultAnswer, rest: &str) -> Result<(), Failure> {
     print_output(result, rest)?;
     let ended = format!("ended after {}", took(result));

@@ -92,7 +92,7 @@ pub(super) async fn run(args: SubmitArgs) -> Result<(), Failure> {
     taken_in(&client, &answer, args.wait, args.server.output).await
 }
 
-/// Says so, and follows the job if that is wanted.
+/// Reports the submitted job, and follows it if `wait` is set.
 pub(super) async fn taken_in(
     client: &Client,
     answer: &Answer<JobAccepted>,

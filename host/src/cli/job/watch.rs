@@ -16,10 +16,10 @@ use crate::cli::events::ServerEvent;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
 use crate::model::{JobStatus, LogLevel, Progress};
 
-/// How often a connection that was cut off is made again without anything having come over it.
+/// How many reconnects may fail in a row before the command fails. An event resets the count.
 const RECONNECTS: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long an error in the log waits for the event that says the same.
+/// How long a log error is withheld, because an event with the same text may follow.
 const HOLD: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Args)]
@@ -49,8 +49,8 @@ pub(super) async fn follow_until_interrupted(
     }
 }
 
-/// Shows a job's status and log on stderr and its results on stdout until it has ended; as JSON,
-/// stdout gets the ended job instead. Anything but `completed` is a failure.
+/// Follows a job to its end: status and log go to stderr, results to stdout. As JSON, stdout gets only
+/// the ended job. Any status but `completed` is a failure.
 pub(crate) async fn follow(client: &Client, id: &str, format: OutputFormat) -> Result<(), Failure> {
     let mut seen = Seen::new(format);
     let mut last = None;
@@ -61,7 +61,7 @@ pub(crate) async fn follow(client: &Client, id: &str, format: OutputFormat) -> R
             .await
         {
             Ok(events) => events,
-            // It was there before, so it may come back.
+            // The server was reachable before, so it may come back.
             Err(Failure::Unreachable { .. }) if last.is_some() && failures < RECONNECTS => {
                 failures += 1;
                 tokio::time::sleep(PAUSE).await;
@@ -89,7 +89,7 @@ pub(crate) async fn follow(client: &Client, id: &str, format: OutputFormat) -> R
             last = event.id.clone().or(last);
             seen.show(&event)?;
         }
-        // A stream ends after the job has, and when it is cut off.
+        // The stream ends after the job, but also when the connection breaks.
         let answer = client.get::<JobAnswer>(&["jobs", id]).await?;
         if seen.ended && answer.body.status.is_final() {
             seen.show_held();
@@ -103,38 +103,39 @@ pub(crate) async fn follow(client: &Client, id: &str, format: OutputFormat) -> R
     }
 }
 
-/// What has been shown.
+/// The state of the display: everything that has been shown.
 struct Seen {
     format: OutputFormat,
     status: Option<JobStatus>,
     progress: Option<Progress>,
     outputs: HashSet<String>,
-    /// The running commands of which output was shown.
+    /// Running commands with output that has been shown in part.
     printing: HashMap<CommandKey, Printed>,
-    /// Lines of the log, from the first warning or error on, that wait for an event that says the same.
+    /// Log lines, from the first warning or error on, withheld until an event with the same text can no
+    /// longer be expected.
     held: Vec<LogAnswer>,
-    /// When they are shown in any case.
+    /// The time at which held lines are shown even without a matching event.
     hold_until: Option<Instant>,
-    /// Results and log lines are shown in the same place.
+    /// Whether stdout is a terminal, where results and log lines appear together.
     on_terminal: bool,
-    /// The command under whose header the last line was shown.
+    /// The command in the header above the last line.
     under: Option<CommandKey>,
     ended: bool,
 }
 
-/// A command: its target and when it was sent.
+/// The key of a command: its target and when it was sent.
 type CommandKey = (String, DateTime<Utc>);
 
-/// The part of a running command's output that was shown.
+/// The part of a running command's output that has been shown.
 #[derive(Default)]
 struct Printed {
     text: String,
-    /// The next event begins at the start of the output, because the stream is a new one.
+    /// Whether the next event repeats the output from its start, because the stream is a new one.
     repeats: bool,
 }
 
 impl Printed {
-    /// Returns the part of an event that was not shown, and remembers it as shown.
+    /// Returns the part of an event that has not been shown, and records it as shown.
     fn news<'a>(&mut self, event: &'a OutputEvent) -> &'a str {
         let repeated = std::mem::take(&mut self.repeats);
         let news = if repeated {
@@ -146,10 +147,10 @@ impl Printed {
         news
     }
 
-    /// Returns the rest of the whole output; `None` if what was shown is not its beginning.
+    /// Returns the rest of the whole output, or `None` if the shown text is not its beginning.
     fn rest<'a>(&self, output: &'a str) -> Option<&'a str> {
-        // While a command runs, each of its lines ends with a line end; the last one of the whole
-        // output may have none.
+        // Every line streamed from a running command has a line ending; the last line of the whole
+        // output may lack it.
         output
             .strip_prefix(&self.text)
             .or_else(|| (output == self.text.trim_end_matches('\n')).then_some(""))
@@ -178,7 +179,7 @@ impl Seen {
                 let job: JobAnswer = read(event)?;
                 self.ended = job.status.is_final();
                 if self.ended {
-                    // The outcome says it.
+                    // The outcome shows the same error.
                     let error = error_of(&job);
                     self.held.retain(|line| line.message != error);
                 }
@@ -190,13 +191,13 @@ impl Seen {
             "log" => self.show_line(read(event)?),
             "result" if self.format == OutputFormat::Table => self.show_result(read(event)?)?,
             "output" if self.format == OutputFormat::Table => self.show_output(&read(event)?)?,
-            // Whatever a newer server tells beside these.
+            // Events that a newer server may add.
             _ => {}
         }
         Ok(())
     }
 
-    /// Shows a line of the log, unless it waits for another event. Those behind it wait, too.
+    /// Shows a log line, or withholds it if it is a warning, an error, or behind one.
     fn show_line(&mut self, line: LogAnswer) {
         if self.held.is_empty() && !matches!(line.level, LogLevel::Warn | LogLevel::Error) {
             output::talk(&logs::text(&line));
@@ -224,14 +225,14 @@ impl Seen {
         }
     }
 
-    /// Prepares for another stream, which repeats the output of running commands.
+    /// Prepares for a new stream, which repeats the output of running commands.
     fn begin_stream(&mut self) {
         for printed in self.printing.values_mut() {
             printed.repeats = true;
         }
     }
 
-    /// Shows output as it comes, below a header with the command.
+    /// Shows output as it arrives, below a header with the command.
     fn show_output(&mut self, event: &OutputEvent) -> Result<(), Failure> {
         let key = (event.target.clone(), event.started_at);
         let is_new = !self.printing.contains_key(&key);
@@ -247,8 +248,8 @@ impl Seen {
         output::device_text(news)
     }
 
-    /// Shows a result: all of it, or what was not shown while the command ran, and then the header
-    /// again with the duration.
+    /// Shows a result: the whole of it, or the part not shown while the command ran, followed by the
+    /// header with the duration.
     fn show_result(&mut self, result: ResultAnswer) -> Result<(), Failure> {
         if let Some(error) = result.error.as_ref().filter(|_| self.on_terminal) {
             let said = format!("{}: `{}`: {error}", result.target, result.command);
@@ -326,8 +327,8 @@ impl Seen {
         Ok(())
     }
 
-    /// The result without the outputs that have been shown already: many playbooks return what
-    /// their commands answered.
+    /// Returns the result without the outputs that have been shown already: many playbooks return the
+    /// output of their commands.
     fn news_in(&self, result: Value) -> Option<Value> {
         match result {
             Value::Null => None,
@@ -345,7 +346,7 @@ impl Seen {
                     .collect();
                 (!news.is_empty()).then_some(Value::Array(news))
             }
-            // The whole output of the command has been shown.
+            // A complete command result: its output has been shown already.
             Value::Object(fields)
                 if fields.contains_key("command")
                     && fields.get("ok") == Some(&Value::Bool(true))
@@ -366,7 +367,7 @@ impl Seen {
     }
 }
 
-/// One line a field; texts of several lines (a diff) as they are.
+/// Prints one field per line. Multi-line texts, such as diffs, are printed as they are.
 fn show_result(result: &Value) -> Result<(), Failure> {
     let Value::Object(fields) = result else {
         return output::device_text(&output::readable(result));

@@ -15,7 +15,7 @@ pub(super) async fn run(config: &Config) -> Result<(), Failure> {
     let storage = app::open(&config.database).await?;
     let key_file = &config.security.master_key_file;
     let rotated = sealing::rotate(&storage, key_file).await;
-    // The log of the database, in which values sealed with the old key may be, is emptied by this.
+    // Closing truncates the write-ahead log, which may still contain values sealed with the old key.
     storage.close().await;
     let rotated = rotated?;
     output::data(&format!(

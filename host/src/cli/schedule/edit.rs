@@ -29,7 +29,7 @@ pub(crate) struct EditArgs {
     server: ServerArgs,
 }
 
-/// What the API says of a schedule and does not take.
+/// Response fields of a schedule that a request must not contain.
 const ANSWERED_ALONE: [&str; 9] = [
     "id",
     "words",
@@ -70,7 +70,7 @@ pub(super) async fn run(args: EditArgs) -> Result<(), Failure> {
         serde_json::from_str(&stored.text).map_err(anyhow::Error::from)?;
     schedule.retain(|field, _| !ANSWERED_ALONE.contains(&field.as_str()));
     schedule.extend(changes);
-    // By its id: the name may have gone to another schedule meanwhile.
+    // Addressed by id: another schedule may have taken over the name meanwhile.
     let id = stored.body.id.to_string();
     let answer = client
         .put::<ScheduleAnswer>(&["schedules", &id], &schedule)

@@ -1,4 +1,4 @@
-//! What a schedule says beside its name, plugin and expression, for `add` and `edit`.
+//! Options of a schedule besides name, plugin and expression, for `add` and `edit`.
 
 use chrono::{DateTime, Utc};
 use clap::Args;
@@ -63,7 +63,7 @@ pub(super) struct FieldArgs {
     batch: BatchArgs,
 }
 
-/// Fields of a schedule, as the API takes them.
+/// Fields of a schedule in the API's form.
 #[derive(Serialize)]
 pub(super) struct Fields {
     #[serde(skip_serializing_if = "Vec::is_empty")]

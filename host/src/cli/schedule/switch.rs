@@ -12,7 +12,7 @@ pub(crate) struct SwitchArgs {
     server: ServerArgs,
 }
 
-/// `what` is `enable` or `disable`.
+/// Enables or disables a schedule. `what` is `enable` or `disable`.
 pub(super) async fn run(args: SwitchArgs, what: &str) -> Result<(), Failure> {
     let client = args.server.client()?;
     let answer = client

@@ -1,4 +1,4 @@
-//! Arguments of host functions: read, and refused by name.
+//! Parsing of host function arguments; errors name the argument.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::capabilities::arguments;
 
 pub(super) type Thrown<T> = Result<T, Box<EvalAltResult>>;
 
-/// The last argument of some functions: a map whose names are known.
+/// The last argument of some functions: a map with known keys.
 pub(super) struct Options {
     function: &'static str,
     fields: Map,

@@ -1,5 +1,4 @@
-//! Calls of functions that there are not: found when a playbook is loaded, not when a job comes to
-//! the line.
+//! Detects calls to undefined functions at load time instead of at run time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +9,7 @@ use super::errors;
 use crate::model::LoadError;
 use crate::nearest::nearest;
 
-/// Functions of the language itself, which are registered nowhere.
+/// Functions built into the language, which are not registered anywhere.
 const BUILT_IN: [&str; 12] = [
     "call",
     "curry",
@@ -26,10 +25,10 @@ const BUILT_IN: [&str; 12] = [
     "to_string",
 ];
 
-/// The names of functions that can be called, by namespace; those without one under "".
+/// The names of callable functions by namespace. Global functions are under "".
 pub(super) type Known = BTreeMap<String, BTreeSet<String>>;
 
-/// Everything that is registered with an engine.
+/// Returns all functions registered with an engine.
 pub(super) fn registered(engine: &Engine) -> Known {
     let mut known = Known::new();
     let names = engine.collect_fn_metadata(
@@ -48,8 +47,10 @@ pub(super) fn registered(engine: &Engine) -> Known {
     known
 }
 
+/// Checks all calls of a text.
+///
 /// # Errors
-/// The first call of a function that nobody defines, where it is, and what was probably meant.
+/// The first call to an undefined function, with its position and the most similar known function.
 pub(super) fn check(
     file: &str,
     ast: &AST,
@@ -84,12 +85,12 @@ fn place(call: &FnCallExpr, position: Position) -> Position {
     }
 }
 
-/// What a text defines itself.
+/// The names that a text defines.
 struct Own {
     functions: BTreeSet<String>,
-    /// Of variables and properties: they may hold functions.
+    /// Names of variables and properties, which may hold functions.
     values: BTreeSet<String>,
-    /// What modules are imported as.
+    /// Paths of the imported modules, by alias.
     imports: BTreeMap<String, String>,
 }
 
@@ -119,7 +120,7 @@ impl Own {
                     let names = fields.0.iter().map(|(name, _)| name.name.to_string());
                     own.values.extend(names);
                 }
-                // A map of constants, which has been made already.
+                // A constant map, which the parser has folded into a value.
                 Some(ASTNode::Expr(Expr::DynamicConstant(value, _))) => {
                     if let Ok(fields) = value.as_map_ref() {
                         own.values.extend(fields.keys().map(ToString::to_string));
@@ -156,7 +157,7 @@ impl Own {
         Some(told(&format!("there is no {what} `{name}`"), meant))
     }
 
-    /// In a module; one that is made of others is left to the engine.
+    /// Checks a call to a function of a module. Nested modules are left to the engine.
     fn missing_in(
         &self,
         namespace: &str,

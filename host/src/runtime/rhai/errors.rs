@@ -1,10 +1,10 @@
-//! Rhai's errors as the host's: what went wrong, in which file, line and column, called from where.
+//! Converts Rhai's errors: the message, its file, line and column, and the call path.
 
 use rhai::{Dynamic, EvalAltResult, Map, Position};
 
 use crate::model::{ErrorCode, JobError, LoadError};
 
-/// An error of a capability, as a script catches it: `#{code, message}`.
+/// Converts a capability's error for scripts, which catch it as `#{code, message, retryable}`.
 pub(super) fn thrown(error: JobError) -> Box<EvalAltResult> {
     let stops = [ErrorCode::CANCELLED, ErrorCode::INTERRUPTED];
     if stops.contains(&error.code.0.as_str()) {
@@ -17,7 +17,7 @@ pub(super) fn thrown(error: JobError) -> Box<EvalAltResult> {
     Box::new(EvalAltResult::ErrorRuntime(value.into(), Position::NONE))
 }
 
-/// An error that a script cannot catch: it has no say in whether it is stopped.
+/// Returns an error that a script cannot catch, because a script must not prevent its stop.
 pub(super) fn ended(error: JobError) -> Box<EvalAltResult> {
     Box::new(EvalAltResult::ErrorTerminated(
         Dynamic::from(error),
@@ -31,7 +31,7 @@ pub(super) fn load_error(file: &str, entry: &'static str, error: &EvalAltResult)
     at(file, told.position, told.message_with_path())
 }
 
-/// An error at a place of a file.
+/// Returns an error at a position of a file.
 pub(super) fn at(file: &str, position: Position, message: String) -> LoadError {
     let number = |number: Option<usize>| number.and_then(|number| number.try_into().ok());
     LoadError {
@@ -56,15 +56,15 @@ pub(super) fn job_error(file: &str, error: &EvalAltResult) -> JobError {
     }
 }
 
-/// An error with the calls around it taken off.
+/// An error with its enclosing calls unwound.
 struct Told {
     error: JobError,
-    /// Where it happened; none where that is the playbook itself.
+    /// The module where it happened; `None` for the playbook itself.
     file: Option<String>,
     position: Position,
     /// The function that the host called.
     entry: &'static str,
-    /// The functions it came through from there, outermost first.
+    /// The functions called from there on, outermost first.
     path: Vec<String>,
 }
 
@@ -75,7 +75,7 @@ impl Told {
         let mut file = None;
         let mut inner = error;
         loop {
-            // The innermost place that is known.
+            // Keep the innermost known position.
             if !inner.position().is_none() {
                 position = inner.position();
             }
@@ -139,7 +139,7 @@ fn cause(error: &EvalAltResult) -> JobError {
             .try_cast::<JobError>()
             .unwrap_or_else(|| limit(reason.to_string())),
         other => {
-            // Without the position that Rhai puts at the end: it is told in front.
+            // Remove the position that Rhai appends, because it is shown before the message.
             let text = other.to_string();
             let end = text.rfind(" (line ").unwrap_or(text.len());
             script(text[..end].to_owned())
@@ -147,7 +147,7 @@ fn cause(error: &EvalAltResult) -> JobError {
     }
 }
 
-/// `throw "text"`, `throw #{code, message, retryable}`, or anything else.
+/// Converts `throw "text"`, `throw #{code, message, retryable}`, or any other thrown value.
 fn thrown_by_script(thrown: &Dynamic) -> JobError {
     if let Ok(fields) = thrown.as_map_ref() {
         let text = |name: &str| {

@@ -1,7 +1,8 @@
-//! The host API of playbooks: `ssh::`, `log::`, `storage::`, `queue::`, and global functions;
-//! methods of devices are in `host/device.rs`.
+//! The host API of playbooks: `ssh::`, `log::`, `storage::`, `queue::`, and global functions. Methods of
+//! devices are in `host/device.rs`.
 //!
-//! Every function is a thin binding: arguments in, one capability call, answer out.
+//! Every function is a thin binding that converts its arguments, makes one capability call and converts
+//! the result.
 
 #![expect(
     unreachable_pub,
@@ -30,7 +31,7 @@ use crate::runtime::Sandbox;
 pub(super) struct Handle {
     job: Arc<JobContext>,
     begun: Instant,
-    /// Time spent in the host's functions, nanoseconds.
+    /// Time spent in host functions, in nanoseconds.
     waited: Arc<AtomicU64>,
     memory: Arc<Meter>,
     sandbox: Sandbox,
@@ -85,7 +86,7 @@ impl Handle {
         }
     }
 
-    /// Runs work of the host whose memory does not count as the script's.
+    /// Runs work of the host. Its memory does not count as the script's.
     pub(super) fn exclude<T>(&self, work: impl FnOnce() -> T) -> T {
         self.memory.exclude(work)
     }

@@ -6,8 +6,8 @@
 //! are off: they walk through a value whenever a function has changed it, which makes building an
 //! array of records quadratic.
 //!
-//! One operation can exceed the limit by as much as its operands hold. Functions that could exceed
-//! it further reserve the memory they need (`texts.rs`).
+//! One operation can exceed the limit by the size of its operands. Functions that could exceed it
+//! further reserve the memory they need (`texts.rs`).
 //!
 //! The nesting depth of arrays and maps is limited too, because the engine recurses into them, even
 //! to free them.

@@ -1,8 +1,8 @@
-//! Shared code of playbooks: `import "lib/parsers" as p;` loads `lib/parsers.rhai` of the scripts
+//! Shared code of playbooks: `import "lib/parsers" as p;` loads `lib/parsers.rhai` from the scripts
 //! directory.
 //!
-//! Modules are read with the playbook, and are a part of it from then on: nothing is read while a
-//! job runs. No way leads out of the directory, by `..`, by an absolute path or by a link.
+//! Modules are read together with the playbook and become part of it: nothing is read while a job runs.
+//! Neither `..`, an absolute path nor a link leads out of the directory.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,16 +15,16 @@ use rhai::{AST, ASTNode, Engine, Expr, Module, Position, Scope, Stmt};
 use super::errors;
 use crate::model::{LoadError, NONBLOCK, PluginFiles, read_regular};
 
-/// Modules that one playbook may import, directly and by other modules.
+/// Modules that one playbook may import, directly and indirectly.
 pub(super) const MODULES: usize = 64;
-/// Bytes of a playbook and of all its modules together.
+/// Total size of a playbook and its modules, in bytes.
 const BYTES: usize = 4 * 1024 * 1024;
 const DIRECTORY: &str = "lib/";
 
-/// Reads a playbook, and the modules that it and they import.
+/// Reads a playbook and all modules that it imports, directly and indirectly.
 ///
 /// # Errors
-/// Says which import leads nowhere, and where it is written.
+/// If a module is not found; the error has the position of the import.
 pub(super) fn read(engine: &Engine, file: &Path, most: u64) -> Result<PluginFiles, LoadError> {
     let mut files = PluginFiles::read(file, most)?;
     let directory = file.parent().unwrap_or(Path::new("."));
@@ -54,10 +54,10 @@ pub(super) fn read(engine: &Engine, file: &Path, most: u64) -> Result<PluginFile
     Ok(files)
 }
 
-/// Compiles the modules of a playbook, each after those that it imports itself.
+/// Compiles the modules of a playbook, each after the modules that it imports.
 ///
 /// # Errors
-/// Says which module does not compile, and where.
+/// The first module that does not compile, with the position.
 pub(super) fn compile(
     files: &PluginFiles,
     new_engine: impl Fn(StaticModuleResolver) -> Engine,
@@ -78,7 +78,7 @@ struct Building<'a, F> {
     sources: &'a BTreeMap<String, Vec<u8>>,
     new_engine: F,
     made: StaticModuleResolver,
-    /// Those that wait for one they import: whoever meets one of them again is in a circle.
+    /// Modules that wait for their imports to compile. Importing one of these is a cycle.
     begun: Vec<String>,
 }
 
@@ -115,17 +115,18 @@ impl<F: Fn(StaticModuleResolver) -> Engine> Building<'_, F> {
 
 /// The functions that the files of one playbook define.
 ///
-/// Rhai 1.27 remembers which function a call without a module's name leads to by the function's name
-/// and number of arguments, and does so across files: of two that are alike, it would call the wrong
-/// one, and say nothing.
+/// Rhai 1.27 caches the target of an unqualified call by the function's name and number of arguments,
+/// across files: with two functions alike, it would silently call the wrong one.
 #[derive(Default)]
 pub(super) struct Defined(BTreeMap<(String, usize), String>);
 
 impl Defined {
+    /// Adds the functions of a file.
+    ///
     /// # Errors
-    /// Another file defines a function of the same name and number of arguments.
+    /// If another file defines a function with the same name and number of arguments.
     pub(super) fn add(&mut self, file: &str, ast: &AST) -> Result<(), LoadError> {
-        // Anonymous ones are named by what they are made of.
+        // The names of anonymous functions are hashes of their code.
         let named = ast
             .iter_functions()
             .filter(|function| !function.name.starts_with("anon$"));
@@ -148,8 +149,10 @@ impl Defined {
     }
 }
 
+/// Compiles the source of a playbook or module.
+///
 /// # Errors
-/// Says what is wrong with the text, and where.
+/// The error with its position.
 pub(super) fn compile_source(engine: &Engine, file: &str, bytes: &[u8]) -> Result<AST, LoadError> {
     let source = std::str::from_utf8(bytes).map_err(|error| {
         let message = format!("is not UTF-8 text from byte {}", error.valid_up_to());
@@ -163,7 +166,7 @@ pub(super) fn compile_source(engine: &Engine, file: &str, bytes: &[u8]) -> Resul
     Ok(ast)
 }
 
-/// An import as it is written.
+/// An import statement.
 struct Import {
     path: String,
     within: String,
@@ -180,7 +183,7 @@ impl Import {
     }
 }
 
-/// What a text imports; nothing, where it does not compile, which is said when it is loaded.
+/// Returns the imports of a text; none if it does not compile, because loading it reports that error.
 fn imports_of(engine: &Engine, file: &str, bytes: &[u8]) -> Result<Vec<Import>, LoadError> {
     match compile_source(engine, file, bytes) {
         Ok(ast) => imports(file, &ast),
@@ -224,7 +227,7 @@ fn imports(file: &str, ast: &AST) -> Result<Vec<Import>, LoadError> {
     }
 }
 
-/// `lib/` and names of letters, digits, `_` and `-`.
+/// Returns whether a path is `lib/` followed by names of letters, digits, `_` and `-`.
 fn is_module(path: &str) -> bool {
     let Some(names) = path.strip_prefix(DIRECTORY) else {
         return false;

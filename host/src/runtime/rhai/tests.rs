@@ -1,4 +1,4 @@
-//! The sandbox by itself; with real jobs it is tested in `tests/sandbox.rs`.
+//! Tests of the sandbox alone; `tests/sandbox.rs` tests it with real jobs.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
-//! Functions of the language whose results can be far larger than their operands, redefined to
+//! Redefines functions of the language that can return far more than their operands, so that they
 //! respect the memory limit: padding, splitting and JSON.
 //!
-//! The engine checks the limit between operations (`memory.rs`); these functions check it while
-//! they work.
+//! The engine checks the limit between operations (`memory.rs`); these functions check it while they
+//! work.
 
 #![expect(
     unreachable_pub,
@@ -30,7 +30,7 @@ const ELEMENT_BYTES: usize = size_of::<Dynamic>();
 pub(super) fn reserve(context: &NativeCallContext<'_>, bytes: usize) -> Thrown<()> {
     match Handle::of(context) {
         Some(handle) => handle.reserve(bytes),
-        // While `describe()` runs, the engine's own limits hold.
+        // The engine's own limits apply while `describe()` runs.
         None if bytes <= STRING_BYTES => Ok(()),
         None => Err(invalid("a value is too large".to_owned())),
     }

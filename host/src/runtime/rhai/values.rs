@@ -202,7 +202,7 @@ fn array_to_json(values: &Array, depth: usize) -> Result<Value, String> {
     values.map(Value::Array)
 }
 
-/// Like [`within`], except for values that are nested too deep: their path would be as long.
+/// Like [`within`], but omits the path for values that are nested too deep: it would be just as long.
 fn placed(step: &dyn std::fmt::Display) -> impl Fn(String) -> String {
     let place = within(step);
     move |message| {

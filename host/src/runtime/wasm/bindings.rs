@@ -1,4 +1,4 @@
-//! What the contract says, as Rust: made from `plugin-sdk/wit` when this is compiled.
+//! Rust bindings of the contract, generated from `plugin-sdk/wit` at compile time.
 
 use wasmtime::component::bindgen;
 

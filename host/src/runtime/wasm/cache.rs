@@ -1,8 +1,8 @@
-//! Compiled code on disk.
+//! The on-disk cache of compiled code.
 //!
-//! `compiled/` is a directory of wasmtime's own cache. The server's engine has no compiler: it
-//! looks for the code of a component there, and fails if there is none. `refused/` has a note for
-//! each component whose compilation failed, `staging-*` are directories of running compilers.
+//! `compiled/` is a directory of wasmtime's own cache. The server's engine has no compiler: it loads a
+//! component's code from there, and fails if there is none. `refused/` has a note for each component
+//! that failed to compile, `staging-*` are directories of running compilers.
 
 use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
@@ -19,18 +19,20 @@ use wasmtime::{Cache, CacheConfig, Engine};
 const COMPILED: &str = "compiled";
 const REFUSED: &str = "refused";
 const STAGING: &str = "staging-";
-/// A directory of a compiler that is older than this was left behind by a crash.
+/// Staging directories older than this are leftovers of a crash.
 const LONGEST_COMPILATION: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The directory `plugins.cache_dir`. It contains machine code that the server runs, so no other
-/// user may write to it, and it is never a directory where plugins are dropped.
+/// The directory `plugins.cache_dir`. It contains machine code that the server runs, so no other user
+/// may write to it, and it is never a directory for plugin files.
 pub(super) struct CodeCache {
     directory: PathBuf,
 }
 
 impl CodeCache {
+    /// Opens or creates the cache.
+    ///
     /// # Errors
-    /// When the directory cannot be made, or another user may write to it.
+    /// If the directory cannot be created, or another user may write to it.
     pub(super) fn open(directory: &Path) -> anyhow::Result<Self> {
         let shown = directory.display();
         let opened = make_private(directory).and_then(|()| {
@@ -49,14 +51,14 @@ impl CodeCache {
         wasmtime_cache(&self.directory.join(COMPILED))
     }
 
-    /// Makes an empty directory for one compiler.
+    /// Creates an empty directory for one compiler.
     pub(super) fn staging(&self) -> io::Result<TempDir> {
         tempfile::Builder::new()
             .prefix(STAGING)
             .tempdir_in(&self.directory)
     }
 
-    /// Moves the code that a compiler has left in its directory to where the engine finds it.
+    /// Moves the code from a compiler's staging directory into the engine's cache.
     pub(super) fn publish(&self, staging: &Path, key: &str) -> io::Result<()> {
         let code = find_code(staging)?.ok_or_else(|| {
             io::Error::other("the compiler has left no code, perhaps because the disk is full")
@@ -68,7 +70,7 @@ impl CodeCache {
         std::fs::rename(&code, version.join(key))
     }
 
-    /// The note that says why the component with this key was refused.
+    /// Returns the path of the note with the reason why a component was refused.
     pub(super) fn note(&self, key: &str) -> PathBuf {
         self.directory.join(REFUSED).join(key)
     }
@@ -95,10 +97,10 @@ pub(super) fn wasmtime_cache(directory: &Path) -> anyhow::Result<Cache> {
     Cache::new(config).map_err(|error| anyhow::anyhow!("{}: {error:#}", directory.display()))
 }
 
-/// The name under which an engine's cache looks for the code of a component.
+/// Returns the file name under which an engine's cache stores a component's code.
 ///
-/// Wasmtime does not tell it, so this repeats how wasmtime makes it. Should it change, no component
-/// loads, and the tests say so.
+/// Wasmtime does not expose this name, so it is computed here in the same way. If wasmtime changes it,
+/// no component loads, and the tests fail.
 pub(super) fn key(engine: &Engine, component: &[u8]) -> String {
     struct Sha256Hasher(Sha256);
     impl Hasher for Sha256Hasher {
@@ -117,7 +119,7 @@ pub(super) fn key(engine: &Engine, component: &[u8]) -> String {
     BASE64URL_NOPAD.encode(&hasher.0.finalize())
 }
 
-/// The one file of code below `modules/<version>/`; statistics beside it have an extension.
+/// Finds the only code file below `modules/<version>/`; the statistics next to it have an extension.
 fn find_code(staging: &Path) -> io::Result<Option<PathBuf>> {
     let modules = staging.join("modules");
     if !modules.is_dir() {

@@ -1,8 +1,8 @@
 //! Compiles components in child processes of this program.
 //!
-//! The compiler's time and memory are bounded by nothing in the component: 27 kB can ask for 22 GB.
-//! So it runs in a process that may be killed, at a low priority and with nothing of the server's:
-//! the component comes in by stdin, the code goes out into a directory made for it.
+//! A component can make the compiler use any amount of time and memory: 27 kB can ask for 22 GB. The
+//! compiler therefore runs in a process that may be killed, at a low priority and without access to the
+//! server's resources: it reads the component from stdin and writes the code to its own directory.
 //!
 //! [`Compiler`] is the server's side, [`compile`] the child's.
 
@@ -31,55 +31,55 @@ use crate::model::LoadError;
 
 /// The subcommand of the child.
 pub const SUBCOMMAND: &str = "compile-component";
-/// Each thread of a compiler has memory of its own.
+/// Maximum threads of a compiler, each of which has its own memory.
 const MAX_THREADS: usize = 4;
-/// Of what a compiler writes to stdout and to stderr.
+/// Maximum size read from a compiler's stdout and stderr, each in bytes.
 const OUTPUT_BYTES: u64 = 64 * 1024;
-/// What `nice` adds: jobs and requests come first.
+/// Niceness of compilers, so that jobs and requests come first.
 const NICE: i32 = 10;
-/// The system's first choice when it has to end a process for want of memory.
+/// The OOM score adjustment: compilers are killed first when the system runs out of memory.
 const OOM_SCORE: &str = "1000";
-/// The exit code of a process that has panicked.
+/// The exit code of a process that panicked.
 const PANICKED: i32 = 101;
-/// The beginning of the allocator's last words.
+/// The start of the allocator's message when it aborts.
 const NO_MEMORY: &str = "memory allocation of ";
 
-/// How components are compiled.
+/// Settings of the compilers.
 #[derive(Clone, Debug)]
 pub struct CompilerOptions {
-    /// This program, or another one that has the subcommand [`SUBCOMMAND`].
+    /// This program, or another one with the subcommand [`SUBCOMMAND`].
     pub program: PathBuf,
     pub memory_mb: u64,
     pub seconds: u64,
-    /// Compilers at once.
+    /// Maximum number of concurrent compilers.
     pub at_once: usize,
 }
 
 impl CompilerOptions {
-    /// The program of this process, even if its file has been replaced or removed since.
+    /// Returns the program of this process, even if its file has been replaced or removed.
     #[must_use]
     pub fn this_program() -> PathBuf {
         PathBuf::from("/proc/self/exe")
     }
 }
 
-/// What the child writes to stdout.
+/// The child's message on stdout.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Answer {
     Compiled,
-    /// The component is not valid, with the reason.
+    /// The component is invalid, with the reason.
     Invalid(String),
     OutOfMemory,
 }
 
-/// Why there is no code.
+/// The reason why there is no code.
 #[derive(Debug, PartialEq, Eq)]
 enum Failure {
     Invalid(String),
-    /// The compiler reached a limit or crashed, and would again.
+    /// The compiler reached a limit or crashed, and would do so again.
     Refused(String),
-    /// Another attempt may succeed.
+    /// The host failed; a retry may succeed.
     Host(String),
 }
 
@@ -98,23 +98,23 @@ impl Compiler {
         }
     }
 
-    /// Waits until another compiler may run.
+    /// Waits for a permit to run a compiler.
     pub(super) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
         // Never closed.
         Arc::clone(&self.turns).acquire_owned().await.ok()
     }
 
-    /// Returns why a component is not compiled: an attempt within the same limits has failed.
+    /// Returns the reason of an earlier compilation that failed within the same limits.
     pub(super) fn refusal(&self, file: &str, key: &str) -> Option<LoadError> {
         let note = self.note(key);
         let reason = std::fs::read_to_string(&note).ok()?;
         Some(refused(file, &reason, &note))
     }
 
-    /// Compiles a component; the engine's cache then has its code under this key.
+    /// Compiles a component and stores the code in the engine's cache under this key.
     ///
     /// # Errors
-    /// Says why there is no code. Where a limit was reached, leaves a note, which
+    /// The reason why there is no code. If a limit was reached, also writes the note that
     /// [`Self::refusal`] reads.
     pub(super) async fn compile(
         &self,
@@ -183,13 +183,13 @@ impl Compiler {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // Ctrl-C is for the server, which drains.
+            // Ctrl-C must reach only the server, which then drains.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
     }
 
-    /// Reads how the child ended.
+    /// Interprets the exit of the child.
     fn outcome(&self, status: ExitStatus, answer: &[u8], said: &str) -> Result<(), Failure> {
         let out_of_memory = || {
             Failure::Refused(format!(
@@ -208,7 +208,7 @@ impl Compiler {
         if said.contains(NO_MEMORY) {
             return Err(out_of_memory());
         }
-        // Ended from outside: by an operator, by the system's shutdown, for want of memory.
+        // Killed from outside: by an operator, at a system shutdown, or by the OOM killer.
         let from_outside = [Signal::KILL, Signal::TERM, Signal::INT, Signal::HUP];
         let signal = status.signal();
         if from_outside.iter().any(|one| Some(one.as_raw()) == signal) {
@@ -234,7 +234,7 @@ fn refused(file: &str, reason: &str, note: &Path) -> LoadError {
     LoadError::new(file, message)
 }
 
-/// Gives the component to the child, and returns how it ended and what it wrote.
+/// Sends the component to the child. Returns its exit status and its output.
 async fn converse(
     child: &mut Child,
     component: &[u8],
@@ -242,7 +242,7 @@ async fn converse(
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let give = async {
         if let Some(mut stdin) = stdin {
-            // A child that ends early closes the pipe; its status says more.
+            // A child that exits early closes the pipe; its status is the better error.
             let _ = stdin.write_all(component).await;
         }
     };
@@ -265,10 +265,10 @@ async fn converse(
     Ok((status?, answer, String::from_utf8_lossy(&said).into_owned()))
 }
 
-/// Compiles the component on stdin into a directory; the child's whole life.
+/// Compiles the component on stdin into a directory. The entry point of the child.
 ///
 /// # Errors
-/// When a limit cannot be set, stdin cannot be read or stdout cannot be written.
+/// If a limit cannot be set, stdin cannot be read, or stdout cannot be written.
 pub fn compile(staging: &Path, memory_mb: u64, parent: u32) -> anyhow::Result<()> {
     limit_this_process(memory_mb, parent)?;
     let mut component = Vec::new();
@@ -301,21 +301,21 @@ fn is_out_of_memory(error: &wasmtime::Error) -> bool {
         || format!("{error:#}").contains("Cannot allocate memory")
 }
 
-/// Makes this process one that ends with the server, comes last for the processor and first for the
-/// system's want of memory, and has no more memory than it may.
+/// Limits this process: it ends with the server, runs at a low priority, is killed first when memory
+/// runs out, and has a memory limit.
 fn limit_this_process(memory_mb: u64, parent: u32) -> anyhow::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL)).context("PR_SET_PDEATHSIG")?;
-    // The server may have ended before.
+    // The server may have exited before the signal was set.
     let expected = i32::try_from(parent).ok().and_then(Pid::from_raw);
     anyhow::ensure!(getppid() == expected, "the server has ended");
-    // Without either it is less polite, and does its work.
+    // Optional: compilation works without them.
     let _ = nice(NICE);
     let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
     let both = |most: u64| Rlimit {
         current: Some(most),
         maximum: Some(most),
     };
-    // One byte, unlike none, keeps the system from piping a dump to a program, too.
+    // A limit of 1 instead of 0 also keeps the kernel from piping a dump to a program.
     setrlimit(Resource::Core, both(1)).context("RLIMIT_CORE")?;
     setrlimit(Resource::Data, both(memory_mb << 20)).context("RLIMIT_DATA")
 }
@@ -352,7 +352,7 @@ mod tests {
             panic!("{memory:?}");
         };
         assert!(message.contains("256 MiB of memory"), "{message}");
-        // Nothing that says something about the component.
+        // These signals are no evidence about the component.
         for from_outside in [9, 15, 2, 1] {
             let ended = ended(from_outside, "", "");
             assert!(matches!(ended, Err(Failure::Host(_))), "{ended:?}");

@@ -1,4 +1,4 @@
-//! Errors of the engine as the host's: which limit it was, or what the guest said and where.
+//! Converts the engine's errors: names the exceeded limit, or the guest's message and backtrace.
 
 use std::fmt::Write as _;
 
@@ -12,27 +12,27 @@ use super::guest::{Guest, HANDLES};
 use crate::capabilities::StopReason;
 use crate::model::{ErrorCode, JobError, LoadError};
 
-/// The functions that led to a crash, innermost first; the rest is left out.
+/// Maximum number of functions in a backtrace, innermost first.
 const FRAMES: usize = 12;
-/// How the names begin of the functions by which Rust panics; nobody looks for them.
+/// Prefixes of the functions through which Rust panics; a backtrace leaves them out.
 const PANICKING: [&str; 6] = ["abort", "std::", "core::", "alloc::", "__rustc", "<std::"];
-/// Imports that the host gives begin so.
+/// The prefix of imports that the host provides.
 const OURS: &str = "job-scheduler:plugin/";
 const FIRST_BYTES: &[u8] = b"\0asm";
-/// Of a component, after its first bytes: version and layer.
+/// The bytes of a component after the magic number: version and layer.
 const COMPONENT: &[u8] = &[0x0d, 0x00, 0x01, 0x00];
 
-/// The guest computed for longer than it may.
+/// The guest exceeded its CPU budget.
 #[derive(Debug, thiserror::Error)]
 #[error("out of CPU")]
 pub(super) struct OutOfCpu;
 
-/// The job is to stop.
+/// The job was stopped.
 #[derive(Debug, thiserror::Error)]
 #[error("stopped")]
 pub(super) struct Stopped(pub(super) StopReason);
 
-/// Whatever ended a call of the guest other than its return.
+/// Converts an error that ended a guest's call.
 pub(super) fn failed(file: &str, error: &wasmtime::Error, guest: &Guest) -> JobError {
     if let Some(Stopped(reason)) = error.downcast_ref() {
         return (*reason).into();
@@ -41,7 +41,7 @@ pub(super) fn failed(file: &str, error: &wasmtime::Error, guest: &Guest) -> JobE
     if error.is::<OutOfCpu>() {
         return placed(file, sandbox.out_of_cpu());
     }
-    // Looks like any other crash: the guest's own code gives up.
+    // After a refused allocation, the guest aborts like in any other crash.
     if guest.memory.refused {
         return placed(file, sandbox.out_of_memory());
     }
@@ -77,7 +77,7 @@ fn placed(file: &str, error: JobError) -> JobError {
     }
 }
 
-/// What the guest said itself as it crashed, else the engine's words for it.
+/// Returns the guest's own message about a crash, or else the engine's.
 fn trap_message(trap: Trap, guest: &Guest) -> String {
     let said = guest.output.last_words();
     if let Some(raised) = python_exception(&said) {
@@ -93,15 +93,15 @@ fn trap_message(trap: Trap, guest: &Guest) -> String {
     }
 }
 
-/// Returns the exception of the last traceback that Python has printed, and the place where it was
-/// raised: <https://docs.python.org/3/library/traceback.html>
+/// Returns the exception of the last traceback that Python printed, and where it was raised:
+/// <https://docs.python.org/3/library/traceback.html>
 fn python_exception(said: &str) -> Option<String> {
     let (_, traceback) = said.rsplit_once("Traceback (most recent call last):\n")?;
     let is_inner = |line: &&str| line.starts_with(' ');
     let place = traceback.lines().take_while(is_inner);
     let place = place.filter_map(|line| line.trim_start().strip_prefix("File \""));
     let place = place.last().map(|line| line.replacen('"', "", 1));
-    // A message of several lines ends where something else is printed.
+    // A multi-line message ends where other output begins.
     let raised = traceback.lines().skip_while(is_inner);
     let raised = raised.take_while(|line| !line.contains("panicked at"));
     let raised = raised.collect::<Vec<_>>().join("\n");
@@ -122,7 +122,7 @@ fn write_frames(message: &mut String, backtrace: &WasmBacktrace) {
             .and_then(|symbol| symbol.name())
             .or(frame.func_name())
             .unwrap_or("a function without a name");
-        // Without the hash at its end.
+        // The alternate form omits the hash suffix.
         (format!("{:#}", rustc_demangle::demangle(name)), symbol)
     });
     let is_panicking = |name: &str| PANICKING.iter().any(|start| name.starts_with(start));
@@ -136,7 +136,7 @@ fn write_frames(message: &mut String, backtrace: &WasmBacktrace) {
     }
 }
 
-/// The guest holds too many handles, or this one no longer.
+/// Reports that the guest has too many handles, or used an unknown one.
 pub(super) fn no_handle(error: ResourceTableError) -> JobError {
     match error {
         ResourceTableError::Full => JobError::new(
@@ -147,7 +147,7 @@ pub(super) fn no_handle(error: ResourceTableError) -> JobError {
     }
 }
 
-/// What `run` returned as its error.
+/// Converts the error that `run` returned.
 pub(super) fn thrown(file: &str, error: &types::Error) -> JobError {
     JobError {
         code: ErrorCode::thrown(&error.code),
@@ -166,8 +166,10 @@ impl From<JobError> for types::Error {
     }
 }
 
+/// Checks that the bytes are a component.
+///
 /// # Errors
-/// The bytes are no component, and what they are instead.
+/// What the bytes are instead.
 pub(super) fn expect_component(file: &str, bytes: &[u8]) -> Result<(), LoadError> {
     let is = if bytes.is_empty() {
         "is empty"
@@ -184,12 +186,12 @@ pub(super) fn expect_component(file: &str, bytes: &[u8]) -> Result<(), LoadError
     Err(LoadError::new(file, is))
 }
 
-/// Returns whether the engine, which has no compiler, has not found the component in its cache.
+/// Returns whether the engine, which has no compiler, did not find the component in its cache.
 pub(super) fn is_want_of_compiler(error: &wasmtime::Error) -> bool {
     format!("{error:#}").contains("not configured with a compiler")
 }
 
-/// The component is valid and needs more than the pool has for one.
+/// Reports a valid component that exceeds the pool's limits.
 pub(super) fn does_not_fit(file: &str, error: &wasmtime::Error) -> LoadError {
     let text = format!("{error:#}");
     let hint = match text.contains("memory has a minimum byte size") {
@@ -202,7 +204,7 @@ pub(super) fn does_not_fit(file: &str, error: &wasmtime::Error) -> LoadError {
     )
 }
 
-/// The component wants something that the host does not have, or lacks something that it needs.
+/// Reports a component with an unknown import or without a required export.
 pub(super) fn does_not_link(
     file: &str,
     component: &Component,
@@ -250,7 +252,7 @@ fn is_instance(item: &ComponentItem) -> bool {
 mod tests {
     use super::*;
 
-    /// As a component of componentize-py prints it.
+    /// Output of a component built with componentize-py.
     const TRACEBACK: &str = "\
 Traceback (most recent call last):
   File \"/0/app.py\", line 42, in run

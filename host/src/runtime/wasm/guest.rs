@@ -1,4 +1,4 @@
-//! What belongs to one store: the job, the guest's handles, its bounds and its output.
+//! The state of one store: the job, the guest's handles, its limits and its output.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,11 +17,11 @@ use crate::runtime::Sandbox;
 
 /// Handles that a guest may hold at once: sessions, options, pollables.
 pub(super) const HANDLES: usize = 1_024;
-/// Random bytes that a guest may ask for in one call.
+/// Random bytes per call.
 const RANDOM_BYTES: u64 = 64 * 1024;
 
 pub(super) struct Guest {
-    /// None while the component describes itself.
+    /// `None` while the component describes itself.
     job: Option<Arc<JobContext>>,
     pub(super) table: ResourceTable,
     pub(super) memory: MemoryLimit,
@@ -32,7 +32,7 @@ pub(super) struct Guest {
     wasi: WasiCtx,
 }
 
-/// Whether a capability's call is under way.
+/// Whether a capability call is in progress.
 #[derive(Clone, Default)]
 pub(super) struct Calling(Arc<AtomicBool>);
 
@@ -80,8 +80,7 @@ impl Guest {
         })
     }
 
-    /// Makes one call of a capability. What the guest has printed before stands before it in the
-    /// log.
+    /// Makes a capability call. Writes the guest's earlier output to the log first, to keep the order.
     pub(super) async fn call<T>(
         &mut self,
         call: impl AsyncFnOnce(&JobContext) -> Result<T> + Send,
@@ -94,7 +93,7 @@ impl Guest {
         answer
     }
 
-    /// Runs work of the host that takes its time.
+    /// Runs CPU-bound work of the host.
     pub(super) async fn compute<T: Send + 'static>(
         &mut self,
         work: impl FnOnce() -> Result<T> + Send + 'static,
@@ -109,13 +108,13 @@ impl Guest {
         self.call(async |job| job.compute(work).await).await
     }
 
-    /// Why the guest may not go on, if so.
+    /// Returns the stop reason if the job was stopped.
     pub(super) fn stopped(&self) -> Option<Stopped> {
         let reason = self.job.as_ref()?.stop().reason()?;
         Some(Stopped(reason))
     }
 
-    /// Looks at a guest that computes: on it goes, after the others had their turn.
+    /// Checks the limits of a computing guest at a tick. If they hold, the guest yields and continues.
     pub(super) fn at_tick(&self) -> wasmtime::Result<UpdateDeadline> {
         if let Some(stopped) = self.stopped() {
             return Err(stopped.into());

@@ -1,6 +1,7 @@
-//! The host API as components see it: each function binds to one capability.
+//! The host API of components: each function binds to one capability.
 //!
-//! Arguments in, one capability call, answer out. What a guest may do is decided below.
+//! A function converts its arguments, makes one capability call and converts the result. Permissions are
+//! checked by the capabilities.
 
 #![expect(
     unreachable_pub,
@@ -47,7 +48,8 @@ pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> 
 }
 
 impl types::Host for Guest {
-    /// A guest has no say in whether it is stopped: it does not hear of it.
+    /// Converts an error for the guest. A stop is never passed to the guest, because it must not handle
+    /// it.
     fn convert_error(&mut self, error: JobError) -> wasmtime::Result<types::Error> {
         match self.stopped() {
             Some(stopped) => Err(stopped.into()),
@@ -629,7 +631,7 @@ impl Guest {
     }
 }
 
-/// Adds an answer to options. Stores one more than allowed at most: the call then rejects them.
+/// Adds an answer to options. Stores at most one more than allowed: the call then rejects them.
 fn add_answer(answers: &mut Vec<Question>, answer: Question) -> wasmtime::Result<()> {
     if answers.len() <= capabilities::limits::QUESTIONS {
         answers.push(answer);

@@ -1,4 +1,4 @@
-//! What a component may take of the machine: CPU time, memory, tables.
+//! CPU and memory limits of a component.
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use wasmtime::ResourceLimiter;
 
-/// Measures what a component computes: the time in which it is polled, which is none while it waits
-/// for the host, for a device or for its turn.
+/// Measures a component's computing time: the time in which it is polled. Waiting for the host, a device
+/// or a slot does not count.
 #[derive(Clone, Default)]
 pub(super) struct CpuClock(Arc<Mutex<Spent>>);
 
@@ -43,8 +43,8 @@ impl CpuClock {
     }
 }
 
-/// Refuses memory beyond the bound, and remembers that it did: what the component makes of the
-/// refusal looks like any other crash. The bound is one for all of its memories together.
+/// Limits the total size of all memories of a component. Records a refusal, because the component's
+/// reaction to it looks like any other crash.
 pub(super) struct MemoryLimit {
     most: usize,
     used: usize,

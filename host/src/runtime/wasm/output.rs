@@ -11,9 +11,9 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use crate::capabilities::{JobContext, limits};
 use crate::model::LogLevel;
 
-/// What may wait to be written to the log; a guest that prints more waits, bytes.
+/// Output that may wait for the log, in bytes; a guest that prints more is blocked.
 const PENDING_BYTES: usize = 64 * 1024;
-/// Of stderr, what is kept for the error of a guest that crashes, bytes.
+/// The end of stderr that is kept for a crash message, in bytes.
 const TAIL_BYTES: usize = 4 * 1024;
 
 #[derive(Clone)]
@@ -26,7 +26,7 @@ pub(super) struct Output {
 struct State {
     lines: VecDeque<(Level, String)>,
     bytes: usize,
-    /// The lines that have begun and not ended.
+    /// Incomplete lines of each stream.
     stdout: Vec<u8>,
     stderr: Vec<u8>,
     tail: VecDeque<u8>,
@@ -62,7 +62,7 @@ impl Output {
         }
     }
 
-    /// Writes the lines that wait.
+    /// Writes the waiting lines to the log.
     pub(super) async fn write_lines(&self) {
         let lines = {
             let mut state = self.lock();
@@ -76,7 +76,7 @@ impl Output {
         }
     }
 
-    /// Writes everything, lines without an end too.
+    /// Writes all output, including incomplete lines.
     pub(super) async fn finish(&self) {
         for level in [Level::Stdout, Level::Stderr] {
             self.lock().end_line(level);
@@ -84,7 +84,7 @@ impl Output {
         self.write_lines().await;
     }
 
-    /// What was written to stderr last.
+    /// Returns the end of stderr.
     pub(super) fn last_words(&self) -> String {
         let mut state = self.lock();
         String::from_utf8_lossy(state.tail.make_contiguous()).into_owned()
@@ -99,7 +99,7 @@ impl Output {
         }
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let partial = state.partial(level);
-            // What the log would cut off anyway is not kept.
+            // The log would truncate the rest of the line anyway.
             let room = limits::LOG_MESSAGE_BYTES.saturating_sub(partial.len()) + 1;
             partial.extend(piece.iter().filter(|byte| **byte != b'\n').take(room));
             if piece.ends_with(b"\n") {
@@ -131,13 +131,13 @@ impl State {
             return;
         }
         let line = String::from_utf8_lossy(&line).into_owned();
-        // An empty line costs something too.
+        // Every line has an overhead, even a short one.
         self.bytes += line.len() + 32;
         self.lines.push_back((level, line));
     }
 }
 
-/// One of the two, as the guest writes to it.
+/// One of the guest's two output streams.
 pub(super) struct Stream {
     output: Output,
     level: Level,
@@ -151,7 +151,7 @@ impl IsTerminal for Stream {
 
 impl StdoutStream for Stream {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        // Of the interface's third preview, which is not linked.
+        // Only used by the third preview of WASI, which is not linked.
         Box::new(tokio::io::sink())
     }
 

@@ -1,8 +1,7 @@
-//! The threads that components run on.
+//! The threads that run components.
 //!
-//! A component computes for up to a tick before it lets others run. On the server's own threads,
-//! requests would wait for that again and again: with four computing components they took a hundred
-//! times as long.
+//! A component computes for up to a tick before it yields. On the server's own threads, requests would
+//! have to wait for that repeatedly: with four computing components they took a hundred times as long.
 
 use std::panic::resume_unwind;
 
@@ -13,19 +12,21 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
 pub(super) struct Threads {
-    /// `None` after the drop.
+    /// `None` only while it is dropped.
     runtime: Option<Runtime>,
 }
 
 impl Threads {
+    /// Starts the threads.
+    ///
     /// # Errors
-    /// When the system gives no threads.
+    /// If the system cannot create threads.
     pub(super) fn start() -> anyhow::Result<Self> {
         let runtime = Builder::new_multi_thread()
             .thread_name("component")
-            // What a component waits for comes from the server's threads; it is not to wait behind
-            // dozens of components that compute.
-            // No lower priority: `CpuClock` would count the time that the others take.
+            // Wake-ups from the server's threads must not wait behind dozens of computing components.
+            // The threads do not run at a lower priority, because `CpuClock` would count the time that
+            // other threads take.
             .global_queue_interval(1)
             .build()
             .context("failed to start the threads of components")?;
@@ -34,11 +35,11 @@ impl Threads {
         })
     }
 
-    /// Runs work on these threads. Its timers, sockets and tasks are those of the caller's runtime;
-    /// it ends when the returned future is dropped.
+    /// Runs work on these threads. Its timers, sockets and tasks belong to the caller's runtime.
+    /// Dropping the returned future aborts the work.
     ///
     /// # Errors
-    /// When the threads have ended.
+    /// If the threads have ended.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
@@ -63,7 +64,7 @@ impl Drop for Threads {
     }
 }
 
-/// The threads of components have ended, because the server stops.
+/// The threads of components have ended, because the server is stopping.
 #[derive(Debug, thiserror::Error)]
 #[error("the server is about to stop")]
 pub(super) struct Ended;

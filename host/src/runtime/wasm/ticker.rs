@@ -1,4 +1,4 @@
-//! The epoch's clock: ticks while a component runs, sleeps while none does.
+//! The clock of the engine's epoch. It ticks while components run and sleeps otherwise.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use wasmtime::EngineWeak;
 
-/// How long a component may compute before it lets others run, and before its budget is looked at.
+/// How long a component may compute before it yields and its CPU budget is checked.
 const TICK: Duration = Duration::from_millis(10);
 
 pub(super) struct Ticker {
@@ -17,7 +17,7 @@ pub(super) struct Ticker {
 }
 
 impl Ticker {
-    /// Ticks for as long as the engine is there.
+    /// Starts the clock, which runs until the engine is dropped.
     pub(super) fn start(engine: EngineWeak) -> anyhow::Result<Self> {
         let running = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&running);
@@ -41,7 +41,7 @@ impl Ticker {
         })
     }
 
-    /// Ticks at least until what is returned is dropped.
+    /// Keeps the clock ticking until the returned guard is dropped.
     pub(super) fn tick(&self) -> Ticking<'_> {
         if self.running.fetch_add(1, Ordering::SeqCst) == 0 {
             self.thread.unpark();
