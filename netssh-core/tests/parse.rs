@@ -1,4 +1,4 @@
-//! Structured output, by the templates of ntc-templates, of real and simulated devices.
+//! Tests structured output: templates of ntc-templates on real and simulated devices.
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! Keyboard-interactive questions of a scripted server: which get the password, which a configured
-//! answer, and which none.
+//! Tests keyboard-interactive questions of a scripted server: which get the password, which a
+//! configured answer, and which none.
 
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex};

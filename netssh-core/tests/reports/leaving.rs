@@ -1,7 +1,8 @@
-//! Leaving configuration mode while changes are uncommitted.
+//! Tests leaving configuration mode while changes are uncommitted.
 //!
 //! After [`netssh_core::Configuration::leave`], the lines are in effect, or it fails, or it reports
-//! that they were discarded. Only yes or no answers the device's question about them.
+//! that they were discarded. The session answers the device's question about them only with yes or
+//! no.
 
 use netssh_core::{Answer, CommitOptions, Error, Pattern, Session};
 
@@ -15,7 +16,7 @@ enum Told {
     Failed,
 }
 
-/// Sends lines, commits if the platform commits, and leaves.
+/// Sends lines, commits if the platform has a commit, and leaves.
 async fn configure(session: &mut Session, lines: &[&str], commit: bool) -> Result<Told, Error> {
     let mut configuration = session.configuration().await?;
     for line in lines {

@@ -1,4 +1,4 @@
-//! Outputs: echoes of all kinds, log lines, newlines, silence, changing prompts.
+//! Tests outputs: echoes of all kinds, log lines, newlines, silence, changing prompts.
 
 use netssh_core::Error;
 
@@ -248,7 +248,7 @@ async fn logs(case: (&'static Kind, &'static Log, usize)) -> Result<(), String> 
         let reply = reply.map_err(|error| words(&running, &name)(error))?;
         holds(&name, &reply.output, OUTPUT, &noise)?;
         same(&name, reply.failure, None)?;
-        // A command that the session does not know to only read.
+        // A command that the session does not know to be read-only.
         let reply = session.exec("nonsense").await;
         let reply = reply.map_err(|error| words(&running, &name)(error))?;
         holds(&name, &reply.output, refusal, &noise)?;

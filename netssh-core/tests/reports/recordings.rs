@@ -1,4 +1,4 @@
-//! Recorded sessions with real devices, from the mock data of unicon.plugins
+//! Tests recorded sessions with real devices, from the mock data of unicon.plugins
 //! (`src/unicon/plugins/tests/mock_data`), reduced to the relevant parts.
 
 use netssh_core::{Answer, CommitOptions, ExecOptions, Pattern};
@@ -338,7 +338,7 @@ async fn gaia_does_not_get_a_password_for_its_expert_question() {
     assert!(!typed.contains(&PASSWORD.to_owned()));
 }
 
-/// `ironware/ironware_mock_data.yaml`: an output with lines that are comments elsewhere.
+/// `ironware/ironware_mock_data.yaml`: an output with lines that are comments on other platforms.
 #[tokio::test(flavor = "multi_thread")]
 async fn ironware_pings() {
     let ping = "Send 5 96-byte MPLS Echo Requests over RSVP LSP mlx8.1_to_ces.2, timeout 5000 msec\nType Control-c to abort\n!!!!!\nSuccess rate is 100 percent (5/5), round-trip min/avg/max=0/1/3 ms";
