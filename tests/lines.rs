@@ -34,7 +34,7 @@ async fn device(platform: &str, packet_size: Option<usize>) -> Lab {
     Lab::start(device).await.unwrap()
 }
 
-/// The lines that a device received, as commands and as answers.
+/// Returns the lines that a device received, as commands and as answers.
 fn received(lab: &Lab) -> Vec<String> {
     let entries = lab.transcript().into_iter();
     let lines = entries.filter_map(|entry| match entry.what {
@@ -569,7 +569,7 @@ fn a_playbook_with_a_byte_order_mark_loads() {
     });
 }
 
-/// The lines that a session of a platform types by itself.
+/// Returns the lines that a session of a platform types by itself.
 fn of_the_session(platform: &str) -> &'static [&'static str] {
     match platform {
         "juniper_junos" => &[
@@ -602,7 +602,7 @@ fn of_the_session(platform: &str) -> &'static [&'static str] {
     }
 }
 
-/// The lines of a configuration that run a command outside of the declaration.
+/// Returns whether a configuration line runs a command outside of the declaration.
 fn runs_a_command(platform: &str, line: &str) -> bool {
     match platform {
         "juniper_junos" | "huawei_vrp" => {
@@ -631,7 +631,7 @@ struct Attempt {
     faults: Faults,
 }
 
-/// Output that looks like a question, a prompt, a pager or an echo, in any order.
+/// Generates output that looks like a question, a prompt, a pager or an echo, in any order.
 fn outputs() -> impl Strategy<Value = String> {
     let fragment = prop::sample::select(vec![
         "\n",

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use crate::lab::endpoint;
 use crate::support::linux;
 
-/// The directory in which `cargo xtask setup` installs the templates and Python's `textfsm`.
+/// Returns the directory in which `cargo xtask setup` installs the templates and Python's
+/// `textfsm`.
 fn packages() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("ntc-templates")
 }

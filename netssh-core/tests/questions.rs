@@ -113,7 +113,7 @@ impl Server {
         Self { port, seen, task }
     }
 
-    /// A server that offers only keyboard-interactive.
+    /// Starts a server that offers only keyboard-interactive.
     async fn asking(steps: Vec<Step>) -> Self {
         Self::start(&[MethodKind::KeyboardInteractive], steps).await
     }

@@ -412,7 +412,7 @@ async fn open(database: &Path) -> SqliteConnection {
     options.connect().await.unwrap()
 }
 
-/// A playbook that only reads, so it may run again after an interruption.
+/// Returns a playbook that only reads, so it may run again after an interruption.
 fn reading() -> String {
     format!(
         r#"

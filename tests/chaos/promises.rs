@@ -65,7 +65,7 @@ pub(super) fn broken(evidence: &Evidence) -> Vec<String> {
     broken
 }
 
-/// Every job that was accepted with 202 exists.
+/// Checks that every job accepted with 202 exists.
 fn accepted(evidence: &Evidence) -> Vec<String> {
     let told = &evidence.told;
     let lost = told
@@ -76,7 +76,7 @@ fn accepted(evidence: &Evidence) -> Vec<String> {
         .collect()
 }
 
-/// One key creates one job.
+/// Checks that one key creates one job.
 fn keys(evidence: &Evidence) -> Vec<String> {
     let several = evidence
         .told
@@ -95,7 +95,7 @@ fn keys(evidence: &Evidence) -> Vec<String> {
     answered.chain(made).collect()
 }
 
-/// A campaign without completed jobs proves nothing.
+/// Checks that jobs completed: a campaign without any proves nothing.
 fn something_happened(evidence: &Evidence) -> Vec<String> {
     let has = |plugin: &str| {
         let mut jobs = evidence.jobs.values();
@@ -135,7 +135,7 @@ fn cancelled(evidence: &Evidence) -> Vec<String> {
     broken
 }
 
-/// A job that has ended keeps its status.
+/// Checks that a job that has ended keeps its status.
 fn final_for_good(evidence: &Evidence) -> Vec<String> {
     let changed = evidence.told.ended.iter().filter_map(|(id, status)| {
         let job = evidence.jobs.get(id)?;
@@ -155,7 +155,7 @@ fn ended(job: &Job) -> Vec<String> {
     broken
 }
 
-/// Every ended job was notified once, with the right event; child jobs were not.
+/// Checks that every ended job was notified once, with the right event, and child jobs never.
 fn notified(id: &str, job: &Job, evidence: &Evidence) -> Vec<String> {
     let messages: Vec<_> = evidence.messages.get(id).into_iter().flatten().collect();
     let events: Vec<&str> = messages.iter().map(|message| &*message.event).collect();
@@ -180,7 +180,8 @@ fn notified_of_nothing_else(evidence: &Evidence) -> Vec<String> {
         .collect()
 }
 
-/// Attempts are numbered from 1 without gaps, each has ended, and each result belongs to one.
+/// Checks that attempts are numbered from 1 without gaps, that each has ended, and that each result
+/// belongs to one.
 fn fence(job: &Job) -> Vec<String> {
     let mut broken = Vec::new();
     let numbers: Vec<u64> = job.attempts.iter().map(|attempt| attempt.number).collect();
@@ -239,7 +240,8 @@ fn is_shared(command: &str) -> bool {
     command.starts_with("interface ")
 }
 
-/// Steps have at most one result each, in order, and all of them if the job has completed.
+/// Checks that steps have at most one result each, in order, and all of them if the job has
+/// completed.
 fn steps(id: &str, job: &Job) -> Vec<String> {
     let found = job
         .results
@@ -266,7 +268,8 @@ fn steps(id: &str, job: &Job) -> Vec<String> {
     broken
 }
 
-/// A reading job has its commands in order, for each attempt; all of them if it has completed.
+/// Checks that a reading job has its commands in order, for each attempt; all of them if it has
+/// completed.
 fn reads(job: &Job) -> Vec<String> {
     if job.plugin != READ || job.batch {
         return Vec::new();
@@ -291,7 +294,7 @@ fn reads(job: &Job) -> Vec<String> {
     broken
 }
 
-/// No step was sent to the device twice.
+/// Checks that no step was sent to the device twice.
 fn sent_once(device: &Device) -> Vec<String> {
     let mut seen: HashMap<Step, usize> = HashMap::new();
     for step in device.seen.iter().filter_map(|line| Step::in_line(line)) {
@@ -308,7 +311,7 @@ fn sent_once(device: &Device) -> Vec<String> {
         .collect()
 }
 
-/// Every step that the device received is in its job's results.
+/// Checks that every step that the device received is in its job's results.
 fn in_results(device: &Device, evidence: &Evidence) -> Vec<String> {
     let mut broken = Vec::new();
     for line in &device.seen {
@@ -338,7 +341,7 @@ fn in_results(device: &Device, evidence: &Evidence) -> Vec<String> {
     broken
 }
 
-/// The device received every command with a result.
+/// Checks that the device received every command with a result.
 fn answered(device: &Device, evidence: &Evidence) -> Vec<String> {
     let mut sent: HashMap<&str, usize> = HashMap::new();
     for line in &device.seen {

@@ -37,7 +37,7 @@ const NODE: [(&str, &str); 2] = [
 ///
 /// A package's service must not start on the developer's machine: policy-rc.d prevents that during
 /// the installation. An existing file belongs to another program and is kept, unless a killed run
-/// has left it. The shell removes it in any case.
+/// has left it. The shell removes its own file on every exit.
 const INSTALL: &str = r#"
     set -eu
     exec 9> /run/lock/job-scheduler-setup.lock

@@ -62,8 +62,8 @@ async fn tells_the_truth(running: &Running, lines: &[&str], committed: &[(&str, 
     told
 }
 
-/// Huawei's two-phase configuration [netmiko#2625, #2065, #1072]: lines change a candidate, and the
-/// device asks about it on leaving.
+/// Creates a device with Huawei's two-phase configuration [netmiko#2625, #2065, #1072]: lines
+/// change a candidate, and the device asks about it on leaving.
 fn vrp8(asks: bool) -> Device {
     let device = Device::new("huawei_vrp", "<HUAWEI>")
         .to(
@@ -139,7 +139,7 @@ async fn lines_of_a_platform_without_a_candidate_are_in_effect() {
     assert!(!running.typed_in("view").contains(&"commit".to_owned()));
 }
 
-/// A `FortiGate` applies a block at `end` and discards it at `abort`.
+/// Creates a `FortiGate`, which applies a block at `end` and discards it at `abort`.
 fn fortigate() -> Device {
     Device::new("fortinet", "FGT-01 # ")
         .to("config system global", "", "block")
@@ -167,7 +167,7 @@ async fn an_ended_block_is_in_effect() {
     assert!(!running.typed_in("exec").contains(&"abort".to_owned()));
 }
 
-/// IOS XR [netmiko#34, PR#3420].
+/// Creates an IOS XR device [netmiko#34, PR#3420].
 fn xr(commit: &'static str) -> Device {
     let question =
         "Uncommitted changes found, commit them before exiting(yes/no/cancel)? [cancel]:";
@@ -259,7 +259,8 @@ async fn a_failed_commit_is_reported_and_its_changes_are_discarded() {
     session.close().await;
 }
 
-/// IOS XE in controller mode and Viptela: configuration is a transaction [netmiko PR#2243].
+/// Creates an IOS XE device in controller mode, or Viptela: configuration is a transaction [netmiko
+/// PR#2243].
 fn controller_mode() -> Device {
     Device::new("cisco_xe", "vedge#")
         .unknown("---------------------^\nsyntax error: unknown command\n")

@@ -467,7 +467,7 @@ async fn an_answer_of_the_operator_is_typed_at_a_login_menu() {
     assert_eq!(running.typed_in("menu"), ["x"]);
 }
 
-/// netmiko#3361, #2162: Ctrl-Y begins, Enter would not.
+/// Logs in to a device that waits for Ctrl-Y instead of Enter [netmiko#3361, #2162].
 async fn begins_with_a_key(banner: &'static str) -> Result<(), String> {
     let running = Device::begins("generic")
         .key("banner", banner)

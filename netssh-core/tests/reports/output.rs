@@ -136,7 +136,7 @@ async fn output_without_a_newline_at_its_end_is_whole() {
     .await;
 }
 
-/// Output that repeats the prompt, also at the end of a packet before a pause.
+/// Checks output that repeats the prompt, also at the end of a packet before a pause.
 async fn repeats_the_prompt(case: (&'static Kind, usize)) -> Result<(), String> {
     let ((platform, prompt, command), packet) = case;
     let name = format!("{platform}, packets of {packet}");

@@ -16,7 +16,8 @@ fn answer(question: &str, answer: &str) -> Answer {
 
 const SAVED: &str = "Building configuration...\n[OK]\n";
 
-/// IOS after an upgrade [netmiko#1561, #610, napalm#1413]: the question takes one key.
+/// Creates an IOS device after an upgrade [netmiko#1561, #610, napalm#1413]: the question takes one
+/// key.
 fn saves_after_an_upgrade() -> Device {
     Device::new("cisco_ios", "R2#")
         .on("show clock", "12:00:00.000 UTC\n")

@@ -9,7 +9,7 @@ fn answer(question: &str, answer: &str) -> Answer {
     Answer::new(Pattern::new(question).unwrap(), answer)
 }
 
-/// `sros/sros_mock_data.yaml`.
+/// Returns the device of `sros/sros_mock_data.yaml`.
 fn sros() -> Device {
     let version = "TiMOS-C-19.10.R1 cpm/hops64 Nokia 7950 XRS Copyright (c) 2000-2019 Nokia.\nAll rights reserved. All use subject to applicable license agreements.\n";
     Device::new("nokia_sros", "[]\nA:grpc@COTKON04XR2# ")
@@ -78,7 +78,7 @@ async fn sr_os_asks_before_it_discards() {
     assert_eq!(running.typed_in("question"), ["y"]);
 }
 
-/// `iosxr/iosxr_mock_data.yaml`.
+/// Returns the device of `iosxr/iosxr_mock_data.yaml`.
 fn xr() -> Device {
     let platform = "Thu Mar 24 13:16:23.555 UTC\nNode    Type        State      Config State\n-----------------------------------------------------------------------------\n0/RSP0/CPU0     A9K-RSP-4G(Active)        IOS XR RUN       PWR,NSHUT,MON\n";
     Device::new("cisco_xr", "RP/0/RP0/CPU0:R2#")

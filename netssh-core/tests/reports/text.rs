@@ -245,7 +245,8 @@ async fn a_block_of_text_is_read_as_text() {
     all(cases.collect(), is_read).await;
 }
 
-/// IOS prompts for each line of a certificate in hexadecimal, in a mode of its own.
+/// Creates an IOS device that prompts for each hexadecimal line of a certificate, in a mode of its
+/// own.
 fn certificate_chain() -> Device {
     let prompt = "r1(config-pubkey)#";
     Device::new("cisco_ios", "r1#")

@@ -130,6 +130,8 @@ fn interface(target: &str, record: &Record) -> Interface {
     }
 }
 
+/// Parses the table of interfaces of `FRRouting`:
+///
 /// ```text
 /// Interface       Status  VRF             Addresses
 /// ---------       ------  ---             ---------
