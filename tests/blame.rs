@@ -1,5 +1,5 @@
-//! Tests the blame for failures: missing descriptors, a frozen process and a shutdown do not count as
-//! a device's failure, refused passwords are remembered, and stopped jobs report the line in flight.
+//! Tests which failures count against a device: missing descriptors, a frozen process and a shutdown
+//! do not. Refused passwords are remembered, and stopped jobs report the line in flight.
 
 use std::fs::File;
 use std::path::Path;

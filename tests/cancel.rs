@@ -9,7 +9,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 
 use crate::harness::{TestHost, component, lab_connection, password_connection, playbook, run};
 
-/// Limit of a stop in a test on a busy machine; on a quiet one it takes milliseconds.
+/// Limit for a stop in a test on a busy machine; on a quiet one it takes milliseconds.
 const SOON: Duration = Duration::from_secs(10);
 
 async fn cancel(host: &TestHost, id: &str) -> (u16, Value) {

@@ -175,7 +175,7 @@ fn a_file_that_is_not_a_database_stops_the_start() {
     });
 }
 
-/// Like copies of the database and of its log that were made at different times.
+/// Simulates copies of the database and of its log that were made at different times.
 #[test]
 fn a_log_of_another_time_stops_the_start() {
     run(async {
@@ -238,7 +238,7 @@ fn damage_at_run_time_stops_new_work_and_lets_running_jobs_end() {
         until_status(client, &running, "running").await;
         let waiting = submit(client, 0.0).await;
         pages.for_each(|(_, page)| overwrite(&file, page.unsigned_abs()));
-        // Any statement that reads a damaged page.
+        // Any statement that reads a damaged page detects the damage.
         let answer = client.get("/api/notifications").await;
         assert_eq!(answer.status, 503, "{}", answer.body);
         assert_eq!(answer.body["type"], "/problems/database-unusable");

@@ -93,8 +93,8 @@ fn a_playbook_forges_no_line_of_any_log() {
                 ),
                 ("SCHEDULER_POLICY_QUEUE_SUBMIT", "*"),
             ];
-            // The harness reads the server's address only from logs in its own format, so the
-            // server listens on a Unix socket.
+            // The harness reads the server's address from JSON logs only, so the server listens
+            // on a known Unix socket.
             let mut command = Server::command(directory.path());
             command.envs(environment).stderr(console.reopen().unwrap());
             let mut server = command.spawn().unwrap();

@@ -73,7 +73,7 @@ impl TestHost {
     }
 }
 
-/// Removes the secrets, as a client does that keeps them.
+/// Removes the secrets from a request, as a client does to keep them.
 fn kept(connection: &Value) -> Value {
     let mut connection = connection.clone();
     for field in ["password", "secret"] {

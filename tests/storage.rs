@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::harness::{new_job, run};
 
-/// More than one query handles, and not a multiple of that.
+/// More jobs than one query handles, and not a multiple of that number.
 const JOBS: usize = 53;
 
 struct Scratch {

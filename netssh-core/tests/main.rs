@@ -7,7 +7,7 @@
 //! |---|---|
 //! | prompts in output and banners, host names that change | `lab`, `frr`, `configuration`, `platforms` |
 //! | echo: redrawn, wrapped, absent; terminal noise; other encodings | `frr`, `linux`, `platforms` |
-//! | paging that stays on, or swallows what was typed ahead | `frr`, `lab`, `platforms`, `pipelining` |
+//! | paging that stays on, or swallows input that was typed ahead | `frr`, `lab`, `platforms`, `pipelining` |
 //! | `enable`, configuration, commit, rollback, save | `zebra`, `lab`, `configuration`, `platforms` |
 //! | commands and logins that ask; password changes | `interaction`, `login`, `zebra`, `platforms` |
 //! | refused commands | `frr`, `zebra`, `platforms` |

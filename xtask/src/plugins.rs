@@ -12,7 +12,7 @@ use crate::setup::target_directory;
 const TARGET: &str = "wasm32-wasip2";
 const PROFILE: &str = "plugin";
 
-/// Builds every crate in `plugins/` to `plugins/NAME.wasm`, the directory from which the server loads components.
+/// Builds every crate in `plugins/` to `plugins/NAME.wasm`, from where the server loads components.
 pub(crate) fn run() -> anyhow::Result<()> {
     let directory = repository().join("plugins");
     build(&directory, &directory)

@@ -16,9 +16,9 @@ pub(crate) fn repository() -> PathBuf {
     xtask.parent().unwrap_or(xtask).to_owned()
 }
 
-/// Returns the cargo that started this program.
+/// Returns a command for the cargo that started this program.
 ///
-/// Removes the variables that cargo sets for this package: build scripts (ring's) depend on them,
+/// It lacks the variables that cargo sets for this package: build scripts (ring's) depend on them,
 /// and everything that depends on ring would be rebuilt whenever `cargo xtask` and `cargo`
 /// alternate.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {

@@ -1,7 +1,7 @@
 //! `cargo xtask setup`: installs the missing Debian packages for the tests, and the Python
 //! packages: TextFSM templates and `FakeNOS`.
 //!
-//! The list contains no C compiler, though some crates need one: cargo needs one to link this
+//! The list contains no C compiler, though some crates need one: cargo needed one to link this
 //! program.
 
 use std::path::{Path, PathBuf};

@@ -192,7 +192,7 @@ pub(super) struct Pager {
     /// Printed when the user quits the pager.
     #[serde(default)]
     pub(super) stopped: String,
-    /// Printed if the device does not allow to switch paging off.
+    /// Printed if the device does not allow paging to be switched off.
     #[serde(default = "unauthorised")]
     pub(super) unauthorised: String,
 }
@@ -328,8 +328,8 @@ pub(super) enum Do {
     /// Copies the running configuration to the start-up configuration.
     Save,
     Commit,
-    /// Commits until the given number of minutes has passed (the last word typed, or 10), unless
-    /// another commit follows.
+    /// Commits provisionally: unless another commit follows, the device reverts the change after
+    /// the given number of minutes (the last word typed, or 10).
     CommitConfirmed,
     Discard,
     /// Sets the candidate to the configuration before the last commit.

@@ -5,8 +5,8 @@
 pub struct Entry {
     /// The session's number, from 1.
     pub session: usize,
-    /// The mode of the event, or the entered mode, with its sections: `configuration/interface
-    /// eth1`.
+    /// The mode of the event, or the entered mode, with its sections:
+    /// `configuration/interface eth1`.
     pub mode: String,
     /// Whether `mode` is a configuration mode or a section.
     pub configures: bool,

@@ -259,8 +259,8 @@ async fn a_failed_commit_is_reported_and_its_changes_are_discarded() {
     session.close().await;
 }
 
-/// Creates an IOS XE device in controller mode, or Viptela: configuration is a transaction [netmiko
-/// PR#2243].
+/// Creates an IOS XE device in controller mode, or Viptela: configuration is a transaction
+/// [netmiko PR#2243].
 fn controller_mode() -> Device {
     Device::new("cisco_xe", "vedge#")
         .unknown("---------------------^\nsyntax error: unknown command\n")
