@@ -1,11 +1,11 @@
-// The host's public HTTP API, one function a call. Nothing else in the dashboard uses `fetch`.
+// The host's public HTTP API, one function per call. Only this module uses `fetch`.
 //
-// Every failure is an `ApiError`; its `kind` says whose it is:
-//   problem      the server refused and said why (application/problem+json)
-//   http         an error status without a problem document, as a proxy sends
-//   malformed    a success that could not be read
-//   network      no answer          timeout   no answer in time
-//   aborted      we stopped waiting, because the user went elsewhere: nothing to show
+// Every failure is an `ApiError` with a `kind`:
+//   problem      the server refused the request with a reason (application/problem+json)
+//   http         an error status without a problem document, for example from a proxy
+//   malformed    a success with an invalid body
+//   network      no response          timeout   no response in time
+//   aborted      the request was cancelled because the user left the view: nothing to show
 
 import { parseJson } from "./json.js";
 
@@ -20,7 +20,7 @@ export const api = {
   job: (id, options) => get(`/jobs/${segment(id)}`, {}, options),
   jobResults: (id, filter, options) => get(`/jobs/${segment(id)}/results`, filter, options),
   jobLogs: (id, filter, options) => get(`/jobs/${segment(id)}/logs`, filter, options),
-  /** What happens to a job, without texts, as an EventSource; it connects again when it is cut off. */
+  /** A job's events without texts, as an EventSource, which reconnects automatically. */
   followJob: (id) => new EventSource(`${BASE}/jobs/${segment(id)}/events?texts=false`),
   submitJob: (job, idempotencyKey) =>
     request("POST", "/jobs", { body: job, headers: { "Idempotency-Key": idempotencyKey } }),
@@ -67,25 +67,28 @@ export class ApiError extends Error {
   }
 }
 
-/** Calls `listener(reachable)` each time the server stops answering or answers again. */
+/** Calls `listener(reachable)` whenever the server becomes unreachable or reachable again. */
 export function onReachability(listener) {
   reachabilityListeners.push(listener);
 }
 
-/** Now, by the server's clock: job times come from there, and a laptop's clock may be minutes off. */
+/**
+ * Returns the time of the server's clock, which job times refer to: the local clock may be minutes
+ * off.
+ */
 export function serverNow() {
   return Date.now() + clockOffsetMs;
 }
 
 /**
- * A key that makes a repeated POST harmless.
- * Not `crypto.randomUUID`: browsers offer that only over HTTPS, and many hosts are plain HTTP on a management LAN.
+ * Returns a key that makes a repeated POST harmless. Does not use `crypto.randomUUID`, which
+ * browsers offer only over HTTPS: many hosts are plain HTTP on a management LAN.
  */
 export function newIdempotencyKey() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-// ---- how a request is made ---------------------------------------------------------------
+// ---- requests ---------------------------------------------------------------------------
 
 const reachabilityListeners = [];
 let reachable = true;
@@ -95,7 +98,7 @@ function get(path, query, options = {}) {
   return request("GET", path, { query, ...options });
 }
 
-/** All pages of a list as one: `{ [field]: entries }`. */
+/** Returns all pages of a list as one: `{ [field]: entries }`. */
 async function getAll(path, field, options) {
   const entries = [];
   let cursor;
@@ -166,7 +169,7 @@ function read(response, text) {
   try {
     body = parseJson(text);
   } catch {
-    // A proxy's HTML page: the status is all there is to say.
+    // A proxy's HTML page: only the status is usable.
   }
   const isProblem = body !== null && typeof body === "object" && (body.title || body.detail);
   if (!isProblem) throw new ApiError("http", `${answered}.`, { status: response.status, body });
@@ -185,7 +188,9 @@ function setReachable(now) {
   for (const listener of reachabilityListeners) listener(now);
 }
 
-/** The `Date` header counts whole seconds, so a difference below two says nothing. */
+/**
+ * Updates the clock offset. The `Date` header has whole seconds, so offsets below 2 s are ignored.
+ */
 function noteClock(response) {
   const server = Date.parse(response.headers.get("Date") ?? "");
   if (Number.isNaN(server)) return;

@@ -1,11 +1,11 @@
-// Building and updating the page. Data reaches the DOM as text nodes and attributes, never as
+// Creation and update of DOM nodes. Data reaches the DOM as text nodes and attributes, never as
 // HTML, so a device's output cannot become markup.
 
 const AS_PROPERTY = new Set(["value", "checked", "selected", "disabled", "hidden", "open"]);
 
 /**
- * `h("a", { href, class: "x", onClick: fn }, "text", node, [more])`.
- * Attributes that are null, undefined or false are left out; so are such children.
+ * `h("a", { href, class: "x", onClick: fn }, "text", node, [more])`. Attributes and children that
+ * are null, undefined or false are omitted.
  */
 export function h(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
@@ -24,9 +24,9 @@ export function h(tag, attributes = {}, ...children) {
 }
 
 /**
- * Makes `children` the content of `parent`, but keeps each child that already looks the same:
- * focus and selection survive a refresh. Kept children keep their old listeners, so listeners
- * on patched content must not close over data that changes.
+ * Makes `children` the content of `parent`, but keeps each child that is already equal, so that
+ * focus and selection survive a refresh. Kept children keep their old listeners, so listeners on
+ * patched content must not close over data that changes.
  */
 export function patch(parent, ...children) {
   const wanted = toNodes(children);
@@ -40,8 +40,8 @@ export function patch(parent, ...children) {
 }
 
 /**
- * Makes `parent` hold one child per item, in order. A child whose key is still there is updated
- * in its place and moved only when the order changed: moving a node takes its focus away.
+ * Makes `parent` contain one child per item, in order. A child with the same key is updated in
+ * place and moved only if the order has changed: moving a node removes its focus.
  */
 export function reconcile(parent, items, { keyOf, create, update = () => {} }) {
   const known = childrenByKey.get(parent) ?? new Map();
@@ -62,7 +62,7 @@ export function reconcile(parent, items, { keyOf, create, update = () => {} }) {
   childrenByKey.set(parent, kept);
 }
 
-/** An id for `for`, `aria-describedby` and their kind. */
+/** Returns an id for `for`, `aria-describedby` and similar attributes. */
 export function uniqueId(stem) {
   idCount += 1;
   return `${stem}-${idCount}`;

@@ -1,4 +1,4 @@
-// Values as people read them. Pure functions: no DOM, no clock of their own.
+// Formatting of values for people. Pure functions: no DOM, no clock of their own.
 
 import { ExactNumber } from "./json.js";
 
@@ -9,7 +9,7 @@ const DAY = 24 * HOUR;
 
 const NUMBER = new Intl.NumberFormat("en");
 
-/** "12 s ago", "in 5 min"; a date when it is more than a month away. */
+/** "12 s ago", "in 5 min"; a date if it is more than a month away. */
 export function relative(iso, now) {
   const at = Date.parse(iso);
   if (Number.isNaN(at)) return String(iso);
@@ -20,7 +20,10 @@ export function relative(iso, now) {
   return at > now ? `in ${size}` : `${size} ago`;
 }
 
-/** "2026-03-01 14:05:09 UTC+01:00": the viewer's zone, with its offset so that it can be quoted. */
+/**
+ * "2026-03-01 14:05:09 UTC+01:00": the viewer's zone, with its offset so that the time can be
+ * quoted.
+ */
 export function absolute(iso) {
   const at = new Date(iso);
   if (Number.isNaN(at.getTime())) return String(iso);
@@ -69,7 +72,7 @@ export function prettyJson(value) {
   return JSON.stringify(value, null, 2);
 }
 
-/** Parameters in one line: `commands: show version, show clock · save: true`. */
+/** Parameters on one line: `commands: show version, show clock · save: true`. */
 export function summary(params, limit = 120) {
   if (params === null || typeof params !== "object") return "";
   const parts = Object.entries(params).map(([name, value]) => `${name}: ${inline(value)}`);
@@ -112,7 +115,7 @@ function two(number) {
   return String(number).padStart(2, "0");
 }
 
-/** The first `shown` names, and how many there are besides: `a, b, c +7`. */
+/** The first `shown` names and the number of the others: `a, b, c +7`. */
 export function andMore(names, shown, total = names.length) {
   const text = names.slice(0, shown).join(", ");
   const left = total - Math.min(shown, names.length);

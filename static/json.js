@@ -1,16 +1,16 @@
-// JSON in which numbers keep all their digits. Nothing else in the dashboard calls `JSON.parse`.
+// JSON in which numbers keep all their digits. Only this module calls `JSON.parse`.
 //
-// A JavaScript number rounds integers beyond 2^53 and drops the difference between 1 and 1.0. A
-// number that would not be written as it was read is an `ExactNumber`, which is shown and written
-// with the digits that it was read with. This needs `JSON.rawJSON` and the source text that
-// `JSON.parse` passes to its reviver. In a browser without them a number that may have been rounded
-// is a `RoundedNumber`: it is marked where it is shown, and must not be sent.
+// A JavaScript number rounds integers beyond 2^53 and loses the difference between 1 and 1.0. A
+// number that would not be written as it was read becomes an `ExactNumber`, which is shown and
+// written with the original digits. This needs `JSON.rawJSON` and the source text that `JSON.parse`
+// passes to its reviver. In a browser without them, a number that may have been rounded becomes a
+// `RoundedNumber`: the page marks it, and must not send it.
 
 const KEEPS_DIGITS = typeof JSON.rawJSON === "function" && keepsSource();
 
 /** The grammar of a number in JSON. */
 const NUMBER = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
-/** A number keeps all its digits up to this many. */
+/** A number with at most this many digits is exact. */
 const SURE_DIGITS = 15;
 
 /** A number with the digits that it was read with. */
@@ -20,7 +20,7 @@ export class ExactNumber {
     Object.freeze(this);
   }
 
-  /** As a number, where rounding does no harm; else as text. */
+  /** Converts to a number if rounding does no harm, otherwise to text. */
   [Symbol.toPrimitive](hint) {
     return hint === "number" ? Number(this.text) : this.text;
   }
@@ -30,7 +30,7 @@ export class ExactNumber {
   }
 }
 
-/** A number of which this browser may have lost digits. */
+/** A number that may have lost digits in this browser. */
 class RoundedNumber {
   constructor(value) {
     this.value = value;
@@ -41,7 +41,7 @@ class RoundedNumber {
     return hint === "number" ? this.value : `≈${this.value}`;
   }
 
-  /** A text, so that no server takes it for the number. */
+  /** A text, so that no server interprets it as the number. */
   toJSON() {
     return `≈${this.value}`;
   }
@@ -52,16 +52,16 @@ export function parseJson(text) {
   return JSON.parse(text, (key, value, context) => (typeof value === "number" ? keep(value, context?.source) : value));
 }
 
-/** The number that a text is, with all its digits; undefined if it is not a number. */
+/** Returns the number in a text, with all its digits; undefined if it is not a number. */
 export function parseNumber(text) {
   const trimmed = text.trim();
   if (NUMBER.test(trimmed)) return parseJson(trimmed);
-  // Forms use notations that JSON has not: 007, .5, +1.
+  // Forms allow notations that JSON does not have: 007, .5, +1.
   const value = trimmed === "" ? Number.NaN : Number(trimmed);
   return Number.isFinite(value) && isSure(value) ? value : undefined;
 }
 
-/** Whether a value holds a number of which digits may have been lost. */
+/** Returns whether a value contains a number that may have lost digits. */
 export function isRounded(value) {
   if (value instanceof RoundedNumber) return true;
   return value !== null && typeof value === "object" && Object.values(value).some(isRounded);
@@ -72,7 +72,7 @@ function keep(value, source) {
   return isSure(value) ? value : new RoundedNumber(value);
 }
 
-/** Whether a number has so few digits that it is the one that was read. */
+/** Returns whether a number has few enough digits to be exact. */
 function isSure(value) {
   if (Number.isInteger(value)) return Number.isSafeInteger(value);
   return value.toString().replace(/e.*$/, "").replace(/^-?0?\.?0*|\./g, "").length <= SURE_DIGITS;

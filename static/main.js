@@ -1,15 +1,15 @@
-// The dashboard's entry: which URL shows which view, and the shell around the views
-// (navigation, connection banner, flash messages, health line).
+// The dashboard's entry point: the routes to the views, and the shell around the views (navigation,
+// connection banner, flash messages, health line).
 //
 // A view is a function `(context) → { title, element, ready?, refresh?, update? }`:
 //   context.params   values of the `:name` parts of its path
 //   context.query    URLSearchParams
-//   context.signal   aborted when the user leaves; every request and timer hangs on it
+//   context.signal   aborted when the user leaves; cancels every request and timer of the view
 //   context.setTitle changes the document title
 //   context.flash    shows a message that outlives the view
 //   ready            promise: the first data is on the page (the scroll position can be restored)
-//   refresh()        called when a lost connection is back
-//   update(query)    takes a new query in place; without it the view is built anew
+//   refresh()        called after a lost connection is restored
+//   update(query)    applies a new query in place; without it, the view is rebuilt
 
 import { api, onReachability } from "./api.js";
 import { h, patch } from "./dom.js";
@@ -20,7 +20,7 @@ import { startClock } from "./components/time.js";
 import { jobsView } from "./views/jobs.js";
 import { notFoundView } from "./views/not-found.js";
 
-// Views other than the first page are loaded when they are shown for the first time.
+// All views except the first page are loaded on demand.
 const ROUTES = [
   { path: "", section: "jobs", view: async () => jobsView },
   { path: "jobs", section: "jobs", view: async () => jobsView },
@@ -81,7 +81,7 @@ async function show(match, arrival, scrollTo) {
   }
 }
 
-/** The server is away, or has another version by now. */
+/** The server is unreachable, or was updated in the meantime. */
 function unloadedView() {
   return {
     title: "Not loaded",
@@ -124,7 +124,7 @@ function flash(message) {
   flashTimer = setTimeout(() => region.replaceChildren(), FLASH_MS);
 }
 
-/** Says that the server is gone, asks until it is back, then brings the view up to date. */
+/** Shows that the connection is lost, polls until the server responds, then refreshes the view. */
 function watchConnection() {
   const banner = document.getElementById("connection-lost");
   let retry;
@@ -153,11 +153,11 @@ function watchHealth() {
       health = await api.health({ signal });
     } catch (error) {
       if (error.kind === "aborted") return;
-      // A server that is not well says what is wrong with it, all the same.
+      // An unhealthy server still reports its state.
       health = error.body?.storage ? error.body : null;
       if (!health) {
         patch(line, h("span", { class: "health health-bad" }, "Server: state unknown"), h("span", {}, error.message));
-        // Of a server that is away, another banner says so.
+        // The other banner already shows that the server is unreachable.
         patch(trouble, error.kind === "network" || error.kind === "timeout" ? null : h("p", {}, h("strong", {}, "The state of the server is not known."), ` ${error.message}`));
         return;
       }
@@ -174,7 +174,7 @@ function watchHealth() {
   });
 }
 
-/** The parts of the server's state that must not be overlooked. */
+/** The problems in the server's state that the user must not overlook. */
 function troubles({ status, storage, queue, plugins }) {
   const unwell = (part) => part && part.status !== "healthy";
   const parts = [unwell(storage) && "its database does not answer", unwell(queue) && "its queue does not answer"].filter(Boolean);

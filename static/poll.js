@@ -1,10 +1,9 @@
-// Doing something again and again while someone looks: nothing runs in a hidden tab, and a tab
-// that comes back into view catches up at once.
+// Periodic tasks: nothing runs in a hidden tab, and a tab that becomes visible catches up at once.
 
 /**
- * Runs `task(signal)` now and after each pause. `pause` is milliseconds or a function of none
- * that returns them; null stops. A run that is still going when the next is asked for is aborted.
- * Returns `run`, to be called for an immediate turn; its promise ends with that turn.
+ * Runs `task(signal)` now and after each pause. `pause` is milliseconds, or a function that returns
+ * them; null stops. A new run aborts the one in progress. Returns `run`, which starts a run at
+ * once; its promise resolves at the end of that run.
  */
 export function every(pause, task, signal) {
   let timer;

@@ -1,7 +1,7 @@
-// Client-side routing over the history API, under whatever path the host serves the dashboard.
+// Client-side routing with the history API, below the path at which the host serves the dashboard.
 //
-// `href` makes links, `navigate` goes somewhere, `startRouter` watches. The scroll position
-// lives in the history entry, so that Back returns to the same row of a long list.
+// `href` creates links, `navigate` opens a page, `startRouter` listens. The history entry stores
+// the scroll position, so that Back returns to the same row of a long list.
 
 const BASE = new URL(document.baseURI).pathname.replace(/\/+$/, "");
 const SCROLL_SETTLE_MS = 200;
@@ -9,7 +9,7 @@ const SCROLL_SETTLE_MS = 200;
 let showCurrent = () => {};
 let scrollTimer;
 
-/** The address of a dashboard page, such as `href("new", { plugin: "noop" })`. */
+/** Returns the address of a dashboard page, such as `href("new", { plugin: "noop" })`. */
 export function href(path = "", query = {}) {
   const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== "");
   const search = new URLSearchParams(given).toString();
@@ -21,14 +21,14 @@ export function jobHref(id) {
   return href(`jobs/${encodeURIComponent(id)}`);
 }
 
-/** Goes to an address made by `href`. */
+/** Opens an address made by `href`. */
 export function navigate(address) {
   rememberScroll();
   history.pushState({}, "", address);
   showCurrent("push", 0);
 }
 
-/** Notes an address for reload and sharing without leaving the view. */
+/** Replaces the address, for reload and sharing, without leaving the view. */
 export function replaceAddress(address) {
   history.replaceState(history.state, "", address);
 }
@@ -93,7 +93,10 @@ function decode(part) {
   }
 }
 
-/** Turns a plain click on a dashboard link into a route change; everything else is the browser's. */
+/**
+ * Turns a plain click on a dashboard link into a route change; the browser handles all other
+ * clicks.
+ */
 function followLink(event) {
   if (event.defaultPrevented || event.button !== 0) return;
   if (event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;

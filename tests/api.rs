@@ -1,4 +1,5 @@
-//! The HTTP contract: submissions, listings, errors, and what stands around every request.
+//! Tests the HTTP contract: submissions, listings, errors, request ids, health, the dashboard's
+//! files.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -37,7 +38,7 @@ fn the_seeds_names_for_plugin_and_params_are_accepted() {
     });
 }
 
-/// What is wrong with a submission, and where the answer says so.
+/// An invalid submission, and the pointers of its errors.
 #[test]
 fn a_bad_submission_is_refused_with_its_places() {
     let cases = [
@@ -321,7 +322,7 @@ fn a_body_that_is_no_json_is_refused() {
 #[test]
 fn a_body_that_is_too_large_is_refused() {
     run(async {
-        // Small enough to be sent whole before the answer comes.
+        // The body is small enough to be sent completely before the response arrives.
         let host = TestHost::start_with(|config| config.server.max_body_bytes = 1_024).await;
         let job = json!({ "plugin": "noop", "description": "x".repeat(2_000) });
         let answer = host.client.post("/api/jobs", &job).await;

@@ -1,4 +1,5 @@
-//! Batches: targets by expression, one job a device, canaries and limits, cancelled and run again.
+//! Tests batches: targets by expression, one job per device, canaries and limits, cancellation,
+//! reruns.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{TestHost, lab_connection, run};
 
-/// Fails on the targets that it is told to, and may wait until it is told to go on.
+/// Fails on the given targets, and can wait until the gate is open.
 const CHILD: &str = r#"
 fn describe() { #{
     summary: "A test", targets: "each", needs: #{ storage: true },
@@ -38,13 +39,13 @@ async fn host_with_devices(count: usize) -> TestHost {
     host
 }
 
-/// Targets by how their job ended.
+/// Returns how each target's job ended.
 async fn children(host: &TestHost, id: &Value) -> BTreeMap<String, String> {
     let url = format!("/api/jobs?parent={}&limit=500", id.as_str().unwrap());
     let answer = host.client.get(&url).await;
     let jobs = answer.body["jobs"].as_array().unwrap().clone();
     let told = jobs.iter().map(|job| {
-        // What is never to be started is held no more.
+        // A child job that will never start is not held any more.
         assert!(job["held"] != true || job["status"] == "pending", "{job}");
         let how = match job["error_code"].as_str() {
             Some("not_started") => "not_started",
@@ -187,7 +188,7 @@ fn what_is_left_of_a_batch_runs_again() {
         assert_eq!(targets[1], json!(["sw-2", "sw-3", "sw-4", "sw-5"]));
         assert_eq!(targets[2].as_array().unwrap().len(), 5);
 
-        // The same key makes one job, and a plain job has no part of it to choose.
+        // The same key creates one job; a plain job cannot be rerun in part.
         let keyed = || {
             host.client
                 .request(reqwest::Method::POST, &rerun)
@@ -249,7 +250,7 @@ fn a_batch_goes_on_after_a_restart() {
     });
 }
 
-/// A batch over simulated devices, through their command line.
+/// Runs a batch on simulated devices through their command line.
 #[test]
 fn a_batch_asks_each_device() {
     run(async {

@@ -1,5 +1,5 @@
-//! What the server blames on devices, and what it keeps of them: its own lack of descriptors, a
-//! frozen process and its own end say nothing about a device; refused passwords are not forgotten.
+//! Tests which failures count against a device: missing descriptors, a frozen process and a shutdown
+//! do not. Refused passwords are remembered, and stopped jobs report the line in flight.
 
 use std::fs::File;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::harness::{
     Client, DEADLINE, Server, TestHost, lab_connection, password_connection, run,
 };
 
-/// A playbook that may do everything with a session.
+/// Returns a playbook with all rights for sessions.
 fn playbook(body: &str) -> String {
     format!(
         "fn describe() {{ #{{ summary: \"A test\", targets: \"each\", needs: #{{ ssh: #{{ exec: [\"*\"], configure: true }} }}, \
@@ -22,7 +22,7 @@ fn playbook(body: &str) -> String {
     )
 }
 
-/// A directory in which a server finds one playbook, `it`.
+/// Creates a directory in which a server finds one playbook, `it`.
 fn directory(body: &str) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let scripts = directory.path().join("scripts");
@@ -44,7 +44,7 @@ async fn submit(client: &Client, job: Value) -> String {
     answer.body["id"].as_str().unwrap().to_owned()
 }
 
-/// Asks until a job looks as it should.
+/// Polls a job until `looks` returns true.
 async fn until(client: &Client, id: &str, looks: impl Fn(&Value) -> bool) -> Value {
     let begun = Instant::now();
     let mut asked = tokio::time::interval(Duration::from_millis(10));
@@ -66,7 +66,7 @@ async fn left_alone(client: &Client) -> Value {
     client.get("/api/devices").await.body["left_alone"].clone()
 }
 
-/// Waits until a command has made a file.
+/// Waits until a command has created a file.
 async fn until_exists(path: &Path) {
     let begun = Instant::now();
     while !path.exists() {
@@ -119,7 +119,7 @@ fn with_few_descriptors_jobs_wait_and_the_api_answers() {
     });
 }
 
-/// Taken away after the start, so that the shares do not help.
+/// Lowers the limit after the start, so that the descriptor shares do not protect the server.
 #[test]
 fn a_login_without_a_descriptor_gets_that_of_an_unused_session() {
     run(async {
@@ -157,7 +157,7 @@ fn a_login_without_a_descriptor_gets_that_of_an_unused_session() {
     });
 }
 
-/// A restart in a loop, by `kill -9`, must not lock an account.
+/// A loop of restarts by `kill -9` must not lock an account.
 #[test]
 fn a_server_that_is_killed_in_a_loop_does_not_try_a_wrong_password_again() {
     run(async {
@@ -174,7 +174,7 @@ fn a_server_that_is_killed_in_a_loop_does_not_try_a_wrong_password_again() {
             }
             let job = json!({ "plugin": "it", "targets": ["server"] });
             let (before, id) = (linux.ssh.failed_passwords(), submit(client, job).await);
-            // At once when the device has seen the password, or when none is sent.
+            // Ends as soon as the device has received the password, or no password is sent.
             let begun = Instant::now();
             while linux.ssh.failed_passwords() == before {
                 let job = client.get(&format!("/api/jobs/{id}")).await.body;
@@ -188,13 +188,13 @@ fn a_server_that_is_killed_in_a_loop_does_not_try_a_wrong_password_again() {
         }
         assert_eq!(linux.ssh.failed_passwords(), 2);
         assert_eq!(unavailable, 4);
-        // Nothing of the password is in the database.
+        // The database contains nothing of the password.
         let database = std::fs::read(directory.path().join("scheduler.db")).unwrap();
         assert!(!String::from_utf8_lossy(&database).contains("wrong"));
     });
 }
 
-/// The answer arrives while the process is stopped, for longer than the command may take.
+/// The reply arrives while the process is stopped, for longer than the command's timeout.
 #[test]
 fn a_frozen_process_does_not_blame_the_device() {
     run(async {
@@ -226,7 +226,7 @@ fn a_frozen_process_does_not_blame_the_device() {
     });
 }
 
-/// A device that never answers one line.
+/// Starts a device that never replies to one line.
 async fn silent_at(line: &str) -> Lab {
     let device = LabDevice {
         faults: Faults {
@@ -238,7 +238,7 @@ async fn silent_at(line: &str) -> Lab {
     Lab::start(device).await.unwrap()
 }
 
-/// A connection that can configure the device.
+/// Returns a connection that can configure the device.
 fn privileged(lab: &Lab) -> Value {
     let mut connection = lab_connection("r1", lab, "cisco_ios");
     connection["secret"] = json!(lab.device().enable_secret);

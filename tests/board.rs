@@ -1,4 +1,4 @@
-//! The dashboard in a real browser, on the real host.
+//! Tests the dashboard in a real browser, with the real host.
 
 use host::config::{ChannelConfig, RuleConfig, SecretUrl};
 use host::model::NotificationEvent;
@@ -9,7 +9,7 @@ use crate::harness::{
     Browser, ENTER, ESCAPE, Receiver, TAB, TestHost, password_connection, playbook, run,
 };
 
-/// What a device must not be able to do to the page: run as a script, in four ways.
+/// Output of a device that tries to run a script in the page, in four ways.
 const HOSTILE: &str = r#"</pre><script>owned = 1</script><img src=x onerror="owned = 2"><svg onload="owned = 3"><a href="javascript:owned = 4">"#;
 
 #[test]
@@ -31,7 +31,7 @@ fn the_job_list_counts_and_refreshes_by_its_button() {
             .await;
         browser.click("//button[.='Refresh']").await;
 
-        // Said only when someone asked: the page also refreshes by itself.
+        // Announced only after a click: automatic refreshes are silent.
         browser
             .shows(
                 ".refresh-controls [role=status]",
@@ -102,7 +102,7 @@ fn a_running_job_is_followed_and_cancelled() {
         browser.focuses("Cancel job").await;
         assert_eq!(host.job(&id).await["cancel_requested"], false);
 
-        // The harmless button has the focus, so that Enter alone does nothing.
+        // The button without consequences has the focus, so that Enter alone does nothing.
         browser.press(&[ENTER]).await;
         browser.focuses("Let it run").await;
         browser.press(&[TAB]).await;
@@ -350,7 +350,7 @@ fn what_a_device_says_stays_text() {
         assert_eq!(browser.script("return typeof owned").await, "undefined");
         assert_eq!(browser.console().await, Vec::<String>::new());
 
-        // Were it ever markup, the page would still not run it, and the console would tell.
+        // Even as markup the page would not run it, and the console would report it.
         let inject =
             "const script = document.createElement('script'); script.textContent = 'owned = 5';
             document.body.append(script); return typeof owned";
@@ -360,10 +360,10 @@ fn what_a_device_says_stays_text() {
     });
 }
 
-/// Numbers that a JavaScript number rounds or writes otherwise.
+/// Numbers that a JavaScript number rounds or writes differently.
 const NUMBERS: &str = r#"{"serial":18446744073709551617,"list":[-9007199254740993,1.0,3],"deep":{"pi":3.14159265358979323846}}"#;
 
-/// A playbook with one parameter for each kind of field, which returns and logs its parameters.
+/// Returns a playbook with one parameter per kind of field, which returns and logs its parameters.
 fn echo() -> String {
     r#"
     fn describe() { #{
@@ -475,7 +475,7 @@ fn one_function_of_the_dashboard_parses_json() {
     assert_eq!(parsing, ["json.js"]);
 }
 
-/// The input of the form's field that has this name.
+/// Returns the selector of the form field with this name.
 fn input(field: &str) -> String {
     format!(
         "//div[@class='field' or contains(@class, 'field ')][.//span[@class='field-name' and .='{field}']]//input"
@@ -529,7 +529,7 @@ fn everything_is_paused_and_let_go_by_buttons() {
         let old = host.client.get("/api/pauses/dashboard").await.body;
         assert_eq!(old["in_force"], false, "{old}");
 
-        // The pause of the last time is used again.
+        // The earlier pause is reused.
         browser.click("//button[.='Pause all jobs']").await;
         browser.click("//dialog//button[.='Pause all jobs']").await;
         browser
@@ -607,7 +607,7 @@ fn errors_only_finds_every_error_of_a_long_log() {
             .await;
         browser.click("//option[.='Everything']").await;
         browser.shows(".log-line:last-child", "line 5998").await;
-        // All lines can be reached, a page at a time.
+        // All lines are accessible, a page at a time.
         let shown = "return document.querySelectorAll('.log-line').length";
         let mut lines = browser.script(shown).await.as_u64().unwrap();
         assert!(lines < 6_000, "{lines}");
@@ -665,7 +665,8 @@ fn a_log_is_filtered_while_it_grows() {
     });
 }
 
-/// Bytes over the network of the page's requests since it was opened, those of events last.
+/// Sums the bytes of the page's network requests since it was opened: all of them, the number of
+/// event requests, and their bytes.
 const MOVED: &str = "
     const entries = performance.getEntriesByType('resource');
     const sum = (some) => some.reduce((bytes, { transferSize }) => bytes + transferSize, 0);
@@ -750,7 +751,7 @@ fn a_server_that_is_not_well_says_so_on_every_page() {
             .shows("#trouble", "The database has a problem.")
             .await;
         browser.shows("#trouble", "was deleted or moved away").await;
-        // However far the reader has scrolled.
+        // Visible at any scroll position.
         let top = "window.scrollTo(0, document.body.scrollHeight);
             return document.getElementById('trouble').getBoundingClientRect().top";
         let top = browser.script(top).await;
@@ -809,7 +810,7 @@ fn the_answers_of_a_connection_are_changed_in_rows() {
         browser.click("//button[.='2 set']").await;
         browser.shows("dialog h2", "Answers for core1").await;
 
-        // The server's error appears at the row, and the dialog stays open.
+        // The server's error appears at its row, and the dialog stays open.
         let field = |row: usize, label: &str| {
             format!("//dialog//li[{row}]//div[@class='answer-field'][label='{label}']/input")
         };

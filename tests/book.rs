@@ -1,4 +1,4 @@
-//! The book's playbooks: they load, and do what the book says.
+//! Tests the book's playbooks: they load, and do what the book says.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::harness::{TestHost, run};
 
-/// Every whole playbook of a chapter, by its order.
+/// Returns the complete playbooks of a chapter, in order.
 fn playbooks(chapter: &str) -> Vec<String> {
     let path = format!("{}/../{chapter}", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(path).unwrap();
@@ -19,7 +19,7 @@ fn playbooks(chapter: &str) -> Vec<String> {
         .collect()
 }
 
-/// Every module of a chapter, by the path that stands above it.
+/// Returns the modules of a chapter, by the path in the text above each.
 fn modules(chapter: &str) -> Vec<(String, String)> {
     let path = format!("{}/../{chapter}", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(path).unwrap();
@@ -140,7 +140,7 @@ fn the_book_lists_every_platform_and_its_examples_load() {
     assert_eq!(own.login.questions.len(), 1);
 }
 
-/// The tests of a file of this directory.
+/// Returns the names of the tests in a file of this directory.
 fn tests_in(file: &str) -> Vec<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../tests/{file}.rs"));
     let source = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{file}: {error}"));

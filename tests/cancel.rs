@@ -1,4 +1,4 @@
-//! Stopping jobs: by request, by time, by shutdown.
+//! Tests cancellation: by request, by timeout, by shutdown.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 
 use crate::harness::{TestHost, component, lab_connection, password_connection, playbook, run};
 
-/// What a stop may take, in a test on a busy machine; on a quiet one it takes milliseconds.
+/// Limit for a stop in a test on a busy machine; on a quiet one it takes milliseconds.
 const SOON: Duration = Duration::from_secs(10);
 
 async fn cancel(host: &TestHost, id: &str) -> (u16, Value) {
@@ -37,7 +37,7 @@ fn a_waiting_job_is_cancelled_at_once() {
     });
 }
 
-/// Wherever a script is, a cancellation reaches it.
+/// A cancellation reaches a script at any point.
 #[test]
 fn a_running_job_stops_wherever_it_is() {
     let places = [
@@ -200,12 +200,12 @@ fn after_the_grace_period_a_job_is_recorded_as_interrupted() {
     });
 }
 
-/// Another process has the database while the job notes what it is about to send.
+/// Another process locks the database while the job records its write intent.
 #[test]
 fn a_command_that_was_never_sent_has_one_result_that_does_not_doubt_it() {
     run(async {
         let lab = Lab::start(LabDevice {
-            // The login takes longer than it takes to lock the database.
+            // The login takes longer than locking the database.
             delay: Duration::from_millis(300),
             privileged: true,
             ..LabDevice::cisco_ios("r1")
@@ -217,14 +217,15 @@ fn a_command_that_was_never_sent_has_one_result_that_does_not_doubt_it() {
             "plugin": "ssh-command", "targets": ["r1"], "timeout_seconds": 5,
             "params": { "commands": ["ping 192.0.2.1"] },
         });
-        // Its host key is known from here on.
+        // From here on, the host key is known.
         assert_eq!(host.run_job(job.clone()).await["status"], "completed");
         let ping = "ping 192.0.2.1".to_owned();
         assert!(lab.take_commands().contains(&ping));
 
         let logins = lab.logins();
         let id = host.submit(job).await;
-        // That a login begins is stored before the password is sent; its setup follows.
+        // The server records the login before it sends the password, and sets the session up
+        // afterwards.
         let logged_in = async {
             while lab.logins() == logins {
                 tokio::task::yield_now().await;

@@ -1,13 +1,13 @@
-//! The fault campaign: the real binary under load, and whatever can fail does, at random.
+//! The fault campaign: the real binary under load, with random faults.
 //!
-//! `cargo xtask chaos` runs it for as long as one likes; as a test it runs for half a minute. The
-//! server is killed, ended, stopped and continued, its queue is deleted, its database is locked by
-//! another process, devices go down and cut their connections, the receiver of notifications refuses
-//! them, clients repeat what they got no answer to. Afterwards everything is put right, and the
-//! promises are held against what is there: they stand in `chaos/promises.rs`.
+//! `cargo xtask chaos` runs it for any length of time; as a test it runs for half a minute. The
+//! campaign kills, stops and continues the server, deletes its queue, locks its database from
+//! another process, takes devices down and cuts their connections. The receiver of notifications
+//! refuses messages, and clients repeat requests that got no answer. Afterwards the campaign
+//! removes all faults and checks the promises in `chaos/promises.rs`.
 //!
-//! The faults come from a seed, which is printed; what meets them is a matter of time, so a seed
-//! gives the same faults, not the same run. `CHAOS_SECONDS` and `CHAOS_SEED` choose.
+//! A seed, which is printed, determines the faults, but not what they hit, so the same seed gives
+//! the same faults and not the same run. `CHAOS_SECONDS` and `CHAOS_SEED` select both.
 
 mod campaign;
 mod devices;
@@ -22,14 +22,14 @@ use std::time::Duration;
 use self::campaign::Campaign;
 use self::random::Random;
 
-/// How long there are faults, in the test suite.
+/// Duration of the faults in the test suite.
 const SECONDS: u64 = 25;
 
 #[test]
 fn promises_hold_whatever_fails() {
     let seconds = from_environment("CHAOS_SECONDS").unwrap_or(SECONDS);
     let seed = from_environment("CHAOS_SEED").unwrap_or_else(Random::seed);
-    // Kept, unless all goes well.
+    // The directory is kept if a promise is broken.
     let directory = tempfile::Builder::new().prefix("chaos-").tempdir();
     let directory = directory.unwrap().keep();
     let shown = directory.display();

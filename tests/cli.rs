@@ -1,5 +1,4 @@
-//! The command line against a running server: what goes to stdout, what to stderr, and the exit
-//! codes.
+//! Tests the command line with a running server: stdout, stderr, and exit codes.
 
 use std::io::{BufRead as _, BufReader, Write};
 use std::process::{Output, Stdio};
@@ -8,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{TestHost, playbook, run, scheduler, scripts_dir};
 
-/// Runs the client against a host in this process, off its threads.
+/// Runs the client against a host in this process, outside of its threads.
 async fn client(host: &TestHost, arguments: &[&str]) -> Output {
     with_stdin(host, arguments, "").await
 }
@@ -26,7 +25,7 @@ async fn with_stdin(host: &TestHost, arguments: &[&str], stdin: &str) -> Output 
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // Who does not read it has closed it.
+        // A client that does not read its input has closed it.
         let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
         child.wait_with_output().unwrap()
     });
@@ -41,7 +40,7 @@ fn stderr(output: &Output) -> &str {
     std::str::from_utf8(&output.stderr).unwrap()
 }
 
-/// Lines come while the command runs; when it has ended, what was shown is not shown again.
+/// Lines appear while the command runs, and are not repeated at its end.
 #[test]
 fn a_running_command_is_watched() {
     run(async {
@@ -69,7 +68,7 @@ fn a_running_command_is_watched() {
             while seen.last().map(String::as_str) != Some("begun") {
                 seen.push(lines.next().unwrap().unwrap());
             }
-            // Not before it was seen.
+            // Ends the command only after its first line was seen.
             drop(go);
             seen.extend(lines.map(Result::unwrap));
             (seen, child.wait().unwrap())
@@ -83,7 +82,7 @@ fn a_running_command_is_watched() {
     });
 }
 
-/// All of the output has come while the command ran, and the next command follows.
+/// All of the output appears while the command runs; another command follows.
 #[test]
 fn the_output_of_a_command_that_waits_is_shown_once() {
     run(async {

@@ -1,4 +1,4 @@
-//! What has changed since the last run.
+//! Tests comparisons of a job's output with the previous run.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,5 @@
-//! Compiling components: in a child process with limits, in the background, and once.
+//! Tests the compilation of components: in a child process with limits, in the background, and
+//! once.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -10,7 +11,8 @@ use serde_json::{Value, json};
 
 use crate::harness::{DEADLINE, Server, TestHost, component, playbook, run, scheduler};
 
-/// 27 kB for which the compiler asks for many gigabytes: 3,000 loops that pass on 900 values each.
+/// Returns 27 kB for which the compiler needs many gigabytes: 3,000 loops that pass on 900 values
+/// each.
 fn memory_bomb() -> Vec<u8> {
     let values = "i32 ".repeat(900);
     let arguments: String = (0..900).fold(String::new(), |mut text, number| {
@@ -27,7 +29,7 @@ fn memory_bomb() -> Vec<u8> {
     bytes
 }
 
-/// A component that takes the compiler long, and little memory.
+/// Returns a component that takes the compiler a long time, but little memory.
 fn time_bomb() -> Vec<u8> {
     let functions = "(func)".repeat(400_000);
     wat::parse_str(format!("(component (core module {functions}))")).unwrap()
@@ -37,7 +39,7 @@ fn guest(name: &str) -> Vec<u8> {
     std::fs::read(component(name)).unwrap()
 }
 
-/// A compiler that does not begin before [`Gate::open`].
+/// A compiler that does not start before [`Gate::open`].
 struct Gate {
     directory: tempfile::TempDir,
 }
@@ -106,14 +108,14 @@ fn a_component_that_asks_for_too_much_memory_is_refused_by_name() {
         let job = host.run_job(json!({ "plugin": "good" })).await;
         assert_eq!(job["status"], "completed", "{job}");
 
-        // Neither it nor the good one is compiled at the next start: this compiler cannot.
+        // The next start compiles neither: this compiler always fails.
         let stopped = host.stop().await;
         let host = stopped.start_with_compiler(Path::new("/bin/false")).await;
         host.app.registry.settled().await;
         assert_eq!(plugin(&host, "bomb").await["error"]["message"], message);
         assert_eq!(plugin(&host, "good").await["status"], "ready");
 
-        // Without the note it is tried again.
+        // Without the note, the server tries again.
         let note = message.split("delete ").nth(1).unwrap();
         let note = note.split(" and touch").next().unwrap();
         std::fs::remove_file(note).unwrap();
@@ -166,7 +168,7 @@ fn a_component_that_takes_too_long_is_refused_and_its_compiler_ended() {
     });
 }
 
-/// The server has no compiler in it: where there is no child, there is no code.
+/// The server contains no compiler: without the child process there is no code.
 #[test]
 fn the_server_itself_compiles_nothing() {
     run(async {
@@ -177,7 +179,7 @@ fn the_server_itself_compiles_nothing() {
         assert_eq!(good["status"], "broken", "{good}");
         let message = good["error"]["message"].as_str().unwrap();
         assert!(message.starts_with("failed to compile it"), "{message}");
-        // That says nothing about the component, so the next attempt is made.
+        // That failure is not the component's, so the next start tries again.
         let stopped = host.stop().await;
         let program = scheduler().get_program().to_owned();
         let host = stopped.start_with_compiler(Path::new(&program)).await;
@@ -186,14 +188,14 @@ fn the_server_itself_compiles_nothing() {
     });
 }
 
-/// The processes with this argument that a process has started.
+/// Returns the child processes of a process with this argument.
 fn children_of(parent: u32, argument: &str) -> Vec<u32> {
     let processes = std::fs::read_dir("/proc").unwrap();
     let ids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     ids.filter(|id: &u32| {
         let read = |name: &str| std::fs::read_to_string(format!("/proc/{id}/{name}"));
         let stat = read("stat").unwrap_or_default();
-        // After the name, which may have anything in it: the state, then the parent.
+        // The fields after the name, which may contain any character: the state, then the parent.
         let after = stat.rsplit(") ").next().unwrap_or_default();
         let of_parent = after.split(' ').nth(1) == Some(&parent.to_string());
         of_parent && read("cmdline").unwrap_or_default().contains(argument)
@@ -308,7 +310,7 @@ fn the_server_listens_and_works_while_components_are_compiled() {
             "{}",
             reloaded.body
         );
-        // A stop does not wait for the compiler.
+        // A shutdown does not wait for the compiler.
         let begun = Instant::now();
         assert_eq!(server.terminate(), Some(0));
         assert!(begun.elapsed() < Duration::from_secs(20));
@@ -329,7 +331,7 @@ fn a_job_that_waits_at_the_start_waits_for_its_plugin() {
         let id = host.submit(json!({ "plugin": "good" })).await;
         let stopped = host.stop().await;
 
-        // The same plugin, with code that is not there yet.
+        // The same plugin, but its code is not compiled yet.
         std::fs::remove_dir_all(stopped.path("plugin-cache")).unwrap();
         std::fs::remove_file(gate.file()).unwrap();
         let host = stopped.start_with_compiler(&gate.compiler()).await;
@@ -358,7 +360,7 @@ fn a_new_version_is_compiled_while_the_last_one_serves() {
         host.app.registry.settled().await;
         let first = plugin(&host, "it").await["digest"].clone();
         std::fs::remove_file(gate.file()).unwrap();
-        // The same component by other bytes: a custom section more.
+        // The same component in other bytes: with an additional custom section.
         let mut bytes = guest("noop-guest");
         bytes.extend([0, 2, 1, b'x']);
         std::fs::write(host.path("plugins/it.wasm"), bytes).unwrap();
@@ -374,7 +376,7 @@ fn a_new_version_is_compiled_while_the_last_one_serves() {
         assert_eq!(it["status"], "ready", "{it}");
         assert_ne!(it["digest"], first);
 
-        // A file that goes takes its compiler with it.
+        // Removing the file also ends its compiler.
         std::fs::remove_file(gate.file()).unwrap();
         let mut bytes = guest("noop-guest");
         bytes.extend([0, 2, 1, b'y']);

@@ -1,4 +1,4 @@
-//! Components: the bundled ones on real devices, what does not load, and what a crash tells.
+//! Tests components: the bundled ones on real devices, invalid ones, and the reports of crashes.
 
 use netssh_core::lab::{Lab, LabDevice, LabPlatform};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::harness::{TestHost, component, password_connection, run};
 use crate::hostile::{deed, hostile};
 
-/// A host with the bundled components, and a router.
+/// Starts a host with the bundled components and a router.
 async fn with_router() -> TestHost {
     let bundled = ["config-compliance", "interface-report", "ssh-command-wasm"];
     let components = bundled.map(|name| (name, std::fs::read(component(name)).unwrap()));
@@ -98,7 +98,7 @@ fn config_compliance_reports_on_each_rule() {
     });
 }
 
-/// Whatever the platform, and however it shows its configuration.
+/// On every platform, in any format of the configuration.
 #[test]
 fn config_compliance_reads_every_platform() {
     run(async {
@@ -186,7 +186,8 @@ fn version_0_1_of_the_contract_goes_on_running() {
     });
 }
 
-/// The examples in other languages, on a real router, twice: what they kept is there the second time.
+/// Runs the examples in other languages twice on a real router: the second run finds the values
+/// that the first one stored.
 #[test]
 fn the_examples_in_python_and_javascript_run() {
     run(async {
@@ -222,8 +223,8 @@ fn the_examples_in_python_and_javascript_run() {
     });
 }
 
-/// The contract is never changed, only added to: what the test's component is made from stays as it
-/// is, and as long as the contract has that version, it is that text.
+/// A published contract never changes. The source of the test's component stays as it is, and
+/// equals the contract as long as that has version 0.1.0.
 #[test]
 fn version_0_1_of_the_contract_stands_as_it_was() {
     let read = |path: &str| {

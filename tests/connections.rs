@@ -1,4 +1,4 @@
-//! Connection profiles: stored with their secrets sealed, used by jobs, never told.
+//! Tests connection profiles: stored with sealed secrets, used by jobs, never disclosed.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -290,7 +290,7 @@ fn a_wrong_password_is_told_and_tried_once() {
     });
 }
 
-/// Where the host keys of a device are known that is reached directly.
+/// Returns the place at which the host keys of a directly connected device are stored.
 fn place(ssh: &test_devices::Sshd) -> host::model::HostKeyPlace {
     host::model::HostKeyPlace {
         host: ssh.host.clone(),
@@ -309,7 +309,7 @@ fn a_host_key_that_changes_is_refused() {
         let test = || host.client.act("/api/connections/server/test");
         assert_eq!(test().await.body["ok"], true);
 
-        // The same address with another device behind it.
+        // Another device at the same address.
         let second = test_devices::Linux::start();
         let seen = host
             .app
@@ -419,7 +419,7 @@ fn a_command_that_was_not_declared_never_reaches_the_device() {
     });
 }
 
-/// A connection with an answer of each kind.
+/// Returns a connection with an answer of each kind.
 fn with_answers() -> Value {
     let mut connection = core1();
     connection["answers"] = json!([
@@ -590,7 +590,7 @@ fn invalid_answers_are_rejected_field_by_field() {
             let first = &refused.body["errors"][0]["pointer"];
             assert_eq!(first, &format!("/connection{pointer}"), "{}", refused.body);
         }
-        // No password is stored that could be an answer.
+        // The connection has no password that could be the answer.
         let mut connection = core1();
         connection["password"] = Value::Null;
         connection["answers"] = json!([{ "question": "q", "credential": "password" }]);
@@ -628,7 +628,7 @@ fn stored_answers_must_be_given_again_for_another_address() {
             (refused.status, pointer(&refused.body)),
             (422, json!("/answers/0/set"))
         );
-        // An update neither shows a secret answer nor moves it to another question.
+        // An update neither discloses a secret answer nor moves it to another question.
         for (entry, place) in [
             (
                 json!({ "question": "Select a role", "set": true, "secret": false }),
@@ -668,7 +668,7 @@ fn stored_answers_must_be_given_again_for_another_address() {
     });
 }
 
-/// zebra over telnet behind SSH asks for a second password, and for another at `enable`.
+/// zebra over telnet behind SSH asks for a second password, and for another one at `enable`.
 #[test]
 fn answers_reach_a_device_that_asks_before_its_prompt() {
     run(async {
@@ -777,7 +777,7 @@ fn answers_are_given_by_flags_and_files() {
             "role \\[1-3\\]: -> (hidden); Ops word -> the password; (?i)accept -> \"yes\"\n";
         assert!(shown.contains(expected), "{shown}");
 
-        // Another field changes, and the answers stay.
+        // Changing another field keeps the answers.
         let edit = ["connection", "edit", "core1"];
         let with = |more: &[&'static str]| [&edit[..], more].concat();
         let (code, _, stderr) = scheduler(&with(&["--tag", "core"])).await;
@@ -798,7 +798,7 @@ fn answers_are_given_by_flags_and_files() {
         let (_, shown, _) = scheduler(&["connection", "show", "core1"]).await;
         assert!(code == 0 && !shown.contains("role"), "{shown}");
 
-        // An invalid file is named but not quoted.
+        // The error names an invalid file but does not quote it.
         for (name, text) in [
             (
                 "broken.toml",
@@ -863,7 +863,8 @@ fn the_digest_of_a_request_does_not_tell_its_password() {
         assert_eq!(submit().await.body["id"], first.body["id"]);
         assert_eq!(stored.len(), 64);
         assert_ne!(stored, host::model::digest_of(body.as_bytes()));
-        // Digests from before they had a key are removed, and their keys are refused.
+        // Migrated jobs have no digest, because earlier versions stored it without a key; their
+        // idempotency keys are refused.
         sqlx::query("UPDATE jobs SET request_digest = NULL")
             .execute(&mut database)
             .await

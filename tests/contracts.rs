@@ -1,4 +1,4 @@
-//! What others build on, as snapshots: a change here is a change for them.
+//! Tests the public contracts with snapshots: a change here affects users.
 
 use crate::harness::scheduler;
 
@@ -15,7 +15,7 @@ fn the_specification_is_what_was_agreed() {
         })
         .collect();
     insta::assert_json_snapshot!("paths", paths);
-    // As text: numbers of arbitrary precision are a type of their own to insta.
+    // As text: insta would serialize numbers of arbitrary precision as a type of their own.
     let schemas = &specification["components"]["schemas"];
     insta::assert_snapshot!("schemas", serde_json::to_string_pretty(schemas).unwrap());
 }

@@ -1,4 +1,5 @@
-//! The database's files: damaged, deleted, replaced, shared, backed up, restored, on a full disk.
+//! Tests the database's files: damaged, deleted, replaced, shared, backed up, restored, on a full
+//! disk.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -39,7 +40,7 @@ async fn plain(file: &Path) -> SqliteConnection {
     options.connect().await.unwrap()
 }
 
-/// A database with some jobs, closed.
+/// Creates a database with some jobs, and closes it.
 async fn some_database(directory: &Path) -> PathBuf {
     let file = directory.join("scheduler.db");
     let storage = open(&file).await.unwrap();
@@ -59,7 +60,7 @@ fn overwrite(file: &Path, page: u64) {
     file.sync_all().unwrap();
 }
 
-/// The first pages of tables and indexes, by name.
+/// Returns the root pages of tables and indexes, by name.
 async fn roots(file: &Path) -> Vec<(String, i64)> {
     let mut connection = plain(file).await;
     let roots = sqlx::query_as(
@@ -72,7 +73,7 @@ async fn roots(file: &Path) -> Vec<(String, i64)> {
     roots
 }
 
-/// Runs `scheduler serve` where it is to be refused, and returns what it says.
+/// Runs `scheduler serve`, which must fail, and returns its message.
 fn refused(directory: &Path) -> String {
     let output = Server::command(directory).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -80,7 +81,7 @@ fn refused(directory: &Path) -> String {
     said
 }
 
-/// Runs `scheduler db`; returns its exit code and what it says.
+/// Runs `scheduler db`; returns its exit code and its output.
 fn db(directory: &Path, arguments: &[&str]) -> (Option<i32>, String) {
     let output = scheduler()
         .arg("db")
@@ -119,7 +120,7 @@ pub(crate) async fn until_status(client: &Client, id: &str, status: &str) -> Val
     .await
 }
 
-/// The server says that it cannot use its database, and takes nothing.
+/// Asserts that the server reports an unusable database and accepts nothing.
 async fn expect_unusable(client: &Client, reason: &str) {
     let health = until(client, "/health", |status, _| status == 503).await;
     let problem = health["storage"]["problem"].as_str().unwrap_or_default();
@@ -174,7 +175,7 @@ fn a_file_that_is_not_a_database_stops_the_start() {
     });
 }
 
-/// As a copy of the database and its log that were not made at the same time.
+/// Simulates copies of the database and of its log that were made at different times.
 #[test]
 fn a_log_of_another_time_stops_the_start() {
     run(async {
@@ -237,7 +238,7 @@ fn damage_at_run_time_stops_new_work_and_lets_running_jobs_end() {
         until_status(client, &running, "running").await;
         let waiting = submit(client, 0.0).await;
         pages.for_each(|(_, page)| overwrite(&file, page.unsigned_abs()));
-        // Any statement that meets the damage will do.
+        // Any statement that reads a damaged page detects the damage.
         let answer = client.get("/api/notifications").await;
         assert_eq!(answer.status, 503, "{}", answer.body);
         assert_eq!(answer.body["type"], "/problems/database-unusable");
@@ -270,7 +271,7 @@ fn a_deleted_or_replaced_file_stops_new_work_at_once() {
         ("was deleted or moved away", |directory| {
             std::fs::remove_file(directory.join("scheduler.db")).unwrap();
         }),
-        // A new connection of the server may have made another one.
+        // A new connection of the server may have created another one.
         ("while the server was running", |directory| {
             std::fs::remove_file(directory.join("scheduler.db-wal")).unwrap();
         }),
@@ -291,7 +292,7 @@ fn a_deleted_or_replaced_file_stops_new_work_at_once() {
             let server = Server::start(directory.path());
             submit(&server.client, 0.0).await;
             change(directory.path());
-            // The first submission already, without anything having looked at the files before.
+            // The first submission is refused, before any periodic check of the files.
             let answer = server
                 .client
                 .post("/api/jobs", &json!({ "plugin": "noop" }))
@@ -307,7 +308,7 @@ fn a_deleted_or_replaced_file_stops_new_work_at_once() {
     });
 }
 
-/// The log alone was deleted: what it held is in the database after an orderly stop.
+/// If only the log was deleted, a clean stop writes its contents to the database.
 #[test]
 fn a_clean_stop_keeps_what_a_deleted_log_held() {
     run(async {
@@ -442,7 +443,7 @@ fn a_backup_of_a_running_server_is_restored() {
 
         let after = submit(&server.client, 0.0).await;
         until_status(&server.client, &after, "completed").await;
-        // So that the log holds what the database does not.
+        // Leaves data in the log that the database does not contain.
         server.kill();
 
         let (code, said) = db(directory.path(), &["restore", "backup.db"]);
@@ -476,7 +477,7 @@ fn a_backup_of_a_running_server_is_restored() {
         assert_eq!(answer.status, 200, "{}", answer.body);
         server.terminate();
 
-        // The replaced one is complete: nothing is lost by a wrong restore.
+        // The replaced database is complete: a wrong restore loses nothing.
         let (code, said) = db(directory.path(), &["restore", replaced]);
         assert_eq!(code, Some(0), "{said}");
         let server = Server::start(directory.path());
@@ -528,7 +529,7 @@ fn storing_a_schedule_does_not_read_the_others() {
         };
         let answer = server.client.post("/api/schedules", &schedule("a")).await;
         assert_eq!(answer.status, 201, "{}", answer.body);
-        // One that cannot be read hinders none that is stored after it.
+        // An invalid row does not affect later ones.
         let mut connection = plain(&directory.path().join("scheduler.db")).await;
         sqlx::query("UPDATE schedules SET created_at = 'never'")
             .execute(&mut connection)
@@ -540,14 +541,16 @@ fn storing_a_schedule_does_not_read_the_others() {
     });
 }
 
-/// A file system of a few megabytes, in a mount namespace of the server's own.
+/// A file system of a few megabytes, in the server's own mount namespace.
 pub(crate) struct SmallDisk {
     pub(crate) directory: tempfile::TempDir,
 }
 
 impl SmallDisk {
+    /// Creates the directory, and checks that a file system can be mounted.
+    ///
     /// # Panics
-    /// Where the kernel allows no mount, with what would allow it.
+    /// If the kernel does not allow mounts, with a hint.
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let disk = Self { directory };
@@ -561,12 +564,12 @@ impl SmallDisk {
         disk
     }
 
-    /// Runs a command with a new file system in the directory, which is its working directory.
+    /// Wraps a command: mounts a new file system at the directory, and runs the command there.
     pub(crate) fn mounted(&self, command: &Command) -> Command {
         self.mounted_of(6, command)
     }
 
-    /// As [`Self::mounted`], with this size in MiB.
+    /// Wraps a command like [`Self::mounted`], with this size in MiB.
     pub(crate) fn mounted_of(&self, mib: u32, command: &Command) -> Command {
         let script =
             format!("mount -t tmpfs -o size={mib}m tmpfs \"$0\" && cd \"$0\" && exec \"$@\"");
@@ -596,13 +599,13 @@ impl SmallDisk {
 
     fn serve(&self) -> Server {
         let mut server = Server::command(self.directory.path());
-        // To the last byte.
+        // Allows the server to use the last byte.
         server.env("SCHEDULER_DATABASE_MIN_FREE_MB", "0");
         Server::spawn(self.mounted(&server), None)
     }
 
-    /// Starts a server, stops it in an orderly way, fills the disk to its last byte, and starts the
-    /// server on it.
+    /// Starts a server, stops it cleanly, fills the disk to its last byte, and starts the server
+    /// again.
     fn serve_twice(&self, first: &str) -> (Server, PathBuf) {
         let script = format!(
             "mount -t tmpfs -o size=6m tmpfs \"$0\" && cd \"$0\" && {first} &&
@@ -616,7 +619,7 @@ impl SmallDisk {
         (server, files)
     }
 
-    /// The file system as it is seen from here.
+    /// Returns the file system's path outside of the namespace.
     pub(crate) fn files(&self, server: &Server) -> PathBuf {
         let path = self.directory.path().strip_prefix("/").unwrap();
         Path::new("/proc")
@@ -639,7 +642,7 @@ pub(crate) fn free(files: &Path) {
     }
 }
 
-/// Submits until the database, which has some room of its own, takes no more.
+/// Submits jobs until the database, which has some free pages of its own, is full.
 async fn submit_until_full(client: &Client) {
     let begun = Instant::now();
     loop {
@@ -697,7 +700,7 @@ fn a_running_job_is_cancelled_on_a_full_disk() {
 #[test]
 fn a_job_that_fails_on_a_full_disk_names_the_disk() {
     run(async {
-        // What a value of this size that finds no room leaves free is enough for the job's end.
+        // A value of this size that does not fit leaves enough space for the end of the job.
         const STORES: &str = r#"
             let text = "x"; while text.len < 500000 { text += text; }
             for number in 0..200 { storage::set("key" + number, text); }
@@ -709,7 +712,7 @@ fn a_job_that_fails_on_a_full_disk_names_the_disk() {
         command
             .env("SCHEDULER_PLUGINS_SCRIPTS_DIR", scripts.path())
             .env("SCHEDULER_DATABASE_MIN_FREE_MB", "0")
-            // The playbook needs all that there is.
+            // `playbook` declares that it may submit any plugin.
             .env("SCHEDULER_POLICY_QUEUE_SUBMIT", "*");
         let server = Server::spawn(disk.mounted(&command), None);
         let client = &server.client;
@@ -720,7 +723,7 @@ fn a_job_that_fails_on_a_full_disk_names_the_disk() {
         let id = answer.body["id"].as_str().unwrap();
         let is_final =
             |_: u16, job: &Value| job["status"] == "failed" || job["status"] == "completed";
-        // Its own end needs some room, too.
+        // Recording the end of the job needs some space, too.
         let path = format!("/api/jobs/{id}");
         let ended = until(client, &path, is_final).await;
         assert_eq!(ended["status"], "failed", "{ended}");
@@ -735,7 +738,7 @@ fn a_server_starts_on_a_full_disk_and_recovers_by_itself() {
         let disk = SmallDisk::new();
         let program = env!("CARGO_BIN_EXE_scheduler");
         for signal in ["KILL", "TERM"] {
-            // Until it has listened; then it is ended.
+            // Waits until the server listens, then ends it.
             let first = format!(
                 "{{ {program} serve 2>log & server=$!;
                     until grep -q listening log; do :; done;
@@ -759,14 +762,14 @@ fn a_server_starts_on_a_full_disk_and_recovers_by_itself() {
     });
 }
 
-/// As a quota does, a limit of file sizes makes SQLite say "disk I/O error".
+/// Like a quota, a limit of file sizes makes SQLite report "disk I/O error".
 #[test]
 fn a_limit_of_file_sizes_is_a_full_disk() {
     run(async {
         let directory = tempfile::tempdir().unwrap();
         let server = Server::command(directory.path());
         let mut limited = clean(Command::new("sh"));
-        // Blocks of 512 bytes: 2 MiB.
+        // In blocks of 512 bytes: 2 MiB.
         limited
             .args(["-c", "ulimit -f 4096 && exec \"$0\" \"$@\""])
             .arg(server.get_program())

@@ -1,4 +1,5 @@
-//! Devices are protected: as many jobs at once as a connection allows, and who waits holds nobody back.
+//! Tests concurrency limits per device: a connection's limit holds, and a waiting job does not
+//! block others.
 
 use serde_json::json;
 
@@ -53,7 +54,7 @@ fn one_job_at_a_time_on_a_device_and_who_waits_takes_no_place() {
             .until(&waiting[0], |job| job["waiting_for"] == json!(["one"]))
             .await;
         assert_eq!(seen["status"], "pending");
-        // There are two places, and one job that sleeps.
+        // One of the two slots is free, because only one job sleeps.
         let other = host.run_job(job("other", 0)).await;
         assert_eq!(other["status"], "completed");
 
@@ -87,7 +88,7 @@ fn one_job_at_a_time_on_a_device_and_who_waits_takes_no_place() {
     });
 }
 
-/// The child job that waits is gone with its batch, and nobody told the device's line.
+/// The waiting child job is deleted with its batch, and must not block the device's queue.
 #[test]
 fn a_batch_that_is_deleted_while_it_waits_leaves_the_device_to_others() {
     run(async {

@@ -1,4 +1,4 @@
-//! What jobs, devices and logs may take of the disk.
+//! Tests limits on the disk space of jobs, devices and logs.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use test_devices::Linux;
 use crate::database::{SmallDisk, fill, free, submit, until, until_status};
 use crate::harness::{DEADLINE, Server, TestHost, password_connection, playbook, run};
 
-/// The free space is asked for once in a while.
+/// The server checks the free space at intervals.
 const FRESH: Duration = Duration::from_secs(2);
 
 #[test]
@@ -23,7 +23,7 @@ fn a_nearly_full_disk_takes_no_new_jobs_and_ends_those_that_run() {
         until_status(client, &running, "running").await;
         let ending = submit(client, FRESH.as_secs_f64()).await;
         until_status(client, &ending, "running").await;
-        // Of 128 MiB, a twentieth has to be free.
+        // A twentieth of the 128 MiB has to be free.
         let mut filler = std::fs::File::create(files.join("filler")).unwrap();
         let free_now = || {
             let space = rustix::fs::statvfs(&files).unwrap();
@@ -64,7 +64,7 @@ async fn download_host(
     files: &Path,
     configure: impl FnOnce(&mut host::config::Config),
 ) -> TestHost {
-    // `name` is the file; two plugins of the same source.
+    // The parameter `file` is the file's name; two plugins have the same source.
     let source = r#"
         fn describe() {
             #{ summary: "A test", targets: "each", needs: #{ ssh: #{ download: true } },
@@ -133,7 +133,7 @@ fn downloads_are_limited_in_number_and_size_per_plugin_and_in_all() {
         }
         let job = download(&host, "fetch", &small, "c").await;
         expect_refused(&job, "devices.files_plugin_max_count allows 2 files");
-        // One in the place of another is not one more, by any way of writing its name.
+        // Replacing a file does not count as another one, regardless of how its name is written.
         let job = download(&host, "fetch", &large, "./b").await;
         assert_eq!(job["status"], "completed", "{job}");
         let job = download(&host, "fetch", &large, "a").await;
@@ -149,7 +149,7 @@ fn downloads_are_limited_in_number_and_size_per_plugin_and_in_all() {
         expect_refused(&job, "devices.files_max_count allows 3 files");
         assert_eq!(names(files.path()), ["a", "b", "d"], "no parts are left");
 
-        // What was removed by hand does not count any more, also not after a restart.
+        // A file that was removed by hand does not count any more, even after a restart.
         std::fs::remove_file(files.path().join("b")).unwrap();
         let left_over = "x.cfg.0193a5f2b6c87d3e9f10a2b3c4d5e6f7.part";
         std::fs::write(files.path().join(left_over), "half").unwrap();
@@ -263,7 +263,7 @@ fn a_session_log_says_what_a_full_disk_took() {
             until_status(client, &id, "completed").await;
         };
         let log = || std::fs::read_to_string(files.join("logs/r1.log")).unwrap_or_default();
-        // It is written by a thread of its own.
+        // A thread of its own writes the log.
         let until_log = |holds: &'static str| async move {
             let begun = Instant::now();
             while !log().contains(holds) {
@@ -274,16 +274,16 @@ fn a_session_log_says_what_a_full_disk_took() {
         run_command("echo before").await;
         until_log("> echo before").await;
         fill(&files);
-        // More than the last block of the file has room for.
+        // More than the free space in the last block of the file.
         run_command("seq 5000; echo meanwhile").await;
         run_command("echo still").await;
         free(&files);
-        // By itself, without another session.
+        // The log reports the gap without another session.
         until_log("No space left on device]").await;
         run_command("echo after").await;
         until_log("> echo after").await;
         let log = log();
-        // Small entries may have found room in the last block of the file.
+        // Small entries may have fitted into the last block of the file.
         let gaps = log
             .lines()
             .filter_map(|line| line.split_once("[… ")?.1.split_once(' '));

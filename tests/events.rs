@@ -1,4 +1,4 @@
-//! What happens to a job, as Server-Sent Events: complete, in order, and from where one was cut off.
+//! Tests a job's Server-Sent Events: complete, in order, resumable after any event.
 
 use futures::StreamExt as _;
 use reqwest::Method;
@@ -13,7 +13,7 @@ struct Event {
     data: Value,
 }
 
-/// Follows a job for at most so many events.
+/// Reads at most `most` events of a job.
 async fn follow(host: &TestHost, id: &str, after: Option<&str>, most: usize) -> Vec<Event> {
     read(host, &format!("/api/jobs/{id}/events"), after, most).await
 }
@@ -101,7 +101,7 @@ fn a_job_is_told_from_its_beginning_to_its_end() {
         assert_eq!(last.data["status"], "completed");
         assert_eq!(last.data["result_bytes"], 6);
 
-        // One that has ended is told as well, and is told no more to who has seen all of it.
+        // A job that has ended is reported, too, but not again to a client that has seen its end.
         let again = follow(&host, &id, None, ALL).await;
         assert_eq!(again.last().unwrap().data["status"], "completed");
         let rest = follow(&host, &id, last.id.as_deref(), ALL).await;
@@ -122,7 +122,7 @@ fn nothing_is_missed_or_told_twice_however_often_one_is_cut_off() {
         let mut lines: Vec<usize> = Vec::new();
         let mut after: Option<String> = None;
         loop {
-            // Cut off after another number of events each time.
+            // Disconnects after another number of events each time.
             let most = 1 + lines.len() % 97 + lines.len() / 7;
             let events = follow(&host, &id, after.as_deref(), most).await;
             let log = events.iter().filter(|event| event.name == "log");
@@ -158,7 +158,7 @@ fn a_command_is_heard_while_it_runs() {
                 let events = follow(&host, &id, None, most).await;
                 match events.into_iter().find(|event| event.name == "output") {
                     Some(event) if event.data["text"] == "begun\n" => return event,
-                    // The line has come only in part.
+                    // Only a part of the line has arrived.
                     Some(_) => {}
                     None => most += 1,
                 }

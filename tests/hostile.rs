@@ -1,5 +1,5 @@
-//! Components that mean harm, or were made badly: only their own job, or they themselves, suffer,
-//! and the error says what it was.
+//! Tests malicious and broken components: only the component's own job fails, or the component does
+//! not load, and the error names the cause.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{TestHost, component, password_connection, run};
 
-/// A host with the component that does what it should not, and a server it may open.
+/// Starts a host with the malicious component, and a server that it may connect to.
 pub(crate) async fn hostile() -> TestHost {
     hostile_with(|_| {}).await
 }
@@ -62,7 +62,7 @@ fn limits_end_the_job_that_reaches_them() {
     run(async move {
         let host = hostile_with(|config| {
             config.plugins.cpu_seconds = 1;
-            // Each of its sessions is a login of its own.
+            // Each session of the component is another login.
             config.devices.max_sessions_per_device = 64;
             config.devices.logins_per_minute = 0;
         })
@@ -107,7 +107,7 @@ fn values_that_would_take_much_memory_are_refused_before_they_are_parsed() {
     });
 }
 
-/// The same in playbooks, as far as there is the same; what is theirs alone is in `sandbox.rs`.
+/// The same limits for playbooks; limits of playbooks only are in `sandbox.rs`.
 #[test]
 fn limits_end_the_playbook_that_reaches_them() {
     let cases = [
@@ -174,7 +174,7 @@ fn limits_end_the_playbook_that_reaches_them() {
     });
 }
 
-/// A host with a playbook that needs what the hostile component needs.
+/// Starts a host with a playbook that declares what the malicious component declares.
 async fn hostile_playbook(
     body: &str,
     configure: impl FnOnce(&mut host::config::Config),
@@ -242,7 +242,7 @@ fn nothing_of_this_machine_can_be_reached() {
     });
 }
 
-/// Whatever it looks like, none of these is a command that begins with `show `, and nothing else.
+/// None of these is a single command that begins with `show `.
 #[test]
 fn a_denied_command_does_not_reach_the_device_in_any_disguise() {
     let disguises = [
@@ -348,7 +348,7 @@ fn what_is_no_plugin_does_not_load_and_says_why() {
     };
     let large_memory = with_module("(memory 4000)");
     let memories = with_module(&"(memory 0)".repeat(5));
-    // Within the limits, and only of another world.
+    // Within the limits, but for another world.
     let tables = with_module("(memory 1) (memory 0) (table 1 funcref) (table 1 funcref)");
     let cases = [
         ("empty", Vec::new(), "is empty"),
@@ -456,8 +456,8 @@ fn a_description_that_is_none_breaks_that_plugin_alone() {
     });
 }
 
-/// The hostile component, told what to do when it is asked to describe itself: the text that says
-/// so is in its data.
+/// Returns the malicious component, modified to misbehave in `describe`: its data contains the name
+/// of the deed.
 fn describing(deed: &str) -> Vec<u8> {
     if deed == "rubbish" {
         return overwritten(
@@ -470,7 +470,7 @@ fn describing(deed: &str) -> Vec<u8> {
     overwritten("hostile-guest", "describe as: well   ", &told)
 }
 
-/// A component with a text in its data replaced by another of the same length.
+/// Replaces a text in a component's data with another one of the same length.
 fn overwritten(name: &str, text: &str, by: &str) -> Vec<u8> {
     let mut bytes = std::fs::read(component(name)).unwrap();
     let place = bytes

@@ -1,4 +1,4 @@
-//! Shared code of playbooks, and calls of what is not there.
+//! Tests modules of playbooks, and calls of undefined functions.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{TestHost, playbook, run};
 
-/// A host with one playbook and modules beside it, by their paths.
+/// Starts a host with one playbook and modules, by their paths.
 async fn with_modules(source: &str, modules: &[(&str, &str)]) -> TestHost {
     let host = TestHost::with_own_scripts(&[]).await;
     for (path, text) in modules {
@@ -32,7 +32,7 @@ fn importing(body: &str) -> String {
     format!("import \"lib/tools\" as tools;\n{}", playbook(body))
 }
 
-/// The engine counts imports as they are executed, which says nothing of how many modules there are.
+/// The engine counts executed imports, not modules.
 #[test]
 fn a_function_that_imports_may_be_called_often() {
     run(async {
@@ -67,7 +67,7 @@ fn a_playbook_uses_functions_of_modules_which_may_call_the_host() {
     });
 }
 
-/// Else the engine would call the one for the other.
+/// Otherwise the engine would call the function of the other file.
 #[test]
 fn functions_of_two_files_have_names_of_their_own() {
     run(async {
@@ -250,7 +250,7 @@ fn a_call_of_what_is_not_there_is_found_when_the_playbook_is_loaded() {
     });
 }
 
-/// What looks like a call of nothing, and is none.
+/// These look like calls of undefined functions, but are valid.
 #[test]
 fn what_is_there_can_be_called() {
     let body = r#"

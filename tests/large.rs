@@ -1,4 +1,5 @@
-//! Large jobs: listings carry none of what is large, and the rest comes in pages within a budget.
+//! Tests large jobs: listings omit large fields, and the rest comes in pages within a memory
+//! budget.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -9,7 +10,7 @@ use crate::harness::{Client, DEADLINE, Server, TestHost, playbook, run};
 
 const MIB: usize = 1 << 20;
 
-/// A result of this many texts of one MiB, and what it was given.
+/// Returns `params.mib` texts of one MiB, and logs `params.lines` lines.
 const LARGE: &str = r#"
     let text = "0123456789abcdef";
     while text.bytes < 1048576 { text += text; }
@@ -75,7 +76,7 @@ fn the_log_comes_in_pages_of_bytes() {
     });
 }
 
-/// The most memory that a process has had since it was last asked, MiB.
+/// Returns a process's peak memory during `work`, in MiB.
 fn peak_since(server: &Server, work: impl FnOnce()) -> u64 {
     let directory = format!("/proc/{}", server.id());
     std::fs::write(format!("{directory}/clear_refs"), "5").unwrap();
@@ -91,7 +92,7 @@ fn peak_since(server: &Server, work: impl FnOnce()) -> u64 {
     kib / 1024
 }
 
-/// Asks for something and never reads the answer.
+/// Sends a request and never reads the response.
 fn never_reads(address: &str, path: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
@@ -145,7 +146,8 @@ fn clients_that_do_not_read_take_no_more_than_the_budget() {
                     streams.push(never_reads(&address, &path));
                 }
             }
-            // Each has an answer, or was told that others take the budget; none of it is read.
+            // Each request gets a response, or an error because others use the budget; no client
+            // reads it.
             for stream in &streams {
                 stream.set_read_timeout(Some(DEADLINE)).unwrap();
                 assert_eq!(stream.peek(&mut [0]).unwrap(), 1);
@@ -159,7 +161,7 @@ fn clients_that_do_not_read_take_no_more_than_the_budget() {
     });
 }
 
-/// Sends a body whole and returns the status of the answer.
+/// Sends a complete body and returns the status of the response.
 fn sends(address: &str, body: &[u8]) -> u16 {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -176,7 +178,7 @@ fn sends(address: &str, body: &[u8]) -> u16 {
     status.trim_start_matches("HTTP/1.1 ").parse().unwrap()
 }
 
-/// A submission for later whose parameters are a list of `count` times `item`.
+/// Returns a scheduled submission with `count` times `item` as its parameters.
 fn body_of(item: &str, count: usize) -> Vec<u8> {
     let items = vec![item; count].join(",");
     let later = r#""scheduled_for":"2100-01-01T00:00:00Z""#;
@@ -199,7 +201,7 @@ fn bodies_of_many_values_take_no_more_than_their_budget() {
         let server = Server::start_with(directory.path(), &environment);
         let address = server.client.url("").replace("http://", "");
         let before = peak_since(&server, || {});
-        // Two MB each, and 100 MB as values: more than all of the budget.
+        // Two MB each, and 100 MB as values: more than the whole budget.
         let hostile = body_of(r#"{"":[]}"#, 250_000);
         // A third of the budget each.
         let large = body_of(RECORD, 25_000);
@@ -214,7 +216,7 @@ fn bodies_of_many_values_take_no_more_than_their_budget() {
                 for refused in hostile {
                     assert_eq!(refused.join().unwrap(), 413);
                 }
-                // They take their turns.
+                // The server handles them one after the other.
                 for accepted in large {
                     assert_eq!(accepted.join().unwrap(), 202);
                 }

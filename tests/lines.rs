@@ -1,4 +1,5 @@
-//! Every line that reaches a device passes the policy in both runtimes, observed on the device.
+//! Tests that every line that reaches a device passes the policy in both runtimes, as observed on
+//! the device.
 
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ async fn device(platform: &str, packet_size: Option<usize>) -> Lab {
     Lab::start(device).await.unwrap()
 }
 
-/// The lines that a device received, as commands and as answers.
+/// Returns the lines that a device received, as commands and as answers.
 fn received(lab: &Lab) -> Vec<String> {
     let entries = lab.transcript().into_iter();
     let lines = entries.filter_map(|entry| match entry.what {
@@ -47,8 +48,8 @@ fn received(lab: &Lab) -> Vec<String> {
         .collect()
 }
 
-/// The same plugin as a playbook and as a component. It declares `show *`, `copy *`, answers
-/// `flash:*`, and configuring.
+/// Starts two hosts with the same plugin, as a playbook and as a component. It declares `show *`,
+/// `copy *`, answers `flash:*`, and configuring.
 async fn both(configure: impl Fn(&mut host::config::Config)) -> [TestHost; 2] {
     let bytes = std::fs::read(component("parity-guest")).unwrap();
     let wasm = TestHost::with_components(&[("parity", bytes)], &configure).await;
@@ -104,7 +105,8 @@ fn answers_cannot_run_undeclared_commands() {
                 ]);
                 let (job, answers) = calls(host, "r1", questions).await;
                 for answer in &answers[1..] {
-                    // One of several lines that a frozen record cannot say as a key.
+                    // The keys of the last attack are lines in `send_interactive`, because its
+                    // frozen record has no field for keys.
                     assert_eq!(answer["code"], "denied", "{index}: {attack}: {answers:?}");
                 }
                 assert!(host.results(&job["id"]).await.is_empty());
@@ -143,10 +145,10 @@ fn granted_answers_reach_the_device_and_are_stored() {
             assert_eq!(seen, [copy.clone(), question.clone(), copy, question]);
             assert_eq!(results[1]["output"], "flash:kept");
             assert_eq!(results[3]["output"], "***");
-            // Nor where the device has echoed it.
+            // Not even in the device's echo.
             assert!(!format!("{results:?}").contains("hidden"), "{results:?}");
             assert!(!job["result"].to_string().contains("hidden"), "{job}");
-            // A comparison of jobs counts an answer as part of its command.
+            // A comparison of jobs treats an answer as part of its command.
             let path = format!("/api/jobs/{}/compare", job["id"].as_str().unwrap());
             let again = calls(&host, "r1", json!([{ "make": "open" }])).await.0;
             let with = again["id"].as_str().unwrap();
@@ -567,7 +569,7 @@ fn a_playbook_with_a_byte_order_mark_loads() {
     });
 }
 
-/// The lines that a session of a platform types by itself.
+/// Returns the lines that a session of a platform types by itself.
 fn of_the_session(platform: &str) -> &'static [&'static str] {
     match platform {
         "juniper_junos" => &[
@@ -600,7 +602,7 @@ fn of_the_session(platform: &str) -> &'static [&'static str] {
     }
 }
 
-/// The lines of a configuration that run a command outside of the declaration.
+/// Returns whether a configuration line runs a command outside of the declaration.
 fn runs_a_command(platform: &str, line: &str) -> bool {
     match platform {
         "juniper_junos" | "huawei_vrp" => {
@@ -629,7 +631,7 @@ struct Attempt {
     faults: Faults,
 }
 
-/// Output that looks like a question, a prompt, a pager or an echo, in any order.
+/// Generates output that looks like a question, a prompt, a pager or an echo, in any order.
 fn outputs() -> impl Strategy<Value = String> {
     let fragment = prop::sample::select(vec![
         "\n",
@@ -778,8 +780,8 @@ fn is_allowed(line: &str, configures: bool, attempt: &Attempt) -> bool {
         || own
             .iter()
             .any(|own| own.ends_with(' ') && line.starts_with(own));
-    // The comment behind a command shows where its output ends. A pager that could not be switched
-    // off takes the comment's mark as its key and leaves the word.
+    // The sentinel behind a command marks the end of its output. A pager that could not be switched
+    // off takes the sentinel's first character as its key and leaves the rest.
     let paged = attempt.paging != Paging::UntilSwitchedOff;
     let sentinel = line
         .strip_prefix(['!', '#'])
@@ -826,7 +828,7 @@ async fn try_it(hosts: &[TestHost; 2], number: usize, attempt: &Attempt) -> Resu
                 return Err(format!("{runtime}: the device was given {line:?}: {job}"));
             }
         }
-        // Nothing is waited for: the next attempt has another device.
+        // Does not wait: the next attempt has another device.
         host.client
             .delete(&format!("/api/connections/{name}"))
             .await;
@@ -834,7 +836,7 @@ async fn try_it(hosts: &[TestHost; 2], number: usize, attempt: &Attempt) -> Resu
     Ok(())
 }
 
-/// With any packet boundaries, answers and device output.
+/// For all packet boundaries, answers and device outputs.
 #[test]
 fn devices_receive_allowed_lines_only() {
     let config = host::config::Config::default();

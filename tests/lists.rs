@@ -1,4 +1,4 @@
-//! Lists: every one of the API is bounded, whatever is stored, and its pages are complete.
+//! Tests that every list of the API is bounded, and that its pages are complete.
 
 use std::collections::HashMap;
 
@@ -10,9 +10,9 @@ use uuid::Uuid;
 
 use crate::harness::{Receiver, TestHost, new_job, password_connection, run, scheduler};
 
-/// A page has at most 1 MiB of entries; its own fields come on top.
+/// A page has at most 1 MiB of entries, in addition to its own fields.
 const LARGEST: usize = (1 << 20) + 4096;
-/// Results and log lines, which are for reading them whole: 4 MiB of texts.
+/// Results and log lines, which contain whole texts: 4 MiB.
 const LARGEST_OF_TEXTS: usize = 5 << 20;
 
 const CONNECTIONS: usize = 150;
@@ -41,7 +41,7 @@ fn run(job, params) {
 }
 "#;
 
-/// A plugin that declares much.
+/// Returns a plugin with a long declaration.
 fn declares(number: usize) -> String {
     format!(
         r#"
@@ -98,7 +98,7 @@ fn every_list_is_bounded_and_its_pages_are_complete() {
         ] {
             assert_eq!(found.get(list), Some(&count), "{list} in {found:?}");
         }
-        // The host may add lines of its own. Five jobs do not wait.
+        // The host may add lines of its own. Five jobs are not among the waiting ones.
         assert!(found["/api/jobs/{id}/logs logs"] >= 400, "{found:?}");
         assert_eq!(found["/api/jobs jobs"], WAITING + 5, "{found:?}");
         assert!(found["/api/notifications notifications"] >= 1, "{found:?}");
@@ -124,7 +124,7 @@ fn every_list_is_bounded_and_its_pages_are_complete() {
         assert_eq!(connections.len(), CONNECTIONS + 1);
         assert_eq!(listed["next_cursor"], Value::Null);
 
-        // What a list leaves out is in the thing itself.
+        // The single resource contains the fields that its list omits.
         let schedule = host.client.get("/api/schedules/nightly-0").await.body;
         assert_eq!(schedule["params"]["text"].as_str().unwrap().len(), 300_000);
         let listed = host.client.get("/api/schedules?limit=1").await.body;
@@ -154,7 +154,7 @@ fn every_list_is_bounded_and_its_pages_are_complete() {
     });
 }
 
-/// Stores large things of every kind. Returns the jobs for paths with an id, by the list.
+/// Stores large entries of every kind. Returns the jobs for paths with an id, by the list.
 async fn fill(host: &TestHost) -> HashMap<&'static str, String> {
     let ssh = &test_devices::linux().ssh;
     host.connect(password_connection("server", ssh, "linux"))
@@ -221,7 +221,7 @@ async fn fill(host: &TestHost) -> HashMap<&'static str, String> {
     ])
 }
 
-/// A job that was tried often, each time with a long error.
+/// Creates a job with many attempts, each with a long error.
 async fn with_attempts(host: &TestHost) -> String {
     let later = now() + chrono::TimeDelta::days(1_000);
     let job = host::model::NewJob {
@@ -246,7 +246,7 @@ async fn with_attempts(host: &TestHost) -> String {
     job.id.to_string()
 }
 
-/// Reads all pages of every list that the OpenAPI document has. Returns how many entries each has.
+/// Reads all pages of every list in the OpenAPI document. Returns the number of entries of each.
 async fn walk(host: &TestHost, jobs: &HashMap<&str, String>) -> HashMap<String, usize> {
     let specification = host.client.get("/api/openapi.json").await.body;
     let mut found = HashMap::new();
@@ -288,8 +288,8 @@ async fn walk(host: &TestHost, jobs: &HashMap<&str, String>) -> HashMap<String, 
     found
 }
 
-/// The field of an answer that holds the entries of a list: the answer is no thing with an id, and
-/// the field is an array of objects.
+/// Returns the field with a list's entries, if the response is a list: it has no id, and the field
+/// is an array of objects.
 fn entries_of(specification: &Value, schema: &Value) -> Option<String> {
     let name = schema["$ref"].as_str()?.rsplit('/').next()?;
     let fields = specification["components"]["schemas"][name]["properties"].as_object()?;

@@ -1,4 +1,4 @@
-//! The log: one line a thing, each line of a job with the job's id.
+//! Tests the log: one line per event, and the job's id on each line of a job.
 
 use serde_json::{Value, json};
 
@@ -54,7 +54,7 @@ fn the_level_is_the_configurations_or_rust_logs() {
             .current_dir(directory.path())
             .env("SCHEDULER_LOGGING_LEVEL", level)
             .env("SCHEDULER_PLUGINS_SCRIPTS_DIR", scripts_dir())
-            // Refused after the log is on and the plugins are loaded.
+            // Refused after the log is set up and the plugins are loaded.
             .env("SCHEDULER_SERVER_HOST", "192.0.2.1")
             .env("SCHEDULER_SERVER_TRUST_NETWORK", "true");
         if let Some(directives) = rust_log {
@@ -93,7 +93,8 @@ fn a_playbook_forges_no_line_of_any_log() {
                 ),
                 ("SCHEDULER_POLICY_QUEUE_SUBMIT", "*"),
             ];
-            // Text logs do not say where the server listens in the form that the harness reads.
+            // The harness reads the server's address from JSON logs only, so the server listens
+            // on a known Unix socket.
             let mut command = Server::command(directory.path());
             command.envs(environment).stderr(console.reopen().unwrap());
             let mut server = command.spawn().unwrap();

@@ -1,7 +1,7 @@
-//! The product's tests: the real host, real devices, one binary.
+//! The product's tests: the real host and real devices, in one binary.
 //!
-//! A test arranges through the [`harness`], acts once, and looks at what came of it, over the
-//! public API wherever that shows it.
+//! A test arranges through the [`harness`], acts once, and checks the result, over the public API
+//! if that shows it.
 
 #![expect(
     clippy::unwrap_used,

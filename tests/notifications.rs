@@ -1,5 +1,5 @@
-//! Notifications: who is told of which ended jobs, by a real HTTP server and a real mail server that
-//! are there, away, slow, or not willing.
+//! Tests notifications: rules, channels, retries, with a real HTTP server and a real mail server
+//! that are available, down, slow, or refusing.
 
 use std::path::Path;
 use std::process::Command;
@@ -15,7 +15,7 @@ use crate::harness::{
 
 const KEY: &str = "0123456789abcdef-key";
 
-/// Fails, or takes its time, as it is told to.
+/// Fails, or takes some time, as its parameters say.
 const PLAIN: &str = r#"
 fn describe() { #{
     summary: "A test", targets: "none",
@@ -27,7 +27,7 @@ fn run(job, params) {
 }
 "#;
 
-/// Fails on the targets that it is told to.
+/// Fails on the given targets.
 const EACH: &str = r#"
 fn describe() { #{
     summary: "A test", targets: "each",
@@ -36,8 +36,8 @@ fn describe() { #{
 fn run(job, params) { if job.target in params.fails { throw "told to"; } }
 "#;
 
-/// What the tables of a configuration file say, read as the server reads it. `HOOK` and `CHAT` are
-/// the files of the channels' secrets.
+/// Parses the tables of a configuration file like the server. `HOOK` and `CHAT` are the files of
+/// the channels' secrets.
 fn notifications(directory: &Path, toml: &str) -> NotificationsConfig {
     let file = |name: &str| directory.join(name).display().to_string();
     std::fs::write(file("hook.key"), format!("{KEY}\n")).unwrap();
@@ -53,7 +53,7 @@ fn notifications(directory: &Path, toml: &str) -> NotificationsConfig {
     Config::load(&sources).unwrap().notifications
 }
 
-/// A host with both playbooks and three devices that are never reached; `sw-3` is tagged `core`.
+/// Starts a host with three playbooks and three unreachable devices; `sw-3` has the tag `core`.
 async fn start(toml: &str) -> TestHost {
     let playbooks = [("plain", PLAIN), ("each", EACH), ("backup-x", PLAIN)];
     let host = TestHost::with_scripts_and(&playbooks, |config| {
@@ -71,7 +71,7 @@ async fn start(toml: &str) -> TestHost {
     host
 }
 
-/// The table of a webhook.
+/// Returns the table of a webhook.
 fn hook(name: &str, url: &str) -> String {
     format!(
         "[notifications.channels.{name}]\nkind = 'webhook'\nurl = '{url}'\nsecret_file = 'HOOK'\n"
@@ -82,7 +82,7 @@ fn rule(on: &str, channels: &str, rest: &str) -> String {
     format!("[[notifications.rules]]\non = [{on}]\nchannels = [{channels}]\n{rest}\n")
 }
 
-/// One webhook, and a rule for it.
+/// Returns a webhook with one rule.
 fn one(receiver: &Receiver, on: &str, rest: &str) -> String {
     [hook("ops", &receiver.url), rule(on, "'ops'", rest)].concat()
 }
@@ -107,7 +107,7 @@ async fn listed(client: &Client) -> Vec<Value> {
     answer.body["notifications"].as_array().unwrap().clone()
 }
 
-/// Waits until the newest notification looks as it should.
+/// Waits until the newest notification satisfies `looks`.
 async fn until(client: &Client, looks: impl Fn(&Value) -> bool) -> Value {
     let waiting = async {
         loop {
@@ -198,7 +198,7 @@ fn an_attempt_that_is_tried_again_is_not_told_of() {
             message.body["summary"],
             "ssh-command failed on away: network"
         );
-        // Had there been another, it would have come before this one.
+        // Another notification would have been sent before this one.
         let next = host.run_job(json!({ "plugin": "noop" })).await;
         is_about(&receiver.next().await, &next, "completed");
     });
@@ -222,7 +222,7 @@ fn what_a_receiver_was_away_for_is_sent_when_it_is_back() {
         let told = async {
             loop {
                 let first = listed(&host.client).await.pop().unwrap();
-                // The channel rests, and says until when.
+                // The channel backs off, and reports until when.
                 let next_at = first["next_at"].as_str().unwrap();
                 let next_at: DateTime<Utc> = next_at.parse().unwrap();
                 if first["attempts"].as_u64() > Some(0) && next_at > Utc::now() {
@@ -248,7 +248,7 @@ fn what_a_receiver_was_away_for_is_sent_when_it_is_back() {
     });
 }
 
-/// The server is killed after the job's end was told to a receiver that did not take it.
+/// The server is killed after it sent the notification to a receiver that refused it.
 #[test]
 fn what_was_not_sent_when_the_server_was_killed_is_sent_after_its_start() {
     run(async {
@@ -281,7 +281,7 @@ fn what_was_not_sent_when_the_server_was_killed_is_sent_after_its_start() {
     });
 }
 
-/// What a kill leaves behind between the end of a job and the outbox.
+/// Restores the state of a kill between the end of a job and its notification.
 #[test]
 fn a_job_that_had_ended_when_the_server_was_killed_is_told_of() {
     run(async {
@@ -292,7 +292,7 @@ fn a_job_that_had_ended_when_the_server_was_killed_is_told_of() {
         until(&host.client, |newest| newest["state"] == "sent").await;
         let database = host.path("scheduler.db");
         let stopped = host.stop().await;
-        // Through the trigger, as the end of the attempt does it.
+        // Fires the trigger like the end of the attempt.
         for status in ["running", "failed"] {
             execute(&database, &format!("UPDATE jobs SET status = '{status}'")).await;
         }
@@ -353,7 +353,7 @@ fn a_batch_is_one_message_that_names_the_failed_devices() {
         assert_eq!(devices[0]["name"], "sw-2");
         assert_eq!(devices[0]["error_code"], "script");
         assert_eq!(body["job"]["batch"]["counts"]["completed"], 2);
-        // Had a child job been told of, it would have been before this one.
+        // A notification of a child job would have been sent before this one.
         let next = complete(&host).await;
         is_about(&receiver.next().await, &next, "completed");
     });
@@ -372,7 +372,7 @@ fn a_job_that_completes_after_one_that_failed_has_recovered() {
         assert_eq!(message.body["summary"], "plain has recovered");
         complete(&host).await;
 
-        // The same plugin on another device is other work.
+        // The same plugin on another device counts separately.
         for (target, fails) in [("sw-1", json!(["sw-1"])), ("sw-2", json!([]))] {
             host.run_job(json!({
                 "plugin": "each", "targets": [target], "params": { "fails": fails },
@@ -414,7 +414,7 @@ fn a_schedule_recovers_by_itself() {
         let message = receiver.next().await;
         is_about(&message, &failed, "failed");
         assert_eq!(message.body["schedule"], "nightly");
-        // Another job of the plugin, that had not failed, does not hide it.
+        // A job of the same plugin outside of the schedule does not hide the schedule's recovery.
         let _ = complete(&host).await;
         assert_eq!(receiver.next().await.body["event"], "recovered");
         let changed = host
@@ -462,7 +462,7 @@ fn rules_choose_by_event_plugin_and_device() {
             .await
         };
         let access = on(json!(["sw-1"]), json!(["sw-1"])).await;
-        // In a batch it counts who has failed.
+        // In a batch, only the failed targets count.
         let other = on(json!(["name:sw-*"]), json!(["sw-2"])).await;
         let of_core = on(json!(["name:sw-*"]), json!(["sw-2", "sw-3"])).await;
 
@@ -501,7 +501,7 @@ fn a_job_that_takes_much_longer_than_usual_is_slow() {
             host.run_job(json!({ "plugin": "plain", "params": { "seconds": seconds } }))
                 .await
         };
-        // Of four runs nobody knows what is usual.
+        // Four runs are too few to compute the usual duration.
         for _ in 0..4 {
             takes(0.0).await;
         }
@@ -547,7 +547,7 @@ fn a_mail_says_what_happened_and_nothing_of_it_becomes_a_header() {
             "From: \"Job Scheduler\" <jobs@example.com>",
             "Auto-Submitted: auto-generated",
             "X-Scheduler-Event: failed",
-            // What the server was told, beside the message.
+            // The envelope of the message.
             "X-MailFrom: jobs@example.com",
             "X-RcptTo: ops@example.com, night@example.com",
         ] {
@@ -608,7 +608,7 @@ fn a_mail_server_that_wants_encryption_and_a_login_gets_both() {
         ]
         .concat();
         std::fs::write(file("config.toml"), toml).unwrap();
-        // A stranger's certificate is not taken.
+        // The server rejects an unknown certificate.
         let server = Server::start(directory.path());
         let test = json!({ "channel": "mail" });
         let tried = server.client.post("/api/notifications/test", &test).await;
@@ -632,7 +632,7 @@ fn a_mail_server_that_wants_encryption_and_a_login_gets_both() {
         );
         assert_eq!(server.terminate(), Some(0));
 
-        // A login that is refused is put right some time: what is to be said waits.
+        // A refused login can be corrected, so the notification is retried.
         std::fs::write(file("password"), "another").unwrap();
         let server = Server::start_with(directory.path(), &[("SSL_CERT_FILE", &trusted)]);
         let job = json!({ "plugin": "noop" });
@@ -648,7 +648,7 @@ fn a_mail_server_that_wants_encryption_and_a_login_gets_both() {
     });
 }
 
-/// A certificate for `localhost` that nobody has signed.
+/// Creates a self-signed certificate for `localhost`.
 fn certificate(directory: &Path) -> Certificate {
     let certificate = Certificate {
         certificate: directory.join("mail.pem"),
@@ -709,7 +709,7 @@ fn slack_gets_a_text_and_its_url_is_shown_nowhere() {
 #[test]
 fn a_channel_that_hangs_holds_up_no_other() {
     run(async {
-        // Takes connections and says nothing.
+        // A server that accepts connections and sends nothing.
         let hanging = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", hanging.local_addr().unwrap());
         let receiver = Receiver::start().await;
@@ -730,18 +730,18 @@ fn a_channel_that_hangs_holds_up_no_other() {
         let hanging = waiting.iter().filter(|each| each["channel"] == "hangs");
         let attempts: Vec<_> = hanging.map(|each| &each["attempts"]).collect();
         assert_eq!(attempts, [0, 0], "the first is still being sent");
-        // Nor does it hold up the end of the server.
+        // Nor does it block the shutdown.
         host.stop().await;
     });
 }
 
-/// One that a receiver stumbles over, too.
+/// A receiver may fail on one message only.
 #[test]
 fn a_message_that_is_not_taken_holds_up_no_other() {
     run(async {
         let receiver = Receiver::start().await;
         let toml = [
-            // Longer than the test.
+            // The delay exceeds the duration of the test.
             "[notifications]\nretry_seconds = 3600\n".to_owned(),
             one(&receiver, "'failed'", ""),
         ]
@@ -800,7 +800,7 @@ fn what_waits_for_a_channel_that_is_gone_is_given_up() {
     });
 }
 
-/// Runs a statement on the database of a host that is stopped.
+/// Runs a statement on the database of a stopped host.
 async fn execute(database: &Path, statement: &str) {
     let pool = sqlx::SqlitePool::connect(&format!("sqlite:{}", database.display()))
         .await
@@ -810,8 +810,8 @@ async fn execute(database: &Path, statement: &str) {
     pool.close().await;
 }
 
-/// A host that has so many messages for a channel which cannot be reached, each of a state, to be
-/// sent at a time and made at another.
+/// Starts a host with messages for an unreachable channel, each with this state and these times of
+/// delivery and creation.
 async fn start_with_messages(count: u32, state: &str, next_at: &str, created_at: &str) -> TestHost {
     let url = format!("http://127.0.0.1:{}/", free_port());
     let toml = [hook("ops", &url), rule("'failed'", "'ops'", "")].concat();

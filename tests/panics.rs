@@ -1,7 +1,8 @@
-//! A panic of the host in an attempt fails that job, and releases what it held, in both runtimes.
+//! Tests that a panic of the host in an attempt fails that job and releases its resources, in both
+//! runtimes.
 //!
-//! The panic is a real one, in the middle of a host function: a subscriber of the host's log panics
-//! at the event of a session that was opened to a device named `panics`.
+//! The panic is a real one inside a host function: a subscriber of the host's log panics at the
+//! event of a new session to a device named `panics`.
 
 use std::sync::Once;
 

@@ -1,4 +1,4 @@
-//! The same steps as a playbook and as a component: the same answers, results, logs and errors.
+//! Tests that a playbook and a component with the same steps get the same results, logs and errors.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,7 +11,7 @@ use wit_parser::Resolve;
 
 use crate::harness::{TestHost, component, password_connection, run};
 
-/// What a case runs on. Each run gets one of its own, so that nothing is left from the one before.
+/// The device of a case. Each run starts another one, so that no state remains from an earlier run.
 enum Device {
     None,
     Ios,
@@ -204,7 +204,7 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// What is left of a job for others to see, without what differs from run to run.
+/// The visible outcome of a job, without the fields that differ from run to run.
 #[derive(Debug, PartialEq)]
 struct Seen {
     job: Value,
@@ -235,7 +235,7 @@ async fn seen(host: &TestHost, case: &Case, _device: impl Sized) -> Seen {
         &job,
         &["status", "result", "error_code", "progress", "retry_count"],
     );
-    // `parity.rhai:12:3: message` and `parity.wasm: message`
+    // `parity.rhai:12:3: message` or `parity.wasm: message`
     let message = job["error_message"].as_str().unwrap_or_default();
     of_job["error"] = message
         .split_once(": ")
@@ -346,7 +346,7 @@ fn both_runtimes_answer_alike() {
     });
 }
 
-/// Whoever adds a function to one runtime alone, or under another name, fails here.
+/// Fails if a function exists in only one runtime, or under another name.
 #[test]
 fn both_runtimes_have_the_same_functions() {
     let contract = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugin-sdk/wit");
@@ -355,9 +355,9 @@ fn both_runtimes_have_the_same_functions() {
     let mut components = BTreeSet::new();
     for (interface, id) in &resolve.packages[package].interfaces {
         let module = match interface.as_str() {
-            // What the host calls, and what is no function.
+            // Functions that the host calls, and types.
             "plugin" | "types" => continue,
-            // Without a name before them in a playbook.
+            // Global functions in a playbook.
             "job" | "progress" | "text" => String::new(),
             named => format!("{named}::"),
         };
@@ -374,7 +374,7 @@ fn both_runtimes_have_the_same_functions() {
         }
     }
     let mut playbooks = RhaiRuntime::functions();
-    // The map that `run` gets.
+    // Fields of the map that `run` receives.
     let job = [
         "id",
         "plugin",

@@ -1,4 +1,4 @@
-//! Pauses: what is held back, for how long, and what becomes of it; and places that plugins share.
+//! Tests pauses: covered jobs, their release, recurring windows; and concurrency limits of plugins.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ fn run(job, params) {
 }
 "#;
 
-/// Two plugins that are alike, and three devices, two of which have the tag `core`.
+/// Starts a host with two identical plugins and three devices, two of which have the tag `core`.
 async fn host() -> TestHost {
     host_and(|_| {}).await
 }
@@ -108,12 +108,12 @@ fn only_what_it_is_for_is_held_back() {
         for job in [job("push-vlan", "edge-1"), job("backup", "core-1")] {
             assert_eq!(host.run_job(job).await["status"], "completed");
         }
-        // The parent waits for it.
+        // The parent waits for the child job.
         let mut parent = job("backup", "core-2");
         parent["params"] = json!({ "child": "push-vlan" });
         assert_eq!(host.run_job(parent).await["result"], "completed");
 
-        // Changed, so that it is for another device.
+        // Replaced by a pause of another device.
         let other = json!({ "name": "freeze", "plugins": ["push-*"], "targets": "core-2" });
         let answer = host.client.put("/api/pauses/freeze", &other).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
@@ -136,7 +136,7 @@ fn a_window_that_ends_lets_jobs_go_by_itself() {
         assert_eq!(ended["status"], "completed");
         let late = time(&ended["started_at"]) - until;
         assert!(late >= TimeDelta::zero(), "{late} before its end");
-        // Without news it would be looked at after half a minute.
+        // Without the event, the job would start at the next poll, up to half a minute later.
         assert!(late < TimeDelta::seconds(20), "{late} after its end");
         let over = host.client.get("/api/pauses/short").await.body;
         assert_eq!(over["in_force"], false);
@@ -151,7 +151,7 @@ fn recurring_windows_hold_in_their_minutes() {
         let made = pause(&host, json!({ "name": "always", "windows": always })).await;
         assert_eq!(made["in_force"], true, "{made}");
         assert_eq!(made["next_starts"].as_array().unwrap().len(), 5);
-        // A year's first minute, which no test runs in.
+        // A year's first minute, in which no test runs.
         let never =
             json!({ "cron_expression": "0 0 1 1 *", "timezone": "Europe/Berlin", "minutes": 1 });
         let made = pause(&host, json!({ "name": "never", "windows": never })).await;
@@ -193,12 +193,12 @@ fn a_window_that_is_ended_leaves_the_definition_over_a_restart_too() {
         let id = host.submit(job("backup", "core-1")).await;
         assert_eq!(host.ended(&id).await["status"], "completed");
 
-        // A replaced definition is in force at once.
+        // A replaced definition applies at once.
         let body = json!({ "name": "daily", "windows": windows });
         let replaced = host.client.put("/api/pauses/daily", &body).await;
         assert_eq!(replaced.body["in_force"], true, "{}", replaced.body);
 
-        // One without windows is over.
+        // A pause without windows is over.
         pause(&host, json!({ "name": "now", "targets": "tag:core" })).await;
         let over = host.client.act("/api/pauses/now/end").await;
         assert_eq!(over.body["in_force"], false, "{}", over.body);
@@ -321,13 +321,13 @@ fn jobs_of_a_limited_plugin_share_its_places_and_keep_nobody_from_their_devices(
             job["waiting_for"] == json!(["plugin backup"])
         })
         .await;
-        // Its device is free for others.
+        // Its device is free for other jobs.
         let other = host.run_job(job("push-vlan", "core-2")).await;
         assert_eq!(other["status"], "completed");
         host.client.act(&format!("/api/jobs/{first}/cancel")).await;
         assert_eq!(host.ended(&second).await["status"], "completed");
 
-        // A child job of its own plugin needs no place of its own.
+        // A child job of the same plugin needs no slot of its own.
         let mut parent = job("backup", "edge-1");
         parent["params"] = json!({ "child": "backup" });
         assert_eq!(host.run_job(parent).await["result"], "completed");

@@ -1,4 +1,4 @@
-//! The limits between clients and the API: host names, origins, addresses, connections.
+//! Tests the perimeter of the API: host names, origins, addresses, connection limits, timeouts.
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use crate::harness::{
 
 const GET_HEALTH: &str = "GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
-/// A client without a library between it and the socket.
+/// A client that writes to the socket directly.
 struct Raw(TcpStream);
 
 impl Raw {
@@ -32,7 +32,7 @@ impl Raw {
         sent.expect("the server takes it").unwrap();
     }
 
-    /// Everything until the server closes.
+    /// Reads until the server closes the connection.
     async fn read_to_end(&mut self) -> std::io::Result<String> {
         let mut read = Vec::new();
         let reading = self.0.read_to_end(&mut read);
@@ -42,7 +42,7 @@ impl Raw {
         Ok(String::from_utf8_lossy(&read).into_owned())
     }
 
-    /// One answer, whose body has a `content-length`.
+    /// Reads one response with a `content-length`.
     async fn read_answer(&mut self) -> String {
         let mut read = Vec::new();
         let reading = async {
@@ -70,7 +70,7 @@ fn problem_of(answer: &str) -> Value {
     serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"))
 }
 
-/// Asks for `/health` by a new connection each time, until it is answered 200.
+/// Requests `/health` over a new connection each time, until the status is 200.
 async fn until_healthy(client: &Client) {
     let begun = Instant::now();
     loop {
@@ -85,7 +85,7 @@ async fn until_healthy(client: &Client) {
     }
 }
 
-/// An answer to a request with these headers.
+/// Sends a request with these headers.
 async fn ask(host: &TestHost, method: Method, path: &str, headers: &[(&str, &str)]) -> Answer {
     let mut request = host.client.request(method, path);
     for (name, value) in headers {
@@ -98,7 +98,7 @@ async fn ask(host: &TestHost, method: Method, path: &str, headers: &[(&str, &str
 fn a_page_that_points_its_name_at_the_server_gets_nothing() {
     run(async {
         let host = TestHost::start_with(|config| {
-            // The address makes no difference.
+            // The listening address makes no difference.
             config.server.host = "0.0.0.0".to_owned();
             config.server.allowed_hosts = vec!["noc.example".to_owned()];
         })
@@ -149,7 +149,7 @@ fn only_listed_origins_may_read_and_change_from_a_browser() {
         let refused = fetch("https://evil.example").await;
         assert_eq!(refused.status, 403);
         assert!(!refused.headers.contains_key("access-control-allow-origin"));
-        // A link in a ticket opens a page.
+        // A link on another site opens a page.
         let link = [
             ("sec-fetch-site", "cross-site"),
             ("sec-fetch-mode", "navigate"),
@@ -243,10 +243,10 @@ fn the_server_and_the_command_line_meet_at_a_unix_socket() {
         let server = Server::start_with(path, &socket);
         assert_eq!(server.client.url(""), "unix:http.sock");
         assert!(ask(&["plugin", "list"]).await.contains("noop"));
-        // With events, over a connection that lasts.
+        // Including events, over a lasting connection.
         ask(&["job", "submit", "noop", "--wait"]).await;
 
-        // Another server, with a database of its own, leaves it alone.
+        // Another server, with its own database, does not take over the socket.
         let other = tempfile::tempdir().unwrap();
         let taken = format!("unix:{}", path.join("http.sock").display());
         let refused = run_scheduler(other.path(), &["serve", "--host", &taken], &[]).await;
@@ -325,14 +325,14 @@ fn idle_clients_and_half_sent_heads_do_not_lock_others_out() {
         let file = File::create(&log).unwrap();
         // No timeout ends a connection during the test.
         let patient = [("SCHEDULER_SERVER_HEADER_TIMEOUT_SECONDS", "300")];
-        // Descriptors for the connections of a tenth of the clients.
+        // File descriptors for a tenth of the clients.
         let server = Server::start_with_descriptors(directory.path(), &patient, 300, file);
         let url = server.client.url("");
         let mut clients = Vec::new();
         for number in 0..1_320 {
             let mut raw = Raw::connect(&url).await;
             if number % 4 == 0 {
-                // The server may have closed it already.
+                // The server may already have closed it.
                 let _ = raw.0.write_all(b"GET /health HTTP/1.1\r\nhost: l").await;
             }
             clients.push(raw);
@@ -352,7 +352,7 @@ fn a_server_without_descriptors_says_so_once_and_goes_on() {
         let file = File::create(&log).unwrap();
         let patient = [("SCHEDULER_SERVER_HEADER_TIMEOUT_SECONDS", "300")];
         let server = Server::start_logged(directory.path(), &patient, Some(file));
-        // Taken away after the start, so that its limit of connections does not help.
+        // Lowered after the start, so that the server's connection limit does not help.
         until_healthy(&server.client).await;
         server.leave_descriptors(10);
         let url = server.client.url("");
@@ -428,7 +428,7 @@ fn half_sent_bodies_do_not_lock_others_out() {
 #[test]
 fn a_client_that_does_not_read_its_answer_is_cut() {
     const MIB: usize = 1 << 20;
-    // More than the system keeps of a connection's bytes.
+    // More than the system buffers for a connection.
     const MIBS: usize = 25;
     run(async {
         let source = playbook(&format!(
@@ -449,7 +449,7 @@ fn a_client_that_does_not_read_its_answer_is_cut() {
         .await;
         let first = timeout(DEADLINE, raw.0.read_u8()).await;
         assert_eq!(first.unwrap().unwrap(), b'H');
-        // The one connection is free for another one only when this one is cut.
+        // The single connection slot becomes free only when the server closes this connection.
         until_healthy(&host.client).await;
         let read = raw.read_to_end().await.unwrap_or_default();
         assert!(read.len() < MIBS * MIB, "{} bytes came", read.len());
@@ -568,11 +568,12 @@ fn a_request_under_way_is_answered_while_the_server_stops() {
             body.len()
         ))
         .await;
-        // Another request is answered, so the server has seen the beginning of this one.
+        // The server has responded to another request, so it has received the beginning of this
+        // one.
         idle.send(GET_HEALTH).await;
         idle.read_answer().await;
         let ending = async {
-            // Idle connections are closed when the server begins to stop.
+            // The server closes idle connections when it begins to stop.
             assert_eq!(idle.read_to_end().await.unwrap(), "");
             busy.send(&body[1..]).await;
             busy.read_to_end().await.unwrap()

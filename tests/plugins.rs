@@ -1,4 +1,5 @@
-//! The registry: what is loaded, what is not and why, and what goes on serving.
+//! Tests the plugin registry: loaded, broken and replaced plugins, and the versions that are
+//! served.
 
 use serde_json::json;
 

@@ -1,4 +1,5 @@
-//! What the operator grants: a plugin that needs more is refused, and nothing beyond it happens.
+//! Tests the operator's grants: a plugin without a required grant fails, and no grant can be
+//! exceeded.
 
 use netssh_core::lab::{Lab, LabDevice};
 use serde_json::json;
@@ -126,7 +127,7 @@ fn a_target_that_loses_its_tag_is_not_reached_by_a_job_taken_in_before() {
     });
 }
 
-/// A plugin that shows something and submits another plugin for the rest.
+/// A plugin that runs a show command and submits another plugin for the rest.
 const DEPUTY: &str = r#"
     fn describe() {
         #{
@@ -168,7 +169,7 @@ fn named(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-/// A policy in which every plugin may show and `ssh-command`, for people, may do anything.
+/// Grants show commands to every plugin, and everything to `ssh-command`, which people use.
 fn people_may_do_more(
     policy: &mut host::config::PolicyConfig,
     deputy_submits: &[&str],
@@ -334,7 +335,7 @@ fn inline_connections_cannot_bypass_the_policy() {
             let told = answer.body["errors"][0]["message"].as_str().unwrap();
             assert!(told.contains(says), "{told}");
         };
-        // The submitter's name and tags do not satisfy a restriction by names and tags.
+        // The name and tags of an inline connection do not satisfy a restriction by names and tags.
         let host = with_policy(|policy| {
             policy.for_all.targets = named(&["lab-*", "tag:lab"]);
         })

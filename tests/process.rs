@@ -1,4 +1,4 @@
-//! The real binary, killed: whatever was acknowledged is there afterwards, and comes to an end.
+//! Tests the real binary after kills: every acknowledged job still exists and ends.
 
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -20,7 +20,7 @@ fn acknowledged_jobs_survive_being_killed_while_they_run_and_are_submitted() {
         for round in 0..4_u64 {
             let server = Server::start(directory.path());
             let submitting = tokio::spawn(submit_until_refused(server.client.clone()));
-            // Killed in the middle of it, at another point each time.
+            // Killed while jobs run and are submitted, at another point each time.
             let point = 20 + 15 * round as usize;
             wait_for_jobs(&server.client, acknowledged.len() + point).await;
             server.kill();
@@ -35,13 +35,14 @@ fn acknowledged_jobs_survive_being_killed_while_they_run_and_are_submitted() {
         let server = Server::start(directory.path());
         for id in &acknowledged {
             let job = wait_for_end(&server.client, id).await;
-            // `noop` may be run again, so being cut off does not fail it, unless it was so each time.
+            // `noop` may run again, so interruptions fail it only if all of its attempts were
+            // interrupted.
             let status = job["status"].as_str().unwrap();
             let fits =
                 status == "completed" || (status == "failed" && job["error_code"] == "interrupted");
             assert!(fits, "{job}");
         }
-        // Those whose acknowledgement the kill has cut off come to an end, too.
+        // Jobs without an acknowledgement because of the kill end, too.
         wait_for_stats(&server.client, |of| {
             of("pending") + of("running") + of("retrying") == 0
         })
@@ -58,7 +59,7 @@ fn a_job_cut_off_by_a_kill_ends_as_its_plugin_declared() {
         std::fs::create_dir(&scripts).unwrap();
         let source = crate::harness::playbook("sleep(3600);");
         std::fs::write(scripts.join("once.rhai"), &source).unwrap();
-        // The playbook fills the allowed memory.
+        // `playbook` declares that it may submit any plugin.
         let environment = [
             ("SCHEDULER_PLUGINS_SCRIPTS_DIR", "scripts"),
             ("SCHEDULER_POLICY_QUEUE_SUBMIT", "*"),
@@ -89,7 +90,7 @@ fn a_job_cut_off_by_a_kill_ends_as_its_plugin_declared() {
     });
 }
 
-/// What may change a device is on disk before it is sent.
+/// A write intent is on disk before the command is sent.
 #[test]
 fn after_a_kill_the_job_says_what_was_being_sent() {
     run(async {
@@ -133,7 +134,7 @@ fn after_a_kill_the_job_says_what_was_being_sent() {
     });
 }
 
-/// A batch and its child jobs are in the database alone: it goes on where it was.
+/// A batch and its child jobs exist only in the database, from which it continues.
 #[test]
 fn a_batch_that_is_killed_twice_comes_to_its_end() {
     run(async {
@@ -230,7 +231,7 @@ async fn submit(client: &Client, job: Value) -> Option<String> {
     accepted.then(|| body["id"].as_str().unwrap().to_owned())
 }
 
-/// Submits jobs, some of which take their time, until the server is gone; returns those it took.
+/// Submits jobs, some of which take some time, until the server is down; returns the accepted ones.
 async fn submit_until_refused(client: Client) -> Vec<String> {
     let mut ids = Vec::new();
     loop {
@@ -250,7 +251,7 @@ async fn submit_until_refused(client: Client) -> Vec<String> {
     }
 }
 
-/// Waits until so many jobs have been taken in.
+/// Waits until this number of jobs exists.
 async fn wait_for_jobs(client: &Client, count: usize) {
     wait_for_stats(client, |of| {
         JobStatus::ALL
@@ -262,7 +263,7 @@ async fn wait_for_jobs(client: &Client, count: usize) {
     .await;
 }
 
-/// Asks again until there are as many jobs of each status as there should be.
+/// Polls the number of jobs by status until `looks` returns true.
 async fn wait_for_stats(client: &Client, looks: impl Fn(&dyn Fn(&str) -> u64) -> bool) {
     let begun = Instant::now();
     loop {
@@ -281,8 +282,7 @@ async fn wait_for_end(client: &Client, id: &str) -> Value {
     .await
 }
 
-/// Asks again until a job looks as it should. The process tells nobody by itself, so this looks
-/// every few milliseconds.
+/// Polls a job every few milliseconds until `looks` returns true.
 async fn wait_until(client: &Client, id: &str, looks: impl Fn(&Value) -> bool) -> Value {
     let begun = Instant::now();
     let mut look_again = tokio::time::interval(Duration::from_millis(5));

@@ -1,4 +1,4 @@
-//! Time, order, retries, and a queue file that may go.
+//! Tests the queue: scheduled times, priorities, retries, and a lost queue file.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +36,7 @@ fn jobs_without_a_place_wait_and_the_more_urgent_goes_first() {
             .submit(json!({ "plugin": "noop", "params": { "seconds": 1 } }))
             .await;
         host.running(&blocker).await;
-        // One more is already on its way to the place.
+        // One more job is already prefetched.
         let next = host.submit(json!({ "plugin": "noop" })).await;
         let mut order = Vec::new();
         for (name, priority) in [("low", -10), ("high", 10), ("middle", 0)] {
@@ -58,7 +58,7 @@ fn jobs_without_a_place_wait_and_the_more_urgent_goes_first() {
     });
 }
 
-/// What is more urgent and keeps coming does not keep the rest waiting for ever.
+/// Urgent jobs that keep arriving do not starve the others.
 #[test]
 fn what_has_waited_long_goes_before_what_is_urgent() {
     run(async {
@@ -80,7 +80,7 @@ fn what_has_waited_long_goes_before_what_is_urgent() {
     });
 }
 
-/// It waits for those that were taken before it, and for those that were taken with it.
+/// An urgent job waits only for the batch taken before it and the batch taken with it.
 #[test]
 fn what_is_urgent_waits_for_less_than_two_takings() {
     run(async {
@@ -122,7 +122,7 @@ fn what_is_urgent_waits_for_less_than_two_takings() {
     });
 }
 
-/// Goes on after the first one only when it is told to.
+/// Blocks after each job until the gate is open.
 struct Gated(Telling, tokio::sync::watch::Receiver<bool>);
 
 #[async_trait::async_trait]
@@ -146,7 +146,7 @@ impl Handler for Telling {
 fn a_failure_on_the_way_is_tried_again() {
     run(async {
         let host = TestHost::start().await;
-        // A port nobody listens on: connections are refused at once.
+        // A port without a listener refuses connections at once.
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();
         drop(free);
@@ -289,7 +289,7 @@ fn a_lost_queue_file_is_made_again() {
         let _ = std::fs::remove_file(stopped.path("apalis_queue.db-wal"));
         let host = stopped.start().await;
         assert_eq!(host.job(&id).await["status"], "pending");
-        // Its playbook says that it may be run again.
+        // Its playbook declares that it may run again.
         host.running(&running).await;
         let job = host.run_job(json!({ "plugin": "noop" })).await;
         assert_eq!(job["status"], "completed");

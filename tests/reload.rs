@@ -1,4 +1,4 @@
-//! Hot reload: whatever way a plugin's file changes, and whatever runs meanwhile.
+//! Tests hot reload: all kinds of changes to a plugin's file, also while jobs run.
 
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{DEADLINE, Server, TestHost, component, playbook, run};
 
-/// A host that watches its directories, with one playbook that answers "one".
+/// Starts a host that watches its directories, with one playbook that returns "one".
 async fn watching() -> TestHost {
     let first = answering("one");
     TestHost::with_scripts_and(&[("it", &first)], |config| config.plugins.watch = true).await
@@ -18,7 +18,7 @@ fn answering(what: &str) -> String {
     playbook(&format!("\"{what}\""))
 }
 
-/// Waits until the plugin answers so.
+/// Waits until the plugin returns this.
 async fn until_it_answers(host: &TestHost, what: &str) {
     let digest = host::model::digest_of(answering(what).as_bytes());
     until(host, "it", |plugin| plugin["digest"] == digest.as_str()).await;
@@ -27,7 +27,7 @@ async fn until_it_answers(host: &TestHost, what: &str) {
     assert_eq!(job["plugin_digest"], digest.as_str());
 }
 
-/// Waits until a plugin looks as it should, and returns it.
+/// Polls a plugin until `looks` returns true, and returns it.
 async fn until(host: &TestHost, name: &str, looks: impl Fn(&Value) -> bool) -> Value {
     let path = format!("/api/plugins/{name}");
     let waiting = async {
@@ -94,7 +94,7 @@ fn links_are_followed_when_a_deployment_swaps_them() {
         std::fs::rename(&next, &current).unwrap();
         until_it_answers(&host, "two").await;
 
-        // One file that is a link, swapped; and what it leads to, changed.
+        // A symbolic link to a file is replaced; then its target changes.
         let elsewhere = releases.path().join("elsewhere.rhai");
         std::fs::write(&elsewhere, answering("three")).unwrap();
         symlink(&elsewhere, two.join("next")).unwrap();
@@ -136,7 +136,8 @@ fn a_half_written_file_is_left_alone_until_it_is_closed() {
         let (begin, rest) = whole.split_at(whole.len() / 2);
         writing.write_all(begin.as_bytes()).unwrap();
         writing_new.write_all(begin.as_bytes()).unwrap();
-        // Told of after the two above, so that those are known by when this one is there.
+        // The event of this file follows those of the two above, so that they have been handled
+        // once it is ready.
         std::fs::write(scripts(&host).join("after.rhai"), answering("after")).unwrap();
         until(&host, "after", |plugin| plugin["status"] == "ready").await;
         host.client.post("/api/plugins/reload", &json!({})).await;
@@ -326,18 +327,18 @@ fn one_bad_entry_hides_no_other() {
             assert_eq!(*name, expected);
             assert!(message.contains(says), "{name}: {message}");
         }
-        // So it is at the start.
+        // The same applies at the start.
         let host = host.stop().await.start().await;
         let job = host.run_job(json!({ "plugin": "it" })).await;
         assert_eq!(job["result"], "two", "{job}");
-        // Repaired, it loads.
+        // A repaired plugin loads.
         std::fs::remove_file(&pipe).unwrap();
         std::fs::write(&pipe, answering("x")).unwrap();
         until(&host, "pipe", |plugin| plugin["status"] == "ready").await;
     });
 }
 
-/// A pipe in `lib` has no writer, so that opening it as other files are opened would never return.
+/// A pipe in `lib` has no writer, so opening it like a regular file would block forever.
 #[test]
 fn a_module_that_cannot_be_read_breaks_its_playbook_alone() {
     run(async {

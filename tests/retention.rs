@@ -1,4 +1,4 @@
-//! Old jobs go, and nothing else.
+//! Tests retention: old jobs are deleted, and nothing else.
 
 use host::config::RetentionConfig;
 use host::retention;
@@ -21,7 +21,7 @@ fn keep(days: u32, failed_days: u32, jobs_per_plugin: u32) -> RetentionConfig {
     }
 }
 
-/// Makes it look as if a job and its child jobs had ended days ago.
+/// Makes a job and its child jobs look as if they had ended days ago.
 async fn age(host: &TestHost, id: &str, days: u32) {
     let url = format!("sqlite:{}", host.path("scheduler.db").display());
     let mut database = SqliteConnection::connect(&url).await.unwrap();
@@ -142,7 +142,7 @@ fn space_is_given_back() {
     });
 }
 
-/// As an earlier version made it: its file could only grow.
+/// Restores the setting of an earlier version, with which the file could only grow.
 #[test]
 fn a_database_that_gives_no_space_back_is_made_anew_at_the_start() {
     run(async {

@@ -1,15 +1,15 @@
-//! Playbooks that mean harm, or were written badly: only their own job suffers, and its error says
-//! what it was.
+//! Tests malicious and broken playbooks: only the playbook's own job fails, and its error names the
+//! cause.
 
 use serde_json::{Value, json};
 
 use crate::harness::{TestHost, playbook, run};
 
-/// Runs a playbook without targets, given the body of its `run` and functions beside it.
+/// Runs a playbook without targets, from the body of its `run` and additional functions.
 async fn run_playbook(functions: &str, body: &str) -> Value {
     let source = format!("{functions}\n{}", playbook(body));
     let host = TestHost::with_scripts_and(&[("test", &source)], |config| {
-        // Memory runs out long before the time, however busy the machine is.
+        // The memory limit applies long before the CPU limit, even on a busy machine.
         config.plugins.cpu_seconds = 300;
         config.plugins.memory_mb = 64;
     })
@@ -75,7 +75,7 @@ fn limits_end_the_job_that_reaches_them() {
             "let x = #{}; x.grow()",
             "out_of_memory",
         ),
-        // Temporary values that no variable holds.
+        // Temporary values outside of variables.
         (
             "fn big() { let x = \"\"; x.pad(1000000, 'x'); x }",
             "let x = []; x.pad(10000, 1); x.map(|one| big())",

@@ -1,4 +1,4 @@
-//! Schedules: at their time, once, and by their policies.
+//! Tests schedules: jobs start at their times, exactly once, and according to the policies.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::harness::{DEADLINE, TestHost, run};
 
 const EACH_SECOND: &str = "* * * * * *";
-/// Never within a test.
+/// Never due during a test.
 const YEARLY: &str = "0 0 1 1 *";
 
 fn schedule(name: &str, cron: &str, rest: &Value) -> Value {
@@ -45,7 +45,7 @@ async fn until(host: &TestHost, name: &str, looks: impl Fn(&Value) -> bool) -> V
     seen.expect("the schedule comes to look as it should")
 }
 
-/// Of one schedule, the first one first.
+/// Returns the jobs of a schedule, oldest first.
 async fn jobs_of(host: &TestHost, schedule: &Value) -> Vec<Value> {
     let answer = host.client.get("/api/jobs?limit=500").await;
     let jobs = answer.body["jobs"].as_array().unwrap().iter().rev();
@@ -91,7 +91,7 @@ fn a_schedule_fires_to_the_second_and_each_time_once() {
             assert_eq!((pair[1] - pair[0]).num_seconds(), 1, "{times:?}");
         }
         assert_eq!(jobs[0]["cron_expression"], EACH_SECOND);
-        // A machine that stands still for a moment makes some of them late, not all.
+        // A machine that pauses for a moment delays some of them, not all.
         let late = jobs
             .iter()
             .map(|job| time(&job["created_at"]) - time(&job["scheduled_for"]));
@@ -127,7 +127,7 @@ fn of_the_times_that_come_while_the_last_job_runs_one_waits() {
     });
 }
 
-/// A schedule that was to run an hour ago, and a server that was down then.
+/// Returns a host that was down when a schedule was due an hour ago.
 async fn after_downtime(misfire: &str) -> (TestHost, Value) {
     let host = TestHost::start().await;
     let made = create(
@@ -182,7 +182,7 @@ fn a_time_whose_job_was_cut_off_by_a_crash_gets_it_and_one_only() {
         let made = create(&host, &schedule("rare", YEARLY, &json!({}))).await;
         let database = host.path("scheduler.db");
         let stopped = host.stop().await;
-        // What a kill leaves behind after the time was recorded and before its job was submitted.
+        // Restores the state of a kill between recording the time and submitting the job.
         let pool = sqlx::SqlitePool::connect(&format!("sqlite:{}", database.display()))
             .await
             .unwrap();
@@ -195,7 +195,7 @@ fn a_time_whose_job_was_cut_off_by_a_crash_gets_it_and_one_only() {
         let first = seen["last_job_id"].as_str().unwrap().to_owned();
         host.ended(&first).await;
 
-        // And after it was submitted.
+        // And after the submission.
         let stopped = host.stop().await;
         sqlx::query(due).bind(id).execute(&pool).await.unwrap();
         sqlx::query("UPDATE schedules SET last_outcome = NULL")
@@ -220,7 +220,7 @@ fn a_schedule_is_triggered_switched_changed_and_removed() {
         let answer = host.client.act("/api/schedules/hand/trigger").await;
         assert_eq!(answer.status, 202, "{}", answer.body);
         host.ended(answer.body["id"].as_str().unwrap()).await;
-        // Another one that fires shows that time has passed, and that this one has not fired.
+        // Another schedule shows that time has passed without a job of this one.
         create(&host, &schedule("beat", EACH_SECOND, &json!({}))).await;
         until(&host, "beat", outcome_is("submitted")).await;
         assert_eq!(jobs_of(&host, &made).await.len(), 1);

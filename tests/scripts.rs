@@ -1,4 +1,4 @@
-//! Every bundled playbook, on real devices: FRRouting behind vtysh, and a Linux host.
+//! Tests every bundled playbook on real devices: FRRouting behind vtysh, and a Linux host.
 
 use netssh_core::lab::{Lab, LabDevice, LabPlatform};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use test_devices::Frr;
 
 use crate::harness::{TestHost, lab_connection, password_connection, run};
 
-/// A host that knows the router as `edge1`.
+/// Starts a host that knows the router as `edge1`.
 async fn with(router: &Frr) -> TestHost {
     let host = TestHost::start().await;
     host.connect(password_connection("edge1", &router.ssh, "frr"))
@@ -14,7 +14,7 @@ async fn with(router: &Frr) -> TestHost {
     host
 }
 
-/// A host that knows the router shared by this process' tests.
+/// Starts a host that knows the router shared by all tests of this process.
 async fn with_router() -> TestHost {
     with(test_devices::frr()).await
 }
@@ -282,7 +282,7 @@ fn push_config_says_which_line_was_refused_and_leaves_configuration_mode() {
         );
         assert!(!router.running_config().contains("description never"));
 
-        // Another job configures at once: nobody holds configuration mode.
+        // Another job can configure at once: configuration mode is free.
         let lines = json!(["interface after0", "description later", "exit"]);
         let next = host
             .run_job(json!({ "plugin": "push-config", "targets": ["edge1"], "params": { "lines": lines } }))
@@ -314,7 +314,8 @@ fn noop_does_nothing_or_fails_as_asked() {
     });
 }
 
-/// The platform that no package brings: a simulated one, behind a real SSH connection.
+/// Starts a host with a simulated IOS device behind a real SSH connection, because no package
+/// provides a real one.
 async fn with_ios() -> (TestHost, Lab) {
     let lab = Lab::start(LabDevice::cisco_ios("r1")).await.unwrap();
     let device = lab.device();
@@ -410,7 +411,7 @@ fn ssh_command_completes_when_outputs_are_too_long_for_its_result() {
         assert_eq!(result["outputs"]["show large"], outputs[0].1.trim_end());
         assert_eq!(result["outputs"]["show small"], "ok");
         assert!(result["outputs"].get("show larger").is_none());
-        // The job's results hold every output.
+        // The job's results contain every output.
         let results = host.results(&job["id"]).await;
         assert_eq!(results[1]["output"], outputs[1].1.trim_end());
         assert_eq!(results[3]["truncated"], true);
@@ -421,7 +422,7 @@ fn ssh_command_completes_when_outputs_are_too_long_for_its_result() {
 fn backups_and_facts_work_on_every_platform() {
     run(async {
         let host = TestHost::start().await;
-        // `generic` has no configuration that anybody knows of.
+        // `generic` has no known configuration.
         let platforms = LabPlatform::names().filter(|name| *name != "generic");
         for platform in platforms {
             let lab = Lab::start(LabDevice::new(platform, "r1").unwrap())
@@ -479,7 +480,7 @@ fn push_config_sends_thousands_of_lines() {
     });
 }
 
-/// The length of a configuration without the lines that a backup leaves out.
+/// Returns the length of a configuration without the lines that a backup omits.
 fn without_volatile(config: &str) -> u64 {
     let kept = config.lines().filter(|line| {
         !line.starts_with("Building configuration")

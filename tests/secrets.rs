@@ -1,5 +1,5 @@
-//! Secrets at rest: bound to the way and the host keys that they were given for, removed with their job,
-//! sealed again for a new version and with a new key.
+//! Tests secrets at rest: bound to the route and the host keys that they were entered for, removed
+//! with their job, sealed again for a new version and with a new key.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ async fn lab(hostname: &str) -> Lab {
     Lab::start(LabDevice::cisco_ios(hostname)).await.unwrap()
 }
 
-/// The errors of a refusal, by pointer.
+/// Returns the pointers of a response's errors.
 fn pointers(answer: &Answer) -> Vec<&str> {
     assert_eq!(answer.status, 422, "{}", answer.body);
     let errors = answer.body["errors"].as_array().unwrap();
@@ -73,7 +73,7 @@ impl TestHost {
     }
 }
 
-/// Without its secrets, as a client sends it that keeps them.
+/// Removes the secrets from a request, as a client does to keep them.
 fn kept(connection: &Value) -> Value {
     let mut connection = connection.clone();
     for field in ["password", "secret"] {
@@ -94,7 +94,7 @@ fn another_host_key_needs_the_secrets_again() {
             body["host_key"] = pin;
             body
         };
-        // No key is known yet: a pin could be anybody's.
+        // No key is known yet, so a pin could belong to any device.
         let refused = host.put_connection(&with_pin(json!(OTHER_KEY)), "").await;
         assert_eq!(pointers(&refused), ["/password"]);
         let message = refused.body["errors"][0]["message"].as_str().unwrap();
@@ -104,7 +104,7 @@ fn another_host_key_needs_the_secrets_again() {
             "{message}"
         );
 
-        // The key that is known already can be pinned, and the pin be taken away.
+        // The known key can be pinned, and the pin can be removed.
         assert_eq!(host.test("core1").await["ok"], true);
         let keys = host
             .client
@@ -124,7 +124,7 @@ fn another_host_key_needs_the_secrets_again() {
             let tested = host.test("core1").await;
             assert_eq!(tested["ok"], true, "{pin}: {tested}");
         }
-        // Another one needs the secrets, or to clear them.
+        // Another key requires the secrets, or clearing them.
         let mut other = with_pin(json!(OTHER_KEY));
         assert_eq!(
             pointers(&host.put_connection(&other, "").await),
@@ -153,8 +153,8 @@ fn an_operator_names_the_key_of_a_replaced_device_and_keeps_the_secrets() {
         host.connect(core).await;
         assert_eq!(host.test("core").await["ok"], true);
 
-        // The bastion shows another key than the one that is known: of other hardware, or of somebody in
-        // the path.
+        // The bastion presents a key that differs from the known one: because of other hardware, or
+        // of an attacker in the path.
         let forged = format!(
             "UPDATE host_keys SET key = 'ssh-ed25519 AAAA', fingerprint = '{OTHER_KEY}' WHERE port = {}",
             old.ssh.port
@@ -193,7 +193,7 @@ fn known_host_keys_are_not_forgotten_while_secrets_depend_on_them() {
         core["name"] = json!("core1-too");
         host.connect(core.clone()).await;
         let path = "/api/connections/core1/host-keys";
-        // Nothing is known, so there is nothing to forget.
+        // No key is known, so the deletion removes nothing.
         assert_eq!(host.client.delete(path).await.status, 204);
 
         assert_eq!(host.test("core1").await["ok"], true);
@@ -203,7 +203,7 @@ fn known_host_keys_are_not_forgotten_while_secrets_depend_on_them() {
         assert!(detail.contains("`core1`, `core1-too`"), "{detail}");
         assert_eq!(host.test("core1").await["ok"], true);
 
-        // A connection with a pin does not depend on what is known.
+        // A connection with a pin does not depend on the known keys.
         let key = host.client.get(path).await.body["host_keys"][0]["fingerprint"].clone();
         let pin = json!({ "fingerprint": key });
         let pinned = host.client.post(path, &pin).await;
@@ -296,7 +296,7 @@ fn a_jump_host_moves_only_with_the_secrets_of_those_behind_it() {
         });
         host.connect(open.clone()).await;
 
-        // No key of the device is known: anything could be behind another jump host.
+        // No key of the device is known: another jump host could lead to any device.
         let moved = bastion(&second.ssh);
         let refused = host.put_connection(&moved, "").await;
         assert_eq!(pointers(&refused), ["/forget_secrets_of_dependents"]);
@@ -307,7 +307,7 @@ fn a_jump_host_moves_only_with_the_secrets_of_those_behind_it() {
         );
         assert_eq!(host.test("core").await["ok"], true, "nothing was changed");
 
-        // Now it is, and the device has to show it by any way.
+        // Now its key is known, and the device has to present it on any route.
         let updated = host.put_connection(&moved, "").await;
         assert_eq!(updated.status, 200, "{}", updated.body);
         let tested = host.test("core").await;
@@ -320,7 +320,7 @@ fn a_jump_host_moves_only_with_the_secrets_of_those_behind_it() {
             1
         );
 
-        // Another name for the same host is no other way.
+        // Another name for the same host does not change the route.
         let mut renamed = kept(&moved);
         renamed["name"] = json!("bastion2");
         let path = "/api/connections/bastion";
@@ -399,7 +399,7 @@ fn the_password_of_a_jump_host_is_not_sent_by_the_way_of_another() {
             .await;
         host.connect(password_connection("bastion", &bastion.ssh, "linux"))
             .await;
-        // Whatever `mine` forwards to gets the password of the bastion.
+        // Any host to which `mine` forwards would receive the bastion's password.
         let mut core = password_connection("core", &test_devices::linux().ssh, "linux");
         core["jump"] = json!(["mine", "bastion"]);
         host.connect(core).await;
@@ -412,7 +412,7 @@ fn the_password_of_a_jump_host_is_not_sent_by_the_way_of_another() {
         );
         assert_eq!(bastion.ssh.accepted_logins(), 0);
 
-        // Its key is known by its own way, and it has to show that one.
+        // The bastion's key is known from its own route, and it has to present the same key here.
         assert_eq!(host.test("bastion").await["ok"], true);
         let tested = host.test("core").await;
         assert_eq!(tested["ok"], true, "{tested}");
@@ -436,7 +436,7 @@ fn host_keys_are_known_by_their_route() {
         let mut core = password_connection("core", device, "linux");
         core["jump"] = json!("bastion");
 
-        // What is not saved teaches nothing, not even of the jump host.
+        // A test of an unsaved connection stores no keys, not even that of the jump host.
         let tested = host.client.post("/api/connections/test", &core).await.body;
         assert_eq!(tested["ok"], true, "{tested}");
         let route = format!("[\"{}:{}\"]", bastion.ssh.host, bastion.ssh.port);
@@ -452,7 +452,8 @@ fn host_keys_are_known_by_their_route() {
         assert_eq!(host.test("core").await["ok"], true);
         assert_eq!(known().await, (1, 0, 1));
 
-        // Another device has the same address behind the jump host; the one here is not known by its key.
+        // Another device at the same address behind the jump host; the direct route has its own
+        // known key.
         let sql = format!(
             "UPDATE host_keys SET key = 'ssh-ed25519 AAAA', fingerprint = '{OTHER_KEY}' WHERE route <> '[]'"
         );
@@ -484,7 +485,8 @@ fn trying_passwords_in_a_loop_is_stopped() {
         assert_eq!(codes[..5], vec![json!("authentication"); 5], "{codes:?}");
         assert_eq!(codes[5..], vec![json!("unavailable"); 3], "{codes:?}");
         assert_eq!(refused, 5);
-        // A saved connection is tested at the same device, and a job has its own password.
+        // The rate limit applies to the saved connection of the same device as well; a job with
+        // another password is not affected.
         connection["password"] = right;
         host.connect(connection).await;
         let tested = host.test("core1").await;
@@ -497,7 +499,7 @@ fn trying_passwords_in_a_loop_is_stopped() {
     });
 }
 
-/// How many values of inline connections are sealed in the database.
+/// Returns the number of sealed values of inline connections in the database.
 async fn sealed_inline(path: &Path) -> i64 {
     let mut database = database(path).await;
     sqlx::query_scalar(
@@ -534,7 +536,7 @@ fn inline_secrets_are_removed_when_their_job_ends() {
         assert!(completed["status"].is_string(), "{completed}");
         assert_eq!(sealed_inline(&path).await, 0);
 
-        // A retry needs them; the end does not, whatever it is.
+        // A retry needs the secrets; a job that has ended does not, whatever its status.
         let closed = crate::harness::free_port();
         let failed = host.run_job(job(closed)).await;
         assert_eq!(failed["status"], "failed", "{failed}");
@@ -549,7 +551,7 @@ fn inline_secrets_are_removed_when_their_job_ends() {
         assert_eq!(host.ended(&id).await["status"], "cancelled");
         assert_eq!(sealed_inline(&path).await, 0);
 
-        // Nothing of them is left on pages that are free: a long one has pages of its own.
+        // Free pages contain no remains: a long value has pages of its own.
         let mut long = job(closed);
         long["connection"]["password"] = json!("p".repeat(40_000));
         long["max_retries"] = json!(5);
@@ -586,7 +588,7 @@ fn inline_secrets_are_removed_when_their_job_ends() {
     });
 }
 
-/// A value as version 1 sealed it.
+/// Returns a value in the format of version 1.
 fn version1(key: &[u8; 32], place: &str, text: &str) -> Vec<u8> {
     let nonce = XNonce::generate();
     let payload = Payload {
@@ -602,7 +604,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A database of schema 14, with values of version 1.
+/// Creates a database of schema 14, with values of version 1.
 async fn old_database(path: &Path, key: &[u8; 32], bastion: &Sshd, device: &Sshd) -> (Uuid, Uuid) {
     let migrations = Path::new(env!("CARGO_MANIFEST_DIR")).join("../migrations/sqlite");
     let mut migrator = sqlx::migrate::Migrator::new(migrations).await.unwrap();
@@ -695,7 +697,7 @@ fn a_database_of_before_opens_with_its_secrets_bound() {
         std::fs::write(stopped.path("scheduler.key"), hex(&key)).unwrap();
         let (ended, waiting) = old_database(&path, &key, &bastion.ssh, device).await;
 
-        // Twice: the second start finds what the first has written.
+        // Twice: the second start reads the values that the first one has sealed.
         let host = stopped.start().await.stop().await.start().await;
         for name in ["bastion", "core"] {
             let tested = host.test(name).await;
@@ -728,7 +730,7 @@ fn a_database_of_before_opens_with_its_secrets_bound() {
         .unwrap();
         assert_eq!((digests, answers), (0, 3));
 
-        // A value of before that is put back does not open any more.
+        // A restored value of version 1 cannot be opened any more.
         let id: String = sqlx::query_scalar("SELECT id FROM ssh_connections WHERE name = 'core'")
             .fetch_one(&mut database)
             .await
@@ -749,7 +751,7 @@ fn a_database_of_before_opens_with_its_secrets_bound() {
     });
 }
 
-/// The command line on the files of a host that was stopped, or not.
+/// The files of a host, running or stopped, and the command line for them.
 struct Files {
     database: PathBuf,
     key: PathBuf,
@@ -836,7 +838,8 @@ fn the_master_key_is_rotated_and_each_interruption_leaves_one_that_opens() {
         let host = stopped.start().await;
         opens(&host).await;
 
-        // Interrupted after the database was sealed with the new key, before the new key was in place.
+        // Interrupted after the database was sealed with the new key, before the new key was in
+        // place.
         let stopped = host.stop().await;
         for with_link in [false, true] {
             let before = files.read("");
@@ -866,7 +869,7 @@ fn the_master_key_is_rotated_and_each_interruption_leaves_one_that_opens() {
         assert_eq!(files.read(""), after);
         assert!(!files.beside(".new").exists());
 
-        // Interrupted before: the new key was never used.
+        // Interrupted earlier: the new key was never used.
         let stopped = host.stop().await;
         std::fs::write(files.beside(".new"), hex(&[9; 32])).unwrap();
         std::fs::set_permissions(files.beside(".new"), private()).unwrap();
@@ -878,7 +881,7 @@ fn the_master_key_is_rotated_and_each_interruption_leaves_one_that_opens() {
         let host = stopped.start().await;
         opens(&host).await;
 
-        // A backup from before names the key that it needs.
+        // A restored older backup makes the error name the key that it needs.
         let stopped = host.stop().await;
         let restored = files.run(&["db", "restore", backup]).await;
         let text = said(&restored);
@@ -894,7 +897,7 @@ fn private() -> std::fs::Permissions {
     std::os::unix::fs::PermissionsExt::from_mode(0o600)
 }
 
-/// Kills the rotation at any of its steps; afterwards the server starts and every secret opens.
+/// Kills the rotation at different points; afterwards the server starts and every secret opens.
 #[test]
 fn a_rotation_that_is_killed_loses_no_secret() {
     run(async {

@@ -1,5 +1,5 @@
-//! What a job can do with a session: on FRR, on a Linux host, and on simulated devices for what
-//! only vendors' devices do.
+//! Tests a job's sessions: on FRR, on a Linux host, and on simulated devices for the behaviour of
+//! vendors' devices.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -11,7 +11,7 @@ use test_devices::{Frr, Linux};
 
 use crate::harness::{DEADLINE, TestHost, password_connection, run};
 
-/// A playbook that may do everything with a session.
+/// Returns a playbook with all rights for sessions.
 fn playbook(body: &str) -> String {
     format!(
         "fn describe() {{ #{{ summary: \"test\", targets: \"each\", needs: #{{ ssh: #{{ exec: [\"*\"], configure: true }} }}, \
@@ -57,7 +57,7 @@ fn the_second_job_on_a_device_pays_no_login() {
             assert!(job["result"].as_str().unwrap().contains("FRRouting"));
         }
         assert_eq!(router.ssh.accepted_logins(), 1);
-        // The host closes what it kept when it stops.
+        // The host closes its idle sessions when it stops.
         let _stopped = host.stop().await;
         router.ssh.wait_for_sessions(0);
     });
@@ -137,7 +137,7 @@ fn a_command_that_asks_is_answered_and_the_answer_is_stored_nowhere() {
 #[test]
 fn an_answer_cannot_carry_a_command_past_the_declaration() {
     run(async {
-        // `expect` fits the prompt, so the answer would be a command of its own.
+        // `expect` matches the prompt, so the answer would run as a command.
         let body = "ssh::open().send_interactive(\"show version\", [#{ expect: \"#\", answer: \"configure terminal\" }]).ok";
         let source = playbook(body).replace("exec: [\"*\"], configure: true", "exec: [\"show *\"]");
         let host = TestHost::with_playbook("it", &source).await;
@@ -150,7 +150,7 @@ fn an_answer_cannot_carry_a_command_past_the_declaration() {
     });
 }
 
-/// Whatever the playbook makes of it; and nothing is changed any more.
+/// Regardless of the playbook's error handling, and without any change to the device.
 #[test]
 fn a_job_of_which_a_result_cannot_be_stored_has_failed() {
     run(async {
@@ -377,7 +377,7 @@ fn sessions_are_logged_where_the_operator_wants_it_without_secrets() {
             "params": { "commands": ["show version"] }
         }))
         .await;
-        // It is written by a thread of its own.
+        // A thread of its own writes the log.
         let read = || std::fs::read_to_string(directory.path().join("r1.log"));
         let written = async {
             loop {
@@ -426,7 +426,7 @@ fn an_output_is_parsed_by_the_operators_templates() {
     });
 }
 
-/// A template whose pattern tries every way to split a line before it gives up.
+/// A template with a pattern that tries every way to split a line before it fails.
 const SLOW_TEMPLATE: &str =
     "Value WORD (\\w+)\n\nStart\n  ^(?=(\\w+\\s?)+$$)${WORD}=\\s*$$ -> Record\n";
 
@@ -453,7 +453,7 @@ fn parsing_ends_with_its_job() {
         let linux = Linux::start();
         host.connect(password_connection("r1", &linux.ssh, "linux"))
             .await;
-        // More jobs than outputs are parsed at once: each has to free its place.
+        // More jobs than can be parsed at once: each has to release its permit.
         for _ in 0..4 {
             let id = host
                 .submit(json!({ "plugin": "it", "targets": ["r1"] }))

@@ -1,4 +1,4 @@
-//! Whatever happens to a job, and in whatever order: it never goes where it may not.
+//! Tests that a job never makes an invalid transition, for random events in any order.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use uuid::Uuid;
 
 use crate::harness::new_job;
 
-/// Something that happens; jobs by their number: 0 a plain one, 1 a batch, 2 to 4 its child jobs.
+/// An event; jobs by number: 0 is a plain job, 1 a batch, 2 to 4 its child jobs.
 #[derive(Clone, Debug)]
 enum Event {
     Claim(usize),
-    /// By the attempt that has the job, or by an earlier one.
+    /// By the current attempt, or by an earlier one.
     Finish(usize, Ending, u32),
     Cancel(usize),
     AdvanceBatch,
@@ -58,7 +58,7 @@ fn outcome(ending: Ending) -> Outcome {
     }
 }
 
-/// A plain job, and a batch of three with one at a time, of which one may fail.
+/// Adds a plain job, and a batch of three, one at a time, of which one may fail.
 async fn start(storage: &SqliteStorage) -> Vec<Uuid> {
     let ids: Vec<_> = (0..5).map(|_| Uuid::now_v7()).collect();
     storage.add_job(&new_job(ids[0]), &[], None).await.unwrap();
@@ -149,7 +149,7 @@ async fn play(events: Vec<Event>) {
         );
         before = after;
     }
-    // Everything comes to its end.
+    // All jobs reach their end.
     for _ in 0..40 {
         storage.advance_batch(ids[1], now()).await.unwrap();
         for number in [0, 2, 3, 4] {

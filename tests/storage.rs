@@ -1,5 +1,4 @@
-//! What many want from the database at the same time is written together, and each gets its own
-//! answer.
+//! Tests the group commit: concurrent operations share a transaction, and each gets its own result.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -17,7 +16,7 @@ use uuid::Uuid;
 
 use crate::harness::{new_job, run};
 
-/// More than are done by one query, and not a multiple of it.
+/// More jobs than one query handles, and not a multiple of that number.
 const JOBS: usize = 53;
 
 struct Scratch {
@@ -44,18 +43,19 @@ impl Scratch {
         }
     }
 
-    /// Does all of `work` in one transaction: it is begun while another process has the database.
+    /// Runs all of `work` in one transaction: starts it while another process locks the database.
     async fn at_once<T>(&self, work: impl IntoIterator<Item = impl Future<Output = T>>) -> Vec<T> {
         let mut other = SqliteConnection::connect(&self.url).await.unwrap();
         let begun = sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await;
         begun.unwrap();
-        // Taken by itself, and stuck.
+        // The first write, alone in its transaction, blocks on the lock.
         let first = self.storage.set_meta("first", b"1");
         let let_go = async {
             let ended = sqlx::query("ROLLBACK").execute(&mut other).await;
             ended.unwrap();
         };
-        // Without a budget, which would let go before all of it is begun.
+        // Without the cooperative budget, which would release the lock before all of the work has
+        // started.
         let all = tokio::task::unconstrained(join_all(work));
         let (first, done, ()) = tokio::join!(biased; first, all, let_go);
         first.unwrap();
@@ -180,7 +180,7 @@ fn one_that_fails_takes_only_itself_back() {
             .chain([&nobody])
             .chain(&scratch.ids)
             .collect();
-        // Claims are in the same transaction, and have nothing to do with it.
+        // Claims are in the same transaction, and are not affected.
         let ours = &scratch;
         let work = ids.iter().map(|id| async move {
             let line = JobLog::of(**id, LogLevel::Info, format!("of {id}"));
@@ -202,7 +202,7 @@ fn one_that_fails_takes_only_itself_back() {
     });
 }
 
-/// Of the lines, many times as many wait as one transaction takes.
+/// Many times more lines wait than one transaction takes.
 #[test]
 fn what_is_alone_does_not_wait_for_all_that_is_done_together() {
     const LINES: usize = 3_000;
@@ -233,7 +233,7 @@ fn what_is_alone_does_not_wait_for_all_that_is_done_together() {
     });
 }
 
-/// A stop may come while the note of a command is on its way. Its result takes it away all the same.
+/// A stop may come while a write intent is being stored. The result removes it nevertheless.
 #[test]
 fn a_note_that_nobody_waits_for_goes_with_its_result() {
     run(async {

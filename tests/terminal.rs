@@ -1,4 +1,4 @@
-//! A device's terminal: over the WebSocket, and by `scheduler connect`.
+//! Tests device terminals: over the WebSocket, and with `scheduler connect`.
 
 use std::io::Write;
 use std::process::{Output, Stdio};
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::harness::{Pty, Terminal, TestHost, password_connection, run, scheduler};
 
-/// A host with the connection `server` to a real Linux host.
+/// Uses the connection `server` to a real Linux host.
 #[test]
 fn what_is_typed_reaches_the_device_and_its_answer_comes_back() {
     run(async {
@@ -42,7 +42,7 @@ fn a_router_has_a_terminal_too() {
         terminal.shows("edge1#").await;
         terminal.type_in("show ip prefix-list customers\r").await;
         terminal.shows("permit 10.0.0.0/24").await;
-        // Left by the client: the device's session ends.
+        // The client disconnects, and the device's session ends.
         drop(terminal);
         let ended = tokio::task::spawn_blocking(|| test_devices::frr().ssh.wait_for_sessions(0));
         ended.await.unwrap();
@@ -137,7 +137,7 @@ fn terminals_end_with_the_server() {
     });
 }
 
-/// `scheduler connect` at a terminal of 100 columns and 30 rows, once it is in the device's shell.
+/// Runs `scheduler connect` at a terminal of 100 columns and 30 rows, up to the device's shell.
 fn connect(url: &str) -> Pty {
     let mut pty = Pty::start(&["connect", "server"], url, (100, 30));
     pty.shows("connected to server");
@@ -156,16 +156,16 @@ fn connect_passes_every_key_and_leaves_the_terminal_as_it_was() {
             assert!(pty.is_raw());
             pty.type_in("stty size\r");
             pty.shows("30 100");
-            // The signal and the keys take different ways; ask until it has arrived.
+            // The signal and the keys take different paths; polls until the new size has arrived.
             pty.resize(91, 27);
             pty.type_in("until stty size | grep '27 91'; do read -t 0.1; done\r");
             pty.shows("27 91\r\n");
-            // Ctrl-C is the device's, not ours.
-            // What says that it sleeps is what will be interrupted.
+            // Ctrl-C reaches the device instead of the client. The process that reports that it
+            // sleeps is the one to interrupt.
             pty.type_in("sh -c 'echo asleep-$((1 + 1)); exec sleep 1000'; echo not-reached\r");
             pty.shows("asleep-2");
             pty.type_in("\x03");
-            // What is typed while the shell tidies up is lost.
+            // Input is lost while the shell cleans up.
             pty.shows_after("^C", "$ ");
             pty.type_in("echo still-$((1 + 1))\r");
             pty.shows("still-2");
@@ -204,7 +204,7 @@ fn connect_says_that_the_server_has_stopped() {
     });
 }
 
-/// `scheduler connect` with a pipe for stdin.
+/// Runs `scheduler connect` with a pipe as its stdin.
 async fn piped(host: &TestHost, arguments: &[&str], stdin: &'static str) -> Output {
     let mut command = scheduler();
     command
@@ -228,7 +228,7 @@ fn connect_types_what_is_piped_into_it() {
         let host = TestHost::with_server().await;
         for stdin in [
             "echo piped-$((1 + 1))\nexit\n",
-            // Its end is the terminal's: Ctrl-D.
+            // The end of the pipe becomes Ctrl-D at the terminal.
             "echo piped-$((1 + 1))\n",
         ] {
             let done = piped(&host, &["server"], stdin).await;

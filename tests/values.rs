@@ -1,4 +1,4 @@
-//! Values on every path through the host are exact, or rejected with their position.
+//! Tests that values on every path through the host are exact, or rejected with their position.
 
 use std::process::Stdio;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{DEADLINE, TestHost, component, lab_connection, playbook, run, scheduler};
 
-/// Numbers as given, and as a playbook returns them.
+/// Numbers as submitted, and as a playbook returns them.
 const NUMBERS: &[(&str, &str)] = &[
     ("0", "0"),
     ("-0", "0"),
@@ -55,7 +55,7 @@ const WAYS: &str = r#"
     }
 "#;
 
-/// Returns a JSON array of the numbers, as given or as returned.
+/// Returns a JSON array of the numbers, as submitted or as returned.
 fn numbers(column: impl Fn(&(&'static str, &'static str)) -> &'static str) -> Value {
     let texts: Vec<_> = NUMBERS.iter().map(column).collect();
     serde_json::from_str(&format!("[{}]", texts.join(","))).unwrap()
@@ -233,7 +233,7 @@ fn a_field_with_the_name_reserved_for_numbers_is_rejected_wherever_json_comes_in
                 "{message}"
             );
         }
-        // As a value the text is one like any other.
+        // As a value, the text is accepted like any other.
         let job = host
             .run_job(json!({ "plugin": "ways", "params": { "value": name } }))
             .await;

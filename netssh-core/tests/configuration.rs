@@ -1,4 +1,4 @@
-//! Configuration mode on FRR: entered, always left, also when things go wrong.
+//! Tests configuration mode on FRR: it is entered, and always left, also after errors.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use test_devices::Frr;
 
 use crate::support::{endpoint, frr, wait_for_sessions, within};
 
-/// A session with a router of its own, whose configuration a test may change.
+/// Opens a session with a router of its own, for a test that changes its configuration.
 async fn with_own_router() -> (Frr, Session) {
     let router = tokio::task::block_in_place(Frr::start);
     let session = Session::connect(&endpoint(&router.ssh, "frr"))
@@ -113,12 +113,12 @@ async fn a_cancelled_line_and_close_leave_nothing_open() {
     let (router, mut session) = with_own_router().await;
     let mut configuration = session.configuration().await.unwrap();
     {
-        // Sent, and dropped before the answer can be there.
+        // Sent, and dropped before the answer can arrive.
         let line = configuration.line("interface lo");
         tokio::select! {
             biased;
             _ = line => panic!("answered at once"),
-            // Polled once: on a busy machine the answer may be there at the second time.
+            // `line` is polled once: on a busy machine, a second poll might see the answer.
             () = std::future::ready(()) => {}
         }
     }

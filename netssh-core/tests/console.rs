@@ -1,4 +1,4 @@
-//! A terminal for a person.
+//! Tests consoles: interactive terminals on a device.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use test_devices::Linux;
 
 use crate::support::{endpoint, wait_for_sessions, within};
 
-/// Reads until `text` has come.
+/// Reads until `text` arrives.
 pub(crate) async fn read_until(console: &mut Console, text: &str) -> String {
     let mut seen = String::new();
     let reading = async {
@@ -42,12 +42,12 @@ async fn has_the_given_terminal_and_changes_its_size() {
 async fn keys_arrive_as_they_are_and_the_end_is_seen() {
     let host = tokio::task::block_in_place(Linux::start);
     let mut console = open(&endpoint(&host.ssh, "linux")).await;
-    // Each key is echoed by the terminal and shown by cat.
+    // The terminal echoes each key, and `cat` prints it.
     console.write(b"echo rea''dy; cat -v\n").await.unwrap();
     read_until(&mut console, "ready").await;
     console.write(b"\x1b[A\n").await.unwrap();
     read_until(&mut console, "^[[A\r\n^[[A\r\n").await;
-    // Ctrl-C ends cat.
+    // Ctrl-C ends `cat`.
     console.write(b"\x03").await.unwrap();
     read_until(&mut console, "$ ").await;
     console.write(b"echo back''again\n").await.unwrap();
@@ -71,7 +71,7 @@ async fn reading_can_be_cancelled_without_loss() {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !seen.contains("done") {
         assert!(Instant::now() < deadline, "{}", seen.len());
-        // Dropped at every other poll.
+        // Drops the read at every other poll.
         tokio::select! {
             biased;
             () = tokio::task::yield_now() => {}

@@ -1,4 +1,4 @@
-//! Timeouts, hang-ups, cancelled commands, bad input, and nobody at the other end.
+//! Tests failures: timeouts, disconnects, cancelled commands, invalid input, unreachable devices.
 
 use std::time::{Duration, Instant};
 
@@ -38,7 +38,7 @@ async fn a_device_that_goes_away_is_noticed_at_once() {
     let (error, elapsed) = tokio::join!(
         async { session.exec("echo before; sleep 20").await.unwrap_err() },
         async {
-            // The command runs when its mark is there.
+            // The command must not have created the mark yet.
             let mark = host.ssh.home().join("mark");
             assert!(!mark.exists());
             tokio::task::block_in_place(|| wait_for_sleep(&host));
@@ -55,7 +55,7 @@ async fn a_device_that_goes_away_is_noticed_at_once() {
     within(Duration::from_secs(2), session.close()).await;
 }
 
-/// Until the device runs `sleep` for this user.
+/// Waits until the device runs `sleep` for this user.
 fn wait_for_sleep(host: &Linux) {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
@@ -199,7 +199,7 @@ async fn the_wrong_platform_times_out_with_what_the_device_said() {
     let error = Session::connect(&endpoint).await.unwrap_err();
     assert_eq!(error.code(), "timeout");
     assert!(error.partial().unwrap().contains('$'), "{error:?}");
-    // It says where it stands, without what it may have been told.
+    // The message quotes the last line, but no secret that the login sent.
     let text = error.to_string();
     assert!(text.contains("the last line is \""), "{text}");
     assert!(text.contains("$ \"") || text.contains("$\""), "{text}");

@@ -1,7 +1,8 @@
-//! Devices of `FakeNOS`: forty platforms with prompts and outputs of another project.
+//! Tests against devices of `FakeNOS`: forty platforms with prompts and outputs that another project
+//! defines.
 //!
-//! Every prompt is the host's name and `>`, whatever the vendor's prompts are. Input is echoed at
-//! 10 ms per character, even in the middle of an output.
+//! Every prompt is the host name and `>`, regardless of the vendor. The devices echo input at 10 ms
+//! per character, even in the middle of an output.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,11 +15,11 @@ use test_devices::{FakeDevice, FakeNos};
 
 use crate::support::within;
 
-/// `FakeNOS`'s name of a platform, our name, and two commands to run.
+/// The name of a platform in `FakeNOS`, its name here, and two commands to run.
 type Row = (&'static str, &'static str, [&'static str; 2]);
 
-/// All platforms of `FakeNOS`; `generic` for those without a platform of ours. Its `linux` has
-/// neither variables nor exit codes, so it is `generic` too.
+/// All platforms of `FakeNOS`; `generic` for those without a platform here. Its `linux` has neither
+/// variables nor exit codes, so it is `generic` too.
 #[rustfmt::skip]
 const TABLE: &[Row] = &[
     ("alcatel_aos", "generic", ["show vlan", "show vlan"]),
@@ -64,7 +65,7 @@ const TABLE: &[Row] = &[
     ("zyxel_os", "generic", ["sys atsh", "cfg snmp get"]),
 ];
 
-/// The directory in which `cargo xtask setup` installs it.
+/// Returns the directory in which `cargo xtask setup` installs it.
 fn package() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("fakenos")
 }
@@ -149,7 +150,7 @@ async fn every_platform_of_fakenos_runs_commands() {
         let row = rows[name];
         session(device, row)
     });
-    // All at once: each connection mostly waits for FakeNOS.
+    // Concurrently: each connection mostly waits for FakeNOS.
     let outcomes = futures::stream::iter(sessions)
         .buffer_unordered(devices.len())
         .collect::<Vec<_>>();

@@ -1,4 +1,4 @@
-//! Files by SFTP and SCP, to and from a real sshd.
+//! Tests file transfers by SFTP and SCP, to and from a real sshd.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn sha256(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// Bytes without a pattern that a mistake in the order could hide behind.
+/// Returns bytes without a pattern that could hide a wrong order.
 fn content(length: usize) -> Vec<u8> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut bytes = Vec::with_capacity(length + 8);
@@ -77,7 +77,7 @@ async fn files_go_both_ways_by_either_protocol() {
             assert_eq!(down.sha256, up.sha256);
         }
     }
-    // The CLI has stood at its prompt all the time.
+    // The command line remained at its prompt all the time.
     assert_eq!(session.exec("echo here").await.unwrap().output, "here");
     session.close().await;
 }
@@ -192,7 +192,7 @@ async fn scp_is_for_devices_without_sftp() {
 async fn a_device_without_either_says_so() {
     let router = test_devices::frr();
     let mut session = crate::support::frr().await;
-    // vtysh is all that this user may run.
+    // This user may run only vtysh.
     let limit = Duration::from_secs(10);
     let options = TransferOptions {
         idle_timeout: Duration::from_secs(2),
@@ -219,7 +219,7 @@ async fn a_transfer_that_is_dropped_half_way_leaves_the_cli_alone() {
     tokio::io::AsyncWriteExt::write_all(&mut writer, &content(1 << 15))
         .await
         .unwrap();
-    // The rest never comes.
+    // The rest of the file never arrives.
     let upload = session.upload(
         &mut reader,
         1 << 20,
@@ -254,7 +254,7 @@ async fn a_connection_that_is_cut_in_the_middle_is_an_error_at_once() {
             tokio::task::yield_now().await;
         }
         tokio::task::block_in_place(|| host.ssh.kill_sessions());
-        // More to send, which finds out.
+        // Writes more, so that the upload notices the closed connection.
         let _ = tokio::io::AsyncWriteExt::write_all(&mut writer, &content(1 << 15)).await;
         std::future::pending::<()>().await;
     };

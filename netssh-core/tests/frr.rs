@@ -1,4 +1,4 @@
-//! FRR: whole output, whatever it looks like.
+//! Tests FRR: complete output, whatever it contains.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,8 +49,8 @@ async fn a_configuration_with_hostile_descriptions_is_whole() {
     session.close().await;
 }
 
-/// `more` draws a line over its mark, with blanks to the mark's end, and fills the last page with
-/// empty lines.
+/// Removes blanks and empty lines: `more` overwrites its mark with blanks to the mark's end, and
+/// fills the last page with empty lines.
 fn without_blanks(text: &str) -> String {
     let lines = text.lines().map(str::trim_end);
     let lines = lines.filter(|line| !line.is_empty());
@@ -67,7 +67,8 @@ async fn pages_are_turned_where_paging_stays_on() {
     });
     let expected = without_blanks(&router.running_config());
     let mut endpoint = endpoint(&router.ssh, "frr");
-    // Switched off, as at every login; and as if the device did not let this user do that.
+    // With paging switched off, as after every login, and without, as if this user were not allowed
+    // to.
     for commands in [endpoint.platform.login.commands.clone(), vec![]] {
         let mut platform = (*endpoint.platform).clone();
         platform.login.commands = commands;

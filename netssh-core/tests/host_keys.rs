@@ -1,4 +1,4 @@
-//! Host keys against a real server.
+//! Tests host keys against a real server.
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
@@ -135,7 +135,7 @@ fn known_hosts(lines: &str) -> (tempfile::TempDir, Arc<KnownHostsFile>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pinned_fingerprint_of_a_key_that_is_not_the_first_choice() {
     let host = start(&LinuxOptions {
-        // The fingerprint is that of the first.
+        // The expected fingerprint is that of the first key.
         host_keys: vec![
             vec!["-t", "rsa", "-b", "2048"],
             vec!["-t", "ecdsa"],
@@ -146,7 +146,7 @@ async fn a_pinned_fingerprint_of_a_key_that_is_not_the_first_choice() {
     let mut endpoint = endpoint(&host.ssh, "linux");
     endpoint.pinned_host_key = Some(host.ssh.host_key_fingerprint.clone());
     Session::connect(&endpoint).await.unwrap().close().await;
-    // A pin that fits none ends, after each type was asked for once.
+    // A pin that matches no key fails after one attempt per key type.
     let other = HostKey::parse(OTHER).unwrap();
     endpoint.pinned_host_key = Some(other.fingerprint.clone());
     let text = refused(&endpoint).await;
@@ -158,7 +158,7 @@ async fn a_pinned_fingerprint_of_a_key_that_is_not_the_first_choice() {
         .iter()
         .filter(|line| line.starts_with("Connection from"))
         .count();
-    // Three until the RSA key was shown; three that did not fit and one with nothing left.
+    // Three until the server presented the RSA key; three mismatches and one with no type left.
     assert_eq!(connections, 7);
 }
 
@@ -199,7 +199,7 @@ async fn hashed_names_as_openssh_writes_them() {
     endpoint.host_key_policy = HostKeyPolicy::Strict;
     endpoint.host_keys = store;
     Session::connect(&endpoint).await.unwrap().close().await;
-    // Another port is another name.
+    // Another port is another entry.
     let other = start(&LinuxOptions::default());
     endpoint.port = other.ssh.port;
     assert!(refused(&endpoint).await.contains("not known"));
@@ -226,7 +226,8 @@ async fn a_revoked_key_is_refused_whatever_the_policy() {
     }
 }
 
-/// A host with a certificate made with `sign`, known by the authority's key alone.
+/// Connects to a host with a certificate made with `sign`. The client knows only an authority's key,
+/// which is the right one if `known`.
 async fn with_certificate(sign: Vec<&'static str>, known: bool) -> Result<(), String> {
     let authority = Arc::new(Authority::create());
     let host = start(&LinuxOptions {

@@ -1,4 +1,4 @@
-//! Questions: of a command, and before the first prompt.
+//! Tests questions: of a command, and before the first prompt.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Through jump hosts, all of them real.
+//! Tests connections through jump hosts, all of them real.
 
 use std::time::{Duration, Instant};
 
@@ -49,15 +49,15 @@ async fn through_a_host_that_forwards_to_this_device_only() {
         device.username
     );
     assert_eq!(bastion.ssh.open_sessions(), 1);
-    // Large output flows through as well.
+    // Large output passes through as well.
     let reply = session.exec("seq 1 100000").await.unwrap();
     assert!(reply.output.ends_with("99999\n100000"));
     session.close().await;
     wait_for_sessions(&bastion.ssh, 0);
-    // Dropping goes the same way.
+    // Dropping the session also closes both connections.
     drop(Session::connect(&endpoint).await.unwrap());
     wait_for_sessions(&bastion.ssh, 0);
-    // Another device is not permitted, and the error says who refuses.
+    // Another device is not permitted, and the error names the host that refuses.
     let other = start("");
     let error = refused(&through(&[&bastion.ssh], &other.ssh)).await;
     assert_eq!(error.fault(), Fault::Network);
@@ -96,7 +96,7 @@ async fn a_host_that_forbids_forwarding() {
 async fn a_device_that_the_host_cannot_reach() {
     let bastion = start("");
     let mut endpoint = through(&[&bastion.ssh], &test_devices::linux().ssh);
-    // Nobody listens there.
+    // No server listens on this port.
     endpoint.port = 1;
     let error = refused(&endpoint).await;
     assert_eq!(error.code(), "network");
@@ -171,7 +171,7 @@ async fn a_host_that_dies_in_mid_command_is_noticed_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_connect_timeout_covers_the_whole_way_and_says_where_it_ended() {
     let bastion = start("");
-    // It accepts connections and never says a word.
+    // A server that accepts connections and sends nothing.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut endpoint = through(&[&bastion.ssh], &test_devices::linux().ssh);
     endpoint.port = silent.local_addr().unwrap().port();

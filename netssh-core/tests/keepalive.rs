@@ -1,4 +1,4 @@
-//! A peer that is gone without a word.
+//! Tests keepalives: detection of a peer that disappears without closing the connection.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::{endpoint, within};
 
-/// A TCP proxy that can swallow everything from some moment on, as a dead link does.
+/// A TCP proxy that can begin to drop all traffic, as a dead link does.
 struct Link {
     port: u16,
     dead: Arc<AtomicBool>,
@@ -67,7 +67,7 @@ async fn a_dead_link_ends_the_command_and_the_console() {
     endpoint.timeouts.keepalive = Duration::from_millis(200);
     let mut session = Session::connect(&endpoint).await.unwrap();
     let mut console = Console::open(&endpoint, "xterm", 80, 24).await.unwrap();
-    // While the link is up, silence is answered for: longer than a dead link would last.
+    // While the link is up, the server answers keepalives during a silence longer than their limit.
     let reply = session.exec("sleep 1.5; echo alive").await.unwrap();
     assert_eq!(reply.output, "alive");
     link.cut();
@@ -93,7 +93,7 @@ async fn a_dead_link_ends_the_command_and_the_console() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_asked_before_the_login() {
-    // A server that takes longer to look at the password than a dead link would last.
+    // A server that takes longer to check the password than the keepalive limit.
     let host = tokio::task::block_in_place(|| {
         test_devices::Linux::start_with(&test_devices::LinuxOptions {
             keyboard_interactive: true,

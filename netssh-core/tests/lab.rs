@@ -1,4 +1,4 @@
-//! The lab's Cisco IOS: enable, pagers, questions, faults.
+//! Tests sessions with the lab's Cisco IOS: `enable`, pagers, questions, faults.
 
 use std::time::Duration;
 
@@ -164,7 +164,7 @@ async fn a_banner_full_of_prompts_does_not_confuse_the_login() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn output_that_repeats_the_prompt_two_hundred_times() {
-    // In a row, with and without the space, and as the very last thing without a newline.
+    // On consecutive lines, with and without the space, and at the very end without a newline.
     let text = "lab-r1#\n".repeat(100) + &"lab-r1# \n".repeat(100) + "lab-r1#";
     for packet_size in [None, Some(1), Some(9), Some(10)] {
         let faults = Faults {
@@ -223,7 +223,7 @@ async fn a_device_that_drops_the_line_keeps_what_had_arrived() {
     let length = session.exec("show version").await.unwrap().output.len();
     drop(session);
 
-    // Somewhere in the output, wherever the login ended.
+    // Somewhere in the output, regardless of the login's length.
     let faults = Faults {
         drop_after: Some(400 + length / 2),
         ..Faults::default()
@@ -332,7 +332,7 @@ async fn many_devices_in_one_process() {
     }
 }
 
-/// A network that fails, and a device that is gone for a while: it is the same one afterwards.
+/// The network fails, then the device goes down and comes up; its configuration survives.
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_are_cut_and_the_device_goes_down_and_comes_up() {
     let (lab, mut session) = session(device()).await;

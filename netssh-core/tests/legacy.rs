@@ -1,4 +1,4 @@
-//! Devices that know nothing but old algorithms: OpenSSH, restricted.
+//! Tests legacy algorithms: OpenSSH restricted to old ones.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ async fn works(endpoint: &Endpoint) {
     session.close().await;
 }
 
-/// Refused by default, with a hint; fine when switched on.
+/// Asserts that the login is refused with a hint by default, and works with legacy algorithms.
 async fn needs_legacy(sshd_config: &str, host_key: &[&'static str], code: &str) {
     let host = start(sshd_config, host_key);
     let mut endpoint = endpoint(&host.ssh, "linux");
@@ -74,7 +74,7 @@ async fn old_ciphers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn old_macs() {
     for mac in ["hmac-sha1", "hmac-sha1-etm@openssh.com"] {
-        // With a cipher that needs one.
+        // With a cipher that needs a MAC.
         let config = format!("Ciphers aes128-ctr\nMACs {mac}\n");
         needs_legacy(&config, ED25519, "protocol").await;
     }
@@ -116,7 +116,7 @@ async fn rsa_keys_of_users_with_sha_1_signatures() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn legacy_keeps_the_best_that_both_know() {
-    // Also to a host that knows everything, with its own order.
+    // Also for a host that supports all algorithms, in its own order of preference.
     let mut endpoint = endpoint(&test_devices::linux().ssh, "linux");
     endpoint.algorithms = Algorithms::Legacy;
     works(&endpoint).await;
@@ -138,7 +138,7 @@ async fn no_hint_where_legacy_would_not_help() {
     }
 }
 
-/// A device whose group exchange uses 1,024 bits, however many are asked for. It lets everybody in,
+/// A device with a group exchange of 1,024 bits regardless of the request. It accepts any password
 /// and opens no channel.
 struct ShortGroup;
 
@@ -157,7 +157,7 @@ impl server::Handler for ShortGroup {
     }
 }
 
-/// Returns the error of a session to such a device with these key exchanges.
+/// Connects to such a device with these key exchanges, and returns the error.
 async fn with_short_group(offered: &[kex::Name], algorithms: Algorithms) -> netssh_core::Error {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -1,4 +1,4 @@
-//! A Linux host: exact output, exit codes, and what shells do to unwary clients.
+//! Tests a Linux host: exact output, exit codes, and the pitfalls of shells.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,7 +50,7 @@ async fn a_host_that_writes_no_utf_8() {
     platform.terminal.encoding = Some(Encoding::named("gbk").unwrap());
     endpoint.platform = Arc::new(platform);
     let mut session = Session::connect(&endpoint).await.unwrap();
-    // A character in two packets, as far as anybody can make a server do that.
+    // A character in two packets, as far as a client can provoke that.
     let halves = r"printf '\326'; sleep 0.05; printf '\320\316\304\n'";
     assert_eq!(session.exec(halves).await.unwrap().output, "中文");
     let typed = session.exec("printf 中文 | od -An -tx1").await.unwrap();

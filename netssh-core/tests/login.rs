@@ -1,4 +1,4 @@
-//! Logging in: every kind of credential, and wrong ones.
+//! Tests logins: every kind of credential, right and wrong.
 
 use std::time::{Duration, Instant};
 
@@ -138,7 +138,7 @@ async fn sessions_leave_nothing_behind() {
         let mut session = Session::connect(&endpoint).await.unwrap();
         session.exec("true").await.unwrap();
         session.close().await;
-        // Dropped without a close: the connection goes all the same.
+        // Dropped without a close; the connection still ends.
         drop(Session::connect(&endpoint).await.unwrap());
     }
     wait_for_sessions(&host.ssh, 0);
@@ -160,7 +160,7 @@ async fn refused(endpoint: &Endpoint) -> String {
     error.to_string()
 }
 
-/// Users by certificate alone; what `TrustedUserCAKeys` means.
+/// Starts a host that accepts only certificates (`TrustedUserCAKeys`).
 fn certificates_only(authority: &Authority) -> Linux {
     start(&format!(
         "TrustedUserCAKeys {}\nAuthorizedKeysFile none\n",
@@ -304,7 +304,7 @@ async fn a_wrong_password_is_sent_once_where_both_methods_are_offered() {
     endpoint.credentials.password = Some(SecretString::from("wrong"));
     let text = refused(&endpoint).await;
     assert!(text.contains("with this password; it accepts"), "{text}");
-    // A key that is refused first changes nothing about that.
+    // A key that the host refuses first does not change that.
     let other = &test_devices::linux().ssh.private_key;
     endpoint.credentials.private_key = Some(SecretString::from(other.as_str()));
     refused(&endpoint).await;
@@ -327,7 +327,7 @@ async fn a_server_that_hangs_up_on_a_wrong_password_has_refused_it() {
     assert!(text.contains("password"), "{text}");
 }
 
-/// A host whose user must choose a new password while logging in, which PAM asks for.
+/// Starts a host with a user that must choose a new password while logging in, at PAM's request.
 fn with_expired_password() -> Linux {
     let host = tokio::task::block_in_place(|| {
         Linux::start_with(&LinuxOptions {
@@ -366,7 +366,7 @@ async fn questions_are_answered_as_configured() {
         endpoint.credentials.answers.push(answer);
     }
     works(&endpoint).await;
-    // Afterwards the new password is valid and the old one is not.
+    // Afterwards the new password is valid, and the old one is not.
     endpoint.credentials.answers.clear();
     refused(&endpoint).await;
     endpoint.credentials.password = Some(SecretString::from(new));
@@ -424,7 +424,7 @@ async fn a_passphrase_that_is_absurdly_much_work_is_refused_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_of_other_formats_with_a_passphrase() {
-    // OpenSSL's format, with PBKDF2: as much work as is usual, and absurdly much.
+    // OpenSSL's format, with PBKDF2: with a usual number of rounds, and with an absurd one.
     let ssh = &test_devices::linux().ssh;
     let directory = tempfile::tempdir().unwrap();
     let plain = directory.path().join("plain.pem");

@@ -1,13 +1,13 @@
-//! Sessions against real devices (OpenSSH, FRR, zebra) and, for what a real device does not do
-//! on demand, against the lab.
+//! Tests sessions against real devices (OpenSSH, FRR, zebra) and, for behaviour that a real device
+//! does not show on demand, against the lab.
 //!
-//! Where what is tested:
+//! Coverage by file:
 //!
-//! | what a session has to deal with | files |
+//! | behaviour | files |
 //! |---|---|
 //! | prompts in output and banners, host names that change | `lab`, `frr`, `configuration`, `platforms` |
 //! | echo: redrawn, wrapped, absent; terminal noise; other encodings | `frr`, `linux`, `platforms` |
-//! | paging that stays on, or swallows what was typed ahead | `frr`, `lab`, `platforms`, `pipelining` |
+//! | paging that stays on, or swallows input that was typed ahead | `frr`, `lab`, `platforms`, `pipelining` |
 //! | `enable`, configuration, commit, rollback, save | `zebra`, `lab`, `configuration`, `platforms` |
 //! | commands and logins that ask; password changes | `interaction`, `login`, `zebra`, `platforms` |
 //! | refused commands | `frr`, `zebra`, `platforms` |

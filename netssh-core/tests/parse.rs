@@ -1,4 +1,4 @@
-//! Structured output, by the templates of ntc-templates, of real and simulated devices.
+//! Tests structured output: templates of ntc-templates on real and simulated devices.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use crate::lab::endpoint;
 use crate::support::linux;
 
-/// The directory in which `cargo xtask setup` installs the templates and Python's `textfsm`.
+/// Returns the directory in which `cargo xtask setup` installs the templates and Python's
+/// `textfsm`.
 fn packages() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("ntc-templates")
 }

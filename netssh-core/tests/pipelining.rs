@@ -1,4 +1,4 @@
-//! Many commands in one go, and output that is watched while it arrives.
+//! Tests pipelined commands, and output that is observed while it arrives.
 
 use std::time::Duration;
 
@@ -146,7 +146,7 @@ async fn output_is_watched_while_it_arrives() {
     let mut watch = move |lines: &str| arrived.send(lines.to_owned()).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let go = directory.path().join("go");
-    // Ends when it has been seen to begin.
+    // The command ends only after its first line was observed.
     let command = format!(
         "echo first; until [ -e {0} ]; do sleep 0.01; done; echo last",
         go.display()

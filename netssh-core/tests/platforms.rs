@@ -1,5 +1,5 @@
-//! Every platform there is a file of the lab for plays a whole session: a platform joins by
-//! having both files.
+//! Tests a whole session on every platform that has a file of the lab. A new platform is covered as
+//! soon as both of its files exist.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use netssh_core::{CommitOptions, Endpoint, Platform, Platforms, SecretString, Se
 
 use crate::support::within;
 
-/// No session here takes longer.
+/// Limit of a session; all take less.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// The platforms that have both files.
+/// Returns the platforms that have both files.
 fn platforms() -> Vec<&'static str> {
     let known = Platform::names();
     let both: Vec<&str> = LabPlatform::names()
@@ -37,13 +37,14 @@ fn endpoint(lab: &Lab) -> Endpoint {
     endpoint
 }
 
-/// As a terminal shows it: lines have no space at their end, and the last one no newline.
+/// Returns a text as a terminal shows it: without trailing blanks and without the last newline.
 fn text(says: &str) -> String {
     let shown = netssh_core::clean(says.as_bytes());
     shown.trim_end_matches('\n').to_owned()
 }
 
-/// Runs a session on a device of every platform, and says which of them fail.
+/// Runs a session on a device of every platform, and fails with a list of the platforms that
+/// failed.
 async fn on_every_platform(device: impl Fn(&str) -> LabDevice, what: &str) {
     on_platforms(platforms(), device, what).await;
 }
@@ -70,7 +71,7 @@ async fn on_platforms(
     assert!(failed.is_empty(), "{what}: {failed:?}");
 }
 
-/// Shows, a pager, a refusal, configuration, a commit or a save.
+/// Runs commands, a pager, a refused command, configuration, and a commit or a save.
 async fn whole_session(device: LabDevice) {
     let lab = Lab::start(device).await.unwrap();
     let name = lab.device().platform.name();
@@ -153,7 +154,8 @@ async fn configure(session: &mut Session, lab: &Lab) {
     assert!(in_force(lab), "{name}: {}", lab.running_config());
 }
 
-/// Waits for the device's side to end, and for where it was then.
+/// Waits until the session has ended on the device, and asserts that it ended outside of
+/// configuration mode.
 async fn ends_outside_configuration(lab: &Lab) {
     within(LIMIT, lab.wait_for_open_sessions(0)).await;
     let transcript = lab.transcript();
@@ -382,7 +384,7 @@ async fn bytes_that_are_no_text_do_no_harm() {
             },
             ..device(name)
         };
-        // At the very beginning, and somewhere in a command's output.
+        // At the very beginning, and in the middle of a command's output.
         for after in [0, 2000] {
             let lab = Lab::start(garbage(after)).await.unwrap();
             let mut session = Session::connect(&endpoint(&lab)).await.unwrap();
@@ -404,7 +406,7 @@ async fn bytes_that_are_no_text_do_no_harm() {
 async fn a_device_that_starts_again_is_known_by_its_key() {
     let lab = Lab::start(device("arista_eos")).await.unwrap();
     let endpoint = endpoint(&lab);
-    // Keys are remembered here, and a changed one is an error.
+    // This endpoint remembers host keys and rejects a changed one.
     Session::connect(&endpoint).await.unwrap().close().await;
     let port = lab.addr().port();
     drop(lab);
@@ -420,7 +422,7 @@ async fn a_device_that_starts_again_is_known_by_its_key() {
     let again = within(LIMIT, start("arista_eos")).await;
     Session::connect(&endpoint).await.unwrap().close().await;
     drop(again);
-    // Another device in its place is another key.
+    // A different device at the same address has a different key.
     let _other = within(LIMIT, start("dell_os10")).await;
     let error = Session::connect(&endpoint).await.unwrap_err();
     assert_eq!(error.code(), "host_key", "{error}");
@@ -466,7 +468,7 @@ async fn a_device_without_echo() {
     let mut session = Session::connect(&endpoint(&lab)).await.unwrap();
     assert_eq!(session.prompt(), "silent#");
     let shown = session.exec("show running-config").await.unwrap();
-    // Enter is answered with a newline, and that may be the output's own.
+    // The newline after Enter cannot be distinguished from one at the beginning of the output.
     let output = shown.output.trim_start_matches('\n');
     assert_eq!(output, text(&lab.running_config()));
     session.close().await;

@@ -1,4 +1,4 @@
-//! Sessions that are kept and used again.
+//! Tests the pool: reuse of sessions, limits, rate limits of logins, circuit breakers.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +22,7 @@ async fn lab() -> Lab {
     Lab::start(LabDevice::cisco_ios("r1")).await.unwrap()
 }
 
-/// Waits until the device has so many sessions.
+/// Waits until the device has this number of sessions.
 async fn open_sessions(lab: &Lab, count: usize) {
     within(SOON, async {
         while lab.open_sessions() != count {
@@ -90,7 +90,7 @@ async fn what_is_in_doubt_is_thrown_away() {
     session.configuration().await.unwrap();
     session.release().await;
     assert_eq!(pool.idle_sessions(), 0);
-    // Cut off in mid-command.
+    // Interrupted in the middle of a command.
     let mut session = pool.open(&endpoint(&lab)).await.unwrap();
     let cut = session.exec_timeout("show clock", Duration::from_millis(50));
     assert_eq!(cut.await.unwrap_err().code(), "timeout");
@@ -185,7 +185,7 @@ async fn a_device_has_no_more_sessions_than_it_may() {
     assert!(error.to_string().contains("all 2"), "{error}");
     one.release().await;
     two.release().await;
-    // Two are idle: one of them goes for somebody with other credentials.
+    // Both are idle: the pool closes one to log in with other credentials.
     let mut other = endpoint(&lab);
     other.enable_secret = None;
     let session = pool.open(&other).await.unwrap();
@@ -226,7 +226,7 @@ async fn logins_to_one_device_do_not_pile_up() {
     for outcome in tries.collect::<Vec<_>>() {
         assert_eq!(outcome.await.unwrap(), "authentication");
     }
-    // Those who waited behind a refused login did not try the same password again.
+    // Callers that waited during a refused login did not send the same password again.
     assert!(lab.refused_logins() < 10, "{}", lab.refused_logins());
 }
 
@@ -242,7 +242,7 @@ async fn what_a_device_says_while_nobody_listens_does_not_pile_up() {
     session.release().await;
 }
 
-/// An account must not be locked by a password that is wrong.
+/// A wrong password must not lock an account.
 #[tokio::test(flavor = "multi_thread")]
 async fn refused_credentials_are_not_tried_a_third_time() {
     let lab = lab().await;
@@ -261,7 +261,7 @@ async fn refused_credentials_are_not_tried_a_third_time() {
     let open = pool.open_breakers();
     assert_eq!(open.len(), 1, "{open:?}");
     assert!(open[0].address.ends_with(&lab.addr().port().to_string()));
-    // The right ones are other credentials.
+    // A correct password is another set of credentials.
     pool.open(&endpoint(&lab)).await.unwrap();
 }
 
@@ -285,7 +285,7 @@ async fn a_device_that_is_gone_is_left_alone_and_found_again() {
         codes.push(pool.open(&gone).await.unwrap_err().code());
     }
     assert_eq!(codes, ["network", "network", "network", "unavailable"]);
-    // One try after the pause.
+    // One attempt after the pause.
     within(SOON, async {
         while pool.open(&gone).await.unwrap_err().code() != "network" {
             tokio::task::yield_now().await;
@@ -299,7 +299,8 @@ async fn a_device_that_is_gone_is_left_alone_and_found_again() {
     );
 }
 
-/// A pool that keeps nothing, so that each user logs in: so many within half a second.
+/// Returns a pool without reuse, so that each caller logs in, with a rate limit of `logins` per
+/// [`WINDOW`].
 fn slow_pool(logins: u32) -> Pool {
     Pool::new(PoolOptions {
         idle_time: Duration::ZERO,
@@ -338,7 +339,7 @@ async fn who_logs_in_too_often_waits() {
     assert_eq!(lab.logins(), 5, "all of them were let in");
     assert!(of_other < at[4], "another device has a minute of its own");
     for three in at.windows(3) {
-        // The device is told of a login before its user is.
+        // The device counts a login before `open` returns.
         assert!(three[2] - three[0] > WINDOW, "{:?}", three[2] - three[0]);
     }
 }
@@ -387,7 +388,7 @@ async fn logins_beside_the_pool_count_and_do_not_wait() {
     assert!(beside().await.is_err());
 }
 
-/// One password after the other, as a program would try them.
+/// Different passwords in succession, as a program that guesses would send them.
 #[tokio::test(flavor = "multi_thread")]
 async fn logins_beside_the_pool_with_wrong_passwords_are_stopped() {
     let lab = lab().await;
@@ -405,12 +406,12 @@ async fn logins_beside_the_pool_with_wrong_passwords_are_stopped() {
         codes[5..].iter().all(|code| code == "unavailable"),
         "{codes:?}"
     );
-    // A job has the right one.
+    // A job uses the right password.
     pool.open(&endpoint(&lab)).await.unwrap().release().await;
     pool.close().await;
 }
 
-/// Who gives up waiting holds nobody up, and has not logged in.
+/// A cancelled wait neither blocks other callers nor counts as a login.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wait_for_the_next_login_can_be_given_up() {
     let lab = lab().await;
@@ -463,13 +464,13 @@ async fn many_devices_share_few_connections() {
         connections: 2,
         ..PoolOptions::default()
     });
-    // What nobody uses makes room.
+    // Idle sessions make room.
     for lab in labs.iter().chain(&labs) {
         let session = within(SOON, pool.open(&endpoint(lab))).await.unwrap();
         session.release().await;
         assert!(pool.idle_sessions() <= 2);
     }
-    // What is in use is waited for.
+    // The pool waits for sessions in use.
     let first = pool.open(&endpoint(&labs[0])).await.unwrap();
     let second = pool.open(&endpoint(&labs[1])).await.unwrap();
     let (noted, mut notes) = tokio::sync::mpsc::unbounded_channel();
@@ -485,7 +486,7 @@ async fn many_devices_share_few_connections() {
     );
     first.release().await;
     let third = within(SOON, third).await.unwrap().unwrap();
-    // A login beside the pool counts as long as its connection.
+    // A login outside of the pool counts until its connection ends.
     drop(second);
     let opened = pool
         .beside(&endpoint(&labs[3]), std::future::ready(Ok(())))
@@ -507,7 +508,7 @@ async fn many_devices_share_few_connections() {
     }
 }
 
-/// What a pool has stored, and whether it can store.
+/// A login history in memory that can be made to fail.
 #[derive(Debug, Default)]
 struct Stored {
     records: Mutex<HashMap<String, LoginRecord>>,
@@ -531,7 +532,7 @@ impl LoginHistory for Stored {
 }
 
 impl Stored {
-    /// A pool of the next process.
+    /// Creates the pool of the next process.
     fn restarted(self: &Arc<Self>, options: PoolOptions) -> Pool {
         let records = self.records.lock().unwrap().clone();
         Pool::with_history(
@@ -557,7 +558,7 @@ async fn a_restart_forgets_no_refused_password() {
     let pool = stored.restarted(PoolOptions::default());
     assert_eq!(pool.open(&wrong).await.unwrap_err().code(), "unavailable");
     assert_eq!(lab.refused_logins(), 2);
-    // Another setting is no other password.
+    // A changed setting does not change the credentials.
     wrong.timeouts.command += Duration::from_secs(1);
     assert_eq!(pool.open(&wrong).await.unwrap_err().code(), "unavailable");
     pool.open(&endpoint(&lab)).await.unwrap().release().await;
@@ -613,7 +614,7 @@ async fn no_secret_is_sent_before_the_login_is_stored() {
     pool.open(&endpoint(&lab)).await.unwrap().release().await;
 }
 
-/// Begins a login beside the pool that does not end before it is aborted.
+/// Begins a login outside of the pool, which ends only when it is aborted.
 async fn begun_beside(pool: &Pool, lab: &Lab) -> JoinHandle<()> {
     let (begin, begun) = tokio::sync::oneshot::channel();
     let (pool, endpoint) = (pool.clone(), endpoint(lab));
@@ -628,7 +629,7 @@ async fn begun_beside(pool: &Pool, lab: &Lab) -> JoinHandle<()> {
     login
 }
 
-/// The process is killed in the middle of a login, again and again.
+/// The process is killed in the middle of a login, repeatedly.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_that_was_begun_and_never_ended_counts() {
     let lab = lab().await;
@@ -647,7 +648,7 @@ async fn a_login_that_was_begun_and_never_ended_counts() {
                 break;
             }
         };
-        // What follows is not stored any more.
+        // The state at the time of the kill; later writes are discarded.
         let pending = stored.records.lock().unwrap()[&address].clone();
         assert_eq!(pending.pending.len(), 1);
         login.abort();

@@ -1,5 +1,5 @@
-//! Keyboard-interactive questions of a scripted server: which get the password, which a configured
-//! answer, and which none.
+//! Tests keyboard-interactive questions of a scripted server: which get the password, which a
+//! configured answer, and which none.
 
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
@@ -113,7 +113,7 @@ impl Server {
         Self { port, seen, task }
     }
 
-    /// A server that offers only keyboard-interactive.
+    /// Starts a server that offers only keyboard-interactive.
     async fn asking(steps: Vec<Step>) -> Self {
         Self::start(&[MethodKind::KeyboardInteractive], steps).await
     }

@@ -1,6 +1,6 @@
-//! Device behaviour from public bug reports of other tools. Each case replays a device's words from
-//! a report, named in the case (`netmiko#152` is issue 152 of that project), and asserts the
-//! session's reaction.
+//! Tests device behaviour from public bug reports of other tools. Each case replays the output of a
+//! device from a report, named in the case (`netmiko#152` is issue 152 of that project), and
+//! asserts the session's reaction.
 //!
 //! The devices are scripted: see [`crate::scripted`].
 
@@ -20,7 +20,7 @@ async fn all<C, F>(cases: Vec<C>, play: impl Fn(C) -> F)
 where
     F: Future<Output = Result<(), String>>,
 {
-    /// Further cases would only wait for each other.
+    /// More at once would only wait for each other.
     const AT_ONCE: usize = 16;
     let count = cases.len();
     let outcomes: Vec<_> = futures::stream::iter(cases)

@@ -1,12 +1,12 @@
-//! Scripted devices over SSH, defined as data: for behaviour known from bug reports that no other
+//! Scripted devices over SSH, defined as data, for behaviour known from bug reports that no other
 //! test device shows.
 //!
 //! A [`Device`] is a list of states. Each state shows a prompt (or a question, a pager's mark, a
 //! boot loader's prompt) and has replies to the lines or keys that it knows. The device records
 //! everything that it receives, so that a test can assert it.
 //!
-//! It does not use the platform files: its words come from the case or from `dialect`, which
-//! contains the default words of a vendor's devices.
+//! It does not use the platform files: its texts come from the case or from `dialect`, which
+//! contains the default texts of a vendor's devices.
 
 mod cli;
 mod dialect;
@@ -23,9 +23,9 @@ use tokio::task::JoinHandle;
 
 use self::dialect::Dialect;
 
-/// In a printed text: the device is silent for 100 ms here.
+/// In a printed text: the device pauses for 100 ms at this point.
 pub(crate) const PAUSE: &str = "\u{f8ff}";
-/// As the state after a reply: the device ends the session.
+/// As the next state of a reply: the device ends the session.
 pub(crate) const CLOSE: &str = "close";
 /// In a prompt: the number of lines that the device has read.
 pub(crate) const COUNT: &str = "{n}";
@@ -66,14 +66,14 @@ struct State {
 enum Reads {
     /// A command line, with the dialect's replies to commands that the state does not define.
     Commands,
-    /// A shell or a boot loader, which refuses undefined commands with these words: `{word}` is the
-    /// command's first word.
+    /// A shell or a boot loader, which refuses undefined commands with this message: `{word}` is
+    /// the command's first word.
     Shell(&'static str),
-    /// A question that is answered with a line. Unknown answers repeat the question.
+    /// A question that takes a line. Unknown answers repeat the question.
     Answer,
-    /// A question that is answered with one key, without Enter.
+    /// A question that takes one key, without Enter.
     Key,
-    /// Reads text up to a line that ends with this; the reply to `""` is printed afterwards.
+    /// Text up to a line that ends with this; the reply to `""` is printed afterwards.
     Text(&'static str),
 }
 
@@ -81,7 +81,7 @@ enum Reads {
 struct Reply {
     output: Cow<'static, str>,
     next: Option<Cow<'static, str>>,
-    /// Printed after the prompt without a command.
+    /// Printed after the prompt and a pause, without a command.
     late: Option<Cow<'static, str>>,
 }
 
@@ -155,7 +155,8 @@ impl Device {
         self.add(name, prompt, Reads::Commands)
     }
 
-    /// Adds a state with a shell or a boot loader, which refuses unknown commands with these words.
+    /// Adds a state with a shell or a boot loader, which refuses unknown commands with this
+    /// message.
     pub(crate) fn shell(
         self,
         name: impl Into<Text>,
@@ -250,7 +251,7 @@ impl Device {
         self
     }
 
-    /// Sends all output in packets of this size.
+    /// Sends all output in packets of this size, in bytes.
     pub(crate) fn packets(mut self, bytes: usize) -> Self {
         self.packet = bytes;
         self

@@ -1,4 +1,4 @@
-//! What the session log of real sessions holds, and what it does not.
+//! Tests the session logs of real sessions: their contents, and the secrets they must not contain.
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
@@ -77,7 +77,7 @@ async fn a_password_that_the_device_prints_is_masked_however_it_comes() {
     let log = logged(&mut endpoint);
     let mut session = Session::connect(&endpoint).await.unwrap();
     let (head, tail) = ssh.password.split_at(7);
-    // In one piece, in two pieces with time between them, and as what is sent.
+    // In one piece, in two pieces with a pause between them, and in a sent command.
     let command = format!("printf 'one {head}'; sleep 0.2; printf '{tail} end\\n'");
     let reply = session.exec(&command).await.unwrap();
     assert_eq!(reply.output, format!("one {} end", ssh.password));

@@ -8,7 +8,7 @@ use netssh_core::{Endpoint, Platform, SecretString, Session};
 use regex::Regex;
 use test_devices::Sshd;
 
-/// An endpoint for a device, with its password.
+/// Returns an endpoint for a device, with its password.
 pub(crate) fn endpoint(ssh: &Sshd, platform: &str) -> Endpoint {
     let platform = Platform::named(platform).expect("a built-in platform");
     let mut endpoint = Endpoint::new(&ssh.host, &ssh.username, platform);
@@ -27,20 +27,20 @@ pub(crate) async fn frr() -> Session {
     Session::connect(&endpoint).await.expect("a session")
 }
 
-/// What a router says, without how old its routes are: that changes from second to second.
+/// Replaces the ages of routes in an output, which change every second.
 pub(crate) fn ageless(output: &str) -> String {
     static AGE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\d\d:\d\d:\d\d").unwrap());
     AGE.replace_all(output, "AGE").into_owned()
 }
 
-/// Nothing in these tests takes longer; what does hangs.
+/// Fails if `future` takes longer than `limit`, which only a hanging one does.
 pub(crate) async fn within<F: Future>(limit: Duration, future: F) -> F::Output {
     tokio::time::timeout(limit, future)
         .await
         .unwrap_or_else(|_| panic!("not within {limit:?}"))
 }
 
-/// Waits for the device's side of the sessions to be gone, off the async threads.
+/// Waits, off the async threads, until the device has this number of sessions.
 pub(crate) fn wait_for_sessions(ssh: &Sshd, count: usize) {
     tokio::task::block_in_place(|| ssh.wait_for_sessions(count));
 }

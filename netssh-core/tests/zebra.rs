@@ -1,4 +1,4 @@
-//! zebra's own command line: a login password and an enable secret, by way of telnet.
+//! Tests zebra's own command line, reached by telnet: a login password and an enable secret.
 
 use std::sync::Arc;
 
@@ -7,7 +7,8 @@ use test_devices::Zebra;
 
 use crate::support::endpoint;
 
-/// The password of the SSH login is another one, so the device's own question has its own answer.
+/// Returns an endpoint; zebra's question has its own answer, because the SSH login has another
+/// password.
 fn of(zebra: &Zebra, password: &str, secret: Option<&str>) -> Endpoint {
     let mut endpoint = endpoint(&zebra.ssh, "frr");
     let question = Pattern::new("^Password: ?$").unwrap();

@@ -1,4 +1,4 @@
-//! What a plugin says of itself.
+//! The description of a plugin: targets, capabilities, retries.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -7,26 +7,27 @@ use serde_json::Value;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Targets {
-    /// One job, one target.
+    /// One job per target.
     Each,
-    /// One job may open several targets.
+    /// One job, which may open several targets.
     All,
-    /// No target.
+    /// No targets.
     None,
 }
 
-/// What happens to a job that was cut off in mid-run.
+/// The fate of a job that was interrupted while running.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnInterrupt {
-    /// It has failed.
+    /// The job fails.
     #[default]
     Fail,
-    /// It runs again from the start: only for what does no harm when it is done twice.
+    /// The job runs again from the start: only for work that does no harm when repeated.
     Retry,
 }
 
-/// What a plugin is, and what it needs. Whatever it does not ask for here is refused.
+/// The description of a plugin and of the capabilities that it needs. The host denies everything
+/// that is not declared here.
 ///
 /// ```
 /// # use plugin_sdk::{Description, Targets};
@@ -100,7 +101,7 @@ struct Queue {
 }
 
 impl Description {
-    /// A plugin that takes no target and needs nothing.
+    /// Creates the description of a plugin without targets and capabilities.
     pub fn new(summary: impl Into<String>) -> Self {
         Self {
             summary: summary.into(),
@@ -118,7 +119,8 @@ impl Description {
         self
     }
 
-    /// It opens sessions and runs commands that these patterns cover, `*` for any text: `show *`.
+    /// Declares sessions, and commands that these patterns cover: `show *`, where `*` matches any
+    /// text.
     #[must_use]
     pub fn exec<P: Into<String>>(mut self, patterns: impl IntoIterator<Item = P>) -> Self {
         let exec = &mut self.ssh().exec;
@@ -158,42 +160,42 @@ impl Description {
         self
     }
 
-    /// It writes files of the operator's directory to devices.
+    /// Declares uploads of files from the operator's directory to devices.
     #[must_use]
     pub fn upload(mut self) -> Self {
         self.ssh().upload = true;
         self
     }
 
-    /// It writes files of devices into the operator's directory.
+    /// Declares downloads of files from devices to the operator's directory.
     #[must_use]
     pub fn download(mut self) -> Self {
         self.ssh().download = true;
         self
     }
 
-    /// Errors with these codes are worth another attempt, too.
+    /// Retries the job after errors with these codes as well.
     #[must_use]
     pub fn retry_on<C: Into<String>>(mut self, codes: impl IntoIterator<Item = C>) -> Self {
         self.retry.on.extend(codes.into_iter().map(Into::into));
         self
     }
 
-    /// Errors with these codes are not worth another attempt.
+    /// Never retries the job after errors with these codes.
     #[must_use]
     pub fn never_retry_on<C: Into<String>>(mut self, codes: impl IntoIterator<Item = C>) -> Self {
         self.retry.not_on.extend(codes.into_iter().map(Into::into));
         self
     }
 
-    /// It keeps values between jobs.
+    /// Declares values that the plugin keeps between jobs.
     #[must_use]
     pub fn storage(mut self) -> Self {
         self.needs.storage = true;
         self
     }
 
-    /// It submits jobs of these plugins; `*` for any.
+    /// Declares child jobs of these plugins; `*` allows any.
     #[must_use]
     pub fn submit<P: Into<String>>(mut self, plugins: impl IntoIterator<Item = P>) -> Self {
         let queue = self.needs.queue.get_or_insert_default();
@@ -201,15 +203,15 @@ impl Description {
         self
     }
 
-    /// It opens only these targets: names, with `*` for any text, and tags as `tag:core`. Without
-    /// this, any that a job is submitted for.
+    /// Restricts the plugin to these targets: names, with `*` for any text, and tags such as
+    /// `tag:core`. By default, it may open every target of its job.
     #[must_use]
     pub fn only_targets<P: Into<String>>(mut self, names: impl IntoIterator<Item = P>) -> Self {
         self.needs.targets.extend(names.into_iter().map(Into::into));
         self
     }
 
-    /// What happens to a job that was cut off in mid-run; without this, it has failed.
+    /// Sets the fate of a job that was interrupted while running; by default, it fails.
     #[must_use]
     pub fn on_interrupt(mut self, choice: OnInterrupt) -> Self {
         self.on_interrupt = choice;

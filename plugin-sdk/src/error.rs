@@ -1,27 +1,27 @@
-//! Why a call, or the job, failed.
+//! Errors of calls and of jobs.
 
 use std::fmt;
 
 use crate::bindings::job_scheduler::plugin::types;
 
-/// What everything that can fail answers with.
+/// The result of a fallible call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a call failed, or why the job does.
+/// An error of a call or of a job.
 ///
-/// Any other error becomes one by `?`, with the code `script`.
+/// `?` converts any other error into this type, with the code `script`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Error {
-    /// A short word to act on: `denied`, `timeout`, `network`, `refused`, `invalid`, `not_found`,
-    /// `limit`, … or one of your own, of `a-z 0-9 _ -`.
+    /// A stable identifier for programs: `denied`, `timeout`, `network`, `refused`, `invalid`,
+    /// `not_found`, `limit`, … or a code of your own, made of `a-z 0-9 _ -`.
     pub code: String,
     pub message: String,
-    /// The same may work in a while: the host makes another attempt, if the job may have one.
+    /// Whether a retry may succeed. The host then retries the job if it has attempts left.
     pub retryable: bool,
 }
 
 impl Error {
-    /// An error that another attempt would not mend.
+    /// Creates an error that is not retryable.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             code: code.into(),
@@ -30,7 +30,7 @@ impl Error {
         }
     }
 
-    /// The same error, worth another attempt.
+    /// Returns the same error as a retryable one.
     #[must_use]
     pub fn retryable(self) -> Self {
         Self {
@@ -52,14 +52,15 @@ impl fmt::Debug for Error {
     }
 }
 
-// As in anyhow: this covers every error, so that `Error` itself cannot be one.
+// As in anyhow: this covers every error type, so `Error` itself cannot implement
+// `std::error::Error`.
 impl<E: std::error::Error> From<E> for Error {
     fn from(error: E) -> Self {
         Self::new("script", error.to_string())
     }
 }
 
-/// An error of the host, as this crate's.
+/// Converts an error of the host.
 pub(crate) fn of_host(error: types::Error) -> Error {
     Error {
         code: error.code,

@@ -1,4 +1,5 @@
-//! Between the contract's exports and a plugin's two functions; the macro `plugin!` calls it.
+//! The code between the contract's exports and a plugin's two functions, called by the macro
+//! `plugin!`.
 
 use std::io::Write as _;
 
@@ -34,7 +35,7 @@ pub fn run<P: DeserializeOwned, R: Serialize>(
         })
         .and_then(|params| run(&Job::current(), params))
         .and_then(|result| Ok(serde_json::to_string(&result)?));
-    // A line that was begun is in a buffer here, which goes away with the component.
+    // Flushes an unfinished line, which would be lost with the component.
     let _ = std::io::stdout().flush();
     result.map_err(|error| Failure {
         code: error.code,

@@ -1,4 +1,4 @@
-//! The job that runs.
+//! The running job.
 
 use std::time::Duration;
 
@@ -6,22 +6,22 @@ use crate::Result;
 use crate::bindings::job_scheduler::plugin::{job, progress as host};
 use crate::error::of_host;
 
-/// What a plugin may know of the job it runs as.
+/// The job that the plugin runs.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Job {
-    /// A UUID.
+    /// The job's id, a UUID.
     pub id: String,
     /// The plugin's name.
     pub plugin: String,
-    /// The name of the only target; none where there is no target, or several.
+    /// The name of the only target; `None` without a target or with several.
     pub target: Option<String>,
     pub targets: Vec<String>,
-    /// Which try this is, from 1.
+    /// The number of the attempt, from 1.
     pub attempt: u32,
-    /// The job that submitted this one.
+    /// The id of the job that submitted this one.
     pub parent_id: Option<String>,
-    /// What the submitter wrote about it.
+    /// The submitter's description of the job.
     pub description: Option<String>,
 }
 
@@ -39,18 +39,18 @@ impl Job {
     }
 }
 
-/// Waits; what is waited costs no CPU budget.
+/// Waits; the waiting time does not count against the CPU budget.
 ///
 /// # Errors
-/// Code `invalid` for a time that is none.
+/// Code `invalid` if the time is out of range.
 pub fn sleep(time: Duration) -> Result<()> {
     job::sleep(time.as_secs_f64()).map_err(of_host)
 }
 
-/// Says how far the job is: `done` of `total`.
+/// Reports the job's progress: `done` of `total`.
 ///
 /// # Errors
-/// When the host's database is not available.
+/// If the host's database is not available.
 pub fn progress(done: u64, total: impl Into<Option<u64>>, message: Option<&str>) -> Result<()> {
     host::progress(done, total.into(), message).map_err(of_host)
 }

@@ -1,7 +1,7 @@
-//! What a WASM plugin of Job Scheduler is written with.
+//! The SDK for WASM plugins of Job Scheduler.
 //!
-//! A plugin is two functions: `describe` says what it is and needs, `run` does one job. This is a
-//! whole one:
+//! A plugin consists of two functions: `describe` declares the plugin and its capabilities, `run`
+//! runs one job. A complete plugin:
 //!
 //! ```
 //! use plugin_sdk::prelude::*;
@@ -25,16 +25,17 @@
 //! # fn main() {}
 //! ```
 //!
-//! The schema of the parameters is made from their type and its comments; the host checks what is
-//! submitted against it. Every call of the host is answered with a [`Result`], for `?`; so is any
-//! other error. What is written to stdout and stderr goes into the job's log, and a panic fails the
-//! job with its message and the place.
+//! The type of the parameters and its comments become their JSON schema, and the host validates
+//! submitted parameters against it. Every call of the host returns a [`Result`], which `?`
+//! propagates like any other error. Output to stdout and stderr is written to the job's log. A
+//! panic fails the job with the panic's message and location.
 //!
-//! Build it with `cargo build --release --target wasm32-wasip2`, as a `cdylib`, and drop the file
-//! into the server's `plugins.components_dir`: its name, without `.wasm`, is the plugin's.
+//! Build it with `cargo build --release --target wasm32-wasip2`, as a `cdylib`, and copy the file
+//! to the server's `plugins.components_dir`. The file name without `.wasm` is the name of the
+//! plugin.
 //!
-//! This crate is for Rust. In any other language, a plugin is made with that language's component
-//! tools and the contract in `wit/`.
+//! This crate is for Rust. For other languages, use their component tools and the contract in
+//! `wit/`.
 
 #[allow(
     clippy::all,
@@ -69,12 +70,12 @@ pub use description::{Description, OnInterrupt, Targets};
 pub use error::{Error, Result};
 pub use job::{Job, progress, sleep};
 
-/// Of a plugin that takes no parameters.
+/// The parameters of a plugin that takes none.
 #[derive(Clone, Debug, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NoParams {}
 
-/// Everything that most plugins use.
+/// The types and modules that most plugins use.
 pub mod prelude {
     pub use schemars::JsonSchema;
     pub use serde::{Deserialize, Serialize};
@@ -86,8 +87,8 @@ pub mod prelude {
     };
 }
 
-/// Makes a plugin of two functions: `fn() -> Description` and `fn(&Job, Params) -> Result<R>`, where
-/// `Params` can be read (`Deserialize` and `JsonSchema`) and `R` can be written (`Serialize`).
+/// Exports a plugin made of two functions: `fn() -> Description` and `fn(&Job, Params) ->
+/// Result<R>`. `Params` implements `Deserialize` and `JsonSchema`; `R` implements `Serialize`.
 #[macro_export]
 macro_rules! plugin {
     ($describe:path, $run:path) => {

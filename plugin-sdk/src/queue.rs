@@ -1,4 +1,4 @@
-//! Child jobs. To be declared: `submit`.
+//! Child jobs. Requires the declaration `submit`.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use crate::bindings::job_scheduler::plugin::queue;
 use crate::error::of_host;
 use crate::{Error, Result};
 
-/// How a child job is submitted.
+/// Options of a child job.
 #[derive(Clone, Debug, Default)]
 pub struct Submit<'a> {
-    /// Names of targets; each has to be one of this job's.
+    /// Names of targets; a subset of this job's.
     pub targets: &'a [&'a str],
     pub description: Option<&'a str>,
 }
 
-/// How a child job ended.
+/// The result of a child job.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Outcome {
@@ -31,8 +31,8 @@ pub struct Outcome {
 /// Submits a child job and returns its id.
 ///
 /// # Errors
-/// Code `denied` for a plugin that is not declared and a target that is not this job's; `invalid`
-/// for parameters that it does not take.
+/// Code `denied` for a plugin that is not declared, or a target that this job does not have; `invalid`
+/// for parameters that the plugin does not accept.
 pub fn submit(plugin: &str, params: impl Serialize, how: &Submit<'_>) -> Result<String> {
     let options = queue::SubmitOptions::new();
     let targets: Vec<String> = how.targets.iter().map(|name| (*name).to_owned()).collect();
@@ -44,10 +44,10 @@ pub fn submit(plugin: &str, params: impl Serialize, how: &Submit<'_>) -> Result<
     queue::submit(plugin, &params, Some(&options)).map_err(of_host)
 }
 
-/// Waits until a child job has ended. Meanwhile this job takes no worker's place.
+/// Waits until a child job has ended. Meanwhile this job does not occupy a worker slot.
 ///
 /// # Errors
-/// Code `timeout` when it has not ended after `at_most`.
+/// Code `timeout` if the child job has not ended after `at_most`.
 pub fn wait(id: &str, at_most: Option<Duration>) -> Result<Outcome> {
     let outcome = queue::wait(id, at_most.map(|time| time.as_secs_f64())).map_err(of_host)?;
     let result = outcome.result.map(|text| serde_json::from_str(&text));

@@ -1,4 +1,5 @@
-//! Sessions to the job's targets. To be declared: `exec`, `configure`, `upload`, `download`.
+//! Sessions to the job's targets. Requires the declaration `exec`, `configure`, `upload` or
+//! `download`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,40 +11,40 @@ use crate::Result;
 use crate::bindings::job_scheduler::plugin::ssh;
 use crate::error::of_host;
 
-/// An open session. Whatever is left open is closed when the job ends.
+/// An open session. The host closes it when the job ends.
 #[derive(Debug)]
 pub struct Device(ssh::Device);
 
-/// What a device answered to a command.
+/// A device's reply to a command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Reply {
     pub command: String,
     pub output: String,
-    /// Where the platform has one.
+    /// The exit code, on platforms that have one.
     pub exit_code: Option<i32>,
-    /// The device's own words of refusal; none when it did as it was told.
+    /// The device's error message; `None` if it accepted the command.
     pub failure: Option<String>,
     pub elapsed_ms: u64,
-    /// The output was longer than what is kept.
+    /// Whether the output was longer than the maximum that the host keeps.
     pub truncated: bool,
 }
 
-/// What came of configuring.
+/// The outcome of [`Device::configure`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Configured {
-    /// Lines sent.
+    /// The number of lines sent.
     pub lines: u32,
-    /// Those that the device refused.
+    /// Replies to the lines that the device refused.
     pub refused: Vec<Reply>,
-    /// What the platform says that the lines change, where it can tell.
+    /// The changes, if the platform can report them.
     pub diff: Option<String>,
-    /// The lines have taken effect.
+    /// Whether the lines are in effect.
     pub in_effect: bool,
 }
 
-/// A file that was transferred.
+/// A transferred file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Transfer {
@@ -55,8 +56,8 @@ pub struct Transfer {
     pub protocol: String,
 }
 
-/// An answer to a question that the device may ask: a pattern for the line at whose end the device
-/// waits, and the answering line. The job's results contain it.
+/// An answer to a question of the device: a pattern for the line at the end of which the device
+/// waits, and the answer. The job's results contain it.
 ///
 /// ```
 /// # use plugin_sdk::ssh::Answer;
@@ -119,7 +120,7 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// What to do when a device refuses a line of configuration.
+/// The behaviour when a device refuses a configuration line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnRefused {
     #[default]
@@ -130,24 +131,24 @@ pub enum OnRefused {
 #[derive(Clone, Debug, Default)]
 pub struct Configure<'a> {
     pub on_refused: OnRefused,
-    /// Where the platform has a candidate: leave it at that, for a later commit or rollback.
+    /// On platforms with a candidate: leaves the lines uncommitted, for a later commit or rollback.
     pub stage: bool,
     pub commit: Commit<'a>,
 }
 
 #[derive(Clone, Debug, Default)]
 pub struct Commit<'a> {
-    /// The device takes the commit back after this time unless it is confirmed.
+    /// The time after which the device reverts the commit unless it is confirmed.
     pub confirm: Option<Duration>,
     pub comment: Option<&'a str>,
-    /// Answers to questions that the device may ask; `configure` uses them for the lines too.
+    /// Answers to questions of the device; `configure` also uses them for the lines.
     pub answers: &'a [Answer<'a>],
 }
 
 /// Opens a session to the job's only target.
 ///
 /// # Errors
-/// Code `invalid` where there are several; else what went wrong on the way.
+/// Code `invalid` if the job has several targets; otherwise the error of the connection.
 pub fn open() -> Result<Device> {
     ssh::open(None).map(Device).map_err(of_host)
 }
@@ -155,37 +156,37 @@ pub fn open() -> Result<Device> {
 /// Opens a session to one of the job's targets.
 ///
 /// # Errors
-/// Code `denied` where the job was not submitted for it; else what went wrong on the way.
+/// Code `denied` if it is not a target of the job; otherwise the error of the connection.
 pub fn open_target(target: &str) -> Result<Device> {
     ssh::open(Some(target)).map(Device).map_err(of_host)
 }
 
 impl Device {
-    /// The target's name.
+    /// Returns the target's name.
     pub fn target(&self) -> String {
         self.0.target()
     }
 
-    /// What kind of device it is, as the connection says: `cisco_ios`, `juniper_junos`, ….
+    /// Returns the platform in the connection: `cisco_ios`, `juniper_junos`, ….
     pub fn platform(&self) -> String {
         self.0.platform()
     }
 
-    /// The prompt that the device showed last.
+    /// Returns the last prompt of the device.
     pub fn prompt(&self) -> String {
         self.0.prompt()
     }
 
-    /// Runs a command. A refusal is an answer; an error is when there is none.
+    /// Runs a command. A refused command is a [`Reply`]; an error means that there is no reply.
     ///
     /// # Errors
-    /// Code `denied` for a command that is not declared or granted; `timeout`, `disconnected` and
-    /// the like when no answer came.
+    /// Code `denied` for a command that is not declared or granted; `timeout`, `disconnected` and similar
+    /// codes if there is no reply.
     pub fn exec(&self, command: &str) -> Result<Reply> {
         self.0.exec(command, None).map(reply).map_err(of_host)
     }
 
-    /// [`Self::exec`], waiting at most so long.
+    /// Runs a command like [`Self::exec`], with a timeout.
     ///
     /// # Errors
     /// As [`Self::exec`].
@@ -195,8 +196,8 @@ impl Device {
         answer.map(reply).map_err(of_host)
     }
 
-    /// Runs commands in one go, where the platform allows it with one round trip for all of them.
-    /// A refused one does not stop those after it.
+    /// Runs several commands, in one round trip if the platform allows it. A refused command does
+    /// not stop the following ones.
     ///
     /// # Errors
     /// As [`Self::exec`]; code `denied` before anything is sent.
@@ -205,12 +206,12 @@ impl Device {
         Ok(replies.into_iter().map(reply).collect())
     }
 
-    /// Runs a command that asks questions: each a pattern found in the line that the device waits
-    /// behind, and the line that answers it. More about an answer says
-    /// [`Self::exec_answering`].
+    /// Runs a command that asks questions. Each question is a pattern for the line at the end of
+    /// which the device waits, with the line that answers it. [`Self::exec_answering`] offers more
+    /// options.
     ///
     /// # Errors
-    /// As [`Self::exec`]; `refused` when a question is asked again although it was answered.
+    /// As [`Self::exec`]; `refused` if the device repeats a question that was answered.
     pub fn send_interactive(
         &self,
         command: &str,
@@ -252,8 +253,8 @@ impl Device {
         answer.map(reply).map_err(of_host)
     }
 
-    /// What the device says of itself, as far as its platform knows where to look: `hostname`,
-    /// `version`, `model`, `serial`, `uptime`.
+    /// Returns what the device reports about itself: `hostname`, `version`, `model`, `serial`,
+    /// `uptime`, as far as the platform supports it.
     ///
     /// # Errors
     /// As [`Self::exec`].
@@ -262,15 +263,15 @@ impl Device {
         Ok(facts.into_iter().collect())
     }
 
-    /// Sends lines of configuration and makes them take effect.
+    /// Sends configuration lines and puts them into effect.
     ///
     /// # Errors
-    /// Code `refused` at the first line that the device refuses, or when it refuses the commit.
+    /// Code `refused` at the first line that the device refuses, or if it refuses the commit.
     pub fn configure<L: AsRef<str>>(&self, lines: &[L]) -> Result<Configured> {
         self.configure_with(lines, &Configure::default())
     }
 
-    /// [`Self::configure`], with a say in how.
+    /// Configures like [`Self::configure`], with options.
     ///
     /// # Errors
     /// As [`Self::configure`].
@@ -305,11 +306,11 @@ impl Device {
         })
     }
 
-    /// Makes what was staged take effect, or confirms a commit that the device would take back.
+    /// Commits staged lines, or confirms a commit that the device would revert.
     ///
     /// # Errors
-    /// Code `unsupported` where the platform commits nothing, `invalid` when there is nothing to
-    /// commit, `refused` when the device does not want to.
+    /// Code `unsupported` if the platform has no commit, `invalid` if there is nothing to commit, `refused`
+    /// if the device refuses.
     pub fn commit(&self, how: &Commit<'_>) -> Result<Reply> {
         let options = ssh::CommitOptions::new();
         if let Some(time) = how.confirm {
@@ -324,24 +325,24 @@ impl Device {
         self.0.commit(Some(&options)).map(reply).map_err(of_host)
     }
 
-    /// Throws away what was staged; without that, takes the device back to its configuration of so
-    /// many commits ago, 1 where no number is given.
+    /// Discards staged lines. Without any, rolls the device back by this number of commits, by
+    /// default 1.
     ///
     /// # Errors
-    /// Code `unsupported` where the platform cannot, `refused` when the device does not want to.
+    /// Code `unsupported` if the platform cannot roll back, `refused` if the device refuses.
     pub fn rollback(&self, number: Option<u32>) -> Result<Reply> {
         self.0.rollback(number).map(reply).map_err(of_host)
     }
 
-    /// Makes the running configuration the one the device starts with.
+    /// Saves the running configuration as the start-up configuration.
     ///
     /// # Errors
-    /// Code `unsupported` where the platform has no such thing.
+    /// Code `unsupported` if the platform has no such command.
     pub fn save(&self) -> Result<Reply> {
         self.0.save().map(reply).map_err(of_host)
     }
 
-    /// Saves like [`Self::save`], with answers to questions that the device may ask.
+    /// Saves like [`Self::save`], with answers to questions of the device.
     ///
     /// # Errors
     /// As [`Self::save`]; code `denied` for an answer that is not declared or granted.
@@ -353,15 +354,15 @@ impl Device {
         self.0.save_with(&options).map(reply).map_err(of_host)
     }
 
-    /// Writes a file of the operator's directory to the device.
+    /// Uploads a file from the operator's directory to the device.
     ///
     /// # Errors
-    /// Code `not_found` for a file that is not there, `refused` in the device's words.
+    /// Code `not_found` if the file does not exist, `refused` with the device's message.
     pub fn upload(&self, file: &str, remote: &str) -> Result<Transfer> {
         self.0.upload(file, remote).map(transfer).map_err(of_host)
     }
 
-    /// Writes a file of the device into the operator's directory.
+    /// Downloads a file from the device to the operator's directory.
     ///
     /// # Errors
     /// As [`Self::upload`].
@@ -369,7 +370,7 @@ impl Device {
         self.0.download(remote, file).map(transfer).map_err(of_host)
     }
 
-    /// The records in a reply of this device, by the operator's templates for its platform.
+    /// Parses a reply of this device into records, with the operator's templates for its platform.
     ///
     /// # Errors
     /// As [`crate::text::parse`].
@@ -387,7 +388,7 @@ impl Device {
 }
 
 impl Reply {
-    /// The device did as it was told.
+    /// Returns whether the device accepted the command.
     #[must_use]
     pub fn ok(&self) -> bool {
         self.failure.is_none()

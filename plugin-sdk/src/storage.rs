@@ -1,4 +1,5 @@
-//! Values kept between jobs, each plugin its own. To be declared: `storage`.
+//! Values that a plugin keeps between jobs, separate for each plugin. Requires the declaration
+//! `storage`.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -7,25 +8,24 @@ use crate::Result;
 use crate::bindings::job_scheduler::plugin::storage;
 use crate::error::of_host;
 
-/// The value kept under a key.
+/// Returns the value of a key.
 ///
 /// # Errors
-/// Code `denied` where `storage` is not declared or granted; `script` when the value is of another
-/// type.
+/// Code `denied` if `storage` is not declared or granted; `script` if the value has another type.
 pub fn get<T: DeserializeOwned>(key: &str) -> Result<Option<T>> {
     let value = storage::get(key).map_err(of_host)?;
     Ok(value.map(|text| serde_json::from_str(&text)).transpose()?)
 }
 
-/// Keeps a value under a key.
+/// Stores a value under a key.
 ///
 /// # Errors
-/// As [`get`]; code `limit` when the plugin would keep too much.
+/// As [`get`]; code `limit` if the plugin would exceed its storage limit.
 pub fn set<T: Serialize + ?Sized>(key: &str, value: &T) -> Result<()> {
     storage::set(key, &serde_json::to_string(value)?).map_err(of_host)
 }
 
-/// Forgets a key; returns whether it was there.
+/// Deletes a key; returns whether it existed.
 ///
 /// # Errors
 /// As [`get`].
@@ -33,7 +33,7 @@ pub fn delete(key: &str) -> Result<bool> {
     storage::delete(key).map_err(of_host)
 }
 
-/// The keys that begin with a prefix, in order.
+/// Returns the keys that begin with a prefix, in order.
 ///
 /// # Errors
 /// As [`get`].

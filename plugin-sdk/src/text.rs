@@ -1,4 +1,4 @@
-//! Helpers on text.
+//! Text utilities.
 
 use serde::de::DeserializeOwned;
 
@@ -6,17 +6,17 @@ use crate::Result;
 use crate::bindings::job_scheduler::plugin::text;
 use crate::error::of_host;
 
-/// The records in a command's output, by the operator's templates for the platform.
+/// Parses a command's output into records, with the operator's templates for the platform.
 ///
 /// # Errors
-/// Code `unsupported` where the operator has no templates, `not_found` where none is for this
-/// command, `mismatch` when the output does not fit.
+/// Code `unsupported` if the operator has no templates, `not_found` if none is for this command,
+/// `mismatch` if the output does not match the template.
 pub fn parse<T: DeserializeOwned>(platform: &str, command: &str, output: &str) -> Result<Vec<T>> {
     let records = text::parse(platform, command, output).map_err(of_host)?;
     Ok(serde_json::from_str(&records)?)
 }
 
-/// The lines in which two texts differ, as a unified diff; empty when they do not.
+/// Returns the differences between two texts as a unified diff; empty if they are equal.
 ///
 /// # Errors
 /// Code `limit` for texts of many megabytes.
@@ -33,7 +33,7 @@ pub fn split_config(platform: &str, text: &str) -> Result<Vec<String>> {
     text::split_config(platform, text).map_err(of_host)
 }
 
-/// A text without the lines that begin with one of the prefixes.
+/// Removes the lines that begin with one of the prefixes.
 #[must_use]
 pub fn without_lines(text: &str, prefixes: &[&str]) -> String {
     let prefixes: Vec<String> = prefixes.iter().map(|prefix| (*prefix).to_owned()).collect();

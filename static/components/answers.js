@@ -1,14 +1,14 @@
-// Dialog for the answers to questions that a device asks at login: one row each.
+// Dialog for the answers to questions that a device asks at login, one row each.
 //
-// The server never sends a secret answer to the page. Its row says that an answer is stored, and
-// keeps it unless another is typed.
+// The server never sends a secret answer to the page. Its row shows that an answer is stored, and
+// keeps it unless the user types another.
 
 import { api } from "../api.js";
 import { h, patch, uniqueId } from "../dom.js";
 
 const MAX_ANSWERS = 16;
 
-/** Kinds of answers: `text` is typed, the others are the connection's own fields. */
+/** Kinds of answers: `text` is typed, the others refer to the connection's own fields. */
 const KINDS = [
   { value: "text", label: "Text" },
   { value: "username", label: "User name" },
@@ -84,7 +84,7 @@ export function answersDialog(connection, { signal }) {
       patch(problem);
       rows.forEach((row) => row.showProblems([]));
       try {
-        // Loads the current version: another person may have changed it since the list was loaded.
+        // Loads the current version: it may have changed since the list was loaded.
         const { body, id } = writable(await api.connection(connection.id, { signal }));
         await api.replaceConnection(id, { ...body, answers: rows.map((row) => row.read()) });
         done = true;
@@ -175,7 +175,10 @@ function createRow(answer = { question: "", answer: "", secret: true, key: false
     },
   };
 
-  /** A credential is stored with the connection, so its text and kind cannot be edited. */
+  /**
+   * Updates the row. A credential is stored with the connection, so its text and kind cannot be
+   * edited.
+   */
   function show() {
     const isText = kind.input.value === "text";
     for (const { element: part } of [typed, secret, key]) part.hidden = !isText;

@@ -1,13 +1,13 @@
-// A question before something that has consequences, in the browser's own modal dialog: it traps
-// focus, closes on Escape, and gives focus back.
+// Confirmation of actions with consequences, in the browser's own modal dialog: it traps the focus,
+// closes on Escape, and restores the focus.
 
 import { h, patch, uniqueId } from "../dom.js";
 
 /**
- * Asks; on yes runs `action()` while the dialog stays open, so that a refusal is shown where the
- * decision was made. `body` says what will happen and to what; `dismiss` is the button that does
- * nothing, and has the focus. Resolves to true when the action succeeded, false when the user backed
- * out.
+ * Asks for confirmation; on yes, runs `action()` while the dialog stays open, so that an error
+ * appears in the dialog. `body` describes the consequences; `dismiss` is the button that does
+ * nothing, and has the focus. Resolves to true if the action succeeded, false if the user dismissed
+ * the dialog.
  */
 export function confirmDialog({ title, body, confirm, confirming, dismiss = "Keep it", action, signal }) {
   return new Promise((resolve) => {
@@ -43,7 +43,10 @@ export function confirmDialog({ title, body, confirm, confirming, dismiss = "Kee
       }
     }
 
-    /** What was sent cannot be called back. A second Escape would close the dialog without `cancel`. */
+    /**
+     * Keeps the dialog open while the request runs. A second Escape would close it without a
+     * `cancel` event.
+     */
     function keepBusy(event) {
       const escapes = event.type === "cancel" || event.key === "Escape";
       if (busy && escapes) event.preventDefault();
@@ -68,7 +71,7 @@ export function confirmDialog({ title, body, confirm, confirming, dismiss = "Kee
   });
 }
 
-/** Gives focus back, also where a refresh has put another element in the opener's place. */
+/** Restores the focus, even if a refresh has replaced the opener. */
 export function focusAgain(opener) {
   if (hasFocus()) return;
   const name = (element) => element.getAttribute("aria-label") ?? element.textContent;

@@ -1,9 +1,9 @@
-// A labelled control with its explanation and its error, tied together for assistive technology.
+// A labelled control with its hint and its error, associated for assistive technology.
 
 import { h, patch, uniqueId } from "../dom.js";
 
 /**
- * `control` is the input; with `group: true` it is an element holding several, and the label
+ * `control` is the input; with `group: true`, it is an element with several inputs, and the label
  * becomes a legend. Returns `{ element, showProblems(messages), focus() }`.
  */
 export function createField({ label, name, hint, required = false, control, group = false }) {

@@ -1,18 +1,18 @@
 // A form for a job's parameters, generated from the plugin's JSON Schema.
 //
-// `createParamsForm` is the entry; `KINDS` lists what a property can look like, first match wins.
-// The form checks only what it must in order to build the JSON (required, numbers, JSON syntax):
-// the server validates against the whole schema and answers with pointers, and a second opinion
-// here would one day differ from it. A schema that a flat form cannot express is edited as JSON.
+// `createParamsForm` is the entry point; `KINDS` lists the kinds of fields, first match wins. The
+// form checks only what it needs to build the JSON (required, numbers, JSON syntax): the server
+// validates against the whole schema and returns pointers, and a second validation here would
+// eventually disagree. A schema that a flat form cannot express is edited as JSON.
 
 import { h, uniqueId } from "../dom.js";
 import { parseJson, parseNumber } from "../json.js";
 import { createField } from "./field.js";
 
 /**
- * Returns `{ element, read(), showProblems(errors), count }`.
- * `read()` gives `{ value, problems }`, problems as the server has them: `[{ pointer, message }]`.
- * `showProblems` shows each at its field and returns `[{ field, messages }]` and what had no field.
+ * Returns `{ element, read(), showProblems(errors), count }`. `read()` returns `{ value, problems
+ * }`, with problems as the server reports them: `[{ pointer, message }]`. `showProblems` shows each
+ * at its field and returns `[{ field, messages }]` and the errors without a field.
  */
 export function createParamsForm(schema, initial) {
   const root = asSchema(schema);
@@ -21,7 +21,7 @@ export function createParamsForm(schema, initial) {
 
   const isRequired = ([name]) => (root.required ?? []).includes(name);
   const all = Object.entries(properties);
-  // Rhai sorts a schema's properties by name: what has to be filled in would hide among the rest.
+  // Rhai sorts a schema's properties by name, which would hide required fields among the others.
   const ordered = [...all.filter(isRequired), ...all.filter((one) => !isRequired(one))];
   const entries = ordered.map(([name, property]) => {
     const required = isRequired([name]);
@@ -58,10 +58,10 @@ export function createParamsForm(schema, initial) {
   };
 }
 
-// ---- what a property can look like -------------------------------------------------------
+// ---- kinds of fields ----------------------------------------------------------------------
 // `build(schema, { required, value, name })` returns `{ control, read(), group?, hint?, place?(rest) }`;
-// `read()` returns `{ value }` (undefined: left out) or `{ problem }`; `place` says in words where
-// inside the control a deeper pointer leads.
+// `read()` returns `{ value }` (undefined: omitted) or `{ problem }`; `place` describes the location of
+// a deeper pointer inside the control.
 
 const REQUIRED = { problem: "This is required." };
 
@@ -94,7 +94,7 @@ function buildChoice(schema, { required, value }) {
 }
 
 function buildBoolean(schema, { required, value }) {
-  // An optional boolean without a default has three answers, and a checkbox has two.
+  // An optional boolean without a default has three states, and a checkbox has two.
   if (value === undefined && !required) {
     return buildChoice({ oneOf: [{ const: true, title: "Yes" }, { const: false, title: "No" }] }, { required, value });
   }
@@ -162,7 +162,10 @@ function buildChoices(schema, { required, value }) {
   };
 }
 
-/** One item a line. Blank lines are no items, so the line of each item is kept for error messages. */
+/**
+ * One item per line. Blank lines are skipped, so each item keeps its line number for error
+ * messages.
+ */
 function buildLines(schema, { required, value }) {
   const items = Array.isArray(value) ? value : [];
   const numeric = typeOf(schema.items) !== "string";
@@ -215,7 +218,7 @@ function buildJson(schema, { required, value }) {
   };
 }
 
-/** The whole of the parameters as one JSON document. */
+/** All parameters as one JSON document. */
 function jsonForm(schema, initial) {
   const input = buildJson(schema, { required: false, value: initial ?? schema.default ?? {} });
   const field = createField({ label: "Parameters", hint: hintFor(schema, input.hint), control: input.control });
@@ -258,9 +261,12 @@ function unescapePointer(part) {
   return part.replaceAll("~1", "/").replaceAll("~0", "~");
 }
 
-// ---- reading a schema --------------------------------------------------------------------
+// ---- schemas ------------------------------------------------------------------------------
 
-/** Whether one control per property says everything: else a form would hide choices, or drop values it has no field for. */
+/**
+ * Returns whether a form with one control per property is complete: otherwise it would hide
+ * choices, or drop values without a field.
+ */
 function isFlat(schema, properties, initial) {
   if (["oneOf", "anyOf", "allOf", "if", "$ref"].some((keyword) => keyword in schema)) return false;
   if (Object.keys(initial ?? {}).some((name) => !Object.hasOwn(properties, name))) return false;
@@ -268,12 +274,18 @@ function isFlat(schema, properties, initial) {
   return "properties" in schema || schema.type !== "object" || schema.additionalProperties === false;
 }
 
-/** `true`, `false` and null are schemas too; none of them says anything about a form. */
+/**
+ * Returns an object schema; `true`, `false` and null are schemas too, without information for a
+ * form.
+ */
 function asSchema(value) {
   return typeof value === "object" && value !== null ? value : {};
 }
 
-/** A property's schema; a reference into the same document, as schemars writes them, is followed one step. */
+/**
+ * Returns a property's schema, with one reference into the same document resolved, as schemars
+ * generates them.
+ */
 function resolve(schema, root) {
   const own = asSchema(schema);
   const [, kind, name] = /^#\/(\$defs|definitions)\/([^/]+)$/.exec(own.$ref ?? "") ?? [];
@@ -281,7 +293,7 @@ function resolve(schema, root) {
   return { ...target, ...own };
 }
 
-/** The type, leaving aside that null may be allowed too; undefined when there are several. */
+/** Returns the type, ignoring null; undefined if there are several. */
 function typeOf(schema) {
   if (!Array.isArray(schema.type)) return schema.type;
   const types = schema.type.filter((type) => type !== "null");
@@ -319,7 +331,7 @@ function range({ minimum, maximum }) {
   return null;
 }
 
-/** The integer that a text is: `18446744073709551617`, and 2 for `2.0`; undefined for another. */
+/** Returns the integer in a text, with all digits; 2 for `2.0`; undefined otherwise. */
 function parseWhole(text) {
   if (/^-?\d+$/.test(text)) return parseNumber(text);
   const number = Number(text);

@@ -1,5 +1,5 @@
-// Dialog for the host keys of a connection: shows the known ones and takes the right one of a device that
-// was replaced.
+// Dialog for the host keys of a connection: shows the known keys and trusts a new one for a device
+// that was replaced.
 
 import { api } from "../api.js";
 import { h, uniqueId } from "../dom.js";

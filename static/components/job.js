@@ -1,16 +1,19 @@
-// What more than one view shows of a job: how long it took, how far it is, when it goes on.
+// Parts of a job that several views show: duration, progress, next attempt.
 
 import { h } from "../dom.js";
 import { count } from "../format.js";
 import { elapsed, relativeTime } from "./time.js";
 
-/** How long the attempt took, or takes so far. Waiting for the next one is no work: then nothing. */
+/**
+ * Returns the duration of the attempt, so far if it is running; "–" while the job waits for the
+ * next one.
+ */
 export function jobDuration(job) {
   if (!job.completed_at && job.status !== "running") return "–";
   return elapsed(job.started_at, job.completed_at);
 }
 
-/** What a waiting job waits for; null when it goes on as soon as a worker is free. */
+/** Returns the time that a waiting job waits for; null if it starts as soon as a worker is free. */
 export function nextTurn(job) {
   if (job.status === "retrying") return job.next_attempt_at;
   return job.status === "pending" ? job.scheduled_for : null;
@@ -22,7 +25,7 @@ export function startedCell(job) {
   return relativeTime(job.started_at);
 }
 
-/** A bar where the plugin said how much there is to do, and its words. */
+/** A progress bar if the plugin reported a total, and the plugin's message. */
 export function progressBar({ done, total, message }) {
   const words = total > 0 ? `${count(done)} of ${count(total)}` : count(done);
   return h(

@@ -1,6 +1,6 @@
-// A job's log: its last lines, earlier ones on demand, and new ones as they come; the end is followed
-// while the reader is there. The server filters by level, so that every line of the job is looked
-// through, and not only the lines that are on the page.
+// A job's log: its last lines, earlier ones on demand, and new ones as they arrive. The list
+// follows the end while the reader is there. The server filters by level, so the filter covers all
+// lines of the job and not only those on the page.
 
 import { h, setText } from "../dom.js";
 import { absolute, clockTime, count } from "../format.js";
@@ -13,17 +13,17 @@ const LEVELS = [
   ["error", "Errors only"],
 ];
 const PAGE_LINES = 1_000;
-/** Lines that a followed log keeps on the page; earlier ones can be shown again. */
+/** Maximum lines on the page while the log is followed; the reader can load earlier ones again. */
 const KEPT_LINES = 5_000;
-/** New lines arrive over several turns, so that the rest of the page need not wait for them. */
+/** Pages of new lines per update, so that the rest of the page need not wait for them. */
 const PAGES_A_TURN = 5;
-/** Greater than the id of any line. A text, because it has more digits than a number keeps. */
+/** Greater than the id of any line. A string, because a number cannot represent all its digits. */
 const END = "9223372036854775807";
 
 /**
- * `ask(filter, options)` asks the server for lines; `changed()` is called when the reader wants others,
- * and makes the view call `load`. Returns `{ element, load(options) → whether that were all for now,
- * settle(job) }`.
+ * `ask(filter, options)` requests lines from the server; `changed()` is called when the reader
+ * selects other lines, and makes the view call `load`. Returns `{ element, load(options) → whether
+ * all lines are loaded for now, settle(job) }`.
  */
 export function createLogList({ ask, changed }) {
   let first = null;
@@ -32,12 +32,12 @@ export function createLogList({ ask, changed }) {
   let following = false;
   let opened = false;
   let kept = KEPT_LINES;
-  /** Grows when the reader wants other lines: an answer to an older question is thrown away. */
+  /** Incremented when the reader selects other lines, to discard responses to older requests. */
   let question = 0;
 
   const level = h("select", { id: "log-level", onChange: restart }, LEVELS.map(([value, label]) => h("option", { value }, label)));
   const list = h("ol", { class: "log-lines" });
-  // role=log would have every line read aloud, every two seconds.
+  // With role=log, screen readers would read every line aloud, every two seconds.
   const box = h("div", { class: "log", tabindex: "0", role: "region", "aria-label": "Log lines", onScroll: () => { following = isAtEnd(); } }, list);
   const note = h("p", { class: "muted", role: "status" });
   const earlier = h("button", { type: "button", class: "button button-small", onClick: showEarlier }, "Show earlier lines");
@@ -62,22 +62,22 @@ export function createLogList({ ask, changed }) {
         append(answer.logs);
         if ((answer.next_after ?? null) === null) return true;
         if (following) {
-          // Too many to read: the last ones are what the reader follows.
+          // Too many lines to read: restarts at the end, which the reader follows.
           last = null;
           return false;
         }
       }
       return false;
     },
-    /** After a turn: says what there is to say about an empty or shortened log, and follows its end. */
+    /** After an update: shows a note on an empty or shortened log, and follows its end. */
     settle(job) {
       if (!opened && last !== null) {
         opened = true;
-        // The log of a job under way opens at its end, as does one that is longer than a page.
+        // The log of an unfinished job opens at its end, as does one that is longer than a page.
         following = !isFinished(job.status) || hasEarlier;
       }
       showNote(job);
-      // Later: on the first turn the view is not shown yet, and has no height.
+      // Deferred: on the first update the view is not shown yet, and has no height.
       if (following) requestAnimationFrame(toEnd);
     },
   };
@@ -110,7 +110,7 @@ export function createLogList({ ask, changed }) {
       if (answer.logs.length > 0) first = answer.logs[0].id;
       hasEarlier = (answer.next_before ?? null) !== null;
       kept = Math.max(kept, list.childElementCount);
-      // What was read stays where it is.
+      // Keeps the scroll position.
       following = false;
       box.scrollTop += box.scrollHeight - height;
       showNote(null);

@@ -1,4 +1,4 @@
-// Links between the pages of a list that is sorted by name. The page lives in the URL (`?cursor=`).
+// Links between the pages of a list that is sorted by name. The URL contains the page (`?cursor=`).
 
 import { h, patch } from "../dom.js";
 import { href } from "../router.js";

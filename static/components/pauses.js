@@ -1,5 +1,5 @@
-// What holds jobs back now, with ways to end it, and a button that holds everything back. Each of
-// them asks first.
+// The active pauses, with buttons to end them, and a button that pauses all jobs. Each button asks
+// for confirmation.
 
 import { api } from "../api.js";
 import { h, patch } from "../dom.js";
@@ -7,10 +7,10 @@ import { count, plural } from "../format.js";
 import { confirmDialog, focusAgain } from "./dialog.js";
 import { fullTime, relativeTime } from "./time.js";
 
-/** The pause that the dashboard itself makes. */
+/** The pause that the dashboard creates. */
 const OWN = { name: "dashboard", reason: "paused on the dashboard" };
 
-/** `changed()` is called when a pause has come or gone. */
+/** `changed()` is called when a pause was created or has ended. */
 export function createPauses({ changed, signal }) {
   const notices = h("div", { class: "notices" });
   const problem = h("div", { role: "alert" });
@@ -27,7 +27,7 @@ export function createPauses({ changed, signal }) {
       inForce = pauses.filter((pause) => pause.in_force);
       patch(notices, inForce.map(notice));
       pauseAll.hidden = inForce.some((pause) => pause.plugins.length === 0 && !pause.targets);
-      // The button that had the focus may be gone with its pause.
+      // The button with the focus may have been removed with its pause.
       if (focused !== document.body) focusAgain(focused);
     },
   };
@@ -135,7 +135,7 @@ export function createPauses({ changed, signal }) {
   }
 }
 
-/** Our own pause may be there from the last time; then it is used again. */
+/** Reuses the dashboard's pause if an earlier one is over. */
 async function pauseEverything() {
   const { pauses } = await api.listPauses();
   const old = pauses.find(({ name }) => name === OWN.name);
@@ -148,7 +148,7 @@ function coveredBy({ plugins, targets }) {
   return limits.length > 0 ? `jobs ${limits.join(" ")}` : "all jobs";
 }
 
-/** What happens at once when a pause no longer holds. */
+/** Describes the jobs that start when a pause ends. */
 function released(pause) {
   const held = pause.held_jobs;
   if (held === 0) return `It holds back ${coveredBy(pause)}; no job waits for it now.`;

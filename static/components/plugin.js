@@ -1,15 +1,18 @@
-// What more than one view shows of a plugin: what it may do, why it is broken.
+// Parts of a plugin that several views show: capabilities, errors.
 
 import { h } from "../dom.js";
 import { plural, shortDigest } from "../format.js";
 import { relativeTime } from "./time.js";
 
-/** A plugin that was loaded before keeps serving that version while it is broken or compiling; then it still has a digest. */
+/**
+ * Returns whether a plugin can run. A plugin with a digest still serves its last version while it
+ * is broken or compiling.
+ */
 export function canRun(plugin) {
   return (plugin.status === "ready" || Boolean(plugin.digest)) && !(plugin.not_granted?.length > 0);
 }
 
-/** The badge of a plugin: its words, and the job status whose colours it has. */
+/** The badge of a plugin: its text, and the job status with the same colours. */
 export function pluginBadge({ status }) {
   const [text, colours] = { broken: ["Broken", "failed"], compiling: ["Compiling", "running"] }[status] ?? ["Ready", "completed"];
   return h("span", { class: "badge", "data-status": colours }, text);
@@ -19,7 +22,7 @@ export function pluginName(name, digest) {
   return h("span", { class: "plugin-name" }, name, digest ? h("code", { class: "digest", title: digest }, `@${shortDigest(digest)}`) : null);
 }
 
-/** Where the fault is, as file:line:column, and what it is. */
+/** The location of the error, as file:line:column, and its message. */
 export function pluginError(plugin) {
   const error = plugin.error ?? { message: "No reason was given." };
   const place = [error.file, error.line, error.column].filter((part) => part !== null && part !== undefined).join(":");
@@ -38,7 +41,7 @@ export function pluginError(plugin) {
   );
 }
 
-/** Another file that claims the name, and what the operator does not grant. */
+/** Warnings: another file with the same name, and capabilities that the operator does not grant. */
 export function pluginWarnings(plugin) {
   return [
     plugin.conflict && plugin.status !== "broken" &&
@@ -53,7 +56,7 @@ export function pluginWarnings(plugin) {
   ];
 }
 
-/** The versions that were loaded, asked for when the reader unfolds them. */
+/** The loaded versions, fetched when the reader opens the list. */
 export function versionsList(versions) {
   return h(
     "ul",

@@ -1,5 +1,5 @@
-// Content that is loaded, kept fresh, and honest about its age: loading, failed with a way to
-// try again, shown, shown but out of date.
+// Content that is loaded and refreshed, with its states: loading, failed with a retry button,
+// shown, shown but out of date.
 
 import { h, setText } from "../dom.js";
 import { every } from "../poll.js";
@@ -8,12 +8,14 @@ import { localAge } from "./time.js";
 const SLOWEST_RETRY_MS = 30_000;
 
 /**
- * `load(signal)` fetches and renders into `content`; what it returns is announced to screen
- * readers after a refresh that the user asked for. `pause()` gives the milliseconds to the next
- * turn, null for none. `missing` is shown instead of an error when the server answers 404.
+ * `load(signal)` fetches and renders into `content`; its return value is announced to screen
+ * readers after a refresh that the user requested. `pause()` returns the milliseconds until the
+ * next refresh, null for none. `missing` is shown instead of an error when the server responds with
+ * 404.
  *
  * Returns `element` (content and its states), `controls` (age and Refresh button), `ready`,
- * `refresh()`, `update()` and `reset()`: the content answers another question from now on.
+ * `refresh()`, `update()` and `reset()`, which discards the state when the content is to show
+ * something else.
  */
 export function createRefresher({ what, content, load, pause = () => null, signal, missing }) {
   const notice = h("div", { class: "notices" });
@@ -36,7 +38,7 @@ export function createRefresher({ what, content, load, pause = () => null, signa
 
   function nextPause() {
     const wait = gone ? null : pause();
-    // A server in trouble is asked less often, but the content never gives up on its own.
+    // Backs off while the server fails, but never stops retrying.
     if (failures > 0 && wait !== null) return Math.max(wait, Math.min(SLOWEST_RETRY_MS, wait * 2 ** failures));
     return wait;
   }
@@ -85,7 +87,7 @@ export function createRefresher({ what, content, load, pause = () => null, signa
     } else {
       const since = h("p", {}, "What is shown below was loaded ", localAge(loadedAt), ".");
       const box = errorBox(`Could not refresh ${what}.`, error, refresh, since);
-      // The same trouble again is not news: rewriting the alert would have it read out every time.
+      // Shows a repeated failure only once: screen readers would announce the alert every time.
       if (failures === 1) notice.replaceChildren(box);
     }
   }
@@ -114,7 +116,7 @@ export function createRefresher({ what, content, load, pause = () => null, signa
     controls: h("div", { class: "refresh-controls" }, age, button, announcement),
     ready,
     refresh,
-    /** A turn that nobody asked for: nothing is announced. */
+    /** An automatic refresh: nothing is announced. */
     update: run,
     reset() {
       loaded = false;
@@ -126,7 +128,7 @@ export function createRefresher({ what, content, load, pause = () => null, signa
   };
 }
 
-/** What went wrong, in the server's words where it has some, and a button to try again. */
+/** An error, with the server's message if there is one, and a button to retry. */
 export function errorBox(headline, error, retry, ...more) {
   return h(
     "div",
@@ -137,7 +139,7 @@ export function errorBox(headline, error, retry, ...more) {
   );
 }
 
-/** Nothing here, and what to do about it. */
+/** A note on empty content, with a hint. */
 export function emptyBox(headline, ...more) {
   return h("div", { class: "empty" }, h("p", { class: "empty-headline" }, headline), more);
 }

@@ -1,16 +1,15 @@
-// What the devices answered: one group per target, one entry per command, in the order in which
-// they ran. A result never changes once it is stored, so an entry is built once and kept, open or
-// closed as the reader left it. Below them stand the commands that still run, with what they have
-// printed so far.
+// The devices' replies: one group per target, one entry per command, in the order of execution. A
+// stored result never changes, so each entry is built once and stays open or closed as the reader
+// left it. Running commands follow, with their output so far.
 
 import { h, patch, reconcile, setText } from "../dom.js";
 import { bytes, duration, plural } from "../format.js";
 import { isFinished } from "./status.js";
 import { elapsed, fullTime } from "./time.js";
 
-/** Up to so many entries start open; more would bury the reader (and the browser). */
+/** Maximum number of entries that start open; more would overwhelm the reader and the browser. */
 const OPEN_AT_MOST = 20;
-/** Longer output is cut on screen, with a button for the rest. */
+/** Longer output is shortened on screen, with a button for the rest. */
 const SHOWN_CHARACTERS = 200_000;
 
 /** Returns `{ element, update(results, running, job, hasMore) }`. */
@@ -82,7 +81,7 @@ function createResult(result, open) {
     ),
     body,
   );
-  // Filled when first opened: hundreds of long outputs would make the page slow for nobody.
+  // Filled when first opened: hundreds of long outputs would slow the page down needlessly.
   const fill = () => {
     if (!details.open || body.hasChildNodes()) return;
     patch(

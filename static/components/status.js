@@ -1,8 +1,8 @@
-// A job's status: the words, which of them are final, and the badge.
+// A job's status: its labels, the final ones, and the badge.
 
 import { h } from "../dom.js";
 
-/** In the order in which a job passes through them. */
+/** In the order in which a job reaches them. */
 export const STATUSES = ["pending", "running", "retrying", "completed", "failed", "cancelled"];
 
 const FINAL = new Set(["completed", "failed", "cancelled"]);
@@ -15,7 +15,7 @@ export function statusLabel(status) {
   return status.charAt(0).toUpperCase() + status.slice(1);
 }
 
-/** The word carries the meaning; the colour and the dot only repeat it. */
+/** The text carries the meaning; the colour and the dot only repeat it. */
 export function statusBadge(status) {
   return h("span", { class: "badge", "data-status": status }, statusLabel(String(status)));
 }

@@ -1,12 +1,12 @@
-// A table whose rows are updated in place. On narrow screens the stylesheet turns every row into
-// a card, which is why the cells carry their column's label, and why the roles are written out:
-// `display: block` would take a table's meaning away.
+// A table with rows that are updated in place. On narrow screens the stylesheet turns every row
+// into a card. Therefore the cells carry their column's label, and the roles are explicit:
+// `display: block` removes a table's semantics.
 
 import { h, patch, reconcile } from "../dom.js";
 
 /**
- * `columns`: `[{ label, render(item) → node or text, class?, header? }]`. `header` marks the
- * column that names the row. Returns `{ element, update(items) }`.
+ * `columns`: `[{ label, render(item) → node or text, class?, header? }]`. `header` marks the column
+ * that names the row. Returns `{ element, update(items) }`.
  */
 export function createTable({ caption, columns, keyOf }) {
   const body = h("tbody", { role: "rowgroup" });

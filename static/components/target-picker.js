@@ -1,5 +1,5 @@
-// Choosing the devices a job may reach: a filtered list of checkboxes. What is chosen stays
-// chosen, and stays named, while the filter hides it.
+// Selection of a job's targets: a filtered list of checkboxes. Selected targets stay selected, and
+// are still listed, while the filter hides them.
 
 import { h, patch, uniqueId } from "../dom.js";
 import { plural } from "../format.js";
@@ -56,7 +56,7 @@ export function createTargetPicker(connections, initial) {
     nothing.hidden = rows.some((row) => !row.element.hidden);
   }
 
-  /** Enter in a text input submits the form around it; here it only ends the typing. */
+  /** Ignores Enter, which would submit the form around the input. */
   function keepEnter(event) {
     if (event.key === "Enter") event.preventDefault();
   }

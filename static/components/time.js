@@ -1,4 +1,4 @@
-// Times that stay true while they are looked at: one clock rewrites every `<time>` on the page.
+// Relative times that stay current: one timer updates every `<time>` on the page.
 
 import { serverNow } from "../api.js";
 import { h, setText } from "../dom.js";
@@ -12,20 +12,20 @@ export function relativeTime(iso) {
   return h("time", { datetime: iso, title: absolute(iso), "data-shows": "relative" }, relative(iso, serverNow()));
 }
 
-/** "2026-03-01 14:05:09 UTC (12 s ago)", for where there is room. */
+/** "2026-03-01 14:05:09 UTC (12 s ago)", if there is enough space. */
 export function fullTime(iso) {
   if (!iso) return "–";
   return h("span", {}, absolute(iso), " (", relativeTime(iso), ")");
 }
 
-/** How long from `start` to `end`; without an end it counts on. */
+/** The time from `start` to `end`; without an end, it keeps counting. */
 export function elapsed(start, end) {
   if (!start) return "–";
   if (end) return duration(Date.parse(end) - Date.parse(start));
   return h("time", { datetime: start, "data-shows": "elapsed" }, duration(serverNow() - Date.parse(start)));
 }
 
-/** How old something of the dashboard's own is: both ends by the viewer's clock, not the server's. */
+/** The age of data of the dashboard: both ends by the viewer's clock, not the server's. */
 export function localAge(at) {
   const iso = at.toISOString();
   return h("time", { datetime: iso, title: absolute(iso), "data-shows": "local-age" }, relative(iso, Date.now()));

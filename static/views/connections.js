@@ -1,5 +1,5 @@
-// The connection profiles: how each device is reached. The server only says which secrets are set.
-// The answers to a device's questions can be edited here, and its host key named.
+// The connection profiles. The server only reports which secrets are set. The answers to a device's
+// questions can be edited here, and its host keys can be trusted.
 
 import { api } from "../api.js";
 import { h, patch } from "../dom.js";
@@ -15,7 +15,7 @@ import { relativeTime } from "../components/time.js";
 const REFRESH_MS = 30_000;
 const PAGE_SIZE = 100;
 
-/** The functions are called with the event of a button that has the connection's id. */
+/** `edit` and `showHostKeys` are called with the event of a button that has the connection's id. */
 const columns = (edit, showHostKeys) => [
   { label: "Name", render: ({ name }) => h("a", { class: "job-link", href: href("", { target: name }), title: `Jobs on ${name}` }, name), header: true },
   { label: "Address", render: ({ host, port, jump }) => [h("code", {}, address(host, port)), jump.length > 0 && h("div", { class: "muted" }, "through ", jump.join(", "))] },
@@ -99,7 +99,7 @@ export function connectionsView({ query, signal }) {
   }
 }
 
-/** IPv6 addresses need brackets before a port. */
+/** Returns host and port; IPv6 addresses need brackets. */
 function address(host, port) {
   return String(host).includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 }

@@ -1,6 +1,6 @@
-// One job: what was asked, how it stands, what the devices answered, what it logged; cancel,
-// submit again, delete. Follows the job by its events until it and its child jobs have finished;
-// where they do not come, it looks every 2 s, and less often while the job waits for a far time.
+// One job: parameters, status, replies of the devices, log; cancel, submit again, delete. Follows
+// the job by its events until it and its child jobs have finished. Without events, it polls every 2
+// s, and less often while the job waits for a distant time.
 
 import { api, serverNow } from "../api.js";
 import { h, patch, setText } from "../dom.js";
@@ -18,15 +18,18 @@ import { createTable } from "../components/table.js";
 import { fullTime } from "../components/time.js";
 
 const FOLLOW_MS = 2_000;
-/** While events say when to look; child jobs have events of their own. */
+/** The poll interval while events arrive; child jobs have events of their own. */
 const EVENTS_MS = 10_000;
-/** News that come together are looked at together. */
+/** Events within this time are handled together. */
 const NEWS_MS = 200;
 const EVENTS = ["status", "progress", "log", "result", "output"];
 const WAIT_MS = 30_000;
 const CHILDREN_SHOWN = 100;
 const TARGETS_NAMED = 10;
-/** Pages of results loaded at once, and what is loaded of them in all: more would fill the browser. */
+/**
+ * Pages of results loaded per update, and the maximum of characters loaded in all, which protects
+ * the browser.
+ */
 const RESULT_PAGES_A_TURN = 4;
 const RESULT_CHARACTERS = 32_000_000;
 const RESULTS_SHOWN = 5_000;
@@ -37,7 +40,7 @@ const FAILURE_HEADLINES = {
   completed: "The job completed, with an error.",
 };
 
-/** Looks whenever something has happened to a job, but never twice at once. */
+/** Calls `look` after events of a job, but never concurrently. */
 function followEvents(id, look, signal) {
   const source = api.followJob(id);
   let looking = false;
@@ -56,7 +59,7 @@ function followEvents(id, look, signal) {
   }
   for (const name of EVENTS) source.addEventListener(name, soon);
   source.addEventListener("status", ({ data }) => {
-    // Nothing follows, and a source that ends would be made anew.
+    // Closed explicitly, because an EventSource reconnects after its end.
     if (isFinished(parseJson(data).status)) source.close();
   });
   signal.addEventListener("abort", () => source.close());
@@ -129,7 +132,7 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
 
   function pause() {
     if (!job || !logComplete) return FOLLOW_MS;
-    // A child job goes on when its parent has ended.
+    // Child jobs continue after their parent has ended.
     if (isFinished(job.status)) return childrenFinished ? null : FOLLOW_MS;
     const next = nextTurn(job);
     if (next && Date.parse(next) - serverNow() > 2 * WAIT_MS) return WAIT_MS;
@@ -138,9 +141,10 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
 
   async function load(turnSignal) {
     const options = { signal: turnSignal };
-    // The job first: once it says finished, what is asked after it is complete, and the last turn.
+    // Loads the job first: if it has finished, the following requests are complete, and the last
+    // ones.
     const now = await api.job(id, options);
-    // Events say when to ask again, so a job that has ended needs none.
+    // Events only trigger updates, so a finished job needs none.
     if (!isFinished(now.status)) events ??= followEvents(id, () => refresher.update(), signal);
     const [resultsAnswer, childrenAnswer] = await Promise.all([
       loadResults(options),
@@ -153,7 +157,7 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
     showJob();
     results.update(stored, resultsAnswer.running, job, resultsAnswer.next_after !== null);
     logs.settle(job);
-    // Asked for again here, so that a server that does not know the filter cannot make every job a child.
+    // Filtered here as well, so that a server without the filter cannot make every job a child.
     showChildren(childrenAnswer.jobs.filter((child) => child.parent_id === id), childrenAnswer.next_cursor);
     return `The job is ${job.status}.`;
   }
@@ -255,7 +259,7 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
         const left = finished && job.batch ? job.batch.counts : null;
         failed.hidden = !(left?.failed > 0);
         unfinished.hidden = !left || left.completed === left.total;
-        // Not `disabled`, which would take the focus away.
+        // Not `disabled`, which would remove the focus.
         cancel.setAttribute("aria-disabled", String(cancelling()));
         setText(cancel, cancelling() ? "Cancelling…" : "Cancel job");
         remove.disabled = job.status === "running";
@@ -334,7 +338,7 @@ function targetsOf({ targets }) {
   return targets?.length > 0 ? andMore(targets, TARGETS_NAMED) : "no target";
 }
 
-/** What a cancellation does, to which devices and how many child jobs. */
+/** Describes the consequences of a cancellation: the devices, and the number of child jobs. */
 function cancelConsequences(job) {
   if (job.batch) {
     const { running, waiting, held } = job.batch.counts;
@@ -367,7 +371,7 @@ function heldBackBy({ pause, reason, until }) {
   return [h("code", {}, pause), reason && `: ${reason}`, until ? [" until ", fullTime(until)] : " until it is removed"];
 }
 
-/** As JSON; but texts of several lines, a diff for instance, are shown as the texts they are. */
+/** JSON, except for texts of several lines, such as a diff, which are shown as text. */
 function jobResult(value) {
   if (typeof value === "string") return h("pre", { class: "code", tabindex: "0" }, value);
   const isText = (part) => typeof part === "string" && part.includes("\n");

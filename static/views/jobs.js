@@ -1,9 +1,9 @@
 // The job list: counts by status that filter, filters on plugin and target, keyset pages, and a
-// refresh every 30 s that leaves scroll position and focus where they are.
+// refresh every 30 s that keeps the scroll position and the focus.
 //
-// Filters and page live in the URL (`?status=&plugin=&target=&cursor=`), so a view can be shared
-// and Back works. "Older" goes to the next page instead of growing this one: a refresh then asks
-// for exactly what is shown, however far back that is.
+// The URL contains the filters and the page (`?status=&plugin=&target=&cursor=`), so a view can be
+// shared and Back works. "Older" opens the next page instead of extending this one, so a refresh
+// requests exactly what is shown.
 
 import { api } from "../api.js";
 import { h, patch, reconcile, setText, uniqueId } from "../dom.js";
@@ -66,7 +66,7 @@ export function jobsView({ query, signal }) {
 
   async function load(turnSignal) {
     const options = { signal: turnSignal };
-    // The counts are a help; without them the list is still worth showing.
+    // The list works without the counts.
     const [page, stats] = await Promise.all([
       api.listJobs({ ...filters, limit: PAGE_SIZE }, options),
       api.jobStats(options).catch((error) => (error.kind === "aborted" ? Promise.reject(error) : null)),
@@ -103,7 +103,7 @@ function addressOf(filters) {
 
 // ---- counts ------------------------------------------------------------------------------
 
-/** One link per status with its count; they are the status filter. */
+/** One link per status with its count, which filters by the status. */
 function createCounts() {
   const list = h("ul", { class: "counts-list" });
   const note = h("p", { class: "muted counts-note" });
@@ -111,7 +111,7 @@ function createCounts() {
 
   return {
     element: h("nav", { class: "counts", "aria-label": "Jobs by status" }, list, note),
-    /** `stats`: null when they could not be had, undefined to leave them as they are. */
+    /** `stats`: null if they could not be loaded, undefined to keep them. */
     update(stats, filters) {
       if (stats !== undefined) known = stats;
       reconcile(list, ["", ...STATUSES], { keyOf: (status) => status, create: countLink, update: (item, status) => showCount(item, status, filters) });
@@ -190,7 +190,9 @@ function createFilterForm(signal) {
     navigate(addressOf({ ...wanted, cursor: "" }));
   }
 
-  /** Suggestions only, of the first names: a job's plugin or target may be long gone. */
+  /**
+   * Suggestions, of the first names only: the plugin or target of an old job may no longer exist.
+   */
   async function suggest() {
     const option = ({ name }) => h("option", { value: name });
     const [plugins, connections] = await Promise.allSettled([api.listPlugins({ signal }), api.listConnections({}, { signal })]);
@@ -220,7 +222,7 @@ function jobCell(job) {
   ];
 }
 
-/** A listed job has its first targets only. */
+/** A listed job contains only its first targets. */
 function targetsText({ targets, target_count: total }) {
   const names = targets ?? [];
   if (names.length === 0) return "–";

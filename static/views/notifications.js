@@ -1,4 +1,4 @@
-// What people were told of ended jobs: what waits, what was sent, what was given up, and why.
+// Notifications of ended jobs: pending, sent and abandoned ones, with the errors.
 
 import { api } from "../api.js";
 import { h, patch } from "../dom.js";
@@ -72,7 +72,7 @@ export function notificationsView({ signal, flash }) {
   async function load(turnSignal) {
     const [{ notifications }, health] = await Promise.all([
       api.listNotifications({ signal: turnSignal }),
-      // A server that is not well says how its channels do, all the same.
+      // An unhealthy server still reports the state of its channels.
       api.health({ signal: turnSignal }).catch((error) => error.body ?? Promise.reject(error)),
     ]);
     patch(channels, (health.notifications?.channels ?? []).map(channel));

@@ -1,5 +1,4 @@
-// The plugins: what each does, what it may do, which version is served, and what is wrong with
-// the broken ones.
+// The plugins: summary, capabilities, the version that is served, and the errors of broken ones.
 
 import { api } from "../api.js";
 import { h, patch, reconcile } from "../dom.js";
@@ -45,7 +44,7 @@ export function pluginsView({ signal }) {
 const shown = new WeakMap();
 
 function showCard(card, plugin) {
-  // An unchanged card is left alone, with its schema unfolded if the reader unfolded it.
+  // Keeps an unchanged card, and with it an open schema.
   const state = JSON.stringify(plugin);
   if (shown.get(card) === state) return;
   shown.set(card, state);
@@ -64,7 +63,7 @@ function showCard(card, plugin) {
       plugin.targets && fact("Targets", TARGETS[plugin.targets] ?? plugin.targets),
       plugin.loaded_at && fact("Loaded", relativeTime(plugin.loaded_at)),
     ),
-    // What never loaded has declared nothing, which is not to say that it needs nothing.
+    // A plugin that never loaded has declared nothing, which does not mean that it needs nothing.
     plugin.digest && (plugin.needs ? [h("h3", { class: "minor" }, "What it needs"), needsList(plugin.needs)] : unfolded("What it needs", async () => needsList((await api.plugin(plugin.name)).needs))),
     plugin.params_schema
       ? h("details", {}, h("summary", {}, "Parameters schema"), schema(plugin))
@@ -83,7 +82,7 @@ function schema(plugin) {
   return h("pre", { class: "code", tabindex: "0" }, prettyJson(plugin.params_schema));
 }
 
-/** Unfolds to what `load()` gives at that moment: what a list leaves out, or what grows. */
+/** A disclosure with content that `load()` fetches when it is opened: long or growing lists. */
 function unfolded(title, load) {
   const content = h("div", {}, h("p", { class: "muted" }, "Loading…"));
   const details = h("details", {}, h("summary", {}, title), content);

@@ -1,4 +1,4 @@
-// The schedules: what is submitted again and again, when next, and what came of it last.
+// The schedules: plugin, next time, and last result.
 
 import { api } from "../api.js";
 import { h, patch } from "../dom.js";

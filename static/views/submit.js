@@ -1,5 +1,5 @@
-// Submitting a job: plugin, targets, parameters from the plugin's schema. `?plugin=` preselects;
-// `?from=` starts from an earlier job's plugin, targets and parameters.
+// Submission of a job: plugin, targets, parameters from the plugin's schema. `?plugin=` preselects;
+// `?from=` starts with an earlier job's plugin, targets and parameters.
 
 import { api, newIdempotencyKey } from "../api.js";
 import { h, patch } from "../dom.js";
@@ -26,7 +26,7 @@ export function submitView({ query, signal, flash }) {
     element: h("div", {}, h("div", { class: "view-head" }, h("h1", { tabindex: "-1" }, "Submit a job")), refresher.element),
     ready: refresher.ready,
     refresh() {
-      // A half-filled form is not thrown away because the connection came back.
+      // Restoring the connection must not discard a half-filled form.
       if (!built) refresher.refresh();
     },
   };
@@ -49,7 +49,7 @@ export function submitView({ query, signal, flash }) {
 }
 
 function createSubmitForm({ plugins, connections, earlier, wanted, signal, flash }) {
-  // A rounded number is another number: the form must not be filled with it.
+  // A rounded number is a different number: the form must not be filled with it.
   const rounded = earlier !== null && isRounded(earlier.params);
   let plugin = null;
   let params = null;
@@ -93,7 +93,7 @@ function createSubmitForm({ plugins, connections, earlier, wanted, signal, flash
     pluginField.showProblems([]);
     patch(summary);
     if (!chosen?.cut) return show(name, chosen);
-    // The list leaves out long schemas.
+    // The list omits long schemas.
     show("", null);
     try {
       const whole = await api.plugin(name, { signal });
@@ -136,7 +136,7 @@ function createSubmitForm({ plugins, connections, earlier, wanted, signal, flash
     if (problems.length > 0) return showProblems(problems);
     showProblems([]);
 
-    // The same input sent again, after a timeout for instance, must not make a second job.
+    // Sending the same input again, for example after a timeout, must not create a second job.
     const text = JSON.stringify(body);
     if (attempt.body !== text) attempt = { body: text, key: newIdempotencyKey() };
     setBusy(true);
@@ -157,7 +157,7 @@ function createSubmitForm({ plugins, connections, earlier, wanted, signal, flash
     patch(submit, now ? "Submitting…" : "Submit job");
   }
 
-  /** Each problem at its field; above the form what went wrong, with links to the fields. */
+  /** Shows each problem at its field, and above the form the error with links to the fields. */
   function showProblems(problems, error = null) {
     const below = (stem) => problems
       .filter(({ pointer }) => pointer === stem || pointer?.startsWith(`${stem}/`))
@@ -217,7 +217,7 @@ function aboutPlugin(plugin) {
   ];
 }
 
-/** Before a choice is made: why some of the plugins cannot be chosen. */
+/** Before a plugin is selected: the reasons why some plugins cannot be. */
 function brokenOnes(plugins) {
   return plugins
     .filter((plugin) => !canRun(plugin))

@@ -1,4 +1,4 @@
-//! A campaign: lives of the server, with faults in each; then peace, and the reckoning.
+//! A campaign: several lives of the server with faults in each, then recovery and the check.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -22,7 +22,7 @@ use super::random::Random;
 use crate::harness::{Client, DEADLINE, Server};
 
 const CLIENTS: u64 = 4;
-/// As the server is configured: quick to try again, so that much happens in little time.
+/// The server's configuration: short delays, so that much happens in little time.
 const ENVIRONMENT: [(&str, &str); 8] = [
     ("SCHEDULER_PLUGINS_SCRIPTS_DIR", "scripts"),
     ("SCHEDULER_WORKER_CONCURRENCY", "8"),
@@ -33,11 +33,11 @@ const ENVIRONMENT: [(&str, &str); 8] = [
     ("SCHEDULER_DEVICES_MAX_SESSIONS_PER_DEVICE", "3"),
     ("SCHEDULER_DEVICES_LOGINS_PER_MINUTE", "240"),
 ];
-/// Everything that was accepted has come to its end by then, once nothing fails any more.
+/// Limit for all accepted jobs to end after the last fault.
 pub(super) const DRAINED: Duration = Duration::from_secs(90);
-/// How long the database is locked at most; the server waits 10 s for it.
+/// Maximum time for which the database is locked; the server waits 10 s for it.
 const LOCKED_MS: u64 = 4_000;
-/// Seldom, and only where there is time for it, longer than that.
+/// A rare lock longer than that, if there is enough time left.
 const LOCKED_LONG_MS: u64 = 12_000;
 
 pub(super) struct Campaign {
@@ -53,7 +53,7 @@ pub(super) struct Campaign {
     faults: BTreeMap<&'static str, usize>,
 }
 
-/// What happens while the server lives.
+/// A fault during a life of the server.
 #[derive(Debug, Clone, Copy)]
 enum Fault {
     Cut(usize),
@@ -101,7 +101,7 @@ impl Campaign {
         campaign
     }
 
-    /// Runs it, and says which promises were broken.
+    /// Runs the campaign, and returns the broken promises.
     pub(super) async fn run(mut self, length: Duration) -> Vec<String> {
         let mut clients = JoinSet::new();
         for client in 1..=CLIENTS {
@@ -121,7 +121,7 @@ impl Campaign {
         self.reckon().await
     }
 
-    /// One life of the server, and how it ends.
+    /// Runs one life of the server, up to its end.
     async fn life(&mut self, left: Duration) {
         let server = self.server();
         self.server.send_replace(Some(server.client.clone()));
@@ -165,7 +165,7 @@ impl Campaign {
         }
         tokio::time::sleep(length.saturating_sub(begun.elapsed())).await;
         self.end(server);
-        // A database that is locked cannot be opened.
+        // The next life needs an unlocked database.
         while let Some(ended) = going_on.join_next().await {
             ended.unwrap();
         }
@@ -175,7 +175,7 @@ impl Campaign {
         let random = &mut self.random;
         let lab = random.below(self.devices.labs());
         let at_length = left > Duration::from_secs(60);
-        // Drawn in any case, so that a seed gives the same faults however much time is left.
+        // Drawn in any case, so that a seed gives the same faults regardless of the time left.
         let locked = random.millis(200, LOCKED_MS);
         match random.below(12) {
             0 | 1 => Fault::Cut(lab),
@@ -216,8 +216,7 @@ impl Campaign {
         }
     }
 
-    /// Puts everything right, waits for the end of all jobs, and holds the promises against what
-    /// there is.
+    /// Removes all faults, waits for the end of all jobs, and checks the promises.
     async fn reckon(mut self) -> Vec<String> {
         let server = self.server();
         self.server.send_replace(Some(server.client.clone()));
@@ -381,7 +380,7 @@ async fn drained(client: &Client) {
         if of("pending") + of("running") + of("retrying") == 0 {
             return;
         }
-        // What has not ended is found, and named, by the promises.
+        // The promises find and name the jobs that have not ended.
         if begun.elapsed() > DRAINED {
             println!("chaos: not drained after {DRAINED:?}: {stats}");
             return;
@@ -389,7 +388,7 @@ async fn drained(client: &Client) {
     }
 }
 
-/// Another process holds the database for a while.
+/// Locks the database from another process for a while.
 async fn lock(database: &Path, exclusive: bool, pause: Duration) {
     let mut database = open(database).await;
     let begin = if exclusive {
@@ -413,7 +412,7 @@ async fn open(database: &Path) -> SqliteConnection {
     options.connect().await.unwrap()
 }
 
-/// Only reads: it may run again after it was cut off.
+/// Returns a playbook that only reads, so it may run again after an interruption.
 fn reading() -> String {
     format!(
         r#"
@@ -431,7 +430,7 @@ fn run(job, params) {{
     )
 }
 
-/// Sends lines that nobody else sends: the job's id, and the number of the step.
+/// A playbook that sends unique lines: the job's id, and the number of the step.
 const WRITING: &str = r#"
 fn describe() { #{
     summary: "Writes", targets: "each",

@@ -1,5 +1,5 @@
-//! The campaign's devices: simulated ones, which remember what they were sent, and a real router
-//! where there can be one.
+//! The campaign's devices: simulated ones, which record the lines that they receive, and a real
+//! router if possible.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -14,17 +14,17 @@ use super::evidence::Device;
 use crate::harness::{DEADLINE, lab_connection, password_connection};
 
 const LABS: usize = 5;
-/// How long a command takes there: long enough to be cut off in the middle.
+/// Duration of a command: long enough to be interrupted.
 const DELAY: Duration = Duration::from_millis(40);
 
 pub(super) struct Devices {
     labs: Vec<Lab>,
-    /// What was taken out of each lab's memory, which is bounded.
+    /// The commands taken from each lab's record, which is bounded.
     seen: std::sync::Mutex<Vec<Vec<String>>>,
     router: Option<Router>,
 }
 
-/// FRRouting, with the log that its daemon writes of the lines it gets.
+/// FRRouting, with its log of received lines.
 struct Router {
     frr: Frr,
     log: TempDir,
@@ -54,11 +54,11 @@ impl Devices {
         self.labs.len()
     }
 
-    /// As the server is told of them.
+    /// Returns the connections for the server.
     pub(super) fn connections(&self) -> Vec<Value> {
         let labs = self.labs.iter().zip(1..).map(|(lab, number)| {
             let mut connection = lab_connection(&name(number), lab, "cisco_ios");
-            // Some let two jobs in at once.
+            // Some devices accept two jobs at once.
             connection["max_sessions"] = json!(1 + number % 2);
             connection
         });
@@ -82,11 +82,11 @@ impl Devices {
         }
     }
 
-    /// Is gone for a while.
+    /// Takes a device down for a while.
     pub(super) async fn down(&self, lab: usize, pause: Duration) {
         self.labs[lab].go_down();
         tokio::time::sleep(pause).await;
-        // Until the one before has let go of the port.
+        // The previous listener may still hold the port.
         let up = async {
             while self.labs[lab].come_up().await.is_err() {
                 tokio::task::yield_now().await;
@@ -95,7 +95,7 @@ impl Devices {
         tokio::time::timeout(DEADLINE, up).await.unwrap();
     }
 
-    /// Takes note of what the devices were sent since the last time.
+    /// Records the commands that the devices have received since the last call.
     pub(super) fn remember(&self) {
         let mut seen = self.seen.lock().unwrap();
         for (lab, seen) in self.labs.iter().zip(seen.iter_mut()) {
@@ -103,7 +103,7 @@ impl Devices {
         }
     }
 
-    /// The devices that still have a session.
+    /// Returns the devices that still have a session.
     pub(super) async fn left_open(&self) -> Vec<String> {
         let mut open = Vec::new();
         for (lab, number) in self.labs.iter().zip(1..) {
@@ -115,7 +115,7 @@ impl Devices {
         open
     }
 
-    /// What each was sent.
+    /// Returns the commands that each device has received.
     pub(super) fn history(&self) -> Vec<Device> {
         self.remember();
         let seen = self.seen.lock().unwrap();
@@ -138,7 +138,7 @@ fn name(number: usize) -> String {
 }
 
 impl Router {
-    /// None where it cannot be: it needs root, and packages.
+    /// Returns `None` without root or the packages.
     fn start() -> Option<Self> {
         let root = rustix::process::geteuid().is_root();
         let installed = ["/usr/sbin/sshd", "/usr/bin/vtysh", "/usr/lib/frr/zebra"];
@@ -147,7 +147,7 @@ impl Router {
             return None;
         }
         let frr = Frr::start();
-        // The daemons are another user.
+        // The daemons run as another user.
         let open = std::fs::Permissions::from_mode(0o777);
         let log = tempfile::Builder::new().permissions(open.clone()).tempdir();
         let log = log.unwrap();
@@ -160,7 +160,7 @@ impl Router {
         Some(Self { frr, log })
     }
 
-    /// Every daemon notes every line; one of them is asked.
+    /// Returns the lines of one daemon: every daemon logs every line.
     fn lines(&self) -> Vec<String> {
         let log = std::fs::read_to_string(self.log.path().join("log")).unwrap();
         let lines = log.lines().filter(|line| line.contains(" ZEBRA: "));

@@ -1,5 +1,5 @@
-//! What is known at the end: what the clients were told, what the server says, what the devices
-//! were sent, whom it has notified of what.
+//! The evidence at the end: responses to the clients, the server's state, commands received by the
+//! devices, notifications.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,48 +9,49 @@ use serde_json::Value;
 
 use crate::harness::Client;
 
-/// Jobs that are asked about at once.
+/// Maximum number of concurrent requests for jobs.
 const AT_ONCE: usize = 8;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Evidence {
     pub(super) told: Told,
-    /// By id: every job that the server knows.
+    /// All jobs of the server, by id.
     pub(super) jobs: BTreeMap<String, Job>,
     pub(super) devices: Vec<Device>,
-    /// What the receiver has taken of each job.
+    /// The messages that the receiver accepted, by job.
     pub(super) messages: BTreeMap<String, BTreeSet<Message>>,
 }
 
-/// Of two with the same id one is a repetition.
+/// A notification. A repetition has the same id.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Message {
     pub(super) id: String,
     pub(super) event: String,
 }
 
-/// What the clients were told.
+/// The responses to the clients.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Told {
-    /// Ids that came with a 202.
+    /// Ids in responses with 202.
     pub(super) accepted: BTreeSet<String>,
-    /// The ids that one idempotency key was answered with.
+    /// The ids in the responses to each idempotency key.
     pub(super) keys: BTreeMap<String, Vec<String>>,
     pub(super) cancelled: BTreeMap<String, Cancelled>,
-    /// A client asked for it, whatever it was told.
+    /// Jobs that a client tried to delete, regardless of the response.
     pub(super) deleted: BTreeSet<String>,
-    /// Jobs that were seen to have ended, and how.
+    /// Jobs that were seen to have ended, with their final status.
     pub(super) ended: BTreeMap<String, String>,
-    /// What was wrong when it was seen.
+    /// Errors found during the campaign.
     pub(super) wrong: Vec<String>,
     pub(super) counts: BTreeMap<&'static str, usize>,
 }
 
-/// A cancellation that the server has taken.
+/// A cancellation that the server accepted.
 #[derive(Debug, Clone)]
 pub(super) struct Cancelled {
     pub(super) told_at: DateTime<Utc>,
-    /// It waited, and is cancelled; otherwise it ran, and was told to stop.
+    /// Whether the job was waiting and is cancelled; otherwise it was running and received a stop
+    /// signal.
     pub(super) at_once: bool,
 }
 
@@ -62,12 +63,12 @@ pub(super) struct Job {
     pub(super) attempt: u64,
     pub(super) batch: bool,
     pub(super) steps: u64,
-    /// What its submission said, which no other one did. Child jobs have their parent's.
+    /// The description in its submission, which is unique. Child jobs have their parent's.
     pub(super) description: String,
     pub(super) is_child: bool,
     pub(super) attempts: Vec<Attempt>,
     pub(super) results: Vec<Done>,
-    /// Commands that stand as running.
+    /// The number of commands that are still listed as running.
     pub(super) running: usize,
 }
 
@@ -79,7 +80,7 @@ pub(super) struct Attempt {
     pub(super) ended_at: Option<DateTime<Utc>>,
 }
 
-/// One command, as a result.
+/// One command among the results.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Done {
     pub(super) attempt: u64,
@@ -91,9 +92,9 @@ pub(super) struct Done {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Device {
     pub(super) name: String,
-    /// The command lines that it was sent.
+    /// The command lines that it received.
     pub(super) seen: Vec<String>,
-    /// Those that only read are among them.
+    /// Whether `seen` includes read-only commands.
     pub(super) reads: bool,
 }
 
@@ -107,7 +108,7 @@ pub(super) fn is_final(status: &str) -> bool {
     ["completed", "failed", "cancelled"].contains(&status)
 }
 
-/// Every job of the server, with its attempts and results.
+/// Returns every job of the server, with its attempts and results.
 pub(super) async fn jobs(client: &Client) -> BTreeMap<String, Job> {
     let mut ids = Vec::new();
     let mut cursor = String::new();

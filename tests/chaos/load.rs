@@ -1,4 +1,4 @@
-//! The clients: they submit, repeat what they got no answer to, cancel, delete, and look.
+//! The clients: they submit, repeat requests without an answer, cancel, delete, and read.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -15,28 +15,28 @@ use super::promises::{READ, WRITE};
 use super::random::Random;
 use crate::harness::Client;
 
-/// A client that gets no answer for so long takes it that there will be none.
+/// Timeout of a client's request.
 const PATIENCE: Duration = Duration::from_secs(4);
-/// So many jobs may wait and run; the clients hold back while there are more.
+/// Limit of waiting and running jobs, above which the clients pause.
 const MOST_WAITING: u64 = 40;
 
-/// What all clients share.
+/// The state that all clients share.
 #[derive(Clone)]
 pub(super) struct Load {
-    /// The server, while there is one.
+    /// The server, `None` while it is down.
     server: watch::Receiver<Option<Client>>,
     targets: Arc<Vec<String>>,
     told: Arc<Mutex<Told>>,
-    /// What was submitted with a key, by it.
+    /// Submissions with a key, by key.
     sent: Arc<Mutex<BTreeMap<String, String>>>,
-    /// Ready when no new work is to be made.
+    /// Cancelled at the end of the load.
     pub(super) over: CancellationToken,
 }
 
-/// What came of a request.
+/// The outcome of a request.
 enum Answer {
     Of(u16, Value),
-    /// None, or that the server cannot now: nobody knows what it has done.
+    /// No answer, or an answer that the server is unavailable: the effect is unknown.
     None,
 }
 
@@ -55,7 +55,7 @@ impl Load {
         self.told.lock().unwrap()
     }
 
-    /// One client, until the load is over.
+    /// Runs one client until the end of the load.
     pub(super) async fn run(self, mut random: Random) {
         while !self.over.is_cancelled() {
             match random.below(100) {
@@ -92,7 +92,7 @@ impl Load {
         } else {
             job["targets"] = json!([random.of_all(&self.targets).unwrap()]);
         }
-        // The key stands in the job as well, so that a second job of the same key is known.
+        // The job's description also contains the key, to detect a second job with the same key.
         let key = format!("key-{:016x}", random.next());
         job["description"] = json!(key);
         let body = job.to_string();
@@ -105,19 +105,19 @@ impl Load {
             self.sent.lock().unwrap().insert(key.clone(), body.clone());
             self.submit_with_key(&key, &body).await;
         } else {
-            // One that got no answer may have been taken, and is not sent again.
+            // Not repeated without an answer: the server may have accepted it.
             self.send_job(None, &body).await;
         }
     }
 
-    /// Again and again, until there is an answer or the load is over.
+    /// Repeats the submission until there is an answer or the load ends.
     async fn submit_with_key(&self, key: &str, body: &str) {
         while !self.send_job(Some(key), body).await && !self.over.is_cancelled() {
             self.told().count("repeated with the same key");
         }
     }
 
-    /// Says whether there was an answer.
+    /// Returns whether there was an answer.
     async fn send_job(&self, key: Option<&str>, body: &str) -> bool {
         let answer = self.send(Method::POST, "/api/jobs", key, Some(body)).await;
         let mut told = self.told();
@@ -145,7 +145,7 @@ impl Load {
         true
     }
 
-    /// What was answered before, once more.
+    /// Repeats a submission with a key.
     async fn repeat(&self, random: &mut Random) {
         let again = {
             let sent = self.sent.lock().unwrap();
@@ -161,7 +161,7 @@ impl Load {
     }
 
     async fn cancel(&self, random: &mut Random) {
-        // The latest have not ended yet.
+        // One of the latest jobs, which have not ended yet.
         let Some(id) = self.pick(random, 10) else {
             return;
         };
@@ -187,7 +187,8 @@ impl Load {
     }
 
     async fn delete(&self, random: &mut Random) {
-        // A key is remembered as long as its job exists; with it, two jobs would be right.
+        // The server remembers a key only as long as its job exists: a repetition after the
+        // deletion would rightly create a second job.
         let Some(id) = self.pick(random, 200).filter(|id| !self.has_key(id)) else {
             return;
         };
@@ -197,7 +198,7 @@ impl Load {
         };
         let children = children["jobs"].as_array().cloned().unwrap_or_default();
         let path = format!("/api/jobs/{id}");
-        // Before: whatever the answer is, it may be gone from now on.
+        // Recorded first: regardless of the answer, the job may be deleted from now on.
         self.told().deleted.insert(id.clone());
         self.told()
             .deleted
@@ -216,7 +217,7 @@ impl Load {
         self.told().keys.values().any(|ids| ids.contains(id))
     }
 
-    /// Holds what is shown of a job against what was shown before.
+    /// Checks the attempts and the status of a job.
     async fn look(&self, random: &mut Random) {
         let Some(id) = self.pick(random, 60) else {
             return;
@@ -258,14 +259,14 @@ impl Load {
         }
     }
 
-    /// One of the latest jobs that were accepted: their ids grow with time.
+    /// Returns one of the latest accepted jobs; ids grow with time.
     fn pick(&self, random: &mut Random, latest: usize) -> Option<String> {
         let told = self.told();
         let latest: Vec<&String> = told.accepted.iter().rev().take(latest).collect();
         random.of_all(&latest).map(|id| (*id).clone())
     }
 
-    /// What never got an answer is sent until it gets one, and what got one is sent again.
+    /// Submits every job without an answer until it gets one, and repeats some of the others.
     pub(super) async fn settle(&self, random: &mut Random) {
         let sent = self.sent.lock().unwrap().clone();
         for (key, body) in &sent {
@@ -280,7 +281,7 @@ impl Load {
         }
     }
 
-    /// Waits while there is enough to do.
+    /// Waits until the number of unfinished jobs is below the limit.
     async fn wait_for_room(&self) {
         while !self.over.is_cancelled() {
             let answer = self.send(Method::GET, "/api/jobs/stats", None, None).await;
@@ -294,7 +295,7 @@ impl Load {
         }
     }
 
-    /// Waits for a server, and asks it.
+    /// Waits for a server and sends a request.
     async fn send(
         &self,
         method: Method,
@@ -320,13 +321,13 @@ impl Load {
             request = request.header(json.0, json.1).body(body.to_owned());
         }
         let Ok(response) = request.send().await else {
-            // Not at once: the server may be about to end.
+            // Delays the next request: the server may be about to end.
             tokio::time::sleep(Duration::from_millis(20)).await;
             return Answer::None;
         };
         let status = response.status().as_u16();
         match response.bytes().await {
-            // 503: the database, or the end of the server.
+            // 503: the database is unavailable, or the server is shutting down.
             Ok(_) if status >= 500 => {
                 self.told().count("answers of 5xx");
                 Answer::None

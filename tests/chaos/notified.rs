@@ -1,4 +1,4 @@
-//! Who is notified of the campaign's jobs: a real HTTP server, which at times refuses.
+//! The receiver of the campaign's notifications: a real HTTP server, which refuses at times.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -19,13 +19,14 @@ pub(super) struct Notified {
 #[derive(Default)]
 struct Seen {
     taken: BTreeMap<String, BTreeSet<Message>>,
-    /// What each message said when it came first.
+    /// The first text of each message.
     texts: BTreeMap<String, String>,
     wrong: Vec<String>,
 }
 
 impl Notified {
-    /// A receiver, and the configuration of a server in the directory that tells it of every end.
+    /// Starts a receiver, and writes the configuration of a server that notifies it of every ended
+    /// job.
     pub(super) async fn start(directory: &Path) -> Self {
         let receiver = Receiver::start().await;
         let config = format!(
@@ -42,14 +43,14 @@ impl Notified {
         }
     }
 
-    /// Answers so for a while, whatever comes.
+    /// Responds with a status to every request for a while.
     pub(super) async fn refuse(&self, answer: u16, pause: Duration) {
         self.receiver.answers(answer);
         tokio::time::sleep(pause).await;
         self.receiver.answers(200);
     }
 
-    /// Looks at what has come.
+    /// Records the received messages.
     pub(super) fn remember(&self) {
         let mut seen = self.seen.lock().unwrap();
         for message in self.receiver.all() {
@@ -57,7 +58,7 @@ impl Notified {
         }
     }
 
-    /// What was taken of each job, once it is as much as there is to be told or does not become more.
+    /// Returns the accepted messages by job, once all ended jobs have one or the time is up.
     pub(super) async fn all_of(
         &self,
         jobs: &BTreeMap<String, Job>,
@@ -71,7 +72,7 @@ impl Notified {
             let mut ended = jobs
                 .iter()
                 .filter(|(_, job)| is_final(&job.status) && !job.is_child);
-            // What is missing is found, and named, by the promises.
+            // The promises find and name missing messages.
             if ended.all(|(id, _)| taken.contains_key(id)) || begun.elapsed() > DRAINED {
                 return taken;
             }

@@ -1,19 +1,19 @@
-//! What the product promises, held against the evidence.
+//! The promises of the product, checked against the evidence.
 //!
-//! Pure, so that each check is shown to find what it looks for: the tests below plant one fault
-//! each in evidence that is sound.
+//! The checks are pure functions. The tests below plant one fault each in sound evidence, to prove
+//! that each check finds its fault.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::evidence::{Attempt, Device, Evidence, Job, is_final};
 
-/// The playbooks of the campaign, and what they send.
+/// The playbooks of the campaign, and the commands of the reading one.
 pub(super) const READ: &str = "chaos-read";
 pub(super) const WRITE: &str = "chaos-write";
 pub(super) const READ_COMMANDS: [&str; 3] =
     ["show version", "show inventory", "show ip interface brief"];
 
-/// A command that is sent once in the life of a job, if at all: `…01a2….step.3…`.
+/// A command that a job sends at most once: `…01a2….step.3…`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Step {
     pub(super) job: String,
@@ -21,7 +21,7 @@ pub(super) struct Step {
 }
 
 impl Step {
-    /// The one that a command line carries.
+    /// Returns the step in a command line.
     pub(super) fn in_line(line: &str) -> Option<Self> {
         line.split_whitespace().find_map(|word| {
             let (job, number) = word.split_once(".step.")?;
@@ -33,7 +33,7 @@ impl Step {
     }
 }
 
-/// Says of each promise that does not hold which, and for what job.
+/// Returns a description of each broken promise, with its job.
 pub(super) fn broken(evidence: &Evidence) -> Vec<String> {
     let mut broken = evidence.told.wrong.clone();
     for (id, job) in &evidence.jobs {
@@ -65,7 +65,7 @@ pub(super) fn broken(evidence: &Evidence) -> Vec<String> {
     broken
 }
 
-/// Whatever was answered with 202 is there.
+/// Checks that every job accepted with 202 exists.
 fn accepted(evidence: &Evidence) -> Vec<String> {
     let told = &evidence.told;
     let lost = told
@@ -76,7 +76,7 @@ fn accepted(evidence: &Evidence) -> Vec<String> {
         .collect()
 }
 
-/// One key, one job.
+/// Checks that one key creates one job.
 fn keys(evidence: &Evidence) -> Vec<String> {
     let several = evidence
         .told
@@ -85,7 +85,7 @@ fn keys(evidence: &Evidence) -> Vec<String> {
         .filter(|(_, ids)| ids.iter().any(|id| Some(id) != ids.first()));
     let answered =
         several.map(|(key, ids)| format!("{}: the key {key} made several jobs: {ids:?}", ids[0]));
-    // Also one whose answer was lost.
+    // Including jobs of submissions without an answer.
     let mut made: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (id, job) in evidence.jobs.iter().filter(|(_, job)| !job.is_child) {
         made.entry(&job.description).or_default().push(id);
@@ -95,7 +95,7 @@ fn keys(evidence: &Evidence) -> Vec<String> {
     answered.chain(made).collect()
 }
 
-/// A campaign in which nothing happened shows nothing.
+/// Checks that jobs completed: a campaign without any proves nothing.
 fn something_happened(evidence: &Evidence) -> Vec<String> {
     let has = |plugin: &str| {
         let mut jobs = evidence.jobs.values();
@@ -135,7 +135,7 @@ fn cancelled(evidence: &Evidence) -> Vec<String> {
     broken
 }
 
-/// What has ended stays as it is.
+/// Checks that a job that has ended keeps its status.
 fn final_for_good(evidence: &Evidence) -> Vec<String> {
     let changed = evidence.told.ended.iter().filter_map(|(id, status)| {
         let job = evidence.jobs.get(id)?;
@@ -155,7 +155,7 @@ fn ended(job: &Job) -> Vec<String> {
     broken
 }
 
-/// Somebody was told of a job's end, once and rightly; of a child job's nobody.
+/// Checks that every ended job was notified once, with the right event, and child jobs never.
 fn notified(id: &str, job: &Job, evidence: &Evidence) -> Vec<String> {
     let messages: Vec<_> = evidence.messages.get(id).into_iter().flatten().collect();
     let events: Vec<&str> = messages.iter().map(|message| &*message.event).collect();
@@ -180,7 +180,8 @@ fn notified_of_nothing_else(evidence: &Evidence) -> Vec<String> {
         .collect()
 }
 
-/// Attempts are counted from 1, one after the other, and each has ended; results belong to one.
+/// Checks that attempts are numbered from 1 without gaps, that each has ended, and that each result
+/// belongs to one.
 fn fence(job: &Job) -> Vec<String> {
     let mut broken = Vec::new();
     let numbers: Vec<u64> = job.attempts.iter().map(|attempt| attempt.number).collect();
@@ -211,7 +212,7 @@ fn fence(job: &Job) -> Vec<String> {
     }
     if let Some(last) = job.attempts.last()
         && last.status != job.status
-        // It may be cancelled while it waits for the next.
+        // A job may be cancelled while it waits for the next attempt.
         && !(job.status == "cancelled" && ["retrying", "pending"].contains(&&*last.status))
     {
         broken.push(format!("its last attempt is {}", last.status));
@@ -234,12 +235,13 @@ fn fence(job: &Job) -> Vec<String> {
     broken
 }
 
-/// Lines that all steps have in common.
+/// Returns whether all steps have this line in common.
 fn is_shared(command: &str) -> bool {
     command.starts_with("interface ")
 }
 
-/// Of what is sent once: one result at most, in order, and all of them if the job has completed.
+/// Checks that steps have at most one result each, in order, and all of them if the job has
+/// completed.
 fn steps(id: &str, job: &Job) -> Vec<String> {
     let found = job
         .results
@@ -266,8 +268,8 @@ fn steps(id: &str, job: &Job) -> Vec<String> {
     broken
 }
 
-/// A job that only reads has, for each attempt, its commands in their order; all of them when it
-/// has completed.
+/// Checks that a reading job has its commands in order, for each attempt; all of them if it has
+/// completed.
 fn reads(job: &Job) -> Vec<String> {
     if job.plugin != READ || job.batch {
         return Vec::new();
@@ -292,7 +294,7 @@ fn reads(job: &Job) -> Vec<String> {
     broken
 }
 
-/// Nothing that changes a device was sent to it twice.
+/// Checks that no step was sent to the device twice.
 fn sent_once(device: &Device) -> Vec<String> {
     let mut seen: HashMap<Step, usize> = HashMap::new();
     for step in device.seen.iter().filter_map(|line| Step::in_line(line)) {
@@ -309,7 +311,7 @@ fn sent_once(device: &Device) -> Vec<String> {
         .collect()
 }
 
-/// What changes a device and was sent to it stands in its job's results.
+/// Checks that every step that the device received is in its job's results.
 fn in_results(device: &Device, evidence: &Evidence) -> Vec<String> {
     let mut broken = Vec::new();
     for line in &device.seen {
@@ -339,7 +341,7 @@ fn in_results(device: &Device, evidence: &Evidence) -> Vec<String> {
     broken
 }
 
-/// What stands as answered was sent.
+/// Checks that the device received every command with a result.
 fn answered(device: &Device, evidence: &Evidence) -> Vec<String> {
     let mut sent: HashMap<&str, usize> = HashMap::new();
     for line in &device.seen {
@@ -395,8 +397,8 @@ mod tests {
         }
     }
 
-    /// A job that has written two steps at its second attempt; one that has read; one that was
-    /// cut off after it had sent its first step.
+    /// Returns a job that has written two steps in its second attempt, one that has read, and one
+    /// that was interrupted after its first step.
     fn sound() -> Evidence {
         let job = |plugin: &str, status: &str| Job {
             plugin: plugin.into(),
@@ -480,7 +482,7 @@ mod tests {
         evidence.jobs.get_mut(id).unwrap()
     }
 
-    /// What is found when this was done to evidence that is sound.
+    /// Returns the broken promises after a change to sound evidence.
     fn planted(plant: impl Fn(&mut Evidence)) -> String {
         let mut evidence = sound();
         assert_eq!(broken(&evidence), Vec::<String>::new());

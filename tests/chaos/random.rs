@@ -1,8 +1,8 @@
-//! Numbers from a seed.
+//! Random numbers from a seed.
 
 use std::time::Duration;
 
-/// Steele, Lea and Flood's `SplitMix64`: small, and the same everywhere.
+/// `SplitMix64` by Steele, Lea and Flood: small, and the same everywhere.
 #[derive(Debug, Clone)]
 pub(super) struct Random(u64);
 
@@ -13,7 +13,7 @@ impl Random {
         u32::from_le_bytes(bytes).into()
     }
 
-    /// Of one seed, each stream is another.
+    /// Returns a stream of numbers; each stream of a seed is different.
     pub(super) const fn of(seed: u64, stream: u64) -> Self {
         Self(seed ^ (stream + 1).wrapping_mul(0xd1b5_4a32_d192_ed03))
     }
@@ -26,7 +26,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// From 0 to one less than `most`.
+    /// Returns a number from 0 to `most` - 1.
     pub(super) const fn below(&mut self, most: usize) -> usize {
         (self.next() % most as u64) as usize
     }

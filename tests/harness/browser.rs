@@ -1,7 +1,7 @@
-//! A real browser, driven over the `WebDriver` protocol: chromium by way of chromedriver.
+//! A real browser, driven over the `WebDriver` protocol: chromium with chromedriver.
 //!
-//! A page comes to look as it should in its own time, so everything here tries again until it
-//! succeeds or the deadline passes. Selectors are CSS, or `XPath` where they start with `//`.
+//! A page needs time to update, so every operation retries until it succeeds or the deadline
+//! passes. Selectors are CSS, or `XPath` if they begin with `//`.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
@@ -22,15 +22,14 @@ pub(crate) const ESCAPE: &str = "\u{e00c}";
 pub(crate) const ENTER: &str = "\u{e007}";
 pub(crate) const TAB: &str = "\u{e004}";
 
-/// How a `WebDriver` answer names the element that it found.
+/// The field of a `WebDriver` response that identifies an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
-/// Between two looks at the page. The browser needs the processor more than we do.
+/// The interval between polls of the page, which leave the processor to the browser.
 const PAUSE: Duration = Duration::from_millis(50);
-/// For closing the browser; after that it is killed.
+/// Limit for closing the browser, after which it is killed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// One browser with a profile of its own, closed when dropped. If the test is failing by then, it
-/// leaves a screenshot behind.
+/// A browser with its own profile, closed on drop. A failing test leaves a screenshot.
 pub(crate) struct Browser {
     driver: Driver,
     client: Client,
@@ -40,7 +39,7 @@ pub(crate) struct Browser {
 }
 
 impl Browser {
-    /// Starts a browser that looks at the host behind `site`.
+    /// Starts a browser for the host behind `site`.
     pub(crate) async fn start(site: &Client) -> Self {
         let chromium = installed("chromium");
         let profile = tempfile::tempdir().unwrap();
@@ -63,7 +62,7 @@ impl Browser {
                         "--disable-component-update",
                         "--no-first-run",
                         "--window-size=1280,900",
-                        // The browser ends when chromedriver does, however that comes about.
+                        // The browser ends with chromedriver, even if that is killed.
                         "--remote-debugging-pipe",
                         format!("--user-data-dir={}", profile.path().display()),
                     ] },
@@ -81,13 +80,13 @@ impl Browser {
         }
     }
 
-    /// Goes to a page of the site, such as `/board`.
+    /// Opens a page of the site, such as `/board`.
     pub(crate) async fn open(&self, path: &str) {
         let url = json!({ "url": self.site.url(path) });
         self.act("/url", &url).await.unwrap();
     }
 
-    /// Waits until the page shown is one below `path`, and gives the rest of its path.
+    /// Waits until the page is below `path`, and returns the rest of its path.
     pub(crate) async fn lands_below(&self, path: &str) -> String {
         self.until(&format!("it is one below {path}"), async || {
             let shown = self.script("return location.pathname").await;
@@ -103,14 +102,14 @@ impl Browser {
         self.with(selector, "/click", &json!({})).await;
     }
 
-    /// Puts a text into an input, in place of what is there.
+    /// Replaces the text of an input.
     pub(crate) async fn fill(&self, selector: &str, text: &str) {
         self.with(selector, "/clear", &json!({})).await;
         self.with(selector, "/value", &json!({ "text": text }))
             .await;
     }
 
-    /// Presses keys where the focus is: their texts, or the codes of `WebDriver` for keys without one.
+    /// Presses keys at the focus: their texts, or the codes of `WebDriver` for keys without one.
     pub(crate) async fn press(&self, keys: &[&str]) {
         let strokes = keys
             .iter()
@@ -120,7 +119,7 @@ impl Browser {
         self.act("/actions", &body).await.unwrap();
     }
 
-    /// Waits until a box shows the end of its content.
+    /// Waits until a box is scrolled to the end of its content.
     pub(crate) async fn scrolls_to_end(&self, selector: &str) {
         let left = format!(
             "const box = document.querySelector('{selector}');
@@ -134,7 +133,7 @@ impl Browser {
         .await;
     }
 
-    /// Waits until the focus is on an element with a name: its label or its text.
+    /// Waits until the element with the focus has this label or text.
     pub(crate) async fn focuses(&self, name: &str) {
         let focused = "const focused = document.activeElement;
             return focused.getAttribute('aria-label') ?? focused.textContent";
@@ -145,7 +144,7 @@ impl Browser {
         .await;
     }
 
-    /// Waits until an element shows a text, perhaps among others.
+    /// Waits until an element contains a text.
     pub(crate) async fn shows(&self, selector: &str, text: &str) {
         self.until(&format!("{selector} shows {text:?}"), async || {
             let shown = self.text(selector).await?;
@@ -163,7 +162,7 @@ impl Browser {
         .await;
     }
 
-    /// Runs JavaScript in the page and gives what it returns.
+    /// Runs JavaScript in the page and returns its result.
     pub(crate) async fn script(&self, script: &str) -> Value {
         let script = json!({ "script": script, "args": [] });
         self.act("/execute/sync", &script).await.unwrap()
@@ -177,7 +176,7 @@ impl Browser {
         self.act("/goog/cdp/execute", &command).await.unwrap();
     }
 
-    /// What was logged to the browser's console since the last call.
+    /// Returns the messages on the browser's console since the last call.
     pub(crate) async fn console(&self) -> Vec<String> {
         let entries = self
             .act("/se/log", &json!({ "type": "browser" }))
@@ -189,7 +188,7 @@ impl Browser {
             .collect()
     }
 
-    /// Looks again and again until `look` succeeds.
+    /// Polls until `look` succeeds.
     async fn until<T>(&self, what: &str, look: impl AsyncFn() -> Result<T, String>) -> T {
         let end = Instant::now() + DEADLINE;
         loop {
@@ -203,8 +202,8 @@ impl Browser {
         }
     }
 
-    /// Does something with an element. It may not be there yet, be hidden, or just be replaced by
-    /// a newer one: then again.
+    /// Acts on an element. Retries while the element does not exist, is hidden, or is being
+    /// replaced.
     async fn with(&self, selector: &str, action: &str, body: &Value) {
         self.until(&format!("{selector} takes a {action}"), async || {
             let element = self.element(selector).await?;
@@ -238,7 +237,7 @@ impl Browser {
         format!("/session/{}{command}", self.session)
     }
 
-    /// For who has to find out why a test failed. Must not panic: it runs while a panic unwinds.
+    /// Stores a screenshot of a failed test. Must not panic: it runs while a panic unwinds.
     async fn report(&self) {
         let take = self
             .client
@@ -270,7 +269,7 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Asked to close, it takes its processes and files along.
+        // Closing the browser removes its processes and files.
         let close = async {
             if std::thread::panicking() {
                 self.report().await;
@@ -285,11 +284,11 @@ impl Drop for Browser {
     }
 }
 
-/// chromedriver as a process.
+/// The chromedriver process.
 struct Driver(Child);
 
 impl Driver {
-    /// Starts it, and returns with its URL when it listens.
+    /// Starts chromedriver, and returns its URL once it listens.
     fn start() -> (Self, String) {
         let mut child = Command::new(installed("chromedriver"))
             .arg("--port=0")
@@ -319,8 +318,8 @@ impl Drop for Driver {
     }
 }
 
-/// `ChromeDriver was started successfully on port 40123.` Reads on to the end, so that it never
-/// waits for a reader.
+/// Finds the port in `ChromeDriver was started successfully on port 40123.`, and reads on to the
+/// end so that chromedriver never blocks.
 fn read_port(stdout: impl Read, found: &mpsc::Sender<u16>) {
     for line in BufReader::new(stdout).lines().map_while(Result::ok) {
         let port = line

@@ -15,14 +15,14 @@ pub(crate) struct Client {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: reqwest::header::HeaderMap,
-    /// The body's JSON; null when it is none.
+    /// The body's JSON; null if it is not JSON.
     pub(crate) body: Value,
     pub(crate) text: String,
 }
 
 impl Client {
     pub(crate) fn new(url: &str) -> Self {
-        // Fails when another test was first, which comes to the same.
+        // Fails if another test has installed it before, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         Self {
             http: reqwest::Client::builder()
@@ -45,7 +45,7 @@ impl Client {
         self.send(self.request(Method::POST, path).json(body)).await
     }
 
-    /// A POST that has nothing to say.
+    /// Sends a POST without a body.
     pub(crate) async fn act(&self, path: &str) -> Answer {
         self.send(self.request(Method::POST, path)).await
     }

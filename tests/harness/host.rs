@@ -1,4 +1,4 @@
-//! The real host in this process, on a free port, with a database and a directory of its own.
+//! The real host in this process, on a free port, with its own database and directory.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(crate) struct TestHost {
     config: Config,
 }
 
-/// Runs a test on the threads that the server has.
+/// Runs a test on a runtime like the server's.
 pub(crate) fn run(test: impl Future<Output = ()>) {
     let config = Config::default();
     let runtime = host::app::runtime(&config.worker).unwrap();
@@ -32,15 +32,15 @@ pub(crate) fn run(test: impl Future<Output = ()>) {
     ended.expect("the test ends within its deadline");
 }
 
-/// The bundled playbooks.
+/// Returns the directory of the bundled playbooks.
 pub(crate) fn scripts_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts")
 }
 
-/// A component, by the name of its crate.
+/// Returns a component by the name of its crate.
 ///
 /// # Panics
-/// When it has not been built, with the command that does it.
+/// If it has not been built, with the command that builds it.
 pub(crate) fn component(name: &str) -> PathBuf {
     let bundled = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins");
     let of_tests = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests");
@@ -50,7 +50,7 @@ pub(crate) fn component(name: &str) -> PathBuf {
     built.unwrap_or_else(|| panic!("{file} is not built; `cargo xtask test` builds it"))
 }
 
-/// Everything the host writes goes into one directory; the bundled playbooks are read.
+/// Returns a configuration that writes only to one directory, and reads the bundled playbooks.
 fn config_in(directory: &Path) -> Config {
     let mut config = Config::default();
     config.database.url = format!("sqlite:{}", directory.join("scheduler.db").display());
@@ -59,13 +59,13 @@ fn config_in(directory: &Path) -> Config {
     config.plugins.components_dir = directory.join("plugins");
     config.plugins.watch = false;
     config.policy.for_all.queue_submit = vec!["*".to_owned()];
-    // Of all tests together, so that each component is compiled once.
+    // Shared by all tests, so that each component is compiled once.
     config.plugins.cache_dir = Some(Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugin-cache"));
     config
 }
 
 impl TestHost {
-    /// A host with the bundled playbooks.
+    /// Starts a host with the bundled playbooks.
     pub(crate) async fn start() -> Self {
         Self::start_with(|_| {}).await
     }
@@ -77,14 +77,14 @@ impl TestHost {
         Self::start_in(directory, config).await
     }
 
-    /// A host with one playbook more, given as its source.
+    /// Starts a host with an additional playbook, given as its source.
     pub(crate) async fn with_playbook(name: &str, source: &str) -> Self {
         let host = Self::with_own_scripts(&[(name, source)]).await;
         host.expect_ready(name).await;
         host
     }
 
-    /// A host that knows a Linux host, the one all tests share, as the connection `server`.
+    /// Starts a host with the connection `server` to the Linux host that all tests share.
     pub(crate) async fn with_server() -> Self {
         let host = Self::start().await;
         let ssh = &test_devices::linux().ssh;
@@ -93,7 +93,7 @@ impl TestHost {
         host
     }
 
-    /// A host with these components alone: the names they get, and their bytes.
+    /// Starts a host with these components alone: their names and bytes.
     pub(crate) async fn with_components(
         components: &[(&str, Vec<u8>)],
         configure: impl FnOnce(&mut Config),
@@ -110,7 +110,7 @@ impl TestHost {
         Self::start_in(directory, config).await
     }
 
-    /// A host with one component, by the name of its crate, as the plugin `name`.
+    /// Starts a host with one component, by the name of its crate, as the plugin `name`.
     pub(crate) async fn with_component(name: &str, crate_name: &str) -> Self {
         let bytes = std::fs::read(component(crate_name)).unwrap();
         let host = Self::with_components(&[(name, bytes)], |_| {}).await;
@@ -118,7 +118,7 @@ impl TestHost {
         host
     }
 
-    /// A host with these playbooks alone.
+    /// Starts a host with these playbooks alone.
     pub(crate) async fn with_own_scripts(playbooks: &[(&str, &str)]) -> Self {
         Self::with_scripts_and(playbooks, |_| {}).await
     }
@@ -141,7 +141,8 @@ impl TestHost {
         Self::start_in(directory, config).await
     }
 
-    /// A host with these components, which it may still be loading, and with another compiler.
+    /// Starts a host with these components and another compiler, without waiting for the
+    /// compilation.
     pub(crate) async fn with_compiler(
         compiler: &Path,
         components: &[(&str, Vec<u8>)],
@@ -164,7 +165,7 @@ impl TestHost {
     async fn start_in(directory: Arc<TempDir>, config: Config) -> Self {
         let compiler = Path::new(env!("CARGO_BIN_EXE_scheduler"));
         let host = Self::start_with_compiler(directory, config, compiler).await;
-        // Most tests want the plugins, and not to see them coming.
+        // Most tests need the plugins loaded.
         host.app.registry.settled().await;
         host
     }
@@ -187,7 +188,7 @@ impl TestHost {
         }
     }
 
-    /// Shuts the host down as SIGTERM would, and returns when it has drained.
+    /// Shuts the host down like SIGTERM, and returns when it has drained.
     pub(crate) async fn stop(self) -> Stopped {
         drop(self.shutdown);
         drop(self.app);
@@ -210,14 +211,14 @@ impl TestHost {
         answer.body["name"].as_str().unwrap().to_owned()
     }
 
-    /// Submits a job that is to be taken in, and returns its id.
+    /// Submits a job that must be accepted, and returns its id.
     pub(crate) async fn submit(&self, job: Value) -> String {
         let answer = self.client.post("/api/jobs", &job).await;
         assert_eq!(answer.status, 202, "{}", answer.body);
         answer.body["id"].as_str().unwrap().to_owned()
     }
 
-    /// Waits until a job has ended, and returns it as the API shows it.
+    /// Waits until a job has ended, and returns it from the API.
     pub(crate) async fn ended(&self, id: &str) -> Value {
         let waiting = self.app.jobs.wait(id.parse().unwrap());
         let ended = tokio::time::timeout(DEADLINE, waiting).await;
@@ -228,12 +229,12 @@ impl TestHost {
         self.job(id).await
     }
 
-    /// Waits until a job stands as running.
+    /// Waits until a job is running.
     pub(crate) async fn running(&self, id: &str) {
         self.until(id, |job| job["status"] == "running").await;
     }
 
-    /// Waits until a job looks as it should.
+    /// Polls a job until `looks` returns true.
     pub(crate) async fn until(&self, id: &str, looks: impl Fn(&Value) -> bool) -> Value {
         let waiting = async {
             loop {
@@ -248,8 +249,8 @@ impl TestHost {
         seen.expect("the job comes to look as it should")
     }
 
-    /// Waits until the command that a job runs has printed this, and nothing else. Gives what is
-    /// told of the job's commands.
+    /// Waits until the running command of a job has printed exactly this. Returns the job's
+    /// commands.
     pub(crate) async fn until_prints(&self, id: &str, output: &str) -> Value {
         let path = format!("/api/jobs/{id}/results");
         let waiting = async {
@@ -290,7 +291,7 @@ impl TestHost {
             .await
     }
 
-    /// All pages of a listing.
+    /// Returns all pages of a listing.
     async fn list(&self, url: &str, field: &str) -> Vec<Value> {
         let mut all = Vec::new();
         let mut page = url.to_owned();
@@ -312,7 +313,7 @@ impl TestHost {
     }
 }
 
-/// A host that was shut down, and can be started again on what it left.
+/// A host that was shut down, and can be restarted with its files.
 pub(crate) struct Stopped {
     directory: Arc<TempDir>,
     config: Config,
@@ -323,7 +324,7 @@ impl Stopped {
         self.directory.path().join(name)
     }
 
-    /// Changes what it is started with.
+    /// Changes the configuration of the next start.
     pub(crate) fn configure(&mut self, configure: impl FnOnce(&mut Config)) {
         configure(&mut self.config);
     }
@@ -332,13 +333,13 @@ impl Stopped {
         TestHost::start_in(self.directory, self.config).await
     }
 
-    /// As [`Self::start`], with another compiler and without waiting for it.
+    /// Starts the host like [`Self::start`], with another compiler and without waiting for it.
     pub(crate) async fn start_with_compiler(self, compiler: &Path) -> TestHost {
         TestHost::start_with_compiler(self.directory, self.config, compiler).await
     }
 }
 
-/// A playbook without targets, from the body of its `run`.
+/// Returns a playbook without targets, from the body of its `run`.
 pub(crate) fn playbook(run: &str) -> String {
     format!(
         r#"

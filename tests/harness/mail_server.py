@@ -1,5 +1,8 @@
-"""A real SMTP server that puts mails into a maildir: port, directory, and with two files more (a
-certificate and its key) one that wants STARTTLS and a login. Ends with its standard input."""
+"""A real SMTP server that stores mails in a maildir.
+
+Arguments: the port, the directory, and optionally a certificate and its key, with which it
+requires STARTTLS and a login. Ends with its standard input.
+"""
 
 import logging
 import ssl
@@ -9,7 +12,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Mailbox
 from aiosmtpd.smtp import AuthResult
 
-# Clients that turn away are what is tested here.
+# Tests provoke errors of clients, which would fill the log.
 logging.disable(logging.CRITICAL)
 
 port, directory, certificate = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
@@ -25,7 +28,7 @@ class Handler(Mailbox):
 
 def authenticate(server, session, envelope, mechanism, data):
     known = (data.login, data.password) == (b"jobs", b"pa ss")
-    # Not handled: the server says no itself.
+    # Not handled: the server sends the refusal itself.
     return AuthResult(success=known, handled=False)
 
 

@@ -1,4 +1,4 @@
-//! A real SMTP server as a process: aiosmtpd.
+//! A real SMTP server, aiosmtpd, in a process.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -9,13 +9,13 @@ use tempfile::TempDir;
 
 use super::DEADLINE;
 
-/// What it is given so that it wants STARTTLS and a login.
+/// The certificate of a server that requires STARTTLS and a login.
 pub(crate) struct Certificate {
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
 }
 
-/// Puts mails into a maildir. Refuses those to `nobody`.
+/// A server that stores mails in a maildir. It refuses the recipient `nobody`.
 pub(crate) struct MailServer {
     pub(crate) port: u16,
     directory: TempDir,
@@ -23,7 +23,7 @@ pub(crate) struct MailServer {
 }
 
 impl MailServer {
-    /// Starts it, and returns when it listens.
+    /// Starts the server, and returns when it listens.
     pub(crate) fn start(certificate: Option<&Certificate>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let port = free_port();
@@ -50,7 +50,7 @@ impl MailServer {
         }
     }
 
-    /// Waits for the next mail: its headers, with folded lines put together, and its body.
+    /// Waits for the next mail; returns its headers, with folded lines joined, and its body.
     pub(crate) async fn next(&self) -> (String, String) {
         let new = self.directory.path().join("mails/new");
         let end = Instant::now() + DEADLINE;
@@ -78,7 +78,7 @@ impl Drop for MailServer {
     }
 }
 
-/// The Python that has it: the system's package is not there for one from elsewhere.
+/// Returns a Python with aiosmtpd: the system's package is not available to other installations.
 fn python() -> &'static str {
     let has_it = |python: &&str| {
         let mut command = Command::new(python);
@@ -91,7 +91,7 @@ fn python() -> &'static str {
         .expect("aiosmtpd is not installed; run: cargo xtask setup")
 }
 
-/// A port that nobody listens on.
+/// Returns a port without a listener.
 pub(crate) fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()

@@ -1,4 +1,4 @@
-//! Starts the host and gives tests hands to use it with.
+//! The harness: starts the host, and everything that tests use with it.
 
 mod browser;
 mod client;
@@ -23,10 +23,10 @@ pub(crate) use pty::Pty;
 pub(crate) use receiver::{Received, Receiver};
 pub(crate) use terminal::Terminal;
 
-/// The longest that anything is waited for. Nothing takes as long, unless it never comes.
+/// The limit of every wait; only an event that never happens takes this long.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
-/// A job of the plugin `p`, as it is submitted.
+/// Returns a job of the plugin `p` for the storage.
 pub(crate) fn new_job(id: Uuid) -> NewJob {
     NewJob {
         id,
@@ -51,7 +51,7 @@ pub(crate) fn new_job(id: Uuid) -> NewJob {
     }
 }
 
-/// A connection's fields for a simulated device.
+/// Returns the fields of a connection to a simulated device.
 pub(crate) fn lab_connection(
     name: &str,
     lab: &netssh_core::lab::Lab,
@@ -68,7 +68,7 @@ pub(crate) fn lab_connection(
     })
 }
 
-/// A connection's fields for a device that logs in by password.
+/// Returns the fields of a connection to a device with a password login.
 pub(crate) fn password_connection(
     name: &str,
     ssh: &test_devices::Sshd,

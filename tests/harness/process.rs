@@ -27,7 +27,7 @@ impl Server {
         Self::start_logged(directory, environment, None)
     }
 
-    /// With its log in a file rather than in the test's output.
+    /// Starts the binary with its log in a file rather than in the test's output.
     pub(crate) fn start_logged(
         directory: &Path,
         environment: &[(&str, &str)],
@@ -38,7 +38,7 @@ impl Server {
         Self::spawn(command, log)
     }
 
-    /// With no more file descriptors than this.
+    /// Starts the binary with this limit of file descriptors.
     pub(crate) fn start_with_descriptors(
         directory: &Path,
         environment: &[(&str, &str)],
@@ -53,7 +53,7 @@ impl Server {
         Self::spawn(command, Some(log))
     }
 
-    /// Starts what [`Self::command`] made, or something around it, and returns when it listens.
+    /// Starts the command of [`Self::command`], possibly wrapped, and returns when it listens.
     pub(crate) fn spawn(mut command: Command, log: Option<File>) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = child.stderr.take().unwrap();
@@ -68,19 +68,19 @@ impl Server {
         }
     }
 
-    /// `scheduler serve`, with nothing of this process' environment that it would read.
+    /// Returns `scheduler serve` without the environment variables that it reads.
     pub(crate) fn command(directory: &Path) -> Command {
         let mut command = scheduler();
         command.arg("serve");
         in_directory(command, directory)
     }
 
-    /// Lowers the limit of file descriptors so far that it can open only a few more.
+    /// Lowers the limit of file descriptors so that the server can open only `spare` more.
     pub(crate) fn leave_descriptors(&self, spare: usize) {
         let open = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
         let names = open.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
         let taken: Vec<u64> = names.filter_map(|name| name.parse().ok()).collect();
-        // The limit is on a descriptor's number; some numbers below the highest are free.
+        // The limit applies to a descriptor's number; some numbers below the highest are free.
         let most = (0..).filter(|number| !taken.contains(number)).nth(spare);
         let limit = Rlimit {
             current: most,
@@ -90,7 +90,7 @@ impl Server {
         rustix::process::prlimit(Some(id), Resource::Nofile, limit).unwrap();
     }
 
-    /// SIGHUP.
+    /// Sends SIGHUP.
     pub(crate) fn hang_up(&self) {
         self.signal(Signal::HUP);
     }
@@ -104,18 +104,18 @@ impl Server {
         rustix::process::kill_process(id, signal).unwrap();
     }
 
-    /// How it ended, if it has.
+    /// Returns the exit status if the process has ended.
     pub(crate) fn ended(&mut self) -> Option<std::process::ExitStatus> {
         self.child.try_wait().unwrap()
     }
 
-    /// SIGKILL: no warning, nothing is written any more.
+    /// Sends SIGKILL, after which the process writes nothing more.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// SIGTERM, and the exit code.
+    /// Sends SIGTERM, and returns the exit code.
     pub(crate) fn terminate(mut self) -> Option<i32> {
         self.signal(Signal::TERM);
         self.child.wait().unwrap().code()
@@ -139,15 +139,15 @@ fn in_directory(mut command: Command, directory: &Path) -> Command {
     command
 }
 
-/// The binary, with nothing set that it would read from the environment.
+/// Returns the binary without the environment variables that it reads.
 pub(crate) fn scheduler() -> Command {
     let mut command = clean(Command::new(env!("CARGO_BIN_EXE_scheduler")));
-    // Of all tests together, as of all runs of one user.
+    // Shared by all tests, as by all runs of one user.
     command.env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"));
     command
 }
 
-/// A command that gets nothing from the environment that the binary would read.
+/// Removes the environment variables that the binary reads.
 pub(crate) fn clean(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("SCHEDULER_") || name == "RUST_LOG" {
@@ -157,7 +157,7 @@ pub(crate) fn clean(mut command: Command) -> Command {
     command
 }
 
-/// Reads the log to its end, so that the server never waits for a reader.
+/// Reads the log to its end, so that the server never blocks.
 fn read_log(stderr: impl Read, mut log: Option<File>, found: &mpsc::Sender<String>) {
     for line in BufReader::new(stderr).lines().map_while(Result::ok) {
         match &mut log {

@@ -11,17 +11,17 @@ use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 use super::{DEADLINE, clean};
 
-/// Who sits at the terminal. Everything here blocks.
+/// The user's side of a terminal. All functions block.
 pub(crate) struct Pty {
     keyboard: File,
     screen: Receiver<Vec<u8>>,
-    /// What was shown so far.
+    /// The output so far.
     pub(crate) shown: String,
     child: Child,
 }
 
 impl Pty {
-    /// Starts the binary in a session of its own, whose terminal has so many columns and rows.
+    /// Starts the binary in its own session, at a terminal of this size.
     pub(crate) fn start(arguments: &[&str], url: &str, (columns, rows): (u16, u16)) -> Self {
         let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&controller).unwrap();
@@ -49,7 +49,7 @@ impl Pty {
         let (seen, screen) = mpsc::channel();
         std::thread::spawn(move || {
             let mut chunk = [0; 4096];
-            // Fails when nobody has the other side open any more.
+            // Fails once the other side is closed.
             while let Ok(length) = reading.read(&mut chunk) {
                 if length == 0 || seen.send(chunk[..length].to_vec()).is_err() {
                     return;
@@ -68,12 +68,12 @@ impl Pty {
         self.keyboard.write_all(text.as_bytes()).unwrap();
     }
 
-    /// Waits until a text is shown.
+    /// Waits for a text in the output.
     pub(crate) fn shows(&mut self, text: &str) {
         self.shows_after("", text);
     }
 
-    /// Waits until a text is shown after another one.
+    /// Waits for a text after another one in the output.
     pub(crate) fn shows_after(&mut self, earlier: &str, text: &str) {
         let end = Instant::now() + DEADLINE;
         let shown = |all: &str| {
@@ -89,7 +89,8 @@ impl Pty {
         }
     }
 
-    /// Whether keys go through as they are typed, instead of lines with an echo.
+    /// Returns whether the terminal passes keys on as they are typed, instead of lines with an
+    /// echo.
     pub(crate) fn is_raw(&self) -> bool {
         let modes = tcgetattr(&self.keyboard).unwrap().local_modes;
         !modes.intersects(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
@@ -105,14 +106,14 @@ impl Pty {
         let sent = Command::new("pkill")
             .args(["--signal", name, "--parent", &parent])
             .status();
-        // setsid forks only where it has to; else it has become the binary.
+        // setsid forks only if necessary; otherwise it has become the binary.
         if !sent.unwrap().success() {
             let sent = Command::new("kill").args(["-s", name, &parent]).status();
             assert!(sent.unwrap().success());
         }
     }
 
-    /// Waits for the end: the exit code.
+    /// Waits for the end, and returns the exit code.
     pub(crate) fn ends(&mut self) -> Option<i32> {
         let code = self.child.wait().unwrap().code();
         while let Ok(bytes) = self.screen.try_recv() {

@@ -1,4 +1,4 @@
-//! A real HTTP server that messages are sent to.
+//! A real HTTP server that receives notifications.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use super::DEADLINE;
 
-/// Takes what comes, and answers as it is told to.
+/// A server that records requests, and responds with a configurable status.
 pub(crate) struct Receiver {
     pub(crate) url: String,
     inbox: Arc<Inbox>,
@@ -30,10 +30,10 @@ struct Inbox {
     news: Notify,
 }
 
-/// One request.
+/// A received request.
 #[derive(Debug)]
 pub(crate) struct Received {
-    /// What it was answered.
+    /// The status of the response.
     pub(crate) answer: StatusCode,
     headers: HeaderMap,
     pub(crate) text: String,
@@ -45,7 +45,7 @@ impl Receiver {
         Self::listen("127.0.0.1:0").await
     }
 
-    /// One at an address that was kept free for it.
+    /// Starts a receiver at a given address.
     pub(crate) async fn listen(address: &str) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let url = format!("http://{}/hook/s3cret", listener.local_addr().unwrap());
@@ -65,17 +65,17 @@ impl Receiver {
         }
     }
 
-    /// How it answers from now on.
+    /// Sets the status of all following responses.
     pub(crate) fn answers(&self, status: u16) {
         *self.inbox.answer.lock().unwrap() = StatusCode::from_u16(status).unwrap();
     }
 
-    /// What has come since it was asked last.
+    /// Returns the requests since the last call.
     pub(crate) fn all(&self) -> Vec<Received> {
         self.inbox.messages.lock().unwrap().drain(..).collect()
     }
 
-    /// Waits for the next message.
+    /// Waits for the next request.
     pub(crate) async fn next(&self) -> Received {
         let waiting = async {
             loop {
@@ -100,7 +100,7 @@ impl Received {
         self.headers[name].to_str().unwrap()
     }
 
-    /// Whether it was signed with a key, as the book says how.
+    /// Returns whether it was signed with a key, as the book describes.
     pub(crate) fn is_signed_with(&self, key: &str) -> bool {
         let signature = self.header("x-scheduler-signature");
         let (time, code) = signature.split_once(",v1=").unwrap();

@@ -1,4 +1,4 @@
-//! A terminal's client over a bare WebSocket.
+//! A client for device terminals, over a bare WebSocket.
 
 use futures::{SinkExt, StreamExt};
 use serde_json::Value;
@@ -12,17 +12,17 @@ use super::{DEADLINE, TestHost};
 
 pub(crate) struct Terminal {
     socket: WebSocketStream<TcpStream>,
-    /// What the device has shown so far.
+    /// The device's output so far.
     pub(crate) shown: String,
 }
 
 impl Terminal {
-    /// Asks for the terminal of a connection; a refusal is its status.
+    /// Opens the terminal of a connection; a refusal is its status.
     pub(crate) async fn open(host: &TestHost, name: &str, query: &str) -> Result<Self, u16> {
         Self::open_with(host, name, query, &[]).await
     }
 
-    /// With headers, as a browser would send them.
+    /// Opens a terminal with headers, as a browser would send them.
     pub(crate) async fn open_with(
         host: &TestHost,
         name: &str,
@@ -53,7 +53,7 @@ impl Terminal {
         }
     }
 
-    /// A terminal that is logged in.
+    /// Opens a terminal, and waits for the login.
     pub(crate) async fn opened(host: &TestHost, name: &str, query: &str) -> Self {
         let mut terminal = Self::open(host, name, query).await.unwrap();
         let event = terminal.event().await;
@@ -74,7 +74,7 @@ impl Terminal {
         self.socket.send(Message::Text(text.into())).await.unwrap();
     }
 
-    /// Waits until the device has shown a text.
+    /// Waits until the device has printed a text.
     pub(crate) async fn shows(&mut self, text: &str) {
         while !self.shown.contains(text) {
             if let Some(event) = self.read().await {
@@ -83,7 +83,7 @@ impl Terminal {
         }
     }
 
-    /// Waits for the server's next word, past whatever the device shows.
+    /// Waits for the server's next event, skipping the device's output.
     pub(crate) async fn event(&mut self) -> Value {
         loop {
             if let Some(event) = self.read().await {

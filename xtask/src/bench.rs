@@ -5,7 +5,7 @@ use anyhow::bail;
 use crate::plugins;
 use crate::process::{cargo, run_to_success};
 
-/// What measures: an example of a package, and what it is told.
+/// A benchmark: an example of a package, with its arguments.
 struct Program {
     package: &'static str,
     example: &'static str,
@@ -68,8 +68,8 @@ pub(crate) fn run(names: &[String]) -> anyhow::Result<()> {
     }
     let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
     if wanted("runtimes") {
-        // The component that is run, and the server that is started; built with what measures, so that
-        // both have the same dependencies.
+        // Builds the component that runs and the server that starts together with the benchmark, so
+        // that all have the same dependencies.
         plugins::build_for_tests()?;
         let all = ["build", "--release", "--all-features", "--package", "host"];
         run_to_success(cargo(&all).args(["--bins", "--examples"]))?;

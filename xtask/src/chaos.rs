@@ -1,4 +1,4 @@
-//! `cargo xtask chaos`: the fault campaign of `tests/chaos.rs`, for as long as one likes.
+//! `cargo xtask chaos`: the fault campaign of `tests/chaos.rs`, for any length of time.
 
 use anyhow::{Context as _, bail};
 
@@ -11,7 +11,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     if minutes == 0 {
         bail!("--minutes 0 would show nothing");
     }
-    // As `cargo xtask test` builds it, so that it is built once.
+    // The same build as `cargo xtask test`, so that it is built only once.
     let mut command = cargo(&["test", "--workspace", "--all-features"]);
     command
         .args(["--test", "integration", "--", "--exact", "--nocapture"])

@@ -1,7 +1,7 @@
 //! `cargo xtask demo`: the whole product without hardware.
 //!
 //! Simulated devices (netssh-core's example `lab`), the server in a scratch directory, and a
-//! newcomer's first steps, taken with the CLI a newcomer would use.
+//! newcomer's first steps with the command line.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -17,7 +17,7 @@ use anyhow::{Context as _, bail};
 use crate::plugins;
 use crate::process::{Background, Interrupt, Watchdog, cargo, repository, run_unless_interrupted};
 
-/// When the demonstration ends.
+/// The end of the demonstration.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Ending {
     OnInterrupt,
@@ -35,11 +35,11 @@ struct Device {
     port: String,
 }
 
-/// Where everything of this run lies; removed with it.
+/// The scratch directory of this run, removed on drop.
 struct Scratch(PathBuf);
 
-/// The running product. Fields are dropped in this order: the server first, then its devices,
-/// then what they stood on.
+/// The running product. Fields are dropped in this order: the server first, then its devices, then
+/// their directory.
 struct Demo {
     server: Background,
     _lab: Background,
@@ -81,8 +81,8 @@ fn interrupted() -> anyhow::Result<()> {
 impl Demo {
     fn start(interrupt: &Interrupt) -> anyhow::Result<Self> {
         heading("Building (the first time takes some minutes)");
-        // Whatever the tests are built of, and nothing else: with a choice of features of its own,
-        // the demo would have half of the dependencies built once more, which takes minutes.
+        // The same build as the tests: with other features, cargo would rebuild half of the
+        // dependencies, which takes minutes.
         let all = [
             "test",
             "--workspace",
@@ -130,10 +130,10 @@ impl Demo {
         Ok(demo)
     }
 
-    /// What a newcomer would type.
+    /// Runs the commands that a newcomer would type.
     fn first_steps(&mut self) -> anyhow::Result<()> {
         heading("Telling the server about the devices");
-        // The lab's devices ask for the same at `enable`.
+        // The lab's devices use the same secret for `enable`.
         let secret_file = self.scratch.password_file().display().to_string();
         for device in &self.devices {
             self.cli(&[
@@ -226,7 +226,7 @@ impl Demo {
         Ok(())
     }
 
-    /// Shows a command of the CLI, runs it, and shows what it says.
+    /// Shows a command, runs it, and shows its output.
     fn cli(&self, arguments: &[&str]) -> anyhow::Result<()> {
         if self.interrupt.happened() {
             return interrupted();
@@ -320,7 +320,7 @@ fn start_lab(
         .arg("--password-file")
         .arg(&password_file)
         .current_dir(&scratch.0)
-        // It ends when its input does, which is when we end, however that comes about.
+        // The lab ends with its stdin, and therefore with this process, even if that is killed.
         .stdin(Stdio::piped())
         .stdout(Stdio::piped());
     let mut lab = Background::start("the lab", &mut command)?;
@@ -328,7 +328,7 @@ fn start_lab(
 
     let output = lab.child().stdout.take().context("the lab has no output")?;
     let (sender, lines) = mpsc::channel();
-    // A thread of its own, because it must be read to its end, or the lab would one day block.
+    // A thread reads all of the output, because the lab would block on a full pipe.
     std::thread::spawn(move || {
         for line in BufReader::new(output).lines().map_while(Result::ok) {
             let _ = sender.send(line);
@@ -361,8 +361,8 @@ fn start_server(scheduler: &Path, scratch: &Scratch) -> anyhow::Result<(Backgrou
     let mut command = Command::new(scheduler);
     without_our_variables(&mut command)
         .arg("serve")
-        // The database, the queue, the master key: all of it lands in the working directory. A
-        // config.toml of the repository is not read there.
+        // The server writes the database, the queue and the master key to its working directory,
+        // and does not read a config.toml of the repository.
         .current_dir(&scratch.0)
         .env("SCHEDULER_SERVER_PORT", port.to_string())
         .env(
@@ -380,7 +380,7 @@ fn start_server(scheduler: &Path, scratch: &Scratch) -> anyhow::Result<(Backgrou
     Ok((server, format!("http://127.0.0.1:{port}")))
 }
 
-/// What the developer has set for a server of their own means nothing to this one.
+/// Removes the variables that the developer has set for another server.
 fn without_our_variables(command: &mut Command) -> &mut Command {
     for (name, _) in std::env::vars_os() {
         if name.as_encoded_bytes().starts_with(b"SCHEDULER_") {
@@ -407,9 +407,9 @@ fn free_port() -> anyhow::Result<u16> {
     Ok(listener.local_addr()?.port())
 }
 
-/// Where cargo puts what it builds.
+/// Returns the directory of cargo's binaries.
 fn binaries() -> anyhow::Result<PathBuf> {
-    // target/debug/xtask: cargo has built us into the same directory.
+    // target/debug/xtask: cargo has built this program into the same directory.
     let ours = std::env::current_exe().context("where is this program?")?;
     let directory = ours.parent().context("this program has no directory")?;
     Ok(directory.to_owned())
@@ -424,7 +424,7 @@ fn random_hex() -> anyhow::Result<String> {
 }
 
 impl Device {
-    /// From a line `{"name":"lab-r1","host":"127.0.0.1","port":2201,"device_type":"cisco_ios"}`.
+    /// Parses a line `{"name":"lab-r1","host":"127.0.0.1","port":2201,"device_type":"cisco_ios"}`.
     fn from_json(line: &str) -> Option<Self> {
         Some(Self {
             name: json_field(line, "name")?,
@@ -434,8 +434,8 @@ impl Device {
     }
 }
 
-/// A text without escapes or a number in a flat JSON object; all that the lab writes, and no
-/// reason to wait for a JSON library to be built.
+/// Returns a text without escapes, or a number, from a flat JSON object. The lab writes nothing
+/// else, so a JSON library is not worth its build time.
 fn json_field(object: &str, name: &str) -> Option<String> {
     let (_, rest) = object.split_once(&format!("\"{name}\""))?;
     let value = rest.trim_start().strip_prefix(':')?.trim_start();
@@ -446,7 +446,7 @@ fn json_field(object: &str, name: &str) -> Option<String> {
     Some(value.to_owned())
 }
 
-/// As one would type it in a shell.
+/// Quotes an argument for a shell.
 fn quote(argument: &str) -> String {
     let plain = argument
         .chars()

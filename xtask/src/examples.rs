@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use crate::process::{repository, run_to_success};
 use crate::setup::target_directory;
 
-/// Builds both, if they or the contract have changed since the last time.
+/// Builds both examples, if they or the contract have changed since the last build.
 pub(crate) fn build_for_tests() -> anyhow::Result<()> {
     let built = target_directory()?.join("tmp/guests");
     fs::create_dir_all(&built).with_context(|| built.display().to_string())?;
@@ -48,7 +48,7 @@ fn python(name: &str, built: &Path) -> anyhow::Result<()> {
     run_to_success(&mut command)
 }
 
-/// Built in a copy: what npm installs has to stand beside the source.
+/// Builds in a copy: npm installs its packages next to the source.
 fn javascript(name: &str, built: &Path) -> anyhow::Result<()> {
     let source = source_of(name);
     let component = built.join(format!("{name}.wasm"));
@@ -99,7 +99,7 @@ fn contract() -> PathBuf {
     repository().join("plugin-sdk/wit")
 }
 
-/// Whether a component is not there, or older than anything it is made of.
+/// Returns whether a component does not exist, or is older than its sources.
 fn is_older(component: &Path, source: &Path) -> anyhow::Result<bool> {
     let Ok(made) = fs::metadata(component).and_then(|file| file.modified()) else {
         return Ok(true);

@@ -10,9 +10,9 @@ use crate::process::{cargo, repository, run_to_success};
 const CARGO_FUZZ: &str = "cargo-fuzz@0.13.2";
 const TARGETS: [&str; 4] = ["terminal", "mask", "platform", "reader"];
 const SECONDS: u32 = 60;
-/// An input that takes longer than so many seconds is as bad as one that panics.
+/// The time in seconds after which an input counts as a failure, like a panic.
 const SLOW: u32 = 5;
-/// Inputs are as long as this at most, bytes: long enough for work that grows with the square.
+/// Maximum size of an input in bytes, enough to expose quadratic work.
 const LONGEST: u32 = 64 * 1024;
 
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
@@ -33,14 +33,14 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
 }
 
 fn fuzz(directory: &Path, target: &str, seconds: u32) -> anyhow::Result<()> {
-    // What is found goes into the first of the two directories, which is not committed.
+    // libFuzzer writes new inputs to the first directory, which is not committed.
     let corpus = directory.join("corpus").join(target);
     fs::create_dir_all(&corpus).with_context(|| format!("cannot create {}", corpus.display()))?;
     let seeds = directory.join("seeds").join(target);
     let mut command = cargo(&["fuzz", "run", "--fuzz-dir"]);
     command
         .arg(directory)
-        // There is no unsafe code for one to look at, and without one it is many times as fast.
+        // There is no unsafe code to check, and without a sanitizer fuzzing is many times faster.
         .args(["--sanitizer", "none"])
         .arg(target)
         .args([corpus, seeds])

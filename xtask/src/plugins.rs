@@ -12,13 +12,13 @@ use crate::setup::target_directory;
 const TARGET: &str = "wasm32-wasip2";
 const PROFILE: &str = "plugin";
 
-/// Every crate in `plugins/`, as `plugins/NAME.wasm`: where the server looks for components.
+/// Builds every crate in `plugins/` to `plugins/NAME.wasm`, from where the server loads components.
 pub(crate) fn run() -> anyhow::Result<()> {
     let directory = repository().join("plugins");
     build(&directory, &directory)
 }
 
-/// The components that only tests run, beside what cargo keeps for tests.
+/// Builds the components of the tests into cargo's directory for test files.
 pub(crate) fn build_for_tests() -> anyhow::Result<()> {
     let built = target_directory()?.join("tmp/guests");
     build(&repository().join("tests/plugins"), &built)
@@ -50,7 +50,7 @@ fn build(crates: &Path, built: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The names of the crates that stand beside one another in a directory.
+/// Returns the names of the crates in a directory.
 fn packages_in(directory: &Path) -> anyhow::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(directory).with_context(|| directory.display().to_string())? {
@@ -68,8 +68,8 @@ fn packages_in(directory: &Path) -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
-/// In one step, so that a server which watches the directory sees the old file or the new one; and
-/// only when they differ, so that it has nothing to see otherwise.
+/// Replaces a component atomically, so that a server that watches the directory sees either file,
+/// and only if the component has changed, so that the server does not reload it needlessly.
 fn replace(component: &Path, place: &Path) -> anyhow::Result<()> {
     let bytes = fs::read(component).with_context(|| component.display().to_string())?;
     if fs::read(place).is_ok_and(|there| there == bytes) {

@@ -1,4 +1,4 @@
-//! Other programs: run to their end, or kept running until we end.
+//! Child processes: run to completion, or kept running until this program ends.
 
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
@@ -10,17 +10,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
-/// The directory of the workspace.
+/// Returns the directory of the workspace.
 pub(crate) fn repository() -> PathBuf {
     let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
     xtask.parent().unwrap_or(xtask).to_owned()
 }
 
-/// The cargo that started us.
+/// Returns a command for the cargo that started this program.
 ///
-/// What it has told us about our own package it must not hear again: build scripts (ring's) look
-/// at such variables, and with them everything that stands on ring would be built anew whenever
-/// `cargo xtask` and `cargo` take turns.
+/// It lacks the variables that cargo sets for this package: build scripts (ring's) depend on them,
+/// and everything that depends on ring would be rebuilt whenever `cargo xtask` and `cargo`
+/// alternate.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
@@ -34,7 +34,7 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs a program in the foreground; anything but success is an error that names the program.
+/// Runs a program in the foreground; fails with the program's name if its exit code is not 0.
 pub(crate) fn run_to_success(command: &mut Command) -> anyhow::Result<()> {
     let status = command
         .status()
@@ -45,8 +45,8 @@ pub(crate) fn run_to_success(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// [`run_to_success`] for when we listen for an [`Interrupt`], which ends the program too: a signal
-/// may have been sent to us alone.
+/// Runs a program like [`run_to_success`], and ends it on an [`Interrupt`]: the signal may have
+/// been sent to this process alone.
 pub(crate) fn run_unless_interrupted(
     command: &mut Command,
     input: &str,
@@ -57,7 +57,7 @@ pub(crate) fn run_unless_interrupted(
         .spawn()
         .with_context(|| format!("cannot start {}", shown(command)))?;
     if let Some(mut stdin) = child.stdin.take() {
-        // Whoever does not read it does not want it.
+        // A program may end without reading its input.
         let _ = stdin.write_all(input.as_bytes());
     }
     let status = loop {
@@ -77,7 +77,7 @@ pub(crate) fn run_unless_interrupted(
     Ok(())
 }
 
-/// Ctrl-C, SIGTERM and SIGHUP as something to ask about, so that ending is a part of the program.
+/// A flag for Ctrl-C, SIGTERM and SIGHUP, which the program polls to end in an orderly way.
 #[derive(Clone)]
 pub(crate) struct Interrupt(Arc<AtomicBool>);
 
@@ -100,15 +100,15 @@ impl Interrupt {
     }
 }
 
-/// A program in the background, stopped when this is dropped.
+/// A background process, stopped on drop.
 pub(crate) struct Background {
     name: &'static str,
     child: Child,
 }
 
 impl Background {
-    /// In a process group of its own: a Ctrl-C in the terminal reaches us and not it, so that
-    /// the order of stopping is ours.
+    /// Starts it in its own process group: Ctrl-C in the terminal does not reach it, so this
+    /// program controls the order of stopping.
     pub(crate) fn start(name: &'static str, command: &mut Command) -> anyhow::Result<Self> {
         let child = command
             .process_group(0)
@@ -121,7 +121,7 @@ impl Background {
         self.child.id()
     }
 
-    /// How it ended, if it has ended.
+    /// Returns the exit status if the process has ended.
     pub(crate) fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         self.child
             .try_wait()
@@ -159,8 +159,8 @@ impl Drop for Background {
     }
 }
 
-/// Cleans up after us if we are killed and can do it no more: a shell that waits for the end of
-/// its input, which comes when we are gone, however we went.
+/// A shell that cleans up if this process is killed: it waits for the end of its input, which comes
+/// with the end of this process.
 pub(crate) struct Watchdog {
     child: Child,
     input: Option<ChildStdin>,
@@ -214,7 +214,8 @@ impl Drop for Watchdog {
     }
 }
 
-/// SIGTERM, and no waiting. std can only send SIGKILL; every shell has a kill that can do more.
+/// Sends SIGTERM without waiting. std can only send SIGKILL, but every shell can send other
+/// signals.
 fn terminate(child: &Child) {
     let _ = Command::new("sh")
         .args(["-c", "kill -TERM \"$0\"", &child.id().to_string()])

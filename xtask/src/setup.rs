@@ -1,8 +1,8 @@
-//! `cargo xtask setup`: installs the Debian packages that the tests need and the machine lacks, and
-//! the Python packages: TextFSM templates and `FakeNOS`.
+//! `cargo xtask setup`: installs the missing Debian packages for the tests, and the Python
+//! packages: TextFSM templates and `FakeNOS`.
 //!
-//! No C compiler is on the list, though some crates need one: without it, cargo could not have
-//! linked this program.
+//! The list contains no C compiler, though some crates need one: cargo needed one to link this
+//! program.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -35,9 +35,9 @@ const NODE: [(&str, &str); 2] = [
 
 /// Runs as root, with the packages as arguments.
 ///
-/// A package's service must not start on the developer's machine: policy-rc.d forbids it while we
-/// install. One that is there already belongs to someone else and stays as it is (unless it is
-/// ours, left by a run that was killed). The shell removes it on every way out.
+/// A package's service must not start on the developer's machine: policy-rc.d prevents that during
+/// the installation. An existing file belongs to another program and is kept, unless a killed run
+/// has left it. The shell removes its own file on every exit.
 const INSTALL: &str = r#"
     set -eu
     exec 9> /run/lock/job-scheduler-setup.lock
@@ -89,20 +89,20 @@ pub(crate) fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A Python package that tests need, installed in a directory of its own beside cargo's test files.
+/// A Python package for tests, installed in its own directory next to cargo's test files.
 struct PythonPackage {
     requirements: &'static [&'static str],
     reason: &'static str,
     directory: &'static str,
-    /// Files that exist once the package is installed.
+    /// Files that exist after the installation.
     files: &'static [&'static str],
-    /// Whether to install the packages that it needs.
+    /// Whether to install its dependencies.
     dependencies: bool,
 }
 
 const PYTHON_PACKAGES: [PythonPackage; 2] = [
     PythonPackage {
-        // The templates, and the Python interpreter whose results the tests compare with.
+        // The templates, and the Python interpreter of templates that the tests compare with.
         requirements: &["ntc-templates==9.3.0", "textfsm==2.1.0"],
         reason: "structured output",
         directory: "ntc-templates",
@@ -140,7 +140,7 @@ fn install_python_package(package: &PythonPackage) -> anyhow::Result<()> {
         package.reason
     );
     let mut command = Command::new("python3");
-    // A directory of its own conflicts with no other Python package.
+    // A directory of its own avoids conflicts with other Python packages.
     command.args([
         "-m",
         "pip",
@@ -158,7 +158,7 @@ fn install_python_package(package: &PythonPackage) -> anyhow::Result<()> {
     run_to_success(&mut command)
 }
 
-/// Where cargo builds: this program stands in `<target>/<profile>/`.
+/// Returns cargo's target directory: this program is in `<target>/<profile>/`.
 pub(crate) fn target_directory() -> anyhow::Result<PathBuf> {
     let program = std::env::current_exe().context("where this program is")?;
     let target = program.ancestors().nth(2);
@@ -184,9 +184,9 @@ fn missing() -> anyhow::Result<Vec<(&'static str, &'static str)>> {
                 names.join(", ")
             )
         })?;
-    // It fails when it does not know one of the packages, and answers for the others.
+    // dpkg-query fails if it does not know one of the packages, and reports the others.
     let answer = String::from_utf8_lossy(&output.stdout);
-    // Whoever has a Node.js from elsewhere keeps it.
+    // Keeps a Node.js from another source.
     let node = ["node", "npm"].iter().all(|name| {
         let asked = Command::new(name).arg("--version").output();
         asked.is_ok_and(|answer| answer.status.success())
@@ -204,7 +204,7 @@ fn missing() -> anyhow::Result<Vec<(&'static str, &'static str)>> {
         .collect())
 }
 
-/// `env`, by way of sudo for those who are not root.
+/// Returns `env`, with sudo unless the user is root.
 fn as_root() -> anyhow::Result<Command> {
     let output = Command::new("id").arg("-u").output().context("id")?;
     if output.stdout.trim_ascii() == b"0" {
@@ -223,7 +223,7 @@ fn run_quoting_only_the_outcome(
     command: &mut Command,
     missing: &[(&str, &str)],
 ) -> anyhow::Result<()> {
-    // The command holds the whole script, which says nothing in an error message.
+    // The command contains the whole script, which does not help in an error message.
     run_to_success(command).map_err(|_| {
         let names: Vec<&str> = missing.iter().map(|(package, _)| *package).collect();
         anyhow::anyhow!("installing {} failed; see above", names.join(", "))

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: everything that the tests need, then the tests.
+//! `cargo xtask test`: installs and builds the requirements of the tests, then runs them.
 
 use crate::process::{cargo, run_to_success};
 use crate::{examples, plugins, setup};

@@ -1,7 +1,7 @@
-//! The command line of a simulated device: characters in, [`Effect`]s out. Pure but for what it
-//! shares with the device's other sessions. What it says stands in the platform's file.
+//! The command line of a simulated device: characters in, [`Effect`]s out. A pure state machine,
+//! except for the state that the device's sessions share. The platform's file defines all texts.
 //!
-//! Keys and the terminal are here, lines and answers in `cli/commands.rs`.
+//! This module handles keys and the terminal; `cli/commands.rs` handles lines and answers.
 
 mod commands;
 mod pager;
@@ -17,24 +17,24 @@ use super::text::{expand, on_screen, width};
 use super::transcript::{Entry, What};
 use super::{Shared, lock};
 
-/// What the device does next.
+/// The next action of the device.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Effect {
-    /// Sends text (newlines are `\n` here).
+    /// Sends text; newlines are `\n` at this point.
     Print(String),
-    /// Works for as long as its commands take.
+    /// Waits for the delay of a command.
     Work,
-    /// What was printed leaves before more is.
+    /// Sends the printed text before any further text.
     Flush,
-    /// And arrives, too.
+    /// Sends the printed text and waits until it has arrived.
     Pause,
-    /// Never says anything again.
+    /// Stays silent for the rest of the session.
     Hang,
     /// Ends the session.
     Close,
 }
 
-/// Longer lines are cut, as by any device.
+/// Limit of a typed line in bytes; the rest is dropped.
 const LONGEST_LINE: usize = 8192;
 
 #[derive(Debug)]
@@ -44,36 +44,36 @@ pub(super) struct Cli<'a> {
     session: usize,
     mode: String,
     sections: Vec<Open>,
-    /// Questions before the first prompt.
+    /// Remaining questions before the first prompt.
     login: VecDeque<String>,
     logged_in: bool,
     waiting: Waiting,
     line: String,
-    /// Of the line that is being typed, from 1.
+    /// The number of the line being typed, from 1.
     number: usize,
-    /// How much of the line is on the screen, where it scrolls.
+    /// Characters of the line that are visible if the terminal scrolls.
     visible: usize,
-    /// Ctrl-V was typed: the next character is text.
+    /// Whether Ctrl-V was typed, so that the next character is literal.
     quoted: bool,
-    /// The last character was a carriage return; a newline after it is the same Enter.
+    /// Whether the last character was a carriage return; a newline after it is the same Enter.
     returned: bool,
     columns: usize,
-    /// Lines on a page; none when nothing is paged.
+    /// Lines per page; `None` if paging is off.
     rows: Option<usize>,
     candidate: Option<Tree>,
     effects: Vec<Effect>,
 }
 
-/// A section that was entered.
+/// An entered section.
 #[derive(Debug, Clone)]
 struct Open {
     line: String,
     label: String,
-    /// It only goes before the lines typed in it.
+    /// Whether the section is only a prefix of the lines typed in it.
     prefix: bool,
 }
 
-/// What the next characters are for.
+/// The purpose of the next characters.
 #[derive(Debug, Default)]
 enum Waiting {
     #[default]
@@ -87,7 +87,7 @@ enum Waiting {
         total: usize,
         on_screen: usize,
     },
-    /// Lines up to one with this character.
+    /// Text, up to a line that contains this character.
     Text(char),
 }
 
@@ -127,7 +127,7 @@ impl<'a> Cli<'a> {
         }
     }
 
-    /// Before anything is typed.
+    /// Returns the output before anything is typed.
     pub(super) fn greeting(&mut self) -> Vec<Effect> {
         let banner = self.text(&self.definition.login.banner, "");
         let own = &self.shared.device.banner;
@@ -139,7 +139,7 @@ impl<'a> Cli<'a> {
         std::mem::take(&mut self.effects)
     }
 
-    /// The next question before the first prompt, or that prompt.
+    /// Asks the next login question, or shows the first prompt.
     fn log_in(&mut self) {
         if let Some(question) = self.login.pop_front() {
             self.ask(&question, 1);
@@ -152,7 +152,7 @@ impl<'a> Cli<'a> {
         self.print_prompt();
     }
 
-    /// One character typed.
+    /// Handles one typed character.
     pub(super) fn typed(&mut self, c: char) -> Vec<Effect> {
         let second_half = c == '\n' && std::mem::replace(&mut self.returned, c == '\r');
         if !second_half {
@@ -213,7 +213,7 @@ impl<'a> Cli<'a> {
         }
     }
 
-    /// What the terminal says to a key.
+    /// Expands a terminal template for a key.
     fn drawn(&self, template: &str, char: &str) -> String {
         let prompt = self.prompt();
         let column = width(&prompt) + self.line.chars().count() + 1;
@@ -242,7 +242,7 @@ impl<'a> Cli<'a> {
         };
         match wrap {
             Wrap::Scroll if before + self.visible + 1 >= edge => {
-                // A third of the row stays in sight.
+                // IOS keeps a third of the row visible when it scrolls.
                 let kept = ((edge - before) / 3).max(1);
                 let end: String = self.line.chars().skip(typed - kept.min(typed)).collect();
                 let blank = self.visible.saturating_sub(kept + 1);
@@ -334,7 +334,7 @@ impl<'a> Cli<'a> {
         self.print_prompt();
     }
 
-    /// Unless something else waits for a key, or nothing will ever.
+    /// Prints the prompt unless the session ends or another state waits for input.
     fn print_prompt(&mut self) {
         let ends = self.effects.contains(&Effect::Close);
         if matches!(self.waiting, Waiting::Command) && !ends {
@@ -355,7 +355,8 @@ impl<'a> Cli<'a> {
         let section = mode.section_prompt.as_ref();
         let section = section.filter(|_| !self.sections.is_empty());
         let prompt = self.text(section.unwrap_or(&mode.prompt), "");
-        // For devices that put the cursor behind the prompt themselves.
+        // `{width}` is the column after the prompt, for devices that position the cursor
+        // themselves.
         let column = width(&prompt.replace("{width}", "1")) + 1;
         prompt.replace("{width}", &column.to_string())
     }

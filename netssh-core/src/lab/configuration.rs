@@ -17,7 +17,7 @@ struct Line {
 }
 
 impl Tree {
-    /// Sections by indentation.
+    /// Parses a text; its indentation defines the sections.
     fn parse(text: &str) -> Self {
         let mut tree = Self::default();
         let mut path: Vec<(usize, String)> = Vec::new();
@@ -38,12 +38,12 @@ impl Tree {
         });
     }
 
-    /// Makes sure that there is such a section.
+    /// Creates a section unless it exists.
     pub(super) fn open(&mut self, path: &[String]) {
         self.section(path);
     }
 
-    /// The lines below a section, which is made if there is none.
+    /// Returns the lines of a section, and creates the section if necessary.
     fn section(&mut self, path: &[String]) -> &mut Self {
         path.iter().fold(self, |tree, line| {
             if !tree.0.iter().any(|known| known.text == *line) {
@@ -54,7 +54,7 @@ impl Tree {
         })
     }
 
-    /// A line typed in a section: adds, replaces or removes.
+    /// Applies a line typed in a section: adds, replaces or removes a line.
     pub(super) fn apply(&mut self, rules: &Configuration, path: &[String], line: &str) {
         let Self(lines) = self.section(path);
         if let Some(removed) = removes(rules, line) {
@@ -89,7 +89,7 @@ impl Tree {
         }
     }
 
-    /// Every line with its sections before it.
+    /// Returns every line, prefixed by its sections.
     fn flat(&self) -> Vec<String> {
         let mut flat = Vec::new();
         for line in &self.0 {
@@ -102,7 +102,7 @@ impl Tree {
         flat
     }
 
-    /// The first line that fits with its sections before it.
+    /// Returns the first line that matches, prefixed by its sections.
     fn find(&self, before: &str, pattern: &Words) -> Option<String> {
         self.0.iter().find_map(|line| {
             let text = format!("{before}{}", line.text);
@@ -113,7 +113,7 @@ impl Tree {
         })
     }
 
-    /// What is here and not in `other`, with its sections.
+    /// Returns the lines that `other` does not contain, with their sections.
     fn without(&self, other: &Self) -> Self {
         let lines = self.0.iter().filter_map(|line| {
             let Some(same) = other.0.iter().find(|known| known.text == line.text) else {
@@ -143,7 +143,7 @@ impl Tree {
         text
     }
 
-    /// The interfaces, and the lines of each.
+    /// Returns the interfaces, each with its lines.
     pub(super) fn interfaces(&self) -> impl Iterator<Item = (&str, Vec<&str>)> {
         self.0.iter().filter_map(|line| {
             let name = line.text.strip_prefix("interface ")?;
@@ -152,7 +152,7 @@ impl Tree {
         })
     }
 
-    /// Whether there is a line that a commit refuses.
+    /// Returns whether a commit refuses one of the lines.
     pub(super) fn is_refused(&self, rules: &Configuration) -> bool {
         let refused = |line: &Line| {
             let mut patterns = rules.commit_refuses.iter();
@@ -162,7 +162,7 @@ impl Tree {
     }
 }
 
-/// What a line removes, if it does.
+/// Returns the line that `line` removes, if it is a removal.
 pub(super) fn removes(rules: &Configuration, line: &str) -> Option<String> {
     if rules.remove.is_empty() {
         return None;
@@ -175,18 +175,19 @@ fn starts(line: &str, words: &[&str]) -> bool {
     first(line, words.len()) == words
 }
 
-/// What all sessions of a device see.
+/// The state that all sessions of a device share.
 #[derive(Debug)]
 pub(super) struct Store {
     running: Tree,
     saved: Tree,
-    /// Before the last commit.
+    /// The configuration before the last commit.
     previous: Option<Tree>,
-    /// Of all sessions, where they share it.
+    /// The candidate, if all sessions share it.
     shared: Option<Tree>,
-    /// What comes back, and when, unless a commit follows.
+    /// The configuration to restore, and when, unless a commit follows.
     unconfirmed: Option<(Instant, Tree)>,
-    /// Of the running configuration, until that changes: every prompt has it.
+    /// The host name in the running configuration, cached until that changes: every prompt needs
+    /// it.
     hostname: Option<Option<String>>,
 }
 
@@ -212,7 +213,7 @@ impl Store {
         &self.running
     }
 
-    /// The hostname in force.
+    /// Returns the host name in effect.
     pub(super) fn hostname(&mut self, definition: &Definition) -> Option<String> {
         self.running();
         if let Some(known) = &self.hostname {
@@ -229,7 +230,7 @@ impl Store {
         name
     }
 
-    /// What lines change: the running configuration, or a copy until it is committed.
+    /// Returns the configuration that lines change: the running one, or a candidate.
     pub(super) fn edited<'a>(
         &'a mut self,
         kind: Candidate,
@@ -246,8 +247,8 @@ impl Store {
         }
     }
 
-    /// Before and after the changes that were not committed, or not saved where there is no
-    /// commit.
+    /// Returns the configuration before and after the pending changes: uncommitted ones, or unsaved
+    /// ones on platforms without a commit.
     pub(super) fn pending<'a>(
         &'a mut self,
         kind: Candidate,
@@ -301,12 +302,12 @@ impl Store {
     }
 }
 
-/// The lines, without anything around them.
+/// Returns the lines, without a header or footer.
 pub(super) fn lines(rules: &Configuration, tree: &Tree) -> String {
     tree.print(rules, 0)
 }
 
-/// As `show running-config` prints it.
+/// Returns the output of `show running-config`.
 pub(super) fn shown(rules: &Configuration, tree: &Tree) -> String {
     let text = rules.text.as_deref().unwrap_or("{lines}");
     let text = expand(text, |name| (name == "lines").then(|| lines(rules, tree)));
@@ -320,12 +321,12 @@ pub(super) fn shown(rules: &Configuration, tree: &Tree) -> String {
     )
 }
 
-/// What was added, in its sections.
+/// Returns the added lines, in their sections.
 pub(super) fn added(rules: &Configuration, before: &Tree, after: &Tree) -> String {
     after.without(before).print(rules, 0)
 }
 
-/// A line for every line that was removed or added.
+/// Returns one line for each removed or added line.
 pub(super) fn changes(rules: &Configuration, before: &Tree, after: &Tree) -> String {
     let (old, new) = (before.flat(), after.flat());
     let format = |template: &Option<String>, default: &str, line: &str| {

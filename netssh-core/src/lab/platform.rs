@@ -1,9 +1,10 @@
-//! What a simulated device says, read from TOML: the files `lab/*.toml`, one a platform.
+//! The definition of a simulated device's command line, read from the TOML files `lab/*.toml`, one
+//! per platform.
 //!
-//! A file may say `extends = "cisco_ios"` and hold only what differs, see [`extend`].
+//! A file may contain `extends = "cisco_ios"` and only the differences; see [`extend`].
 //!
-//! Texts may hold placeholders, see [`super::text`]; newlines are `\n` and leave as
-//! [`Terminal::newline`] says. What is typed is compared with patterns, see [`super::words`].
+//! Texts may contain placeholders, see [`super::text`]. Their newlines are `\n`, which the device
+//! sends as [`Terminal::newline`]. Typed lines are matched against patterns, see [`super::words`].
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -19,7 +20,7 @@ macro_rules! files {
     };
 }
 
-/// The files by name.
+/// The platform files by name.
 const BUILT_IN: &[(&str, &str)] = files![
     "arista_eos",
     "aruba_aoscx",
@@ -44,10 +45,10 @@ const BUILT_IN: &[(&str, &str)] = files![
     "vyos",
 ];
 
-/// Login questions any platform may be given, by name.
+/// Login questions that can be configured on any platform, by name.
 const QUESTIONS: &str = include_str!("../../lab/questions.toml");
 
-/// The platforms there is a file for; the files are tested.
+/// The parsed platform files; tests parse all of them.
 pub(super) static DEFINITIONS: LazyLock<Vec<Arc<Definition>>> = LazyLock::new(|| {
     let parsed = BUILT_IN.iter().map(|(name, text)| {
         Arc::new(Definition::parse(name, text).expect("a built-in platform of the lab"))
@@ -73,60 +74,60 @@ pub(super) struct Definition {
     pub(super) modes: BTreeMap<String, Mode>,
     #[serde(default)]
     pub(super) questions: BTreeMap<String, Question>,
-    /// The first that fits is what happens.
+    /// Commands; the first match applies.
     #[serde(default)]
     pub(super) commands: Vec<Command>,
     #[serde(default)]
     pub(super) configuration: Configuration,
 }
 
-/// A session that shows what a platform is like: a tour for people, a test case for tests.
+/// A session that demonstrates the platform: a tour for readers, a test case for tests.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Example {
-    /// Prints less than a page.
+    /// A command with less than a page of output.
     pub show: String,
-    /// Prints more than a page.
+    /// A command with more than a page of output.
     pub paged: String,
-    /// Is refused …
+    /// A command that the device refuses.
     pub refused: String,
-    /// … with this line.
+    /// The message of that refusal.
     pub refusal: String,
-    /// Configuration lines that are accepted.
+    /// Configuration lines that the device accepts.
     pub lines: Vec<String>,
-    /// One that is refused …
+    /// A configuration line that the device refuses.
     pub refused_line: String,
-    /// … with this line.
+    /// The message of that refusal.
     pub line_refusal: String,
-    /// What stands in the running configuration then.
+    /// A text in the running configuration after `lines`.
     pub configured: String,
 }
 
-/// How it talks back to whoever types.
+/// How the terminal echoes and redraws input.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Terminal {
-    /// What a newline of a text is on the wire.
+    /// The line ending on the wire for `\n` in texts.
     pub(super) newline: String,
-    /// What a typed character is answered with: `{char}`, and for devices that draw the line
-    /// anew `{prompt}`, `{line}`, `{at}` (its column, from 1),
-    /// `{column}` (of the cursor behind it) and `{pad}` (spaces up to the terminal's edge).
+    /// The echo of a typed character: `{char}`. Devices that redraw the line also use `{prompt}`,
+    /// `{line}`, `{at}` (its column, from 1), `{column}` (of the cursor after it) and `{pad}`
+    /// (spaces up to the terminal's edge).
     pub(super) echo: String,
-    /// What Enter is answered with; the same placeholders.
+    /// The echo of Enter, with the same placeholders.
     pub(super) enter: String,
-    /// What a deleted character is answered with.
+    /// The echo of a deletion.
     pub(super) erase: String,
-    /// What Ctrl-C is answered with.
+    /// The echo of Ctrl-C.
     pub(super) interrupt: String,
-    /// What a line that reaches the terminal's edge does.
+    /// Behaviour of a line that reaches the terminal's edge.
     pub(super) wrap: Wrap,
-    /// Columns, whatever the client asked for.
+    /// A fixed number of columns, which overrides the client's.
     pub(super) width: Option<usize>,
-    /// Lines that start like this are taken silently.
+    /// Prefixes of comments, which the device accepts without output.
     pub(super) comments: Vec<String>,
-    /// A `?` prints this and the line again; Ctrl-V before it makes it text.
+    /// Printed on `?`, followed by the line; a `?` after Ctrl-V is literal.
     pub(super) help: Option<String>,
-    /// `sh ver` stands for `show version`.
+    /// Whether commands may be abbreviated: `sh ver` for `show version`.
     pub(super) abbreviations: bool,
 }
 
@@ -147,50 +148,51 @@ impl Default for Terminal {
     }
 }
 
-/// What a line that reaches the terminal's edge does.
+/// Behaviour of a line that reaches the terminal's edge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Wrap {
-    /// Goes on.
+    /// Continues without any output.
     Never,
-    /// Backspaces to the prompt, `$`, and the end of what was typed, as Cisco IOS does.
+    /// Backspaces to the prompt, then prints `$` and the end of the line, as Cisco IOS does.
     Scroll,
-    /// A newline, and the next row.
+    /// Prints a newline and continues in the next row.
     Newline,
-    /// A space and a carriage return, as readline does.
+    /// Prints a space and a carriage return, as readline does.
     Readline,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Pager {
-    /// `{percent}` of the output was shown, `{first}` to `{last}` are the lines on the screen.
+    /// The mark between pages. `{percent}` is the share of the output shown so far, `{first}` and
+    /// `{last}` are the lines on the screen.
     pub(super) mark: String,
-    /// Shown at the end of the output, until `quit` is typed.
+    /// The mark at the end of the output, shown until a key in `quit` is typed.
     #[serde(default)]
     pub(super) end_mark: Option<String>,
-    /// What removes the mark.
+    /// The output that erases the mark.
     #[serde(default)]
     pub(super) erase: String,
-    /// Lines on a page.
+    /// Lines per page.
     pub(super) rows: usize,
-    /// The client's terminal has the say instead.
+    /// Whether the size of the client's terminal overrides `rows`.
     #[serde(default)]
     pub(super) rows_of_client: bool,
-    /// Keys for a page, a line, and to stop.
+    /// Keys for the next page; `line` and `quit` are those for the next line and for the end.
     #[serde(default = "space")]
     pub(super) next: String,
     #[serde(default = "enter")]
     pub(super) line: String,
     #[serde(default = "quit")]
     pub(super) quit: String,
-    /// What any other key does.
+    /// Effect of any other key.
     #[serde(default)]
     pub(super) other: OtherKey,
-    /// Printed when it is stopped.
+    /// Printed when the user quits the pager.
     #[serde(default)]
     pub(super) stopped: String,
-    /// Printed where switching it off is not allowed.
+    /// Printed if the device does not allow paging to be switched off.
     #[serde(default = "unauthorised")]
     pub(super) unauthorised: String,
 }
@@ -226,44 +228,45 @@ pub(super) struct Login {
     /// Printed before the first prompt and before any question.
     #[serde(default)]
     pub(super) banner: String,
-    /// Asked first, in this order.
+    /// Questions before the first prompt, in this order.
     #[serde(default)]
     pub(super) questions: Vec<String>,
     /// Printed after the questions.
     #[serde(default)]
     pub(super) message: String,
-    /// What follows this in a user name are options: `admin+cet`.
+    /// The character that separates the user name from options: `admin+cet`.
     #[serde(default)]
     pub(super) options_after: Option<char>,
-    /// Where the login lands.
+    /// The mode after a login.
     pub(super) mode: String,
-    /// Where it lands when the device is to land privileged.
+    /// The mode after a login if the device is configured to start privileged.
     #[serde(default)]
     pub(super) privileged: Option<String>,
 }
 
-/// How the hostname is shown.
+/// How prompts show the host name.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Hostname {
-    /// The configuration line that sets it, from the outermost section on.
+    /// The configuration line that sets the host name, including its sections.
     pub(super) line: Option<Words>,
-    /// `{short}` has at most this many characters …
+    /// Maximum length of `{short}` in characters.
     pub(super) length: Option<usize>,
-    /// … and this behind them if that cut it.
+    /// Appended to `{short}` if it was shortened.
     pub(super) mark: String,
-    /// `{dirty}` with changes that were not committed, or not saved where there is no commit.
+    /// `{dirty}` while changes are pending: uncommitted ones, or unsaved ones on platforms without
+    /// a commit.
     pub(super) dirty: String,
-    /// `{dirty}` without.
+    /// `{dirty}` without pending changes.
     pub(super) clean: String,
 }
 
-/// What is said to a line that is no command. `{caret}` is the space up to the word at fault.
+/// Messages for unknown commands. `{caret}` is the space up to the wrong word.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Refusals {
     pub(super) unknown: String,
-    /// For the beginning of a command; without it, as unknown.
+    /// Message for an incomplete command; `unknown` without it.
     #[serde(default)]
     pub(super) incomplete: Option<String>,
 }
@@ -275,19 +278,19 @@ pub(super) struct Mode {
     /// The prompt inside a section.
     #[serde(default)]
     pub(super) section_prompt: Option<String>,
-    /// Lines that are no commands are configuration.
+    /// Whether lines that match no command are configuration.
     #[serde(default)]
     pub(super) configuration: bool,
     /// Printed before the output of a command.
     #[serde(default)]
     pub(super) before_output: String,
-    /// What an unknown command is told here.
+    /// The message for unknown commands in this mode.
     #[serde(default)]
     pub(super) unknown: Option<String>,
-    /// Keys (`"\u001a"`) that lead to another mode at once.
+    /// Keys (`"\u001a"`) that switch to another mode without Enter.
     #[serde(default)]
     pub(super) keys: BTreeMap<char, String>,
-    /// A command that starts like this is taken as one of another mode: `do show version`.
+    /// A prefix that runs a command of another mode: `do show version`.
     #[serde(default)]
     pub(super) run: Option<Run>,
 }
@@ -299,11 +302,11 @@ pub(super) struct Run {
     pub(super) mode: String,
 }
 
-/// What happens.
+/// The effect of a command or an answer.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Action {
-    /// Printed, page by page if it is long.
+    /// Printed, in pages if it is long.
     pub(super) print: String,
     pub(super) goto: Option<String>,
     pub(super) ask: Option<String>,
@@ -318,40 +321,41 @@ pub(super) enum Do {
     Close,
     PageOff,
     PageOn,
-    /// The last word typed is the number of rows; 0 switches it off.
+    /// Sets the rows to the last word typed; 0 switches paging off.
     PageLength,
-    /// The last word typed is the number of columns.
+    /// Sets the columns to the last word typed.
     Width,
-    /// The running configuration is the start-up configuration.
+    /// Copies the running configuration to the start-up configuration.
     Save,
     Commit,
-    /// Until a commit follows, and for as many minutes as the last word typed says, or 10.
+    /// Commits provisionally: unless another commit follows, the device reverts the change after
+    /// the given number of minutes (the last word typed, or 10).
     CommitConfirmed,
     Discard,
-    /// The candidate is what was running before the last commit.
+    /// Sets the candidate to the configuration before the last commit.
     Rollback,
     /// Leaves a section.
     Up,
     /// Leaves all sections.
     Top,
-    /// The line is configuration as well.
+    /// Also applies the line as configuration.
     Apply,
-    /// Takes lines until one holds the character that starts the last word typed.
+    /// Reads lines until one contains the first character of the last word typed.
     ReadText,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(from = "CommandTable")]
 pub(super) struct Command {
-    /// Patterns.
+    /// Patterns of the command.
     pub(super) typed: Vec<Words>,
-    /// Modes; none for all that are not for configuration.
+    /// Modes of the command; if empty, all modes except configuration modes.
     pub(super) modes: Vec<String>,
     pub(super) when: Option<When>,
     pub(super) action: Action,
 }
 
-/// A [`Command`] as it is written. A flattened [`Action`] would let misspelt keys pass.
+/// A [`Command`] as written in a file. A flattened [`Action`] would accept misspelt keys.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CommandTable {
@@ -384,19 +388,19 @@ impl From<CommandTable> for Command {
     }
 }
 
-/// When a command means this.
+/// A condition of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum When {
-    /// There are changes that were not committed, or not saved where there is no commit.
+    /// Changes are pending: uncommitted, or unsaved on platforms without a commit.
     Changed,
     Unchanged,
-    /// The candidate holds a line that a commit refuses.
+    /// The candidate contains a line that a commit refuses.
     Refused,
-    /// Inside a section, or in none.
+    /// The session is in a section; `Top` is the opposite.
     Section,
     Top,
-    /// The device has a secret, or none.
+    /// The device has an enable secret; `NoSecret` is the opposite.
     Secret,
     NoSecret,
 }
@@ -405,21 +409,21 @@ pub(super) enum When {
 #[serde(deny_unknown_fields)]
 pub(super) struct Question {
     pub(super) print: String,
-    /// Answers are not echoed, and not recorded.
+    /// Whether answers are neither echoed nor recorded.
     #[serde(default)]
     pub(super) hidden: bool,
-    /// A single key answers.
+    /// Whether a single key answers.
     #[serde(default)]
     pub(super) key: bool,
-    /// Wrong answers before `otherwise`.
+    /// Attempts before `otherwise` applies.
     #[serde(default = "one")]
     pub(super) tries: usize,
-    /// Printed after a wrong answer that is not the last.
+    /// Printed after a wrong answer, except the last one.
     #[serde(default)]
     pub(super) again: String,
     #[serde(default)]
     pub(super) answers: Vec<Answer>,
-    /// After a wrong answer.
+    /// Applies after the last wrong answer.
     #[serde(default)]
     pub(super) otherwise: Action,
 }
@@ -428,8 +432,8 @@ fn one() -> usize {
     1
 }
 
-/// `typed` may be `{username}`, `{password}` and `{secret}`, `""` for Enter alone, and `*` for
-/// anything else.
+/// An answer to a question. `typed` may be `{username}`, `{password}` and `{secret}`, `""` for
+/// Enter alone, and `*` for anything else.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(from = "AnswerTable")]
 pub(super) struct Answer {
@@ -437,7 +441,7 @@ pub(super) struct Answer {
     pub(super) action: Action,
 }
 
-/// An [`Answer`] as it is written.
+/// An [`Answer`] as written in a file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AnswerTable {
@@ -468,34 +472,34 @@ impl From<AnswerTable> for Answer {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Configuration {
-    /// Changes wait for a commit.
+    /// Whether changes wait for a commit, and in which candidate.
     pub(super) candidate: Candidate,
-    /// At start; sections by indentation.
+    /// The initial configuration; indentation defines the sections.
     pub(super) initial: String,
-    /// `{text}`, around `{lines}`.
+    /// `{text}`, which contains `{lines}`.
     pub(super) text: Option<String>,
-    /// `{running}`, around `{text}`, with `{bytes}` of it.
+    /// `{running}`, which contains `{text}` and `{bytes}`, its size.
     pub(super) shown: Option<String>,
-    /// What a line inside a section is indented with.
+    /// Indentation of a line in a section.
     pub(super) indent: Option<String>,
-    /// What starts a line that adds: `set `. Kept in the configuration.
+    /// Prefix of lines that add: `set `. The configuration keeps it.
     pub(super) add: String,
-    /// What starts a line that removes: `no `.
+    /// Prefix of lines that remove: `no `.
     pub(super) remove: String,
-    /// Sections.
+    /// Section lines.
     pub(super) sections: Vec<Section>,
-    /// Lines taken at the top only; inside a section they leave it first.
+    /// Lines of the top level; inside a section, they leave it first.
     pub(super) top: Vec<Words>,
-    /// Lines taken anywhere.
+    /// Lines that are valid anywhere.
     pub(super) lines: Vec<Words>,
-    /// Of lines like these there is one, and the next replaces it: what the pattern's words
-    /// before its first `*` or `...` are the same in.
+    /// Lines of which only one can exist: a new one replaces the line with the same words up to the
+    /// pattern's last fixed word.
     pub(super) single: Vec<Words>,
-    /// Removals that stay as lines of their own: `no ip address`.
+    /// Removals that remain in the configuration as lines: `no ip address`.
     pub(super) kept_removals: Vec<Words>,
-    /// Lines that are taken, and refused by a commit.
+    /// Lines that the device accepts but refuses to commit.
     pub(super) commit_refuses: Vec<Words>,
-    /// `{changes}`, a line each: around `{line}`, which has its sections before it.
+    /// The format of an added line in `{changes}`: `{line}` includes its sections.
     pub(super) added: Option<String>,
     pub(super) removed: Option<String>,
 }
@@ -503,10 +507,10 @@ pub(super) struct Configuration {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Candidate {
-    /// Lines are at once in force.
+    /// None: lines take effect at once.
     #[default]
     None,
-    /// All sessions share it; it outlives them.
+    /// All sessions share one, which outlives them.
     Shared,
     /// Every session has its own.
     Session,
@@ -516,16 +520,17 @@ pub(super) enum Candidate {
 #[serde(deny_unknown_fields)]
 pub(super) struct Section {
     pub(super) line: Words,
-    /// `{section}` in prompts; `{rest}` is what `*` and `...` stood for.
+    /// `{section}` in prompts; `{rest}` is the text that `*` and `...` matched.
     #[serde(default)]
     pub(super) label: String,
-    /// Opened inside another section, it is part of that.
+    /// Whether the section, opened inside another one, becomes part of it.
     #[serde(default)]
     pub(super) nested: bool,
-    /// Printed below its lines.
+    /// Printed after its lines.
     #[serde(default)]
     pub(super) end: String,
-    /// It only goes before the lines typed in it (`edit interfaces`), after the word that adds.
+    /// Whether the section is only a prefix of the lines typed in it (`edit interfaces`), after the
+    /// word that adds.
     #[serde(default)]
     pub(super) prefix: bool,
 }
@@ -547,8 +552,8 @@ where
     })
 }
 
-/// Puts a platform on top of the one it extends: its commands go first, tables are merged key by
-/// key, anything else is replaced.
+/// Applies a platform on top of the one that it extends: its commands come first, tables are merged
+/// key by key, anything else is replaced.
 fn extend(table: &mut Table) -> Result<(), toml::de::Error> {
     let Some(Value::String(name)) = table.remove("extends") else {
         return Ok(());
@@ -561,7 +566,7 @@ fn extend(table: &mut Table) -> Result<(), toml::de::Error> {
     })?;
     let mut base: Table = toml::from_str(text)?;
     extend(&mut base)?;
-    // Its example session is not this one's.
+    // The base's example session does not apply here.
     base.remove("example");
     merge(table, base);
     Ok(())
@@ -581,7 +586,7 @@ fn merge(table: &mut Table, base: Table) {
 }
 
 impl Definition {
-    /// Reads a platform, and makes sure that every mode and question it names exists.
+    /// Parses a platform, and checks that every mode and question in it exists.
     pub(super) fn parse(name: &str, text: &str) -> Result<Self, String> {
         let read = || -> Result<Self, toml::de::Error> {
             let mut table: Table = toml::from_str(text)?;

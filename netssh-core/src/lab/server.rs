@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use super::Shared;
 use super::cli::{Cli, Effect};
 
-/// Takes connections until it is dropped; then all of them end.
+/// Accepts connections until it is dropped, which ends all of them.
 pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     let key = host_key(&shared.device.hostname);
     let config = Arc::new(Config {
@@ -45,20 +45,21 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-/// The same for the same name, so that a device that is started again is known.
+/// Returns the host key for a name, always the same one, so that clients recognise a restarted
+/// device.
 fn host_key(hostname: &str) -> PrivateKey {
     let seed = Sha256::digest(format!("simulated device {hostname}"));
     PrivateKey::from(Ed25519Keypair::from_seed(&seed.into()))
 }
 
 async fn connection(stream: TcpStream, config: Arc<Config>, shared: Arc<Shared>) {
-    // russh sets this only on sockets it accepts by itself; without it an answer in two packets
+    // russh sets this only on sockets that it accepts itself. Without it, an answer in two packets
     // waits 40 ms for the client's acknowledgement of the first.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot switch Nagle's algorithm off");
     }
-    // The session runs in a task of its own, which outlives this future when the device is
-    // stopped: a second handle of the socket ends it.
+    // The session runs in a task of its own, which outlives this future when the device is stopped:
+    // a second handle of the socket ends it.
     let Ok(stream) = stream.into_std() else {
         return;
     };
@@ -81,7 +82,7 @@ async fn connection(stream: TcpStream, config: Arc<Config>, shared: Arc<Shared>)
     drop(line);
 }
 
-/// Ends the connection when it goes.
+/// Shuts the connection down on drop.
 struct Line(std::net::TcpStream);
 
 impl Drop for Line {
@@ -93,7 +94,7 @@ impl Drop for Line {
 struct Client {
     shared: Arc<Shared>,
     channel: Option<Channel<Msg>>,
-    /// Of its terminal.
+    /// The size of the client's terminal.
     columns: u32,
     rows: u32,
 }
@@ -165,7 +166,7 @@ impl server::Handler for Client {
     }
 }
 
-/// One session at the command line, until it ends from either side.
+/// Runs one session at the command line until either side ends it.
 async fn command_line(
     mut channel: Channel<Msg>,
     shared: &Shared,
@@ -225,7 +226,7 @@ async fn command_line(
     }
 }
 
-/// What is typed next; none when the client has gone.
+/// Returns the next typed characters; `None` when the client has disconnected.
 async fn next_characters(channel: &mut Channel<Msg>) -> Option<Vec<char>> {
     loop {
         match channel.wait().await? {
@@ -238,23 +239,23 @@ async fn next_characters(channel: &mut Channel<Msg>) -> Option<Vec<char>> {
     }
 }
 
-/// After what was sent before it.
+/// Disconnects after all output that was sent before.
 async fn hang_up(handle: &server::Handle) -> Result<(), russh::Error> {
     handle
         .disconnect(Disconnect::ConnectionLost, String::new(), String::new())
         .await
 }
 
-/// Between two pieces of an echo: longer than a packet takes on loopback.
+/// The pause between two parts of an echo: longer than a packet takes on loopback.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// No beginning of any character, an overlong one, half of one in GBK.
+/// Invalid UTF-8: bytes that begin no character, an overlong encoding, half a character in GBK.
 const GARBAGE: &[u8] = b"\xff\xfe\xc0\x80\x81";
 
-/// Sends output, as the faults want it.
+/// Sends output with the configured faults.
 struct Printer {
     newline: String,
-    /// Bytes so far.
+    /// Bytes printed so far.
     printed: usize,
     drop_after: Option<usize>,
     garbage_after: Option<usize>,
@@ -281,7 +282,7 @@ impl Printer {
         }
     }
 
-    /// False when the line is to be cut.
+    /// Sends the buffered output; returns false if the connection is to be dropped.
     async fn send(&mut self, channel: &Channel<Msg>) -> Result<bool, russh::Error> {
         let mut bytes = std::mem::take(&mut self.waiting);
         let mut goes_on = true;

@@ -1,6 +1,6 @@
 //! Placeholders in a platform's texts: `{hostname}`.
 
-/// Replaces the placeholders `value` knows; braces around anything else are text.
+/// Replaces the placeholders that `value` knows; other braces are text.
 pub(super) fn expand(template: &str, value: impl Fn(&str) -> Option<String>) -> String {
     let mut text = String::with_capacity(template.len());
     let mut rest = template;
@@ -23,13 +23,13 @@ pub(super) fn expand(template: &str, value: impl Fn(&str) -> Option<String>) -> 
     text
 }
 
-/// The last line of a text, without colours and cursor moves.
+/// Returns the last line of a text, without colours and cursor movements.
 pub(super) fn on_screen(text: &str) -> String {
     let shown = crate::terminal::clean(text.as_bytes());
     shown.lines().last().unwrap_or_default().to_owned()
 }
 
-/// How many columns that takes.
+/// Returns the columns that the last line of a text occupies.
 pub(super) fn width(text: &str) -> usize {
     on_screen(text).chars().count()
 }

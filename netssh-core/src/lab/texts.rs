@@ -1,4 +1,4 @@
-//! What a simulated device works out for its `show` commands.
+//! Generated output for a simulated device's `show` commands.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub(super) fn ip_interface_brief(running: &Tree) -> String {
     text
 }
 
-/// The same for the same name.
+/// Returns a serial number, always the same one for a name.
 pub(super) fn serial(hostname: &str) -> String {
     let mut hash: u32 = 0x811c_9dc5;
     for byte in hostname.bytes() {

@@ -1,20 +1,20 @@
-//! What happened on a simulated device, for tests to look at.
+//! The events on a simulated device, recorded for tests.
 
-/// One thing that happened.
+/// One event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Sessions are numbered from 1.
+    /// The session's number, from 1.
     pub session: usize,
-    /// The mode it happened in, or that was entered, with its sections:
+    /// The mode of the event, or the entered mode, with its sections:
     /// `configuration/interface eth1`.
     pub mode: String,
-    /// That is a configuration mode, or a section.
+    /// Whether `mode` is a configuration mode or a section.
     pub configures: bool,
-    /// What happened.
+    /// The kind of event.
     pub what: What,
 }
 
-/// What happened.
+/// The kind of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum What {
@@ -26,7 +26,7 @@ pub enum What {
     Answered {
         /// The question's name in the platform's file.
         question: String,
-        /// The answer; none where it is not echoed.
+        /// The answer; `None` if it is not echoed.
         answer: Option<String>,
     },
     /// A mode or section was entered, or left for another.
@@ -41,7 +41,7 @@ pub enum What {
     Ended,
 }
 
-/// The last of what happened: it grows up to a limit.
+/// The latest events: the oldest are dropped at the limit.
 #[derive(Debug)]
 pub(super) struct Latest<T> {
     entries: std::collections::VecDeque<T>,

@@ -1,8 +1,8 @@
-//! Patterns of words that are typed.
+//! Patterns for typed lines.
 
 use serde::Deserialize;
 
-/// Words a line is compared with: `*` is any one word, `...` at the end one or more.
+/// A pattern of words: `*` matches any one word, `...` at the end one or more.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "String")]
 pub(super) struct Words(Vec<Word>);
@@ -30,7 +30,7 @@ impl From<String> for Words {
 }
 
 impl Words {
-    /// What `*` and `...` stood for, if the whole line fits.
+    /// Returns the texts that `*` and `...` matched, if the whole line matches.
     pub(super) fn matches(&self, line: &str, abbreviations: bool) -> Option<Vec<String>> {
         let mut words = line.split_whitespace();
         let mut stood_for = Vec::new();
@@ -56,7 +56,7 @@ impl Words {
         self.matches(line, false).is_some()
     }
 
-    /// How many words of the line fit, one after the other.
+    /// Returns the number of leading words of the line that match.
     pub(super) fn fitting(&self, line: &str, abbreviations: bool) -> usize {
         let fits = |(word, typed): &(&Word, &str)| match word {
             Word::Exactly(full) => same(typed, full, abbreviations),
@@ -73,7 +73,7 @@ impl Words {
         self.0.len()
     }
 
-    /// The words before the first `*` or `...`, and every `*` that another word follows.
+    /// Returns the number of words up to the last one that is neither `*` nor `...`.
     pub(super) fn key_length(&self) -> usize {
         self.0
             .iter()
@@ -82,7 +82,7 @@ impl Words {
     }
 }
 
-/// An abbreviation of nothing is none.
+/// Returns whether a typed word matches; an empty word abbreviates nothing.
 fn same(typed: &str, full: &str, abbreviations: bool) -> bool {
     if abbreviations {
         let start = full.get(..typed.len());
@@ -92,7 +92,7 @@ fn same(typed: &str, full: &str, abbreviations: bool) -> bool {
     }
 }
 
-/// The first words of a line.
+/// Returns the first words of a line.
 pub(super) fn first(line: &str, count: usize) -> Vec<&str> {
     line.split_whitespace().take(count).collect()
 }

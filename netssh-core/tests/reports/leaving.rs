@@ -1,7 +1,8 @@
-//! Leaving configuration mode while changes are uncommitted.
+//! Tests leaving configuration mode while changes are uncommitted.
 //!
 //! After [`netssh_core::Configuration::leave`], the lines are in effect, or it fails, or it reports
-//! that they were discarded. Only yes or no answers the device's question about them.
+//! that they were discarded. The session answers the device's question about them only with yes or
+//! no.
 
 use netssh_core::{Answer, CommitOptions, Error, Pattern, Session};
 
@@ -15,7 +16,7 @@ enum Told {
     Failed,
 }
 
-/// Sends lines, commits if the platform commits, and leaves.
+/// Sends lines, commits if the platform has a commit, and leaves.
 async fn configure(session: &mut Session, lines: &[&str], commit: bool) -> Result<Told, Error> {
     let mut configuration = session.configuration().await?;
     for line in lines {
@@ -61,8 +62,8 @@ async fn tells_the_truth(running: &Running, lines: &[&str], committed: &[(&str, 
     told
 }
 
-/// Huawei's two-phase configuration [netmiko#2625, #2065, #1072]: lines change a candidate, and the
-/// device asks about it on leaving.
+/// Creates a device with Huawei's two-phase configuration [netmiko#2625, #2065, #1072]: lines
+/// change a candidate, and the device asks about it on leaving.
 fn vrp8(asks: bool) -> Device {
     let device = Device::new("huawei_vrp", "<HUAWEI>")
         .to(
@@ -138,7 +139,7 @@ async fn lines_of_a_platform_without_a_candidate_are_in_effect() {
     assert!(!running.typed_in("view").contains(&"commit".to_owned()));
 }
 
-/// A `FortiGate` applies a block at `end` and discards it at `abort`.
+/// Creates a `FortiGate`, which applies a block at `end` and discards it at `abort`.
 fn fortigate() -> Device {
     Device::new("fortinet", "FGT-01 # ")
         .to("config system global", "", "block")
@@ -166,7 +167,7 @@ async fn an_ended_block_is_in_effect() {
     assert!(!running.typed_in("exec").contains(&"abort".to_owned()));
 }
 
-/// IOS XR [netmiko#34, PR#3420].
+/// Creates an IOS XR device [netmiko#34, PR#3420].
 fn xr(commit: &'static str) -> Device {
     let question =
         "Uncommitted changes found, commit them before exiting(yes/no/cancel)? [cancel]:";
@@ -258,7 +259,8 @@ async fn a_failed_commit_is_reported_and_its_changes_are_discarded() {
     session.close().await;
 }
 
-/// IOS XE in controller mode and Viptela: configuration is a transaction [netmiko PR#2243].
+/// Creates an IOS XE device in controller mode, or Viptela: configuration is a transaction
+/// [netmiko PR#2243].
 fn controller_mode() -> Device {
     Device::new("cisco_xe", "vedge#")
         .unknown("---------------------^\nsyntax error: unknown command\n")

@@ -1,7 +1,7 @@
-//! Questions of devices before their first prompt and during keyboard-interactive.
+//! Tests questions of devices before their first prompt and during keyboard-interactive.
 //!
-//! A session answers only recognised questions, and sends a secret only to a question that asks for
-//! it. A login fails at an unanswered question and names it.
+//! A session answers only questions that it recognises, and sends a secret only to a question that
+//! asks for it. A login fails at an unanswered question, and the error quotes the question.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ const UNANSWERABLE: &[Unanswerable] = &[
     Unanswerable { greeting: "", question: "Enter the password for the configuration's encryption: ", source: "secrets that are not the login's" },
 ];
 
-/// A message quotes a question; a long one by its beginning or its end.
+/// Returns whether a message quotes a question; of a long one, its beginning or its end.
 fn names(message: &str, question: &str) -> bool {
     let characters: Vec<char> = question.trim().chars().collect();
     let length = characters.len().min(50);
@@ -108,7 +108,7 @@ async fn nothing_is_typed_on_any_platform_when_a_password_must_be_changed() {
 struct Answerable {
     name: &'static str,
     device: fn() -> Device,
-    /// Lines and keys that the device receives before its prompt, with its state.
+    /// The lines and keys that the device receives before its prompt, each with the device's state.
     typed: &'static [(&'static str, &'static str)],
 }
 
@@ -467,7 +467,7 @@ async fn an_answer_of_the_operator_is_typed_at_a_login_menu() {
     assert_eq!(running.typed_in("menu"), ["x"]);
 }
 
-/// netmiko#3361, #2162: Ctrl-Y begins, Enter would not.
+/// Logs in to a device that waits for Ctrl-Y instead of Enter [netmiko#3361, #2162].
 async fn begins_with_a_key(banner: &'static str) -> Result<(), String> {
     let running = Device::begins("generic")
         .key("banner", banner)

@@ -1,4 +1,4 @@
-//! Outputs: echoes of all kinds, log lines, newlines, silence, changing prompts.
+//! Tests outputs: echoes of all kinds, log lines, newlines, silence, changing prompts.
 
 use netssh_core::Error;
 
@@ -136,7 +136,7 @@ async fn output_without_a_newline_at_its_end_is_whole() {
     .await;
 }
 
-/// Output that repeats the prompt, also at the end of a packet before a pause.
+/// Checks output that repeats the prompt, also at the end of a packet before a pause.
 async fn repeats_the_prompt(case: (&'static Kind, usize)) -> Result<(), String> {
     let ((platform, prompt, command), packet) = case;
     let name = format!("{platform}, packets of {packet}");
@@ -248,7 +248,7 @@ async fn logs(case: (&'static Kind, &'static Log, usize)) -> Result<(), String> 
         let reply = reply.map_err(|error| words(&running, &name)(error))?;
         holds(&name, &reply.output, OUTPUT, &noise)?;
         same(&name, reply.failure, None)?;
-        // A command that the session does not know to only read.
+        // A command that the session does not know to be read-only.
         let reply = session.exec("nonsense").await;
         let reply = reply.map_err(|error| words(&running, &name)(error))?;
         holds(&name, &reply.output, refusal, &noise)?;

@@ -1,4 +1,4 @@
-//! Prompts with characters outside a usual pattern of host names.
+//! Tests prompts with characters outside a usual pattern of host names.
 
 use crate::reports::{all, same};
 use crate::scripted::{COUNT, Device};
@@ -122,7 +122,7 @@ const CASES: &[Case] = &[
     shown("generic", "--- menu shell $ ", "a prompt with blanks"),
 ];
 
-/// Returns a command that only reads.
+/// Returns a read-only command of the platform.
 fn show(platform: &str) -> &'static str {
     match platform {
         "huawei_vrp" | "hp_comware" => "display clock",

@@ -1,7 +1,7 @@
-//! Commands that ask questions, and pagers.
+//! Tests commands that ask questions, and pagers.
 //!
 //! A question gets its configured answer, as a line or as one key. A question without an answer
-//! ends in an error that quotes it, and nothing is typed.
+//! ends in an error that quotes it; the session types nothing.
 
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ fn answer(question: &str, answer: &str) -> Answer {
 
 const SAVED: &str = "Building configuration...\n[OK]\n";
 
-/// IOS after an upgrade [netmiko#1561, #610, napalm#1413]: the question takes one key.
+/// Creates an IOS device after an upgrade [netmiko#1561, #610, napalm#1413]: the question takes one
+/// key.
 fn saves_after_an_upgrade() -> Device {
     Device::new("cisco_ios", "R2#")
         .on("show clock", "12:00:00.000 UTC\n")
@@ -326,11 +327,11 @@ struct Enables {
     answers: &'static [(&'static str, &'static str)],
     /// The prompt afterwards, or a part of the error.
     outcome: Result<&'static str, &'static str>,
-    /// The number of times that the secret is typed.
+    /// The number of times that the session types the secret.
     secrets: usize,
 }
 
-/// Returns a device that asks for the secret with these words.
+/// Returns a device that asks for the secret with this question.
 fn asks_for_secret(user: &'static str, enabled: &'static str, question: &'static str) -> Device {
     Device::new("cisco_ios", user)
         .to("enable", "", "secret")
@@ -442,7 +443,7 @@ fn secrets_of(running: &Running, case: &Enables) -> Result<(), String> {
         .iter()
         .filter(|(_, line)| line.contains(ENABLE_SECRET));
     let states: Vec<&str> = secrets.map(|(state, _)| state.as_str()).collect();
-    // A device that got the wrong name still asks for the secret, and refuses both.
+    // A device that received the wrong name still asks for the secret, and refuses both.
     let (refused, asked): (Vec<&str>, Vec<&str>) =
         states.into_iter().partition(|state| *state == "refused");
     let name = format!("{}: the secret", case.name);
@@ -455,7 +456,7 @@ async fn enable_sends_the_secret_to_its_question_only() {
     all((0..ENABLES.len()).collect(), enables).await;
 }
 
-/// A pager's mark and the way it is erased.
+/// A pager's mark, and how the pager erases it.
 struct Pages {
     platform: &'static str,
     command: &'static str,
@@ -563,8 +564,8 @@ async fn pages_are_turned_and_their_marks_removed() {
     all(PAGES.iter().collect(), turns_pages).await;
 }
 
-/// A command that only reads and asks nevertheless: the sentinel that was typed ahead must not pass
-/// for its answer.
+/// A read-only command that asks nevertheless: the sentinel that was typed ahead must not become
+/// its answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_that_asks_reports_the_question() {
     for (platform, prompt) in [
@@ -601,7 +602,7 @@ async fn a_read_that_asks_reports_the_question() {
     }
 }
 
-/// An answer of a connection whose question matches the prompt would run as a command.
+/// A login answer with a question that matches the prompt would run as a command.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_at_the_login_is_not_typed_at_a_prompt() {
     for (platform, prompt) in [

@@ -1,4 +1,4 @@
-//! Recorded sessions with real devices, from the mock data of unicon.plugins
+//! Tests recorded sessions with real devices, from the mock data of unicon.plugins
 //! (`src/unicon/plugins/tests/mock_data`), reduced to the relevant parts.
 
 use netssh_core::{Answer, CommitOptions, ExecOptions, Pattern};
@@ -9,7 +9,7 @@ fn answer(question: &str, answer: &str) -> Answer {
     Answer::new(Pattern::new(question).unwrap(), answer)
 }
 
-/// `sros/sros_mock_data.yaml`.
+/// Returns the device of `sros/sros_mock_data.yaml`.
 fn sros() -> Device {
     let version = "TiMOS-C-19.10.R1 cpm/hops64 Nokia 7950 XRS Copyright (c) 2000-2019 Nokia.\nAll rights reserved. All use subject to applicable license agreements.\n";
     Device::new("nokia_sros", "[]\nA:grpc@COTKON04XR2# ")
@@ -78,7 +78,7 @@ async fn sr_os_asks_before_it_discards() {
     assert_eq!(running.typed_in("question"), ["y"]);
 }
 
-/// `iosxr/iosxr_mock_data.yaml`.
+/// Returns the device of `iosxr/iosxr_mock_data.yaml`.
 fn xr() -> Device {
     let platform = "Thu Mar 24 13:16:23.555 UTC\nNode    Type        State      Config State\n-----------------------------------------------------------------------------\n0/RSP0/CPU0     A9K-RSP-4G(Active)        IOS XR RUN       PWR,NSHUT,MON\n";
     Device::new("cisco_xr", "RP/0/RP0/CPU0:R2#")
@@ -338,7 +338,7 @@ async fn gaia_does_not_get_a_password_for_its_expert_question() {
     assert!(!typed.contains(&PASSWORD.to_owned()));
 }
 
-/// `ironware/ironware_mock_data.yaml`: an output with lines that are comments elsewhere.
+/// `ironware/ironware_mock_data.yaml`: an output with lines that are comments on other platforms.
 #[tokio::test(flavor = "multi_thread")]
 async fn ironware_pings() {
     let ping = "Send 5 96-byte MPLS Echo Requests over RSVP LSP mlx8.1_to_ces.2, timeout 5000 msec\nType Control-c to abort\n!!!!!\nSuccess rate is 100 percent (5/5), round-trip min/avg/max=0/1/3 ms";

@@ -1,14 +1,14 @@
-//! Logins that end in a shell or a boot loader instead of a command line.
+//! Tests logins that end in a shell or a boot loader instead of a command line.
 //!
-//! The session enters the command line if the platform declares how, and the login fails otherwise.
-//! No answer of such a prompt counts as a success.
+//! The session enters the command line if the platform declares how; otherwise the login fails. An
+//! answer of such a prompt never counts as a success.
 
 use netssh_core::Platform;
 
 use crate::reports::{all, same};
 use crate::scripted::Device;
 
-/// A shell or a boot loader: its prompt and its words of refusal.
+/// A shell or a boot loader: its prompt, and its message for unknown commands.
 struct Shell {
     prompt: &'static str,
     refusal: &'static str,
@@ -70,7 +70,7 @@ async fn is_refused(shell: &'static Shell) -> Result<(), String> {
         .await;
     let mut endpoint = running.endpoint();
     endpoint.timeouts.login = std::time::Duration::from_secs(4);
-    // The login at a boot loader may be refused too, because its name is known.
+    // The login at a boot loader may also fail, because its prompt is known.
     let Ok(mut session) = running.connect_to(&endpoint).await else {
         return Ok(());
     };

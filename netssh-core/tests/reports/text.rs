@@ -1,5 +1,5 @@
-//! Blocks of text in a configuration: banners, certificates, macros, configurations loaded from the
-//! terminal.
+//! Tests blocks of text in a configuration: banners, certificates, macros, configurations loaded
+//! from the terminal.
 //!
 //! The device receives the whole text while it reads text, and never as commands.
 
@@ -17,13 +17,13 @@ struct Block {
     /// The lines that the device reads in its state `text`; `^D` is Ctrl-D.
     text: &'static [&'static str],
     answers: &'static [(&'static str, &'static str)],
-    /// A text in the output or in the failure.
+    /// A part of the output or of the failure.
     outcome: Result<&'static str, &'static str>,
     /// A line that works afterwards.
     next: &'static str,
 }
 
-/// IOS and similar devices: a command that reads text up to a delimiter.
+/// Creates an IOS-like device with a command that reads text up to a delimiter.
 fn ios(
     platform: &'static str,
     command: &'static str,
@@ -33,7 +33,7 @@ fn ios(
     ios_that_reads(platform, command, says, end).to("", "", "configuration")
 }
 
-/// Returns the text without the rest of its last line.
+/// Creates the same device without a reply to the last line of the text.
 fn ios_that_reads(
     platform: &'static str,
     command: &'static str,
@@ -229,7 +229,7 @@ async fn is_read(case: (usize, usize)) -> Result<(), String> {
     )?;
     configuration.leave().await.map_err(words)?;
     session.close().await;
-    // Configuration mode ran no line of the text as a command.
+    // Configuration mode received no line of the text as a command.
     let typed = running.typed_in("configuration");
     let strays = typed
         .iter()
@@ -245,7 +245,8 @@ async fn a_block_of_text_is_read_as_text() {
     all(cases.collect(), is_read).await;
 }
 
-/// IOS prompts for each line of a certificate in hexadecimal, in a mode of its own.
+/// Creates an IOS device that prompts for each hexadecimal line of a certificate, in a mode of its
+/// own.
 fn certificate_chain() -> Device {
     let prompt = "r1(config-pubkey)#";
     Device::new("cisco_ios", "r1#")

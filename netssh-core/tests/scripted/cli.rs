@@ -8,19 +8,19 @@ pub(super) struct Cli<'d> {
     record: &'d Record,
     state: &'d State,
     line: Vec<u8>,
-    /// A newline now belongs to the previous carriage return.
+    /// Whether the last character was a carriage return, to which a newline belongs.
     after_return: bool,
     lines: usize,
     waits: bool,
     quoted: bool,
-    /// Text to be printed.
+    /// Text to print.
     pub(super) output: String,
     pub(super) closed: bool,
 }
 
 const RETURN: u8 = b'\r';
 const NEWLINE: u8 = b'\n';
-/// Makes the next character a literal one.
+/// Makes the next character literal (Ctrl-V).
 const QUOTE: u8 = 0x16;
 
 impl<'d> Cli<'d> {
@@ -63,7 +63,7 @@ impl<'d> Cli<'d> {
         self.state.echo && !matches!(echo, Echo::Off | Echo::Early)
     }
 
-    /// Reads bytes that arrived together.
+    /// Handles bytes that arrived together.
     pub(super) fn receive(&mut self, bytes: &[u8]) {
         if self.device.echo == Echo::Early && self.state.echo {
             let text = String::from_utf8_lossy(bytes).replace('\r', "\n");
@@ -127,7 +127,7 @@ impl<'d> Cli<'d> {
                 let prompt = self.prompt_text();
                 self.print(&format!(" \r{prompt}{line}"));
             }
-            // A character of several bytes is shown when all of them are there.
+            // A character of several bytes is shown when all of them have arrived.
             _ if std::str::from_utf8(&self.line).is_ok() => {
                 let last = line.chars().next_back().unwrap_or_default();
                 self.output.push(last);
@@ -196,7 +196,7 @@ impl<'d> Cli<'d> {
             .cloned()
     }
 
-    /// A line, or a key where the state reads keys.
+    /// Handles a line, or a key if the state reads keys.
     fn act(&mut self, typed: &str) {
         self.record.typed(&self.state.name, typed);
         let line = match self.state.reads {
@@ -258,8 +258,8 @@ impl<'d> Cli<'d> {
     }
 }
 
-/// Returns the words of a shell about an unknown command. In an interactive bash, `#` begins a
-/// comment and `!` asks for an earlier command; in a C shell and in a boot loader they do not.
+/// Returns a shell's message for an unknown command. In an interactive bash, `#` begins a comment
+/// and `!` recalls an earlier command; in a C shell and in a boot loader they do not.
 fn refused_by_shell(refusal: &str, line: &str) -> String {
     let is_bourne = refusal.contains("sh: ");
     if is_bourne && line.starts_with('#') {

@@ -1,4 +1,4 @@
-//! Default words of the vendors' devices, for everything that a case does not define.
+//! Default texts of the vendors' devices, for everything that a case does not define.
 //!
 //! Sources: the vendors' command references, and the recordings in the issues that the cases name.
 

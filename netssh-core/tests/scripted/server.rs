@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use super::cli::Cli;
 use super::{Device, PASSWORD, PAUSE, Record, USERNAME};
 
-/// Takes connections until it is dropped.
+/// Accepts connections until it is dropped.
 pub(super) async fn serve(listener: TcpListener, device: Arc<Device>, record: Arc<Record>) {
     let method = match device.questions.is_empty() {
         true => MethodKind::Password,
@@ -51,7 +51,7 @@ struct Client {
     device: Arc<Device>,
     record: Arc<Record>,
     channel: Option<Channel<Msg>>,
-    /// Questions of keyboard-interactive so far.
+    /// The number of keyboard-interactive questions asked so far.
     asked: usize,
 }
 
@@ -59,7 +59,7 @@ impl server::Handler for Client {
     type Error = russh::Error;
 
     async fn auth_password(&mut self, user: &str, password: &str) -> Result<Auth, russh::Error> {
-        // Some devices take terminal options after the name.
+        // Some devices take terminal options after the user name.
         let name = user.split('+').next().unwrap_or(user);
         let is_offered = self.device.questions.is_empty();
         Ok(
@@ -141,7 +141,7 @@ impl server::Handler for Client {
     }
 }
 
-/// One session, until it ends from either side.
+/// Runs one session until either side ends it.
 async fn command_line(
     mut channel: Channel<Msg>,
     device: &Device,
@@ -174,7 +174,7 @@ async fn print(
     record.said(text);
     for (index, part) in text.split(PAUSE).enumerate() {
         if index > 0 {
-            // The silence is the device's own, not a wait for something.
+            // The silence simulates the device; the test does not wait for anything here.
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         for packet in part.as_bytes().chunks(device.packet) {

@@ -1,14 +1,14 @@
 //! Blocks of a configuration: a line, and the lines indented deeper that follow it.
 
-/// A line with everything below it.
+/// A line and the lines below it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Block<'a> {
     pub(crate) head: &'a str,
-    /// Without the indentation that all of them have in common with one another's parents.
+    /// The lines below, without their indentation.
     pub(crate) lines: Vec<&'a str>,
 }
 
-/// Every line that something is indented below, at whatever depth, in order.
+/// Returns every line with deeper indented lines below it, at any depth, in order.
 pub(crate) fn blocks(config: &str) -> Vec<Block<'_>> {
     let lines: Vec<&str> = config
         .lines()

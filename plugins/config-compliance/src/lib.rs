@@ -1,7 +1,7 @@
-//! Holds a device's running configuration against rules, and reports on each.
+//! Checks a device's running configuration against rules and reports on each rule.
 //!
-//! A rule asks for lines that must be there, lines that must not, or both within blocks: a line and
-//! what is indented below it.
+//! A rule requires lines, forbids lines, or both within blocks. A block is a line with the lines
+//! indented below it.
 
 mod blocks;
 mod rules;
@@ -13,10 +13,10 @@ use crate::rules::{Checked, Rule};
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Params {
-    /// What the configuration is held against
+    /// Rules that the configuration has to comply with
     #[schemars(length(min = 1, max = 1000))]
     rules: Vec<Rule>,
-    /// Fail the job when a rule is broken; otherwise the report says so
+    /// Fail the job when the configuration violates a rule; otherwise only report it
     #[serde(default)]
     fail: bool,
 }
@@ -38,7 +38,7 @@ fn describe() -> Description {
 }
 
 fn run(job: &Job, params: Params) -> Result<Report> {
-    // A pattern that cannot be read is said before a device is bothered.
+    // Rejects invalid patterns before any device is contacted.
     let rules = params
         .rules
         .into_iter()
@@ -81,7 +81,7 @@ fn run(job: &Job, params: Params) -> Result<Report> {
     })
 }
 
-/// What shows the running configuration, by platform.
+/// The command that shows the running configuration, by platform.
 const COMMANDS: [(&str, &str); 20] = [
     ("arista_eos", "show running-config"),
     ("aruba_aoscx", "show running-config"),

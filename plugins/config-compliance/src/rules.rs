@@ -1,36 +1,35 @@
-//! Rules, and what comes of holding a configuration against one.
+//! Rules, and the result of checking a configuration against one.
 
 use plugin_sdk::prelude::*;
 use regex_lite::Regex;
 
 use crate::blocks::{Block, blocks};
 
-/// Violations that a report names for one rule; it says how many more there are.
+/// Maximum number of violations that a report lists for one rule; the rest are counted.
 const NAMED: usize = 20;
 
-/// One rule. Patterns are regular expressions, found anywhere in a line.
+/// One rule. Patterns are regular expressions that match anywhere in a line.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(inline)]
 pub(crate) struct Rule {
-    /// What the report calls it
+    /// Name of the rule in the report
     #[schemars(length(min = 1))]
     name: String,
-    /// Look only within the blocks whose first line this pattern is found in; each of them has to
-    /// comply
+    /// Check only blocks with a first line that matches this pattern; each of them has to comply
     block: Option<String>,
-    /// Each pattern has to be found in a line
+    /// Each pattern has to match a line
     #[serde(default)]
     must_match: Vec<String>,
-    /// No pattern may be found in any line
+    /// No pattern may match a line
     #[serde(default)]
     must_not_match: Vec<String>,
-    /// Without such a block the rule is broken; otherwise it has nothing to say then
+    /// Without such a block, the rule is violated; by default, it is not
     #[serde(default)]
     block_required: bool,
 }
 
-/// A rule whose patterns could be read.
+/// A rule with compiled patterns.
 pub(crate) struct Compiled {
     name: String,
     block: Option<Regex>,
@@ -39,7 +38,7 @@ pub(crate) struct Compiled {
     block_required: bool,
 }
 
-/// What came of one rule.
+/// The result of one rule.
 #[derive(Debug, Serialize)]
 pub(crate) struct Checked {
     pub(crate) name: String,

@@ -1,4 +1,4 @@
-// node build.mjs WIT OUT: makes a component of plugin.js, for the contract in the directory WIT.
+// node build.mjs WIT OUT: builds a component from plugin.js, for the contract in the directory WIT.
 
 import { readFile, writeFile } from "node:fs/promises";
 
@@ -9,7 +9,8 @@ const source = await readFile(new URL("plugin.js", import.meta.url), "utf8");
 const { component } = await componentize(source, {
   witPath: wit,
   worldName: "job-plugin",
-  // A plugin gets no network, and would be rejected if it imported one. Its console is the job's log.
+  // Plugins have no network, and the host rejects a component that imports it. The console is the
+  // job's log.
   disableFeatures: ["http", "fetch-event"],
 });
 await writeFile(out, component);

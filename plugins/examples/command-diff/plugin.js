@@ -1,4 +1,4 @@
-// Runs a show command, and says what its output changed in since the last time.
+// Runs a show command and reports how its output has changed since the last run.
 //
 // Built with jco; see docs/components.md.
 
@@ -8,7 +8,8 @@ import { open } from "job-scheduler:plugin/ssh@0.1.1";
 import { get, set } from "job-scheduler:plugin/storage@0.1.1";
 import { diff } from "job-scheduler:plugin/text@0.1.1";
 
-// Makes the job's error of whatever `run` throws: an error of the host, one of our own, or an exception.
+// Converts whatever `run` throws into the job's error: an error of the host, one of our own, or an
+// exception.
 function reported(run) {
   return (params) => {
     try {
@@ -45,7 +46,7 @@ export const plugin = {
     const reply = device.exec(command, undefined);
     device.close();
     if (reply.failure !== undefined) {
-      // What is thrown here is the job's error.
+      // The thrown object becomes the job's error.
       throw { code: "refused", message: reply.failure, retryable: false };
     }
     const key = `${device.target()}/${command}`;

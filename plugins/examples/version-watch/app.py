@@ -1,4 +1,4 @@
-"""Remembers the software version of each device, and says when it has changed.
+"""Stores the software version of each device, and warns when it has changed.
 
 Built with componentize-py; see docs/components.md.
 """

@@ -1,7 +1,7 @@
-//! The interfaces of devices of several platforms, as one table: name, address, whether it is up.
+//! Reports the interfaces of devices of several platforms in one table: name, address, up or down.
 //!
-//! What a platform prints is read by the operator's `TextFSM` templates; `FRRouting` has none, so
-//! its columns are read here.
+//! The operator's `TextFSM` templates parse the devices' output. `FRRouting` has no template, so
+//! this plugin parses its columns itself.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ struct Interface {
     target: String,
     interface: String,
     address: Option<String>,
-    /// The interface's own state, in the device's words.
+    /// The state that the device reports.
     status: String,
     up: bool,
 }
@@ -30,13 +30,13 @@ struct Report {
     interfaces: Vec<Interface>,
     up: usize,
     down: usize,
-    /// Devices that could not be asked, and why.
+    /// Devices that failed, with the error.
     failed: BTreeMap<String, String>,
 }
 
 type Record = BTreeMap<String, Value>;
 
-/// What shows the interfaces, by platform.
+/// The command that shows the interfaces, by platform.
 const COMMANDS: [(&str, &str); 7] = [
     ("arista_eos", "show ip interface brief"),
     ("cisco_asa", "show interface ip brief"),
@@ -100,7 +100,7 @@ fn interfaces_of(target: &str) -> Result<Vec<Interface>> {
     }
     let records = match platform.as_str() {
         "frr" => frr_records(&reply.output),
-        // Its templates are those of IOS, which prints the same.
+        // The templates are those of IOS, which prints the same.
         "cisco_xe" => text::parse("cisco_ios", command, &reply.output)?,
         _ => device.parse(&reply)?,
     };
@@ -113,7 +113,7 @@ fn interfaces_of(target: &str) -> Result<Vec<Interface>> {
 
 fn interface(target: &str, record: &Record) -> Interface {
     let text = |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default();
-    // NX-OS says `protocol-up/link-up/admin-up`, in three columns.
+    // NX-OS prints `protocol-up/link-up/admin-up`, which the template splits into three columns.
     let status = match text("link") {
         "" => text("status"),
         link => link,
@@ -130,6 +130,8 @@ fn interface(target: &str, record: &Record) -> Interface {
     }
 }
 
+/// Parses the table of interfaces of `FRRouting`:
+///
 /// ```text
 /// Interface       Status  VRF             Addresses
 /// ---------       ------  ---             ---------
@@ -141,7 +143,8 @@ fn frr_records(output: &str) -> Vec<Record> {
         .filter_map(|line| {
             let mut columns = line.split_whitespace();
             let (interface, status) = (columns.next()?, columns.next()?);
-            // The VRF comes before the addresses; a row of further addresses has neither.
+            // The VRF precedes the addresses; a row of additional addresses has neither name nor
+            // VRF.
             let address = columns.nth(1).unwrap_or_default();
             (!line.starts_with(' ')).then(|| {
                 [

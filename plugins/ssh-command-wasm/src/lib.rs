@@ -1,5 +1,5 @@
-//! Runs commands on a device, one after the other, and keeps what it answers: the same as the
-//! playbook `ssh-command`, as a component.
+//! Runs commands on a device in order and stores the replies: the playbook `ssh-command` as a
+//! component.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use plugin_sdk::prelude::*;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Params {
-    /// What to run, in this order
+    /// Commands to run, in this order
     #[schemars(length(min = 1, max = 1000), inner(length(min = 1)))]
     commands: Vec<String>,
-    /// What to do when the device refuses a command
+    /// Behaviour when the device refuses a command
     #[serde(default)]
     on_error: OnError,
 }
@@ -25,10 +25,10 @@ enum OnError {
     Continue,
 }
 
-/// Maximum size of the outputs in the result, bytes. Longer outputs are only in the job's results,
-/// so that one long output does not lose the others.
+/// Maximum size of the outputs in the result, in bytes. Longer outputs are only in the job's
+/// results, so that one of them does not displace the others.
 const KEPT_BYTES: usize = 4 << 20;
-/// Characters of a command or a refusal in the result.
+/// Maximum characters of a command or a refusal in the result.
 const CUT_CHARS: usize = 200;
 
 #[derive(Default, Serialize)]

@@ -1,4 +1,4 @@
-//! A local account for one device, removed with it.
+//! A local account for one device, removed with the device.
 
 use std::fs::File;
 use std::io::Write;
@@ -7,9 +7,9 @@ use std::process::{Command, Stdio};
 
 use crate::random_hex;
 
-/// Accounts are changed by one process at a time; `useradd` itself fails when it meets another.
+/// Serializes changes of accounts; concurrent `useradd` processes fail.
 const LOCK: &str = "/run/lock/test-devices.lock";
-/// Followed by the process id and a number.
+/// Prefix of account names, followed by the process id and a number.
 const PREFIX: &str = "nst";
 
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    /// Creates an account with a random password. The supervisor removes it: see
+    /// Creates an account with a random password. The supervisor removes it with
     /// [`Account::removal`].
     pub(crate) fn create(shell: &str, group: Option<&str>, home: &Path) -> Self {
         let account = Self {
@@ -38,7 +38,7 @@ impl Account {
             useradd.args(["--no-user-group", "--gid", group]);
         }
         run(useradd.arg(&account.name));
-        // Few rounds: the hash is to be cheap, not strong; logins are what the tests measure.
+        // A cheap hash with few rounds: the tests measure logins.
         let mut chpasswd = Command::new("chpasswd")
             .args(["--crypt-method", "SHA256", "--sha-rounds", "1000"])
             .stdin(Stdio::piped())
@@ -51,13 +51,13 @@ impl Account {
         account
     }
 
-    /// The shell command that removes the account.
+    /// Returns the shell command that removes the account.
     pub(crate) fn removal(&self) -> String {
         format!("flock {LOCK} userdel -f {} >/dev/null 2>&1", self.name)
     }
 }
 
-/// Accounts of processes that no longer are, and whose supervisor was killed as well.
+/// Removes the accounts of processes that were killed together with their supervisor.
 fn remove_left_over() {
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     for name in passwd.lines().filter_map(|line| line.split(':').next()) {

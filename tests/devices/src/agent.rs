@@ -16,7 +16,7 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// An agent that holds these private keys.
+    /// Starts an agent with these private keys.
     #[must_use]
     pub fn start(private_keys: &[&str]) -> Self {
         let directory = tempfile::Builder::new()
@@ -41,7 +41,7 @@ impl Agent {
         agent
     }
 
-    /// Where it listens.
+    /// Returns the path of the agent's socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.directory.path().join("socket")

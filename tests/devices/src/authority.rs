@@ -1,4 +1,4 @@
-//! A certificate authority of OpenSSH's kind, for users and hosts.
+//! A certificate authority of OpenSSH, for users and hosts.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,13 +10,13 @@ use crate::sshd::set_mode;
 /// A key that signs certificates.
 #[derive(Debug)]
 pub struct Authority {
-    /// Its public key as an OpenSSH line, without a comment.
+    /// The public key as an OpenSSH line, without a comment.
     pub public_key: String,
     directory: TempDir,
 }
 
 impl Authority {
-    /// With a key of its own.
+    /// Creates an authority with a new key.
     #[must_use]
     pub fn create() -> Self {
         let directory = tempfile::Builder::new()
@@ -33,14 +33,14 @@ impl Authority {
         }
     }
 
-    /// The file with its public key, for `TrustedUserCAKeys`.
+    /// Returns the file with its public key, for `TrustedUserCAKeys`.
     #[must_use]
     pub fn file(&self) -> PathBuf {
         self.directory.path().join("authority.pub")
     }
 
-    /// A certificate for the public part of a private key. `options` are `ssh-keygen`'s: `-n` for
-    /// the names, `-V` for the validity, `-h` for a host.
+    /// Signs a certificate for the public part of a private key. `options` are those of
+    /// `ssh-keygen`: `-n` for the names, `-V` for the validity, `-h` for a host.
     #[must_use]
     pub fn sign(&self, private_key: &str, options: &[&str]) -> String {
         let scratch = TempDir::new_in(self.directory.path()).expect("a scratch directory");

@@ -1,5 +1,5 @@
-# Starts one FakeNOS device per platform. Prints the address of each as a line of JSON, and an empty
-# line when all of them listen. Ends when its standard input is closed.
+# Starts one FakeNOS device per platform. Prints each device as a line of JSON, and an empty line when
+# all of them listen. Ends when its standard input is closed.
 
 import json
 import logging
@@ -10,7 +10,7 @@ import time
 
 import yaml
 
-# Thirty thousand lines of it: the reader that is not written in Python is ten times as fast.
+# The data has thirty thousand lines, and the loader in C is ten times as fast.
 if hasattr(yaml, "CSafeLoader"):
     yaml.safe_load = lambda text: yaml.load(text, Loader=yaml.CSafeLoader)
 
@@ -21,7 +21,7 @@ logging.disable(logging.CRITICAL)
 
 
 def reserve():
-    """A free port. It stays ours: the device, of the same user, may listen there as well."""
+    """Reserves a free port. The device, of the same user, may listen on it as well."""
     reserved = socket.socket()
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -34,7 +34,7 @@ def is_listening(host):
 
 
 def outputs(host):
-    """What the commands print that are known at the first prompt and always print the same."""
+    """Returns the outputs of commands for the first prompt, if they are always the same."""
     first = host.nos.initial_prompt
     found = {}
     for command, data in host.nos.commands.items():

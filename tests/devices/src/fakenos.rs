@@ -1,4 +1,4 @@
-//! The devices of `FakeNOS`, a Python package that plays forty platforms. `cargo xtask setup`
+//! The devices of `FakeNOS`, a Python package that simulates forty platforms. `cargo xtask setup`
 //! installs it.
 
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde::Deserialize;
 
-/// One device per `FakeNOS` platform, in a process that ends with this value and with the test
+/// One device per `FakeNOS` platform, in a process that ends with this value or with the test
 /// process.
 #[derive(Debug)]
 pub struct FakeNos {

@@ -1,7 +1,7 @@
-//! A router: FRR in a network namespace of its own, `vtysh` behind sshd.
+//! A router: FRR in its own network namespace, with `vtysh` behind sshd.
 //!
-//! The namespace keeps the router's addresses and routes away from the machine's. Its daemons
-//! are reached by sockets in the scratch directory, which need no network.
+//! The namespace separates the router's addresses and routes from the machine's. Clients reach its
+//! daemons through sockets in the scratch directory, which need no network.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -17,20 +17,21 @@ use crate::supervisor::{Supervisor, wait_until};
 /// A router.
 #[derive(Debug)]
 pub struct Frr {
-    /// How to log in.
+    /// The SSH server of the router, with credentials.
     pub ssh: Sshd,
-    /// Its host name: the prompt is `edge1# `.
+    /// The host name; the prompt is `edge1# `.
     pub hostname: String,
     supervisor: Mutex<Supervisor>,
     directory: TempDir,
 }
 
-/// What kind of router.
+/// Options of a router.
 #[derive(Debug, Clone, Default)]
 pub struct FrrOptions {
-    /// `VTYSH_PAGER`, what vtysh shows its output with: none by default.
+    /// `VTYSH_PAGER`, the pager of vtysh; none by default.
     pub pager: Option<String>,
-    /// No banner of its own; otherwise one that holds prompts and ends on the line of the prompt.
+    /// Whether the router has no banner; by default, its banner contains prompts and ends on the
+    /// line of the prompt.
     pub plain_banner: bool,
 }
 
@@ -42,14 +43,14 @@ const DAEMONS: [(&str, &str); 3] = [
 ];
 
 impl Frr {
-    /// A router of its own, with a start-up configuration of about 12 kB in which some lines look
-    /// like prompts, pagers and error messages.
+    /// Starts a router with a start-up configuration of about 12 kB. Some of its lines look like
+    /// prompts, pagers and error messages.
     #[must_use]
     pub fn start() -> Self {
         Self::start_with(&FrrOptions::default())
     }
 
-    /// A router of another kind.
+    /// Starts a router with options.
     #[must_use]
     pub fn start_with(options: &FrrOptions) -> Self {
         check_requirements();
@@ -71,7 +72,7 @@ impl Frr {
         set_mode(&path.join("vty"), 0o775);
 
         let (supervisor, lines) = Supervisor::start(&["unshare", "--net", "sh"], &script(path));
-        // Nobody reads what the daemons say; keep the pipe from filling up.
+        // Drains the daemons' messages, so that the pipe does not fill up.
         std::thread::spawn(move || lines.iter().count());
         wait_until_ready(path);
         let pager = options.pager.as_ref();
@@ -94,21 +95,21 @@ impl Frr {
         }
     }
 
-    /// Runs commands beside the SSH session: `vtysh -c … -c …`. Gives what it printed.
+    /// Runs commands outside of the SSH session (`vtysh -c … -c …`), and returns their output.
     #[must_use]
     pub fn vtysh(&self, commands: &[&str]) -> String {
         let output = vtysh(self.directory.path(), commands);
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// The running configuration, as the daemons have it.
+    /// Returns the running configuration of the daemons.
     #[must_use]
     pub fn running_config(&self) -> String {
         self.vtysh(&["show running-config"])
     }
 
-    /// Back to the start-up configuration, by starting the daemons again. Open sessions lose
-    /// their daemons; for routers of one's own, not for the shared one.
+    /// Restarts the daemons with the start-up configuration. Open sessions lose their daemons, so
+    /// this is not for the shared router.
     pub fn reset(&self) {
         let path = self.directory.path();
         for (daemon, _) in DAEMONS {
@@ -124,7 +125,7 @@ impl Frr {
     }
 }
 
-/// FRRouting gives up root.
+/// Changes the owner to `frr`: the daemons do not run as root.
 pub(crate) fn chown(path: &Path) {
     let chown = Command::new("chown")
         .args(["-R", "frr:frrvty"])
@@ -147,7 +148,7 @@ fn script(path: &Path) -> String {
              children=\"$children $!\"\n"
         );
         if daemon == "zebra" {
-            // The others look for its socket once a second only.
+            // The other daemons check for its socket only once a second.
             let _ = writeln!(
                 start,
                 "for n in $(seq 500); do [ -S {directory}/run/zserv.api ] && break; sleep 0.01; done"
@@ -174,7 +175,7 @@ fn vtysh(path: &Path, commands: &[&str]) -> std::process::Output {
     vtysh.output().expect("vtysh")
 }
 
-/// All daemons answer, and have read their configuration.
+/// Waits until all daemons respond and have read their configuration.
 fn wait_until_ready(path: &Path) {
     wait_until("FRRouting", || {
         let output = vtysh(path, &["show daemons", "show running-config"]);
@@ -191,7 +192,7 @@ fn vtysh_conf(options: &FrrOptions) -> String {
     if options.plain_banner {
         return format!("hostname {HOSTNAME}\n");
     }
-    // A banner that holds prompt characters: login must not take them for a prompt.
+    // A banner with prompt characters, which a login must not mistake for a prompt.
     format!(
         "hostname {HOSTNAME}\nbanner motd line Authorised use only. {HOSTNAME}# is watched > always #\n"
     )

@@ -1,13 +1,12 @@
 //! Real devices for tests: OpenSSH hosts and FRR routers, started on loopback.
 //!
-//! [`linux`] and [`frr`] give one device of each kind to a whole test process; [`Linux::start`]
-//! and [`Frr::start`] give one of its own to a test that stops sessions or counts them. Every
-//! device has free ports, a scratch directory and a local account of its own, so any number of
-//! test processes can run at once. Whatever was started ends with the value, and also when the
-//! test process is killed: see `supervisor.rs`.
+//! [`linux`] and [`frr`] return one device of each kind for a whole test process. [`Linux::start`]
+//! and [`Frr::start`] start another one, for tests that stop or count sessions. Every device has
+//! its own free ports, scratch directory and local account, so any number of test processes can run
+//! at once. A device ends with its value, or when the test process is killed: see `supervisor.rs`.
 //!
-//! Everything here needs root and the Debian packages that `cargo xtask setup` installs; what is
-//! missing is a panic that says so, never a skipped test.
+//! Everything here needs root and the Debian packages that `cargo xtask setup` installs. A missing
+//! requirement is a panic with a hint, never a skipped test.
 
 mod account;
 mod agent;
@@ -30,22 +29,22 @@ pub use crate::linux::{Linux, LinuxOptions};
 pub use crate::sshd::Sshd;
 pub use crate::zebra::Zebra;
 
-/// The router shared by all tests of this process. Nobody changes its configuration,
-/// which other tests compare as they run: a test that does starts a router of its own.
+/// Returns the router shared by all tests of this process. Tests compare its configuration while
+/// they run, so a test that changes the configuration starts another router.
 #[must_use]
 pub fn frr() -> &'static Frr {
     static FRR: LazyLock<Frr> = LazyLock::new(Frr::start);
     &FRR
 }
 
-/// The Linux host (bash) shared by all tests of this process.
+/// Returns the Linux host (bash) shared by all tests of this process.
 #[must_use]
 pub fn linux() -> &'static Linux {
     static LINUX: LazyLock<Linux> = LazyLock::new(Linux::start);
     &LINUX
 }
 
-/// Panics unless everything needed is there.
+/// Panics unless all requirements are met.
 fn check_requirements() {
     for (program, package) in [
         ("/usr/sbin/sshd", "openssh-server"),
@@ -68,7 +67,7 @@ fn check_requirements() {
     );
 }
 
-/// `bytes` random bytes in hex.
+/// Returns `bytes` random bytes in hexadecimal.
 fn random_hex(bytes: usize) -> String {
     let mut buffer = vec![0; bytes];
     getrandom::fill(&mut buffer).expect("random numbers");

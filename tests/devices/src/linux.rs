@@ -8,23 +8,23 @@ use crate::sshd::{Options, Sshd};
 /// A Linux host.
 #[derive(Debug)]
 pub struct Linux {
-    /// How to log in.
+    /// The SSH server of the host, with credentials.
     pub ssh: Sshd,
 }
 
-/// What kind of host.
+/// Options of a host.
 #[derive(Debug, Clone)]
 pub struct LinuxOptions {
     /// The login shell: `/bin/bash` by default.
     pub shell: String,
-    /// No `password` method, only keyboard-interactive through PAM.
+    /// Whether to offer only keyboard-interactive through PAM, without the method `password`.
     pub keyboard_interactive: bool,
-    /// More lines of `sshd_config`.
+    /// Additional lines of `sshd_config`.
     pub sshd_config: String,
-    /// `ssh-keygen`'s options for each host key, `["-t", "rsa", "-b", "1024"]`: one of ed25519 by
-    /// default.
+    /// `ssh-keygen`'s options for each host key, `["-t", "rsa", "-b", "1024"]`; by default, one
+    /// ed25519 key.
     pub host_keys: Vec<Vec<&'static str>>,
-    /// Who certifies the first host key, with which options of `ssh-keygen`: see
+    /// The authority that certifies the first host key, with options of `ssh-keygen`: see
     /// [`Authority::sign`].
     pub host_certificate: Option<(Arc<Authority>, Vec<&'static str>)>,
 }
@@ -42,13 +42,13 @@ impl Default for LinuxOptions {
 }
 
 impl Linux {
-    /// A host with bash.
+    /// Starts a host with bash.
     #[must_use]
     pub fn start() -> Self {
         Self::start_with(&LinuxOptions::default())
     }
 
-    /// A host of another kind.
+    /// Starts a host with options.
     #[must_use]
     pub fn start_with(options: &LinuxOptions) -> Self {
         let mut config = options.sshd_config.clone();

@@ -1,4 +1,4 @@
-//! OpenSSH's server with a configuration, host keys and a user of its own.
+//! OpenSSH's server with its own configuration, host keys and user.
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -14,45 +14,45 @@ use crate::authority::Authority;
 use crate::supervisor::{Supervisor, wait_until};
 use crate::{check_requirements, random_hex};
 
-/// A running `sshd`, and all that a client needs to log in.
+/// A running `sshd`, and the credentials for a login.
 #[derive(Debug)]
 pub struct Sshd {
     /// `127.0.0.1`.
     pub host: String,
-    /// A free port.
+    /// The port.
     pub port: u16,
-    /// The account.
+    /// The name of the account.
     pub username: String,
-    /// Its password.
+    /// The password of the account.
     pub password: String,
     /// An ed25519 key that may log in, as text, without a passphrase.
     pub private_key: String,
     /// An ed25519 key that may log in, encrypted with [`Sshd::passphrase`].
     pub encrypted_private_key: String,
-    /// See [`Sshd::encrypted_private_key`].
+    /// The passphrase of [`Sshd::encrypted_private_key`].
     pub passphrase: String,
     /// A 2048-bit RSA key that may log in.
     pub rsa_private_key: String,
     /// An ECDSA key (nistp256) that may log in.
     pub ecdsa_private_key: String,
-    /// The (first) host key as an OpenSSH line, without a comment.
+    /// The first host key as an OpenSSH line, without a comment.
     pub host_key: String,
-    /// Its `SHA256:…` fingerprint.
+    /// The `SHA256:…` fingerprint of [`Sshd::host_key`].
     pub host_key_fingerprint: String,
     log: Arc<Mutex<Vec<String>>>,
     listener: u32,
-    // Dropped in this order: the server ends before its files go.
+    // Dropped in this order: the server ends before its files are removed.
     _supervisor: Supervisor,
     directory: TempDir,
 }
 
-/// What differs from device to device.
+/// Options that differ from device to device.
 pub(crate) struct Options<'a> {
     pub(crate) shell: &'a str,
     pub(crate) group: Option<&'a str>,
-    /// More lines of `sshd_config`; they stand first, and the first value counts.
+    /// Additional lines of `sshd_config`; they come first, because the first value applies.
     pub(crate) config: String,
-    /// `ssh-keygen`'s options for each.
+    /// `ssh-keygen`'s options for each host key.
     pub(crate) host_keys: &'a [Vec<&'static str>],
     pub(crate) host_certificate: Option<(Arc<Authority>, Vec<&'static str>)>,
 }
@@ -94,7 +94,7 @@ impl Sshd {
         }
     }
 
-    /// How many connections are open, logged in or not.
+    /// Returns the number of open connections, logged in or not.
     #[must_use]
     pub fn open_sessions(&self) -> usize {
         children_of(self.listener).len()
@@ -107,15 +107,15 @@ impl Sshd {
         });
     }
 
-    /// Kills the server's side of every open connection, as if the device had died: clients see
-    /// the connection end, the listener goes on.
+    /// Kills the server's side of every open connection, as if the device had failed. Clients see
+    /// the connection end; the listener keeps running.
     pub fn kill_sessions(&self) {
         for child in children_of(self.listener) {
             kill_tree(child);
         }
     }
 
-    /// What sshd wrote to its log so far (`LogLevel VERBOSE`).
+    /// Returns sshd's log so far (`LogLevel VERBOSE`).
     #[must_use]
     pub fn log(&self) -> Vec<String> {
         self.log
@@ -124,7 +124,7 @@ impl Sshd {
             .clone()
     }
 
-    /// How many passwords were refused.
+    /// Returns the number of refused passwords.
     #[must_use]
     pub fn failed_passwords(&self) -> usize {
         self.log()
@@ -133,7 +133,7 @@ impl Sshd {
             .count()
     }
 
-    /// How many logins succeeded.
+    /// Returns the number of successful logins.
     #[must_use]
     pub fn accepted_logins(&self) -> usize {
         self.log()
@@ -142,7 +142,7 @@ impl Sshd {
             .count()
     }
 
-    /// The user's home directory; anybody may write there.
+    /// Returns the user's home directory, which is writable for everyone.
     #[must_use]
     pub fn home(&self) -> PathBuf {
         self.directory.path().join("home")
@@ -223,7 +223,7 @@ fn fingerprint(public_key: &Path) -> String {
         .to_owned()
 }
 
-/// Starts sshd on a free port. Another process may take the port in between, so it is tried again.
+/// Starts sshd on a free port. Retries, because another process may take the port in between.
 fn launch(
     path: &Path,
     options: &Options<'_>,
@@ -322,8 +322,8 @@ fn children_of(parent: u32) -> Vec<u32> {
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
         .filter(|process| {
-            // `pid (name) state ppid …`; the name may hold anything, so from its end. Zombies
-            // are gone already.
+            // `pid (name) state ppid …`: parsed from the end of the name, which may contain any
+            // character. Zombies count as ended.
             let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
             let mut fields = stat.rsplit(") ").next().unwrap_or("").split(' ');
             fields.next() != Some("Z") && fields.next() == Some(parent.to_string().as_str())
@@ -331,7 +331,7 @@ fn children_of(parent: u32) -> Vec<u32> {
         .collect()
 }
 
-/// The server's side of a connection goes first, so that nobody is left to say goodbye.
+/// Kills a process before its children, so that the server cannot close the connection cleanly.
 fn kill_tree(process: u32) {
     let children = children_of(process);
     let _ = Command::new("kill")

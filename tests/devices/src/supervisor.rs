@@ -1,8 +1,8 @@
-//! Programs that end with the test process, however that ends.
+//! Programs that end with the test process, even if it is killed.
 //!
-//! A shell starts them and reads commands from a pipe whose other end the test process holds.
-//! When the pipe closes, because the value was dropped or the process was killed, the shell
-//! stops what it started, with all descendants, and runs a clean-up.
+//! A shell starts them and reads commands from a pipe to the test process. When the pipe closes,
+//! because the value was dropped or the process was killed, the shell stops the programs with all
+//! their descendants, and runs a clean-up.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
@@ -10,7 +10,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-/// `start` and `clean` are shell functions that the caller defines.
+/// The caller defines the shell functions `start` and `clean`.
 const LOOP: &str = r#"
 trap '' INT TERM HUP
 children=
@@ -36,15 +36,15 @@ pub(crate) struct Supervisor {
 
 impl Supervisor {
     /// Runs `script`, which defines the functions `start` (starts programs in the background and
-    /// adds their ids to `$children`) and `clean`. Returns the lines that all of them write to
-    /// standard error.
+    /// adds their ids to `$children`) and `clean`. Returns the lines that they write to standard
+    /// error.
     pub(crate) fn start(launcher: &[&str], script: &str) -> (Self, Receiver<String>) {
         let script = format!("{script}\n{LOOP}");
         let (program, arguments) = launcher.split_first().expect("a launcher");
         let mut shell = Command::new(program)
             .args(arguments)
             .args(["-c", &script])
-            // Ctrl-C in the terminal of the tests is not for it: it ends with the pipe.
+            // Ignores Ctrl-C in the terminal: the shell ends when the pipe closes.
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -63,7 +63,7 @@ impl Supervisor {
         (Self { shell, commands }, lines)
     }
 
-    /// Stops and starts everything again.
+    /// Stops and restarts everything.
     pub(crate) fn restart(&mut self) {
         let commands = self.commands.as_mut().expect("the pipe");
         commands.write_all(b"restart\n").expect("a live supervisor");
@@ -78,7 +78,7 @@ impl Drop for Supervisor {
     }
 }
 
-/// Asks again and again until `ready` gives something; for what cannot be waited for.
+/// Polls until `ready` returns a value, for conditions without an event.
 pub(crate) fn wait_until<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {

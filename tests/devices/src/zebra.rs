@@ -1,7 +1,7 @@
 //! A router that asks for a login password and an enable secret: zebra's own command line.
 //!
-//! It speaks telnet only, so what is behind sshd is a telnet client. zebra runs in a network
-//! namespace of its own, like [`crate::Frr`], and a relay leads into it.
+//! zebra only supports telnet, so sshd runs a telnet client. zebra runs in its own network
+//! namespace, like [`crate::Frr`], and a relay connects to it.
 
 use std::fs::File;
 use std::io;
@@ -20,22 +20,22 @@ use crate::supervisor::{Supervisor, wait_until};
 /// zebra's own command line.
 #[derive(Debug)]
 pub struct Zebra {
-    /// How to get to its question for a password.
+    /// The SSH server in front of the password question.
     pub ssh: Sshd,
-    /// What it asks for then.
+    /// The password that zebra asks for.
     pub password: String,
-    /// What `enable` asks for.
+    /// The secret that `enable` asks for.
     pub enable_secret: String,
-    // Dropped in this order: zebra ends before its files go.
+    // Dropped in this order: zebra ends before its files are removed.
     _supervisor: Supervisor,
     _directory: TempDir,
 }
 
-/// Where zebra listens, in its own network.
+/// The address of zebra in its own network.
 const VTY: (&str, u16) = ("127.0.0.1", 2601);
 
 impl Zebra {
-    /// Starts one, called `edge2`.
+    /// Starts a router with the host name `edge2`.
     #[must_use]
     pub fn start() -> Self {
         check_requirements();
@@ -51,7 +51,7 @@ impl Zebra {
         chown(path);
         set_mode(path, 0o755);
         let (supervisor, lines) = Supervisor::start(&["unshare", "--net", "sh"], &script(path));
-        // Nobody reads what it says; keep the pipe from filling up.
+        // Drains zebra's messages, so that the pipe does not fill up.
         std::thread::spawn(move || lines.iter().count());
         let port = relay(network_of(path));
         Self {
@@ -82,7 +82,7 @@ fn script(path: &Path) -> String {
     )
 }
 
-/// The network that zebra is in, once it listens there.
+/// Returns zebra's network namespace, once zebra listens there.
 fn network_of(path: &Path) -> File {
     wait_until("zebra", || {
         let process = std::fs::read_to_string(path.join("zebra.pid")).ok()?;
@@ -92,7 +92,7 @@ fn network_of(path: &Path) -> File {
     })
 }
 
-/// Accepts connections here and carries them there. Gives the port; ends with the process.
+/// Forwards connections to zebra until the process ends; returns the port.
 fn relay(network: File) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = listener.local_addr().expect("its address").port();
@@ -107,7 +107,7 @@ fn relay(network: File) -> u16 {
     port
 }
 
-/// A socket belongs to the network of the thread that made it, so a thread goes there.
+/// Connects from a new thread in zebra's network: a socket belongs to the network of its thread.
 fn connect(network: &File) -> io::Result<TcpStream> {
     std::thread::scope(|scope| {
         let there = scope.spawn(|| {

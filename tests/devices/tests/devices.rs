@@ -1,4 +1,4 @@
-//! The devices themselves: they start, coexist, and leave nothing behind.
+//! Tests the devices themselves: they start, coexist, and leave nothing behind.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -37,7 +37,7 @@ fn a_router_forgets_on_reset() {
     assert_eq!(router.running_config(), before);
 }
 
-/// Not a test by itself: what `nothing_is_left_after_kill_9` starts and kills.
+/// Not a test: the process that `nothing_is_left_after_kill_9` starts and kills.
 #[test]
 #[ignore = "started by nothing_is_left_after_kill_9"]
 fn hold_devices_until_killed() {

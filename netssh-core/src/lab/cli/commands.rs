@@ -1,4 +1,4 @@
-//! What a line, or an answer, brings about.
+//! Effects of a line or an answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use crate::lab::transcript::What;
 use crate::lab::words::Words;
 use crate::lab::{Paging, lock};
 
-/// By `commit confirmed` without a number, in minutes.
+/// Default of `commit confirmed` without a number, in minutes.
 const CONFIRM_WITHIN: u64 = 10;
 
 impl Cli<'_> {
-    /// A line typed at the prompt of `mode`, which is another one for `do show version`.
+    /// Runs a line at the prompt of `mode`, which is not the current mode for `do show version`.
     pub(super) fn command(&mut self, mode: &str, line: &str) {
         let definition = Arc::clone(&self.definition);
         let rules = &definition.modes[mode];
@@ -60,7 +60,7 @@ impl Cli<'_> {
         }
     }
 
-    /// A configuration line; false if there is no such line.
+    /// Applies a configuration line; returns false if the line is unknown.
     fn configure(&mut self, line: &str) -> bool {
         let definition = Arc::clone(&self.definition);
         let rules = &definition.configuration;
@@ -117,7 +117,7 @@ impl Cli<'_> {
         true
     }
 
-    /// The sections a line is in, save those that only go before it.
+    /// Returns the sections of a line, without those that are only prefixes.
     fn path(&self) -> Vec<String> {
         let sections = self.sections.iter().filter(|section| !section.prefix);
         sections.map(|section| section.line.clone()).collect()
@@ -150,7 +150,7 @@ impl Cli<'_> {
             "caret" => Some(caret.clone()),
             "word" => Some(fault.to_owned()),
             "token" => Some(right.min(words.saturating_sub(1)).to_string()),
-            // Of a command, without the path before it.
+            // The command's name without the path before it.
             "name" => Some(fault.trim_start_matches('/').to_owned()),
             "position" => {
                 let path = fault.len() - fault.trim_start_matches('/').len();
@@ -178,7 +178,7 @@ impl Cli<'_> {
         }
     }
 
-    /// `stays` when the command was one of another mode.
+    /// Runs an action. `stays` prevents a change of mode: the command belongs to another mode.
     fn act(&mut self, action: &Action, line: &str, rest: &str, stays: bool) {
         let mut text = self.text(&action.print, rest);
         let mode = self.mode();
@@ -208,7 +208,7 @@ impl Cli<'_> {
         let last = line.split_whitespace().last().unwrap_or_default();
         let number = last.parse().ok();
         match step {
-            // Once it has said everything.
+            // Closed by `act` after all output.
             Do::Close => {}
             Do::PageOff | Do::PageLength | Do::PageOn => {
                 let length = match step {

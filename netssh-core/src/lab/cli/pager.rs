@@ -1,4 +1,4 @@
-//! Output, page by page.
+//! The pager: output page by page.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::lab::platform::{OtherKey, Pager};
 use crate::lab::text::expand;
 
 impl Cli<'_> {
-    /// Prints, page by page if paging is on.
+    /// Prints a text, in pages if paging is on.
     pub(super) fn show(&mut self, text: &str) {
         let lines = text.lines().count();
         match self.rows {
@@ -23,7 +23,7 @@ impl Cli<'_> {
         }
     }
 
-    /// A character typed at the pager.
+    /// Handles a character typed at the pager.
     pub(super) fn page(&mut self, c: char) {
         let definition = Arc::clone(&self.definition);
         let (Some(pager), Some(rows)) = (&definition.pager, self.rows) else {
@@ -72,7 +72,7 @@ impl Cli<'_> {
             self.waiting = Waiting::Command;
         }
         self.print(&(lines + &mark));
-        // What was typed ahead is read by the pager; a client sees its mark all the same.
+        // The pager consumes input that was typed ahead, but the client still sees the mark.
         self.effects.push(Effect::Flush);
     }
 }

@@ -1,4 +1,4 @@
-//! What is typed, and what the device says, byte for byte.
+//! Tests the command line: keys in, output out, byte for byte.
 
 use super::*;
 use crate::lab::{Interruption, LabDevice, LabPlatform};
@@ -7,7 +7,7 @@ fn device(platform: &str) -> LabDevice {
     LabDevice::new(platform, "r1").unwrap()
 }
 
-/// An IOS-like device that differs in some things.
+/// Creates an IOS-like device with some changed settings.
 fn own(differs: &str) -> LabDevice {
     let toml = format!("extends = \"cisco_ios\"\n{differs}");
     LabDevice::of(LabPlatform::parse("own", &toml).unwrap(), "r1")
@@ -20,7 +20,7 @@ fn privileged(device: LabDevice) -> LabDevice {
     }
 }
 
-/// What the device says to keys typed after each other, the greeting first.
+/// Types lines one after the other; returns the greeting and the output for each.
 fn talk(shared: &Shared, columns: u32, typed: &[&str]) -> Vec<String> {
     let mut cli = Cli::new(shared, 1, columns, 24);
     let said = |effects: Vec<Effect>| -> String {
@@ -358,7 +358,7 @@ fn configuration_of(shared: &Shared) -> String {
     crate::lab::configuration::lines(rules, lock(&shared.configuration).running())
 }
 
-/// A platform whose lines hold their whole path.
+/// A platform with configuration lines that contain their whole path.
 const PATHS: &str = r##"
 login = { mode = "operational" }
 refusals = { unknown = "unknown command.\n" }
@@ -419,7 +419,7 @@ fn lines_with_their_path_are_set_deleted_and_committed() {
     );
 }
 
-/// A platform whose sections stand in each other, at its only prompt.
+/// A platform with one prompt and nested sections.
 const NESTED: &str = r##"
 login = { mode = "root" }
 refusals = { unknown = "Unknown action 0\n" }

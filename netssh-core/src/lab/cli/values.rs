@@ -1,4 +1,4 @@
-//! What the placeholders in a platform's texts stand for.
+//! Values of the placeholders in a platform's texts.
 
 use super::Cli;
 use crate::lab::configuration::{self, Tree};
@@ -35,7 +35,7 @@ impl Cli<'_> {
     }
 }
 
-/// What the device says to a command, in the first mode that has a text for it.
+/// Returns the output of a command, from the first mode that defines one.
 pub(in crate::lab) fn said(shared: &Shared, command: &str) -> Option<String> {
     let definition = shared.device.platform.definition();
     let known = definition.commands.iter().find(|known| {
@@ -45,7 +45,7 @@ pub(in crate::lab) fn said(shared: &Shared, command: &str) -> Option<String> {
     Some(text)
 }
 
-/// A placeholder that is the same in all sessions.
+/// Returns the value of a placeholder that is the same in all sessions.
 fn value(shared: &Shared, definition: &Definition, name: &str) -> Option<String> {
     let rules = &definition.configuration;
     let mut store = lock(&shared.configuration);

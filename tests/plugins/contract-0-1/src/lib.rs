@@ -1,5 +1,5 @@
-//! A component of version 0.1.0 of the contract, made from the contract alone, as it was then (`wit/`
-//! beside this): whatever the SDK and the host become, they keep running this.
+//! A component of version 0.1.0 of the contract, built from the contract of that time alone (`wit/`
+//! in this directory): future hosts have to run it, regardless of changes in the SDK.
 
 #[allow(clippy::all, rust_2018_idioms, reason = "generated from the contract")]
 mod bindings {

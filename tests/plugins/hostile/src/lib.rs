@@ -1,4 +1,4 @@
-//! Does what a plugin should not, one thing a job.
+//! A plugin that misbehaves, in one way per job.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ struct Params {
     command: String,
 }
 
-/// What `describe` does; the tests write another word over it.
+/// Selects the behaviour of `describe`; tests overwrite the last word in the component's data.
 static MANNER: [u8; 20] = *b"describe as: well   ";
 
 fn describe() -> Description {
@@ -68,7 +68,7 @@ fn run(_job: &Job, params: Params) -> Result<Value> {
                 .collect();
             return Ok(json!(map));
         }
-        // Each character takes six in JSON, so that the component's memory suffices.
+        // Each character takes six bytes in JSON, so the component's memory suffices.
         "a result of 34 megabytes" => return Ok("\u{1}".repeat(5_700_000).into()),
         "a result of many values" => {
             return Ok(vec![json!([[]]); 1_400_000].into());

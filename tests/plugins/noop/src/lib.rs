@@ -1,4 +1,4 @@
-//! Does nothing: what a run of it costs is what the runtime costs.
+//! A component that does nothing, to measure the cost of the runtime.
 
 #[allow(clippy::all, rust_2018_idioms, reason = "generated from the contract")]
 mod bindings {

@@ -1,5 +1,5 @@
-//! Makes the calls it is told to make, one after the other, and says what came of each: the same as
-//! `parity.rhai` beside it.
+//! Makes the calls in its parameters, in order, and returns the outcome of each: the same plugin as
+//! `parity.rhai` in this directory.
 
 use std::time::Duration;
 
@@ -212,7 +212,7 @@ fn make(job: &Job, state: &mut State, call: &Value) -> Result<Value> {
         )
         .map(|()| Value::Null),
         "sleep" => {
-            // A number that is no time does not reach the host as a `Duration`.
+            // An invalid number of seconds cannot reach the host as a `Duration`.
             let time = Duration::try_from_secs_f64(number(call, "seconds")).map_err(|_| {
                 Error::new(
                     "invalid",
