@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 
 use crate::process::repository;
 use habits::{HABITS, Habit};
-use text::{Kind, Passage};
+use text::Kind;
 
 /// Text that is held to the same bounds together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,8 +46,12 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let files = files(&repository())?;
     let mut passages = Vec::new();
     for file in &files {
-        let content = fs::read_to_string(repository().join(file))
-            .with_context(|| format!("failed to read {file}"))?;
+        let content =
+            fs::read(repository().join(file)).with_context(|| format!("failed to read {file}"))?;
+        // Pictures and recordings of devices.
+        let Ok(content) = String::from_utf8(content) else {
+            continue;
+        };
         let found = text::passages(file, &content).into_iter();
         passages
             .extend(found.filter_map(|passage| {
@@ -148,6 +152,7 @@ fn room_of(file: &str, kind: Kind) -> Option<Room> {
 
 #[cfg(test)]
 mod tests {
+    use super::text::Passage;
     use super::*;
 
     #[test]
