@@ -379,7 +379,8 @@ fn a_job_says_that_it_waits_for_the_sessions_of_others() {
             tokio::task::yield_now().await;
         }
         let second = host.submit(job("same", "show version")).await;
-        let waits = "waiting for a session of same: the only one that it may have is in use";
+        let waits =
+            "waiting for a session of same: session limit reached: its only session is in use";
         let begun = Instant::now();
         loop {
             let lines = host.logs(&json!(second)).await;

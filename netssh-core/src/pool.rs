@@ -206,7 +206,7 @@ impl LoggingIn {
         Gate::after(async move {
             storing.await.unwrap_or_else(|_| {
                 Err(Error::Server {
-                    message: "the server failed to store that the login begins".into(),
+                    message: "failed to store the start of the login".into(),
                     reached: true,
                 })
             })
@@ -232,7 +232,7 @@ impl Drop for LoggingIn {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 if let Err(error) = pool.store(&device, &address).await {
-                    tracing::warn!(device = %address, %error, "failed to store the end of a login");
+                    tracing::warn!(device = %address, %error, "failed to store the end of the login");
                 }
             });
         }
@@ -356,10 +356,11 @@ impl Pool {
         device.admit(&credentials, &address)?;
         let line = inner.unless_given_back(&device, &key, device.login.lock());
         let line = patience.wait(line).await;
-        let _login = match line.map_err(|_| busy(&address, "somebody else logs in"))? {
-            Waited::Over(login) => login,
-            Waited::GivenBack(open) => return Ok(pooled(*open, true)),
-        };
+        let _login =
+            match line.map_err(|_| busy(&address, "timed out while waiting for another login"))? {
+                Waited::Over(login) => login,
+                Waited::GivenBack(open) => return Ok(pooled(*open, true)),
+            };
         if let Some(error) = device.failure_since(came, &key) {
             return Err(error);
         }
@@ -367,7 +368,7 @@ impl Pool {
         let rate = &inner.options.login_rate;
         let turn = inner.unless_given_back(&device, &key, device.turn(rate, &address, note));
         let turn = patience.wait(turn).await;
-        match turn.map_err(|_| busy(&address, "it was logged in to as often as it may be"))? {
+        match turn.map_err(|_| busy(&address, "login rate limit reached"))? {
             Waited::Over(()) => {}
             Waited::GivenBack(open) => return Ok(pooled(*open, true)),
         }
@@ -384,7 +385,7 @@ impl Pool {
         match opened {
             Ok(session) => {
                 if lock(&device.breaker).succeeded(&login.credentials) {
-                    tracing::info!(device = %address, "the device lets somebody in again");
+                    tracing::info!(device = %address, "circuit breaker closed");
                 }
                 drop(login);
                 Ok(pooled(
@@ -402,7 +403,8 @@ impl Pool {
                 let opened = lock(&device.breaker).failed(key_of_login, &error, options, now);
                 drop(login);
                 if let Some(pause) = opened {
-                    tracing::warn!(device = %address, %error, ?pause, "the device is left alone for a while");
+                    let seconds = pause.as_secs_f64();
+                    tracing::warn!(device = %address, %error, "circuit breaker opened for {seconds} s");
                 }
                 // What this machine lacked, the next login may have.
                 if !matches!(error, Error::Server { .. }) {
@@ -454,7 +456,7 @@ impl Pool {
                 Ok(_) => {
                     breaker.trial_succeeded(username);
                     if breaker.succeeded(&key) {
-                        tracing::info!(device = %address, "the device lets somebody in again");
+                        tracing::info!(device = %address, "circuit breaker closed");
                     }
                 }
                 Err(error) => {
@@ -463,7 +465,8 @@ impl Pool {
                     }
                     let opened = breaker.failed(&key, error, options, Instant::now());
                     if let Some(pause) = opened {
-                        tracing::warn!(device = %address, %error, ?pause, "the device is left alone for a while");
+                        let seconds = pause.as_secs_f64();
+                        tracing::warn!(device = %address, %error, "circuit breaker opened for {seconds} s");
                     }
                 }
             }
@@ -517,7 +520,7 @@ impl Pool {
             .filter(|(_, device)| device.changed.load(Ordering::Relaxed));
         for (address, device) in changed {
             if let Err(error) = self.inner.store(device, address).await {
-                tracing::warn!(%error, "failed to store the latest logins");
+                tracing::warn!(%error, "failed to store the login history");
                 break;
             }
         }
@@ -591,7 +594,7 @@ impl Inner {
         stored.map_err(|error| {
             device.changed.store(true, Ordering::Relaxed);
             Error::Server {
-                message: format!("the server cannot store the login to {address}: {error}"),
+                message: format!("failed to store the login to {address}: {error}"),
                 reached: true,
             }
         })
@@ -609,8 +612,8 @@ impl Inner {
             return Ok(permit);
         }
         let why = match self.options.sessions_per_device {
-            0 | 1 => "the only one that it may have is in use".to_owned(),
-            most => format!("all {most} that it may have are in use"),
+            0 | 1 => "session limit reached: its only session is in use".to_owned(),
+            most => format!("session limit reached: all {most} sessions are in use"),
         };
         note(&why);
         match patience.wait(acquired).await {
@@ -659,17 +662,15 @@ impl Inner {
     fn all_connected(&self) -> String {
         let most = self.options.connections.max(1);
         format!(
-            "all {} connections that the server has file descriptors for are in use",
+            "connection limit reached: all {} connections that the server has file descriptors for are \
+             in use",
             grouped(u64::try_from(most).unwrap_or(u64::MAX))
         )
     }
 
     fn no_connection(&self) -> Error {
         Error::Server {
-            message: format!(
-                "the server has no file descriptor for another session: {}",
-                self.all_connected()
-            ),
+            message: self.all_connected(),
             reached: false,
         }
     }
@@ -682,7 +683,7 @@ impl Inner {
                 Err(error @ Error::Server { reached: false, .. }) => error,
                 done => return done,
             };
-            tracing::warn!(%error, "failed to connect; an unused session is closed, and it is tried again");
+            tracing::warn!(%error, "failed to connect; closing an idle session and retrying");
             if let Some(oldest) = self.take_oldest() {
                 oldest.close().await;
             }
@@ -707,7 +708,7 @@ impl Inner {
             if open.session.check().await {
                 return Some(open);
             }
-            tracing::debug!("an idle session does not answer; it is closed");
+            tracing::debug!("closing an idle session that does not respond");
             tokio::spawn(open.close());
         }
     }
@@ -864,8 +865,7 @@ impl Device {
         let admitted = lock(&self.breaker).admit(credentials, Instant::now());
         admitted.map_err(|(why, retry_after)| Error::Unavailable {
             message: format!(
-                "{address} let nobody in lately and is left alone for {} s more; the last failure: \
-                 {why}",
+                "circuit breaker of {address} is open for another {} s; last failure: {why}",
                 retry_after.as_secs() + 1
             ),
             retry_after,
@@ -884,7 +884,7 @@ impl Device {
         let refused = lock(&self.breaker).admit_trial(key, username, now);
         let (message, retry_after) = match refused {
             Err((why, retry_after)) => (
-                format!("{address} has refused logins of {username}: {why}"),
+                format!("logins to {address} as {username} are paused: {why}"),
                 retry_after,
             ),
             Ok(()) => match lock(&self.logins).wait(rate, now) {
@@ -894,7 +894,7 @@ impl Device {
         };
         Err(Error::Unavailable {
             message: format!(
-                "{message}; the next login is possible in {} s",
+                "{message}; next login possible in {} s",
                 retry_after.as_secs() + 1
             ),
             retry_after,
@@ -909,10 +909,10 @@ impl Device {
             let Some(wait) = wait else {
                 return;
             };
-            tracing::debug!(device = %address, ?wait, "logged in to as often as it may be");
+            tracing::debug!(device = %address, ?wait, "login rate limit reached");
             if !std::mem::replace(&mut noted, true) {
                 note(&format!(
-                    "login rate limit reached; the next login is possible in {} s",
+                    "login rate limit reached; next login possible in {} s",
                     wait.as_secs() + 1
                 ));
             }
@@ -975,7 +975,7 @@ impl DerefMut for PooledSession {
 
 fn busy(address: &Address, why: &str) -> Error {
     Error::Busy {
-        message: format!("{address} has no session to spare: {why}"),
+        message: format!("no session to {address} available: {why}"),
     }
 }
 
