@@ -106,8 +106,8 @@ fn a_wrong_expression_says_what_is_wrong() {
             ("tag:absent", "no connection matches"),
             ("tag:even and", "ends where a target should stand"),
             ("sw-*", "`name:sw-*`"),
-            ("tag:even or sw-9", "there is no connection `sw-9`"),
-            ("sw-9", "there is no connection `sw-9`"),
+            ("tag:even or sw-9", "connection `sw-9` not found"),
+            ("sw-9", "connection `sw-9` not found"),
         ] {
             let job = json!({ "plugin": "child", "targets": ["sw-1", target] });
             let answer = host.client.post("/api/jobs", &job).await;

@@ -214,7 +214,7 @@ fn errors_name_commands_and_options() {
         let host = TestHost::start().await;
         let unknown = client(&host, &["job", "submit", "nop"]).await;
         let said = stderr(&unknown);
-        assert!(said.contains("there is no plugin `nop`\n"), "{said}");
+        assert!(said.contains("plugin `nop` not found\n"), "{said}");
         assert!(said.contains("`scheduler plugin list`"), "{said}");
 
         let script = scripts_dir().join("ssh-command.rhai");

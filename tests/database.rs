@@ -675,7 +675,7 @@ fn a_running_job_is_cancelled_on_a_full_disk() {
         assert_eq!(answer.status, 202, "{}", answer.body);
         let warning = answer.body["warning"].as_str().unwrap();
         assert!(
-            warning.contains("cannot store the cancellation"),
+            warning.contains("failed to store the cancellation"),
             "{warning}"
         );
         let said = scheduler()
@@ -683,7 +683,7 @@ fn a_running_job_is_cancelled_on_a_full_disk() {
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&said.stderr).into_owned();
-        assert!(said.contains("cannot store the cancellation"), "{said}");
+        assert!(said.contains("failed to store the cancellation"), "{said}");
         let job = client.get(&format!("/api/jobs/{id}")).await.body;
         assert_eq!(job["status"], "running", "its end cannot be stored: {job}");
 

@@ -947,7 +947,7 @@ fn channels_are_tried_and_notifications_listed_from_the_command_line() {
         let (code, _, told) = client(&["notification", "test", "opps"]).await;
         assert_eq!(code, Some(4));
         assert!(
-            told.contains("there is no channel `opps`; there are: ops"),
+            told.contains("channel `opps` not found; there are: ops"),
             "{told}"
         );
 

@@ -81,7 +81,7 @@ impl FieldError {
 pub enum ConnectionError {
     #[error("the connection is not valid")]
     Invalid(Vec<FieldError>),
-    #[error("there is no connection `{0}`")]
+    #[error("connection `{0}` not found")]
     NotFound(String),
     #[error("`{name}` is the way to other connections, which jump through it: {}", .by.join(", "))]
     JumpedThrough { name: String, by: Vec<String> },

@@ -11,12 +11,12 @@ const LONGEST_NAME: usize = 100;
 pub(crate) fn check_name(name: &str) -> Option<ParamError> {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
     let message = if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(plain) {
-        format!("is 1 to {LONGEST_NAME} letters, digits, `-`, `_` and `.`")
+        format!("expected 1 to {LONGEST_NAME} letters, digits, `-`, `_` and `.`")
     } else if matches!(name, "." | "..") {
         // Clients take it for a step in a URL's path, so it could not be shown or removed.
-        format!("`{name}` is not allowed: it has a meaning of its own in URLs")
+        format!("`{name}` is not allowed: it has a special meaning in URLs")
     } else if Uuid::parse_str(name).is_ok() {
-        "looks like an id".to_owned()
+        "a name that is a UUID is not allowed: it could be confused with an id".to_owned()
     } else {
         return None;
     };
@@ -26,5 +26,5 @@ pub(crate) fn check_name(name: &str) -> Option<ParamError> {
 /// A time of which a bit more and a bit less are times, too, and which is stored with four digits.
 pub(crate) fn check_time(pointer: &str, time: Option<DateTime<Utc>>) -> Option<ParamError> {
     let fits = time.is_none_or(|time| (1970..=3000).contains(&time.year()));
-    (!fits).then(|| ParamError::new(pointer, "is in the years 1970 to 3000"))
+    (!fits).then(|| ParamError::new(pointer, "expected a time in the years 1970 to 3000"))
 }

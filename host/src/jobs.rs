@@ -63,7 +63,7 @@ pub struct Submission {
 /// Why a submission is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum SubmitError {
-    #[error("there is no plugin `{0}`")]
+    #[error("plugin `{0}` not found")]
     UnknownPlugin(String),
     #[error("the plugin `{0}` does not load: {1}")]
     BrokenPlugin(String, LoadError),

@@ -80,7 +80,7 @@ pub struct Tried {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("there is no channel `{name}`; {}", there_are(.known))]
+#[error("channel `{name}` not found; {}", there_are(.known))]
 pub struct NoSuchChannel {
     name: String,
     known: Vec<String>,

@@ -24,7 +24,7 @@ const MOST_PATTERNS: usize = 100;
 /// Why a pause is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum PauseRefused {
-    #[error("there is no pause `{0}`")]
+    #[error("pause `{0}` not found")]
     NotFound(String),
     #[error("there are {MOST_PAUSES} pauses already; remove those that are over")]
     TooMany,
@@ -294,7 +294,7 @@ impl Pauses {
                 let known = self.registry.entries().into_iter();
                 let near = nearest(name, known.map(|entry| entry.name));
                 let near = near.map(|near| format!("; is `{near}` meant?"));
-                let message = format!("there is no plugin `{name}`{}", near.unwrap_or_default());
+                let message = format!("plugin `{name}` not found{}", near.unwrap_or_default());
                 errors.push(ParamError::new(&format!("/plugins/{index}"), message));
             }
         }

@@ -19,7 +19,7 @@ pub const MOST_SCHEDULES: u64 = 10_000;
 /// Why a schedule is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ScheduleError {
-    #[error("there is no schedule `{0}`")]
+    #[error("schedule `{0}` not found")]
     NotFound(String),
     #[error("there are {MOST_SCHEDULES} schedules already")]
     TooMany,

@@ -38,8 +38,8 @@ pub(super) struct CompareQuery {
     get, path = "/jobs/{id}/compare", tag = "jobs", params(("id" = Uuid, Path), CompareQuery),
     responses(
         (status = 200, body = Comparison),
-        (status = 404, description = "No such job, or none before it", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Their outputs are too large; name a target", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "Job not found, or no earlier job to compare with", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The outputs are too large; name one target", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn compare(
@@ -52,8 +52,8 @@ pub(super) async fn compare(
         Some(with) => app.storage.job(with).await?.ok_or_else(|| no_job(with))?.id,
         None => before(&app, &job).await?.ok_or_else(|| {
             Problem::not_found(format!(
-                "no job before {id} has completed with the same plugin and parameters on the same \
-                 targets; name one as ?with="
+                "no earlier completed job with the plugin, parameters and targets of {id} found; name \
+                 one with ?with="
             ))
         })?,
     };
@@ -115,7 +115,8 @@ async fn results(
                 Some(_) => "",
             };
             let most = LARGEST >> 20;
-            let message = format!("the outputs are larger than {most} MiB together{advice}");
+            let message =
+                format!("the outputs are too large: at most {most} MiB are compared{advice}");
             Problem::invalid_field("/target", message)
         })?;
         let more = app.storage.results(id).await?.into_iter();

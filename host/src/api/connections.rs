@@ -27,7 +27,7 @@ use crate::model::{Connection, JobError, KnownHostKey, SecretField};
     post, path = "/connections", tag = "connections", request_body = WriteConnection,
     responses(
         (status = 201, body = ConnectionAnswer),
-        (status = 409, description = "The name is taken", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The name already exists", body = Problem, content_type = "application/problem+json"),
         (status = 422, body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -103,7 +103,7 @@ pub(super) async fn get(
     responses(
         (status = 200, body = ConnectionAnswer),
         (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "The new name is taken", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The new name already exists", body = Problem, content_type = "application/problem+json"),
         (status = 422, body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -138,7 +138,7 @@ pub(super) struct ReplaceQuery {
     responses(
         (status = 204, description = "Deleted"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "Others jump through it", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Other connections use it as a jump host", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn delete(
@@ -294,7 +294,7 @@ fn host_key_list(connection: Connection, known: Vec<KnownHostKey>) -> HostKeyLis
     responses(
         (status = 204, description = "Forgotten"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "Secrets are stored for a device with these keys", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Stored secrets are bound to these keys", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn forget_host_keys(

@@ -39,13 +39,16 @@ const RESULT_PAGE_BYTES: u64 = 4 << 20;
 /// Submits a job.
 #[utoipa::path(
     post, path = "/jobs", tag = "jobs",
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same key with the same body answers with the first job; 1 to 255 characters")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters. A repeated \
+         request with the same key and body returns the first job")),
     request_body = CreateJob,
     responses(
-        (status = 202, description = "Taken in; it survives a crash from now on", body = JobAccepted, headers(("Location" = String, description = "The job's URL; with cron_expression the schedule's"))),
-        (status = 404, description = "No such plugin", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "The plugin does not load, or the Idempotency-Key was used with another body", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Not valid; `errors` says where", body = Problem, content_type = "application/problem+json"),
+        (status = 202, description = "Stored; the job survives a crash", body = JobAccepted, headers(("Location" = String, description = "The \
+             URL of the job, or of the schedule with cron_expression"))),
+        (status = 404, description = "Plugin not found", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The plugin failed to load, or the Idempotency-Key was used with \
+                                      another body", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Invalid; `errors` lists the invalid fields", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn create(
@@ -134,12 +137,12 @@ fn submission(
         });
     };
     if request.timezone.is_some() && request.cron_expression.is_none() {
-        refuse("/timezone", "is that of a cron_expression, which is absent");
+        refuse("/timezone", "not allowed without a cron_expression");
     }
     if request.cron_expression.is_some() && matches!(request.connection, Some(Value::Object(_))) {
         refuse(
             "/connection",
-            "a schedule takes no connection of its own; store the connection and name it",
+            "an inline connection is not allowed in a schedule; store the connection and name it",
         );
     }
     if request.dry_run == Some(true) {
@@ -185,7 +188,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
         _ => Err(Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "invalid",
-            "the Idempotency-Key has to be 1 to 255 printable ASCII characters",
+            "invalid Idempotency-Key: expected 1 to 255 printable ASCII characters",
         )),
     }
 }
@@ -213,7 +216,7 @@ pub(super) struct ListQuery {
     get, path = "/jobs", tag = "jobs", params(ListQuery),
     responses(
         (status = 200, body = JobList),
-        (status = 422, description = "A parameter is not valid", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "A parameter is invalid", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn list(
@@ -351,14 +354,14 @@ pub(super) async fn answers(
     post, path = "/jobs/{id}/rerun", tag = "jobs",
     params(
         ("id" = Uuid, Path),
-        ("Idempotency-Key" = Option<String>, Header, description = "As with a submission"),
+        ("Idempotency-Key" = Option<String>, Header, description = "As for a submission"),
     ),
-    request_body(content = RerunJob, description = "May be left out"),
+    request_body(content = RerunJob, description = "Optional"),
     responses(
         (status = 202, description = "The new job", body = JobAccepted),
         (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It has not ended, or nothing of it is left to run again", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "What it was submitted with is not valid any more", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The job has not ended, or there is nothing to rerun", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The job's parameters or targets are no longer valid", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn rerun(
@@ -429,7 +432,7 @@ pub(super) struct AttemptQuery {
     responses(
         (status = 204, description = "Deleted"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It runs; cancel it first", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The job is running; cancel it first", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn delete(
@@ -440,15 +443,16 @@ pub(super) async fn delete(
         DeleteOutcome::Deleted => Ok(StatusCode::NO_CONTENT),
         DeleteOutcome::NotFound => Err(no_job(id)),
         DeleteOutcome::Running => Err(Problem::conflict(
-            "the job, or a child job of it, is running; cancel it first",
+            "the job or one of its child jobs is running; cancel it first",
         )),
     }
 }
 
 /// Of a cancellation that the database could not take.
-const UNRECORDED: &str = "what runs was told to stop, but the database cannot store the cancellation; \
-     /health says why. The job is shown as running until its end can be stored; of a batch, child \
-     jobs that have not started are not cancelled, so cancel it again when the database works";
+const UNRECORDED: &str = "the running job was stopped, but the database failed to store the \
+                          cancellation (see /health). The job is listed as running until its end is \
+                          stored. Child jobs of a batch that have not started are not cancelled: \
+                          cancel the batch again when the database works";
 
 /// Cancels a job: at once when it waits, as soon as it has stopped when it runs.
 #[utoipa::path(
@@ -456,7 +460,7 @@ const UNRECORDED: &str = "what runs was told to stop, but the database cannot st
     responses(
         (status = 202, body = JobAccepted),
         (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It has ended", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The job has ended", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn cancel(
@@ -488,7 +492,7 @@ pub(super) async fn cancel(
         (status = 200, body = ResultList),
         (status = 404, body = Problem, content_type = "application/problem+json"),
         (status = 422, body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The server sends other large answers; try again", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The server is busy with other large responses; retry later", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn results(
@@ -583,7 +587,7 @@ pub(super) async fn logs(
     let storage = &app.storage;
     let measured = match (query.after, query.before) {
         (Some(_), Some(_)) => {
-            let message = "is not allowed together with `after`";
+            let message = "not allowed together with `after`";
             return Err(Problem::invalid_field("/before", message));
         }
         (None, Some(before)) => storage.measure_logs_before(id, before, level, page).await?,
@@ -620,5 +624,5 @@ pub(super) async fn logs(
 }
 
 pub(super) fn no_job(id: Uuid) -> Problem {
-    Problem::not_found(format!("there is no job {id}"))
+    Problem::not_found(format!("job {id} not found"))
 }

@@ -63,8 +63,8 @@ pub(super) async fn list(
 #[utoipa::path(
     post, path = "/notifications/test", tag = "notifications", request_body = TestNotification,
     responses(
-        (status = 200, description = "`ok` says whether it got through", body = NotificationTest),
-        (status = 404, description = "No such channel", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "`ok` tells whether the message was sent", body = NotificationTest),
+        (status = 404, description = "Channel not found", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn test(

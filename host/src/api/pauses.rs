@@ -20,8 +20,8 @@ use crate::pauses::{PauseRefused, PauseVersion};
     post, path = "/pauses", tag = "pauses", request_body = WritePause,
     responses(
         (status = 201, body = PauseAnswer),
-        (status = 409, description = "The name is taken", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Not valid; `errors` says where", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The name already exists", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Invalid; `errors` lists the invalid fields", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn create(
@@ -101,7 +101,7 @@ pub(super) async fn replace(
     responses(
         (status = 200, body = PauseAnswer),
         (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It is not in force", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The pause is not in force", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn end(

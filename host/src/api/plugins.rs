@@ -76,7 +76,7 @@ pub(super) async fn get(
 ) -> Result<Json<PluginAnswer>, Problem> {
     match app.registry.entry(&name) {
         Some(entry) => Ok(Json(PluginAnswer::of(entry, &app.policy))),
-        None => Err(Problem::not_found(format!("there is no plugin `{name}`"))),
+        None => Err(Problem::not_found(format!("plugin `{name}` not found"))),
     }
 }
 
@@ -95,7 +95,7 @@ pub(super) async fn versions(
     let serving = app.registry.get(&name).map(|plugin| plugin.digest.clone());
     let versions = app.registry.versions(&name).await?;
     if versions.is_empty() && app.registry.entry(&name).is_none() {
-        return Err(Problem::not_found(format!("there is no plugin `{name}`")));
+        return Err(Problem::not_found(format!("plugin `{name}` not found")));
     }
     let versions = versions.into_iter().map(|version| PluginVersionAnswer {
         serving: serving.as_ref() == Some(&version.digest),

@@ -26,9 +26,9 @@ const LONGEST_PREVIEW: usize = 100;
     post, path = "/schedules", tag = "schedules", request_body = WriteSchedule,
     responses(
         (status = 201, body = ScheduleAnswer),
-        (status = 404, description = "No such plugin", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "The name is taken, or the plugin does not load", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Not valid; `errors` says where", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "Plugin not found", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The name already exists, or the plugin failed to load", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Invalid; `errors` lists the invalid fields", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn create(
@@ -153,7 +153,7 @@ pub(super) async fn disable(
     responses(
         (status = 202, body = JobAccepted, headers(("Location" = String, description = "The job's URL"))),
         (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Its job is no longer valid", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The schedule's job is no longer valid", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn trigger(
@@ -183,7 +183,7 @@ pub(super) async fn preview(
 ) -> Result<Json<SchedulePreview>, Problem> {
     let count = body.value.count.unwrap_or(NEXT_RUNS);
     if !(1..=LONGEST_PREVIEW).contains(&count) {
-        let message = format!("is 1 to {LONGEST_PREVIEW}");
+        let message = format!("expected 1 to {LONGEST_PREVIEW}, got {count}");
         return Err(Problem::invalid_field("/count", message));
     }
     let timezone = body.value.timezone.unwrap_or_else(|| "UTC".to_owned());

@@ -181,9 +181,9 @@ mod tests {
             retry_after_seconds: None,
         };
         let refused = Failure::Refused(problem(
-            "there is no plugin `nop`; GET /api/plugins lists what there is",
+            "plugin `nop` not found; GET /api/plugins lists the plugins",
         ));
-        assert_eq!(refused.to_string(), "there is no plugin `nop`");
+        assert_eq!(refused.to_string(), "plugin `nop` not found");
         assert!(refused.hint().unwrap().contains("scheduler plugin list"));
 
         let device = |code: &str, message: &str| Failure::Device {

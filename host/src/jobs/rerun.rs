@@ -24,7 +24,7 @@ pub enum Only {
 
 #[derive(Debug, thiserror::Error)]
 pub enum RerunError {
-    #[error("there is no job {0}")]
+    #[error("job {0} not found")]
     NotFound(Uuid),
     #[error("the job has not ended; it is {0}")]
     NotEnded(JobStatus),

@@ -327,7 +327,7 @@ pub struct KnownHostKey {
 /// Why there is no way to a device.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RouteError {
-    #[error("there is no connection `{0}` to jump through")]
+    #[error("connection `{0}` not found to jump through")]
     Unknown(String),
     #[error("`{0}` comes up twice on the way: {1}")]
     Circle(String, String),

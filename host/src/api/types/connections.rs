@@ -130,7 +130,7 @@ mod written_secret {
         match Option::<serde_json::Value>::deserialize(deserializer)? {
             None => Ok(Some(None)),
             Some(serde_json::Value::String(text)) => Ok(Some(Some(SecretString::from(text)))),
-            Some(_) => Err(D::Error::custom("is a text, or null")),
+            Some(_) => Err(D::Error::custom("expected a text or null")),
         }
     }
 
@@ -156,7 +156,7 @@ fn one_or_several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Stri
         Value::Null => Ok(Vec::new()),
         Value::String(name) => Ok(vec![name]),
         other => serde_json::from_value(other)
-            .map_err(|_| D::Error::custom("is a name or a list of names")),
+            .map_err(|_| D::Error::custom("expected a name or a list of names")),
     }
 }
 
