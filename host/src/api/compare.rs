@@ -26,14 +26,14 @@ const LARGEST: u64 = 64 << 20;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct CompareQuery {
-    /// The job to compare with; if absent, the last one before that completed with the same plugin
-    /// and parameters on the same targets.
+    /// The job to compare with; by default, the last earlier job that completed with the same plugin and
+    /// parameters on the same targets.
     with: Option<Uuid>,
-    /// Only this target.
+    /// Only results of this target.
     target: Option<String>,
 }
 
-/// Compares what the commands of two jobs answered, device by device, as unified diffs.
+/// Compares the outputs of two jobs per device and command, as unified diffs.
 #[utoipa::path(
     get, path = "/jobs/{id}/compare", tag = "jobs", params(("id" = Uuid, Path), CompareQuery),
     responses(

@@ -47,15 +47,15 @@ const LAST_EVENT_ID: &str = "last-event-id";
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct EventQuery {
-    /// `false` leaves out what was logged, answered and printed: `log` and `result` then have only
-    /// the id of the last one, one event for all that have come, and `output` says nothing.
+    /// `false` omits the texts: one `log` or `result` event with the last id stands for all new ones,
+    /// and `output` is empty.
     texts: Option<bool>,
 }
 
-/// Follows a job: `status` (the job as a listing shows it then), `log`, `result` and `progress` as they come,
-/// and `output` with what a command prints while it runs. Resumes after the event of the header
-/// `Last-Event-ID`, without a gap; `output` alone has no id, and begins anew. Ends when the job has
-/// ended, after its last `status`.
+/// Streams a job's events: `status` (the job as in a list), `log`, `result`, `progress`, and `output`
+/// with the output of running commands. Resumes without a gap after the event in the header
+/// `Last-Event-ID`, except for `output`, which has no id and starts over. Ends after the last `status`
+/// of an ended job.
 #[utoipa::path(
     get, path = "/jobs/{id}/events", tag = "jobs",
     params(("id" = Uuid, Path), EventQuery, ("Last-Event-ID" = Option<String>, Header, description = "The \

@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const FULL: &str = "the database's disk is full: nothing can be stored and no job starts; the server \
                     recovers when space is freed";
 
-/// Says whether the server does its work.
+/// Returns the state of the server.
 #[utoipa::path(
     get, path = "/health", tag = "health",
     responses(

@@ -199,15 +199,15 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 pub(super) struct ListQuery {
     status: Option<JobStatus>,
     plugin: Option<String>,
-    /// A connection's name.
+    /// The name of a connection.
     target: Option<String>,
     created_after: Option<DateTime<Utc>>,
     created_before: Option<DateTime<Utc>>,
-    /// Only child jobs of this one.
+    /// Only child jobs of this job.
     parent: Option<Uuid>,
-    /// 1 to 500; 50 if absent. A page ends earlier when it reaches 1 MiB.
+    /// Maximum number of entries, 1 to 500; 50 if absent. A page ends earlier when it reaches 1 MiB.
     limit: Option<u32>,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     cursor: Option<String>,
 }
 
@@ -268,7 +268,7 @@ pub(super) async fn stats(State(app): State<Arc<App>>) -> Result<Json<JobStats>,
     }))
 }
 
-/// Shows a job.
+/// Returns a job.
 #[utoipa::path(
     get, path = "/jobs/{id}", tag = "jobs", params(("id" = Uuid, Path)),
     responses(
@@ -348,8 +348,8 @@ pub(super) async fn answers(
     Ok(jobs.into_iter().map(answer).collect())
 }
 
-/// Submits a job that does once more what an ended one did: with its parameters, on its targets, by
-/// the plugin that serves now.
+/// Reruns an ended job: submits a new job with its parameters and targets, for the current version of
+/// its plugin.
 #[utoipa::path(
     post, path = "/jobs/{id}/rerun", tag = "jobs",
     params(
@@ -387,7 +387,7 @@ pub(super) async fn rerun(
     ))
 }
 
-/// Lists every attempt at the job, and how it ended.
+/// Lists the attempts of a job with their outcomes.
 #[utoipa::path(
     get, path = "/jobs/{id}/attempts", tag = "jobs", params(("id" = Uuid, Path), AttemptQuery),
     responses(
@@ -420,13 +420,13 @@ pub(super) async fn attempts(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct AttemptQuery {
-    /// Only attempts after this one: `next_after` of the page before.
+    /// Only attempts after this one: `next_after` of the previous page.
     after: Option<u32>,
-    /// 1 to 500; 500 if absent. A page ends earlier when it reaches 1 MiB.
+    /// Maximum number of entries, 1 to 500; 500 if absent. A page ends earlier when it reaches 1 MiB.
     limit: Option<u32>,
 }
 
-/// Deletes a job that does not run, with its results, logs and child jobs.
+/// Deletes a job that is not running, with its results, logs and child jobs.
 #[utoipa::path(
     delete, path = "/jobs/{id}", tag = "jobs", params(("id" = Uuid, Path)),
     responses(
@@ -454,7 +454,7 @@ const UNRECORDED: &str = "the running job was stopped, but the database failed t
                           stored. Child jobs of a batch that have not started are not cancelled: \
                           cancel the batch again when the database works";
 
-/// Cancels a job: at once when it waits, as soon as it has stopped when it runs.
+/// Cancels a job. A waiting job is cancelled immediately, a running one when it has stopped.
 #[utoipa::path(
     post, path = "/jobs/{id}/cancel", tag = "jobs", params(("id" = Uuid, Path)),
     responses(
@@ -484,8 +484,7 @@ pub(super) async fn cancel(
     Ok(accepted(&format!("/api/jobs/{id}"), answer))
 }
 
-/// Lists what the job's devices answered, in the order of the commands, and what the commands that
-/// run now have printed so far.
+/// Lists the outputs of a job's commands in order, and the partial outputs of running commands.
 #[utoipa::path(
     get, path = "/jobs/{id}/results", tag = "jobs", params(("id" = Uuid, Path), ResultQuery),
     responses(
@@ -538,9 +537,10 @@ pub(super) async fn results(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ResultQuery {
-    /// Only results after this one: `next_after` of the page before.
+    /// Only results after this one: `next_after` of the previous page.
     after: Option<Uuid>,
-    /// 1 to 1000; 1000 if absent. A page ends earlier when its outputs reach 4 MiB.
+    /// Maximum number of results, 1 to 1000; 1000 if absent. A page ends earlier when its outputs reach
+    /// 4 MiB.
     limit: Option<u32>,
 }
 
@@ -550,15 +550,16 @@ pub(super) struct ResultQuery {
 pub(super) struct LogQuery {
     /// Only lines with a greater id.
     after: Option<i64>,
-    /// Only lines with a smaller id, the last ones of them; not together with `after`.
+    /// Only the last lines with a smaller id; not allowed together with `after`.
     before: Option<i64>,
-    /// Only lines of this level or a more serious one.
+    /// Only lines of this level and above.
     level: Option<LogLevel>,
-    /// 1 to 5000; 5000 if absent. A page ends earlier when its lines reach 4 MiB.
+    /// Maximum number of lines, 1 to 5000; 5000 if absent. A page ends earlier when its lines reach 4
+    /// MiB.
     limit: Option<u32>,
 }
 
-/// Lists the job's log, oldest first.
+/// Lists the log lines of a job, oldest first.
 #[utoipa::path(
     get, path = "/jobs/{id}/logs", tag = "jobs", params(("id" = Uuid, Path), LogQuery),
     responses(

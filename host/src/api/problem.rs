@@ -15,17 +15,17 @@ use crate::jobs::{RerunError, SubmitError};
 use crate::registry::ParamError;
 use crate::storage::{Fault, StorageError};
 
-/// A problem detail.
+/// A problem detail (RFC 9457).
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
-    /// A name for this kind of problem.
+    /// The kind of problem, as a URI reference.
     #[serde(rename = "type")]
     #[schema(example = "/problems/invalid")]
     pub kind: String,
     pub title: String,
     pub status: u16,
     pub detail: String,
-    /// For a request that is not valid: each thing that is wrong, and where.
+    /// The invalid fields of a request.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<InvalidField>,
     /// The header `Retry-After`.

@@ -65,7 +65,7 @@ pub(super) async fn list(
     }))
 }
 
-/// Shows a schedule.
+/// Returns a schedule.
 #[utoipa::path(
     get, path = "/schedules/{id}", tag = "schedules", params(("id" = String, Path, description = "Id or name")),
     responses(
@@ -80,7 +80,7 @@ pub(super) async fn get(
     Ok(Json(app.schedules.find(&id).await?.into()))
 }
 
-/// Replaces a schedule. Its next run is worked out anew.
+/// Replaces a schedule and recomputes its next run.
 #[utoipa::path(
     put, path = "/schedules/{id}", tag = "schedules", params(("id" = String, Path, description = "Id or name")),
     request_body = WriteSchedule,
@@ -101,7 +101,7 @@ pub(super) async fn replace(
     Ok(Json(schedule.into()))
 }
 
-/// Deletes a schedule; its jobs stay.
+/// Deletes a schedule. Its jobs are kept.
 #[utoipa::path(
     delete, path = "/schedules/{id}", tag = "schedules", params(("id" = String, Path, description = "Id or name")),
     responses(
@@ -117,7 +117,7 @@ pub(super) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Switches a schedule on.
+/// Enables a schedule.
 #[utoipa::path(
     post, path = "/schedules/{id}/enable", tag = "schedules", params(("id" = String, Path, description = "Id or name")),
     responses(
@@ -132,7 +132,7 @@ pub(super) async fn enable(
     Ok(Json(app.schedules.set_enabled(&id, true).await?.into()))
 }
 
-/// Switches a schedule off; a job that runs goes on.
+/// Disables a schedule. Running jobs are not affected.
 #[utoipa::path(
     post, path = "/schedules/{id}/disable", tag = "schedules", params(("id" = String, Path, description = "Id or name")),
     responses(
@@ -147,7 +147,7 @@ pub(super) async fn disable(
     Ok(Json(app.schedules.set_enabled(&id, false).await?.into()))
 }
 
-/// Submits a job of the schedule now, whatever else of it runs.
+/// Submits a job of the schedule now, even if others are running.
 #[utoipa::path(
     post, path = "/schedules/{id}/trigger", tag = "schedules", params(("id" = String, Path, description = "Id or name")),
     responses(
@@ -170,7 +170,7 @@ pub(super) async fn trigger(
     Ok(accepted(&format!("/api/jobs/{id}"), answer))
 }
 
-/// Shows when an expression would run, and stores nothing.
+/// Returns the next runs of a cron expression; stores nothing.
 #[utoipa::path(
     post, path = "/schedules/preview", tag = "schedules", request_body = PreviewSchedule,
     responses(

@@ -37,15 +37,15 @@ const PARTING: Duration = Duration::from_secs(1);
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct TerminalParams {
-    /// The terminal's type, as in `TERM`.
+    /// The type of the terminal, as in `TERM`.
     #[serde(default = "xterm")]
     #[param(default = "xterm")]
     term: String,
-    /// Its width in characters, 1 to 1000.
+    /// The width of the terminal in characters, 1 to 1000.
     #[serde(default = "eighty")]
     #[param(default = 80)]
     columns: u16,
-    /// Its height in characters, 1 to 1000.
+    /// The height of the terminal in characters, 1 to 1000.
     #[serde(default = "twenty_four")]
     #[param(default = 24)]
     rows: u16,

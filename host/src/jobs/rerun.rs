@@ -10,15 +10,15 @@ use super::{Jobs, Submission, SubmitError};
 use crate::model::{Job, JobFilter, JobStatus};
 use crate::storage::StorageError;
 
-/// Which targets of a batch.
+/// The targets of a batch that a rerun includes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Only {
     #[default]
     All,
-    /// Those whose job has failed.
+    /// Targets whose job failed.
     Failed,
-    /// Those that have not completed: failed, cancelled, not started.
+    /// Targets whose job has not completed: failed, cancelled, not started.
     Unfinished,
 }
 

@@ -45,14 +45,14 @@ pub struct Connection {
     pub updated_at: DateTime<Utc>,
 }
 
-/// Which SSH algorithms are offered to a device.
+/// The SSH algorithms that are offered to a device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Algorithms {
-    /// What is sound today.
+    /// Secure algorithms only.
     #[default]
     Default,
-    /// What old devices need as well: SHA-1, CBC, 1024-bit groups.
+    /// Also algorithms for old devices: SHA-1, CBC, 1024-bit groups.
     Legacy,
 }
 

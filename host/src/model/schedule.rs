@@ -28,14 +28,14 @@ const LONGEST_GAP_MINUTES: i64 = 2 * 24 * 60;
 const MOST_TIMES: usize = 90_000;
 const LONGEST_EXPRESSION: usize = 255;
 
-/// What happens to times that passed while the server was down.
+/// What to do about runs that were missed while the server was down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Misfire {
-    /// They are left out.
+    /// Missed runs are skipped.
     #[default]
     Skip,
-    /// One job stands for all of them, at once.
+    /// One job runs immediately for all missed runs.
     RunOnce,
 }
 
@@ -56,16 +56,16 @@ impl Misfire {
     }
 }
 
-/// What happens when a job of the schedule has not ended at the next time.
+/// What to do when a run is due while the previous job has not ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Overlap {
-    /// The time is left out.
+    /// The run is skipped.
     #[default]
     Skip,
-    /// The next job is submitted when the one before has ended; at most one waits.
+    /// The job is submitted when the previous one has ended; at most one waits.
     Queue,
-    /// Both run.
+    /// Both jobs run.
     Allow,
 }
 
