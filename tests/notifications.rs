@@ -933,7 +933,7 @@ fn channels_are_tried_and_notifications_listed_from_the_command_line() {
             )
         };
         let (code, _, told) = client(&["notification", "list"]).await;
-        assert!(code == Some(0) && told.contains("there are no notifications"));
+        assert!(code == Some(0) && told.contains("no notifications"));
         let (code, _, told) = client(&["notification", "test", "ops"]).await;
         assert!(code == Some(0) && told.starts_with("sent within"), "{told}");
         assert_eq!(receiver.next().await.body["event"], "test");

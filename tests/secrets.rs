@@ -830,7 +830,7 @@ fn the_master_key_is_rotated_and_each_interruption_leaves_one_that_opens() {
         );
         let second = files.read("");
         assert_ne!(first, second);
-        let old_file = text.split("The old key is ").nth(1).unwrap();
+        let old_file = text.split("The old key was moved to ").nth(1).unwrap();
         let old_file = old_file.split(": ").next().unwrap();
         assert_eq!(std::fs::read_to_string(old_file).unwrap(), first);
         let host = stopped.start().await;
@@ -883,7 +883,7 @@ fn the_master_key_is_rotated_and_each_interruption_leaves_one_that_opens() {
         let restored = files.run(&["db", "restore", backup]).await;
         let text = said(&restored);
         assert!(
-            text.contains("is not the master key that this database was sealed with"),
+            text.contains("is not the master key of this database"),
             "{text}"
         );
         drop(stopped);
