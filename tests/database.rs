@@ -725,7 +725,7 @@ fn a_job_that_fails_on_a_full_disk_names_the_disk() {
         let ended = until(client, &path, is_final).await;
         assert_eq!(ended["status"], "failed", "{ended}");
         let message = ended["error_message"].as_str().unwrap();
-        assert!(message.contains("no space left on the disk"), "{message}");
+        assert!(message.contains("disk is full"), "{message}");
     });
 }
 

@@ -100,8 +100,8 @@ impl Client {
     pub(super) fn warn_of_plain_http(&self) {
         if !self.is_private() {
             output::talk(
-                "warning: the connection to the server is not encrypted (http), so requests can be \
-                 read in transit",
+                "warning: the server is reached over plain http, so requests can be read in \
+                 transit",
             );
         }
     }

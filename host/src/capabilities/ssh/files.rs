@@ -49,7 +49,8 @@ impl Files {
         let (swept, began) = (Arc::clone(&directory), Utc::now());
         let removed = blocking(move || Ok(remove_parts(&swept, began, DEPTH))).await?;
         if removed > 0 {
-            tracing::info!(files = removed, directory = %path.display(), "parts of unfinished downloads removed");
+            tracing::info!(files = removed, directory = %path.display(), "removed parts of unfinished \
+                 downloads");
         }
         Ok(Self { directory, quota })
     }
@@ -90,7 +91,10 @@ impl Files {
             let file = directory.open(&path)?;
             let metadata = file.metadata()?;
             if !metadata.is_file() {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "is no file"));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "not a regular file",
+                ));
             }
             let size = metadata.len();
             Ok((tokio::fs::File::from_std(file.into_std()), size))
@@ -205,7 +209,7 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|_| Err(io::Error::other("it was not done")))
+    done.unwrap_or_else(|_| Err(io::Error::other("the file operation failed")))
 }
 
 impl JobContext {
@@ -306,7 +310,8 @@ impl JobContext {
         self.services.files.clone().ok_or_else(|| {
             JobError::new(
                 "unsupported",
-                "there are no files to transfer: the operator sets devices.files_dir",
+                "file transfers are not available: devices.files_dir is not set in the server's \
+                 configuration",
             )
         })
     }
@@ -345,8 +350,8 @@ impl JobContext {
 /// Checks the names of a transfer's two files.
 fn check_names(file: &str, remote: &str) -> Result<()> {
     for name in [file, remote] {
-        check_line("a file's name", name)?;
-        check_visible("a file's name", name)?;
+        check_line("a file name", name)?;
+        check_visible("a file name", name)?;
     }
     Ok(())
 }
@@ -374,10 +379,7 @@ fn not_a_file(file: &str, error: &io::Error) -> JobError {
         }
         _ => ErrorCode::INVALID,
     };
-    JobError::new(
-        code,
-        format!("`{file}` in the operator's directory of files: {error}"),
-    )
+    JobError::new(code, format!("`{file}` in devices.files_dir: {error}"))
 }
 
 #[cfg(test)]
