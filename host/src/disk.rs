@@ -29,8 +29,8 @@ struct Space {
 /// Too little is free for new work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the disk is nearly full: {free} bytes are free, but database.min_free_mb reserves {least} for \
-     running jobs"
+    "disk space is low: {free} bytes are free, and database.min_free_mb reserves {least} for running \
+     jobs"
 )]
 pub struct LowSpace {
     pub free: u64,

@@ -51,7 +51,7 @@ pub enum DoesNotOpen {
     /// AEAD does not tell which of them.
     #[error(
         "it was given for another address, user, way or host key than the connection has in the \
-         database, or it is damaged"
+         database, or malformed key"
     )]
     OtherPlace,
 }

@@ -374,7 +374,7 @@ impl FromStr for ServerUrl {
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some(path) = text.strip_prefix("unix:") {
             if path.is_empty() {
-                return Err("expected the path of a socket after unix:".to_owned());
+                return Err("expected a socket path after unix:".to_owned());
             }
             let url = Url::parse("http://localhost").map_err(|error| error.to_string())?;
             let socket = Some(PathBuf::from(path));

@@ -34,7 +34,7 @@ impl Email {
     ) -> anyhow::Result<Self> {
         let mailbox = |key: &str, text: &str| {
             text.parse::<Mailbox>()
-                .with_context(|| format!("{key}: {text:?} is no mail address"))
+                .with_context(|| format!("{key}: {text:?} is not a mail address"))
         };
         let from = config
             .from
