@@ -207,8 +207,8 @@ fn a_bad_connection_is_refused_field_by_field() {
         };
         for (field, value, said) in [
             ("host", json!("[::1]"), "without brackets"),
-            ("host", json!("admin@h"), "the user is a field of its own"),
-            ("host", json!("h:22"), "the port is a field of its own"),
+            ("host", json!("admin@h"), "the user is a separate field"),
+            ("host", json!("h:22"), "the port is a separate field"),
             ("host", json!("ssh://h"), "without a scheme"),
             ("host", json!("a;b"), "expected a host name"),
             ("name", json!("."), "a special meaning in URLs"),

@@ -627,7 +627,7 @@ fn a_mail_server_that_wants_encryption_and_a_login_gets_both() {
         assert_eq!(tried.body["ok"], true, "{}", tried.body);
         let (headers, _) = mails.next().await;
         assert!(
-            headers.contains("Subject: Test of the channel mail"),
+            headers.contains("Subject: Test of channel mail"),
             "{headers}"
         );
         assert_eq!(server.terminate(), Some(0));

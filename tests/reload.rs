@@ -315,7 +315,7 @@ fn one_bad_entry_hides_no_other() {
             })
             .collect();
         let cases = [
-            ("No Name", "a plugin's name is"),
+            ("No Name", "invalid plugin name"),
             ("directory", "is not a regular file"),
             ("it", ""),
             ("loop", "Too many levels of symbolic links"),

@@ -21,7 +21,7 @@ pub const MOST_SCHEDULES: u64 = 10_000;
 pub enum ScheduleError {
     #[error("schedule `{0}` not found")]
     NotFound(String),
-    #[error("there are {MOST_SCHEDULES} schedules already")]
+    #[error("too many schedules: at most {MOST_SCHEDULES} are allowed")]
     TooMany,
     /// Its jobs would be refused.
     #[error(transparent)]
@@ -181,7 +181,7 @@ impl Schedules {
             .await;
         if let Err(error) = settled {
             // The job is there all the same.
-            tracing::warn!(schedule_id = %schedule.id, %error, "a trigger could not be noted");
+            tracing::warn!(schedule_id = %schedule.id, %error, "failed to record a trigger");
         }
         Ok(job_id)
     }
@@ -232,7 +232,7 @@ fn check_fields(schedule: &Schedule) -> Vec<ParamError> {
     if schedule.jitter_seconds > LONGEST_JITTER {
         errors.push(ParamError::new(
             "/jitter_seconds",
-            format!("is 0 to {LONGEST_JITTER}"),
+            format!("expected 0 to {LONGEST_JITTER}"),
         ));
     }
     errors.extend(check_time("/starts_at", schedule.starts_at));
@@ -242,7 +242,7 @@ fn check_fields(schedule: &Schedule) -> Vec<ParamError> {
     {
         errors.push(ParamError::new(
             "/ends_at",
-            "is before starts_at".to_owned(),
+            "expected a time not before starts_at".to_owned(),
         ));
     }
     let enabled = Schedule {
@@ -253,7 +253,7 @@ fn check_fields(schedule: &Schedule) -> Vec<ParamError> {
     match enabled.next_runs(now(), 1) {
         Ok(runs) if runs.is_empty() => errors.push(ParamError::new(
             "/cron_expression",
-            "there is no time that fits it".to_owned(),
+            "no time matches the expression".to_owned(),
         )),
         Ok(_) => {}
         Err(error) => errors.push(invalid_timing(error)),

@@ -437,7 +437,7 @@ fn a_policy_that_cannot_be_read_is_refused() {
         "{target}"
     );
     let name = refusal("[policy.plugins.'../x']\nstorage = false\n");
-    assert!(name.contains("a plugin's name is"), "{name}");
+    assert!(name.contains("invalid plugin name"), "{name}");
     for text in ["[policy]\nplugins = 1\n", "[policy.plugins]\nnoop = 1\n"] {
         assert!(refusal(text).contains("[policy.plugins.NAME]"), "{text}");
     }

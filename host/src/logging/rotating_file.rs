@@ -121,7 +121,7 @@ impl RotatingFile {
         let ended = std::mem::replace(&mut self.period, period);
         if let Err(error) = self.rotate(schedule, &ended) {
             // Nowhere to log this to but stderr. The old file stays in use until the next period.
-            eprintln!("logging: cannot rotate {}: {error}", self.path.display());
+            eprintln!("logging: failed to rotate {}: {error}", self.path.display());
         }
     }
 

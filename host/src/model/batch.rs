@@ -55,7 +55,7 @@ impl Share {
     /// # Errors
     /// Says what would be right.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || "is a number, or a percentage such as 25%".to_owned();
+        let wrong = || "expected a number, or a percentage such as 25%".to_owned();
         match text.strip_suffix('%') {
             Some(percent) => percent
                 .parse()
@@ -202,13 +202,12 @@ impl BatchOptions {
         let canary = self.canary.map_or(0, |canary| canary.of(counts.total));
         if counts.started() <= canary && counts.failed + counts.cancelled > 0 {
             return Some(match canary {
-                1 => "the first one did not succeed".to_owned(),
-                _ => format!("one of the first {canary} did not succeed"),
+                1 => "the canary failed".to_owned(),
+                _ => format!("one of {canary} canaries failed"),
             });
         }
         let most = self.max_failures?.of(counts.total);
-        (counts.failed > most)
-            .then(|| format!("{} failed, and max_failures allows {most}", counts.failed))
+        (counts.failed > most).then(|| format!("{} failed, max_failures is {most}", counts.failed))
     }
 }
 
@@ -319,7 +318,7 @@ mod tests {
     fn too_many_failures_stop_the_rest() {
         let (steps, counts) = played(options(1, "", 0, "1"), 10, |_| true);
         assert_eq!((counts.failed, counts.not_started), (2, 8));
-        let told = BatchStep::StopStarting("2 failed, and max_failures allows 1".to_owned());
+        let told = BatchStep::StopStarting("2 failed, max_failures is 1".to_owned());
         assert!(steps.contains(&told), "{steps:?}");
         let (_, counts) = played(options(1, "", 0, "20%"), 10, |_| true);
         assert_eq!(counts.failed, 3);

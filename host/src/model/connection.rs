@@ -327,11 +327,11 @@ pub struct KnownHostKey {
 /// Why there is no way to a device.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RouteError {
-    #[error("connection `{0}` not found to jump through")]
+    #[error("jump host `{0}` not found")]
     Unknown(String),
-    #[error("`{0}` comes up twice on the way: {1}")]
+    #[error("duplicate jump host `{0}` in the route {1}")]
     Circle(String, String),
-    #[error("the way has more than {MOST_JUMPS} jump hosts: {0}")]
+    #[error("too many jump hosts: at most {MOST_JUMPS} are allowed: {0}")]
     TooLong(String),
 }
 

@@ -45,11 +45,11 @@ impl PluginName {
     /// # Errors
     /// Says which rule the text breaks.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let rule = "a plugin's name is 1 to 64 of a-z, 0-9, '-' and '_', and begins with a letter or a digit";
+        let rule = "expected 1 to 64 of a-z, 0-9, '-' and '_', beginning with a letter or a digit";
         let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
         let begins_well = text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
         if text.len() > 64 || !begins_well || !text.chars().all(fits) {
-            return Err(format!("`{text}`: {rule}"));
+            return Err(format!("invalid plugin name `{text}`: {rule}"));
         }
         Ok(Self(text.to_owned()))
     }

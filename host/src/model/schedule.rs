@@ -192,12 +192,14 @@ impl Timing {
         let wrong = |field, message| TimingError { field, message };
         let zone = Tz::from_str(timezone).map_err(|_| {
             let shown: String = timezone.chars().take(64).collect();
-            let message =
-                format!("`{shown}` is not an IANA time zone, for example Europe/Berlin or UTC");
+            let message = format!(
+                "invalid time zone `{shown}`: expected an IANA name such as Europe/Berlin or \
+                         UTC"
+            );
             wrong("timezone", message)
         })?;
         if expression.len() > LONGEST_EXPRESSION {
-            let message = format!("has at most {LONGEST_EXPRESSION} bytes");
+            let message = format!("expected at most {LONGEST_EXPRESSION} bytes");
             return Err(wrong("cron_expression", message));
         }
         let expression = expand(expression);
@@ -207,8 +209,8 @@ impl Timing {
         let cron = Cron::from_str(expression).map_err(|error| {
             let error = error.to_string();
             let message = format!(
-                "{}; it is `minute hour day month weekday` (0-59, 0-23, 1-31, 1-12, 0-7), for \
-                 example `30 2 * * 1-5`, with seconds before it if need be",
+                "{}; expected `minute hour day month weekday` (0-59, 0-23, 1-31, 1-12, 0-7), such as \
+                 `30 2 * * 1-5`, optionally with seconds in front",
                 error.trim_end_matches('.')
             );
             wrong("cron_expression", message)

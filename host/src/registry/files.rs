@@ -134,7 +134,7 @@ fn check(path: &Path) -> Result<Option<Stamp>, String> {
         Ok(metadata) if metadata.is_file() => Ok(Some(Stamp::of(&metadata))),
         Ok(_) => Err("is not a regular file".to_owned()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(format!("cannot be read: {error}")),
+        Err(error) => Err(format!("failed to read the file: {error}")),
     }
 }
 

@@ -47,7 +47,10 @@ impl Registry {
         let kept = self.storage.plugin_files(name, digest).await;
         let kept = kept.map_err(|error| {
             tracing::error!(%error, plugin = %name, "an old version of a plugin cannot be read");
-            JobError::new(ErrorCode::INTERNAL, "the host's database is not available")
+            JobError::new(
+                ErrorCode::INTERNAL,
+                "the database of the server is not available",
+            )
         })?;
         let no_longer = |why: &str| {
             let message = format!("version {digest} of `{name}`, with which the job began, {why}");
