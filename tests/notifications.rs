@@ -899,7 +899,7 @@ fn a_secret_that_cannot_be_read_stops_the_start_and_names_the_key() {
     );
     std::fs::write(directory.path().join("hook.key"), "short").unwrap();
     let told = refused(&toml);
-    assert!(told.contains("less than 16 bytes"), "{told}");
+    assert!(told.contains("at least 16 bytes"), "{told}");
     let told = refused(&toml.replace("secret_file", "secrets_file"));
     assert!(
         told.contains("notifications.channels.ops.secrets_file") && !told.contains("s3cret"),

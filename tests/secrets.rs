@@ -407,7 +407,7 @@ fn the_password_of_a_jump_host_is_not_sent_by_the_way_of_another() {
         assert_eq!(refused["error_code"], "invalid", "{refused}");
         let message = refused["error"].as_str().unwrap();
         assert!(
-            message.contains("`bastion` is reached by another way"),
+            message.contains("`bastion`, which is reached by a different route"),
             "{message}"
         );
         assert_eq!(bastion.ssh.accepted_logins(), 0);

@@ -256,7 +256,10 @@ async fn refused_credentials_are_not_tried_a_third_time() {
     for _ in 0..3 {
         let error = pool.open(&wrong).await.unwrap_err();
         assert_eq!(error.code(), "unavailable", "{error}");
-        assert!(error.to_string().contains("left alone for 60 s"), "{error}");
+        assert!(
+            error.to_string().contains("open for another 60 s"),
+            "{error}"
+        );
     }
     let open = pool.open_breakers();
     assert_eq!(open.len(), 1, "{open:?}");

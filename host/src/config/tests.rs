@@ -553,7 +553,7 @@ fn what_is_wrong_with_a_channel_or_a_rule_is_said_with_its_key() {
             "'tag:core and",
             "'tag:core nor",
             "rules[1].targets",
-            "`nor` stands where",
+            "got `nor`",
         ),
         (
             "['chat']",

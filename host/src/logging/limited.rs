@@ -335,7 +335,7 @@ mod tests {
             assert_eq!(log.matches("something else").count(), 100);
             assert_eq!(log.matches("is not recorded").count(), 3 + 1, "{log}");
             let last = log.lines().last().unwrap();
-            assert!(last.contains("and 97 more like it"), "{last}");
+            assert!(last.contains("dropped 97 lines like this"), "{last}");
             assert!(last.contains("no space"), "{last}");
         }
     }
@@ -364,7 +364,7 @@ mod tests {
                 tracing::info!(target: JOB_TARGET, number, "chatter");
             }
         });
-        assert!(log.contains("and 7 more like it"));
+        assert!(log.contains("dropped 7 lines like this"));
         assert!(log.contains("dropped 5 lines like this within a minute: lines of jobs"));
         assert_eq!(log.matches("chatter").count() as u64, MAX_OF_JOBS);
     }

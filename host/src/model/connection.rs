@@ -424,12 +424,12 @@ mod tests {
         let circle = [("a", "b"), ("b", "a"), ("c", "device")];
         let refused = |jump| way(&circle, jump).unwrap_err().to_string();
         assert!(
-            refused("a").contains("`a` comes up twice"),
+            refused("a").contains("duplicate jump host `a`"),
             "{}",
             refused("a")
         );
-        assert!(refused("c").contains("`device` comes up twice"));
-        assert!(refused("device").contains("`device` comes up twice"));
+        assert!(refused("c").contains("duplicate jump host `device`"));
+        assert!(refused("device").contains("duplicate jump host `device`"));
         assert_eq!(way(&circle, "x"), Err(RouteError::Unknown("x".to_owned())));
         let long: Vec<_> = ["1", "2", "3", "4", "5", "6", "7", "8", "9"]
             .map(|n| (n, ""))

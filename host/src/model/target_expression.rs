@@ -256,17 +256,17 @@ mod tests {
     #[test]
     fn says_what_is_wrong() {
         for (text, told) in [
-            ("", "is empty"),
+            ("", "expected a target"),
             ("tag:", "expected a value after `tag:`"),
-            ("role:core", "`role:` is not known"),
+            ("role:core", "unknown selector `role:`"),
             ("sw-*", "`name:sw-*`"),
-            ("tag:a tag:b", "`tag:b` stands where"),
+            ("tag:a tag:b", "got `tag:b`"),
             ("tag:a and", "expected a target at the end"),
             ("and tag:a", "expected a target, got `and`"),
             ("(tag:a", "expected `)`"),
-            ("tag:a)", "`)` stands where"),
-            (&"(".repeat(100), "at most 32 deep"),
-            (&"not ".repeat(100), "at most 32 deep"),
+            ("tag:a)", "got `)`"),
+            (&"(".repeat(100), "at most 32 levels"),
+            (&"not ".repeat(100), "at most 32 levels"),
             (&"x".repeat(2_000), "at most 1000 bytes"),
         ] {
             let error = TargetExpression::parse(text).unwrap_err();
