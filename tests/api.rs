@@ -209,7 +209,7 @@ fn errors_are_in_the_words_of_the_api() {
             ),
             (
                 r#"{"plugin":"noop","params":{"seconds":1,"seconds":2}}"#,
-                vec![("/params/seconds", "is given twice")],
+                vec![("/params/seconds", "duplicate field")],
             ),
         ] {
             let answer = post(body).await;

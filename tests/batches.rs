@@ -105,10 +105,10 @@ fn a_wrong_expression_says_what_is_wrong() {
         let host = host_with_devices(2).await;
         for (target, told) in [
             ("tag:absent", "no connection matches"),
-            ("tag:even and", "ends where a target should stand"),
+            ("tag:even and", "expected a target at the end"),
             ("sw-*", "`name:sw-*`"),
-            ("tag:even or sw-9", "there is no connection `sw-9`"),
-            ("sw-9", "there is no connection `sw-9`"),
+            ("tag:even or sw-9", "connection `sw-9` not found"),
+            ("sw-9", "connection `sw-9` not found"),
         ] {
             let job = json!({ "plugin": "child", "targets": ["sw-1", target] });
             let answer = host.client.post("/api/jobs", &job).await;
@@ -154,7 +154,7 @@ fn a_failed_canary_starts_nothing_more() {
         assert_eq!(counts["not_started"], 4);
         let logs = host.logs(&job["id"]).await;
         let told = logs.iter().any(|line| {
-            line["message"] == "no more are started: one of the first 2 did not succeed"
+            line["message"] == "no more child jobs are started: one of 2 canaries failed"
         });
         assert!(told, "{logs:?}");
     });

@@ -251,7 +251,8 @@ const CONFIGURES: &str =
 
 fn names_the_line(job: &Value) {
     let error = job["error_message"].as_str().unwrap();
-    let named = format!("`{LINE}` on r1 was being sent; it is not known whether the device did it");
+    let named =
+        format!("`{LINE}` on r1 was being sent; it is unknown whether the device executed it");
     assert!(error.ends_with(&named), "{job}");
 }
 
@@ -317,9 +318,7 @@ fn a_stopped_job_that_only_reads_says_so() {
         let job = host.run_job(job).await;
         let error = job["error_message"].as_str().unwrap();
         assert!(
-            error.ends_with(
-                "`show clock` on r1 was running; nothing was being sent that changes a device"
-            ),
+            error.ends_with("`show clock` on r1 was running; no change was being sent to a device"),
             "{job}"
         );
     });
@@ -342,7 +341,7 @@ fn a_job_does_not_wait_for_its_own_sessions() {
             job["result"],
             json!([
                 "limit",
-                "this job holds all 4 sessions of r1 itself; close one"
+                "this job already holds all 4 sessions to r1; close one first"
             ]),
             "{job}"
         );
@@ -379,7 +378,8 @@ fn a_job_says_that_it_waits_for_the_sessions_of_others() {
             tokio::task::yield_now().await;
         }
         let second = host.submit(job("same", "show version")).await;
-        let waits = "waiting for a session of same: the only one that it may have is in use";
+        let waits =
+            "waiting for a session to same: session limit reached: its only session is in use";
         let begun = Instant::now();
         loop {
             let lines = host.logs(&json!(second)).await;

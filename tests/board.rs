@@ -779,7 +779,7 @@ fn the_key_of_a_replaced_device_is_named() {
         browser.fill(field, "SHA256:abc").await;
         browser.click("//dialog//button[.='Trust this key']").await;
         browser
-            .shows("dialog [role=alert]", "is a fingerprint")
+            .shows("dialog [role=alert]", "expected a fingerprint")
             .await;
         let key = "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU";
         browser.fill(field, key).await;

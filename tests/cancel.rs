@@ -119,7 +119,7 @@ async fn waits_for_a_device_and_stops(plugin: &str) {
     );
     assert_eq!(results[1]["command"], "echo begun; sleep 3600");
     assert_eq!(results[1]["output"], "begun\n");
-    assert_eq!(results[1]["error"], "cancelled while it ran");
+    assert_eq!(results[1]["error"], "cancelled while running");
     linux.ssh.wait_for_sessions(0);
 }
 

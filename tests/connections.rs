@@ -207,14 +207,18 @@ fn a_bad_connection_is_refused_field_by_field() {
         };
         for (field, value, said) in [
             ("host", json!("[::1]"), "without brackets"),
-            ("host", json!("admin@h"), "the user is a field of its own"),
-            ("host", json!("h:22"), "the port is a field of its own"),
+            ("host", json!("admin@h"), "the user is a separate field"),
+            ("host", json!("h:22"), "the port is a separate field"),
             ("host", json!("ssh://h"), "without a scheme"),
             ("host", json!("a;b"), "expected a host name"),
-            ("name", json!("."), "a meaning of their own in URLs"),
-            ("name", json!(".."), "a meaning of their own in URLs"),
-            ("host_key", json!("SHA256:abc"), "is a fingerprint"),
-            ("host_key", json!("ssh-ed25519 AAAA"), "is a fingerprint"),
+            ("name", json!("."), "a special meaning in URLs"),
+            ("name", json!(".."), "a special meaning in URLs"),
+            ("host_key", json!("SHA256:abc"), "expected a fingerprint"),
+            (
+                "host_key",
+                json!("ssh-ed25519 AAAA"),
+                "expected a fingerprint",
+            ),
             (
                 "port",
                 json!(70000),

@@ -678,7 +678,7 @@ fn a_running_job_is_cancelled_on_a_full_disk() {
         assert_eq!(answer.status, 202, "{}", answer.body);
         let warning = answer.body["warning"].as_str().unwrap();
         assert!(
-            warning.contains("cannot store the cancellation"),
+            warning.contains("failed to store the cancellation"),
             "{warning}"
         );
         let said = scheduler()
@@ -686,7 +686,7 @@ fn a_running_job_is_cancelled_on_a_full_disk() {
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&said.stderr).into_owned();
-        assert!(said.contains("cannot store the cancellation"), "{said}");
+        assert!(said.contains("failed to store the cancellation"), "{said}");
         let job = client.get(&format!("/api/jobs/{id}")).await.body;
         assert_eq!(job["status"], "running", "its end cannot be stored: {job}");
 
@@ -728,7 +728,7 @@ fn a_job_that_fails_on_a_full_disk_names_the_disk() {
         let ended = until(client, &path, is_final).await;
         assert_eq!(ended["status"], "failed", "{ended}");
         let message = ended["error_message"].as_str().unwrap();
-        assert!(message.contains("no space left on the disk"), "{message}");
+        assert!(message.contains("disk is full"), "{message}");
     });
 }
 

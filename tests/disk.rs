@@ -209,7 +209,7 @@ fn a_job_that_logs_without_end_fills_neither_log() {
         assert!(
             texts
                 .iter()
-                .any(|text| text.contains("what follows is not kept"))
+                .any(|text| text.contains("further lines are dropped"))
         );
         assert!(
             texts.last().unwrap().contains("the end"),

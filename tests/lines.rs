@@ -405,8 +405,8 @@ fn pasted_lines_are_normalised_and_the_log_says_so_once() {
             told,
             [
                 "r1: normalised the configuration: 1 byte order marks removed, 6 carriage returns \
-              removed, 1 tabs replaced by spaces, 1 lines with trailing blanks trimmed, 2 blank \
-              lines left out"
+                 removed, 1 tabs replaced by spaces, 1 lines with trailing blanks trimmed, 2 blank \
+                 lines removed"
             ]
         );
         for (lines, place) in [

@@ -627,7 +627,7 @@ fn a_mail_server_that_wants_encryption_and_a_login_gets_both() {
         assert_eq!(tried.body["ok"], true, "{}", tried.body);
         let (headers, _) = mails.next().await;
         assert!(
-            headers.contains("Subject: Test of the channel mail"),
+            headers.contains("Subject: Test of channel mail"),
             "{headers}"
         );
         assert_eq!(server.terminate(), Some(0));
@@ -793,7 +793,7 @@ fn what_waits_for_a_channel_that_is_gone_is_given_up() {
         stopped.configure(|config| config.notifications = NotificationsConfig::default());
         let host = stopped.start().await;
         let newest = until(&host.client, |newest| newest["state"] == "given_up").await;
-        assert_eq!(newest["last_error"], "there is no such channel any more");
+        assert_eq!(newest["last_error"], "channel not found any more");
         fail(&host, "y").await;
         let noted = host.app.storage.ended_jobs(10).await.unwrap();
         assert!(noted.is_empty());
@@ -899,7 +899,7 @@ fn a_secret_that_cannot_be_read_stops_the_start_and_names_the_key() {
     );
     std::fs::write(directory.path().join("hook.key"), "short").unwrap();
     let told = refused(&toml);
-    assert!(told.contains("less than 16 bytes"), "{told}");
+    assert!(told.contains("at least 16 bytes"), "{told}");
     let told = refused(&toml.replace("secret_file", "secrets_file"));
     assert!(
         told.contains("notifications.channels.ops.secrets_file") && !told.contains("s3cret"),
@@ -933,7 +933,7 @@ fn channels_are_tried_and_notifications_listed_from_the_command_line() {
             )
         };
         let (code, _, told) = client(&["notification", "list"]).await;
-        assert!(code == Some(0) && told.contains("there are no notifications"));
+        assert!(code == Some(0) && told.contains("no notifications"));
         let (code, _, told) = client(&["notification", "test", "ops"]).await;
         assert!(code == Some(0) && told.starts_with("sent within"), "{told}");
         assert_eq!(receiver.next().await.body["event"], "test");
@@ -947,7 +947,7 @@ fn channels_are_tried_and_notifications_listed_from_the_command_line() {
         let (code, _, told) = client(&["notification", "test", "opps"]).await;
         assert_eq!(code, Some(4));
         assert!(
-            told.contains("there is no channel `opps`; there are: ops"),
+            told.contains("channel `opps` not found; there are: ops"),
             "{told}"
         );
 

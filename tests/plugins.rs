@@ -18,7 +18,7 @@ fn a_broken_playbook_tells_where() {
         (
             "fn describe() { 7 }\nfn run(job, params) { }",
             None,
-            "no description",
+            "invalid description",
         ),
         (
             "fn describe() { #{ summary: \"x\", targets: \"some\" } }\nfn run(job, params) { }",

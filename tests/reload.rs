@@ -316,11 +316,11 @@ fn one_bad_entry_hides_no_other() {
             })
             .collect();
         let cases = [
-            ("No Name", "a plugin's name is"),
-            ("directory", "is not a regular file"),
+            ("No Name", "invalid plugin name"),
+            ("directory", "not a regular file"),
             ("it", ""),
             ("loop", "Too many levels of symbolic links"),
-            ("pipe", "is not a regular file"),
+            ("pipe", "not a regular file"),
         ];
         assert_eq!(shown.len(), cases.len(), "{shown:?}");
         for ((name, message), (expected, says)) in shown.iter().zip(cases) {

@@ -105,7 +105,7 @@ fn a_time_that_comes_while_the_last_job_runs_is_skipped_and_says_so() {
         let host = TestHost::start().await;
         let rest = json!({ "params": { "seconds": 60 } });
         let made = create(&host, &schedule("slow", EACH_SECOND, &rest)).await;
-        let seen = until(&host, "slow", outcome_is("skipped: the one before")).await;
+        let seen = until(&host, "slow", outcome_is("skipped: the previous job")).await;
         assert_eq!(jobs_of(&host, &made).await.len(), 1, "{seen}");
     });
 }

@@ -196,7 +196,7 @@ fn connect_says_that_the_server_has_stopped() {
         let mut pty = opened.await.unwrap();
         host.stop().await;
         let ended = tokio::task::spawn_blocking(move || {
-            pty.shows("the server is stopping");
+            pty.shows("the server is shutting down");
             assert_eq!(pty.ends(), Some(1));
             assert!(!pty.is_raw());
         });
@@ -248,11 +248,11 @@ fn connect_that_fails_says_so_and_by_its_exit_code() {
         host.connect(wrong).await;
         for (arguments, code, said) in [
             (vec!["wrong"], 1, "hint: are the user and the secrets right"),
-            (vec!["nothing"], 4, "there is no connection `nothing`"),
+            (vec!["nothing"], 4, "connection `nothing` not found"),
             (
                 vec!["server", "--url", "http://127.0.0.1:1"],
                 3,
-                "cannot reach the server",
+                "failed to reach the server",
             ),
         ] {
             let failed = piped(&host, &arguments, "").await;

@@ -68,17 +68,20 @@ const DOCS_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
 #[openapi(
     info(
         title = "Job Scheduler",
-        description = "Jobs for network devices: submit a plugin by name, follow the job, read what the devices answered. Times are RFC 3339 in UTC, ids are UUIDs, errors are problem details (RFC 9457).",
+        description = "Jobs for network devices: submit a job by plugin name, follow it, read the \
+                       devices' output. Times are RFC 3339 in UTC, ids are UUIDs, errors are problem \
+                       details (RFC 9457).",
         license(name = "MIT OR Apache-2.0")
     ),
     tags(
-        (name = "jobs", description = "Executions of plugins"),
-        (name = "connections", description = "How to reach devices"),
-        (name = "schedules", description = "When jobs are submitted again and again"),
-        (name = "notifications", description = "What people were told of ended jobs"),
-        (name = "pauses", description = "What holds jobs back: maintenance, freezes, blackout windows"),
-        (name = "plugins", description = "What jobs are submitted by"),
-        (name = "health", description = "Whether the server does its work"),
+        (name = "jobs", description = "Runs of plugins"),
+        (name = "connections", description = "Addresses and credentials of devices"),
+        (name = "schedules", description = "Recurring jobs"),
+        (name = "notifications", description = "Messages about ended jobs"),
+        (name = "pauses", description = "Maintenance, freezes and blackout windows, in which jobs do \
+                                         not start"),
+        (name = "plugins", description = "Playbooks and components"),
+        (name = "health", description = "State of the server"),
     )
 )]
 struct Specification;

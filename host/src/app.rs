@@ -132,7 +132,7 @@ impl App {
             Err(StorageError::Full) => {
                 tracing::error!(
                     database = %database.display(),
-                    "no space left on the disk that the database is on; the server shows what it has, and runs and accepts jobs as soon as there is room"
+                    "the database's disk is full; the server is read-only until space is freed"
                 );
                 false
             }
@@ -363,13 +363,13 @@ impl App {
                     Err(error) => Err(error),
                 };
                 let Err(error) = begun else { break };
-                tracing::debug!(%error, "the database cannot be written yet");
+                tracing::debug!(%error, "the database is not writable yet; retrying");
                 tokio::time::sleep(BEGIN_INTERVAL).await;
             }
         });
         let begun = begun.await.is_some();
         if begun {
-            tracing::info!("the database can be written again; jobs run");
+            tracing::info!("the database is writable again; starting jobs");
         }
         begun
     }
@@ -412,7 +412,7 @@ pub fn runtime(config: &WorkerConfig) -> anyhow::Result<tokio::runtime::Runtime>
         .max_blocking_threads(config.concurrency + limits::WAITING + MORE_BLOCKING_THREADS)
         .thread_stack_size(STACK_BYTES)
         .build()
-        .context("cannot start threads")
+        .context("failed to start threads")
 }
 
 /// Writes the state required before any job may run, and ends jobs that a crash left running.
@@ -444,9 +444,9 @@ fn expect_database(database: &Path, master_key: &Path) -> anyhow::Result<()> {
         .find(|file| std::fs::metadata(file).is_ok_and(|file| file.len() > 0));
     match left_over {
         Some(left_over) if !is_there => anyhow::bail!(
-            "the database {} is missing, but {} of an earlier start is there; put the database \
-             back, restore a backup with `scheduler db restore FILE`, or make an empty one with \
-             `scheduler db init`",
+            "database {} not found, but {} exists from an earlier start; put the database back, \
+             restore a backup with `scheduler db restore FILE`, or create an empty one with `scheduler \
+             db init`",
             database.display(),
             left_over.display()
         ),
@@ -461,7 +461,8 @@ async fn files(config: &Config, storage: &dyn Storage) -> anyhow::Result<Option<
     let space = DiskSpace::new(directory.to_owned(), config.database.min_free_mb);
     let downloaded = storage.downloaded_files().await?;
     let opened = Files::open(directory, &config.devices, Arc::new(space), downloaded).await;
-    let opened = opened.with_context(|| format!("devices.files_dir: {}", directory.display()))?;
+    let opened = opened
+        .with_context(|| format!("failed to open devices.files_dir {}", directory.display()))?;
     Ok(Some(opened))
 }
 

@@ -176,7 +176,7 @@ async fn file(site: Arc<Site>, Path(path): Path<String>, request: HeaderMap) -> 
         _ => (path.as_str(), CHECKED),
     };
     let Some(file) = Files::get(path) else {
-        return (StatusCode::NOT_FOUND, "there is no such file").into_response();
+        return (StatusCode::NOT_FOUND, "file not found").into_response();
     };
     let tag = tag_of(&file);
     let headers = [

@@ -230,10 +230,10 @@ impl JobContext {
                 (work(), begun.elapsed())
             });
             let (done, elapsed) = working.await.map_err(|error| {
-                tracing::error!(%error, "work for a plugin ended badly");
+                tracing::error!(%error, "a plugin's task panicked");
                 JobError::new(
                     ErrorCode::INTERNAL,
-                    "the host failed to compute; the server's log says more",
+                    "internal error in the host; see the server's log",
                 )
             })?;
             self.add_computed(elapsed);
@@ -334,17 +334,16 @@ impl JobContext {
                 limits::cut(&mut command, COMMAND_BYTES);
                 match changes {
                     true => format!(
-                        "`{command}` on {target} was being sent; it is not known whether the \
-                         device did it"
+                        "`{command}` on {target} was being sent; it is unknown whether the device \
+                         executed it"
                     ),
                     false => format!(
-                        "`{command}` on {target} was running; nothing was being sent that changes a \
-                         device"
+                        "`{command}` on {target} was running; no change was being sent to a device"
                     ),
                 }
             }
             None if reason == StopReason::Shutdown => {
-                "nothing was being sent that changes a device".to_owned()
+                "no change was being sent to a device".to_owned()
             }
             None => return error,
         };
@@ -368,20 +367,17 @@ impl JobContext {
                     JobError::new(
                         ErrorCode::DENIED,
                         format!(
-                            "`{name}` is not a target of this job; it was submitted for: {}",
+                            "`{name}` is not a target of this job; its targets are: {}",
                             names()
                         ),
                     )
                 }),
             None => match targets.as_slice() {
                 [only] => Ok(only),
-                [] => Err(JobError::new(
-                    ErrorCode::DENIED,
-                    "this job was submitted without a target",
-                )),
+                [] => Err(JobError::new(ErrorCode::DENIED, "this job has no target")),
                 _ => Err(JobError::new(
                     ErrorCode::INVALID,
-                    format!("this job has several targets, so name one of: {}", names()),
+                    format!("this job has several targets; name one of: {}", names()),
                 )),
             },
         }
@@ -408,8 +404,8 @@ pub fn check_result_size(size: usize) -> Result<()> {
         return Err(JobError::new(
             ErrorCode::LIMIT,
             format!(
-                "the job's result has {size} bytes as JSON; at most {most} are kept. The job ran to \
-                 its end, and the devices' answers are stored"
+                "the job's result is too large: {size} bytes as JSON, at most {most} are allowed; the \
+                 job ran to its end, and the devices' outputs are stored"
             ),
         ));
     }
@@ -418,14 +414,13 @@ pub fn check_result_size(size: usize) -> Result<()> {
 
 /// Converts a storage error for a job: with what it can act on, without the host's internals.
 fn storage_failed(error: &StorageError) -> JobError {
-    tracing::error!(%error, "a job's call failed in the database");
+    tracing::error!(%error, "host call failed: database error");
     let message = match error {
         StorageError::Full => {
-            "no space left on the disk of the server's database: nothing can be stored until there is"
-                .to_owned()
+            "the database's disk is full; nothing can be stored until space is freed".to_owned()
         }
         StorageError::Unusable(fault) => fault.to_string(),
-        _ => "the host's database refused this call; the server's log says why".to_owned(),
+        _ => "database error in the host; see the server's log".to_owned(),
     };
     JobError::new(ErrorCode::INTERNAL, message)
 }

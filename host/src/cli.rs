@@ -33,20 +33,20 @@ pub use failure::Failure;
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  it worked; with --wait and `job watch`: the job has completed
-  1  it failed; with --wait and `job watch`: the job has failed or was cancelled
-  2  the command line is wrong
-  3  the server cannot be reached
-  4  there is no such job, schedule, pause, connection, plugin or channel
-  5  the server refused the request as invalid, or as in conflict with what is there
-  130  Ctrl-C ended --wait or `job watch`; the job continues";
+  0  success; with --wait and `job watch`: the job has completed
+  1  failure; with --wait and `job watch`: the job has failed or was cancelled
+  2  invalid command line
+  3  the server is unreachable
+  4  job, schedule, pause, connection, plugin or channel not found
+  5  the server rejected the request as invalid or conflicting
+  130  --wait or `job watch` was interrupted by Ctrl-C; the job continues";
 
 /// Runs jobs (Rhai playbooks, WASM components) on network devices.
 #[derive(Debug, Parser)]
 #[command(name = "scheduler", version, after_help = EXIT_CODES, arg_required_else_help = true)]
 pub struct Cli {
-    /// The configuration file of `serve`, `run`, `db` and `key` [default: the one that
-    /// `SCHEDULER_CONFIG` names, or `./config.toml` if there is one]
+    /// The configuration file of `serve`, `run`, `db` and `key` [default: the file named by
+    /// `SCHEDULER_CONFIG`, or `./config.toml` if it exists]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
 
@@ -61,39 +61,39 @@ enum Command {
     /// Submit jobs and follow them
     #[command(subcommand)]
     Job(job::JobCommand),
-    /// Manage the schedules: what is submitted again and again
+    /// Manage the schedules of recurring jobs
     #[command(subcommand)]
     Schedule(schedule::ScheduleCommand),
-    /// Hold jobs back: maintenance, freezes, blackout windows
+    /// Manage pauses: maintenance, freezes, blackout windows
     #[command(subcommand)]
     Pause(pause::PauseCommand),
-    /// Manage the connections: how to reach which device
+    /// Manage the connections to devices
     #[command(subcommand)]
     Connection(connection::ConnectionCommand),
-    /// Open a device's terminal here, through the server
+    /// Open a terminal on a device through the server
     Connect(connect::ConnectArgs),
-    /// See what people were told of ended jobs, and try the channels
+    /// List the notifications of ended jobs, test the channels
     #[command(subcommand)]
     Notification(notification::NotificationCommand),
-    /// See what can be run
+    /// Show the plugins
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
-    /// Look after the database's files: check, back up, restore
+    /// Check, back up and restore the database
     #[command(subcommand)]
     Db(db::DbCommand),
-    /// Look after the master key, which seals the connections' secrets
+    /// Manage the master key, which seals the connections' secrets
     #[command(subcommand)]
     Key(key::KeyCommand),
-    /// Run one playbook file here and now, without a server
+    /// Run a playbook or component file without a server
     Run(run::RunArgs),
     #[command(hide = true)]
     CompileComponent(compile_component::CompileComponentArgs),
 }
 
-/// What every client command takes.
+/// Options of all client commands.
 #[derive(Debug, Args)]
 pub(crate) struct ServerArgs {
-    /// Where the server is: http://HOST:PORT, https://HOST:PORT or unix:PATH
+    /// The server: http://HOST:PORT, https://HOST:PORT or unix:PATH
     #[arg(
         long,
         env = crate::config::URL_VARIABLE,
@@ -102,7 +102,7 @@ pub(crate) struct ServerArgs {
     )]
     url: ServerUrl,
 
-    /// How to print: a table for people, or the API's answer for programs
+    /// Output format: a table, or the API's response as JSON
     #[arg(long, short, value_enum, default_value_t)]
     output: OutputFormat,
 }

@@ -79,23 +79,23 @@ impl FieldError {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionError {
-    #[error("the connection is not valid")]
+    #[error("invalid connection")]
     Invalid(Vec<FieldError>),
-    #[error("there is no connection `{0}`")]
+    #[error("connection `{0}` not found")]
     NotFound(String),
-    #[error("`{name}` is the way to other connections, which jump through it: {}", .by.join(", "))]
+    #[error("`{name}` is the jump host of other connections: {}", .by.join(", "))]
     JumpedThrough { name: String, by: Vec<String> },
     #[error(
-        "the secrets of {} are stored for the present way through `{name}`, and no host key of theirs \
-         is known or pinned: pin their host keys first, or forget their secrets with \
+        "the secrets of {} are stored for the current route through `{name}`, and these connections \
+         have no known or pinned host key: pin their host keys first, or clear their secrets with \
          forget_secrets_of_dependents=true and give them again afterwards",
         in_words(.others)
     )]
     Dependents { name: String, others: Vec<String> },
     #[error(
-        "the secrets of {} are stored for a device with the known host key of `{name}`: if the device \
-         has a new key, say which one is right (POST /api/connections/{name}/host-keys); or forget the \
-         secrets as well with forget_secrets=true and give them again",
+        "the secrets of {} are bound to the known host key of `{name}`: if the device has a new key, \
+         trust it (POST /api/connections/{name}/host-keys); or clear the secrets as well with \
+         forget_secrets=true and give them again",
         in_words(.others)
     )]
     KeyProtectsSecrets { name: String, others: Vec<String> },
@@ -243,7 +243,7 @@ impl Connections {
                 JobError::new(
                     ErrorCode::NOT_FOUND,
                     format!(
-                        "the connection `{}` has been deleted since the job was submitted",
+                        "connection `{}` not found: it was deleted after the job was submitted",
                         target.name
                     ),
                 )
@@ -282,7 +282,7 @@ impl Connections {
                 )
             })?;
         let no_way = |name: &str, error| {
-            JobError::new(ErrorCode::INVALID, format!("no way to `{name}`: {error}"))
+            JobError::new(ErrorCode::INVALID, format!("no route to `{name}`: {error}"))
         };
         let saved = self.saved_for(connection).await;
         let saved = saved.map_err(|error| unusable(&connection.name, &error))?;
@@ -328,7 +328,7 @@ impl Connections {
 
     fn unknown_platform(&self, name: &str) -> String {
         format!(
-            "`{name}` is no platform known here; known are {}",
+            "unknown platform `{name}`; known: {}",
             self.platforms.names().join(", ")
         )
     }
@@ -339,24 +339,25 @@ impl Connections {
         let mut message = error.to_string();
         if error.code() == "host_key" && connection.host_key.is_some() {
             message.push_str(&format!(
-                "; the connection accepts only the host key that it names: if the device was replaced, \
+                "; the connection accepts only its pinned host key: if the device was replaced, \
                  compare the new key's fingerprint with the device, then: scheduler connection \
-                 host-keys {} --trust FINGERPRINT (or, if it is a jump host's, that one's)",
+                 host-keys {} --trust FINGERPRINT (for the key of a jump host, name the jump host's \
+                 connection)",
                 connection.name
             ));
         } else if error.code() == "host_key" {
             message.push_str(&format!(
-                "; if the device was replaced, compare the new key's fingerprint with the device, then: \
-                 scheduler connection host-keys {} --trust FINGERPRINT (or, if it is a jump host's, \
-                 that one's)",
+                "; if the device was replaced, compare the new key's fingerprint with the device, \
+                 then: scheduler connection host-keys {} --trust FINGERPRINT (for the key of a jump \
+                 host, name the jump host's connection)",
                 connection.name
             ));
         }
         // The library's message names `answers` if a question had no answer.
         if error.code() == "authentication" && message.contains("`answers`") {
             message.push_str(&format!(
-                ": scheduler connection edit {} --answer-file FILE, or --answer 'QUESTION=TEXT' for \
-                 one that is not secret (or, if a jump host asks, for that one)",
+                ": scheduler connection edit {} --answer-file FILE, or --answer 'QUESTION=TEXT' if it \
+                 is not secret (if a jump host asks, edit its connection)",
                 connection.name
             ));
         }
@@ -382,7 +383,10 @@ impl Connections {
             (true, None) => {
                 return Err(JobError::new(
                     ErrorCode::INVALID,
-                    format!("`{}` logs in by ssh-agent: {NO_AGENT}", connection.name),
+                    format!(
+                        "`{}` logs in with an ssh-agent: {NO_AGENT}",
+                        connection.name
+                    ),
                 ));
             }
         };
@@ -484,7 +488,7 @@ fn log_name(connection: &Connection) -> String {
     }
 }
 
-const NO_AGENT: &str = "no ssh-agent is configured; devices.ssh_agent names its socket";
+const NO_AGENT: &str = "no ssh-agent is configured; set devices.ssh_agent";
 
 fn offered(algorithms: Algorithms) -> netssh_core::Algorithms {
     match algorithms {
@@ -494,10 +498,10 @@ fn offered(algorithms: Algorithms) -> netssh_core::Algorithms {
 }
 
 fn unusable(connection: &str, error: &dyn std::error::Error) -> JobError {
-    tracing::error!(%error, connection, "a connection cannot be used");
+    tracing::error!(%error, connection, "failed to load a connection");
     JobError::new(
         ErrorCode::INTERNAL,
-        format!("the connection `{connection}` cannot be used; the server's log says why"),
+        format!("failed to load connection `{connection}`; see the server's log"),
     )
 }
 
@@ -505,9 +509,9 @@ fn unusable(connection: &str, error: &dyn std::error::Error) -> JobError {
 /// for.
 fn does_not_open(connection: &Connection, field: SealedField<'_>, error: DoesNotOpen) -> JobError {
     let name = &connection.name;
-    tracing::error!(connection = %name, %field, %error, "a stored secret does not open");
+    tracing::error!(connection = %name, %field, %error, "failed to decrypt a stored secret");
     let again = match connection.owner_job_id {
-        Some(_) => "submit the job again with it".to_owned(),
+        Some(_) => "submit the job again with the secret".to_owned(),
         None => {
             let flag = match field {
                 SealedField::Secret(SecretField::Password) => "--ask-password",
@@ -523,6 +527,6 @@ fn does_not_open(connection: &Connection, field: SealedField<'_>, error: DoesNot
     };
     JobError::new(
         ErrorCode::INVALID,
-        format!("the {field} of the connection `{name}` cannot be used: {error}; {again}"),
+        format!("failed to decrypt the {field} of connection `{name}`: {error}; {again}"),
     )
 }

@@ -28,7 +28,7 @@ pub fn check_private_key(text: &str, passphrase: Option<&str>) -> Result<Private
         return Err(FieldError::new(
             "private_key",
             format!(
-                "takes too much work to open ({what}); encrypt it again with less: ssh-keygen -p -a 64"
+                "too expensive to decrypt ({what}); encrypt it again with less: ssh-keygen -p -a 64"
             ),
         ));
     }
@@ -36,16 +36,20 @@ pub fn check_private_key(text: &str, passphrase: Option<&str>) -> Result<Private
     if encrypted && passphrase.is_none() {
         return Err(FieldError::new(
             "passphrase",
-            "is missing: the private key is encrypted",
+            "expected a passphrase: the private key is encrypted",
         ));
     }
     // An unencrypted key needs none, and some formats reject one.
     let passphrase = passphrase.filter(|_| encrypted);
     decode_secret_key(text, passphrase).map_err(|error| match passphrase {
-        Some(_) => FieldError::new("passphrase", "does not open the private key"),
+        Some(_) => FieldError::new(
+            "passphrase",
+            "wrong passphrase: it does not decrypt the private \
+             key",
+        ),
         None => FieldError::new(
             "private_key",
-            format!("is not a private key in OpenSSH, PEM or PuTTY format: {error}"),
+            format!("expected a private key in OpenSSH, PEM or PuTTY format: {error}"),
         ),
     })
 }
@@ -60,18 +64,18 @@ pub fn check_certificate(text: &str, key: Option<&PrivateKey>) -> Result<(), Fie
         Ok(certificate) => certificate,
         Err(error) => {
             return refused(format!(
-                "is not a certificate as OpenSSH writes it (ssh-…-cert-v01@openssh.com AAAA…): {error}"
+                "expected a certificate in OpenSSH format (ssh-…-cert-v01@openssh.com AAAA…): {error}"
             ));
         }
     };
     if certificate.cert_type() != CertType::User {
-        return refused("is a host's certificate; a user's is needed".to_owned());
+        return refused("expected a user certificate, got a host certificate".to_owned());
     }
     if let Err(error) = certificate.verify_signature() {
-        return refused(format!("is not signed by the authority it names: {error}"));
+        return refused(format!("invalid signature of its authority: {error}"));
     }
     if key.is_some_and(|key| key.public_key().key_data() != certificate.public_key()) {
-        return refused("is of another key than the private key".to_owned());
+        return refused("the certificate belongs to another key than the private key".to_owned());
     }
     Ok(())
 }
@@ -87,7 +91,7 @@ fn protection(text: &str) -> Result<Protection, FieldError> {
     let unreadable = |why: &str| {
         FieldError::new(
             "private_key",
-            format!("is not a private key in OpenSSH, PEM or PuTTY format: {why}"),
+            format!("expected a private key in OpenSSH, PEM or PuTTY format: {why}"),
         )
     };
     let text = text.trim();
@@ -96,7 +100,7 @@ fn protection(text: &str) -> Result<Protection, FieldError> {
     }
     let mut begins = text.lines().filter(|line| line.starts_with("-----BEGIN "));
     let (Some(begin), None) = (begins.next(), begins.next()) else {
-        return Err(unreadable("it does not hold exactly one key"));
+        return Err(unreadable("expected exactly one key"));
     };
     match begin.trim_end() {
         "-----BEGIN OPENSSH PRIVATE KEY-----" => {
@@ -105,13 +109,13 @@ fn protection(text: &str) -> Result<Protection, FieldError> {
             Ok(match key.kdf() {
                 _ if !key.is_encrypted() => Protection::Clear,
                 Kdf::Bcrypt { rounds, .. } if *rounds > MOST_BCRYPT_ROUNDS => Protection::Absurd(
-                    format!("{rounds} rounds of bcrypt, {MOST_BCRYPT_ROUNDS} at most"),
+                    format!("{rounds} rounds of bcrypt, at most {MOST_BCRYPT_ROUNDS} are allowed"),
                 ),
                 _ => Protection::Passphrase,
             })
         }
         "-----BEGIN ENCRYPTED PRIVATE KEY-----" => {
-            pkcs8(text).ok_or_else(|| unreadable("it is damaged"))
+            pkcs8(text).ok_or_else(|| unreadable("malformed key"))
         }
         _ if text.contains("\nDEK-Info:") => Ok(Protection::Passphrase),
         _ => Ok(Protection::Clear),
@@ -130,7 +134,7 @@ fn pkcs8(text: &str) -> Option<Protection> {
         {
             Some(Pbes2Kdf::Pbkdf2(kdf)) if kdf.iteration_count > MOST_PBKDF2_ITERATIONS => {
                 Protection::Absurd(format!(
-                    "{} iterations of PBKDF2, {MOST_PBKDF2_ITERATIONS} at most",
+                    "{} iterations of PBKDF2, at most {MOST_PBKDF2_ITERATIONS} are allowed",
                     kdf.iteration_count
                 ))
             }
@@ -141,7 +145,7 @@ fn pkcs8(text: &str) -> Option<Protection> {
                     .saturating_mul(u64::from(kdf.parallelization));
                 if bytes > MOST_SCRYPT_BYTES {
                     Protection::Absurd(format!(
-                        "{bytes} bytes of scrypt, {MOST_SCRYPT_BYTES} at most"
+                        "{bytes} bytes of scrypt, at most {MOST_SCRYPT_BYTES} are allowed"
                     ))
                 } else {
                     Protection::Passphrase
@@ -164,8 +168,8 @@ fn putty(text: &str) -> Protection {
     let (memory, passes) = (number("Argon2-Memory"), number("Argon2-Passes"));
     if memory > MOST_ARGON2_KIB || passes > MOST_ARGON2_PASSES {
         return Protection::Absurd(format!(
-            "{memory} KiB and {passes} passes of Argon2, {MOST_ARGON2_KIB} and \
-             {MOST_ARGON2_PASSES} at most"
+            "{memory} KiB and {passes} passes of Argon2, at most {MOST_ARGON2_KIB} and \
+             {MOST_ARGON2_PASSES} are allowed"
         ));
     }
     Protection::Passphrase
@@ -295,8 +299,8 @@ mod tests {
         assert!(check_certificate(&users, None).is_ok());
         for (certificate, key, said) in [
             (&users, &other, "another key"),
-            (&hosts, &key, "host's certificate"),
-            (&text(path, "key.pub"), &key, "is not a certificate"),
+            (&hosts, &key, "host certificate"),
+            (&text(path, "key.pub"), &key, "expected a certificate"),
         ] {
             let error = check_certificate(certificate, Some(key)).unwrap_err();
             assert!(error.message.contains(said), "{}", error.message);

@@ -11,12 +11,12 @@ const LONGEST_NAME: usize = 100;
 pub(crate) fn check_name(name: &str) -> Option<ParamError> {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
     let message = if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(plain) {
-        format!("is 1 to {LONGEST_NAME} letters, digits, `-`, `_` and `.`")
+        format!("expected 1 to {LONGEST_NAME} letters, digits, `-`, `_` and `.`")
     } else if matches!(name, "." | "..") {
         // Clients resolve these as path segments, so the resource could not be shown or removed.
-        format!("`{name}` is not allowed: it has a meaning of its own in URLs")
+        format!("`{name}` is not allowed: it has a special meaning in URLs")
     } else if Uuid::parse_str(name).is_ok() {
-        "looks like an id".to_owned()
+        "a name that is a UUID is not allowed: it could be confused with an id".to_owned()
     } else {
         return None;
     };
@@ -27,5 +27,5 @@ pub(crate) fn check_name(name: &str) -> Option<ParamError> {
 /// database stores four-digit years.
 pub(crate) fn check_time(pointer: &str, time: Option<DateTime<Utc>>) -> Option<ParamError> {
     let fits = time.is_none_or(|time| (1970..=3000).contains(&time.year()));
-    (!fits).then(|| ParamError::new(pointer, "is in the years 1970 to 3000"))
+    (!fits).then(|| ParamError::new(pointer, "expected a time in the years 1970 to 3000"))
 }

@@ -63,19 +63,19 @@ pub struct Submission {
 /// Why a submission is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum SubmitError {
-    #[error("there is no plugin `{0}`")]
+    #[error("plugin `{0}` not found")]
     UnknownPlugin(String),
-    #[error("the plugin `{0}` does not load: {1}")]
+    #[error("plugin `{0}` failed to load: {1}")]
     BrokenPlugin(String, LoadError),
-    #[error("the plugin `{0}` is being compiled and cannot be submitted yet")]
+    #[error("plugin `{0}` is being compiled")]
     CompilingPlugin(String),
     /// The plugin needs more than the operator grants it.
-    #[error("the plugin `{0}` needs what the server's policy does not grant it: {list}", list = .1.join(", "))]
+    #[error("the server's policy does not grant plugin `{0}` what it needs: {list}", list = .1.join(", "))]
     NotGranted(String, Vec<String>),
     /// Invalid fields of the request, as JSON pointers.
-    #[error("the job is not valid")]
+    #[error("invalid job")]
     Invalid(Vec<ParamError>),
-    #[error("the Idempotency-Key was used before, with another request")]
+    #[error("the Idempotency-Key was already used with another request")]
     KeyReused,
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -177,8 +177,7 @@ impl Jobs {
         let fans_out = resolved.several || asked.is_some();
         if plugin.description.targets != TargetMode::Each && asked.is_some() {
             let message = format!(
-                "`{}` runs as one job, however many targets it has; a batch is for plugins that \
-                 take one target a job",
+                "a batch is not allowed: plugin `{}` does not take one target per job",
                 plugin.name
             );
             errors.push(ParamError::new("/batch", message));
@@ -254,7 +253,7 @@ impl Jobs {
             return;
         }
         if let Err(error) = self.queue.push(&ready).await {
-            tracing::error!(jobs = ready.len(), %error, "jobs are stored, but not queued yet");
+            tracing::error!(jobs = ready.len(), %error, "failed to enqueue jobs; retrying");
             self.dispatcher.look_at_all();
         }
     }
@@ -304,7 +303,8 @@ impl Jobs {
         if !stopped {
             return Err(error);
         }
-        tracing::warn!(job_id = %id, %error, "a running job was told to stop, but the cancellation could not be stored");
+        tracing::warn!(job_id = %id, %error, "failed to store a cancellation; the running job is \
+             stopped anyway");
         Ok(CancelOutcome::Unrecorded)
     }
 
@@ -356,7 +356,7 @@ impl Jobs {
     /// Removes a job from the queue. A row that stays does no harm: the worker finds nothing to claim.
     async fn remove_from_queue(&self, id: Uuid) {
         if let Err(error) = self.queue.remove(id).await {
-            tracing::warn!(job_id = %id, %error, "a job that is gone is still in the queue");
+            tracing::warn!(job_id = %id, %error, "failed to remove a job from the queue");
         }
     }
 
@@ -422,9 +422,8 @@ async fn complete(
         let errors = check_params(&plugin, &params);
         (params, errors)
     });
-    let failed = |_| {
-        StorageError::Unavailable("the server failed while it checked the parameters".to_owned())
-    };
+    let failed =
+        |_| StorageError::Unavailable("internal error while checking the parameters".to_owned());
     completed.await.map_err(failed)
 }
 
@@ -474,28 +473,28 @@ fn check_numbers(submission: &Submission) -> Vec<ParamError> {
             .timeout_seconds
             .is_none_or(|seconds| (1..=LONGEST_TIMEOUT).contains(&seconds)),
         "/timeout_seconds",
-        format!("is 1 to {LONGEST_TIMEOUT}"),
+        format!("expected 1 to {LONGEST_TIMEOUT}"),
     );
     expect(
         submission
             .scheduled_for
             .is_none_or(|time| (1970..=9999).contains(&time.year())),
         "/scheduled_for",
-        "is in the years 1970 to 9999".to_owned(),
+        "expected a time in the years 1970 to 9999".to_owned(),
     );
     expect(
         submission
             .max_retries
             .is_none_or(|retries| retries <= MOST_RETRIES),
         "/max_retries",
-        format!("is 0 to {MOST_RETRIES}"),
+        format!("expected 0 to {MOST_RETRIES}"),
     );
     expect(
         submission
             .priority
             .is_none_or(|priority| priority.abs() <= PRIORITY_LIMIT),
         "/priority",
-        format!("is -{PRIORITY_LIMIT} to {PRIORITY_LIMIT}; higher goes first"),
+        format!("expected -{PRIORITY_LIMIT} to {PRIORITY_LIMIT}"),
     );
     expect(
         submission
@@ -503,7 +502,7 @@ fn check_numbers(submission: &Submission) -> Vec<ParamError> {
             .as_ref()
             .is_none_or(|text| text.len() <= 1_000),
         "/description",
-        "has at most 1000 bytes".to_owned(),
+        "expected at most 1000 bytes".to_owned(),
     );
     errors
 }

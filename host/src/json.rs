@@ -96,7 +96,7 @@ pub(crate) fn reserved_field(json: &[u8]) -> Option<(String, String)> {
                 {
                     *name = text;
                     if unquoted(text) == RESERVED_NAME {
-                        let message = format!("`{RESERVED_NAME}` is not allowed as a name");
+                        let message = format!("the name `{RESERVED_NAME}` is not allowed");
                         return Some((pointer_of(&stack), message));
                     }
                 }
@@ -168,7 +168,7 @@ pub(crate) fn escape_hidden(json: &str) -> Cow<'_, str> {
 pub(crate) fn parse(text: &str) -> Result<Value, String> {
     let too_deep = || {
         let most = limits::JSON_DEPTH;
-        format!("invalid JSON: arrays and objects more than {most} deep")
+        format!("invalid JSON: expected at most {most} levels of nesting")
     };
     let value = serde_json::from_str(text).map_err(|error| {
         let text = error.to_string();

@@ -75,7 +75,10 @@ pub fn init(config: &LoggingConfig) -> anyhow::Result<LoggingGuard> {
     let file = match &config.file {
         Some(path) => {
             let file = RotatingFile::open(path, config).with_context(|| {
-                format!("logging.file: cannot open the log file {}", path.display())
+                format!(
+                    "failed to open the log file {} (logging.file)",
+                    path.display()
+                )
             })?;
             let (file, repeats) = guard.writer("file", config.format, file);
             Some(lines(config.format, file, repeats, false))
@@ -88,7 +91,7 @@ pub fn init(config: &LoggingConfig) -> anyhow::Result<LoggingGuard> {
         .with(file)
         .with(filter)
         .try_init()
-        .context("logging was already set up in this process")?;
+        .context("logging is already initialized")?;
     std::panic::set_hook(Box::new(log_panic));
     Ok(guard)
 }
@@ -151,7 +154,7 @@ impl Drop for LoggingGuard {
             let lost = log.lost.dropped_lines();
             if lost > 0 {
                 let name = log.name;
-                eprintln!("logging: {lost} lines could not be written to the {name} in time");
+                eprintln!("logging: {lost} lines for {name} were dropped, because it was too slow");
             }
         }
     }
@@ -165,7 +168,7 @@ fn filter(
         Some(value) => {
             let value = value
                 .into_string()
-                .map_err(|_| anyhow::anyhow!("RUST_LOG is not valid UTF-8"))?;
+                .map_err(|_| anyhow::anyhow!("invalid RUST_LOG: expected UTF-8"))?;
             (value, "RUST_LOG")
         }
         None => (config.level.clone(), "logging.level"),
@@ -173,7 +176,7 @@ fn filter(
     let directives = quieted(&directives);
     EnvFilter::builder()
         .parse(&directives)
-        .with_context(|| format!("{source}: {directives:?} is not a valid log filter"))
+        .with_context(|| format!("invalid log filter {directives:?} ({source})"))
 }
 
 /// Adds directives for the [`NOISY`] libraries that the given ones do not name.

@@ -82,7 +82,7 @@ pub struct Tried {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("there is no channel `{name}`; {}", there_are(.known))]
+#[error("channel `{name}` not found; {}", there_are(.known))]
 pub struct NoSuchChannel {
     name: String,
     known: Vec<String>,
@@ -202,7 +202,7 @@ impl Notifications {
             let pause = match self.look_at_ended_jobs().await {
                 Ok(()) => LOOK_EVERY,
                 Err(error) => {
-                    tracing::error!(%error, "notifications of ended jobs could not be made; it is tried again");
+                    tracing::error!(%error, "failed to create notifications of ended jobs; retrying");
                     tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
                     continue;
                 }
@@ -222,7 +222,8 @@ impl Notifications {
                 let messages = match self.messages_of(id).await {
                     // Drops the record: the job will not become readable, and others wait behind it.
                     Err(error @ StorageError::Corrupt(_)) => {
-                        tracing::error!(job_id = %id, %error, "nobody can be notified of a job");
+                        tracing::error!(job_id = %id, %error, "failed to create the notifications of a \
+                             job; the job is skipped");
                         Vec::new()
                     }
                     other => other?,
@@ -238,7 +239,7 @@ impl Notifications {
         if given_up > 0 {
             tracing::error!(
                 messages = given_up,
-                "too many notifications wait; the oldest are given up"
+                "outbox full; dropping the oldest notifications"
             );
         }
         for channel in &self.channels {
@@ -377,7 +378,8 @@ impl Notifications {
             let wait = match self.deliver(channel, &mut failures, shutdown).await {
                 Ok(wait) => wait,
                 Err(error) => {
-                    tracing::error!(channel = channel.name, %error, "the outbox could not be read; it is tried again");
+                    tracing::error!(channel = channel.name, %error, "failed to read the outbox; \
+                         retrying");
                     Wait::Pause(PAUSE_AFTER_FAILURE)
                 }
             };
@@ -405,7 +407,7 @@ impl Notifications {
         let due = match self.storage.due_notification(&channel.name, at).await {
             // Drops the message: it will not become readable, and others wait behind it.
             Err(error @ StorageError::Corrupt(_)) => {
-                tracing::error!(channel = channel.name, %error, "a notification is given up");
+                tracing::error!(channel = channel.name, %error, "dropping an unreadable notification");
                 let error = error.to_string();
                 let storage = &self.storage;
                 storage
@@ -498,7 +500,7 @@ impl Notifications {
                 .settle_notification(id, delivery.clone(), now())
                 .await;
             let Err(error) = noted else { return };
-            tracing::error!(%id, %error, "what came of a notification could not be stored; it is tried again");
+            tracing::error!(%id, %error, "failed to store the outcome of a notification; retrying");
             let pause = tokio::time::sleep(PAUSE_AFTER_FAILURE);
             if shutdown.run_until_cancelled(pause).await.is_none() {
                 return;
@@ -528,8 +530,8 @@ fn pause_after(first: Duration, failures: u32) -> Duration {
 
 fn there_are(known: &[String]) -> String {
     match known {
-        [] => "none is configured ([notifications.channels.NAME])".to_owned(),
-        known => format!("there are: {}", known.join(", ")),
+        [] => "no channel is configured ([notifications.channels.NAME])".to_owned(),
+        known => format!("known: {}", known.join(", ")),
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) fn too_many_digits(text: &str) -> Option<String> {
     let is_too_long = is_integer(text) && digits.len() > MAX_DIGITS;
     is_too_long.then(|| {
         let (begin, count) = (&digits[..20], digits.len());
-        format!("the number {begin}…, which has {count} digits; at most {MAX_DIGITS} are allowed")
+        format!("the number {begin}…, which has {count} digits: at most {MAX_DIGITS} are allowed")
     })
 }
 

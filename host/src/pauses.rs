@@ -24,13 +24,13 @@ const MOST_PATTERNS: usize = 100;
 /// Why a request is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum PauseRefused {
-    #[error("there is no pause `{0}`")]
+    #[error("pause `{0}` not found")]
     NotFound(String),
-    #[error("there are {MOST_PAUSES} pauses already; remove those that are over")]
+    #[error("too many pauses: at most {MOST_PAUSES} are allowed; remove ended ones")]
     TooMany,
-    #[error("the pause `{0}` is not in force")]
+    #[error("pause `{0}` is not in force")]
     NotInForce(String),
-    #[error("the pause is not valid")]
+    #[error("invalid pause")]
     Invalid(Vec<ParamError>),
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -196,14 +196,14 @@ impl Pauses {
             None => pause.ends_at = Some(now),
         }
         let pause = self.store(pause).await?;
-        tracing::info!(pause_id = %pause.id, name = %pause.name, "a pause was ended");
+        tracing::info!(pause_id = %pause.id, name = %pause.name, "pause ended");
         Ok(pause)
     }
 
     async fn store(&self, mut pause: Pause) -> Result<Pause, PauseRefused> {
         pause.updated_at = now();
         self.storage.set_pause(&pause).await?;
-        tracing::info!(pause_id = %pause.id, name = %pause.name, "a pause was stored");
+        tracing::info!(pause_id = %pause.id, name = %pause.name, "pause stored");
         let mut pauses = self.others(pause.id);
         pauses.push(pause.clone());
         pauses.sort_by(|one, other| one.name.cmp(&other.name));
@@ -219,7 +219,7 @@ impl Pauses {
         let _changing = self.changing.lock().await;
         let pause = self.find(id)?;
         self.storage.delete_pause(pause.id).await?;
-        tracing::info!(pause_id = %pause.id, name = %pause.name, "a pause is over");
+        tracing::info!(pause_id = %pause.id, name = %pause.name, "pause removed");
         self.hold(rules_of(self.others(pause.id))).await;
         Ok(())
     }
@@ -297,8 +297,8 @@ impl Pauses {
             if !name.contains('*') && self.registry.entry(name).is_none() {
                 let known = self.registry.entries().into_iter();
                 let near = nearest(name, known.map(|entry| entry.name));
-                let near = near.map(|near| format!("; is `{near}` meant?"));
-                let message = format!("there is no plugin `{name}`{}", near.unwrap_or_default());
+                let near = near.map(|near| format!("; did you mean `{near}`?"));
+                let message = format!("plugin `{name}` not found{}", near.unwrap_or_default());
                 errors.push(ParamError::new(&format!("/plugins/{index}"), message));
             }
         }
@@ -310,7 +310,7 @@ impl Pauses {
                 let now = now();
                 let ever = rule.in_force(now).is_some() || !rule.next_starts(now, 1).is_empty();
                 if errors.is_empty() && !ever {
-                    let message = "there is no time that fits it";
+                    let message = "no time matches the expression";
                     errors.push(ParamError::new("/windows/cron_expression", message));
                 }
                 for name in rule.names() {
@@ -340,7 +340,7 @@ fn rules_of(pauses: Vec<Pause>) -> Vec<PauseRule> {
                 name,
                 field,
                 message,
-                "a pause cannot be read; it holds nothing"
+                "failed to read a pause; it is ignored"
             );
         }
         rule.ok()
@@ -361,7 +361,7 @@ fn check_fields(pause: &Pause) -> Vec<ParamError> {
     expect(
         reason.is_none_or(|reason| reason.len() <= LONGEST_REASON),
         "/reason",
-        format!("has at most {LONGEST_REASON} bytes"),
+        format!("expected at most {LONGEST_REASON} bytes"),
     );
     expect(
         pause.plugins.len() <= MOST_PATTERNS
@@ -370,21 +370,25 @@ fn check_fields(pause: &Pause) -> Vec<ParamError> {
                 .iter()
                 .all(|name| (1..=100).contains(&name.len())),
         "/plugins",
-        format!("are at most {MOST_PATTERNS} names of plugins, with `*` for any text"),
+        format!("expected at most {MOST_PATTERNS} names of plugins, with `*` for any text"),
     );
     if let (Some(start), Some(end)) = (pause.starts_at, pause.ends_at) {
-        expect(start < end, "/ends_at", "is not after starts_at".to_owned());
+        expect(
+            start < end,
+            "/ends_at",
+            "expected a time after starts_at".to_owned(),
+        );
     }
     expect(
         pause.ends_at.is_none_or(|end| end > now()),
         "/ends_at",
-        "has passed".to_owned(),
+        "expected a time in the future".to_owned(),
     );
     if let Some(windows) = &pause.windows {
         expect(
             (1..=LONGEST_WINDOW).contains(&windows.minutes),
             "/windows/minutes",
-            format!("is 1 to {LONGEST_WINDOW}"),
+            format!("expected 1 to {LONGEST_WINDOW}"),
         );
     }
     errors

@@ -110,12 +110,14 @@ impl Queue {
             Ok(pool) => pool,
             Err(error) if is_damaged(&error) => {
                 let aside = path.with_extension(format!("damaged-{}", Uuid::now_v7().simple()));
-                tracing::warn!(file = %path.display(), aside = %aside.display(), %error, "the queue file is damaged; it is put aside and made again");
+                tracing::warn!(file = %path.display(), aside = %aside.display(), %error, "queue file \
+                     corrupt; moving it away and creating a new one");
                 std::fs::rename(&path, &aside)?;
                 Self::open_file(url, &path).await?
             }
             Err(error) if is_full(&error) => {
-                tracing::warn!(file = %path.display(), "no space left for the queue file; the queue is kept in memory until the next start");
+                tracing::warn!(file = %path.display(), "no space left for the queue file; keeping the \
+                     queue in memory until the next start");
                 Self::open_in_memory().await?
             }
             Err(error) => return Err(error),
@@ -131,11 +133,11 @@ impl Queue {
         create_private(path)?;
         // NORMAL is enough: data lost in a power failure is restored from the application database.
         let options = SqliteConnectOptions::from_str(url)
-            .with_context(|| format!("queue.url: `{url}` is not an SQLite URL"))?
+            .with_context(|| format!("invalid queue.url: expected an SQLite URL, got `{url}`"))?
             .journal_mode(SqliteJournalMode::Wal);
         Self::connect(options)
             .await
-            .with_context(|| format!("cannot prepare the queue {}", path.display()))
+            .with_context(|| format!("failed to open the queue {}", path.display()))
     }
 
     /// Opens an in-memory queue. This is safe, because the queue is filled from the database at each
@@ -143,7 +145,7 @@ impl Queue {
     async fn open_in_memory() -> anyhow::Result<SqlitePool> {
         Self::connect(SqliteConnectOptions::from_str("sqlite::memory:")?)
             .await
-            .context("cannot prepare the queue in memory")
+            .context("failed to create the queue in memory")
     }
 
     async fn connect(options: SqliteConnectOptions) -> anyhow::Result<SqlitePool> {

@@ -168,7 +168,8 @@ impl State {
             std::mem::swap(first, &mut entry);
         }
         if !before.refused.iter().any(|known| known.file == entry.file) {
-            tracing::warn!(plugin = %name, serving = %first.file_name(), refused = %entry.file_name(), "two files claim one name");
+            tracing::warn!(plugin = %name, serving = %first.file_name(), refused = %entry.file_name(), "two \
+                 plugin files have the same name; ignoring one");
         }
         self.refused.push(entry);
     }
@@ -186,7 +187,10 @@ impl State {
         let name = &entry.name;
         let first = self.entries.get(name).map(Entry::file_name);
         let first = first.unwrap_or_default();
-        let message = format!("the name `{name}` is that of {first}; rename one of the two files");
+        let message = format!(
+            "duplicate plugin name `{name}`: {first} has it as well; rename one of \
+                               the two files"
+        );
         Entry {
             plugin: None,
             error: Some(LoadError::new(&entry.file_name(), message)),
@@ -234,9 +238,7 @@ impl Plugin {
                     ValidationErrorKind::FalseSchema if pointer.is_empty() => {
                         "the plugin takes no parameters".to_owned()
                     }
-                    ValidationErrorKind::FalseSchema => {
-                        "is not a parameter of this plugin".to_owned()
-                    }
+                    ValidationErrorKind::FalseSchema => "unknown parameter".to_owned(),
                     _ => error.to_string(),
                 };
                 ParamError { pointer, message }

@@ -85,10 +85,7 @@ impl Sandbox {
         let seconds = self.cpu.as_secs_f64();
         JobError::new(
             ErrorCode::OUT_OF_CPU,
-            format!(
-                "computed for longer than {seconds} s, waiting not counted; \
-                 plugins.cpu_seconds allows more"
-            ),
+            format!("CPU limit of {seconds} s exceeded; increase plugins.cpu_seconds"),
         )
     }
 
@@ -98,7 +95,7 @@ impl Sandbox {
         let mebibytes = self.memory_bytes >> 20;
         JobError::new(
             ErrorCode::OUT_OF_MEMORY,
-            format!("asked for more than {mebibytes} MiB of memory; plugins.memory_mb allows more"),
+            format!("memory limit of {mebibytes} MiB exceeded; increase plugins.memory_mb"),
         )
     }
 }

@@ -56,7 +56,7 @@ impl Scheduler {
             let pause = match looked.await {
                 Ok(pause) => pause,
                 Err(error) => {
-                    tracing::error!(%error, "schedules could not be looked at");
+                    tracing::error!(%error, "failed to poll the schedules; retrying");
                     LOOK_AGAIN
                 }
             };
@@ -129,7 +129,8 @@ impl Scheduler {
                 }
                 Err(error) => {
                     failed = true;
-                    tracing::error!(schedule_id = %schedule.id, %error, "a schedule could not be moved on");
+                    tracing::error!(schedule_id = %schedule.id, %error, "failed to advance a schedule; \
+                         retrying");
                 }
             }
         }
@@ -160,20 +161,20 @@ impl Scheduler {
             None
         });
         if due == Due::Missed {
-            left_out = Some("skipped: the server was not running at its time".to_owned());
+            left_out = Some("skipped: the server was not running".to_owned());
         } else if left_out.is_none() {
             let running = self.storage.schedule_is_busy(schedule.id).await?;
             if turn(schedule.overlap, running, waiting) == Turn::Skip {
                 let why = if waiting {
-                    "one waits already"
+                    "another job is already waiting"
                 } else {
-                    "the one before still runs"
+                    "the previous job is still running"
                 };
                 left_out = Some(format!("skipped: {why}"));
             }
         }
         if let Some(why) = &left_out {
-            tracing::info!(schedule_id = %schedule.id, tick = %tick.at, why, "a scheduled time is left out");
+            tracing::info!(schedule_id = %schedule.id, tick = %tick.at, why, "skipped a scheduled run");
         }
         let runs = left_out.is_none();
         Ok(self.storage.fire_tick(tick, next, left_out).await? && runs)
@@ -185,7 +186,8 @@ impl Scheduler {
             Ok(submitted) => !submitted,
             Err(error) => {
                 *failed = true;
-                tracing::error!(schedule_id = %tick.schedule_id, %error, "a scheduled job is not submitted yet");
+                tracing::error!(schedule_id = %tick.schedule_id, %error, "failed to submit a scheduled \
+                     job; retrying");
                 true
             }
         }
@@ -203,7 +205,7 @@ impl Scheduler {
                 Turn::Now => {}
                 Turn::Wait => return Ok(false),
                 Turn::Skip => {
-                    let why = "skipped: the one before still runs";
+                    let why = "skipped: the previous job is still running";
                     self.storage.settle_tick(tick, None, why).await?;
                     return Ok(true);
                 }
@@ -221,7 +223,8 @@ impl Scheduler {
             Err(error) => (None, refusal(&error)),
         };
         if job_id.is_none() {
-            tracing::warn!(schedule_id = %schedule.id, name = %schedule.name, outcome, "a scheduled job was not submitted");
+            tracing::warn!(schedule_id = %schedule.id, name = %schedule.name, outcome, "scheduled job \
+                 rejected");
         }
         self.storage.settle_tick(tick, job_id, &outcome).await?;
         Ok(true)

@@ -19,9 +19,9 @@ pub const MOST_SCHEDULES: u64 = 10_000;
 /// Why a schedule is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum ScheduleError {
-    #[error("there is no schedule `{0}`")]
+    #[error("schedule `{0}` not found")]
     NotFound(String),
-    #[error("there are {MOST_SCHEDULES} schedules already")]
+    #[error("too many schedules: at most {MOST_SCHEDULES} are allowed")]
     TooMany,
     /// Jobs of the schedule would be rejected.
     #[error(transparent)]
@@ -182,7 +182,7 @@ impl Schedules {
             .await;
         if let Err(error) = settled {
             // The job is submitted nevertheless.
-            tracing::warn!(schedule_id = %schedule.id, %error, "a trigger could not be noted");
+            tracing::warn!(schedule_id = %schedule.id, %error, "failed to record a trigger");
         }
         Ok(job_id)
     }
@@ -233,7 +233,7 @@ fn check_fields(schedule: &Schedule) -> Vec<ParamError> {
     if schedule.jitter_seconds > LONGEST_JITTER {
         errors.push(ParamError::new(
             "/jitter_seconds",
-            format!("is 0 to {LONGEST_JITTER}"),
+            format!("expected 0 to {LONGEST_JITTER}"),
         ));
     }
     errors.extend(check_time("/starts_at", schedule.starts_at));
@@ -243,7 +243,7 @@ fn check_fields(schedule: &Schedule) -> Vec<ParamError> {
     {
         errors.push(ParamError::new(
             "/ends_at",
-            "is before starts_at".to_owned(),
+            "expected a time not before starts_at".to_owned(),
         ));
     }
     let enabled = Schedule {
@@ -254,7 +254,7 @@ fn check_fields(schedule: &Schedule) -> Vec<ParamError> {
     match enabled.next_runs(now(), 1) {
         Ok(runs) if runs.is_empty() => errors.push(ParamError::new(
             "/cron_expression",
-            "there is no time that fits it".to_owned(),
+            "no time matches the expression".to_owned(),
         )),
         Ok(_) => {}
         Err(error) => errors.push(invalid_timing(error)),

@@ -50,7 +50,7 @@ pub enum DoesNotOpen {
     /// Authenticated encryption does not distinguish these causes.
     #[error(
         "it was given for another address, user, way or host key than the connection has in the \
-         database, or it is damaged"
+         database, or malformed key"
     )]
     OtherPlace,
 }

@@ -448,7 +448,7 @@ impl Worker {
             None => self.registry.get(&job.plugin).ok_or_else(|| {
                 JobError::new(
                     ErrorCode::NOT_FOUND,
-                    format!("the plugin `{}` is no longer there", job.plugin),
+                    format!("the plugin `{}` file not found", job.plugin),
                 )
             }),
         };

@@ -101,7 +101,7 @@ impl Algorithms {
             AlgorithmKind::Compression => false,
         };
         match (self, helps) {
-            (Self::Default, true) => format!("; those are old and weak: {HINT}"),
+            (Self::Default, true) => format!("; these algorithms are old and weak: {HINT}"),
             _ => String::new(),
         }
     }

@@ -57,7 +57,7 @@ pub(crate) async fn authenticate(
         && credentials.answers.is_empty()
     {
         return Err(Error::invalid(format!(
-            "no password, no private key and no agent for user {} on {hop}",
+            "no credentials for user {} on {hop}: expected a password, a private key or an agent",
             hop.username
         )));
     }
@@ -247,7 +247,7 @@ impl Login<'_> {
             return false;
         }
         if self.keys_left == 0 {
-            self.note(format!("no more than {KEYS} keys are tried"));
+            self.note(format!("at most {KEYS} keys are tried"));
             return false;
         }
         self.keys_left -= 1;
@@ -265,7 +265,7 @@ impl Login<'_> {
             Err(_) => None,
         };
         let legacy = self.hop.algorithms == Algorithms::Legacy;
-        let old = || format!("if the device takes RSA keys with SHA-1 only, {HINT}");
+        let old = || format!("if the device accepts RSA keys with SHA-1 only, {HINT}");
         let hashes = match (said, legacy) {
             (Some(Some(hash)), false) => vec![Some(hash)],
             // Some hosts list more than they accept.
@@ -295,7 +295,7 @@ impl Login<'_> {
         let (mut agent, identities) = match opened {
             Ok(Ok(opened)) => opened,
             Ok(Err(error)) => {
-                let doing = format!("the agent at {path} cannot be asked");
+                let doing = format!("failed to query the ssh-agent at {path}");
                 let of_server = io_error_in(&error);
                 if let Some(error) = of_server.and_then(|io| server_error(io, &doing, true)) {
                     return Err(error);
@@ -304,12 +304,12 @@ impl Login<'_> {
                 return Ok(Outcome::Refused);
             }
             Err(_) => {
-                self.note(format!("the agent at {path} does not answer"));
+                self.note(format!("the ssh-agent at {path} timed out"));
                 return Ok(Outcome::Refused);
             }
         };
         if identities.is_empty() {
-            self.note(format!("the agent at {path} holds no keys"));
+            self.note(format!("the ssh-agent at {path} has no keys"));
         }
         for identity in identities {
             let is_rsa = match &identity {
@@ -344,7 +344,7 @@ impl Login<'_> {
                         Outcome::Refused => {}
                         other => return Ok(other),
                     },
-                    Err(error) => self.note(format!("the agent did not sign: {error}")),
+                    Err(error) => self.note(format!("the ssh-agent failed to sign: {error}")),
                 }
             }
         }
@@ -533,7 +533,8 @@ impl Login<'_> {
             .any(|(answer, answered)| *answered && question.matches(&answer.question));
         if asked_before && was_answered {
             return Error::authentication(format!(
-                "{hop} refused user {user} with the answer configured for {asked}: the question was repeated"
+                "{hop} refused user {user} with the answer configured for {asked}: it repeated the \
+                 question"
             ));
         }
         if kind == Kind::Password && self.password != Password::Unused {
@@ -547,26 +548,27 @@ impl Login<'_> {
             true => String::new(),
             false => format!(", under {context:?}"),
         };
-        let add = "add an entry to `answers` whose question matches it";
+        let add = "add an entry to `answers` with a matching question";
         let message = match kind {
             Kind::PasswordChange => format!(
-                "{hop} demands a new password of user {user}: log in by hand and set one (it asks \
+                "{hop} requires a new password for user {user}: log in by hand and set one (it asks \
                  {asked}{context})"
             ),
             Kind::Password => format!(
                 "{hop} asks user {user} for a password ({asked}{context}), but none is configured"
             ),
             Kind::ShownPassword => format!(
-                "{hop} asks user {user} a question that has no answer: {asked}{context}; the \
-                 password is not given, because the device would show it; if the device wants the \
+                "{hop} asks user {user} a question without a configured answer: {asked}{context}; the \
+                 password was not sent, because the device would display it; if the device expects the \
                  password, {add}"
             ),
             Kind::AnotherFactor => format!(
-                "{hop} asks user {user} a question that has no answer: {asked}{context}; the \
-                 password is not given, because the text asks for something else; {add}"
+                "{hop} asks user {user} a question without a configured answer: {asked}{context}; the \
+                 password was not sent, because the text asks for something else; {add}"
             ),
             Kind::Other => format!(
-                "{hop} asks user {user} a question that has no answer: {asked}{context}; {add}"
+                "{hop} asks user {user} a question without a configured answer: {asked}{context}; \
+                 {add}"
             ),
         };
         self.failed(message)
@@ -608,11 +610,11 @@ impl Login<'_> {
         let words = printable(&words);
         if words.to_lowercase().contains("auth") {
             return Err(Error::authentication(format!(
-                "{hop} refused user {user} with this {what} and hung up: {words}"
+                "{hop} refused user {user} with this {what} and disconnected: {words}"
             )));
         }
         let reason = if words.is_empty() {
-            format!(" while it was to check the {what}")
+            format!(" while checking the {what}")
         } else {
             format!(": {words}")
         };

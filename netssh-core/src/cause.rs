@@ -50,15 +50,15 @@ fn shortage(error: &io::Error) -> Option<String> {
             Some(limit) => format!("no file descriptors left (limit {})", grouped(limit)),
             None => "no file descriptors left".to_owned(),
         },
-        Errno::NFILE => "no file descriptors left on its system (fs.file-max)".to_owned(),
+        Errno::NFILE => "no file descriptors left system-wide (fs.file-max)".to_owned(),
         Errno::NOMEM => "no memory left".to_owned(),
         Errno::NOBUFS => "no network buffers left".to_owned(),
         Errno::ADDRNOTAVAIL => "no local address or port left to connect from".to_owned(),
         Errno::AGAIN => "no resources left for another connection".to_owned(),
         Errno::NOSPC => "no space left on its disk".to_owned(),
         Errno::DQUOT => "no space left in its disk quota".to_owned(),
-        Errno::ROFS => "a disk that cannot be written".to_owned(),
-        Errno::IO => "a disk that fails".to_owned(),
+        Errno::ROFS => "a read-only file system".to_owned(),
+        Errno::IO => "a failing disk".to_owned(),
         _ => return None,
     })
 }
@@ -142,11 +142,14 @@ mod tests {
             Errno::DQUOT,
         ] {
             assert_eq!(cause(errno), Cause::Server, "{errno:?}");
-            let error = server_error(&errno.into(), "cannot connect to r1:22", false).unwrap();
+            let error = server_error(&errno.into(), "failed to connect to r1:22", false).unwrap();
             assert_eq!(error.code(), "server");
             let message = error.to_string();
             assert!(message.starts_with("the server has no "), "{message}");
-            assert!(message.ends_with(": cannot connect to r1:22"), "{message}");
+            assert!(
+                message.ends_with(": failed to connect to r1:22"),
+                "{message}"
+            );
         }
         for errno in [
             Errno::ACCESS,

@@ -208,7 +208,7 @@ impl Answer {
     pub(crate) fn check(&self) -> Result<(), Error> {
         if self.answer.expose_secret().contains(char::is_control) {
             return Err(Error::invalid(
-                "invalid answer: expected one line, got a control character (a newline, a tab, …)",
+                "invalid answer: expected one line without control characters",
             ));
         }
         Ok(())

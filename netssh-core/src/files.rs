@@ -193,7 +193,7 @@ impl Session {
         }
         Err(Error::Unsupported {
             platform: self.platform().name.clone(),
-            what: format!("way to transfer files that works: {}", lacks.join("; ")),
+            what: format!("working file transfer protocol: {}", lacks.join("; ")),
         })
     }
 }
@@ -242,11 +242,15 @@ impl Meter<'_> {
         let mut bytes = vec![0; wanted];
         let length = match timeout(self.idle, source.read(&mut bytes)).await {
             Ok(Ok(0)) => {
-                let message = format!("the source ends {left} bytes before its size");
+                let message = format!("the source ended {left} bytes early");
                 return Err(Failure::Caller(message));
             }
             Ok(Ok(length)) => length,
-            Ok(Err(error)) => return Err(Failure::Caller(format!("the source: {error}"))),
+            Ok(Err(error)) => {
+                return Err(Failure::Caller(format!(
+                    "failed to read the source: {error}"
+                )));
+            }
             Err(_) => return Err(Failure::Idle),
         };
         bytes.truncate(length);
@@ -271,7 +275,9 @@ impl Meter<'_> {
     ) -> Result<(), Failure> {
         match timeout(self.idle, writing).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(Failure::Caller(format!("the sink: {error}"))),
+            Ok(Err(error)) => Err(Failure::Caller(format!(
+                "failed to write to the sink: {error}"
+            ))),
             Err(_) => Err(Failure::Idle),
         }
     }
@@ -289,7 +295,7 @@ impl Meter<'_> {
         self.size = size;
         if size > limit {
             return Err(Failure::Caller(format!(
-                "the file has {size} bytes, more than the {limit} allowed"
+                "the file is too large: {size} bytes, at most {limit} are allowed"
             )));
         }
         Ok(())
@@ -298,7 +304,7 @@ impl Meter<'_> {
 
 impl Failure {
     fn into_error(self, doing: String, meter: &Meter<'_>) -> Error {
-        let so_far = format!("{doing}, after {} bytes", meter.done);
+        let so_far = format!("{doing} after {} bytes", meter.done);
         match self {
             Self::Refused(message) => Error::Refused {
                 command: doing,
@@ -328,12 +334,14 @@ fn hexadecimal(bytes: &[u8]) -> String {
 /// Rejects an empty path and control characters: a newline would end the SCP command.
 fn check_path(path: &str) -> Result<(), Error> {
     if path.is_empty() {
-        return Err(Error::invalid("the remote path is empty"));
+        return Err(Error::invalid(
+            "invalid remote path: expected a path, got an empty one",
+        ));
     }
     match path.chars().position(char::is_control) {
         None => Ok(()),
         Some(at) => Err(Error::invalid(format!(
-            "the remote path holds a control character at position {}",
+            "invalid remote path: control character at position {}",
             at + 1
         ))),
     }

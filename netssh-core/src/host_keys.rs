@@ -99,10 +99,10 @@ impl HostKeyMarks {
         certificate: &Certificate,
         host: &str,
     ) -> Result<(), String> {
-        let wrong = |what: String| Err(format!("the host certificate is not valid: {what}"));
+        let wrong = |what: String| Err(format!("invalid host certificate: {what}"));
         let read = |key: &russh::keys::ssh_key::public::KeyData| {
             HostKey::from_public_key(&PublicKey::new(key.clone(), ""))
-                .map_err(|error| format!("the host certificate cannot be read: {error}"))
+                .map_err(|error| format!("failed to read the host certificate: {error}"))
         };
         let authority = read(certificate.signature_key())?;
         let key = read(certificate.public_key())?;
@@ -114,12 +114,12 @@ impl HostKeyMarks {
         }
         if !self.authorities.contains(&authority) {
             return wrong(format!(
-                "it is signed by {}, which is no authority known for this host",
+                "it is signed by {}, which is not a known authority for this host",
                 authority.fingerprint
             ));
         }
         if certificate.cert_type() != CertType::Host {
-            return wrong("it is for a user, not for a host".into());
+            return wrong("expected a host certificate, got a user certificate".into());
         }
         let principals = certificate.valid_principals();
         // A certificate without names is valid for all hosts.
@@ -129,17 +129,17 @@ impl HostKeyMarks {
                 .any(|name| file::pattern_matches(name.to_lowercase().as_bytes(), host.as_bytes()));
         if !named {
             return wrong(format!(
-                "it is for {}, not for {host}",
+                "it is valid for {}, not for {host}",
                 principals.join(", ")
             ));
         }
         if let Some((option, _)) = certificate.critical_options().iter().next() {
-            return wrong(format!("its critical option {option:?} is not known here"));
+            return wrong(format!("unknown critical option {option:?}"));
         }
         let fingerprint = certificate.signature_key().fingerprint(HashAlg::Sha256);
         if certificate.validate([&fingerprint]).is_err() {
             return wrong(format!(
-                "its signature does not match, or it is out of date (valid {})",
+                "its signature does not match, or it is not valid now (valid {})",
                 crate::auth::validity(certificate)
             ));
         }
@@ -158,7 +158,7 @@ pub(crate) fn check_nesting(line: &str) -> Result<(), String> {
         .unwrap_or_default();
     let marks = bytes.windows(MARK.len()).filter(|part| *part == MARK);
     if marks.count() > DEEPEST {
-        return Err("the key holds certificates within certificates".into());
+        return Err("nested certificates are not allowed".into());
     }
     Ok(())
 }
@@ -178,7 +178,7 @@ impl Pin {
         }
         HostKey::parse(text)
             .map(Self::Key)
-            .map_err(|error| format!("the pinned host key cannot be read: {error}"))
+            .map_err(|error| format!("invalid pinned host key: {error}"))
     }
 
     pub(crate) const fn is_fingerprint(&self) -> bool {
@@ -202,7 +202,7 @@ impl Pin {
             return Ok(());
         }
         Err(format!(
-            "the host key is not the pinned one: expected {expected}, offered {} ({})",
+            "host key mismatch: expected the pinned key {expected}, got {} ({})",
             offered.fingerprint, offered.algorithm
         ))
     }
@@ -256,7 +256,7 @@ pub(crate) fn judge(
 ) -> Result<Verdict, String> {
     if marks.revoked.contains(offered) {
         return Err(format!(
-            "the host key is revoked in the known host keys: {} ({})",
+            "the host key is revoked: {} ({})",
             offered.fingerprint, offered.algorithm
         ));
     }
@@ -270,14 +270,14 @@ pub(crate) fn judge(
                 .find(|known| known.algorithm == offered.algorithm)
                 .unwrap_or(first);
             Err(format!(
-                "the host key has changed: known is {} ({}), offered is {} ({}); if the device was \
-                 replaced or reinstalled, remove the known key, otherwise someone may be in the path",
+                "the host key has changed: expected {} ({}), got {} ({}); if the device was replaced \
+                 or reinstalled, remove the known key; otherwise this may be a man-in-the-middle \
+                 attack",
                 known.fingerprint, known.algorithm, offered.fingerprint, offered.algorithm
             ))
         }
         (None, HostKeyPolicy::Strict) => Err(format!(
-            "the host key is not known: offered is {} ({}); add it to the known host keys, or use \
-             the policy accept-new",
+            "unknown host key: {} ({}); add it to the known host keys, or use the policy accept-new",
             offered.fingerprint, offered.algorithm
         )),
         (None, _) => Ok(Verdict::AcceptAndRemember),

@@ -116,17 +116,23 @@ pub(crate) fn refusal(tunnel: &Tunnel, next: &Hop<'_>, error: &russh::Error) -> 
     let message = match error {
         russh::Error::ChannelOpenFailure(ChannelOpenFailure::AdministrativelyProhibited) => {
             format!(
-                "{name} does not forward to {next}: it forbids that (AllowTcpForwarding, \
-                 PermitOpen, or the like)"
+                "{name} failed to forward to {next}: forwarding is not allowed (check \
+                 AllowTcpForwarding and PermitOpen)"
             )
         }
         russh::Error::ChannelOpenFailure(ChannelOpenFailure::ConnectFailed) => {
-            format!("{name} cannot connect to {next}: is the address right, is it reachable there?")
+            format!(
+                "{name} failed to connect to {next}; check the address, and that the jump host can \
+                     reach it"
+            )
         }
         russh::Error::ChannelOpenFailure(ChannelOpenFailure::UnknownChannelType) => {
-            format!("{name} cannot forward connections (to {next}); it is no jump host")
+            format!(
+                "{name} failed to forward to {next}: it does not support forwarding, so it cannot \
+                     be a jump host"
+            )
         }
-        error => format!("{name} does not connect to {next}: {error}"),
+        error => format!("{name} failed to connect to {next}: {error}"),
     };
     Error::Network {
         message,

@@ -242,7 +242,7 @@ impl Lab {
             let known = &device.platform.0.questions;
             if let Some(question) = questions.iter().find(|name| !known.contains_key(*name)) {
                 let platform = device.platform.name();
-                let message = format!("{platform}: there is no login question {question:?}");
+                let message = format!("{platform}: login question {question:?} not found");
                 return Err(std::io::Error::new(
                     std::io::ErrorKind::InvalidInput,
                     message,

@@ -129,7 +129,9 @@ impl Records {
     fn extend(&mut self, other: &Self, keys: &[String]) -> Result<(), String> {
         let column = |names: &[String], name: &String| {
             let found = names.iter().position(|known| known == name);
-            found.ok_or_else(|| format!("value `{name}` is a key and missing in one template"))
+            found.ok_or_else(|| {
+                format!("value `{name}` is a key, but one of the templates lacks it")
+            })
         };
         let keys = keys
             .iter()
@@ -194,7 +196,7 @@ pub enum ParseError {
         message: String,
     },
     /// There is no template for this command.
-    #[error("there is no template for `{command}` on {platform}")]
+    #[error("template for `{command}` on {platform} not found")]
     NoTemplate {
         /// The platform's name.
         platform: String,
@@ -210,7 +212,7 @@ pub enum ParseError {
         message: String,
     },
     /// The output does not fit the template.
-    #[error("the output of `{command}` does not fit its template: {message}")]
+    #[error("the output of `{command}` does not match its template: {message}")]
     Mismatch {
         /// The command.
         command: String,
@@ -218,7 +220,9 @@ pub enum ParseError {
         message: String,
     },
     /// The output is too long.
-    #[error("the output of `{command}` has {bytes} bytes; at most {MAX_OUTPUT_BYTES} are allowed")]
+    #[error(
+        "the output of `{command}` is too large: {bytes} bytes, at most {MAX_OUTPUT_BYTES} are allowed"
+    )]
     TooLong {
         /// The command.
         command: String,
@@ -237,7 +241,8 @@ pub enum ParseError {
     },
     /// The records take too much memory.
     #[error(
-        "the records of `{command}` take too much memory: the template makes too many of them by line {line}"
+        "the records of `{command}` exceed the memory limit: the template produces too many of them by \
+         line {line}"
     )]
     TooManyRecords {
         /// The command.
@@ -256,7 +261,7 @@ pub enum ParseError {
         line: usize,
     },
     /// The caller stopped the parser.
-    #[error("parsing the output of `{command}` was stopped")]
+    #[error("parsing the output of `{command}` was cancelled")]
     Stopped {
         /// The command.
         command: String,
@@ -277,8 +282,8 @@ impl Templates {
         if !index.is_file() {
             return Err(wrong(
                 directory,
-                "holds no file `index`; it is to be the directory `ntc_templates/templates` of the \
-                 Python package ntc-templates, or one like it"
+                "file `index` not found; expected the directory `ntc_templates/templates` of the \
+                 Python package ntc-templates, or one with the same layout"
                     .into(),
             ));
         }
@@ -367,7 +372,9 @@ impl Templates {
         let path = self.directory.join(name);
         let facts = std::fs::metadata(&path).map_err(|error| wrong(error.to_string()))?;
         if facts.len() > MAX_TEMPLATE_BYTES {
-            return Err(wrong(format!("longer than {MAX_TEMPLATE_BYTES} bytes")));
+            return Err(wrong(format!(
+                "too large: at most {MAX_TEMPLATE_BYTES} bytes are allowed"
+            )));
         }
         let stamp = (facts.modified().ok(), facts.len());
         let lock = || self.compiled.lock().unwrap_or_else(PoisonError::into_inner);

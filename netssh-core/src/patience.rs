@@ -68,7 +68,7 @@ impl Patience {
                 return Ok(done);
             }
             if elapsed >= slice + FROZEN && !slice.is_zero() && self.forgiven >= slice {
-                tracing::debug!(?elapsed, "this process did not run for a while");
+                tracing::debug!(?elapsed, "timer fired late; this process was suspended");
                 self.forgiven -= slice;
                 continue;
             }

@@ -221,7 +221,9 @@ impl TryFrom<WrittenLoginQuestion> for LoginQuestion {
                 ask: written.ask,
                 answer,
             }),
-            _ => Err("a login question has exactly one of answer, key, credential and fail"),
+            _ => Err(
+                "invalid login question: expected exactly one of answer, key, credential and fail",
+            ),
         }
     }
 }

@@ -208,7 +208,7 @@ impl LoggingIn {
         Gate::after(async move {
             storing.await.unwrap_or_else(|_| {
                 Err(Error::Server {
-                    message: "the server failed to store that the login begins".into(),
+                    message: "failed to store the start of the login".into(),
                     reached: true,
                 })
             })
@@ -234,7 +234,7 @@ impl Drop for LoggingIn {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move {
                 if let Err(error) = pool.store(&device, &address).await {
-                    tracing::warn!(device = %address, %error, "failed to store the end of a login");
+                    tracing::warn!(device = %address, %error, "failed to store the end of the login");
                 }
             });
         }
@@ -365,10 +365,11 @@ impl Pool {
         device.admit(&credentials, &address)?;
         let line = inner.unless_given_back(&device, &key, device.login.lock());
         let line = patience.wait(line).await;
-        let _login = match line.map_err(|_| busy(&address, "somebody else logs in"))? {
-            Waited::Over(login) => login,
-            Waited::GivenBack(open) => return Ok(pooled(*open, true)),
-        };
+        let _login =
+            match line.map_err(|_| busy(&address, "timed out while waiting for another login"))? {
+                Waited::Over(login) => login,
+                Waited::GivenBack(open) => return Ok(pooled(*open, true)),
+            };
         if let Some(error) = device.failure_since(came, &key) {
             return Err(error);
         }
@@ -376,7 +377,7 @@ impl Pool {
         let rate = &inner.options.login_rate;
         let turn = inner.unless_given_back(&device, &key, device.turn(rate, &address, note));
         let turn = patience.wait(turn).await;
-        match turn.map_err(|_| busy(&address, "it was logged in to as often as it may be"))? {
+        match turn.map_err(|_| busy(&address, "login rate limit reached"))? {
             Waited::Over(()) => {}
             Waited::GivenBack(open) => return Ok(pooled(*open, true)),
         }
@@ -393,7 +394,7 @@ impl Pool {
         match opened {
             Ok(session) => {
                 if lock(&device.breaker).succeeded(&login.credentials) {
-                    tracing::info!(device = %address, "the device lets somebody in again");
+                    tracing::info!(device = %address, "circuit breaker closed");
                 }
                 drop(login);
                 Ok(pooled(
@@ -411,7 +412,8 @@ impl Pool {
                 let opened = lock(&device.breaker).failed(key_of_login, &error, options, now);
                 drop(login);
                 if let Some(pause) = opened {
-                    tracing::warn!(device = %address, %error, ?pause, "the device is left alone for a while");
+                    let seconds = pause.as_secs_f64();
+                    tracing::warn!(device = %address, %error, "circuit breaker opened for {seconds} s");
                 }
                 // This machine's shortage may be over at the next login.
                 if !matches!(error, Error::Server { .. }) {
@@ -464,7 +466,7 @@ impl Pool {
                 Ok(_) => {
                     breaker.trial_succeeded(username);
                     if breaker.succeeded(&key) {
-                        tracing::info!(device = %address, "the device lets somebody in again");
+                        tracing::info!(device = %address, "circuit breaker closed");
                     }
                 }
                 Err(error) => {
@@ -474,7 +476,8 @@ impl Pool {
                     let options = &inner.options.breaker;
                     let opened = breaker.failed(&key, error, options, Instant::now());
                     if let Some(pause) = opened {
-                        tracing::warn!(device = %address, %error, ?pause, "the device is left alone for a while");
+                        let seconds = pause.as_secs_f64();
+                        tracing::warn!(device = %address, %error, "circuit breaker opened for {seconds} s");
                     }
                 }
             }
@@ -540,7 +543,7 @@ impl Pool {
             })
         });
         if let Err(error) = stored {
-            tracing::warn!(%error, "failed to store the latest logins");
+            tracing::warn!(%error, "failed to store the login history");
         }
     }
 }
@@ -612,7 +615,7 @@ impl Inner {
         stored.map_err(|error| {
             device.changed.store(true, Ordering::Relaxed);
             Error::Server {
-                message: format!("the server cannot store the login to {address}: {error}"),
+                message: format!("failed to store the login to {address}: {error}"),
                 reached: true,
             }
         })
@@ -630,8 +633,8 @@ impl Inner {
             return Ok(permit);
         }
         let why = match self.options.sessions_per_device {
-            0 | 1 => "the only one that it may have is in use".to_owned(),
-            most => format!("all {most} that it may have are in use"),
+            0 | 1 => "session limit reached: its only session is in use".to_owned(),
+            most => format!("session limit reached: all {most} sessions are in use"),
         };
         note(&why);
         match patience.wait(acquired).await {
@@ -680,17 +683,15 @@ impl Inner {
     fn all_connected(&self) -> String {
         let most = self.options.connections.max(1);
         format!(
-            "all {} connections that the server has file descriptors for are in use",
+            "connection limit reached: all {} connections that the server has file descriptors for are \
+             in use",
             grouped(u64::try_from(most).unwrap_or(u64::MAX))
         )
     }
 
     fn no_connection(&self) -> Error {
         Error::Server {
-            message: format!(
-                "the server has no file descriptor for another session: {}",
-                self.all_connected()
-            ),
+            message: self.all_connected(),
             reached: false,
         }
     }
@@ -703,7 +704,7 @@ impl Inner {
                 Err(error @ Error::Server { reached: false, .. }) => error,
                 done => return done,
             };
-            tracing::warn!(%error, "failed to connect; an unused session is closed, and it is tried again");
+            tracing::warn!(%error, "failed to connect; closing an idle session and retrying");
             if let Some(oldest) = self.take_oldest() {
                 oldest.close().await;
             }
@@ -728,7 +729,7 @@ impl Inner {
             if open.session.check().await {
                 return Some(open);
             }
-            tracing::debug!("an idle session does not answer; it is closed");
+            tracing::debug!("closing an idle session that does not respond");
             tokio::spawn(open.close());
         }
     }
@@ -885,8 +886,7 @@ impl Device {
         let admitted = lock(&self.breaker).admit(credentials, Instant::now());
         admitted.map_err(|(why, retry_after)| Error::Unavailable {
             message: format!(
-                "{address} let nobody in lately and is left alone for {} s more; the last failure: \
-                 {why}",
+                "circuit breaker of {address} is open for another {} s; last failure: {why}",
                 retry_after.as_secs() + 1
             ),
             retry_after,
@@ -908,7 +908,7 @@ impl Device {
         let mut breaker = lock(&self.breaker);
         let (message, retry_after) = match breaker.admit_trial(key, username, now) {
             Err((why, retry_after)) => (
-                format!("{address} has refused logins of {username}: {why}"),
+                format!("logins to {address} as {username} are paused: {why}"),
                 retry_after,
             ),
             Ok(()) => match lock(&self.logins).wait(&options.login_rate, now) {
@@ -923,7 +923,7 @@ impl Device {
         };
         Err(Error::Unavailable {
             message: format!(
-                "{message}; the next login is possible in {} s",
+                "{message}; next login possible in {} s",
                 retry_after.as_secs() + 1
             ),
             retry_after,
@@ -938,10 +938,10 @@ impl Device {
             let Some(wait) = wait else {
                 return;
             };
-            tracing::debug!(device = %address, ?wait, "logged in to as often as it may be");
+            tracing::debug!(device = %address, ?wait, "login rate limit reached");
             if !std::mem::replace(&mut noted, true) {
                 note(&format!(
-                    "login rate limit reached; the next login is possible in {} s",
+                    "login rate limit reached; next login possible in {} s",
                     wait.as_secs() + 1
                 ));
             }
@@ -1004,7 +1004,7 @@ impl DerefMut for PooledSession {
 
 fn busy(address: &Address, why: &str) -> Error {
     Error::Busy {
-        message: format!("{address} has no session to spare: {why}"),
+        message: format!("no session to {address} available: {why}"),
     }
 }
 

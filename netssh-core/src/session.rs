@@ -330,7 +330,7 @@ impl Session {
     /// Opens another channel next to the CLI, which stays at its prompt.
     pub(crate) async fn open_channel(&self, limit: Duration) -> Result<Channel<Msg>, Error> {
         if !self.is_usable() {
-            return Err(Error::invalid("the session is not usable any more"));
+            return Err(Error::invalid("the session is no longer usable"));
         }
         let opening = timeout(limit, self.shell.open_channel());
         opening.await.unwrap_or_else(|_| {
@@ -352,7 +352,7 @@ impl Session {
         };
         tokio::select! {
             done = work => done,
-            () = listening => unreachable!("it never ends"),
+            () = listening => unreachable!("listening never ends"),
         }
     }
 
@@ -394,15 +394,15 @@ impl Session {
     fn check_command(&self, command: &str) -> Result<(), Error> {
         if let Some(at) = command.chars().position(char::is_control) {
             return Err(Error::invalid(format!(
-                "the command holds a control character (a newline, a tab, …) at position {}; send \
-                 one line at a time",
+                "invalid command: control character at position {}; send one line at a time, without \
+                 tabs",
                 at + 1
             )));
         }
         let encoding = self.platform.terminal.encoding;
         if encoding.is_some_and(|encoding| encoding.encode(command).is_none()) {
             return Err(Error::invalid(
-                "the command holds a character that the device's encoding lacks",
+                "invalid command: it contains a character that the device's encoding lacks",
             ));
         }
         Ok(())
@@ -421,7 +421,7 @@ impl Session {
         match mode.and_then(|mode| mode.run.as_ref()) {
             Some(form) => Ok(form.replace("{command}", command)),
             None => Err(Error::invalid(
-                "there are uncommitted changes: commit or discard them first",
+                "not allowed with uncommitted changes; commit or discard them first",
             )),
         }
     }

@@ -80,7 +80,7 @@ pub(crate) async fn connect(endpoint: &Endpoint, gate: &Gate) -> Result<Connecti
         }),
         Ok(Err(error)) => Err(error),
         Err(_) if doing.looking_up => Err(Error::Network {
-            message: format!("{}: the name was not resolved within {limit:?}", doing.what),
+            message: format!("{}: name resolution timed out after {limit:?}", doing.what),
             of_device: false,
         }),
         Err(_) => Err(Error::Timeout {
@@ -108,7 +108,7 @@ pub(crate) async fn exchange_keys(
 ) -> Result<Link, Error> {
     let host = hop.host.to_lowercase();
     let unreadable = |error| {
-        let doing = format!("{hop}: the known host keys cannot be read");
+        let doing = format!("{hop}: failed to read the known host keys");
         store_failed(&error, &doing, false)
     };
     let pin = hop
@@ -148,7 +148,12 @@ pub(crate) async fn exchange_keys(
         };
         let config = Arc::new(config(&client, &without, group_exchange, timeouts)?);
         if config.preferred.key.is_empty() {
-            return Err(mismatch.unwrap_or_else(|| Error::host_key(format!("{hop}: no host key"))));
+            return Err(mismatch.unwrap_or_else(|| {
+                Error::host_key(format!(
+                    "{hop}: no host key \
+                 algorithm left to try"
+                ))
+            }));
         }
         let failure = match connect_once(hop, via, config, client, doing).await? {
             Ok(handle) => {
@@ -158,14 +163,14 @@ pub(crate) async fn exchange_keys(
                         .remember(&host, hop.port, &key)
                         .await
                         .map_err(|error| {
-                            let doing = format!("{hop}: the new host key cannot be stored");
+                            let doing = format!("{hop}: failed to store the new host key");
                             store_failed(&error, &doing, true)
                         })?;
                 }
                 return Ok(Link { handle, seen });
             }
             Err(Failure::Ssh(russh::Error::KexInit)) if group_exchange => {
-                tracing::debug!(%hop, "the key exchange failed; trying without group exchange");
+                tracing::debug!(%hop, "key exchange failed; retrying without group exchange");
                 group_exchange = false;
                 continue;
             }
@@ -211,13 +216,13 @@ async fn connect_once(
     let stream = connect_tcp(hop, doing).await?;
     // Without it, Nagle's algorithm and delayed acknowledgements cost 40 to 80 ms per login.
     if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY was refused");
+        tracing::debug!(%error, "failed to set TCP_NODELAY");
     }
     Ok(client::connect_stream(config, stream, client).await)
 }
 
 async fn connect_tcp(hop: &Hop<'_>, doing: &mut Doing) -> Result<TcpStream, Error> {
-    let cannot = format!("cannot connect to {hop}");
+    let cannot = format!("failed to connect to {hop}");
     doing.looking_up = true;
     let found = lookup_host((hop.host, hop.port)).await;
     doing.looking_up = false;
@@ -269,14 +274,14 @@ fn small_group(hop: &Hop<'_>, via: Option<&Tunnel>, theirs: &[String]) -> Error 
     let hint = match hop.algorithms.hint_without_group_exchange(theirs) {
         Some(hint) => hint,
         None => {
-            "make a longer group on the device (`ip ssh dh min size 2048`, or the like), or allow \
-                 another key exchange there"
+            "configure a longer group on the device (such as `ip ssh dh min size 2048`), or enable \
+             another key exchange there"
                 .to_owned()
         }
     };
     Error::protocol(format!(
         "{hop}{}: the group exchange failed: expected a group of at least {MIN_GROUP_BITS} bits, the \
-         device has likely a shorter one; it offers {}; {hint}",
+         device likely has a shorter one; it offers {}; {hint}",
         through(via),
         theirs.join(", ")
     ))
@@ -359,7 +364,7 @@ pub(crate) async fn open_terminal(
         .handle
         .channel_open_session()
         .await
-        .map_err(|error| russh_error(&error, &format!("{device} opens no channel")))?;
+        .map_err(|error| russh_error(&error, &format!("{device}: failed to open a channel")))?;
     // Both requests are sent at once; `receive` handles their replies.
     channel
         .request_pty(true, term, columns, rows, 0, 0, modes)
@@ -423,9 +428,12 @@ impl Shell {
 
     async fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let encoded = match (&self.encoding, std::str::from_utf8(bytes)) {
-            (Some((encoding, _)), Ok(text)) => encoding
-                .encode(text)
-                .ok_or_else(|| Error::invalid("the device's encoding lacks a character of it"))?,
+            (Some((encoding, _)), Ok(text)) => encoding.encode(text).ok_or_else(|| {
+                Error::invalid(
+                    "the input contains a character that the device's \
+                     encoding lacks",
+                )
+            })?,
             _ => bytes.to_vec(),
         };
         self.channel.data_bytes(encoded).await.map_err(|error| {
@@ -453,7 +461,7 @@ impl Shell {
                 }
                 Some(ChannelMsg::Failure) => {
                     return Err(Error::protocol(
-                        "the device gives this user no terminal or no shell",
+                        "the device refused a terminal or a shell for this user",
                     ));
                 }
                 Some(ChannelMsg::Eof | ChannelMsg::Close) | None => {
@@ -519,7 +527,7 @@ impl Shell {
         let opened = self.connection.handle.channel_open_session().await;
         opened.map_err(|error| match error {
             russh::Error::ChannelOpenFailure(reason) => Error::protocol(format!(
-                "the device opens no second channel on the connection ({reason:?})"
+                "the device refused a second channel on the connection ({reason:?})"
             )),
             error => lost(&error),
         })
@@ -542,7 +550,7 @@ impl Connection {
     async fn reason(&mut self) -> String {
         for tunnel in &self.tunnels {
             if tunnel.handle.is_closed() {
-                return format!(": the connection to {} is gone", tunnel.name);
+                return format!(": lost the connection to {}", tunnel.name);
             }
         }
         if self.ended || !self.handle.is_closed() {
@@ -551,9 +559,7 @@ impl Connection {
         let end = timeout(Duration::from_millis(100), &mut self.handle).await;
         self.ended = end.is_ok();
         match end {
-            Ok(Err(Failure::Ssh(russh::Error::KeepaliveTimeout))) => {
-                ": it did not answer keepalives".into()
-            }
+            Ok(Err(Failure::Ssh(russh::Error::KeepaliveTimeout))) => ": keepalive timeout".into(),
             Ok(Err(Failure::Ssh(russh::Error::IO(error)))) => format!(": {error}"),
             Ok(Err(Failure::Farewell(words))) => format!(": {}", printable(&words)),
             _ => String::new(),
@@ -609,7 +615,7 @@ impl client::Handler for Client {
     ) -> Result<bool, Failure> {
         let public = offered.public_key();
         let key = HostKey::from_public_key(&public)
-            .map_err(|error| Failure::HostKey(format!("the host key cannot be read: {error}")))?;
+            .map_err(|error| Failure::HostKey(format!("failed to read the host key: {error}")))?;
         if let Some(pin) = &self.pin {
             pin.check(&key).map_err(|message| Failure::NotPinned {
                 message,
@@ -661,12 +667,12 @@ fn check_size(bits: Option<u32>, algorithms: Algorithms) -> Result<(), Failure> 
         return Ok(());
     };
     let hint = if bits >= Algorithms::Legacy.shortest_rsa() {
-        format!("make a longer one on the device, or {HINT}")
+        format!("generate a longer one on the device, or {HINT}")
     } else {
-        "make a longer one on the device".into()
+        "generate a longer one on the device".into()
     };
     Err(Failure::HostKey(format!(
-        "the RSA host key has {bits} bits only; {hint}"
+        "the RSA host key is too short: {bits} bits; {hint}"
     )))
 }
 
@@ -706,8 +712,8 @@ impl Failure {
                     AlgorithmKind::Mac => "MAC",
                 };
                 Error::protocol(format!(
-                    "{hop}{through}: no common {what} algorithm; the device offers {}, this side \
-                     {}{}",
+                    "{hop}{through}: no common {what} algorithm: the device offers {}, the server \
+                     offers {}{}",
                     theirs.join(", "),
                     ours.join(", "),
                     hop.algorithms.hint(&kind, &theirs)
@@ -718,14 +724,14 @@ impl Failure {
                 printable(&words)
             )),
             Self::Ssh(_) if via.is_some_and(|tunnel| tunnel.handle.is_closed()) => Error::network(
-                format!("the connection to {hop}{through} went away with the jump host"),
+                format!("lost the connection to {hop}{through}: the jump host disconnected"),
             ),
             Self::Ssh(russh::Error::HUP | russh::Error::Disconnect) => Error::network(format!(
-                "{hop}{through} closed the connection before the login; it may have too many \
-                 sessions, or refuse this address"
+                "{hop}{through} closed the connection before the login; check its session limit and \
+                 its access lists"
             )),
             Self::Ssh(russh::Error::Version) => Error::network(format!(
-                "{hop}{through} does not speak SSH version 2; is this the right port?"
+                "{hop}{through} does not speak SSH version 2; check the port"
             )),
             Self::Ssh(error) => russh_error(&error, &format!("{hop}{through}")),
         }

@@ -124,7 +124,7 @@ async fn what_cannot_be_written_or_read_says_why() {
         .await
         .unwrap_err();
     assert_eq!(error.code(), "invalid");
-    assert!(error.to_string().contains("more than the 10"), "{error}");
+    assert!(error.to_string().contains("at most 10"), "{error}");
     for path in ["", "a\nb"] {
         let error = session
             .download(path, &mut Vec::new(), by(Protocol::Sftp))

@@ -101,7 +101,9 @@ async fn a_device_that_the_host_cannot_reach() {
     let error = refused(&endpoint).await;
     assert_eq!(error.code(), "network");
     assert!(
-        error.to_string().contains("cannot connect to 127.0.0.1:1"),
+        error
+            .to_string()
+            .contains("failed to connect to 127.0.0.1:1"),
         "{error}"
     );
     assert!(error.to_string().contains("jump host"), "{error}");

@@ -201,7 +201,10 @@ async fn a_group_that_is_too_short_gives_way_to_a_fixed_one() {
         ([kex::DH_GEX_SHA1, kex::DH_G1_SHA1], Algorithms::Legacy),
     ] {
         let error = with_short_group(&offered, algorithms).await.to_string();
-        assert!(error.contains("opens no channel"), "{offered:?}: {error}");
+        assert!(
+            error.contains("failed to open a channel"),
+            "{offered:?}: {error}"
+        );
     }
 }
 
@@ -212,12 +215,12 @@ async fn a_group_that_is_too_short_is_named_where_there_is_no_other() {
         (
             vec![kex::DH_GEX_SHA256],
             Algorithms::Default,
-            "make a longer group",
+            "configure a longer group",
         ),
         (
             vec![kex::DH_GEX_SHA1],
             Algorithms::Legacy,
-            "make a longer group",
+            "configure a longer group",
         ),
         (
             vec![kex::DH_GEX_SHA256, kex::DH_G1_SHA1],

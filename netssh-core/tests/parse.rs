@@ -92,7 +92,7 @@ fn what_cannot_be_parsed_says_why() {
         .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "there is no template for `show nonsense` on cisco_ios"
+        "template for `show nonsense` on cisco_ios not found"
     );
     let long = "x".repeat(9 << 20);
     let error = templates

@@ -66,7 +66,7 @@ async fn without_a_secret_it_stays_with_the_user() {
 async fn wrong_secrets_are_given_once() {
     let zebra = tokio::task::block_in_place(Zebra::start);
     for (endpoint, words) in [
-        (of(&zebra, "wrong", None), "before its prompt"),
+        (of(&zebra, "wrong", None), "at login"),
         (of(&zebra, &zebra.password, Some("wrong")), "enable secret"),
     ] {
         let error = Session::connect(&endpoint).await.unwrap_err();

@@ -219,7 +219,7 @@ impl Demo {
         while !self.interrupt.happened() {
             if let Some(status) = self.server.ended()? {
                 self.print_log_tail();
-                bail!("the server has ended ({status})");
+                bail!("the server has exited ({status})");
             }
             std::thread::sleep(Duration::from_millis(100));
         }
@@ -245,7 +245,7 @@ impl Demo {
         let address = self.url.trim_start_matches("http://").to_owned();
         while !is_healthy(&address) {
             if let Some(status) = self.server.ended()? {
-                bail!("the server has ended ({status})");
+                bail!("the server has exited ({status})");
             }
             if self.interrupt.happened() {
                 return interrupted();

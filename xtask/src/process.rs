@@ -90,7 +90,7 @@ impl Interrupt {
             signal_hook::consts::SIGHUP,
         ] {
             signal_hook::flag::register(signal, Arc::clone(&flag))
-                .context("cannot listen for signals")?;
+                .context("failed to listen for signals")?;
         }
         Ok(Self(flag))
     }

@@ -113,7 +113,7 @@ impl Pool {
                 _permit: Some(permit),
             }),
             _ => Err(Problem::busy(
-                "the server is handling other large requests; try again",
+                "the server is busy with other large requests; retry later",
             )),
         }
     }

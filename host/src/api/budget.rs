@@ -53,7 +53,7 @@ impl AnswerBudget {
         match tokio::time::timeout(WAIT, reserved).await {
             Ok(Ok(permit)) => Ok(Share { _permit: permit }),
             _ => Err(Problem::busy(
-                "the server is sending other large answers; try again",
+                "the server is busy with other large responses; retry later",
             )),
         }
     }

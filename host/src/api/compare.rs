@@ -26,20 +26,20 @@ const LARGEST: u64 = 64 << 20;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct CompareQuery {
-    /// The job to compare with; if absent, the last one before that completed with the same plugin
-    /// and parameters on the same targets.
+    /// The job to compare with; by default, the last earlier job that completed with the same plugin and
+    /// parameters on the same targets.
     with: Option<Uuid>,
-    /// Only this target.
+    /// Only results of this target.
     target: Option<String>,
 }
 
-/// Compares what the commands of two jobs answered, device by device, as unified diffs.
+/// Compares the outputs of two jobs per device and command, as unified diffs.
 #[utoipa::path(
     get, path = "/jobs/{id}/compare", tag = "jobs", params(("id" = Uuid, Path), CompareQuery),
     responses(
         (status = 200, body = Comparison),
-        (status = 404, description = "No such job, or none before it", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Their outputs are too large; name a target", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "Job not found, or no earlier job to compare with", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The outputs are too large; name one target", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn compare(
@@ -52,8 +52,8 @@ pub(super) async fn compare(
         Some(with) => app.storage.job(with).await?.ok_or_else(|| no_job(with))?.id,
         None => before(&app, &job).await?.ok_or_else(|| {
             Problem::not_found(format!(
-                "no job before {id} has completed with the same plugin and parameters on the same \
-                 targets; name one as ?with="
+                "no earlier completed job with the plugin, parameters and targets of {id} found; name \
+                 one with ?with="
             ))
         })?,
     };
@@ -115,7 +115,8 @@ async fn results(
                 Some(_) => "",
             };
             let most = LARGEST >> 20;
-            let message = format!("the outputs are larger than {most} MiB together{advice}");
+            let message =
+                format!("the outputs are too large: at most {most} MiB are compared{advice}");
             Problem::invalid_field("/target", message)
         })?;
         let more = app.storage.results(id).await?.into_iter();

@@ -27,7 +27,7 @@ use crate::model::{Connection, JobError, KnownHostKey, SecretField};
     post, path = "/connections", tag = "connections", request_body = WriteConnection,
     responses(
         (status = 201, body = ConnectionAnswer),
-        (status = 409, description = "The name is taken", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The name already exists", body = Problem, content_type = "application/problem+json"),
         (status = 422, body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -78,7 +78,7 @@ pub(super) async fn list(
     }))
 }
 
-/// Shows a connection; never its secrets.
+/// Returns a connection, without its secrets.
 #[utoipa::path(
     get, path = "/connections/{id}", tag = "connections", params(("id" = String, Path, description = "Id or name")),
     responses(
@@ -94,8 +94,8 @@ pub(super) async fn get(
     Ok(Json(connection.into()))
 }
 
-/// Replaces a connection. Secrets and answers that the body does not mention are kept, unless they would
-/// reach another host: by another address, user or way, or with another host key.
+/// Replaces a connection. Secrets and answers that the body omits are kept, unless a new address, user,
+/// route or host key could send them to another host.
 #[utoipa::path(
     put, path = "/connections/{id}", tag = "connections",
     params(("id" = String, Path, description = "Id or name"), ReplaceQuery),
@@ -103,7 +103,7 @@ pub(super) async fn get(
     responses(
         (status = 200, body = ConnectionAnswer),
         (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "The new name is taken", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The new name already exists", body = Problem, content_type = "application/problem+json"),
         (status = 422, body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -126,19 +126,19 @@ pub(super) async fn replace(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ReplaceQuery {
-    /// Clears the secrets of connections that lead through this one and could reach another device
-    /// afterwards. Without it, such a change is refused.
+    /// Also clears the secrets of connections that use this one as a jump host and could reach another
+    /// device after the change. Without it, such a change is rejected.
     #[serde(default)]
     forget_secrets_of_dependents: bool,
 }
 
-/// Deletes a connection. Jobs that were submitted for it keep their results.
+/// Deletes a connection. Its jobs keep their results.
 #[utoipa::path(
     delete, path = "/connections/{id}", tag = "connections", params(("id" = String, Path, description = "Id or name")),
     responses(
         (status = 204, description = "Deleted"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "Others jump through it", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Other connections use it as a jump host", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn delete(
@@ -149,7 +149,7 @@ pub(super) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Connects and logs in. A device that cannot be reached is an answer, not an error: `ok` is false.
+/// Connects and logs in. If that fails, the status is 200 as well, and `ok` is false.
 #[utoipa::path(
     post, path = "/connections/{id}/test", tag = "connections", params(("id" = String, Path, description = "Id or name")),
     responses(
@@ -166,8 +166,8 @@ pub(super) async fn test(
     Ok(Json(try_out(&app, &connection, endpoint).await))
 }
 
-/// Finds out what kind of device it is: logs in, and asks a few harmless commands. A device that
-/// cannot be reached is an answer, not an error: `ok` is false. Nothing is changed.
+/// Detects the platform of the device: logs in and runs a few harmless commands. If that fails, the
+/// status is 200 as well, and `ok` is false. The connection is not changed.
 #[utoipa::path(
     post, path = "/connections/{id}/detect", tag = "connections", params(("id" = String, Path, description = "Id or name")),
     responses(
@@ -224,7 +224,7 @@ impl From<Detection> for ConnectionDetection {
     }
 }
 
-/// Connects and logs in by a connection that is not stored.
+/// Connects and logs in with a connection that is not stored.
 #[utoipa::path(
     post, path = "/connections/test", tag = "connections", request_body = WriteConnection,
     responses(
@@ -257,7 +257,8 @@ pub(super) async fn host_keys(
     Ok(Json(host_key_list(connection, known)))
 }
 
-/// Pins the host key that is right, as after a replacement of the device. Stored secrets are kept.
+/// Pins a host key that the operator has verified, such as after a replacement of the device. Stored
+/// secrets are kept.
 #[utoipa::path(
     post, path = "/connections/{id}/host-keys", tag = "connections", params(("id" = String, Path, description = "Id or name")),
     request_body = TrustHostKey,
@@ -294,7 +295,7 @@ fn host_key_list(connection: Connection, known: Vec<KnownHostKey>) -> HostKeyLis
     responses(
         (status = 204, description = "Forgotten"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "Secrets are stored for a device with these keys", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Stored secrets are bound to these keys", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn forget_host_keys(
@@ -311,8 +312,8 @@ pub(super) async fn forget_host_keys(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ForgetQuery {
-    /// Clears the secrets that only these keys keep from another device. Without it, the keys are not
-    /// forgotten while there are any.
+    /// Also clears the secrets that are bound to these keys. Without it, the request is rejected if
+    /// there are any.
     #[serde(default)]
     forget_secrets: bool,
 }

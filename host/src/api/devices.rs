@@ -18,7 +18,8 @@ const MAX_WAITING: usize = 100;
 /// Maximum length of the reason listed for an open circuit breaker, in characters.
 const MAX_REASON: usize = 1_000;
 
-/// Lists the devices that jobs hold or wait for, and, on the first page, those that are left alone.
+/// Lists the devices that jobs hold or wait for and, on the first page, those with an open circuit
+/// breaker.
 #[utoipa::path(
     get, path = "/devices", tag = "connections", params(PageQuery),
     responses(

@@ -47,18 +47,19 @@ const LAST_EVENT_ID: &str = "last-event-id";
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct EventQuery {
-    /// `false` leaves out what was logged, answered and printed: `log` and `result` then have only
-    /// the id of the last one, one event for all that have come, and `output` says nothing.
+    /// `false` omits the texts: one `log` or `result` event with the last id stands for all new ones,
+    /// and `output` is empty.
     texts: Option<bool>,
 }
 
-/// Follows a job: `status` (the job as a listing shows it then), `log`, `result` and `progress` as they come,
-/// and `output` with what a command prints while it runs. Resumes after the event of the header
-/// `Last-Event-ID`, without a gap; `output` alone has no id, and begins anew. Ends when the job has
-/// ended, after its last `status`.
+/// Streams a job's events: `status` (the job as in a list), `log`, `result`, `progress`, and `output`
+/// with the output of running commands. Resumes without a gap after the event in the header
+/// `Last-Event-ID`, except for `output`, which has no id and starts over. Ends after the last `status`
+/// of an ended job.
 #[utoipa::path(
     get, path = "/jobs/{id}/events", tag = "jobs",
-    params(("id" = Uuid, Path), EventQuery, ("Last-Event-ID" = Option<String>, Header, description = "The last event that was received")),
+    params(("id" = Uuid, Path), EventQuery, ("Last-Event-ID" = Option<String>, Header, description = "The \
+         id of the last event received")),
     responses(
         (status = 200, body = String, content_type = "text/event-stream"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
@@ -74,17 +75,22 @@ pub(super) async fn events(
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let cursor = match headers.get(LAST_EVENT_ID) {
         None => Cursor::default(),
-        Some(text) => text
-            .to_str()
-            .ok()
-            .and_then(Cursor::parse)
-            .ok_or_else(|| Problem::invalid_field("", "Last-Event-ID is no id of an event"))?,
+        Some(text) => text.to_str().ok().and_then(Cursor::parse).ok_or_else(|| {
+            Problem::invalid_field(
+                "",
+                "invalid Last-Event-ID: expected the id of an \
+                 event",
+            )
+        })?,
     };
     if app.storage.listed_job(id).await?.is_none() {
         return Err(jobs::no_job(id));
     }
     let place = app.event_streams.enter().ok_or_else(|| {
-        let message = format!("{MOST_EVENT_STREAMS} clients follow jobs already; no more can");
+        let message = format!(
+            "too many event streams: at most {MOST_EVENT_STREAMS} are allowed; retry \
+                               later"
+        );
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message)
     })?;
     let following = Following {
@@ -195,7 +201,7 @@ impl Following {
                 Ok(false) if self.waiting.is_empty() && !self.ended => self.wait().await,
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::error!(job_id = %self.id, %error, "a job cannot be followed for now");
+                    tracing::error!(job_id = %self.id, %error, "failed to follow a job; retrying");
                     self.wait().await;
                 }
             }
@@ -385,7 +391,7 @@ fn event(name: &str, data: &impl Serialize) -> Option<Event> {
     match Event::default().event(name).json_data(data) {
         Ok(event) => Some(event),
         Err(error) => {
-            tracing::error!(%error, event = name, "an event cannot be written");
+            tracing::error!(%error, event = name, "failed to serialize an event");
             None
         }
     }

@@ -42,7 +42,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Send + 'static> FromRequest<S> for Js
             return Err(Problem::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "unsupported-media-type",
-                "the body has to be JSON, with the header Content-Type: application/json",
+                "expected a JSON body with the header Content-Type: application/json",
             ));
         }
         let budget = request.extensions().get::<BodyBudget>().cloned();
@@ -95,7 +95,7 @@ fn memory_of(bytes: &[u8], most: usize) -> Result<usize, Problem> {
     }
     let values = measure(bytes, most.saturating_sub(bytes.len()));
     let values = values.map_err(|flaw| match flaw {
-        Flaw::Duplicate(pointer) => Problem::invalid_field(&pointer, "is given twice"),
+        Flaw::Duplicate(pointer) => Problem::invalid_field(&pointer, "duplicate field"),
         Flaw::TooLarge => Problem::too_many_values(most),
     })?;
     Ok(values + bytes.len())
@@ -106,7 +106,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     if bytes.trim_ascii_start().starts_with(b"[") {
         return Err(Problem::invalid_field(
             "",
-            "the body has to be a JSON object",
+            "invalid body: expected a JSON object",
         ));
     }
     match serde_json::from_slice(bytes) {
@@ -191,7 +191,7 @@ fn remove(value: &mut Value, pointer: &str) -> Option<String> {
 /// Deserializes a JSON value. The pointers in errors begin with `base`.
 #[expect(
     clippy::needless_pass_by_value,
-    reason = "callers have no use for the value afterwards"
+    reason = "callers do not use the value afterwards"
 )]
 pub(super) fn from_value<T: DeserializeOwned>(value: Value, base: &str) -> Result<T, InvalidField> {
     from_text(&value).map_err(|error| {
@@ -209,7 +209,7 @@ fn not_json(error: &serde_json::Error) -> Problem {
     Problem::new(
         StatusCode::BAD_REQUEST,
         "not-json",
-        format!("the body is not JSON: {error}"),
+        format!("invalid JSON body: {error}"),
     )
 }
 
@@ -264,7 +264,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryParams<T>
                     None => Problem::new(
                         StatusCode::UNPROCESSABLE_ENTITY,
                         "invalid",
-                        format!("the query string is not valid: {message}"),
+                        format!("invalid query string: {message}"),
                     ),
                 })
             }
@@ -307,7 +307,7 @@ impl<S: Send + Sync> FromRequestParts<S> for IdInPath {
             .map_err(|rejection| Problem::not_found(rejection.body_text()))?;
         Uuid::parse_str(&text)
             .map(Self)
-            .map_err(|_| Problem::not_found(format!("`{text}` is not an id")))
+            .map_err(|_| Problem::not_found(format!("invalid id `{text}`: expected a UUID")))
     }
 }
 
@@ -388,7 +388,7 @@ mod tests {
         ] {
             assert_eq!(
                 said(json),
-                [(pointer.to_owned(), "is given twice".to_owned())]
+                [(pointer.to_owned(), "duplicate field".to_owned())]
             );
         }
     }

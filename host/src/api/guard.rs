@@ -31,7 +31,7 @@ pub(super) async fn time_limit(limit: Duration, request: Request, next: Next) ->
         Err(_) => Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "timeout",
-            format!("the request took longer than {} s", limit.as_secs_f64()),
+            format!("request timeout after {} s", limit.as_secs_f64()),
         )
         .into_response(),
     }
@@ -111,15 +111,15 @@ impl IntoResponse for Foreign {
             Self::Host(host) => (
                 "foreign-host",
                 format!(
-                    "{host:?} is not a host name of this server; if it is one, add it to \
-                     server.allowed_hosts"
+                    "host {host:?} is not allowed: it is not a known name of this server; to allow it, \
+                     add it to server.allowed_hosts"
                 ),
             ),
             Self::Origin(origin) => (
                 "foreign-origin",
                 format!(
-                    "requests from pages of {origin} are not allowed; if they should be, add the \
-                     origin to server.cors_origins"
+                    "requests from pages of {origin} are not allowed; to allow them, add the origin to \
+                     server.cors_origins"
                 ),
             ),
         };

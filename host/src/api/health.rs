@@ -18,15 +18,15 @@ use crate::storage::StorageError;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Effects of a full disk.
-const FULL: &str = "no space left on the disk that the database is on: nothing can be stored and no \
-     job starts; the server recovers by itself as soon as there is room";
+const FULL: &str = "the database's disk is full: nothing can be stored and no job starts; the server \
+                    recovers when space is freed";
 
-/// Says whether the server does its work.
+/// Returns the state of the server.
 #[utoipa::path(
     get, path = "/health", tag = "health",
     responses(
-        (status = 200, description = "Storage and queue work", body = Health),
-        (status = 503, description = "One of them does not", body = Health),
+        (status = 200, description = "Healthy: storage and queue work", body = Health),
+        (status = 503, description = "Unhealthy: storage or queue does not work", body = Health),
     )
 )]
 pub(super) async fn health(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
@@ -39,7 +39,7 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> (StatusCode, Json<Hea
     let problem = match app.storage.condition().fault() {
         Some(fault) => Some(fault.to_string()),
         None if full => Some(FULL.to_owned()),
-        None => low.map(|low| format!("{low}; new jobs are refused until there is room")),
+        None => low.map(|low| format!("{low}; new jobs are rejected until space is freed")),
     };
     let storage = matches!(storage, Ok(Ok(()))) && low.is_none();
     let size = app.storage.size().await.unwrap_or_default();

@@ -39,13 +39,16 @@ const RESULT_PAGE_BYTES: u64 = 4 << 20;
 /// Submits a job.
 #[utoipa::path(
     post, path = "/jobs", tag = "jobs",
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same key with the same body answers with the first job; 1 to 255 characters")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 characters. A repeated \
+         request with the same key and body returns the first job")),
     request_body = CreateJob,
     responses(
-        (status = 202, description = "Taken in; it survives a crash from now on", body = JobAccepted, headers(("Location" = String, description = "The job's URL; with cron_expression the schedule's"))),
-        (status = 404, description = "No such plugin", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "The plugin does not load, or the Idempotency-Key was used with another body", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Not valid; `errors` says where", body = Problem, content_type = "application/problem+json"),
+        (status = 202, description = "Stored; the job survives a crash", body = JobAccepted, headers(("Location" = String, description = "The \
+             URL of the job, or of the schedule with cron_expression"))),
+        (status = 404, description = "Plugin not found", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The plugin failed to load, or the Idempotency-Key was used with \
+                                      another body", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Invalid; `errors` lists the invalid fields", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn create(
@@ -135,12 +138,12 @@ fn submission(
         });
     };
     if request.timezone.is_some() && request.cron_expression.is_none() {
-        refuse("/timezone", "is that of a cron_expression, which is absent");
+        refuse("/timezone", "not allowed without a cron_expression");
     }
     if request.cron_expression.is_some() && matches!(request.connection, Some(Value::Object(_))) {
         refuse(
             "/connection",
-            "a schedule takes no connection of its own; store the connection and name it",
+            "an inline connection is not allowed in a schedule; store the connection and name it",
         );
     }
     if request.dry_run == Some(true) {
@@ -186,7 +189,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
         _ => Err(Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "invalid",
-            "the Idempotency-Key has to be 1 to 255 printable ASCII characters",
+            "invalid Idempotency-Key: expected 1 to 255 printable ASCII characters",
         )),
     }
 }
@@ -197,15 +200,15 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 pub(super) struct ListQuery {
     status: Option<JobStatus>,
     plugin: Option<String>,
-    /// A connection's name.
+    /// The name of a connection.
     target: Option<String>,
     created_after: Option<DateTime<Utc>>,
     created_before: Option<DateTime<Utc>>,
-    /// Only child jobs of this one.
+    /// Only child jobs of this job.
     parent: Option<Uuid>,
-    /// 1 to 500; 50 if absent. A page ends earlier when it reaches 1 MiB.
+    /// Maximum number of entries, 1 to 500; 50 if absent. A page ends earlier when it reaches 1 MiB.
     limit: Option<u32>,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     cursor: Option<String>,
 }
 
@@ -214,7 +217,7 @@ pub(super) struct ListQuery {
     get, path = "/jobs", tag = "jobs", params(ListQuery),
     responses(
         (status = 200, body = JobList),
-        (status = 422, description = "A parameter is not valid", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "A parameter is invalid", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn list(
@@ -266,7 +269,7 @@ pub(super) async fn stats(State(app): State<Arc<App>>) -> Result<Json<JobStats>,
     }))
 }
 
-/// Shows a job.
+/// Returns a job.
 #[utoipa::path(
     get, path = "/jobs/{id}", tag = "jobs", params(("id" = Uuid, Path)),
     responses(
@@ -346,20 +349,20 @@ pub(super) async fn answers(
     Ok(jobs.into_iter().map(answer).collect())
 }
 
-/// Submits a job that does once more what an ended one did: with its parameters, on its targets, by
-/// the plugin that serves now.
+/// Reruns an ended job: submits a new job with its parameters and targets, for the current version of
+/// its plugin.
 #[utoipa::path(
     post, path = "/jobs/{id}/rerun", tag = "jobs",
     params(
         ("id" = Uuid, Path),
-        ("Idempotency-Key" = Option<String>, Header, description = "As with a submission"),
+        ("Idempotency-Key" = Option<String>, Header, description = "As for a submission"),
     ),
-    request_body(content = RerunJob, description = "May be left out"),
+    request_body(content = RerunJob, description = "Optional"),
     responses(
         (status = 202, description = "The new job", body = JobAccepted),
         (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It has not ended, or nothing of it is left to run again", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "What it was submitted with is not valid any more", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The job has not ended, or there is nothing to rerun", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The job's parameters or targets are no longer valid", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn rerun(
@@ -385,7 +388,7 @@ pub(super) async fn rerun(
     ))
 }
 
-/// Lists every attempt at the job, and how it ended.
+/// Lists the attempts of a job with their outcomes.
 #[utoipa::path(
     get, path = "/jobs/{id}/attempts", tag = "jobs", params(("id" = Uuid, Path), AttemptQuery),
     responses(
@@ -418,19 +421,19 @@ pub(super) async fn attempts(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct AttemptQuery {
-    /// Only attempts after this one: `next_after` of the page before.
+    /// Only attempts after this one: `next_after` of the previous page.
     after: Option<u32>,
-    /// 1 to 500; 500 if absent. A page ends earlier when it reaches 1 MiB.
+    /// Maximum number of entries, 1 to 500; 500 if absent. A page ends earlier when it reaches 1 MiB.
     limit: Option<u32>,
 }
 
-/// Deletes a job that does not run, with its results, logs and child jobs.
+/// Deletes a job that is not running, with its results, logs and child jobs.
 #[utoipa::path(
     delete, path = "/jobs/{id}", tag = "jobs", params(("id" = Uuid, Path)),
     responses(
         (status = 204, description = "Deleted"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It runs; cancel it first", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The job is running; cancel it first", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn delete(
@@ -441,23 +444,24 @@ pub(super) async fn delete(
         DeleteOutcome::Deleted => Ok(StatusCode::NO_CONTENT),
         DeleteOutcome::NotFound => Err(no_job(id)),
         DeleteOutcome::Running => Err(Problem::conflict(
-            "the job, or a child job of it, is running; cancel it first",
+            "the job or one of its child jobs is running; cancel it first",
         )),
     }
 }
 
 /// Warning for a cancellation that the database could not store.
-const UNRECORDED: &str = "what runs was told to stop, but the database cannot store the cancellation; \
-     /health says why. The job is shown as running until its end can be stored; of a batch, child \
-     jobs that have not started are not cancelled, so cancel it again when the database works";
+const UNRECORDED: &str = "the running job was stopped, but the database failed to store the \
+                          cancellation (see /health). The job is listed as running until its end is \
+                          stored. Child jobs of a batch that have not started are not cancelled: \
+                          cancel the batch again when the database works";
 
-/// Cancels a job: at once when it waits, as soon as it has stopped when it runs.
+/// Cancels a job. A waiting job is cancelled immediately, a running one when it has stopped.
 #[utoipa::path(
     post, path = "/jobs/{id}/cancel", tag = "jobs", params(("id" = Uuid, Path)),
     responses(
         (status = 202, body = JobAccepted),
         (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It has ended", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The job has ended", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn cancel(
@@ -481,15 +485,14 @@ pub(super) async fn cancel(
     Ok(accepted(&format!("/api/jobs/{id}"), answer))
 }
 
-/// Lists what the job's devices answered, in the order of the commands, and what the commands that
-/// run now have printed so far.
+/// Lists the outputs of a job's commands in order, and the partial outputs of running commands.
 #[utoipa::path(
     get, path = "/jobs/{id}/results", tag = "jobs", params(("id" = Uuid, Path), ResultQuery),
     responses(
         (status = 200, body = ResultList),
         (status = 404, body = Problem, content_type = "application/problem+json"),
         (status = 422, body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The server sends other large answers; try again", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The server is busy with other large responses; retry later", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn results(
@@ -536,9 +539,10 @@ pub(super) async fn results(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ResultQuery {
-    /// Only results after this one: `next_after` of the page before.
+    /// Only results after this one: `next_after` of the previous page.
     after: Option<Uuid>,
-    /// 1 to 1000; 1000 if absent. A page ends earlier when its outputs reach 4 MiB.
+    /// Maximum number of results, 1 to 1000; 1000 if absent. A page ends earlier when its outputs reach
+    /// 4 MiB.
     limit: Option<u32>,
 }
 
@@ -548,15 +552,16 @@ pub(super) struct ResultQuery {
 pub(super) struct LogQuery {
     /// Only lines with a greater id.
     after: Option<i64>,
-    /// Only lines with a smaller id, the last ones of them; not together with `after`.
+    /// Only the last lines with a smaller id; not allowed together with `after`.
     before: Option<i64>,
-    /// Only lines of this level or a more serious one.
+    /// Only lines of this level and above.
     level: Option<LogLevel>,
-    /// 1 to 5000; 5000 if absent. A page ends earlier when its lines reach 4 MiB.
+    /// Maximum number of lines, 1 to 5000; 5000 if absent. A page ends earlier when its lines reach 4
+    /// MiB.
     limit: Option<u32>,
 }
 
-/// Lists the job's log, oldest first.
+/// Lists the log lines of a job, oldest first.
 #[utoipa::path(
     get, path = "/jobs/{id}/logs", tag = "jobs", params(("id" = Uuid, Path), LogQuery),
     responses(
@@ -585,7 +590,7 @@ pub(super) async fn logs(
     let storage = &app.storage;
     let measured = match (query.after, query.before) {
         (Some(_), Some(_)) => {
-            let message = "is not allowed together with `after`";
+            let message = "not allowed together with `after`";
             return Err(Problem::invalid_field("/before", message));
         }
         (None, Some(before)) => storage.measure_logs_before(id, before, level, page).await?,
@@ -622,5 +627,5 @@ pub(super) async fn logs(
 }
 
 pub(super) fn no_job(id: Uuid) -> Problem {
-    Problem::not_found(format!("there is no job {id}"))
+    Problem::not_found(format!("job {id} not found"))
 }

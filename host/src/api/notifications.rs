@@ -22,15 +22,15 @@ const DEFAULT_PAGE: u32 = 50;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct NotificationQuery {
-    /// `waiting`, `sent` or `given_up`.
+    /// Only notifications in this state.
     state: Option<NotificationState>,
-    /// 1 to 500; 50 if absent. A page ends earlier when it reaches 1 MiB.
+    /// Maximum number of entries, 1 to 500; 50 if absent. A page ends earlier when it reaches 1 MiB.
     limit: Option<u32>,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     cursor: Option<Uuid>,
 }
 
-/// Lists notifications, the newest first.
+/// Lists notifications, newest first.
 #[utoipa::path(
     get, path = "/notifications", tag = "notifications", params(NotificationQuery),
     responses(
@@ -59,12 +59,12 @@ pub(super) async fn list(
     }))
 }
 
-/// Sends a message to a channel, now, and says what came of it.
+/// Sends a test message to a channel and returns the outcome.
 #[utoipa::path(
     post, path = "/notifications/test", tag = "notifications", request_body = TestNotification,
     responses(
-        (status = 200, description = "`ok` says whether it got through", body = NotificationTest),
-        (status = 404, description = "No such channel", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "`ok` tells whether the message was sent", body = NotificationTest),
+        (status = 404, description = "Channel not found", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn test(

@@ -17,9 +17,9 @@ const MAX_BYTES: u64 = 1 << 20;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct PageQuery {
-    /// 1 to 500; 500 if absent. A page ends earlier when it reaches 1 MiB.
+    /// Maximum number of entries, 1 to 500; 500 if absent. A page ends earlier when it reaches 1 MiB.
     limit: Option<u32>,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the previous page.
     pub(super) cursor: Option<String>,
 }
 

@@ -14,14 +14,14 @@ use crate::app::App;
 use crate::model::PauseRule;
 use crate::pauses::{PauseRefused, PauseVersion};
 
-/// Holds jobs back: until the pause is removed, for a time, or in windows of time. Jobs that run go
-/// on.
+/// Creates a pause, which withholds jobs until it is removed, for a period, or in recurring windows.
+/// Running jobs are not affected.
 #[utoipa::path(
     post, path = "/pauses", tag = "pauses", request_body = WritePause,
     responses(
         (status = 201, body = PauseAnswer),
-        (status = 409, description = "The name is taken", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Not valid; `errors` says where", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The name already exists", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Invalid; `errors` lists the invalid fields", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn create(
@@ -59,7 +59,7 @@ pub(super) async fn list(
     }))
 }
 
-/// Shows a pause.
+/// Returns a pause.
 #[utoipa::path(
     get, path = "/pauses/{id}", tag = "pauses", params(("id" = String, Path, description = "Id or name")),
     responses(
@@ -74,7 +74,7 @@ pub(super) async fn get(
     Ok(Json(answer(&app, &id)?))
 }
 
-/// Replaces a pause. What it holds back no longer runs.
+/// Replaces a pause. Jobs that the new version does not cover are released.
 #[utoipa::path(
     put, path = "/pauses/{id}", tag = "pauses", params(("id" = String, Path, description = "Id or name")),
     request_body = WritePause,
@@ -94,14 +94,14 @@ pub(super) async fn replace(
     Ok(Json(answer(&app, &pause.id.to_string())?))
 }
 
-/// Ends a pause now: what it held back runs. A pause with windows stays and comes into force again
-/// with the next one; any other is over, and stays in the list until it is removed.
+/// Ends a pause now and releases its jobs. A pause with windows is in force again in the next window;
+/// any other stays in the list until it is removed.
 #[utoipa::path(
     post, path = "/pauses/{id}/end", tag = "pauses", params(("id" = String, Path, description = "Id or name")),
     responses(
         (status = 200, body = PauseAnswer),
         (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It is not in force", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The pause is not in force", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn end(
@@ -112,7 +112,7 @@ pub(super) async fn end(
     Ok(Json(answer(&app, &pause.id.to_string())?))
 }
 
-/// Removes a pause: what it held back runs.
+/// Deletes a pause and releases its jobs.
 #[utoipa::path(
     delete, path = "/pauses/{id}", tag = "pauses", params(("id" = String, Path, description = "Id or name")),
     responses(

@@ -13,7 +13,7 @@ use super::page::{MAX_ENTRIES, PageQuery, fitting};
 use super::types::{PluginAnswer, PluginList, PluginVersionAnswer, PluginVersions};
 use crate::app::App;
 
-/// Lists plugins, by name; those that do not load too, with the reason.
+/// Lists plugins by name, including broken ones with their error.
 #[utoipa::path(
     get, path = "/plugins", tag = "plugins", params(PageQuery),
     responses(
@@ -62,7 +62,7 @@ fn listed(app: &App, cursor: Option<&str>, limit: u32) -> PluginList {
     }
 }
 
-/// Shows a plugin.
+/// Returns a plugin.
 #[utoipa::path(
     get, path = "/plugins/{name}", tag = "plugins", params(("name" = String, Path)),
     responses(
@@ -76,11 +76,11 @@ pub(super) async fn get(
 ) -> Result<Json<PluginAnswer>, Problem> {
     match app.registry.entry(&name) {
         Some(entry) => Ok(Json(PluginAnswer::of(entry, &app.policy))),
-        None => Err(Problem::not_found(format!("there is no plugin `{name}`"))),
+        None => Err(Problem::not_found(format!("plugin `{name}` not found"))),
     }
 }
 
-/// Lists the versions of a plugin that were loaded, and how many jobs ran each.
+/// Lists the loaded versions of a plugin, with the number of their jobs.
 #[utoipa::path(
     get, path = "/plugins/{name}/versions", tag = "plugins", params(("name" = String, Path)),
     responses(
@@ -95,7 +95,7 @@ pub(super) async fn versions(
     let serving = app.registry.get(&name).map(|plugin| plugin.digest.clone());
     let versions = app.registry.versions(&name).await?;
     if versions.is_empty() && app.registry.entry(&name).is_none() {
-        return Err(Problem::not_found(format!("there is no plugin `{name}`")));
+        return Err(Problem::not_found(format!("plugin `{name}` not found")));
     }
     let versions = versions.into_iter().map(|version| PluginVersionAnswer {
         serving: serving.as_ref() == Some(&version.digest),
@@ -113,8 +113,8 @@ pub(super) async fn versions(
 /// How long a reload waits for changed components to compile.
 const RELOAD_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Looks for new, changed and removed plugin files at once, and lists what there is then, as the first
-/// page of the plugins. A component that takes long to compile is listed as `compiling`.
+/// Scans the plugin directories now and returns the first page of the plugins. A component that takes
+/// long to compile is listed as `compiling`.
 #[utoipa::path(post, path = "/plugins/reload", tag = "plugins", responses((status = 200, body = PluginList)))]
 pub(super) async fn reload(State(app): State<Arc<App>>) -> Json<PluginList> {
     app.registry.scan().await;

@@ -15,17 +15,17 @@ use crate::jobs::{RerunError, SubmitError};
 use crate::registry::ParamError;
 use crate::storage::{Fault, StorageError};
 
-/// A problem detail.
+/// A problem detail (RFC 9457).
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
-    /// A name for this kind of problem.
+    /// The kind of problem, as a URI reference.
     #[serde(rename = "type")]
     #[schema(example = "/problems/invalid")]
     pub kind: String,
     pub title: String,
     pub status: u16,
     pub detail: String,
-    /// For a request that is not valid: each thing that is wrong, and where.
+    /// The invalid fields of a request.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<InvalidField>,
     /// The header `Retry-After`.
@@ -68,7 +68,7 @@ impl Problem {
         let detail = match errors.as_slice() {
             [one] if one.pointer.is_empty() => one.message.clone(),
             [one] => format!("{}: {}", one.pointer, one.message),
-            several => format!("{} things are wrong with the request", several.len()),
+            several => format!("the request has {} errors; see `errors`", several.len()),
         };
         Self {
             errors,
@@ -85,13 +85,13 @@ impl Problem {
 
     pub(crate) async fn no_such_url(method: Method, uri: Uri) -> Self {
         Self::not_found(format!(
-            "there is no {method} {}; GET /api/docs lists what there is",
+            "{method} {} not found; GET /api/docs lists all endpoints",
             uri.path()
         ))
     }
 
     pub(super) async fn method_not_allowed(method: Method, uri: Uri) -> Self {
-        let detail = format!("{} does not take {method}", uri.path());
+        let detail = format!("method {method} is not allowed for {}", uri.path());
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
     }
 
@@ -104,7 +104,7 @@ impl Problem {
             .downcast_ref::<String>()
             .map(String::as_str)
             .or_else(|| panic.downcast_ref::<&str>().copied());
-        tracing::error!(panic = message, "a request's handler panicked");
+        tracing::error!(panic = message, "request handler panicked");
         Self::internal().into_response()
     }
 
@@ -112,7 +112,7 @@ impl Problem {
         Self::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "too-large",
-            "the body is larger than server.max_body_bytes allows",
+            "the body is too large (server.max_body_bytes)",
         )
     }
 
@@ -122,8 +122,8 @@ impl Problem {
             StatusCode::PAYLOAD_TOO_LARGE,
             "too-large",
             format!(
-                "the values in the body would take more memory than server.max_request_memory_bytes \
-                 allows ({} MiB)",
+                "the values in the body need too much memory: at most {} MiB are allowed \
+                 (server.max_request_memory_bytes)",
                 most >> 20
             ),
         )
@@ -145,7 +145,7 @@ impl Problem {
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
-            "the server failed at this request; its log says more, under this answer's x-request-id",
+            "internal error; see the server's log, under the x-request-id of this response",
         )
     }
 
@@ -161,7 +161,7 @@ impl Problem {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "unavailable",
-            "the database is not available now; try again",
+            "the database is not available; retry later",
         )
     }
 }
@@ -192,17 +192,17 @@ impl From<ParamError> for InvalidField {
 impl From<StorageError> for Problem {
     fn from(error: StorageError) -> Self {
         match error {
-            StorageError::Exists(what) => Self::conflict(format!("{what} exists already")),
+            StorageError::Exists(what) => Self::conflict(format!("{what} already exists")),
             StorageError::Unavailable(_) | StorageError::Database(_) => {
-                tracing::error!(%error, "the database failed at a request");
+                tracing::error!(%error, "request failed: database error");
                 Self::unavailable()
             }
             StorageError::Full => {
-                tracing::error!(%error, "the database failed at a request");
+                tracing::error!(%error, "request failed: database error");
                 Self::new(
                     StatusCode::INSUFFICIENT_STORAGE,
                     "disk-full",
-                    "the disk that the database is on is full; nothing was stored. It works again as soon as there is room",
+                    "the database's disk is full, so nothing was stored; free some space on it",
                 )
             }
             StorageError::LowSpace(low) => {
@@ -210,18 +210,18 @@ impl From<StorageError> for Problem {
                 // a few times a minute.
                 tracing::warn!(
                     least = low.least,
-                    "a request was refused: the disk is nearly full"
+                    "request rejected: the disk is nearly full"
                 );
                 Self::new(
                     StatusCode::INSUFFICIENT_STORAGE,
                     "disk-low",
-                    format!("{low}. New jobs are accepted again as soon as there is room"),
+                    format!("{low}; new jobs are accepted again when space is freed"),
                 )
             }
             // The fault was logged when it was detected.
             StorageError::Unusable(fault) => Self::unusable(&fault),
             StorageError::Corrupt(_) => {
-                tracing::error!(%error, "the database failed at a request");
+                tracing::error!(%error, "request failed: database error");
                 Self::internal()
             }
         }
@@ -232,29 +232,30 @@ impl From<SubmitError> for Problem {
     fn from(error: SubmitError) -> Self {
         match error {
             SubmitError::UnknownPlugin(name) => Self::not_found(format!(
-                "there is no plugin `{name}`; GET /api/plugins lists what there is"
+                "plugin `{name}` not found; GET /api/plugins lists the plugins"
             )),
             SubmitError::BrokenPlugin(name, error) => {
-                Self::conflict(format!("the plugin `{name}` does not load: {error}"))
+                Self::conflict(format!("plugin `{name}` failed to load: {error}"))
             }
             SubmitError::CompilingPlugin(_) => Self {
                 retry_after_seconds: Some(COMPILING_RETRY_SECONDS),
                 ..Self::new(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "compiling",
-                    format!("{error}; try again in {COMPILING_RETRY_SECONDS} s"),
+                    format!("{error}; retry in {COMPILING_RETRY_SECONDS} s"),
                 )
             },
             SubmitError::NotGranted(..) => Self::new(
                 StatusCode::FORBIDDEN,
                 "not-granted",
-                format!("{error}; see [policy] in its configuration"),
+                format!("{error}; see [policy] in the server's configuration"),
             ),
             SubmitError::Invalid(errors) => {
                 Self::invalid(errors.into_iter().map(Into::into).collect())
             }
             SubmitError::KeyReused => Self::conflict(
-                "this Idempotency-Key was used before, with another request; use a new key for a new job",
+                "this Idempotency-Key was already used with another request; use a new key for a new \
+                 job",
             ),
             SubmitError::Storage(error) => error.into(),
         }

@@ -26,9 +26,9 @@ const LONGEST_PREVIEW: usize = 100;
     post, path = "/schedules", tag = "schedules", request_body = WriteSchedule,
     responses(
         (status = 201, body = ScheduleAnswer),
-        (status = 404, description = "No such plugin", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "The name is taken, or the plugin does not load", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Not valid; `errors` says where", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "Plugin not found", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The name already exists, or the plugin failed to load", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Invalid; `errors` lists the invalid fields", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn create(
@@ -65,7 +65,7 @@ pub(super) async fn list(
     }))
 }
 
-/// Shows a schedule.
+/// Returns a schedule.
 #[utoipa::path(
     get, path = "/schedules/{id}", tag = "schedules", params(("id" = String, Path, description = "Id or name")),
     responses(
@@ -80,7 +80,7 @@ pub(super) async fn get(
     Ok(Json(app.schedules.find(&id).await?.into()))
 }
 
-/// Replaces a schedule. Its next run is worked out anew.
+/// Replaces a schedule and recomputes its next run.
 #[utoipa::path(
     put, path = "/schedules/{id}", tag = "schedules", params(("id" = String, Path, description = "Id or name")),
     request_body = WriteSchedule,
@@ -101,7 +101,7 @@ pub(super) async fn replace(
     Ok(Json(schedule.into()))
 }
 
-/// Deletes a schedule; its jobs stay.
+/// Deletes a schedule. Its jobs are kept.
 #[utoipa::path(
     delete, path = "/schedules/{id}", tag = "schedules", params(("id" = String, Path, description = "Id or name")),
     responses(
@@ -117,7 +117,7 @@ pub(super) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Switches a schedule on.
+/// Enables a schedule.
 #[utoipa::path(
     post, path = "/schedules/{id}/enable", tag = "schedules", params(("id" = String, Path, description = "Id or name")),
     responses(
@@ -132,7 +132,7 @@ pub(super) async fn enable(
     Ok(Json(app.schedules.set_enabled(&id, true).await?.into()))
 }
 
-/// Switches a schedule off; a job that runs goes on.
+/// Disables a schedule. Running jobs are not affected.
 #[utoipa::path(
     post, path = "/schedules/{id}/disable", tag = "schedules", params(("id" = String, Path, description = "Id or name")),
     responses(
@@ -147,13 +147,13 @@ pub(super) async fn disable(
     Ok(Json(app.schedules.set_enabled(&id, false).await?.into()))
 }
 
-/// Submits a job of the schedule now, whatever else of it runs.
+/// Submits a job of the schedule now, even if others are running.
 #[utoipa::path(
     post, path = "/schedules/{id}/trigger", tag = "schedules", params(("id" = String, Path, description = "Id or name")),
     responses(
         (status = 202, body = JobAccepted, headers(("Location" = String, description = "The job's URL"))),
         (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Its job is no longer valid", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The schedule's job is no longer valid", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn trigger(
@@ -170,7 +170,7 @@ pub(super) async fn trigger(
     Ok(accepted(&format!("/api/jobs/{id}"), answer))
 }
 
-/// Shows when an expression would run, and stores nothing.
+/// Returns the next runs of a cron expression; stores nothing.
 #[utoipa::path(
     post, path = "/schedules/preview", tag = "schedules", request_body = PreviewSchedule,
     responses(
@@ -183,7 +183,7 @@ pub(super) async fn preview(
 ) -> Result<Json<SchedulePreview>, Problem> {
     let count = body.value.count.unwrap_or(NEXT_RUNS);
     if !(1..=LONGEST_PREVIEW).contains(&count) {
-        let message = format!("is 1 to {LONGEST_PREVIEW}");
+        let message = format!("expected 1 to {LONGEST_PREVIEW}, got {count}");
         return Err(Problem::invalid_field("/count", message));
     }
     let timezone = body.value.timezone.unwrap_or_else(|| "UTC".to_owned());

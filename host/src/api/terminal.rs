@@ -37,15 +37,15 @@ const PARTING: Duration = Duration::from_secs(1);
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct TerminalParams {
-    /// The terminal's type, as in `TERM`.
+    /// The type of the terminal, as in `TERM`.
     #[serde(default = "xterm")]
     #[param(default = "xterm")]
     term: String,
-    /// Its width in characters, 1 to 1000.
+    /// The width of the terminal in characters, 1 to 1000.
     #[serde(default = "eighty")]
     #[param(default = 80)]
     columns: u16,
-    /// Its height in characters, 1 to 1000.
+    /// The height of the terminal in characters, 1 to 1000.
     #[serde(default = "twenty_four")]
     #[param(default = 24)]
     rows: u16,
@@ -59,12 +59,12 @@ pub(super) struct TerminalParams {
     get, path = "/connections/{id}/terminal", tag = "connections",
     params(("id" = String, Path, description = "Id or name"), TerminalParams),
     responses(
-        (status = 101, description = "The terminal is being opened"),
-        (status = 403, description = "Asked for by a page of another site", body = Problem, content_type = "application/problem+json"),
+        (status = 101, description = "Switching to the WebSocket protocol; the terminal opens"),
+        (status = 403, description = "Requests from pages of other sites are not allowed", body = Problem, content_type = "application/problem+json"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
         (status = 422, body = Problem, content_type = "application/problem+json"),
-        (status = 426, description = "Not a WebSocket's request", body = Problem, content_type = "application/problem+json"),
-        (status = 429, description = "Too many terminals are open", body = Problem, content_type = "application/problem+json"),
+        (status = 426, description = "Not a WebSocket request", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Too many open terminals", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn open(
@@ -79,14 +79,14 @@ pub(super) async fn open(
         Problem::new(
             StatusCode::UPGRADE_REQUIRED,
             "not-a-websocket",
-            format!("this is for WebSockets: {}", rejection.body_text()),
+            format!("expected a WebSocket request: {}", rejection.body_text()),
         )
     })?;
     let place = app.terminals.enter().ok_or_else(|| {
         Problem::new(
             StatusCode::TOO_MANY_REQUESTS,
             "too-many-terminals",
-            format!("{MOST_TERMINALS} terminals are open already; close one"),
+            format!("too many open terminals: at most {MOST_TERMINALS} are allowed; close one"),
         )
     })?;
     Ok(upgrade
@@ -103,12 +103,12 @@ impl TerminalParams {
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"-+._".contains(&byte));
         if !is_term {
-            let message = "is 1 to 64 letters, digits and - + . _";
+            let message = "expected 1 to 64 letters, digits and - + . _";
             return Err(Problem::invalid_field("/term", message));
         }
         for (pointer, cells) in [("/columns", self.columns), ("/rows", self.rows)] {
             if !is_size(cells) {
-                let message = format!("is 1 to {MOST_CELLS}");
+                let message = format!("expected 1 to {MOST_CELLS}, got {cells}");
                 return Err(Problem::invalid_field(pointer, message));
             }
         }
@@ -130,7 +130,7 @@ async fn serve(
         () = place.closing() => Ended::Closed(CloseReason::Shutdown),
     };
     let (reason, event) = match ended {
-        Ended::Left => ("the client has left".to_owned(), None),
+        Ended::Left => ("client disconnected".to_owned(), None),
         Ended::Closed(reason) => (
             reason.as_str().to_owned(),
             Some(TerminalEvent::Closed { reason }),
@@ -231,19 +231,17 @@ async fn obey(
             }
             Ok(TerminalCommand::Resize { .. }) => {
                 return Err(invalid(format!(
-                    "columns and rows are 1 to {MOST_CELLS} each"
+                    "invalid resize: expected 1 to {MOST_CELLS} columns and rows"
                 )));
             }
             Err(error) => {
-                return Err(invalid(format!(
-                    "not a text message that is known: {error}"
-                )));
+                return Err(invalid(format!("invalid text message: {error}")));
             }
         },
         Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
         Some(Err(error)) => {
             return Err(invalid(format!(
-                "the message cannot be read ({error}); it has {MOST_MESSAGE_BYTES} bytes at most"
+                "failed to read the message: {error}; at most {MOST_MESSAGE_BYTES} bytes are allowed"
             )));
         }
         Some(Ok(Message::Close(_))) | None => return Err(Ended::Left),

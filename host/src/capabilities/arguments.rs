@@ -20,7 +20,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(604_800);
 pub fn seconds(function: &str, seconds: f64) -> Result<Duration> {
     Duration::try_from_secs_f64(seconds).map_err(|_| {
         invalid(format!(
-            "{function}: {seconds} is not a number of seconds to wait"
+            "{function}: invalid time: expected a number of seconds, got {seconds}"
         ))
     })
 }
@@ -38,7 +38,12 @@ pub fn wait_time(function: &str, time: Option<f64>) -> Result<Duration> {
 /// # Errors
 /// Code `invalid` if it is not a UUID.
 pub fn job_id(function: &str, id: &str) -> Result<Uuid> {
-    Uuid::parse_str(id).map_err(|_| invalid(format!("{function}: `{id}` is not a job's id")))
+    Uuid::parse_str(id).map_err(|_| {
+        invalid(format!(
+            "{function}: invalid job id `{id}`: expected a \
+         UUID"
+        ))
+    })
 }
 
 /// Parses the name of a log level.
@@ -48,7 +53,8 @@ pub fn job_id(function: &str, id: &str) -> Result<Uuid> {
 pub fn level(name: &str) -> Result<LogLevel> {
     LogLevel::parse(name).ok_or_else(|| {
         invalid(format!(
-            "log::write: a level is \"debug\", \"info\", \"warn\" or \"error\", not \"{name}\""
+            "log::write: invalid level: expected \"debug\", \"info\", \"warn\" or \"error\", got \
+             \"{name}\""
         ))
     })
 }
@@ -62,7 +68,7 @@ pub fn on_refused(choice: &str) -> Result<OnRefused> {
         "stop" => Ok(OnRefused::Stop),
         "continue" => Ok(OnRefused::Continue),
         other => Err(invalid(format!(
-            "configure: on_refused is \"stop\" or \"continue\", not \"{other}\""
+            "configure: invalid on_refused: expected \"stop\" or \"continue\", got \"{other}\""
         ))),
     }
 }

@@ -121,7 +121,7 @@ pub fn json_len(value: &Value) -> usize {
 pub fn check_values(json: &str, most: usize) -> Result<(), String> {
     memory_of(json, most).map(drop).map_err(|_| {
         format!(
-            "the JSON has {} bytes, and its values would take more than {} MiB of memory \
+            "the JSON ({} bytes) is too large: its values may take at most {} MiB of memory \
              (plugins.memory_mb)",
             json.len(),
             most >> 20

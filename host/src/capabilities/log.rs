@@ -117,7 +117,8 @@ impl LogWriter {
             }
             Admitted::FirstOver => {
                 let message = format!(
-                    "this attempt has logged its {lines} lines or {most} bytes; what follows is not kept"
+                    "log limit of this attempt reached ({lines} lines or {most} bytes); further lines \
+                     are dropped"
                 );
                 self.log_in_server(LogLevel::Warn, &message);
                 self.add(LogLevel::Warn, message, None).await;
@@ -153,7 +154,8 @@ impl LogWriter {
             Admitted::Yes => log_as_job(level, message),
             Admitted::FirstOver => {
                 let id = self.job_id;
-                tracing::info!(target: JOB_TARGET, "the job's further lines are in its own log alone: `scheduler job logs {id}`");
+                tracing::info!(target: JOB_TARGET, "further lines of this job are only in the job's \
+                     log; see `scheduler job logs {id}`");
             }
             Admitted::No => {}
         }
@@ -182,7 +184,8 @@ async fn write_lines(storage: Arc<dyn Storage>, mut waiting: mpsc::Receiver<JobL
     let mut lines = Vec::with_capacity(BATCH);
     while waiting.recv_many(&mut lines, BATCH).await > 0 {
         if let Err(error) = storage.add_logs(std::mem::take(&mut lines)).await {
-            tracing::error!(%error, "failed to store lines of a job's log; the server's log has the first ones");
+            tracing::error!(%error, "failed to store log lines of a job; the first lines of each job \
+                                     are in the server's log");
         }
     }
 }

@@ -50,7 +50,8 @@ impl JobContext {
         let Some(parser) = self.services.templates.as_ref().map(Arc::clone) else {
             return Err(JobError::new(
                 "unsupported",
-                "no templates to parse with: devices.templates_dir is not set in the server's configuration",
+                "parsing is not available: devices.templates_dir is not set in the server's \
+                 configuration",
             ));
         };
         self.unless_stopped(async {
@@ -67,9 +68,9 @@ impl JobContext {
                 let records = parser.templates.parse(&platform, &command, &output, &stop);
                 (records, begun.elapsed())
             });
-            let (records, elapsed) = parsing.await.map_err(|_| {
-                JobError::new(ErrorCode::INTERNAL, "the output could not be parsed")
-            })?;
+            let (records, elapsed) = parsing
+                .await
+                .map_err(|_| JobError::new(ErrorCode::INTERNAL, "failed to parse the output"))?;
             self.add_computed(elapsed);
             records.map_err(|error| {
                 let code = match error {

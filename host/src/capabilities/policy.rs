@@ -122,7 +122,7 @@ impl Rights {
         for bound in &self.bounds {
             check(bound).map_err(|error| JobError {
                 message: format!(
-                    "{}; a job of `{}` submitted this one and limits its rights",
+                    "{}; the rights of this job are limited by the job of `{}` that submitted it",
                     error.message, bound.plugin
                 ),
                 ..error
@@ -152,7 +152,7 @@ impl Rights {
         use secrecy::ExposeSecret as _;
         for answer in answers {
             let text = answer.answer.expose_secret();
-            let what = format!("the answer to `{}` at the login", answer.question.as_str());
+            let what = format!("the answer to `{}` at login", answer.question.as_str());
             let read = in_seven_bits(&what, text, platform)?;
             for text in std::iter::once(text).chain(read.as_deref()) {
                 self.each(|held| held.may_log_in_with(&what, text, inline, platform))?;
@@ -340,7 +340,7 @@ impl Held {
             return Err(self.not_allowed(&what, "policy.inline_agent is false"));
         }
         if !connection.jump.is_empty() && !self.grant.inline_jump {
-            let what = format!("{what} that jumps through stored connections");
+            let what = format!("{what} that uses stored connections as jump hosts");
             return Err(self.not_allowed(&what, "policy.inline_jump is false"));
         }
         Ok(())
@@ -389,7 +389,8 @@ impl Held {
         match denied_by {
             None => Ok(()),
             Some(pattern) => Err(denied(format!(
-                "`{line}` is not allowed: policy.deny of the server's configuration contains `{pattern}`"
+                "`{line}` is not allowed: policy.deny in the server's configuration contains \
+                 `{pattern}`"
             ))),
         }
     }
@@ -490,7 +491,7 @@ impl Held {
         self.may(
             declared,
             self.grant.ssh_upload,
-            "writing files to a device",
+            "uploading files",
             "ssh.upload",
         )
     }
@@ -500,7 +501,7 @@ impl Held {
         self.may(
             declared,
             self.grant.ssh_download,
-            "reading files of a device",
+            "downloading files",
             "ssh.download",
         )
     }
@@ -563,7 +564,7 @@ impl Held {
 
     fn not_granted(&self, what: &str, key: &str, granted: &[String]) -> JobError {
         denied(format!(
-            "{what} is not granted to `{}`: policy.{key} of the server's configuration allows {}",
+            "{what} is not granted to `{}`: policy.{key} in the server's configuration allows {}",
             self.plugin,
             listed(granted)
         ))
@@ -683,7 +684,7 @@ fn covered(patterns: &[String], text: &str, platform: &Platform) -> bool {
 /// Names a chaining character that only the encoded bytes of the text contain.
 fn with_hidden(what: &str, text: &str, platform: &Platform) -> String {
     match hidden_chaining(text, platform) {
-        Some(c) => format!("{what}, whose encoded bytes contain `{c}`,"),
+        Some(c) => format!("{what} (with `{c}` in its encoded bytes)"),
         None => what.to_owned(),
     }
 }

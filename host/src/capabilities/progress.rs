@@ -85,7 +85,7 @@ async fn write(storage: Arc<dyn Storage>, claim: Claim, mut changes: watch::Rece
     while changes.changed().await.is_ok() {
         let progress = changes.borrow_and_update().clone();
         if let Err(error) = storage.set_progress(&claim, &progress).await {
-            tracing::warn!(%error, "how far a job is was not stored");
+            tracing::warn!(%error, "failed to store a job's progress");
         }
     }
 }

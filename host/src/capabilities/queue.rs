@@ -63,7 +63,10 @@ impl JobContext {
         if self.job.depth >= limits::DEPTH {
             return Err(JobError::new(
                 ErrorCode::LIMIT,
-                format!("jobs submit jobs at most {} deep", limits::DEPTH),
+                format!(
+                    "too many nested jobs: at most {} levels of child jobs are allowed",
+                    limits::DEPTH
+                ),
             ));
         }
         self.unless_stopped(async {
@@ -75,7 +78,10 @@ impl JobContext {
             if children >= limits::CHILDREN {
                 return Err(JobError::new(
                     ErrorCode::LIMIT,
-                    format!("a job submits at most {} jobs", limits::CHILDREN),
+                    format!(
+                        "too many child jobs: at most {} are allowed",
+                        limits::CHILDREN
+                    ),
                 ));
             }
             self.acted.store(true, Ordering::Relaxed);
@@ -92,12 +98,7 @@ impl JobContext {
     /// # Errors
     /// If the job is not a child of this one, `timeout` has passed, or this job is stopped.
     pub async fn queue_wait(&self, id: Uuid, timeout: Duration) -> Result<ChildOutcome> {
-        let not_mine = || {
-            JobError::new(
-                ErrorCode::NOT_FOUND,
-                format!("job {id} is no child of this job"),
-            )
-        };
+        let not_mine = || JobError::new(ErrorCode::NOT_FOUND, format!("child job {id} not found"));
         let child = self.services.storage.job(id).await;
         let child = child
             .map_err(|error| storage_failed(&error))?
@@ -109,7 +110,10 @@ impl JobContext {
             let most = limits::WAITING;
             JobError::new(
                 ErrorCode::LIMIT,
-                format!("{most} jobs of this server wait for child jobs already; no more may"),
+                format!(
+                    "too many jobs are waiting for child jobs: at most {most} are allowed on this \
+                         server"
+                ),
             )
         })?;
         self.slot.release();
@@ -120,7 +124,7 @@ impl JobContext {
                     JobError::new(
                         ErrorCode::TIMEOUT,
                         format!(
-                            "child job {id} did not end within {} s",
+                            "timeout: child job {id} did not end within {} s",
                             timeout.as_secs_f64()
                         ),
                     )
@@ -149,7 +153,10 @@ pub fn check_params_size(size: usize) -> Result<()> {
     if size > most {
         return Err(JobError::new(
             ErrorCode::LIMIT,
-            format!("the child's parameters have {size} bytes as JSON; at most {most} are allowed"),
+            format!(
+                "the child job's parameters are too large: {size} bytes as JSON, at most {most} \
+                     are allowed"
+            ),
         ));
     }
     Ok(())

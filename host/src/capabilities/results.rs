@@ -65,8 +65,8 @@ impl ResultWriter {
         let storing = tokio::spawn(storing.in_current_span());
         let ended = async move {
             storing.await.unwrap_or_else(|error| {
-                tracing::error!(%error, "a result was not stored");
-                let message = "the host failed to store a result; the server's log says why";
+                tracing::error!(%error, "failed to store a result");
+                let message = "the host failed to store a result; see the server's log";
                 Err(JobError::new(ErrorCode::INTERNAL, message))
             })
         };

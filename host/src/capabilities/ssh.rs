@@ -170,7 +170,7 @@ impl JobContext {
             return Err(JobError::new(
                 ErrorCode::LIMIT,
                 format!(
-                    "a job holds at most {} sessions open; close one first",
+                    "too many open sessions: at most {} per job are allowed; close one first",
                     limits::SESSIONS
                 ),
             ));
@@ -189,12 +189,12 @@ impl JobContext {
             let begun = std::time::Instant::now();
             let mut session = self.open_session(&target.name, endpoint).await?;
             let (elapsed, reused) = (begun.elapsed(), session.is_reused());
-            tracing::debug!(target = %target.name, ?elapsed, reused, "session open");
+            tracing::debug!(target = %target.name, ?elapsed, reused, "session opened");
             // The answers at the login belong to the connection; the job's log shows them.
             for answered in session.take_answered() {
                 let answer = answered.answer.unwrap_or_else(|| "***".to_owned());
                 let message = format!(
-                    "{}: answered `{}` at the login with `{answer}`",
+                    "{}: answered `{}` at login with `{answer}`",
                     target.name, answered.question
                 );
                 self.note(LogLevel::Debug, message).await;
@@ -228,15 +228,15 @@ impl JobContext {
         let opening = AbortOnDropHandle::new(opening);
         let noting = async {
             while let Some(why) = waiting.recv().await {
-                let message = format!("waiting for a session of {target}: {why}");
+                let message = format!("waiting for a session to {target}: {why}");
                 self.note(LogLevel::Info, message).await;
             }
         };
         let (opened, ()) = tokio::join!(opening, noting);
         opened
             .map_err(|error| {
-                tracing::error!(%error, "opening a session ended badly");
-                let message = "the host failed to open a session; the server's log says why";
+                tracing::error!(%error, "panic while opening a session");
+                let message = "internal error while opening a session; see the server's log";
                 JobError::new(ErrorCode::INTERNAL, message)
             })?
             .map_err(|error| ssh_failed(target, "opening a session", &error))
@@ -249,15 +249,17 @@ impl JobContext {
         let message = if self.sessions.count_to(address) >= most {
             match most {
                 1 => format!(
-                    "this job holds the only session of {target} itself; close it first \
+                    "this job already holds the only session to {target}; close it first \
                      (devices.max_sessions_per_device)"
                 ),
-                _ => format!("this job holds all {most} sessions of {target} itself; close one"),
+                _ => format!(
+                    "this job already holds all {most} sessions to {target}; close one first"
+                ),
             }
         } else if self.sessions.count() >= pool.connections() {
             format!(
-                "this job holds all {} sessions that the server has file descriptors for itself; \
-                 close one",
+                "this job already holds all {} sessions that the server has file descriptors for; \
+                 close one first",
                 pool.connections()
             )
         } else {
@@ -464,14 +466,14 @@ impl JobContext {
     /// Returns the session to the pool, or closes it if its state differs from that after login.
     async fn give_back(&self, target: &str, session: PooledSession) {
         if session.has_uncommitted_changes() {
-            let message = format!("{target}: changes that were not committed are thrown away");
+            let message = format!("{target}: discarding uncommitted changes");
             self.note(LogLevel::Warn, message).await;
         }
         if tokio::time::timeout(CLOSE_TIMEOUT, session.release())
             .await
             .is_err()
         {
-            tracing::debug!("a session did not say goodbye in time; it is cut");
+            tracing::debug!("timeout while closing a session; dropping the connection");
         }
     }
 
@@ -568,8 +570,8 @@ impl JobContext {
             return Err(JobError::new(
                 ErrorCode::LIMIT,
                 format!(
-                    "an attempt stores at most {} results, and a job's attempts {} together; this \
-                     one has stored {results} of {most}; the command was not sent",
+                    "too many results: at most {} per attempt and {} per job are allowed, and this \
+                     attempt has stored {results} of {most}; the command was not sent",
                     limits::RESULTS,
                     u64::from(limits::RESULTS) * limits::FULL_ATTEMPTS,
                 ),
@@ -742,7 +744,7 @@ impl Began {
 fn closed(device: &Device) -> JobError {
     JobError::new(
         ErrorCode::INVALID,
-        format!("the session to {} is closed; open another", device.target),
+        format!("the session to {} is closed; open a new one", device.target),
     )
 }
 

@@ -46,17 +46,17 @@ impl Stop {
 impl From<StopReason> for JobError {
     fn from(reason: StopReason) -> Self {
         match reason {
-            StopReason::Cancelled => Self::new(ErrorCode::CANCELLED, "cancelled while it ran"),
+            StopReason::Cancelled => Self::new(ErrorCode::CANCELLED, "cancelled while running"),
             StopReason::Timeout { seconds } => Self::new(
                 ErrorCode::TIMEOUT,
                 format!(
-                    "took longer than {seconds} s; a job may ask for more with timeout_seconds, \
-                     and worker.timeout_seconds is the default"
+                    "timeout after {seconds} s; set a longer one with the job's timeout_seconds, or \
+                     change the default worker.timeout_seconds"
                 ),
             ),
             StopReason::Shutdown => Self::new(
                 ErrorCode::INTERRUPTED,
-                "the server was shut down while the job ran",
+                "the server was shut down while the job was running",
             ),
         }
     }

@@ -42,7 +42,8 @@ impl JobContext {
                 JobError::new(
                     ErrorCode::LIMIT,
                     format!(
-                        "`{plugin}` would keep {} keys and {} bytes; its quota is {} keys and {} bytes",
+                        "storage quota of `{plugin}` exceeded: {} keys and {} bytes, at most {} keys \
+                         and {} bytes are allowed",
                         wanted.keys, wanted.bytes, limits::STORAGE.keys, limits::STORAGE.bytes
                     ),
                 )
@@ -94,7 +95,7 @@ pub fn check_value_size(key: &str, size: usize) -> Result<()> {
     if size > most {
         return Err(JobError::new(
             ErrorCode::LIMIT,
-            format!("the value for `{key}` has {size} bytes; at most {most} are allowed"),
+            format!("the value for `{key}` is too large: {size} bytes, at most {most} are allowed"),
         ));
     }
     Ok(())
@@ -105,7 +106,7 @@ fn check_key(key: &str) -> Result<()> {
         return Err(JobError::new(
             ErrorCode::INVALID,
             format!(
-                "a storage key has 1 to {} bytes and no control characters",
+                "invalid storage key: expected 1 to {} bytes without control characters",
                 limits::STORAGE_KEY_BYTES
             ),
         ));

@@ -53,7 +53,7 @@ pub fn unified_diff(old: &str, new: &str) -> Result<String> {
         return Err(JobError::new(
             ErrorCode::LIMIT,
             format!(
-                "diff: texts of at most {} bytes are allowed",
+                "diff: text too large: at most {} bytes are allowed",
                 limits::DIFF_BYTES
             ),
         ));

@@ -4,22 +4,22 @@ use clap::Args;
 
 use crate::model::{BatchOptions, Share};
 
-/// How several targets are gone about; a number, or a part of them such as 25%.
+/// Rollout options for several targets; a number, or a percentage such as 25%.
 #[derive(Debug, Args)]
 pub(crate) struct BatchArgs {
-    /// So many devices at once
+    /// Maximum number of devices at the same time
     #[arg(long, value_name = "SHARE", value_parser = Share::parse)]
     concurrency: Option<Share>,
 
-    /// In groups of so many, one group after the other
+    /// Size of a group; each group starts when the previous one has ended
     #[arg(long, value_name = "SHARE", value_parser = Share::parse)]
     batch_size: Option<Share>,
 
-    /// The first so many have to succeed before the others start
+    /// Number of targets that must succeed before the others start
     #[arg(long, value_name = "SHARE", value_parser = Share::parse)]
     canary: Option<Share>,
 
-    /// When more have failed, the rest is not started
+    /// Maximum number of failed targets; if more fail, the remaining ones are not started
     #[arg(long, value_name = "SHARE", value_parser = Share::parse)]
     max_failures: Option<Share>,
 }

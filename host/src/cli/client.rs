@@ -100,7 +100,8 @@ impl Client {
     pub(super) fn warn_of_plain_http(&self) {
         if !self.is_private() {
             output::talk(
-                "warning: the server is reached over plain http, so what is sent can be read on the way",
+                "warning: the server is reached over plain http, so requests can be read in \
+                 transit",
             );
         }
     }
@@ -373,7 +374,7 @@ impl FromStr for ServerUrl {
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some(path) = text.strip_prefix("unix:") {
             if path.is_empty() {
-                return Err("unix: is not followed by the path of a socket".to_owned());
+                return Err("expected a socket path after unix:".to_owned());
             }
             let url = Url::parse("http://localhost").map_err(|error| error.to_string())?;
             let socket = Some(PathBuf::from(path));
@@ -381,10 +382,10 @@ impl FromStr for ServerUrl {
         }
         let url = Url::parse(text).map_err(|error| error.to_string())?;
         if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-            return Err("allowed: http://HOST:PORT, https://HOST:PORT or unix:PATH".to_owned());
+            return Err("expected http://HOST:PORT, https://HOST:PORT or unix:PATH".to_owned());
         }
         if url.query().is_some() || url.fragment().is_some() {
-            return Err("it must not hold a ? or a #".to_owned());
+            return Err("a query (?) or a fragment (#) is not allowed".to_owned());
         }
         Ok(Self { url, socket: None })
     }
@@ -444,7 +445,7 @@ fn read<T: DeserializeOwned>(raw: Raw) -> Result<Answer<T>, Failure> {
             body,
         }),
         Err(error) => {
-            output::talk(&format!("the answer is not as expected: {error}"));
+            output::talk(&format!("unexpected response: {error}"));
             Err(raw.not_the_api())
         }
     }
@@ -454,7 +455,7 @@ fn read<T: DeserializeOwned>(raw: Raw) -> Result<Answer<T>, Failure> {
 /// repeat the URL.
 fn reason(error: reqwest::Error) -> String {
     if error.is_timeout() && !error.is_connect() {
-        return format!("no answer within {} s", TIMEOUT.as_secs());
+        return format!("timeout: no response within {} s", TIMEOUT.as_secs());
     }
     let error = error.without_url();
     let mut innermost: &dyn std::error::Error = &error;

@@ -9,14 +9,14 @@ use crate::runtime::wasm;
 
 #[derive(Debug, Args)]
 pub(crate) struct CompileComponentArgs {
-    /// The directory that gets the code
+    /// The directory for the compiled code
     staging: PathBuf,
 
-    /// Memory that it may take
+    /// Memory limit, MiB
     #[arg(long)]
     memory_mb: u64,
 
-    /// The process that it ends with
+    /// The process id of the server
     #[arg(long)]
     parent: u32,
 }

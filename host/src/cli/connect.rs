@@ -33,7 +33,7 @@ const CHUNK: usize = 8 * 1024;
 const CTRL_D: u8 = 0x04;
 
 #[derive(Debug, Args)]
-#[command(after_help = "At the start of a line, `~.` ends it and `~~` types one `~`.")]
+#[command(after_help = "At the start of a line, `~.` closes the terminal and `~~` types one `~`.")]
 pub(crate) struct ConnectArgs {
     /// The connection's name or id
     name: String,
@@ -75,8 +75,9 @@ async fn converse(socket: &mut WebSocket, mut signals: Signals, name: &str) -> R
                 }
                 Heard::Event(TerminalEvent::Opened {}) => {
                     if interactive {
-                        output::talk(&format!("connected to {name}; ~. at the start of a line ends it"));
-                        raw_mode = Some(RawMode::enter().context("cannot use the terminal")?);
+                        output::talk(&format!("connected to {name}; type ~. at the start of a line to \
+                             disconnect"));
+                        raw_mode = Some(RawMode::enter().context("failed to set up the terminal")?);
                     }
                     typing = Some(read_stdin());
                 }
@@ -111,7 +112,7 @@ async fn converse(socket: &mut WebSocket, mut signals: Signals, name: &str) -> R
                 let resize = serde_json::to_string(&resize).map_err(anyhow::Error::from)?;
                 let _ = socket.send(Message::Text(resize.into())).await;
             }
-            signal = signals.ending.recv() => break Err(anyhow::anyhow!("ended by {signal}").into()),
+            signal = signals.ending.recv() => break Err(anyhow::anyhow!("terminated by {signal}").into()),
         }
     };
     if raw_mode.take().is_some() {
@@ -130,10 +131,8 @@ fn closed(reason: CloseReason) -> Result<(), Failure> {
     };
     match reason {
         CloseReason::Device => Ok(()),
-        CloseReason::Idle => failure(
-            "nothing was typed or shown for too long, so the server has closed the terminal",
-        ),
-        CloseReason::Shutdown => failure("the server is stopping, and has closed the terminal"),
+        CloseReason::Idle => failure("idle timeout: the server closed the terminal"),
+        CloseReason::Shutdown => failure("the server is shutting down and closed the terminal"),
     }
 }
 
@@ -147,17 +146,17 @@ fn heard(message: Option<Result<Message, tungstenite::Error>>) -> Result<Heard, 
     match message {
         Some(Ok(Message::Binary(bytes))) => Ok(Heard::Shown(bytes.into())),
         Some(Ok(Message::Text(text))) => {
-            let event = serde_json::from_str(&text).context("the server says what is not known")?;
+            let event = serde_json::from_str(&text).context("unknown message from the server")?;
             Ok(Heard::Event(event))
         }
-        Some(Ok(Message::Close(_))) | None => Err(lost("the server has closed the connection")),
+        Some(Ok(Message::Close(_))) | None => Err(lost("the server closed the connection")),
         Some(Ok(_)) => Ok(Heard::Nothing),
         Some(Err(error)) => Err(lost(&error.to_string())),
     }
 }
 
 fn lost(why: &str) -> Failure {
-    anyhow::anyhow!("the server is lost: {why}").into()
+    anyhow::anyhow!("lost the connection to the server: {why}").into()
 }
 
 /// Writes the device's output unmodified: the terminal interprets it.
@@ -167,7 +166,7 @@ fn show(bytes: &[u8]) -> Result<(), Failure> {
     shown.map_err(|error| match error.kind() {
         std::io::ErrorKind::BrokenPipe => Failure::BrokenPipe,
         _ => anyhow::Error::new(error)
-            .context("cannot write to stdout")
+            .context("failed to write to stdout")
             .into(),
     })
 }
@@ -222,7 +221,7 @@ struct Ending {
 
 impl Signals {
     fn listen() -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("cannot listen for signals");
+        let listen = |kind| signal(kind).context("failed to listen for signals");
         Ok(Self {
             resized: listen(SignalKind::window_change())?,
             ending: Ending {

@@ -23,13 +23,13 @@ pub(crate) enum ConnectionCommand {
     List(list::ListArgs),
     /// Show a connection
     Show(show::ShowArgs),
-    /// Change a connection; what is not said stays as it is
+    /// Change a connection; options that are not given are unchanged
     Edit(Box<edit::EditArgs>),
     /// Log in to the device and show its prompt
     Test(test::TestArgs),
-    /// Find out what kind of device it is
+    /// Detect the platform of the device
     Detect(detect::DetectArgs),
-    /// Show the host keys known for the device, name the right one, or forget them
+    /// Show, trust or forget the host keys of the device
     HostKeys(host_keys::HostKeysArgs),
     /// Remove a connection
     #[command(name = "rm", visible_alias = "remove")]

@@ -16,13 +16,13 @@ use crate::storage::sqlite::{Copied, file_of};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DbCommand {
-    /// Check all of the database for damage; a server may be using it
+    /// Check the whole database for damage; the server may be running
     Check,
-    /// Write a copy of the database into one file; a server may be using it
+    /// Write a copy of the database to a file; the server may be running
     Backup(backup::BackupArgs),
-    /// Put a backup in the place of the database; only while no server uses it
+    /// Replace the database with a backup; the server must be stopped
     Restore(restore::RestoreArgs),
-    /// Create an empty database, for a master key that is there already
+    /// Create an empty database for an existing master key
     Init,
 }
 
@@ -59,13 +59,13 @@ fn talk_of_key(copied: &Copied, config: &Config) {
     let id = check.and_then(KeyId::of);
     let id = id.map_or_else(String::new, |id| format!(" {id}"));
     let secrets = match copied.sealed_connections {
-        0 => "it holds no sealed secrets".to_owned(),
-        1 => format!("the sealed secrets of 1 connection in it open with key{id} only"),
-        many => format!("the sealed secrets of {many} connections in it open with key{id} only"),
+        0 => "it contains no sealed secrets".to_owned(),
+        1 => format!("the secrets of 1 connection in it need key{id}"),
+        many => format!("the secrets of {many} connections in it need key{id}"),
     };
     output::talk(&format!(
-        "the master key {shown} is not part of a backup; {secrets}. Keep a copy of the key in \
-         another place than the backups"
+        "the master key {shown} is not part of a backup: {secrets}. Keep a copy of the key apart from \
+         the backups"
     ));
     let Some(check) = check else { return };
     if MasterKey::fits(key, check) != Some(false) {
@@ -74,11 +74,11 @@ fn talk_of_key(copied: &Copied, config: &Config) {
     let kept = KeyId::of(check).and_then(|id| old_file(key, id).ok());
     let kept = kept.filter(|kept| MasterKey::fits(kept, check) == Some(true));
     let advice = match kept {
-        Some(kept) => format!("; the right one is {}", kept.display()),
+        Some(kept) => format!("; the matching key is {}", kept.display()),
         None => String::new(),
     };
     output::talk(&format!(
-        "warning: {shown} is not the master key that this database was sealed with{advice}; a server \
-         will not start with the two"
+        "warning: {shown} is not the master key of this database{advice}; a server does not start with \
+         a wrong key"
     ));
 }

@@ -13,14 +13,14 @@ pub enum Failure {
     #[error("{0}")]
     Usage(String),
 
-    #[error("cannot reach the server at {url}: {reason}")]
+    #[error("failed to reach the server at {url}: {reason}")]
     Unreachable { url: String, reason: String },
 
     #[error("{}", without_url(&.0.detail))]
     Refused(Problem),
 
     /// A server answers at the URL, but it is not this API.
-    #[error("{url} does not answer as this API does: {found}")]
+    #[error("unexpected response from {url}: {found}")]
     NotTheApi { url: String, found: String },
 
     /// A job that was followed did not complete. Everything about it has been printed already.
@@ -28,7 +28,7 @@ pub enum Failure {
     Job { status: JobStatus },
 
     /// Ctrl-C while a job was followed.
-    #[error("the job {job} was not stopped: it continues on the server")]
+    #[error("stopped following job {job}; it continues on the server")]
     Interrupted { job: String },
 
     /// The server could not log in to a device, or lost the connection to it.
@@ -36,7 +36,7 @@ pub enum Failure {
     Device { code: String, message: String },
 
     /// A test message to a notification channel failed.
-    #[error("the channel `{channel}` does not work: {error}")]
+    #[error("failed to send to channel `{channel}`: {error}")]
     NotSent { channel: String, error: String },
 
     /// The reader closed stdout, as `| head` does.
@@ -57,7 +57,7 @@ fn without_url(detail: &str) -> &str {
 
 /// Returns whether the device asked a question that the connection does not answer.
 fn is_question(message: &str) -> bool {
-    message.contains("a question that has no answer") || message.contains("--answer")
+    message.contains("a question without a configured answer") || message.contains("--answer")
 }
 
 impl Failure {
@@ -117,50 +117,44 @@ impl Failure {
     fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Unreachable { .. } => Some(
-                "is the server running? start it with `scheduler serve`, or say where it is with \
-                 --url or SCHEDULER_URL",
+                "start the server with `scheduler serve`, or set its address with --url or \
+                 SCHEDULER_URL",
             ),
-            Self::NotTheApi { .. } => Some("is --url (or SCHEDULER_URL) right?"),
+            Self::NotTheApi { .. } => Some("check --url or SCHEDULER_URL"),
             Self::NotSent { .. } => Some(
-                "what it is stands in [notifications] of the server's configuration, which is read \
-                 when the server starts",
+                "check [notifications] in the server's configuration, which is read when the server \
+                 starts",
             ),
             // The message already contains the remedy.
             Self::Device { message, .. } if is_question(message) => None,
             Self::Device { code, message } => match code.as_str() {
                 "network" => Some(
-                    "are host and port right, and is the device reachable from the server? \
-                     `scheduler connection show` shows them, `connection edit` changes them",
+                    "check host and port (`scheduler connection show`, `scheduler connection edit`), \
+                     and that the server can reach the device",
                 ),
                 "authentication" => Some(
-                    "are the user and the secrets right? `scheduler connection edit NAME \
-                     --ask-password` sets another password",
+                    "check the user and the secrets; `scheduler connection edit NAME --ask-password` \
+                     sets another password",
                 ),
                 "timeout" if message.contains("the last line is") => Some(
-                    "is it the right device_type? if the last line is a question, give the \
-                     connection an answer: `scheduler connection edit NAME --answer \
-                     'QUESTION=TEXT'`",
+                    "check the device_type; if the last line is a question, add an answer: `scheduler \
+                     connection edit NAME --answer 'QUESTION=TEXT'`",
                 ),
                 "timeout" => Some(
-                    "is it the right device_type, and does the device answer at all? `scheduler \
-                     connect NAME` shows what it says",
+                    "check the device_type, and use `scheduler connect NAME` to see whether the device \
+                     responds",
                 ),
-                "internal" => Some("the cause is in the server's log"),
-                "server" => Some(
-                    "this is about the server's machine, not about the device; what it lacks is \
-                     said above",
-                ),
+                "internal" => Some("see the server's log"),
+                "server" => Some("the server's machine is the cause, not the device"),
                 _ => None,
             },
             Self::Refused(problem) if problem.detail.contains("; GET /api/plugins") => {
                 Some("`scheduler plugin list` lists the plugins")
             }
             Self::Refused(problem) if problem.status == 507 => {
-                Some("free some space on the server's disk; it accepts jobs again by itself")
+                Some("free some space on the server's disk; it then accepts jobs again")
             }
-            Self::Refused(problem) if problem.status >= 500 => {
-                Some("the cause is in the server's log")
-            }
+            Self::Refused(problem) if problem.status >= 500 => Some("see the server's log"),
             _ => None,
         }
     }
@@ -181,9 +175,9 @@ mod tests {
             retry_after_seconds: None,
         };
         let refused = Failure::Refused(problem(
-            "there is no plugin `nop`; GET /api/plugins lists what there is",
+            "plugin `nop` not found; GET /api/plugins lists the plugins",
         ));
-        assert_eq!(refused.to_string(), "there is no plugin `nop`");
+        assert_eq!(refused.to_string(), "plugin `nop` not found");
         assert!(refused.hint().unwrap().contains("scheduler plugin list"));
 
         let device = |code: &str, message: &str| Failure::Device {
@@ -192,7 +186,7 @@ mod tests {
         };
         let asks = device(
             "authentication",
-            "r1 asks user u a question that has no answer: \"Role:\"",
+            "r1 asks user u a question without a configured answer: \"Role:\"",
         );
         assert_eq!(asks.hint(), None);
         let waits = device(

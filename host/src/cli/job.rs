@@ -21,23 +21,23 @@ use crate::api::types::JobAnswer;
 pub(crate) enum JobCommand {
     /// Submit a job for a plugin
     Submit(submit::SubmitArgs),
-    /// List jobs, the newest first
+    /// List jobs, newest first
     List(list::ListArgs),
     /// Show a job
     Show(show::ShowArgs),
-    /// Show what a job's commands answered
+    /// Show the outputs of a job's commands
     Results(results::ResultsArgs),
     /// Show a job's log
     Logs(logs::LogsArgs),
-    /// Follow a job until it has ended
+    /// Follow a job until it ends
     Watch(watch::WatchArgs),
     /// Cancel a job that has not ended
     Cancel(cancel::CancelArgs),
-    /// Run a job that has ended once more; of a batch, also what is left of it
+    /// Run an ended job again, or the failed or unfinished targets of a batch
     Rerun(rerun::RerunArgs),
-    /// Show every attempt at a job, and how it ended
+    /// Show the attempts of a job and their outcomes
     Attempts(attempts::AttemptsArgs),
-    /// Show what has changed in the commands' answers since an earlier job
+    /// Show the differences to the outputs of an earlier job
     Compare(compare::CompareArgs),
 }
 
@@ -71,12 +71,12 @@ fn waits_for(job: &JobAnswer) -> Option<String> {
     if let Some(held) = &job.held_back_by {
         let until = match held.until {
             Some(until) => output::time(until),
-            None => "its removal".to_owned(),
+            None => "it is removed".to_owned(),
         };
-        return Some(format!("the end of the pause {}: {until}", held.pause));
+        return Some(format!("pause {} until {until}", held.pause));
     }
     if job.held {
-        return Some("its batch to start it".to_owned());
+        return Some("its batch".to_owned());
     }
     (!job.waiting_for.is_empty()).then(|| job.waiting_for.join(", "))
 }

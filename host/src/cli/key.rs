@@ -11,8 +11,7 @@ use crate::config::Config;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeyCommand {
-    /// Replace the master key and seal all secrets with the new one; only while no server uses the
-    /// database
+    /// Replace the master key and seal all secrets with the new one; the server must be stopped
     Rotate,
 }
 

@@ -9,9 +9,9 @@ use super::Failure;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum NotificationCommand {
-    /// List what was sent, what waits and what was given up, the newest first
+    /// List notifications (sent, waiting and abandoned), newest first
     List(list::ListArgs),
-    /// Send a message to a channel, to see whether it gets through
+    /// Send a test message to a channel
     Test(test::TestArgs),
 }
 

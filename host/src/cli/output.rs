@@ -28,7 +28,7 @@ pub(super) fn data(text: &str) -> Result<(), Failure> {
         .map_err(|error| match error.kind() {
             io::ErrorKind::BrokenPipe => Failure::BrokenPipe,
             _ => anyhow::Error::new(error)
-                .context("cannot write to stdout")
+                .context("failed to write to stdout")
                 .into(),
         })
 }

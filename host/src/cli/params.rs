@@ -11,12 +11,12 @@ use crate::json::{Flaw, measure, reserved_field};
 
 #[derive(Debug, Args)]
 pub(crate) struct ParamArgs {
-    /// A parameter; VALUE is JSON where it can be read as JSON, else text. Goes over --params;
-    /// can be given more than once
+    /// A parameter; VALUE is JSON if it parses as JSON, otherwise text. Overrides --params; can be
+    /// repeated
     #[arg(long = "param", short, value_name = "KEY=VALUE", value_parser = parameter)]
     param: Vec<(String, Value)>,
 
-    /// All parameters as a JSON object, @FILE to read them from a file, or - for stdin
+    /// All parameters as a JSON object, @FILE to read a file, or - for stdin
     #[arg(long, value_name = "JSON|@FILE|-")]
     params: Option<String>,
 }
@@ -39,7 +39,7 @@ fn parameters(whole: Option<&str>, single: &[(String, Value)]) -> Result<Option<
         Some(Value::Object(parameters)) => parameters,
         Some(_) => {
             return Err(Failure::Usage(
-                "--param can be laid over --params only where that is a JSON object".to_owned(),
+                "--param is allowed with --params only if that is a JSON object".to_owned(),
             ));
         }
     };
@@ -52,26 +52,29 @@ fn whole_parameters(argument: &str) -> Result<Value, Failure> {
         let mut text = String::new();
         std::io::stdin()
             .read_to_string(&mut text)
-            .context("cannot read the parameters from stdin")?;
+            .context("failed to read the parameters from stdin")?;
         (text, "stdin")
     } else if let Some(path) = argument.strip_prefix('@') {
         let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read the parameters from {path}"))?;
+            .with_context(|| format!("failed to read the parameters from {path}"))?;
         (text, path)
     } else {
         (argument.to_owned(), "--params")
     };
     check_fields(&text)
         .map_err(|error| Failure::Usage(format!("invalid parameters ({source}): {error}")))?;
-    serde_json::from_str(&text)
-        .map_err(|error| Failure::Usage(format!("the parameters ({source}) are no JSON: {error}")))
+    serde_json::from_str(&text).map_err(|error| {
+        Failure::Usage(format!(
+            "invalid parameters ({source}): expected JSON: {error}"
+        ))
+    })
 }
 
 fn parameter(argument: &str) -> Result<(String, Value), String> {
     let (key, value) = argument
         .split_once('=')
         .filter(|(key, _)| !key.is_empty())
-        .ok_or("it is not KEY=VALUE")?;
+        .ok_or("expected KEY=VALUE")?;
     let value = match serde_json::from_str(value) {
         Ok(json) => {
             check_fields(value)?;
@@ -88,7 +91,7 @@ fn check_fields(text: &str) -> Result<(), String> {
         return Err(format!("{pointer}: {message}"));
     }
     match measure(text.as_bytes(), usize::MAX) {
-        Err(Flaw::Duplicate(pointer)) => Err(format!("{pointer} is given twice")),
+        Err(Flaw::Duplicate(pointer)) => Err(format!("duplicate field {pointer}")),
         Err(Flaw::TooLarge) | Ok(_) => Ok(()),
     }
 }

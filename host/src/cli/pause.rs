@@ -11,13 +11,13 @@ use super::Failure;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PauseCommand {
-    /// Hold jobs back; those that run go on
+    /// Withhold jobs; running jobs are not affected
     Add(Box<add::AddArgs>),
     /// List the pauses
     List(list::ListArgs),
-    /// End a pause now; one with windows comes into force again with the next one
+    /// End a pause now and release its jobs; one with windows is in force again in the next window
     End(end::EndArgs),
-    /// Remove a pause and its definition: what it held back runs
+    /// Remove a pause and release its jobs
     #[command(name = "rm", visible_alias = "remove")]
     Remove(remove::RemoveArgs),
 }

@@ -11,13 +11,13 @@ use super::Failure;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PluginCommand {
-    /// List the plugins, broken ones too
+    /// List the plugins, including broken ones
     List(list::ListArgs),
-    /// Show a plugin: what it needs, which parameters it takes
+    /// Show a plugin, with its needs and parameters
     Show(show::ShowArgs),
-    /// List the versions of a plugin that were loaded, and how many jobs ran each
+    /// List the loaded versions of a plugin, with the number of their jobs
     Versions(versions::VersionsArgs),
-    /// Write what playbooks may call, as .d.rhai files for editors; needs no server
+    /// Write the host functions for playbooks as .d.rhai files for editors; works without a server
     Definitions(definitions::DefinitionsArgs),
 }
 

@@ -31,11 +31,11 @@ pub(crate) struct RunArgs {
     /// The playbook (*.rhai) or component (*.wasm)
     file: PathBuf,
 
-    /// The device's address, for a plugin that takes a target
+    /// The device's address, for a plugin with a target
     #[arg(long, requires_all = ["username", "device_type"])]
     host: Option<String>,
 
-    /// Its SSH port
+    /// The device's SSH port
     #[arg(long, default_value_t = 22, requires = "host")]
     port: u16,
 
@@ -43,7 +43,7 @@ pub(crate) struct RunArgs {
     #[arg(long, requires = "host")]
     username: Option<String>,
 
-    /// Its platform, as netmiko calls it: `cisco_ios`, `linux`, `frr` …
+    /// The device's platform, by its netmiko name: `cisco_ios`, `linux`, `frr` …
     #[arg(long, value_name = "PLATFORM", requires = "host")]
     device_type: Option<String>,
 
@@ -57,11 +57,11 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     params: ParamArgs,
 
-    /// How long it may take
+    /// Timeout of the job
     #[arg(long, value_name = "SECONDS")]
     timeout_seconds: Option<u32>,
 
-    /// How to print: for people, or the ended job as JSON
+    /// Output format: text, or the ended job as JSON
     #[arg(long, short, value_enum, default_value_t)]
     output: OutputFormat,
 }
@@ -98,7 +98,7 @@ pub(super) fn run(args: RunArgs, config_file: Option<PathBuf>) -> Result<(), Fai
     "error,job=off".clone_into(&mut config.logging.level);
     config.logging.file = None;
     let _logging = logging::init(&config.logging)?;
-    let scratch = tempfile::tempdir().context("cannot make a directory for the run")?;
+    let scratch = tempfile::tempdir().context("failed to create a temporary directory")?;
     let format = args.output;
     let plugin = put_alone(&args.file, scratch.path())?;
     live_in(&mut config, scratch.path());
@@ -141,7 +141,7 @@ async fn submit_and_follow(
     {
         let name = &submission.plugin;
         return Err(Failure::Usage(format!(
-            "the plugin `{name}` needs a device: give --host, --username and --device-type"
+            "plugin `{name}` needs a target; give --host, --username and --device-type"
         )));
     }
     let accepted = client
@@ -170,20 +170,20 @@ fn put_alone(file: &Path, scratch: &Path) -> Result<String, Failure> {
     };
     let (Some(name), Some(end), false) = (name, end, directory.is_empty()) else {
         let text = format!(
-            "{} is no plugin: playbooks end in .rhai, components in .wasm",
+            "invalid plugin file {}: expected .rhai (a playbook) or .wasm (a component)",
             file.display()
         );
         return Err(Failure::Usage(text));
     };
     let name = PluginName::parse(name).map_err(Failure::Usage)?.to_string();
     let directory = scratch.join(directory);
-    std::fs::create_dir(&directory).context("cannot make a directory for the run")?;
+    std::fs::create_dir(&directory).context("failed to create a temporary directory")?;
     std::fs::copy(file, directory.join(format!("{name}.{end}")))
-        .with_context(|| format!("cannot read {}", file.display()))?;
+        .with_context(|| format!("failed to read {}", file.display()))?;
     let modules = file.with_file_name("lib");
     if end == "rhai" && modules.is_dir() {
         copy_modules(&modules, &directory.join("lib"), MODULE_DEPTH)
-            .with_context(|| format!("cannot copy {}", modules.display()))?;
+            .with_context(|| format!("failed to copy {}", modules.display()))?;
     }
     Ok(name)
 }

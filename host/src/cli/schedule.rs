@@ -22,17 +22,17 @@ pub(crate) enum ScheduleCommand {
     List(list::ListArgs),
     /// Show a schedule and its next runs
     Show(show::ShowArgs),
-    /// Change a schedule; what is not said stays as it is
+    /// Change a schedule; options that are not given are unchanged
     Edit(Box<edit::EditArgs>),
-    /// Switch a schedule on
+    /// Enable a schedule
     Enable(switch::SwitchArgs),
-    /// Switch a schedule off; a job that runs goes on
+    /// Disable a schedule; running jobs are not affected
     Disable(switch::SwitchArgs),
     /// Submit a job of a schedule now
     Trigger(trigger::TriggerArgs),
-    /// Show when a cron expression runs
+    /// Show the next runs of a cron expression
     Preview(preview::PreviewArgs),
-    /// Remove a schedule; its jobs stay
+    /// Remove a schedule; its jobs are kept
     #[command(name = "rm", visible_alias = "remove")]
     Remove(remove::RemoveArgs),
 }

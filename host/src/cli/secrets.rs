@@ -32,7 +32,7 @@ pub(crate) struct SecretArgs {
     #[arg(long, value_name = "FILE", requires = "private_key_file")]
     passphrase_file: Option<PathBuf>,
 
-    /// What the device asks for at `enable`
+    /// The secret for `enable`
     #[arg(long, value_name = "FILE")]
     secret_file: Option<PathBuf>,
 }
@@ -77,20 +77,20 @@ impl SecretArgs {
         if self.password_stdin {
             if std::io::stdin().is_terminal() {
                 return Err(Failure::Usage(
-                "--password-stdin takes the password from a pipe; at a terminal, use --ask-password"
+                "--password-stdin reads the password from a pipe; at a terminal, use --ask-password"
                     .to_owned(),
             ));
             }
             let mut text = String::new();
             std::io::stdin()
                 .read_to_string(&mut text)
-                .context("cannot read the password from stdin")?;
+                .context("failed to read the password from stdin")?;
             return Ok(Some(without_line_end(text)));
         }
         if self.ask_password {
             let prompt = format!("Password of {user}: ");
             let password = rpassword::prompt_password(prompt)
-                .context("cannot ask for the password, because there is no terminal")?;
+                .context("failed to ask for the password: no terminal")?;
             return Ok(Some(password));
         }
         secret_in(self.password_file.as_deref())
@@ -107,7 +107,7 @@ impl Secrets {
 /// Notes that a connection has no credentials, which few devices accept.
 pub(super) fn note_nothing_to_log_in_with() {
     output::talk(
-        "note: no password and no private key is given; the device would have to let anyone in",
+        "note: no password or private key given; the login works only if the device requires neither",
     );
 }
 
@@ -117,7 +117,8 @@ fn secret_in(path: Option<&Path>) -> Result<Option<String>, Failure> {
 }
 
 pub(super) fn read(path: &Path) -> Result<String, Failure> {
-    Ok(std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?)
+    Ok(std::fs::read_to_string(path)
+        .with_context(|| format!("failed to read {}", path.display()))?)
 }
 
 /// Removes the line ending that editors and `echo` append to a password. Only one is removed, because a

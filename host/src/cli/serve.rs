@@ -20,10 +20,10 @@ const MAX_DESCRIPTORS: u64 = 65_536;
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Address to listen on, or unix:PATH of a socket; over server.host
+    /// Address to listen on, or unix:PATH of a socket; overrides server.host
     #[arg(long)]
     host: Option<String>,
-    /// Port to listen on, over server.port; 0 for any that is free
+    /// Port to listen on, 0 for any free port; overrides server.port
     #[arg(long)]
     port: Option<u16>,
 }
@@ -91,7 +91,7 @@ fn reload_on_signal(registry: Arc<Registry>) -> anyhow::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
-            tracing::info!(signal = "SIGHUP", "looking for changed plugins");
+            tracing::info!(signal = "SIGHUP", "scanning the plugin directories");
             registry.scan().await;
         }
     });
@@ -110,12 +110,12 @@ fn stop_on_signals(shutdown: &CancellationToken) -> anyhow::Result<()> {
                 _ = interrupt.recv() => "SIGINT",
             };
             if times > 0 {
-                tracing::warn!(signal = name, "told to stop again; ending at once");
+                tracing::warn!(signal = name, "second stop signal; exiting immediately");
                 std::process::exit(130);
             }
             tracing::info!(
                 signal = name,
-                "stopping: no new jobs; once more to end at once"
+                "shutting down, no new jobs are started; a second signal exits immediately"
             );
             shutdown.cancel();
         }

@@ -6,16 +6,16 @@ use std::path::PathBuf;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("the configuration file {} (named by {named_by}) does not exist", .path.display())]
+    #[error("configuration file {} not found (named by {named_by})", .path.display())]
     FileMissing { path: PathBuf, named_by: String },
 
-    #[error("the configuration file {} cannot be read", .path.display())]
+    #[error("failed to read the configuration file {}", .path.display())]
     FileUnreadable { path: PathBuf, source: io::Error },
 
-    #[error("the configuration file {} is not valid TOML: {message}", .path.display())]
+    #[error("invalid configuration file {}: {message}", .path.display())]
     FileInvalid { path: PathBuf, message: String },
 
-    #[error("the working directory is not accessible")]
+    #[error("failed to access the working directory")]
     WorkingDirectory(#[source] io::Error),
 
     #[error("{}", as_list(.0))]
@@ -25,7 +25,7 @@ pub enum ConfigError {
 /// A rejected key or variable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
-    #[error("{key}: no such key (found in {origin}){}; allowed: {allowed}", did_you_mean(.nearest))]
+    #[error("unknown key {key} in {origin}{}; known: {allowed}", did_you_mean(.nearest))]
     UnknownKey {
         key: String,
         origin: String,
@@ -33,17 +33,17 @@ pub enum Problem {
         allowed: String,
     },
 
-    #[error("{variable}: no such environment variable; did you mean {nearest}?{hint}")]
+    #[error("unknown environment variable {variable}; did you mean {nearest}?{hint}")]
     UnknownVariable {
         variable: String,
         nearest: String,
         hint: &'static str,
     },
 
-    #[error("{variable}: the value of this environment variable is not valid UTF-8")]
+    #[error("invalid environment variable {variable}: expected UTF-8")]
     NotUnicode { variable: String },
 
-    #[error("{key}: found {found} in {origin}{}; allowed: {allowed}", because(.reason))]
+    #[error("invalid {key} in {origin}: expected {allowed}, got {found}{}", because(.reason))]
     BadValue {
         key: String,
         origin: String,
@@ -103,12 +103,9 @@ pub(super) fn hide_paths(text: &str) -> String {
 
 fn as_list(problems: &[Problem]) -> String {
     match problems {
-        [problem] => format!("the configuration is refused: {problem}"),
+        [problem] => format!("configuration error: {problem}"),
         _ => {
-            let mut text = format!(
-                "the configuration is refused for {} reasons:",
-                problems.len()
-            );
+            let mut text = format!("{} configuration errors:", problems.len());
             for problem in problems {
                 let _ = write!(text, "\n  - {problem}");
             }

@@ -65,7 +65,12 @@ impl Allowed {
         match self {
             Self::Flag => "true or false".to_owned(),
             Self::Whole { from, to } => format!("a whole number from {from} to {to}"),
-            Self::OneOf(choices) => choices.join(", "),
+            Self::OneOf(choices) => match choices.split_last() {
+                Some((last, others)) if !others.is_empty() => {
+                    format!("{} or {last}", others.join(", "))
+                }
+                _ => choices.join(", "),
+            },
             Self::Text { described, .. } => (*described).to_owned(),
             Self::List { described, .. } => (*described).to_owned(),
             Self::FlagOrList { described, .. } => format!("true, false or {described}"),
@@ -84,8 +89,8 @@ impl Allowed {
             Self::FlagOrList { .. } if is_one_word(text) => {
                 return Err(Rejected {
                     reason: Some(format!(
-                        "{text:?} is one word: expected true or false here, or patterns; a list of \
-                         one word is possible in the configuration file"
+                        "a single word is not allowed here; set a list of one word in the \
+                         configuration file"
                     )),
                 });
             }
@@ -120,7 +125,7 @@ impl Allowed {
             }
             (Self::Flag | Self::Whole { .. }, ValueKind::String(_)) => {
                 return Err(Rejected {
-                    reason: Some("this key takes no text, so write it without quotes".to_owned()),
+                    reason: Some("remove the quotes".to_owned()),
                 });
             }
             _ => false,
@@ -147,7 +152,7 @@ pub const KEYS: &[Key] = &[
             described: "sqlite:PATH of a file, with mode=rwc (create, the default) or mode=rw as option",
             check: sqlite_url,
         },
-        meaning: "The product's database: jobs, results, logs, connections. The file is created when it is missing.",
+        meaning: "The database of jobs, results, logs and connections. The file is created if it is missing.",
     },
     Key {
         section: "database",
@@ -159,7 +164,7 @@ pub const KEYS: &[Key] = &[
         section: "database",
         name: "check_seconds",
         allowed: Allowed::Whole { from: 0, to: 3600 },
-        meaning: "How long the server checks the database for damage at its start. The small tables come first; the log says which were not checked. 0: no check.",
+        meaning: "Maximum time to check the database for damage at start. Small tables are checked first; the log lists the tables that were not checked. 0: no check.",
     },
     Key {
         section: "database",
@@ -168,7 +173,7 @@ pub const KEYS: &[Key] = &[
             from: 0,
             to: 16_777_216,
         },
-        meaning: "Free space on the database's disk, in MiB, below which the server accepts no new jobs (507); 5 % of the disk if that is less. Running jobs continue. 0: no limit.",
+        meaning: "Minimum free space on the database's disk, MiB, or 5 % of the disk if that is less. With less free space, new jobs are rejected (507) and running jobs continue. 0: no limit.",
     },
     Key {
         section: "queue",
@@ -177,7 +182,7 @@ pub const KEYS: &[Key] = &[
             described: "sqlite:PATH of a file, with mode=rwc (create, the default) or mode=rw as option",
             check: sqlite_url,
         },
-        meaning: "The Apalis queue's database. Unset: `apalis_queue.db` in the directory of `database.url`. The file may be deleted while the server is stopped; the server rebuilds it.",
+        meaning: "The database of the Apalis queue. Unset: `apalis_queue.db` in the directory of `database.url`. The file may be deleted while the server is stopped; the server rebuilds it.",
     },
     Key {
         section: "server",
@@ -186,13 +191,13 @@ pub const KEYS: &[Key] = &[
             described: "an IP address or a host name, without a port, or unix:PATH of a socket",
             check: listen_address,
         },
-        meaning: "The address to listen on. An address off loopback needs `trust_network`. A Unix socket, such as `unix:/run/scheduler/http.sock`, has mode 0660; the server removes it when it stops and replaces the socket of a killed server.",
+        meaning: "The address to listen on. A non-loopback address requires `trust_network`. A Unix socket, such as `unix:/run/scheduler/http.sock`, has mode 0660; the server removes it when it stops and replaces the socket of a killed server.",
     },
     Key {
         section: "server",
         name: "port",
         allowed: Allowed::Whole { from: 0, to: 65535 },
-        meaning: "The port to listen on; 0 chooses a free port, which the log shows. Ignored for a Unix socket.",
+        meaning: "The port to listen on; 0 selects a free port, which is logged. Ignored for a Unix socket.",
     },
     Key {
         section: "server",
@@ -216,13 +221,13 @@ pub const KEYS: &[Key] = &[
             from: 1_048_576,
             to: 68_719_476_736,
         },
-        meaning: "Memory for the values in the bodies of all requests that are being handled: 5 to 50 times the length of their text. A body that needs more is refused (413); one that needs what others use waits up to 10 s.",
+        meaning: "Maximum memory for the values in the bodies of all requests in progress, bytes. Values take 5 to 50 times the length of their text. A body that needs more is rejected (413); a body that needs memory in use by others waits up to 10 s (503).",
     },
     Key {
         section: "server",
         name: "trust_network",
         allowed: Allowed::Flag,
-        meaning: "Whether the server may listen off loopback. This version has no authentication: every machine that reaches the port can use every stored connection.",
+        meaning: "Whether the server may listen on non-loopback addresses. This version has no authentication: every machine that reaches the port can use every stored connection.",
     },
     Key {
         section: "server",
@@ -231,7 +236,7 @@ pub const KEYS: &[Key] = &[
             described: "host names such as noc.example.com, without a port (environment: comma-separated)",
             check: allowed_host,
         },
-        meaning: "Host names of the server, besides `localhost` and IP addresses. Requests to other names are rejected, because a web page can point a name of its own at the server (DNS rebinding).",
+        meaning: "Host names of the server, besides `localhost` and IP addresses. Requests to other names are rejected, because a web page could point a name of its own at the server (DNS rebinding).",
     },
     Key {
         section: "server",
@@ -240,25 +245,25 @@ pub const KEYS: &[Key] = &[
             described: "origins such as https://noc.example.com (environment: comma-separated)",
             check: cors_origin,
         },
-        meaning: "Other web origins whose pages may call the API from a browser. The dashboard needs no entry.",
+        meaning: "Other web origins that may call the API from a browser. The dashboard needs no entry.",
     },
     Key {
         section: "server",
         name: "header_timeout_seconds",
         allowed: Allowed::Whole { from: 1, to: 300 },
-        meaning: "Timeout of a request's head, from its first byte; in a new connection, from the start of the connection.",
+        meaning: "Timeout of a request's head, from its first byte, or from the start of a new connection.",
     },
     Key {
         section: "server",
         name: "idle_timeout_seconds",
         allowed: Allowed::Whole { from: 1, to: 3600 },
-        meaning: "Timeout of a connection between two requests.",
+        meaning: "Idle timeout of a connection between two requests.",
     },
     Key {
         section: "server",
         name: "write_timeout_seconds",
         allowed: Allowed::Whole { from: 1, to: 3600 },
-        meaning: "Timeout of a client that does not read its response, event stream or terminal.",
+        meaning: "Timeout of writing to a client that does not read its response, event stream or terminal.",
     },
     Key {
         section: "server",
@@ -267,7 +272,7 @@ pub const KEYS: &[Key] = &[
             from: 1,
             to: 100_000,
         },
-        meaning: "Maximum of open connections; at most the clients' share of the process's file descriptors. At the limit, a new connection displaces the one that has waited for its client the longest; if all have a request in progress, it gets status 503.",
+        meaning: "Maximum number of open connections, limited to the clients' share of the process's file descriptors. At the limit, a new connection replaces the one that has been idle the longest; if all have a request in progress, it gets status 503.",
     },
     Key {
         section: "server",
@@ -276,7 +281,7 @@ pub const KEYS: &[Key] = &[
             from: 1,
             to: 100_000,
         },
-        meaning: "Maximum of open connections from one IPv4 address or one IPv6 network (/64), except on loopback and the Unix socket. All clients of a proxy on another machine have the proxy's address.",
+        meaning: "Maximum number of open connections from one IPv4 address or IPv6 network (/64), except on loopback and the Unix socket. All clients of a proxy on another machine have the proxy's address.",
     },
     Key {
         section: "worker",
@@ -291,13 +296,13 @@ pub const KEYS: &[Key] = &[
             from: 1,
             to: 604_800,
         },
-        meaning: "Timeout of jobs without a timeout of their own.",
+        meaning: "Timeout of an attempt of jobs without their own `timeout_seconds`.",
     },
     Key {
         section: "worker",
         name: "shutdown_grace_seconds",
         allowed: Allowed::Whole { from: 0, to: 3600 },
-        meaning: "Time that running jobs have to end after SIGTERM or Ctrl-C before they are interrupted.",
+        meaning: "Grace period for running jobs after SIGTERM or Ctrl-C, after which they are interrupted.",
     },
     Key {
         section: "worker",
@@ -306,7 +311,7 @@ pub const KEYS: &[Key] = &[
             from: 0,
             to: 86_400,
         },
-        meaning: "Delay before the first retry of a job. It doubles with each retry, and up to half of it is added at random.",
+        meaning: "Delay before the first retry of a job. It doubles with each retry, and a random part of up to half of it is added.",
     },
     Key {
         section: "worker",
@@ -339,7 +344,7 @@ pub const KEYS: &[Key] = &[
             described: "a path such as /board/api, outside /api, /health and /metrics",
             check: url_path,
         },
-        meaning: "The path of the API for the dashboard; it is the same API as under `/api`.",
+        meaning: "The path of the API for the dashboard, the same API as under `/api`.",
     },
     Key {
         section: "board",
@@ -360,7 +365,7 @@ pub const KEYS: &[Key] = &[
         section: "logging",
         name: "file",
         allowed: Allowed::Text {
-            described: "the path of a file",
+            described: "a file path",
             check: file_path,
         },
         meaning: "A log file, in addition to stderr. Unset: no file.",
@@ -384,13 +389,13 @@ pub const KEYS: &[Key] = &[
             from: 0,
             to: 16_777_216,
         },
-        meaning: "Size of all log files together, in MiB. A file that has an eighth of it is rotated, too; the oldest ones are removed. 0: no limit.",
+        meaning: "Maximum size of all log files together, MiB. A file is also rotated at an eighth of it, and the oldest files are removed. 0: no limit.",
     },
     Key {
         section: "plugins",
         name: "scripts_dir",
         allowed: Allowed::Text {
-            described: "the path of a directory",
+            described: "a directory path",
             check: path,
         },
         meaning: "The directory of the Rhai playbooks (`*.rhai`).",
@@ -399,7 +404,7 @@ pub const KEYS: &[Key] = &[
         section: "plugins",
         name: "components_dir",
         allowed: Allowed::Text {
-            described: "the path of a directory",
+            described: "a directory path",
             check: path,
         },
         meaning: "The directory of the WASM components (`*.wasm`).",
@@ -414,10 +419,10 @@ pub const KEYS: &[Key] = &[
         section: "plugins",
         name: "cache_dir",
         allowed: Allowed::Text {
-            described: "the path of a directory",
+            described: "a directory path",
             check: path,
         },
-        meaning: "The directory of compiled components; no other user may write to it. Unset: `plugin-cache` beside the database.",
+        meaning: "The directory of compiled components, which no other user may write to. Unset: `plugin-cache` beside the database.",
     },
     Key {
         section: "plugins",
@@ -426,7 +431,7 @@ pub const KEYS: &[Key] = &[
             from: 1,
             to: 86_400,
         },
-        meaning: "Maximum computing time of a job's attempt; waiting for devices does not count.",
+        meaning: "Maximum CPU time of an attempt; waiting for devices does not count.",
     },
     Key {
         section: "plugins",
@@ -435,13 +440,13 @@ pub const KEYS: &[Key] = &[
             from: 16,
             to: 4_095,
         },
-        meaning: "Maximum memory of a job's attempt, MiB.",
+        meaning: "Maximum memory of an attempt, MiB.",
     },
     Key {
         section: "plugins",
         name: "compile_seconds",
         allowed: Allowed::Whole { from: 1, to: 3_600 },
-        meaning: "Maximum time of compiling a component; one that takes longer is broken.",
+        meaning: "Timeout of compiling a component; a component that exceeds it is broken.",
     },
     Key {
         section: "plugins",
@@ -450,13 +455,13 @@ pub const KEYS: &[Key] = &[
             from: 64,
             to: 65_536,
         },
-        meaning: "Maximum memory of compiling a component, MiB; one that needs more is broken.",
+        meaning: "Maximum memory of compiling a component, MiB; a component that exceeds it is broken.",
     },
     Key {
         section: "plugins",
         name: "compilers",
         allowed: Allowed::Whole { from: 1, to: 2 },
-        meaning: "Maximum number of components that are compiled at the same time.",
+        meaning: "Maximum number of components compiled at the same time.",
     },
     Key {
         section: "policy",
@@ -474,7 +479,7 @@ pub const KEYS: &[Key] = &[
             described: "patterns of answers, * for any text",
             check: pattern,
         },
-        meaning: "Answers to devices' questions that plugins may give, among those they declare; plain confirmations are always allowed. Unset: the patterns of `ssh_exec`.",
+        meaning: "Answers that plugins may give to devices' questions, among those they declare; plain confirmations are always allowed. Unset: the patterns of `ssh_exec`.",
     },
     Key {
         section: "policy",
@@ -483,7 +488,7 @@ pub const KEYS: &[Key] = &[
             described: "patterns of lines, * for any text",
             check: pattern,
         },
-        meaning: "Whether plugins that declare `configure` may configure devices; a list restricts the lines that they may send.",
+        meaning: "Whether plugins that declare `configure` may configure devices; a list of patterns restricts the lines.",
     },
     Key {
         section: "policy",
@@ -504,7 +509,7 @@ pub const KEYS: &[Key] = &[
             described: "patterns of lines, * for any text",
             check: pattern,
         },
-        meaning: "Commands, answers and configuration lines that are always denied, also in another case or abbreviated; overrides every grant.",
+        meaning: "Commands, answers and configuration lines that are always denied, in any case and abbreviated; overrides every grant.",
     },
     Key {
         section: "policy",
@@ -519,7 +524,7 @@ pub const KEYS: &[Key] = &[
             described: "names of plugins, or * for any; :with-own-rights after a name gives the child job its own rights",
             check: submitted_plugin,
         },
-        meaning: "Plugins whose jobs other plugins may submit, among those they declare. A child job's rights are limited by those of the job that submits it.",
+        meaning: "Plugins that other plugins may submit jobs for, among those they declare. A child job's rights are limited by those of the job that submits it.",
     },
     Key {
         section: "policy",
@@ -552,46 +557,46 @@ pub const KEYS: &[Key] = &[
         section: "policy",
         name: "max_running",
         allowed: Allowed::Whole { from: 0, to: 1024 },
-        meaning: "Maximum number of running jobs of one plugin, in addition to `worker.concurrency`; 0: no limit.",
+        meaning: "Maximum number of running jobs of one plugin, besides `worker.concurrency`. 0: no limit.",
     },
     Key {
         section: "security",
         name: "master_key_file",
         allowed: Allowed::Text {
-            described: "the path of a file",
+            described: "a file path",
             check: file_path,
         },
-        meaning: "The key that seals the connections' secrets, created at the first start with mode 0600. Without it the secrets cannot be decrypted: back it up, but not beside the database.",
+        meaning: "The master key, which seals the connections' secrets. It is created at the first start with mode 0600. Without it, the secrets cannot be decrypted: back it up, apart from the database.",
     },
     Key {
         section: "security",
         name: "host_keys",
         allowed: Allowed::OneOf(&["strict", "accept-new", "insecure"]),
-        meaning: "Checking of devices' host keys: accept known keys only; learn a device's first key and reject a change; or accept any key (laboratories only).",
+        meaning: "Verification of devices' host keys. `strict`: accept known keys only. `accept-new`: accept and store a device's first key, reject a changed one. `insecure`: accept any key (laboratories only).",
     },
     Key {
         section: "devices",
         name: "platforms_dir",
         allowed: Allowed::Text {
-            described: "the path of a directory",
+            described: "a directory path",
             check: path,
         },
-        meaning: "The directory of your own platforms, one TOML file each. Unset: only the built-in platforms.",
+        meaning: "The directory of additional platforms, one TOML file each. Unset: built-in platforms only.",
     },
     Key {
         section: "devices",
         name: "templates_dir",
         allowed: Allowed::Text {
-            described: "the path of a directory",
+            described: "a directory path",
             check: path,
         },
-        meaning: "The directory of TextFSM templates with their `index`, in the layout of the project ntc-templates. Unset: no structured output.",
+        meaning: "The directory of TextFSM templates with an `index`, in the layout of ntc-templates. Unset: no structured output.",
     },
     Key {
         section: "devices",
         name: "files_dir",
         allowed: Allowed::Text {
-            described: "the path of a directory",
+            described: "a directory path",
             check: path,
         },
         meaning: "The directory of files that jobs upload and download. Unset: no file transfers.",
@@ -603,7 +608,7 @@ pub const KEYS: &[Key] = &[
             from: 0,
             to: 16_777_216,
         },
-        meaning: "Size of all downloaded files together, in MiB; 0: no limit.",
+        meaning: "Maximum size of all downloaded files together, MiB. 0: no limit.",
     },
     Key {
         section: "devices",
@@ -612,7 +617,7 @@ pub const KEYS: &[Key] = &[
             from: 0,
             to: 10_000_000,
         },
-        meaning: "Number of downloaded files; 0: no limit.",
+        meaning: "Maximum number of downloaded files. 0: no limit.",
     },
     Key {
         section: "devices",
@@ -621,7 +626,7 @@ pub const KEYS: &[Key] = &[
             from: 0,
             to: 16_777_216,
         },
-        meaning: "Size of the files that one plugin has downloaded, in MiB; 0: no limit.",
+        meaning: "Maximum size of the downloaded files of one plugin, MiB. 0: no limit.",
     },
     Key {
         section: "devices",
@@ -630,13 +635,13 @@ pub const KEYS: &[Key] = &[
             from: 0,
             to: 10_000_000,
         },
-        meaning: "Number of files that one plugin has downloaded; 0: no limit.",
+        meaning: "Maximum number of downloaded files of one plugin. 0: no limit.",
     },
     Key {
         section: "devices",
         name: "ssh_agent",
         allowed: Allowed::Text {
-            described: "the path of a socket",
+            described: "a socket path",
             check: file_path,
         },
         meaning: "The ssh-agent for connections with `agent`. Unset: such connections are rejected.",
@@ -645,7 +650,7 @@ pub const KEYS: &[Key] = &[
         section: "devices",
         name: "session_log_dir",
         allowed: Allowed::Text {
-            described: "the path of a directory",
+            described: "a directory path",
             check: path,
         },
         meaning: "The directory of session logs, which contain everything sent to and received from devices, with secrets masked. Unset: no session logs.",
@@ -657,13 +662,13 @@ pub const KEYS: &[Key] = &[
             from: 1,
             to: 65_536,
         },
-        meaning: "Size at which a session log is rotated, in MiB.",
+        meaning: "Maximum size of a session log file, MiB, at which it is rotated.",
     },
     Key {
         section: "devices",
         name: "session_log_files",
         allowed: Allowed::Whole { from: 1, to: 1000 },
-        meaning: "Number of older files kept for each session log.",
+        meaning: "Maximum number of rotated files of each session log.",
     },
     Key {
         section: "devices",
@@ -672,7 +677,7 @@ pub const KEYS: &[Key] = &[
             from: 0,
             to: 16_777_216,
         },
-        meaning: "Size of all session logs together, in MiB; the files that were written least recently are removed. 0: no limit.",
+        meaning: "Maximum size of all session logs together, MiB; the least recently written files are removed. 0: no limit.",
     },
     Key {
         section: "devices",
@@ -681,7 +686,7 @@ pub const KEYS: &[Key] = &[
             from: 0,
             to: 36_500,
         },
-        meaning: "Days after its last entry that a session log file is removed; 0: never.",
+        meaning: "Maximum age of a session log file's last entry, days; older files are removed. 0: no limit.",
     },
     Key {
         section: "devices",
@@ -690,7 +695,7 @@ pub const KEYS: &[Key] = &[
             from: 0,
             to: 86_400,
         },
-        meaning: "Time that an idle session is kept for the next job; 0 switches the pool off.",
+        meaning: "Idle timeout of a session that is kept for the next job. 0: sessions are not kept.",
     },
     Key {
         section: "devices",
@@ -699,7 +704,7 @@ pub const KEYS: &[Key] = &[
             from: 1,
             to: 10_000,
         },
-        meaning: "Maximum number of idle sessions, for all devices together.",
+        meaning: "Maximum number of idle sessions to all devices together.",
     },
     Key {
         section: "devices",
@@ -711,13 +716,13 @@ pub const KEYS: &[Key] = &[
         section: "devices",
         name: "logins_per_minute",
         allowed: Allowed::Whole { from: 0, to: 600 },
-        meaning: "Login rate limit per device and minute, including failed logins; further jobs wait. 0: no limit.",
+        meaning: "Login rate limit: maximum number of logins to one device per minute, including failed ones; further jobs wait. 0: no limit.",
     },
     Key {
         section: "devices",
         name: "breaker_failures",
         allowed: Allowed::Whole { from: 0, to: 1000 },
-        meaning: "Failed connections in a row that open a device's circuit breaker; 0: never. Credentials that are rejected twice in a row are not used again while it would be open.",
+        meaning: "Consecutive failed connections that open a device's circuit breaker. Credentials that are rejected twice in a row are blocked for the same time. 0: never.",
     },
     Key {
         section: "devices",
@@ -726,7 +731,7 @@ pub const KEYS: &[Key] = &[
             from: 1,
             to: 86_400,
         },
-        meaning: "Time that a device's circuit breaker stays open before one connection is tried; it doubles with each failed try, up to 15 minutes.",
+        meaning: "Time that a device's circuit breaker stays open before one connection is tried. It doubles with each failed try, up to 15 minutes.",
     },
     Key {
         section: "devices",
@@ -744,7 +749,7 @@ pub const KEYS: &[Key] = &[
             from: 0,
             to: 36_500,
         },
-        meaning: "Days that ended jobs are kept with their results and logs; 0: for ever. Child jobs are kept as long as their parent.",
+        meaning: "Maximum age of ended jobs with their results and logs, days. Child jobs are kept as long as their parent. 0: no limit.",
     },
     Key {
         section: "retention",
@@ -753,7 +758,7 @@ pub const KEYS: &[Key] = &[
             from: 0,
             to: 36_500,
         },
-        meaning: "Days that failed jobs are kept; 0: for ever.",
+        meaning: "Maximum age of failed jobs, days. 0: no limit.",
     },
     Key {
         section: "retention",
@@ -762,7 +767,7 @@ pub const KEYS: &[Key] = &[
             from: 0,
             to: 100_000_000,
         },
-        meaning: "Maximum number of ended jobs per plugin, not counting child jobs; older ones are deleted. 0: no limit.",
+        meaning: "Maximum number of ended jobs per plugin, without child jobs; the oldest ones are removed. 0: no limit.",
     },
     Key {
         section: "retention",
@@ -771,7 +776,7 @@ pub const KEYS: &[Key] = &[
             from: 0,
             to: 16_777_216,
         },
-        meaning: "Size of the database's content, in MiB, above which the oldest ended jobs are removed, whatever their age; 0: no limit.",
+        meaning: "Maximum size of jobs with their results and logs in the database, MiB; above it, the oldest ended jobs are removed, whatever their age. Plugins' files and stored values do not count. 0: no limit.",
     },
     Key {
         section: "notifications",
@@ -810,7 +815,7 @@ pub const KEYS: &[Key] = &[
         section: "notifications",
         name: "give_up_hours",
         allowed: Allowed::Whole { from: 1, to: 720 },
-        meaning: "Notifications older than this are not retried.",
+        meaning: "Maximum age of a notification; an older one is not retried.",
     },
     Key {
         section: "notifications",
@@ -840,7 +845,7 @@ pub const KEYS: &[Key] = &[
         section: "notifications",
         name: "smtp_tls",
         allowed: Allowed::OneOf(&["starttls", "tls", "none"]),
-        meaning: "Encryption of the connection to the mail server. With `starttls` no mail is sent to a server that does not offer it.",
+        meaning: "Encryption of the connection to the mail server. With `starttls`, no mail is sent to a server that does not offer it.",
     },
     Key {
         section: "notifications",
@@ -855,7 +860,7 @@ pub const KEYS: &[Key] = &[
         section: "notifications",
         name: "smtp_password_file",
         allowed: Allowed::Text {
-            described: "the path of a file",
+            described: "a file path",
             check: file_path,
         },
         meaning: "The file with the password for the mail server.",
@@ -864,7 +869,9 @@ pub const KEYS: &[Key] = &[
 
 pub(super) fn pattern(text: &str) -> Result<(), String> {
     if text.trim().is_empty() || text.contains(char::is_control) {
-        return Err("a pattern is a text without control characters, and not empty".to_owned());
+        return Err(
+            "invalid pattern: expected a non-empty text without control characters".to_owned(),
+        );
     }
     Ok(())
 }
@@ -885,7 +892,7 @@ fn submitted_plugin(text: &str) -> Result<(), String> {
             "invalid suffix `:{suffix}`: expected {OWN_RIGHTS} or none"
         )),
         (None, Err(_)) if name.contains('*') => Err(format!(
-            "invalid plugin `{name}`: expected a whole name, or * alone for any"
+            "invalid plugin `{name}`: expected a whole name, or * for any"
         )),
         (None, Err(reason)) => Err(reason),
     }
@@ -910,16 +917,16 @@ fn sqlite_url(url: &str) -> Result<(), String> {
     let path = path.trim_start_matches("//");
     if path == ":memory:" {
         return Err(
-            "a database in memory forgets the jobs it has accepted when the server stops"
+            "an in-memory database is not allowed: accepted jobs would be lost when the server stops"
                 .to_owned(),
         );
     }
     if path.is_empty() || path.ends_with('/') {
-        return Err("it names no file".to_owned());
+        return Err("a file name is missing".to_owned());
     }
     for option in options.split('&').filter(|option| !option.is_empty()) {
         if !matches!(option, "mode=rwc" | "mode=rw") {
-            return Err(format!("the option {option:?} is not supported"));
+            return Err(format!("unknown option {option:?}"));
         }
     }
     Ok(())
@@ -934,7 +941,7 @@ fn listen_address(address: &str) -> Result<(), String> {
     file_path(path)?;
     if path.len() > MAX_SOCKET_PATH_BYTES {
         return Err(format!(
-            "the path of a socket has at most {MAX_SOCKET_PATH_BYTES} bytes, this one has {}",
+            "the socket path is too long: at most {MAX_SOCKET_PATH_BYTES} bytes are allowed, got {}",
             path.len()
         ));
     }
@@ -946,11 +953,13 @@ fn allowed_host(host: &str) -> Result<(), String> {
         return Ok(());
     }
     Err(match host {
-        "*" => "without authentication, * would let any web page that an operator opens use this \
-                server by a name of its own (DNS rebinding); list the names"
-            .to_owned(),
+        "*" => {
+            "* is not allowed: without authentication, any web page that an operator opens could \
+                use this server through a name of its own (DNS rebinding); list the names"
+                .to_owned()
+        }
         _ if host.parse::<std::net::IpAddr>().is_ok() => {
-            format!("{host:?} is an address, and addresses are allowed without being listed")
+            format!("{host:?} is an address; addresses are always allowed")
         }
         _ => format!("{host:?} is not a host name without scheme and port"),
     })
@@ -968,14 +977,14 @@ pub(super) fn http_url(text: &str) -> Result<(), String> {
 pub(super) fn mail_address(text: &str) -> Result<(), String> {
     text.parse::<lettre::message::Mailbox>()
         .map(drop)
-        .map_err(|_| format!("{text:?} is no mail address"))
+        .map_err(|_| format!("{text:?} is not a mail address"))
 }
 
 fn cors_origin(origin: &str) -> Result<(), String> {
     if origin == "*" {
         return Err(
-            "without authentication, * would let any web page that an operator opens use this \
-             server; list the origins"
+            "* is not allowed: without authentication, any web page that an operator opens could use \
+             this server; list the origins"
                 .to_owned(),
         );
     }
@@ -1011,11 +1020,13 @@ fn url_path(path: &str) -> Result<(), String> {
                 .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~'))
     });
     if !segments_are_plain {
-        return Err("its segments may hold letters, digits, '-', '_', '.' and '~' only".to_owned());
+        return Err(
+            "only letters, digits, '-', '_', '.' and '~' are allowed in a segment".to_owned(),
+        );
     }
     for taken in TAKEN {
         if path == taken || path.starts_with(&format!("{taken}/")) {
-            return Err(format!("{taken} belongs to the server"));
+            return Err(format!("{taken} is reserved for the server"));
         }
     }
     Ok(())
@@ -1030,7 +1041,7 @@ fn log_level(directives: &str) -> Result<(), String> {
             .iter()
             .any(|level| level.eq_ignore_ascii_case(directive));
         if !is_level && !directive.contains('=') {
-            return Err(format!("{directive:?} is no level"));
+            return Err(format!("unknown level {directive:?}"));
         }
     }
     EnvFilter::builder()
@@ -1043,7 +1054,7 @@ fn path(path: &str) -> Result<(), String> {
     if path.trim().is_empty() {
         Err("it is empty".to_owned())
     } else if path.contains('\0') {
-        Err("it holds a NUL character".to_owned())
+        Err("a NUL character is not allowed".to_owned())
     } else {
         Ok(())
     }
@@ -1052,7 +1063,7 @@ fn path(path: &str) -> Result<(), String> {
 pub(super) fn file_path(text: &str) -> Result<(), String> {
     path(text)?;
     if text.ends_with('/') || std::path::Path::new(text).file_name().is_none() {
-        return Err("it names a directory".to_owned());
+        return Err("it is a directory".to_owned());
     }
     Ok(())
 }

@@ -93,7 +93,7 @@ const KIND: Key = Key {
     section: "notifications.channels",
     name: "kind",
     allowed: Allowed::OneOf(&["webhook", "slack", "email"]),
-    meaning: "What is sent.",
+    meaning: "Type of the channel.",
 };
 const URL: Key = Key {
     section: "notifications.channels",
@@ -102,7 +102,7 @@ const URL: Key = Key {
         described: "an http:// or https:// URL",
         check: http_url,
     },
-    meaning: "Where it is sent. It is shown nowhere.",
+    meaning: "URL that messages are sent to. It is never shown.",
 };
 
 /// The keys of each kind of channel, and whether they are required.
@@ -114,10 +114,10 @@ const OF_WEBHOOK: &[(Key, bool)] = &[
             section: "notifications.channels",
             name: "secret_file",
             allowed: Allowed::Text {
-                described: "the path of a file",
+                described: "a file path",
                 check: file_path,
             },
-            meaning: "Holds the key that messages are signed with.",
+            meaning: "File with the key that messages are signed with.",
         },
         true,
     ),
@@ -130,10 +130,10 @@ const OF_SLACK: &[(Key, bool)] = &[
             section: "notifications.channels",
             name: "url_file",
             allowed: Allowed::Text {
-                described: "the path of a file",
+                described: "a file path",
                 check: file_path,
             },
-            meaning: "Holds the URL.",
+            meaning: "File with the URL that messages are sent to.",
         },
         false,
     ),
@@ -148,7 +148,7 @@ const OF_EMAIL: &[(Key, bool)] = &[
                 described: "a list of mail addresses",
                 check: mail_address,
             },
-            meaning: "Who gets the mail.",
+            meaning: "Recipients of the mail.",
         },
         true,
     ),
@@ -163,7 +163,7 @@ const OF_RULE: &[(Key, bool)] = &[
                 described: "a list of failed, cancelled, recovered, slow, completed",
                 check: event,
             },
-            meaning: "What somebody is told of.",
+            meaning: "Events to notify of.",
         },
         true,
     ),
@@ -175,7 +175,7 @@ const OF_RULE: &[(Key, bool)] = &[
                 described: "a list of plugins' names, * for any text",
                 check: pattern,
             },
-            meaning: "Of which plugins.",
+            meaning: "Only jobs of these plugins.",
         },
         false,
     ),
@@ -187,7 +187,7 @@ const OF_RULE: &[(Key, bool)] = &[
                 described: "an expression such as \"tag:core and not name:lab-*\"",
                 check: expression,
             },
-            meaning: "Of jobs on which devices.",
+            meaning: "Only jobs on these devices.",
         },
         false,
     ),
@@ -199,7 +199,7 @@ const OF_RULE: &[(Key, bool)] = &[
                 described: "a list of names of [notifications.channels.NAME]",
                 check: channel_name,
             },
-            meaning: "Where it is sent.",
+            meaning: "Channels to send to.",
         },
         true,
     ),
@@ -210,12 +210,18 @@ pub(super) fn check_channels(origin: &str, value: &Value) -> Vec<Problem> {
     let path = "notifications.channels";
     let wanted = format!("tables [{path}.NAME] with the key kind");
     let ValueKind::Table(channels) = &value.kind else {
-        return vec![bad(path, origin, "no table", None, &wanted)];
+        return vec![bad(
+            path,
+            origin,
+            "a value that is not a table",
+            None,
+            &wanted,
+        )];
     };
     let mut problems = Vec::new();
     if channels.len() > MOST_CHANNELS {
         let found = format!("{} channels", channels.len());
-        let allowed = format!("{MOST_CHANNELS} at most");
+        let allowed = format!("at most {MOST_CHANNELS}");
         problems.push(bad(path, origin, &found, None, &allowed));
     }
     let mut channels: Vec<_> = channels.iter().collect();
@@ -227,7 +233,13 @@ pub(super) fn check_channels(origin: &str, value: &Value) -> Vec<Problem> {
             problems.push(bad(&path, origin, &show_text(name), Some(reason), allowed));
         }
         let ValueKind::Table(entries) = &channel.kind else {
-            problems.push(bad(&path, origin, "no table", None, &wanted));
+            problems.push(bad(
+                &path,
+                origin,
+                "a value that is not a table",
+                None,
+                &wanted,
+            ));
             continue;
         };
         let kind = entries.get("kind").and_then(|kind| match &kind.kind {
@@ -261,12 +273,18 @@ pub(super) fn check_rules(origin: &str, value: &Value) -> Vec<Problem> {
     let path = "notifications.rules";
     let wanted = format!("tables [[{path}]] with the keys on, plugins, targets, channels");
     let ValueKind::Array(rules) = &value.kind else {
-        return vec![bad(path, origin, "no list of tables", None, &wanted)];
+        return vec![bad(
+            path,
+            origin,
+            "a value that is not a list of tables",
+            None,
+            &wanted,
+        )];
     };
     let mut problems = Vec::new();
     if rules.len() > MOST_RULES {
         let found = format!("{} rules", rules.len());
-        let allowed = format!("{MOST_RULES} at most");
+        let allowed = format!("at most {MOST_RULES}");
         problems.push(bad(path, origin, &found, None, &allowed));
     }
     for (index, rule) in rules.iter().enumerate() {
@@ -338,7 +356,7 @@ fn event(text: &str) -> Result<(), String> {
     if known.contains(&text) {
         Ok(())
     } else {
-        Err(format!("there is no event {text:?}"))
+        Err(format!("unknown event {text:?}"))
     }
 }
 
@@ -352,7 +370,7 @@ fn channel_name(name: &str) -> Result<(), String> {
         Ok(())
     } else {
         Err(format!(
-            "a channel's name is 1 to {LONGEST_NAME} letters, digits, - and _"
+            "invalid channel name: expected 1 to {LONGEST_NAME} letters, digits, - and _"
         ))
     }
 }

@@ -76,7 +76,7 @@ fn read_file(sources: &Sources) -> Result<Option<(PathBuf, String)>, ConfigError
             Ok(text) => Ok(Some((path, text))),
             Err(_) => Err(ConfigError::FileInvalid {
                 path,
-                message: "it is not UTF-8 text".to_owned(),
+                message: "expected UTF-8 text".to_owned(),
             }),
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => match named_by {
@@ -305,9 +305,9 @@ impl Layers {
             self.problems.push(Problem::BadValue {
                 key: "configuration".to_owned(),
                 origin: "the sources together".to_owned(),
-                found: "a value that does not fit".to_owned(),
+                found: "a value of a wrong type".to_owned(),
                 reason: Some(redact(&error.to_string())),
-                allowed: "see docs/configuration.md".to_owned(),
+                allowed: "a value as in docs/configuration.md".to_owned(),
             });
             Config::default()
         })
@@ -319,8 +319,8 @@ impl Layers {
             self.refuse(
                 "board.auth_enabled",
                 "true",
-                "authentication is not available in this version; listen on loopback \
-                 (server.host = \"127.0.0.1\") or behind a proxy that authenticates",
+                "authentication is not available in this version; listen on loopback (server.host = \
+                 \"127.0.0.1\") or behind an authenticating proxy",
                 "false",
             );
         }
@@ -328,7 +328,7 @@ impl Layers {
             self.refuse(
                 "board.api_prefix",
                 &show_text(&config.board.api_prefix),
-                "board.ui_path is the same",
+                "board.ui_path has the same value",
                 "a path of its own",
             );
         }
@@ -338,7 +338,7 @@ impl Layers {
             self.refuse(
                 "queue.url",
                 &show_text(&config.queue_url()),
-                "database.url is the same file",
+                "database.url has the same file",
                 "a file of its own",
             );
         }
@@ -356,9 +356,9 @@ impl Layers {
                         &format!("{NOTIFICATIONS}.{RULES}"),
                         &format!("{NOTIFICATIONS}.{RULES}[{index}].channels"),
                         &show_text(channel),
-                        "there is no such channel",
+                        "channel not found",
                         &match names.as_slice() {
-                            [] => "names of [notifications.channels.NAME]; there is none yet"
+                            [] => "a channel of [notifications.channels.NAME], but none is defined"
                                 .to_owned(),
                             names => names.join(", "),
                         },
@@ -373,7 +373,7 @@ impl Layers {
                 ("notifications.from", notifications.from.is_some()),
             ] {
                 if !set {
-                    let reason = "there is a channel of kind email";
+                    let reason = "it is required for channels of kind email";
                     self.refuse(key, "nothing", reason, "a value");
                 }
             }
@@ -384,13 +384,13 @@ impl Layers {
                 "notifications.smtp_password_file",
                 "nothing",
                 "notifications.smtp_username is set",
-                "both or neither",
+                "both keys set or both unset",
             ),
             (false, true) => self.refuse(
                 "notifications.smtp_username",
                 "nothing",
                 "notifications.smtp_password_file is set",
-                "both or neither",
+                "both keys set or both unset",
             ),
             _ => {}
         }
@@ -403,8 +403,8 @@ impl Layers {
             self.refuse(
                 "notifications.smtp_tls",
                 "\"none\"",
-                "the password would be sent in clear to another machine",
-                "starttls, tls",
+                "the password would be sent in clear text to another machine",
+                "starttls or tls",
             );
         }
     }
@@ -442,7 +442,7 @@ fn parse_toml(path: &Path, text: &str) -> Result<Vec<(String, Value)>, ConfigErr
             message: match huge_number(text) {
                 // The only error for which the parser reports no position.
                 Some((line, content)) => {
-                    format!("line {line}: {content}: the number is too large")
+                    format!("line {line}: {content}: number too large")
                 }
                 // The quoted line may contain a webhook's URL.
                 None => hide_paths(&redact(error.to_string().trim_end())),
@@ -489,8 +489,8 @@ fn unknown_variable(name: &OsStr) -> Problem {
     Problem::UnknownVariable {
         nearest: nearest_variable(&variable),
         hint: if service_link {
-            " (in Kubernetes, a Service named scheduler makes such variables: set \
-             enableServiceLinks: false)"
+            " (in Kubernetes, a Service named scheduler sets such variables; set enableServiceLinks: \
+             false)"
         } else {
             ""
         },

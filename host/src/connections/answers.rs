@@ -93,7 +93,7 @@ impl Connections {
         let invalid = |reason: String| {
             JobError::new(
                 ErrorCode::INVALID,
-                format!("the connection `{}`: {reason}", connection.name),
+                format!("connection `{}`: {reason}", connection.name),
             )
         };
         let pattern = Pattern::within(question, MAX_COMPILED_QUESTION_BYTES)
@@ -109,7 +109,7 @@ impl Connections {
                 Some(field) => {
                     let text = self.open(connection, field, way)?.ok_or_else(|| {
                         let field = field.as_str();
-                        invalid(format!("no {field} is stored to answer {question:?}"))
+                        invalid(format!("no {field} stored to answer {question:?}"))
                     })?;
                     Answer::new(pattern, text)
                 }
@@ -147,7 +147,7 @@ pub(super) fn check_answers(
         }
         let same = |other: &AnswerInput| other.question == answer.question;
         if answers.iter().take(at).any(same) {
-            wrong("question", "another entry has the same question".to_owned());
+            wrong("question", "duplicate question".to_owned());
         }
         match (&answer.answer, answer.credential, answer.set) {
             (Some(text), None, false) => {
@@ -167,8 +167,8 @@ pub(super) fn check_answers(
             }
             _ => wrong(
                 "answer",
-                "expected one of `answer`, `credential` and `set: true`, which keeps the stored \
-                 answer"
+                "expected one of `answer`, `credential` and `set: true` (which keeps the stored \
+                 answer)"
                     .to_owned(),
             ),
         }
@@ -231,7 +231,7 @@ fn check_question(question: &str) -> Result<(), String> {
     })?;
     if pattern.matches("") {
         return Err(
-            "expected a part of the question, got a pattern that matches every line and prompt"
+            "expected a part of the question, got a pattern that matches any line and prompt"
                 .to_owned(),
         );
     }
@@ -286,7 +286,7 @@ fn check_set(
     let Some(stored) = sealed_for(old, &answer.question) else {
         return Err((
             "set",
-            "no secret answer is stored for this question: give `answer`".to_owned(),
+            "no secret answer stored for this question: give `answer`".to_owned(),
         ));
     };
     if answer.secret == Some(false) {

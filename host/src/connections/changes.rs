@@ -85,7 +85,7 @@ impl Connections {
             return Err(ConnectionError::NotFound(id_or_name.to_owned()));
         }
         for other in others.unprotected {
-            tracing::info!(connection = %other.name, through = %new.name, "secrets forgotten");
+            tracing::info!(connection = %other.name, through = %new.name, "secrets cleared");
         }
         Ok(new)
     }
@@ -117,8 +117,10 @@ impl Connections {
                         SealedField::Secret(field) => field.as_str(),
                         SealedField::Answer { .. } => "answers",
                     };
-                    let message =
-                        format!("cannot be kept: {error}; give it again, or null to clear it");
+                    let message = format!(
+                        "failed to keep the stored secret: {error}; give it again, or null to \
+                                 clear it"
+                    );
                     FieldError::new(place, message)
                 })
         });

@@ -33,7 +33,7 @@ pub(super) enum Moved {
 impl Moved {
     pub(super) fn place(self) -> &'static str {
         match self {
-            Self::Address => "way (host, port, username, jump)",
+            Self::Address => "address, user or route (host, port, username, jump)",
             Self::HostKey => "host key",
         }
     }
@@ -135,7 +135,7 @@ impl Connections {
         let passphrase = after(SecretField::Passphrase);
         let certificate = input.certificate.clone();
         if certificate.is_some() && key.is_none() && !input.agent {
-            let message = "needs the private key that it is of, or the agent that has it";
+            let message = "not allowed without its private key or an agent";
             return Some(FieldError::new("certificate", message));
         }
         let checking = tokio::task::spawn_blocking(move || {
@@ -147,7 +147,7 @@ impl Connections {
         });
         match checking.await {
             Ok(checked) => checked.err(),
-            Err(_) => Some(FieldError::new("private_key", "cannot be read")),
+            Err(_) => Some(FieldError::new("private_key", "failed to read it")),
         }
     }
 }
@@ -171,7 +171,10 @@ fn check_way(
     let others = after.all().into_iter();
     for other in others.filter(|other| other.jump.contains(&new.name)) {
         if let Err(error) = after.way(other) {
-            let message = format!("`{}` would not be reached any more: {error}", other.name);
+            let message = format!(
+                "not allowed: `{}` would become unreachable: {error}",
+                other.name
+            );
             return Err(FieldError::new("jump", message));
         }
     }
@@ -186,7 +189,7 @@ fn check_kept_secrets(input: &ConnectionInput, old: &Connection, moved: Moved) -
     let how = match moved {
         Moved::Address => "give it again, or null to clear it".to_owned(),
         Moved::HostKey => format!(
-            "give it again, or null to clear it; to keep it, say which key is right: POST \
+            "give it again, or null to clear it; to keep it, trust the new host key: POST \
              /api/connections/{}/host-keys",
             old.name
         ),
@@ -217,17 +220,17 @@ fn check_fields(input: &ConnectionInput) -> Vec<FieldError> {
     expect(
         is_name(&input.name),
         "name",
-        "is 1 to 128 characters without spaces and without / : , ? # %",
+        "expected 1 to 128 characters without spaces and / : , ? # %",
     );
     expect(
         Uuid::parse_str(&input.name).is_err(),
         "name",
-        "must not look like an id",
+        "a name that is a UUID is not allowed: it could be confused with an id",
     );
     expect(
         !matches!(input.name.as_str(), "." | ".."),
         "name",
-        "must not be `.` or `..`, which have a meaning of their own in URLs",
+        "`.` and `..` are not allowed: they have a special meaning in URLs",
     );
     let host = check_host(&input.host);
     expect(
@@ -235,26 +238,26 @@ fn check_fields(input: &ConnectionInput) -> Vec<FieldError> {
         "host",
         host.as_ref().err().map_or("", String::as_str),
     );
-    expect(input.port != 0, "port", "is 1 to 65535");
+    expect(input.port != 0, "port", "expected 1 to 65535");
     expect(
         is_word(&input.username, 256),
         "username",
-        "is 1 to 256 characters without spaces",
+        "expected 1 to 256 characters without spaces",
     );
     expect(
         (1..=86_400).contains(&input.timeout_seconds),
         "timeout_seconds",
-        "is 1 to 86400 seconds",
+        "expected 1 to 86400 seconds",
     );
     expect(
         (1..=64).contains(&input.max_sessions),
         "max_sessions",
-        "is 1 to 64 jobs that may have sessions to the device at once",
+        "expected 1 to 64 jobs",
     );
     expect(
         input.tags.len() <= 64 && input.tags.iter().all(|tag| is_name(tag)),
         "tags",
-        "are at most 64, each 1 to 128 characters without spaces and without / : , ? # %",
+        "expected at most 64 tags, each of 1 to 128 characters without spaces and / : , ? # %",
     );
     expect(
         input.host_key.as_deref().is_none_or(is_pin),
@@ -265,7 +268,7 @@ fn check_fields(input: &ConnectionInput) -> Vec<FieldError> {
     expect(
         input.certificate.as_ref().is_none_or(length),
         "certificate",
-        "is 1 to 65536 bytes",
+        "expected 1 to 65536 bytes",
     );
     for (field, change) in &input.secrets {
         if let SecretChange::Set(secret) = change {
@@ -273,7 +276,7 @@ fn check_fields(input: &ConnectionInput) -> Vec<FieldError> {
             expect(
                 (1..=65_536).contains(&length),
                 field.as_str(),
-                "is 1 to 65536 bytes; null takes it away",
+                "expected 1 to 65536 bytes; null removes it",
             );
         }
     }
@@ -281,8 +284,8 @@ fn check_fields(input: &ConnectionInput) -> Vec<FieldError> {
 }
 
 /// The message for an invalid pin.
-pub(super) const A_PIN: &str = "is a fingerprint (SHA256: and 43 characters of base64) or a public \
-                                key as OpenSSH writes it (ssh-ed25519 AAAA…)";
+pub(super) const A_PIN: &str = "expected a fingerprint (SHA256: and 43 characters of base64) or a \
+                                public key in OpenSSH format (ssh-ed25519 AAAA…)";
 
 /// Returns whether a text is a fingerprint or a public key.
 pub(super) fn is_pin(text: &str) -> bool {

@@ -127,9 +127,9 @@ impl Connections {
         let forgotten = self.storage.change_connections(change).await?;
         let forgotten = forgotten.unwrap_or_default();
         let (host, port) = (connection.host, connection.port);
-        tracing::info!(connection = %connection.name, host, port, forgotten, "host keys forgotten");
+        tracing::info!(connection = %connection.name, host, port, forgotten, "host keys removed");
         for other in affected {
-            tracing::info!(connection = %other.name, "secrets forgotten");
+            tracing::info!(connection = %other.name, "secrets cleared");
         }
         Ok(forgotten)
     }
@@ -196,8 +196,8 @@ impl Connections {
             return Err(JobError::new(
                 ErrorCode::INVALID,
                 format!(
-                    "the jump host `{name}` is reached by another way than its own connection's, and \
-                     its host key is not known yet: connect to it by its own way first (scheduler \
+                    "unknown host key of jump host `{name}`, which is reached by a different route \
+                     than that of its own connection: connect to it by its own route first (scheduler \
                      connection test {name}), set its own jump, or pin its host key"
                 ),
             ));

@@ -43,7 +43,8 @@ impl StoredLogins {
             match serde_json::from_value(record) {
                 Ok(record) => Some((address, record)),
                 Err(error) => {
-                    tracing::warn!(device = %address, %error, "failed to read what is known of a device's logins");
+                    tracing::warn!(device = %address, %error, "failed to read the login history of a \
+                         device");
                     None
                 }
             }

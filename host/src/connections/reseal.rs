@@ -66,7 +66,7 @@ impl Connections {
         self.storage.change_connections(change).await?;
         tracing::info!(
             connections,
-            "stored secrets are bound to the address, the way and the host key of their connection now"
+            "stored secrets are now bound to the address, route and host key of their connection"
         );
         Ok(())
     }
@@ -87,7 +87,7 @@ pub(crate) async fn resealed_with(
         let way = match saved.way(connection) {
             Ok(way) => way,
             Err(error) => {
-                left.push(format!("there is no way to `{name}`: {error}"));
+                left.push(format!("there is no route to `{name}`: {error}"));
                 continue;
             }
         };
@@ -95,7 +95,7 @@ pub(crate) async fn resealed_with(
             let resealed = reseal(connection, field, &way, sealed);
             let kept = resealed.unwrap_or_else(|error| {
                 left.push(format!(
-                    "the {field} of the connection `{name}` does not open: {error}"
+                    "failed to decrypt the {field} of connection `{name}`: {error}"
                 ));
                 sealed.to_vec()
             });

@@ -56,7 +56,7 @@ impl Jobs {
     pub async fn advance_batches(&self) {
         loop {
             if let Err(error) = self.advance_all().await {
-                tracing::error!(%error, "batches could not go on; it is tried again");
+                tracing::error!(%error, "failed to advance batches; retrying");
                 tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
                 continue;
             }
@@ -66,7 +66,7 @@ impl Jobs {
                 .is_ok()
             {
                 if let Err(error) = self.advance_news().await {
-                    tracing::error!(%error, "batches could not go on; it is tried again");
+                    tracing::error!(%error, "failed to advance batches; retrying");
                     tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
                     break;
                 }
@@ -120,10 +120,10 @@ fn lines_of(id: Uuid, progress: &BatchProgress) -> Vec<JobLog> {
     let mut said = Vec::new();
     if !progress.started.is_empty() {
         let count = progress.started.len();
-        said.push((LogLevel::Info, format!("{count} started")));
+        said.push((LogLevel::Info, format!("{count} child jobs started")));
     }
     if let Some(reason) = &progress.stopped {
-        let message = format!("no more are started: {reason}");
+        let message = format!("no more child jobs are started: {reason}");
         said.push((LogLevel::Warn, message));
     }
     if let Some((status, counts)) = &progress.ended {

@@ -23,7 +23,7 @@ impl ChildJobs for Jobs {
                 SubmitError::Storage(StorageError::LowSpace(_)) => ErrorCode::LIMIT,
                 SubmitError::Storage(_) => ErrorCode::INTERNAL,
             };
-            let mut message = format!("submitting `{}`: {error}", child.plugin);
+            let mut message = format!("failed to submit a job of `{}`: {error}", child.plugin);
             if let SubmitError::Invalid(errors) = error {
                 for error in errors {
                     message.push_str(&format!("; {}: {}", error.pointer, error.message));
@@ -47,7 +47,7 @@ impl ChildJobs for Jobs {
         let wrong = match plugin.description.targets {
             TargetMode::None => (!targets.is_empty()).then_some("takes no target"),
             TargetMode::Each => (targets.len() != 1).then_some("takes exactly one target"),
-            TargetMode::All => targets.is_empty().then_some("needs one target or more"),
+            TargetMode::All => targets.is_empty().then_some("needs at least one target"),
         };
         errors.extend(
             wrong.map(|wrong| ParamError::new("/targets", format!("`{}` {wrong}", plugin.name))),
@@ -57,7 +57,7 @@ impl ChildJobs for Jobs {
             .as_ref()
             .is_some_and(|text| text.len() > 1_000);
         errors.extend(
-            long.then(|| ParamError::new("/description", "has at most 1000 bytes".to_owned())),
+            long.then(|| ParamError::new("/description", "expected at most 1000 bytes".to_owned())),
         );
         if !errors.is_empty() {
             return Err(refused(&SubmitError::Invalid(errors)));
@@ -89,8 +89,11 @@ impl ChildJobs for Jobs {
 
     async fn wait(&self, id: Uuid) -> Result<ChildOutcome, JobError> {
         let job = self.wait(id).await.map_err(|error| {
-            tracing::error!(%error, "waiting for a child job");
-            JobError::new(ErrorCode::INTERNAL, "the host's database is not available")
+            tracing::error!(%error, "failed to wait for a child job");
+            JobError::new(
+                ErrorCode::INTERNAL,
+                "the database of the server is not available",
+            )
         })?;
         let job = job.ok_or_else(|| {
             JobError::new(ErrorCode::NOT_FOUND, format!("child job {id} was deleted"))
@@ -105,7 +108,7 @@ impl ChildJobs for Jobs {
 
     async fn cancel(&self, id: Uuid) {
         if let Err(error) = self.cancel(id).await {
-            tracing::error!(job_id = %id, %error, "a child job could not be cancelled");
+            tracing::error!(job_id = %id, %error, "failed to cancel a child job");
         }
     }
 }

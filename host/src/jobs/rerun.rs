@@ -10,35 +10,35 @@ use super::{Jobs, Submission, SubmitError};
 use crate::model::{Job, JobFilter, JobStatus};
 use crate::storage::StorageError;
 
-/// Which targets of a batch.
+/// The targets of a batch that a rerun includes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Only {
     #[default]
     All,
-    /// Those whose job has failed.
+    /// Targets whose job failed.
     Failed,
-    /// Those that have not completed: failed, cancelled, not started.
+    /// Targets whose job has not completed: failed, cancelled, not started.
     Unfinished,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum RerunError {
-    #[error("there is no job {0}")]
+    #[error("job {0} not found")]
     NotFound(Uuid),
-    #[error("the job has not ended; it is {0}")]
+    #[error("the job has not ended: it is {0}")]
     NotEnded(JobStatus),
-    #[error("the job is no batch; `only` is for batches")]
+    #[error("`only` is not allowed: the job is not a batch")]
     NoBatch,
-    #[error("no target of the batch is left to run again: none is {}", match .0 {
+    #[error("no target of the batch to rerun: none is {}", match .0 {
         Only::All => "there",
         Only::Failed => "failed",
         Only::Unfinished => "unfinished",
     })]
     NothingLeft(Only),
     #[error(
-        "the job came with a connection of its own, whose secrets were removed when it ended; submit a \
-         new job with the connection"
+        "the secrets of the job's inline connection were removed when it ended; submit a new job with \
+         the connection"
     )]
     OwnConnection,
     #[error(transparent)]

@@ -48,7 +48,7 @@ impl Jobs {
             for connection in found {
                 if !seen.insert(connection.id) {
                     if by_name {
-                        let message = format!("`{}` is named twice", connection.name);
+                        let message = format!("duplicate target `{}`", connection.name);
                         errors.push(ParamError::new("/targets", message));
                     }
                     continue;
@@ -70,12 +70,12 @@ impl Jobs {
             let refused = reached.err();
             errors.extend(refused.map(|error| ParamError::new("/connection", error.message)));
             if targets.iter().any(|target| target.name == connection.name) {
-                let message = format!("`{}` is named twice", connection.name);
+                let message = format!("duplicate target `{}`", connection.name);
                 errors.push(ParamError::new("/targets", message));
             }
             if several && plugin.description.targets == TargetMode::Each {
-                let message = "a connection given with the job stands alone; store it to make it \
-                               one of several targets";
+                let message = "an inline connection is not allowed together with other targets; store \
+                               the connection first";
                 errors.push(ParamError::new("/connection", message.to_owned()));
             }
             targets.push(Target {
@@ -88,14 +88,14 @@ impl Jobs {
         let wrong = match plugin.description.targets {
             TargetMode::None if count > 0 => Some("takes no target".to_owned()),
             TargetMode::Each if count == 0 => {
-                Some("needs a target: a connection's name, or an expression".to_owned())
+                Some("needs a target: the name of a connection, or an expression".to_owned())
             }
-            TargetMode::All if count == 0 => {
-                Some("needs one target or more: names of connections, or expressions".to_owned())
+            TargetMode::All if count == 0 => Some(
+                "needs at least one target: the name of a connection, or an expression".to_owned(),
+            ),
+            _ if count > MOST_TARGETS => {
+                Some(format!("takes at most {MOST_TARGETS} targets, got {count}"))
             }
-            _ if count > MOST_TARGETS => Some(format!(
-                "takes at most {MOST_TARGETS} targets; these are {count}"
-            )),
             _ => None,
         };
         let nothing_said = errors

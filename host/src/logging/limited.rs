@@ -144,7 +144,7 @@ impl Counts {
         let about = (*metadata.level(), metadata.target());
         if metadata.target() == JOB_TARGET {
             return self.count(0, MAX_OF_JOBS, now, about, || {
-                "more lines of jobs; `scheduler job logs ID` shows those of a job".to_owned()
+                "lines of jobs; `scheduler job logs ID` shows the log of a job".to_owned()
             });
         }
         if *metadata.level() > Level::WARN {
@@ -163,7 +163,7 @@ impl Counts {
         let same = line.hasher.finish();
         // Checks the place first: lines suppressed by it do not count as identical ones.
         self.count(place, MAX_OF_PLACE, now, about, || {
-            format!("more lines from the same place, such as: {}", line.message)
+            format!("lines from the same place, such as: {}", line.message)
         }) && self.count(same, MAX_SAME, now, about, || line.message.clone())
     }
 
@@ -219,7 +219,11 @@ impl Window {
         (more > 0).then(|| Report {
             level: self.level,
             target: self.target,
-            message: format!("and {more} more like it within a minute: {}", self.message),
+            message: format!(
+                "rate limit of the log: dropped {more} lines like this within a minute: \
+                              {}",
+                self.message
+            ),
         })
     }
 }
@@ -331,7 +335,7 @@ mod tests {
             assert_eq!(log.matches("something else").count(), 100);
             assert_eq!(log.matches("is not recorded").count(), 3 + 1, "{log}");
             let last = log.lines().last().unwrap();
-            assert!(last.contains("and 97 more like it"), "{last}");
+            assert!(last.contains("dropped 97 lines like this"), "{last}");
             assert!(last.contains("no space"), "{last}");
         }
     }
@@ -360,8 +364,8 @@ mod tests {
                 tracing::info!(target: JOB_TARGET, number, "chatter");
             }
         });
-        assert!(log.contains("and 7 more like it"));
-        assert!(log.contains("and 5 more like it within a minute: more lines of jobs"));
+        assert!(log.contains("dropped 7 lines like this"));
+        assert!(log.contains("dropped 5 lines like this within a minute: lines of jobs"));
         assert_eq!(log.matches("chatter").count() as u64, MAX_OF_JOBS);
     }
 

@@ -12,23 +12,23 @@ use super::JobStatus;
 /// Maximum number of targets of a batch.
 pub const MOST_TARGETS: usize = 10_000;
 
-/// How a batch goes about its targets. What is absent is no limit.
+/// Rollout options of a batch. An absent option is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BatchOptions {
-    /// Child jobs that may be started and not have ended, at once.
+    /// Maximum number of child jobs at the same time.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u32>)]
     pub concurrency: Option<Share>,
-    /// Targets go in groups of so many; the next group starts when the one before has ended.
+    /// Size of a group of targets; each group starts when the previous one has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u32>)]
     pub batch_size: Option<Share>,
-    /// The first so many have to succeed before the others start.
+    /// Number of targets that run first; the others start only if all of these succeed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u32>)]
     pub canary: Option<Share>,
-    /// When more have failed, the rest is not started.
+    /// Maximum number of failed targets; if more fail, the remaining ones are not started.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u32>)]
     pub max_failures: Option<Share>,
@@ -57,7 +57,7 @@ impl Share {
     /// # Errors
     /// A message that says what is expected.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || "is a number, or a percentage such as 25%".to_owned();
+        let wrong = || "expected a number, or a percentage such as 25%".to_owned();
         match text.strip_suffix('%') {
             Some(percent) => percent
                 .parse()
@@ -99,20 +99,20 @@ impl<'de> Deserialize<'de> for Share {
     }
 }
 
-/// How the child jobs of a batch stand.
+/// Counts of a batch's child jobs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BatchCounts {
     pub total: u64,
     /// Not started yet.
     pub held: u64,
-    /// Started, and waiting: for a place, for their device, for their next attempt.
+    /// Started and waiting for a worker slot, their device or their next attempt.
     pub waiting: u64,
     pub running: u64,
     pub completed: u64,
     pub failed: u64,
-    /// Cancelled one by one, or with the batch when they had been started.
+    /// Cancelled individually, or with the batch after they were started.
     pub cancelled: u64,
-    /// Not started, and never to be.
+    /// Never started: the batch ended first.
     pub not_started: u64,
 }
 
@@ -204,13 +204,12 @@ impl BatchOptions {
         let canary = self.canary.map_or(0, |canary| canary.of(counts.total));
         if counts.started() <= canary && counts.failed + counts.cancelled > 0 {
             return Some(match canary {
-                1 => "the first one did not succeed".to_owned(),
-                _ => format!("one of the first {canary} did not succeed"),
+                1 => "the canary failed".to_owned(),
+                _ => format!("one of {canary} canaries failed"),
             });
         }
         let most = self.max_failures?.of(counts.total);
-        (counts.failed > most)
-            .then(|| format!("{} failed, and max_failures allows {most}", counts.failed))
+        (counts.failed > most).then(|| format!("{} failed, max_failures is {most}", counts.failed))
     }
 }
 
@@ -321,7 +320,7 @@ mod tests {
     fn too_many_failures_stop_the_rest() {
         let (steps, counts) = played(options(1, "", 0, "1"), 10, |_| true);
         assert_eq!((counts.failed, counts.not_started), (2, 8));
-        let told = BatchStep::StopStarting("2 failed, and max_failures allows 1".to_owned());
+        let told = BatchStep::StopStarting("2 failed, max_failures is 1".to_owned());
         assert!(steps.contains(&told), "{steps:?}");
         let (_, counts) = played(options(1, "", 0, "20%"), 10, |_| true);
         assert_eq!(counts.failed, 3);

@@ -45,14 +45,14 @@ pub struct Connection {
     pub updated_at: DateTime<Utc>,
 }
 
-/// Which SSH algorithms are offered to a device.
+/// The SSH algorithms that are offered to a device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Algorithms {
-    /// What is sound today.
+    /// Secure algorithms only.
     #[default]
     Default,
-    /// What old devices need as well: SHA-1, CBC, 1024-bit groups.
+    /// Also algorithms for old devices: SHA-1, CBC, 1024-bit groups.
     Legacy,
 }
 
@@ -328,11 +328,11 @@ pub struct KnownHostKey {
 /// Why a route to a device is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RouteError {
-    #[error("there is no connection `{0}` to jump through")]
+    #[error("jump host `{0}` not found")]
     Unknown(String),
-    #[error("`{0}` comes up twice on the way: {1}")]
+    #[error("duplicate jump host `{0}` in the route {1}")]
     Circle(String, String),
-    #[error("the way has more than {MOST_JUMPS} jump hosts: {0}")]
+    #[error("too many jump hosts: at most {MOST_JUMPS} are allowed: {0}")]
     TooLong(String),
 }
 
@@ -425,12 +425,12 @@ mod tests {
         let circle = [("a", "b"), ("b", "a"), ("c", "device")];
         let refused = |jump| way(&circle, jump).unwrap_err().to_string();
         assert!(
-            refused("a").contains("`a` comes up twice"),
+            refused("a").contains("duplicate jump host `a`"),
             "{}",
             refused("a")
         );
-        assert!(refused("c").contains("`device` comes up twice"));
-        assert!(refused("device").contains("`device` comes up twice"));
+        assert!(refused("c").contains("duplicate jump host `device`"));
+        assert!(refused("device").contains("duplicate jump host `device`"));
         assert_eq!(way(&circle, "x"), Err(RouteError::Unknown("x".to_owned())));
         let long: Vec<_> = ["1", "2", "3", "4", "5", "6", "7", "8", "9"]
             .map(|n| (n, ""))

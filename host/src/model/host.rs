@@ -27,15 +27,15 @@ fn host_hint(host: &str) -> &'static str {
     if host.contains("://") {
         " without a scheme"
     } else if host.contains('@') {
-        "; the user is a field of its own"
+        "; the user is a separate field"
     } else if host.starts_with('[') && host.ends_with(']') {
         " without brackets"
     } else if before_port.is_some_and(|(host, _)| !host.contains(':') || host.ends_with(']')) {
-        "; the port is a field of its own"
+        "; the port is a separate field"
     } else if is_dotted(host) {
-        "; an IPv4 address has four numbers from 0 to 255"
+        "; an IPv4 address consists of four numbers from 0 to 255"
     } else if !host.is_ascii() {
-        " of ASCII characters; a name in another script is written as xn--…"
+        " of ASCII characters; write a name in another script as xn--…"
     } else {
         ""
     }
@@ -295,9 +295,9 @@ mod tests {
         let long = "a".repeat(64);
         for (host, hint) in [
             ("[::1]", "without brackets"),
-            ("user@host", "the user is a field of its own"),
-            ("host:22", "the port is a field of its own"),
-            ("[2001:db8::1]:22", "the port is a field of its own"),
+            ("user@host", "the user is a separate field"),
+            ("host:22", "the port is a separate field"),
+            ("[2001:db8::1]:22", "the port is a separate field"),
             ("ssh://h", "without a scheme"),
             ("https://h:1/x", "without a scheme"),
             ("127.0.0.256", "four numbers"),

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{BatchOptions, Bound, now};
 
-/// Where a job stands.
+/// The status of a job.
 ///
 /// ```text
 /// pending ──► running ──► completed | failed | cancelled
@@ -90,14 +90,14 @@ impl fmt::Display for JobStatus {
     }
 }
 
-/// What happens to a job that was cut off in mid-run: by a crash, or by a shutdown that would not wait.
+/// The outcome of a job that a crash or a shutdown interrupted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnInterrupt {
-    /// It has failed. The default: nobody knows what the device already did.
+    /// The job fails. This is the default, because it is unknown what the device did.
     #[default]
     Fail,
-    /// It runs again from the start; the plugin says that this does no harm.
+    /// The job runs again from the start; the plugin declares that this is safe.
     Retry,
 }
 
@@ -303,7 +303,7 @@ impl fmt::Display for JobError {
     }
 }
 
-/// How far a running job says it is.
+/// The progress that a running job reports.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Progress {
     pub done: u64,
@@ -311,7 +311,7 @@ pub struct Progress {
     pub message: Option<String>,
 }
 
-/// What kind of exchange with a device a result records.
+/// The kind of exchange with a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CommandKind {
@@ -512,7 +512,7 @@ pub struct JobTexts {
     pub error_message: Option<String>,
 }
 
-/// How many jobs stand in each status.
+/// Number of jobs in each status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StatusCounts {
     pub pending: u64,

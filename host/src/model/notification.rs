@@ -63,10 +63,10 @@ impl fmt::Display for NotificationEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NotificationState {
-    /// It is to be sent, or sent again.
+    /// The notification is waiting for its first attempt or a retry.
     Waiting,
     Sent,
-    /// It was refused, or could not be sent for too long.
+    /// The notification was abandoned: the receiver rejected it, or retries failed for too long.
     GivenUp,
 }
 

@@ -12,14 +12,14 @@ pub const LONGEST_WINDOW: u32 = 7 * 24 * 60;
 /// Maximum number of simultaneously open windows that are examined.
 const MOST_OPEN: usize = 64;
 
-/// What becomes of a job whose time comes in a pause.
+/// What a pause does with due jobs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PauseAction {
-    /// It runs when the pause is over.
+    /// The job runs after the pause.
     #[default]
     Wait,
-    /// It is cancelled.
+    /// The job is cancelled.
     Skip,
 }
 
@@ -62,18 +62,18 @@ pub struct Pause {
     pub updated_at: DateTime<Utc>,
 }
 
-/// A window of time that comes again and again.
+/// Recurring windows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Windows {
-    /// When a window begins: `minute hour day month weekday`.
+    /// The start of each window as a cron expression: `minute hour day month weekday`.
     #[schema(example = "0 8 * * 1-5")]
     pub cron_expression: String,
-    /// IANA name; UTC if absent.
+    /// Time zone as an IANA name; UTC if absent.
     #[serde(default = "utc")]
     #[schema(example = "Europe/Berlin")]
     pub timezone: String,
-    /// How long it lasts: 1 minute to a week.
+    /// Length of a window in minutes, up to a week.
     pub minutes: u32,
 }
 

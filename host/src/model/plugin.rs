@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::{JobError, OnInterrupt};
 
-/// Which runtime a plugin is written for.
+/// The runtime of a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PluginKind {
@@ -48,11 +48,11 @@ impl PluginName {
     /// # Errors
     /// A message with the rule that the text breaks.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let rule = "a plugin's name is 1 to 64 of a-z, 0-9, '-' and '_', and begins with a letter or a digit";
+        let rule = "expected 1 to 64 of a-z, 0-9, '-' and '_', beginning with a letter or a digit";
         let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
         let begins_well = text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
         if text.len() > 64 || !begins_well || !text.chars().all(fits) {
-            return Err(format!("`{text}`: {rule}"));
+            return Err(format!("invalid plugin name `{text}`: {rule}"));
         }
         Ok(Self(text.to_owned()))
     }
@@ -69,13 +69,13 @@ impl fmt::Display for PluginName {
     }
 }
 
-/// How a plugin takes its targets.
+/// The number of targets per job of a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TargetMode {
-    /// One job, one target.
+    /// One target per job.
     Each,
-    /// One job may open several targets.
+    /// One or more targets per job.
     All,
     /// No target.
     None,
@@ -117,19 +117,19 @@ impl RetryRules {
     }
 }
 
-/// What a plugin may do. Whatever is absent is refused.
+/// The rights that a plugin declares. Anything else is denied.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Needs {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ssh: Option<SshNeeds>,
-    /// Keeping values between jobs.
+    /// Storing values between jobs.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub storage: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue: Option<QueueNeeds>,
-    /// The only targets it opens: names with `*` for any text, or `tag:x`. None: whatever a job is
-    /// submitted for.
+    /// The only targets that the plugin opens: names with `*` for any text, or `tag:x`. If empty, any
+    /// target of the job.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<String>,
 }
@@ -139,15 +139,15 @@ pub struct Needs {
 pub struct SshNeeds {
     /// Patterns of commands, `*` for any text: `show *`.
     pub exec: Vec<String>,
-    /// Patterns of the answers that it gives to devices' questions, besides plain confirmations.
+    /// Patterns of answers to devices' questions, besides plain confirmations.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub answers: Vec<String>,
-    /// Entering configuration mode and saving; the lines are unrestricted or match these patterns.
+    /// Configuring devices and saving, with any lines or only those that match these patterns.
     pub configure: Lines,
-    /// Writing files of the operator's directory to devices.
+    /// Uploading files from the operator's directory to devices.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub upload: bool,
-    /// Writing files of devices into the operator's directory.
+    /// Downloading files from devices into the operator's directory.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub download: bool,
 }
@@ -195,7 +195,7 @@ impl From<bool> for Lines {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct QueueNeeds {
-    /// Names of the plugins it may submit; `*` for any.
+    /// Names of the plugins whose jobs it may submit; `*` for any.
     pub submit: Vec<String>,
 }
 
@@ -262,15 +262,15 @@ pub struct Bound {
     pub needs: Needs,
 }
 
-/// Why a plugin could not be loaded, and where in its file.
+/// Why a plugin failed to load, and where in its file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, thiserror::Error)]
 #[error("{}", self.describe())]
 pub struct LoadError {
     pub message: String,
     pub file: String,
-    /// From 1.
+    /// Line, from 1.
     pub line: Option<u32>,
-    /// From 1, in characters.
+    /// Column in characters, from 1.
     pub column: Option<u32>,
 }
 

@@ -33,8 +33,8 @@ impl PluginFiles {
         let mut options = std::fs::OpenOptions::new();
         let opened = options.read(true).custom_flags(NONBLOCK).open(file);
         let main = opened.and_then(|opened| read_regular(opened, most));
-        let main =
-            main.map_err(|error| LoadError::new(&name, format!("cannot be read: {error}")))?;
+        let main = main
+            .map_err(|error| LoadError::new(&name, format!("failed to read the file: {error}")))?;
         Ok(Self {
             main,
             name: name.into_owned(),
@@ -66,12 +66,12 @@ impl PluginFiles {
 pub(crate) fn read_regular(file: std::fs::File, most: u64) -> io::Result<Vec<u8>> {
     // Checks the opened file: the path may refer to another file by now.
     if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
+        return Err(io::Error::other("not a regular file"));
     }
     let mut bytes = Vec::new();
     file.take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
-        let message = format!("it has more than {most} bytes, which is the most it may have");
+        let message = format!("file too large: at most {most} bytes are allowed");
         return Err(io::Error::other(message));
     }
     Ok(bytes)

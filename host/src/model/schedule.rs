@@ -30,14 +30,14 @@ const LONGEST_GAP_MINUTES: i64 = 2 * 24 * 60;
 const MOST_TIMES: usize = 90_000;
 const LONGEST_EXPRESSION: usize = 255;
 
-/// What happens to times that passed while the server was down.
+/// What to do about runs that were missed while the server was down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Misfire {
-    /// They are left out.
+    /// Missed runs are skipped.
     #[default]
     Skip,
-    /// One job stands for all of them, at once.
+    /// One job runs immediately for all missed runs.
     RunOnce,
 }
 
@@ -58,16 +58,16 @@ impl Misfire {
     }
 }
 
-/// What happens when a job of the schedule has not ended at the next time.
+/// What to do when a run is due while the previous job has not ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Overlap {
-    /// The time is left out.
+    /// The run is skipped.
     #[default]
     Skip,
-    /// The next job is submitted when the one before has ended; at most one waits.
+    /// The job is submitted when the previous one has ended; at most one waits.
     Queue,
-    /// Both run.
+    /// Both jobs run.
     Allow,
 }
 
@@ -197,12 +197,14 @@ impl Timing {
         let wrong = |field, message| TimingError { field, message };
         let zone = Tz::from_str(timezone).map_err(|_| {
             let shown: String = timezone.chars().take(64).collect();
-            let message =
-                format!("`{shown}` is not an IANA time zone, for example Europe/Berlin or UTC");
+            let message = format!(
+                "invalid time zone `{shown}`: expected an IANA name such as Europe/Berlin or \
+                         UTC"
+            );
             wrong("timezone", message)
         })?;
         if expression.len() > LONGEST_EXPRESSION {
-            let message = format!("has at most {LONGEST_EXPRESSION} bytes");
+            let message = format!("expected at most {LONGEST_EXPRESSION} bytes");
             return Err(wrong("cron_expression", message));
         }
         let expression = expand(expression);
@@ -212,8 +214,8 @@ impl Timing {
         let cron = Cron::from_str(expression).map_err(|error| {
             let error = error.to_string();
             let message = format!(
-                "{}; it is `minute hour day month weekday` (0-59, 0-23, 1-31, 1-12, 0-7), for \
-                 example `30 2 * * 1-5`, with seconds before it if need be",
+                "{}; expected `minute hour day month weekday` (0-59, 0-23, 1-31, 1-12, 0-7), such as \
+                 `30 2 * * 1-5`, optionally with seconds in front",
                 error.trim_end_matches('.')
             );
             wrong("cron_expression", message)

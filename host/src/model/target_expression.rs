@@ -36,20 +36,20 @@ impl TargetExpression {
     /// A message that says what is wrong and what is expected.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.len() > LONGEST {
-            return Err(format!("has at most {LONGEST} bytes"));
+            return Err(format!("expected at most {LONGEST} bytes"));
         }
         let mut words = Words {
             words: words_of(text),
             next: 0,
         };
         if words.words.is_empty() {
-            return Err(format!("is empty; {EXAMPLES}"));
+            return Err(format!("expected a target; {EXAMPLES}"));
         }
         let expression = words.any(0)?;
         match words.peek() {
             None => Ok(expression),
             Some(word) => Err(format!(
-                "`{word}` stands where `and`, `or` or the end should; {EXAMPLES}"
+                "expected `and`, `or` or the end, got `{word}`; {EXAMPLES}"
             )),
         }
     }
@@ -90,8 +90,8 @@ impl TargetExpression {
     }
 }
 
-const EXAMPLES: &str = "targets are named `core-1`, or found by `tag:core`, `name:sw-*`, \
-                        `platform:cisco_*`, joined with `and`, `or`, `not` and parentheses";
+const EXAMPLES: &str = "a target is a name such as `core-1`, or `tag:core`, `name:sw-*`, \
+                        `platform:cisco_*`, combined with `and`, `or`, `not` and parentheses";
 
 /// Splits a text at white space and parentheses; parentheses are words themselves.
 fn words_of(text: &str) -> Vec<String> {
@@ -134,7 +134,7 @@ impl Words {
     fn one(&mut self, depth: usize) -> Result<TargetExpression, String> {
         if depth >= DEEPEST {
             return Err(format!(
-                "parentheses and `not` stand in one another at most {DEEPEST} deep"
+                "expected at most {DEEPEST} levels of parentheses and `not`"
             ));
         }
         if self.take_if("not") {
@@ -143,12 +143,12 @@ impl Words {
         if self.take_if("(") {
             let inner = self.any(depth + 1)?;
             if !self.take_if(")") {
-                return Err("a `)` is missing".to_owned());
+                return Err("expected `)`".to_owned());
             }
             return Ok(inner);
         }
         let Some(word) = self.peek().map(ToOwned::to_owned) else {
-            return Err(format!("ends where a target should stand; {EXAMPLES}"));
+            return Err(format!("expected a target at the end; {EXAMPLES}"));
         };
         self.next += 1;
         atom(&word)
@@ -157,25 +157,25 @@ impl Words {
 
 fn atom(word: &str) -> Result<TargetExpression, String> {
     if ["and", "or", ")"].contains(&word) {
-        return Err(format!("`{word}` stands where a target should; {EXAMPLES}"));
+        return Err(format!("expected a target, got `{word}`; {EXAMPLES}"));
     }
     let Some((kind, value)) = word.split_once(':') else {
         if word.contains('*') {
             return Err(format!(
-                "`{word}` is no connection's name; a pattern of names is written `name:{word}`"
+                "`{word}` is not a connection's name; write `name:{word}` for a pattern of names"
             ));
         }
         return Ok(TargetExpression::Name(word.to_owned()));
     };
     if value.is_empty() {
-        return Err(format!("nothing stands behind `{kind}:`"));
+        return Err(format!("expected a value after `{kind}:`"));
     }
     match kind {
         "tag" => Ok(TargetExpression::Tag(value.to_owned())),
         "name" => Ok(TargetExpression::NamePattern(value.to_owned())),
         "platform" => Ok(TargetExpression::Platform(value.to_owned())),
         _ => Err(format!(
-            "`{kind}:` is not known; there are `tag:`, `name:` and `platform:`"
+            "unknown selector `{kind}:`; known: `tag:`, `name:` and `platform:`"
         )),
     }
 }
@@ -258,17 +258,17 @@ mod tests {
     #[test]
     fn says_what_is_wrong() {
         for (text, told) in [
-            ("", "is empty"),
-            ("tag:", "nothing stands behind `tag:`"),
-            ("role:core", "`role:` is not known"),
+            ("", "expected a target"),
+            ("tag:", "expected a value after `tag:`"),
+            ("role:core", "unknown selector `role:`"),
             ("sw-*", "`name:sw-*`"),
-            ("tag:a tag:b", "`tag:b` stands where"),
-            ("tag:a and", "ends where a target should stand"),
-            ("and tag:a", "`and` stands where a target should"),
-            ("(tag:a", "a `)` is missing"),
-            ("tag:a)", "`)` stands where"),
-            (&"(".repeat(100), "at most 32 deep"),
-            (&"not ".repeat(100), "at most 32 deep"),
+            ("tag:a tag:b", "got `tag:b`"),
+            ("tag:a and", "expected a target at the end"),
+            ("and tag:a", "expected a target, got `and`"),
+            ("(tag:a", "expected `)`"),
+            ("tag:a)", "got `)`"),
+            (&"(".repeat(100), "at most 32 levels"),
+            (&"not ".repeat(100), "at most 32 levels"),
             (&"x".repeat(2_000), "at most 1000 bytes"),
         ] {
             let error = TargetExpression::parse(text).unwrap_err();

@@ -67,7 +67,7 @@ impl NotSent {
     pub(super) fn no_answer() -> Self {
         Self {
             unanswered: true,
-            ..Self::no_way("no answer in time".to_owned())
+            ..Self::no_way("timeout".to_owned())
         }
     }
 
@@ -175,16 +175,18 @@ impl Channel {
         match (delivery, last_error.is_some()) {
             (Delivery::Sent, false) => tracing::debug!(%id, %job_id, channel, "notification sent"),
             (Delivery::Sent, true) => {
-                tracing::info!(%id, %job_id, channel, "notifications are sent again");
+                tracing::info!(%id, %job_id, channel, "notification channel recovered");
             }
             (Delivery::Later(error, _), false) => {
-                tracing::warn!(%id, %job_id, channel, error, "a notification could not be sent; it is tried again");
+                tracing::warn!(%id, %job_id, channel, error, "failed to send a notification; retrying");
             }
             (Delivery::Later(error, _), true) => {
-                tracing::debug!(%id, %job_id, channel, error, "a notification could not be sent again");
+                tracing::debug!(%id, %job_id, channel, error, "failed to send a notification again; \
+                     retrying");
             }
             (Delivery::GivenUp(error), _) => {
-                tracing::error!(%id, %job_id, channel, error, "a notification is given up");
+                tracing::error!(%id, %job_id, channel, error, "failed to send a notification; no more \
+                     retries");
             }
         }
         *last_error = error;

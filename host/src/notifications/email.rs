@@ -34,12 +34,12 @@ impl Email {
     ) -> anyhow::Result<Self> {
         let mailbox = |key: &str, text: &str| {
             text.parse::<Mailbox>()
-                .with_context(|| format!("{key}: {text:?} is no mail address"))
+                .with_context(|| format!("invalid {key}: expected a mail address, got {text:?}"))
         };
         let from = config
             .from
             .as_deref()
-            .context("notifications.from: unset")?;
+            .context("notifications.from is not set")?;
         let to = to.iter().map(|to| mailbox(&format!("{key}.to"), to));
         Ok(Self {
             from: mailbox("notifications.from", from)?,
@@ -51,7 +51,7 @@ impl Email {
     pub(super) async fn send(&self, notification: &Notification) -> Result<(), NotSent> {
         let mail = self
             .mail(notification)
-            .map_err(|error| NotSent::refused(format!("the mail could not be written: {error}")))?;
+            .map_err(|error| NotSent::refused(format!("failed to compose the mail: {error}")))?;
         let sent = self.transport.send(mail).await;
         sent.map(drop).map_err(|error| judge(&error))
     }
@@ -83,12 +83,12 @@ impl Email {
 
 fn transport(config: &NotificationsConfig) -> anyhow::Result<AsyncSmtpTransport<Tokio1Executor>> {
     let host = config.smtp_host.as_deref();
-    let host = host.context("notifications.smtp_host: unset")?;
+    let host = host.context("notifications.smtp_host is not set")?;
     // Fails if a provider is installed already, which is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let encrypted = || {
         TlsParameters::new(host.to_owned())
-            .context("notifications.smtp_tls: cannot load the certificates of this machine")
+            .context("failed to load the system's certificates (notifications.smtp_tls)")
     };
     let tls = match config.smtp_tls {
         SmtpTls::Starttls => Tls::Required(encrypted()?),

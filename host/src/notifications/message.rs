@@ -73,10 +73,8 @@ pub(super) fn of(
 /// Composes a test message.
 pub(super) fn test(channel: &str, board: Option<&Url>) -> Notification {
     let (id, now, event) = (Uuid::now_v7(), now(), NotificationEvent::Test);
-    let subject = format!("Test of the channel {channel}");
-    let mut text = format!(
-        "{subject}\n\nIf you can read this, notifications get through. Nothing has happened.\n"
-    );
+    let subject = format!("Test of channel {channel}");
+    let mut text = format!("{subject}\n\nThis is a test message: the channel works.\n");
     if let Some(board) = board {
         let _ = write!(text, "\n{board}\n");
     }
@@ -151,23 +149,23 @@ fn tls_reason(error: &rustls::Error) -> String {
                 "the server's TLS certificate has expired".to_owned()
             }
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                "the server's TLS certificate is not valid yet; is this machine's clock right?"
+                "the server's TLS certificate is not valid yet; check the clock of this machine"
                     .to_owned()
             }
             CertificateError::Revoked => "the server's TLS certificate was revoked".to_owned(),
             CertificateError::UnknownIssuer => {
-                "the server's TLS certificate has an issuer that this machine does not trust; add \
-                 the issuer to the system's certificates"
+                "the issuer of the server's TLS certificate is not trusted; add it to the system's \
+                 certificates"
                     .to_owned()
             }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 "the server's TLS certificate is for another host name".to_owned()
             }
             CertificateError::Other(other) => {
-                format!("the server's TLS certificate is not valid: {other}")
+                format!("invalid TLS certificate of the server: {other}")
             }
             other => format!(
-                "the server's TLS certificate is not valid: {}",
+                "invalid TLS certificate of the server: {}",
                 words_of(&format!("{other:?}"))
             ),
         },
@@ -176,11 +174,9 @@ fn tls_reason(error: &rustls::Error) -> String {
             words_of(&format!("{alert:?}"))
         ),
         Error::InvalidMessage(_) => {
-            "the server does not speak TLS at this port; are scheme and port right?".to_owned()
+            "the server does not speak TLS on this port; check the scheme and the port".to_owned()
         }
-        Error::PeerIncompatible(_) => {
-            "the server has no TLS version and cipher in common with this one".to_owned()
-        }
+        Error::PeerIncompatible(_) => "no common TLS version or cipher with the server".to_owned(),
         other => other.to_string(),
     }
 }
@@ -431,7 +427,7 @@ mod tests {
             ),
             (
                 Error::InvalidCertificate(CertificateError::UnknownIssuer),
-                "does not trust",
+                "is not trusted",
             ),
             (
                 Error::InvalidCertificate(CertificateError::NotValidForName),

@@ -16,21 +16,22 @@ pub(super) fn read(key: &str, path: &Path) -> anyhow::Result<SecretString> {
     let read = || -> anyhow::Result<SecretString> {
         let file = File::open(path)?;
         let metadata = file.metadata()?;
-        ensure!(metadata.is_file(), "it is no file");
+        ensure!(metadata.is_file(), "not a regular file");
         // Only a warning: operators often cannot choose the mode of mounted secrets.
         let mode = metadata.permissions().mode() & 0o777;
         if mode & 0o007 != 0 {
-            tracing::warn!(file = %shown, mode = format!("{mode:o}"), "everybody on this machine can read this secret; chmod o= makes it private");
+            tracing::warn!(file = %shown, mode = format!("{mode:o}"), "other users can read this \
+                 secret; make it private with chmod o=");
         }
         let mut text = String::new();
         file.take(LARGEST + 1).read_to_string(&mut text)?;
-        ensure!(text.len() as u64 <= LARGEST, "it is larger than 16 KiB");
+        ensure!(text.len() as u64 <= LARGEST, "expected at most 16 KiB");
         let secret = text.strip_suffix('\n').unwrap_or(&text);
         let secret = secret.strip_suffix('\r').unwrap_or(secret);
-        ensure!(!secret.trim().is_empty(), "it is empty");
+        ensure!(!secret.trim().is_empty(), "empty file");
         Ok(SecretString::from(secret))
     };
-    read().with_context(|| format!("{key}: cannot read {shown}"))
+    read().with_context(|| format!("failed to read {shown} ({key})"))
 }
 
 #[cfg(test)]

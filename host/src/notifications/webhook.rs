@@ -47,7 +47,7 @@ impl Webhook {
         let secret = secret_file::read(&name, secret_file)?;
         ensure!(
             secret.expose_secret().len() >= SHORTEST_KEY,
-            "{name}: {} holds less than {SHORTEST_KEY} bytes",
+            "{name}: key too short: expected at least {SHORTEST_KEY} bytes in {}",
             secret_file.display()
         );
         Ok(Self {
@@ -60,7 +60,7 @@ impl Webhook {
         let body = message.content.body.clone();
         let signature = self
             .signature(now(), &body)
-            .ok_or_else(|| NotSent::refused("the message could not be signed".to_owned()))?;
+            .ok_or_else(|| NotSent::refused("failed to sign the message".to_owned()))?;
         let request = self
             .post
             .request()
@@ -95,7 +95,7 @@ impl Slack {
                 let key = format!("{key}.url_file");
                 Post::build(&key, secret_file::read(&key, file)?.expose_secret().trim())?
             }
-            (None, None) => anyhow::bail!("{key}: needs url or url_file"),
+            (None, None) => anyhow::bail!("{key}: expected url or url_file"),
         };
         Ok(Self { post })
     }
@@ -109,7 +109,7 @@ impl Slack {
 
 impl Post {
     fn build(key: &str, url: &str) -> anyhow::Result<Self> {
-        let no_url = || format!("{key}: is not an http:// or https:// URL");
+        let no_url = || format!("invalid {key}: expected an http:// or https:// URL");
         let url = Url::parse(url).with_context(no_url)?;
         ensure!(matches!(url.scheme(), "http" | "https"), no_url());
         // Fails if a provider is installed already, which is fine.
@@ -149,7 +149,7 @@ fn judge(response: &Response, now: DateTime<Utc>) -> Result<(), NotSent> {
     if status.is_success() {
         return Ok(());
     }
-    let mut error = format!("answered {status}");
+    let mut error = format!("status {status}");
     if status.is_redirection() {
         error.push_str("; redirects are not followed");
     }
@@ -192,7 +192,7 @@ fn retry_after(text: &str, now: DateTime<Utc>) -> Option<Duration> {
 
 fn reason(error: reqwest::Error) -> String {
     if error.is_timeout() {
-        return "no answer in time".to_owned();
+        return "timeout".to_owned();
     }
     message::innermost(&error.without_url())
 }

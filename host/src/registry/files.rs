@@ -32,7 +32,7 @@ impl Found {
         let (checking, path) = (Arc::clone(source), self.path.clone());
         let checked = tokio::task::spawn_blocking(move || checking.patience.try_one(&path, check));
         self.stamp = match checked.await {
-            Ok(Ok(Ok(stamp))) => stamp.ok_or_else(|| "is no longer there".to_owned()),
+            Ok(Ok(Ok(stamp))) => stamp.ok_or_else(|| "file not found".to_owned()),
             Ok(Ok(Err(reason)) | Err(reason)) => Err(reason),
             Err(error) => Err(error.to_string()),
         };
@@ -132,9 +132,9 @@ fn check(path: &Path) -> Result<Option<Stamp>, String> {
     // Follows links, because deployments may swap them.
     match std::fs::metadata(path) {
         Ok(metadata) if metadata.is_file() => Ok(Some(Stamp::of(&metadata))),
-        Ok(_) => Err("is not a regular file".to_owned()),
+        Ok(_) => Err("not a regular file".to_owned()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(format!("cannot be read: {error}")),
+        Err(error) => Err(format!("failed to read the file: {error}")),
     }
 }
 

@@ -19,8 +19,8 @@ const OF_NUMBERS: [&str; 16] = [
 ];
 
 const EXPECTED: &str = "expected date-time, date, time, duration, email, hostname, ipv4, ipv6, ip, \
-                        uri, uri-reference, uuid, regex, json-pointer or one of a form: multiline, \
-                        password; `pattern` takes any rule";
+                        uri, uri-reference, uuid, regex, json-pointer or for forms: multiline, \
+                        password; use `pattern` for other rules";
 
 /// Returns options that check formats and reject unknown ones.
 pub(super) fn asserted(options: ValidationOptions<'_>) -> ValidationOptions<'_> {

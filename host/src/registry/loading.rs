@@ -220,6 +220,6 @@ pub(super) async fn compile_and_make(
             Err(NotLoaded::Uncompiled) => {}
         }
     }
-    let message = "failed to find its compiled code in plugins.cache_dir";
+    let message = "compiled code not found in plugins.cache_dir";
     Err(LoadError::new(&files.name, message))
 }

@@ -135,7 +135,7 @@ impl Patience {
 
     fn too_long(&self) -> String {
         format!(
-            "reading it takes longer than {} s",
+            "timeout: reading the file took longer than {} s",
             self.limit.as_secs_f64()
         )
     }

@@ -195,16 +195,17 @@ impl Source {
             // later.
             Unreadable::Absent if !is_in_use => {
                 if !self.absent.swap(true, Ordering::Relaxed) {
-                    tracing::info!(%directory, "the plugin directory does not exist yet");
+                    tracing::info!(%directory, "plugin directory not found; waiting for it");
                 }
                 self.set_problem(None);
                 return;
             }
-            Unreadable::Absent => "it is no longer there".to_owned(),
+            Unreadable::Absent => "it file not found".to_owned(),
             Unreadable::Other(reason) => reason,
         };
         if self.set_problem(Some(problem.clone())) {
-            tracing::warn!(%directory, error = problem, "failed to read the plugin directory; what was loaded from it keeps serving");
+            tracing::warn!(%directory, error = problem, "failed to read the plugin directory; its \
+                 loaded plugins stay in use");
         }
     }
 
@@ -257,7 +258,7 @@ impl Entry {
     /// Returns this entry with a load error; the last loaded version keeps serving.
     pub(super) fn broken(self, error: LoadError) -> Self {
         let serving = self.plugin.as_ref().map(|plugin| plugin.digest.clone());
-        tracing::warn!(plugin = %self.name, %error, ?serving, "plugin does not load");
+        tracing::warn!(plugin = %self.name, %error, ?serving, "failed to load a plugin");
         Self {
             error: Some(error),
             loading: None,
@@ -343,7 +344,7 @@ fn check(
         return Err(LoadError::new(&files.name, message));
     }
     if let Some((place, message)) = numbers::out_of_range(&loaded.description.params) {
-        let message = format!("params is not a valid JSON Schema: at `{place}`: {message}");
+        let message = format!("invalid params: expected a JSON Schema: at `{place}`: {message}");
         return Err(LoadError::new(&files.name, message));
     }
     for pattern in &loaded.description.needs.targets {
@@ -355,7 +356,7 @@ fn check(
         .map_err(|error| {
             let reason = formats::unknown(&error).unwrap_or_else(|| error.to_string());
             let message = format!(
-                "params is not a valid JSON Schema: at `{}`: {reason}",
+                "invalid params: expected a JSON Schema: at `{}`: {reason}",
                 error.instance_path()
             );
             LoadError::new(&files.name, message)

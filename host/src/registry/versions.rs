@@ -47,16 +47,22 @@ impl Registry {
         }
         let kept = self.storage.plugin_files(name, digest).await;
         let kept = kept.map_err(|error| {
-            tracing::error!(%error, plugin = %name, "an old version of a plugin cannot be read");
-            JobError::new(ErrorCode::INTERNAL, "the host's database is not available")
+            tracing::error!(%error, plugin = %name, "failed to read an old version of a plugin");
+            JobError::new(
+                ErrorCode::INTERNAL,
+                "the database of the server is not available",
+            )
         })?;
         let no_longer = |why: &str| {
-            let message = format!("version {digest} of `{name}`, with which the job began, {why}");
+            let message = format!(
+                "failed to load version {digest} of plugin `{name}`, which the job \
+                                   started with: {why}"
+            );
             JobError::new(ErrorCode::NOT_FOUND, message)
         };
-        let (kind, files) = kept.ok_or_else(|| no_longer("is no longer kept"))?;
+        let (kind, files) = kept.ok_or_else(|| no_longer("it was removed"))?;
         let source = self.sources.iter().find(|one| one.runtime.kind() == kind);
-        let source = source.ok_or_else(|| no_longer("is for a runtime that is not there"))?;
+        let source = source.ok_or_else(|| no_longer("its runtime is not available"))?;
         let runtime = Arc::clone(&source.runtime);
         let plugin_name = PluginName::parse(name).map_err(|wrong| no_longer(&wrong))?;
         // Background loads wait for the same permit.
@@ -68,8 +74,8 @@ impl Registry {
         });
         let plugin = made
             .await
-            .map_err(|_| no_longer("cannot be loaded"))?
-            .map_err(|error| no_longer(&format!("does not load any more: {error}")))?;
+            .map_err(|_| no_longer("internal error"))?
+            .map_err(|error| no_longer(&format!("{error}")))?;
         let plugin = Arc::new(plugin);
         self.old.add(Arc::clone(&plugin));
         Ok(plugin)
@@ -89,7 +95,8 @@ impl Registry {
             return;
         }
         if let Err(error) = self.storage.keep_versions(loaded, now()).await {
-            tracing::error!(%error, "versions of plugins were not recorded; a job that is tried again may not find the one it began with");
+            tracing::error!(%error, "failed to store plugin versions; a retried job may not find the \
+                                     version it started with");
         }
     }
 }

@@ -124,7 +124,8 @@ impl Watched {
         };
         let watcher = notify::recommended_watcher(handler);
         if let Err(error) = &watcher {
-            tracing::warn!(%error, "the file system does not tell of changes; plugins are looked at every {SCAN_EVERY:?}");
+            tracing::warn!(%error, "file system events are not available; polling the plugin \
+                                    directories every {SCAN_EVERY:?}");
         }
         Self {
             watcher: watcher.ok(),
@@ -178,7 +179,8 @@ impl Watched {
                     now.insert(directory);
                 }
                 Err(error) => {
-                    tracing::debug!(directory = %directory.display(), %error, "not watched");
+                    tracing::debug!(directory = %directory.display(), %error, "failed to watch a \
+                         directory");
                 }
             }
         }

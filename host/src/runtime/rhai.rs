@@ -107,9 +107,12 @@ impl RhaiRuntime {
             .call_fn(&mut Scope::new(), &ast, "describe", ())
             .map_err(|error| errors::load_error(&name, "describe", &error))?;
         let described = values::to_json(&described)
-            .map_err(|message| LoadError::new(&name, format!("describe() returns {message}")))?;
+            .map_err(|message| LoadError::new(&name, format!("describe() returned {message}")))?;
         let description: Description = serde_json::from_value(described).map_err(|error| {
-            LoadError::new(&name, format!("describe() returns no description: {error}"))
+            LoadError::new(
+                &name,
+                format!("describe() returned an invalid description: {error}"),
+            )
         })?;
         let program = Playbook {
             file: name,
@@ -157,7 +160,7 @@ impl RhaiRuntime {
         let begun = Instant::now();
         engine.on_progress(move |operations| {
             let late = operations % OPERATIONS_PER_LOOK == 0 && begun.elapsed() > TIME_TO_DESCRIBE;
-            late.then(|| Dynamic::from("describe() took too long"))
+            late.then(|| Dynamic::from("timeout: describe() took too long"))
         });
         engine
     }
@@ -181,10 +184,10 @@ impl Program for Playbook {
             Ok(result) => result,
             Err(_) => {
                 let panic = running.await.err();
-                tracing::error!(?panic, "a playbook's thread panicked");
+                tracing::error!(?panic, "the thread of a playbook panicked");
                 Err(JobError::new(
                     ErrorCode::INTERNAL,
-                    "the host failed while it ran the playbook; the server's log says more",
+                    "internal error while running the playbook; see the server's log",
                 ))
             }
         }
@@ -353,7 +356,7 @@ fn expect_functions(file: &str, ast: &AST) -> Result<(), LoadError> {
             .iter_functions()
             .any(|function| function.name == name && function.params.len() == arguments);
         if !defined {
-            let message = format!("a playbook defines `fn {signature}`; this one does not");
+            let message = format!("function `{signature}` not found; a playbook must define it");
             return Err(LoadError::new(file, message));
         }
     }

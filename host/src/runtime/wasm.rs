@@ -117,7 +117,8 @@ impl WasmRuntime {
         let engine = Engine::new(&config).or_else(|error| {
             // If the address space is limited (`ulimit -v`), each component allocates its own memory
             // instead.
-            tracing::warn!(error = %format!("{error:#}"), "no pool for components; each run of one takes longer");
+            tracing::warn!(error = %format!("{error:#}"), "failed to create the instance pool for \
+                 components; each run takes longer");
             config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
             Engine::new(&config).map_err(not_made)
         })?;
@@ -218,7 +219,7 @@ impl Shared {
             Err(error) => return Err(errors::does_not_fit(name, &error)),
         };
         let Some(needed) = component.resources_required() else {
-            let message = "is made of modules that are imported, which a plugin cannot be";
+            let message = "imported modules are not allowed in a component";
             return Err(LoadError::new(name, message));
         };
         let too_many = [
@@ -227,7 +228,7 @@ impl Shared {
         ];
         for (what, has, most) in too_many {
             if has > most {
-                let message = format!("has {has} {what}; a plugin has at most {most}");
+                let message = format!("too many {what}: {has}, at most {most} are allowed");
                 return Err(LoadError::new(name, message));
             }
         }
@@ -263,24 +264,28 @@ impl ComponentProgram {
             let seconds = TIME_TO_DESCRIBE.as_secs();
             JobError::new(
                 ErrorCode::TIMEOUT,
-                format!("describe() took longer than {seconds} s"),
+                format!("timeout: describe() took longer than {seconds} s"),
             )
         })??;
         let wrong = |what: String| JobError::new(ErrorCode::SCRIPT, what);
         if text.len() > DESCRIPTION_BYTES {
             return Err(wrong(format!(
-                "describe() returns {} bytes; a description has at most {DESCRIPTION_BYTES}",
+                "describe() returned an invalid description: {} bytes, at most {DESCRIPTION_BYTES} are \
+                 allowed",
                 text.len()
             )));
         }
         if let Some((place, message)) = reserved_field(text.as_bytes()) {
             return Err(wrong(format!(
-                "describe() returns no description: {place}: {message}"
+                "describe() returned an invalid description: {place}: {message}"
             )));
         }
         let mut json = serde_json::Deserializer::from_str(&text);
-        serde_path_to_error::deserialize(&mut json)
-            .map_err(|error| wrong(format!("describe() returns no description: {error}")))
+        serde_path_to_error::deserialize(&mut json).map_err(|error| {
+            wrong(format!(
+                "describe() returned an invalid description: {error}"
+            ))
+        })
     }
 
     /// Calls one function of the component in a new store.
@@ -383,10 +388,10 @@ impl ComponentProgram {
 
 #[expect(
     clippy::needless_pass_by_value,
-    reason = "called by map_err, which gives the error away"
+    reason = "map_err passes the error by value"
 )]
 fn not_made(error: wasmtime::Error) -> anyhow::Error {
-    anyhow::anyhow!("the engine for components cannot be made: {error:#}")
+    anyhow::anyhow!("failed to create the engine for components: {error:#}")
 }
 
 /// Returns the options that determine the compiled code, which the engine and the compilers must share.

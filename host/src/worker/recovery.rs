@@ -51,8 +51,7 @@ fn end_of(job: &Job, in_flight: &[InFlight]) -> (LogLevel, Outcome, JobError) {
         }
         OnInterrupt::Fail => {
             let error = interrupted(&match in_flight {
-                [] => "the server ended while the job ran; nothing was being sent that changes a \
-                       device"
+                [] => "the server ended while the job ran; no change was being sent to a device"
                     .to_owned(),
                 commands => {
                     let named =

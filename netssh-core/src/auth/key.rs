@@ -37,7 +37,7 @@ pub(super) async fn read(hop: &Hop<'_>) -> Result<PrivateKey, Error> {
     let user = &hop.username;
     let unreadable = |reason: &str| {
         Error::no_credentials(format!(
-            "the private key of user {user} on {hop} cannot be read: {reason}"
+            "failed to read the private key of user {user} on {hop}: {reason}"
         ))
     };
     // Not on an async thread: the key itself defines the cost of its passphrase.
@@ -56,7 +56,7 @@ pub(super) async fn read(hop: &Hop<'_>) -> Result<PrivateKey, Error> {
     });
     decoding
         .await
-        .map_err(|_| unreadable("it makes no sense"))?
+        .map_err(|_| unreadable("malformed key"))?
         .map_err(|reason| unreadable(&reason))
 }
 
@@ -67,7 +67,7 @@ fn check_work(text: &str) -> Result<(), String> {
             return Ok(());
         }
         Err(format!(
-            "its passphrase takes {is} {what}, the limit is {limit}; encrypt it again with fewer"
+            "too expensive to decrypt: {is} {what}, the limit is {limit}; encrypt it again with fewer"
         ))
     };
     if text.trim_start().starts_with("PuTTY-User-Key-File-") {
@@ -166,15 +166,15 @@ pub(super) fn certificate(hop: &Hop<'_>, key: &PrivateKey) -> Result<Option<Cert
     };
     let wrong = |what: String| {
         Error::no_credentials(format!(
-            "the certificate of user {} on {hop} {what}",
+            "invalid certificate of user {} on {hop}: {what}",
             hop.username
         ))
     };
-    check_nesting(line).map_err(|reason| wrong(format!("cannot be read: {reason}")))?;
-    let certificate = Certificate::from_openssh(line.trim())
-        .map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    check_nesting(line).map_err(&wrong)?;
+    let certificate =
+        Certificate::from_openssh(line.trim()).map_err(|error| wrong(error.to_string()))?;
     if certificate.public_key() != key.public_key().key_data() {
-        return Err(wrong("is for another private key".into()));
+        return Err(wrong("it belongs to another private key".into()));
     }
     Ok(Some(certificate))
 }
@@ -184,15 +184,15 @@ pub(super) fn problem(certificate: &Certificate, user: &str) -> Option<String> {
     let principals = certificate.valid_principals();
     if is_out_of_date(certificate) {
         Some(format!(
-            "the certificate is out of date (valid {})",
+            "the certificate is not valid now (valid {})",
             validity(certificate)
         ))
     } else if certificate.cert_type().is_host() {
-        Some("the certificate is for a host, not for a user".into())
+        Some("the certificate is a host certificate: expected a user certificate".into())
     } else if !principals.is_empty() && !principals.iter().any(|name| name == user) {
         // The host may map names, so the certificate is tried nevertheless.
         Some(format!(
-            "the certificate is for {}, not for {user}",
+            "the certificate is valid for {}, not for {user}",
             principals.join(", ")
         ))
     } else {

@@ -57,10 +57,16 @@ pub(super) async fn download(
             Some(b'T') => scp.send(vec![0], meter).await?,
             Some(b'C') => {
                 let size = record.split(' ').nth(1).and_then(|size| size.parse().ok());
-                break size.ok_or_else(|| Failure::Refused(format!("it answers {record:?}")))?;
+                break size.ok_or_else(|| {
+                    Failure::Refused(format!("unexpected SCP record {record:?}"))
+                })?;
             }
             Some(b'D') => return Err(Failure::Refused("is a directory".into())),
-            _ => return Err(Failure::Refused(format!("it answers {record:?}"))),
+            _ => {
+                return Err(Failure::Refused(format!(
+                    "unexpected SCP record {record:?}"
+                )));
+            }
         }
     };
     meter.announce(size, limit)?;
@@ -113,7 +119,7 @@ impl Scp {
 
     /// Waits for more bytes.
     async fn receive(&mut self, meter: &Meter<'_>) -> Result<(), Failure> {
-        let lacking = || Failure::Unavailable("the device has no SCP".into());
+        let lacking = || Failure::Unavailable("SCP is not available on the device".into());
         loop {
             let message = timeout(meter.idle, self.channel.wait()).await;
             match message.map_err(|_| Failure::Idle)? {
@@ -161,7 +167,7 @@ impl Scp {
                 self.arrived.insert(0, first);
                 let line = self.line(meter).await.unwrap_or_default();
                 Err(Failure::Unavailable(format!(
-                    "the device has no SCP (it says {:?})",
+                    "SCP is not available on the device (it answered {:?})",
                     words(&line)
                 )))
             }
@@ -189,7 +195,7 @@ impl Scp {
                 return Ok(String::from_utf8_lossy(&line[..end]).into_owned());
             }
             if self.arrived.len() > LINE {
-                return Err(Failure::Refused("it answers a line without an end".into()));
+                return Err(Failure::Refused("SCP line too long".into()));
             }
             self.receive(meter).await?;
         }

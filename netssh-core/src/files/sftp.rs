@@ -86,7 +86,7 @@ async fn check_size(sftp: &RawSftpSession, remote: &str, meter: &Meter<'_>) -> R
     match within(meter.idle, sftp.stat(remote)).await {
         Ok(found) => match found.attrs.size {
             Some(size) if size != sent => Err(Failure::Refused(format!(
-                "the file has {size} bytes there, {sent} were sent"
+                "size mismatch: {sent} bytes were sent, the device stored {size}"
             ))),
             _ => Ok(()),
         },
@@ -170,7 +170,7 @@ async fn receive(
 }
 
 async fn start(mut channel: Channel<Msg>, meter: &Meter<'_>) -> Result<RawSftpSession, Failure> {
-    let lacking = || Failure::Unavailable("the device has no SFTP".into());
+    let lacking = || Failure::Unavailable("SFTP is not available on the device".into());
     let asking = async {
         let asked = channel.request_subsystem(true, "sftp").await;
         asked.map_err(|_| Failure::Gone)?;

@@ -560,9 +560,7 @@ fn extend(table: &mut Table) -> Result<(), toml::de::Error> {
     };
     let base = BUILT_IN.iter().find(|(known, _)| *known == name);
     let (_, text) = base.ok_or_else(|| {
-        serde::de::Error::custom(format!(
-            "it extends {name:?}, which is no platform of the lab"
-        ))
+        serde::de::Error::custom(format!("extends: lab platform {name:?} not found"))
     })?;
     let mut base: Table = toml::from_str(text)?;
     extend(&mut base)?;
@@ -609,17 +607,17 @@ impl Definition {
     fn check(&self) -> Result<(), String> {
         for mode in self.modes_named() {
             if !self.modes.contains_key(mode) {
-                return Err(format!("there is no [modes.{mode}]"));
+                return Err(format!("[modes.{mode}] not found"));
             }
         }
         let asked = self.actions().filter_map(|action| action.ask.as_ref());
         for question in asked.chain(&self.login.questions) {
             if !self.questions.contains_key(question) {
-                return Err(format!("there is no [questions.{question}]"));
+                return Err(format!("[questions.{question}] not found"));
             }
         }
         match &self.pager {
-            Some(pager) if pager.rows < 2 => Err("a page has two rows at least".into()),
+            Some(pager) if pager.rows < 2 => Err("invalid page: expected at least two rows".into()),
             _ => Ok(()),
         }
     }

@@ -35,7 +35,7 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
                     connections.spawn(connection(stream, Arc::clone(&config), Arc::clone(&shared)));
                 }
                 Err(error) => {
-                    tracing::error!(%error, "a simulated device takes no more connections");
+                    tracing::error!(%error, "a simulated device stopped accepting connections");
                     return;
                 }
             },
@@ -56,7 +56,7 @@ async fn connection(stream: TcpStream, config: Arc<Config>, shared: Arc<Shared>)
     // russh sets this only on sockets that it accepts itself. Without it, an answer in two packets
     // waits 40 ms for the client's acknowledgement of the first.
     if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "cannot switch Nagle's algorithm off");
+        tracing::debug!(%error, "failed to set TCP_NODELAY");
     }
     // The session runs in a task of its own, which outlives this future when the device is stopped:
     // a second handle of the socket ends it.

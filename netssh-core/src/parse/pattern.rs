@@ -83,7 +83,7 @@ fn translate(python: &str) -> Result<String, String> {
                 if let Some(name) = group_name(&rest)
                     && !names.insert(name.clone())
                 {
-                    return Err(format!("redefinition of group name `{name}`"));
+                    return Err(format!("duplicate group name `{name}`"));
                 }
             }
             ')' => {

@@ -124,7 +124,7 @@ impl Template {
                 return Err(format!("invalid state name `{name}` in line {number}"));
             }
             if names.iter().any(|known| known == name) {
-                return Err(format!("line {number} redefines state `{name}`"));
+                return Err(format!("duplicate state `{name}` in line {number}"));
             }
             names.push(name.to_owned());
             let mut rules = Vec::new();
@@ -155,7 +155,7 @@ fn link(
     written: Vec<Vec<WrittenRule>>,
 ) -> Result<Template, String> {
     let index_of = |name: &str| names.iter().position(|known| known == name);
-    let start = index_of("Start").ok_or("state `Start` is missing")?;
+    let start = index_of("Start").ok_or("state `Start` not found")?;
     for name in ["End", "EOF"] {
         if index_of(name).is_some_and(|index| !written[index].is_empty()) {
             return Err(format!("state `{name}` has rules; it must be empty"));
@@ -168,9 +168,11 @@ fn link(
                 None => None,
                 Some("End") => Some(Target::End),
                 Some("EOF") => Some(Target::Eof),
-                Some(name) => Some(Target::State(index_of(name).ok_or_else(|| {
-                    format!("line {}: state `{name}` is not defined", rule.line)
-                })?)),
+                Some(name) => {
+                    Some(Target::State(index_of(name).ok_or_else(|| {
+                        format!("line {}: state `{name}` not found", rule.line)
+                    })?))
+                }
             };
         }
         Ok(rule)
@@ -224,7 +226,7 @@ fn parse_values<'t>(
         }
         let value = parse_value(line).map_err(|message| format!("line {number}: {message}"))?;
         if values.iter().any(|known| known.name == value.name) {
-            return Err(format!("line {number} redefines value `{}`", value.name));
+            return Err(format!("duplicate value `{}` in line {number}", value.name));
         }
         values.push(value);
     }
@@ -243,12 +245,12 @@ fn parse_value(line: &str) -> Result<ValueDefinition, String> {
         (parse_options(first)?, name, pattern)
     };
     if !is_word(name) || name.chars().count() > MAX_NAME {
-        return Err(format!("invalid name of a value: `{name}`"));
+        return Err(format!("invalid value name `{name}`"));
     }
     let inner = pattern
         .strip_prefix('(')
         .filter(|_| pattern.ends_with(')') && !pattern.ends_with("\\)"))
-        .ok_or_else(|| format!("the pattern `{pattern}` is not in parentheses"))?;
+        .ok_or_else(|| format!("invalid pattern `{pattern}`: expected parentheses around it"))?;
     let compiled = Pattern::new(pattern)?;
     let nested = options.contains(&ValueOption::List) && compiled.groups() > 1;
     Ok(ValueDefinition {
@@ -271,7 +273,7 @@ fn parse_options(written: &str) -> Result<Vec<ValueOption>, String> {
             _ => return Err(format!("unknown option `{word}`")),
         };
         if options.contains(&option) {
-            return Err(format!("option `{word}` is given twice"));
+            return Err(format!("duplicate option `{word}`"));
         }
         options.push(option);
     }
@@ -300,12 +302,12 @@ fn parse_rule(
         .ok_or_else(|| format!("invalid action `{}`", action.unwrap_or_default().trim()))?;
     let then = match action.line_operator {
         "Continue" if action.next.is_some() => {
-            return Err("`Continue` cannot lead to another state".to_owned());
+            return Err("a new state is not allowed after `Continue`".to_owned());
         }
         "Continue" => Then::Continue,
         "Error" => Then::Error(action.next.map(|text| text.trim_matches('"').to_owned())),
         _ if action.next.is_some_and(|next| !is_word(next)) => {
-            return Err("only `Error` takes a text".to_owned());
+            return Err("a text is allowed after `Error` only".to_owned());
         }
         _ => Then::Next(None),
     };
@@ -428,7 +430,7 @@ fn substitute(written: &str, groups: &HashMap<&str, &str>) -> Result<String, Str
         };
         let group = groups
             .get(name)
-            .ok_or_else(|| format!("value `{name}` is not defined"))?;
+            .ok_or_else(|| format!("value `{name}` not found"))?;
         text.push_str(group);
         rest = after;
     }

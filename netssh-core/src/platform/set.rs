@@ -189,7 +189,10 @@ fn toml_files(directory: &Path) -> Result<Vec<std::path::PathBuf>, PlatformError
         }
     }
     if files.len() > FILES {
-        let message = format!("{} platforms, more than the {FILES} allowed", files.len());
+        let message = format!(
+            "too many platforms: {}, at most {FILES} are allowed",
+            files.len()
+        );
         return Err(at(directory, &message));
     }
     files.sort();
@@ -199,7 +202,7 @@ fn toml_files(directory: &Path) -> Result<Vec<std::path::PathBuf>, PlatformError
 fn read_table(path: &Path) -> Result<Table, String> {
     let bytes = std::fs::metadata(path).map_err(|error| error.to_string())?;
     if bytes.len() > FILE_BYTES {
-        return Err(format!("longer than the {FILE_BYTES} bytes allowed"));
+        return Err(format!("too large: at most {FILE_BYTES} bytes are allowed"));
     }
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
     text.parse::<Table>().map_err(|error| error.to_string())
@@ -217,7 +220,7 @@ fn named_as(platform: Platform, file: &str) -> Result<Platform, String> {
         Ok(platform)
     } else {
         Err(format!(
-            "name: is `{}`, and the file says `{file}`; they must be the same",
+            "invalid name `{}`: expected `{file}`, as the file is named",
             platform.name
         ))
     }
@@ -236,18 +239,18 @@ fn from_table(
             None => return check(table),
             Some(Value::String(name)) => {
                 let mut merged = parent(&child, &name)
-                    .ok_or_else(|| format!("extends: there is no platform `{name}`"))?;
+                    .ok_or_else(|| format!("extends: platform `{name}` not found"))?;
                 child = name;
                 // A parent's aliases do not name the child.
                 merged.remove("aliases");
                 merge(&mut merged, table);
                 table = merged;
             }
-            Some(_) => return Err("extends: is the name of a platform".into()),
+            Some(_) => return Err("extends: expected the name of a platform".into()),
         }
     }
     Err(format!(
-        "extends: more than {GENERATIONS} platforms in a row; do they extend each other?"
+        "extends: chain of more than {GENERATIONS} platforms; check for a cycle"
     ))
 }
 
@@ -268,11 +271,13 @@ fn check(table: Table) -> Result<Platform, String> {
     let single_lines = [("exit", &platform.exit), ("name", &platform.name)];
     for (key, text) in single_lines {
         if text.is_empty() || text.contains(char::is_control) {
-            return Err(format!("{key}: is one line of text, and not empty"));
+            return Err(format!(
+                "invalid {key}: expected one non-empty line of text"
+            ));
         }
     }
     if platform.terminal.newline.is_empty() {
-        return Err("terminal.newline: is what ends a line, such as \"\\n\"".into());
+        return Err("invalid terminal.newline: expected a line ending such as \"\\n\"".into());
     }
     for (key, pattern) in [
         ("prompts.any", Some(&platform.prompts.any)),
@@ -285,14 +290,13 @@ fn check(table: Table) -> Result<Platform, String> {
         ("header", platform.header.as_ref()),
     ] {
         if pattern.is_some_and(|pattern| pattern.matches("")) {
-            return Err(format!(
-                "{key}: matches an empty line, which is no sign of anything"
-            ));
+            return Err(format!("invalid {key}: the pattern matches an empty line"));
         }
     }
     if platform.pagers.iter().any(|pager| pager.mark.matches("")) {
         return Err(
-            "pagers: a mark matches an empty line, so it would be answered for ever".into(),
+            "invalid pagers: the pattern matches an empty line, so it would be answered forever"
+                .into(),
         );
     }
     Ok(platform)
@@ -382,6 +386,6 @@ mod tests {
             std::fs::write(directory.path().join(format!("{name}.toml")), text).unwrap();
         }
         let error = Platforms::load(directory.path()).unwrap_err();
-        assert!(error.message.contains("extend each other"), "{error}");
+        assert!(error.message.contains("check for a cycle"), "{error}");
     }
 }

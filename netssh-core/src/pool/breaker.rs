@@ -270,7 +270,7 @@ impl Breaker {
             .collect();
         for key in record.pending.iter().take(MOST_REFUSED) {
             let unknown = Error::authentication(
-                "the server ended during the login, so it is not known whether it was refused",
+                "the server stopped during the login, so the outcome is unknown",
             );
             let most = options.authentication_failures;
             self.refused(key)
@@ -585,7 +585,7 @@ mod tests {
             breaker.restore(&record, &options, clock);
         }
         let (why, left) = breaker.admit("a", clock.now).unwrap_err();
-        assert!(why.contains("ended during the login"), "{why}");
+        assert!(why.contains("stopped during the login"), "{why}");
         assert_eq!(left, PAUSE);
         assert!(breaker.admit("b", clock.now).is_ok());
     }

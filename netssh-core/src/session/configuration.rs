@@ -126,7 +126,10 @@ impl Session {
         if self.in_configuration {
             return Err(Error::Refused {
                 command: mode.leave.send,
-                message: format!("the device stays in configuration mode, at {}", self.prompt),
+                message: format!(
+                    "failed to leave configuration mode; the prompt is {}",
+                    self.prompt
+                ),
             });
         }
         Ok(left)
@@ -139,7 +142,7 @@ impl Session {
     ) -> Result<Reply, Error> {
         if self.uncommitted {
             return Err(Error::invalid(
-                "there are uncommitted changes: commit or discard them first",
+                "not allowed with uncommitted changes; commit or discard them first",
             ));
         }
         let configuration = self.configuration().await?;
@@ -311,7 +314,7 @@ impl Configuration<'_> {
         } else if !text.is_empty() {
             reply.failure.get_or_insert_with(|| {
                 format!(
-                    "`{first}` begins no text on this device; its {} further lines were not sent",
+                    "`{first}` does not begin a text on this device; {} more lines were not sent",
                     text.len()
                 )
             });
@@ -503,21 +506,23 @@ impl Configuration<'_> {
         match (&options.confirm_within, &options.comment) {
             (None, None) => Ok(candidate.commit.clone()),
             (Some(_), Some(_)) => Err(Error::invalid(
-                "a commit that has to be confirmed takes no comment: give it when confirming",
+                "a comment is not allowed in a commit with confirmation; give it when confirming",
             )),
             (Some(time), None) => {
                 let command = candidate.commit_confirmed.as_ref();
-                let command = command.ok_or_else(|| lacking("commit that has to be confirmed"))?;
+                let command = command.ok_or_else(|| lacking("commit with confirmation"))?;
                 let minutes = time.as_secs().div_ceil(60);
                 if minutes == 0 {
-                    return Err(Error::invalid("confirm_within: is a minute at least"));
+                    return Err(Error::invalid(
+                        "invalid confirm_within: expected at least one minute",
+                    ));
                 }
                 Ok(command.with("minutes", &minutes.to_string()))
             }
             (None, Some(comment)) => {
                 self.session.check_command(comment)?;
                 if comment.contains('"') {
-                    return Err(Error::invalid("a commit comment cannot hold a \""));
+                    return Err(Error::invalid("invalid commit comment: \" is not allowed"));
                 }
                 let command = candidate.commit_comment.as_ref();
                 let command = command.ok_or_else(|| lacking("commit with a comment"))?;

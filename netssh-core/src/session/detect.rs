@@ -35,7 +35,7 @@ impl Detection {
 pub async fn detect(endpoint: &Endpoint, platforms: &Platforms) -> Result<Detection, Error> {
     let generic = platforms
         .named("generic")
-        .ok_or_else(|| Error::invalid("there is no platform `generic`"))?;
+        .ok_or_else(|| Error::invalid("platform `generic` not found"))?;
     let endpoint = Endpoint {
         platform: generic,
         enable_secret: None,

@@ -64,7 +64,7 @@ impl CommandEnd {
     fn failure(self, platform: &Platform) -> Option<String> {
         if self.incomplete {
             return Some(format!(
-                "incomplete command: {} waits for the rest of it (an open quote or block)",
+                "incomplete command: {} expects more input (an open quote or block)",
                 platform.name
             ));
         }
@@ -190,12 +190,12 @@ impl Session {
     pub(super) fn begin(&mut self) -> Result<(), Error> {
         if self.health != Health::Ready {
             return Err(Error::invalid(
-                "the session is not usable any more: an earlier command was cut off or timed out",
+                "the session is no longer usable: an earlier command was interrupted or timed out",
             ));
         }
         let unasked = self.shell.drain();
         if unasked > 0 {
-            tracing::debug!(bytes = unasked, "dropped what the device said unasked");
+            tracing::debug!(bytes = unasked, "dropped unsolicited output");
         }
         self.health = Health::Busy;
         Ok(())
@@ -368,7 +368,7 @@ impl Session {
         const LINES: usize = 16;
         let platform = Arc::clone(&self.platform);
         let Ending::Comment { prefix } = &platform.ending else {
-            return Err(self.unsupported("configuration with text"));
+            return Err(self.unsupported("configuration with blocks of text"));
         };
         let first = self.typed(exchange.command);
         self.shell.send(&first).await?;
@@ -433,7 +433,7 @@ impl Session {
             return Err(Error::Refused {
                 command: exchange.command.to_owned(),
                 message: format!(
-                    "the device stopped reading text before {line:?}, which was not entered; the \
+                    "the device stopped reading the text before {line:?}, which was not entered; the \
                      session is closed"
                 ),
             });
@@ -623,7 +623,7 @@ impl Session {
         if exchange.resyncs > RESYNCS {
             return Ok(());
         }
-        tracing::debug!("sentinel lost; sending another one");
+        tracing::debug!("sentinel lost; resending");
         self.ask_for_end(prefix, &mut exchange.reader).await
     }
 
@@ -708,7 +708,7 @@ impl Session {
                     return Err(Error::Refused {
                         command: exchange.command.to_owned(),
                         message: format!(
-                            "the device asks {:?} again although it was answered",
+                            "the device repeated the question {:?} after the answer",
                             exchange.reader.last_line().trim()
                         ),
                     });

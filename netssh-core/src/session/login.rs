@@ -20,7 +20,7 @@ use crate::transport;
 
 /// Questions that any device may ask before its first prompt; the platform's own take precedence.
 static COMMON_QUESTIONS: LazyLock<Vec<LoginQuestion>> = LazyLock::new(|| {
-    let change = "the device demands a new password: log in by hand and set one";
+    let change = "the device requires a new password: log in by hand and set one";
     [
         (
             r#"(?i)press ["'<\[]?(any key|return|enter|cr)\b"#,
@@ -319,10 +319,7 @@ impl Session {
         command: &str,
         exchange: &mut Exchange<'_, '_>,
     ) -> Result<(), Error> {
-        tracing::debug!(
-            command,
-            "the login ended in a shell; starting the command line"
-        );
+        tracing::debug!(command, "logged in to a shell; starting the command line");
         let typed = self.typed(command);
         exchange.reader.clear();
         exchange.reader.learn("");
@@ -385,7 +382,7 @@ impl Session {
         };
         let reply = self.run(request).await;
         match reply {
-            Err(Error::Refused { .. }) => Err(wrong_secret("it asks again")),
+            Err(Error::Refused { .. }) => Err(wrong_secret("the device repeated the question")),
             Err(error) => Err(error),
             Ok(reply) if platform.is_user(&self.prompt) => Err(wrong_secret(reply.output.trim())),
             Ok(_) => Ok(()),
@@ -469,7 +466,7 @@ impl<'a> LoginQuestions<'a> {
         session.commands += 1;
         if session.commands > QUESTIONS as u64 {
             return Err(Error::protocol(format!(
-                "the device repeats the question {asked:?} before its prompt"
+                "the device keeps repeating the question {asked:?} at login"
             )));
         }
         let endpoint = self.endpoint;
@@ -491,7 +488,7 @@ impl<'a> LoginQuestions<'a> {
             Some(LoginAnswer::Credential(Credential::Password)) => {
                 let Some(password) = &endpoint.credentials.password else {
                     return Err(Error::no_credentials(format!(
-                        "the device asks {asked:?} before its prompt, but no password is configured"
+                        "the device asks {asked:?} at login, but no password is configured"
                     )));
                 };
                 session
@@ -500,7 +497,7 @@ impl<'a> LoginQuestions<'a> {
                     .await
             }
             Some(LoginAnswer::Fail(message)) => Err(Error::authentication(format!(
-                "{message} (the device says {asked:?})"
+                "{message} (the device asked {asked:?})"
             ))),
             None => Ok(()),
         }
@@ -517,7 +514,7 @@ impl<'a> LoginQuestions<'a> {
             None => "answer",
         };
         Error::authentication(format!(
-            "the device refused the {what} given before its prompt: it asks {asked:?} again"
+            "the device refused the {what} given at login: it repeated the question {asked:?}"
         ))
     }
 }
@@ -530,9 +527,9 @@ impl From<&Question> for Answer {
 
 fn no_cli(platform: &Platform, prompt: &str, words: &str) -> Error {
     Error::protocol(format!(
-        "the login ends in a shell or a boot loader, not in the command line of {}: at the prompt \
-         {prompt:?} the device says {words:?}; change the user's login shell, or set the device type \
-         to `linux`",
+        "the login ended in a shell or a boot loader: expected the command line of {}, got the prompt \
+         {prompt:?} and the output {words:?}; change the user's login shell, or set the device type to \
+         `linux`",
         platform.name
     ))
 }

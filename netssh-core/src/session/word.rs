@@ -15,7 +15,7 @@ impl Word {
     pub(super) fn random() -> Result<Self, Error> {
         let mut bytes = [0; LENGTH];
         getrandom::fill(&mut bytes).map_err(|error| Error::Server {
-            message: format!("the server has no random numbers: {error}"),
+            message: format!("failed to get random numbers: {error}"),
             reached: false,
         })?;
         Ok(Self(bytes.map(|byte| letter(byte.into())).iter().collect()))

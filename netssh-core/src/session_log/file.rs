@@ -193,12 +193,13 @@ impl State {
         match self.attempt(log, lines, time) {
             Ok(()) => {
                 if std::mem::take(&mut self.failing) {
-                    tracing::info!(path = %log.path.display(), "the session log is written again");
+                    tracing::info!(path = %log.path.display(), "session log recovered");
                 }
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.failing, true) {
-                    tracing::warn!(%error, path = %log.path.display(), "failed to write the session log; every entry is another attempt");
+                    tracing::warn!(%error, path = %log.path.display(), "failed to write the session \
+                         log; retrying with each entry");
                 }
                 if !lines.is_empty() {
                     let text = error.to_string();
@@ -227,7 +228,7 @@ impl State {
         }
         if over && log.older == 0 {
             text = format!(
-                "{} - the log is full, {} bytes; nothing more is written\n",
+                "{} - the log is full ({} bytes); further entries are dropped\n",
                 timestamp(time),
                 log.limit
             );

@@ -384,7 +384,7 @@ async fn lines_behind_the_end_of_a_text_are_not_entered() {
         };
         same("code", error.code(), "refused")?;
         let words = error.to_string();
-        same(&words, words.contains("stopped reading text"), true)?;
+        same(&words, words.contains("stopped reading the text"), true)?;
         same("usable", session.is_usable(), false)?;
         session.close().await;
         let text = running.typed_in("text");

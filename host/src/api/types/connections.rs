@@ -13,7 +13,7 @@ use crate::model::{
     Algorithms, AnswerCredential, AnswerValue, Connection, KnownHostKey, SecretField, StoredAnswer,
 };
 
-/// A connection to be stored. A secret that is absent stays as it is; null takes it away.
+/// A connection to be stored. An absent secret is unchanged; null removes it.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WriteConnection {
@@ -26,48 +26,48 @@ pub struct WriteConnection {
     #[schema(default = 22)]
     pub port: u16,
     pub username: String,
-    /// The platform, as netmiko names it.
+    /// The platform, by its netmiko name.
     #[schema(example = "cisco_ios")]
     pub device_type: String,
-    /// Limit of one command.
+    /// Timeout of one command, seconds.
     #[serde(default = "thirty_seconds")]
     #[schema(default = 30)]
     pub timeout_seconds: u32,
     #[serde(default)]
     pub tags: Vec<String>,
-    /// The only host key to accept: `SHA256:…`, or a public key as OpenSSH writes it.
+    /// The only host key to accept: `SHA256:…`, or a public key in OpenSSH format.
     #[serde(default)]
     pub host_key: Option<String>,
-    /// Names of the connections to go through, in order from here to the device; one name may
-    /// stand alone. How the first is reached is its own `jump`'s business.
+    /// The jump hosts: names of connections, in order from the server to the device, or a single name.
+    /// The first one is reached through its own `jump`.
     #[serde(default, deserialize_with = "one_or_several")]
     #[schema(value_type = Option<JumpChoice>, example = json!(["bastion"]))]
     pub jump: Vec<String>,
-    /// `legacy` offers what old devices need as well: SHA-1, CBC, 1024-bit groups.
+    /// `legacy` also offers algorithms for old devices: SHA-1, CBC, 1024-bit groups.
     #[serde(default)]
     pub algorithms: Algorithms,
-    /// An OpenSSH user certificate, for the private key or for one that the agent has.
+    /// An OpenSSH user certificate for the private key or a key of the agent.
     #[serde(default)]
     pub certificate: Option<String>,
-    /// Whether to log in by the server's ssh-agent (`devices.ssh_agent`).
+    /// Whether to log in with the server's ssh-agent (`devices.ssh_agent`).
     #[serde(default)]
     pub agent: bool,
-    /// How many jobs may have sessions to the device at once, 1 to 64.
+    /// Maximum number of jobs with sessions to the device at the same time, 1 to 64.
     #[serde(default = "one")]
     #[schema(default = 1)]
     pub max_sessions: u32,
     #[serde(default, with = "written_secret")]
     #[schema(value_type = Option<String>, write_only)]
     pub password: WrittenSecret,
-    /// OpenSSH or PEM text.
+    /// A private key as OpenSSH or PEM text.
     #[serde(default, with = "written_secret")]
     #[schema(value_type = Option<String>, write_only)]
     pub private_key: WrittenSecret,
-    /// Of the private key.
+    /// The passphrase of the private key.
     #[serde(default, with = "written_secret")]
     #[schema(value_type = Option<String>, write_only)]
     pub passphrase: WrittenSecret,
-    /// What `enable` asks for.
+    /// The secret for `enable`.
     #[serde(default, with = "written_secret")]
     #[schema(value_type = Option<String>, write_only)]
     pub secret: WrittenSecret,
@@ -130,7 +130,7 @@ mod written_secret {
         match Option::<serde_json::Value>::deserialize(deserializer)? {
             None => Ok(Some(None)),
             Some(serde_json::Value::String(text)) => Ok(Some(Some(SecretString::from(text)))),
-            Some(_) => Err(D::Error::custom("is a text, or null")),
+            Some(_) => Err(D::Error::custom("expected a text or null")),
         }
     }
 
@@ -156,7 +156,7 @@ fn one_or_several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Stri
         Value::Null => Ok(Vec::new()),
         Value::String(name) => Ok(vec![name]),
         other => serde_json::from_value(other)
-            .map_err(|_| D::Error::custom("is a name or a list of names")),
+            .map_err(|_| D::Error::custom("expected a name or a list of names")),
     }
 }
 
@@ -207,7 +207,7 @@ pub struct ConnectionAnswer {
     pub algorithms: Algorithms,
     pub certificate: Option<String>,
     pub agent: bool,
-    /// How many jobs may have sessions to the device at once.
+    /// Maximum number of jobs with sessions to the device at the same time.
     pub max_sessions: u32,
     /// Which of `password`, `private_key`, `passphrase` and `secret` are stored.
     pub secrets_set: Vec<String>,
@@ -251,53 +251,53 @@ pub struct ConnectionList {
 pub struct HostKeyList {
     pub host: String,
     pub port: u16,
-    /// The only host key that the connection accepts; the known ones do not matter then.
+    /// The only host key that the connection accepts; known host keys are then ignored.
     pub pinned: Option<String>,
     pub host_keys: Vec<HostKeyAnswer>,
 }
 
-/// The host key that is right, as an operator has compared it with the device.
+/// A host key that the operator has verified.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TrustHostKey {
-    /// `SHA256:…`, or a public key as OpenSSH writes it.
+    /// `SHA256:…`, or a public key in OpenSSH format.
     pub fingerprint: String,
 }
 
-/// A host key accepted at first sight.
+/// A host key that was accepted on first use.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct HostKeyAnswer {
     #[schema(example = "ssh-ed25519")]
     pub algorithm: String,
     #[schema(example = "SHA256:…")]
     pub fingerprint: String,
-    /// As OpenSSH writes it.
+    /// The public key in OpenSSH format.
     pub key: String,
     pub first_seen: DateTime<Utc>,
 }
 
-/// What came of connecting and logging in.
+/// The outcome of connecting and logging in.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct ConnectionTest {
     pub ok: bool,
-    /// What the device's prompt looks like.
+    /// The device's prompt.
     pub prompt: Option<String>,
-    /// The platform that the session was opened as.
+    /// The platform of the session.
     pub platform: Option<String>,
     pub duration_ms: u64,
     pub error_code: Option<String>,
     pub error: Option<String>,
 }
 
-/// What kind of device it seems to be.
+/// The outcome of detecting a device's platform.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct ConnectionDetection {
     pub ok: bool,
-    /// What the connection says that it is.
+    /// The platform in the connection.
     pub device_type: String,
-    /// What it may be, the likeliest first.
+    /// The possible platforms, likeliest first.
     pub candidates: Vec<DetectedPlatform>,
-    /// How its SSH server calls itself.
+    /// The identification of its SSH server.
     pub server: Option<String>,
     pub prompt: Option<String>,
     pub duration_ms: u64,
@@ -308,7 +308,7 @@ pub struct ConnectionDetection {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct DetectedPlatform {
     pub device_type: String,
-    /// 1 to 100.
+    /// The certainty in percent, 1 to 100.
     pub certainty: u8,
 }
 

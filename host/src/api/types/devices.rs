@@ -11,34 +11,34 @@ pub struct DeviceList {
     /// For the next page of the devices: `?cursor=`; null on the last.
     #[serde(default)]
     pub next_cursor: Option<String>,
-    /// Addresses that are left alone because they let nobody in; on the first page.
+    /// Addresses with an open circuit breaker; on the first page only.
     pub left_alone: Vec<LeftAloneAnswer>,
-    /// There are more such addresses than are listed.
+    /// Whether there are more addresses with an open circuit breaker than listed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub left_alone_more: bool,
 }
 
-/// An address that is not tried for now.
+/// An address with an open circuit breaker.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct LeftAloneAnswer {
     #[schema(example = "192.0.2.1:22")]
     pub address: String,
     /// The last failure.
     pub reason: String,
-    /// Until one try is let through; 0 when it may come.
+    /// Seconds until one connection is tried; 0 if it may be tried now.
     pub retry_after_seconds: u64,
 }
 
-/// Who has a device, and who waits for it.
+/// A device with the jobs that hold it and wait for it.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct DeviceAnswer {
-    /// The connection's name; null where it is a job's own, or deleted.
+    /// The connection's name; null for an inline or deleted connection.
     pub connection: Option<String>,
-    /// Jobs that run on it.
+    /// Jobs that hold the device.
     pub held_by: Vec<Uuid>,
-    /// Jobs that wait for it, in the order of their turns; the first 100.
+    /// The first 100 jobs that wait for the device, in order.
     pub waiting: Vec<Uuid>,
-    /// How many jobs wait for it.
+    /// Number of jobs that wait for the device.
     #[serde(default)]
     pub waiting_count: u64,
 }

@@ -29,19 +29,19 @@ pub enum HealthStatus {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct StorageHealth {
     pub status: HealthStatus,
-    /// The database's size, without what is yet to be moved into it from its log.
+    /// Size of the database file, without its write-ahead log.
     #[serde(default)]
     pub bytes: u64,
-    /// Of these, unused: filled before the file grows.
+    /// Unused bytes of the database file, which are filled before the file grows.
     #[serde(default)]
     pub free_bytes: u64,
-    /// There is no room to write.
+    /// Whether the disk is full.
     #[serde(default)]
     pub disk_full: bool,
-    /// There is so little room that new jobs are refused; those that run may end.
+    /// Whether the disk is nearly full: new jobs are rejected, running jobs may end.
     #[serde(default)]
     pub disk_low: bool,
-    /// Why the database cannot be used, and what to do about it.
+    /// Why the database is unusable, and what to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
 }
@@ -49,7 +49,7 @@ pub struct StorageHealth {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct QueueHealth {
     pub status: HealthStatus,
-    /// Jobs in the queue, handed out or not.
+    /// Number of jobs in the queue, including prefetched ones.
     pub length: Option<u64>,
 }
 
@@ -65,10 +65,10 @@ pub struct WorkerHealth {
 pub struct PluginHealth {
     pub status: HealthStatus,
     pub ready: usize,
-    /// Being compiled; those that were loaded before serve meanwhile.
+    /// Number of plugins being compiled; a previously loaded version stays in use meanwhile.
     pub compiling: usize,
     pub broken: usize,
-    /// Directories of plugins that cannot be read; what was loaded from them keeps serving.
+    /// Errors of plugin directories that cannot be read; plugins already loaded from them stay in use.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,
 }

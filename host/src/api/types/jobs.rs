@@ -22,38 +22,38 @@ pub struct CreateJob {
     #[serde(alias = "job_type")]
     #[schema(example = "ssh-command")]
     pub plugin: String,
-    /// Held against the plugin's schema.
+    /// The parameters, validated against the plugin's schema.
     #[serde(default, alias = "payload")]
     #[schema(value_type = Object, example = json!({"commands": ["show version"]}))]
     pub params: Option<Value>,
-    /// Names of connections, or expressions that find some: `tag:access and not name:sw-lab-*`.
-    /// Several make a batch, if the plugin takes one target a job.
+    /// Names of connections, or expressions such as `tag:access and not name:sw-lab-*`. Several targets
+    /// make a batch if the plugin takes one target per job.
     #[serde(default)]
     #[schema(example = json!(["tag:access and not tag:lab"]))]
     pub targets: Vec<String>,
-    /// How a batch goes about its targets.
+    /// Rollout options of a batch.
     #[serde(default)]
     pub batch: Option<BatchOptions>,
-    /// A connection's name, or a connection for this job alone.
+    /// The name of a connection, or an inline connection for this job only.
     #[serde(default)]
     #[schema(value_type = Option<ConnectionChoice>)]
     pub connection: Option<Value>,
-    /// When to run it; now, if absent.
+    /// When to run the job; now, if absent.
     #[serde(default)]
     pub scheduled_for: Option<DateTime<Utc>>,
-    /// Makes a schedule: when to run it, again and again.
+    /// Creates a schedule with this cron expression instead of a single job.
     #[serde(default)]
     pub cron_expression: Option<String>,
-    /// Of `cron_expression`: an IANA name; UTC if absent.
+    /// Time zone of `cron_expression`, as an IANA name; UTC if absent.
     #[serde(default)]
     pub timezone: Option<String>,
-    /// How often to try again after a failure on the way to the device.
+    /// Maximum number of retries after a failure to reach the device.
     #[serde(default)]
     pub max_retries: Option<u32>,
-    /// Limit of one attempt; `worker.timeout_seconds` if absent.
+    /// Timeout of one attempt; `worker.timeout_seconds` if absent.
     #[serde(default)]
     pub timeout_seconds: Option<u32>,
-    /// -100 to 100; higher goes first.
+    /// Priority from -100 to 100; higher runs first.
     #[serde(default)]
     pub priority: Option<i32>,
     /// Not available in this version.
@@ -74,13 +74,13 @@ pub enum ConnectionChoice {
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct JobAccepted {
-    /// The job's, or with `cron_expression` the schedule's.
+    /// The id of the job, or of the schedule with `cron_expression`.
     pub id: Uuid,
     pub status: JobStatus,
-    /// The schedule that was made of it.
+    /// The id of the created schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule_id: Option<Uuid>,
-    /// The part of the request that was not carried out, with the reason.
+    /// The part of the request that was not executed, with the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
 }
@@ -89,16 +89,16 @@ pub struct JobAccepted {
 pub struct JobAnswer {
     pub id: Uuid,
     pub plugin: String,
-    /// SHA-256 of what the last attempt ran.
+    /// SHA-256 of the plugin version that the last attempt ran.
     pub plugin_digest: Option<String>,
-    /// In a list, null if they are longer than 1 KiB.
+    /// The parameters; in a list, null if they are longer than 1 KiB.
     #[schema(value_type = Option<Object>)]
     pub params: Value,
-    /// The length of the parameters as JSON, bytes.
+    /// Length of the parameters as JSON, bytes.
     #[serde(default)]
     pub params_bytes: u64,
     pub status: JobStatus,
-    /// In a list, the first 20.
+    /// The targets; in a list, the first 20.
     pub targets: Vec<String>,
     #[serde(default)]
     pub target_count: u64,
@@ -107,17 +107,17 @@ pub struct JobAnswer {
     pub started_at: Option<DateTime<Utc>>,
     pub completed_at: Option<DateTime<Utc>>,
     pub scheduled_for: Option<DateTime<Utc>>,
-    /// While it is retrying: the time of the next attempt.
+    /// The time of the next attempt of a retrying job.
     pub next_attempt_at: Option<DateTime<Utc>>,
     pub cron_expression: Option<String>,
-    /// The schedule that has submitted it.
+    /// The schedule that submitted the job.
     pub schedule_id: Option<Uuid>,
     pub attempt: u32,
     pub retry_count: u32,
     pub max_retries: u32,
     pub timeout_seconds: Option<u32>,
     pub priority: i32,
-    /// What kind of error: `refused`, `timeout`, `script`, …
+    /// The kind of error: `refused`, `timeout`, `script`, …
     pub error_code: Option<String>,
     pub error_message: Option<String>,
     pub worker_id: Option<String>,
@@ -126,25 +126,25 @@ pub struct JobAnswer {
     /// The value that the plugin returned. Absent in a list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<Value>,
-    /// The length of the result as JSON, bytes; null without a result.
+    /// Length of the result as JSON, bytes; null without a result.
     #[serde(default)]
     pub result_bytes: Option<u64>,
     pub description: Option<String>,
     pub dry_run: bool,
-    /// Of a batch: its options, and how its child jobs stand.
+    /// The options of a batch, and the counts of its child jobs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<BatchAnswer>,
-    /// The job that this one does once more.
+    /// The job that this job reruns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rerun_of: Option<Uuid>,
-    /// While it waits for its turn: the names of its targets that are taken by others, and
-    /// `plugin NAME` when as many jobs of its plugin run as may. In a list, the first 20.
+    /// Reasons why a queued job waits: the names of targets that other jobs hold, and `plugin NAME` at
+    /// the concurrency limit of its plugin. In a list, the first 20.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waiting_for: Vec<String>,
-    /// The pause that holds it back.
+    /// The pause that withholds the job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_back_by: Option<HeldBackAnswer>,
-    /// It was not started yet by the batch that it belongs to.
+    /// Whether the job's batch has not started it yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
 }
@@ -158,7 +158,7 @@ pub struct BatchAnswer {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RerunJob {
-    /// Which targets of a batch: all of them, those that failed, or those that have not completed.
+    /// The targets of a batch to rerun: all, those that failed, or those that have not completed.
     #[serde(default)]
     pub only: Only,
 }
@@ -171,13 +171,13 @@ pub struct AttemptList {
     pub next_after: Option<u32>,
 }
 
-/// What two jobs' commands answered, held against one another.
+/// A comparison of the outputs of two jobs.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Comparison {
     pub id: Uuid,
     /// The earlier job.
     pub with: Uuid,
-    /// Something is not the same.
+    /// Whether anything differs.
     pub changed: bool,
     pub commands: Vec<ComparedCommand>,
 }
@@ -187,7 +187,7 @@ pub struct ComparedCommand {
     pub target: String,
     pub command: String,
     pub change: Change,
-    /// The lines in which the outputs differ, as a unified diff.
+    /// The differing lines of the outputs, as a unified diff.
     pub diff: Option<String>,
 }
 
@@ -196,26 +196,26 @@ pub struct ComparedCommand {
 pub enum Change {
     Same,
     Changed,
-    /// The earlier job has not run it.
+    /// The earlier job did not run the command.
     Added,
-    /// Only the earlier job has run it.
+    /// Only the earlier job ran the command.
     Removed,
 }
 
-/// One try at a job.
+/// An attempt at a job.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct AttemptAnswer {
-    /// Counts from 1.
+    /// Number of the attempt, from 1.
     pub attempt: u32,
     pub plugin_digest: Option<String>,
     pub worker_id: String,
     pub started_at: DateTime<Utc>,
     pub ended_at: Option<DateTime<Utc>>,
-    /// What the job became with it.
+    /// The job's status after the attempt.
     pub status: JobStatus,
     pub error_code: Option<String>,
     pub error_message: Option<String>,
-    /// When it is tried again, where it is.
+    /// The time of the retry, if there is one.
     pub next_attempt_at: Option<DateTime<Utc>>,
 }
 
@@ -229,7 +229,7 @@ pub struct JobList {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct JobStats {
     pub by_status: StatusCounts,
-    /// Of the jobs created in the last 24 hours.
+    /// Counts of the jobs created in the last 24 hours.
     pub last_24h: StatusCounts,
 }
 
@@ -239,34 +239,34 @@ pub struct ResultList {
     /// For the next page: `?after=`; null on the last.
     #[serde(default)]
     pub next_after: Option<Uuid>,
-    /// Commands that have not ended.
+    /// Running commands.
     #[serde(default)]
     pub running: Vec<RunningAnswer>,
 }
 
-/// A command that runs, and the lines that it has printed so far.
+/// A running command, with its output so far.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct RunningAnswer {
     pub target: String,
     pub command: String,
     pub started_at: DateTime<Utc>,
     pub output: String,
-    /// It has printed more; this is the end of it.
+    /// Whether the output is longer; only its end is kept.
     pub cut: bool,
 }
 
-/// What a running command has printed since it was told last.
+/// New output of a running command.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct OutputEvent {
     pub target: String,
     pub command: String,
     pub started_at: DateTime<Utc>,
     pub text: String,
-    /// It has printed more; this is the end of it.
+    /// Whether the output is longer; only its end is kept.
     pub cut: bool,
 }
 
-/// One command, and what the device answered.
+/// A command with its output.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct ResultAnswer {
     pub id: Uuid,
@@ -274,7 +274,7 @@ pub struct ResultAnswer {
     pub kind: CommandKind,
     pub command: String,
     pub output: String,
-    /// The device's refusal, or why there is no answer.
+    /// The device's error message, or why there is no output.
     pub error: Option<String>,
     pub exit_code: Option<i32>,
     pub truncated: bool,
@@ -289,14 +289,14 @@ pub struct LogList {
     /// For the next page: `?after=`; null if there are no further lines now.
     #[serde(default)]
     pub next_after: Option<i64>,
-    /// With `?before=`: that of the page of earlier lines; absent if there are none.
+    /// The `?before=` of the previous page; absent if there are no earlier lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_before: Option<i64>,
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct LogAnswer {
-    /// Grows; the last one seen is the next request's `?after=`.
+    /// An increasing id; the last one seen is the `?after=` of the next request.
     pub id: i64,
     pub level: LogLevel,
     pub message: String,

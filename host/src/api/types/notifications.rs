@@ -11,7 +11,7 @@ use crate::notifications::Tried;
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct NotificationList {
-    /// The newest first.
+    /// Notifications, newest first.
     pub notifications: Vec<NotificationAnswer>,
     /// For the next page: `?cursor=`; null on the last.
     pub next_cursor: Option<String>,
@@ -20,7 +20,7 @@ pub struct NotificationList {
 /// A message to one channel about one job.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct NotificationAnswer {
-    /// The receiver sees it as `X-Scheduler-Delivery`.
+    /// The id, sent to the receiver as `X-Scheduler-Delivery`.
     pub id: Uuid,
     pub channel: String,
     pub event: NotificationEvent,
@@ -28,14 +28,14 @@ pub struct NotificationAnswer {
     #[schema(example = "backup-config failed on core-1: timeout")]
     pub subject: String,
     pub state: NotificationState,
-    /// How often it was sent, or tried to be.
+    /// Number of attempts to send the notification.
     pub attempts: u32,
-    /// Why the last attempt that failed did.
+    /// The error of the last failed attempt.
     pub last_error: Option<String>,
-    /// While it waits: when it is sent.
+    /// The time of the next attempt of a waiting notification.
     pub next_at: Option<DateTime<Utc>>,
     pub created_at: DateTime<Utc>,
-    /// When it was sent or given up.
+    /// When the notification was sent or abandoned.
     pub settled_at: Option<DateTime<Utc>>,
 }
 
@@ -47,7 +47,7 @@ pub struct TestNotification {
     pub channel: String,
 }
 
-/// What came of sending a message that says nothing.
+/// The outcome of sending a test message.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct NotificationTest {
     pub ok: bool,
@@ -67,7 +67,7 @@ pub struct ChannelHealth {
     /// `webhook`, `slack` or `email`.
     pub kind: String,
     pub status: HealthStatus,
-    /// Why the last message was not sent; null if it was.
+    /// The error of the last message; null if it was sent.
     pub last_error: Option<String>,
 }
 

@@ -10,32 +10,33 @@ use crate::pauses::HeldBack;
 
 use super::NEXT_RUNS;
 
-/// A pause to be stored. What is left out does not limit it.
+/// A pause to be stored. Absent fields do not limit it.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WritePause {
     /// Letters, digits, `-`, `_` and `.`.
     #[schema(example = "christmas-freeze")]
     pub name: String,
-    /// For people: it stands wherever a job is said to be held back.
+    /// The reason, shown with each paused job.
     #[serde(default)]
     pub reason: Option<String>,
-    /// Names of plugins, `*` for any text; none: all plugins.
+    /// Names of plugins, `*` for any text; if empty, all plugins.
     #[serde(default)]
     pub plugins: Vec<String>,
-    /// Jobs with a target that fits; absent: all jobs, also those without targets.
+    /// Only jobs with a target that matches this expression; if absent, all jobs, also those without
+    /// targets.
     #[serde(default)]
     #[schema(example = "tag:core and not name:lab-*")]
     pub targets: Option<String>,
     #[serde(default)]
     pub action: PauseAction,
-    /// Not before; absent: at once.
+    /// The start of the pause; if absent, now.
     #[serde(default)]
     pub starts_at: Option<DateTime<Utc>>,
-    /// From then on no more; absent: until it is removed.
+    /// The end of the pause; if absent, it lasts until it is removed.
     #[serde(default)]
     pub ends_at: Option<DateTime<Utc>>,
-    /// Only in these windows; absent: all the time.
+    /// Recurring windows of the pause; if absent, it is in force all the time.
     #[serde(default)]
     pub windows: Option<Windows>,
 }
@@ -72,17 +73,17 @@ pub struct PauseAnswer {
     pub starts_at: Option<DateTime<Utc>>,
     pub ends_at: Option<DateTime<Utc>>,
     pub windows: Option<Windows>,
-    /// Whether it holds jobs back now.
+    /// Whether the pause is in force now.
     pub in_force: bool,
-    /// While it is in force: until when. Absent: until it is removed.
+    /// The end of the pause or its current window. Absent if it lasts until it is removed.
     pub until: Option<DateTime<Utc>>,
-    /// How many jobs whose time has come it holds back now.
+    /// Number of due jobs that the pause withholds now.
     #[serde(default)]
     pub held_jobs: u64,
-    /// When it was ended early: the windows that had begun by then are over.
+    /// When the pause was ended early; windows that had started by then are over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<DateTime<Utc>>,
-    /// When it comes into force next, at most five times.
+    /// The next times at which the pause starts, at most five.
     pub next_starts: Vec<DateTime<Utc>>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
@@ -90,20 +91,20 @@ pub struct PauseAnswer {
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct PauseList {
-    /// By name.
+    /// The pauses, by name.
     pub pauses: Vec<PauseAnswer>,
     /// For the next page: `?cursor=`; null on the last.
     #[serde(default)]
     pub next_cursor: Option<String>,
 }
 
-/// Why a job is held back.
+/// The pause that withholds a job.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct HeldBackAnswer {
     /// The name of the pause.
     pub pause: String,
     pub reason: Option<String>,
-    /// Absent: until the pause is removed.
+    /// The end of the pause; absent if it lasts until it is removed.
     pub until: Option<DateTime<Utc>>,
 }
 

@@ -19,7 +19,7 @@ const LISTED_NEEDS: usize = 4;
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct PluginList {
-    /// By name.
+    /// The plugins, by name.
     pub plugins: Vec<PluginAnswer>,
     /// For the next page: `?cursor=`; null on the last.
     #[serde(default)]
@@ -30,7 +30,7 @@ pub struct PluginList {
 pub struct PluginAnswer {
     pub name: String,
     pub kind: PluginKind,
-    /// SHA-256 of what serves; null for one that never loaded.
+    /// SHA-256 of the version in use; null if none was ever loaded.
     pub digest: Option<String>,
     pub summary: Option<String>,
     /// JSON Schema of the parameters.
@@ -39,38 +39,39 @@ pub struct PluginAnswer {
     pub targets: Option<TargetMode>,
     pub loaded_at: Option<DateTime<Utc>>,
     pub status: PluginStatus,
-    /// What the plugin needs and the operator's policy does not grant it: its jobs are refused.
+    /// The needs of the plugin that the operator's policy does not grant; its jobs are rejected.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_granted: Vec<String>,
-    /// The name of another file that claims this name.
+    /// Another file with the same plugin name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conflict: Option<String>,
-    /// Why the file as it is now does not load; what loaded last goes on serving.
+    /// Why the current file failed to load; the last loaded version stays in use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<LoadError>,
-    /// In a list: a field was too long for it, so it is null or cut. The plugin itself has it whole.
+    /// Whether a field was too long for the list and is null or truncated; the plugin itself has all of
+    /// it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cut: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct PluginVersions {
-    /// The one loaded last first.
+    /// The versions, last loaded first.
     pub versions: Vec<PluginVersionAnswer>,
 }
 
-/// A version of a plugin that was loaded at some time.
+/// A loaded version of a plugin.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct PluginVersionAnswer {
-    /// SHA-256 of what it is made of.
+    /// SHA-256 of the version's files.
     pub digest: String,
     pub kind: PluginKind,
     pub first_seen: DateTime<Utc>,
-    /// When it was loaded last.
+    /// When the version was last loaded.
     pub last_seen: DateTime<Utc>,
-    /// How many jobs ran it, as far as they are still kept.
+    /// Number of jobs that ran the version, not counting removed jobs.
     pub jobs: u64,
-    /// It is what a job submitted now would run.
+    /// Whether new jobs run this version.
     pub serving: bool,
 }
 
@@ -78,7 +79,7 @@ pub struct PluginVersionAnswer {
 #[serde(rename_all = "snake_case")]
 pub enum PluginStatus {
     Ready,
-    /// The file as it is now is being compiled; what loaded last serves meanwhile.
+    /// The current file is being compiled; the last loaded version stays in use meanwhile.
     Compiling,
     Broken,
 }

@@ -20,34 +20,35 @@ pub struct WriteSchedule {
     pub name: String,
     #[schema(example = "backup-config")]
     pub plugin: String,
-    /// Held against the plugin's schema, now and at each run.
+    /// The parameters, validated against the plugin's schema now and at each run.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     pub params: Option<Value>,
-    /// As for a job; looked up anew at each run.
+    /// The targets, as for a job; expressions are resolved at each run.
     #[serde(default)]
     pub targets: Vec<String>,
-    /// `minute hour day month weekday`, with seconds before it if need be.
+    /// A cron expression: `minute hour day month weekday`, optionally with seconds in front.
     #[schema(example = "30 2 * * 1-5")]
     pub cron_expression: String,
-    /// IANA name; UTC if absent.
+    /// Time zone as an IANA name; UTC if absent.
     #[serde(default)]
     #[schema(example = "Europe/Berlin")]
     pub timezone: Option<String>,
-    /// If absent: true for a new schedule, as it was for one that is replaced.
+    /// Whether the schedule is enabled. If absent: true for a new schedule, unchanged for a replaced
+    /// one.
     #[serde(default)]
     pub enabled: Option<bool>,
     #[serde(default)]
     pub misfire: Misfire,
     #[serde(default)]
     pub overlap: Overlap,
-    /// No run before it.
+    /// No run before this time.
     #[serde(default)]
     pub starts_at: Option<DateTime<Utc>>,
-    /// No run after it.
+    /// No run after this time.
     #[serde(default)]
     pub ends_at: Option<DateTime<Utc>>,
-    /// Each job starts 0 to so many seconds after its time; at most a day.
+    /// Maximum random delay of each job, seconds; at most a day.
     #[serde(default)]
     pub jitter_seconds: u32,
     #[serde(default)]
@@ -58,7 +59,7 @@ pub struct WriteSchedule {
     pub timeout_seconds: Option<u32>,
     #[serde(default)]
     pub description: Option<String>,
-    /// How its jobs go about several targets.
+    /// Rollout options for several targets.
     #[serde(default)]
     pub batch: Option<BatchOptions>,
 }
@@ -68,19 +69,19 @@ pub struct ScheduleAnswer {
     pub id: Uuid,
     pub name: String,
     pub plugin: String,
-    /// In a list, null if they are longer than 1 KiB.
+    /// The parameters; in a list, null if they are longer than 1 KiB.
     #[schema(value_type = Option<Object>)]
     pub params: Option<Value>,
-    /// In a list: the length of the parameters as JSON, bytes.
+    /// Length of the parameters as JSON, bytes; in a list only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub params_bytes: Option<u64>,
-    /// In a list, the first 20.
+    /// The targets; in a list, the first 20.
     pub targets: Vec<String>,
-    /// In a list: how many targets there are.
+    /// Number of targets; in a list only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_count: Option<u64>,
     pub cron_expression: String,
-    /// The expression in English.
+    /// The cron expression in English.
     pub words: Option<String>,
     pub timezone: String,
     pub enabled: bool,
@@ -94,9 +95,9 @@ pub struct ScheduleAnswer {
     pub timeout_seconds: Option<u32>,
     pub description: Option<String>,
     pub batch: Option<BatchOptions>,
-    /// Null when it is disabled or over.
+    /// The next run; null if the schedule is disabled or has ended.
     pub next_run_at: Option<DateTime<Utc>>,
-    /// At most five.
+    /// The next runs, at most five.
     pub next_runs: Vec<DateTime<Utc>>,
     pub last_run_at: Option<DateTime<Utc>>,
     pub last_job_id: Option<Uuid>,
@@ -108,23 +109,23 @@ pub struct ScheduleAnswer {
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct ScheduleList {
-    /// By name.
+    /// The schedules, by name.
     pub schedules: Vec<ScheduleAnswer>,
     /// For the next page: `?cursor=`; null on the last.
     #[serde(default)]
     pub next_cursor: Option<String>,
 }
 
-/// An expression to be tried.
+/// A cron expression to be previewed.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PreviewSchedule {
     #[schema(example = "30 2 * * 1-5")]
     pub cron_expression: String,
-    /// UTC if absent.
+    /// Time zone as an IANA name; UTC if absent.
     #[serde(default)]
     pub timezone: Option<String>,
-    /// 1 to 100; 5 if absent.
+    /// Number of runs, 1 to 100; 5 if absent.
     #[serde(default)]
     pub count: Option<usize>,
 }

@@ -71,8 +71,8 @@ pub(super) fn in_seven_bits(what: &str, text: &str, platform: &Platform) -> Resu
         Some(c) => Err(JobError::new(
             ErrorCode::INVALID,
             format!(
-                "{what} contains `{c}`, which {} may read as a control character: it may drop the \
-                 eighth bit of each byte",
+                "{what} contains `{c}`, which {} may read as a control character, because it may drop \
+                 the eighth bit of each byte",
                 platform.name
             ),
         )),
@@ -201,7 +201,10 @@ pub(in crate::capabilities) fn check_text(what: &str, text: &str) -> Result<()> 
 
 fn wrong_in_text(text: &str) -> Option<String> {
     if text.len() > limits::COMMAND_BYTES {
-        return Some(format!("is longer than {} bytes", limits::COMMAND_BYTES));
+        return Some(format!(
+            "is too long: at most {} bytes are allowed",
+            limits::COMMAND_BYTES
+        ));
     }
     text.chars().find(|c| c.is_control()).map(|c| {
         format!(

@@ -111,7 +111,7 @@ pub(super) fn with_answers(command: &str, questions: &[Question]) -> String {
         return command.to_owned();
     }
     let answers: Vec<_> = questions.iter().map(Question::shown).collect();
-    format!("{command} (may be answered with {})", answers.join(", "))
+    format!("{command} (possible answers: {})", answers.join(", "))
 }
 
 impl JobContext {
@@ -128,7 +128,10 @@ impl JobContext {
         if questions.len() > limits::QUESTIONS {
             return Err(JobError::new(
                 ErrorCode::LIMIT,
-                format!("a command has at most {} questions", limits::QUESTIONS),
+                format!(
+                    "too many questions: at most {} per command are allowed",
+                    limits::QUESTIONS
+                ),
             ));
         }
         let answers = questions.iter().map(Question::answer);
@@ -184,7 +187,7 @@ mod tests {
         assert!(!said.is_secret());
         assert_eq!(
             with_answers("copy a b", &[question("Password"), question("y/n")]),
-            "copy a b (may be answered with ***, `x`)"
+            "copy a b (possible answers: ***, `x`)"
         );
         let secret = Question {
             answer: "hunter2".into(),

@@ -91,7 +91,7 @@ impl JobContext {
                 let may = self.may_exec(line, &device.kind).await;
                 may.map_err(|error| JobError {
                     message: format!(
-                        "line {}: `{}` is not known to begin a text, so each line behind it must be \
+                        "line {}: `{}` is not known to begin a text, so each line after it must be \
                          allowed as a command: {}",
                         element.number,
                         element.title(),
@@ -132,7 +132,7 @@ impl JobContext {
         if left?.discarded {
             configured.in_effect = false;
             let message = format!(
-                "{}: lines were, or may have been, discarded when configuration mode was left",
+                "{}: lines were (or may have been) discarded on leaving configuration mode",
                 device.target
             );
             self.note(LogLevel::Warn, message).await;
@@ -162,7 +162,7 @@ impl JobContext {
             let error = match has_candidate {
                 true => JobError::new(
                     ErrorCode::INVALID,
-                    format!("{}: there is nothing to commit", device.target()),
+                    format!("{}: nothing to commit", device.target()),
                 ),
                 false => JobError::new(
                     "unsupported",
@@ -479,7 +479,7 @@ fn check_comment(options: &CommitOptions, platform: &Platform) -> Result<()> {
     let Some(comment) = &options.comment else {
         return Ok(());
     };
-    check_line("a comment", comment)?;
+    check_line("a commit comment", comment)?;
     let invalid = |message: String| Err(JobError::new(ErrorCode::INVALID, message));
     if comment.len() > limits::COMMENT_BYTES {
         let most = limits::COMMENT_BYTES;

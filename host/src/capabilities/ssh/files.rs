@@ -53,7 +53,8 @@ impl Files {
         let (swept, began) = (Arc::clone(&directory), Utc::now());
         let removed = blocking(move || Ok(remove_parts(&swept, began, DEPTH))).await?;
         if removed > 0 {
-            tracing::info!(files = removed, directory = %path.display(), "parts of unfinished downloads removed");
+            tracing::info!(files = removed, directory = %path.display(), "removed parts of unfinished \
+                 downloads");
         }
         Ok(Self {
             directory,
@@ -99,7 +100,10 @@ impl Files {
             let file = directory.open(&path)?;
             let metadata = file.metadata()?;
             if !metadata.is_file() {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "is no file"));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "not a regular file",
+                ));
             }
             let size = metadata.len();
             Ok((tokio::fs::File::from_std(file.into_std()), size))
@@ -214,7 +218,7 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|_| Err(io::Error::other("it was not done")))
+    done.unwrap_or_else(|_| Err(io::Error::other("the file operation failed")))
 }
 
 impl JobContext {
@@ -318,7 +322,8 @@ impl JobContext {
         self.services.files.clone().ok_or_else(|| {
             JobError::new(
                 "unsupported",
-                "there are no files to transfer: the operator sets devices.files_dir",
+                "file transfers are not available: devices.files_dir is not set in the server's \
+                 configuration",
             )
         })
     }
@@ -357,8 +362,8 @@ impl JobContext {
 /// Checks the names of both files of a transfer.
 fn check_names(file: &str, remote: &str) -> Result<()> {
     for name in [file, remote] {
-        check_line("a file's name", name)?;
-        check_visible("a file's name", name)?;
+        check_line("a file name", name)?;
+        check_visible("a file name", name)?;
     }
     Ok(())
 }
@@ -386,10 +391,7 @@ fn not_a_file(file: &str, error: &io::Error) -> JobError {
         }
         _ => ErrorCode::INVALID,
     };
-    JobError::new(
-        code,
-        format!("`{file}` in the operator's directory of files: {error}"),
-    )
+    JobError::new(code, format!("`{file}` in devices.files_dir: {error}"))
 }
 
 #[cfg(test)]

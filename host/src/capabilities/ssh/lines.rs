@@ -54,7 +54,7 @@ impl Changes {
             (self.line_ends, "carriage returns removed"),
             (self.tabs, "tabs replaced by spaces"),
             (self.trailing_blanks, "lines with trailing blanks trimmed"),
-            (self.blank_lines, "blank lines left out"),
+            (self.blank_lines, "blank lines removed"),
         ];
         let some = counts.iter().filter(|(count, _)| *count > 0);
         let some: Vec<String> = some
@@ -127,7 +127,7 @@ fn check_characters(place: &str, line: &str) -> Result<()> {
         return Err(JobError::new(
             ErrorCode::INVALID,
             format!(
-                "{place}, position {position}: the invisible character U+{:04X} is not allowed",
+                "{place}, position {position}: invisible character U+{:04X} is not allowed",
                 c as u32
             ),
         ));
@@ -137,7 +137,7 @@ fn check_characters(place: &str, line: &str) -> Result<()> {
         return Err(JobError::new(
             ErrorCode::INVALID,
             format!(
-                "{place}, position {}: the control character U+{:04X} is not allowed",
+                "{place}, position {}: control character U+{:04X} is not allowed",
                 position + 1,
                 c as u32
             ),
@@ -165,7 +165,7 @@ pub(super) fn check_order(elements: &[Element], platform: &Platform) -> Result<(
         Some((number, line)) => Err(JobError::new(
             ErrorCode::INVALID,
             format!(
-                "line {number}, `{}`, leaves configuration mode: only the last line may",
+                "line {number}, `{}`, leaves configuration mode, which only the last line may do",
                 line.trim()
             ),
         )),
@@ -229,7 +229,7 @@ pub fn split_config(platform: &str, text: &str) -> Result<Vec<String>> {
             return Err(JobError::new(
                 ErrorCode::INVALID,
                 format!(
-                    "line {number}, `{}`: the text that begins here does not end: expected {}",
+                    "line {number}, `{}`: unterminated text: expected {}",
                     visible(line).trim(),
                     end.describe()
                 ),
@@ -292,11 +292,11 @@ fn check_text_end(element: &Element, platform: &str) -> Result<()> {
     match ended {
         Some(last) if last == element.lines.len() => Ok(()),
         Some(last) => invalid(format!(
-            "the text ends in line {last} of {}; give the lines behind it as elements of their own",
+            "the text ends in line {last} of {}; pass the lines after it as separate elements",
             element.lines.len()
         )),
         None => invalid(format!(
-            "the text that begins here does not end: expected {} in the same element",
+            "unterminated text: expected {} in the same element",
             end.describe()
         )),
     }
@@ -661,7 +661,7 @@ mod tests {
             ("fortinet", "set comment \"open"),
         ] {
             let error = split_config(platform, text).unwrap_err();
-            assert!(error.message.contains("does not end"), "{error}");
+            assert!(error.message.contains("unterminated text"), "{error}");
         }
     }
 }

@@ -69,8 +69,8 @@ impl Limit {
             JobError::new(
                 ErrorCode::LIMIT,
                 format!(
-                    "too many downloaded files: {owner} has {} files of {} bytes, and {key} allows \
-                     {most} {unit}; remove some of them from devices.files_dir",
+                    "too many downloaded files: {owner} has {} files with {} bytes, and {key} allows \
+                     {most} {unit}; remove some files from devices.files_dir",
                     used.files, used.bytes
                 ),
             )
@@ -179,9 +179,9 @@ impl Quota {
             bytes: used.bytes + more.bytes,
         };
         let of_plugin = usage.plugins.get(plugin).copied().unwrap_or_default();
-        let owner = format!("with this one, the plugin `{plugin}`");
+        let owner = format!("with this file, plugin `{plugin}`");
         self.limits.plugin.check(&owner, plus(of_plugin, own))?;
-        let owner = "with this one, the directory";
+        let owner = "with this file, the directory";
         self.limits.all.check(owner, plus(usage.all, all))
     }
 
@@ -265,11 +265,11 @@ impl Charge {
             bytes: used.bytes + bytes,
             ..used
         };
-        let owner = format!("with this one, the plugin `{}`", self.plugin);
+        let owner = format!("with this file, plugin `{}`", self.plugin);
         limits.plugin.check(&owner, more(of_plugin))?;
         limits
             .all
-            .check("with this one, the directory", more(all))?;
+            .check("with this file, the directory", more(all))?;
         usage.add(&self.plugin, 0, bytes);
         self.bytes += bytes;
         Ok(())

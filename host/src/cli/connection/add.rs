@@ -10,14 +10,14 @@ use crate::cli::{Failure, OutputFormat, ServerArgs, output};
 
 #[derive(Debug, Args)]
 pub(crate) struct AddArgs {
-    /// The name by which jobs ask for it
+    /// The connection's name
     name: String,
 
     /// The device's address
     #[arg(long)]
     host: String,
 
-    /// Its SSH port
+    /// The device's SSH port
     #[arg(long, default_value_t = 22)]
     port: u16,
 
@@ -25,15 +25,15 @@ pub(crate) struct AddArgs {
     #[arg(long)]
     username: String,
 
-    /// Its platform, as netmiko calls it: `cisco_ios`, `linux`, `frr` …
+    /// The device's platform, by its netmiko name: `cisco_ios`, `linux`, `frr` …
     #[arg(long, value_name = "PLATFORM")]
     device_type: String,
 
-    /// A tag; can be given more than once
+    /// A tag; can be repeated
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
 
-    /// How long one command may take
+    /// Timeout of one command
     #[arg(long, value_name = "SECONDS")]
     timeout_seconds: Option<u32>,
 
@@ -106,7 +106,7 @@ pub(super) async fn run(args: AddArgs) -> Result<(), Failure> {
     match args.server.output {
         OutputFormat::Json => output::json(&answer.text),
         OutputFormat::Table => {
-            output::talk(&format!("the connection {} is there", answer.body.name));
+            output::talk(&format!("connection {} created", answer.body.name));
             output::data(&format!("{}\n", answer.body.id))
         }
     }

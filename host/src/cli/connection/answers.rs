@@ -12,12 +12,12 @@ use crate::cli::{Failure, secrets};
 
 #[derive(Debug, Args)]
 pub(super) struct AnswerArgs {
-    /// An answer, not secret, to a question at the login: a regular expression and a text; can be
-    /// given more than once
+    /// An answer that is not secret to a question at login: a regular expression and a text; can be
+    /// repeated
     #[arg(long = "answer", value_name = "QUESTION=TEXT")]
     answers: Vec<String>,
 
-    /// Answers to questions at the login, secret ones too, in a TOML or JSON file
+    /// A TOML or JSON file of answers to questions at login, including secret ones
     #[arg(long, value_name = "FILE")]
     answer_file: Option<PathBuf>,
 }

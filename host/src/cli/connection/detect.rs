@@ -37,7 +37,7 @@ pub(super) async fn run(args: DetectArgs) -> Result<(), Failure> {
         return Err(Failure::Device {
             code: "unknown".to_owned(),
             message: format!(
-                "no platform fits: the SSH server calls itself {}, the prompt is {}",
+                "no platform matches: the SSH server identifies itself as {}, the prompt is {}",
                 detection.server.unwrap_or_default(),
                 detection.prompt.unwrap_or_default()
             ),
@@ -62,7 +62,7 @@ pub(super) async fn run(args: DetectArgs) -> Result<(), Failure> {
         let change = Map::from_iter([("device_type".to_owned(), device_type)]);
         edit::change(&client, &args.name, change).await?;
         output::talk(&format!(
-            "the connection {} is a {} now",
+            "platform of connection {} set to {}",
             args.name, likeliest.device_type
         ));
     }

@@ -13,31 +13,31 @@ pub(crate) struct EditArgs {
     /// The connection's name or id
     name: String,
 
-    /// Another name
+    /// New name
     #[arg(long, value_name = "NAME")]
     rename: Option<String>,
 
-    /// Another address; the stored secrets have to be given again then, or cleared
+    /// New address; the stored secrets must then be given again or cleared
     #[arg(long)]
     host: Option<String>,
 
-    /// Another SSH port
+    /// New SSH port
     #[arg(long)]
     port: Option<u16>,
 
-    /// Another user to log in as
+    /// New user to log in as
     #[arg(long)]
     username: Option<String>,
 
-    /// Another platform
+    /// New platform
     #[arg(long, value_name = "PLATFORM")]
     device_type: Option<String>,
 
-    /// The tags, in place of all there are; can be given more than once
+    /// A tag; replaces all stored tags; can be repeated
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
 
-    /// How long one command may take
+    /// Timeout of one command
     #[arg(long, value_name = "SECONDS")]
     timeout_seconds: Option<u32>,
 
@@ -48,12 +48,12 @@ pub(crate) struct EditArgs {
     #[command(flatten)]
     way: WayArgs,
 
-    /// A field to empty; can be given more than once
+    /// A field to clear; can be repeated
     #[arg(long, value_name = "FIELD")]
     clear: Vec<Clearable>,
 
-    /// Clear the secrets of connections that lead through this one and could reach another device
-    /// afterwards; without it, such a change is refused
+    /// Also clear the secrets of connections that use this one as a jump host and could reach another
+    /// device after the change; without it, such a change is rejected
     #[arg(long)]
     forget_secrets_of_dependents: bool,
 
@@ -99,7 +99,7 @@ pub(super) async fn run(args: EditArgs) -> Result<(), Failure> {
     let changes = args.changes(&user)?;
     if changes.is_empty() {
         return Err(Failure::Usage(
-            "nothing to change is given; --help shows what can be".to_owned(),
+            "no change given; --help lists the options".to_owned(),
         ));
     }
     if args.secrets.any() || args.answers.has_file() {
@@ -109,7 +109,7 @@ pub(super) async fn run(args: EditArgs) -> Result<(), Failure> {
     match args.server.output {
         OutputFormat::Json => output::json(&answer.text),
         OutputFormat::Table => {
-            output::talk(&format!("the connection {} is changed", answer.body.name));
+            output::talk(&format!("connection {} updated", answer.body.name));
             Ok(())
         }
     }
@@ -186,7 +186,7 @@ fn message_with_options(pointer: &str, message: &str, name: &str) -> Option<Stri
     let clear = field.replace('_', "-");
     let keep = match message.contains("/host-keys") {
         true => format!(
-            "; to keep it, say which key is right: scheduler connection host-keys {name} --trust KEY"
+            "; to keep it, trust the new host key: scheduler connection host-keys {name} --trust KEY"
         ),
         false => String::new(),
     };
@@ -235,7 +235,7 @@ impl EditArgs {
             };
             if changes.insert(field.to_owned(), nothing).is_some() {
                 return Err(Failure::Usage(format!(
-                    "{field} is given, and is to be cleared"
+                    "setting {field} is not allowed together with clearing it"
                 )));
             }
         }

@@ -10,23 +10,23 @@ use crate::model::Algorithms;
 
 #[derive(Debug, Args)]
 pub(super) struct WayArgs {
-    /// A connection to jump through; several in order from the server to the device
+    /// A connection to use as a jump host; repeat for several, in order from the server to the device
     #[arg(long = "jump", value_name = "NAME")]
     jump: Vec<String>,
 
-    /// `legacy` offers what old devices need as well: SHA-1, CBC, 1024-bit groups
+    /// `legacy` also offers algorithms for old devices: SHA-1, CBC, 1024-bit groups
     #[arg(long, value_parser = parse_algorithms, value_name = "default|legacy")]
     algorithms: Option<Algorithms>,
 
-    /// An OpenSSH user certificate, for the private key or for one that the agent has
+    /// An OpenSSH user certificate for the private key or a key of the agent
     #[arg(long, value_name = "FILE")]
     certificate_file: Option<PathBuf>,
 
-    /// Log in by the server's ssh-agent; `--agent=false` does not
+    /// Log in with the server's ssh-agent; `--agent=false` disables it
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     agent: Option<bool>,
 
-    /// How many jobs may have sessions to the device at once
+    /// Maximum number of jobs with sessions to the device at the same time
     #[arg(long, value_name = "NUMBER")]
     max_sessions: Option<u32>,
 }
@@ -68,5 +68,5 @@ impl Way {
 }
 
 fn parse_algorithms(text: &str) -> Result<Algorithms, String> {
-    Algorithms::parse(text).ok_or_else(|| "allowed: default, legacy".to_owned())
+    Algorithms::parse(text).ok_or_else(|| "expected default or legacy".to_owned())
 }

@@ -10,16 +10,16 @@ pub(crate) struct HostKeysArgs {
     /// The connection's name or id
     name: String,
 
-    /// Say which host key is right, as after a replacement of the device: SHA256:… or an OpenSSH public
-    /// key. The connection accepts no other from then on, and keeps its secrets
+    /// Pin a verified host key, such as after a replacement of the device: SHA256:… or an OpenSSH public
+    /// key. The connection then accepts no other key, and keeps its secrets
     #[arg(long, value_name = "KEY", conflicts_with = "forget")]
     trust: Option<String>,
 
-    /// Forget them, so that the next session learns the device's key
+    /// Forget the known host keys; the next session learns the device's key
     #[arg(long)]
     forget: bool,
 
-    /// Forget the secrets that only these keys keep from another device as well
+    /// Also clear the secrets that are bound to these keys
     #[arg(long, requires = "forget")]
     forget_secrets: bool,
 
@@ -52,19 +52,19 @@ pub(super) async fn run(args: HostKeysArgs) -> Result<(), Failure> {
     let address = format!("{}:{}", known.host, known.port);
     if let Some(pinned) = &known.pinned {
         output::talk(&format!(
-            "the connection accepts only the host key {pinned}"
+            "the connection accepts only the pinned host key {pinned}"
         ));
     }
     if known.host_keys.is_empty() {
         if known.pinned.is_none() {
-            output::talk(&format!("no host key of {address} is known"));
+            output::talk(&format!("no host keys of {address} known"));
         }
         return Ok(());
     }
     if args.forget {
-        output::talk(&format!("these host keys of {address} are forgotten:"));
+        output::talk(&format!("removed host keys of {address}:"));
     } else if known.pinned.is_some() {
-        output::talk("without the pin, these would be:");
+        output::talk("known host keys, ignored because of the pin:");
     }
     output::table(
         ["ALGORITHM", "FINGERPRINT", "FIRST SEEN"],
@@ -83,7 +83,7 @@ fn with_options(failure: Failure, name: &str) -> Failure {
     if let Some((reason, _)) = problem.detail.split_once(": if the device has a new key") {
         problem.detail = format!(
             "{reason}: if the device has a new key, compare its fingerprint with the device and use \
-             `scheduler connection host-keys {name} --trust FINGERPRINT`; or forget the secrets as well \
+             `scheduler connection host-keys {name} --trust FINGERPRINT`; or clear the secrets as well \
              with --forget-secrets and give them again"
         );
     }

@@ -18,7 +18,7 @@ pub(super) async fn run(args: ListArgs) -> Result<(), Failure> {
         return output::json(&answer.text);
     }
     if answer.body.connections.is_empty() {
-        output::talk("there are no connections; add one with `scheduler connection add`");
+        output::talk("no connections; add one with `scheduler connection add`");
         return Ok(());
     }
     output::table(

@@ -14,6 +14,6 @@ pub(crate) struct RemoveArgs {
 pub(super) async fn run(args: RemoveArgs) -> Result<(), Failure> {
     let client = args.server.client()?;
     client.delete(&["connections", &args.name]).await?;
-    output::talk(&format!("the connection {} is removed", args.name));
+    output::talk(&format!("connection {} removed", args.name));
     Ok(())
 }

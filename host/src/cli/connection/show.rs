@@ -38,7 +38,7 @@ pub(super) async fn run(args: ShowArgs) -> Result<(), Failure> {
             "agent",
             if connection.agent { "yes" } else { "" }.to_owned(),
         ),
-        ("jobs at once", connection.max_sessions.to_string()),
+        ("max sessions", connection.max_sessions.to_string()),
         ("certificate", connection.certificate.unwrap_or_default()),
         ("host key", connection.host_key.unwrap_or_default()),
         ("secrets set", connection.secrets_set.join(", ")),

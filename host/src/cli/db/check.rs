@@ -17,7 +17,7 @@ pub(super) async fn run(config: &Config) -> Result<(), Failure> {
     let newest = match report.schema == report.known_schema {
         true => String::new(),
         false => format!(
-            "; the next start brings it to schema {}",
+            "; the next start migrates it to schema {}",
             report.known_schema
         ),
     };

@@ -16,8 +16,5 @@ pub(super) async fn run(config: &Config) -> Result<(), Failure> {
     }
     let storage = app::open(&config.database).await?;
     storage.close().await;
-    output::data(&format!(
-        "{}: created, without jobs and connections\n",
-        database.display()
-    ))
+    output::data(&format!("{}: created, empty\n", database.display()))
 }

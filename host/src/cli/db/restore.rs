@@ -9,7 +9,7 @@ use crate::storage::sqlite;
 
 #[derive(Debug, Args)]
 pub(crate) struct RestoreArgs {
-    /// The backup, a file that `db backup` wrote
+    /// The backup file, written by `db backup`
     file: PathBuf,
 }
 
@@ -25,7 +25,7 @@ pub(super) async fn run(args: RestoreArgs, config: &Config) -> Result<(), Failur
     ))?;
     if let Some(replaced) = restored.replaced {
         output::talk(&format!(
-            "the replaced database is {}; remove it when it is no longer needed",
+            "the replaced database was moved to {}; remove it when it is no longer needed",
             replaced.display()
         ));
     }

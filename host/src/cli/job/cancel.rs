@@ -20,8 +20,12 @@ pub(super) async fn run(args: CancelArgs) -> Result<(), Failure> {
     if args.server.output == OutputFormat::Json {
         return output::json(&answer.text);
     }
-    output::talk(answer.body.warning.as_deref().unwrap_or(
-        "the job will be cancelled: at once if it was waiting, else as soon as it stops",
-    ));
+    output::talk(
+        answer
+            .body
+            .warning
+            .as_deref()
+            .unwrap_or("cancellation requested; a running job ends as soon as it stops"),
+    );
     Ok(())
 }

@@ -8,11 +8,12 @@ pub(crate) struct CompareArgs {
     /// The job's id
     id: String,
 
-    /// The job to compare with [default: the last one before that did the same]
+    /// The job to compare with [default: the last earlier one with the same plugin, parameters and
+    /// targets]
     #[arg(long, value_name = "ID")]
     with: Option<String>,
 
-    /// Only this target
+    /// Only results of this target
     #[arg(long, short, value_name = "NAME")]
     target: Option<String>,
 
@@ -37,8 +38,8 @@ pub(super) async fn run(args: CompareArgs) -> Result<(), Failure> {
         let what = match command.change {
             Change::Same => continue,
             Change::Changed => "",
-            Change::Added => ": was not run before",
-            Change::Removed => ": is not run any more",
+            Change::Added => ": only in this job",
+            Change::Removed => ": only in the earlier job",
         };
         output::device_text(&format!("{}: {}{what}\n", command.target, command.command))?;
         if let Some(diff) = &command.diff {
@@ -46,7 +47,7 @@ pub(super) async fn run(args: CompareArgs) -> Result<(), Failure> {
         }
     }
     if !comparison.changed {
-        output::talk("nothing has changed");
+        output::talk("no differences");
     }
     Ok(())
 }

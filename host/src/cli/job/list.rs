@@ -8,7 +8,7 @@ use crate::cli::{Failure, OutputFormat, ServerArgs, output};
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
-    /// Only jobs that are: pending, running, completed, failed, cancelled or retrying
+    /// Only jobs with this status: pending, running, completed, failed, cancelled or retrying
     #[arg(long)]
     status: Option<String>,
 
@@ -20,15 +20,15 @@ pub(crate) struct ListArgs {
     #[arg(long, value_name = "NAME")]
     target: Option<String>,
 
-    /// How many at most (with --all: how many a request)
+    /// Maximum number of jobs (with --all, per request)
     #[arg(long, value_name = "NUMBER")]
     limit: Option<u32>,
 
-    /// Where the page before said to go on
+    /// The cursor that the previous page printed
     #[arg(long)]
     cursor: Option<String>,
 
-    /// All of them, page by page
+    /// List all jobs
     #[arg(long)]
     all: bool,
 
@@ -50,7 +50,7 @@ pub(super) async fn run(args: ListArgs) -> Result<(), Failure> {
     }
     if let (OutputFormat::Table, Some(cursor)) = (args.server.output, answer.body.next_cursor) {
         output::talk(&format!(
-            "there are more: --cursor {cursor}, or --all for all of them"
+            "more jobs: use --cursor {cursor}, or --all for all jobs"
         ));
     }
     Ok(())
@@ -126,10 +126,10 @@ fn table(jobs: &[JobAnswer], args: &ListArgs) -> Result<(), Failure> {
 /// Explains why the list is empty.
 fn nothing(args: &ListArgs) -> &'static str {
     if args.cursor.is_some() {
-        return "there are no more jobs";
+        return "no more jobs";
     }
     match (&args.status, &args.plugin, &args.target) {
-        (None, None, None) => "there are no jobs; submit one with `scheduler job submit`",
+        (None, None, None) => "no jobs; submit one with `scheduler job submit`",
         _ => "no job matches --status, --plugin and --target",
     }
 }

@@ -9,7 +9,7 @@ pub(crate) struct LogsArgs {
     /// The job's id
     id: String,
 
-    /// Only lines of this level or above: debug, info, warn, error
+    /// Only lines of this level and above: debug, info, warn, error
     #[arg(long)]
     level: Option<String>,
 

@@ -10,15 +10,16 @@ pub(crate) struct RerunArgs {
     /// The id of a job that has ended
     id: String,
 
-    /// Which targets of a batch: all, those that failed, or those that have not completed
+    /// The targets of a batch: all, failed (those that failed) or unfinished (those that have not
+    /// completed)
     #[arg(long, value_name = "all|failed|unfinished", value_parser = ["all", "failed", "unfinished"], default_value = "all", hide_possible_values = true)]
     only: String,
 
-    /// Doing this twice with the same key makes one job
+    /// Repeating the command with the same key creates no second job
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
 
-    /// Follow the new job until it has ended. Ctrl-C stops following, not the job
+    /// Follow the new job until it ends. Ctrl-C stops following, not the job
     #[arg(long, short)]
     wait: bool,
 

@@ -63,8 +63,8 @@ fn note(job: &JobAnswer, none: bool) -> Option<String> {
     };
     if job.batch.is_some() {
         return Some(format!(
-            "the job {id} is a batch: its child jobs have the results; `scheduler job list --target \
-             NAME` lists those of a device"
+            "job {id} is a batch, and its child jobs have the results; `scheduler job list --target \
+             NAME` lists the jobs of a device"
         ));
     }
     match job.status {
@@ -72,7 +72,7 @@ fn note(job: &JobAnswer, none: bool) -> Option<String> {
             "the job is running: {nothing}; follow it with `scheduler job watch {id}`"
         )),
         status if status.is_waiting() => Some(format!("the job is {status}: {nothing}")),
-        _ if none => Some("the job has stored no command's output".to_owned()),
+        _ if none => Some("the job stored no results".to_owned()),
         _ => None,
     }
 }
@@ -115,7 +115,7 @@ fn print_output(result: &ResultAnswer, text: &str) -> Result<(), Failure> {
         output::device_text(text)?;
     }
     if result.truncated {
-        output::data("!! the rest of the output was not kept\n")?;
+        output::data("!! output truncated\n")?;
     }
     if let Some(error) = &result.error {
         output::data(&format!("!! {}\n", output::indented(error, 3)))?;

@@ -15,35 +15,35 @@ pub(crate) struct SubmitArgs {
     /// The plugin's name, as in `scheduler plugin list`
     plugin: String,
 
-    /// A connection that the job may reach, or an expression that finds some, such as
-    /// "tag:access and not name:lab-*"; can be given more than once
+    /// The name of a connection, or an expression such as "tag:access and not name:lab-*"; can be
+    /// repeated
     #[arg(long = "target", short, value_name = "NAME")]
     targets: Vec<String>,
 
     #[command(flatten)]
     params: ParamArgs,
 
-    /// A remark, for people
+    /// A description for other people
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
 
-    /// How long an attempt may take
+    /// Timeout of one attempt
     #[arg(long, value_name = "SECONDS")]
     timeout_seconds: Option<u32>,
 
-    /// Jobs with a higher one go first
+    /// Priority; higher runs first
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     priority: Option<i32>,
 
-    /// How often the job is tried again when a device cannot be reached
+    /// Maximum number of retries when a device is unreachable
     #[arg(long, value_name = "NUMBER")]
     max_retries: Option<u32>,
 
-    /// Submitting twice with the same key makes one job
+    /// Repeating the command with the same key creates no second job
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
 
-    /// Follow the job until it has ended. Ctrl-C stops following, not the job
+    /// Follow the job until it ends. Ctrl-C stops following, not the job
     #[arg(long, short)]
     wait: bool,
 

@@ -96,7 +96,9 @@ pub(crate) async fn follow(client: &Client, id: &str, format: OutputFormat) -> R
             return seen.end(&answer);
         }
         if failures >= RECONNECTS {
-            return Err(anyhow::anyhow!("the server does not tell what becomes of the job").into());
+            return Err(
+                anyhow::anyhow!("the server closed the event stream before the job ended").into(),
+            );
         }
         failures += 1;
         tokio::time::sleep(PAUSE).await;
@@ -276,7 +278,7 @@ impl Seen {
 fn read<T: DeserializeOwned>(event: &ServerEvent) -> Result<T, Failure> {
     serde_json::from_str(&event.data).map_err(|error| {
         let name = &event.name;
-        anyhow::anyhow!("the server tells a `{name}` that is not as expected: {error}").into()
+        anyhow::anyhow!("unexpected `{name}` event from the server: {error}").into()
     })
 }
 

@@ -8,7 +8,7 @@ use crate::storage::sqlite::{file_of, lock_beside};
 pub(super) async fn run(config: &Config) -> Result<(), Failure> {
     let database = file_of(&config.database.url)?;
     if !database.exists() {
-        let error = anyhow::anyhow!("the database {} does not exist", database.display());
+        let error = anyhow::anyhow!("database {} not found", database.display());
         return Err(error.into());
     }
     let _lock = lock_beside(&database)?;
@@ -19,7 +19,7 @@ pub(super) async fn run(config: &Config) -> Result<(), Failure> {
     storage.close().await;
     let rotated = rotated?;
     output::data(&format!(
-        "{}: key {}, in place of key {}\n",
+        "{}: key {}, replaces key {}\n",
         key_file.display(),
         rotated.new,
         rotated.old
@@ -29,12 +29,12 @@ pub(super) async fn run(config: &Config) -> Result<(), Failure> {
         many => format!("{many} connections"),
     };
     output::talk(&format!(
-        "the secrets of {connections} are sealed with the new key; keep a copy of it. The old key is {}: \
-         backups from before need it. Remove it with the last of them",
+        "the secrets of {connections} are sealed with the new key; keep a copy of it. The old key was \
+         moved to {}: older backups need it, so remove it together with the last of them",
         rotated.old_file.display()
     ));
     for left in rotated.left {
-        output::talk(&format!("warning: {left}; it is as it was"));
+        output::talk(&format!("warning: {left}; left unchanged"));
     }
     Ok(())
 }

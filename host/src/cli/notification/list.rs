@@ -5,15 +5,15 @@ use crate::cli::{Failure, OutputFormat, ServerArgs, output};
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
-    /// Only those that are: waiting, sent or `given_up`
+    /// Only notifications in this state: waiting, sent or `given_up`
     #[arg(long)]
     state: Option<String>,
 
-    /// How many at most
+    /// Maximum number of notifications
     #[arg(long, value_name = "NUMBER")]
     limit: Option<u32>,
 
-    /// Where the page before said to go on
+    /// The cursor that the previous page printed
     #[arg(long)]
     cursor: Option<String>,
 
@@ -41,7 +41,7 @@ pub(super) async fn run(args: ListArgs) -> Result<(), Failure> {
     if answer.body.notifications.is_empty() {
         output::talk(match args.state {
             Some(_) => "no notification matches --state",
-            None => "there are no notifications",
+            None => "no notifications",
         });
         return Ok(());
     }
@@ -68,7 +68,7 @@ pub(super) async fn run(args: ListArgs) -> Result<(), Failure> {
         }),
     )?;
     if let Some(cursor) = answer.body.next_cursor {
-        output::talk(&format!("there are more: --cursor {cursor}"));
+        output::talk(&format!("more notifications: use --cursor {cursor}"));
     }
     Ok(())
 }

@@ -8,42 +8,42 @@ use crate::model::{PauseAction, Windows};
 
 #[derive(Debug, Args)]
 pub(crate) struct AddArgs {
-    /// Its name: letters, digits, `-`, `_` and `.`
+    /// The pause's name: letters, digits, `-`, `_` and `.`
     name: String,
 
-    /// Why, for whoever wonders
+    /// The reason, shown with each paused job
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
 
-    /// Only jobs of this plugin, `*` for any text; can be given more than once
+    /// Only jobs of this plugin, `*` for any text; can be repeated
     #[arg(long = "plugin", value_name = "NAME")]
     plugins: Vec<String>,
 
-    /// Only jobs with a target that fits, for example `tag:core and not name:lab-*`
+    /// Only jobs with a matching target, for example `tag:core and not name:lab-*`
     #[arg(long, value_name = "EXPRESSION")]
     targets: Option<String>,
 
-    /// Cancel jobs whose time comes, instead of letting them wait
+    /// Cancel due jobs instead of delaying them
     #[arg(long)]
     skip: bool,
 
-    /// Not before this time (RFC 3339)
+    /// Start of the pause (RFC 3339)
     #[arg(long, value_name = "TIME")]
     starts_at: Option<DateTime<Utc>>,
 
-    /// Until this time (RFC 3339)
+    /// End of the pause (RFC 3339)
     #[arg(long, value_name = "TIME")]
     ends_at: Option<DateTime<Utc>>,
 
-    /// Only in windows that begin then: `minute hour day month weekday`
+    /// Start of recurring windows: `minute hour day month weekday`
     #[arg(long, value_name = "EXPRESSION", requires = "minutes")]
     cron: Option<String>,
 
-    /// How long a window lasts
+    /// Length of a window
     #[arg(long, value_name = "NUMBER", requires = "cron")]
     minutes: Option<u32>,
 
-    /// The time zone of the windows, for example Europe/Berlin
+    /// Time zone of the windows, for example Europe/Berlin
     #[arg(long, value_name = "ZONE", requires = "cron", default_value = "UTC")]
     timezone: String,
 
@@ -101,11 +101,11 @@ pub(super) async fn run(args: AddArgs) -> Result<(), Failure> {
         (true, Some(until), _) => format!("in force until {}", output::time(until)),
         (true, None, _) => {
             let name = &pause.name;
-            format!("in force until `scheduler pause rm {name}`")
+            format!("in force until removed with `scheduler pause rm {name}`")
         }
         (false, _, Some(start)) => format!("in force from {}", output::time(*start)),
         (false, _, None) => "never in force".to_owned(),
     };
-    output::talk(&format!("the pause {} is there; {when}", pause.name));
+    output::talk(&format!("pause {} created; {when}", pause.name));
     output::data(&format!("{}\n", pause.id))
 }

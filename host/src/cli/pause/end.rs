@@ -25,6 +25,6 @@ pub(super) async fn run(args: EndArgs) -> Result<(), Failure> {
         Some(start) => format!("in force again from {}", output::time(*start)),
         None => format!("remove it with `scheduler pause rm {}`", pause.name),
     };
-    output::talk(&format!("the pause {} is ended; {next}", pause.name));
+    output::talk(&format!("pause {} ended; {next}", pause.name));
     Ok(())
 }

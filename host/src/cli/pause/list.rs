@@ -16,7 +16,7 @@ pub(super) async fn run(args: ListArgs) -> Result<(), Failure> {
         return output::json(&answer.text);
     }
     if answer.body.pauses.is_empty() {
-        output::talk("there are no pauses; jobs run when they are due");
+        output::talk("no pauses");
         return Ok(());
     }
     output::table(

@@ -14,6 +14,6 @@ pub(crate) struct RemoveArgs {
 pub(super) async fn run(args: RemoveArgs) -> Result<(), Failure> {
     let client = args.server.client()?;
     client.delete(&["pauses", &args.name]).await?;
-    output::talk(&format!("the pause {} is removed", args.name));
+    output::talk(&format!("pause {} removed", args.name));
     Ok(())
 }

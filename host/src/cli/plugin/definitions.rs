@@ -8,7 +8,7 @@ use crate::runtime::rhai::RhaiRuntime;
 
 #[derive(Debug, Args)]
 pub(crate) struct DefinitionsArgs {
-    /// Where to write them; made if it is not there
+    /// The directory to write to; created if missing
     directory: PathBuf,
 }
 

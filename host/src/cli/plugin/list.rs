@@ -19,7 +19,7 @@ pub(super) async fn run(args: ListArgs) -> Result<(), Failure> {
     }
     let plugins = answer.body.plugins;
     if plugins.is_empty() {
-        output::talk("there are no plugins in the server's plugins.scripts_dir");
+        output::talk("no plugins in the server's plugins.scripts_dir and plugins.components_dir");
         return Ok(());
     }
     let broken: Vec<String> = plugins
@@ -35,7 +35,7 @@ pub(super) async fn run(args: ListArgs) -> Result<(), Failure> {
         .filter_map(|plugin| {
             let other = plugin.conflict.as_ref()?;
             Some(format!(
-                "{other} claims the name {} too, and is refused",
+                "{other} has the plugin name {} as well, and is ignored",
                 plugin.name
             ))
         })
@@ -45,7 +45,7 @@ pub(super) async fn run(args: ListArgs) -> Result<(), Failure> {
         .filter(|plugin| !plugin.not_granted.is_empty())
         .map(|plugin| {
             let missing = plugin.not_granted.join(", ");
-            format!("{} needs what is not granted: {missing}", plugin.name)
+            format!("{} lacks grants: {missing}", plugin.name)
         })
         .collect();
     output::table(

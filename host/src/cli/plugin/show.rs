@@ -56,8 +56,8 @@ fn configures(needs: Option<&Needs>) -> String {
     match ssh.map(|ssh| &ssh.configure) {
         None | Some(Lines::Any(false)) => String::new(),
         Some(Lines::Matching(patterns)) => format!("lines: {}", patterns.join(", ")),
-        Some(Lines::Any(true)) => "any line, and on platforms that run ordinary commands from \
-            configuration lines any command, unless policy.ssh_configure restricts it"
+        Some(Lines::Any(true)) => "any line, and any command on platforms that run commands from \
+                                   configuration lines, unless policy.ssh_configure restricts it"
             .to_owned(),
     }
 }

@@ -7,21 +7,21 @@ use crate::cli::{Failure, OutputFormat, ServerArgs, output};
 
 #[derive(Debug, Args)]
 pub(crate) struct AddArgs {
-    /// Its name: letters, digits, `-`, `_` and `.`
+    /// The schedule's name: letters, digits, `-`, `_` and `.`
     name: String,
 
     /// The plugin's name, as in `scheduler plugin list`
     #[arg(long)]
     plugin: String,
 
-    /// When: `minute hour day month weekday`, with seconds before it if need be
+    /// The cron expression: `minute hour day month weekday`, optionally with seconds in front
     #[arg(long, value_name = "EXPRESSION")]
     cron: String,
 
     #[command(flatten)]
     fields: FieldArgs,
 
-    /// Add it switched off
+    /// Add the schedule disabled
     #[arg(long)]
     disabled: bool,
 
@@ -58,7 +58,7 @@ pub(super) async fn run(args: AddArgs) -> Result<(), Failure> {
             let next = answer.body.next_run_at;
             let next = next.map_or_else(|| "never".to_owned(), output::time);
             let name = &answer.body.name;
-            output::talk(&format!("the schedule {name} is there; next run: {next}"));
+            output::talk(&format!("schedule {name} created; next run: {next}"));
             output::data(&format!("{}\n", answer.body.id))
         }
     }

@@ -10,15 +10,15 @@ pub(crate) struct EditArgs {
     /// The schedule's name or id
     name: String,
 
-    /// Another name
+    /// New name
     #[arg(long, value_name = "NAME")]
     rename: Option<String>,
 
-    /// Another plugin
+    /// New plugin
     #[arg(long)]
     plugin: Option<String>,
 
-    /// Another expression
+    /// New cron expression
     #[arg(long, value_name = "EXPRESSION")]
     cron: Option<String>,
 
@@ -60,7 +60,7 @@ pub(super) async fn run(args: EditArgs) -> Result<(), Failure> {
     }
     if changes.is_empty() {
         return Err(Failure::Usage(
-            "nothing to change is given; --help shows what can be".to_owned(),
+            "no change given; --help lists the options".to_owned(),
         ));
     }
     let stored = client
@@ -78,7 +78,7 @@ pub(super) async fn run(args: EditArgs) -> Result<(), Failure> {
     match args.server.output {
         OutputFormat::Json => output::json(&answer.text),
         OutputFormat::Table => {
-            output::talk(&format!("the schedule {} is changed", answer.body.name));
+            output::talk(&format!("schedule {} updated", answer.body.name));
             Ok(())
         }
     }

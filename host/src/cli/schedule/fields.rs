@@ -12,22 +12,22 @@ use crate::model::{BatchOptions, Misfire, Overlap};
 
 #[derive(Debug, Args)]
 pub(super) struct FieldArgs {
-    /// What its jobs may reach, as for `job submit`; can be given more than once
+    /// A target, as for `job submit`; can be repeated
     #[arg(long = "target", short, value_name = "NAME")]
     targets: Vec<String>,
 
     #[command(flatten)]
     params: ParamArgs,
 
-    /// The time zone of the expression, for example Europe/Berlin [default: UTC]
+    /// Time zone of the cron expression, for example Europe/Berlin [default: UTC]
     #[arg(long, value_name = "ZONE")]
     timezone: Option<String>,
 
-    /// What to do about times at which the server was down [default: skip]
+    /// What to do about runs missed while the server was down [default: skip]
     #[arg(long, value_parser = parse_misfire, value_name = "skip|run_once")]
     misfire: Option<Misfire>,
 
-    /// What to do at a time when the job before still runs [default: skip]
+    /// What to do when a run is due while the previous job is running [default: skip]
     #[arg(long, value_parser = parse_overlap, value_name = "skip|queue|allow")]
     overlap: Option<Overlap>,
 
@@ -39,23 +39,23 @@ pub(super) struct FieldArgs {
     #[arg(long, value_name = "TIME")]
     ends_at: Option<DateTime<Utc>>,
 
-    /// Start each job at random up to so much after its time
+    /// Maximum random delay of each job
     #[arg(long, value_name = "SECONDS")]
     jitter_seconds: Option<u32>,
 
-    /// A remark, for people; its jobs get it
+    /// A description for other people, copied to the jobs
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
 
-    /// How long an attempt may take
+    /// Timeout of one attempt
     #[arg(long, value_name = "SECONDS")]
     timeout_seconds: Option<u32>,
 
-    /// Jobs with a higher one go first
+    /// Priority; higher runs first
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     priority: Option<i32>,
 
-    /// How often a job is tried again when a device cannot be reached
+    /// Maximum number of retries when a device is unreachable
     #[arg(long, value_name = "NUMBER")]
     max_retries: Option<u32>,
 
@@ -115,9 +115,9 @@ impl FieldArgs {
 }
 
 fn parse_misfire(text: &str) -> Result<Misfire, String> {
-    Misfire::parse(text).ok_or_else(|| "allowed: skip, run_once".to_owned())
+    Misfire::parse(text).ok_or_else(|| "expected skip or run_once".to_owned())
 }
 
 fn parse_overlap(text: &str) -> Result<Overlap, String> {
-    Overlap::parse(text).ok_or_else(|| "allowed: skip, queue, allow".to_owned())
+    Overlap::parse(text).ok_or_else(|| "expected skip, queue or allow".to_owned())
 }

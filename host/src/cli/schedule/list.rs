@@ -18,7 +18,7 @@ pub(super) async fn run(args: ListArgs) -> Result<(), Failure> {
         return output::json(&answer.text);
     }
     if answer.body.schedules.is_empty() {
-        output::talk("there are no schedules; add one with `scheduler schedule add`");
+        output::talk("no schedules; add one with `scheduler schedule add`");
         return Ok(());
     }
     output::table(

@@ -6,14 +6,14 @@ use crate::cli::{Failure, OutputFormat, ServerArgs, output};
 
 #[derive(Debug, Args)]
 pub(crate) struct PreviewArgs {
-    /// The expression, in quotes
+    /// The cron expression, in quotes
     cron: String,
 
-    /// The time zone of the expression [default: UTC]
+    /// Time zone of the cron expression [default: UTC]
     #[arg(long, value_name = "ZONE")]
     timezone: Option<String>,
 
-    /// How many runs to show
+    /// Number of runs to show
     #[arg(long, default_value_t = 5)]
     count: usize,
 

@@ -14,6 +14,6 @@ pub(crate) struct RemoveArgs {
 pub(super) async fn run(args: RemoveArgs) -> Result<(), Failure> {
     let client = args.server.client()?;
     client.delete(&["schedules", &args.name]).await?;
-    output::talk(&format!("the schedule {} is removed", args.name));
+    output::talk(&format!("schedule {} removed", args.name));
     Ok(())
 }

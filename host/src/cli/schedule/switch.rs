@@ -22,7 +22,7 @@ pub(super) async fn run(args: SwitchArgs, what: &str) -> Result<(), Failure> {
         OutputFormat::Json => output::json(&answer.text),
         OutputFormat::Table => {
             let name = &answer.body.name;
-            output::talk(&format!("the schedule {name} is {what}d"));
+            output::talk(&format!("schedule {name} {what}d"));
             Ok(())
         }
     }

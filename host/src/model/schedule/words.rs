@@ -84,7 +84,7 @@ impl<'a> Fields<'a> {
                 if step.parse::<u32>().is_ok_and(|step| step > largest) {
                     return Err(format!(
                         "invalid {name} `{item}`: expected a step from 1 to {largest}, because each \
-                         {next} begins at its start again",
+                         {next} starts over",
                         next = match name {
                             "second" => "minute",
                             "minute" => "hour",

@@ -22,7 +22,7 @@ impl Options {
         if let Some(unknown) = fields.keys().find(|name| !known.contains(&name.as_str())) {
             let known = known.join(", ");
             return Err(invalid(format!(
-                "{function}: unknown option `{unknown}`; there are: {known}"
+                "{function}: unknown option `{unknown}`; known: {known}"
             )));
         }
         Ok(Self { function, fields })
@@ -32,15 +32,18 @@ impl Options {
         let Some(value) = self.fields.get(name).filter(|value| !value.is_unit()) else {
             return Ok(None);
         };
-        let text = value
-            .as_immutable_string_ref()
-            .map_err(|found| invalid(format!("{}: {name} is text, not {found}", self.function)))?;
+        let text = value.as_immutable_string_ref().map_err(|found| {
+            invalid(format!(
+                "{}: invalid {name}: expected text, got {found}",
+                self.function
+            ))
+        })?;
         Ok(Some(text.to_string()))
     }
 
     pub(super) fn required_text(&self, name: &str) -> Thrown<String> {
         self.text(name)?
-            .ok_or_else(|| invalid(format!("{}: {name} is missing", self.function)))
+            .ok_or_else(|| invalid(format!("{}: option {name} not found", self.function)))
     }
 
     pub(super) fn flag(&self, name: &str) -> Thrown<Option<bool>> {
@@ -49,7 +52,7 @@ impl Options {
         };
         let flag = value.as_bool().map_err(|found| {
             invalid(format!(
-                "{}: {name} is true or false, not {found}",
+                "{}: invalid {name}: expected true or false, got {found}",
                 self.function
             ))
         })?;
@@ -62,7 +65,7 @@ impl Options {
             Some(value) => {
                 let values = value.as_array_ref().map_err(|found| {
                     invalid(format!(
-                        "{}: {name} is an array, not {found}",
+                        "{}: invalid {name}: expected an array, got {found}",
                         self.function
                     ))
                 })?;
@@ -78,7 +81,7 @@ impl Options {
         };
         let values = value.as_array_ref().map_err(|found| {
             invalid(format!(
-                "{}: {name} is an array, not {found}",
+                "{}: invalid {name}: expected an array, got {found}",
                 self.function
             ))
         })?;
@@ -94,7 +97,7 @@ impl Options {
             .or_else(|_| value.as_int().map(|int| int as FLOAT))
             .map_err(|found| {
                 invalid(format!(
-                    "{}: {name} is a number of seconds, not {found}",
+                    "{}: invalid {name}: expected a number of seconds, got {found}",
                     self.function
                 ))
             })?;
@@ -107,9 +110,11 @@ pub(super) fn texts(function: &str, what: &str, values: Array) -> Thrown<Vec<Str
         .into_iter()
         .map(|value| {
             let kind = value.type_name();
-            value
-                .into_string()
-                .map_err(|_| invalid(format!("{function}: {what} is text, not {kind}")))
+            value.into_string().map_err(|_| {
+                invalid(format!(
+                    "{function}: invalid {what}: expected text, got {kind}"
+                ))
+            })
         })
         .collect()
 }
@@ -119,7 +124,8 @@ pub(super) fn duration(function: &str, seconds: FLOAT) -> Thrown<Duration> {
 }
 
 pub(super) fn json(function: &str, value: &Dynamic) -> Thrown<Value> {
-    values::to_json(value).map_err(|message| invalid(format!("{function}: the value is {message}")))
+    values::to_json(value)
+        .map_err(|message| invalid(format!("{function}: invalid value: {message}")))
 }
 
 pub(super) fn invalid(message: String) -> Box<EvalAltResult> {

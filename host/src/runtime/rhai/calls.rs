@@ -154,7 +154,7 @@ impl Own {
         }
         let meant = nearest(name, global.iter().chain(&self.functions).cloned());
         let what = if is_method { "method" } else { "function" };
-        Some(told(&format!("there is no {what} `{name}`"), meant))
+        Some(told(&format!("{what} `{name}` not found"), meant))
     }
 
     /// Checks a call to a function of a module. Nested modules are left to the engine.
@@ -177,13 +177,13 @@ impl Own {
         } else {
             let known = registered.keys().filter(|name| !name.is_empty());
             let meant = nearest(namespace, known.chain(self.imports.keys()).cloned());
-            return Some(told(&format!("there is no module `{namespace}`"), meant));
+            return Some(told(&format!("module `{namespace}` not found"), meant));
         };
         if functions.contains(name) {
             return None;
         }
         let meant = nearest(name, functions.into_iter());
-        let message = format!("there is no function `{namespace}::{name}`");
+        let message = format!("function `{namespace}::{name}` not found");
         Some(told(
             &message,
             meant.map(|meant| format!("{namespace}::{meant}")),

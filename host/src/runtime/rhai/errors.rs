@@ -116,24 +116,12 @@ fn cause(error: &EvalAltResult) -> JobError {
     let limit = |message: String| JobError::new(ErrorCode::LIMIT, message);
     match error {
         EvalAltResult::ErrorRuntime(thrown, _) => thrown_by_script(thrown),
-        EvalAltResult::ErrorTooManyOperations(_) => {
-            limit("the script ran more operations than it may".to_owned())
-        }
-        EvalAltResult::ErrorStackOverflow(_) => {
-            limit("the script's functions call one another too deep".to_owned())
-        }
-        EvalAltResult::ErrorDataTooLarge(what, _) => {
-            limit(format!("the script made something too large: {what}"))
-        }
-        EvalAltResult::ErrorTooManyVariables(_) => {
-            limit("the script has too many variables".to_owned())
-        }
-        EvalAltResult::ErrorModuleNotFound(name, _) => {
-            script(format!("there is no module `{name}`"))
-        }
-        EvalAltResult::ErrorTooManyModules(_) => {
-            limit("the script imports more modules than it may".to_owned())
-        }
+        EvalAltResult::ErrorTooManyOperations(_) => limit("too many operations".to_owned()),
+        EvalAltResult::ErrorStackOverflow(_) => limit("too many nested function calls".to_owned()),
+        EvalAltResult::ErrorDataTooLarge(what, _) => limit(format!("value too large: {what}")),
+        EvalAltResult::ErrorTooManyVariables(_) => limit("too many variables".to_owned()),
+        EvalAltResult::ErrorModuleNotFound(name, _) => script(format!("module `{name}` not found")),
+        EvalAltResult::ErrorTooManyModules(_) => limit("too many imported modules".to_owned()),
         EvalAltResult::ErrorTerminated(reason, _) => reason
             .clone()
             .try_cast::<JobError>()

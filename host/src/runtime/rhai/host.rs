@@ -439,9 +439,8 @@ fn hand_over<A, T: Clone>(
 }
 
 fn running(context: &NativeCallContext<'_>) -> Thrown<Handle> {
-    Handle::of(context).ok_or_else(|| {
-        invalid("describe() only describes the plugin and cannot call the host".to_owned())
-    })
+    Handle::of(context)
+        .ok_or_else(|| invalid("describe() is not allowed to call the host".to_owned()))
 }
 
 fn wait_for(context: &NativeCallContext<'_>, id: &str, seconds: Option<FLOAT>) -> Thrown<Map> {

@@ -92,7 +92,7 @@ pub(super) fn bound_depth(engine: &mut Engine) {
         }
         let measured = measure(&context);
         if measured.too_deep {
-            let what = format!("arrays and maps more than {MAX_DEPTH} deep");
+            let what = format!("arrays and maps nested more than {MAX_DEPTH} levels");
             return Err(EvalAltResult::ErrorDataTooLarge(what, Position::NONE).into());
         }
         let reads = (measured.elements / ELEMENTS_PER_READ).clamp(MIN_READS, MAX_READS);

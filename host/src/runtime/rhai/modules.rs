@@ -45,7 +45,7 @@ pub(super) fn read(engine: &Engine, file: &Path, most: u64) -> Result<PluginFile
         bytes += module.len();
         if bytes > BYTES || files.modules.len() >= MODULES {
             return Err(import.error(format!(
-                "a playbook has at most {MODULES} modules, and {BYTES} bytes with all of them"
+                "too many modules: at most {MODULES} modules and {BYTES} bytes in all are allowed"
             )));
         }
         ahead.extend(imports_of(engine, &path, &module)?);
@@ -98,7 +98,7 @@ impl<F: Fn(StaticModuleResolver) -> Engine> Building<'_, F> {
             if self.begun.contains(&import.path) {
                 let circle = self.begun.join(", which imports ");
                 return Err(import.error(format!(
-                    "{circle}, which imports {} again: modules cannot import one another",
+                    "cyclic imports are not allowed: {circle}, which imports {} again",
                     import.path
                 )));
             }
@@ -138,8 +138,9 @@ impl Defined {
                 return Err(LoadError::new(
                     file,
                     format!(
-                        "`{}` with {arguments} arguments is defined in {first} as well; functions \
-                         of a playbook and of its modules need names of their own, private ones too",
+                        "duplicate function `{}` with {arguments} arguments: {first} defines it as \
+                         well; functions of a playbook and its modules, including private ones, need \
+                         different names",
                         function.name
                     ),
                 ));
@@ -155,7 +156,10 @@ impl Defined {
 /// The error with its position.
 pub(super) fn compile_source(engine: &Engine, file: &str, bytes: &[u8]) -> Result<AST, LoadError> {
     let source = std::str::from_utf8(bytes).map_err(|error| {
-        let message = format!("is not UTF-8 text from byte {}", error.valid_up_to());
+        let message = format!(
+            "expected UTF-8 text, got an invalid byte at position {}",
+            error.valid_up_to()
+        );
         LoadError::new(file, message)
     })?;
     // Some editors write a byte order mark before the text.
@@ -213,10 +217,10 @@ fn imports(file: &str, ast: &AST) -> Result<Vec<Import>, LoadError> {
                 return true;
             }
             Expr::StringConstant(path, _) => format!(
-                "`{path}` is no module: one is in the directory `lib` beside the playbooks, and \
-                 imported as \"lib/name\", without an ending"
+                "invalid module path `{path}`: expected \"lib/name\", without an extension, for a \
+                 module in the directory `lib` beside the playbooks"
             ),
-            _ => "import takes a path that is written out, as \"lib/name\"".to_owned(),
+            _ => "invalid import: expected a literal path such as \"lib/name\"".to_owned(),
         };
         wrong = Some(errors::at(file, place, error));
         false

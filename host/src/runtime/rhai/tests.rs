@@ -38,7 +38,7 @@ fn a_description_is_read() {
 fn bytes_that_are_no_text_do_not_load() {
     let error = load([b'f', 0xff]).err().unwrap();
     assert!(
-        error.message.contains("not UTF-8 text from byte 1"),
+        error.message.contains("invalid byte at position 1"),
         "{error}"
     );
 }

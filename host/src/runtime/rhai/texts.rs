@@ -32,7 +32,7 @@ pub(super) fn reserve(context: &NativeCallContext<'_>, bytes: usize) -> Thrown<(
         Some(handle) => handle.reserve(bytes),
         // The engine's own limits apply while `describe()` runs.
         None if bytes <= STRING_BYTES => Ok(()),
-        None => Err(invalid("a value is too large".to_owned())),
+        None => Err(invalid("value too large".to_owned())),
     }
 }
 
@@ -325,7 +325,7 @@ pub(super) mod functions {
             Some(handle) => handle.exclude(write),
             None => write(),
         };
-        let text = text.map_err(|message| invalid(format!("to_json: the value is {message}")))?;
+        let text = text.map_err(|message| invalid(format!("to_json: invalid value: {message}")))?;
         reserve(&context, text.len())?;
         Ok(text.as_str().to_owned())
     }

@@ -143,7 +143,7 @@ pub(super) fn to_json(value: &Dynamic) -> Result<Value, String> {
 
 fn to_json_within(value: &Dynamic, depth: usize) -> Result<Value, String> {
     let Some(depth) = depth.checked_sub(1) else {
-        return Err(format!("arrays and maps more than {DEPTH} deep"));
+        return Err(format!("arrays and maps nested more than {DEPTH} levels"));
     };
     if value.is_unit() {
         return Ok(Value::Null);
@@ -175,7 +175,7 @@ fn to_json_within(value: &Dynamic, depth: usize) -> Result<Value, String> {
             .map(|(name, value)| {
                 if name == RESERVED_NAME {
                     return Err(format!(
-                        "a map with the field `{RESERVED_NAME}`, which is not allowed as a name"
+                        "a map with the field `{RESERVED_NAME}`, which is not allowed"
                     ));
                 }
                 let value = to_json_within(value, depth).map_err(placed(name))?;

@@ -41,7 +41,7 @@ impl CodeCache {
             std::fs::create_dir_all(directory.join(REFUSED))?;
             Ok(Self { directory })
         });
-        let cache = opened.with_context(|| format!("plugins.cache_dir: {shown}"))?;
+        let cache = opened.with_context(|| format!("failed to open plugins.cache_dir {shown}"))?;
         cache.remove_old_staging();
         Ok(cache)
     }
@@ -61,7 +61,7 @@ impl CodeCache {
     /// Moves the code from a compiler's staging directory into the engine's cache.
     pub(super) fn publish(&self, staging: &Path, key: &str) -> io::Result<()> {
         let code = find_code(staging)?.ok_or_else(|| {
-            io::Error::other("the compiler has left no code, perhaps because the disk is full")
+            io::Error::other("compiled code not found; check whether the disk is full")
         })?;
         let parent = code.parent().unwrap_or(staging);
         let version = parent.strip_prefix(staging).map_err(io::Error::other)?;
@@ -146,8 +146,8 @@ fn make_private(directory: &Path) -> io::Result<()> {
     let mine = metadata.uid() == rustix::process::geteuid().as_raw();
     if !mine || metadata.mode() & 0o022 != 0 {
         return Err(io::Error::other(
-            "others may write to this directory, and compiled code is run from it; \
-             make it the server's own: chown it to the server's user, and chmod 700",
+            "other users may write to this directory, which code is run from; chown it to the server's \
+             user, and chmod 700",
         ));
     }
     Ok(())

@@ -125,14 +125,14 @@ impl Compiler {
         tracing::info!(file, bytes = component.len(), "compiling a component");
         match self.run(key, component).await {
             Ok(()) => Ok(()),
-            Err(Failure::Invalid(reason)) => Err(LoadError::new(
-                file,
-                format!("is not a valid component: {reason}"),
-            )),
+            Err(Failure::Invalid(reason)) => {
+                Err(LoadError::new(file, format!("invalid component: {reason}")))
+            }
             Err(Failure::Refused(reason)) => {
                 let note = self.note(key);
                 if let Err(error) = std::fs::write(&note, &reason) {
-                    tracing::warn!(file, %error, "failed to note that a component was refused; the next start compiles it again");
+                    tracing::warn!(file, %error, "failed to record a rejected component; the next \
+                         start compiles it again");
                 }
                 Err(refused(file, &reason, &note))
             }
@@ -161,7 +161,7 @@ impl Compiler {
             Err(_) => {
                 child.kill().await.map_err(host)?;
                 return Err(Failure::Refused(format!(
-                    "compiling it took longer than {} s; plugins.compile_seconds allows more",
+                    "timeout: compiling it took longer than {} s; increase plugins.compile_seconds",
                     self.options.seconds
                 )));
             }
@@ -193,7 +193,7 @@ impl Compiler {
     fn outcome(&self, status: ExitStatus, answer: &[u8], said: &str) -> Result<(), Failure> {
         let out_of_memory = || {
             Failure::Refused(format!(
-                "compiling it took more than {} MiB of memory; plugins.compile_memory_mb allows more",
+                "compiling it took more than {} MiB of memory; increase plugins.compile_memory_mb",
                 self.options.memory_mb
             ))
         };
@@ -202,7 +202,9 @@ impl Compiler {
                 Ok(Answer::Compiled) => Ok(()),
                 Ok(Answer::Invalid(reason)) => Err(Failure::Invalid(reason)),
                 Ok(Answer::OutOfMemory) => Err(out_of_memory()),
-                Err(error) => Err(Failure::Host(format!("the compiler's answer: {error}"))),
+                Err(error) => Err(Failure::Host(format!(
+                    "invalid response of the compiler: {error}"
+                ))),
             };
         }
         if said.contains(NO_MEMORY) {
@@ -212,10 +214,10 @@ impl Compiler {
         let from_outside = [Signal::KILL, Signal::TERM, Signal::INT, Signal::HUP];
         let signal = status.signal();
         if from_outside.iter().any(|one| Some(one.as_raw()) == signal) {
-            return Err(Failure::Host(format!("the compiler was ended: {status}")));
+            return Err(Failure::Host(format!("the compiler was killed: {status}")));
         }
         let last = said.lines().rfind(|line| !line.trim().is_empty());
-        let last = last.unwrap_or("it said nothing");
+        let last = last.unwrap_or("no output");
         Err(match status.code() {
             None | Some(PANICKED) => {
                 Failure::Refused(format!("the compiler crashed: {status}: {last}"))
@@ -227,8 +229,7 @@ impl Compiler {
 
 fn refused(file: &str, reason: &str, note: &Path) -> LoadError {
     let message = format!(
-        "{reason}. It is not compiled again within these limits; to try again, delete {} and touch \
-         the file",
+        "{reason}. It is not compiled again with these limits; to retry, delete {} and touch the file",
         note.display()
     );
     LoadError::new(file, message)
@@ -307,7 +308,7 @@ fn limit_this_process(memory_mb: u64, parent: u32) -> anyhow::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL)).context("PR_SET_PDEATHSIG")?;
     // The server may have exited before the signal was set.
     let expected = i32::try_from(parent).ok().and_then(Pid::from_raw);
-    anyhow::ensure!(getppid() == expected, "the server has ended");
+    anyhow::ensure!(getppid() == expected, "the server has exited");
     // Optional: compilation works without them.
     let _ = nice(NICE);
     let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);

@@ -48,7 +48,7 @@ pub(super) fn failed(file: &str, error: &wasmtime::Error, guest: &Guest) -> JobE
     if let Some(I32Exit(code)) = error.downcast_ref() {
         return JobError::new(
             ErrorCode::SCRIPT,
-            format!("{file}: ended itself with exit code {code}, without a result"),
+            format!("{file}: exited with code {code}, without a result"),
         );
     }
     if let Some(ResourceTableError::Full) = error.downcast_ref() {
@@ -58,7 +58,7 @@ pub(super) fn failed(file: &str, error: &wasmtime::Error, guest: &Guest) -> JobE
     let (code, what) = match error.downcast_ref::<Trap>() {
         Some(Trap::StackOverflow) => (
             ErrorCode::LIMIT,
-            "its functions call one another too deep".to_owned(),
+            "too many nested function calls".to_owned(),
         ),
         Some(trap) => (ErrorCode::SCRIPT, trap_message(*trap, guest)),
         None => (ErrorCode::SCRIPT, format!("{:#}", error.root_cause())),
@@ -121,7 +121,7 @@ fn write_frames(message: &mut String, backtrace: &WasmBacktrace) {
         let name = symbol
             .and_then(|symbol| symbol.name())
             .or(frame.func_name())
-            .unwrap_or("a function without a name");
+            .unwrap_or("unnamed function");
         // The alternate form omits the hash suffix.
         (format!("{:#}", rustc_demangle::demangle(name)), symbol)
     });
@@ -141,9 +141,9 @@ pub(super) fn no_handle(error: ResourceTableError) -> JobError {
     match error {
         ResourceTableError::Full => JobError::new(
             ErrorCode::LIMIT,
-            format!("a job holds at most {HANDLES} handles; drop some first"),
+            format!("too many handles: at most {HANDLES} per job are allowed; drop some first"),
         ),
-        other => JobError::new(ErrorCode::INVALID, format!("a handle: {other}")),
+        other => JobError::new(ErrorCode::INVALID, format!("invalid handle: {other}")),
     }
 }
 
@@ -174,12 +174,12 @@ pub(super) fn expect_component(file: &str, bytes: &[u8]) -> Result<(), LoadError
     let is = if bytes.is_empty() {
         "is empty"
     } else if !bytes.starts_with(FIRST_BYTES) {
-        "is not WebAssembly: it does not begin with `\\0asm`"
+        "invalid component: expected WebAssembly, which begins with `\\0asm`"
     } else if bytes.get(4..8) == Some(&[1, 0, 0, 0]) {
-        "is a core module, not a component; build it for wasm32-wasip2, or make one of it with \
+        "invalid component: got a core module; build it for wasm32-wasip2, or convert it with \
          `wasm-tools component new`"
     } else if bytes.get(4..8) != Some(COMPONENT) {
-        "is of a version of WebAssembly that this host does not know"
+        "invalid component: unknown version of WebAssembly"
     } else {
         return Ok(());
     };
@@ -195,12 +195,12 @@ pub(super) fn is_want_of_compiler(error: &wasmtime::Error) -> bool {
 pub(super) fn does_not_fit(file: &str, error: &wasmtime::Error) -> LoadError {
     let text = format!("{error:#}");
     let hint = match text.contains("memory has a minimum byte size") {
-        true => "; plugins.memory_mb allows more",
+        true => "; increase plugins.memory_mb",
         false => "",
     };
     LoadError::new(
         file,
-        format!("does not fit the limits of components: {text}{hint}"),
+        format!("the component exceeds the limits: {text}{hint}"),
     )
 }
 
@@ -223,18 +223,17 @@ pub(super) fn does_not_link(
         .any(|(name, item)| is_plugin(name) && is_instance(&item.ty));
     let message = match missing {
         Some(name) if name.starts_with(OURS) => format!(
-            "imports `{name}`, which this host has otherwise or not at all; \
-             is it built for a newer one? ({text})"
+            "import `{name}` not found, or of another type, in this host; check that the component is \
+             not built for a newer host ({text})"
         ),
         Some(name) => format!(
-            "imports `{name}`, which a plugin does not get: there are clocks, random numbers and \
-             what `{OURS}` gives ({text})"
+            "import `{name}` is not allowed: a plugin gets clocks, random numbers and `{OURS}` only \
+             ({text})"
         ),
         None if !exported => format!(
-            "does not export `{OURS}plugin`, so it is a component for another world; \
-             a plugin is built against the world `job-plugin`"
+            "export `{OURS}plugin` not found; build the component for the world `job-plugin`"
         ),
-        None => format!("does not fit the world `job-plugin`: {text}"),
+        None => format!("the component does not match the world `job-plugin`: {text}"),
     };
     LoadError::new(file, message)
 }

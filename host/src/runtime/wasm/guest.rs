@@ -75,7 +75,7 @@ impl Guest {
         self.job.as_ref().ok_or_else(|| {
             JobError::new(
                 ErrorCode::INVALID,
-                "describe() only describes the plugin and cannot call the host",
+                "describe() is not allowed to call the host",
             )
         })
     }
@@ -101,7 +101,7 @@ impl Guest {
         if self.job.is_none() {
             let working = tokio::task::spawn_blocking(work).await;
             return working.unwrap_or_else(|error| {
-                let message = format!("the host failed to compute: {error}");
+                let message = format!("internal error in the host: {error}");
                 Err(JobError::new(ErrorCode::INTERNAL, message))
             });
         }

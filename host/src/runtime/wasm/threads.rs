@@ -66,5 +66,5 @@ impl Drop for Threads {
 
 /// The threads of components have ended, because the server is stopping.
 #[derive(Debug, thiserror::Error)]
-#[error("the server is about to stop")]
+#[error("the server is shutting down")]
 pub(super) struct Ended;

@@ -242,7 +242,7 @@ async fn examine(copy: &Path) -> anyhow::Result<Copied> {
         let report = check_all(&mut *connection, copy).await?;
         ensure!(
             report.problems.is_empty(),
-            "it is damaged: {}",
+            "malformed key: {}",
             report.problems.join("; ")
         );
         let sealed = match sqlx::query_scalar(HAS_ANSWERS)

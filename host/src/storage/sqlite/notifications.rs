@@ -363,7 +363,7 @@ pub(super) async fn abandon_others(
                 let done = sqlx::query(
                     "UPDATE notifications
                      SET state = 'given_up', settled_at = ?2, text = '', body = '',
-                         last_error = 'there is no such channel any more'
+                         last_error = 'channel not found any more'
                      WHERE state = 'waiting' AND channel NOT IN (SELECT value FROM json_each(?1))",
                 )
                 .bind(channels)

@@ -217,7 +217,7 @@ fn make(job: &Job, state: &mut State, call: &Value) -> Result<Value> {
                 Error::new(
                     "invalid",
                     format!(
-                        "sleep: {} is not a number of seconds to wait",
+                        "sleep: invalid time: expected a number of seconds, got {}",
                         number(call, "seconds")
                     ),
                 )

@@ -48,7 +48,7 @@ pub(super) mod methods {
             reply
                 .get(name)
                 .and_then(|value| value.clone().into_immutable_string().ok())
-                .ok_or_else(|| invalid("parse: takes a reply, as exec answers it".to_owned()))
+                .ok_or_else(|| invalid("parse: invalid reply: expected a reply of exec".to_owned()))
         };
         let (command, output) = (text("command")?, text("output")?);
         let platform = device.platform().to_owned();
@@ -237,8 +237,12 @@ pub(super) mod methods {
         device: &mut Device,
         number: INT,
     ) -> Thrown<Map> {
-        let number = u32::try_from(number)
-            .map_err(|_| invalid(format!("rollback: {number} is no number of commits")))?;
+        let number = u32::try_from(number).map_err(|_| {
+            invalid(format!(
+                "rollback: invalid number: expected a non-negative number of \
+                                          commits, got {number}"
+            ))
+        })?;
         roll_back(&context, device, Some(number))
     }
 
@@ -330,7 +334,7 @@ fn question(function: &'static str, written: Dynamic) -> Thrown<Question> {
     let kind = written.type_name();
     let fields = written.try_cast::<Map>().ok_or_else(|| {
         invalid(format!(
-            "{function}: a question is #{{expect, answer}}, not {kind}"
+            "{function}: invalid question: expected #{{expect, answer}}, got {kind}"
         ))
     })?;
     let known = ["expect", "answer", "key", "secret"];
