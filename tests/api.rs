@@ -592,7 +592,7 @@ fn health_tells_the_state_of_each_part() {
                 assert_eq!(health.body[part]["status"], "healthy", "{part}");
             }
         }
-        host.app.queue.close().await;
+        host.app.dispatch.close().await;
         let health = host.client.get("/health").await;
         assert_eq!(health.status, 503);
         assert_eq!(health.body["status"], "unhealthy");

@@ -1,16 +1,19 @@
 //! Tests the queue: scheduled times, priorities, retries, and a lost queue file.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use host::dispatch::{Queue, Waiter};
 use host::model::{JobError, JobStatus, NewJob, now};
-use host::queue::{Handler, Queue};
 use host::storage::sqlite::SqliteStorage;
 use host::storage::{CancelOutcome, Claim, Outcome, Storage};
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::harness::{DEADLINE, TestHost, new_job, password_connection, playbook, run};
+
+fn waiter(id: Uuid, priority: i32) -> Waiter {
+    Waiter { id, priority }
+}
 
 #[test]
 fn a_job_runs_at_its_time_and_not_before() {
@@ -66,16 +69,19 @@ fn what_has_waited_long_goes_before_what_is_urgent() {
         let url = format!("sqlite:{}", directory.path().join("queue.db").display());
         let queue = Queue::open(&url).await.unwrap();
         let (low, high) = (Uuid::now_v7(), Uuid::now_v7());
-        queue.push(&[(low, -100)]).await.unwrap();
+        queue.push(&[waiter(low, -100)]).await.unwrap();
         for _ in 0..20 {
             queue.age().await.unwrap();
         }
-        queue.push(&[(high, 100)]).await.unwrap();
-        let (sender, mut handed_out) = tokio::sync::mpsc::unbounded_channel();
-        let handing_out = queue.hand_out("w", 1, Arc::new(Telling(sender)));
+        queue.push(&[waiter(high, 100)]).await.unwrap();
+        let (sender, mut delivered) = tokio::sync::mpsc::unbounded_channel();
+        let consuming = queue.consume("w", 1, move |id| {
+            let sender = sender.clone();
+            async move { sender.send(id).unwrap() }
+        });
         tokio::select! {
-            ended = handing_out => panic!("it goes on: {ended:?}"),
-            first = handed_out.recv() => assert_eq!(first, Some(low)),
+            ended = consuming => panic!("the consumer ended: {ended:?}"),
+            first = delivered.recv() => assert_eq!(first, Some(low)),
         }
     });
 }
@@ -88,24 +94,30 @@ fn what_is_urgent_waits_for_less_than_two_takings() {
         let url = format!("sqlite:{}", directory.path().join("queue.db").display());
         let queue = Queue::open(&url).await.unwrap();
         let ids: Vec<_> = (0..20).map(|_| Uuid::now_v7()).collect();
-        let jobs: Vec<_> = ids.iter().map(|id| (*id, 0)).collect();
+        let jobs: Vec<_> = ids.iter().map(|id| waiter(*id, 0)).collect();
         queue.push(&jobs).await.unwrap();
-        let (sender, mut handed_out) = tokio::sync::mpsc::unbounded_channel();
-        let (go_on, gate) = tokio::sync::watch::channel(false);
-        let telling = Telling(sender.clone());
-        let handing_out = queue.hand_out("w", 4, Arc::new(Gated(telling, gate)));
+        let (sender, mut delivered) = tokio::sync::mpsc::unbounded_channel();
+        let (open, gate) = tokio::sync::watch::channel(false);
+        // Blocks after each job until the gate is open.
+        let consuming = queue.consume("w", 4, move |id| {
+            let (sender, mut gate) = (sender.clone(), gate.clone());
+            async move {
+                sender.send(id).unwrap();
+                gate.wait_for(|open| *open).await.unwrap();
+            }
+        });
         let urgent = Uuid::now_v7();
         let order = async {
-            let mut order = vec![handed_out.recv().await.unwrap()];
-            queue.push(&[(urgent, 100)]).await.unwrap();
-            go_on.send(true).unwrap();
+            let mut order = vec![delivered.recv().await.unwrap()];
+            queue.push(&[waiter(urgent, 100)]).await.unwrap();
+            open.send(true).unwrap();
             while order.len() < 21 {
-                order.push(handed_out.recv().await.unwrap());
+                order.push(delivered.recv().await.unwrap());
             }
             order
         };
         let order = tokio::select! {
-            ended = handing_out => panic!("it goes on: {ended:?}"),
+            ended = consuming => panic!("the consumer ended: {ended:?}"),
             order = tokio::time::timeout(DEADLINE, order) => order.unwrap(),
         };
         let place = order.iter().position(|id| *id == urgent);
@@ -120,26 +132,6 @@ fn what_is_urgent_waits_for_less_than_two_takings() {
         }
         assert_eq!(queue.length().await.unwrap(), 1, "all but the urgent one");
     });
-}
-
-/// Blocks after each job until the gate is open.
-struct Gated(Telling, tokio::sync::watch::Receiver<bool>);
-
-#[async_trait::async_trait]
-impl Handler for Gated {
-    async fn handle(&self, job_id: Uuid) {
-        self.0.handle(job_id).await;
-        self.1.clone().wait_for(|open| *open).await.unwrap();
-    }
-}
-
-struct Telling(tokio::sync::mpsc::UnboundedSender<Uuid>);
-
-#[async_trait::async_trait]
-impl Handler for Telling {
-    async fn handle(&self, job_id: Uuid) {
-        self.0.send(job_id).unwrap();
-    }
 }
 
 #[test]

@@ -21,11 +21,11 @@ use crate::config::{Config, DatabaseConfig, DevicesConfig, HostKeyPolicy, Worker
 use crate::connections::{Connections, StoredLogins};
 use crate::descriptors;
 use crate::disk::DiskSpace;
-use crate::jobs::{self, Batches, Jobs};
+use crate::dispatch::{Dispatch, DispatchDeps, ENDED_EVENTS_CAPACITY, Queue, end_interrupted};
+use crate::jobs::{Jobs, JobsDeps};
 use crate::long_requests::LongRequests;
 use crate::notifications::Notifications;
 use crate::pauses::Pauses;
-use crate::queue::Queue;
 use crate::registry::{Registry, Source};
 use crate::retention;
 use crate::runtime::Sandbox;
@@ -37,10 +37,7 @@ use crate::sealing::{DigestKey, MasterKey};
 use crate::server::{self, Listener};
 use crate::storage::sqlite::{SqliteStorage, beside, file_of, lock_beside};
 use crate::storage::{Storage, StorageError};
-use crate::worker::{Dispatcher, HeldBackJobs, Parts, Running, Turns, Worker, end_interrupted};
-
-/// Capacity of the channel of ended jobs. A receiver that lags further behind reads the database.
-const NEWS: usize = 1_024;
+use crate::worker::{Worker, WorkerDeps};
 
 /// Interval at which an idle server compares the database's files with those that it opened.
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
@@ -62,15 +59,13 @@ const STACK_BYTES: usize = 8 * 1024 * 1024;
 pub struct App {
     pub config: Config,
     pub storage: Arc<dyn Storage>,
-    pub queue: Queue,
     pub registry: Arc<Registry>,
     pub policy: Arc<Policy>,
     pub connections: Arc<Connections>,
     pub jobs: Arc<Jobs>,
     pub worker: Arc<Worker>,
-    pub turns: Turns,
+    pub dispatch: Dispatch,
     pub pauses: Arc<Pauses>,
-    pub held_back: HeldBackJobs,
     pub schedules: Arc<Schedules>,
     scheduler: Scheduler,
     pub notifications: Notifications,
@@ -118,7 +113,7 @@ impl App {
             master_key.login_digest_key(),
             pool_options.login_rate.within,
         );
-        let (ended, _) = broadcast::channel(NEWS);
+        let (ended, _) = broadcast::channel(ENDED_EVENTS_CAPACITY);
         let notifications =
             Notifications::build(&config.notifications, Arc::clone(&storage), ended.clone())?;
         let connections = Arc::new(Connections::new(
@@ -164,35 +159,35 @@ impl App {
         );
         registry.scan().await;
 
-        let dispatcher = Dispatcher::default();
-        let batches = Batches::default();
-        let turns = Turns::default();
-        let held_back = HeldBackJobs::default();
         let pauses = Pauses::load(
             Arc::clone(&storage),
             Arc::clone(&registry),
             Arc::clone(&connections),
         );
         let pauses = Arc::new(pauses.await?);
-        let running = Running::default();
         let space = Arc::new(space_around(&database, &config.database));
         let policy = Arc::new(Policy {
             default: config.policy.for_all.clone(),
             plugins: config.policy.by_name(),
         });
-        let jobs = Arc::new(Jobs::new(jobs::Parts {
+        let dispatch = Dispatch::new(
+            DispatchDeps {
+                storage: Arc::clone(&storage),
+                queue,
+                registry: Arc::clone(&registry),
+                policy: Arc::clone(&policy),
+                pauses: Arc::clone(&pauses),
+                ended,
+            },
+            config.worker.concurrency,
+        );
+        let jobs = Arc::new(Jobs::new(JobsDeps {
             storage: Arc::clone(&storage),
-            queue: queue.clone(),
             registry: Arc::clone(&registry),
             policy: Arc::clone(&policy),
             connections: Arc::clone(&connections),
-            dispatcher: dispatcher.clone(),
-            batches: batches.clone(),
-            running: running.clone(),
-            turns: turns.clone(),
-            held_back: held_back.clone(),
+            dispatch: dispatch.clone(),
             space: Arc::clone(&space),
-            ended: ended.clone(),
         }));
         let known_logins = logins.load().await?;
         let sessions = Pool::with_history(pool_options, Arc::new(logins), known_logins);
@@ -213,34 +208,25 @@ impl App {
             storage: Arc::clone(&storage),
             jobs: Arc::clone(&jobs),
             schedules: Arc::clone(&schedules),
-            ended: ended.clone(),
+            dispatch: dispatch.clone(),
         };
-        let parts = Parts {
+        let deps = WorkerDeps {
             storage: Arc::clone(&storage),
-            queue: queue.clone(),
             registry: Arc::clone(&registry),
             services,
-            dispatcher,
-            batches,
-            running,
-            turns: turns.clone(),
-            pauses: Arc::clone(&pauses),
-            held_back: held_back.clone(),
-            ended,
+            dispatch: dispatch.clone(),
         };
-        let worker = Worker::new(parts, &config);
+        let worker = Worker::new(deps, &config);
         Ok(Arc::new(Self {
             config,
             storage,
-            queue,
             registry,
             policy,
             connections,
             jobs,
             worker,
-            turns,
+            dispatch,
             pauses,
-            held_back,
             schedules,
             scheduler,
             notifications,
@@ -397,7 +383,7 @@ impl App {
     async fn close(&self) {
         self.registry.stop_loading();
         self.sessions.close().await;
-        self.queue.close().await;
+        self.dispatch.close().await;
         self.storage.close().await;
     }
 }

@@ -13,25 +13,22 @@ use std::time::Duration;
 
 use chrono::{DateTime, Datelike, Utc};
 use serde_json::Value;
-use tokio::sync::broadcast;
 use uuid::Uuid;
 
-use crate::capabilities::{Policy, Rights};
+use crate::capabilities::{Policy, Rights, StopReason};
 use crate::connections::{ConnectionError, ConnectionInput, Connections, FieldError};
 use crate::disk::DiskSpace;
+use crate::dispatch::{Dispatch, JobEnded, PRIORITY_LIMIT};
 use crate::model::{
     BatchOptions, Bound, Connection, Job, JobStatus, LoadError, NewJob, TargetMode, now,
 };
-use crate::queue::{PRIORITY_LIMIT, Queue};
 use crate::registry::{ParamError, Plugin, Registry};
-use crate::storage::{AddOutcome, CancelOutcome, DeleteOutcome, Storage, StorageError};
-use crate::worker::{Dispatcher, HeldBackJobs, Running, Turns};
+use crate::storage::{AddOutcome, CancelOutcome, DeleteOutcome, ReadyJob, Storage, StorageError};
 
-pub use batches::Batches;
 pub use rerun::{Only, RerunError};
 
 /// Interval at which a waiter polls the database, in case it missed an event.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// Maximum timeout of an attempt, in seconds: one week.
 pub const LONGEST_TIMEOUT: u32 = 604_800;
 pub const MOST_RETRIES: u32 = 100;
@@ -83,52 +80,26 @@ pub enum SubmitError {
 
 /// Use cases for jobs.
 pub struct Jobs {
-    storage: Arc<dyn Storage>,
-    queue: Queue,
-    registry: Arc<Registry>,
-    policy: Arc<Policy>,
-    connections: Arc<Connections>,
-    dispatcher: Dispatcher,
-    batches: Batches,
-    running: Running,
-    turns: Turns,
-    held_back: HeldBackJobs,
-    space: Arc<DiskSpace>,
-    ended: broadcast::Sender<Uuid>,
+    deps: JobsDeps,
+    notified: batches::Notified,
 }
 
 /// The dependencies of [`Jobs`].
-pub struct Parts {
+pub struct JobsDeps {
     pub storage: Arc<dyn Storage>,
-    pub queue: Queue,
     pub registry: Arc<Registry>,
     pub policy: Arc<Policy>,
     pub connections: Arc<Connections>,
-    pub dispatcher: Dispatcher,
-    pub batches: Batches,
-    pub running: Running,
-    pub turns: Turns,
-    pub held_back: HeldBackJobs,
+    pub dispatch: Dispatch,
     pub space: Arc<DiskSpace>,
-    pub ended: broadcast::Sender<Uuid>,
 }
 
 impl Jobs {
     #[must_use]
-    pub fn new(parts: Parts) -> Self {
+    pub fn new(deps: JobsDeps) -> Self {
         Self {
-            storage: parts.storage,
-            queue: parts.queue,
-            registry: parts.registry,
-            policy: parts.policy,
-            connections: parts.connections,
-            dispatcher: parts.dispatcher,
-            batches: parts.batches,
-            running: parts.running,
-            turns: parts.turns,
-            held_back: parts.held_back,
-            space: parts.space,
-            ended: parts.ended,
+            deps,
+            notified: batches::Notified::default(),
         }
     }
 
@@ -137,10 +108,10 @@ impl Jobs {
     /// # Errors
     /// If the submission is rejected; see [`SubmitError`].
     pub async fn submit(&self, submission: Submission) -> Result<(Uuid, JobStatus), SubmitError> {
-        self.storage.condition().check()?;
+        self.deps.storage.condition().check()?;
         // A repeated request gets the first reply, even if the plugin or targets have changed since.
         if let Some((key, digest)) = &submission.idempotency
-            && let Some((first, first_digest)) = self.storage.job_with_key(key).await?
+            && let Some((first, first_digest)) = self.deps.storage.job_with_key(key).await?
         {
             if first_digest != *digest {
                 return Err(SubmitError::KeyReused);
@@ -215,47 +186,27 @@ impl Jobs {
         job: NewJob,
         inline: Option<&Connection>,
     ) -> Result<(Uuid, JobStatus), SubmitError> {
-        self.space.check().map_err(StorageError::from)?;
+        self.deps.space.check().map_err(StorageError::from)?;
         // Ascending ids, in the order of the targets.
         let targets = job.targets.iter().filter(|_| job.batch.is_some());
         let children: Vec<_> = targets.map(|_| Uuid::now_v7()).collect();
-        match self.storage.add_job(&job, &children, inline).await? {
+        match self.deps.storage.add_job(&job, &children, inline).await? {
             AddOutcome::Added => {}
             AddOutcome::Same(first) => return Ok((first.id, first.status)),
             AddOutcome::KeyReused => return Err(SubmitError::KeyReused),
         }
         tracing::info!(job_id = %job.id, plugin = %job.plugin, targets = job.targets.len(), "job submitted");
         if job.batch.is_some() {
-            self.batches.look_at(job.id);
+            self.notified.add(job.id);
         } else {
-            self.let_go(&[(
-                job.id,
-                job.priority,
-                job.scheduled_for.unwrap_or(job.created_at),
-            )])
-            .await;
+            let ready = ReadyJob {
+                id: job.id,
+                priority: job.priority,
+                ready_at: job.scheduled_for.unwrap_or(job.created_at),
+            };
+            self.deps.dispatch.enqueue(&[ready]).await;
         }
         Ok((job.id, JobStatus::Pending))
-    }
-
-    /// Enqueues jobs that are ready, and wakes the dispatcher for the others.
-    async fn let_go(&self, jobs: &[(Uuid, i32, DateTime<Utc>)]) {
-        let now = now();
-        let (ready, later): (Vec<_>, Vec<_>) = jobs.iter().partition(|(.., at)| *at <= now);
-        let ready: Vec<_> = ready
-            .iter()
-            .map(|(id, priority, _)| (*id, *priority))
-            .collect();
-        if !later.is_empty() {
-            self.dispatcher.look();
-        }
-        if ready.is_empty() {
-            return;
-        }
-        if let Err(error) = self.queue.push(&ready).await {
-            tracing::error!(jobs = ready.len(), %error, "failed to enqueue jobs; retrying");
-            self.dispatcher.look_at_all();
-        }
     }
 
     /// Cancels a waiting job, or asks a running job to stop.
@@ -263,26 +214,27 @@ impl Jobs {
     /// # Errors
     /// If the database is unavailable.
     pub async fn cancel(&self, id: Uuid) -> Result<CancelOutcome, StorageError> {
-        let outcome = match self.storage.cancel_job(id, now()).await {
+        let outcome = match self.deps.storage.cancel_job(id, now()).await {
             Ok(outcome) => outcome,
             Err(error) => return self.cancel_unrecorded(id, error).await,
         };
         match outcome {
             CancelOutcome::Requested => {
-                self.running.cancel(id);
+                self.deps.dispatch.stop(id, StopReason::Cancelled);
                 // Running child jobs of a batch. Its waiting ones are cancelled already, so no more can
                 // start.
-                for child in self.storage.running_children(id).await? {
-                    self.running.cancel(child);
+                for child in self.deps.storage.running_children(id).await? {
+                    self.deps.dispatch.stop(child, StopReason::Cancelled);
                 }
-                self.batches.look_at(id);
+                self.notified.add(id);
             }
             CancelOutcome::Cancelled => {
                 tracing::info!(job_id = %id, "job cancelled before it started");
-                self.remove_from_queue(id).await;
-                self.stop_waiting(id).await;
-                let _ = self.ended.send(id);
-                self.batches.look_at_parent_of(id);
+                self.deps.dispatch.withdraw(id).await;
+                // If it cannot be read, polling advances its batch.
+                let job = self.deps.storage.job(id).await.ok().flatten();
+                let parent = job.and_then(|job| job.parent_id);
+                self.deps.dispatch.publish(JobEnded { id, parent });
             }
             CancelOutcome::NotFound | CancelOutcome::Finished | CancelOutcome::Unrecorded => {}
         }
@@ -296,9 +248,15 @@ impl Jobs {
         id: Uuid,
         error: StorageError,
     ) -> Result<CancelOutcome, StorageError> {
-        let mut stopped = self.running.cancel(id);
-        for child in self.storage.running_children(id).await.unwrap_or_default() {
-            stopped |= self.running.cancel(child);
+        let mut stopped = self.deps.dispatch.stop(id, StopReason::Cancelled);
+        for child in self
+            .deps
+            .storage
+            .running_children(id)
+            .await
+            .unwrap_or_default()
+        {
+            stopped |= self.deps.dispatch.stop(child, StopReason::Cancelled);
         }
         if !stopped {
             return Err(error);
@@ -313,11 +271,10 @@ impl Jobs {
     /// # Errors
     /// If the database is unavailable.
     pub async fn delete(&self, id: Uuid) -> Result<DeleteOutcome, StorageError> {
-        let outcome = self.storage.delete_job(id).await?;
+        let outcome = self.deps.storage.delete_job(id).await?;
         if outcome == DeleteOutcome::Deleted {
             tracing::info!(job_id = %id, "job deleted");
-            self.remove_from_queue(id).await;
-            self.stop_waiting(id).await;
+            self.deps.dispatch.withdraw(id).await;
         }
         Ok(outcome)
     }
@@ -327,41 +284,21 @@ impl Jobs {
     /// # Errors
     /// If the database is unavailable.
     pub async fn wait(&self, id: Uuid) -> Result<Option<Job>, StorageError> {
-        let mut news = self.ended.subscribe();
+        let mut events = self.deps.dispatch.subscribe();
         loop {
-            match self.storage.job(id).await? {
+            match self.deps.storage.job(id).await? {
                 Some(job) if !job.status.is_final() => {}
                 other => return Ok(other),
             }
-            let heard = async { while news.recv().await.is_ok_and(|ended| ended != id) {} };
+            let heard = async { while events.recv().await.is_ok_and(|ended| ended.id != id) {} };
             // Polls as well: events may be missed because of lag or because another process ended the
             // job.
-            let _ = tokio::time::timeout(LOOK_AGAIN, heard).await;
-        }
-    }
-
-    /// Removes a job from the paused jobs and from the concurrency limits, and enqueues the jobs this
-    /// unblocks.
-    async fn stop_waiting(&self, id: Uuid) {
-        self.held_back.forget(id);
-        let next = self.turns.release(id);
-        let now = now();
-        let next: Vec<_> = next
-            .iter()
-            .map(|next| (next.id, next.priority, now))
-            .collect();
-        self.let_go(&next).await;
-    }
-
-    /// Removes a job from the queue. A row that stays does no harm: the worker finds nothing to claim.
-    async fn remove_from_queue(&self, id: Uuid) {
-        if let Err(error) = self.queue.remove(id).await {
-            tracing::warn!(job_id = %id, %error, "failed to remove a job from the queue");
+            let _ = tokio::time::timeout(POLL_INTERVAL, heard).await;
         }
     }
 
     fn plugin(&self, name: &str) -> Result<Arc<Plugin>, SubmitError> {
-        let entry = self.registry.entry(name);
+        let entry = self.deps.registry.entry(name);
         let entry = entry.ok_or_else(|| SubmitError::UnknownPlugin(name.to_owned()))?;
         let compiling = entry.is_compiling();
         match (entry.plugin, entry.error) {
@@ -377,7 +314,7 @@ impl Jobs {
 
     fn rights(&self, plugin: &Plugin) -> Rights {
         let needs = &plugin.description.needs;
-        self.policy.rights(plugin.name.as_str(), needs)
+        self.deps.policy.rights(plugin.name.as_str(), needs)
     }
 
     async fn inline(
@@ -387,7 +324,7 @@ impl Jobs {
         errors: &mut Vec<ParamError>,
     ) -> Result<Option<Connection>, StorageError> {
         let Some(input) = input else { return Ok(None) };
-        match self.connections.inline(input, job_id).await {
+        match self.deps.connections.inline(input, job_id).await {
             Ok(connection) => return Ok(Some(connection)),
             Err(ConnectionError::Storage(error)) => return Err(error),
             Err(ConnectionError::Invalid(fields)) => {

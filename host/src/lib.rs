@@ -19,10 +19,10 @@ mod nearest;
 mod numbers;
 pub mod storage;
 
+pub mod dispatch;
 pub mod jobs;
 pub mod notifications;
 pub mod pauses;
-pub mod queue;
 pub mod retention;
 pub mod scheduler;
 pub mod schedules;

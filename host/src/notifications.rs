@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::config::NotificationsConfig;
+use crate::dispatch::JobEnded;
 use crate::model::{Connection, Job, JobStatus, Notification, NotificationEvent, now};
 use crate::storage::{Delivery, Result, Storage, StorageError};
 pub use channel::ChannelStatus;
@@ -63,7 +64,7 @@ const FEW_TARGETS: usize = 20;
 pub struct Notifications {
     storage: Arc<dyn Storage>,
     /// Events of ended jobs.
-    ended: broadcast::Sender<Uuid>,
+    ended: broadcast::Sender<JobEnded>,
     rules: Vec<Rule>,
     channels: Vec<Channel>,
     board_url: Option<Url>,
@@ -96,7 +97,7 @@ impl Notifications {
     pub fn build(
         config: &NotificationsConfig,
         storage: Arc<dyn Storage>,
-        ended: broadcast::Sender<Uuid>,
+        ended: broadcast::Sender<JobEnded>,
     ) -> anyhow::Result<Self> {
         let channels = config
             .channels

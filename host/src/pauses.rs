@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
-use tokio::sync::{Mutex, Notify, RwLock, RwLockReadGuard};
+use tokio::sync::{Mutex, Notify, OwnedRwLockReadGuard, RwLock};
 use uuid::Uuid;
 
 use crate::connections::{ConnectionError, Connections};
@@ -44,13 +44,13 @@ pub struct Pauses {
     rules: ArcSwap<Vec<PauseRule>>,
     /// Serializes changes, so that the rules in memory match the database.
     changing: Mutex<()>,
-    claims: RwLock<()>,
+    claims: Arc<RwLock<()>>,
     changed: Notify,
 }
 
 /// The pause that covers a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HeldBack {
+pub struct ActivePause {
     /// Name of the pause.
     pub name: String,
     pub reason: Option<String>,
@@ -76,8 +76,8 @@ impl PauseVersion {
     }
 }
 
-impl HeldBack {
-    fn by(rule: &PauseRule, now: DateTime<Utc>) -> Option<Self> {
+impl ActivePause {
+    fn of(rule: &PauseRule, now: DateTime<Utc>) -> Option<Self> {
         let in_force = rule.in_force(now)?;
         let pause = &rule.pause;
         Some(Self {
@@ -123,7 +123,7 @@ impl Pauses {
             connections,
             rules: ArcSwap::from_pointee(rules),
             changing: Mutex::new(()),
-            claims: RwLock::new(()),
+            claims: Arc::default(),
             changed: Notify::new(),
         })
     }
@@ -207,7 +207,7 @@ impl Pauses {
         let mut pauses = self.others(pause.id);
         pauses.push(pause.clone());
         pauses.sort_by(|one, other| one.name.cmp(&other.name));
-        self.hold(rules_of(pauses)).await;
+        self.replace_rules(rules_of(pauses)).await;
         Ok(pause)
     }
 
@@ -220,7 +220,7 @@ impl Pauses {
         let pause = self.find(id)?;
         self.storage.delete_pause(pause.id).await?;
         tracing::info!(pause_id = %pause.id, name = %pause.name, "pause removed");
-        self.hold(rules_of(self.others(pause.id))).await;
+        self.replace_rules(rules_of(self.others(pause.id))).await;
         Ok(())
     }
 
@@ -230,7 +230,7 @@ impl Pauses {
         pauses.filter(|pause| pause.id != id).cloned().collect()
     }
 
-    async fn hold(&self, rules: Vec<PauseRule>) {
+    async fn replace_rules(&self, rules: Vec<PauseRule>) {
         // Waits for jobs that are being claimed under the old rules, so that the new ones hold once
         // this returns.
         let _claims = self.claims.write().await;
@@ -239,25 +239,25 @@ impl Pauses {
     }
 
     /// Returns a guard that keeps the rules from changing between the check of a job and its claim.
-    pub async fn claiming(&self) -> RwLockReadGuard<'_, ()> {
-        self.claims.read().await
+    pub async fn claiming(&self) -> OwnedRwLockReadGuard<()> {
+        Arc::clone(&self.claims).read_owned().await
     }
 
     /// Returns the pause that covers a job, if any. Pauses that skip jobs take precedence, then those
     /// that last longest.
     #[must_use]
-    pub fn holding(
+    pub fn blocking_pause(
         &self,
         plugin: &str,
         targets: &[Connection],
         now: DateTime<Utc>,
-    ) -> Option<HeldBack> {
+    ) -> Option<ActivePause> {
         let rules = self.rules.load();
         let covering = rules.iter().filter(|rule| rule.covers(plugin, targets));
-        let held = covering.filter_map(|rule| HeldBack::by(rule, now));
-        held.max_by_key(|held| {
-            let lasts = held.until.unwrap_or(DateTime::<Utc>::MAX_UTC);
-            (held.action == PauseAction::Skip, lasts)
+        let pauses = covering.filter_map(|rule| ActivePause::of(rule, now));
+        pauses.max_by_key(|pause| {
+            let lasts = pause.until.unwrap_or(DateTime::<Utc>::MAX_UTC);
+            (pause.action == PauseAction::Skip, lasts)
         })
     }
 
@@ -279,11 +279,11 @@ impl Pauses {
 
     /// Returns the details of a pause for the jobs that it covers, while it is in force.
     #[must_use]
-    pub fn why(&self, version: PauseVersion, now: DateTime<Utc>) -> Option<HeldBack> {
+    pub fn active(&self, version: PauseVersion, now: DateTime<Utc>) -> Option<ActivePause> {
         let rules = self.rules.load();
         let mut rules = rules.iter();
         let rule = rules.find(|rule| PauseVersion::of(&rule.pause) == version)?;
-        HeldBack::by(rule, now)
+        ActivePause::of(rule, now)
     }
 
     /// Waits until pauses have changed.

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::dispatch::Dispatch;
 use crate::jobs::{Jobs, SubmitError};
 use crate::model::{Due, Schedule, Tick, Turn, due, now, turn};
 use crate::schedules::{Schedules, submission};
@@ -31,8 +31,7 @@ pub struct Scheduler {
     pub storage: Arc<dyn Storage>,
     pub jobs: Arc<Jobs>,
     pub schedules: Arc<Schedules>,
-    /// Events of ended jobs.
-    pub ended: broadcast::Sender<Uuid>,
+    pub dispatch: Dispatch,
 }
 
 impl Scheduler {
@@ -43,7 +42,7 @@ impl Scheduler {
 
     async fn keep_looking(&self) {
         let started = now();
-        let mut ended = self.ended.subscribe();
+        let mut ended = self.dispatch.subscribe();
         let mut looked_at = DateTime::<Utc>::MAX_UTC;
         loop {
             let before = std::mem::replace(&mut looked_at, now());

@@ -11,7 +11,7 @@ use super::extract::QueryParams;
 use super::page::{PageQuery, fitting};
 use super::types::{DeviceAnswer, DeviceList, LeftAloneAnswer};
 use crate::app::App;
-use crate::worker::Resource;
+use crate::dispatch::Resource;
 
 /// Maximum number of waiting jobs listed per device.
 const MAX_WAITING: usize = 100;
@@ -34,7 +34,7 @@ pub(super) async fn list(
     let page = query.page()?;
     let connections = app.storage.connections().await?.into_iter();
     let names: HashMap<_, _> = connections.map(|each| (each.id, each.name)).collect();
-    let in_use = app.turns.in_use().into_iter();
+    let in_use = app.dispatch.usage().into_iter();
     let mut devices: Vec<_> = in_use
         .filter_map(|each| match each.resource {
             Resource::Plugin(_) => None,

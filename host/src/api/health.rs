@@ -32,7 +32,7 @@ const FULL: &str = "the database's disk is full: nothing can be stored and no jo
 pub(super) async fn health(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
     let (storage, queue) = tokio::join!(
         tokio::time::timeout(PATIENCE, app.storage.ping()),
-        tokio::time::timeout(PATIENCE, app.queue.length()),
+        tokio::time::timeout(PATIENCE, app.dispatch.queue_length()),
     );
     let full = matches!(storage, Ok(Err(StorageError::Full)));
     let low = app.space.check().err();
@@ -68,7 +68,7 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> (StatusCode, Json<Hea
         workers: WorkerHealth {
             status: HealthStatus::Healthy,
             name: app.worker.name().to_owned(),
-            running: app.worker.running(),
+            running: app.dispatch.running(),
             concurrency: app.config.worker.concurrency,
         },
         plugins: PluginHealth {

@@ -23,6 +23,7 @@ use super::types::{
 use super::{Problem, accepted};
 use crate::app::App;
 use crate::connections::ConnectionInput;
+use crate::dispatch::Blocked;
 use crate::jobs::{Submission, SubmitError};
 use crate::model::{JobFilter, JobStatus, ListedJob, LogLevel, Misfire, Overlap, now};
 use crate::storage::{CancelOutcome, DeleteOutcome, Page, StorageError};
@@ -332,13 +333,14 @@ pub(super) async fn answers(
     };
     let answer = |listed: ListedJob| {
         let job = &listed.job;
-        let waiting_for = app.turns.waited_for(job);
-        let held_back = job.status.is_waiting().then(|| app.held_back.by(job.id));
-        let held_back = held_back.flatten();
-        let held_back = held_back.and_then(|version| app.pauses.why(version, now()));
+        let (waiting_for, held_back_by) = match app.dispatch.blocked_by(job) {
+            Some(Blocked::Resources(names)) => (names, None),
+            Some(Blocked::Paused(pause)) => (Vec::new(), Some(pause.into())),
+            None => (Vec::new(), None),
+        };
         let mut answer = JobAnswer {
             waiting_for,
-            held_back_by: held_back.map(Into::into),
+            held_back_by,
             ..JobAnswer::from(listed)
         };
         if let Some(batch) = &mut answer.batch {

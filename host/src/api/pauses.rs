@@ -139,7 +139,7 @@ fn answer(app: &App, id: &str) -> Result<PauseAnswer, PauseRefused> {
 /// Returns a pause with the number of jobs it withholds.
 fn told(app: &App, rule: &PauseRule) -> PauseAnswer {
     PauseAnswer {
-        held_jobs: app.held_back.count(PauseVersion::of(&rule.pause)),
+        held_jobs: app.dispatch.paused_by(PauseVersion::of(&rule.pause)),
         ..PauseAnswer::from(rule)
     }
 }

@@ -4,89 +4,98 @@
 //! was lost, for example in a crash.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::TryRecvError;
 use uuid::Uuid;
 
 use super::Jobs;
+use crate::dispatch::JobEnded;
 use crate::model::{JobLog, JobStatus, LogLevel, now};
 use crate::storage::{BatchProgress, StorageError};
 
 /// Interval at which all unfinished batches are polled, in case an event was lost.
-const ALL_EVERY: Duration = Duration::from_secs(30);
+const POLL_INTERVAL: Duration = Duration::from_secs(30);
 /// Delay before a retry after a database error.
-const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// Events for batches that may have advanced.
-#[derive(Clone, Default)]
-pub struct Batches {
-    shared: Arc<Shared>,
-}
-
+/// Batches that were submitted or cancelled, and have to be advanced.
 #[derive(Default)]
-struct Shared {
+pub(super) struct Notified {
     batches: Mutex<HashSet<Uuid>>,
-    /// Ended child jobs with a parent that still has to be looked up.
-    children: Mutex<HashSet<Uuid>>,
-    news: Notify,
+    wake: Notify,
 }
 
-impl Batches {
-    /// Wakes the task for a job that may be a batch and may have advanced.
-    pub fn look_at(&self, id: Uuid) {
-        lock(&self.shared.batches).insert(id);
-        self.shared.news.notify_one();
+impl Notified {
+    pub(super) fn add(&self, id: Uuid) {
+        self.lock().insert(id);
+        self.wake.notify_one();
     }
 
-    pub(super) fn look_at_parent_of(&self, child: Uuid) {
-        lock(&self.shared.children).insert(child);
-        self.shared.news.notify_one();
+    fn take(&self) -> HashSet<Uuid> {
+        std::mem::take(&mut *self.lock())
     }
 
-    fn take(&self) -> (HashSet<Uuid>, HashSet<Uuid>) {
-        let batches = std::mem::take(&mut *lock(&self.shared.batches));
-        (batches, std::mem::take(&mut *lock(&self.shared.children)))
+    fn lock(&self) -> MutexGuard<'_, HashSet<Uuid>> {
+        self.batches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Jobs {
     /// Advances batches for as long as it is polled.
     pub async fn advance_batches(&self) {
+        let mut ended = self.deps.dispatch.subscribe();
         loop {
             if let Err(error) = self.advance_all().await {
                 tracing::error!(%error, "failed to advance batches; retrying");
-                tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
+                tokio::time::sleep(RETRY_DELAY).await;
                 continue;
             }
-            let all_at = tokio::time::Instant::now() + ALL_EVERY;
-            while tokio::time::timeout_at(all_at, self.batches.shared.news.notified())
-                .await
-                .is_ok()
-            {
-                if let Err(error) = self.advance_news().await {
+            let poll_at = tokio::time::Instant::now() + POLL_INTERVAL;
+            while let Some(batches) = self.next_batches(&mut ended, poll_at).await {
+                if let Err(error) = self.advance(batches).await {
                     tracing::error!(%error, "failed to advance batches; retrying");
-                    tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
+                    tokio::time::sleep(RETRY_DELAY).await;
                     break;
                 }
             }
         }
     }
 
+    /// Waits for batches that may have advanced; `None` if all are to be polled.
+    async fn next_batches(
+        &self,
+        ended: &mut Receiver<JobEnded>,
+        poll_at: tokio::time::Instant,
+    ) -> Option<HashSet<Uuid>> {
+        let first = tokio::select! {
+            () = tokio::time::sleep_until(poll_at) => return None,
+            () = self.notified.wake.notified() => None,
+            ended = ended.recv() => ended.ok()?.parent,
+        };
+        let mut batches = self.notified.take();
+        batches.extend(first);
+        // Jobs that ended together advance their batch once.
+        loop {
+            match ended.try_recv() {
+                Ok(ended) => batches.extend(ended.parent),
+                Err(TryRecvError::Lagged(_)) => return None,
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return Some(batches),
+            }
+        }
+    }
+
     async fn advance_all(&self) -> Result<(), StorageError> {
-        for id in self.storage.unfinished_batches().await? {
+        for id in self.deps.storage.unfinished_batches().await? {
             self.advance_batch(id).await?;
         }
         Ok(())
     }
 
-    async fn advance_news(&self) -> Result<(), StorageError> {
-        let (mut batches, children) = self.batches.take();
-        for child in children {
-            let job = self.storage.job(child).await?;
-            batches.extend(job.and_then(|job| job.parent_id));
-        }
+    async fn advance(&self, batches: HashSet<Uuid>) -> Result<(), StorageError> {
         for id in batches {
             self.advance_batch(id).await?;
         }
@@ -94,22 +103,15 @@ impl Jobs {
     }
 
     async fn advance_batch(&self, id: Uuid) -> Result<(), StorageError> {
-        let progress = self.storage.advance_batch(id, now()).await?;
-        let started: Vec<_> = progress
-            .started
-            .iter()
-            .map(|job| (job.id, job.priority, job.ready_at))
-            .collect();
-        if !started.is_empty() {
-            self.let_go(&started).await;
-        }
+        let progress = self.deps.storage.advance_batch(id, now()).await?;
+        self.deps.dispatch.enqueue(&progress.started).await;
         let lines = lines_of(id, &progress);
         if !lines.is_empty() {
-            self.storage.add_logs(lines).await?;
+            self.deps.storage.add_logs(lines).await?;
         }
         if let Some((status, counts)) = progress.ended {
             tracing::info!(job_id = %id, %status, "batch ended: {}", counts.summary());
-            let _ = self.ended.send(id);
+            self.deps.dispatch.publish(JobEnded { id, parent: None });
         }
         Ok(())
     }
@@ -136,8 +138,4 @@ fn lines_of(id: Uuid, progress: &BatchProgress) -> Vec<JobLog> {
     said.into_iter()
         .map(|(level, message)| JobLog::of(id, level, message))
         .collect()
-}
-
-fn lock(set: &Mutex<HashSet<Uuid>>) -> MutexGuard<'_, HashSet<Uuid>> {
-    set.lock().unwrap_or_else(PoisonError::into_inner)
 }

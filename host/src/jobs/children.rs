@@ -31,7 +31,7 @@ impl ChildJobs for Jobs {
             }
             JobError::new(code, message)
         };
-        self.registry.compiled(&child.plugin).await;
+        self.deps.registry.compiled(&child.plugin).await;
         let plugin = self
             .plugin(&child.plugin)
             .map_err(|error| refused(&error))?;

@@ -60,7 +60,7 @@ impl Jobs {
         only: Only,
         idempotency: Option<(String, String)>,
     ) -> Result<(Uuid, JobStatus), RerunError> {
-        let job = self.storage.job(id).await?;
+        let job = self.deps.storage.job(id).await?;
         let job = job.ok_or(RerunError::NotFound(id))?;
         if !job.status.is_final() {
             return Err(RerunError::NotEnded(job.status));
@@ -92,7 +92,7 @@ impl Jobs {
     /// Returns the ids of the remaining connections; names may have changed since.
     async fn targets_left(&self, job: &Job, only: Only) -> Result<Vec<String>, RerunError> {
         for target in &job.targets {
-            let connection = self.storage.connection(target.connection_id).await?;
+            let connection = self.deps.storage.connection(target.connection_id).await?;
             if connection.is_some_and(|connection| connection.owner_job_id.is_some()) {
                 return Err(RerunError::OwnConnection);
             }
@@ -109,7 +109,7 @@ impl Jobs {
                     limit: u32::MAX,
                     ..JobFilter::default()
                 };
-                let children = self.storage.jobs(&filter).await?;
+                let children = self.deps.storage.jobs(&filter).await?;
                 let children = children.into_iter().map(|listed| listed.job);
                 let is_left = |child: &Job| match only {
                     Only::Failed => child.status == JobStatus::Failed,

@@ -112,7 +112,7 @@ impl Jobs {
 
     /// Parses an expression. The exact name of a connection takes precedence over expression syntax.
     async fn read(&self, text: &str) -> Result<Result<TargetExpression, String>, StorageError> {
-        let named = self.storage.connection_named(text).await?;
+        let named = self.deps.storage.connection_named(text).await?;
         Ok(match named {
             Some(_) => Ok(TargetExpression::Name(text.to_owned())),
             None => TargetExpression::parse(text),
@@ -126,13 +126,13 @@ impl Jobs {
         expression: &TargetExpression,
     ) -> Result<Result<(Vec<Connection>, bool), String>, StorageError> {
         if let Some(name) = expression.as_name() {
-            return match self.connections.find(name).await {
+            return match self.deps.connections.find(name).await {
                 Ok(connection) => Ok(Ok((vec![connection], true))),
                 Err(ConnectionError::Storage(error)) => Err(error),
                 Err(error) => Ok(Err(error.to_string())),
             };
         }
-        let all = self.storage.connections().await?;
+        let all = self.deps.storage.connections().await?;
         let names = expression.names();
         let unknown = names.into_iter().find(|name| {
             let name = TargetExpression::Name((*name).to_owned());

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::model::{Pause, PauseAction, PauseRule, Windows, now};
-use crate::pauses::HeldBack;
+use crate::pauses::ActivePause;
 
 use super::NEXT_RUNS;
 
@@ -135,8 +135,8 @@ impl From<&PauseRule> for PauseAnswer {
     }
 }
 
-impl From<HeldBack> for HeldBackAnswer {
-    fn from(held: HeldBack) -> Self {
+impl From<ActivePause> for HeldBackAnswer {
+    fn from(held: ActivePause) -> Self {
         Self {
             pause: held.name,
             reason: held.reason,

@@ -1,26 +1,21 @@
 //! Paused jobs: kept out of the queue until their pause ends.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::Next;
-use crate::pauses::{HeldBack, PauseVersion};
+use super::Waiter;
+use crate::pauses::{ActivePause, PauseVersion};
 
 /// The paused jobs of this process.
-#[derive(Clone, Default)]
-pub struct HeldBackJobs {
-    shared: Arc<Shared>,
-}
-
 #[derive(Default)]
-struct Shared {
+pub(super) struct PausedJobs {
     state: Mutex<State>,
     /// Notified when a job is added, as its pause may end before all others.
-    news: Notify,
+    changed: Notify,
 }
 
 #[derive(Default)]
@@ -31,40 +26,37 @@ struct State {
     next_end: Option<DateTime<Utc>>,
 }
 
-impl HeldBackJobs {
-    pub(super) fn hold(&self, job: Next, held: &HeldBack) {
+impl PausedJobs {
+    pub(super) fn add(&self, job: Waiter, pause: &ActivePause) {
         let mut state = self.lock();
-        state.jobs.insert(job.id, (job.priority, held.version));
-        state.next_end = state.next_end.into_iter().chain(held.until).min();
+        state.jobs.insert(job.id, (job.priority, pause.version));
+        state.next_end = state.next_end.into_iter().chain(pause.until).min();
         drop(state);
-        self.shared.news.notify_one();
+        self.changed.notify_one();
     }
 
     /// Waits until a job is added.
-    pub(super) async fn news(&self) {
-        self.shared.news.notified().await;
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
     }
 
     /// Returns the pause of a job, if it is paused.
-    #[must_use]
-    pub fn by(&self, job: Uuid) -> Option<PauseVersion> {
+    pub(super) fn pause_of(&self, job: Uuid) -> Option<PauseVersion> {
         self.lock().jobs.get(&job).map(|(_, version)| *version)
     }
 
-    /// Returns the number of jobs that a pause covers.
-    #[must_use]
-    pub fn count(&self, pause: PauseVersion) -> u64 {
+    /// Returns the number of jobs that a pause withholds.
+    pub(super) fn count(&self, pause: PauseVersion) -> u64 {
         let state = self.lock();
-        let held = state.jobs.values().filter(|(_, version)| *version == pause);
-        held.count() as u64
+        let paused = state.jobs.values().filter(|(_, version)| *version == pause);
+        paused.count() as u64
     }
 
     pub(super) fn contains(&self, job: Uuid) -> bool {
         self.lock().jobs.contains_key(&job)
     }
 
-    /// Removes a job that was cancelled, deleted or released.
-    pub fn forget(&self, job: Uuid) {
+    pub(super) fn remove(&self, job: Uuid) {
         self.lock().jobs.remove(&job);
     }
 
@@ -75,25 +67,24 @@ impl HeldBackJobs {
 
     /// Removes and returns the jobs with a pause that is no longer in force, oldest first. `until` is
     /// when the first of the pauses in force ends.
-    pub(super) fn take_unless(
+    pub(super) fn release_expired(
         &self,
         in_force: &HashSet<PauseVersion>,
         until: Option<DateTime<Utc>>,
-    ) -> Vec<Next> {
+    ) -> Vec<Waiter> {
         let mut state = self.lock();
-        let freed = state
+        let released = state
             .jobs
             .extract_if(|_, (_, version)| !in_force.contains(version));
-        let mut freed: Vec<_> = freed
-            .map(|(id, (priority, _))| Next { id, priority })
+        let mut released: Vec<_> = released
+            .map(|(id, (priority, _))| Waiter { id, priority })
             .collect();
-        freed.sort_unstable_by_key(|next| next.id);
+        released.sort_unstable_by_key(|waiter| waiter.id);
         state.next_end = until.filter(|_| !state.jobs.is_empty());
-        freed
+        released
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        let state = self.shared.state.lock();
-        state.unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

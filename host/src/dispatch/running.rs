@@ -9,29 +9,33 @@ use uuid::Uuid;
 use crate::capabilities::{Stop, StopReason};
 
 /// The running jobs of this process.
-#[derive(Clone, Default)]
-pub struct Running {
-    jobs: Arc<Mutex<HashMap<Uuid, Arc<Stop>>>>,
+#[derive(Default)]
+pub(super) struct RunningJobs {
+    jobs: Mutex<HashMap<Uuid, Arc<Stop>>>,
 }
 
-impl Running {
+impl RunningJobs {
     /// Signals a job to stop; returns whether it runs in this process.
-    pub fn cancel(&self, id: Uuid) -> bool {
+    pub(super) fn stop(&self, id: Uuid, reason: StopReason) -> bool {
         let jobs = self.lock();
         let stop = jobs.get(&id);
         if let Some(stop) = stop {
-            stop.now(StopReason::Cancelled);
+            stop.now(reason);
         }
         stop.is_some()
     }
 
-    #[must_use]
-    pub fn ids(&self) -> Vec<Uuid> {
+    pub(super) fn stop_all(&self, reason: StopReason) {
+        for stop in self.lock().values() {
+            stop.now(reason);
+        }
+    }
+
+    pub(super) fn ids(&self) -> Vec<Uuid> {
         self.lock().keys().copied().collect()
     }
 
-    #[must_use]
-    pub fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.lock().len()
     }
 
@@ -39,18 +43,12 @@ impl Running {
     pub(super) fn add(&self, id: Uuid) -> Option<Arc<Stop>> {
         match self.lock().entry(id) {
             Entry::Occupied(_) => None,
-            Entry::Vacant(place) => Some(Arc::clone(place.insert(Arc::default()))),
+            Entry::Vacant(entry) => Some(Arc::clone(entry.insert(Arc::default()))),
         }
     }
 
     pub(super) fn remove(&self, id: Uuid) {
         self.lock().remove(&id);
-    }
-
-    pub(super) fn stop_all(&self, reason: StopReason) {
-        for stop in self.lock().values() {
-            stop.now(reason);
-        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Arc<Stop>>> {

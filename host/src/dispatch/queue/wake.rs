@@ -22,50 +22,50 @@ const LAST_REPEAT: Duration = Duration::from_millis(64);
 
 /// The waking side, shared by all callers of `push`.
 #[derive(Clone, Default)]
-pub(super) struct Bell {
+pub(super) struct WorkerWaker {
     shared: Arc<Shared>,
 }
 
 #[derive(Default)]
 struct Shared {
-    rings: AtomicU64,
+    pushes: AtomicU64,
     worker: AtomicWaker,
 }
 
-impl Bell {
-    pub(super) fn ring(&self) {
-        self.shared.rings.fetch_add(1, Ordering::Release);
+impl WorkerWaker {
+    pub(super) fn wake(&self) {
+        self.shared.pushes.fetch_add(1, Ordering::Release);
         self.shared.worker.wake();
     }
 
     /// Returns the poll strategy of one worker.
-    pub(super) fn listen(&self) -> WakeOnRing {
+    pub(super) fn listen(&self) -> WakeStrategy {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        WakeOnRing {
-            bell: self.clone(),
-            heard: 0,
+        WakeStrategy {
+            waker: self.clone(),
+            seen: 0,
             tick,
             repeat: None,
         }
     }
 }
 
-pub(super) struct WakeOnRing {
-    bell: Bell,
-    heard: u64,
+pub(super) struct WakeStrategy {
+    waker: WorkerWaker,
+    seen: u64,
     tick: Interval,
     repeat: Option<(Duration, Pin<Box<Sleep>>)>,
 }
 
-impl PollStrategy for WakeOnRing {
+impl PollStrategy for WakeStrategy {
     fn poll_drive(&mut self, cx: &mut Context<'_>, _: &PollSnapshot) -> Poll<Option<()>> {
         // Registers before reading the count, so that a concurrent wake-up is either counted or wakes
         // this task.
-        self.bell.shared.worker.register(cx.waker());
-        let rings = self.bell.shared.rings.load(Ordering::Acquire);
-        if rings != self.heard {
-            self.heard = rings;
+        self.waker.shared.worker.register(cx.waker());
+        let pushes = self.waker.shared.pushes.load(Ordering::Acquire);
+        if pushes != self.seen {
+            self.seen = pushes;
             self.arm(FIRST_REPEAT);
         }
         while let Some((after, sleep)) = &mut self.repeat
@@ -82,7 +82,7 @@ impl PollStrategy for WakeOnRing {
     }
 }
 
-impl WakeOnRing {
+impl WakeStrategy {
     fn arm(&mut self, after: Duration) {
         self.repeat = Some((after, Box::pin(tokio::time::sleep(after))));
     }

@@ -2,8 +2,8 @@
 //!
 //! Apalis provides the schema, atomic fetches and priorities. Its data is disposable: the application
 //! database is the source of truth, and this file is emptied at every start and filled again from
-//! there. Acknowledgements, locks, retries and timeouts of Apalis are disabled; [`crate::worker`] has
-//! its own, because those of Apalis were measured to lose or repeat work (see ARCHITECTURE.md, "The
+//! there. Acknowledgements, locks, retries and timeouts of Apalis are disabled; [`crate::dispatch`] and
+//! [`crate::worker`] have their own, because those of Apalis were measured to lose or repeat work (see ARCHITECTURE.md, "The
 //! queue").
 
 mod wake;
@@ -27,15 +27,16 @@ use sqlx::{Connection as _, SqliteConnection};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::Waiter;
 use crate::storage::sqlite::{self, create_private, file_of};
-use wake::Bell;
+use wake::WorkerWaker;
 
 /// Name of the queue inside the file.
 const QUEUE: &str = "jobs";
 /// Indexes that no query here needs, but every push, fetch and removal would update. The first three
 /// also mislead SQLite's planner into scanning by status: with a backlog of 20,000 jobs, fetches drop
 /// from 8,200 to 142 per second.
-const USELESS_INDEXES: [&str; 6] = [
+const DROPPED_INDEXES: [&str; 6] = [
     "LIdx",
     "idx_jobs_status_run_at",
     "idx_jobs_claimable",
@@ -53,7 +54,7 @@ const AGEING: i32 = 10;
 #[derive(Clone)]
 pub struct Queue {
     pool: SqlitePool,
-    bell: Bell,
+    waker: WorkerWaker,
     changes: Arc<Mutex<Changes>>,
 }
 
@@ -93,12 +94,6 @@ impl Changes {
     }
 }
 
-/// Handles a job id from the queue; the next one is delivered once `handle` returns.
-#[async_trait::async_trait]
-pub trait Handler: Send + Sync + 'static {
-    async fn handle(&self, job_id: Uuid);
-}
-
 impl Queue {
     /// Opens and empties the queue file. A damaged file is renamed and replaced.
     ///
@@ -124,7 +119,7 @@ impl Queue {
         };
         Ok(Self {
             pool,
-            bell: Bell::default(),
+            waker: WorkerWaker::default(),
             changes: Arc::default(),
         })
     }
@@ -168,7 +163,7 @@ impl Queue {
             .connect_with(options)
             .await?;
         SqliteStorage::migrations().run(&pool).await?;
-        for index in USELESS_INDEXES {
+        for index in DROPPED_INDEXES {
             let drop = sqlx::AssertSqlSafe(format!("DROP INDEX IF EXISTS {index}"));
             sqlx::query(drop).execute(&pool).await?;
         }
@@ -182,8 +177,8 @@ impl Queue {
     ///
     /// # Errors
     /// If the queue file cannot be written.
-    pub async fn push(&self, jobs: &[(Uuid, i32)]) -> anyhow::Result<()> {
-        let tasks = jobs.iter().map(|(id, priority)| {
+    pub async fn push(&self, jobs: &[Waiter]) -> anyhow::Result<()> {
+        let tasks = jobs.iter().map(|Waiter { id, priority }| {
             let priority = priority.clamp(&-PRIORITY_LIMIT, &PRIORITY_LIMIT) + PRIORITY_LIMIT;
             TaskBuilder::new(serde_json::to_vec(id).unwrap_or_default())
                 .idempotency_key(id.to_string())
@@ -192,7 +187,7 @@ impl Queue {
         });
         self.change(|changes| changes.arriving.extend(tasks))
             .await?;
-        self.bell.ring();
+        self.waker.wake();
         Ok(())
     }
 
@@ -248,34 +243,35 @@ impl Queue {
         Ok(count.unsigned_abs())
     }
 
-    /// Delivers job ids until the future is dropped or Apalis fails. Prefetches the `ahead` most urgent
-    /// jobs and delivers those in any order: a more urgent job that arrives later waits for less than
-    /// twice that number.
+    /// Calls `handle` with job ids, one at a time, until the future is dropped or Apalis fails. Takes the
+    /// `prefetch` most urgent jobs at once and delivers those in any order: a more urgent job that
+    /// arrives later waits for less than twice that number.
     ///
     /// # Errors
     /// The error of Apalis' worker; the caller starts another one under a new name.
-    pub async fn hand_out(
+    pub async fn consume<F, T>(
         &self,
         worker: &str,
-        ahead: usize,
-        handler: Arc<dyn Handler>,
-    ) -> anyhow::Result<()> {
-        self.put_back(&[]).await?;
+        prefetch: usize,
+        handle: F,
+    ) -> anyhow::Result<()>
+    where
+        F: Fn(Uuid) -> T + Clone + Send + Sync + 'static,
+        T: Future<Output = ()> + Send + 'static,
+    {
+        self.requeue_orphans(&[]).await?;
         let config = Config::default()
             .queue(QUEUE)
-            .batch_size(ahead)
+            .batch_size(prefetch)
             .lock_tasks(false)
             .persist_results(false);
         let backend = SqliteStorage::<Uuid>::new(&self.pool)
             .with_config(config)
-            .poll_with_strategy(self.bell.listen());
+            .poll_with_strategy(self.waker.listen());
         let worker = WorkerBuilder::new(worker)
             .backend(backend)
             .concurrency(1)
-            .build(move |id: Uuid| {
-                let handler = Arc::clone(&handler);
-                async move { handler.handle(id).await }
-            });
+            .build(handle);
         // Boxed, because otherwise the compiler cannot prove that the future is `Send`.
         let running: BoxFuture<'_, _> = Box::pin(worker.run());
         Ok(running.await?)
@@ -301,7 +297,7 @@ impl Queue {
     ///
     /// # Errors
     /// If the queue file cannot be written.
-    pub async fn put_back(&self, running: &[Uuid]) -> anyhow::Result<()> {
+    pub async fn requeue_orphans(&self, running: &[Uuid]) -> anyhow::Result<()> {
         sqlx::query(
             "UPDATE Jobs SET status = 'Pending', lock_by = NULL, lock_at = NULL
              WHERE lock_by IS NOT NULL AND idempotency_key NOT IN (SELECT value FROM json_each(?))",
