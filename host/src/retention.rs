@@ -30,11 +30,11 @@ pub async fn run(storage: Arc<dyn Storage>, config: RetentionConfig) {
     loop {
         match sweep(&*storage, &config).await {
             Ok(0) => {}
-            Ok(jobs) => tracing::info!(jobs, "old jobs removed"),
-            Err(error) => tracing::error!(%error, "old jobs could not be removed"),
+            Ok(jobs) => tracing::info!(jobs, "removed old jobs"),
+            Err(error) => tracing::error!(%error, "failed to remove old jobs"),
         }
         if let Err(error) = storage.sweep_device_logins(now(), MOST_DEVICES).await {
-            tracing::error!(%error, "failed to remove what is known of old logins");
+            tracing::error!(%error, "failed to delete expired login records");
         }
         let swept = Instant::now();
         while swept.elapsed() < EVERY {
@@ -87,7 +87,7 @@ async fn shrink(storage: &dyn Storage, config: &RetentionConfig) -> Result<u64, 
             jobs = deleted,
             bytes = content,
             max_mb = config.max_mb,
-            "the database was larger than retention.max_mb; its oldest ended jobs were removed"
+            "removed the oldest ended jobs: the jobs in the database took more than retention.max_mb"
         );
         give_space_back(storage).await?;
     }

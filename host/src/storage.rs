@@ -29,16 +29,16 @@ pub type Result<T> = std::result::Result<T, StorageError>;
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
     /// A name or key that is to be unique is there already.
-    #[error("{0} exists already")]
+    #[error("{0} already exists")]
     Exists(String),
     /// The database cannot be used now: it is locked, full, gone. The host's log says more.
     #[error("the database is not available: {0}")]
     Unavailable(String),
     /// A row that this version cannot read.
-    #[error("the database holds something this version cannot read: {0}")]
+    #[error("the database contains data that this version cannot read: {0}")]
     Corrupt(String),
     /// The disk is full: nothing was written, and nothing is lost.
-    #[error("the disk that the database is on is full")]
+    #[error("the database's disk is full")]
     Full,
     /// So little is free on the disk that nothing new is accepted; what runs may end.
     #[error(transparent)]

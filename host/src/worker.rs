@@ -192,9 +192,10 @@ impl Worker {
                 .hand_out(&worker_name(), self.ahead, handler)
                 .await;
             match ended {
-                Ok(()) => tracing::warn!("the queue's worker ended; it is started again"),
+                Ok(()) => tracing::warn!("the queue's worker stopped; restarting it"),
                 Err(error) => {
-                    tracing::error!(error = %format!("{error:#}"), "the queue's worker failed; it is started again");
+                    tracing::error!(error = %format!("{error:#}"), "the queue's worker failed; \
+                         restarting it");
                 }
             }
             tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
@@ -249,7 +250,7 @@ impl Worker {
         {
             tracing::warn!(
                 jobs = self.running.count(),
-                "the grace period is over; what still runs is interrupted"
+                "shutdown grace period is over; interrupting the running jobs"
             );
             self.running.stop_all(StopReason::Shutdown);
             let _ = tokio::time::timeout(STOPPED_WITHIN * 2, self.tasks.wait()).await;
@@ -287,7 +288,7 @@ impl Worker {
             // Cancelled, deleted, left out, run by another, or waiting for its turn: nothing to do.
             Ok(Claimed::Nothing) => {}
             Err(error) => {
-                tracing::error!(job_id = %id, %error, "a job could not be claimed; it is tried again");
+                tracing::error!(job_id = %id, %error, "failed to claim a job; retrying");
                 again = true;
             }
         }
@@ -297,7 +298,7 @@ impl Worker {
             next = self.turns.release(id);
         }
         if let Err(error) = self.queue.remove(id).await {
-            tracing::warn!(job_id = %id, %error, "a job that has run is still in the queue");
+            tracing::warn!(job_id = %id, %error, "failed to remove a job from the queue");
         }
         // Only now: whoever was let go while this one was still in the queue is not in it.
         next.extend(self.turns.may_go(id));
@@ -322,7 +323,7 @@ impl Worker {
         }
         let jobs: Vec<_> = next.iter().map(|next| (next.id, next.priority)).collect();
         if let Err(error) = self.queue.push(&jobs).await {
-            tracing::error!(%error, "jobs whose turn it is are not queued yet");
+            tracing::error!(%error, "failed to enqueue jobs; retrying");
             self.dispatcher.look_at_all();
         }
     }
@@ -392,7 +393,7 @@ impl Worker {
             id: job.id,
             priority: job.priority,
         };
-        let message = format!("held back by the {}", held.describe());
+        let message = format!("job paused: {}", held.describe());
         self.note(job.id, LogLevel::Info, message).await?;
         self.held_back.hold(next, &held);
         let job = self.storage.job(job.id).await?;
@@ -410,7 +411,7 @@ impl Worker {
             priority: job.priority,
         };
         if self.uncompiled.hold(next, &job.plugin) {
-            let message = format!("waits until the plugin `{}` is compiled", job.plugin);
+            let message = format!("waiting until plugin `{}` is compiled", job.plugin);
             self.note(job.id, LogLevel::Info, message).await?;
         }
         if !self.registry.is_compiling(&job.plugin) {
@@ -420,7 +421,7 @@ impl Worker {
     }
 
     async fn skip(&self, job: &Job, held: &HeldBack) -> Result<Claimed, StorageError> {
-        let message = format!("left out by the {}", held.describe());
+        let message = format!("job skipped: {}", held.describe());
         let reason = JobError::new(ErrorCode::SKIPPED, &message);
         if self.storage.skip_job(job.id, &reason, now()).await? {
             tracing::info!(plugin = %job.plugin, "{message}");
@@ -444,7 +445,7 @@ impl Worker {
             None => self.registry.get(&job.plugin).ok_or_else(|| {
                 JobError::new(
                     ErrorCode::NOT_FOUND,
-                    format!("the plugin `{}` file not found", job.plugin),
+                    format!("plugin `{}` not found", job.plugin),
                 )
             }),
         };
@@ -523,7 +524,8 @@ impl Worker {
         }
         let used = self.storage.job_use(claim.job_id).await;
         used.unwrap_or_else(|error| {
-            tracing::warn!(%error, "failed to read what earlier attempts have stored; this one counts alone");
+            tracing::warn!(%error, "failed to read the quota used by earlier attempts; counting this \
+                                    attempt only");
             JobUse::default()
         })
     }
@@ -549,7 +551,7 @@ impl Worker {
         match tokio::time::timeout(STOPPED_WITHIN, program).await {
             Ok(ended) => ended,
             Err(_) => {
-                tracing::error!("a stopped job does not come to its end; it is given up");
+                tracing::error!("timeout while stopping a job; abandoning its task");
                 Err(reason.into())
             }
         }
@@ -563,16 +565,16 @@ impl Worker {
                 Ok(true) => break,
                 Ok(false) => {
                     tracing::warn!(
-                        "the attempt is no longer this worker's; its end is not recorded"
+                        "the attempt no longer belongs to this worker; its outcome is not stored"
                     );
                     break;
                 }
                 Err(error @ StorageError::Unusable(_)) => {
-                    tracing::error!(%error, "the job's end cannot be recorded");
+                    tracing::error!(%error, "failed to store the outcome of a job");
                     break;
                 }
                 Err(error) => {
-                    tracing::error!(%error, "the job's end is not recorded yet");
+                    tracing::error!(%error, "failed to store the outcome of a job; retrying");
                     tokio::time::sleep(RECORD_EVERY).await;
                 }
             }
@@ -584,10 +586,10 @@ impl Worker {
 fn panicked(panic: &(dyn Any + Send)) -> JobError {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-    tracing::error!(panic = text, "the host panicked while it ran a job");
+    tracing::error!(panic = text, "panic while running a job");
     JobError::new(
         ErrorCode::INTERNAL,
-        "the host failed while it ran the job; the server's log says more",
+        "internal error while running the job; see the server's log",
     )
 }
 

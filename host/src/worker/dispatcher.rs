@@ -68,7 +68,8 @@ impl Dispatcher {
                 if Instant::now() >= all_at
                     && let Err(error) = queue.age().await
                 {
-                    tracing::warn!(error = %format!("{error:#}"), "what waits is not more urgent yet");
+                    tracing::warn!(error = %format!("{error:#}"), "failed to age queue priorities; \
+                         retrying");
                 }
                 all_at = Instant::now() + ALL_EVERY;
                 push_all(&*storage, &queue, &running, &held_back, now).await
@@ -80,7 +81,8 @@ impl Dispatcher {
             let pause = match pushed {
                 Ok(()) => pause(&*storage, now).await,
                 Err(error) => {
-                    tracing::error!(error = %format!("{error:#}"), "jobs whose time has come could not be queued");
+                    tracing::error!(error = %format!("{error:#}"), "failed to enqueue due jobs; \
+                         retrying");
                     self.shared.all.store(true, Ordering::Release);
                     LOOK_EVERY
                 }

@@ -66,7 +66,8 @@ impl DatabaseFile {
         let metadata = file.metadata()?;
         if is_on_network(metadata.dev()) {
             // There, flock and SQLite's own locks are one and the same, and would meet each other.
-            tracing::warn!(file = %path.display(), "the database is on a network file system; only the lock file keeps a second server out, and SQLite's own locks are not to be trusted");
+            tracing::warn!(file = %path.display(), "the database is on a network file system, where \
+                 SQLite's locks are unreliable; only the lock file keeps out a second server");
         } else {
             lock(&file, path)?;
         }
@@ -232,8 +233,8 @@ fn lock(file: &File, database: &Path) -> anyhow::Result<()> {
     match file.try_lock() {
         Ok(()) => Ok(()),
         Err(std::fs::TryLockError::WouldBlock) => anyhow::bail!(
-            "the database {} is in use by another scheduler; stop that one first, or give this one \
-             a database of its own with database.url",
+            "the database {} is in use by another server; stop that server first, or set another \
+             database with database.url",
             database.display()
         ),
         Err(std::fs::TryLockError::Error(error)) => {
@@ -264,11 +265,12 @@ fn open_private(path: &Path) -> anyhow::Result<File> {
         .append(true)
         .mode(0o600)
         .open(path)
-        .with_context(|| format!("cannot create or open {}", path.display()))?;
+        .with_context(|| format!("failed to create or open {}", path.display()))?;
     // A file made by hand, or by an older umask, may be open to others.
     let mode = file.metadata()?.permissions().mode();
     if mode & 0o077 != 0 {
-        tracing::warn!(file = %path.display(), mode = format!("{:o}", mode & 0o777), "others could read this file; its mode is now 0600");
+        tracing::warn!(file = %path.display(), mode = format!("{:o}", mode & 0o777), "other users \
+             could read this file; changed its mode to 0600");
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
     }
     Ok(file)
@@ -321,7 +323,7 @@ mod tests {
         std::os::unix::fs::symlink(&path, &soft).unwrap();
         for other in [&path, &hard, &soft] {
             let error = DatabaseFile::open(other).unwrap_err().to_string();
-            assert!(error.contains("in use by another scheduler"), "{error}");
+            assert!(error.contains("in use by another server"), "{error}");
             assert!(error.contains(&other.display().to_string()), "{error}");
         }
         drop(first);

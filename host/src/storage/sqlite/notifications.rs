@@ -127,7 +127,7 @@ async fn bound(
     .bind(channel)
     .bind(text_of(now))
     .bind(format!(
-        "more than {MOST_WAITING} messages waited for the channel"
+        "outbox full: more than {MOST_WAITING} notifications were waiting for the channel"
     ))
     .bind(waiting - MOST_WAITING)
     .execute(&mut *connection)

@@ -106,7 +106,7 @@ impl Guard {
     }
 
     fn failure_of(&self, error: sqlx::Error) -> Failure {
-        tracing::error!(%error, "a database transaction failed");
+        tracing::error!(%error, "database transaction failed");
         let error = self.files.explain(error.into());
         self.condition.note(&error);
         match error {
@@ -227,7 +227,7 @@ impl Writer {
 
     /// Waits until one more piece of work may be handed over.
     async fn place(&self) -> Result<OwnedPermit<Work>> {
-        let closed = || StorageError::Unavailable("it is being closed".to_owned());
+        let closed = || StorageError::Unavailable("the database is shutting down".to_owned());
         let sender = self.sender.upgrade().ok_or_else(closed)?;
         sender.reserve_owned().await.map_err(|_| closed())
     }
@@ -238,13 +238,13 @@ impl Writer {
         if let Some(task) = self.task.lock().await.take()
             && let Err(error) = task.await
         {
-            tracing::error!(%error, "the database writer ended badly");
+            tracing::error!(%error, "the database writer panicked");
         }
     }
 }
 
 fn unwritten(_: RecvError) -> StorageError {
-    StorageError::Unavailable("the transaction failed before this was written".to_owned())
+    StorageError::Unavailable("the transaction failed".to_owned())
 }
 
 async fn write_groups(
