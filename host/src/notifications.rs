@@ -54,7 +54,7 @@ const GRACE: Duration = Duration::from_secs(3);
 const FEWEST_RUNS: usize = 5;
 const MOST_RUNS: u32 = 50;
 /// Failed devices that a message names.
-const MOST_DEVICES: u32 = 100;
+const MAX_DEVICES: u32 = 100;
 /// Targets that are looked up one by one; of more, all connections are read.
 const FEW_TARGETS: usize = 20;
 
@@ -354,7 +354,7 @@ impl Notifications {
         if job.batch.is_some() {
             let found = self.storage.batch_counts(&[job.id]).await?;
             counts = Some(found.get(&job.id).copied().unwrap_or_default());
-            failed = self.storage.failed_children(job.id, MOST_DEVICES).await?;
+            failed = self.storage.failed_children(job.id, MAX_DEVICES).await?;
         }
         Ok(Facts {
             link: self

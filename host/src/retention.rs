@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use crate::config::RetentionConfig;
-use crate::connections::MOST_DEVICES;
+use crate::connections::MAX_DEVICES;
 use crate::model::now;
 use crate::storage::{Storage, StorageError};
 
@@ -16,7 +16,7 @@ const EVERY: Duration = Duration::from_secs(3_600);
 /// Between two steps: leaves the database to others.
 const PAUSE: Duration = Duration::from_millis(20);
 /// How often the size of the database is compared with its limit.
-const MEASURE_EVERY: Duration = Duration::from_secs(60);
+const MEASURE_INTERVAL: Duration = Duration::from_secs(60);
 /// Part of the limit that is kept when it was reached, in percent, so that it is not reached at once
 /// again.
 const KEEP_PERCENT: u64 = 90;
@@ -33,12 +33,12 @@ pub async fn run(storage: Arc<dyn Storage>, config: RetentionConfig) {
             Ok(jobs) => tracing::info!(jobs, "removed old jobs"),
             Err(error) => tracing::error!(%error, "failed to remove old jobs"),
         }
-        if let Err(error) = storage.sweep_device_logins(now(), MOST_DEVICES).await {
+        if let Err(error) = storage.sweep_device_logins(now(), MAX_DEVICES).await {
             tracing::error!(%error, "failed to delete expired login records");
         }
         let swept = Instant::now();
         while swept.elapsed() < EVERY {
-            tokio::time::sleep(MEASURE_EVERY).await;
+            tokio::time::sleep(MEASURE_INTERVAL).await;
             match shrink(&*storage, &config).await {
                 Ok(_) => {}
                 Err(error) => {

@@ -58,11 +58,11 @@ const PAGE: usize = 2_000;
 const RECORD_EVERY: Duration = Duration::from_secs(1);
 
 /// For each of so many places a job is taken from the queue ahead of its place, and at least
-/// [`LEAST_AHEAD`]. Taking one costs as much as taking several, but what is more urgent and comes later
+/// [`MIN_PREFETCH`]. Taking one costs as much as taking several, but what is more urgent and comes later
 /// waits for them.
-const PLACES_PER_JOB_AHEAD: usize = 8;
+const SLOTS_PER_PREFETCHED_JOB: usize = 8;
 /// Jobs that do little end faster than they could be taken one by one.
-const LEAST_AHEAD: usize = 2;
+const MIN_PREFETCH: usize = 2;
 
 pub struct Worker {
     name: String,
@@ -132,8 +132,8 @@ impl Worker {
             uncompiled: UncompiledJobs::default(),
             ended: parts.ended,
             places: Arc::new(Semaphore::new(config.concurrency)),
-            ahead: (config.concurrency / PLACES_PER_JOB_AHEAD)
-                .max(LEAST_AHEAD.min(config.concurrency)),
+            ahead: (config.concurrency / SLOTS_PER_PREFETCHED_JOB)
+                .max(MIN_PREFETCH.min(config.concurrency)),
             default_timeout: u32::try_from(config.timeout_seconds).unwrap_or(u32::MAX),
             delays,
             grace: Duration::from_secs(config.shutdown_grace_seconds),

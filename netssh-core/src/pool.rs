@@ -64,12 +64,12 @@ pub struct PoolOptions {
 /// From so many devices on, those that nobody uses are forgotten.
 const DEVICES: usize = 1024;
 /// From so many on, also those that could not be reached.
-const MOST_DEVICES: usize = 16 * DEVICES;
+const MAX_DEVICES: usize = 16 * DEVICES;
 /// A login for which this machine lacks something is tried again this often, and for this long.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 const RETRIED_FOR: Duration = Duration::from_secs(30);
 /// A login beside the pool waits this long for a connection.
-const BESIDE_WAIT: Duration = Duration::from_secs(10);
+const TRIAL_CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Default for PoolOptions {
     fn default() -> Self {
@@ -269,7 +269,7 @@ impl Pool {
     ) -> Self {
         let pool = Self::build(options, Some(history));
         let clock = Clock::read();
-        for (address, record) in records.into_iter().take(MOST_DEVICES) {
+        for (address, record) in records.into_iter().take(MAX_DEVICES) {
             let device = options.device();
             lock(&device.logins).restore(&record.logins, &options.login_rate, clock);
             lock(&device.breaker).restore(&record, &options.breaker, clock);
@@ -439,7 +439,7 @@ impl Pool {
         let options = &inner.options.breaker;
         let username = &endpoint.username;
         device.admit_trial(&key, &address, username, &inner.options.login_rate)?;
-        let connection = timeout(BESIDE_WAIT, inner.connection(&|_| ())).await;
+        let connection = timeout(TRIAL_CONNECTION_TIMEOUT, inner.connection(&|_| ())).await;
         let connection = connection.map_err(|_| inner.no_connection())?;
         // Counted as refused until it is known better: a caller that leaves has sent a password, too.
         lock(&device.breaker).trial_began(username, options, Instant::now());
@@ -551,7 +551,7 @@ impl Inner {
         if state.devices.len() >= DEVICES {
             // Nobody but the map knows those without users. Where too many have failed, that is
             // forgotten, too.
-            let remembers = state.devices.len() < MOST_DEVICES;
+            let remembers = state.devices.len() < MAX_DEVICES;
             state.devices.retain(|_, device| {
                 Arc::strong_count(device) > 1
                     || Arc::strong_count(&device.in_use) > 1

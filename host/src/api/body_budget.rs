@@ -19,7 +19,7 @@ const SMALL_BODY: usize = 64 << 10;
 /// Values of up to this size are parsed without a reservation, bytes.
 const SMALL_VALUES: usize = 64 << 10;
 /// A request waits this long for its share.
-const WAIT: Duration = Duration::from_secs(10);
+const RESERVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The budget of all requests.
 #[derive(Clone, Debug)]
@@ -106,7 +106,7 @@ impl Pool {
 
     async fn reserve(&self, bytes: usize) -> Result<Share, Problem> {
         let reserved = Arc::clone(&self.0).acquire_many_owned(kib(bytes));
-        match tokio::time::timeout(WAIT, reserved).await {
+        match tokio::time::timeout(RESERVE_TIMEOUT, reserved).await {
             Ok(Ok(permit)) => Ok(Share {
                 _permit: Some(permit),
             }),

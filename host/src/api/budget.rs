@@ -20,7 +20,7 @@ use super::Problem;
 /// All large answers under way, KiB.
 const TOTAL_KIB: u32 = 64 << 10;
 /// An answer waits this long for its share.
-const WAIT: Duration = Duration::from_secs(10);
+const RESERVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bodies are handed to the connection in pieces of this size, bytes.
 const PIECE: usize = 64 << 10;
 /// A control character takes six bytes in JSON, beside the one of the text itself.
@@ -49,7 +49,7 @@ impl AnswerBudget {
         let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(TOTAL_KIB);
         // One answer that is larger than all of the budget has it for itself.
         let reserved = Arc::clone(&self.kib).acquire_many_owned(kib.min(TOTAL_KIB));
-        match tokio::time::timeout(WAIT, reserved).await {
+        match tokio::time::timeout(RESERVE_TIMEOUT, reserved).await {
             Ok(Ok(permit)) => Ok(Share { _permit: permit }),
             _ => Err(Problem::busy(
                 "the server is busy with other large responses; retry later",
