@@ -49,9 +49,9 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 const BEGIN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Terminals open at once.
-pub const MOST_TERMINALS: usize = 64;
+pub const MAX_TERMINALS: usize = 64;
 /// Clients that follow a job at once.
-pub const MOST_EVENT_STREAMS: usize = 256;
+pub const MAX_EVENT_STREAMS: usize = 256;
 /// Beside the threads of jobs that run or wait for child jobs: file access, name look-ups, loading
 /// plugins.
 const MORE_BLOCKING_THREADS: usize = 64;
@@ -244,8 +244,8 @@ impl App {
             scheduler,
             notifications,
             live,
-            terminals: LongRequests::new(MOST_TERMINALS),
-            event_streams: LongRequests::new(MOST_EVENT_STREAMS),
+            terminals: LongRequests::new(MAX_TERMINALS),
+            event_streams: LongRequests::new(MAX_EVENT_STREAMS),
             answers: AnswerBudget::default(),
             request_digests,
             sessions,

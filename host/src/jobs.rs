@@ -34,7 +34,7 @@ pub use rerun::{Only, RerunError};
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// The longest an attempt may be asked to take, seconds: a week.
 pub const LONGEST_TIMEOUT: u32 = 604_800;
-pub const MOST_RETRIES: u32 = 100;
+pub const MAX_RETRIES: u32 = 100;
 
 /// What a client asks for.
 #[derive(Clone, Debug, Default)]
@@ -481,9 +481,9 @@ fn check_numbers(submission: &Submission) -> Vec<ParamError> {
     expect(
         submission
             .max_retries
-            .is_none_or(|retries| retries <= MOST_RETRIES),
+            .is_none_or(|retries| retries <= MAX_RETRIES),
         "/max_retries",
-        format!("expected 0 to {MOST_RETRIES}"),
+        format!("expected 0 to {MAX_RETRIES}"),
     );
     expect(
         submission

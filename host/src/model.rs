@@ -18,11 +18,11 @@ mod target_expression;
 mod target_pattern;
 mod way;
 
-pub use batch::{BatchCounts, BatchOptions, BatchStep, MOST_TARGETS, Share};
+pub use batch::{BatchCounts, BatchOptions, BatchStep, MAX_TARGETS, Share};
 #[cfg(test)]
 pub(crate) use connection::test_connection;
 pub use connection::{
-    Algorithms, AnswerCredential, AnswerValue, Connection, KnownHostKey, MOST_JUMPS, RouteError,
+    Algorithms, AnswerCredential, AnswerValue, Connection, KnownHostKey, MAX_JUMPS, RouteError,
     SealedField, SealedRow, SealedSecrets, SecretField, StoredAnswer, route,
 };
 pub use host::{HostPattern, check_host, is_host_name};

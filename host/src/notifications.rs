@@ -47,12 +47,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(900);
 /// Of a message that tries a channel: less than a client of the API waits for its answer.
 const TEST_TIMEOUT: Duration = Duration::from_secs(12);
 /// A message that gets no answer so often is itself to blame, and holds up no other.
-const MOST_UNANSWERED: u32 = 3;
+const MAX_UNANSWERED: u32 = 3;
 /// For what is being sent when the server stops.
 const GRACE: Duration = Duration::from_secs(3);
 /// Runs that say how long a job usually takes.
 const FEWEST_RUNS: usize = 5;
-const MOST_RUNS: u32 = 50;
+const MAX_RUNS: u32 = 50;
 /// Failed devices that a message names.
 const MAX_DEVICES: u32 = 100;
 /// Targets that are looked up one by one; of more, all connections are read.
@@ -314,7 +314,7 @@ impl Notifications {
         let Some(took) = message::duration_of(job) else {
             return Ok(None);
         };
-        let mut runs = self.storage.durations_before(job, MOST_RUNS).await?;
+        let mut runs = self.storage.durations_before(job, MAX_RUNS).await?;
         if runs.len() < FEWEST_RUNS {
             return Ok(None);
         }
@@ -457,7 +457,7 @@ impl Notifications {
             after,
             unanswered,
         } = not_sent;
-        let of_channel = of_channel && !(unanswered && message.attempts + 1 >= MOST_UNANSWERED);
+        let of_channel = of_channel && !(unanswered && message.attempts + 1 >= MAX_UNANSWERED);
         // A channel that cannot be reached rests, so that its messages stay in order; one message
         // that it does not take holds up no other.
         let times = if of_channel {

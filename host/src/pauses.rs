@@ -17,16 +17,16 @@ use crate::registry::{ParamError, Registry};
 use crate::storage::{Storage, StorageError};
 
 /// Pauses there may be.
-pub const MOST_PAUSES: usize = 1_000;
+pub const MAX_PAUSES: usize = 1_000;
 const LONGEST_REASON: usize = 1_000;
-const MOST_PATTERNS: usize = 100;
+const MAX_PATTERNS: usize = 100;
 
 /// Why a pause is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum PauseRefused {
     #[error("pause `{0}` not found")]
     NotFound(String),
-    #[error("too many pauses: at most {MOST_PAUSES} are allowed; remove ended ones")]
+    #[error("too many pauses: at most {MAX_PAUSES} are allowed; remove ended ones")]
     TooMany,
     #[error("pause `{0}` is not in force")]
     NotInForce(String),
@@ -152,7 +152,7 @@ impl Pauses {
     pub async fn create(&self, pause: Pause) -> Result<Pause, PauseRefused> {
         self.check(&pause).await?;
         let _changing = self.changing.lock().await;
-        if self.rules.load().len() >= MOST_PAUSES {
+        if self.rules.load().len() >= MAX_PAUSES {
             return Err(PauseRefused::TooMany);
         }
         self.store(pause).await
@@ -359,13 +359,13 @@ fn check_fields(pause: &Pause) -> Vec<ParamError> {
         format!("expected at most {LONGEST_REASON} bytes"),
     );
     expect(
-        pause.plugins.len() <= MOST_PATTERNS
+        pause.plugins.len() <= MAX_PATTERNS
             && pause
                 .plugins
                 .iter()
                 .all(|name| (1..=100).contains(&name.len())),
         "/plugins",
-        format!("expected at most {MOST_PATTERNS} names of plugins, with `*` for any text"),
+        format!("expected at most {MAX_PATTERNS} names of plugins, with `*` for any text"),
     );
     if let (Some(start), Some(end)) = (pause.starts_at, pause.ends_at) {
         expect(

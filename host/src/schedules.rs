@@ -14,14 +14,14 @@ use crate::storage::{AddScheduleOutcome, Storage, StorageError};
 /// Seconds: a day.
 pub const LONGEST_JITTER: u32 = 86_400;
 /// Schedules there may be.
-pub const MOST_SCHEDULES: u64 = 10_000;
+pub const MAX_SCHEDULES: u64 = 10_000;
 
 /// Why a schedule is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ScheduleError {
     #[error("schedule `{0}` not found")]
     NotFound(String),
-    #[error("too many schedules: at most {MOST_SCHEDULES} are allowed")]
+    #[error("too many schedules: at most {MAX_SCHEDULES} are allowed")]
     TooMany,
     /// Its jobs would be refused.
     #[error(transparent)]
@@ -109,10 +109,10 @@ impl Schedules {
     /// with their number.
     async fn expect_room(&self) -> Result<(), ScheduleError> {
         let mut at_most = self.at_most.lock().await;
-        if *at_most >= MOST_SCHEDULES {
+        if *at_most >= MAX_SCHEDULES {
             *at_most = self.storage.count_schedules().await?;
         }
-        match *at_most >= MOST_SCHEDULES {
+        match *at_most >= MAX_SCHEDULES {
             true => Err(ScheduleError::TooMany),
             false => Ok(()),
         }

@@ -25,7 +25,7 @@ use super::budget::Share;
 use super::extract::{IdInPath, QueryParams};
 use super::types::{LogAnswer, OutputEvent, ResultAnswer};
 use super::{Problem, jobs};
-use crate::app::{App, MOST_EVENT_STREAMS};
+use crate::app::{App, MAX_EVENT_STREAMS};
 use crate::long_requests::Place;
 use crate::model::{JobStatus, ListedJob, Progress};
 use crate::storage::{Measured, Page, StorageError};
@@ -88,7 +88,7 @@ pub(super) async fn events(
     }
     let place = app.event_streams.enter().ok_or_else(|| {
         let message = format!(
-            "too many event streams: at most {MOST_EVENT_STREAMS} are allowed; retry \
+            "too many event streams: at most {MAX_EVENT_STREAMS} are allowed; retry \
                                later"
         );
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message)

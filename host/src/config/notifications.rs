@@ -17,8 +17,8 @@ pub(super) const CHANNELS: &str = "channels";
 /// `[[notifications.rules]]`
 pub(super) const RULES: &str = "rules";
 /// More would be a mistake: each has a task of its own.
-const MOST_CHANNELS: usize = 32;
-const MOST_RULES: usize = 100;
+const MAX_CHANNELS: usize = 32;
+const MAX_RULES: usize = 100;
 const LONGEST_NAME: usize = 64;
 
 /// Where a message goes.
@@ -219,9 +219,9 @@ pub(super) fn check_channels(origin: &str, value: &Value) -> Vec<Problem> {
         )];
     };
     let mut problems = Vec::new();
-    if channels.len() > MOST_CHANNELS {
+    if channels.len() > MAX_CHANNELS {
         let found = format!("{} channels", channels.len());
-        let allowed = format!("at most {MOST_CHANNELS}");
+        let allowed = format!("at most {MAX_CHANNELS}");
         problems.push(bad(path, origin, &found, None, &allowed));
     }
     let mut channels: Vec<_> = channels.iter().collect();
@@ -282,9 +282,9 @@ pub(super) fn check_rules(origin: &str, value: &Value) -> Vec<Problem> {
         )];
     };
     let mut problems = Vec::new();
-    if rules.len() > MOST_RULES {
+    if rules.len() > MAX_RULES {
         let found = format!("{} rules", rules.len());
-        let allowed = format!("at most {MOST_RULES}");
+        let allowed = format!("at most {MAX_RULES}");
         problems.push(bad(path, origin, &found, None, &allowed));
     }
     for (index, rule) in rules.iter().enumerate() {

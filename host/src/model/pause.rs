@@ -10,7 +10,7 @@ use super::{Connection, TargetExpression, Timing, TimingError, matches_pattern};
 /// The longest window, minutes: a week.
 pub const LONGEST_WINDOW: u32 = 7 * 24 * 60;
 /// Windows that are open at the same time, of those that are looked at.
-const MOST_OPEN: usize = 64;
+const MAX_OPEN: usize = 64;
 
 /// What a pause does with due jobs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -172,7 +172,7 @@ impl PauseRule {
             .ended_at
             .map_or(now - *length, |ended| ended.max(now - *length));
         let open = std::iter::successors(timing.next_after(after), |time| timing.next_after(*time));
-        let open = open.take(MOST_OPEN).take_while(|time| *time <= now);
+        let open = open.take(MAX_OPEN).take_while(|time| *time <= now);
         let until = open.last()? + *length;
         Some(InForce {
             until: Some(ends_at.map_or(until, |end| end.min(until))),

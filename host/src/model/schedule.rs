@@ -25,7 +25,7 @@ const LATEST: TimeDelta = TimeDelta::seconds(30);
 /// Longer than any gap of a time zone.
 const LONGEST_GAP_MINUTES: i64 = 2 * 24 * 60;
 /// Times looked at for the next one: more than the seconds of the longest overlap, a day.
-const MOST_TIMES: usize = 90_000;
+const MAX_TIMES: usize = 90_000;
 const LONGEST_EXPRESSION: usize = 255;
 
 /// What to do about runs that were missed while the server was down.
@@ -236,7 +236,7 @@ impl Timing {
         // Searched on the clock's face, which here knows no changes; then each time is turned into
         // the moment that stands for it. Later times never have earlier moments.
         let mut face = local.naive_local().and_utc();
-        for _ in 0..MOST_TIMES {
+        for _ in 0..MAX_TIMES {
             face = self.cron.find_next_occurrence(&face, false).ok()?;
             let moment = moment_of(face.naive_utc(), self.zone)?;
             if moment > time {

@@ -30,7 +30,7 @@ const LONGEST_SLACK: usize = 3_500;
 /// Devices named in one line.
 const FEW: usize = 3;
 /// Targets in the JSON; `target_count` says how many there are.
-const MOST_TARGETS: usize = 100;
+const MAX_TARGETS: usize = 100;
 
 /// What is known of an ended job.
 pub(super) struct Facts {
@@ -361,7 +361,7 @@ fn body(
 /// The job as the API answers it, but for what may be long or private.
 fn job(facts: &Facts) -> Value {
     let mut answer = JobAnswer::from(ListedJob::from(facts.job.clone()));
-    answer.targets.truncate(MOST_TARGETS);
+    answer.targets.truncate(MAX_TARGETS);
     let shortened = |text: Option<String>, most| text.map(|text| cut(&text, most));
     answer.error_message = shortened(answer.error_message, LONGEST_ERROR);
     answer.description = shortened(answer.description, LONGEST_DESCRIPTION);

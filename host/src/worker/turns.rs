@@ -72,7 +72,7 @@ pub struct Next {
 }
 
 /// How often a job leaves its plugin's place to others, because its devices are taken.
-const MOST_PASSED: u32 = 16;
+const MAX_BYPASSES: u32 = 16;
 
 /// The more urgent first, then who came first.
 type Turn = (i32, u64);
@@ -245,7 +245,7 @@ impl State {
         let is_busy = |kind: &&Vec<&Needed>| !kind.iter().all(|needed| self.is_free(needed, turn));
         let busy: Vec<_> = match all.iter().find(is_busy) {
             None => Vec::new(),
-            Some(_) if passed >= MOST_PASSED => all.concat(),
+            Some(_) if passed >= MAX_BYPASSES => all.concat(),
             Some(kind) => kind.clone(),
         };
         let busy = busy.into_iter();

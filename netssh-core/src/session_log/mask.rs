@@ -14,7 +14,7 @@ const SHORTEST: usize = 4;
 /// Longer ones are not looked for either, and so much is held back at most.
 const LONGEST: usize = 4096;
 /// The secrets of one session. More replace the oldest.
-const MOST: usize = 64;
+const MAX_SECRETS: usize = 64;
 
 /// The secrets to be masked. Gone from memory with the value.
 #[derive(Default)]
@@ -27,7 +27,7 @@ impl Secrets {
         {
             return;
         }
-        if self.0.len() == MOST {
+        if self.0.len() == MAX_SECRETS {
             self.0.remove(0).zeroize();
         }
         self.0.push(bytes.to_vec());

@@ -15,9 +15,9 @@ use crate::model::{
 /// The trigger `jobs_note_end` looks at this key of `meta`.
 const NOTE_ENDED_JOBS: &str = "note_ended_jobs";
 /// Messages that wait for one channel.
-const MOST_WAITING: i64 = 10_000;
+const MAX_WAITING: i64 = 10_000;
 /// Messages that are done with, of all channels together.
-const MOST_SETTLED: i64 = 10_000;
+const MAX_SETTLED: i64 = 10_000;
 const KEPT_DAYS: i64 = 7;
 /// Jobs looked at for what came before one: bounds the time for plugins and devices that have many.
 const LOOK_BACK: u32 = 1_000;
@@ -115,7 +115,7 @@ async fn bound(
     .bind(channel)
     .fetch_one(&mut *connection)
     .await?;
-    if waiting <= MOST_WAITING {
+    if waiting <= MAX_WAITING {
         return Ok(0);
     }
     let done = sqlx::query(
@@ -127,9 +127,9 @@ async fn bound(
     .bind(channel)
     .bind(text_of(now))
     .bind(format!(
-        "outbox full: more than {MOST_WAITING} notifications were waiting for the channel"
+        "outbox full: more than {MAX_WAITING} notifications were waiting for the channel"
     ))
-    .bind(waiting - MOST_WAITING)
+    .bind(waiting - MAX_WAITING)
     .execute(&mut *connection)
     .await?;
     Ok(done.rows_affected())
@@ -344,7 +344,7 @@ async fn sweep(connection: &mut SqliteConnection, now: DateTime<Utc>) -> Result<
              SELECT id FROM notifications WHERE state <> 'waiting'
              ORDER BY settled_at DESC, id DESC LIMIT 100 OFFSET ?)",
     )
-    .bind(MOST_SETTLED)
+    .bind(MAX_SETTLED)
     .execute(&mut *connection)
     .await?;
     Ok(())
