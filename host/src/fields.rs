@@ -5,13 +5,13 @@ use uuid::Uuid;
 
 use crate::registry::ParamError;
 
-const LONGEST_NAME: usize = 100;
+const MAX_NAME: usize = 100;
 
 /// A name that can stand in a URL, and that is taken for no id.
 pub(crate) fn check_name(name: &str) -> Option<ParamError> {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
-    let message = if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(plain) {
-        format!("expected 1 to {LONGEST_NAME} letters, digits, `-`, `_` and `.`")
+    let message = if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(plain) {
+        format!("expected 1 to {MAX_NAME} letters, digits, `-`, `_` and `.`")
     } else if matches!(name, "." | "..") {
         // Clients take it for a step in a URL's path, so it could not be shown or removed.
         format!("`{name}` is not allowed: it has a special meaning in URLs")

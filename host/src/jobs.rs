@@ -33,7 +33,7 @@ pub use rerun::{Only, RerunError};
 /// How often a waiter looks into the database, should it have missed the news.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// The longest an attempt may be asked to take, seconds: a week.
-pub const LONGEST_TIMEOUT: u32 = 604_800;
+pub const MAX_TIMEOUT: u32 = 604_800;
 pub const MAX_RETRIES: u32 = 100;
 
 /// What a client asks for.
@@ -467,9 +467,9 @@ fn check_numbers(submission: &Submission) -> Vec<ParamError> {
     expect(
         submission
             .timeout_seconds
-            .is_none_or(|seconds| (1..=LONGEST_TIMEOUT).contains(&seconds)),
+            .is_none_or(|seconds| (1..=MAX_TIMEOUT).contains(&seconds)),
         "/timeout_seconds",
-        format!("expected 1 to {LONGEST_TIMEOUT}"),
+        format!("expected 1 to {MAX_TIMEOUT}"),
     );
     expect(
         submission

@@ -32,7 +32,7 @@ pub use job::{
 };
 pub use notification::{Notification, NotificationContent, NotificationEvent, NotificationState};
 pub use pattern::matches_pattern;
-pub use pause::{InForce, LONGEST_WINDOW, Pause, PauseAction, PauseError, PauseRule, Windows};
+pub use pause::{InForce, MAX_WINDOW, Pause, PauseAction, PauseError, PauseRule, Windows};
 pub use plugin::{
     Bound, Description, Grant, Lines, LoadError, Needs, OWN_RIGHTS, PluginKind, PluginName,
     QueueNeeds, RetryRules, SshNeeds, TargetMode,

@@ -43,7 +43,7 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// Ended jobs looked at in one go.
 const PAGE: u32 = 100;
 /// The longest that a channel waits before it is tried again, unless it asks for more.
-const LONGEST_PAUSE: Duration = Duration::from_secs(900);
+const MAX_PAUSE: Duration = Duration::from_secs(900);
 /// Of a message that tries a channel: less than a client of the API waits for its answer.
 const TEST_TIMEOUT: Duration = Duration::from_secs(12);
 /// A message that gets no answer so often is itself to blame, and holds up no other.
@@ -518,7 +518,7 @@ enum Wait {
 /// wait for the same server do not all come back together.
 fn pause_after(first: Duration, failures: u32) -> Duration {
     let doubled = first.saturating_mul(1 << failures.saturating_sub(1).min(16));
-    let pause = doubled.min(LONGEST_PAUSE.max(first));
+    let pause = doubled.min(MAX_PAUSE.max(first));
     // Without random numbers it comes back a little early.
     let random = getrandom::u32().unwrap_or_default();
     pause + pause.mul_f64(f64::from(random) / f64::from(u32::MAX) / 2.0)

@@ -11,14 +11,14 @@ use uuid::Uuid;
 
 use crate::connections::{ConnectionError, Connections};
 use crate::fields::{check_name, check_time};
-use crate::model::{Connection, LONGEST_WINDOW, Pause, PauseAction, PauseError, PauseRule, now};
+use crate::model::{Connection, MAX_WINDOW, Pause, PauseAction, PauseError, PauseRule, now};
 use crate::nearest::nearest;
 use crate::registry::{ParamError, Registry};
 use crate::storage::{Storage, StorageError};
 
 /// Pauses there may be.
 pub const MAX_PAUSES: usize = 1_000;
-const LONGEST_REASON: usize = 1_000;
+const MAX_REASON: usize = 1_000;
 const MAX_PATTERNS: usize = 100;
 
 /// Why a pause is refused.
@@ -354,9 +354,9 @@ fn check_fields(pause: &Pause) -> Vec<ParamError> {
     };
     let reason = pause.reason.as_ref();
     expect(
-        reason.is_none_or(|reason| reason.len() <= LONGEST_REASON),
+        reason.is_none_or(|reason| reason.len() <= MAX_REASON),
         "/reason",
-        format!("expected at most {LONGEST_REASON} bytes"),
+        format!("expected at most {MAX_REASON} bytes"),
     );
     expect(
         pause.plugins.len() <= MAX_PATTERNS
@@ -381,9 +381,9 @@ fn check_fields(pause: &Pause) -> Vec<ParamError> {
     );
     if let Some(windows) = &pause.windows {
         expect(
-            (1..=LONGEST_WINDOW).contains(&windows.minutes),
+            (1..=MAX_WINDOW).contains(&windows.minutes),
             "/windows/minutes",
-            format!("expected 1 to {LONGEST_WINDOW}"),
+            format!("expected 1 to {MAX_WINDOW}"),
         );
     }
     errors

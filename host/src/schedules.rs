@@ -12,7 +12,7 @@ use crate::registry::ParamError;
 use crate::storage::{AddScheduleOutcome, Storage, StorageError};
 
 /// Seconds: a day.
-pub const LONGEST_JITTER: u32 = 86_400;
+pub const MAX_JITTER: u32 = 86_400;
 /// Schedules there may be.
 pub const MAX_SCHEDULES: u64 = 10_000;
 
@@ -229,10 +229,10 @@ pub(crate) fn invalid_timing(error: TimingError) -> ParamError {
 
 fn check_fields(schedule: &Schedule) -> Vec<ParamError> {
     let mut errors = Vec::from_iter(check_name(&schedule.name));
-    if schedule.jitter_seconds > LONGEST_JITTER {
+    if schedule.jitter_seconds > MAX_JITTER {
         errors.push(ParamError::new(
             "/jitter_seconds",
-            format!("expected 0 to {LONGEST_JITTER}"),
+            format!("expected 0 to {MAX_JITTER}"),
         ));
     }
     errors.extend(check_time("/starts_at", schedule.starts_at));

@@ -162,9 +162,9 @@ pub(crate) fn erase_length(bytes: &[u8]) -> usize {
 /// of it goes, too, if it is wiped out.
 pub(crate) fn erase_length_after_mark(bytes: &[u8]) -> usize {
     /// As wide as the terminals that marks were made for.
-    const LONGEST: usize = 80;
+    const MAX_LENGTH: usize = 80;
     let of_mark = |byte: &&u8| matches!(byte, b' '..=b'~');
-    let left = bytes.iter().take(LONGEST).take_while(of_mark).count();
+    let left = bytes.iter().take(MAX_LENGTH).take_while(of_mark).count();
     match erase_length(&bytes[left..]) {
         0 => 0,
         erased => left + erased,

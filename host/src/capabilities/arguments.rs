@@ -11,7 +11,7 @@ use crate::model::{ErrorCode, JobError, LogLevel};
 use crate::{json, numbers};
 
 /// How long to wait for a child job where nothing is said: as long as a job may take at most.
-const LONGEST_WAIT: Duration = Duration::from_secs(604_800);
+const MAX_WAIT: Duration = Duration::from_secs(604_800);
 
 /// # Errors
 /// Not a number of seconds.
@@ -26,7 +26,7 @@ pub fn seconds(function: &str, seconds: f64) -> Result<Duration> {
 /// # Errors
 /// Not a number of seconds.
 pub fn wait_time(function: &str, time: Option<f64>) -> Result<Duration> {
-    time.map_or(Ok(LONGEST_WAIT), |time| seconds(function, time))
+    time.map_or(Ok(MAX_WAIT), |time| seconds(function, time))
 }
 
 /// # Errors

@@ -19,7 +19,7 @@ pub(super) const RULES: &str = "rules";
 /// More would be a mistake: each has a task of its own.
 const MAX_CHANNELS: usize = 32;
 const MAX_RULES: usize = 100;
-const LONGEST_NAME: usize = 64;
+const MAX_NAME: usize = 64;
 
 /// Where a message goes.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -366,11 +366,11 @@ fn expression(text: &str) -> Result<(), String> {
 
 fn channel_name(name: &str) -> Result<(), String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-    if (1..=LONGEST_NAME).contains(&name.len()) && name.chars().all(plain) {
+    if (1..=MAX_NAME).contains(&name.len()) && name.chars().all(plain) {
         Ok(())
     } else {
         Err(format!(
-            "invalid channel name: expected 1 to {LONGEST_NAME} letters, digits, - and _"
+            "invalid channel name: expected 1 to {MAX_NAME} letters, digits, - and _"
         ))
     }
 }

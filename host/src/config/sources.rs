@@ -532,9 +532,9 @@ pub(super) fn show(value: &Value) -> String {
 
 /// A found text as an error may show it: quoted, of bearable length, and without a password.
 pub(super) fn show_text(text: &str) -> String {
-    const LONGEST: usize = 120;
+    const MAX_CHARS: usize = 120;
     let redacted = redact(text);
-    let mut shown: String = redacted.chars().take(LONGEST).collect();
+    let mut shown: String = redacted.chars().take(MAX_CHARS).collect();
     if shown.len() < redacted.len() {
         shown.push('…');
     }

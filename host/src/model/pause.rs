@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{Connection, TargetExpression, Timing, TimingError, matches_pattern};
 
 /// The longest window, minutes: a week.
-pub const LONGEST_WINDOW: u32 = 7 * 24 * 60;
+pub const MAX_WINDOW: u32 = 7 * 24 * 60;
 /// Windows that are open at the same time, of those that are looked at.
 const MAX_OPEN: usize = 64;
 

@@ -23,10 +23,10 @@ use super::BatchOptions;
 /// A time that is later than this was missed: the machine was asleep, or its clock was set.
 const LATEST: TimeDelta = TimeDelta::seconds(30);
 /// Longer than any gap of a time zone.
-const LONGEST_GAP_MINUTES: i64 = 2 * 24 * 60;
+const MAX_GAP_MINUTES: i64 = 2 * 24 * 60;
 /// Times looked at for the next one: more than the seconds of the longest overlap, a day.
 const MAX_TIMES: usize = 90_000;
-const LONGEST_EXPRESSION: usize = 255;
+const MAX_EXPRESSION: usize = 255;
 
 /// What to do about runs that were missed while the server was down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -198,8 +198,8 @@ impl Timing {
             );
             wrong("timezone", message)
         })?;
-        if expression.len() > LONGEST_EXPRESSION {
-            let message = format!("expected at most {LONGEST_EXPRESSION} bytes");
+        if expression.len() > MAX_EXPRESSION {
+            let message = format!("expected at most {MAX_EXPRESSION} bytes");
             return Err(wrong("cron_expression", message));
         }
         let expression = expand(expression);
@@ -276,7 +276,7 @@ fn expand(expression: &str) -> &str {
 /// The moment at which a clock shows a time: the first of two, or the end of the gap.
 fn moment_of(face: NaiveDateTime, zone: Tz) -> Option<DateTime<Utc>> {
     let minute = face - TimeDelta::seconds(face.and_utc().timestamp().rem_euclid(60));
-    let later = (1..=LONGEST_GAP_MINUTES).map(|minutes| minute + TimeDelta::minutes(minutes));
+    let later = (1..=MAX_GAP_MINUTES).map(|minutes| minute + TimeDelta::minutes(minutes));
     std::iter::once(face)
         .chain(later)
         .find_map(|face| match zone.from_local_datetime(&face) {

@@ -10,9 +10,9 @@ use super::Connection;
 use super::pattern::matches_pattern;
 
 /// The longest expression, bytes.
-const LONGEST: usize = 1_000;
+const MAX_BYTES: usize = 1_000;
 /// How deep parentheses and `not` may stand in one another.
-const DEEPEST: usize = 32;
+const MAX_DEPTH: usize = 32;
 
 /// Something that is true of some connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,8 +33,8 @@ impl TargetExpression {
     /// # Errors
     /// Says what is wrong, and what would be right.
     pub fn parse(text: &str) -> Result<Self, String> {
-        if text.len() > LONGEST {
-            return Err(format!("expected at most {LONGEST} bytes"));
+        if text.len() > MAX_BYTES {
+            return Err(format!("expected at most {MAX_BYTES} bytes"));
         }
         let mut words = Words {
             words: words_of(text),
@@ -130,9 +130,9 @@ impl Words {
     }
 
     fn one(&mut self, depth: usize) -> Result<TargetExpression, String> {
-        if depth >= DEEPEST {
+        if depth >= MAX_DEPTH {
             return Err(format!(
-                "expected at most {DEEPEST} levels of parentheses and `not`"
+                "expected at most {MAX_DEPTH} levels of parentheses and `not`"
             ));
         }
         if self.take_if("not") {

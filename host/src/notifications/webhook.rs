@@ -20,7 +20,7 @@ use crate::model::{Notification, now};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A receiver may ask for patience, and not for more than this.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3_600);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(3_600);
 /// A shorter key could be guessed.
 const SHORTEST_KEY: usize = 16;
 
@@ -187,7 +187,7 @@ fn retry_after(text: &str, now: DateTime<Utc>) -> Option<Duration> {
             (date.with_timezone(&Utc) - now).to_std().ok()?
         }
     };
-    Some(asked.min(LONGEST_RETRY_AFTER))
+    Some(asked.min(MAX_RETRY_AFTER))
 }
 
 fn reason(error: reqwest::Error) -> String {

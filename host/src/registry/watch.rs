@@ -17,9 +17,9 @@ const SCAN_EVERY: Duration = Duration::from_secs(2);
 /// A change is looked at when none has followed it for so long,
 const QUIET: Duration = Duration::from_millis(100);
 /// or when they have followed one another for so long.
-const LONGEST_UNREST: Duration = Duration::from_secs(1);
+const MAX_DEBOUNCE: Duration = Duration::from_secs(1);
 /// A file that is written to and not closed is left alone for so long.
-const LONGEST_WRITE: Duration = Duration::from_secs(60);
+const MAX_WRITE: Duration = Duration::from_secs(60);
 
 /// Files that somebody writes to now, as far as the file system tells.
 #[derive(Clone, Default)]
@@ -29,7 +29,7 @@ impl Writing {
     pub(super) fn contains(&self, path: &Path) -> bool {
         let Some(path) = real(path) else { return false };
         let since = self.lock().get(&path).copied();
-        since.is_some_and(|since| since.elapsed() < LONGEST_WRITE)
+        since.is_some_and(|since| since.elapsed() < MAX_WRITE)
     }
 
     fn begin(&self, path: &Path) {
@@ -42,7 +42,7 @@ impl Writing {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, Instant>> {
         let mut writing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        writing.retain(|_, since| since.elapsed() < LONGEST_WRITE);
+        writing.retain(|_, since| since.elapsed() < MAX_WRITE);
         writing
     }
 }
@@ -66,7 +66,7 @@ impl Registry {
 }
 
 async fn settle(changed: &Notify) {
-    let deadline = tokio::time::Instant::now() + LONGEST_UNREST;
+    let deadline = tokio::time::Instant::now() + MAX_DEBOUNCE;
     loop {
         let quiet = (tokio::time::Instant::now() + QUIET).min(deadline);
         if tokio::time::timeout_at(quiet, changed.notified())

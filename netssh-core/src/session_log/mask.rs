@@ -12,7 +12,7 @@ use super::MASKED;
 /// Shorter secrets are not looked for.
 const SHORTEST: usize = 4;
 /// Longer ones are not looked for either, and so much is held back at most.
-const LONGEST: usize = 4096;
+const MAX_LENGTH: usize = 4096;
 /// The secrets of one session. More replace the oldest.
 const MAX_SECRETS: usize = 64;
 
@@ -23,7 +23,8 @@ pub(super) struct Secrets(Vec<Vec<u8>>);
 impl Secrets {
     pub(super) fn add(&mut self, secret: &str) {
         let bytes = secret.as_bytes();
-        if !(SHORTEST..=LONGEST).contains(&bytes.len()) || self.0.iter().any(|known| known == bytes)
+        if !(SHORTEST..=MAX_LENGTH).contains(&bytes.len())
+            || self.0.iter().any(|known| known == bytes)
         {
             return;
         }
