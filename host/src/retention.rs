@@ -21,7 +21,7 @@ const MEASURE_INTERVAL: Duration = Duration::from_secs(60);
 /// again.
 const KEEP_PERCENT: u64 = 90;
 /// Jobs that are removed at once, at most, because the database is too large.
-const LARGEST_STEP: u32 = 32;
+const MAX_STEP: u32 = 32;
 /// Steps of giving space back, after which the rest waits for the next time.
 const VACUUMS: u32 = 1_000;
 
@@ -73,9 +73,9 @@ async fn shrink(storage: &dyn Storage, config: &RetentionConfig) -> Result<u64, 
         let now = size.bytes.saturating_sub(size.free);
         // Jobs may be of any size: several at once only while they are small against what is to go.
         let freed = left.saturating_sub(now);
-        let is_little = freed.saturating_mul(LARGEST_STEP.into()) < now.saturating_sub(enough);
+        let is_little = freed.saturating_mul(MAX_STEP.into()) < now.saturating_sub(enough);
         at_once = if is_little {
-            LARGEST_STEP.min(at_once * 2)
+            MAX_STEP.min(at_once * 2)
         } else {
             1
         };

@@ -20,7 +20,7 @@ const RESERVE: usize = 128 * 1024;
 /// Bytes that are written to find out whether there is room.
 const PROBE: usize = 16 * 1024;
 /// More than SQLite writes at once.
-const LARGEST_WRITE: u64 = 1024 * 1024;
+const MAX_WRITE: u64 = 1024 * 1024;
 
 /// The database's file, open and locked for as long as SQLite has it open.
 ///
@@ -182,7 +182,7 @@ impl WatchedFiles {
         let sizes = self.files.iter().map(|file| size(file).unwrap_or_default());
         let largest = sizes.max().unwrap_or_default();
         let most = getrlimit(Resource::Fsize).current;
-        if most.is_some_and(|most| largest.saturating_add(LARGEST_WRITE) >= most) {
+        if most.is_some_and(|most| largest.saturating_add(MAX_WRITE) >= most) {
             return true;
         }
         let Some((database, _)) = self.files.first() else {

@@ -25,7 +25,7 @@ use crate::storage::{Condition, Fault};
 
 /// Most pieces of work in one transaction, of each kind and of those that are alone: bounds how long
 /// the first caller waits for the last.
-const LARGEST_GROUP: usize = 256;
+const MAX_GROUP: usize = 256;
 /// Pieces that may wait, beside those of a kind, of which a job hands over no more before it has its
 /// answer; a caller beyond that waits before it hands its own over.
 const QUEUE: usize = 4096;
@@ -253,18 +253,18 @@ async fn write_groups(
     bulks: Arc<Bulks>,
     guard: Guard,
 ) {
-    let mut group = Vec::with_capacity(LARGEST_GROUP);
+    let mut group = Vec::with_capacity(MAX_GROUP);
     let mut left = false;
     loop {
         if left {
             // What is alone has its turn beside them.
             let ready = std::iter::from_fn(|| waiting.try_recv().ok());
-            group.extend(ready.take(LARGEST_GROUP));
-        } else if waiting.recv_many(&mut group, LARGEST_GROUP).await == 0 {
+            group.extend(ready.take(MAX_GROUP));
+        } else if waiting.recv_many(&mut group, MAX_GROUP).await == 0 {
             break;
         }
         let mut taken;
-        (taken, left) = bulks.take(LARGEST_GROUP);
+        (taken, left) = bulks.take(MAX_GROUP);
         let alone = group.drain(..).filter_map(|work| match work {
             Work::Alone(work) => Some(work),
             Work::Bulk => None,
