@@ -51,7 +51,7 @@ const MAX_UNANSWERED: u32 = 3;
 /// For what is being sent when the server stops.
 const GRACE: Duration = Duration::from_secs(3);
 /// Runs that say how long a job usually takes.
-const FEWEST_RUNS: usize = 5;
+const MIN_RUNS: usize = 5;
 const MAX_RUNS: u32 = 50;
 /// Failed devices that a message names.
 const MAX_DEVICES: u32 = 100;
@@ -315,7 +315,7 @@ impl Notifications {
             return Ok(None);
         };
         let mut runs = self.storage.durations_before(job, MAX_RUNS).await?;
-        if runs.len() < FEWEST_RUNS {
+        if runs.len() < MIN_RUNS {
             return Ok(None);
         }
         runs.sort_unstable();

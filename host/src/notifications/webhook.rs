@@ -22,7 +22,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A receiver may ask for patience, and not for more than this.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3_600);
 /// A shorter key could be guessed.
-const SHORTEST_KEY: usize = 16;
+const MIN_KEY_BYTES: usize = 16;
 
 /// JSON, with a signature by which the receiver knows that it is ours.
 pub(super) struct Webhook {
@@ -46,8 +46,8 @@ impl Webhook {
         let name = format!("{key}.secret_file");
         let secret = secret_file::read(&name, secret_file)?;
         ensure!(
-            secret.expose_secret().len() >= SHORTEST_KEY,
-            "{name}: key too short: expected at least {SHORTEST_KEY} bytes in {}",
+            secret.expose_secret().len() >= MIN_KEY_BYTES,
+            "{name}: key too short: expected at least {MIN_KEY_BYTES} bytes in {}",
             secret_file.display()
         );
         Ok(Self {

@@ -2,7 +2,7 @@
 //!
 //! Bytes that may be the beginning of a secret are held back until it is clear whether they are.
 //! When the other side speaks in between, the order of the log counts more: a beginning of fewer
-//! than [`SHORTEST`] bytes is written as it is, a longer one as a mask, and the rest of the
+//! than [`MIN_LENGTH`] bytes is written as it is, a longer one as a mask, and the rest of the
 //! secret is masked when it comes.
 
 use secrecy::zeroize::Zeroize;
@@ -10,7 +10,7 @@ use secrecy::zeroize::Zeroize;
 use super::MASKED;
 
 /// Shorter secrets are not looked for.
-const SHORTEST: usize = 4;
+const MIN_LENGTH: usize = 4;
 /// Longer ones are not looked for either, and so much is held back at most.
 const MAX_LENGTH: usize = 4096;
 /// The secrets of one session. More replace the oldest.
@@ -23,7 +23,7 @@ pub(super) struct Secrets(Vec<Vec<u8>>);
 impl Secrets {
     pub(super) fn add(&mut self, secret: &str) {
         let bytes = secret.as_bytes();
-        if !(SHORTEST..=MAX_LENGTH).contains(&bytes.len())
+        if !(MIN_LENGTH..=MAX_LENGTH).contains(&bytes.len())
             || self.0.iter().any(|known| known == bytes)
         {
             return;
@@ -85,7 +85,7 @@ impl Mask {
     /// The other side speaks: what is held back is written, masked if it is long enough to tell
     /// something.
     pub(super) fn pause(&mut self) -> String {
-        if self.held.len() >= SHORTEST {
+        if self.held.len() >= MIN_LENGTH {
             if self.masked {
                 return String::new();
             }
