@@ -31,7 +31,7 @@ pub use batches::Batches;
 pub use rerun::{Only, RerunError};
 
 /// How often a waiter looks into the database, should it have missed the news.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// The longest an attempt may be asked to take, seconds: a week.
 pub const MAX_TIMEOUT: u32 = 604_800;
 pub const MAX_RETRIES: u32 = 100;
@@ -333,7 +333,7 @@ impl Jobs {
             }
             let heard = async { while news.recv().await.is_ok_and(|ended| ended != id) {} };
             // Whatever was missed, by a lag or another process' doing, is found by looking.
-            let _ = tokio::time::timeout(LOOK_AGAIN, heard).await;
+            let _ = tokio::time::timeout(POLL_INTERVAL, heard).await;
         }
     }
 

@@ -35,9 +35,9 @@ use message::Facts;
 use rules::Rule;
 
 /// Ended jobs are looked for so often, should news of one have been lost.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// The outbox is looked at so often: the clock may have been set.
-const LOOK_AT_OUTBOX_EVERY: Duration = Duration::from_secs(30);
+const OUTBOX_POLL_INTERVAL: Duration = Duration::from_secs(30);
 /// Before it is tried again when the database was not available.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// Ended jobs looked at in one go.
@@ -197,7 +197,7 @@ impl Notifications {
         let mut ended = self.ended.subscribe();
         loop {
             let pause = match self.look_at_ended_jobs().await {
-                Ok(()) => LOOK_EVERY,
+                Ok(()) => POLL_INTERVAL,
                 Err(error) => {
                     tracing::error!(%error, "failed to create notifications of ended jobs; retrying");
                     tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
@@ -418,8 +418,8 @@ impl Notifications {
             let next = self.storage.next_notification_at(&channel.name).await?;
             // One that has become due meanwhile is no time away.
             let until = |next: DateTime<Utc>| (next - now()).to_std().unwrap_or_default();
-            let pause = next.map_or(LOOK_AT_OUTBOX_EVERY, until);
-            return Ok(Wait::NewsOr(pause.min(LOOK_AT_OUTBOX_EVERY)));
+            let pause = next.map_or(OUTBOX_POLL_INTERVAL, until);
+            return Ok(Wait::NewsOr(pause.min(OUTBOX_POLL_INTERVAL)));
         };
         let stopping = async {
             shutdown.cancelled().await;

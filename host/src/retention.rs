@@ -12,7 +12,7 @@ use crate::model::now;
 use crate::storage::{Storage, StorageError};
 
 /// How often old jobs are looked for.
-const EVERY: Duration = Duration::from_secs(3_600);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(3_600);
 /// Between two steps: leaves the database to others.
 const PAUSE: Duration = Duration::from_millis(20);
 /// How often the size of the database is compared with its limit.
@@ -37,7 +37,7 @@ pub async fn run(storage: Arc<dyn Storage>, config: RetentionConfig) {
             tracing::error!(%error, "failed to delete expired login records");
         }
         let swept = Instant::now();
-        while swept.elapsed() < EVERY {
+        while swept.elapsed() < SWEEP_INTERVAL {
             tokio::time::sleep(MEASURE_INTERVAL).await;
             match shrink(&*storage, &config).await {
                 Ok(_) => {}

@@ -19,9 +19,9 @@ use crate::schedules::{Schedules, submission};
 use crate::storage::{Result, Storage};
 
 /// Looks at least this often: the clock may have been set.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
+const POLL_INTERVAL: Duration = Duration::from_secs(30);
 /// After a failure, and while a due time waits for a job whose end may have been missed.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// Between two looks that follow one another.
 const BREATH: Duration = Duration::from_millis(50);
 
@@ -55,7 +55,7 @@ impl Scheduler {
                 Ok(pause) => pause,
                 Err(error) => {
                     tracing::error!(%error, "failed to poll the schedules; retrying");
-                    LOOK_AGAIN
+                    RETRY_INTERVAL
                 }
             };
             let until_next = match self.storage.next_schedule_at(looked_at).await {
@@ -64,7 +64,7 @@ impl Scheduler {
             };
             let news = async {
                 // Only who waits for a job wants to hear that one has ended.
-                if pause == LOOK_EVERY {
+                if pause == POLL_INTERVAL {
                     std::future::pending::<()>().await;
                 }
                 let _ = ended.recv().await;
@@ -135,9 +135,9 @@ impl Scheduler {
             // Who was late may have another time that has come.
             BREATH
         } else if failed || !waiting.is_empty() {
-            LOOK_AGAIN
+            RETRY_INTERVAL
         } else {
-            LOOK_EVERY
+            POLL_INTERVAL
         })
     }
 

@@ -51,11 +51,11 @@ const STOPPED_WITHIN: Duration = Duration::from_secs(10);
 /// Before Apalis' worker is started again after it gave up.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(250);
 /// How often it is looked whether a pause is over, should the clock have been set.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
+const POLL_INTERVAL: Duration = Duration::from_secs(30);
 /// Jobs queued at once when a pause is over.
 const PAGE: usize = 2_000;
 /// How often a finished job is tried to be recorded while the database is not available.
-const RECORD_EVERY: Duration = Duration::from_secs(1);
+const RECORD_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// For each of so many places a job is taken from the queue ahead of its place, and at least
 /// [`MIN_PREFETCH`]. Taking one costs as much as taking several, but what is more urgent and comes later
@@ -205,7 +205,7 @@ impl Worker {
 
     /// Queues jobs again whose pause is over.
     async fn end_pauses(&self) {
-        let mut look_at = Instant::now() + LOOK_EVERY;
+        let mut look_at = Instant::now() + POLL_INTERVAL;
         loop {
             let left = self.held_back.next_end().map(|end| end - now());
             let left = left.map(|left| left.to_std().unwrap_or_default());
@@ -216,7 +216,7 @@ impl Worker {
                 () = self.pauses.changed() => {}
                 () = tokio::time::sleep_until(due) => {}
             }
-            look_at = Instant::now() + LOOK_EVERY;
+            look_at = Instant::now() + POLL_INTERVAL;
             let now = now();
             let (in_force, until) = (self.pauses.in_force(now), self.pauses.next_end(now));
             for page in self.held_back.take_unless(&in_force, until).chunks(PAGE) {
@@ -575,7 +575,7 @@ impl Worker {
                 }
                 Err(error) => {
                     tracing::error!(%error, "failed to store the outcome of a job; retrying");
-                    tokio::time::sleep(RECORD_EVERY).await;
+                    tokio::time::sleep(RECORD_RETRY_INTERVAL).await;
                 }
             }
         }

@@ -38,7 +38,7 @@ const PAGE: Page = Page {
 /// Changes that come together are looked at together.
 const GATHER: Duration = Duration::from_millis(50);
 /// How often to look, should the news have been missed.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// So that nobody on the way takes a quiet connection for a dead one.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const LAST_EVENT_ID: &str = "last-event-id";
@@ -358,7 +358,7 @@ impl Following {
             biased;
             () = told(&mut self.changes, self.id) => {}
             () = told(&mut self.prints, self.id) => self.only_prints = true,
-            () = tokio::time::sleep(LOOK_AGAIN) => {}
+            () = tokio::time::sleep(POLL_INTERVAL) => {}
             () = self.place.closing() => self.ended = true,
         }
         if !self.ended {

@@ -15,7 +15,7 @@ use crate::model::{JobLog, JobStatus, LogLevel, now};
 use crate::storage::{BatchProgress, StorageError};
 
 /// All unfinished batches are looked at so often, should news of one have been lost.
-const ALL_EVERY: Duration = Duration::from_secs(30);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 /// Before it is tried again when the database was not available.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
@@ -60,7 +60,7 @@ impl Jobs {
                 tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
                 continue;
             }
-            let all_at = tokio::time::Instant::now() + ALL_EVERY;
+            let all_at = tokio::time::Instant::now() + SWEEP_INTERVAL;
             while tokio::time::timeout_at(all_at, self.batches.shared.news.notified())
                 .await
                 .is_ok()

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use super::{Registry, files};
 
 /// How often the directories are looked at where nothing tells of changes.
-const SCAN_EVERY: Duration = Duration::from_secs(2);
+const SCAN_INTERVAL: Duration = Duration::from_secs(2);
 /// A change is looked at when none has followed it for so long,
 const QUIET: Duration = Duration::from_millis(100);
 /// or when they have followed one another for so long.
@@ -54,7 +54,7 @@ impl Registry {
         let mut watched = Watched::new(&changed, &self.writing);
         loop {
             watched.follow(self.sources.iter().map(|source| source.directory.as_path()));
-            if tokio::time::timeout(SCAN_EVERY, changed.notified())
+            if tokio::time::timeout(SCAN_INTERVAL, changed.notified())
                 .await
                 .is_ok()
             {
@@ -125,7 +125,7 @@ impl Watched {
         let watcher = notify::recommended_watcher(handler);
         if let Err(error) = &watcher {
             tracing::warn!(%error, "file system events are not available; polling the plugin \
-                                    directories every {SCAN_EVERY:?}");
+                                    directories every {SCAN_INTERVAL:?}");
         }
         Self {
             watcher: watcher.ok(),

@@ -19,12 +19,12 @@ use crate::storage::Storage;
 use crate::worker::{HeldBackJobs, Running, Turns};
 
 /// Looks at the latest jobs at least this often, should news of one have been lost.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// How far back such a look goes.
 const LATEST: TimeDelta = TimeDelta::seconds(30);
 /// Goes through all that wait at least this often: the queue then holds what it should, whatever
 /// happened to it.
-const ALL_EVERY: Duration = Duration::from_secs(60);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// Jobs read and pushed at once.
 const PAGE: u32 = 2_000;
 
@@ -71,7 +71,7 @@ impl Dispatcher {
                     tracing::warn!(error = %format!("{error:#}"), "failed to age queue priorities; \
                          retrying");
                 }
-                all_at = Instant::now() + ALL_EVERY;
+                all_at = Instant::now() + SWEEP_INTERVAL;
                 push_all(&*storage, &queue, &running, &held_back, now).await
             } else {
                 // Who waits for a turn, or is held back, is queued when that is over.
@@ -84,7 +84,7 @@ impl Dispatcher {
                     tracing::error!(error = %format!("{error:#}"), "failed to enqueue due jobs; \
                          retrying");
                     self.shared.all.store(true, Ordering::Release);
-                    LOOK_EVERY
+                    POLL_INTERVAL
                 }
             };
             let _ = tokio::time::timeout(pause, self.shared.news.notified()).await;
@@ -96,8 +96,11 @@ impl Dispatcher {
 async fn pause(storage: &dyn Storage, looked_at: DateTime<Utc>) -> Duration {
     match storage.next_ready_at(looked_at).await {
         // A time that has passed since the look makes no pause at all.
-        Ok(Some(next)) => (next - now()).to_std().unwrap_or_default().min(LOOK_EVERY),
-        Ok(None) | Err(_) => LOOK_EVERY,
+        Ok(Some(next)) => (next - now())
+            .to_std()
+            .unwrap_or_default()
+            .min(POLL_INTERVAL),
+        Ok(None) | Err(_) => POLL_INTERVAL,
     }
 }
 
