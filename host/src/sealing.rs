@@ -174,13 +174,14 @@ impl MasterKey {
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let key = Self::create(path)
-                    .with_context(|| format!("failed to create invalid master key file {shown}"))?;
+                    .with_context(|| format!("failed to create the master key file {shown}"))?;
                 tracing::info!(file = %shown, "created a master key; keep a copy: without it, stored \
                      credentials cannot be decrypted");
                 Ok(key)
             }
-            Err(error) => Err(error)
-                .with_context(|| format!("failed to read invalid master key file {shown}")),
+            Err(error) => {
+                Err(error).with_context(|| format!("failed to read the master key file {shown}"))
+            }
         }
     }
 

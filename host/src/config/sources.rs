@@ -329,7 +329,7 @@ impl Layers {
                 "board.api_prefix",
                 &show_text(&config.board.api_prefix),
                 "board.ui_path has the same value",
-                "a path of its own",
+                "a different path",
             );
         }
         let file = |url: &str| url.split('?').next().map(str::to_owned);
@@ -339,7 +339,7 @@ impl Layers {
                 "queue.url",
                 &show_text(&config.queue_url()),
                 "database.url has the same file",
-                "a file of its own",
+                "a different file",
             );
         }
         self.check_notifications(config);
