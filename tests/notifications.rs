@@ -793,7 +793,7 @@ fn what_waits_for_a_channel_that_is_gone_is_given_up() {
         stopped.configure(|config| config.notifications = NotificationsConfig::default());
         let host = stopped.start().await;
         let newest = until(&host.client, |newest| newest["state"] == "given_up").await;
-        assert_eq!(newest["last_error"], "channel not found any more");
+        assert_eq!(newest["last_error"], "the channel is no longer configured");
         fail(&host, "y").await;
         let noted = host.app.storage.ended_jobs(10).await.unwrap();
         assert!(noted.is_empty());

@@ -362,7 +362,7 @@ pub(super) async fn abandon_others(
                 let done = sqlx::query(
                     "UPDATE notifications
                      SET state = 'given_up', settled_at = ?2, text = '', body = '',
-                         last_error = 'channel not found any more'
+                         last_error = 'the channel is no longer configured'
                      WHERE state = 'waiting' AND channel NOT IN (SELECT value FROM json_each(?1))",
                 )
                 .bind(channels)
