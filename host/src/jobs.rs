@@ -31,10 +31,10 @@ pub use batches::Batches;
 pub use rerun::{Only, RerunError};
 
 /// Interval at which a waiter polls the database, in case it missed an event.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// Maximum timeout of an attempt, in seconds: one week.
-pub const LONGEST_TIMEOUT: u32 = 604_800;
-pub const MOST_RETRIES: u32 = 100;
+pub const MAX_TIMEOUT: u32 = 604_800;
+pub const MAX_RETRIES: u32 = 100;
 
 /// A request to run a job.
 #[derive(Clone, Debug, Default)]
@@ -336,7 +336,7 @@ impl Jobs {
             let heard = async { while news.recv().await.is_ok_and(|ended| ended != id) {} };
             // Polls as well: events may be missed because of lag or because another process ended the
             // job.
-            let _ = tokio::time::timeout(LOOK_AGAIN, heard).await;
+            let _ = tokio::time::timeout(POLL_INTERVAL, heard).await;
         }
     }
 
@@ -471,9 +471,9 @@ fn check_numbers(submission: &Submission) -> Vec<ParamError> {
     expect(
         submission
             .timeout_seconds
-            .is_none_or(|seconds| (1..=LONGEST_TIMEOUT).contains(&seconds)),
+            .is_none_or(|seconds| (1..=MAX_TIMEOUT).contains(&seconds)),
         "/timeout_seconds",
-        format!("expected 1 to {LONGEST_TIMEOUT}"),
+        format!("expected 1 to {MAX_TIMEOUT}"),
     );
     expect(
         submission
@@ -485,9 +485,9 @@ fn check_numbers(submission: &Submission) -> Vec<ParamError> {
     expect(
         submission
             .max_retries
-            .is_none_or(|retries| retries <= MOST_RETRIES),
+            .is_none_or(|retries| retries <= MAX_RETRIES),
         "/max_retries",
-        format!("expected 0 to {MOST_RETRIES}"),
+        format!("expected 0 to {MAX_RETRIES}"),
     );
     expect(
         submission

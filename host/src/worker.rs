@@ -51,18 +51,18 @@ const STOPPED_WITHIN: Duration = Duration::from_secs(10);
 /// Delay before Apalis' worker is restarted after a failure.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(250);
 /// Interval at which ends of pauses are checked, in case the clock was changed.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
+const POLL_INTERVAL: Duration = Duration::from_secs(30);
 /// Jobs enqueued at once when a pause ends.
 const PAGE: usize = 2_000;
 /// Retry interval for recording an outcome while the database is unavailable.
-const RECORD_EVERY: Duration = Duration::from_secs(1);
+const RECORD_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// One job is prefetched per this many worker slots, but at least [`LEAST_AHEAD`]. Taking several jobs
 /// costs the same as taking one, but a more urgent job that arrives later waits for the prefetched
 /// ones.
-const PLACES_PER_JOB_AHEAD: usize = 8;
+const SLOTS_PER_PREFETCHED_JOB: usize = 8;
 /// Minimum number of prefetched jobs: short jobs end faster than jobs can be taken one by one.
-const LEAST_AHEAD: usize = 2;
+const MIN_PREFETCH: usize = 2;
 
 /// The worker of this process.
 pub struct Worker {
@@ -133,8 +133,8 @@ impl Worker {
             uncompiled: UncompiledJobs::default(),
             ended: parts.ended,
             places: Arc::new(Semaphore::new(config.concurrency)),
-            ahead: (config.concurrency / PLACES_PER_JOB_AHEAD)
-                .max(LEAST_AHEAD.min(config.concurrency)),
+            ahead: (config.concurrency / SLOTS_PER_PREFETCHED_JOB)
+                .max(MIN_PREFETCH.min(config.concurrency)),
             default_timeout: u32::try_from(config.timeout_seconds).unwrap_or(u32::MAX),
             delays,
             grace: Duration::from_secs(config.shutdown_grace_seconds),
@@ -193,9 +193,10 @@ impl Worker {
                 .hand_out(&worker_name(), self.ahead, handler)
                 .await;
             match ended {
-                Ok(()) => tracing::warn!("the queue's worker ended; it is started again"),
+                Ok(()) => tracing::warn!("the queue's worker stopped; restarting it"),
                 Err(error) => {
-                    tracing::error!(error = %format!("{error:#}"), "the queue's worker failed; it is started again");
+                    tracing::error!(error = %format!("{error:#}"), "the queue's worker failed; \
+                         restarting it");
                 }
             }
             tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
@@ -205,7 +206,7 @@ impl Worker {
 
     /// Requeues jobs after their pause has ended.
     async fn end_pauses(&self) {
-        let mut look_at = Instant::now() + LOOK_EVERY;
+        let mut look_at = Instant::now() + POLL_INTERVAL;
         loop {
             let left = self.held_back.next_end().map(|end| end - now());
             let left = left.map(|left| left.to_std().unwrap_or_default());
@@ -216,7 +217,7 @@ impl Worker {
                 () = self.pauses.changed() => {}
                 () = tokio::time::sleep_until(due) => {}
             }
-            look_at = Instant::now() + LOOK_EVERY;
+            look_at = Instant::now() + POLL_INTERVAL;
             let now = now();
             let (in_force, until) = (self.pauses.in_force(now), self.pauses.next_end(now));
             for page in self.held_back.take_unless(&in_force, until).chunks(PAGE) {
@@ -250,7 +251,7 @@ impl Worker {
         {
             tracing::warn!(
                 jobs = self.running.count(),
-                "the grace period is over; what still runs is interrupted"
+                "shutdown grace period is over; interrupting the running jobs"
             );
             self.running.stop_all(StopReason::Shutdown);
             let _ = tokio::time::timeout(STOPPED_WITHIN * 2, self.tasks.wait()).await;
@@ -289,7 +290,7 @@ impl Worker {
             // limit.
             Ok(Claimed::Nothing) => {}
             Err(error) => {
-                tracing::error!(job_id = %id, %error, "a job could not be claimed; it is tried again");
+                tracing::error!(job_id = %id, %error, "failed to claim a job; retrying");
                 again = true;
             }
         }
@@ -299,7 +300,7 @@ impl Worker {
             next = self.turns.release(id);
         }
         if let Err(error) = self.queue.remove(id).await {
-            tracing::warn!(job_id = %id, %error, "a job that has run is still in the queue");
+            tracing::warn!(job_id = %id, %error, "failed to remove a job from the queue");
         }
         // Checked after the removal: while this job was still in the queue, enqueueing it again had no
         // effect.
@@ -325,7 +326,7 @@ impl Worker {
         }
         let jobs: Vec<_> = next.iter().map(|next| (next.id, next.priority)).collect();
         if let Err(error) = self.queue.push(&jobs).await {
-            tracing::error!(%error, "jobs whose turn it is are not queued yet");
+            tracing::error!(%error, "failed to enqueue jobs; retrying");
             self.dispatcher.look_at_all();
         }
     }
@@ -396,7 +397,7 @@ impl Worker {
             id: job.id,
             priority: job.priority,
         };
-        let message = format!("held back by the {}", held.describe());
+        let message = format!("job paused: {}", held.describe());
         self.note(job.id, LogLevel::Info, message).await?;
         self.held_back.hold(next, &held);
         let job = self.storage.job(job.id).await?;
@@ -414,7 +415,7 @@ impl Worker {
             priority: job.priority,
         };
         if self.uncompiled.hold(next, &job.plugin) {
-            let message = format!("waits until the plugin `{}` is compiled", job.plugin);
+            let message = format!("waiting until plugin `{}` is compiled", job.plugin);
             self.note(job.id, LogLevel::Info, message).await?;
         }
         if !self.registry.is_compiling(&job.plugin) {
@@ -424,7 +425,7 @@ impl Worker {
     }
 
     async fn skip(&self, job: &Job, held: &HeldBack) -> Result<Claimed, StorageError> {
-        let message = format!("left out by the {}", held.describe());
+        let message = format!("job skipped: {}", held.describe());
         let reason = JobError::new(ErrorCode::SKIPPED, &message);
         if self.storage.skip_job(job.id, &reason, now()).await? {
             tracing::info!(plugin = %job.plugin, "{message}");
@@ -448,7 +449,7 @@ impl Worker {
             None => self.registry.get(&job.plugin).ok_or_else(|| {
                 JobError::new(
                     ErrorCode::NOT_FOUND,
-                    format!("the plugin `{}` file not found", job.plugin),
+                    format!("plugin `{}` not found", job.plugin),
                 )
             }),
         };
@@ -528,7 +529,8 @@ impl Worker {
         }
         let used = self.storage.job_use(claim.job_id).await;
         used.unwrap_or_else(|error| {
-            tracing::warn!(%error, "failed to read what earlier attempts have stored; this one counts alone");
+            tracing::warn!(%error, "failed to read the quota used by earlier attempts; counting this \
+                                    attempt only");
             JobUse::default()
         })
     }
@@ -554,7 +556,7 @@ impl Worker {
         match tokio::time::timeout(STOPPED_WITHIN, program).await {
             Ok(ended) => ended,
             Err(_) => {
-                tracing::error!("a stopped job does not come to its end; it is given up");
+                tracing::error!("timeout while stopping a job; abandoning its task");
                 Err(reason.into())
             }
         }
@@ -568,17 +570,17 @@ impl Worker {
                 Ok(true) => break,
                 Ok(false) => {
                     tracing::warn!(
-                        "the attempt is no longer this worker's; its end is not recorded"
+                        "the attempt no longer belongs to this worker; its outcome is not stored"
                     );
                     break;
                 }
                 Err(error @ StorageError::Unusable(_)) => {
-                    tracing::error!(%error, "the job's end cannot be recorded");
+                    tracing::error!(%error, "failed to store the outcome of a job");
                     break;
                 }
                 Err(error) => {
-                    tracing::error!(%error, "the job's end is not recorded yet");
-                    tokio::time::sleep(RECORD_EVERY).await;
+                    tracing::error!(%error, "failed to store the outcome of a job; retrying");
+                    tokio::time::sleep(RECORD_RETRY_INTERVAL).await;
                 }
             }
         }
@@ -589,10 +591,10 @@ impl Worker {
 fn panicked(panic: &(dyn Any + Send)) -> JobError {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-    tracing::error!(panic = text, "the host panicked while it ran a job");
+    tracing::error!(panic = text, "panic while running a job");
     JobError::new(
         ErrorCode::INTERNAL,
-        "the host failed while it ran the job; the server's log says more",
+        "internal error while running the job; see the server's log",
     )
 }
 

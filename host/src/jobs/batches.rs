@@ -15,7 +15,7 @@ use crate::model::{JobLog, JobStatus, LogLevel, now};
 use crate::storage::{BatchProgress, StorageError};
 
 /// Interval at which all unfinished batches are polled, in case an event was lost.
-const ALL_EVERY: Duration = Duration::from_secs(30);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 /// Delay before a retry after a database error.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
@@ -60,7 +60,7 @@ impl Jobs {
                 tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
                 continue;
             }
-            let all_at = tokio::time::Instant::now() + ALL_EVERY;
+            let all_at = tokio::time::Instant::now() + SWEEP_INTERVAL;
             while tokio::time::timeout_at(all_at, self.batches.shared.news.notified())
                 .await
                 .is_ok()

@@ -19,12 +19,12 @@ use crate::storage::Storage;
 use crate::worker::{HeldBackJobs, Running, Turns};
 
 /// Interval at which recently ready jobs are polled, in case an event was lost.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// How far back that poll reaches.
 const LATEST: TimeDelta = TimeDelta::seconds(30);
 /// Interval of the sweep over all waiting jobs, which repairs any difference between the queue and the
 /// database.
-const ALL_EVERY: Duration = Duration::from_secs(60);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// Jobs read and enqueued at once.
 const PAGE: u32 = 2_000;
 
@@ -69,9 +69,10 @@ impl Dispatcher {
                 if Instant::now() >= all_at
                     && let Err(error) = queue.age().await
                 {
-                    tracing::warn!(error = %format!("{error:#}"), "what waits is not more urgent yet");
+                    tracing::warn!(error = %format!("{error:#}"), "failed to age queue priorities; \
+                         retrying");
                 }
-                all_at = Instant::now() + ALL_EVERY;
+                all_at = Instant::now() + SWEEP_INTERVAL;
                 push_all(&*storage, &queue, &running, &held_back, now).await
             } else {
                 // Paused jobs and jobs waiting for a limit are enqueued once they are unblocked.
@@ -81,9 +82,10 @@ impl Dispatcher {
             let pause = match pushed {
                 Ok(()) => pause(&*storage, now).await,
                 Err(error) => {
-                    tracing::error!(error = %format!("{error:#}"), "jobs whose time has come could not be queued");
+                    tracing::error!(error = %format!("{error:#}"), "failed to enqueue due jobs; \
+                         retrying");
                     self.shared.all.store(true, Ordering::Release);
-                    LOOK_EVERY
+                    POLL_INTERVAL
                 }
             };
             let _ = tokio::time::timeout(pause, self.shared.news.notified()).await;
@@ -95,8 +97,11 @@ impl Dispatcher {
 async fn pause(storage: &dyn Storage, looked_at: DateTime<Utc>) -> Duration {
     match storage.next_ready_at(looked_at).await {
         // Zero if the time has passed in the meantime.
-        Ok(Some(next)) => (next - now()).to_std().unwrap_or_default().min(LOOK_EVERY),
-        Ok(None) | Err(_) => LOOK_EVERY,
+        Ok(Some(next)) => (next - now())
+            .to_std()
+            .unwrap_or_default()
+            .min(POLL_INTERVAL),
+        Ok(None) | Err(_) => POLL_INTERVAL,
     }
 }
 

@@ -73,7 +73,7 @@ pub struct Next {
 }
 
 /// How often a job may leave its plugin's capacity to others because a device is busy.
-const MOST_PASSED: u32 = 16;
+const MAX_BYPASSES: u32 = 16;
 
 /// Position in a line: by priority, then arrival.
 type Turn = (i32, u64);
@@ -249,7 +249,7 @@ impl State {
         let is_busy = |kind: &&Vec<&Needed>| !kind.iter().all(|needed| self.is_free(needed, turn));
         let busy: Vec<_> = match all.iter().find(is_busy) {
             None => Vec::new(),
-            Some(_) if passed >= MOST_PASSED => all.concat(),
+            Some(_) if passed >= MAX_BYPASSES => all.concat(),
             Some(kind) => kind.clone(),
         };
         let busy = busy.into_iter();
