@@ -144,11 +144,11 @@ async function request(method, path, { query = {}, body, headers = {}, signal } 
     return read(response, text);
   } catch (error) {
     if (error instanceof ApiError) throw error;
-    if (signal?.aborted) throw new ApiError("aborted", "The request was given up.");
+    if (signal?.aborted) throw new ApiError("aborted", "The request was cancelled.");
     setReachable(false);
     throw timedOut
-      ? new ApiError("timeout", `The server did not answer within ${TIMEOUT_MS / 1000} s.`)
-      : new ApiError("network", "The server cannot be reached.");
+      ? new ApiError("timeout", `Timeout: the server did not respond within ${TIMEOUT_MS / 1000} s.`)
+      : new ApiError("network", "The server is unreachable.");
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener("abort", giveUp);
@@ -161,10 +161,10 @@ function read(response, text) {
     try {
       return parseJson(text);
     } catch {
-      throw new ApiError("malformed", "The server sent an answer that is not JSON.", { status: response.status });
+      throw new ApiError("malformed", "The server sent a response that is not JSON.", { status: response.status });
     }
   }
-  const answered = `The server answered ${response.status} ${response.statusText}`.trim();
+  const answered = `The server responded with ${response.status} ${response.statusText}`.trim();
   let body = null;
   try {
     body = parseJson(text);

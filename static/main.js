@@ -88,9 +88,9 @@ function unloadedView() {
     element: h(
       "div",
       { class: "notice notice-error", role: "alert" },
-      h("h1", { tabindex: "-1" }, "This page was not loaded."),
-      h("p", {}, "The server does not answer, or it has been updated since the dashboard was opened."),
-      h("button", { type: "button", class: "button", onClick: () => location.reload() }, "Load the dashboard again"),
+      h("h1", { tabindex: "-1" }, "This page failed to load."),
+      h("p", {}, "The server does not respond, or it was updated after the dashboard was opened."),
+      h("button", { type: "button", class: "button", onClick: () => location.reload() }, "Reload the dashboard"),
     ),
   };
 }
@@ -132,13 +132,13 @@ function watchConnection() {
     clearInterval(retry);
     if (reachable) {
       banner.replaceChildren();
-      flash("Connected again.");
+      flash("Reconnected.");
       current?.view?.refresh?.();
       return;
     }
     const seconds = RECONNECT_MS / 1000;
     banner.replaceChildren(
-      h("p", {}, h("strong", {}, "Connection lost."), ` The server does not answer. What you see may be out of date; trying again every ${seconds} s.`),
+      h("p", {}, h("strong", {}, "Connection lost."), ` The server does not respond. The page may be outdated; retrying every ${seconds} s.`),
     );
     retry = setInterval(() => api.health().catch(() => {}), RECONNECT_MS);
   });
@@ -158,7 +158,7 @@ function watchHealth() {
       if (!health) {
         patch(line, h("span", { class: "health health-bad" }, "Server: state unknown"), h("span", {}, error.message));
         // The other banner already shows that the server is unreachable.
-        patch(trouble, error.kind === "network" || error.kind === "timeout" ? null : h("p", {}, h("strong", {}, "The state of the server is not known."), ` ${error.message}`));
+        patch(trouble, error.kind === "network" || error.kind === "timeout" ? null : h("p", {}, h("strong", {}, "The state of the server is unknown."), ` ${error.message}`));
         return;
       }
     }
@@ -169,7 +169,7 @@ function watchHealth() {
       h("span", { class: good ? "health health-good" : "health health-bad" }, `Server: ${health.status}`),
       health.version && h("span", {}, `Job Scheduler ${health.version}`),
       health.workers && h("span", {}, `${count(health.workers.running)} of ${count(health.workers.concurrency)} workers busy`),
-      health.notifications?.status === "unhealthy" && h("a", { class: "health-bad", href: href("notifications") }, "Notifications do not get through"),
+      health.notifications?.status === "unhealthy" && h("a", { class: "health-bad", href: href("notifications") }, "Notifications fail"),
     );
   });
 }
@@ -177,12 +177,12 @@ function watchHealth() {
 /** The problems in the server's state that the user must not overlook. */
 function troubles({ status, storage, queue, plugins }) {
   const unwell = (part) => part && part.status !== "healthy";
-  const parts = [unwell(storage) && "its database does not answer", unwell(queue) && "its queue does not answer"].filter(Boolean);
+  const parts = [unwell(storage) && "its database does not respond", unwell(queue) && "its queue does not respond"].filter(Boolean);
   const broken = plugins?.broken ?? 0;
   return [
     storage?.problem
       ? h("p", {}, h("strong", {}, "The database has a problem."), ` ${storage.problem}`)
-      : status !== "healthy" && h("p", {}, h("strong", {}, "The server is not well."), parts.length > 0 ? ` Because ${parts.join(" and ")}, jobs are neither accepted nor run.` : ""),
+      : status !== "healthy" && h("p", {}, h("strong", {}, "The server is unhealthy."), parts.length > 0 ? ` Jobs are neither accepted nor run, because ${parts.join(" and ")}.` : ""),
     ...(plugins?.problems ?? []).map((problem) =>
       h("p", { class: "banner-warning" }, h("strong", {}, "A plugin directory cannot be read."), ` ${problem}`),
     ),
@@ -192,7 +192,7 @@ function troubles({ status, storage, queue, plugins }) {
         { class: "banner-warning" },
         h("strong", {}, `${plural(broken, "plugin")} failed to load.`),
         " Jobs run the last version that loaded, if there is one. ",
-        h("a", { href: href("plugins") }, broken === 1 ? "Which one, and why" : "Which ones, and why"),
+        h("a", { href: href("plugins") }, broken === 1 ? "Show the error" : "Show the errors"),
       ),
   ];
 }

@@ -104,7 +104,7 @@ fn a_running_job_is_followed_and_cancelled() {
 
         // The button without consequences has the focus, so that Enter alone does nothing.
         browser.press(&[ENTER]).await;
-        browser.focuses("Let it run").await;
+        browser.focuses("Do not cancel").await;
         browser.press(&[TAB]).await;
         browser.focuses("Cancel job").await;
         browser.press(&[ENTER]).await;
@@ -208,12 +208,12 @@ fn a_batch_shows_how_it_stands_and_what_failed_runs_again() {
             .open(&format!("/board/jobs/{}", batch["id"].as_str().unwrap()))
             .await;
         browser.shows(".facts", "1 completed, 1 failed of 2").await;
-        browser.click("//button[.='Run failed again']").await;
+        browser.click("//button[.='Rerun failed']").await;
         browser
-            .shows("dialog", "submitted at once for 1 device,")
+            .shows("dialog", "is submitted for the 1 device on")
             .await;
         browser.click("//dialog//button[.='Submit the job']").await;
-        browser.shows(".facts", "Once more").await;
+        browser.shows(".facts", "Rerun of").await;
         browser.shows(".facts", "1 failed of 1").await;
     });
 }
@@ -273,16 +273,16 @@ fn notifications_are_shown_and_channels_are_tried() {
         browser.open("/board/notifications").await;
 
         browser.shows("//tbody/tr[1]", "noop has completed").await;
-        browser.shows("//tbody/tr[1]", "Given up").await;
-        browser.shows("//tbody/tr[1]", "answered 410 Gone").await;
-        browser.shows(".channels", "answered 410 Gone").await;
+        browser.shows("//tbody/tr[1]", "Abandoned").await;
+        browser.shows("//tbody/tr[1]", "status 410 Gone").await;
+        browser.shows(".channels", "status 410 Gone").await;
         browser.click("//button[.='Test']").await;
         browser
-            .shows(".notice-error", "chat does not work: answered 410 Gone")
+            .shows(".notice-error", "Failed to send to chat: status 410 Gone")
             .await;
         receiver.answers(200);
         browser.click("//button[.='Test']").await;
-        browser.shows("#flash", "A message went to chat.").await;
+        browser.shows("#flash", "Test message sent to chat.").await;
         let health = host.client.get("/api/health").await.body;
         assert_eq!(health["notifications"]["status"], "healthy", "{health}");
         assert!(browser.console().await.is_empty());
@@ -437,7 +437,7 @@ fn a_browser_that_rounds_numbers_does_not_fill_them_in() {
         browser.fill(&input("serial"), "18446744073709551615").await;
         browser.click("//button[.='Submit job']").await;
         browser
-            .shows(".problem-summary", "does not keep all digits")
+            .shows(".problem-summary", "does not support all digits")
             .await;
 
         let id = small["id"].as_str().unwrap();
@@ -496,10 +496,10 @@ fn everything_is_paused_and_let_go_by_buttons() {
         browser.open("/board").await;
         browser.click("//button[.='Pause all jobs']").await;
         browser
-            .shows("dialog", "1 job that waits does not start")
+            .shows("dialog", "1 waiting job and new jobs do not start")
             .await;
         browser
-            .shows("dialog", "1 job that runs continues to the end")
+            .shows("dialog", "1 running job will run to the end")
             .await;
         browser.press(&[ESCAPE]).await;
         browser.lacks("dialog").await;
@@ -516,13 +516,9 @@ fn everything_is_paused_and_let_go_by_buttons() {
         browser.open(&format!("/board/jobs/{id}")).await;
         browser.shows(".facts", "until it is removed").await;
         browser.open("/board").await;
-        browser
-            .shows("//tbody/tr[1]", "held back by dashboard")
-            .await;
-        browser.click("//button[.='End the pause']").await;
-        browser
-            .shows("dialog", "1 job that waits for it starts now")
-            .await;
+        browser.shows("//tbody/tr[1]", "paused by dashboard").await;
+        browser.click("//button[.='End pause']").await;
+        browser.shows("dialog", "1 paused job will start now").await;
         browser.press(&[TAB, ENTER]).await;
         assert_eq!(host.ended(&id).await["status"], "completed");
         browser.lacks(".notice-warning").await;
@@ -535,15 +531,13 @@ fn everything_is_paused_and_let_go_by_buttons() {
         browser
             .shows(".notice-warning", "Paused: all jobs, by dashboard")
             .await;
-        browser.click("//button[.='Delete the pause…']").await;
-        browser.shows("dialog", "Delete the pause dashboard?").await;
+        browser.click("//button[.='Delete pause…']").await;
+        browser.shows("dialog", "Delete pause dashboard?").await;
         browser.press(&[ESCAPE]).await;
         browser.lacks("dialog").await;
-        browser.focuses("Delete the pause dashboard").await;
+        browser.focuses("Delete pause dashboard").await;
         browser.press(&[ENTER]).await;
-        browser
-            .click("//dialog//button[.='Delete the pause']")
-            .await;
+        browser.click("//dialog//button[.='Delete pause']").await;
         browser.lacks(".notice-warning").await;
         assert_eq!(host.client.get("/api/pauses/dashboard").await.status, 404);
         assert_eq!(host.job(&running).await["status"], "running");
@@ -565,17 +559,17 @@ fn ending_a_recurring_pause_keeps_its_definition() {
         let browser = Browser::start(&host.client).await;
         browser.open("/board").await;
         browser.shows(".notice-warning", "This window ends").await;
-        browser.click("//button[.='End the pause']").await;
+        browser.click("//button[.='End pause']").await;
         browser
-            .shows("dialog", "jobs of noop. 1 job that waits for it starts now")
+            .shows("dialog", "jobs of noop. 1 paused job will start now")
             .await;
         browser
             .shows(
                 "dialog",
-                "Only the present window ends. Its definition stays",
+                "Only the current window ends. The next window starts",
             )
             .await;
-        browser.click("//dialog//button[.='End the pause']").await;
+        browser.click("//dialog//button[.='End pause']").await;
         browser.lacks(".notice-warning").await;
         assert_eq!(host.ended(&id).await["status"], "completed");
         let pause = host.client.get("/api/pauses/freeze").await.body;

@@ -340,7 +340,7 @@ fn a_job_that_waits_at_the_start_waits_for_its_plugin() {
         let log = format!("/api/jobs/{id}/logs");
         until("the job says what it waits for", async || {
             let lines = host.client.get(&log).await.body["logs"].to_string();
-            lines.contains("waits until the plugin `good` is compiled")
+            lines.contains("waiting until plugin `good` is compiled")
         })
         .await;
         assert_eq!(host.job(&id).await["status"], "pending");

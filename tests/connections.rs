@@ -128,7 +128,7 @@ fn a_second_server_does_not_take_the_database() {
         let host = TestHost::start().await;
         let second = host::app::App::build(host.app.config.clone()).await;
         let error = format!("{:#}", second.err().expect("it does not start"));
-        assert!(error.contains("in use by another scheduler"), "{error}");
+        assert!(error.contains("in use by another server"), "{error}");
     });
 }
 

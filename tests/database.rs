@@ -361,7 +361,7 @@ fn a_database_has_one_server_whatever_it_is_called() {
             .unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{said}");
-        assert!(said.contains("in use by another scheduler"), "{said}");
+        assert!(said.contains("in use by another server"), "{said}");
         assert!(said.contains(&name.display().to_string()), "{said}");
     };
     let (soft, hard) = (other.path().join("soft.db"), other.path().join("hard.db"));
@@ -394,7 +394,7 @@ fn a_newer_schema_is_refused_in_our_words() {
         std::fs::rename(&file, directory.path().join("newer.db")).unwrap();
         let (_, restored) = db(directory.path(), &["restore", "newer.db"]);
         for said in [started, checked, backed_up, restored] {
-            for expected in ["newer version", "schema 9000", "knows schema"] {
+            for expected in ["newer version", "schema 9000", "expected at most"] {
                 assert!(said.contains(expected), "{said}");
             }
         }
@@ -432,7 +432,7 @@ fn a_backup_of_a_running_server_is_restored() {
                 &["backup", "--replace", "scheduler.db"],
                 "the database itself",
             ),
-            (&["restore", "backup.db"], "in use by another scheduler"),
+            (&["restore", "backup.db"], "in use by another server"),
         ] {
             let (code, said) = db(directory.path(), arguments);
             assert_eq!(code, Some(1), "{said}");

@@ -698,7 +698,7 @@ fn slack_gets_a_text_and_its_url_is_shown_nowhere() {
 
         let refused = until(&host.client, |newest| newest["state"] == "given_up").await;
         assert_eq!(refused["attempts"], 1, "a refusal is final");
-        assert_eq!(refused["last_error"], "answered 404 Not Found");
+        assert_eq!(refused["last_error"], "status 404 Not Found");
         for path in ["/api/notifications", "/api/health"] {
             let answer = host.client.get(path).await;
             assert!(!answer.text.contains("s3cret"), "{}", answer.text);
@@ -793,7 +793,7 @@ fn what_waits_for_a_channel_that_is_gone_is_given_up() {
         stopped.configure(|config| config.notifications = NotificationsConfig::default());
         let host = stopped.start().await;
         let newest = until(&host.client, |newest| newest["state"] == "given_up").await;
-        assert_eq!(newest["last_error"], "channel not found any more");
+        assert_eq!(newest["last_error"], "the channel is no longer configured");
         fail(&host, "y").await;
         let noted = host.app.storage.ended_jobs(10).await.unwrap();
         assert!(noted.is_empty());
@@ -941,7 +941,7 @@ fn channels_are_tried_and_notifications_listed_from_the_command_line() {
         let (code, _, told) = client(&["notification", "test", "ops"]).await;
         assert_eq!(code, Some(1));
         assert!(
-            told.contains("the channel `ops` does not work: answered 410 Gone"),
+            told.contains("failed to send to channel `ops`: status 410 Gone"),
             "{told}"
         );
         let (code, _, told) = client(&["notification", "test", "opps"]).await;
@@ -956,7 +956,7 @@ fn channels_are_tried_and_notifications_listed_from_the_command_line() {
         let (code, table, _) = client(&["notification", "list", "--state", "given_up"]).await;
         assert_eq!(code, Some(0));
         assert!(
-            table.contains("plain failed: script") && table.contains("answered 410 Gone"),
+            table.contains("plain failed: script") && table.contains("status 410 Gone"),
             "{table}"
         );
         let (code, _, told) = client(&["notification", "list", "--state", "lost"]).await;

@@ -91,7 +91,7 @@ fn everything_waits_until_the_pause_is_removed_over_a_restart_too() {
         assert_eq!(ended["status"], "completed", "{ended}");
         assert_eq!(ended["held_back_by"], json!(null));
         let logs = host.logs(&ended["id"]).await;
-        let says = "held back by the pause `night`, until it is removed: no one is here";
+        let says = "job paused: pause `night`, until it is removed: no one is here";
         assert!(logs.iter().any(|line| line["message"] == says), "{logs:?}");
     });
 }
@@ -220,7 +220,7 @@ fn what_is_left_out_is_cancelled_and_a_batch_goes_on_without_it() {
         assert_eq!(alone["error_code"], "skipped");
         assert_eq!(
             alone["error_message"],
-            "left out by the pause `broken`, until it is removed: its disk is dying"
+            "job skipped: pause `broken`, until it is removed: its disk is dying"
         );
         let batch = json!({
             "plugin": "backup", "targets": ["name:*"], "batch": { "concurrency": 1 },

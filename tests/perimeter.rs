@@ -252,7 +252,7 @@ fn the_server_and_the_command_line_meet_at_a_unix_socket() {
         let refused = run_scheduler(other.path(), &["serve", "--host", &taken], &[]).await;
         assert_eq!(refused.status.code(), Some(1));
         let told = String::from_utf8(refused.stderr).unwrap();
-        assert!(told.contains("another server answers"), "{told}");
+        assert!(told.contains("another server uses"), "{told}");
         ask(&["plugin", "list"]).await;
 
         server.kill();

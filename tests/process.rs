@@ -84,7 +84,7 @@ fn a_job_cut_off_by_a_kill_ends_as_its_plugin_declared() {
         assert!(
             logs["logs"]
                 .to_string()
-                .contains("the server ended while the job ran"),
+                .contains("the server stopped while the job was running"),
             "{logs}"
         );
     });
@@ -128,7 +128,7 @@ fn after_a_kill_the_job_says_what_was_being_sent() {
         assert_eq!(result["command"], json!(command), "{}", results.body);
         let error = result["error"].as_str().unwrap();
         assert!(
-            error.contains("nobody knows whether the device did it"),
+            error.contains("it is unknown whether the device executed it"),
             "{error}"
         );
     });

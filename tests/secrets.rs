@@ -371,8 +371,8 @@ fn the_secrets_of_an_edited_row_reach_no_other_device() {
             assert_eq!(ended["error_code"], "invalid", "{edit}: {ended}");
             let message = ended["error_message"].as_str().unwrap();
             for part in [
-                "the password of the connection `core1`",
-                "another address, user, way or host key",
+                "the password of connection `core1`",
+                "another address, user, route or host key",
                 "scheduler connection edit core1 --ask-password",
             ] {
                 assert!(message.contains(part), "{edit}: {message}");
@@ -808,7 +808,7 @@ fn the_master_key_is_rotated_and_each_interruption_leaves_one_that_opens() {
         let files = Files::of(|name| host.path(name));
         let refused = files.run(&["key", "rotate"]).await;
         assert!(
-            said(&refused).contains("in use by another scheduler"),
+            said(&refused).contains("in use by another server"),
             "{}",
             said(&refused)
         );

@@ -3,7 +3,7 @@
 //! A run is timed from the program's call to its answer, with the context made before; its ratio is
 //! to the engine alone doing the same call.
 
-#![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on ends")]
+#![expect(clippy::unwrap_used, reason = "a benchmark panics on failure")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -154,7 +154,7 @@ impl Bench {
             bare.push(begun.elapsed());
         }
         row("Rhai: engine call alone", &bare, None);
-        row("Rhai: way to a thread for blocking and back", &hops, None);
+        row("Rhai: round trip to a blocking thread", &hops, None);
         row("Rhai: run of nothing (asked: 20 µs)", &runs, Some(&bare));
     }
 
@@ -356,7 +356,7 @@ fn until_healthy(begun: Instant) -> Duration {
     loop {
         assert!(
             begun.elapsed() < Duration::from_secs(60),
-            "the server comes up"
+            "the server starts"
         );
         if let Ok(mut stream) = std::net::TcpStream::connect(format!("127.0.0.1:{PORT}")) {
             let request = "GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";

@@ -46,9 +46,9 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 const BEGIN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Maximum number of open terminals.
-pub const MOST_TERMINALS: usize = 64;
+pub const MAX_TERMINALS: usize = 64;
 /// Maximum number of open event streams.
-pub const MOST_EVENT_STREAMS: usize = 256;
+pub const MAX_EVENT_STREAMS: usize = 256;
 /// Blocking threads beyond those of jobs that run or wait for child jobs: for file access, name
 /// resolution and loading plugins.
 const MORE_BLOCKING_THREADS: usize = 64;
@@ -231,8 +231,8 @@ impl App {
             scheduler,
             notifications,
             live,
-            terminals: LongRequests::new(MOST_TERMINALS),
-            event_streams: LongRequests::new(MOST_EVENT_STREAMS),
+            terminals: LongRequests::new(MAX_TERMINALS),
+            event_streams: LongRequests::new(MAX_EVENT_STREAMS),
             answers: AnswerBudget::default(),
             request_digests,
             sessions,

@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 pub use self::answers::AnswerInput;
 use self::host_keys::Learning;
-pub use self::logins::{MOST_DEVICES, StoredLogins};
+pub use self::logins::{MAX_DEVICES, StoredLogins};
 pub(crate) use self::reseal::resealed_with;
 use crate::config::DevicesConfig;
 use crate::model::{

@@ -12,11 +12,11 @@ use crate::connections::FieldError;
 
 /// Upper bounds for the cost of a passphrase, because every login pays it; for bcrypt see `ssh-keygen
 /// -a`.
-const MOST_BCRYPT_ROUNDS: u32 = 512;
-const MOST_PBKDF2_ITERATIONS: u32 = 5_000_000;
-const MOST_SCRYPT_BYTES: u64 = 128 * 1024 * 1024;
-const MOST_ARGON2_KIB: u64 = 128 * 1024;
-const MOST_ARGON2_PASSES: u64 = 128;
+const MAX_BCRYPT_ROUNDS: u32 = 512;
+const MAX_PBKDF2_ITERATIONS: u32 = 5_000_000;
+const MAX_SCRYPT_BYTES: u64 = 128 * 1024 * 1024;
+const MAX_ARGON2_KIB: u64 = 128 * 1024;
+const MAX_ARGON2_PASSES: u64 = 128;
 
 /// Parses a private key. Decrypting it is expensive, so this must not run on async threads.
 ///
@@ -108,8 +108,8 @@ fn protection(text: &str) -> Result<Protection, FieldError> {
                 PrivateKey::from_openssh(text).map_err(|error| unreadable(&error.to_string()))?;
             Ok(match key.kdf() {
                 _ if !key.is_encrypted() => Protection::Clear,
-                Kdf::Bcrypt { rounds, .. } if *rounds > MOST_BCRYPT_ROUNDS => Protection::Absurd(
-                    format!("{rounds} rounds of bcrypt, at most {MOST_BCRYPT_ROUNDS} are allowed"),
+                Kdf::Bcrypt { rounds, .. } if *rounds > MAX_BCRYPT_ROUNDS => Protection::Absurd(
+                    format!("{rounds} rounds of bcrypt, at most {MAX_BCRYPT_ROUNDS} are allowed"),
                 ),
                 _ => Protection::Passphrase,
             })
@@ -132,9 +132,9 @@ fn pkcs8(text: &str) -> Option<Protection> {
             .pbes2()
             .map(|parameters| &parameters.kdf)
         {
-            Some(Pbes2Kdf::Pbkdf2(kdf)) if kdf.iteration_count > MOST_PBKDF2_ITERATIONS => {
+            Some(Pbes2Kdf::Pbkdf2(kdf)) if kdf.iteration_count > MAX_PBKDF2_ITERATIONS => {
                 Protection::Absurd(format!(
-                    "{} iterations of PBKDF2, at most {MOST_PBKDF2_ITERATIONS} are allowed",
+                    "{} iterations of PBKDF2, at most {MAX_PBKDF2_ITERATIONS} are allowed",
                     kdf.iteration_count
                 ))
             }
@@ -143,9 +143,9 @@ fn pkcs8(text: &str) -> Option<Protection> {
                     .cost_parameter
                     .saturating_mul(128 * u64::from(kdf.block_size))
                     .saturating_mul(u64::from(kdf.parallelization));
-                if bytes > MOST_SCRYPT_BYTES {
+                if bytes > MAX_SCRYPT_BYTES {
                     Protection::Absurd(format!(
-                        "{bytes} bytes of scrypt, at most {MOST_SCRYPT_BYTES} are allowed"
+                        "{bytes} bytes of scrypt, at most {MAX_SCRYPT_BYTES} are allowed"
                     ))
                 } else {
                     Protection::Passphrase
@@ -166,10 +166,10 @@ fn putty(text: &str) -> Protection {
     }
     let number = |name| field(name).map_or(0, |text| text.parse::<u64>().unwrap_or(u64::MAX));
     let (memory, passes) = (number("Argon2-Memory"), number("Argon2-Passes"));
-    if memory > MOST_ARGON2_KIB || passes > MOST_ARGON2_PASSES {
+    if memory > MAX_ARGON2_KIB || passes > MAX_ARGON2_PASSES {
         return Protection::Absurd(format!(
-            "{memory} KiB and {passes} passes of Argon2, at most {MOST_ARGON2_KIB} and \
-             {MOST_ARGON2_PASSES} are allowed"
+            "{memory} KiB and {passes} passes of Argon2, at most {MAX_ARGON2_KIB} and \
+             {MAX_ARGON2_PASSES} are allowed"
         ));
     }
     Protection::Passphrase

@@ -272,7 +272,7 @@ impl Dispatch {
         }
         tracing::warn!(
             jobs = running.count(),
-            "the grace period is over; interrupting the jobs that still run"
+            "shutdown grace period is over; interrupting the running jobs"
         );
         running.stop_all(StopReason::Shutdown);
         let _ = tokio::time::timeout(STOP_TIMEOUT, tasks.wait()).await;
@@ -299,7 +299,7 @@ impl Dispatch {
             let name = unique_name();
             let ended = self.inner.queue.consume(&name, self.inner.prefetch, handle);
             match ended.await {
-                Ok(()) => tracing::warn!("the queue's worker ended; restarting it"),
+                Ok(()) => tracing::warn!("the queue's worker stopped; restarting it"),
                 Err(error) => {
                     tracing::error!(error = %format!("{error:#}"), "the queue's worker failed; restarting it");
                 }
@@ -476,7 +476,7 @@ impl Dispatch {
 
     async fn park_paused(&self, job: &Job, pause: &ActivePause) -> Result<Decision, StorageError> {
         let waiter = Waiter::from(job);
-        let message = format!("paused by {}", pause.describe());
+        let message = format!("job paused: {}", pause.describe());
         self.log(job.id, LogLevel::Info, message).await?;
         self.inner.paused.add(waiter, pause);
         let job = self.inner.storage.job(job.id).await?;
@@ -491,7 +491,7 @@ impl Dispatch {
     async fn park_compiling(&self, job: &Job) -> Result<Decision, StorageError> {
         let waiter = Waiter::from(job);
         if self.inner.compiling.add(waiter, &job.plugin) {
-            let message = format!("waiting until the plugin `{}` is compiled", job.plugin);
+            let message = format!("waiting until plugin `{}` is compiled", job.plugin);
             self.log(job.id, LogLevel::Info, message).await?;
         }
         if !self.inner.registry.is_compiling(&job.plugin) {
@@ -501,7 +501,7 @@ impl Dispatch {
     }
 
     async fn skip(&self, job: &Job, pause: &ActivePause) -> Result<Decision, StorageError> {
-        let message = format!("skipped by {}", pause.describe());
+        let message = format!("job skipped: {}", pause.describe());
         let reason = JobError::new(ErrorCode::SKIPPED, &message);
         if !self.inner.storage.skip_job(job.id, &reason, now()).await? {
             return Ok(Decision::Drop);

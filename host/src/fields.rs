@@ -5,13 +5,13 @@ use uuid::Uuid;
 
 use crate::registry::ParamError;
 
-const LONGEST_NAME: usize = 100;
+const MAX_NAME: usize = 100;
 
 /// Rejects names that cannot be part of a URL or could be mistaken for an id.
 pub(crate) fn check_name(name: &str) -> Option<ParamError> {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
-    let message = if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(plain) {
-        format!("expected 1 to {LONGEST_NAME} letters, digits, `-`, `_` and `.`")
+    let message = if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(plain) {
+        format!("expected 1 to {MAX_NAME} letters, digits, `-`, `_` and `.`")
     } else if matches!(name, "." | "..") {
         // Clients resolve these as path segments, so the resource could not be shown or removed.
         format!("`{name}` is not allowed: it has a special meaning in URLs")

@@ -30,8 +30,8 @@ pub use rerun::{Only, RerunError};
 /// Interval at which a waiter polls the database, in case it missed an event.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// Maximum timeout of an attempt, in seconds: one week.
-pub const LONGEST_TIMEOUT: u32 = 604_800;
-pub const MOST_RETRIES: u32 = 100;
+pub const MAX_TIMEOUT: u32 = 604_800;
+pub const MAX_RETRIES: u32 = 100;
 
 /// A request to run a job.
 #[derive(Clone, Debug, Default)]
@@ -408,9 +408,9 @@ fn check_numbers(submission: &Submission) -> Vec<ParamError> {
     expect(
         submission
             .timeout_seconds
-            .is_none_or(|seconds| (1..=LONGEST_TIMEOUT).contains(&seconds)),
+            .is_none_or(|seconds| (1..=MAX_TIMEOUT).contains(&seconds)),
         "/timeout_seconds",
-        format!("expected 1 to {LONGEST_TIMEOUT}"),
+        format!("expected 1 to {MAX_TIMEOUT}"),
     );
     expect(
         submission
@@ -422,9 +422,9 @@ fn check_numbers(submission: &Submission) -> Vec<ParamError> {
     expect(
         submission
             .max_retries
-            .is_none_or(|retries| retries <= MOST_RETRIES),
+            .is_none_or(|retries| retries <= MAX_RETRIES),
         "/max_retries",
-        format!("expected 0 to {MOST_RETRIES}"),
+        format!("expected 0 to {MAX_RETRIES}"),
     );
     expect(
         submission

@@ -17,11 +17,11 @@ mod target_expression;
 mod target_pattern;
 mod way;
 
-pub use batch::{BatchCounts, BatchOptions, BatchStep, MOST_TARGETS, Share};
+pub use batch::{BatchCounts, BatchOptions, BatchStep, MAX_TARGETS, Share};
 #[cfg(test)]
 pub(crate) use connection::test_connection;
 pub use connection::{
-    Algorithms, AnswerCredential, AnswerValue, Connection, KnownHostKey, MOST_JUMPS, RouteError,
+    Algorithms, AnswerCredential, AnswerValue, Connection, KnownHostKey, MAX_JUMPS, RouteError,
     SealedField, SealedRow, SealedSecrets, SecretField, StoredAnswer, route,
 };
 pub use host::{HostPattern, check_host, is_host_name};
@@ -31,7 +31,7 @@ pub use job::{
 };
 pub use notification::{Notification, NotificationContent, NotificationEvent, NotificationState};
 pub use pattern::matches_pattern;
-pub use pause::{InForce, LONGEST_WINDOW, Pause, PauseAction, PauseError, PauseRule, Windows};
+pub use pause::{InForce, MAX_WINDOW, Pause, PauseAction, PauseError, PauseRule, Windows};
 pub use plugin::{
     Bound, Description, Grant, Lines, LoadError, Needs, OWN_RIGHTS, PluginKind, PluginName,
     QueueNeeds, RetryRules, SshNeeds, TargetMode,

@@ -36,27 +36,27 @@ use message::Facts;
 use rules::Rule;
 
 /// Poll interval for ended jobs, in case an event was lost.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// Poll interval for the outbox, in case the clock was changed.
-const LOOK_AT_OUTBOX_EVERY: Duration = Duration::from_secs(30);
+const OUTBOX_POLL_INTERVAL: Duration = Duration::from_secs(30);
 /// Delay before a retry after a database error.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// Ended jobs processed at once.
 const PAGE: u32 = 100;
 /// Maximum backoff of a channel, unless the receiver asks for more.
-const LONGEST_PAUSE: Duration = Duration::from_secs(900);
+const MAX_PAUSE: Duration = Duration::from_secs(900);
 /// Timeout of a test message: less than a client of the API waits for its response.
 const TEST_TIMEOUT: Duration = Duration::from_secs(12);
 /// After this many attempts without a response, the fault is attributed to the message rather than to
 /// the channel, so that it does not block other messages.
-const MOST_UNANSWERED: u32 = 3;
+const MAX_UNANSWERED: u32 = 3;
 /// Extra time for messages being sent at shutdown.
 const GRACE: Duration = Duration::from_secs(3);
 /// Minimum number of earlier runs needed to tell how long a job usually takes.
-const FEWEST_RUNS: usize = 5;
-const MOST_RUNS: u32 = 50;
+const MIN_RUNS: usize = 5;
+const MAX_RUNS: u32 = 50;
 /// Maximum number of failed devices named in a message.
-const MOST_DEVICES: u32 = 100;
+const MAX_DEVICES: u32 = 100;
 /// Up to this many targets are looked up individually; for more, all connections are read.
 const FEW_TARGETS: usize = 20;
 
@@ -201,7 +201,7 @@ impl Notifications {
         let mut ended = self.ended.subscribe();
         loop {
             let pause = match self.look_at_ended_jobs().await {
-                Ok(()) => LOOK_EVERY,
+                Ok(()) => POLL_INTERVAL,
                 Err(error) => {
                     tracing::error!(%error, "failed to create notifications of ended jobs; retrying");
                     tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
@@ -318,8 +318,8 @@ impl Notifications {
         let Some(took) = message::duration_of(job) else {
             return Ok(None);
         };
-        let mut runs = self.storage.durations_before(job, MOST_RUNS).await?;
-        if runs.len() < FEWEST_RUNS {
+        let mut runs = self.storage.durations_before(job, MAX_RUNS).await?;
+        if runs.len() < MIN_RUNS {
             return Ok(None);
         }
         runs.sort_unstable();
@@ -358,7 +358,7 @@ impl Notifications {
         if job.batch.is_some() {
             let found = self.storage.batch_counts(&[job.id]).await?;
             counts = Some(found.get(&job.id).copied().unwrap_or_default());
-            failed = self.storage.failed_children(job.id, MOST_DEVICES).await?;
+            failed = self.storage.failed_children(job.id, MAX_DEVICES).await?;
         }
         Ok(Facts {
             link: self
@@ -422,8 +422,8 @@ impl Notifications {
             let next = self.storage.next_notification_at(&channel.name).await?;
             // Zero if a message has become due in the meantime.
             let until = |next: DateTime<Utc>| (next - now()).to_std().unwrap_or_default();
-            let pause = next.map_or(LOOK_AT_OUTBOX_EVERY, until);
-            return Ok(Wait::NewsOr(pause.min(LOOK_AT_OUTBOX_EVERY)));
+            let pause = next.map_or(OUTBOX_POLL_INTERVAL, until);
+            return Ok(Wait::NewsOr(pause.min(OUTBOX_POLL_INTERVAL)));
         };
         let stopping = async {
             shutdown.cancelled().await;
@@ -461,7 +461,7 @@ impl Notifications {
             after,
             unanswered,
         } = not_sent;
-        let of_channel = of_channel && !(unanswered && message.attempts + 1 >= MOST_UNANSWERED);
+        let of_channel = of_channel && !(unanswered && message.attempts + 1 >= MAX_UNANSWERED);
         // An unreachable channel backs off as a whole, which keeps its messages in order; a message
         // that the channel rejects does not block others.
         let times = if of_channel {
@@ -523,7 +523,7 @@ enum Wait {
 /// of it, so that clients of the same server do not retry together.
 fn pause_after(first: Duration, failures: u32) -> Duration {
     let doubled = first.saturating_mul(1 << failures.saturating_sub(1).min(16));
-    let pause = doubled.min(LONGEST_PAUSE.max(first));
+    let pause = doubled.min(MAX_PAUSE.max(first));
     // Without random numbers there is no jitter.
     let random = getrandom::u32().unwrap_or_default();
     pause + pause.mul_f64(f64::from(random) / f64::from(u32::MAX) / 2.0)

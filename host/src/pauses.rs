@@ -11,22 +11,22 @@ use uuid::Uuid;
 
 use crate::connections::{ConnectionError, Connections};
 use crate::fields::{check_name, check_time};
-use crate::model::{Connection, LONGEST_WINDOW, Pause, PauseAction, PauseError, PauseRule, now};
+use crate::model::{Connection, MAX_WINDOW, Pause, PauseAction, PauseError, PauseRule, now};
 use crate::nearest::nearest;
 use crate::registry::{ParamError, Registry};
 use crate::storage::{Storage, StorageError};
 
 /// Maximum number of pauses.
-pub const MOST_PAUSES: usize = 1_000;
-const LONGEST_REASON: usize = 1_000;
-const MOST_PATTERNS: usize = 100;
+pub const MAX_PAUSES: usize = 1_000;
+const MAX_REASON: usize = 1_000;
+const MAX_PATTERNS: usize = 100;
 
 /// Why a request is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum PauseRefused {
     #[error("pause `{0}` not found")]
     NotFound(String),
-    #[error("too many pauses: at most {MOST_PAUSES} are allowed; remove ended ones")]
+    #[error("too many pauses: at most {MAX_PAUSES} are allowed; remove ended ones")]
     TooMany,
     #[error("pause `{0}` is not in force")]
     NotInForce(String),
@@ -155,7 +155,7 @@ impl Pauses {
     pub async fn create(&self, pause: Pause) -> Result<Pause, PauseRefused> {
         self.check(&pause).await?;
         let _changing = self.changing.lock().await;
-        if self.rules.load().len() >= MOST_PAUSES {
+        if self.rules.load().len() >= MAX_PAUSES {
             return Err(PauseRefused::TooMany);
         }
         self.store(pause).await
@@ -359,18 +359,18 @@ fn check_fields(pause: &Pause) -> Vec<ParamError> {
     };
     let reason = pause.reason.as_ref();
     expect(
-        reason.is_none_or(|reason| reason.len() <= LONGEST_REASON),
+        reason.is_none_or(|reason| reason.len() <= MAX_REASON),
         "/reason",
-        format!("expected at most {LONGEST_REASON} bytes"),
+        format!("expected at most {MAX_REASON} bytes"),
     );
     expect(
-        pause.plugins.len() <= MOST_PATTERNS
+        pause.plugins.len() <= MAX_PATTERNS
             && pause
                 .plugins
                 .iter()
                 .all(|name| (1..=100).contains(&name.len())),
         "/plugins",
-        format!("expected at most {MOST_PATTERNS} names of plugins, with `*` for any text"),
+        format!("expected at most {MAX_PATTERNS} names of plugins, with `*` for any text"),
     );
     if let (Some(start), Some(end)) = (pause.starts_at, pause.ends_at) {
         expect(
@@ -386,9 +386,9 @@ fn check_fields(pause: &Pause) -> Vec<ParamError> {
     );
     if let Some(windows) = &pause.windows {
         expect(
-            (1..=LONGEST_WINDOW).contains(&windows.minutes),
+            (1..=MAX_WINDOW).contains(&windows.minutes),
             "/windows/minutes",
-            format!("expected 1 to {LONGEST_WINDOW}"),
+            format!("expected 1 to {MAX_WINDOW}"),
         );
     }
     errors

@@ -8,20 +8,20 @@ use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use crate::config::RetentionConfig;
-use crate::connections::MOST_DEVICES;
+use crate::connections::MAX_DEVICES;
 use crate::model::now;
 use crate::storage::{Size, Storage, StorageError};
 
 /// Interval between sweeps.
-const EVERY: Duration = Duration::from_secs(3_600);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(3_600);
 /// Pause between two steps, for other users of the database.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Interval at which the size of the database is compared with its limit.
-const MEASURE_EVERY: Duration = Duration::from_secs(60);
+const MEASURE_INTERVAL: Duration = Duration::from_secs(60);
 /// Percentage of the size limit to shrink to, so that the limit is not reached again at once.
 const KEEP_PERCENT: u64 = 90;
 /// Maximum number of jobs removed at once to shrink the database.
-const LARGEST_STEP: u32 = 32;
+const MAX_STEP: u32 = 32;
 /// Maximum number of vacuum steps; the next sweep continues.
 const VACUUMS: u32 = 1_000;
 
@@ -30,15 +30,15 @@ pub async fn run(storage: Arc<dyn Storage>, config: RetentionConfig) {
     loop {
         match sweep(&*storage, &config).await {
             Ok(0) => {}
-            Ok(jobs) => tracing::info!(jobs, "old jobs removed"),
-            Err(error) => tracing::error!(%error, "old jobs could not be removed"),
+            Ok(jobs) => tracing::info!(jobs, "removed old jobs"),
+            Err(error) => tracing::error!(%error, "failed to remove old jobs"),
         }
-        if let Err(error) = storage.sweep_device_logins(now(), MOST_DEVICES).await {
+        if let Err(error) = storage.sweep_device_logins(now(), MAX_DEVICES).await {
             tracing::error!(%error, "failed to delete expired login records");
         }
         let swept = Instant::now();
-        while swept.elapsed() < EVERY {
-            tokio::time::sleep(MEASURE_EVERY).await;
+        while swept.elapsed() < SWEEP_INTERVAL {
+            tokio::time::sleep(MEASURE_INTERVAL).await;
             match shrink(&*storage, &config).await {
                 Ok(_) => {}
                 Err(error) => {
@@ -80,9 +80,9 @@ async fn shrink(storage: &dyn Storage, config: &RetentionConfig) -> Result<u64, 
         let now = of_jobs(storage.size().await?);
         // Removes several jobs at once only while each is small compared with the excess.
         let freed = left.saturating_sub(now);
-        let is_little = freed.saturating_mul(LARGEST_STEP.into()) < now.saturating_sub(enough);
+        let is_little = freed.saturating_mul(MAX_STEP.into()) < now.saturating_sub(enough);
         at_once = if is_little {
-            LARGEST_STEP.min(at_once * 2)
+            MAX_STEP.min(at_once * 2)
         } else {
             1
         };

@@ -19,10 +19,10 @@ use crate::schedules::{Schedules, submission};
 use crate::storage::{Result, Storage};
 
 /// Poll interval, in case the clock was changed.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
+const POLL_INTERVAL: Duration = Duration::from_secs(30);
 /// Poll interval after a failure, and while an occurrence waits for a job to end, because that event
 /// may be missed.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// Delay between consecutive polls; coalesces events.
 const BREATH: Duration = Duration::from_millis(50);
 
@@ -56,7 +56,7 @@ impl Scheduler {
                 Ok(pause) => pause,
                 Err(error) => {
                     tracing::error!(%error, "failed to poll the schedules; retrying");
-                    LOOK_AGAIN
+                    RETRY_INTERVAL
                 }
             };
             let until_next = match self.storage.next_schedule_at(looked_at).await {
@@ -65,7 +65,7 @@ impl Scheduler {
             };
             let news = async {
                 // Only an occurrence that waits for a job needs these events.
-                if pause == LOOK_EVERY {
+                if pause == POLL_INTERVAL {
                     std::future::pending::<()>().await;
                 }
                 let _ = ended.recv().await;
@@ -137,9 +137,9 @@ impl Scheduler {
             // A late schedule may have another due occurrence.
             BREATH
         } else if failed || !waiting.is_empty() {
-            LOOK_AGAIN
+            RETRY_INTERVAL
         } else {
-            LOOK_EVERY
+            POLL_INTERVAL
         })
     }
 

@@ -12,16 +12,16 @@ use crate::registry::ParamError;
 use crate::storage::{AddScheduleOutcome, Storage, StorageError};
 
 /// Maximum jitter, in seconds: one day.
-pub const LONGEST_JITTER: u32 = 86_400;
+pub const MAX_JITTER: u32 = 86_400;
 /// Maximum number of schedules.
-pub const MOST_SCHEDULES: u64 = 10_000;
+pub const MAX_SCHEDULES: u64 = 10_000;
 
 /// Why a schedule is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum ScheduleError {
     #[error("schedule `{0}` not found")]
     NotFound(String),
-    #[error("too many schedules: at most {MOST_SCHEDULES} are allowed")]
+    #[error("too many schedules: at most {MAX_SCHEDULES} are allowed")]
     TooMany,
     /// Jobs of the schedule would be rejected.
     #[error(transparent)]
@@ -110,10 +110,10 @@ impl Schedules {
     /// that the cost of storing one does not grow with their number.
     async fn expect_room(&self) -> Result<(), ScheduleError> {
         let mut at_most = self.at_most.lock().await;
-        if *at_most >= MOST_SCHEDULES {
+        if *at_most >= MAX_SCHEDULES {
             *at_most = self.storage.count_schedules().await?;
         }
-        match *at_most >= MOST_SCHEDULES {
+        match *at_most >= MAX_SCHEDULES {
             true => Err(ScheduleError::TooMany),
             false => Ok(()),
         }
@@ -230,10 +230,10 @@ pub(crate) fn invalid_timing(error: TimingError) -> ParamError {
 
 fn check_fields(schedule: &Schedule) -> Vec<ParamError> {
     let mut errors = Vec::from_iter(check_name(&schedule.name));
-    if schedule.jitter_seconds > LONGEST_JITTER {
+    if schedule.jitter_seconds > MAX_JITTER {
         errors.push(ParamError::new(
             "/jitter_seconds",
-            format!("expected 0 to {LONGEST_JITTER}"),
+            format!("expected 0 to {MAX_JITTER}"),
         ));
     }
     errors.extend(check_time("/starts_at", schedule.starts_at));

@@ -43,14 +43,14 @@ pub(crate) const CHECK: &str = "master_key_check";
 /// Why a sealed value cannot be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DoesNotOpen {
-    #[error("it was sealed with another master key: the server has key {own}, it has key {found}")]
+    #[error("it was sealed with another master key: expected key {own}, got key {found}")]
     OtherKey { own: KeyId, found: KeyId },
     #[error("it was sealed by another version of the scheduler")]
     OtherVersion,
     /// Authenticated encryption does not distinguish these causes.
     #[error(
-        "it was given for another address, user, way or host key than the connection has in the \
-         database, or malformed key"
+        "it is bound to another address, user, route or host key than the connection in the database \
+         has, or it is damaged"
     )]
     OtherPlace,
 }
@@ -135,8 +135,8 @@ impl MasterKey {
         };
         if !path.exists() {
             bail!(
-                "the master key file {shown} is not there; put the one this database was sealed \
-                 with in its place, or name it in security.master_key_file"
+                "master key file {shown} not found; put the master key of this database there, or set \
+                 its path in security.master_key_file"
             );
         }
         let key = Self::load_or_create(path)?;
@@ -147,8 +147,8 @@ impl MasterKey {
             return Ok(key);
         }
         bail!(
-            "{shown} is not the master key this database was sealed with{}; put the right file \
-             there, or name it in security.master_key_file",
+            "{shown} is not the master key of this database{}; put the matching file there, or set its \
+             path in security.master_key_file",
             key.ids_in_words(&sealed)
         )
     }
@@ -169,15 +169,18 @@ impl MasterKey {
     fn load_or_create(path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
         match std::fs::File::open(path) {
-            Ok(file) => Self::load(file).with_context(|| format!("the master key file {shown}")),
+            Ok(file) => {
+                Self::load(file).with_context(|| format!("invalid master key file {shown}"))
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let key = Self::create(path)
-                    .with_context(|| format!("cannot make the master key file {shown}"))?;
-                tracing::info!(file = %shown, "made a master key; keep a copy: without it, stored credentials cannot be read");
+                    .with_context(|| format!("failed to create the master key file {shown}"))?;
+                tracing::info!(file = %shown, "created a master key; keep a copy: without it, stored \
+                     credentials cannot be decrypted");
                 Ok(key)
             }
             Err(error) => {
-                Err(error).with_context(|| format!("cannot read the master key file {shown}"))
+                Err(error).with_context(|| format!("failed to read the master key file {shown}"))
             }
         }
     }
@@ -186,15 +189,15 @@ impl MasterKey {
         let mode = file.metadata()?.permissions().mode() & 0o777;
         ensure!(
             mode & 0o077 == 0,
-            "can be read by others (mode {mode:o}); make it private: chmod 600"
+            "other users can read it (mode {mode:o}); make it private with chmod 600"
         );
         // Allocated at the final size: a string that grows leaves copies of the key in memory.
         let mut text = Zeroizing::new(String::with_capacity(KEY_FILE_LENGTH));
         file.take(KEY_FILE_LENGTH as u64)
             .read_to_string(&mut text)
-            .context("is not text, so it is not a key this program made")?;
+            .context("expected text")?;
         let bytes = from_hex(text.trim())
-            .with_context(|| format!("has to hold {} hexadecimal digits", KEY_LENGTH * 2))?;
+            .with_context(|| format!("expected {} hexadecimal digits", KEY_LENGTH * 2))?;
         Ok(Self::from_bytes(&bytes))
     }
 
@@ -295,7 +298,7 @@ impl MasterKey {
     /// Returns ` (it is key X, the database has key Y)` if the check value has a key id.
     fn ids_in_words(&self, check: &[u8]) -> String {
         KeyId::of(check).map_or_else(String::new, |found| {
-            format!(" (it is key {}, the database has key {found})", self.id)
+            format!(" (it is key {}, the database needs key {found})", self.id)
         })
     }
 
@@ -308,7 +311,7 @@ impl MasterKey {
         let ciphertext = self
             .cipher
             .encrypt(&nonce, payload)
-            .expect("a secret is far shorter than the 256 GiB this cipher takes");
+            .expect("a secret is far shorter than the 256 GiB limit of this cipher");
         [&[VERSION][..], &self.id.0, &nonce[..], &ciphertext[..]].concat()
     }
 

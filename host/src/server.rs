@@ -60,8 +60,8 @@ fn affordable(configured: usize) -> usize {
             configured,
             used = most,
             descriptors = descriptors::limit(),
-            "server.max_connections is lowered to the clients' share of the process's file \
-             descriptors; raise their limit (ulimit -n, LimitNOFILE)"
+            "server.max_connections exceeds the clients' share of file descriptors and was lowered; \
+             raise the limit of file descriptors (ulimit -n, LimitNOFILE)"
         );
     }
     most
@@ -189,14 +189,14 @@ impl Warnings {
                 %error,
                 descriptors,
                 hint,
-                "failed to accept connections; retrying, idle ones are closed"
+                "failed to accept connections; closing idle ones and retrying"
             );
         }
     }
 
     fn refused(&mut self, refusal: &slots::Refusal, peer: &listener::Peer) {
         if is_due(&mut self.refused) {
-            tracing::warn!(%peer, "connections are refused: {refusal}");
+            tracing::warn!(%peer, "connection rejected: {refusal}");
         }
     }
 }

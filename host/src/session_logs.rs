@@ -303,7 +303,7 @@ impl Writer {
                 true => "devices.session_log_days",
                 false => "devices.session_log_max_mb",
             };
-            tracing::info!(file = name, bytes, reason, "session log removed");
+            tracing::info!(file = name, bytes, reason, "removed an old session log");
         }
         Ok(())
     }

@@ -30,17 +30,17 @@ pub type Result<T> = std::result::Result<T, StorageError>;
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
     /// A unique name or key already exists.
-    #[error("{0} exists already")]
+    #[error("{0} already exists")]
     Exists(String),
     /// The database cannot be used at the moment, for example because it is locked or unreachable. The
     /// host's log has the details.
     #[error("the database is not available: {0}")]
     Unavailable(String),
     /// A row has a form that this version cannot read.
-    #[error("the database holds something this version cannot read: {0}")]
+    #[error("the database contains data that this version cannot read: {0}")]
     Corrupt(String),
     /// The disk is full: the write failed, and earlier data is intact.
-    #[error("the disk that the database is on is full")]
+    #[error("the database's disk is full")]
     Full,
     /// Free disk space is so low that no new work is accepted; running jobs may finish.
     #[error(transparent)]

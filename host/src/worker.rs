@@ -202,7 +202,7 @@ impl Worker {
         }
         let used = self.deps.storage.job_use(claim.job_id).await;
         used.unwrap_or_else(|error| {
-            tracing::warn!(%error, "failed to read what earlier attempts have stored; this one counts alone");
+            tracing::warn!(%error, "failed to read the quota used by earlier attempts; counting this attempt only");
             JobUse::default()
         })
     }
@@ -228,7 +228,7 @@ impl Worker {
         match tokio::time::timeout(STOP_TIMEOUT, program).await {
             Ok(ended) => ended,
             Err(_) => {
-                tracing::error!("a stopped job does not come to its end; it is given up");
+                tracing::error!("timeout while stopping a job; abandoning its task");
                 Err(reason.into())
             }
         }
@@ -246,16 +246,16 @@ impl Worker {
                 Ok(true) => break,
                 Ok(false) => {
                     tracing::warn!(
-                        "the attempt is no longer this worker's; its end is not recorded"
+                        "the attempt no longer belongs to this worker; its outcome is not stored"
                     );
                     break;
                 }
                 Err(error @ StorageError::Unusable(_)) => {
-                    tracing::error!(%error, "the job's end cannot be recorded");
+                    tracing::error!(%error, "failed to store the outcome of a job");
                     break;
                 }
                 Err(error) => {
-                    tracing::error!(%error, "the job's end is not recorded yet");
+                    tracing::error!(%error, "failed to store the outcome of a job; retrying");
                     tokio::time::sleep(RECORD_INTERVAL).await;
                 }
             }
@@ -267,10 +267,10 @@ impl Worker {
 fn panicked(panic: &(dyn Any + Send)) -> JobError {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-    tracing::error!(panic = text, "the host panicked while it ran a job");
+    tracing::error!(panic = text, "panic while running a job");
     JobError::new(
         ErrorCode::INTERNAL,
-        "the host failed while it ran the job; the server's log says more",
+        "internal error while running the job; see the server's log",
     )
 }
 

@@ -14,16 +14,16 @@ const USAGE: &str =
     "usage: lab [--platform NAME] [--port N] [--count N] [--name PREFIX] [--username NAME]
            [--password-file FILE] [--enable-secret-file FILE] [--privileged] [--delay-ms N]
 
-  --platform NAME        what they play, one of the files in netssh-core/lab (default cisco_ios);
-                         several, by commas, take turns
-  --port N               the first device's port, the next ones follow; 0 (default): free ports
-  --count N              how many devices (default 1)
-  --name PREFIX          they are called PREFIX1, PREFIX2 … (default lab-r)
-  --username NAME        default admin
-  --password-file FILE   or the environment variable LAB_PASSWORD
-  --enable-secret-file   or LAB_ENABLE_SECRET; default: the password
-  --privileged           logins land in privileged mode
-  --delay-ms N           how long each command takes";
+  --platform NAME        platform of the devices, one of the files in netssh-core/lab (default
+                         cisco_ios); several, separated by commas, alternate
+  --port N               port of the first device, the next ones follow; 0 (default): free ports
+  --count N              number of devices (default 1)
+  --name PREFIX          names are PREFIX1, PREFIX2 … (default lab-r)
+  --username NAME        user name (default admin)
+  --password-file FILE   file with the password; or the environment variable LAB_PASSWORD
+  --enable-secret-file   file with the enable secret; or LAB_ENABLE_SECRET; default: the password
+  --privileged           logins start in privileged mode
+  --delay-ms N           delay of each command";
 
 struct Options {
     port: u16,
@@ -115,17 +115,21 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
     let mut password = std::env::var("LAB_PASSWORD").ok();
     let mut secret = std::env::var("LAB_ENABLE_SECRET").ok();
     while let Some(argument) = arguments.next() {
-        let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
+        let mut value = || {
+            arguments
+                .next()
+                .ok_or(format!("{argument}: expected a value"))
+        };
         let number = |text: String| {
             text.parse()
-                .map_err(|_| format!("{text:?} is no number from 0 to 65535"))
+                .map_err(|_| format!("expected a number from 0 to 65535, got {text:?}"))
         };
         match argument.as_str() {
             "--platform" => {
                 let named = |name: &str| {
                     LabPlatform::named(name).ok_or_else(|| {
                         let known: Vec<&str> = LabPlatform::names().collect();
-                        format!("no platform {name:?}; there are {}", known.join(", "))
+                        format!("platform {name:?} not found; known: {}", known.join(", "))
                     })
                 };
                 options.platforms = value()?.split(',').map(named).collect::<Result<_, _>>()?;
@@ -147,7 +151,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
         options.platforms.push(options.device.platform.clone());
     }
     options.device.password =
-        password.ok_or("no password: give --password-file, or set LAB_PASSWORD")?;
+        password.ok_or("password not found; use --password-file or set LAB_PASSWORD")?;
     let secret = secret.unwrap_or_else(|| options.device.password.clone());
     options.device.enable_secret = Some(secret);
     Ok(options)

@@ -151,13 +151,13 @@ impl HostKeyMarks {
 /// key, and so on, and the parser's recursion has no limit of its own.
 pub(crate) fn check_nesting(line: &str) -> Result<(), String> {
     const MARK: &[u8] = b"-cert-v01@";
-    const DEEPEST: usize = 8;
+    const MAX_NESTING: usize = 8;
     let blob = line.split_whitespace().nth(1).unwrap_or_default();
     let bytes = data_encoding::BASE64
         .decode(blob.as_bytes())
         .unwrap_or_default();
     let marks = bytes.windows(MARK.len()).filter(|part| *part == MARK);
-    if marks.count() > DEEPEST {
+    if marks.count() > MAX_NESTING {
         return Err("nested certificates are not allowed".into());
     }
     Ok(())

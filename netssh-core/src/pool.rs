@@ -64,14 +64,14 @@ pub struct PoolOptions {
 /// At this many devices, unused ones without recent logins or failures are dropped.
 const DEVICES: usize = 1024;
 /// At this many devices, unused ones are dropped even if their logins or failures still count.
-const MOST_DEVICES: usize = 16 * DEVICES;
+const MAX_DEVICES: usize = 16 * DEVICES;
 /// The interval and the total time of retries of a login for which this machine lacks a resource.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 const RETRIED_FOR: Duration = Duration::from_secs(30);
 /// How long a login outside the pool waits for a connection.
-const BESIDE_WAIT: Duration = Duration::from_secs(10);
-/// How long the pool may take to store the latest logins when it is closed.
-const STORED_WITHIN: Duration = Duration::from_secs(10);
+const TRIAL_CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the pool may take to store the login history when it is closed.
+const STORE_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Default for PoolOptions {
     fn default() -> Self {
@@ -278,7 +278,7 @@ impl Pool {
     ) -> Self {
         let pool = Self::build(options, Some(history));
         let clock = Clock::read();
-        for (address, record) in records.into_iter().take(MOST_DEVICES) {
+        for (address, record) in records.into_iter().take(MAX_DEVICES) {
             let device = options.device();
             lock(&device.logins).restore(&record.logins, &options.login_rate, clock);
             lock(&device.breaker).restore(&record, &options.breaker, clock);
@@ -448,7 +448,7 @@ impl Pool {
         let username = &endpoint.username;
         // Before the wait as well: a login that is not admitted takes no connection from others.
         device.admit_trial(&key, &address, username, &inner.options, Counted::No)?;
-        let connection = timeout(BESIDE_WAIT, inner.connection(&|_| ())).await;
+        let connection = timeout(TRIAL_CONNECTION_TIMEOUT, inner.connection(&|_| ())).await;
         let connection = connection.map_err(|_| inner.no_connection())?;
         // Counted as refused until the outcome is known: a cancelled caller has sent a password,
         // too.
@@ -535,10 +535,10 @@ impl Pool {
             }
             Ok(())
         };
-        let stored = timeout(STORED_WITHIN, storing).await;
+        let stored = timeout(STORE_TIMEOUT, storing).await;
         let stored = stored.unwrap_or_else(|_| {
             Err(Error::Server {
-                message: format!("it takes longer than {} s", STORED_WITHIN.as_secs()),
+                message: format!("it takes longer than {} s", STORE_TIMEOUT.as_secs()),
                 reached: false,
             })
         });
@@ -572,7 +572,7 @@ impl Inner {
         if state.devices.len() >= DEVICES {
             // Unused devices are referenced only by the map. With too many devices, their failures
             // are forgotten, too.
-            let remembers = state.devices.len() < MOST_DEVICES;
+            let remembers = state.devices.len() < MAX_DEVICES;
             state.devices.retain(|_, device| {
                 Arc::strong_count(device) > 1
                     || Arc::strong_count(&device.in_use) > 1

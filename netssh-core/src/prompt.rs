@@ -27,7 +27,7 @@ const NAME: usize = 12;
 /// `*A:`.
 const MARKS: usize = 12;
 /// Maximum length of a prompt.
-const LONGEST: usize = 200;
+const MAX_LENGTH: usize = 200;
 
 impl Learnt {
     pub(crate) fn from(prompt: &str) -> Self {
@@ -64,7 +64,7 @@ impl Learnt {
     /// the device's name and ends like a prompt.
     pub(crate) fn is_related(&self, line: &str) -> bool {
         let line = line.trim();
-        if self.name.is_empty() || line.len() > LONGEST || !self.ends_like_a_prompt(line) {
+        if self.name.is_empty() || line.len() > MAX_LENGTH || !self.ends_like_a_prompt(line) {
             return false;
         }
         let at = line.find(&self.name);

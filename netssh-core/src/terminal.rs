@@ -163,9 +163,9 @@ pub(crate) fn erase_length(bytes: &[u8]) -> usize {
 /// rest of the mark if the erasure follows it.
 pub(crate) fn erase_length_after_mark(bytes: &[u8]) -> usize {
     /// Maximum length of the rest: the width of the terminals that marks are made for.
-    const LONGEST: usize = 80;
+    const MAX_LENGTH: usize = 80;
     let of_mark = |byte: &&u8| matches!(byte, b' '..=b'~');
-    let left = bytes.iter().take(LONGEST).take_while(of_mark).count();
+    let left = bytes.iter().take(MAX_LENGTH).take_while(of_mark).count();
     match erase_length(&bytes[left..]) {
         0 => 0,
         erased => left + erased,

@@ -39,7 +39,7 @@ export function answersDialog(connection, { signal }) {
         h(
           "div",
           { class: "dialog-body" },
-          h("p", { class: "muted" }, "Answers to questions that the device asks at login, other than the one for the password. A question is a regular expression; the first entry that matches the device's question is used, once."),
+          h("p", { class: "muted" }, "Answers to questions that the device asks at login, besides the password. A question is a regular expression; the first entry that matches the device's question is used, once."),
           none,
           list,
           h("div", {}, addButton),

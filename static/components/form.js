@@ -116,10 +116,10 @@ function buildNumber(schema, { required, value }) {
     control,
     hint: range(schema),
     read() {
-      if (control.validity.badInput) return { problem: "This is not a number." };
+      if (control.validity.badInput) return { problem: "Expected a number." };
       if (control.value === "") return required ? REQUIRED : {};
       const number = whole ? parseWhole(control.value) : parseNumber(control.value);
-      if (number === undefined) return { problem: whole ? "This must be a whole number." : "This is not a number." };
+      if (number === undefined) return { problem: whole ? "Expected a whole number." : "Expected a number." };
       return { value: number };
     },
   };
@@ -189,7 +189,7 @@ function buildLines(schema, { required, value }) {
       if (lines.length === 0) return emptyList(schema, required);
       if (!numeric) return { value: lines.map(({ text }) => text) };
       const wrong = lines.find(({ text }) => parseNumber(text) === undefined);
-      if (wrong) return { problem: `Line ${wrong.line}: this is not a number.` };
+      if (wrong) return { problem: `Line ${wrong.line}: expected a number.` };
       return { value: lines.map(({ text }) => parseNumber(text)) };
     },
   };
@@ -212,7 +212,7 @@ function buildJson(schema, { required, value }) {
       try {
         return { value: parseJson(control.value) };
       } catch (error) {
-        return { problem: `This is not JSON: ${error.message}` };
+        return { problem: `Invalid JSON: ${error.message}` };
       }
     },
   };

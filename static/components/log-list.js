@@ -117,7 +117,7 @@ export function createLogList({ ask, changed }) {
       if (earlier.hidden) box.focus();
     } catch (error) {
       if (error.name !== "ApiError") console.error(error);
-      if (error.kind !== "aborted") setText(note, `The earlier lines could not be loaded. ${error.message}`);
+      if (error.kind !== "aborted") setText(note, `Failed to load earlier lines. ${error.message}`);
     } finally {
       earlier.disabled = false;
     }
@@ -157,7 +157,7 @@ export function createLogList({ ask, changed }) {
     box.hidden = lines === 0;
     earlier.hidden = !hasEarlier;
     if (lines > 0) setText(note, hasEarlier ? `The last ${count(lines)} lines${filtered ? " of this level" : ""} are shown; there are earlier ones.` : "");
-    else if (filtered) setText(note, "No line has this level.");
+    else if (filtered) setText(note, "No lines of this level.");
     else setText(note, job && isFinished(job.status) ? "This job logged nothing." : "Nothing logged yet.");
   }
 }

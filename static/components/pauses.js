@@ -39,7 +39,7 @@ export function createPauses({ changed, signal }) {
       h(
         "p",
         {},
-        h("strong", {}, action === "skip" ? "Left out" : "Paused"),
+        h("strong", {}, action === "skip" ? "Skipped" : "Paused"),
         `: ${coveredBy({ plugins, targets })}, by `,
         h("code", {}, name),
         reason && `: ${reason}`,
@@ -48,8 +48,8 @@ export function createPauses({ changed, signal }) {
       h(
         "div",
         { class: "actions-row" },
-        h("button", { type: "button", class: "button", "data-pause": id, "aria-label": `End the pause ${name}`, onClick: askToEnd }, "End the pause"),
-        h("button", { type: "button", class: "button button-danger-quiet", "data-pause": id, "aria-label": `Delete the pause ${name}`, onClick: askToDelete }, "Delete the pause…"),
+        h("button", { type: "button", class: "button", "data-pause": id, "aria-label": `End pause ${name}`, onClick: askToEnd }, "End pause"),
+        h("button", { type: "button", class: "button button-danger-quiet", "data-pause": id, "aria-label": `Delete pause ${name}`, onClick: askToDelete }, "Delete pause…"),
       ),
     );
   }
@@ -73,12 +73,12 @@ export function createPauses({ changed, signal }) {
     return ask({
       title: "Pause all jobs?",
       body: [
-        h("p", {}, "No job of any plugin starts on any device until the pause ", h("code", {}, OWN.name), " is ended."),
+        h("p", {}, "No job starts on any device until the pause ", h("code", {}, OWN.name), " ends."),
         h(
           "ul",
           {},
-          h("li", {}, `${plural(waiting, "job")} that ${waiting === 1 ? "waits does" : "wait do"} not start, and neither do jobs submitted later.`),
-          h("li", {}, `${plural(stats.running, "job")} that ${stats.running === 1 ? "runs continues" : "run continue"} to the end.`),
+          h("li", {}, `${plural(waiting, "waiting job")} and new jobs do not start.`),
+          h("li", {}, `${plural(stats.running, "running job")} will run to the end.`),
         ),
       ],
       confirm: "Pause all jobs",
@@ -92,16 +92,16 @@ export function createPauses({ changed, signal }) {
     const pause = pauseOf(event);
     const next = pause.next_starts[0];
     return ask({
-      title: `End the pause ${pause.name} now?`,
+      title: `End pause ${pause.name} now?`,
       body: [
         h("p", {}, released(pause)),
         pause.windows
-          ? h("p", {}, "Only the present window ends. Its definition stays", next ? [": it comes into force again ", fullTime(next), "."] : "; it has no further window.")
-          : h("p", {}, "The pause is over. It stays in the list of pauses until it is deleted."),
+          ? h("p", {}, "Only the current window ends.", next ? [" The next window starts ", fullTime(next), "."] : " There are no more windows.")
+          : h("p", {}, "The pause stays in the list until it is deleted."),
       ],
-      confirm: "End the pause",
+      confirm: "End pause",
       confirming: "Ending…",
-      dismiss: "Keep pausing",
+      dismiss: "Keep the pause",
       action: () => api.endPause(pause.id),
     });
   }
@@ -110,14 +110,14 @@ export function createPauses({ changed, signal }) {
     const pause = pauseOf(event);
     const { windows } = pause;
     return ask({
-      title: `Delete the pause ${pause.name}?`,
+      title: `Delete pause ${pause.name}?`,
       body: [
         h("p", {}, released(pause)),
         windows
-          ? h("p", {}, "The definition of its windows is deleted, too: ", h("code", {}, windows.cron_expression), ` (${windows.timezone}), ${count(windows.minutes)} min each. No later window holds jobs back.`)
-          : h("p", {}, "Its definition is deleted. This cannot be undone."),
+          ? h("p", {}, "Its windows are deleted as well: ", h("code", {}, windows.cron_expression), ` (${windows.timezone}), ${count(windows.minutes)} min each. This cannot be undone.`)
+          : h("p", {}, "This cannot be undone."),
       ],
-      confirm: "Delete the pause",
+      confirm: "Delete pause",
       confirming: "Deleting…",
       action: () => api.deletePause(pause.id),
     });
@@ -151,6 +151,6 @@ function coveredBy({ plugins, targets }) {
 /** Describes the jobs that start when a pause ends. */
 function released(pause) {
   const held = pause.held_jobs;
-  if (held === 0) return `It holds back ${coveredBy(pause)}; no job waits for it now.`;
-  return `It holds back ${coveredBy(pause)}. ${plural(held, "job")} that ${held === 1 ? "waits for it starts" : "wait for it start"} now, unless another pause holds ${held === 1 ? "it" : "them"} back.`;
+  if (held === 0) return `It pauses ${coveredBy(pause)}. No jobs are waiting for its end.`;
+  return `It pauses ${coveredBy(pause)}. ${plural(held, "paused job")} will start now, except where another pause applies.`;
 }

@@ -24,19 +24,19 @@ export function pluginName(name, digest) {
 
 /** The location of the error, as file:line:column, and its message. */
 export function pluginError(plugin) {
-  const error = plugin.error ?? { message: "No reason was given." };
+  const error = plugin.error ?? { message: "No error message." };
   const place = [error.file, error.line, error.column].filter((part) => part !== null && part !== undefined).join(":");
   return h(
     "div",
     { class: "notice notice-error" },
-    h("p", {}, h("strong", {}, "It does not load."), place ? [" ", h("code", {}, place)] : null),
+    h("p", {}, h("strong", {}, "Failed to load."), place ? [" ", h("code", {}, place)] : null),
     h("pre", { class: "message" }, error.message),
     h(
       "p",
       {},
       plugin.digest
-        ? ["Still serving the last good version, ", h("code", {}, shortDigest(plugin.digest)), "."]
-        : "There is no earlier version to serve: jobs cannot be submitted for it.",
+        ? ["Jobs run the last version that loaded, ", h("code", {}, shortDigest(plugin.digest)), "."]
+        : "There is no earlier version, so jobs cannot be submitted.",
     ),
   );
 }
@@ -45,12 +45,12 @@ export function pluginError(plugin) {
 export function pluginWarnings(plugin) {
   return [
     plugin.conflict && plugin.status !== "broken" &&
-      h("div", { class: "notice notice-warning" }, h("p", {}, h("code", {}, plugin.conflict), " claims this name too, and is refused.")),
+      h("div", { class: "notice notice-warning" }, h("p", {}, h("code", {}, plugin.conflict), " has the same plugin name and is ignored.")),
     plugin.not_granted?.length > 0 &&
       h(
         "div",
         { class: "notice notice-warning" },
-        h("p", {}, h("strong", {}, "Its jobs are refused."), " The server's policy does not grant what it needs:"),
+        h("p", {}, h("strong", {}, "Its jobs are rejected."), " The server's policy does not grant these needs:"),
         h("ul", {}, plugin.not_granted.map((need) => h("li", {}, h("code", {}, need)))),
       ),
   ];
@@ -62,7 +62,7 @@ export function versionsList(versions) {
     "ul",
     { class: "versions" },
     versions.map(({ digest, last_seen, jobs, serving }) =>
-      h("li", {}, h("code", { title: digest }, shortDigest(digest)), " loaded ", relativeTime(last_seen), `, ran ${plural(jobs, "job")}`, serving ? ", serving" : ""),
+      h("li", {}, h("code", { title: digest }, shortDigest(digest)), " loaded ", relativeTime(last_seen), `, ran ${plural(jobs, "job")}`, serving ? ", in use" : ""),
     ),
   );
 }
@@ -70,7 +70,7 @@ export function versionsList(versions) {
 /** The declared capabilities: `{ ssh: { exec: ["show *"] }, storage: true }` as a list. */
 export function needsList(needs) {
   const lines = needsLines(needs);
-  if (lines.length === 0) return h("p", { class: "muted" }, "Nothing beyond its own computation.");
+  if (lines.length === 0) return h("p", { class: "muted" }, "No capabilities.");
   return h(
     "ul",
     { class: "needs" },

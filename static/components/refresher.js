@@ -83,10 +83,10 @@ export function createRefresher({ what, content, load, pause = () => null, signa
       gone = true;
       showInstead(missing());
     } else if (!loaded) {
-      showInstead(errorBox(`Could not load ${what}.`, error, refresh));
+      showInstead(errorBox(`Failed to load ${what}.`, error, refresh));
     } else {
-      const since = h("p", {}, "What is shown below was loaded ", localAge(loadedAt), ".");
-      const box = errorBox(`Could not refresh ${what}.`, error, refresh, since);
+      const since = h("p", {}, "The data below was loaded ", localAge(loadedAt), ".");
+      const box = errorBox(`Failed to refresh ${what}.`, error, refresh, since);
       // Shows a repeated failure only once: screen readers would announce the alert every time.
       if (failures === 1) notice.replaceChildren(box);
     }
@@ -135,7 +135,7 @@ export function errorBox(headline, error, retry, ...more) {
     { class: "notice notice-error", role: "alert" },
     h("p", {}, h("strong", {}, headline), " ", error.message),
     more,
-    retry && h("button", { type: "button", class: "button", onClick: retry }, "Try again"),
+    retry && h("button", { type: "button", class: "button", onClick: retry }, "Retry"),
   );
 }
 

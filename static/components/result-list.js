@@ -61,7 +61,7 @@ function runningCommand({ target, command, started_at: startedAt, output, cut })
     "section",
     { class: "result result-running" },
     h("h3", {}, target, " ", h("code", { class: "command" }, command), h("span", { class: "result-facts" }, h("span", {}, "running for "), elapsed(startedAt))),
-    cut && h("p", { class: "muted" }, "It has printed more; this is the end of it."),
+    cut && h("p", { class: "muted" }, "The output is longer; only its end is shown."),
     output ? h("pre", { class: "output", tabindex: "0" }, output) : h("p", { class: "muted" }, "No output yet."),
   );
 }
@@ -88,7 +88,7 @@ function createResult(result, open) {
       body,
       result.error && h("pre", { class: "message message-error" }, result.error),
       outputOf(result),
-      result.truncated && h("p", { class: "muted" }, "The device sent more than the server keeps."),
+      result.truncated && h("p", { class: "muted" }, "Truncated: the output exceeded the server's limit."),
       h("p", { class: "muted" }, fullTime(result.executed_at)),
     );
   };
@@ -136,5 +136,5 @@ function groupByTarget(results) {
 
 function emptyText(job) {
   if (isFinished(job.status)) return "This job sent no command to a device.";
-  return job.started_at ? "No command has been answered yet." : "The job has not started yet.";
+  return job.started_at ? "No command has completed yet." : "The job has not started yet.";
 }

@@ -37,11 +37,11 @@ export function createTargetPicker(connections, initial) {
   const clearShown = h("button", { type: "button", class: "button button-small", onClick: () => setShown(false) }, "Clear all shown");
 
   const control = connections.length === 0
-    ? h("div", { class: "empty" }, h("p", {}, "There are no connections yet. Add one with ", h("code", {}, "scheduler connection add"), ", then reload this page."))
+    ? h("div", { class: "empty" }, h("p", {}, "No connections yet. Add one with ", h("code", {}, "scheduler connection add"), ", then reload this page."))
     : h(
         "div",
         { class: "picker" },
-        lost.length > 0 && h("p", { class: "notice notice-warning" }, `No longer among the connections: ${lost.join(", ")}.`),
+        lost.length > 0 && h("p", { class: "notice notice-warning" }, `Connections not found: ${lost.join(", ")}.`),
         h("div", { class: "picker-tools" }, h("label", { for: filterId }, "Filter"), filter, selectShown, clearShown),
         list,
         chosen,

@@ -37,7 +37,7 @@ const RESULTS_SHOWN = 5_000;
 const FAILURE_HEADLINES = {
   failed: "The job failed.",
   cancelled: "The job was cancelled.",
-  completed: "The job completed, with an error.",
+  completed: "The job completed with an error.",
 };
 
 /** Calls `look` after events of a job, but never concurrently. */
@@ -114,7 +114,7 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
     load,
     pause,
     signal,
-    missing: () => emptyBox("There is no job with this id.", h("p", {}, "It may have been deleted. ", h("a", { href: href() }, "Go to the jobs"))),
+    missing: () => emptyBox("Job not found.", h("p", {}, "It may have been deleted. ", h("a", { href: href() }, "Go to the jobs"))),
   });
 
   return {
@@ -208,9 +208,9 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
       facts,
       fact("Status", [statusBadge(job.status), job.dry_run && h("span", { class: "tag" }, "dry run"), cancelling() && h("span", { class: "tag" }, "cancelling")]),
       job.batch && fact("Devices", batchCounts(job.batch.counts)),
-      job.waiting_for?.length > 0 && fact("Waits for", `${job.waiting_for.join(", ")}: other jobs have their turn`),
-      job.held_back_by && fact("Held back by", heldBackBy(job.held_back_by)),
-      job.held && fact("Waits for", "its batch to start it"),
+      job.waiting_for?.length > 0 && fact("Waits for", `${job.waiting_for.join(", ")} (in use by other jobs)`),
+      job.held_back_by && fact("Paused by", heldBackBy(job.held_back_by)),
+      job.held && fact("Waits for", "its batch"),
       job.progress && !isFinished(job.status) && fact("Progress", progressBar(job.progress)),
       job.description && fact("Description", job.description),
       fact("Targets", targets.length === 0 ? "None" : targets.map((name, index) => [index > 0 ? ", " : "", h("a", { href: href("", { target: name }) }, name)])),
@@ -221,10 +221,10 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
       job.started_at && fact("Duration", jobDuration(job)),
       job.next_attempt_at && !isFinished(job.status) && fact("Next attempt", fullTime(job.next_attempt_at)),
       job.max_retries > 0 && fact("Retries", `${count(job.retry_count)} of ${count(job.max_retries)}`),
-      job.timeout_seconds && fact("Time limit", `${count(job.timeout_seconds)} s per attempt`),
+      job.timeout_seconds && fact("Timeout", `${count(job.timeout_seconds)} s per attempt`),
       Boolean(job.priority) && fact("Priority", job.priority),
       job.worker_id && fact("Worker", h("code", {}, job.worker_id)),
-      job.rerun_of && fact("Once more", h("a", { href: jobHref(job.rerun_of) }, h("code", {}, job.rerun_of))),
+      job.rerun_of && fact("Rerun of", h("a", { href: jobHref(job.rerun_of) }, h("code", {}, job.rerun_of))),
       job.parent_id && fact("Child of", h("a", { href: jobHref(job.parent_id) }, h("code", {}, job.parent_id))),
       job.plugin_digest && fact("Plugin digest", h("code", {}, job.plugin_digest)),
     );
@@ -243,8 +243,8 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
   function createActions() {
     const cancel = h("button", { type: "button", class: "button", onClick: cancelJob }, "Cancel job");
     const again = h("a", { class: "button", href: href("new", { from: id }) }, "Submit again…");
-    const failed = h("button", { type: "button", class: "button", onClick: () => rerun("failed") }, "Run failed again");
-    const unfinished = h("button", { type: "button", class: "button", onClick: () => rerun("unfinished") }, "Run what is left again");
+    const failed = h("button", { type: "button", class: "button", onClick: () => rerun("failed") }, "Rerun failed");
+    const unfinished = h("button", { type: "button", class: "button", onClick: () => rerun("unfinished") }, "Rerun unfinished");
     const remove = h("button", { type: "button", class: "button button-danger-quiet", onClick: deleteJob, "aria-describedby": "delete-reason" }, "Delete…");
     const reason = h("span", { class: "muted", id: "delete-reason" });
     const problem = h("div", { class: "action-problem" });
@@ -279,7 +279,7 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
       body: cancelConsequences(job),
       confirm: "Cancel job",
       confirming: "Cancelling…",
-      dismiss: "Let it run",
+      dismiss: "Do not cancel",
       action: () => api.cancelJob(id),
       signal,
     });
@@ -287,7 +287,7 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
     if (cancelled) {
       cancelAsked = true;
       actions.update();
-      flash("Cancellation requested. A command already sent to a device is not taken back.");
+      flash("Cancellation requested. Commands already sent to a device are not undone.");
     }
     await refresher.refresh();
   }
@@ -297,8 +297,8 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
     const devices = only === "failed" ? counts.failed : counts.total - counts.completed;
     let newId = null;
     const submitted = await confirmDialog({
-      title: only === "failed" ? "Run what failed again?" : "Run what is left again?",
-      body: h("p", {}, "A new job of the plugin ", h("strong", {}, job.plugin), " is submitted at once for ", h("strong", {}, plural(devices, "device")), only === "failed" ? ", on which this job failed." : ", on which this job has not completed."),
+      title: only === "failed" ? "Rerun the failed devices?" : "Rerun the unfinished devices?",
+      body: h("p", {}, "A new job of plugin ", h("strong", {}, job.plugin), " is submitted for the ", h("strong", {}, plural(devices, "device")), only === "failed" ? " on which this job failed." : " on which this job did not complete."),
       confirm: "Submit the job",
       confirming: "Submitting…",
       dismiss: "Do not submit",
@@ -343,21 +343,21 @@ function cancelConsequences(job) {
   if (job.batch) {
     const { running, waiting, held } = job.batch.counts;
     return [
-      h("p", {}, "The batch of ", h("strong", {}, job.plugin), " for ", h("strong", {}, plural(job.batch.counts.total, "device")), " ends:"),
+      h("p", {}, "The batch of ", h("strong", {}, job.plugin), " for ", h("strong", {}, plural(job.batch.counts.total, "device")), " is cancelled:"),
       h(
         "ul",
         {},
-        h("li", {}, `${plural(running, "child job")} that ${running === 1 ? "runs is" : "run are"} told to stop.`),
-        h("li", {}, `${plural(waiting + held, "child job")} that ${waiting + held === 1 ? "has" : "have"} not begun ${waiting + held === 1 ? "does" : "do"} not run.`),
+        h("li", {}, `${plural(running, "running child job")} will be stopped.`),
+        h("li", {}, `${plural(waiting + held, "waiting child job")} will not run.`),
       ),
-      h("p", {}, "A command already sent to a device is not taken back."),
+      h("p", {}, "Commands already sent to a device are not undone."),
     ];
   }
   const named = ["The job ", h("strong", {}, job.plugin), " on ", h("strong", {}, targetsOf(job))];
-  if (job.status !== "running") return h("p", {}, named, " has not begun; it will not run.");
+  if (job.status !== "running") return h("p", {}, named, " has not started and will not run.");
   return [
-    h("p", {}, named, " is told to stop now, and so are its child jobs that run."),
-    h("p", {}, "A command already sent to a device is not taken back, so a change may be left half done."),
+    h("p", {}, named, " and its running child jobs will be stopped."),
+    h("p", {}, "Commands already sent to a device are not undone, so a change may remain incomplete."),
   ];
 }
 

@@ -116,8 +116,8 @@ function createCounts() {
       if (stats !== undefined) known = stats;
       reconcile(list, ["", ...STATUSES], { keyOf: (status) => status, create: countLink, update: (item, status) => showCount(item, status, filters) });
       const remarks = [
-        stats === null && "The counts could not be loaded.",
-        (filters.plugin || filters.target) && "The counts are of all jobs; the plugin and target filters narrow the list only.",
+        stats === null && "Failed to load the counts.",
+        (filters.plugin || filters.target) && "The counts include all jobs; the plugin and target filters apply to the list only.",
       ];
       setText(note, remarks.filter(Boolean).join(" "));
     },
@@ -205,7 +205,7 @@ function createFilterForm(signal) {
 
 function statusCell(job) {
   const cancelling = job.cancel_requested && !isFinished(job.status);
-  const heldBack = job.held_back_by && `held back by ${job.held_back_by.pause}`;
+  const heldBack = job.held_back_by && `paused by ${job.held_back_by.pause}`;
   const note = cancelling ? "cancelling" : heldBack;
   return [statusBadge(job.status), note && h("div", { class: "job-note" }, note)];
 }
@@ -230,7 +230,7 @@ function targetsText({ targets, target_count: total }) {
 }
 
 function emptyMessage(filters) {
-  if (filters.cursor) return emptyBox("There are no older jobs.");
+  if (filters.cursor) return emptyBox("No older jobs.");
   if (filters.status || filters.plugin || filters.target) {
     return emptyBox("No job matches these filters.", h("p", {}, h("a", { href: href() }, "Show all jobs")));
   }

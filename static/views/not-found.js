@@ -11,7 +11,7 @@ export function notFoundView() {
       "div",
       {},
       h("h1", { tabindex: "-1" }, "Not found"),
-      emptyBox("There is no such page on the dashboard.", h("p", {}, h("a", { href: href() }, "Go to the jobs"))),
+      emptyBox("This page does not exist.", h("p", {}, h("a", { href: href() }, "Go to the jobs"))),
     ),
   };
 }

@@ -9,7 +9,7 @@ import { createTable } from "../components/table.js";
 import { relativeTime } from "../components/time.js";
 
 const REFRESH_MS = 10_000;
-const STATES = { waiting: "Waiting", sent: "Sent", given_up: "Given up" };
+const STATES = { waiting: "Waiting", sent: "Sent", given_up: "Abandoned" };
 
 export function notificationsView({ signal, flash }) {
   const columns = [
@@ -35,7 +35,7 @@ export function notificationsView({ signal, flash }) {
       "div",
       {},
       h("div", { class: "view-head" }, h("h1", { tabindex: "-1" }, "Notifications"), refresher.controls),
-      h("p", { class: "view-note muted" }, "Channels and rules stand in ", h("code", {}, "[notifications]"), " of the server's configuration."),
+      h("p", { class: "view-note muted" }, "Channels and rules are defined in ", h("code", {}, "[notifications]"), " of the server's configuration."),
       refresher.element,
     ),
     ready: refresher.ready,
@@ -59,8 +59,8 @@ export function notificationsView({ signal, flash }) {
     patch(problem);
     try {
       const { ok, error } = await api.testChannel(name);
-      if (ok) flash(`A message went to ${name}.`);
-      else patch(problem, h("p", { class: "notice notice-error" }, `${name} does not work: ${error}`));
+      if (ok) flash(`Test message sent to ${name}.`);
+      else patch(problem, h("p", { class: "notice notice-error" }, `Failed to send to ${name}: ${error}`));
     } catch (error) {
       if (error.name !== "ApiError") console.error(error);
       patch(problem, h("p", { class: "notice notice-error" }, error.message));
@@ -78,7 +78,7 @@ export function notificationsView({ signal, flash }) {
     patch(channels, (health.notifications?.channels ?? []).map(channel));
     table.update(notifications);
     table.element.hidden = notifications.length === 0;
-    patch(empty, notifications.length === 0 && emptyBox("No notifications yet.", h("p", {}, "Rules say who is told of which jobs.")));
+    patch(empty, notifications.length === 0 && emptyBox("No notifications yet.", h("p", {}, "Rules define which jobs to notify of.")));
     return `${plural(notifications.length, "notification")}.`;
   }
 }

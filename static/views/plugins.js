@@ -32,7 +32,7 @@ export function pluginsView({ signal }) {
     patch(
       empty,
       plugins.length === 0 &&
-        emptyBox("There are no plugins.", h("p", {}, "Put a playbook (", h("code", {}, "*.rhai"), ") into the scripts directory, or a component (", h("code", {}, "*.wasm"), ") into the plugins directory.")),
+        emptyBox("No plugins.", h("p", {}, "Put a playbook (", h("code", {}, "*.rhai"), ") into the scripts directory, or a component (", h("code", {}, "*.wasm"), ") into the plugins directory.")),
     );
     const broken = plugins.filter(({ status }) => status === "broken").length;
     const compiling = plugins.filter(({ status }) => status === "compiling").length;
@@ -64,7 +64,7 @@ function showCard(card, plugin) {
       plugin.loaded_at && fact("Loaded", relativeTime(plugin.loaded_at)),
     ),
     // A plugin that never loaded has declared nothing, which does not mean that it needs nothing.
-    plugin.digest && (plugin.needs ? [h("h3", { class: "minor" }, "What it needs"), needsList(plugin.needs)] : unfolded("What it needs", async () => needsList((await api.plugin(plugin.name)).needs))),
+    plugin.digest && (plugin.needs ? [h("h3", { class: "minor" }, "Needs"), needsList(plugin.needs)] : unfolded("Needs", async () => needsList((await api.plugin(plugin.name)).needs))),
     plugin.params_schema
       ? h("details", {}, h("summary", {}, "Parameters schema"), schema(plugin))
       : plugin.digest && unfolded("Parameters schema", async () => schema(await api.plugin(plugin.name))),

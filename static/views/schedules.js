@@ -19,7 +19,7 @@ export function schedulesView({ query, signal, flash }) {
   let shown = [];
   const columns = [
     { label: "Name", render: ({ name, description }) => h("span", { title: description ?? "" }, name), header: true },
-    { label: "On", render: ({ enabled }) => (enabled ? "On" : "Off") },
+    { label: "Enabled", render: ({ enabled }) => (enabled ? "On" : "Off") },
     { label: "Plugin", render: ({ plugin }) => plugin },
     { label: "Targets", render: ({ targets, target_count: total }) => andMore(targets, TARGETS_SHOWN, total) || "–" },
     { label: "When", render: ({ cron_expression: cron, words }) => h("code", { title: words ?? "" }, cron) },
@@ -68,8 +68,8 @@ export function schedulesView({ query, signal, flash }) {
     const triggered = await confirmDialog({
       title: `Trigger ${name} now?`,
       body: [
-        h("p", {}, "A job of the plugin ", h("strong", {}, plugin), targets.length > 0 ? [" is submitted at once for ", h("strong", {}, andMore(targets, 10, total)), "."] : " is submitted at once, without a target."),
-        h("p", {}, "It does not wait for another job of this schedule", enabled ? "" : ", which is switched off", "; later runs stay as they are."),
+        h("p", {}, "A job of the plugin ", h("strong", {}, plugin), targets.length > 0 ? [" is submitted now for ", h("strong", {}, andMore(targets, 10, total)), "."] : " is submitted now, without a target."),
+        h("p", {}, "It runs even if another job of this schedule is running", enabled ? "" : " and although the schedule is disabled", ". The next runs do not change."),
       ],
       confirm: "Trigger",
       confirming: "Triggering…",
@@ -78,7 +78,7 @@ export function schedulesView({ query, signal, flash }) {
       signal,
     });
     if (signal.aborted) return;
-    if (triggered) flash(`A job of ${name} is submitted.`);
+    if (triggered) flash(`A job of ${name} was submitted.`);
     refresher.refresh();
   }
 
@@ -104,7 +104,7 @@ export function schedulesView({ query, signal, flash }) {
     table.update(schedules);
     table.element.hidden = schedules.length === 0;
     pages.update(cursor, page.next_cursor);
-    patch(empty, schedules.length === 0 && !cursor && emptyBox("No schedules yet.", h("p", {}, "A schedule submits a job again and again.")));
+    patch(empty, schedules.length === 0 && !cursor && emptyBox("No schedules yet.", h("p", {}, "A schedule submits a job at recurring times.")));
     return `${plural(schedules.length, "schedule")}.`;
   }
 }

@@ -12,8 +12,8 @@ import { createRefresher, emptyBox } from "../components/refresher.js";
 import { createTargetPicker } from "../components/target-picker.js";
 
 const TARGET_RULES = {
-  each: "A job for each device that you select; several make a batch.",
-  all: "One job that may open all the devices you select.",
+  each: "One job per selected device; several make a batch.",
+  all: "One job for all selected devices.",
 };
 
 export function submitView({ query, signal, flash }) {
@@ -41,7 +41,7 @@ export function submitView({ query, signal, flash }) {
     ]);
     built = true;
     if (plugins.length === 0) {
-      patch(content, emptyBox("There are no plugins.", h("p", {}, "Put a playbook (", h("code", {}, "*.rhai"), ") into the scripts directory, or a component (", h("code", {}, "*.wasm"), ") into the plugins directory.")));
+      patch(content, emptyBox("No plugins.", h("p", {}, "Put a playbook (", h("code", {}, "*.rhai"), ") into the scripts directory, or a component (", h("code", {}, "*.wasm"), ") into the plugins directory.")));
       return;
     }
     patch(content, createSubmitForm({ plugins, connections, earlier, wanted: earlier?.plugin ?? query.get("plugin"), signal, flash }));
@@ -66,7 +66,7 @@ function createSubmitForm({ plugins, connections, earlier, wanted, signal, flash
   const targets = createTargetPicker(connections, earlier?.targets ?? []);
   const paramsBox = h("div");
   const description = h("input", { type: "text", autocomplete: "off", value: earlier?.description ?? "" });
-  const descriptionField = createField({ label: "Description", hint: "Why this job runs, for whoever reads the list later.", control: description });
+  const descriptionField = createField({ label: "Description", hint: "The purpose of this job, shown in the list.", control: description });
   const summary = h("div", { class: "problem-summary", tabindex: "-1" });
   const submit = h("button", { type: "submit", class: "button button-primary" }, "Submit job");
   const rest = h("div", {}, targets.element, paramsBox, descriptionField.element, h("div", { class: "form-actions" }, submit));
@@ -74,8 +74,8 @@ function createSubmitForm({ plugins, connections, earlier, wanted, signal, flash
   const form = h(
     "form",
     { class: "form", novalidate: true, onSubmit: send },
-    earlier && h("p", { class: "notice" }, "Filled in from job ", h("a", { href: jobHref(earlier.id) }, h("code", {}, earlier.id)), ". This makes a new job."),
-    rounded && h("p", { class: "notice notice-warning" }, "The parameters are not filled in: they hold numbers with more digits than this browser keeps. Type them, or use a newer browser."),
+    earlier && h("p", { class: "notice" }, "Filled in from job ", h("a", { href: jobHref(earlier.id) }, h("code", {}, earlier.id)), ". Submitting creates a new job."),
+    rounded && h("p", { class: "notice notice-warning" }, "The parameters are not filled in, because they contain numbers with more digits than this browser supports. Type them, or use a newer browser."),
     summary,
     pluginField.element,
     about,
@@ -85,7 +85,7 @@ function createSubmitForm({ plugins, connections, earlier, wanted, signal, flash
   const known = plugins.find(({ name }) => name === wanted);
   if (known) select.value = wanted;
   choose(known ? wanted : "");
-  if (wanted && !known) pluginField.showProblems([`There is no plugin called ${wanted}.`]);
+  if (wanted && !known) pluginField.showProblems([`Plugin ${wanted} not found.`]);
   return form;
 
   async function choose(name) {
@@ -111,7 +111,7 @@ function createSubmitForm({ plugins, connections, earlier, wanted, signal, flash
     if (!plugin) return;
     if (!earlier) replaceAddress(href("new", { plugin: name }));
     targets.element.hidden = plugin.targets === "none";
-    targets.setRule(TARGET_RULES[plugin.targets] ?? "The devices this job may reach.");
+    targets.setRule(TARGET_RULES[plugin.targets] ?? "The devices of this job.");
     targets.field.showProblems([]);
     params = createParamsForm(plugin.params_schema, earlier?.plugin === name && !rounded ? earlier.params : undefined);
     paramsBox.replaceChildren(
@@ -131,7 +131,7 @@ function createSubmitForm({ plugins, connections, earlier, wanted, signal, flash
       body.targets = targets.read();
       if (body.targets.length === 0) problems.unshift({ pointer: "/targets", message: "Select at least one device." });
     }
-    if (isRounded(answer.value)) problems.push({ pointer: "/params", message: "This browser does not keep all digits of a number in them." });
+    if (isRounded(answer.value)) problems.push({ pointer: "/params", message: "This browser does not support all digits of a number in the parameters." });
     if (description.value.trim()) body.description = description.value.trim();
     if (problems.length > 0) return showProblems(problems);
     showProblems([]);
@@ -213,7 +213,7 @@ function aboutPlugin(plugin) {
   return [
     plugin.summary && h("p", {}, plugin.summary),
     plugin.status === "broken" && pluginError(plugin),
-    h("div", { class: "needs-box" }, h("h2", { class: "minor" }, "What it may do"), needsList(plugin.needs)),
+    h("div", { class: "needs-box" }, h("h2", { class: "minor" }, "Needs"), needsList(plugin.needs)),
   ];
 }
 
@@ -221,5 +221,5 @@ function aboutPlugin(plugin) {
 function brokenOnes(plugins) {
   return plugins
     .filter((plugin) => !canRun(plugin))
-    .map((plugin) => h("details", { class: "broken" }, h("summary", {}, `${plugin.name} cannot be submitted`), pluginError(plugin)));
+    .map((plugin) => h("details", { class: "broken" }, h("summary", {}, `${plugin.name} is broken`), pluginError(plugin)));
 }

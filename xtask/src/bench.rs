@@ -61,10 +61,7 @@ const BENCHES: [(&str, &[Program]); 6] = [
 pub(crate) fn run(names: &[String]) -> anyhow::Result<()> {
     let known = BENCHES.map(|(name, _)| name);
     if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
-        bail!(
-            "there is no bench `{unknown}`; there are {}",
-            known.join(", ")
-        );
+        bail!("unknown benchmark `{unknown}`; known: {}", known.join(", "));
     }
     let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
     if wanted("runtimes") {

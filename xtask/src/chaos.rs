@@ -9,7 +9,7 @@ const MINUTES: u64 = 5;
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     let (minutes, seed) = parse(arguments)?;
     if minutes == 0 {
-        bail!("--minutes 0 would show nothing");
+        bail!("invalid --minutes: expected at least 1");
     }
     // The same build as `cargo xtask test`, so that it is built only once.
     let mut command = cargo(&["test", "--workspace", "--all-features"]);
@@ -30,15 +30,15 @@ fn parse(arguments: &[String]) -> anyhow::Result<(u64, Option<u64>)> {
     while let Some(argument) = arguments.next() {
         let mut number = || -> anyhow::Result<u64> {
             let value = arguments.next();
-            let value = value.with_context(|| format!("{argument} needs a number"))?;
-            value
-                .parse()
-                .with_context(|| format!("{argument}: {value} is no whole number"))
+            let value = value.with_context(|| format!("{argument}: expected a number"))?;
+            value.parse().with_context(|| {
+                format!("invalid {argument}: expected a whole number, got {value}")
+            })
         };
         match argument.as_str() {
             "--minutes" => minutes = number()?,
             "--seed" => seed = Some(number()?),
-            _ => bail!("`{argument}` is not known; there are --minutes N and --seed N"),
+            _ => bail!("unknown argument `{argument}`; known: --minutes N and --seed N"),
         }
     }
     Ok((minutes, seed))

@@ -70,17 +70,17 @@ pub(crate) fn run(ending: Ending) -> anyhow::Result<()> {
         demo.stay_up()?;
     }
     drop(demo);
-    println!("\nStopped; nothing is left behind.");
+    println!("\nStopped and cleaned up.");
     Ok(())
 }
 
 fn interrupted() -> anyhow::Result<()> {
-    bail!("interrupted; everything is stopped")
+    bail!("interrupted; all processes were stopped")
 }
 
 impl Demo {
     fn start(interrupt: &Interrupt) -> anyhow::Result<Self> {
-        heading("Building (the first time takes some minutes)");
+        heading("Building (the first build takes some minutes)");
         // The same build as the tests: with other features, cargo would rebuild half of the
         // dependencies, which takes minutes.
         let all = [
@@ -132,7 +132,7 @@ impl Demo {
 
     /// Runs the commands that a newcomer would type.
     fn first_steps(&mut self) -> anyhow::Result<()> {
-        heading("Telling the server about the devices");
+        heading("Adding the devices to the server");
         // The lab's devices use the same secret for `enable`.
         let secret_file = self.scratch.password_file().display().to_string();
         for device in &self.devices {
@@ -180,7 +180,7 @@ impl Demo {
             ])?;
         }
 
-        heading("Job 3: hold it against rules (plugins/config-compliance.wasm)");
+        heading("Job 3: check the configuration against rules (plugins/config-compliance.wasm)");
         let rules = r#"{"rules":[
             {"name":"has a host name","must_match":["hostname|host-name"]},
             {"name":"no telnet","must_not_match":["transport input .*telnet"]}]}"#;
@@ -197,12 +197,12 @@ impl Demo {
             ])?;
         }
 
-        heading("All jobs so far");
+        heading("All jobs");
         self.cli(&["job", "list"])
     }
 
     fn stay_up(&mut self) -> anyhow::Result<()> {
-        heading("It is yours");
+        heading("Try it yourself");
         println!(
             "  dashboard          {url}/board\n  \
              API documentation  {url}/api/docs\n  \
@@ -219,7 +219,7 @@ impl Demo {
         while !self.interrupt.happened() {
             if let Some(status) = self.server.ended()? {
                 self.print_log_tail();
-                bail!("the server has exited ({status})");
+                bail!("the server exited ({status})");
             }
             std::thread::sleep(Duration::from_millis(100));
         }
@@ -245,13 +245,16 @@ impl Demo {
         let address = self.url.trim_start_matches("http://").to_owned();
         while !is_healthy(&address) {
             if let Some(status) = self.server.ended()? {
-                bail!("the server has exited ({status})");
+                bail!("the server exited ({status})");
             }
             if self.interrupt.happened() {
                 return interrupted();
             }
             if started.elapsed() > STARTUP {
-                bail!("the server is not healthy after {} s", STARTUP.as_secs());
+                bail!(
+                    "timeout: the server is not healthy after {} s",
+                    STARTUP.as_secs()
+                );
             }
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -275,7 +278,7 @@ impl Scratch {
         fs::DirBuilder::new()
             .mode(0o700)
             .create(&path)
-            .with_context(|| format!("cannot create {}", path.display()))?;
+            .with_context(|| format!("failed to create {}", path.display()))?;
         Ok(Self(path))
     }
 
@@ -291,7 +294,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.0) {
-            eprintln!("cannot remove {}: {error}", self.0.display());
+            eprintln!("failed to remove {}: {error}", self.0.display());
         }
     }
 }
@@ -310,7 +313,7 @@ fn start_lab(
         .mode(0o600)
         .open(&password_file)
         .and_then(|mut file| file.write_all(password.as_bytes()))
-        .context("cannot write the devices' password")?;
+        .context("failed to write the devices' password")?;
 
     let mut command = Command::new(binaries.join("examples/lab"));
     command
@@ -326,7 +329,7 @@ fn start_lab(
     let mut lab = Background::start("the lab", &mut command)?;
     watchdog.watch(&lab)?;
 
-    let output = lab.child().stdout.take().context("the lab has no output")?;
+    let output = lab.child().stdout.take().context("the lab has no stdout")?;
     let (sender, lines) = mpsc::channel();
     // A thread reads all of the output, because the lab would block on a full pipe.
     std::thread::spawn(move || {
@@ -340,12 +343,15 @@ fn start_lab(
         match lines.recv_timeout(Duration::from_millis(100)) {
             Ok(line) => devices.push(
                 Device::from_json(&line)
-                    .with_context(|| format!("the lab said {line:?}, which is no device"))?,
+                    .with_context(|| format!("unexpected line from the lab: {line:?}"))?,
             ),
-            Err(mpsc::RecvTimeoutError::Disconnected) => bail!("the lab has ended"),
+            Err(mpsc::RecvTimeoutError::Disconnected) => bail!("the lab exited"),
             Err(mpsc::RecvTimeoutError::Timeout) if interrupt.happened() => interrupted()?,
             Err(mpsc::RecvTimeoutError::Timeout) if started.elapsed() > STARTUP => {
-                bail!("the lab's devices are not up after {} s", STARTUP.as_secs())
+                bail!(
+                    "timeout: the lab's devices are not up after {} s",
+                    STARTUP.as_secs()
+                )
             }
             Err(mpsc::RecvTimeoutError::Timeout) => {}
         }
@@ -356,7 +362,8 @@ fn start_lab(
 fn start_server(scheduler: &Path, scratch: &Scratch) -> anyhow::Result<(Background, String)> {
     let usual = TcpListener::bind((Ipv4Addr::LOCALHOST, 8080)).is_ok();
     let port = if usual { 8080 } else { free_port()? };
-    let log = fs::File::create(scratch.server_log()).context("cannot create the server's log")?;
+    let log =
+        fs::File::create(scratch.server_log()).context("failed to create the server's log")?;
 
     let mut command = Command::new(scheduler);
     without_our_variables(&mut command)
@@ -403,15 +410,17 @@ fn is_healthy(address: &str) -> bool {
 }
 
 fn free_port() -> anyhow::Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free")?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port found")?;
     Ok(listener.local_addr()?.port())
 }
 
 /// Returns the directory of cargo's binaries.
 fn binaries() -> anyhow::Result<PathBuf> {
     // target/debug/xtask: cargo has built this program into the same directory.
-    let ours = std::env::current_exe().context("where is this program?")?;
-    let directory = ours.parent().context("this program has no directory")?;
+    let ours = std::env::current_exe().context("failed to find the path of this program")?;
+    let directory = ours
+        .parent()
+        .context("failed to find the directory of this program")?;
     Ok(directory.to_owned())
 }
 
@@ -419,7 +428,7 @@ fn random_hex() -> anyhow::Result<String> {
     let mut bytes = [0; 12];
     fs::File::open("/dev/urandom")
         .and_then(|mut file| file.read_exact(&mut bytes))
-        .context("cannot read /dev/urandom")?;
+        .context("failed to read /dev/urandom")?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 

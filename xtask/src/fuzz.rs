@@ -35,7 +35,8 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
 fn fuzz(directory: &Path, target: &str, seconds: u32) -> anyhow::Result<()> {
     // libFuzzer writes new inputs to the first directory, which is not committed.
     let corpus = directory.join("corpus").join(target);
-    fs::create_dir_all(&corpus).with_context(|| format!("cannot create {}", corpus.display()))?;
+    fs::create_dir_all(&corpus)
+        .with_context(|| format!("failed to create {}", corpus.display()))?;
     let seeds = directory.join("seeds").join(target);
     let mut command = cargo(&["fuzz", "run", "--fuzz-dir"]);
     command
@@ -59,15 +60,15 @@ fn parse(arguments: &[String]) -> anyhow::Result<(Vec<&str>, u32)> {
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
         if argument == "--seconds" {
-            let value = arguments.next().context("--seconds needs a number")?;
-            seconds = value
-                .parse()
-                .with_context(|| format!("--seconds: {value} is no number of seconds"))?;
+            let value = arguments.next().context("--seconds: expected a number")?;
+            seconds = value.parse().with_context(|| {
+                format!("invalid --seconds: expected a number of seconds, got {value}")
+            })?;
         } else if TARGETS.contains(&argument.as_str()) {
             targets.push(argument.as_str());
         } else {
             bail!(
-                "there is no fuzz target `{argument}`; there are {}",
+                "unknown fuzz target `{argument}`; known: {}",
                 TARGETS.join(", ")
             );
         }

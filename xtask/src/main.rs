@@ -14,26 +14,26 @@ mod test;
 use std::process::ExitCode;
 
 const HELP: &str = "\
-The project's own commands.
+Development tasks of this project.
 
 Usage: cargo xtask COMMAND
 
-  setup              install what the tests need (Debian packages; asks sudo for it)
-  plugins            build the bundled WASM plugins into plugins/*.wasm; adds the compiler's
-                     target wasm32-wasip2 if it is missing
-  demo [--once]      show the product: simulated devices, the server, two jobs on each device;
-                     stays up until Ctrl-C, or with --once ends after showing the results
-  test [ARGS]        setup, then all tests; ARGS go to `cargo test`
-  bench [NAME]       measure, in a release build: batch, history, jobs, runtimes, sessions; all of
-                     them without a name
+  setup              install the packages that the tests need (Debian packages; asks sudo for it)
+  plugins            build the bundled WASM plugins into plugins/*.wasm; adds the rustc target
+                     wasm32-wasip2 if it is missing
+  demo [--once]      run a demo: simulated devices, the server, three jobs on each device; stays up
+                     until Ctrl-C, or with --once exits after showing the results
+  test [ARGS]        run setup, then all tests; ARGS are passed to `cargo test`
+  bench [NAME]       run a benchmark in a release build: batch, history, jobs, runtimes, sessions;
+                     without a name, all of them
   chaos [--minutes N] [--seed N]
-                     run the server under load while everything fails that can, for 5 minutes, then
-                     hold what it promises against what is there; a seed gives the same faults
+                     run the server under load while injecting faults, for 5 minutes by default, then
+                     verify its guarantees; the same seed injects the same faults
   fuzz [TARGET] [--seconds N]
-                     look for bytes of a device that break the reading of them: terminal, mask,
-                     platform, reader; all of them without a name, 60 s each
+                     fuzz the parsing of device output: terminal, mask, platform, reader; without
+                     a target, all of them, 60 s each
   prose              check comments, pages and messages for unidiomatic English
-  help               this text";
+  help               print this help";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -57,7 +57,7 @@ fn main() -> ExitCode {
         }
         _ => {
             eprintln!(
-                "error: `cargo xtask {}` is not known\n\n{HELP}",
+                "error: unknown command `cargo xtask {}`\n\n{HELP}",
                 arguments.join(" ")
             );
             return ExitCode::from(2);

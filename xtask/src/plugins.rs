@@ -61,7 +61,8 @@ fn packages_in(directory: &Path) -> anyhow::Result<Vec<String>> {
         let name = text
             .lines()
             .find_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'));
-        let name = name.with_context(|| format!("{} names no package", manifest.display()))?;
+        let name =
+            name.with_context(|| format!("package name not found in {}", manifest.display()))?;
         names.push(name.to_owned());
     }
     names.sort();
@@ -86,7 +87,7 @@ fn add_target() -> anyhow::Result<()> {
         .current_dir(repository())
         .stderr(Stdio::inherit())
         .output()
-        .context("cannot start rustc")?;
+        .context("failed to run rustc")?;
     let directory = String::from_utf8_lossy(&asked.stdout);
     if Path::new(directory.trim()).is_dir() {
         return Ok(());
@@ -97,7 +98,7 @@ fn add_target() -> anyhow::Result<()> {
         .args(["target", "add", TARGET])
         .current_dir(repository());
     if run_to_success(&mut command).is_err() {
-        bail!("`rustup target add {TARGET}` failed; without rustup, install that target of rustc");
+        bail!("`rustup target add {TARGET}` failed; without rustup, install the target for rustc");
     }
     Ok(())
 }

@@ -38,7 +38,7 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
 pub(crate) fn run_to_success(command: &mut Command) -> anyhow::Result<()> {
     let status = command
         .status()
-        .with_context(|| format!("cannot start {}", shown(command)))?;
+        .with_context(|| format!("failed to start {}", shown(command)))?;
     if !status.success() {
         bail!("{} failed ({status})", shown(command));
     }
@@ -55,7 +55,7 @@ pub(crate) fn run_unless_interrupted(
     let mut child = command
         .stdin(Stdio::piped())
         .spawn()
-        .with_context(|| format!("cannot start {}", shown(command)))?;
+        .with_context(|| format!("failed to start {}", shown(command)))?;
     if let Some(mut stdin) = child.stdin.take() {
         // A program may end without reading its input.
         let _ = stdin.write_all(input.as_bytes());
@@ -113,7 +113,7 @@ impl Background {
         let child = command
             .process_group(0)
             .spawn()
-            .with_context(|| format!("cannot start {}", shown(command)))?;
+            .with_context(|| format!("failed to start {}", shown(command)))?;
         Ok(Self { name, child })
     }
 
@@ -125,7 +125,7 @@ impl Background {
     pub(crate) fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         self.child
             .try_wait()
-            .with_context(|| format!("cannot ask about {}", self.name))
+            .with_context(|| format!("failed to get the status of {}", self.name))
     }
 
     pub(crate) fn child(&mut self) -> &mut Child {
@@ -138,7 +138,7 @@ impl Background {
         terminate(&self.child);
         while self.ended()?.is_none() {
             if terminated.elapsed() > GRACE {
-                eprintln!("{} does not stop; killing it", self.name);
+                eprintln!("timeout: {} does not stop; killing it", self.name);
                 self.child.kill()?;
                 self.child.wait()?;
                 break;
@@ -154,7 +154,7 @@ impl Drop for Background {
         if let Ok(None) = self.ended()
             && let Err(error) = self.stop()
         {
-            eprintln!("cannot stop {}: {error:#}", self.name);
+            eprintln!("failed to stop {}: {error:#}", self.name);
         }
     }
 }
@@ -189,7 +189,7 @@ impl Watchdog {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .context("cannot start sh")?;
+            .context("failed to start sh")?;
         let input = child.stdin.take();
         Ok(Self { child, input })
     }
@@ -200,7 +200,7 @@ impl Watchdog {
 
     fn tell(&mut self, line: &str) -> anyhow::Result<()> {
         if let Some(input) = &mut self.input {
-            writeln!(input, "{line}").context("the watchdog has gone away")?;
+            writeln!(input, "{line}").context("the watchdog exited")?;
         }
         Ok(())
     }

@@ -14,8 +14,8 @@ use crate::process::run_to_success;
 const PACKAGES: [(&str, &str); 10] = [
     ("openssh-server", "real SSH devices"),
     ("frr", "a real router"),
-    ("iproute2", "a network of the router's own"),
-    ("inetutils-telnet", "a router that speaks telnet only"),
+    ("iproute2", "a separate network for the router"),
+    ("inetutils-telnet", "a telnet-only router"),
     ("procps", "counting a device's sessions"),
     (
         "python3-pip",
@@ -160,7 +160,7 @@ fn install_python_package(package: &PythonPackage) -> anyhow::Result<()> {
 
 /// Returns cargo's target directory: this program is in `<target>/<profile>/`.
 pub(crate) fn target_directory() -> anyhow::Result<PathBuf> {
-    let program = std::env::current_exe().context("where this program is")?;
+    let program = std::env::current_exe().context("failed to find the path of this program")?;
     let target = program.ancestors().nth(2);
     target
         .map(Path::to_owned)
@@ -179,8 +179,8 @@ fn missing() -> anyhow::Result<Vec<(&'static str, &'static str)>> {
         .output()
         .with_context(|| {
             format!(
-                "dpkg-query is not there, and `cargo xtask setup` knows Debian only; on another \
-                 system, install what corresponds to {} yourself and run `cargo test`",
+                "dpkg-query not found: `cargo xtask setup` supports Debian only; on another system, \
+                 install the equivalents of {} and run `cargo test`",
                 names.join(", ")
             )
         })?;
@@ -212,7 +212,7 @@ fn as_root() -> anyhow::Result<Command> {
     }
     let sudo = Command::new("sudo").arg("--version").output();
     if sudo.is_err() {
-        bail!("packages are missing, and installing them needs root or sudo");
+        bail!("installing the missing packages needs root or sudo");
     }
     let mut command = Command::new("sudo");
     command.arg("env");

@@ -60,13 +60,9 @@ async fn beside_bare(server: &Server, devices: usize, delay: Duration) {
         }
     }
     let ratio = median(&batches).as_secs_f64() / median(&bare).as_secs_f64();
-    println!("-- {devices} devices, {AT_ONCE} at once, {delay:?} for each command");
+    println!("-- {devices} devices, {AT_ONCE} at the same time, {delay:?} per command");
     row("bare sessions", &bare, None);
-    row(
-        "the same as one batch, POST to completed",
-        &batches,
-        Some(ratio),
-    );
+    row("one batch, POST to completed", &batches, Some(ratio));
     println!("{:<50} {before:>7} MB", "peak memory: before");
     println!("{:<50} {of_bare:>7} MB", "peak memory: bare sessions");
     println!("{:<50} {of_batches:>7} MB", "peak memory: batch");
@@ -140,7 +136,7 @@ impl Fleet {
             .take(count)
             .map(|line| serde_json::from_str(&line.unwrap()).unwrap());
         let devices: Vec<Value> = devices.collect();
-        assert_eq!(devices.len(), count, "their process has ended");
+        assert_eq!(devices.len(), count, "their process exited");
         Self { process, devices }
     }
 

@@ -93,7 +93,7 @@ async fn work(server: &Server) {
     let stats = server.get("/api/jobs/stats").await;
     let of = |status: &str| stats["by_status"][status].as_u64().unwrap();
     println!(
-        "-- with {} completed jobs, and {} that wait",
+        "-- with {} completed and {} waiting jobs",
         of("completed"),
         of("pending")
     );

@@ -6,7 +6,7 @@
 //! The first two need root and the test devices' packages (`cargo xtask setup`), because the work
 //! is a real session to FRRouting. Figures that are compared are measured in turn, in one run.
 
-#![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on ends")]
+#![expect(clippy::unwrap_used, reason = "a benchmark panics on failure")]
 
 mod fleet;
 mod history;
@@ -118,11 +118,7 @@ async fn job_beside_bare_session(server: &Server) {
     }
     let ratio = median(&jobs).as_secs_f64() / median(&bare).as_secs_f64();
     row("FRR: connect + show version + close, bare", &bare, None);
-    row(
-        "FRR: the same as a job, POST to completed",
-        &jobs,
-        Some(ratio),
-    );
+    row("FRR: as a job, POST to completed", &jobs, Some(ratio));
 }
 
 /// The second job on a device pays no login: from claim to completed, as its record says.

@@ -19,9 +19,9 @@ const SMALL_BODY: usize = 64 << 10;
 const SMALL_VALUES: usize = 64 << 10;
 /// Bodies of the largest size that may be received at once, so that one slow client does not block
 /// the others. Memory is allocated as they arrive.
-const LARGEST_AT_ONCE: usize = 4;
+const MAX_LARGEST_BODIES: usize = 4;
 /// How long a request waits for its share of a budget.
-const WAIT: Duration = Duration::from_secs(10);
+const RESERVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The memory budgets that all requests share.
 #[derive(Clone, Debug)]
@@ -47,7 +47,7 @@ impl BodyBudget {
         Self {
             max_body: config.max_body_bytes,
             max_values: config.max_request_memory_bytes,
-            bodies: Pool::new(config.max_body_bytes.saturating_mul(LARGEST_AT_ONCE)),
+            bodies: Pool::new(config.max_body_bytes.saturating_mul(MAX_LARGEST_BODIES)),
             values: Pool::new(config.max_request_memory_bytes),
         }
     }
@@ -108,7 +108,7 @@ impl Pool {
 
     async fn reserve(&self, bytes: usize) -> Result<Share, Problem> {
         let reserved = Arc::clone(&self.0).acquire_many_owned(kib(bytes));
-        match tokio::time::timeout(WAIT, reserved).await {
+        match tokio::time::timeout(RESERVE_TIMEOUT, reserved).await {
             Ok(Ok(permit)) => Ok(Share {
                 _permit: Some(permit),
             }),

@@ -20,7 +20,7 @@ use super::Problem;
 /// Memory of all large responses together, in KiB.
 const TOTAL_KIB: u32 = 64 << 10;
 /// How long a response waits for its share.
-const WAIT: Duration = Duration::from_secs(10);
+const RESERVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bodies are passed to the connection in chunks of this size, in bytes.
 const PIECE: usize = 64 << 10;
 /// Memory per byte of text that is escaped: a control character takes six bytes as JSON, plus the byte
@@ -50,7 +50,7 @@ impl AnswerBudget {
         let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(TOTAL_KIB);
         // A response larger than the whole budget takes all of it.
         let reserved = Arc::clone(&self.kib).acquire_many_owned(kib.min(TOTAL_KIB));
-        match tokio::time::timeout(WAIT, reserved).await {
+        match tokio::time::timeout(RESERVE_TIMEOUT, reserved).await {
             Ok(Ok(permit)) => Ok(Share { _permit: permit }),
             _ => Err(Problem::busy(
                 "the server is busy with other large responses; retry later",

@@ -20,7 +20,7 @@ use crate::model::{CommandKind, CommandResult, Job, JobFilter, JobStatus};
 /// How many earlier jobs are searched for one to compare with.
 const LOOKED_AT: u32 = 200;
 /// Limit of the commands and outputs of one comparison, in bytes.
-const LARGEST: u64 = 64 << 20;
+const MAX_OUTPUT_BYTES: u64 = 64 << 20;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -57,7 +57,7 @@ pub(super) async fn compare(
             ))
         })?,
     };
-    let mut budget = LARGEST;
+    let mut budget = MAX_OUTPUT_BYTES;
     let target = query.target.as_deref();
     let old = results(&app, with, target, &mut budget).await?;
     let new = results(&app, id, target, &mut budget).await?;
@@ -114,7 +114,7 @@ async fn results(
                 None => "; name one target",
                 Some(_) => "",
             };
-            let most = LARGEST >> 20;
+            let most = MAX_OUTPUT_BYTES >> 20;
             let message =
                 format!("the outputs are too large: at most {most} MiB are compared{advice}");
             Problem::invalid_field("/target", message)

@@ -25,7 +25,7 @@ use super::budget::Share;
 use super::extract::{IdInPath, QueryParams};
 use super::types::{LogAnswer, OutputEvent, ResultAnswer};
 use super::{Problem, jobs};
-use crate::app::{App, MOST_EVENT_STREAMS};
+use crate::app::{App, MAX_EVENT_STREAMS};
 use crate::long_requests::Place;
 use crate::model::{JobStatus, ListedJob, Progress};
 use crate::storage::{Measured, Page, StorageError};
@@ -38,7 +38,7 @@ const PAGE: Page = Page {
 /// Changes that arrive within this time are coalesced into one read.
 const GATHER: Duration = Duration::from_millis(50);
 /// How often to poll the database in case a notification was missed.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// Interval of keep-alive comments, so that proxies do not close an idle connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const LAST_EVENT_ID: &str = "last-event-id";
@@ -88,7 +88,7 @@ pub(super) async fn events(
     }
     let place = app.event_streams.enter().ok_or_else(|| {
         let message = format!(
-            "too many event streams: at most {MOST_EVENT_STREAMS} are allowed; retry \
+            "too many event streams: at most {MAX_EVENT_STREAMS} are allowed; retry \
                                later"
         );
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message)
@@ -362,7 +362,7 @@ impl Following {
             biased;
             () = told(&mut self.changes, self.id) => {}
             () = told(&mut self.prints, self.id) => self.only_prints = true,
-            () = tokio::time::sleep(LOOK_AGAIN) => {}
+            () = tokio::time::sleep(POLL_INTERVAL) => {}
             () = self.place.closing() => self.ended = true,
         }
         if !self.ended {

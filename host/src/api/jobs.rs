@@ -32,9 +32,9 @@ use crate::storage::{CancelOutcome, DeleteOutcome, Page, StorageError};
 type Accepted = (StatusCode, [(HeaderName, String); 1], Json<JobAccepted>);
 
 const DEFAULT_PAGE: u32 = 50;
-const LARGEST_LOG_PAGE: u32 = 5_000;
+const MAX_LOG_PAGE: u32 = 5_000;
 const LOG_PAGE_BYTES: u64 = 4 << 20;
-const LARGEST_RESULT_PAGE: u32 = 1_000;
+const MAX_RESULT_PAGE: u32 = 1_000;
 const RESULT_PAGE_BYTES: u64 = 4 << 20;
 
 /// Submits a job.
@@ -502,11 +502,11 @@ pub(super) async fn results(
     IdInPath(id): IdInPath,
     QueryParams(query): QueryParams<ResultQuery>,
 ) -> Result<Response, Problem> {
-    let limit = query.limit.unwrap_or(LARGEST_RESULT_PAGE);
-    if !(1..=LARGEST_RESULT_PAGE).contains(&limit) {
+    let limit = query.limit.unwrap_or(MAX_RESULT_PAGE);
+    if !(1..=MAX_RESULT_PAGE).contains(&limit) {
         return Err(Problem::invalid_field(
             "/limit",
-            format!("expected 1 to {LARGEST_RESULT_PAGE}, got {limit}"),
+            format!("expected 1 to {MAX_RESULT_PAGE}, got {limit}"),
         ));
     }
     // Read before the results: a command that ends in between is then listed twice rather than not at
@@ -577,11 +577,11 @@ pub(super) async fn logs(
     IdInPath(id): IdInPath,
     QueryParams(query): QueryParams<LogQuery>,
 ) -> Result<Response, Problem> {
-    let limit = query.limit.unwrap_or(LARGEST_LOG_PAGE);
-    if !(1..=LARGEST_LOG_PAGE).contains(&limit) {
+    let limit = query.limit.unwrap_or(MAX_LOG_PAGE);
+    if !(1..=MAX_LOG_PAGE).contains(&limit) {
         return Err(Problem::invalid_field(
             "/limit",
-            format!("expected 1 to {LARGEST_LOG_PAGE}, got {limit}"),
+            format!("expected 1 to {MAX_LOG_PAGE}, got {limit}"),
         ));
     }
     let page = Page {

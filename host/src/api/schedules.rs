@@ -19,7 +19,7 @@ use crate::app::App;
 use crate::model::{JobStatus, Timing, now};
 use crate::schedules::{ScheduleError, invalid_timing};
 
-const LONGEST_PREVIEW: usize = 100;
+const MAX_PREVIEW: usize = 100;
 
 /// Stores a schedule.
 #[utoipa::path(
@@ -182,8 +182,8 @@ pub(super) async fn preview(
     body: JsonBody<PreviewSchedule>,
 ) -> Result<Json<SchedulePreview>, Problem> {
     let count = body.value.count.unwrap_or(NEXT_RUNS);
-    if !(1..=LONGEST_PREVIEW).contains(&count) {
-        let message = format!("expected 1 to {LONGEST_PREVIEW}, got {count}");
+    if !(1..=MAX_PREVIEW).contains(&count) {
+        let message = format!("expected 1 to {MAX_PREVIEW}, got {count}");
         return Err(Problem::invalid_field("/count", message));
     }
     let timezone = body.value.timezone.unwrap_or_else(|| "UTC".to_owned());

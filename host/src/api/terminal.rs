@@ -20,14 +20,14 @@ use utoipa::IntoParams;
 use super::Problem;
 use super::extract::QueryParams;
 use super::types::{CloseReason, TerminalCommand, TerminalEvent};
-use crate::app::{App, MOST_TERMINALS};
+use crate::app::{App, MAX_TERMINALS};
 use crate::long_requests::Place;
 use crate::model::{Connection, ErrorCode, JobError};
 
 /// Maximum size of a message from the client. Larger pastes have to be split.
-const MOST_MESSAGE_BYTES: usize = 64 * 1024;
+const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 /// Maximum width and height of a terminal.
-const MOST_CELLS: u16 = 1_000;
+const MAX_CELLS: u16 = 1_000;
 /// A client that accepts no output for this long counts as disconnected.
 const SENDING: Duration = Duration::from_secs(30);
 /// Timeout of the last message and the closing handshake.
@@ -86,12 +86,12 @@ pub(super) async fn open(
         Problem::new(
             StatusCode::TOO_MANY_REQUESTS,
             "too-many-terminals",
-            format!("too many open terminals: at most {MOST_TERMINALS} are allowed; close one"),
+            format!("too many open terminals: at most {MAX_TERMINALS} are allowed; close one"),
         )
     })?;
     Ok(upgrade
-        .max_frame_size(MOST_MESSAGE_BYTES)
-        .max_message_size(MOST_MESSAGE_BYTES)
+        .max_frame_size(MAX_MESSAGE_BYTES)
+        .max_message_size(MAX_MESSAGE_BYTES)
         .on_upgrade(move |socket| serve(app, connection, params, socket, place)))
 }
 
@@ -108,7 +108,7 @@ impl TerminalParams {
         }
         for (pointer, cells) in [("/columns", self.columns), ("/rows", self.rows)] {
             if !is_size(cells) {
-                let message = format!("expected 1 to {MOST_CELLS}, got {cells}");
+                let message = format!("expected 1 to {MAX_CELLS}, got {cells}");
                 return Err(Problem::invalid_field(pointer, message));
             }
         }
@@ -231,7 +231,7 @@ async fn obey(
             }
             Ok(TerminalCommand::Resize { .. }) => {
                 return Err(invalid(format!(
-                    "invalid resize: expected 1 to {MOST_CELLS} columns and rows"
+                    "invalid resize: expected 1 to {MAX_CELLS} columns and rows"
                 )));
             }
             Err(error) => {
@@ -241,7 +241,7 @@ async fn obey(
         Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
         Some(Err(error)) => {
             return Err(invalid(format!(
-                "failed to read the message: {error}; at most {MOST_MESSAGE_BYTES} bytes are allowed"
+                "failed to read the message: {error}; at most {MAX_MESSAGE_BYTES} bytes are allowed"
             )));
         }
         Some(Ok(Message::Close(_))) | None => return Err(Ended::Left),
@@ -265,7 +265,7 @@ fn invalid(message: String) -> Ended {
 }
 
 fn is_size(cells: u16) -> bool {
-    (1..=MOST_CELLS).contains(&cells)
+    (1..=MAX_CELLS).contains(&cells)
 }
 
 fn xterm() -> String {

@@ -11,7 +11,7 @@ use crate::model::{ErrorCode, JobError, LogLevel};
 use crate::{json, numbers};
 
 /// The default wait for a child job: the maximum run time of a job.
-const LONGEST_WAIT: Duration = Duration::from_secs(604_800);
+const MAX_WAIT: Duration = Duration::from_secs(604_800);
 
 /// Parses a number of seconds.
 ///
@@ -30,7 +30,7 @@ pub fn seconds(function: &str, seconds: f64) -> Result<Duration> {
 /// # Errors
 /// Like [`seconds`].
 pub fn wait_time(function: &str, time: Option<f64>) -> Result<Duration> {
-    time.map_or(Ok(LONGEST_WAIT), |time| seconds(function, time))
+    time.map_or(Ok(MAX_WAIT), |time| seconds(function, time))
 }
 
 /// Parses the id of a job.

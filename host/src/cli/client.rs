@@ -28,9 +28,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longer than the server's own limit (`server.request_timeout_seconds`), so that the server reports it.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// Longer than any job: a job runs for a week at most, and may wait before that.
-const LONGEST_STREAM: Duration = Duration::from_secs(366 * 86_400);
+const MAX_STREAM: Duration = Duration::from_secs(366 * 86_400);
 /// The server sends a keep-alive every 15 s.
-const LONGEST_SILENCE: Duration = Duration::from_secs(60);
+const MAX_SILENCE: Duration = Duration::from_secs(60);
 
 /// The validated address of the server.
 #[derive(Clone)]
@@ -262,7 +262,7 @@ impl Client {
         path: &[&str],
         after: Option<&str>,
     ) -> Result<Events, Failure> {
-        let mut request = self.request(Method::GET, path).timeout(LONGEST_STREAM);
+        let mut request = self.request(Method::GET, path).timeout(MAX_STREAM);
         if let Some(id) = after {
             request = request.header("Last-Event-ID", id);
         }
@@ -287,7 +287,7 @@ impl Client {
         // A stream that stays silent for longer than the keep-alive interval counts as disconnected.
         let bytes = response.bytes_stream();
         let bytes = futures::stream::unfold(bytes, |mut bytes| async {
-            let next = tokio::time::timeout(LONGEST_SILENCE, bytes.next()).await;
+            let next = tokio::time::timeout(MAX_SILENCE, bytes.next()).await;
             let piece = next.ok().flatten().and_then(Result::ok);
             Some((piece, bytes))
         });

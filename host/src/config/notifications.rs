@@ -17,9 +17,9 @@ pub(super) const CHANNELS: &str = "channels";
 /// The array of tables `[[notifications.rules]]`.
 pub(super) const RULES: &str = "rules";
 /// Each channel has its own task; a larger number is taken for a mistake.
-const MOST_CHANNELS: usize = 32;
-const MOST_RULES: usize = 100;
-const LONGEST_NAME: usize = 64;
+const MAX_CHANNELS: usize = 32;
+const MAX_RULES: usize = 100;
+const MAX_NAME: usize = 64;
 
 /// The destination of a message.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -219,9 +219,9 @@ pub(super) fn check_channels(origin: &str, value: &Value) -> Vec<Problem> {
         )];
     };
     let mut problems = Vec::new();
-    if channels.len() > MOST_CHANNELS {
+    if channels.len() > MAX_CHANNELS {
         let found = format!("{} channels", channels.len());
-        let allowed = format!("at most {MOST_CHANNELS}");
+        let allowed = format!("at most {MAX_CHANNELS}");
         problems.push(bad(path, origin, &found, None, &allowed));
     }
     let mut channels: Vec<_> = channels.iter().collect();
@@ -282,9 +282,9 @@ pub(super) fn check_rules(origin: &str, value: &Value) -> Vec<Problem> {
         )];
     };
     let mut problems = Vec::new();
-    if rules.len() > MOST_RULES {
+    if rules.len() > MAX_RULES {
         let found = format!("{} rules", rules.len());
-        let allowed = format!("at most {MOST_RULES}");
+        let allowed = format!("at most {MAX_RULES}");
         problems.push(bad(path, origin, &found, None, &allowed));
     }
     for (index, rule) in rules.iter().enumerate() {
@@ -366,11 +366,11 @@ fn expression(text: &str) -> Result<(), String> {
 
 fn channel_name(name: &str) -> Result<(), String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-    if (1..=LONGEST_NAME).contains(&name.len()) && name.chars().all(plain) {
+    if (1..=MAX_NAME).contains(&name.len()) && name.chars().all(plain) {
         Ok(())
     } else {
         Err(format!(
-            "invalid channel name: expected 1 to {LONGEST_NAME} letters, digits, - and _"
+            "invalid channel name: expected 1 to {MAX_NAME} letters, digits, - and _"
         ))
     }
 }

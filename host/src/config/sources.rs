@@ -329,7 +329,7 @@ impl Layers {
                 "board.api_prefix",
                 &show_text(&config.board.api_prefix),
                 "board.ui_path has the same value",
-                "a path of its own",
+                "a different path",
             );
         }
         let file = |url: &str| url.split('?').next().map(str::to_owned);
@@ -339,7 +339,7 @@ impl Layers {
                 "queue.url",
                 &show_text(&config.queue_url()),
                 "database.url has the same file",
-                "a file of its own",
+                "a different file",
             );
         }
         self.check_notifications(config);
@@ -532,9 +532,9 @@ pub(super) fn show(value: &Value) -> String {
 
 /// Formats a value for an error: quoted, truncated, and without a password.
 pub(super) fn show_text(text: &str) -> String {
-    const LONGEST: usize = 120;
+    const MAX_CHARS: usize = 120;
     let redacted = redact(text);
-    let mut shown: String = redacted.chars().take(LONGEST).collect();
+    let mut shown: String = redacted.chars().take(MAX_CHARS).collect();
     if shown.len() < redacted.len() {
         shown.push('…');
     }

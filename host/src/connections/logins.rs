@@ -12,7 +12,7 @@ use crate::sealing::DigestKey;
 use crate::storage::{Storage, StorageError};
 
 /// Maximum number of devices with a stored login history.
-pub const MOST_DEVICES: u32 = 16_384;
+pub const MAX_DEVICES: u32 = 16_384;
 
 /// The login history in the database.
 #[derive(Clone)]
@@ -38,7 +38,7 @@ impl StoredLogins {
     /// # Errors
     /// If the database is not available.
     pub async fn load(&self) -> Result<Vec<(String, LoginRecord)>, StorageError> {
-        let stored = self.storage.device_logins(now(), MOST_DEVICES).await?;
+        let stored = self.storage.device_logins(now(), MAX_DEVICES).await?;
         let read = stored.into_iter().filter_map(|(address, record)| {
             match serde_json::from_value(record) {
                 Ok(record) => Some((address, record)),

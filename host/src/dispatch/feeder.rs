@@ -71,7 +71,7 @@ impl Feeder {
             let pause = match enqueued {
                 Ok(()) => until_next(storage, now).await,
                 Err(error) => {
-                    tracing::error!(error = %format!("{error:#}"), "failed to enqueue ready jobs; retrying");
+                    tracing::error!(error = %format!("{error:#}"), "failed to enqueue due jobs; retrying");
                     self.sweep.store(true, Ordering::Release);
                     POLL_INTERVAL
                 }

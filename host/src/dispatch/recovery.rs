@@ -33,33 +33,37 @@ fn end_of(job: &Job, in_flight: &[InFlight]) -> (LogLevel, Outcome, JobError) {
     if job.cancel_requested {
         let error = JobError::new(
             ErrorCode::CANCELLED,
-            "was to be cancelled when the server ended",
+            "cancelled; the server stopped before the job did",
         );
         return (LogLevel::Warn, Outcome::Cancelled(error.clone()), error);
     }
     match job.on_interrupt {
         OnInterrupt::Retry if job.attempt < ATTEMPTS => {
-            let error = interrupted("the server ended while the job ran; it runs again");
+            let error =
+                interrupted("the server stopped while the job was running; the job runs again");
             (LogLevel::Warn, Outcome::RunAgain(error.clone()), error)
         }
         OnInterrupt::Retry => {
             let error = interrupted(&format!(
-                "the server ended during each of {} attempts; it is not tried again",
+                "the server stopped during each of {} attempts; no more retries",
                 job.attempt
             ));
             (LogLevel::Error, Outcome::Failed(error.clone()), error)
         }
         OnInterrupt::Fail => {
             let error = interrupted(&match in_flight {
-                [] => "the server ended while the job ran; no change was being sent to a device"
-                    .to_owned(),
+                [] => {
+                    "the server stopped while the job was running; no change was being sent to a \
+                       device"
+                        .to_owned()
+                }
                 commands => {
                     let named =
                         |command: &InFlight| format!("`{}` on {}", command.command, command.target);
                     let commands: Vec<_> = commands.iter().map(named).collect();
                     format!(
-                        "the server ended while {} was being sent; nobody knows whether the device \
-                         did it",
+                        "the server stopped while {} was being sent; it is unknown whether the device \
+                         executed it",
                         commands.join(", ")
                     )
                 }

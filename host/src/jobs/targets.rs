@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::Jobs;
 use crate::connections::ConnectionError;
-use crate::model::{Connection, MOST_TARGETS, Target, TargetExpression, TargetMode};
+use crate::model::{Connection, MAX_TARGETS, Target, TargetExpression, TargetMode};
 use crate::registry::{ParamError, Plugin};
 use crate::storage::StorageError;
 
@@ -93,8 +93,8 @@ impl Jobs {
             TargetMode::All if count == 0 => Some(
                 "needs at least one target: the name of a connection, or an expression".to_owned(),
             ),
-            _ if count > MOST_TARGETS => {
-                Some(format!("takes at most {MOST_TARGETS} targets, got {count}"))
+            _ if count > MAX_TARGETS => {
+                Some(format!("takes at most {MAX_TARGETS} targets, got {count}"))
             }
             _ => None,
         };

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::JobStatus;
 
 /// Maximum number of targets of a batch.
-pub const MOST_TARGETS: usize = 10_000;
+pub const MAX_TARGETS: usize = 10_000;
 
 /// Rollout options of a batch. An absent option is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// Maximum number of jump hosts on the way to a device.
-pub const MOST_JUMPS: usize = 8;
+pub const MAX_JUMPS: usize = 8;
 
 /// A connection as stored; its secrets are sealed.
 #[derive(Clone, Debug)]
@@ -332,7 +332,7 @@ pub enum RouteError {
     Unknown(String),
     #[error("duplicate jump host `{0}` in the route {1}")]
     Circle(String, String),
-    #[error("too many jump hosts: at most {MOST_JUMPS} are allowed: {0}")]
+    #[error("too many jump hosts: at most {MAX_JUMPS} are allowed: {0}")]
     TooLong(String),
 }
 
@@ -354,7 +354,7 @@ pub fn route(
         if let Some(twice) = way.iter().find(|hop| !seen.insert(hop)) {
             return Err(RouteError::Circle(twice.clone(), shown()));
         }
-        if way.len() > MOST_JUMPS {
+        if way.len() > MAX_JUMPS {
             return Err(RouteError::TooLong(shown()));
         }
         if let Some(unknown) = way.iter().find(|hop| jump_of(hop).is_none()) {

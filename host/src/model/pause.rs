@@ -8,9 +8,9 @@ use uuid::Uuid;
 use super::{Connection, TargetExpression, Timing, TimingError, matches_pattern};
 
 /// Maximum length of a window, in minutes: one week.
-pub const LONGEST_WINDOW: u32 = 7 * 24 * 60;
+pub const MAX_WINDOW: u32 = 7 * 24 * 60;
 /// Maximum number of simultaneously open windows that are examined.
-const MOST_OPEN: usize = 64;
+const MAX_OPEN: usize = 64;
 
 /// What a pause does with due jobs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -175,7 +175,7 @@ impl PauseRule {
             .ended_at
             .map_or(now - *length, |ended| ended.max(now - *length));
         let open = std::iter::successors(timing.next_after(after), |time| timing.next_after(*time));
-        let open = open.take(MOST_OPEN).take_while(|time| *time <= now);
+        let open = open.take(MAX_OPEN).take_while(|time| *time <= now);
         let until = open.last()? + *length;
         Some(InForce {
             until: Some(ends_at.map_or(until, |end| end.min(until))),

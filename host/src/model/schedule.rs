@@ -24,11 +24,11 @@ use super::BatchOptions;
 /// changed.
 const LATEST: TimeDelta = TimeDelta::seconds(30);
 /// Upper bound for the gap of a time zone change, in minutes.
-const LONGEST_GAP_MINUTES: i64 = 2 * 24 * 60;
+const MAX_GAP_MINUTES: i64 = 2 * 24 * 60;
 /// Maximum number of candidate times examined for the next run: more than the seconds of the longest
 /// overlap, one day.
-const MOST_TIMES: usize = 90_000;
-const LONGEST_EXPRESSION: usize = 255;
+const MAX_TIMES: usize = 90_000;
+const MAX_EXPRESSION: usize = 255;
 
 /// What to do about runs that were missed while the server was down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -203,8 +203,8 @@ impl Timing {
             );
             wrong("timezone", message)
         })?;
-        if expression.len() > LONGEST_EXPRESSION {
-            let message = format!("expected at most {LONGEST_EXPRESSION} bytes");
+        if expression.len() > MAX_EXPRESSION {
+            let message = format!("expected at most {MAX_EXPRESSION} bytes");
             return Err(wrong("cron_expression", message));
         }
         let expression = expand(expression);
@@ -241,7 +241,7 @@ impl Timing {
         // Searches in local time, which is treated as having no changes here, and then converts each
         // time. A later local time never converts to an earlier one in UTC.
         let mut face = local.naive_local().and_utc();
-        for _ in 0..MOST_TIMES {
+        for _ in 0..MAX_TIMES {
             face = self.cron.find_next_occurrence(&face, false).ok()?;
             let moment = moment_of(face.naive_utc(), self.zone)?;
             if moment > time {
@@ -281,7 +281,7 @@ fn expand(expression: &str) -> &str {
 /// Returns the time at which a clock shows `face`: the first of two, or the end of the gap.
 fn moment_of(face: NaiveDateTime, zone: Tz) -> Option<DateTime<Utc>> {
     let minute = face - TimeDelta::seconds(face.and_utc().timestamp().rem_euclid(60));
-    let later = (1..=LONGEST_GAP_MINUTES).map(|minutes| minute + TimeDelta::minutes(minutes));
+    let later = (1..=MAX_GAP_MINUTES).map(|minutes| minute + TimeDelta::minutes(minutes));
     std::iter::once(face)
         .chain(later)
         .find_map(|face| match zone.from_local_datetime(&face) {

@@ -10,9 +10,9 @@ use super::Connection;
 use super::pattern::matches_pattern;
 
 /// Maximum length of an expression, in bytes.
-const LONGEST: usize = 1_000;
+const MAX_BYTES: usize = 1_000;
 /// Maximum nesting of parentheses and `not`.
-const DEEPEST: usize = 32;
+const MAX_DEPTH: usize = 32;
 
 /// A predicate on connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,8 +35,8 @@ impl TargetExpression {
     /// # Errors
     /// A message that says what is wrong and what is expected.
     pub fn parse(text: &str) -> Result<Self, String> {
-        if text.len() > LONGEST {
-            return Err(format!("expected at most {LONGEST} bytes"));
+        if text.len() > MAX_BYTES {
+            return Err(format!("expected at most {MAX_BYTES} bytes"));
         }
         let mut words = Words {
             words: words_of(text),
@@ -132,9 +132,9 @@ impl Words {
     }
 
     fn one(&mut self, depth: usize) -> Result<TargetExpression, String> {
-        if depth >= DEEPEST {
+        if depth >= MAX_DEPTH {
             return Err(format!(
-                "expected at most {DEEPEST} levels of parentheses and `not`"
+                "expected at most {MAX_DEPTH} levels of parentheses and `not`"
             ));
         }
         if self.take_if("not") {

@@ -111,7 +111,7 @@ fn judge(error: &smtp::Error) -> NotSent {
     let Some(code) = error.status() else {
         return NotSent::no_way(message::innermost(error));
     };
-    let text = message::line(&error.to_string(), message::LONGEST_REASON);
+    let text = message::line(&error.to_string(), message::MAX_REASON);
     // Missing or rejected credentials concern the whole channel, and an operator may fix them.
     if matches!(u16::from(code), 421 | 454 | 530 | 534 | 535 | 538) {
         return NotSent::no_way(text);

@@ -20,17 +20,17 @@ use crate::model::{
 use crate::storage::FailedChild;
 
 /// Maximum number of characters of the error of a job, of a device in a batch, and of a delivery.
-const LONGEST_ERROR: usize = 2_000;
-const LONGEST_DEVICE_ERROR: usize = 300;
-pub(super) const LONGEST_REASON: usize = 300;
-const LONGEST_SUBJECT: usize = 200;
-const LONGEST_DESCRIPTION: usize = 1_000;
+const MAX_ERROR: usize = 2_000;
+const MAX_DEVICE_ERROR: usize = 300;
+pub(super) const MAX_REASON: usize = 300;
+const MAX_SUBJECT: usize = 200;
+const MAX_DESCRIPTION: usize = 1_000;
 /// Slack itself truncates texts at 40,000 characters; this fits a screen.
-const LONGEST_SLACK: usize = 3_500;
+const MAX_SLACK: usize = 3_500;
 /// Maximum number of devices named in one line.
 const FEW: usize = 3;
 /// Maximum number of targets in the JSON; `target_count` has their total.
-const MOST_TARGETS: usize = 100;
+const MAX_TARGETS: usize = 100;
 
 /// Data about an ended job.
 pub(super) struct Facts {
@@ -54,7 +54,7 @@ pub(super) fn of(
 ) -> Option<Notification> {
     let event = *events.first()?;
     let (id, now) = (Uuid::now_v7(), now());
-    let subject = line(&subject(facts, event), LONGEST_SUBJECT);
+    let subject = line(&subject(facts, event), MAX_SUBJECT);
     let content = NotificationContent {
         text: text(facts, &subject, events),
         body: body(facts, id, &subject, events, now).to_string(),
@@ -121,11 +121,11 @@ pub(super) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut cause = error;
     loop {
         if let Some(error) = tls_error(cause) {
-            return line(&tls_reason(error), LONGEST_REASON);
+            return line(&tls_reason(error), MAX_REASON);
         }
         match cause.source() {
             Some(source) => cause = source,
-            None => return line(&cause.to_string(), LONGEST_REASON),
+            None => return line(&cause.to_string(), MAX_REASON),
         }
     }
 }
@@ -197,7 +197,7 @@ fn words_of(name: &str) -> String {
 
 /// Returns the text for Slack, with its three special characters escaped.
 pub(super) fn for_slack(content: &NotificationContent) -> String {
-    let text = cut(&content.text, LONGEST_SLACK);
+    let text = cut(&content.text, MAX_SLACK);
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
@@ -277,10 +277,10 @@ fn text(facts: &Facts, subject: &str, events: &[NotificationEvent]) -> String {
     let others: Vec<_> = events.iter().skip(1).map(|event| event.as_str()).collect();
     say("also", others.join(", "));
     if let Some(error) = &job.error {
-        say("error", line(&error.to_string(), LONGEST_ERROR));
+        say("error", line(&error.to_string(), MAX_ERROR));
     }
     if let Some(description) = &job.description {
-        say("description", line(description, LONGEST_DESCRIPTION));
+        say("description", line(description, MAX_DESCRIPTION));
     }
     say("job", job.id.to_string());
     say("schedule", facts.schedule.clone().unwrap_or_default());
@@ -298,7 +298,7 @@ fn text(facts: &Facts, subject: &str, events: &[NotificationEvent]) -> String {
         let _ = write!(text, "\nfailed devices:\n");
         for child in &facts.failed {
             let error = device_error(child.error.as_ref());
-            let _ = writeln!(text, "- {}: {error}", line(&child.target, LONGEST_REASON));
+            let _ = writeln!(text, "- {}: {error}", line(&child.target, MAX_REASON));
         }
         let more = counts.failed.saturating_sub(facts.failed.len() as u64);
         if more > 0 {
@@ -314,7 +314,7 @@ fn text(facts: &Facts, subject: &str, events: &[NotificationEvent]) -> String {
 fn device_error(error: Option<&JobError>) -> String {
     error.map_or_else(
         || "failed".to_owned(),
-        |error| line(&error.to_string(), LONGEST_DEVICE_ERROR),
+        |error| line(&error.to_string(), MAX_DEVICE_ERROR),
     )
 }
 
@@ -325,9 +325,10 @@ fn body(
     events: &[NotificationEvent],
     now: DateTime<Utc>,
 ) -> Value {
-    let error = facts.job.error.as_ref().map(
-        |error| json!({ "code": error.code.0, "message": cut(&error.message, LONGEST_ERROR) }),
-    );
+    let error =
+        facts.job.error.as_ref().map(
+            |error| json!({ "code": error.code.0, "message": cut(&error.message, MAX_ERROR) }),
+        );
     let failed_devices = facts.counts.map(|counts| {
         let device = |child: &FailedChild| {
             let error = child.error.as_ref();
@@ -335,7 +336,7 @@ fn body(
                 "name": child.target,
                 "job_id": child.job_id,
                 "error_code": error.map(|error| &error.code.0),
-                "error_message": error.map(|error| cut(&error.message, LONGEST_DEVICE_ERROR)),
+                "error_message": error.map(|error| cut(&error.message, MAX_DEVICE_ERROR)),
             })
         };
         let devices: Vec<_> = facts.failed.iter().map(device).collect();
@@ -361,10 +362,10 @@ fn body(
 /// Returns the job as the API does, without fields that may be long or confidential.
 fn job(facts: &Facts) -> Value {
     let mut answer = JobAnswer::from(ListedJob::from(facts.job.clone()));
-    answer.targets.truncate(MOST_TARGETS);
+    answer.targets.truncate(MAX_TARGETS);
     let shortened = |text: Option<String>, most| text.map(|text| cut(&text, most));
-    answer.error_message = shortened(answer.error_message, LONGEST_ERROR);
-    answer.description = shortened(answer.description, LONGEST_DESCRIPTION);
+    answer.error_message = shortened(answer.error_message, MAX_ERROR);
+    answer.description = shortened(answer.description, MAX_DESCRIPTION);
     if let (Some(batch), Some(counts)) = (&mut answer.batch, facts.counts) {
         batch.counts = counts;
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context as _, ensure};
 use secrecy::SecretString;
 
-const LARGEST: u64 = 16 * 1024;
+const MAX_BYTES: u64 = 16 * 1024;
 
 /// Reads a file without one trailing line end. `key` is the configuration key for errors.
 pub(super) fn read(key: &str, path: &Path) -> anyhow::Result<SecretString> {
@@ -24,8 +24,8 @@ pub(super) fn read(key: &str, path: &Path) -> anyhow::Result<SecretString> {
                  secret; make it private with chmod o=");
         }
         let mut text = String::new();
-        file.take(LARGEST + 1).read_to_string(&mut text)?;
-        ensure!(text.len() as u64 <= LARGEST, "expected at most 16 KiB");
+        file.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+        ensure!(text.len() as u64 <= MAX_BYTES, "expected at most 16 KiB");
         let secret = text.strip_suffix('\n').unwrap_or(&text);
         let secret = secret.strip_suffix('\r').unwrap_or(secret);
         ensure!(!secret.trim().is_empty(), "empty file");

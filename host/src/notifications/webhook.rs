@@ -20,9 +20,9 @@ use crate::model::{Notification, now};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Upper bound of the `Retry-After` that a receiver may ask for.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3_600);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(3_600);
 /// Minimum length of the key in bytes; a shorter one could be guessed.
-const SHORTEST_KEY: usize = 16;
+const MIN_KEY_BYTES: usize = 16;
 
 /// A webhook that receives JSON, signed so that the receiver can authenticate it.
 pub(super) struct Webhook {
@@ -46,8 +46,8 @@ impl Webhook {
         let name = format!("{key}.secret_file");
         let secret = secret_file::read(&name, secret_file)?;
         ensure!(
-            secret.expose_secret().len() >= SHORTEST_KEY,
-            "{name}: key too short: expected at least {SHORTEST_KEY} bytes in {}",
+            secret.expose_secret().len() >= MIN_KEY_BYTES,
+            "{name}: key too short: expected at least {MIN_KEY_BYTES} bytes in {}",
             secret_file.display()
         );
         Ok(Self {
@@ -187,7 +187,7 @@ fn retry_after(text: &str, now: DateTime<Utc>) -> Option<Duration> {
             (date.with_timezone(&Utc) - now).to_std().ok()?
         }
     };
-    Some(asked.min(LONGEST_RETRY_AFTER))
+    Some(asked.min(MAX_RETRY_AFTER))
 }
 
 fn reason(error: reqwest::Error) -> String {

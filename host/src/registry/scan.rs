@@ -200,7 +200,7 @@ impl Source {
                 self.set_problem(None);
                 return;
             }
-            Unreadable::Absent => "it file not found".to_owned(),
+            Unreadable::Absent => "directory not found".to_owned(),
             Unreadable::Other(reason) => reason,
         };
         if self.set_problem(Some(problem.clone())) {

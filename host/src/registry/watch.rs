@@ -13,13 +13,13 @@ use tokio::sync::Notify;
 use super::{Registry, files};
 
 /// Scan interval without change notifications.
-const SCAN_EVERY: Duration = Duration::from_secs(2);
+const SCAN_INTERVAL: Duration = Duration::from_secs(2);
 /// Changes are scanned once no further change has followed for this long,
 const QUIET: Duration = Duration::from_millis(100);
 /// or once they have continued for this long.
-const LONGEST_UNREST: Duration = Duration::from_secs(1);
+const MAX_DEBOUNCE: Duration = Duration::from_secs(1);
 /// A file that was written to and not closed is skipped for this long after the last write.
-const LONGEST_WRITE: Duration = Duration::from_secs(60);
+const MAX_WRITE: Duration = Duration::from_secs(60);
 
 /// Files that are being written to, as far as the file system reports it.
 #[derive(Clone, Default)]
@@ -29,7 +29,7 @@ impl Writing {
     pub(super) fn contains(&self, path: &Path) -> bool {
         let Some(path) = real(path) else { return false };
         let since = self.lock().get(&path).copied();
-        since.is_some_and(|since| since.elapsed() < LONGEST_WRITE)
+        since.is_some_and(|since| since.elapsed() < MAX_WRITE)
     }
 
     fn begin(&self, path: &Path) {
@@ -42,7 +42,7 @@ impl Writing {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, Instant>> {
         let mut writing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        writing.retain(|_, since| since.elapsed() < LONGEST_WRITE);
+        writing.retain(|_, since| since.elapsed() < MAX_WRITE);
         writing
     }
 }
@@ -54,7 +54,7 @@ impl Registry {
         let mut watched = Watched::new(&changed, &self.writing);
         loop {
             watched.follow(self.sources.iter().map(|source| source.directory.as_path()));
-            if tokio::time::timeout(SCAN_EVERY, changed.notified())
+            if tokio::time::timeout(SCAN_INTERVAL, changed.notified())
                 .await
                 .is_ok()
             {
@@ -66,7 +66,7 @@ impl Registry {
 }
 
 async fn settle(changed: &Notify) {
-    let deadline = tokio::time::Instant::now() + LONGEST_UNREST;
+    let deadline = tokio::time::Instant::now() + MAX_DEBOUNCE;
     loop {
         let quiet = (tokio::time::Instant::now() + QUIET).min(deadline);
         if tokio::time::timeout_at(quiet, changed.notified())
@@ -125,7 +125,7 @@ impl Watched {
         let watcher = notify::recommended_watcher(handler);
         if let Err(error) = &watcher {
             tracing::warn!(%error, "file system events are not available; polling the plugin \
-                                    directories every {SCAN_EVERY:?}");
+                                    directories every {SCAN_INTERVAL:?}");
         }
         Self {
             watcher: watcher.ok(),

@@ -37,7 +37,7 @@ pub struct Rotated {
 /// database still opens with the key in place, or with the one that the next start puts there.
 pub async fn rotate(storage: &dyn Storage, path: &Path) -> anyhow::Result<Rotated> {
     let Some(check) = storage.meta(CHECK).await? else {
-        bail!("nothing was sealed in this database yet; the next start makes a key for it");
+        bail!("this database has no master key yet; the next start creates one");
     };
     let file = resolved(path)?;
     let old = MasterKey::of(storage, path).await?;
@@ -109,7 +109,7 @@ fn put_in_place(file: &Path, next: &Path, old: KeyId) -> anyhow::Result<PathBuf>
 /// Resolves links, because the new key has to be in the directory of the actual file.
 fn resolved(path: &Path) -> anyhow::Result<PathBuf> {
     path.canonicalize()
-        .with_context(|| format!("cannot read the master key file {}", path.display()))
+        .with_context(|| format!("failed to read the master key file {}", path.display()))
 }
 
 fn new_file(file: &Path) -> PathBuf {

@@ -94,17 +94,17 @@ impl Address {
         if config.trust_network {
             tracing::warn!(
                 host = shown,
-                "listening off loopback without authentication (server.trust_network): every \
-                 machine that reaches the port can use every stored connection"
+                "listening on a non-loopback address without authentication (server.trust_network): \
+                 every machine that reaches the port can use every stored connection"
             );
             return Ok(());
         }
         bail!(
-            "server.host is {shown}, which other machines reach, and this version has no \
-             authentication: each of them could use every stored connection. Listen on loopback \
+            "server.host = {shown} is not allowed: other machines can reach it, and without \
+             authentication, each of them could use every stored connection. Listen on loopback \
              (server.host = \"127.0.0.1\") or on a Unix socket (server.host = \
-             \"unix:/run/scheduler/http.sock\"), behind a proxy that authenticates; or, if only \
-             trusted machines reach the port, set server.trust_network = true"
+             \"unix:/run/scheduler/http.sock\") behind an authenticating proxy; or, if only trusted \
+             machines reach the port, set server.trust_network = true"
         )
     }
 
@@ -219,20 +219,23 @@ async fn remove_stale(path: &Path) -> anyhow::Result<()> {
         Err(error) => return Err(error.into()),
     };
     if !metadata.file_type().is_socket() {
-        bail!("the path exists and is not a socket; remove it, or name another path");
+        bail!("the path exists and is not a socket; remove it, or choose another path");
     }
     let answer = tokio::time::timeout(PROBE_TIMEOUT, UnixStream::connect(path)).await;
     match answer {
         Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            tracing::info!(path = %path.display(), "removing the socket of a server that has ended");
+            tracing::info!(path = %path.display(), "removing a stale socket");
             Ok(fs::remove_file(path)?)
         }
         Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         // A full backlog indicates a running server as well.
         Ok(Err(error)) if error.kind() != io::ErrorKind::WouldBlock => {
-            Err(anyhow::Error::from(error).context("failed to find out whether a server answers"))
+            Err(anyhow::Error::from(error).context(
+                "failed to check whether another server uses the \
+                 socket",
+            ))
         }
-        _ => bail!("another server answers on this socket; stop it first, or name another path"),
+        _ => bail!("another server uses this socket; stop it first, or choose another path"),
     }
 }
 

@@ -25,8 +25,8 @@ use super::listener::Peer;
 const MAX_REFUSED: usize = 32;
 /// Timeout for the response to a rejected client.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
-const REFUSAL_DETAIL: &str = "all connections that the server allows are in use; see \
-    server.max_connections and server.max_connections_per_address";
+const REFUSAL_DETAIL: &str = "connection limit reached (server.max_connections, \
+                              server.max_connections_per_address); retry later";
 
 /// The open connections.
 #[derive(Debug)]
@@ -214,11 +214,15 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connections(limit) => {
-                write!(f, "{limit} requests are under way (server.max_connections)")
+                write!(
+                    f,
+                    "connection limit of {limit} reached, all with a request in progress \
+                           (server.max_connections)"
+                )
             }
             Self::ConnectionsPerAddress(limit) => write!(
                 f,
-                "{limit} requests of one address are under way \
+                "connection limit of {limit} per address reached, all with a request in progress \
                  (server.max_connections_per_address)"
             ),
         }

@@ -30,9 +30,9 @@ pub enum Fault {
     Damaged(String),
     /// A file of the database is not the file that this process has open.
     #[error(
-        "the database file {file} {change} while the server was running: what is stored now would \
-         be lost. Stop the server, put the file back or restore a backup with `scheduler db restore \
-         FILE`, and start it"
+        "the database file {file} {change} while the server was running, so further writes would be \
+         lost: stop the server, put the file back or restore a backup with `scheduler db restore \
+         FILE`, and start the server again"
     )]
     Moved { file: String, change: &'static str },
 }
@@ -64,7 +64,8 @@ impl Condition {
         if self.shared.fault.set(fault).is_ok()
             && let Some(fault) = self.fault()
         {
-            tracing::error!(reason = %fault, "the database is unusable; no more jobs are taken or accepted");
+            tracing::error!(reason = %fault, "the database is unusable; no jobs are started or \
+                 accepted");
             self.shared.failed.cancel();
         }
     }

@@ -123,7 +123,7 @@ impl SqliteStorage {
         check: Duration,
     ) -> anyhow::Result<Self> {
         let options = SqliteConnectOptions::from_str(url)
-            .with_context(|| format!("database.url: `{url}` is not an SQLite URL"))?
+            .with_context(|| format!("invalid database.url: expected an SQLite URL, got `{url}`"))?
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
@@ -144,7 +144,7 @@ impl SqliteStorage {
             connected = writing.connect().await;
         }
         let mut connection =
-            connected.with_context(|| format!("cannot open the database {}", path.display()))?;
+            connected.with_context(|| format!("failed to open the database {}", path.display()))?;
         check_at_start(&mut connection, path, check).await?;
         if let Some(schema) = check::schema_of(&mut connection).await? {
             check::expect_known(schema, path)?;
@@ -152,14 +152,19 @@ impl SqliteStorage {
         check::MIGRATOR
             .run(&mut connection)
             .await
-            .with_context(|| format!("cannot bring {} to this version's schema", path.display()))?;
+            .with_context(|| {
+                format!(
+                    "failed to migrate {} to the schema of this version",
+                    path.display()
+                )
+            })?;
         give_space_back(&mut connection).await;
         // Keeps rollback data of statements and savepoints in memory, not in files. Set only after the
         // VACUUM above, which would otherwise hold a copy of the whole database in memory.
         sqlx::query("PRAGMA temp_store = MEMORY")
             .execute(&mut connection)
             .await
-            .with_context(|| format!("cannot set up {}", path.display()))?;
+            .with_context(|| format!("failed to set up {}", path.display()))?;
         let readers = SqlitePoolOptions::new()
             .max_connections(max_connections)
             .acquire_timeout(BUSY_TIMEOUT)
@@ -167,7 +172,7 @@ impl SqliteStorage {
             .test_before_acquire(false)
             .connect_with(options.read_only(true))
             .await
-            .with_context(|| format!("cannot open the database {}", path.display()))?;
+            .with_context(|| format!("failed to open the database {}", path.display()))?;
         file.keep_reserve();
         let condition = Condition::default();
         let files = Arc::new(file.watch()?);
@@ -200,21 +205,21 @@ async fn check_at_start(
     let begun = Instant::now();
     let checked = check::quick_check(connection, limit)
         .await
-        .with_context(|| format!("cannot check the database {}", path.display()))?;
+        .with_context(|| format!("failed to check the database {}", path.display()))?;
     if !checked.problems.is_empty() {
         let fault = Fault::Damaged(checked.problems.join("; "));
         return Err(anyhow::Error::new(fault).context(format!("{}", path.display())));
     }
     let (tables, took) = (checked.tables.len(), begun.elapsed());
     if checked.unchecked.is_empty() {
-        tracing::debug!(tables, ?took, "the database was checked");
+        tracing::debug!(tables, ?took, "database check passed");
     } else {
         tracing::info!(
             checked = checked.tables.join(", "),
             not_checked = checked.unchecked.join(", "),
             ?took,
-            "the database was checked in part, for as long as database.check_seconds allows; \
-             `scheduler db check` checks all of it"
+            "the database check timed out (database.check_seconds); `scheduler db check` checks all \
+             tables"
         );
     }
     Ok(())
@@ -257,10 +262,11 @@ async fn give_space_back(connection: &mut SqliteConnection) {
     if matches!(incremental, Ok(2)) {
         return;
     }
-    tracing::info!("the database is made anew, so that its unused space can be given back");
+    tracing::info!("rewriting the database once, to enable incremental vacuum");
     let vacuum = "PRAGMA auto_vacuum = INCREMENTAL; VACUUM";
     if let Err(error) = sqlx::raw_sql(vacuum).execute(connection).await {
-        tracing::warn!(%error, "the database keeps its size; it needs as much room again beside it");
+        tracing::warn!(%error, "failed to rewrite the database, which needs free space of its size; \
+                                unused space is not released");
     }
 }
 
@@ -272,11 +278,11 @@ pub fn file_of(url: &str) -> anyhow::Result<PathBuf> {
     let rest = url
         .strip_prefix("sqlite://")
         .or_else(|| url.strip_prefix("sqlite:"))
-        .with_context(|| format!("`{url}` does not begin with sqlite:"))?;
+        .with_context(|| format!("invalid database URL `{url}`: expected sqlite:PATH"))?;
     let path = rest.split('?').next().unwrap_or(rest);
     anyhow::ensure!(
         !path.is_empty() && path != ":memory:",
-        "`{url}` names no file; the database has to be one, for example sqlite:scheduler.db"
+        "invalid database URL `{url}`: expected a file, for example sqlite:scheduler.db"
     );
     Ok(PathBuf::from(path))
 }
@@ -868,7 +874,7 @@ fn while_claimed(claim: &Claim, holds: bool) -> Result<()> {
         return Ok(());
     }
     Err(StorageError::Unavailable(format!(
-        "attempt {} of job {} is no longer this worker's",
+        "attempt {} of job {} no longer belongs to this worker",
         claim.attempt, claim.job_id
     )))
 }

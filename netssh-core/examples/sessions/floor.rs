@@ -67,5 +67,5 @@ async fn until_prompt(channel: &mut Channel<Msg>) -> usize {
             }
         }
     }
-    panic!("the channel was closed");
+    panic!("channel closed");
 }

@@ -3,7 +3,7 @@
 //! Needs root and the test devices' packages (`cargo xtask setup`). What is compared is measured
 //! in turn, in one run, so that a noisy machine is noisy for both; what is printed are medians.
 
-#![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on ends")]
+#![expect(clippy::unwrap_used, reason = "a benchmark panics on failure")]
 
 mod floor;
 mod process;

@@ -120,7 +120,7 @@ pub(crate) async fn run(what: &str) {
     let figure = match what {
         "hold" => hold(&device, task.ours).await,
         "log-in" => log_in(&device, task.ours).await,
-        _ => panic!("{what} is no task"),
+        _ => panic!("{what} is not a task"),
     };
     println!("{figure}");
 }

@@ -35,7 +35,7 @@ pub(super) enum Effect {
 }
 
 /// Limit of a typed line in bytes; the rest is dropped.
-const LONGEST_LINE: usize = 8192;
+const MAX_LINE: usize = 8192;
 
 #[derive(Debug)]
 pub(super) struct Cli<'a> {
@@ -203,7 +203,7 @@ impl<'a> Cli<'a> {
             }
             c => {
                 self.quoted = false;
-                if self.line.len() < LONGEST_LINE {
+                if self.line.len() < MAX_LINE {
                     self.line.push(c);
                     if !hidden {
                         self.echo(c);

@@ -36,7 +36,7 @@ impl Default for BreakerOptions {
 
 /// Maximum number of remembered refused credentials per device, and of users of interactive logins;
 /// the latest are kept.
-const MOST_REFUSED: usize = 16;
+const MAX_REFUSED_CREDENTIALS: usize = 16;
 /// Number of consecutive refused interactive logins of one user after which they pause, with any
 /// passwords: more than typing mistakes, fewer than most devices need to lock an account.
 const MAX_TRIALS: u32 = 5;
@@ -131,7 +131,7 @@ impl Breaker {
             Some(at) => self.trials.remove(at),
             None => (username.to_owned(), Trials::default()),
         };
-        if self.trials.len() >= MOST_REFUSED {
+        if self.trials.len() >= MAX_REFUSED_CREDENTIALS {
             self.trials.remove(0);
         }
         trials.count = trials.count.saturating_add(1);
@@ -203,7 +203,7 @@ impl Breaker {
             Some(at) => self.refused.remove(at),
             None => (key.to_owned(), Failures::default()),
         };
-        if self.refused.len() >= MOST_REFUSED {
+        if self.refused.len() >= MAX_REFUSED_CREDENTIALS {
             self.refused.remove(0);
         }
         self.refused.push(refused);
@@ -260,15 +260,25 @@ impl Breaker {
     pub(super) fn restore(&mut self, record: &LoginRecord, options: &BreakerOptions, clock: Clock) {
         let failures = |record| Failures::restored(record, options, clock);
         self.connecting = failures(&record.connecting);
-        let refused = record.refused.iter().rev().take(MOST_REFUSED).rev();
+        let refused = record
+            .refused
+            .iter()
+            .rev()
+            .take(MAX_REFUSED_CREDENTIALS)
+            .rev();
         self.refused = refused
             .map(|(key, record)| (key.clone(), failures(record)))
             .collect();
-        let trials = record.trials.iter().rev().take(MOST_REFUSED).rev();
+        let trials = record
+            .trials
+            .iter()
+            .rev()
+            .take(MAX_REFUSED_CREDENTIALS)
+            .rev();
         self.trials = trials
             .map(|(user, record)| (user.clone(), Trials::restored(record, options, clock)))
             .collect();
-        for key in record.pending.iter().take(MOST_REFUSED) {
+        for key in record.pending.iter().take(MAX_REFUSED_CREDENTIALS) {
             let unknown = Error::authentication(
                 "the server stopped during the login, so the outcome is unknown",
             );
@@ -440,7 +450,7 @@ mod tests {
         for number in 0..100 {
             breaker.failed(&key(&number.to_string()), &refused(), &options, now);
         }
-        assert!(breaker.refused.len() <= MOST_REFUSED);
+        assert!(breaker.refused.len() <= MAX_REFUSED_CREDENTIALS);
     }
 
     /// A person or a program that tries one password after the other.
@@ -479,7 +489,7 @@ mod tests {
         for number in 0..100 {
             breaker.trial_began(&number.to_string(), &options, later);
         }
-        assert!(breaker.trials.len() <= MOST_REFUSED);
+        assert!(breaker.trials.len() <= MAX_REFUSED_CREDENTIALS);
     }
 
     #[test]

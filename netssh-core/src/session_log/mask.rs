@@ -10,11 +10,11 @@ use secrecy::zeroize::Zeroize;
 use super::MASKED;
 
 /// Minimum length of a masked secret, in bytes.
-const SHORTEST: usize = 4;
+const MIN_LENGTH: usize = 4;
 /// Maximum length of a masked secret, and so of the retained bytes.
-const LONGEST: usize = 4096;
+const MAX_LENGTH: usize = 4096;
 /// Maximum number of secrets per session; the oldest is replaced.
-const MOST: usize = 64;
+const MAX_SECRETS: usize = 64;
 
 /// The secrets to mask, zeroized on drop.
 #[derive(Default)]
@@ -23,11 +23,12 @@ pub(super) struct Secrets(Vec<Vec<u8>>);
 impl Secrets {
     pub(super) fn add(&mut self, secret: &str) {
         let bytes = secret.as_bytes();
-        if !(SHORTEST..=LONGEST).contains(&bytes.len()) || self.0.iter().any(|known| known == bytes)
+        if !(MIN_LENGTH..=MAX_LENGTH).contains(&bytes.len())
+            || self.0.iter().any(|known| known == bytes)
         {
             return;
         }
-        if self.0.len() == MOST {
+        if self.0.len() == MAX_SECRETS {
             self.0.remove(0).zeroize();
         }
         self.0.push(bytes.to_vec());
@@ -84,7 +85,7 @@ impl Mask {
     /// Returns the retained bytes because the other side sends, masked if they are long enough to
     /// reveal something.
     pub(super) fn pause(&mut self) -> String {
-        if self.held.len() >= SHORTEST {
+        if self.held.len() >= MIN_LENGTH {
             if self.masked {
                 return String::new();
             }

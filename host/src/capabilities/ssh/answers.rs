@@ -88,7 +88,7 @@ impl Question {
 }
 
 /// Shorter secrets are not masked: they occur in many words.
-const SHORTEST_SECRET: usize = 4;
+const MIN_SECRET_BYTES: usize = 4;
 
 /// Masks secret answers in a device's output: some devices echo their input.
 pub(super) fn without_secrets(text: String, questions: &[Question]) -> String {
@@ -96,7 +96,7 @@ pub(super) fn without_secrets(text: String, questions: &[Question]) -> String {
     let secrets = questions.iter().filter(|question| question.is_secret());
     let secrets = secrets.map(|question| question.answer.expose_secret());
     let mut secrets: Vec<_> = secrets
-        .filter(|secret| secret.len() >= SHORTEST_SECRET)
+        .filter(|secret| secret.len() >= MIN_SECRET_BYTES)
         .collect();
     // A longer secret may begin with a shorter one.
     secrets.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
 /// Maximum width and height that the server accepts.
-const MOST_CELLS: u16 = 1_000;
+const MAX_CELLS: u16 = 1_000;
 
 /// Raw mode of the terminal. Dropping it restores the previous mode, also after a panic.
 pub(super) struct RawMode {
@@ -33,7 +33,7 @@ pub(super) fn size() -> (u16, u16) {
     let size = tcgetwinsize(io::stdout()).or_else(|_| tcgetwinsize(io::stdin()));
     let within = |cells: u16, otherwise| match cells {
         0 => otherwise,
-        cells => cells.min(MOST_CELLS),
+        cells => cells.min(MAX_CELLS),
     };
     size.map_or((80, 24), |size| {
         (within(size.ws_col, 80), within(size.ws_row, 24))

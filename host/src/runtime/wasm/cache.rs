@@ -20,7 +20,7 @@ const COMPILED: &str = "compiled";
 const REFUSED: &str = "refused";
 const STAGING: &str = "staging-";
 /// Staging directories older than this are leftovers of a crash.
-const LONGEST_COMPILATION: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_COMPILATION: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The directory `plugins.cache_dir`. It contains machine code that the server runs, so no other user
 /// may write to it, and it is never a directory for plugin files.
@@ -83,7 +83,7 @@ impl CodeCache {
             let age = modified
                 .ok()
                 .and_then(|modified| SystemTime::now().duration_since(modified).ok());
-            if is_staging && age.is_some_and(|age| age > LONGEST_COMPILATION) {
+            if is_staging && age.is_some_and(|age| age > MAX_COMPILATION) {
                 let _ = std::fs::remove_dir_all(entry.path());
             }
         }

@@ -212,7 +212,7 @@ impl<W: BulkWork> Taken for TakenBulk<W> {
         let mut answers = self.answers.into_iter();
         for asked in self.asked {
             // Operations that were not executed fail with the error of the group.
-            let undone = || StorageError::Unavailable("it was not written".to_owned());
+            let undone = || StorageError::Unavailable("nothing was written".to_owned());
             let answer = match answers.next() {
                 Some(answer) => committed.answer(answer),
                 None => committed.answer(Ok(())).and_then(|()| Err(undone())),

@@ -63,9 +63,9 @@ pub(super) fn expect_known(schema: i64, database: &Path) -> anyhow::Result<()> {
     let known = newest_schema();
     if schema > known {
         bail!(
-            "the database {} was written by a newer version of the scheduler: it has schema \
-             {schema}, this binary ({}) knows schema {known}; install the newer version again, or \
-             restore a backup that this version made",
+            "the database {} was written by a newer version: got schema {schema}, expected at most \
+             {known} (this is version {}); install the newer version again, or restore a backup made \
+             by this version",
             database.display(),
             env!("CARGO_PKG_VERSION"),
         );

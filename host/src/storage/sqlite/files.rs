@@ -22,7 +22,7 @@ const RESERVE: usize = 128 * 1024;
 /// Bytes written to test for free space.
 const PROBE: usize = 16 * 1024;
 /// Upper bound for a single write of SQLite, in bytes.
-const LARGEST_WRITE: u64 = 1024 * 1024;
+const MAX_WRITE: u64 = 1024 * 1024;
 
 /// The database's file, open and locked for as long as SQLite has it open.
 ///
@@ -68,7 +68,8 @@ impl DatabaseFile {
         let metadata = file.metadata()?;
         if is_on_network(metadata.dev()) {
             // There, `flock` and SQLite's own locks are the same locks and would conflict.
-            tracing::warn!(file = %path.display(), "the database is on a network file system; only the lock file keeps a second server out, and SQLite's own locks are not to be trusted");
+            tracing::warn!(file = %path.display(), "the database is on a network file system, where \
+                 SQLite's locks are unreliable; only the lock file keeps out a second server");
         } else {
             lock(&file, path)?;
         }
@@ -183,7 +184,7 @@ impl WatchedFiles {
         let sizes = self.files.iter().map(|file| size(file).unwrap_or_default());
         let largest = sizes.max().unwrap_or_default();
         let most = getrlimit(Resource::Fsize).current;
-        if most.is_some_and(|most| largest.saturating_add(LARGEST_WRITE) >= most) {
+        if most.is_some_and(|most| largest.saturating_add(MAX_WRITE) >= most) {
             return true;
         }
         let Some((database, _)) = self.files.first() else {
@@ -234,8 +235,8 @@ fn lock(file: &File, database: &Path) -> anyhow::Result<()> {
     match file.try_lock() {
         Ok(()) => Ok(()),
         Err(std::fs::TryLockError::WouldBlock) => anyhow::bail!(
-            "the database {} is in use by another scheduler; stop that one first, or give this one \
-             a database of its own with database.url",
+            "the database {} is in use by another server; stop that server first, or set another \
+             database with database.url",
             database.display()
         ),
         Err(std::fs::TryLockError::Error(error)) => {
@@ -266,11 +267,12 @@ fn open_private(path: &Path) -> anyhow::Result<File> {
         .append(true)
         .mode(0o600)
         .open(path)
-        .with_context(|| format!("cannot create or open {}", path.display()))?;
+        .with_context(|| format!("failed to create or open {}", path.display()))?;
     // A file created by hand or under an older umask may be readable by others.
     let mode = file.metadata()?.permissions().mode();
     if mode & 0o077 != 0 {
-        tracing::warn!(file = %path.display(), mode = format!("{:o}", mode & 0o777), "others could read this file; its mode is now 0600");
+        tracing::warn!(file = %path.display(), mode = format!("{:o}", mode & 0o777), "other users \
+             could read this file; changed its mode to 0600");
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
     }
     Ok(file)
@@ -324,7 +326,7 @@ mod tests {
         std::os::unix::fs::symlink(&path, &soft).unwrap();
         for other in [&path, &hard, &soft] {
             let error = DatabaseFile::open(other).unwrap_err().to_string();
-            assert!(error.contains("in use by another scheduler"), "{error}");
+            assert!(error.contains("in use by another server"), "{error}");
             assert!(error.contains(&other.display().to_string()), "{error}");
         }
         drop(first);

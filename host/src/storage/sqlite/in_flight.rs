@@ -9,7 +9,7 @@ use super::running::AddResult;
 use super::{Claim, Result, rows, text_of};
 use crate::model::{CommandKind, CommandResult, InFlight};
 
-const NO_ANSWER: &str = "no answer was recorded; nobody knows whether the device did it";
+const NO_ANSWER: &str = "no response was recorded; it is unknown whether the device executed it";
 
 /// The intent to send a command.
 pub(super) struct AddNote {

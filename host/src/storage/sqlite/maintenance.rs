@@ -85,7 +85,7 @@ async fn check_all(connection: &mut SqliteConnection, database: &Path) -> anyhow
     match damage_or(schema, &mut report).with_context(failed)? {
         Some(Some(schema)) => report.schema = schema,
         Some(None) if report.problems.is_empty() => bail!(
-            "{} is not a database of the scheduler: it has no schema of any version",
+            "{} is not a database of the scheduler: schema not found",
             database.display()
         ),
         Some(None) | None => {}
@@ -242,7 +242,7 @@ async fn examine(copy: &Path) -> anyhow::Result<Copied> {
         let report = check_all(&mut *connection, copy).await?;
         ensure!(
             report.problems.is_empty(),
-            "malformed key: {}",
+            "it is damaged: {}",
             report.problems.join("; ")
         );
         let sealed = match sqlx::query_scalar(HAS_ANSWERS)

@@ -15,9 +15,9 @@ use crate::model::{
 /// Key of `meta` that the trigger `jobs_note_end` reads.
 const NOTE_ENDED_JOBS: &str = "note_ended_jobs";
 /// Maximum number of messages that wait for one channel.
-const MOST_WAITING: i64 = 10_000;
+const MAX_WAITING: i64 = 10_000;
 /// Maximum number of settled messages of all channels.
-const MOST_SETTLED: i64 = 10_000;
+const MAX_SETTLED: i64 = 10_000;
 const KEPT_DAYS: i64 = 7;
 /// Maximum number of jobs to search for an earlier comparable one; bounds the query for plugins and
 /// devices with many jobs.
@@ -116,7 +116,7 @@ async fn bound(
     .bind(channel)
     .fetch_one(&mut *connection)
     .await?;
-    if waiting <= MOST_WAITING {
+    if waiting <= MAX_WAITING {
         return Ok(0);
     }
     let done = sqlx::query(
@@ -128,9 +128,9 @@ async fn bound(
     .bind(channel)
     .bind(text_of(now))
     .bind(format!(
-        "more than {MOST_WAITING} messages waited for the channel"
+        "outbox full: more than {MAX_WAITING} notifications were waiting for the channel"
     ))
-    .bind(waiting - MOST_WAITING)
+    .bind(waiting - MAX_WAITING)
     .execute(&mut *connection)
     .await?;
     Ok(done.rows_affected())
@@ -345,7 +345,7 @@ async fn sweep(connection: &mut SqliteConnection, now: DateTime<Utc>) -> Result<
              SELECT id FROM notifications WHERE state <> 'waiting'
              ORDER BY settled_at DESC, id DESC LIMIT 100 OFFSET ?)",
     )
-    .bind(MOST_SETTLED)
+    .bind(MAX_SETTLED)
     .execute(&mut *connection)
     .await?;
     Ok(())
@@ -363,7 +363,7 @@ pub(super) async fn abandon_others(
                 let done = sqlx::query(
                     "UPDATE notifications
                      SET state = 'given_up', settled_at = ?2, text = '', body = '',
-                         last_error = 'channel not found any more'
+                         last_error = 'the channel is no longer configured'
                      WHERE state = 'waiting' AND channel NOT IN (SELECT value FROM json_each(?1))",
                 )
                 .bind(channels)

@@ -25,7 +25,7 @@ use crate::storage::{Condition, Fault};
 
 /// Maximum number of operations in one transaction, per batched kind and for single operations; bounds
 /// how long the first caller waits for the last.
-const LARGEST_GROUP: usize = 256;
+const MAX_GROUP: usize = 256;
 /// Capacity of the queue of single operations; further callers wait. Batched operations are not
 /// counted: a job has few of them in flight, because it waits for the reply.
 const QUEUE: usize = 4096;
@@ -106,7 +106,7 @@ impl Guard {
     }
 
     fn failure_of(&self, error: sqlx::Error) -> Failure {
-        tracing::error!(%error, "a database transaction failed");
+        tracing::error!(%error, "database transaction failed");
         let error = self.files.explain(error.into());
         self.condition.note(&error);
         match error {
@@ -228,7 +228,7 @@ impl Writer {
 
     /// Waits for free capacity in the queue.
     async fn place(&self) -> Result<OwnedPermit<Work>> {
-        let closed = || StorageError::Unavailable("it is being closed".to_owned());
+        let closed = || StorageError::Unavailable("the database is shutting down".to_owned());
         let sender = self.sender.upgrade().ok_or_else(closed)?;
         sender.reserve_owned().await.map_err(|_| closed())
     }
@@ -239,13 +239,13 @@ impl Writer {
         if let Some(task) = self.task.lock().await.take()
             && let Err(error) = task.await
         {
-            tracing::error!(%error, "the database writer ended badly");
+            tracing::error!(%error, "the database writer panicked");
         }
     }
 }
 
 fn unwritten(_: RecvError) -> StorageError {
-    StorageError::Unavailable("the transaction failed before this was written".to_owned())
+    StorageError::Unavailable("the transaction failed".to_owned())
 }
 
 async fn write_groups(
@@ -254,18 +254,18 @@ async fn write_groups(
     bulks: Arc<Bulks>,
     guard: Guard,
 ) {
-    let mut group = Vec::with_capacity(LARGEST_GROUP);
+    let mut group = Vec::with_capacity(MAX_GROUP);
     let mut left = false;
     loop {
         if left {
             // Also takes single operations, which must not starve while batched ones are left.
             let ready = std::iter::from_fn(|| waiting.try_recv().ok());
-            group.extend(ready.take(LARGEST_GROUP));
-        } else if waiting.recv_many(&mut group, LARGEST_GROUP).await == 0 {
+            group.extend(ready.take(MAX_GROUP));
+        } else if waiting.recv_many(&mut group, MAX_GROUP).await == 0 {
             break;
         }
         let mut taken;
-        (taken, left) = bulks.take(LARGEST_GROUP);
+        (taken, left) = bulks.take(MAX_GROUP);
         let alone = group.drain(..).filter_map(|work| match work {
             Work::Alone(work) => Some(work),
             Work::Bulk => None,
