@@ -378,6 +378,6 @@ fn files_of_the_server_are_closed_to_other_users_whatever_the_umask() {
         }
         let mut found = Vec::new();
         open_to_others(&directory, &mut found);
-        assert_eq!(found, [PathBuf::new(); 0]);
+        assert!(found.is_empty(), "{found:?}");
     });
 }
