@@ -88,10 +88,11 @@ impl Allowed {
             }
             Self::FlagOrList { .. } if is_one_word(text) => {
                 return Err(Rejected {
-                    reason: Some(format!(
+                    reason: Some(
                         "a single word is not allowed here; set a list of one word in the \
                          configuration file"
-                    )),
+                            .to_owned(),
+                    ),
                 });
             }
             Self::List { .. } | Self::FlagOrList { .. } => {
