@@ -737,7 +737,7 @@ fn a_server_that_is_not_well_says_so_on_every_page() {
         let browser = Browser::start(&host.client).await;
         browser.open("/board/schedules").await;
         browser.shows("#trouble", "1 plugin failed to load.").await;
-        browser.click("//a[.='Which one, and why']").await;
+        browser.click("//a[.='Show the error']").await;
         browser.shows(".card-broken", "broken").await;
 
         std::fs::remove_file(host.path("scheduler.db")).unwrap();

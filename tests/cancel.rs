@@ -138,7 +138,7 @@ fn a_job_that_takes_too_long_fails() {
             job["error_message"]
                 .as_str()
                 .unwrap()
-                .contains("longer than 1 s"),
+                .contains("timeout after 1 s"),
             "{job}"
         );
     });

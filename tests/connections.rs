@@ -107,7 +107,7 @@ fn another_master_key_does_not_start() {
         };
         std::fs::remove_file(stopped.path("scheduler.key")).unwrap();
         let error = refused().await;
-        assert!(error.contains("scheduler.key is not there"), "{error}");
+        assert!(error.contains("scheduler.key not found"), "{error}");
         assert!(
             !stopped.path("scheduler.key").exists(),
             "no other is made in its place"

@@ -659,7 +659,7 @@ async fn expect_full(client: &Client) {
     let health = until(client, "/health", |status, _| status == 503).await;
     assert_eq!(health["storage"]["disk_full"], true, "{health}");
     let problem = health["storage"]["problem"].as_str().unwrap();
-    assert!(problem.contains("no space left"), "{problem}");
+    assert!(problem.contains("disk is full"), "{problem}");
 }
 
 #[test]

@@ -123,7 +123,7 @@ fn downloads_are_limited_in_number_and_size_per_plugin_and_in_all() {
             assert_eq!(job["error_code"], "limit", "{job}");
             let message = job["error_message"].as_str().unwrap();
             assert!(
-                message.contains(key) && message.contains("files of"),
+                message.contains(key) && message.contains("files with"),
                 "{message}"
             );
         };

@@ -122,7 +122,7 @@ fn limits_end_the_playbook_that_reaches_them() {
             "out_of_cpu",
             "plugins.cpu_seconds",
         ),
-        ("f(1)", "limit", "too deep"),
+        ("f(1)", "limit", "too many nested function calls"),
         (
             "let x = #{}; let i = 0; loop { let big = \"\"; big.pad(1000000 + i, \"x\"); x[`k${i}`] = big; i += 1; }",
             "out_of_memory",

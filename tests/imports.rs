@@ -232,7 +232,7 @@ fn a_call_of_what_is_not_there_is_found_when_the_playbook_is_loaded() {
         ),
         (
             "let d = ssh::open(); d.exce(\"x\")",
-            "there is no method `exce`; did you mean `exec`?",
+            "method `exce` not found; did you mean `exec`?",
         ),
         ("helper(1)", "function `helper` not found"),
         ("tools::missing()", "function `tools::missing` not found"),

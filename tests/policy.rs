@@ -58,7 +58,7 @@ fn a_plugin_that_needs_more_than_it_is_granted_is_refused_with_what_is_missing()
         let browser = Browser::start(&host.client).await;
         browser.open("/board/plugins").await;
         browser
-            .shows(".notice-warning", "Its jobs are refused.")
+            .shows(".notice-warning", "Its jobs are rejected.")
             .await;
         browser.shows(".notice-warning", "ssh.configure").await;
         browser.click("//summary[.='Versions']").await;

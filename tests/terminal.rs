@@ -247,7 +247,7 @@ fn connect_that_fails_says_so_and_by_its_exit_code() {
         wrong["password"] = json!("wrong-password");
         host.connect(wrong).await;
         for (arguments, code, said) in [
-            (vec!["wrong"], 1, "hint: are the user and the secrets right"),
+            (vec!["wrong"], 1, "hint: check the user and the secrets"),
             (vec!["nothing"], 4, "connection `nothing` not found"),
             (
                 vec!["server", "--url", "http://127.0.0.1:1"],

@@ -436,7 +436,7 @@ mod tests {
             ),
             (
                 Error::InvalidCertificate(CertificateError::BadEncoding),
-                "is not valid: bad encoding",
+                "certificate of the server: bad encoding",
             ),
             (
                 Error::AlertReceived(AlertDescription::HandshakeFailure),

@@ -342,7 +342,7 @@ mod tests {
             "{message}"
         );
         let message = error_of(&format!("{own}[[pagers]]\nmark = '^.*$'\nanswer = ' '\n"));
-        assert!(message.starts_with("pagers: "), "{message}");
+        assert!(message.starts_with("invalid pagers: "), "{message}");
         assert!(error_of("name = \"own\"\n").contains("ending"));
         assert!(error_of("name = \n").contains("line 1"));
         assert!(error_of("extends = \"nonesuch\"").contains("no platform `nonesuch`"));
