@@ -47,15 +47,15 @@ fn limits_end_the_job_that_reaches_them() {
     let cases = [
         ("loop", "out_of_cpu", "plugins.cpu_seconds"),
         ("spin on the clock", "out_of_cpu", "plugins.cpu_seconds"),
-        ("recursion", "limit", "too deep"),
+        ("recursion", "limit", "too many nested function calls"),
         ("memory", "out_of_memory", "plugins.memory_mb"),
         ("a map of a million", "out_of_memory", "plugins.memory_mb"),
-        ("sessions", "limit", "32 sessions"),
-        ("handles", "limit", "1024 handles"),
+        ("sessions", "limit", "at most 32 per job"),
+        ("handles", "limit", "at most 1024 per job"),
         ("another device", "denied", "`elsewhere`"),
         ("configure", "denied", "ssh.configure"),
         ("submit", "denied", "submitting `noop`"),
-        ("exit", "script", "exit code 0"),
+        ("exit", "script", "exited with code 0"),
         ("abort", "script", "crashed"),
         ("own stop code", "script", "I was not"),
     ];
@@ -89,7 +89,7 @@ fn a_component_with_too_large_a_result_fails() {
         let job = deed(&host, "a result of 34 megabytes").await;
         assert_eq!(job["status"], "failed", "{}", message(&job));
         assert_eq!(job["error_code"], "limit", "{}", message(&job));
-        assert!(message(&job).contains("result has 34200002 bytes"));
+        assert!(message(&job).contains("34200002 bytes"));
     });
 }
 
@@ -101,7 +101,7 @@ fn values_that_would_take_much_memory_are_refused_before_they_are_parsed() {
             let job = deed(&host, name).await;
             assert_eq!(job["status"], "failed", "{name}: {}", message(&job));
             assert_eq!(job["error_code"], "limit", "{name}: {}", message(&job));
-            let says = "would take more than 512 MiB of memory";
+            let says = "may take at most 512 MiB of memory";
             assert!(message(&job).contains(says), "{name}: {}", message(&job));
         }
     });
@@ -136,7 +136,7 @@ fn limits_end_the_playbook_that_reaches_them() {
         (
             "let all = []; loop { all.push(ssh::open()); }",
             "limit",
-            "32 sessions",
+            "at most 32 per job",
         ),
         ("ssh::open(\"elsewhere\")", "denied", "`elsewhere`"),
         (
@@ -352,9 +352,9 @@ fn what_is_no_plugin_does_not_load_and_says_why() {
     let tables = with_module("(memory 1) (memory 0) (table 1 funcref) (table 1 funcref)");
     let cases = [
         ("empty", Vec::new(), "is empty"),
-        ("text", b"fn main() {}".to_vec(), "is not WebAssembly"),
-        ("module", module, "is a core module"),
-        ("other", other_world, "another world"),
+        ("text", b"fn main() {}".to_vec(), "expected WebAssembly"),
+        ("module", module, "got a core module"),
+        ("other", other_world, "world `job-plugin`"),
         ("http", http, "wasi:http/outgoing-handler"),
         ("newer", newer, "newer"),
         ("huge", vec![0; 65 << 20], "bytes"),
@@ -364,11 +364,11 @@ fn what_is_no_plugin_does_not_load_and_says_why() {
             memories,
             "memories count of 5 exceeds the per-instance limit of 4",
         ),
-        ("tables", tables, "another world"),
+        ("tables", tables, "world `job-plugin`"),
         (
             "cut",
             whole[..whole.len() / 2].to_vec(),
-            "not a valid component",
+            "invalid component",
         ),
     ];
     run(async move {
@@ -434,10 +434,10 @@ fn a_name_that_leads_elsewhere_is_none() {
 #[test]
 fn a_description_that_is_none_breaks_that_plugin_alone() {
     let cases = [
-        ("loop", "computed for longer"),
+        ("loop", "CPU limit of 5 s exceeded"),
         ("trap", "panicked at"),
-        ("rubbish", "no description"),
-        ("long", "a description has at most"),
+        ("rubbish", "an invalid description"),
+        ("long", "bytes, at most"),
         ("huge", "plugins.memory_mb"),
         ("host", "panicked at"),
     ];

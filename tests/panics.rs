@@ -61,7 +61,7 @@ impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
         let text = format!("{value:?}");
         match field.name() {
-            "message" => self.opens = text == "session open",
+            "message" => self.opens = text == "session opened",
             "target" => self.to_device = text == DEVICE,
             _ => {}
         }

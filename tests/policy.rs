@@ -62,7 +62,7 @@ fn a_plugin_that_needs_more_than_it_is_granted_is_refused_with_what_is_missing()
             .await;
         browser.shows(".notice-warning", "ssh.configure").await;
         browser.click("//summary[.='Versions']").await;
-        browser.shows(".versions", "serving").await;
+        browser.shows(".versions", "in use").await;
     });
 }
 

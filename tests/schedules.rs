@@ -116,7 +116,12 @@ fn of_the_times_that_come_while_the_last_job_runs_one_waits() {
         let host = TestHost::start().await;
         let rest = json!({ "params": { "seconds": 60 }, "overlap": "queue" });
         let made = create(&host, &schedule("slow", EACH_SECOND, &rest)).await;
-        until(&host, "slow", outcome_is("skipped: one waits")).await;
+        until(
+            &host,
+            "slow",
+            outcome_is("skipped: another job is already waiting"),
+        )
+        .await;
         let jobs = jobs_of(&host, &made).await;
         assert_eq!(jobs.len(), 1);
         let first = jobs[0]["id"].as_str().unwrap();

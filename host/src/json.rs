@@ -402,7 +402,10 @@ mod tests {
         assert!(parse(&nested(63)).is_ok());
         for arrays in [64, 100, 200, 100_000] {
             let error = parse(&nested(arrays)).unwrap_err();
-            assert!(error.contains("at most 64 levels of nesting"), "{arrays}: {error}");
+            assert!(
+                error.contains("at most 64 levels of nesting"),
+                "{arrays}: {error}"
+            );
         }
         assert!(parse("[").unwrap_err().starts_with("invalid JSON: EOF"));
     }

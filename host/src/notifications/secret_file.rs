@@ -61,7 +61,10 @@ mod tests {
         let path = directory.path().join("secret");
         let refusal = |path: &Path| format!("{:#}", read("some.key", path).unwrap_err());
         let told = refusal(&path);
-        assert!(told.contains("(some.key)") && told.contains("No such file"), "{told}");
+        assert!(
+            told.contains("(some.key)") && told.contains("No such file"),
+            "{told}"
+        );
         assert!(refusal(directory.path()).contains("not a regular file"));
         std::fs::write(&path, "\n").unwrap();
         assert!(refusal(&path).contains("empty"));

@@ -328,7 +328,10 @@ mod tests {
         assert!(path.exists());
         let listener = UnixSocketListener::bind(&path).await.unwrap();
         let refusal = UnixSocketListener::bind(&path).await.unwrap_err();
-        assert!(refusal.to_string().contains("another server uses"), "{refusal}");
+        assert!(
+            refusal.to_string().contains("another server uses"),
+            "{refusal}"
+        );
         assert!(path.exists());
         drop(listener);
 

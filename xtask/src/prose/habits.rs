@@ -12,7 +12,7 @@ pub(super) struct Habit {
     pub(super) name: &'static str,
     /// What to write instead.
     pub(super) instead: &'static str,
-    /// Matched without regard to case; `^` is the beginning of a comment or of a paragraph.
+    /// `^` is the beginning of a comment or of a paragraph.
     pattern: &'static str,
     /// Text around a match that makes it ordinary English.
     except: Option<&'static str>,
@@ -26,7 +26,7 @@ pub(super) const HABITS: [Habit; 11] = [
     Habit {
         name: "text that begins with \"What\"",
         instead: "begin with a noun (types, fields) or a verb (functions)",
-        pattern: r"^(what|whatever)\b",
+        pattern: r"^(What|Whatever)\b",
         except: None,
         per_thousand: 1.8,
         example: "What a job stores.",
@@ -34,7 +34,7 @@ pub(super) const HABITS: [Habit; 11] = [
     Habit {
         name: "\"who\", \"whoever\", \"nobody\", \"somebody\"",
         instead: "name the client, the operator, the job, the caller",
-        pattern: r"\b(who|whoever|whom|whose|nobody|somebody|anybody|everybody)\b",
+        pattern: r"(?i)\b(who|whoever|whom|nobody|somebody|anybody|everybody)\b",
         except: None,
         per_thousand: 1.5,
         example: "Tells who waits.",
@@ -42,7 +42,7 @@ pub(super) const HABITS: [Habit; 11] = [
     Habit {
         name: "\"stands in\", \"stands as\", \"stands there\"",
         instead: "write \"is\" or \"is stored\"",
-        pattern: r"\b(stands?|standing|stood) (in|as|there|at|on|with|before|beside|behind|below|above|after|between|under|open|alone|still)\b",
+        pattern: r"(?i)\b(stands?|standing|stood) (in|as|there|at|on|with|before|beside|behind|below|above|after|between|under|open|alone|still)\b",
         except: None,
         per_thousand: 0.0,
         example: "The reason stands in the log.",
@@ -50,7 +50,7 @@ pub(super) const HABITS: [Habit; 11] = [
     Habit {
         name: "\"look\" for check, poll, scan",
         instead: "write \"check\", \"poll\" or \"scan\"",
-        pattern: r"\b(look|looks|looked|looking) (at|again|for|after|through|on|whether|every|around|into|there)\b",
+        pattern: r"(?i)\b(look|looks|looked|looking) (at|again|for|after|through|on|whether|every|around|into|there)\b",
         except: None,
         per_thousand: 3.0,
         example: "It looks at the queue.",
@@ -58,7 +58,7 @@ pub(super) const HABITS: [Habit; 11] = [
     Habit {
         name: "\"goes on\", \"let go\", \"gone\"",
         instead: "write \"continues\", \"released\", \"deleted\" or \"closed\"",
-        pattern: r"\b(go on|goes on|going on|went on|let go|lets go|letting go|gone)\b",
+        pattern: r"(?i)\b(go on|goes on|going on|went on|let go|lets go|letting go|gone)\b",
         except: None,
         per_thousand: 0.6,
         example: "The job goes on.",
@@ -66,7 +66,7 @@ pub(super) const HABITS: [Habit; 11] = [
     Habit {
         name: "\"held back\", \"given up\", \"cut off\", \"put aside\", \"taken in\"",
         instead: "write \"paused\", \"abandoned\", \"truncated\", \"renamed\" or \"accepted\"",
-        pattern: r"\b((held|hold|holds|holding) back|(given|give|gives|gave|giving) up|(cut|cuts|cutting) off|(put|puts|putting) aside|(taken|take|takes|took|taking) in)\b",
+        pattern: r"(?i)\b((held|hold|holds|holding) back|(given|give|gives|gave|giving) up|(cut|cuts|cutting) off|(put|puts|putting) aside|(taken|take|takes|took|taking) in)\b",
         except: None,
         per_thousand: 0.6,
         example: "Jobs that a pause holds back.",
@@ -74,7 +74,7 @@ pub(super) const HABITS: [Habit; 11] = [
     Habit {
         name: "text that begins with \"Of\"",
         instead: "name the thing first",
-        pattern: r"^of\b",
+        pattern: r"^Of\b",
         except: None,
         per_thousand: 0.0,
         example: "Of one device.",
@@ -82,7 +82,7 @@ pub(super) const HABITS: [Habit; 11] = [
     Habit {
         name: "\"so many\", \"as many as\", \"so much\"",
         instead: "write \"at most N\" or the number",
-        pattern: r"\b(so many|as many as|so much|as much as|so long|as often as)\b",
+        pattern: r"(?i)\b(so many|as many as|so much|as much as|so long|as often as)\b",
         except: None,
         per_thousand: 0.0,
         example: "As many as there may be.",
@@ -90,7 +90,7 @@ pub(super) const HABITS: [Habit; 11] = [
     Habit {
         name: "\"anew\", \"once more\", \"one another\"",
         instead: "write \"again\" or \"each other\"",
-        pattern: r"\b(anew|once more|one another)\b",
+        pattern: r"(?i)\b(anew|once more|one another)\b",
         except: None,
         per_thousand: 0.0,
         example: "It is read anew.",
@@ -98,7 +98,7 @@ pub(super) const HABITS: [Habit; 11] = [
     Habit {
         name: "\"told\", \"tells of\"",
         instead: "write \"notified\", \"reported\" or \"configured\"",
-        pattern: r"\b(told|tell of|tells of|telling of)\b",
+        pattern: r"(?i)\b(told|tell of|tells of|telling of)\b",
         except: None,
         per_thousand: 0.0,
         example: "The worker is told.",
@@ -106,9 +106,9 @@ pub(super) const HABITS: [Habit; 11] = [
     Habit {
         name: "\"is no X\" for \"is not a valid X\"",
         instead: "write \"is not a valid X\"",
-        pattern: r"\b(is|are|was|were|be) no \w+",
+        pattern: r"(?i)\b(is|are|was|were|be) no \w+",
         except: Some(
-            r"\bthere (is|are|was|were|be|may be|can be|will be) no |\bno (longer|more|one|matter|less|fewer)\b",
+            r"(?i)\bthere (is|are|was|were|be|may be|can be|will be) no |\bno (longer|more|one|matter|less|fewer)\b",
         ),
         per_thousand: 4.2,
         example: "The text is no number.",
@@ -125,7 +125,7 @@ static COMPILED: LazyLock<Vec<(&str, Regex, Option<Regex>)>> = LazyLock::new(|| 
 });
 
 fn compile(pattern: &str) -> Regex {
-    Regex::new(&format!("(?i){pattern}")).unwrap_or_else(|error| panic!("{pattern}: {error}"))
+    Regex::new(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}"))
 }
 
 impl Habit {
