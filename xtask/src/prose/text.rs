@@ -99,7 +99,7 @@ fn rust(content: &str) -> Vec<Passage> {
     passages
 }
 
-/// A string literal as prose; `None` for one word.
+/// A string literal as prose; `None` for one word and for a regular expression.
 fn string(line: usize, literal: &str) -> Option<Passage> {
     let text = literal.trim_matches(['r', '#', '"', '`', '\'']);
     let parts = text.split("\\\n").map(str::trim_start);
