@@ -1,4 +1,4 @@
-//! Measures the cost of many records beside parsing: `cargo xtask bench records`.
+//! Measures the cost of many records compared with parsing: `cargo xtask bench records`.
 //!
 //! A `TextFSM` template turns an output into 50,000 records of 10 fields. A playbook parses,
 //! filters and builds them one by one, stores them, takes them as parameters and returns them as

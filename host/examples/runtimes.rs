@@ -1,7 +1,7 @@
-//! What running a plugin costs beside the plugin itself: `cargo xtask bench runtimes`.
+//! Measures the overhead of running a plugin: `cargo xtask bench runtimes`.
 //!
-//! A run is timed from the program's call to its answer, with the context made before; its ratio is
-//! to the engine alone doing the same call.
+//! A run is timed from the call of the program to its result; the context is created before. The
+//! ratio compares it with the same call made by the engine alone.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark panics on failure")]
 
@@ -26,14 +26,14 @@ use tokio::sync::Semaphore;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store};
 
-/// Runs of a job that does nothing, in turn with as many calls of the engine alone.
+/// Number of runs of a job that does nothing, alternating with calls made by the engine alone.
 const RUNS: usize = 5_000;
 const RELOADS: usize = 15;
 const LOADS: usize = 50;
-/// Plugins of the server whose start is timed, half of each kind.
+/// Number of plugins for the start of a server; half are playbooks, half are components.
 const PLUGINS: usize = 50;
 const STARTS: usize = 5;
-/// What the registry waits for after a change before it looks.
+/// The registry's delay between a change and its scan.
 const DEBOUNCE: Duration = Duration::from_millis(100);
 
 const PLAYBOOK: &str = r#"
@@ -46,7 +46,7 @@ const SANDBOX: Sandbox = Sandbox {
 };
 
 fn main() -> ExitCode {
-    // The compiler of components is this program.
+    // The host starts this program as the compiler of components.
     if std::env::args().nth(1).as_deref() == Some(wasm::SUBCOMMAND) {
         return Cli::parse().run();
     }
@@ -87,7 +87,7 @@ impl Bench {
             children: Arc::clone(&app.jobs) as _,
             waiting: Arc::new(Semaphore::new(1)),
         };
-        // A job's facts: one that is stored and never run.
+        // A stored job that never runs.
         std::fs::create_dir_all(directory.path().join("scripts")).unwrap();
         std::fs::write(directory.path().join("scripts/noop.rhai"), PLAYBOOK).unwrap();
         app.registry.scan().await;
@@ -120,7 +120,7 @@ impl Bench {
     async fn run(&self, program: &Arc<dyn Program>) -> Duration {
         let context = self.context();
         let (program, running) = (Arc::clone(program), Arc::clone(&context));
-        // On a worker's thread, as jobs are.
+        // Runs on a thread of the runtime, as jobs do.
         let run = tokio::spawn(async move {
             let begun = Instant::now();
             program.run(running).await.unwrap();
@@ -219,7 +219,7 @@ impl Slot for NoSlot {
     async fn take_again(&self) {}
 }
 
-/// The engine with a pool, and nothing of the host's.
+/// The WebAssembly engine with a pool, without the host.
 struct BareEngine {
     engine: Engine,
     instance: wasmtime::component::InstancePre<()>,
@@ -263,7 +263,7 @@ impl BareEngine {
     }
 }
 
-/// From the write of a changed playbook to its being served, by a host that watches.
+/// Measures the time from the write of a changed playbook until the host serves it.
 async fn reload() {
     let directory = tempfile::tempdir().unwrap();
     let scripts = directory.path().join("scripts");
@@ -281,7 +281,7 @@ async fn reload() {
         while digest() == before {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        // The first write may come before the directory is watched.
+        // The first write may precede the start of watching.
         if number > 0 {
             times.push(begun.elapsed().saturating_sub(DEBOUNCE));
         }
@@ -296,7 +296,8 @@ async fn reload() {
     app.storage.close().await;
 }
 
-/// From the start of the program to its first healthy answer, with many plugins and a warm cache.
+/// Measures the time from the start of the program to its first healthy response, with many plugins
+/// and a warm cache.
 fn starts() {
     let directory = tempfile::tempdir().unwrap();
     for kind in ["scripts", "plugins"] {
@@ -306,7 +307,7 @@ fn starts() {
     for number in 0..PLUGINS / 2 {
         let playbook = directory.path().join(format!("scripts/p{number}.rhai"));
         std::fs::write(playbook, format!("{PLAYBOOK}\n// {number}")).unwrap();
-        // Each another component, as far as the cache knows: with a section that says nothing.
+        // An empty custom section makes each component a different one for the cache.
         let mut bytes = component.clone();
         bytes.extend([0, 2, 1, u8::try_from(number).unwrap()]);
         let place = directory.path().join(format!("plugins/c{number}.wasm"));
@@ -318,7 +319,7 @@ fn starts() {
         let begun = Instant::now();
         let mut server = serve(directory.path());
         let took = until_healthy(begun);
-        // The first one fills the cache.
+        // The first start fills the cache.
         if number > 0 {
             times.push(took);
             memory.push(resident_kib(server.id()));
@@ -389,7 +390,7 @@ fn config_in(directory: &Path) -> Config {
     config
 }
 
-/// A component that `cargo xtask bench` has built.
+/// Returns a component built by `cargo xtask bench`.
 fn guest(name: &str) -> Vec<u8> {
     let program = std::env::current_exe().unwrap();
     let target: PathBuf = program.ancestors().nth(3).unwrap().to_owned();

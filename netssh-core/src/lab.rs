@@ -1,9 +1,10 @@
 //! Simulated devices: an SSH server on loopback that plays a platform's command line from data.
 //!
 //! For demos, for many devices at once, and for faults that a real device does not produce on
-//! demand. Never the only proof that something works. Start at [`Lab::start`]; what is played is
-//! [`LabDevice`]. What a platform says stands in `lab/*.toml`, its format in `lab/platform.rs`,
-//! and the command line itself is a pure state machine in `lab/cli.rs`.
+//! demand. A simulated device is never the only proof that something works.
+//!
+//! [`Lab::start`] starts a [`LabDevice`]. The output of each platform is in `lab/*.toml`, in the
+//! format of `lab/platform.rs`; the command line is a pure state machine in `lab/cli.rs`.
 
 mod cli;
 mod configuration;
@@ -29,106 +30,106 @@ use self::platform::{DEFINITIONS, Definition};
 use self::transcript::Latest;
 pub use self::transcript::{Entry, What};
 
-/// What a simulated device is like.
+/// The settings of a simulated device.
 #[derive(Debug, Clone)]
 pub struct LabDevice {
-    /// What kind of device it is.
+    /// The platform that it simulates.
     pub platform: LabPlatform,
-    /// Its name, and so its prompt.
+    /// The host name, which is part of the prompt.
     pub hostname: String,
-    /// The only user.
+    /// The name of the only user.
     pub username: String,
-    /// Their password.
+    /// The user's password.
     pub password: String,
-    /// What `enable` asks for; `None` refuses it (`% No password set`).
+    /// The secret for `enable`; `None` makes the device refuse the command (`% No password set`).
     pub enable_secret: Option<String>,
-    /// The login lands at `host#` instead of `host>`, on platforms that have both.
+    /// Whether a login starts at `host#` instead of `host>`, on platforms that have both.
     pub privileged: bool,
-    /// How it pages long output.
+    /// The paging of long output.
     pub paging: Paging,
-    /// Printed before the first prompt.
+    /// Text printed before the first prompt.
     pub banner: String,
-    /// Questions asked before the first prompt, by name; those of its platform if none are given.
+    /// Names of the questions asked before the first prompt; `None` asks those of the platform.
     /// Every platform knows `press_any_key`, `terms`, `username` and `password_change`.
     pub login_questions: Option<Vec<String>>,
-    /// More commands (exact words), and what they print.
+    /// Additional commands (exact text) and their output.
     pub outputs: Vec<(String, String)>,
-    /// How long each command takes.
+    /// Duration of each command.
     pub delay: Duration,
-    /// What goes wrong.
+    /// Faults of the device.
     pub faults: Faults,
 }
 
-/// How long output is paged.
+/// The paging of long output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Paging {
-    /// A page at a time, until the platform's command (`terminal length 0`).
+    /// Output is paged until the platform's command switches paging off (`terminal length 0`).
     #[default]
     UntilSwitchedOff,
-    /// That command is not allowed (`Command authorization failed`).
+    /// The device does not allow that command (`Command authorization failed`).
     Unauthorised,
-    /// That command is accepted and has no effect.
+    /// The device accepts that command, but it has no effect.
     Always,
 }
 
-/// What goes wrong, for tests.
+/// Faults of a simulated device, for tests.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Faults {
     /// The connection drops after this many bytes of output.
     pub drop_after: Option<usize>,
-    /// Commands that start like this are never answered.
+    /// Commands with this prefix are never answered.
     pub never_answer: Option<String>,
-    /// Output leaves in pieces of this many bytes, each in a packet of its own.
+    /// Output is sent in pieces of this many bytes, each in a packet of its own.
     pub packet_size: Option<usize>,
-    /// Bytes that are not UTF-8 come after this many bytes of output.
+    /// Bytes that are not UTF-8 are sent after this many bytes of output.
     pub garbage_after: Option<usize>,
-    /// The echo of a command leaves in two packets, one some milliseconds after the other.
+    /// The echo of a command is sent in two packets, a few milliseconds apart.
     pub echo_in_pieces: bool,
-    /// Something the device says by itself while a command is typed.
+    /// A line that the device prints by itself while a command is typed.
     pub interruption: Option<Interruption>,
 }
 
-/// Something the device says by itself while a command is typed.
+/// A line that the device prints by itself while a command is typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interruption {
-    /// When this much of a line was typed: `show ver`.
+    /// The part of the command line after which the text is printed: `show ver`.
     pub after: String,
-    /// A line of a log.
+    /// The printed text: a line of a log.
     pub text: String,
 }
 
-/// What a kind of device says.
+/// A simulated platform: its commands, output and questions.
 #[derive(Clone)]
 pub struct LabPlatform(Arc<Definition>);
 
 impl LabPlatform {
-    /// A platform the lab brings.
+    /// Returns a built-in platform.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         let found = DEFINITIONS.iter().find(|platform| platform.name == name)?;
         Some(Self(Arc::clone(found)))
     }
 
-    /// The platforms the lab brings.
+    /// Returns the names of the built-in platforms.
     pub fn names() -> impl Iterator<Item = &'static str> {
         DEFINITIONS.iter().map(|platform| platform.name.as_str())
     }
 
-    /// A platform of one's own, in the format of the lab's files.
+    /// Parses a platform in the format of `lab/*.toml`.
     ///
     /// # Errors
-    /// Says what is wrong, and where.
+    /// A message that says what is wrong, and where.
     pub fn parse(name: &str, toml: &str) -> Result<Self, String> {
         Definition::parse(name, toml).map(|definition| Self(Arc::new(definition)))
     }
 
-    /// Its name, `cisco_ios`.
+    /// Returns the name, as in `cisco_ios`.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// A session that shows what it is like.
+    /// Returns the example session of the platform, if it has one.
     #[must_use]
     pub fn example(&self) -> Option<&Example> {
         self.0.example.as_ref()
@@ -146,20 +147,20 @@ impl std::fmt::Debug for LabPlatform {
 }
 
 impl LabDevice {
-    /// A Cisco IOS router with user `admin`, password `admin`, enable secret `enable`.
+    /// Creates a Cisco IOS router with user `admin`, password `admin`, enable secret `enable`.
     #[must_use]
     pub fn cisco_ios(hostname: &str) -> Self {
         Self::new("cisco_ios", hostname).expect("a platform of the lab")
     }
 
-    /// A device of a platform the lab brings, with user `admin`, password `admin`, enable secret
-    /// `enable`.
+    /// Creates a device of a built-in platform with user `admin`, password `admin`, enable secret
+    /// `enable`; returns `None` if there is no such platform.
     #[must_use]
     pub fn new(platform: &str, hostname: &str) -> Option<Self> {
         LabPlatform::named(platform).map(|platform| Self::of(platform, hostname))
     }
 
-    /// A device of any platform, with the same user.
+    /// Creates a device of the given platform, with the same user and secrets.
     #[must_use]
     pub fn of(platform: LabPlatform, hostname: &str) -> Self {
         Self {
@@ -184,11 +185,11 @@ impl LabDevice {
 pub struct Lab {
     address: SocketAddr,
     shared: Arc<Shared>,
-    /// Serves it; ended while it is down.
+    /// The server task, which has ended while the device is down.
     task: Mutex<JoinHandle<()>>,
 }
 
-/// What all sessions of one device have in common.
+/// The state shared by all sessions of a device.
 #[derive(Debug)]
 struct Shared {
     device: LabDevice,
@@ -198,7 +199,7 @@ struct Shared {
     refused_logins: AtomicUsize,
     open_sessions: watch::Sender<usize>,
     sessions: AtomicUsize,
-    /// Rung to cut all connections.
+    /// Notified to cut all connections.
     cut: Notify,
     commands: Mutex<Latest<String>>,
     transcript: Mutex<Latest<Entry>>,
@@ -226,15 +227,15 @@ impl Lab {
     /// Starts a device on a free port of 127.0.0.1.
     ///
     /// # Errors
-    /// No free port, or the device's platform has no such login question.
+    /// If no port is free, or the device's platform has no such login question.
     pub async fn start(device: LabDevice) -> std::io::Result<Self> {
         Self::start_on(device, 0).await
     }
 
-    /// Starts a device on a given port of 127.0.0.1; 0 for a free one.
+    /// Starts a device on the given port of 127.0.0.1; 0 selects a free one.
     ///
     /// # Errors
-    /// The port is taken, or the device's platform has no such login question.
+    /// If the port is in use, or the device's platform has no such login question.
     pub async fn start_on(device: LabDevice, port: u16) -> std::io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let address = listener.local_addr()?;
@@ -259,71 +260,73 @@ impl Lab {
         })
     }
 
-    /// Where it listens.
+    /// Returns the address that the device listens on.
     #[must_use]
     pub const fn addr(&self) -> SocketAddr {
         self.address
     }
 
-    /// What it plays.
+    /// Returns the settings of the device.
     #[must_use]
     pub fn device(&self) -> &LabDevice {
         &self.shared.device
     }
 
-    /// Successful logins so far.
+    /// Returns the number of successful logins.
     #[must_use]
     pub fn logins(&self) -> usize {
         self.shared.logins.load(Ordering::SeqCst)
     }
 
-    /// Refused logins so far.
+    /// Returns the number of refused logins.
     #[must_use]
     pub fn refused_logins(&self) -> usize {
         self.shared.refused_logins.load(Ordering::SeqCst)
     }
 
-    /// Sessions at a command line now.
+    /// Returns the number of sessions that are at a command line.
     #[must_use]
     pub fn open_sessions(&self) -> usize {
         *self.shared.open_sessions.borrow()
     }
 
-    /// Waits until so many sessions are at a command line. The transcript holds the end of one
-    /// that is gone.
+    /// Waits until exactly `count` sessions are at a command line. By then the transcript contains
+    /// the end of each session that has ended.
     pub async fn wait_for_open_sessions(&self, count: usize) {
         let mut sessions = self.shared.open_sessions.subscribe();
         // The sender lives as long as this device.
         let _ = sessions.wait_for(|open| *open == count).await;
     }
 
-    /// The command lines received, of all sessions, without comments and answers. The last
-    /// 100,000 are kept.
+    /// Returns the command lines received in all sessions, without comments and answers; at most
+    /// the last 100,000.
     #[must_use]
     pub fn commands(&self) -> Vec<String> {
         lock(&self.shared.commands).to_vec()
     }
 
-    /// As [`Self::commands`], which then begin anew: for who wants all of more than are kept.
+    /// Returns the same as [`Self::commands`] and clears them. Called repeatedly, it returns more
+    /// than the last 100,000 in total.
     #[must_use]
     pub fn take_commands(&self) -> Vec<String> {
         lock(&self.shared.commands).take()
     }
 
-    /// Cuts all connections, as a network that fails does; new ones are taken.
+    /// Cuts all connections, as a network failure does; new ones are accepted.
     pub fn cut_connections(&self) {
         self.shared.cut.notify_one();
     }
 
-    /// Cuts all connections and takes no more, until it comes up again. It remembers everything.
+    /// Cuts all connections and accepts no new ones until [`Self::come_up`]. The device keeps its
+    /// state.
     pub fn go_down(&self) {
         lock(&self.task).abort();
     }
 
-    /// Listens again, where it did, after [`Self::go_down`].
+    /// Listens on the same address again, after [`Self::go_down`].
     ///
     /// # Errors
-    /// Somebody else has taken the port meanwhile, or this one is not down yet.
+    /// If the port is in use: by another process, or by this device while it is still going down.
     pub async fn come_up(&self) -> std::io::Result<()> {
         let listener = TcpListener::bind(self.address).await?;
         let task = tokio::spawn(server::serve(listener, Arc::clone(&self.shared)));
@@ -332,27 +335,27 @@ impl Lab {
         Ok(())
     }
 
-    /// What happened, in all sessions. The last 100,000 entries are kept.
+    /// Returns the events of all sessions, at most the last 100,000.
     #[must_use]
     pub fn transcript(&self) -> Vec<Entry> {
         lock(&self.shared.transcript).to_vec()
     }
 
-    /// What the device says to a command, before any terminal has a part in it; none where the
-    /// platform's file has no text for exactly this command.
+    /// Returns the output of a command before the terminal processes it; `None` if the platform's
+    /// file has no text for exactly this command.
     #[must_use]
     pub fn says(&self, command: &str) -> Option<String> {
         cli::said(&self.shared, command)
     }
 
-    /// The running configuration, as the platform prints it.
+    /// Returns the running configuration, as the platform prints it.
     #[must_use]
     pub fn running_config(&self) -> String {
         let rules = &self.shared.device.platform.0.configuration;
         configuration::shown(rules, lock(&self.shared.configuration).running())
     }
 
-    /// Whether the running configuration is the start-up configuration.
+    /// Returns whether the running configuration equals the start-up configuration.
     #[must_use]
     pub fn is_saved(&self) -> bool {
         lock(&self.shared.configuration).is_saved()

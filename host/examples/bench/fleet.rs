@@ -1,12 +1,11 @@
-//! One batch over a thousand simulated devices, beside the same work done by the session library
-//! alone: as many sessions at once, a login and `show version` on each device.
+//! Compares a batch over a thousand simulated devices with the same work done by the session library
+//! alone: the same number of concurrent sessions, with a login and `show version` on each device.
 //!
-//! Once with devices that take as long for a command as routers do, and once with devices that
-//! answer at once, where all that is left is what this machine computes: for the sessions, for the
-//! devices, and for the host.
+//! The first comparison uses devices that are as slow as routers, the second one devices that answer
+//! immediately, which leaves the computing time of the sessions, the devices and the host.
 //!
-//! The devices are another process, this program once more, so that memory is the host's alone. The
-//! processors they share.
+//! A second process of this program simulates the devices, so that the measured memory is the host's
+//! alone. Both processes share the processors.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
@@ -22,18 +21,18 @@ use serde_json::{Value, json};
 use crate::{Server, median, row};
 
 pub(crate) const DEVICES: usize = 1_000;
-/// Sessions at once.
+/// Number of concurrent sessions.
 pub(crate) const AT_ONCE: usize = 64;
-/// How long a command takes. The login is two commands, so that with `show version` a device takes
+/// Duration of a command. The login is two commands, so that with `show version` a device takes
 /// about as long as FRRouting behind vtysh (`cargo xtask bench jobs`: 160 ms).
 const USUAL: Duration = Duration::from_millis(50);
-/// Pairs of a batch and the bare work, after one that warms both up.
+/// Number of pairs of a batch and the bare work, after a first pair that warms both up.
 const PAIRS: usize = 5;
 const PASSWORD: &str = "bench";
 
 pub(crate) async fn measure(config: &Config, devices: usize) {
     for delay in [USUAL, Duration::ZERO] {
-        // A server of its own: it knows the host keys of the devices that had these ports before.
+        // A new server, because an earlier one trusts other host keys for the same ports.
         let (server, stop) = Server::start(config.clone()).await;
         beside_bare(&server, devices, delay).await;
         stop.await;
@@ -68,7 +67,7 @@ async fn beside_bare(server: &Server, devices: usize, delay: Duration) {
     println!("{:<50} {of_batches:>7} MB", "peak memory: batch");
 }
 
-/// One submission, until all of its jobs have completed.
+/// Submits one batch and waits until all of its jobs have completed.
 async fn batch(server: &Server, devices: usize) -> Duration {
     let begun = Instant::now();
     let job = server
@@ -83,7 +82,8 @@ async fn batch(server: &Server, devices: usize) -> Duration {
     took
 }
 
-/// The other process: the devices, each told in a line of JSON, until its input ends.
+/// Simulates the devices in the second process, until its input ends. Prints a line of JSON for each
+/// device.
 pub(crate) async fn serve(devices: usize, delay: Duration) {
     let mut labs = Vec::new();
     for number in 1..=devices {
@@ -111,13 +111,13 @@ pub(crate) async fn serve(devices: usize, delay: Duration) {
 
 struct Fleet {
     process: Child,
-    /// As the process tells them.
+    /// The devices, as printed by the process.
     devices: Vec<Value>,
 }
 
 impl Fleet {
     fn start(count: usize, delay: Duration) -> Self {
-        // For each device a listener, and two files for each connection; what we start inherits it.
+        // One descriptor per device and two per connection; child processes inherit the limit.
         let limit = getrlimit(Resource::Nofile);
         let raised = Rlimit {
             current: limit.maximum,
@@ -140,7 +140,7 @@ impl Fleet {
         Self { process, devices }
     }
 
-    /// Stores them as connections.
+    /// Stores the devices as connections.
     async fn introduce(&self, server: &Server) {
         let connections = futures::stream::iter(&self.devices).map(|device| async move {
             let mut connection = device.clone();
@@ -151,12 +151,12 @@ impl Fleet {
         connections.buffer_unordered(AT_ONCE).collect::<()>().await;
     }
 
-    /// A login and `show version` on each, with the session library alone.
+    /// Logs in and runs `show version` on each device, with the session library alone.
     async fn bare(&self) -> Duration {
         let endpoints: Vec<Endpoint> = self.devices.iter().map(endpoint).collect();
         let begun = Instant::now();
         let sessions = futures::stream::iter(endpoints).map(|endpoint| {
-            // On any thread, as a job is.
+            // Runs on any thread, as a job does.
             let done = tokio::spawn(async move {
                 let mut session = Session::connect(&endpoint).await.unwrap();
                 let reply = session.exec("show version").await.unwrap();
@@ -191,12 +191,12 @@ fn endpoint(device: &Value) -> Endpoint {
     }
 }
 
-/// The peak of memory is counted anew from here on.
+/// Resets the peak of the memory.
 fn forget_peak() {
     std::fs::write("/proc/self/clear_refs", "5").unwrap();
 }
 
-/// Of this process, in MB.
+/// Returns a memory figure of this process, in MB.
 fn memory(what: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with(what)).unwrap();

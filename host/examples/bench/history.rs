@@ -1,4 +1,4 @@
-//! What a database of a million jobs costs, beside one of a handful.
+//! Compares a database of a million jobs with one of a handful.
 
 use std::time::Instant;
 
@@ -8,12 +8,12 @@ use sqlx::{Connection, SqliteConnection};
 
 use super::{Server, bursts, heading, median, row, submit_to_start};
 
-/// Jobs in the database that have ended, jobs that wait, and how often each question is asked.
+/// Number of ended jobs in the database, of waiting jobs, and of repetitions of each request.
 const HISTORY: u32 = 1_000_000;
 const WAITING: u32 = 100_000;
 const ASKED: usize = 200;
 
-/// The same questions, and the same work, with a million ended jobs and with a handful.
+/// Measures the same requests and the same work with a million ended jobs and with a handful.
 pub(super) async fn measure() {
     let (few, stop_few) = Server::start(keep_all()).await;
     let (many, stop_many) = Server::start(keep_all()).await;
@@ -66,7 +66,7 @@ pub(super) async fn measure() {
             ] {
                 let begun = Instant::now();
                 server.get(url).await;
-                // The first one warms up.
+                // The first request warms up.
                 if time > 0 {
                     times.push(begun.elapsed());
                 }
@@ -109,7 +109,7 @@ fn keep_all() -> Config {
     config
 }
 
-/// Jobs whose time comes later.
+/// Adds jobs with a later start time.
 async fn add_waiting(server: &Server) {
     let mut database = SqliteConnection::connect(&server.app.config.database.url)
         .await
@@ -129,8 +129,8 @@ async fn add_waiting(server: &Server) {
     database.close().await.unwrap();
 }
 
-/// Ended jobs of the last ninety days: of 20 plugins, on 1,000 devices; each has a line in its log and
-/// a result.
+/// Adds ended jobs of the last ninety days, of 20 plugins on 1,000 devices, each with a log line and a
+/// result.
 async fn add_history(server: &Server, jobs: u32) {
     let mut database = SqliteConnection::connect(&server.app.config.database.url)
         .await

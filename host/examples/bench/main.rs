@@ -1,10 +1,12 @@
-//! What the host costs beside the work itself: `cargo xtask bench jobs`; what a job costs on a
-//! device that another one has just left: the end of `cargo xtask bench sessions`; a thousand
-//! devices at once: `cargo xtask bench batch`; and what a database of a million jobs costs:
-//! `cargo xtask bench history`.
+//! Benchmarks of the host:
+//!
+//! - `cargo xtask bench jobs`: the overhead of a job compared with its work alone;
+//! - the end of `cargo xtask bench sessions`: a job on a device with an idle session in the pool;
+//! - `cargo xtask bench batch`: a thousand devices at once;
+//! - `cargo xtask bench history`: a database of a million jobs.
 //!
 //! The first two need root and the test devices' packages (`cargo xtask setup`), because the work
-//! is a real session to FRRouting. Figures that are compared are measured in turn, in one run.
+//! is a real session to FRRouting. Both sides of a comparison are measured alternately in one run.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark panics on failure")]
 
@@ -24,28 +26,28 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-/// Pairs of one job and one bare session.
+/// Number of pairs of one job and one bare session.
 const PAIRS: usize = 40;
-/// Jobs whose way from submission to start is timed, one after the other.
+/// Number of sequential jobs timed from submission to start.
 const LATENCIES: usize = 300;
-/// Jobs submitted by many clients at once.
+/// Number of jobs submitted by many clients at once.
 const BURST: usize = 2_000;
 const CLIENTS: usize = 64;
-/// Jobs of one run of the stream, its clients, and its runs.
+/// Number of jobs and clients of a run of the stream, and number of runs.
 const STREAM: usize = 4_000;
 const STREAM_CLIENTS: usize = 16;
 const RUNS: usize = 5;
 
-/// Jobs on a device whose session is in the pool.
+/// Number of jobs on a device with an idle session in the pool.
 const POOLED: usize = 100;
 
 fn main() {
     let what = std::env::args().nth(1);
-    // To try the bench itself, fewer will do.
+    // Fewer devices are enough to test the benchmark itself.
     let devices = std::env::args().nth(2);
     let devices = devices.map_or(fleet::DEVICES, |devices| devices.parse().unwrap());
     let mut config = Config::default();
-    // Each job logs in, as often as it wants to.
+    // Without the login rate limit, each job logs in.
     config.devices.logins_per_minute = 0;
     if what.as_deref() != Some("sessions") {
         config.devices.pool_idle_seconds = 0;
@@ -86,7 +88,8 @@ fn main() {
     runtime.shutdown_background();
 }
 
-/// One `show version` on FRR: as a job, from POST to completed; and with the session library alone.
+/// Measures one `show version` on FRR: as a job, from POST to completed, and with the session library
+/// alone.
 async fn job_beside_bare_session(server: &Server) {
     let ssh = &server.router().await.ssh;
     let endpoint = Endpoint {
@@ -121,7 +124,7 @@ async fn job_beside_bare_session(server: &Server) {
     row("FRR: as a job, POST to completed", &jobs, Some(ratio));
 }
 
-/// The second job on a device pays no login: from claim to completed, as its record says.
+/// Measures further jobs on a device, which need no login: from claim to completed, as recorded.
 async fn second_job(server: &Server) {
     server.router().await;
     let mut times = Vec::new();
@@ -129,7 +132,7 @@ async fn second_job(server: &Server) {
         let job = server.run(&show_version()).await;
         assert_eq!(job["status"], "completed", "{job}");
         let took = time(&job, "completed_at") - time(&job, "started_at");
-        // The first one logs in.
+        // The first job logs in.
         if number > 0 {
             times.push(took.to_std().unwrap());
         }
@@ -147,7 +150,7 @@ fn show_version() -> Value {
     })
 }
 
-/// From a job's creation to its start, as its record says, on an idle host.
+/// Measures the time from a job's creation to its start, as recorded, on an idle host.
 async fn submit_to_start(server: &Server) {
     let mut latencies = Vec::new();
     for _ in 0..LATENCIES {
@@ -157,13 +160,13 @@ async fn submit_to_start(server: &Server) {
                 .to_std()
                 .unwrap(),
         );
-        // Long enough for the worker to be idle again, and of no even length.
+        // Long enough for the worker to become idle again, and of varying length.
         tokio::time::sleep(Duration::from_millis(3 + latencies.len() as u64 % 7)).await;
     }
     row("submit to start, idle host", &latencies, None);
 }
 
-/// Jobs a second: submitted one after the other, submitted by many clients at once, and run.
+/// Measures jobs per second: submitted sequentially, submitted by many clients at once, and run.
 async fn bursts(server: &Server) {
     let begun = Instant::now();
     for _ in 0..BURST / 10 {
@@ -194,8 +197,8 @@ async fn bursts(server: &Server) {
     println!("{:<50} {run:>8.0}/s", "submitted and run");
 }
 
-/// Jobs that do nothing, submitted by 16 clients over connections that they keep and run by 4 slots at
-/// once: from the first submission to the last end.
+/// Measures jobs that do nothing, submitted by 16 clients over persistent connections and run in 4
+/// worker slots: from the first submission to the last end.
 async fn stream_of_jobs(server: &Server) {
     let mut rates = Vec::new();
     for _ in 0..RUNS {
@@ -223,8 +226,8 @@ async fn stream_of_jobs(server: &Server) {
     );
 }
 
-/// Sends the same request over and over, and reads no more of an answer than its length: costs less
-/// than a library for HTTP, because server and clients share the machine.
+/// A client that sends the same request repeatedly and reads only the length of each response. It is
+/// cheaper than an HTTP library, which matters because server and clients share the machine.
 struct RawClient {
     stream: TcpStream,
     request: Vec<u8>,
@@ -273,7 +276,7 @@ struct Server {
 }
 
 impl Server {
-    /// A host of its own, in a scratch directory, and what stops it.
+    /// Starts a host in a temporary directory; returns it with the future that stops it.
     async fn start(mut config: Config) -> (Self, impl Future<Output = ()>) {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
@@ -298,7 +301,7 @@ impl Server {
         (server, stop)
     }
 
-    /// FRRouting, stored as the connection `router`.
+    /// Returns FRRouting, stored as the connection `router`.
     async fn router(&self) -> &'static Frr {
         let router = tokio::task::spawn_blocking(test_devices::frr)
             .await

@@ -16,9 +16,9 @@ use crate::storage::StorageError;
 pub enum Only {
     #[default]
     All,
-    /// Targets whose job failed.
+    /// Targets with a failed job.
     Failed,
-    /// Targets whose job has not completed: failed, cancelled, not started.
+    /// Targets without a completed job: failed, cancelled or not started.
     Unfinished,
 }
 

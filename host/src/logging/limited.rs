@@ -180,7 +180,7 @@ impl Counts {
             window.lines += 1;
             return window.lines <= window.max;
         }
-        // Places are as many as the program has; only different lines can be too many.
+        // The program has a fixed number of call sites; only distinct lines need a bound.
         if max > MAX_SAME || self.windows.len() < CAPACITY {
             let window = Window {
                 begun: now,

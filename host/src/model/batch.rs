@@ -12,7 +12,7 @@ use super::JobStatus;
 /// Maximum number of targets of a batch.
 pub const MAX_TARGETS: usize = 10_000;
 
-/// Rollout options of a batch. An absent option is no limit.
+/// Rollout options of a batch. An absent option sets no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BatchOptions {

@@ -7,21 +7,21 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// Why somebody is told of a job. In order: the first that holds names the message.
+/// The reason for a notification. If several apply, the first one in this order is used.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum NotificationEvent {
-    /// It has failed for good; not an attempt that is followed by another.
+    /// The job failed, and no retry follows.
     Failed,
     Cancelled,
-    /// It has completed, and the one before it had failed.
+    /// The job completed, and the previous one had failed.
     Recovered,
-    /// It has completed, and took much longer than usual.
+    /// The job completed, and took much longer than usual.
     Slow,
     Completed,
-    /// Nothing has happened: somebody tries a channel.
+    /// A test message of a channel, without a job.
     Test,
 }
 

@@ -12,7 +12,7 @@ pub const MAX_WINDOW: u32 = 7 * 24 * 60;
 /// Maximum number of simultaneously open windows that are examined.
 const MAX_OPEN: usize = 64;
 
-/// What a pause does with due jobs.
+/// The effect of a pause on due jobs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PauseAction {

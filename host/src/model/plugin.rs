@@ -195,7 +195,7 @@ impl From<bool> for Lines {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct QueueNeeds {
-    /// Names of the plugins whose jobs it may submit; `*` for any.
+    /// Names of the plugins of the jobs that it may submit; `*` for any.
     pub submit: Vec<String>,
 }
 

@@ -30,7 +30,7 @@ const MAX_GAP_MINUTES: i64 = 2 * 24 * 60;
 const MAX_TIMES: usize = 90_000;
 const MAX_EXPRESSION: usize = 255;
 
-/// What to do about runs that were missed while the server was down.
+/// The policy for runs that were missed while the server was down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Misfire {
@@ -58,7 +58,7 @@ impl Misfire {
     }
 }
 
-/// What to do when a run is due while the previous job has not ended.
+/// The policy for a run that is due before the previous job has ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Overlap {

@@ -41,13 +41,13 @@ impl Way {
         Self(hops.collect())
     }
 
-    /// Returns the place of the device's own host keys.
+    /// Returns the scope of the device's own host keys.
     #[must_use]
     pub fn host_key_place(&self) -> HostKeyPlace {
         self.host_key_place_of(self.0.len() - 1)
     }
 
-    /// Returns the place of the host keys of each host on the way, with its pin.
+    /// Returns the scope of the host keys of each host on the way, with its pin.
     pub fn host_key_places(&self) -> impl Iterator<Item = (HostKeyPlace, Option<&str>)> {
         let hops = self.0.iter().enumerate();
         hops.map(|(at, hop)| (self.host_key_place_of(at), hop.pin.as_deref()))

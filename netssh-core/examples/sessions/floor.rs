@@ -1,4 +1,4 @@
-//! russh with no logic at all: the prompt is whatever stands at the end, and is believed.
+//! The floor of the comparison: russh without any logic. Output is complete when it ends like a prompt.
 
 use std::sync::Arc;
 

@@ -1,7 +1,8 @@
-//! What a session costs beside russh without any logic, the floor: `cargo xtask bench sessions`.
+//! Compares the cost of a session with the floor, russh without any logic: `cargo xtask bench
+//! sessions`.
 //!
-//! Needs root and the test devices' packages (`cargo xtask setup`). What is compared is measured
-//! in turn, in one run, so that a noisy machine is noisy for both; what is printed are medians.
+//! Needs root and the test devices' packages (`cargo xtask setup`). Both sides are measured
+//! alternately in one run, so that noise of the machine affects both. The figures are medians.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark panics on failure")]
 
@@ -18,20 +19,20 @@ use test_devices::{Frr, FrrOptions, Sshd};
 use crate::floor::Floor;
 use crate::slow_path::SlowPath;
 
-/// Runs of everything with a login in it, and of single commands.
+/// Number of runs of each measurement with a login, of single commands, and of large outputs.
 const LOGINS: usize = 30;
 const COMMANDS: usize = 200;
 const LARGE_OUTPUTS: usize = 30;
-/// Runs over the slow path, and how long a byte takes there and back.
+/// Number of runs over the slow path, and its round-trip time.
 const SLOW_RUNS: usize = 7;
 const ROUND_TRIP: Duration = Duration::from_millis(50);
-/// Devices that are logged in to at once, and how often.
+/// Number of simultaneous logins, and number of runs.
 const AT_ONCE: usize = 50;
 const AT_ONCE_RUNS: usize = 5;
-/// Sessions held open for their memory, logins counted for their processor time.
+/// Number of open sessions for the memory, and of logins for the processor time.
 const HELD: usize = 200;
 const COUNTED: usize = 50;
-/// About 589 kB.
+/// Number of lines of a large output, about 589 kB.
 const LARGE_LINES: usize = 13_400;
 
 fn main() {
@@ -46,7 +47,7 @@ fn main() {
     }
 }
 
-/// A device, and how each side logs in to it.
+/// A device, and the login of each side.
 #[derive(Clone)]
 struct Device {
     endpoint: Endpoint,
@@ -117,7 +118,7 @@ async fn measure() {
         "", "netssh-core", "russh floor", "ratio", "asked"
     );
     logins(&router, "", LOGINS).await;
-    // The prompt is on the last line of the banner, so that Enter has to tell them apart.
+    // The banner ends on the line of the prompt, so the login has to press Enter to distinguish them.
     logins(&bannered, ", banner", SLOW_RUNS).await;
     open_session(
         &router,
@@ -185,7 +186,7 @@ async fn open_session(device: &Device, command: &str, runs: usize, name: &str, a
     row(name, (median(ours), Some(median(theirs))), asked);
 }
 
-/// What a user pays who comes second, and the command with it.
+/// Measures a command on an idle session of the pool, which needs no login.
 async fn pool(device: &Device) {
     let pool = Pool::new(PoolOptions::default());
     let mut times = Vec::new();
@@ -244,7 +245,7 @@ async fn at_once(device: &Device) {
     );
 }
 
-/// Medians of both, measured in turn. The first runs warm up and do not count.
+/// Returns the medians of both sides, measured alternately. The first runs warm up and do not count.
 async fn in_turn<A: Future, B: Future>(
     runs: usize,
     ours: impl Fn() -> A,

@@ -1,4 +1,4 @@
-//! What is measured of a whole process: memory, processor time. Each side has one of its own.
+//! Measurements of a whole process: memory and processor time. Each side runs in its own process.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{COUNTED, Device, HELD, figures, median};
 
-/// Runs of each; they take turns.
+/// Number of runs of each side; the sides alternate.
 const RUNS: usize = 5;
 
-/// What the process is to do, handed over in the environment, where the password belongs rather
-/// than among the arguments.
+/// The task of a process. It is passed in the environment, because the arguments, with the password,
+/// would be visible to other users.
 #[derive(Serialize, Deserialize)]
 struct Task {
     ours: bool,
@@ -26,8 +26,7 @@ struct Task {
 
 const TASK: &str = "BENCH_TASK";
 
-/// Memory of sessions held open, each after one command. The devices are simulated, in this
-/// process.
+/// Measures the memory of open sessions, each after one command. This process simulates the devices.
 pub(crate) async fn memory() {
     let device = LabDevice::new("frr", "edge1").unwrap();
     let lab = Lab::start(device).await.unwrap();
@@ -57,7 +56,7 @@ pub(crate) async fn memory() {
     );
 }
 
-/// Processor time of logins, one after the other, each with one command.
+/// Measures the processor time of sequential logins, each with one command.
 pub(crate) async fn processor_time(device: &Device) {
     let (ours, floor) = in_turn("log-in", device).await;
     let seconds = |nanoseconds: f64| format!("{:.0} ms", nanoseconds / 1e6);
@@ -80,7 +79,7 @@ async fn in_turn(what: &str, device: &Device) -> (f64, f64) {
 }
 
 fn middle(figures: Vec<u64>) -> f64 {
-    // Durations have the order that is needed; the unit is the figure's own.
+    // `median` works on durations; each figure keeps its own unit.
     median(figures.into_iter().map(Duration::from_nanos).collect()).as_nanos() as f64
 }
 
@@ -107,7 +106,7 @@ async fn in_a_process(what: &str, ours: bool, device: &Device) -> u64 {
         .unwrap()
 }
 
-/// In the process of its own: prints one figure.
+/// Runs the task in its own process and prints one figure.
 pub(crate) async fn run(what: &str) {
     let task: Task = serde_json::from_str(&std::env::var(TASK).unwrap()).unwrap();
     let device = Device::new(
@@ -125,8 +124,8 @@ pub(crate) async fn run(what: &str) {
     println!("{figure}");
 }
 
-/// Bytes by which memory grows for the sessions. The first one is not counted: it brings what all
-/// of them share.
+/// Returns the growth of memory by the sessions, in bytes. The first session is not counted, because
+/// it allocates what all sessions share.
 async fn hold(device: &Device, ours: bool) -> u64 {
     let (mut sessions, mut floors) = (Vec::new(), Vec::new());
     let mut before = 0;
@@ -154,7 +153,7 @@ fn resident() -> u64 {
     kibibytes.parse::<u64>().unwrap() * 1024
 }
 
-/// Nanoseconds of processor time. The first login is not counted.
+/// Returns the processor time of the logins in nanoseconds. The first login is not counted.
 async fn log_in(device: &Device, ours: bool) -> u64 {
     let mut before = Duration::ZERO;
     for number in 0..=COUNTED {

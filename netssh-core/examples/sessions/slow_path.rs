@@ -1,5 +1,4 @@
-//! A path on which every byte takes its time, in both directions, without limiting how many are
-//! under way.
+//! A network path that delays every byte, in both directions, without limiting the throughput.
 
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ pub(crate) struct SlowPath {
 }
 
 impl SlowPath {
-    /// Leads to a port of this machine. Ends with the process.
+    /// Starts a path to a port of this machine. It ends with the process.
     pub(crate) async fn start(to: u16, round_trip: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();

@@ -23,11 +23,11 @@ pub(super) struct FieldArgs {
     #[arg(long, value_name = "ZONE")]
     timezone: Option<String>,
 
-    /// What to do about runs missed while the server was down [default: skip]
+    /// Policy for runs missed while the server was down [default: skip]
     #[arg(long, value_parser = parse_misfire, value_name = "skip|run_once")]
     misfire: Option<Misfire>,
 
-    /// What to do when a run is due while the previous job is running [default: skip]
+    /// Policy for a run that is due while the previous job is running [default: skip]
     #[arg(long, value_parser = parse_overlap, value_name = "skip|queue|allow")]
     overlap: Option<Overlap>,
 

@@ -153,11 +153,11 @@ const OF_THE_LANGUAGE: [&str; 14] = [
 const INTRODUCTION: &str = "\
 # Host API
 
-What a playbook may call, beside what the [Rhai language](https://rhai.rs/book/) brings with it. This page is made
-from the functions themselves; `scheduler plugin definitions DIR` writes the same for editors. A component calls the
-same functions under the same names: its contract is [plugin-sdk/wit](../plugin-sdk/wit/plugin.wit).
+The functions that a playbook can call in addition to those of the [Rhai language](https://rhai.rs/book/). This page
+is generated from their definitions; `scheduler plugin definitions DIR` writes the same for editors. A component calls
+the same functions under the same names; its contract is [plugin-sdk/wit](../plugin-sdk/wit/plugin.wit).
 
-Whatever fails throws `#{ code, message, retryable }`, which `try … catch` catches; see
+A function that fails throws `#{ code, message, retryable }`, which `try … catch` catches; see
 [playbooks.md](playbooks.md#errors).
 ";
 

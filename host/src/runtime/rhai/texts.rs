@@ -259,7 +259,7 @@ pub(super) mod functions {
     }
 
     // The language's own `replace` builds its result before its length is known.
-    /// Replaces what is found in a text, everywhere.
+    /// Replaces all occurrences of a text or character in a text.
     #[rhai_fn(name = "replace", return_raw)]
     pub fn replace(
         context: NativeCallContext<'_>,
