@@ -1,7 +1,7 @@
 //! Use cases for jobs: submit, cancel, delete, wait, rerun, and batches.
 //!
 //! A job is committed before it is enqueued, and enqueued before the submitter gets its id. If
-//! enqueueing fails, the dispatcher finds the job in the database and enqueues it.
+//! enqueueing fails, the feeder finds the job in the database and enqueues it.
 
 mod batches;
 mod children;

@@ -339,7 +339,7 @@ pub trait Storage: Send + Sync + 'static {
     /// Returns all attempts at a job, oldest first.
     async fn attempts(&self, job_id: Uuid) -> Result<Vec<Attempt>>;
 
-    // The dispatcher's side
+    // Dispatch
     /// Returns jobs that may run now, in the order in which they became ready, starting after a
     /// position.
     async fn ready_jobs(

@@ -35,7 +35,8 @@ pub struct Lease {
 /// What follows the release of a lease.
 #[derive(Clone, Copy, Debug, Default)]
 struct After {
-    parent: Option<Uuid>,
+    /// The job, or an attempt at it, has ended.
+    ended: Option<JobEnded>,
     /// A parked job that may have been unblocked while it was still in the queue.
     parked: Option<Waiter>,
     /// Another attempt is scheduled.
@@ -73,9 +74,10 @@ impl Lease {
         Arc::clone(&self.slot) as _
     }
 
-    /// Notes the parent that is notified of the end.
+    /// Notes that the job, or an attempt at it, ends with the lease.
     pub fn ends(&mut self, parent: Option<Uuid>) {
-        self.after.parent = parent;
+        let id = self.id;
+        self.after.ended = Some(JobEnded { id, parent });
     }
 
     /// Notes that another attempt is scheduled.
@@ -123,10 +125,10 @@ impl Dispatch {
         if !inner.limits.is_waiting(id) {
             unblocked = inner.limits.release(id);
         }
-        self.publish(JobEnded {
-            id,
-            parent: after.parent,
-        });
+        after
+            .ended
+            .into_iter()
+            .for_each(|ended| self.publish(ended));
         if let Err(error) = inner.queue.remove(id).await {
             tracing::warn!(job_id = %id, %error, "failed to remove a job that has run from the queue");
         }

@@ -3,8 +3,8 @@
 //! Apalis provides the schema, atomic fetches and priorities. Its data is disposable: the application
 //! database is the source of truth, and this file is emptied at every start and filled again from
 //! there. Acknowledgements, locks, retries and timeouts of Apalis are disabled; [`crate::dispatch`] and
-//! [`crate::worker`] have their own, because those of Apalis were measured to lose or repeat work (see ARCHITECTURE.md, "The
-//! queue").
+//! [`crate::worker`] have their own, because those of Apalis were measured to lose or repeat work (see
+//! `docs/internals/queue-and-dispatch.md`).
 
 mod wake;
 

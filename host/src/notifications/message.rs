@@ -39,7 +39,7 @@ pub(super) struct Facts {
     pub(super) schedule: Option<String>,
     /// Child jobs by state, for a batch.
     pub(super) counts: Option<BatchCounts>,
-    /// Failed devices of a batch, at most [`super::MOST_DEVICES`].
+    /// Failed devices of a batch, at most [`super::MAX_DEVICES`].
     pub(super) failed: Vec<FailedChild>,
     /// Usual duration, for a slow job.
     pub(super) usual_ms: Option<i64>,

@@ -104,8 +104,8 @@ fn string(line: usize, literal: &str) -> Option<Passage> {
     let text = literal.trim_matches(['r', '#', '"', '`', '\'']);
     let parts = text.split("\\\n").map(str::trim_start);
     let text = parts.collect::<Vec<_>>().concat();
-    text.contains(' ')
-        .then(|| passage(Kind::String, line, &text))
+    let is_pattern = text.starts_with('^') || text.contains("(?");
+    (text.contains(' ') && !is_pattern).then(|| passage(Kind::String, line, &text))
 }
 
 /// Comments and strings of a script, line by line: a string of several lines is a string on each.

@@ -129,7 +129,7 @@ fn add(counts: &mut BatchCounts, row: &SqliteRow) -> Result<()> {
 }
 
 /// Releases the next held child jobs, in the order of their targets. `ready_at` is at least `now`, so
-/// that the dispatcher's sweep of recently ready jobs finds them.
+/// that the feeder's poll of recently ready jobs finds them.
 async fn start(
     connection: &mut SqliteConnection,
     id: Uuid,
