@@ -7,11 +7,11 @@
 //!
 //! A job that may not start yet is parked outside the queue and without a slot:
 //!
-//! - [`limits`] holds the jobs that wait for a device or for their plugin's capacity,
-//! - [`paused`] those that a pause covers,
-//! - [`compiling`] those whose plugin is being compiled.
+//! - `limits` holds the jobs that wait for a device or for their plugin's capacity,
+//! - `paused` those that a pause covers,
+//! - `compiling` those whose plugin is being compiled.
 //!
-//! The state of all three is in memory and rebuilt from the database: the [`feeder`] enqueues every
+//! The state of all three is in memory and rebuilt from the database: the `feeder` enqueues every
 //! waiting job again, and each that still may not start is parked again. Several processes on one
 //! database need other implementations of the limits and of the queue, behind the same handle.
 
