@@ -345,7 +345,7 @@ mod tests {
         assert!(message.starts_with("invalid pagers: "), "{message}");
         assert!(error_of("name = \"own\"\n").contains("ending"));
         assert!(error_of("name = \n").contains("line 1"));
-        assert!(error_of("extends = \"nonesuch\"").contains("no platform `nonesuch`"));
+        assert!(error_of("extends = \"nonesuch\"").contains("platform `nonesuch` not found"));
         assert!(error_of("name = \"other\"\nextends = \"frr\"").contains("`other`"));
     }
 
