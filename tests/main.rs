@@ -25,6 +25,7 @@ mod database;
 mod devices;
 mod disk;
 mod events;
+mod floors;
 mod harness;
 mod hostile;
 mod imports;

@@ -1,6 +1,6 @@
 //! The HTTP API: routes, and the middleware around every request.
 //!
-//! Handlers translate between HTTP and the use cases of the host. The wire types are in [`types`]; every
+//! Handlers translate between HTTP and the use cases of the host. The wire types are in [`crate::wire`]; every
 //! error is sent as a [`Problem`].
 
 mod body_budget;
@@ -20,7 +20,6 @@ mod plugins;
 mod problem;
 mod schedules;
 mod terminal;
-pub mod types;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -349,7 +349,10 @@ impl App {
                     Err(error) => Err(error),
                 };
                 let Err(error) = begun else { break };
-                tracing::debug!(%error, "the database is not writable yet; retrying");
+                match error {
+                    StorageError::Full => tracing::debug!("the disk is still full; retrying"),
+                    error => tracing::error!(%error, "failed to prepare the database; retrying"),
+                }
                 tokio::time::sleep(BEGIN_INTERVAL).await;
             }
         });

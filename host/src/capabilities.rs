@@ -331,7 +331,7 @@ impl JobContext {
                 if lines.next().is_some() {
                     command.push_str(" …");
                 }
-                limits::cut(&mut command, COMMAND_BYTES);
+                crate::text::cut(&mut command, COMMAND_BYTES);
                 match changes {
                     true => format!(
                         "`{command}` on {target} was being sent; it is unknown whether the device \
@@ -390,7 +390,7 @@ impl JobContext {
 /// Code `limit`, with the size. The message says that the job's work is not undone and that the
 /// devices' answers are stored.
 pub fn check_result(result: Value) -> Result<Value> {
-    check_result_size(limits::json_len(&result))?;
+    check_result_size(crate::json::length(&result))?;
     Ok(result)
 }
 

@@ -10,7 +10,6 @@ mod host_keys;
 mod logins;
 mod reseal;
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,8 +24,8 @@ pub use self::logins::{MAX_DEVICES, StoredLogins};
 pub(crate) use self::reseal::resealed_with;
 use crate::config::DevicesConfig;
 use crate::model::{
-    Algorithms, Connection, ErrorCode, JobError, SavedConnections, SealedField, SealedSecrets,
-    SecretField, Target, Way, now,
+    Algorithms, Connection, ErrorCode, FieldError, JobError, SavedConnections, SealedField,
+    SealedSecrets, SecretField, Target, Way, now,
 };
 use crate::sealing::{DoesNotOpen, MasterKey};
 use crate::session_logs::{Limits, SessionLogs};
@@ -58,23 +57,6 @@ pub struct ConnectionInput {
 pub enum SecretChange {
     Set(SecretString),
     Clear,
-}
-
-/// An error in an input: the field, and the expected value.
-#[derive(Clone, Debug)]
-pub struct FieldError {
-    /// A field, or the path to a nested one, such as `answers/0/question`.
-    pub field: Cow<'static, str>,
-    pub message: String,
-}
-
-impl FieldError {
-    pub(crate) fn new(field: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
-        Self {
-            field: field.into(),
-            message: message.into(),
-        }
-    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -1,14 +1,13 @@
 //! Checks of private keys and certificates when they are entered, so that unusable ones are rejected at
 //! once instead of failing in a job.
 
+use crate::model::FieldError;
 use pkcs8::der::pem::PemLabel as _;
 use pkcs8::pkcs5::pbes2::Kdf as Pbes2Kdf;
 use pkcs8::{EncryptedPrivateKeyInfoRef, SecretDocument};
 use russh::keys::ssh_key::private::PrivateKey;
 use russh::keys::ssh_key::{Kdf, certificate::CertType};
 use russh::keys::{Certificate, decode_secret_key};
-
-use crate::connections::FieldError;
 
 /// Upper bounds for the cost of a passphrase, because every login pays it; for bcrypt see `ssh-keygen
 /// -a`.
@@ -25,7 +24,7 @@ const MAX_ARGON2_PASSES: u64 = 128;
 pub fn check_private_key(text: &str, passphrase: Option<&str>) -> Result<PrivateKey, FieldError> {
     let protection = protection(text)?;
     if let Protection::Absurd(what) = protection {
-        return Err(FieldError::new(
+        return Err(FieldError::field(
             "private_key",
             format!(
                 "too expensive to decrypt ({what}); encrypt it again with less: ssh-keygen -p -a 64"
@@ -34,7 +33,7 @@ pub fn check_private_key(text: &str, passphrase: Option<&str>) -> Result<Private
     }
     let encrypted = protection == Protection::Passphrase;
     if encrypted && passphrase.is_none() {
-        return Err(FieldError::new(
+        return Err(FieldError::field(
             "passphrase",
             "expected a passphrase: the private key is encrypted",
         ));
@@ -42,12 +41,12 @@ pub fn check_private_key(text: &str, passphrase: Option<&str>) -> Result<Private
     // An unencrypted key needs none, and some formats reject one.
     let passphrase = passphrase.filter(|_| encrypted);
     decode_secret_key(text, passphrase).map_err(|error| match passphrase {
-        Some(_) => FieldError::new(
+        Some(_) => FieldError::field(
             "passphrase",
             "wrong passphrase: it does not decrypt the private \
              key",
         ),
-        None => FieldError::new(
+        None => FieldError::field(
             "private_key",
             format!("expected a private key in OpenSSH, PEM or PuTTY format: {error}"),
         ),
@@ -59,7 +58,7 @@ pub fn check_private_key(text: &str, passphrase: Option<&str>) -> Result<Private
 /// # Errors
 /// If it is invalid, is a host certificate, or belongs to another key.
 pub fn check_certificate(text: &str, key: Option<&PrivateKey>) -> Result<(), FieldError> {
-    let refused = |message: String| Err(FieldError::new("certificate", message));
+    let refused = |message: String| Err(FieldError::field("certificate", message));
     let certificate = match Certificate::from_openssh(text.trim()) {
         Ok(certificate) => certificate,
         Err(error) => {
@@ -89,7 +88,7 @@ enum Protection {
 
 fn protection(text: &str) -> Result<Protection, FieldError> {
     let unreadable = |why: &str| {
-        FieldError::new(
+        FieldError::field(
             "private_key",
             format!("expected a private key in OpenSSH, PEM or PuTTY format: {why}"),
         )
@@ -219,8 +218,8 @@ mod tests {
                 let other = check_private_key(&key, Some("other"));
                 assert_eq!(other.is_err(), given.is_some(), "{name}");
                 if given.is_some() {
-                    assert_eq!(refused(&key, Some("other")).field, "passphrase");
-                    assert_eq!(refused(&key, None).field, "passphrase");
+                    assert_eq!(refused(&key, Some("other")).pointer, "/passphrase");
+                    assert_eq!(refused(&key, None).pointer, "/passphrase");
                 }
             }
         }
@@ -234,7 +233,7 @@ mod tests {
         let public = text(directory.path(), "key.pub");
         let cut = &key[..key.len() / 2];
         for wrong in ["", "hunter2", &public, cut, &format!("{key}{key}")] {
-            assert_eq!(refused(wrong, None).field, "private_key", "{wrong}");
+            assert_eq!(refused(wrong, None).pointer, "/private_key", "{wrong}");
         }
     }
 
@@ -267,7 +266,7 @@ mod tests {
         let absurd = absurd.to_openssh(Default::default()).unwrap();
         assert!(!encoded.is_empty() && absurd.starts_with(begin));
         let error = refused(&absurd, Some("secret"));
-        assert_eq!(error.field, "private_key");
+        assert_eq!(error.pointer, "/private_key");
         assert!(
             error.message.contains("4294967295 rounds"),
             "{}",

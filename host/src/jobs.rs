@@ -16,13 +16,13 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::capabilities::{Policy, Rights, StopReason};
-use crate::connections::{ConnectionError, ConnectionInput, Connections, FieldError};
+use crate::connections::{ConnectionError, ConnectionInput, Connections};
 use crate::disk::DiskSpace;
 use crate::dispatch::{Dispatch, JobEnded, PRIORITY_LIMIT};
 use crate::model::{
-    BatchOptions, Bound, Connection, Job, JobStatus, LoadError, NewJob, TargetMode, now,
+    BatchOptions, Bound, Connection, FieldError, Job, JobStatus, LoadError, NewJob, TargetMode, now,
 };
-use crate::registry::{ParamError, Plugin, Registry};
+use crate::registry::{Plugin, Registry};
 use crate::storage::{AddOutcome, CancelOutcome, DeleteOutcome, ReadyJob, Storage, StorageError};
 
 pub use rerun::{Only, RerunError};
@@ -71,7 +71,7 @@ pub enum SubmitError {
     NotGranted(String, Vec<String>),
     /// Invalid fields of the request, as JSON pointers.
     #[error("invalid job")]
-    Invalid(Vec<ParamError>),
+    Invalid(Vec<FieldError>),
     #[error("the Idempotency-Key was already used with another request")]
     KeyReused,
     #[error(transparent)]
@@ -151,7 +151,7 @@ impl Jobs {
                 "a batch is not allowed: plugin `{}` does not take one target per job",
                 plugin.name
             );
-            errors.push(ParamError::new("/batch", message));
+            errors.push(FieldError::new("/batch", message));
         }
         if !errors.is_empty() {
             return Err(SubmitError::Invalid(errors));
@@ -321,23 +321,17 @@ impl Jobs {
         &self,
         input: Option<ConnectionInput>,
         job_id: Uuid,
-        errors: &mut Vec<ParamError>,
+        errors: &mut Vec<FieldError>,
     ) -> Result<Option<Connection>, StorageError> {
         let Some(input) = input else { return Ok(None) };
         match self.deps.connections.inline(input, job_id).await {
             Ok(connection) => return Ok(Some(connection)),
             Err(ConnectionError::Storage(error)) => return Err(error),
             Err(ConnectionError::Invalid(fields)) => {
-                errors.extend(
-                    fields
-                        .into_iter()
-                        .map(|FieldError { field, message }| ParamError {
-                            pointer: format!("/connection/{field}"),
-                            message,
-                        }),
-                );
+                let fields = fields.into_iter();
+                errors.extend(fields.map(|error| error.within("/connection")));
             }
-            Err(error) => errors.push(ParamError::new("/connection", error.to_string())),
+            Err(error) => errors.push(FieldError::new("/connection", error.to_string())),
         }
         Ok(None)
     }
@@ -347,7 +341,7 @@ impl Jobs {
 async fn complete(
     plugin: &Arc<Plugin>,
     mut params: Value,
-) -> Result<(Value, Vec<ParamError>), StorageError> {
+) -> Result<(Value, Vec<FieldError>), StorageError> {
     if !has_many_values(&params) {
         plugin.fill_defaults(&mut params);
         let errors = check_params(plugin, &params);
@@ -387,22 +381,22 @@ fn has_many_values(value: &Value) -> bool {
     counted >= MANY
 }
 
-fn check_params(plugin: &Plugin, params: &Value) -> Vec<ParamError> {
+fn check_params(plugin: &Plugin, params: &Value) -> Vec<FieldError> {
     let errors = plugin.check_params(params).err().unwrap_or_default();
     errors
         .into_iter()
-        .map(|error| ParamError {
+        .map(|error| FieldError {
             pointer: format!("/params{}", error.pointer),
             ..error
         })
         .collect()
 }
 
-fn check_numbers(submission: &Submission) -> Vec<ParamError> {
+fn check_numbers(submission: &Submission) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let mut expect = |holds: bool, pointer: &str, message: String| {
         if !holds {
-            errors.push(ParamError::new(pointer, message));
+            errors.push(FieldError::new(pointer, message));
         }
     };
     expect(

@@ -6,12 +6,34 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt::{self, Write as _};
+use std::io;
 
 use netssh_core::visible::is_hidden;
+use serde::Serialize;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use crate::capabilities::limits;
+/// Maximum nesting of a value that is stored or returned.
+pub(crate) const MAX_VALUE_DEPTH: usize = 64;
+
+/// Returns the length of a value as JSON, in bytes, without building the text.
+pub(crate) fn length(value: &impl Serialize) -> usize {
+    struct Length(usize);
+    impl io::Write for Length {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut length = Length(0);
+    // The writer never fails; a value that cannot be serialized fails where it is sent.
+    let _ = serde_json::to_writer(&mut length, value);
+    length.0
+}
 
 /// The reason why a JSON text is not parsed.
 #[derive(Debug, PartialEq, Eq)]
@@ -167,7 +189,7 @@ pub(crate) fn escape_hidden(json: &str) -> Cow<'_, str> {
 /// If the text is not valid JSON, or nested too deeply.
 pub(crate) fn parse(text: &str) -> Result<Value, String> {
     let too_deep = || {
-        let most = limits::JSON_DEPTH;
+        let most = MAX_VALUE_DEPTH;
         format!("invalid JSON: expected at most {most} levels of nesting")
     };
     let value = serde_json::from_str(text).map_err(|error| {
@@ -177,7 +199,7 @@ pub(crate) fn parse(text: &str) -> Result<Value, String> {
             false => format!("invalid JSON: {text}"),
         }
     })?;
-    match is_within(&value, limits::JSON_DEPTH) {
+    match is_within(&value, MAX_VALUE_DEPTH) {
         true => Ok(value),
         false => Err(too_deep()),
     }
@@ -366,6 +388,12 @@ impl<'de> Visitor<'de> for Walk<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_length_of_json_is_that_of_its_text() {
+        let value = serde_json::json!({"a": [1, 2.5, null, "ü\n\u{1}"], "b": {}});
+        assert_eq!(length(&value), value.to_string().len());
+    }
 
     #[test]
     fn a_field_with_the_reserved_name_is_found_however_it_is_written() {

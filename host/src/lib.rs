@@ -18,6 +18,7 @@ pub mod model;
 mod nearest;
 mod numbers;
 pub mod storage;
+mod text;
 
 pub mod dispatch;
 pub mod jobs;
@@ -38,6 +39,8 @@ pub mod registry;
 pub mod runtime;
 pub mod sealing;
 pub mod session_logs;
+
+pub mod wire;
 
 pub mod api;
 pub mod board;

@@ -4,6 +4,7 @@
 
 mod batch;
 mod connection;
+mod field_error;
 mod host;
 mod job;
 mod notification;
@@ -24,6 +25,7 @@ pub use connection::{
     Algorithms, AnswerCredential, AnswerValue, Connection, KnownHostKey, MAX_JUMPS, RouteError,
     SealedField, SealedRow, SealedSecrets, SecretField, StoredAnswer, route,
 };
+pub use field_error::FieldError;
 pub use host::{HostPattern, check_host, is_host_name};
 pub use job::{
     Attempt, CommandKind, CommandResult, ErrorCode, InFlight, Job, JobError, JobFilter, JobLog,

@@ -76,7 +76,7 @@ pub struct Notifications {
 
 /// The result of a test message.
 #[derive(Debug)]
-pub struct Tried {
+pub struct TestOutcome {
     pub duration: Duration,
     /// Why the message was not sent.
     pub error: Option<String>,
@@ -178,7 +178,7 @@ impl Notifications {
     ///
     /// # Errors
     /// If the channel does not exist. A failure to send is part of the result.
-    pub async fn test(&self, channel: &str) -> std::result::Result<Tried, NoSuchChannel> {
+    pub async fn test(&self, channel: &str) -> std::result::Result<TestOutcome, NoSuchChannel> {
         let found = self.channels.iter().find(|known| known.name == channel);
         let Some(channel) = found else {
             return Err(NoSuchChannel {
@@ -191,7 +191,7 @@ impl Notifications {
         let sent = channel.send(&message, TEST_TIMEOUT).await;
         let error = sent.err().map(|not_sent| not_sent.error);
         channel.tried(error.clone());
-        Ok(Tried {
+        Ok(TestOutcome {
             duration: begun.elapsed(),
             error,
         })

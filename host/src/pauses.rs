@@ -11,9 +11,11 @@ use uuid::Uuid;
 
 use crate::connections::{ConnectionError, Connections};
 use crate::fields::{check_name, check_time};
-use crate::model::{Connection, MAX_WINDOW, Pause, PauseAction, PauseError, PauseRule, now};
+use crate::model::{
+    Connection, FieldError, MAX_WINDOW, Pause, PauseAction, PauseError, PauseRule, now,
+};
 use crate::nearest::nearest;
-use crate::registry::{ParamError, Registry};
+use crate::registry::Registry;
 use crate::storage::{Storage, StorageError};
 
 /// Maximum number of pauses.
@@ -31,7 +33,7 @@ pub enum PauseRefused {
     #[error("pause `{0}` is not in force")]
     NotInForce(String),
     #[error("invalid pause")]
-    Invalid(Vec<ParamError>),
+    Invalid(Vec<FieldError>),
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
@@ -299,25 +301,25 @@ impl Pauses {
                 let near = nearest(name, known.map(|entry| entry.name));
                 let near = near.map(|near| format!("; did you mean `{near}`?"));
                 let message = format!("plugin `{name}` not found{}", near.unwrap_or_default());
-                errors.push(ParamError::new(&format!("/plugins/{index}"), message));
+                errors.push(FieldError::new(format!("/plugins/{index}"), message));
             }
         }
         match PauseRule::new(pause.clone()) {
             Err(PauseError { field, message }) => {
-                errors.push(ParamError::new(&format!("/{field}"), message));
+                errors.push(FieldError::new(format!("/{field}"), message));
             }
             Ok(rule) => {
                 let now = now();
                 let ever = rule.in_force(now).is_some() || !rule.next_starts(now, 1).is_empty();
                 if errors.is_empty() && !ever {
                     let message = "no time matches the expression";
-                    errors.push(ParamError::new("/windows/cron_expression", message));
+                    errors.push(FieldError::new("/windows/cron_expression", message));
                 }
                 for name in rule.names() {
                     match self.connections.find(name).await {
                         Ok(_) => {}
                         Err(ConnectionError::Storage(error)) => return Err(error.into()),
-                        Err(error) => errors.push(ParamError::new("/targets", error.to_string())),
+                        Err(error) => errors.push(FieldError::new("/targets", error.to_string())),
                     }
                 }
             }
@@ -348,13 +350,13 @@ fn rules_of(pauses: Vec<Pause>) -> Vec<PauseRule> {
     rules.collect()
 }
 
-fn check_fields(pause: &Pause) -> Vec<ParamError> {
+fn check_fields(pause: &Pause) -> Vec<FieldError> {
     let mut errors = Vec::from_iter(check_name(&pause.name));
     errors.extend(check_time("/starts_at", pause.starts_at));
     errors.extend(check_time("/ends_at", pause.ends_at));
     let mut expect = |holds: bool, pointer: &str, message: String| {
         if !holds {
-            errors.push(ParamError::new(pointer, message));
+            errors.push(FieldError::new(pointer, message));
         }
     };
     let reason = pause.reason.as_ref();

@@ -36,7 +36,7 @@ use self::loading::Loading;
 use self::patience::Patience;
 use self::versions::OldVersions;
 use self::watch::Writing;
-use crate::model::{Description, LoadError, PluginKind, PluginName};
+use crate::model::{Description, FieldError, LoadError, PluginKind, PluginName};
 use crate::numbers;
 use crate::runtime::{JobRuntime, Program};
 use crate::storage::Storage;
@@ -56,23 +56,6 @@ pub struct Plugin {
     pub program: Arc<dyn Program>,
     pub loaded_at: DateTime<Utc>,
     params: Validator,
-}
-
-/// A problem with the parameters, at a JSON pointer into them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParamError {
-    pub pointer: String,
-    pub message: String,
-}
-
-impl ParamError {
-    #[must_use]
-    pub fn new(pointer: &str, message: impl Into<String>) -> Self {
-        Self {
-            pointer: pointer.to_owned(),
-            message: message.into(),
-        }
-    }
 }
 
 /// A plugin's entry in the registry.
@@ -222,12 +205,12 @@ impl Plugin {
     ///
     /// # Errors
     /// All problems with the parameters, each with its position.
-    pub fn check_params(&self, params: &Value) -> Result<(), Vec<ParamError>> {
+    pub fn check_params(&self, params: &Value) -> Result<(), Vec<FieldError>> {
         // Checked before the schema, because its library reads every number as a float or a 64-bit
         // integer.
         let number = numbers::out_of_range(params).or_else(|| numbers::too_long(params));
         if let Some((pointer, message)) = number {
-            return Err(vec![ParamError { pointer, message }]);
+            return Err(vec![FieldError { pointer, message }]);
         }
         let errors: Vec<_> = self
             .params
@@ -241,7 +224,7 @@ impl Plugin {
                     ValidationErrorKind::FalseSchema => "unknown parameter".to_owned(),
                     _ => error.to_string(),
                 };
-                ParamError { pointer, message }
+                FieldError { pointer, message }
             })
             .collect();
         if errors.is_empty() {

@@ -7,8 +7,7 @@ use uuid::Uuid;
 
 use crate::fields::{check_name, check_time};
 use crate::jobs::{Jobs, Submission, SubmitError};
-use crate::model::{Schedule, Tick, TimingError, now};
-use crate::registry::ParamError;
+use crate::model::{FieldError, Schedule, Tick, TimingError, now};
 use crate::storage::{AddScheduleOutcome, Storage, StorageError};
 
 /// Maximum jitter, in seconds: one day.
@@ -224,14 +223,14 @@ fn next_run(schedule: &Schedule) -> Result<Option<chrono::DateTime<chrono::Utc>>
 }
 
 /// Converts a timing error into an error of a request field.
-pub(crate) fn invalid_timing(error: TimingError) -> ParamError {
-    ParamError::new(&format!("/{}", error.field), error.message)
+pub(crate) fn invalid_timing(error: TimingError) -> FieldError {
+    FieldError::new(format!("/{}", error.field), error.message)
 }
 
-fn check_fields(schedule: &Schedule) -> Vec<ParamError> {
+fn check_fields(schedule: &Schedule) -> Vec<FieldError> {
     let mut errors = Vec::from_iter(check_name(&schedule.name));
     if schedule.jitter_seconds > MAX_JITTER {
-        errors.push(ParamError::new(
+        errors.push(FieldError::new(
             "/jitter_seconds",
             format!("expected 0 to {MAX_JITTER}"),
         ));
@@ -241,7 +240,7 @@ fn check_fields(schedule: &Schedule) -> Vec<ParamError> {
     if let (Some(start), Some(end)) = (schedule.starts_at, schedule.ends_at)
         && end < start
     {
-        errors.push(ParamError::new(
+        errors.push(FieldError::new(
             "/ends_at",
             "expected a time not before starts_at".to_owned(),
         ));
@@ -252,7 +251,7 @@ fn check_fields(schedule: &Schedule) -> Vec<ParamError> {
         ..schedule.clone()
     };
     match enabled.next_runs(now(), 1) {
-        Ok(runs) if runs.is_empty() => errors.push(ParamError::new(
+        Ok(runs) if runs.is_empty() => errors.push(FieldError::new(
             "/cron_expression",
             "no time matches the expression".to_owned(),
         )),

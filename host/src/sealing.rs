@@ -31,14 +31,12 @@ pub(crate) use self::rotation::old_file;
 pub use self::rotation::{Rotated, rotate};
 pub(crate) use self::version1::is_version1;
 use crate::model::{SealedField, Way, add_text};
-use crate::storage::Storage;
+use crate::storage::{MASTER_KEY_CHECK, Storage};
 
 const VERSION: u8 = 2;
 const NONCE_LENGTH: usize = 24;
 const KEY_LENGTH: usize = 32;
 const KEY_ID_LENGTH: usize = 8;
-/// Key of `meta` for a value sealed at the first start, which identifies a wrong master key.
-pub(crate) const CHECK: &str = "master_key_check";
 
 /// Why a sealed value cannot be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -128,9 +126,11 @@ impl MasterKey {
     /// credentials unusable and seal new ones with a second key.
     pub async fn of(storage: &dyn Storage, path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
-        let Some(sealed) = storage.meta(CHECK).await? else {
+        let Some(sealed) = storage.meta(MASTER_KEY_CHECK).await? else {
             let key = Self::load_or_create(path)?;
-            storage.set_meta(CHECK, &key.seal_check()).await?;
+            storage
+                .set_meta(MASTER_KEY_CHECK, &key.seal_check())
+                .await?;
             return Ok(key);
         };
         if !path.exists() {
@@ -212,7 +212,8 @@ impl MasterKey {
         text.push('\n');
         // Written to a temporary file and linked into place: a crash leaves a complete key or none, and
         // only one of two processes that start at once creates it.
-        let aside = path.with_extension(format!("{}.tmp", std::process::id()));
+        // The name is random: a process id may be that of a process that crashed here before.
+        let aside = path.with_extension(format!("{}.tmp", Uuid::now_v7().simple()));
         let mut file = std::fs::OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -287,12 +288,13 @@ impl MasterKey {
     /// Seals a check value, by which a database recognizes this key.
     #[must_use]
     pub fn seal_check(&self) -> Vec<u8> {
-        self.seal(CHECK, CHECK.as_bytes())
+        self.seal(MASTER_KEY_CHECK, MASTER_KEY_CHECK.as_bytes())
     }
 
     /// Returns whether this key sealed a database's check value, in any version.
     fn opens_check(&self, sealed: &[u8]) -> bool {
-        self.open(sealed, CHECK.as_bytes()).is_ok() || self.open_version1(sealed, CHECK).is_ok()
+        self.open(sealed, MASTER_KEY_CHECK.as_bytes()).is_ok()
+            || self.open_version1(sealed, MASTER_KEY_CHECK).is_ok()
     }
 
     /// Returns ` (it is key X, the database has key Y)` if the check value has a key id.

@@ -24,6 +24,9 @@ use crate::model::{
 
 pub use condition::{Condition, Fault};
 
+/// Key of `meta` for a value sealed at the first start, which identifies a wrong master key.
+pub(crate) const MASTER_KEY_CHECK: &str = "master_key_check";
+
 pub type Result<T> = std::result::Result<T, StorageError>;
 
 /// An error of the database.

@@ -287,7 +287,7 @@ fn outcome(
         Ok(result) => return Outcome::Completed(result),
         Err(error) => error,
     };
-    limits::cut(&mut error.message, limits::LOG_MESSAGE_BYTES);
+    crate::text::cut(&mut error.message, limits::LOG_MESSAGE_BYTES);
     match stopped {
         Some(StopReason::Cancelled) => return Outcome::Cancelled(error),
         Some(StopReason::Shutdown) => {

@@ -9,13 +9,14 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use uuid::Uuid;
 
+use super::Problem;
 use super::extract::{IdInPath, QueryParams};
 use super::jobs::no_job;
-use super::types::{Change, ComparedCommand, Comparison};
-use super::{Problem, types};
 use crate::app::App;
 use crate::capabilities::unified_diff;
 use crate::model::{CommandKind, CommandResult, Job, JobFilter, JobStatus};
+use crate::wire;
+use crate::wire::{Change, ComparedCommand, Comparison};
 
 /// How many earlier jobs are searched for one to compare with.
 const LOOKED_AT: u32 = 200;
@@ -162,7 +163,7 @@ fn one(old: Option<&CommandResult>, new: Option<&CommandResult>) -> ComparedComm
         (None, _) => (Change::Added, None),
         (_, None) => (Change::Removed, None),
     };
-    types::ComparedCommand {
+    wire::ComparedCommand {
         target: target.to_owned(),
         command: command.to_owned(),
         change,

@@ -14,13 +14,13 @@ use utoipa::IntoParams;
 use super::Problem;
 use super::extract::{JsonBody, QueryParams};
 use super::page::{PageQuery, fitting};
-use super::types::{
-    ConnectionAnswer, ConnectionDetection, ConnectionList, ConnectionTest, DetectedPlatform,
-    HostKeyList, LoginAnswerRequest, TrustHostKey, WriteConnection, WrittenSecret,
-};
 use crate::app::App;
 use crate::connections::{AnswerInput, ConnectionInput, SecretChange};
 use crate::model::{Connection, JobError, KnownHostKey, SecretField};
+use crate::wire::{
+    ConnectionAnswer, ConnectionDetection, ConnectionList, ConnectionTest, DetectedPlatform,
+    HostKeyList, LoginAnswerRequest, TrustHostKey, WriteConnection, WrittenSecret,
+};
 
 /// Stores a connection.
 #[utoipa::path(

@@ -9,9 +9,9 @@ use axum::extract::State;
 use super::Problem;
 use super::extract::QueryParams;
 use super::page::{PageQuery, fitting};
-use super::types::{DeviceAnswer, DeviceList, LeftAloneAnswer};
 use crate::app::App;
 use crate::dispatch::Resource;
+use crate::wire::{DeviceAnswer, DeviceList, LeftAloneAnswer};
 
 /// Maximum number of waiting jobs listed per device.
 const MAX_WAITING: usize = 100;

@@ -23,12 +23,12 @@ use uuid::Uuid;
 
 use super::budget::Share;
 use super::extract::{IdInPath, QueryParams};
-use super::types::{LogAnswer, OutputEvent, ResultAnswer};
 use super::{Problem, jobs};
 use crate::app::{App, MAX_EVENT_STREAMS};
 use crate::long_requests::Place;
 use crate::model::{JobStatus, ListedJob, Progress};
 use crate::storage::{Measured, Page, StorageError};
+use crate::wire::{LogAnswer, OutputEvent, ResultAnswer};
 
 /// Log lines or results read from the database at once. One result may have 8 MiB.
 const PAGE: Page = Page {

@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use super::Problem;
 use super::body_budget::{BodyBudget, Share};
-use super::problem::InvalidField;
 use crate::json::{Flaw, child, measure, reserved_field};
+use crate::model::FieldError;
 
 /// Maximum number of errors reported for one request.
 const MAX_ERRORS: usize = 20;
@@ -122,7 +122,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 ///
 /// serde stops at the first error, so the invalid field is removed and the rest is parsed again. For a
 /// long body only the first error is returned, because parsing it repeatedly takes time and memory.
-fn errors_in<T: DeserializeOwned>(bytes: &[u8]) -> Result<Vec<InvalidField>, Problem> {
+fn errors_in<T: DeserializeOwned>(bytes: &[u8]) -> Result<Vec<FieldError>, Problem> {
     if bytes.len() > QUICKLY_PARSED {
         let mut json = serde_json::Deserializer::from_slice(bytes);
         let error = serde_path_to_error::deserialize::<_, T>(&mut json).err();
@@ -148,7 +148,7 @@ fn errors_in<T: DeserializeOwned>(bytes: &[u8]) -> Result<Vec<InvalidField>, Pro
         };
         let message = messages::plain(&message, &pointer, whole.pointer(&pointer));
         let place = remove(&mut rest, &pointer);
-        errors.push(InvalidField { pointer, message });
+        errors.push(FieldError { pointer, message });
         match place {
             Some(place) => removed.push(place),
             None => break,
@@ -157,11 +157,11 @@ fn errors_in<T: DeserializeOwned>(bytes: &[u8]) -> Result<Vec<InvalidField>, Pro
     Ok(errors)
 }
 
-fn first_error(error: serde_path_to_error::Error<serde_json::Error>) -> InvalidField {
+fn first_error(error: serde_path_to_error::Error<serde_json::Error>) -> FieldError {
     let pointer = pointer_of(error.path());
     let message = without_position(&error.into_inner().to_string());
     let message = messages::plain(&message, &pointer, None);
-    InvalidField { pointer, message }
+    FieldError { pointer, message }
 }
 
 /// Deserializes a JSON value from its text. Deserialized as a value, a number out of range gives an
@@ -193,12 +193,12 @@ fn remove(value: &mut Value, pointer: &str) -> Option<String> {
     clippy::needless_pass_by_value,
     reason = "callers do not use the value afterwards"
 )]
-pub(super) fn from_value<T: DeserializeOwned>(value: Value, base: &str) -> Result<T, InvalidField> {
+pub(super) fn from_value<T: DeserializeOwned>(value: Value, base: &str) -> Result<T, FieldError> {
     from_text(&value).map_err(|error| {
         let place = pointer_of(error.path());
         let pointer = format!("{base}{place}");
         let message = without_position(&error.into_inner().to_string());
-        InvalidField {
+        FieldError {
             message: messages::plain(&message, &pointer, value.pointer(&place)),
             pointer,
         }

@@ -7,12 +7,12 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 
-use super::types::{
+use crate::app::App;
+use crate::storage::StorageError;
+use crate::wire::{
     ChannelHealth, Health, HealthStatus, NotificationHealth, PluginHealth, QueueHealth,
     StorageHealth, WorkerHealth,
 };
-use crate::app::App;
-use crate::storage::StorageError;
 
 /// How long a component may take to respond before it counts as down.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -15,18 +15,17 @@ use uuid::Uuid;
 
 use super::extract::{IdInPath, JsonBody, QueryParams, from_value};
 use super::page;
-use super::problem::InvalidField;
-use super::types::{
-    AttemptAnswer, AttemptList, CreateJob, JobAccepted, JobAnswer, JobList, JobStats, LogList,
-    RerunJob, ResultList, WriteConnection, WriteSchedule,
-};
 use super::{Problem, accepted};
 use crate::app::App;
 use crate::connections::ConnectionInput;
 use crate::dispatch::Blocked;
 use crate::jobs::{Submission, SubmitError};
-use crate::model::{JobFilter, JobStatus, ListedJob, LogLevel, Misfire, Overlap, now};
+use crate::model::{FieldError, JobFilter, JobStatus, ListedJob, LogLevel, Misfire, Overlap, now};
 use crate::storage::{CancelOutcome, DeleteOutcome, Page, StorageError};
+use crate::wire::{
+    AttemptAnswer, AttemptList, CreateJob, JobAccepted, JobAnswer, JobList, JobStats, LogList,
+    RerunJob, ResultList, WriteConnection, WriteSchedule,
+};
 
 /// A 202 response with the `Location` of the job.
 type Accepted = (StatusCode, [(HeaderName, String); 1], Json<JobAccepted>);
@@ -133,7 +132,7 @@ fn submission(
 ) -> Result<Submission, Problem> {
     let mut errors = Vec::new();
     let mut refuse = |pointer: &str, message: &str| {
-        errors.push(InvalidField {
+        errors.push(FieldError {
             pointer: pointer.to_owned(),
             message: message.to_owned(),
         });

@@ -11,10 +11,11 @@ use uuid::Uuid;
 use super::Problem;
 use super::extract::{JsonBody, QueryParams};
 use super::page;
-use super::types::{NotificationAnswer, NotificationList, NotificationTest, TestNotification};
 use crate::app::App;
 use crate::model::NotificationState;
 use crate::notifications::NoSuchChannel;
+use crate::notifications::TestOutcome;
+use crate::wire::{NotificationAnswer, NotificationList, NotificationTest, TestNotification};
 
 const DEFAULT_PAGE: u32 = 50;
 
@@ -78,5 +79,15 @@ pub(super) async fn test(
 impl From<NoSuchChannel> for Problem {
     fn from(error: NoSuchChannel) -> Self {
         Self::not_found(error.to_string())
+    }
+}
+
+impl From<TestOutcome> for NotificationTest {
+    fn from(tried: TestOutcome) -> Self {
+        Self {
+            ok: tried.error.is_none(),
+            duration_ms: u64::try_from(tried.duration.as_millis()).unwrap_or(u64::MAX),
+            error: tried.error,
+        }
     }
 }

@@ -1,7 +1,5 @@
 //! Pagination: pages bounded in entries and in bytes.
 
-use std::io;
-
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
@@ -52,7 +50,7 @@ pub(super) fn fitting<T: Serialize>(
     let mut page = Vec::new();
     let mut bytes = 0;
     for entry in entries {
-        bytes += length(&entry);
+        bytes += crate::json::length(&entry) as u64;
         let is_full = page.len() >= limit as usize || bytes > MAX_BYTES;
         if is_full && !page.is_empty() {
             return (page, true);
@@ -60,27 +58,6 @@ pub(super) fn fitting<T: Serialize>(
         page.push(entry);
     }
     (page, false)
-}
-
-/// Returns the length of a value as JSON, in bytes.
-pub(super) fn length(value: &impl Serialize) -> u64 {
-    let mut counter = Counter(0);
-    // Counting cannot fail; a value that cannot be serialized fails where it is sent.
-    let _ = serde_json::to_writer(&mut counter, value);
-    counter.0
-}
-
-struct Counter(u64);
-
-impl io::Write for Counter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0 += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

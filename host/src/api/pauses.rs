@@ -9,10 +9,10 @@ use axum::http::{HeaderName, StatusCode, header};
 use super::Problem;
 use super::extract::{JsonBody, QueryParams};
 use super::page::{PageQuery, fitting};
-use super::types::{PauseAnswer, PauseList, WritePause};
 use crate::app::App;
 use crate::model::PauseRule;
 use crate::pauses::{PauseRefused, PauseVersion};
+use crate::wire::{PauseAnswer, PauseList, WritePause};
 
 /// Creates a pause, which withholds jobs until it is removed, for a period, or in recurring windows.
 /// Running jobs are not affected.
@@ -151,9 +151,7 @@ impl From<PauseRefused> for Problem {
             PauseRefused::TooMany | PauseRefused::NotInForce(_) => {
                 Self::conflict(error.to_string())
             }
-            PauseRefused::Invalid(errors) => {
-                Self::invalid(errors.into_iter().map(Into::into).collect())
-            }
+            PauseRefused::Invalid(errors) => Self::invalid(errors),
             PauseRefused::Storage(error) => error.into(),
         }
     }

@@ -10,8 +10,8 @@ use axum::routing::MethodRouter;
 use super::Problem;
 use super::extract::QueryParams;
 use super::page::{MAX_ENTRIES, PageQuery, fitting};
-use super::types::{PluginAnswer, PluginList, PluginVersionAnswer, PluginVersions};
 use crate::app::App;
+use crate::wire::{PluginAnswer, PluginList, PluginVersionAnswer, PluginVersions};
 
 /// Lists plugins by name, including broken ones with their error.
 #[utoipa::path(

@@ -10,9 +10,9 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::connections::{ConnectionError, FieldError};
+use crate::connections::ConnectionError;
 use crate::jobs::{RerunError, SubmitError};
-use crate::registry::ParamError;
+use crate::model::FieldError;
 use crate::storage::{Fault, StorageError};
 
 /// A problem detail (RFC 9457).
@@ -27,7 +27,7 @@ pub struct Problem {
     pub detail: String,
     /// The invalid fields of a request.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub errors: Vec<InvalidField>,
+    pub errors: Vec<FieldError>,
     /// The header `Retry-After`.
     #[serde(skip)]
     pub(crate) retry_after_seconds: Option<u32>,
@@ -35,14 +35,6 @@ pub struct Problem {
 
 /// `Retry-After` for a submission while its plugin is being compiled.
 const COMPILING_RETRY_SECONDS: u32 = 5;
-
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-pub struct InvalidField {
-    /// A JSON pointer (RFC 6901) into the request's body; for a query parameter, `/` and its name.
-    #[schema(example = "/params/commands/0")]
-    pub pointer: String,
-    pub message: String,
-}
 
 impl Problem {
     pub(super) fn new(status: StatusCode, name: &str, detail: impl Into<String>) -> Self {
@@ -64,7 +56,7 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, "conflict", detail)
     }
 
-    pub(super) fn invalid(errors: Vec<InvalidField>) -> Self {
+    pub(super) fn invalid(errors: Vec<FieldError>) -> Self {
         let detail = match errors.as_slice() {
             [one] if one.pointer.is_empty() => one.message.clone(),
             [one] => format!("{}: {}", one.pointer, one.message),
@@ -77,7 +69,7 @@ impl Problem {
     }
 
     pub(super) fn invalid_field(pointer: &str, message: impl Into<String>) -> Self {
-        Self::invalid(vec![InvalidField {
+        Self::invalid(vec![FieldError {
             pointer: pointer.to_owned(),
             message: message.into(),
         }])
@@ -180,15 +172,6 @@ impl IntoResponse for Problem {
     }
 }
 
-impl From<ParamError> for InvalidField {
-    fn from(error: ParamError) -> Self {
-        Self {
-            pointer: error.pointer,
-            message: error.message,
-        }
-    }
-}
-
 impl From<StorageError> for Problem {
     fn from(error: StorageError) -> Self {
         match error {
@@ -250,9 +233,7 @@ impl From<SubmitError> for Problem {
                 "not-granted",
                 format!("{error}; see [policy] in the server's configuration"),
             ),
-            SubmitError::Invalid(errors) => {
-                Self::invalid(errors.into_iter().map(Into::into).collect())
-            }
+            SubmitError::Invalid(errors) => Self::invalid(errors),
             SubmitError::KeyReused => Self::conflict(
                 "this Idempotency-Key was already used with another request; use a new key for a new \
                  job",
@@ -279,17 +260,9 @@ impl From<RerunError> for Problem {
 impl From<ConnectionError> for Problem {
     fn from(error: ConnectionError) -> Self {
         match error {
-            ConnectionError::Invalid(fields) => Self::invalid(
-                fields
-                    .into_iter()
-                    .map(|FieldError { field, message }| InvalidField {
-                        pointer: format!("/{field}"),
-                        message,
-                    })
-                    .collect(),
-            ),
+            ConnectionError::Invalid(fields) => Self::invalid(fields),
             ConnectionError::NotFound(_) => Self::not_found(error.to_string()),
-            ConnectionError::Dependents { .. } => Self::invalid(vec![InvalidField {
+            ConnectionError::Dependents { .. } => Self::invalid(vec![FieldError {
                 pointer: "/forget_secrets_of_dependents".to_owned(),
                 message: error.to_string(),
             }]),

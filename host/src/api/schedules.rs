@@ -10,14 +10,14 @@ use axum::routing::MethodRouter;
 
 use super::extract::{JsonBody, QueryParams};
 use super::page::{PageQuery, fitting};
-use super::types::{
-    JobAccepted, NEXT_RUNS, PreviewSchedule, ScheduleAnswer, ScheduleList, SchedulePreview,
-    WriteSchedule,
-};
 use super::{Problem, accepted};
 use crate::app::App;
 use crate::model::{JobStatus, Timing, now};
 use crate::schedules::{ScheduleError, invalid_timing};
+use crate::wire::{
+    JobAccepted, NEXT_RUNS, PreviewSchedule, ScheduleAnswer, ScheduleList, SchedulePreview,
+    WriteSchedule,
+};
 
 const MAX_PREVIEW: usize = 100;
 
@@ -188,7 +188,7 @@ pub(super) async fn preview(
     }
     let timezone = body.value.timezone.unwrap_or_else(|| "UTC".to_owned());
     let timing = Timing::parse(&body.value.cron_expression, &timezone)
-        .map_err(|error| Problem::invalid(vec![invalid_timing(error).into()]))?;
+        .map_err(|error| Problem::invalid(vec![invalid_timing(error)]))?;
     Ok(Json(SchedulePreview {
         words: timing.words(),
         timezone,

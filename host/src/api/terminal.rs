@@ -19,10 +19,10 @@ use utoipa::IntoParams;
 
 use super::Problem;
 use super::extract::QueryParams;
-use super::types::{CloseReason, TerminalCommand, TerminalEvent};
 use crate::app::{App, MAX_TERMINALS};
 use crate::long_requests::Place;
 use crate::model::{Connection, ErrorCode, JobError};
+use crate::wire::{CloseReason, TerminalCommand, TerminalEvent};
 
 /// Maximum size of a message from the client. Larger pastes have to be split.
 const MAX_MESSAGE_BYTES: usize = 64 * 1024;

@@ -1,9 +1,5 @@
 //! Limits of the resources that one job may use.
 
-use std::io;
-
-use serde_json::Value;
-
 use crate::json::memory_of;
 use crate::storage::{JobUse, StorageUse};
 
@@ -48,7 +44,7 @@ pub const WAITING: usize = 512;
 /// A job's result as JSON, in bytes.
 pub const RESULT_BYTES: usize = 32 * 1024 * 1024;
 /// Nesting depth of values that become JSON: results, stored values, parameters of child jobs.
-pub const JSON_DEPTH: usize = 64;
+pub const JSON_DEPTH: usize = crate::json::MAX_VALUE_DEPTH;
 /// Parameters of a child job as JSON, in bytes.
 pub const PARAMS_BYTES: usize = 32 * 1024 * 1024;
 /// A text passed to `diff`, in bytes.
@@ -93,26 +89,6 @@ impl Allowance {
     }
 }
 
-/// Returns the length of a value as JSON, without building the text.
-#[must_use]
-pub fn json_len(value: &Value) -> usize {
-    struct Length(usize);
-    impl io::Write for Length {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut length = Length(0);
-    // Cannot fail: the writer never fails, and every value is valid JSON.
-    let _ = serde_json::to_writer(&mut length, value);
-    length.0
-}
-
 /// Checks, before parsing, that the values of a JSON text would take no more than `most` bytes of
 /// memory.
 ///
@@ -129,29 +105,9 @@ pub fn check_values(json: &str, most: usize) -> Result<(), String> {
     })
 }
 
-/// Truncates a text to at most `bytes`, at a character boundary, and appends a mark.
-pub fn cut(text: &mut String, bytes: usize) {
-    const MARK: &str = " … [cut]";
-    if text.len() <= bytes {
-        return;
-    }
-    let mut end = bytes.saturating_sub(MARK.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.truncate(end);
-    text.push_str(MARK);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_length_of_json_is_that_of_its_text() {
-        let value = serde_json::json!({"a": [1, 2.5, null, "ü\n\u{1}"], "b": {}});
-        assert_eq!(json_len(&value), value.to_string().len());
-    }
 
     #[test]
     fn attempts_share_what_one_job_may_store() {
@@ -165,17 +121,5 @@ mod tests {
         let left = Allowance::after(some);
         assert_eq!((left.results, left.output_bytes), (RESULTS - 1, 0));
         assert_eq!((left.log_lines, left.log_bytes), (LOG_LINES, LOG_BYTES));
-    }
-
-    #[test]
-    fn cuts_at_a_characters_border() {
-        let mut text = "ä".repeat(100);
-        cut(&mut text, 51);
-        assert!(text.len() <= 51);
-        assert!(text.ends_with("[cut]"));
-
-        let mut short = "short".to_owned();
-        cut(&mut short, 51);
-        assert_eq!(short, "short");
     }
 }

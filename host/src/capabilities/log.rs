@@ -27,9 +27,9 @@ impl JobContext {
     /// once.
     pub async fn log(&self, level: LogLevel, message: &str, context: Option<Value>) -> Result<()> {
         let mut message = message.to_owned();
-        limits::cut(&mut message, limits::LOG_MESSAGE_BYTES);
+        crate::text::cut(&mut message, limits::LOG_MESSAGE_BYTES);
         let context =
-            context.filter(|context| limits::json_len(context) <= limits::LOG_CONTEXT_BYTES);
+            context.filter(|context| crate::json::length(context) <= limits::LOG_CONTEXT_BYTES);
         self.unless_stopped(async {
             self.log.write(level, message, context).await;
             Ok(())
@@ -40,7 +40,7 @@ impl JobContext {
     /// Logs a line from the host about the job, even if the job is stopped or has reached its limit.
     pub async fn note(&self, level: LogLevel, message: String) {
         let mut message = message;
-        limits::cut(&mut message, limits::LOG_MESSAGE_BYTES);
+        crate::text::cut(&mut message, limits::LOG_MESSAGE_BYTES);
         self.log.note(level, message).await;
     }
 }
@@ -108,7 +108,7 @@ impl LogWriter {
     }
 
     async fn write(&self, level: LogLevel, message: String, context: Option<Value>) {
-        let bytes = message.len() + context.as_ref().map_or(0, limits::json_len);
+        let bytes = message.len() + context.as_ref().map_or(0, crate::json::length);
         let (lines, most) = (self.allowance.log_lines, self.allowance.log_bytes);
         match self.kept.admit(bytes, lines, most) {
             Admitted::Yes => {

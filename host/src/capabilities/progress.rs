@@ -19,7 +19,7 @@ impl JobContext {
     /// If the job is stopped.
     pub async fn progress(&self, mut progress: Progress) -> Result<()> {
         if let Some(message) = &mut progress.message {
-            limits::cut(message, limits::LOG_MESSAGE_BYTES);
+            crate::text::cut(message, limits::LOG_MESSAGE_BYTES);
         }
         self.unless_stopped(async {
             self.progress.tell(progress);

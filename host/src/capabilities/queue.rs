@@ -56,7 +56,7 @@ impl JobContext {
     /// submitted too many children, or the submission itself is rejected.
     pub async fn queue_submit(&self, child: ChildJob) -> Result<Uuid> {
         self.may_submit(&child.plugin).await?;
-        check_params_size(limits::json_len(&child.params))?;
+        check_params_size(crate::json::length(&child.params))?;
         for name in &child.targets {
             self.name_target(Some(name))?;
         }

@@ -30,7 +30,7 @@ impl JobContext {
     pub async fn storage_set(&self, key: &str, value: &Value) -> Result<()> {
         self.may_store().await?;
         check_key(key)?;
-        check_value_size(key, limits::json_len(value))?;
+        check_value_size(key, crate::json::length(value))?;
         self.unless_stopped(async {
             let storage = &self.services.storage;
             let plugin = &self.job.plugin;

@@ -20,7 +20,7 @@ use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::client::WebSocket;
 use super::{Failure, ServerArgs, output};
-use crate::api::types::{CloseReason, TerminalCommand, TerminalEvent};
+use crate::wire::{CloseReason, TerminalCommand, TerminalEvent};
 use escape::Escape;
 use raw::RawMode;
 

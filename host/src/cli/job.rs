@@ -15,7 +15,7 @@ use chrono::Utc;
 use clap::Subcommand;
 
 use super::{Failure, output};
-use crate::api::types::JobAnswer;
+use crate::wire::JobAnswer;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum JobCommand {

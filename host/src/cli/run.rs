@@ -20,11 +20,11 @@ use super::params::ParamArgs;
 use super::secrets::{SecretArgs, Secrets, note_nothing_to_log_in_with};
 use super::{Failure, OutputFormat, output};
 use crate::api;
-use crate::api::types::{JobAccepted, PluginAnswer, PluginStatus};
 use crate::app::{self, App};
 use crate::config::{Config, NotificationsConfig};
 use crate::logging;
 use crate::model::{PluginName, TargetMode};
+use crate::wire::{JobAccepted, PluginAnswer, PluginStatus};
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {

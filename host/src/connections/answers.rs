@@ -9,10 +9,10 @@ use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
 use super::check::Moved;
-use super::{ConnectionInput, Connections, FieldError, SecretChange};
+use super::{ConnectionInput, Connections, SecretChange};
 use crate::model::{
-    AnswerCredential, AnswerValue, Connection, ErrorCode, JobError, SealedField, SecretField,
-    StoredAnswer, Way,
+    AnswerCredential, AnswerValue, Connection, ErrorCode, FieldError, JobError, SealedField,
+    SecretField, StoredAnswer, Way,
 };
 
 const MAX_ANSWERS: usize = 16;
@@ -135,12 +135,12 @@ pub(super) fn check_answers(
             "expected at most {MAX_ANSWERS} answers, got {}",
             answers.len()
         );
-        errors.push(FieldError::new("answers", message));
+        errors.push(FieldError::field("answers", message));
         return errors;
     }
     for (at, answer) in answers.iter().enumerate() {
         let mut wrong = |field: &str, message: String| {
-            errors.push(FieldError::new(format!("answers/{at}/{field}"), message));
+            errors.push(FieldError::field(&format!("answers/{at}/{field}"), message));
         };
         if let Err(message) = check_question(&answer.question) {
             wrong("question", message);
@@ -192,7 +192,7 @@ fn check_kept(
             "the answer to {question:?} is stored for another {place}: give the answers again, or \
              null to clear them"
         );
-        return vec![FieldError::new("answers", message)];
+        return vec![FieldError::field("answers", message)];
     }
     let missing = answers.iter().find_map(|answer| match answer.value {
         AnswerValue::Credential(credential) if !will_have(credential, input, old) => {
@@ -208,7 +208,7 @@ fn check_kept(
         )
     });
     message
-        .map(|message| FieldError::new("answers", message))
+        .map(|message| FieldError::field("answers", message))
         .into_iter()
         .collect()
 }

@@ -3,9 +3,10 @@
 use netssh_core::HostKeyPolicy;
 
 use super::check::Replaced;
-use super::{ConnectionError, ConnectionInput, Connections, FieldError};
+use super::{ConnectionError, ConnectionInput, Connections};
 use crate::model::{
-    Connection, HostKeyPlace, SavedConnections, SealedField, SealedRow, Way, now, rename_jumps,
+    Connection, FieldError, HostKeyPlace, SavedConnections, SealedField, SealedRow, Way, now,
+    rename_jumps,
 };
 use crate::storage::{ConnectionChange, StorageError};
 
@@ -121,7 +122,7 @@ impl Connections {
                         "failed to keep the stored secret: {error}; give it again, or null to \
                                  clear it"
                     );
-                    FieldError::new(place, message)
+                    FieldError::field(place, message)
                 })
         });
         resealed.map_err(|error| ConnectionError::Invalid(vec![error]))

@@ -5,10 +5,10 @@ use secrecy::ExposeSecret;
 use uuid::Uuid;
 
 use super::answers::check_answers;
-use super::{ConnectionError, ConnectionInput, Connections, FieldError, NO_AGENT, SecretChange};
+use super::{ConnectionError, ConnectionInput, Connections, NO_AGENT, SecretChange};
 use crate::credentials::{check_certificate, check_private_key};
 use crate::model::{
-    Connection, RouteError, SavedConnections, SealedField, SecretField, Way, check_host,
+    Connection, FieldError, RouteError, SavedConnections, SealedField, SecretField, Way, check_host,
 };
 use crate::storage::StorageError;
 
@@ -52,10 +52,10 @@ impl Connections {
         let mut errors = check_fields(input);
         if self.platforms.named(&input.device_type).is_none() {
             let message = self.unknown_platform(&input.device_type);
-            errors.push(FieldError::new("device_type", message));
+            errors.push(FieldError::field("device_type", message));
         }
         if input.agent && self.devices.ssh_agent.is_none() {
-            errors.push(FieldError::new("agent", NO_AGENT));
+            errors.push(FieldError::field("agent", NO_AGENT));
         }
         let way = check_way(new, old.map(|old| old.connection), saved);
         let moved = match (&way, old) {
@@ -136,7 +136,7 @@ impl Connections {
         let certificate = input.certificate.clone();
         if certificate.is_some() && key.is_none() && !input.agent {
             let message = "not allowed without its private key or an agent";
-            return Some(FieldError::new("certificate", message));
+            return Some(FieldError::field("certificate", message));
         }
         let checking = tokio::task::spawn_blocking(move || {
             let passphrase = passphrase.as_ref().map(ExposeSecret::expose_secret);
@@ -147,7 +147,7 @@ impl Connections {
         });
         match checking.await {
             Ok(checked) => checked.err(),
-            Err(_) => Some(FieldError::new("private_key", "failed to read it")),
+            Err(_) => Some(FieldError::field("private_key", "failed to read it")),
         }
     }
 }
@@ -159,7 +159,7 @@ fn check_way(
     old: Option<&Connection>,
     saved: &SavedConnections,
 ) -> Result<Way, FieldError> {
-    let wrong = |error: RouteError| FieldError::new("jump", error.to_string());
+    let wrong = |error: RouteError| FieldError::field("jump", error.to_string());
     let Some(old) = old else {
         return saved.way(new).map_err(wrong);
     };
@@ -175,7 +175,7 @@ fn check_way(
                 "not allowed: `{}` would become unreachable: {error}",
                 other.name
             );
-            return Err(FieldError::new("jump", message));
+            return Err(FieldError::field("jump", message));
         }
     }
     Ok(way)
@@ -196,7 +196,7 @@ fn check_kept_secrets(input: &ConnectionInput, old: &Connection, moved: Moved) -
     };
     kept.map(|field| {
         let place = moved.place();
-        FieldError::new(
+        FieldError::field(
             field.as_str(),
             format!("is stored for another {place}: {how}"),
         )
@@ -208,7 +208,7 @@ fn check_fields(input: &ConnectionInput) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let mut expect = |holds: bool, field, message: &str| {
         if !holds {
-            errors.push(FieldError::new(field, message));
+            errors.push(FieldError::field(field, message));
         }
     };
     let is_word = |text: &str, most: usize| {

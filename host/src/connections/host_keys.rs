@@ -9,10 +9,10 @@ use async_trait::async_trait;
 use netssh_core::{HostKey, HostKeyPolicy, HostKeyStore, HostKeyStoreError};
 
 use super::check::{A_PIN, is_pin};
-use super::{ConnectionError, Connections, FieldError, unusable};
+use super::{ConnectionError, Connections, unusable};
 use crate::model::{
-    AnswerValue, Connection, ErrorCode, HostKeyPlace, JobError, KnownHostKey, SavedConnections,
-    Way, fingerprint_of, now,
+    AnswerValue, Connection, ErrorCode, FieldError, HostKeyPlace, JobError, KnownHostKey,
+    SavedConnections, Way, fingerprint_of, now,
 };
 use crate::storage::{ConnectionChange, Storage};
 
@@ -53,7 +53,7 @@ impl Connections {
         key: &str,
     ) -> Result<(Connection, Vec<KnownHostKey>), ConnectionError> {
         if !is_pin(key) {
-            let error = FieldError::new("fingerprint", A_PIN);
+            let error = FieldError::field("fingerprint", A_PIN);
             return Err(ConnectionError::Invalid(vec![error]));
         }
         let alone = self.changing.lock().await;

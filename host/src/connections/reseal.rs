@@ -2,8 +2,8 @@
 
 use super::Connections;
 use crate::model::{Connection, SavedConnections, SealedField, SealedRow, Way};
-use crate::sealing::{CHECK, DoesNotOpen, is_version1};
-use crate::storage::{ConnectionChange, Storage, StorageError};
+use crate::sealing::{DoesNotOpen, is_version1};
+use crate::storage::{ConnectionChange, MASTER_KEY_CHECK, Storage, StorageError};
 
 impl Connections {
     /// Reseals one secret for another route.
@@ -44,7 +44,7 @@ impl Connections {
     /// # Errors
     /// If the database is not available.
     pub async fn bind_secrets(&self) -> Result<(), StorageError> {
-        let check = self.storage.meta(CHECK).await?;
+        let check = self.storage.meta(MASTER_KEY_CHECK).await?;
         if !check.as_deref().is_some_and(is_version1) {
             return Ok(());
         }

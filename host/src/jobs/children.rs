@@ -5,8 +5,7 @@ use uuid::Uuid;
 
 use super::{Jobs, SubmitError, check_params};
 use crate::capabilities::{ChildJob, ChildJobs, ChildOutcome, ParentJob};
-use crate::model::{ErrorCode, JobError, NewJob, TargetMode, now};
-use crate::registry::ParamError;
+use crate::model::{ErrorCode, FieldError, JobError, NewJob, TargetMode, now};
 use crate::storage::StorageError;
 
 #[async_trait]
@@ -50,14 +49,14 @@ impl ChildJobs for Jobs {
             TargetMode::All => targets.is_empty().then_some("needs at least one target"),
         };
         errors.extend(
-            wrong.map(|wrong| ParamError::new("/targets", format!("`{}` {wrong}", plugin.name))),
+            wrong.map(|wrong| FieldError::new("/targets", format!("`{}` {wrong}", plugin.name))),
         );
         let long = child
             .description
             .as_ref()
             .is_some_and(|text| text.len() > 1_000);
         errors.extend(
-            long.then(|| ParamError::new("/description", "expected at most 1000 bytes".to_owned())),
+            long.then(|| FieldError::new("/description", "expected at most 1000 bytes".to_owned())),
         );
         if !errors.is_empty() {
             return Err(refused(&SubmitError::Invalid(errors)));

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use super::Jobs;
 use crate::connections::ConnectionError;
-use crate::model::{Connection, MAX_TARGETS, Target, TargetExpression, TargetMode};
-use crate::registry::{ParamError, Plugin};
+use crate::model::{Connection, FieldError, MAX_TARGETS, Target, TargetExpression, TargetMode};
+use crate::registry::Plugin;
 use crate::storage::StorageError;
 
 /// The resolved targets of a submission.
@@ -23,7 +23,7 @@ impl Jobs {
         plugin: &Plugin,
         said: &[String],
         inline: Option<&Connection>,
-        errors: &mut Vec<ParamError>,
+        errors: &mut Vec<FieldError>,
     ) -> Result<Resolved, StorageError> {
         let rights = self.rights(plugin);
         let mut targets: Vec<Target> = Vec::new();
@@ -41,7 +41,7 @@ impl Jobs {
             let (found, by_name) = match found {
                 Ok(found) => found,
                 Err(wrong) => {
-                    errors.push(ParamError::new(&pointer, wrong));
+                    errors.push(FieldError::new(&pointer, wrong));
                     continue;
                 }
             };
@@ -49,7 +49,7 @@ impl Jobs {
                 if !seen.insert(connection.id) {
                     if by_name {
                         let message = format!("duplicate target `{}`", connection.name);
-                        errors.push(ParamError::new("/targets", message));
+                        errors.push(FieldError::new("/targets", message));
                     }
                     continue;
                 }
@@ -57,7 +57,7 @@ impl Jobs {
                 errors.extend(
                     reached
                         .err()
-                        .map(|error| ParamError::new(&pointer, error.message)),
+                        .map(|error| FieldError::new(&pointer, error.message)),
                 );
                 targets.push(Target {
                     connection_id: connection.id,
@@ -68,15 +68,15 @@ impl Jobs {
         if let Some(connection) = inline {
             let reached = rights.may_reach(&connection.name, connection);
             let refused = reached.err();
-            errors.extend(refused.map(|error| ParamError::new("/connection", error.message)));
+            errors.extend(refused.map(|error| FieldError::new("/connection", error.message)));
             if targets.iter().any(|target| target.name == connection.name) {
                 let message = format!("duplicate target `{}`", connection.name);
-                errors.push(ParamError::new("/targets", message));
+                errors.push(FieldError::new("/targets", message));
             }
             if several && plugin.description.targets == TargetMode::Each {
                 let message = "an inline connection is not allowed together with other targets; store \
                                the connection first";
-                errors.push(ParamError::new("/connection", message.to_owned()));
+                errors.push(FieldError::new("/connection", message.to_owned()));
             }
             targets.push(Target {
                 connection_id: connection.id,
@@ -102,7 +102,7 @@ impl Jobs {
             .iter()
             .all(|error| !error.pointer.starts_with("/connection"));
         if let (Some(wrong), true) = (wrong, nothing_said) {
-            errors.push(ParamError::new(
+            errors.push(FieldError::new(
                 "/targets",
                 format!("`{}` {wrong}", plugin.name),
             ));

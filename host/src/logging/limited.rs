@@ -283,7 +283,7 @@ impl Visit for Line {
         }
         let _ = write!(self.message, "{value:?}");
         self.hasher.write(&self.message.as_bytes()[begun..]);
-        crate::capabilities::limits::cut(&mut self.message, QUOTED);
+        crate::text::cut(&mut self.message, QUOTED);
     }
 }
 

@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::rules::failed_targets;
-use crate::api::types::JobAnswer;
 use crate::model::{
     BatchCounts, Job, JobError, JobStatus, ListedJob, Notification, NotificationContent,
     NotificationEvent, now,
 };
 use crate::storage::FailedChild;
+use crate::wire::JobAnswer;
 
 /// Maximum number of characters of the error of a job, of a device in a batch, and of a delivery.
 const MAX_ERROR: usize = 2_000;

@@ -1,12 +1,14 @@
 //! Reads secrets from separate files, which keeps them out of the configuration.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::Read as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 use secrecy::SecretString;
+
+use crate::model::NONBLOCK;
 
 const MAX_BYTES: u64 = 16 * 1024;
 
@@ -14,7 +16,11 @@ const MAX_BYTES: u64 = 16 * 1024;
 pub(super) fn read(key: &str, path: &Path) -> anyhow::Result<SecretString> {
     let shown = path.display();
     let read = || -> anyhow::Result<SecretString> {
-        let file = File::open(path)?;
+        // A FIFO must not block the start.
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(NONBLOCK)
+            .open(path)?;
         let metadata = file.metadata()?;
         ensure!(metadata.is_file(), "not a regular file");
         // Only a warning: operators often cannot choose the mode of mounted secrets.
@@ -66,6 +72,9 @@ mod tests {
             "{told}"
         );
         assert!(refusal(directory.path()).contains("not a regular file"));
+        let fifo = directory.path().join("fifo");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).unwrap();
+        assert!(refusal(&fifo).contains("not a regular file"));
         std::fs::write(&path, "\n").unwrap();
         assert!(refusal(&path).contains("empty"));
         std::fs::write(&path, "x".repeat(20_000)).unwrap();

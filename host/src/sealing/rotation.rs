@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use super::{CHECK, KeyId, MasterKey, is_version1};
+use super::{KeyId, MasterKey, is_version1};
 use crate::connections::resealed_with;
-use crate::storage::{ConnectionChange, Storage};
+use crate::storage::{ConnectionChange, MASTER_KEY_CHECK, Storage};
 
 /// The result of a key rotation.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub struct Rotated {
 /// If the file is not the key of this database, or a step fails. After a failure in any step, the
 /// database still opens with the key in place, or with the one that the next start puts there.
 pub async fn rotate(storage: &dyn Storage, path: &Path) -> anyhow::Result<Rotated> {
-    let Some(check) = storage.meta(CHECK).await? else {
+    let Some(check) = storage.meta(MASTER_KEY_CHECK).await? else {
         bail!("this database has no master key yet; the next start creates one");
     };
     let file = resolved(path)?;

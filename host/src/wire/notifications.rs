@@ -7,7 +7,6 @@ use uuid::Uuid;
 
 use super::HealthStatus;
 use crate::model::{Notification, NotificationEvent, NotificationState};
-use crate::notifications::Tried;
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct NotificationList {
@@ -86,16 +85,6 @@ impl From<Notification> for NotificationAnswer {
             next_at: waits.then_some(notification.next_at),
             created_at: notification.created_at,
             settled_at: notification.settled_at,
-        }
-    }
-}
-
-impl From<Tried> for NotificationTest {
-    fn from(tried: Tried) -> Self {
-        Self {
-            ok: tried.error.is_none(),
-            duration_ms: u64::try_from(tried.duration.as_millis()).unwrap_or(u64::MAX),
-            error: tried.error,
         }
     }
 }

@@ -5,13 +5,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::api::page::length;
 use crate::capabilities::Policy;
+use crate::json::length;
 use crate::model::{LoadError, Needs, PluginKind, TargetMode};
 use crate::registry::Entry;
 
 /// Maximum length of a schema or of the needs in a list, in bytes.
-const LISTED_BYTES: u64 = 4 << 10;
+const LISTED_BYTES: usize = 4 << 10;
 /// Maximum length of a text in a list, in characters.
 const LISTED_CHARS: usize = 1_000;
 /// Maximum number of needs without a grant in a list, if they are long.
@@ -85,7 +85,7 @@ pub enum PluginStatus {
 }
 
 impl PluginAnswer {
-    pub(in crate::api) fn of(entry: Entry, policy: &Policy) -> Self {
+    pub(crate) fn of(entry: Entry, policy: &Policy) -> Self {
         let compiling = entry.is_compiling();
         let plugin = entry.plugin.as_deref();
         let description = plugin.map(|plugin| &plugin.description);
@@ -114,7 +114,7 @@ impl PluginAnswer {
     }
 
     /// Shortens fields that are too long for a list.
-    pub(in crate::api) fn listed(mut self) -> Self {
+    pub(crate) fn listed(mut self) -> Self {
         let mut cut = false;
         if self.params_schema.as_ref().map_or(0, length) > LISTED_BYTES {
             self.params_schema = None;

@@ -139,7 +139,7 @@ pub struct SchedulePreview {
 
 impl WriteSchedule {
     /// Builds a new schedule, or the replacement of `old`.
-    pub(in crate::api) fn over(self, old: Option<Schedule>) -> Schedule {
+    pub(crate) fn over(self, old: Option<Schedule>) -> Schedule {
         let was_enabled = old.as_ref().is_none_or(|old| old.enabled);
         Schedule {
             id: old.as_ref().map_or_else(Uuid::now_v7, |old| old.id),

@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use super::answers::AnswerArgs;
 use super::fields::{Way, WayArgs};
-use crate::api::types::ConnectionAnswer;
 use crate::cli::secrets::{SecretArgs, Secrets, note_nothing_to_log_in_with};
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
+use crate::wire::ConnectionAnswer;
 
 #[derive(Debug, Args)]
 pub(crate) struct AddArgs {

@@ -7,8 +7,8 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::api::types::LoginAnswerResponse;
 use crate::cli::{Failure, secrets};
+use crate::wire::LoginAnswerResponse;
 
 #[derive(Debug, Args)]
 pub(super) struct AnswerArgs {

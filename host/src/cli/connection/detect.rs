@@ -2,8 +2,8 @@ use clap::Args;
 use serde_json::{Map, Value};
 
 use super::edit;
-use crate::api::types::ConnectionDetection;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
+use crate::wire::ConnectionDetection;
 
 #[derive(Debug, Args)]
 pub(crate) struct DetectArgs {

@@ -3,10 +3,10 @@ use serde_json::{Map, Value};
 
 use super::answers::AnswerArgs;
 use super::fields::WayArgs;
-use crate::api::types::ConnectionAnswer;
 use crate::cli::client::{Answer, Client};
 use crate::cli::secrets::SecretArgs;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
+use crate::wire::ConnectionAnswer;
 
 #[derive(Debug, Args)]
 pub(crate) struct EditArgs {

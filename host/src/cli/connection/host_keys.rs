@@ -1,9 +1,9 @@
 use clap::Args;
 use serde_json::json;
 
-use crate::api::types::HostKeyList;
 use crate::cli::client::Answer;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
+use crate::wire::HostKeyList;
 
 #[derive(Debug, Args)]
 pub(crate) struct HostKeysArgs {

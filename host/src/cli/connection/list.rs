@@ -1,7 +1,7 @@
 use clap::Args;
 
-use crate::api::types::ConnectionList;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
+use crate::wire::ConnectionList;
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {

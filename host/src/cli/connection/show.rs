@@ -1,8 +1,8 @@
 use clap::Args;
 
 use super::answers;
-use crate::api::types::ConnectionAnswer;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
+use crate::wire::ConnectionAnswer;
 
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {

@@ -1,7 +1,7 @@
 use clap::Args;
 
-use crate::api::types::ConnectionTest;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
+use crate::wire::ConnectionTest;
 
 #[derive(Debug, Args)]
 pub(crate) struct TestArgs {

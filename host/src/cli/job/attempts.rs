@@ -1,7 +1,7 @@
 use clap::Args;
 
-use crate::api::types::AttemptList;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
+use crate::wire::AttemptList;
 
 #[derive(Debug, Args)]
 pub(crate) struct AttemptsArgs {

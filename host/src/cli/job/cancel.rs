@@ -1,7 +1,7 @@
 use clap::Args;
 
-use crate::api::types::JobAccepted;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
+use crate::wire::JobAccepted;
 
 #[derive(Debug, Args)]
 pub(crate) struct CancelArgs {

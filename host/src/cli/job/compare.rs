@@ -1,7 +1,7 @@
 use clap::Args;
 
-use crate::api::types::{Change, Comparison};
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
+use crate::wire::{Change, Comparison};
 
 #[derive(Debug, Args)]
 pub(crate) struct CompareArgs {

@@ -2,9 +2,9 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{took, waits_for};
-use crate::api::types::{JobAnswer, JobList};
 use crate::cli::client::Client;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
+use crate::wire::{JobAnswer, JobList};
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {

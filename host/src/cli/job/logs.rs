@@ -1,8 +1,8 @@
 use clap::Args;
 use serde_json::Value;
 
-use crate::api::types::{LogAnswer, LogList};
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
+use crate::wire::{LogAnswer, LogList};
 
 #[derive(Debug, Args)]
 pub(crate) struct LogsArgs {

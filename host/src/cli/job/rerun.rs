@@ -2,8 +2,8 @@ use clap::Args;
 use serde::Serialize;
 
 use super::submit;
-use crate::api::types::JobAccepted;
 use crate::cli::{Failure, ServerArgs};
+use crate::wire::JobAccepted;
 
 #[derive(Debug, Args)]
 pub(crate) struct RerunArgs {

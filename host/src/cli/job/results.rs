@@ -1,9 +1,9 @@
 use clap::Args;
 use uuid::Uuid;
 
-use crate::api::types::{JobAnswer, ResultAnswer, ResultList};
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
 use crate::model::{CommandKind, JobStatus};
+use crate::wire::{JobAnswer, ResultAnswer, ResultList};
 
 #[derive(Debug, Args)]
 pub(crate) struct ResultsArgs {

@@ -1,8 +1,8 @@
 use clap::Args;
 
 use super::{error_of, took, waits_for};
-use crate::api::types::JobAnswer;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
+use crate::wire::JobAnswer;
 
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {

@@ -3,12 +3,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::watch;
-use crate::api::types::JobAccepted;
 use crate::cli::batch::BatchArgs;
 use crate::cli::client::{Answer, Client};
 use crate::cli::params::ParamArgs;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
 use crate::model::BatchOptions;
+use crate::wire::JobAccepted;
 
 #[derive(Debug, Args)]
 pub(crate) struct SubmitArgs {

@@ -10,11 +10,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use super::{error_of, logs, results, took};
-use crate::api::types::{JobAnswer, LogAnswer, OutputEvent, ResultAnswer};
 use crate::cli::client::{Answer, Client};
 use crate::cli::events::ServerEvent;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
 use crate::model::{JobStatus, LogLevel, Progress};
+use crate::wire::{JobAnswer, LogAnswer, OutputEvent, ResultAnswer};
 
 /// How many reconnects may fail in a row before the command fails. An event resets the count.
 const RECONNECTS: u32 = 5;

@@ -1,7 +1,7 @@
 use clap::Args;
 
-use crate::api::types::NotificationList;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
+use crate::wire::NotificationList;
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {

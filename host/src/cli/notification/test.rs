@@ -1,8 +1,8 @@
 use clap::Args;
 use serde::Serialize;
 
-use crate::api::types::NotificationTest;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
+use crate::wire::NotificationTest;
 
 #[derive(Debug, Args)]
 pub(crate) struct TestArgs {

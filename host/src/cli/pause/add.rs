@@ -2,9 +2,9 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 use serde::Serialize;
 
-use crate::api::types::PauseAnswer;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
 use crate::model::{PauseAction, Windows};
+use crate::wire::PauseAnswer;
 
 #[derive(Debug, Args)]
 pub(crate) struct AddArgs {

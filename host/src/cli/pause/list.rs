@@ -1,7 +1,7 @@
 use clap::Args;
 
-use crate::api::types::{PauseAnswer, PauseList};
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
+use crate::wire::{PauseAnswer, PauseList};
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {

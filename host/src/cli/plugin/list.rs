@@ -1,7 +1,7 @@
 use clap::Args;
 
-use crate::api::types::PluginList;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
+use crate::wire::PluginList;
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {

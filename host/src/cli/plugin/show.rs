@@ -1,8 +1,8 @@
 use clap::Args;
 
-use crate::api::types::PluginAnswer;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
 use crate::model::{Lines, Needs};
+use crate::wire::PluginAnswer;
 
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {

@@ -1,7 +1,7 @@
 use clap::Args;
 
-use crate::api::types::PluginVersions;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
+use crate::wire::PluginVersions;
 
 #[derive(Debug, Args)]
 pub(crate) struct VersionsArgs {

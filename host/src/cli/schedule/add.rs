@@ -2,8 +2,8 @@ use clap::Args;
 use serde::Serialize;
 
 use super::fields::{FieldArgs, Fields};
-use crate::api::types::ScheduleAnswer;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
+use crate::wire::ScheduleAnswer;
 
 #[derive(Debug, Args)]
 pub(crate) struct AddArgs {

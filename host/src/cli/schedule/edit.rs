@@ -2,8 +2,8 @@ use clap::Args;
 use serde_json::{Map, Value};
 
 use super::fields::FieldArgs;
-use crate::api::types::ScheduleAnswer;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
+use crate::wire::ScheduleAnswer;
 
 #[derive(Debug, Args)]
 pub(crate) struct EditArgs {

@@ -1,7 +1,7 @@
 use clap::Args;
 
-use crate::api::types::ScheduleList;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
+use crate::wire::ScheduleList;
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {

@@ -1,8 +1,8 @@
 use clap::Args;
 use serde::Serialize;
 
-use crate::api::types::SchedulePreview;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
+use crate::wire::SchedulePreview;
 
 #[derive(Debug, Args)]
 pub(crate) struct PreviewArgs {

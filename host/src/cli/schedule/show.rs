@@ -1,7 +1,7 @@
 use clap::Args;
 
-use crate::api::types::ScheduleAnswer;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
+use crate::wire::ScheduleAnswer;
 
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {

@@ -75,7 +75,7 @@ pub(super) async fn change(writer: &Writer, change: ConnectionChange) -> Result<
                     None => 0,
                 };
                 if let Some(check) = change.master_key_check {
-                    keys::write_meta(connection, crate::sealing::CHECK, check).await?;
+                    keys::write_meta(connection, crate::storage::MASTER_KEY_CHECK, check).await?;
                 }
                 if change.forgets_digests {
                     for table in [

@@ -256,7 +256,7 @@ async fn examine(copy: &Path) -> anyhow::Result<Copied> {
             .fetch_one(&mut *connection)
             .await?;
         let key_check = sqlx::query_scalar("SELECT value FROM meta WHERE key = ?")
-            .bind(crate::sealing::CHECK)
+            .bind(crate::storage::MASTER_KEY_CHECK)
             .fetch_optional(&mut *connection)
             .await?;
         anyhow::Ok(Copied {
