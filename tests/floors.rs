@@ -136,7 +136,7 @@ fn no_module_imports_from_a_floor_above() {
             match exception {
                 Some(exception) => drop(excepted.insert(exception)),
                 None if floor < own => {
-                    upwards.push(format!("{}: {}", line.place, line.code.trim()))
+                    upwards.push(format!("{}: {}", line.place, line.code.trim()));
                 }
                 None => {}
             }

@@ -102,7 +102,7 @@ async fn a_pinned_key_is_the_only_one() {
     let text = refused(&endpoint).await;
     assert!(text.contains(&ssh.host_key_fingerprint), "{text}");
     endpoint.pinned_host_key = Some("rubbish".into());
-    assert!(refused(&endpoint).await.contains("cannot be read"));
+    assert!(refused(&endpoint).await.contains("invalid pinned host key"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -202,7 +202,7 @@ async fn hashed_names_as_openssh_writes_them() {
     // Another port is another entry.
     let other = start(&LinuxOptions::default());
     endpoint.port = other.ssh.port;
-    assert!(refused(&endpoint).await.contains("not known"));
+    assert!(refused(&endpoint).await.contains("unknown host key"));
     drop(directory);
 }
 

@@ -99,7 +99,7 @@ async fn a_key_that_cannot_be_read_says_why() {
             Some("wrong"),
             "passphrase",
         ),
-        ("no key at all", None, "cannot be read"),
+        ("no key at all", None, "failed to read the private key"),
     ] {
         endpoint.credentials.private_key = Some(SecretString::from(key));
         endpoint.credentials.passphrase = passphrase.map(SecretString::from);
@@ -200,17 +200,17 @@ async fn a_certificate_that_does_not_fit_says_why() {
     for (certificate, expected) in [
         (
             authority.sign(key, &["-n", user, "-V", "20010101:20020101"]),
-            "out of date (valid from 2001-01-01",
+            "not valid now (valid from 2001-01-01",
         ),
         (
             authority.sign(key, &["-n", "somebody"]),
-            "is for somebody, not for",
+            "valid for somebody, not for",
         ),
         (
             authority.sign(&ssh.rsa_private_key, &["-n", user]),
             "another private key",
         ),
-        ("rubbish".into(), "cannot be read"),
+        ("rubbish".into(), "invalid certificate"),
     ] {
         endpoint.credentials.certificate = Some(certificate);
         let text = refused(&endpoint).await;
