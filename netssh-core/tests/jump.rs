@@ -89,7 +89,10 @@ async fn a_host_that_forbids_forwarding() {
     let bastion = start("AllowTcpForwarding no\n");
     let error = refused(&through(&[&bastion.ssh], &test_devices::linux().ssh)).await;
     assert_eq!(error.code(), "network");
-    assert!(error.to_string().contains("forwarding is not allowed"), "{error}");
+    assert!(
+        error.to_string().contains("forwarding is not allowed"),
+        "{error}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

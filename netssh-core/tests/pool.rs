@@ -485,7 +485,8 @@ async fn many_devices_share_few_connections() {
     let note = within(SOON, notes.recv()).await.unwrap();
     assert_eq!(
         note,
-        "all 2 connections that the server has file descriptors for are in use"
+        "connection limit reached: all 2 connections that the server has file descriptors for are in \
+         use"
     );
     first.release().await;
     let third = within(SOON, third).await.unwrap().unwrap();
