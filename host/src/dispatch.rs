@@ -479,7 +479,8 @@ impl Dispatch {
         let message = format!("job paused: {}", pause.describe());
         self.log(job.id, LogLevel::Info, message).await?;
         self.inner.paused.add(waiter, pause);
-        let job = self.inner.storage.job(job.id).await?;
+        let job = self.inner.storage.job(job.id).await;
+        let job = job.inspect_err(|_| self.inner.paused.remove(waiter.id))?;
         let is_waiting = job.is_some_and(|job| job.status.is_waiting());
         if !is_waiting || self.inner.pauses.active(pause.version, now()).is_none() {
             // The job was withdrawn or the pause ended in the meantime.
@@ -492,7 +493,8 @@ impl Dispatch {
         let waiter = Waiter::from(job);
         if self.inner.compiling.add(waiter, &job.plugin) {
             let message = format!("waiting until plugin `{}` is compiled", job.plugin);
-            self.log(job.id, LogLevel::Info, message).await?;
+            let logged = self.log(job.id, LogLevel::Info, message).await;
+            logged.inspect_err(|_| self.inner.compiling.remove(waiter.id))?;
         }
         if !self.inner.registry.is_compiling(&job.plugin) {
             self.inner.compiling.remove(waiter.id);
@@ -507,7 +509,10 @@ impl Dispatch {
             return Ok(Decision::Drop);
         }
         tracing::info!(plugin = %job.plugin, "{message}");
-        self.log(job.id, LogLevel::Warn, message).await?;
+        // The job has ended, with the reason as its error; its log is not worth a retry.
+        if let Err(error) = self.log(job.id, LogLevel::Warn, message).await {
+            tracing::warn!(job_id = %job.id, %error, "failed to log why a job was skipped");
+        }
         Ok(Decision::Skipped {
             parent: job.parent_id,
         })

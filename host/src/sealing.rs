@@ -219,9 +219,11 @@ impl MasterKey {
             .create_new(true)
             .mode(0o600)
             .open(&aside)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        let linked = std::fs::hard_link(&aside, path);
+        let written = file
+            .write_all(text.as_bytes())
+            .and_then(|()| file.sync_all());
+        let linked = written.and_then(|()| std::fs::hard_link(&aside, path));
+        // Whatever failed, no key is left in a second file.
         std::fs::remove_file(&aside)?;
         linked?;
         rotation::sync_directory(path)?;

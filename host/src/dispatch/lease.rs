@@ -106,12 +106,13 @@ impl Drop for Lease {
         let tasks = dispatch.inner.tasks.clone();
         let release = async move {
             dispatch.release(id, after).await;
-            drop(slot);
             if after.failed {
-                // Out of the queue by now: the sweep enqueues it again.
+                // Out of the queue by now: the sweep enqueues it again. The slot is held meanwhile, so
+                // that a failing database is not asked for one job after the other.
                 tokio::time::sleep(RETRY_DELAY).await;
                 dispatch.inner.feeder.request_sweep();
             }
+            drop(slot);
         };
         tasks.spawn_on(release.in_current_span(), &runtime);
     }
@@ -132,13 +133,16 @@ impl Dispatch {
         if let Err(error) = inner.queue.remove(id).await {
             tracing::warn!(job_id = %id, %error, "failed to remove a job that has run from the queue");
         }
-        // Only now: a job that was unblocked while it was still in the queue is not enqueued.
-        unblocked.extend(inner.limits.ready(id));
-        unblocked.extend(
-            after
-                .parked
-                .filter(|_| !inner.paused.contains(id) && !inner.compiling.contains(id)),
-        );
+        // Only now: a job that was unblocked while it was still in the queue is not enqueued. One that
+        // could not be admitted is left to the sweep.
+        if !after.failed {
+            unblocked.extend(inner.limits.ready(id));
+            unblocked.extend(
+                after
+                    .parked
+                    .filter(|_| !inner.paused.contains(id) && !inner.compiling.contains(id)),
+            );
+        }
         self.push(&unblocked).await;
         if after.retried {
             inner.feeder.wake();
