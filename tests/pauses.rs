@@ -233,6 +233,54 @@ fn what_is_left_out_is_cancelled_and_a_batch_goes_on_without_it() {
 }
 
 #[test]
+fn parked_child_jobs_are_withdrawn_when_their_batch_is_cancelled_or_deleted() {
+    run(async {
+        let host = host().await;
+        let holds = |count: u32| move |pause: &Value| pause["held_jobs"] == count;
+        let batch =
+            json!({ "plugin": "backup", "targets": ["name:*"], "batch": { "concurrency": 3 } });
+        pause(&host, json!({ "name": "night" })).await;
+        let cancelled = host.submit(batch.clone()).await;
+        host.until_page("/api/pauses/night", holds(3)).await;
+        let answer = host
+            .client
+            .act(&format!("/api/jobs/{cancelled}/cancel"))
+            .await;
+        assert_eq!(answer.status, 202, "{}", answer.body);
+        host.until_page("/api/pauses/night", holds(0)).await;
+
+        let deleted = host.submit(batch.clone()).await;
+        host.until_page("/api/pauses/night", holds(3)).await;
+        let answer = host.client.delete(&format!("/api/jobs/{deleted}")).await;
+        assert_eq!(answer.status, 204, "{}", answer.body);
+        host.until_page("/api/pauses/night", holds(0)).await;
+        end(&host, "night").await;
+
+        // Child jobs that wait for a device; the job that holds it is unaffected.
+        let mut long = job("push-vlan", "core-1");
+        long["params"] = json!({ "seconds": 3_600 });
+        let long = host.submit(long).await;
+        host.running(&long).await;
+        let waits = |devices: &Value| {
+            let devices = devices["devices"].as_array().unwrap();
+            let jobs = devices
+                .iter()
+                .map(|device| device["waiting"].as_array().unwrap().len());
+            jobs.sum::<usize>()
+        };
+        let busy = json!({ "plugin": "backup", "targets": ["tag:core"] });
+        let batch = host.submit(busy).await;
+        host.until_page("/api/devices", |devices| waits(devices) == 1)
+            .await;
+        host.client.act(&format!("/api/jobs/{batch}/cancel")).await;
+        let left = host
+            .until_page("/api/devices", |devices| waits(devices) == 0)
+            .await;
+        assert_eq!(left["devices"][0]["held_by"], json!([long]), "{left}");
+    });
+}
+
+#[test]
 fn what_makes_no_sense_is_refused() {
     run(async {
         let host = host().await;

@@ -31,8 +31,7 @@ use crate::retention;
 use crate::runtime::Sandbox;
 use crate::runtime::rhai::RhaiRuntime;
 use crate::runtime::wasm::{CompilerOptions, WasmRuntime};
-use crate::scheduler::Scheduler;
-use crate::schedules::Schedules;
+use crate::schedules::{ScheduleRunner, Schedules};
 use crate::sealing::{DigestKey, MasterKey};
 use crate::server::{self, Listener};
 use crate::storage::sqlite::{SqliteStorage, beside, file_of, lock_beside};
@@ -67,7 +66,7 @@ pub struct App {
     pub dispatch: Dispatch,
     pub pauses: Arc<Pauses>,
     pub schedules: Arc<Schedules>,
-    scheduler: Scheduler,
+    schedule_runner: ScheduleRunner,
     pub notifications: Notifications,
     pub live: LiveOutput,
     pub terminals: LongRequests,
@@ -204,7 +203,7 @@ impl App {
             waiting: Arc::new(Semaphore::new(limits::WAITING)),
         };
         let schedules = Arc::new(Schedules::new(Arc::clone(&storage), Arc::clone(&jobs)));
-        let scheduler = Scheduler {
+        let schedule_runner = ScheduleRunner {
             storage: Arc::clone(&storage),
             jobs: Arc::clone(&jobs),
             schedules: Arc::clone(&schedules),
@@ -228,7 +227,7 @@ impl App {
             dispatch,
             pauses,
             schedules,
-            scheduler,
+            schedule_runner,
             notifications,
             live,
             terminals: LongRequests::new(MAX_TERMINALS),
@@ -261,7 +260,7 @@ impl App {
         let worker = Arc::clone(&self.worker).run(shutdown.clone().cancelled_owned());
         // Tasks that submit or acknowledge work also end when the database becomes unusable.
         let usable = shutdown.child_token();
-        let scheduling = self.scheduler.run(usable.clone());
+        let scheduling = self.schedule_runner.run(usable.clone());
         let watching = self.watch_plugins(shutdown.clone());
         let batches = usable
             .clone()
@@ -274,15 +273,15 @@ impl App {
             .run_until_cancelled_owned(self.probe_database(usable));
         // Requests in progress may finish within the request timeout; after that, a client that never
         // finishes no longer delays the shutdown.
-        let patience = Duration::from_secs(self.config.server.request_timeout_seconds);
-        let out_of_patience = async {
+        let timeout = Duration::from_secs(self.config.server.request_timeout_seconds);
+        let deadline = async {
             shutdown.cancelled().await;
-            tokio::time::sleep(patience).await;
+            tokio::time::sleep(timeout).await;
         };
         let server = async {
             let served = tokio::select! {
                 served = server => served,
-                () = out_of_patience => Ok(()),
+                () = deadline => Ok(()),
             };
             // A listener that fails triggers an orderly shutdown.
             shutdown.cancel();
@@ -323,7 +322,7 @@ impl App {
     /// # Errors
     /// The login's own error; `unavailable` while the device rejects these credentials or its login
     /// rate limit is reached; also at shutdown, or if no file descriptor is free.
-    pub async fn beside_the_jobs<T>(
+    pub async fn interactive_login<T>(
         &self,
         endpoint: &Endpoint,
         login: impl Future<Output = Result<T, SshError>>,

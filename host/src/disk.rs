@@ -84,7 +84,7 @@ impl DiskSpace {
             let mut known = lock(&known);
             known.asked = false;
             known.last = space.map(|space| (Instant::now(), space));
-            // The caller may have given up.
+            // Fails if the caller has stopped waiting.
             let _ = answer.send(space);
         };
         let started = std::thread::Builder::new()

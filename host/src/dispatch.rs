@@ -46,7 +46,7 @@ use limits::{ConcurrencyLimits, ResourceRequest};
 use paused::PausedJobs;
 use running::RunningJobs;
 
-pub use lease::{Admitted, Lease};
+pub use lease::{Admitted, Lease, LeaseEnd};
 pub use limits::{Resource, Usage, Waiter};
 pub use queue::{PRIORITY_LIMIT, Queue};
 pub use recovery::end_interrupted;
@@ -172,9 +172,13 @@ impl Dispatch {
         if let Err(error) = self.inner.queue.remove(id).await {
             tracing::warn!(job_id = %id, %error, "failed to remove a withdrawn job from the queue");
         }
-        self.inner.paused.remove(id);
-        self.inner.compiling.remove(id);
-        self.release_limits(id).await;
+        self.unpark(id).await;
+    }
+
+    /// Requests a check of all parked jobs, because some may have been cancelled or deleted with their
+    /// batch.
+    pub fn withdraw_stale(&self) {
+        self.inner.feeder.request_check();
     }
 
     /// Stops a job if it runs in this process; returns whether it does.
@@ -329,15 +333,6 @@ impl Dispatch {
         tasks.spawn(job.instrument(span));
     }
 
-    async fn feed(&self) {
-        let inner = &*self.inner;
-        let withheld = |id| inner.paused.contains(id) || inner.compiling.contains(id);
-        let limited = |id| inner.limits.is_waiting(id);
-        let (storage, queue, running) = (&*inner.storage, &inner.queue, &inner.running);
-        let feeder = &inner.feeder;
-        feeder.run(storage, queue, running, withheld, limited).await;
-    }
-
     /// Enqueues jobs whose pause has ended.
     async fn release_paused(&self) {
         let (paused, pauses) = (&self.inner.paused, &self.inner.pauses);
@@ -388,32 +383,34 @@ impl Dispatch {
         let mut lease = Lease::new(self.clone(), id, stop, slots, permit);
         // Held until the job is claimed, so that a new pause finds it either waiting or running.
         let rules = self.inner.pauses.claiming().await;
-        match self.decide(id).await {
+        let end = match self.decide(id).await {
             Ok(Decision::Start(job)) => {
-                Admission::Granted(Box::new(Admitted { lease, job, rules }))
+                return Admission::Granted(Box::new(Admitted { lease, job, rules }));
             }
-            Ok(Decision::Park(waiter)) => {
-                lease.parks(waiter);
-                Admission::NotNow
-            }
-            Ok(Decision::Drop) => Admission::NotNow,
-            Ok(Decision::Skipped { parent }) => {
-                lease.ends(parent);
-                Admission::NotNow
+            Ok(Decision::Withhold(waiter)) => LeaseEnd::Withheld(waiter),
+            Ok(Decision::Limit) => LeaseEnd::Limited,
+            Ok(Decision::Ignore) => LeaseEnd::NotWaiting,
+            Ok(Decision::Skip { parent }) => LeaseEnd::Ended { parent },
+            Err(error @ StorageError::Corrupt(_)) => {
+                tracing::error!(job_id = %id, %error, "failed to read a waiting job; skipping it until \
+                     the next sweep");
+                self.unpark(id).await;
+                LeaseEnd::NotWaiting
             }
             Err(error) => {
                 tracing::error!(job_id = %id, %error, "failed to admit a job; retrying");
-                lease.retries();
-                Admission::NotNow
+                LeaseEnd::Failed
             }
-        }
+        };
+        lease.set_end(end);
+        Admission::NotNow
     }
 
     async fn decide(&self, id: Uuid) -> Result<Decision, StorageError> {
         let Some(waiting) = self.inner.storage.waiting_job(id).await? else {
             // It may have waited for a limit until it was cancelled or deleted.
-            self.release_limits(id).await;
-            return Ok(Decision::Drop);
+            self.stop_waiting_for_limits(id).await;
+            return Ok(Decision::Ignore);
         };
         let WaitingJob {
             job,
@@ -428,14 +425,14 @@ impl Dispatch {
         if !belongs_to_running
             && let Some(pause) = pauses.blocking_pause(&job.plugin, &targets, now())
         {
-            self.release_limits(id).await;
+            self.stop_waiting_for_limits(id).await;
             return match pause.action {
                 PauseAction::Wait => self.park_paused(&job, &pause).await,
                 PauseAction::Skip => self.skip(&job, &pause).await,
             };
         }
         if self.inner.registry.is_compiling(&job.plugin) {
-            self.release_limits(id).await;
+            self.stop_waiting_for_limits(id).await;
             return self.park_compiling(&job).await;
         }
         let requests = self.requests(&job, &parents, &targets);
@@ -444,7 +441,7 @@ impl Dispatch {
         self.push(&acquired.wake).await;
         Ok(match acquired.granted {
             true => Decision::Start(Box::new(job)),
-            false => Decision::Drop,
+            false => Decision::Limit,
         })
     }
 
@@ -486,7 +483,7 @@ impl Dispatch {
             // The job was withdrawn or the pause ended in the meantime.
             self.inner.paused.remove(waiter.id);
         }
-        Ok(Decision::Park(waiter))
+        Ok(Decision::Withhold(waiter))
     }
 
     async fn park_compiling(&self, job: &Job) -> Result<Decision, StorageError> {
@@ -499,21 +496,21 @@ impl Dispatch {
         if !self.inner.registry.is_compiling(&job.plugin) {
             self.inner.compiling.remove(waiter.id);
         }
-        Ok(Decision::Park(waiter))
+        Ok(Decision::Withhold(waiter))
     }
 
     async fn skip(&self, job: &Job, pause: &ActivePause) -> Result<Decision, StorageError> {
         let message = format!("job skipped: {}", pause.describe());
         let reason = JobError::new(ErrorCode::SKIPPED, &message);
         if !self.inner.storage.skip_job(job.id, &reason, now()).await? {
-            return Ok(Decision::Drop);
+            return Ok(Decision::Ignore);
         }
         tracing::info!(plugin = %job.plugin, "{message}");
         // The job has ended, with the reason as its error; its log is not worth a retry.
         if let Err(error) = self.log(job.id, LogLevel::Warn, message).await {
             tracing::warn!(job_id = %job.id, %error, "failed to log why a job was skipped");
         }
-        Ok(Decision::Skipped {
+        Ok(Decision::Skip {
             parent: job.parent_id,
         })
     }
@@ -524,9 +521,16 @@ impl Dispatch {
         self.inner.storage.add_logs(vec![line]).await
     }
 
-    /// Releases the limits that a job holds or waits for, and enqueues the jobs that this unblocks.
-    async fn release_limits(&self, id: Uuid) {
-        let unblocked = self.inner.limits.release(id);
+    /// Removes a job from where it is parked.
+    async fn unpark(&self, id: Uuid) {
+        self.inner.paused.remove(id);
+        self.inner.compiling.remove(id);
+        self.stop_waiting_for_limits(id).await;
+    }
+
+    /// Removes a job from the queues of the limits, and enqueues the jobs that this unblocks.
+    async fn stop_waiting_for_limits(&self, id: Uuid) {
+        let unblocked = self.inner.limits.withdraw(id);
         self.push(&unblocked).await;
     }
 
@@ -544,14 +548,16 @@ impl Dispatch {
 /// The outcome of [`Dispatch::decide`].
 enum Decision {
     Start(Box<Job>),
-    /// Parked until a pause ends or a plugin is compiled.
-    Park(Waiter),
+    /// The job waits until a pause ends or a plugin is compiled.
+    Withhold(Waiter),
+    /// The job waits for a limit.
+    Limit,
     /// A pause ended the job.
-    Skipped {
+    Skip {
         parent: Option<Uuid>,
     },
-    /// Parked until a limit is released, or not waiting anymore.
-    Drop,
+    /// The job does not wait anymore.
+    Ignore,
 }
 
 /// Returns a unique name, made of the host name, the process id and random characters.

@@ -226,6 +226,7 @@ impl Jobs {
                 for child in self.deps.storage.running_children(id).await? {
                     self.deps.dispatch.stop(child, StopReason::Cancelled);
                 }
+                self.deps.dispatch.withdraw_stale();
                 self.notified.add(id);
             }
             CancelOutcome::Cancelled => {
@@ -275,6 +276,8 @@ impl Jobs {
         if outcome == DeleteOutcome::Deleted {
             tracing::info!(job_id = %id, "job deleted");
             self.deps.dispatch.withdraw(id).await;
+            // Its child jobs are deleted with it.
+            self.deps.dispatch.withdraw_stale();
         }
         Ok(outcome)
     }
@@ -383,13 +386,8 @@ fn has_many_values(value: &Value) -> bool {
 
 fn check_params(plugin: &Plugin, params: &Value) -> Vec<FieldError> {
     let errors = plugin.check_params(params).err().unwrap_or_default();
-    errors
-        .into_iter()
-        .map(|error| FieldError {
-            pointer: format!("/params{}", error.pointer),
-            ..error
-        })
-        .collect()
+    let errors = errors.into_iter();
+    errors.map(|error| error.within("/params")).collect()
 }
 
 fn check_numbers(submission: &Submission) -> Vec<FieldError> {

@@ -25,7 +25,6 @@ pub mod jobs;
 pub mod notifications;
 pub mod pauses;
 pub mod retention;
-pub mod scheduler;
 pub mod schedules;
 pub mod worker;
 

@@ -42,7 +42,8 @@ pub(crate) use plugin_files::{NONBLOCK, read_regular};
 pub use plugin_files::{PluginFiles, digest_of};
 pub use plugin_version::{LoadedVersion, PluginVersion};
 pub use schedule::{
-    Due, ListedSchedule, Misfire, Overlap, Schedule, Tick, Timing, TimingError, Turn, due, turn,
+    Due, ListedSchedule, Misfire, Overlap, OverlapDecision, Schedule, Tick, Timing, TimingError,
+    decide_overlap, due,
 };
 pub use target_expression::TargetExpression;
 pub use target_pattern::TargetPattern;

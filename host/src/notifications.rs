@@ -149,7 +149,7 @@ impl Notifications {
     pub async fn run(&self, shutdown: CancellationToken) {
         let deciding = async {
             if !self.rules.is_empty() {
-                shutdown.run_until_cancelled(self.keep_deciding()).await;
+                shutdown.run_until_cancelled(self.create_messages()).await;
             }
         };
         let delivering = self
@@ -197,10 +197,10 @@ impl Notifications {
         })
     }
 
-    async fn keep_deciding(&self) {
+    async fn create_messages(&self) {
         let mut ended = self.ended.subscribe();
         loop {
-            let pause = match self.look_at_ended_jobs().await {
+            let pause = match self.process_ended_jobs().await {
                 Ok(()) => POLL_INTERVAL,
                 Err(error) => {
                     tracing::error!(%error, "failed to create notifications of ended jobs; retrying");
@@ -213,7 +213,7 @@ impl Notifications {
         }
     }
 
-    async fn look_at_ended_jobs(&self) -> Result<()> {
+    async fn process_ended_jobs(&self) -> Result<()> {
         loop {
             let jobs = self.storage.ended_jobs(PAGE).await?;
             if jobs.is_empty() {

@@ -1,5 +1,7 @@
 //! Use cases for schedules: create, replace, enable, disable, delete, trigger.
 
+mod runner;
+
 use std::sync::Arc;
 
 use tokio::sync::{Mutex, Notify};
@@ -9,6 +11,8 @@ use crate::fields::{check_name, check_time};
 use crate::jobs::{Jobs, Submission, SubmitError};
 use crate::model::{FieldError, Schedule, Tick, TimingError, now};
 use crate::storage::{AddScheduleOutcome, Storage, StorageError};
+
+pub use runner::ScheduleRunner;
 
 /// Maximum jitter, in seconds: one day.
 pub const MAX_JITTER: u32 = 86_400;

@@ -13,7 +13,7 @@ use futures::FutureExt as _;
 
 use crate::capabilities::{JobContext, Services, StopReason, limits};
 use crate::config::Config;
-use crate::dispatch::{Admitted, Dispatch, Lease, unique_name};
+use crate::dispatch::{Admitted, Dispatch, Lease, LeaseEnd, unique_name};
 use crate::model::{ErrorCode, Job, JobError, LogLevel, OnInterrupt, now};
 use crate::registry::{Plugin, Registry};
 use crate::storage::{Claim, JobUse, Outcome, Runs, Storage, StorageError};
@@ -93,14 +93,14 @@ impl Worker {
         drop(rules);
         let (claim, job, plugin) = match claimed {
             Ok(Some(claimed)) => claimed,
-            Ok(None) => return,
+            Ok(None) => return lease.set_end(LeaseEnd::NotWaiting),
             Err(error) => {
                 tracing::error!(%error, "failed to claim a job; retrying");
-                lease.retries();
-                return;
+                return lease.set_end(LeaseEnd::Failed);
             }
         };
-        lease.ends(job.parent_id);
+        let parent = job.parent_id;
+        lease.set_end(LeaseEnd::Ended { parent });
         let outcome = match plugin {
             Ok(plugin) => {
                 let attempt = self.attempt(&claim, &job, &plugin, &lease);
@@ -109,9 +109,12 @@ impl Worker {
             }
             Err(error) => Outcome::Failed(error),
         };
-        self.record(&claim, &outcome).await;
-        if matches!(outcome, Outcome::Retry(..)) {
-            lease.reschedules();
+        let recorded = AssertUnwindSafe(self.record(&claim, &outcome)).catch_unwind();
+        if let Err(panic) = recorded.await {
+            let outcome = Outcome::Failed(panicked(&*panic));
+            self.record(&claim, &outcome).await;
+        } else if matches!(outcome, Outcome::Retry(..)) {
+            lease.set_end(LeaseEnd::Rescheduled { parent });
         }
     }
 

@@ -1,7 +1,7 @@
 //! The real host in this process, on a free port, with its own database and directory.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use host::app::App;
 use host::config::Config;
@@ -236,17 +236,25 @@ impl TestHost {
 
     /// Polls a job until `looks` returns true.
     pub(crate) async fn until(&self, id: &str, looks: impl Fn(&Value) -> bool) -> Value {
+        self.until_page(&format!("/api/jobs/{id}"), looks).await
+    }
+
+    /// Polls a page until `looks` returns true.
+    pub(crate) async fn until_page(&self, path: &str, looks: impl Fn(&Value) -> bool) -> Value {
+        let last = Mutex::new(Value::Null);
         let waiting = async {
             loop {
-                let job = self.job(id).await;
-                if looks(&job) {
-                    return job;
+                let answer = self.client.get(path).await;
+                assert_eq!(answer.status, 200, "{}", answer.body);
+                if looks(&answer.body) {
+                    return answer.body;
                 }
+                *last.lock().unwrap() = answer.body;
                 tokio::task::yield_now().await;
             }
         };
         let seen = tokio::time::timeout(DEADLINE, waiting).await;
-        seen.expect("the job comes to look as it should")
+        seen.unwrap_or_else(|_| panic!("{path} stays {}", last.lock().unwrap()))
     }
 
     /// Waits until the running command of a job has printed exactly this. Returns the job's

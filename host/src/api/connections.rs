@@ -201,7 +201,7 @@ pub(super) async fn detect(
 async fn look(app: &App, connection: &Connection) -> Result<Detection, JobError> {
     let endpoint = app.connections.endpoint_of(connection).await?;
     let detecting = netssh_core::detect(&endpoint, app.connections.platforms());
-    let detected = app.beside_the_jobs(&endpoint, detecting).await;
+    let detected = app.interactive_login(&endpoint, detecting).await;
     detected
         .map(|(detected, _connection)| detected)
         .map_err(|error| app.connections.explain(connection, &error))
@@ -362,7 +362,7 @@ async fn log_in(
     endpoint: &Endpoint,
 ) -> Result<(String, String), JobError> {
     let (session, _connection) = app
-        .beside_the_jobs(endpoint, Session::connect(endpoint))
+        .interactive_login(endpoint, Session::connect(endpoint))
         .await
         .map_err(|error| app.connections.explain(connection, &error))?;
     let seen = (session.prompt().to_owned(), session.platform().name.clone());

@@ -47,7 +47,7 @@ const LAST_EVENT_ID: &str = "last-event-id";
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct EventQuery {
-    /// `false` omits the texts: one `log` or `result` event with the last id stands for all new ones,
+    /// `false` omits the texts: one `log` or `result` event with the last id represents all new ones,
     /// and `output` is empty.
     texts: Option<bool>,
 }

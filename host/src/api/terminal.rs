@@ -207,7 +207,7 @@ async fn log_in(
 ) -> Result<(Console, ConnectionPermit), JobError> {
     let endpoint = app.connections.endpoint_of(connection).await?;
     let opening = Console::open(&endpoint, &params.term, params.columns, params.rows);
-    app.beside_the_jobs(&endpoint, opening)
+    app.interactive_login(&endpoint, opening)
         .await
         .map_err(|error| app.connections.explain(connection, &error))
 }

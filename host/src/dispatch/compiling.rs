@@ -18,6 +18,10 @@ impl CompilingJobs {
         self.lock().insert(job.id, entry).is_none()
     }
 
+    pub(super) fn ids(&self) -> Vec<Uuid> {
+        self.lock().keys().copied().collect()
+    }
+
     pub(super) fn contains(&self, job: Uuid) -> bool {
         self.lock().contains_key(&job)
     }

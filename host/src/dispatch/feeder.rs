@@ -4,6 +4,7 @@
 //! although Apalis' own schedule has a resolution of seconds, and cancelling a waiting job only changes
 //! the database.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -11,9 +12,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::queue::Queue;
-use super::running::RunningJobs;
-use super::{PAGE, Waiter};
+use super::{Dispatch, Inner, PAGE, Waiter};
 use crate::model::now;
 use crate::storage::Storage;
 
@@ -30,6 +29,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 pub(super) struct Feeder {
     wake: Notify,
     sweep: AtomicBool,
+    check: AtomicBool,
 }
 
 impl Feeder {
@@ -44,40 +44,113 @@ impl Feeder {
         self.wake.notify_one();
     }
 
-    /// Enqueues ready jobs for as long as it is polled. `withheld` jobs are enqueued when their pause
-    /// ends or their plugin is compiled; `limited` ones when a limit is released, and by each sweep.
-    pub(super) async fn run(
-        &self,
-        storage: &dyn Storage,
-        queue: &Queue,
-        running: &RunningJobs,
-        withheld: impl Fn(Uuid) -> bool,
-        limited: impl Fn(Uuid) -> bool,
-    ) {
+    /// Requests a check of the parked jobs, because some may not wait anymore.
+    pub(super) fn request_check(&self) {
+        self.check.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+}
+
+impl Dispatch {
+    /// Enqueues ready jobs for as long as it is polled. Paused jobs and those whose plugin is being
+    /// compiled are enqueued when that ends; jobs that wait for a limit when it is released, and by
+    /// each sweep.
+    pub(super) async fn feed(&self) {
+        let inner = &*self.inner;
         let mut sweep_at = Instant::now();
         loop {
             let now = now();
             let is_due = Instant::now() >= sweep_at;
-            let enqueued = if self.sweep.swap(false, Ordering::AcqRel) || is_due {
-                if is_due && let Err(error) = queue.age().await {
+            let feeder = &inner.feeder;
+            let enqueued = if feeder.sweep.swap(false, Ordering::AcqRel) || is_due {
+                if is_due && let Err(error) = inner.queue.age().await {
                     tracing::warn!(error = %format!("{error:#}"), "failed to age queue priorities; retrying");
                 }
                 sweep_at = Instant::now() + SWEEP_INTERVAL;
-                sweep(storage, queue, running, now, &withheld).await
+                feeder.check.store(false, Ordering::Release);
+                self.sweep(now).await
+            } else if feeder.check.swap(false, Ordering::AcqRel) {
+                self.withdraw_parked(now).await
             } else {
-                let parked = |id| withheld(id) || limited(id);
-                enqueue_ready(storage, queue, now - POLLED, now, parked).await
+                let parked = |id| inner.is_withheld(id) || inner.limits.is_waiting(id);
+                self.enqueue_ready(now - POLLED, now, parked).await
             };
             let pause = match enqueued {
-                Ok(()) => until_next(storage, now).await,
+                Ok(()) => until_next(&*inner.storage, now).await,
                 Err(error) => {
                     tracing::error!(error = %format!("{error:#}"), "failed to enqueue due jobs; retrying");
-                    self.sweep.store(true, Ordering::Release);
+                    feeder.sweep.store(true, Ordering::Release);
                     POLL_INTERVAL
                 }
             };
-            let _ = tokio::time::timeout(pause, self.wake.notified()).await;
+            let _ = tokio::time::timeout(pause, feeder.wake.notified()).await;
         }
+    }
+
+    async fn sweep(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
+        let inner = &*self.inner;
+        inner.queue.requeue_orphans(&inner.running.ids()).await?;
+        self.withdraw_parked(now).await?;
+        let withheld = |id| inner.is_withheld(id);
+        self.enqueue_ready(DateTime::UNIX_EPOCH, now, withheld)
+            .await
+    }
+
+    /// Withdraws parked jobs that do not wait anymore: they were cancelled or deleted with their batch.
+    async fn withdraw_parked(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
+        let mut stale = self.inner.parked();
+        let mut after = (DateTime::UNIX_EPOCH, Uuid::nil());
+        while !stale.is_empty() {
+            let ready = self.inner.storage.ready_jobs(after, now, PAGE as u32);
+            let ready = ready.await?;
+            let Some(last) = ready.last() else {
+                break;
+            };
+            after = (last.ready_at, last.id);
+            for job in &ready {
+                stale.remove(&job.id);
+            }
+        }
+        for id in stale {
+            self.unpark(id).await;
+        }
+        Ok(())
+    }
+
+    async fn enqueue_ready(
+        &self,
+        since: DateTime<Utc>,
+        now: DateTime<Utc>,
+        parked: impl Fn(Uuid) -> bool,
+    ) -> anyhow::Result<()> {
+        let mut after = (since, Uuid::nil());
+        loop {
+            let ready = self.inner.storage.ready_jobs(after, now, PAGE as u32);
+            let ready = ready.await?;
+            let Some(last) = ready.last() else {
+                return Ok(());
+            };
+            after = (last.ready_at, last.id);
+            let ready = ready.iter().filter(|job| !parked(job.id));
+            let jobs: Vec<_> = ready.map(Waiter::from).collect();
+            self.inner.queue.push(&jobs).await?;
+        }
+    }
+}
+
+impl Inner {
+    /// Returns whether a pause or the compilation of its plugin withholds a job.
+    pub(super) fn is_withheld(&self, id: Uuid) -> bool {
+        self.paused.contains(id) || self.compiling.contains(id)
+    }
+
+    fn parked(&self) -> HashSet<Uuid> {
+        let parked = [
+            self.paused.ids(),
+            self.compiling.ids(),
+            self.limits.waiting(),
+        ];
+        parked.into_iter().flatten().collect()
     }
 }
 
@@ -90,36 +163,5 @@ async fn until_next(storage: &dyn Storage, polled_at: DateTime<Utc>) -> Duration
             .unwrap_or_default()
             .min(POLL_INTERVAL),
         Ok(None) | Err(_) => POLL_INTERVAL,
-    }
-}
-
-async fn sweep(
-    storage: &dyn Storage,
-    queue: &Queue,
-    running: &RunningJobs,
-    now: DateTime<Utc>,
-    withheld: impl Fn(Uuid) -> bool,
-) -> anyhow::Result<()> {
-    queue.requeue_orphans(&running.ids()).await?;
-    enqueue_ready(storage, queue, DateTime::UNIX_EPOCH, now, withheld).await
-}
-
-async fn enqueue_ready(
-    storage: &dyn Storage,
-    queue: &Queue,
-    since: DateTime<Utc>,
-    now: DateTime<Utc>,
-    parked: impl Fn(Uuid) -> bool,
-) -> anyhow::Result<()> {
-    let mut after = (since, Uuid::nil());
-    loop {
-        let ready = storage.ready_jobs(after, now, PAGE as u32).await?;
-        let Some(last) = ready.last() else {
-            return Ok(());
-        };
-        after = (last.ready_at, last.id);
-        let ready = ready.iter().filter(|job| !parked(job.id));
-        let jobs: Vec<_> = ready.map(Waiter::from).collect();
-        queue.push(&jobs).await?;
     }
 }

@@ -29,20 +29,29 @@ pub struct Lease {
     id: Uuid,
     stop: Arc<Stop>,
     slot: Arc<WorkerSlot>,
-    after: After,
+    end: LeaseEnd,
 }
 
-/// What follows the release of a lease.
+/// What has become of a job when its lease is dropped.
 #[derive(Clone, Copy, Debug, Default)]
-struct After {
-    /// The job, or an attempt at it, has ended.
-    ended: Option<JobEnded>,
-    /// A parked job that may have been unblocked while it was still in the queue.
-    parked: Option<Waiter>,
-    /// Another attempt is scheduled.
-    retried: bool,
-    /// The job could not be admitted or claimed.
-    failed: bool,
+pub enum LeaseEnd {
+    /// Nothing is known: a panic ended the task before the job was started. It is enqueued again after
+    /// a delay.
+    #[default]
+    Undecided,
+    /// The job could not be admitted or claimed. It is enqueued again after a delay.
+    Failed,
+    /// The job does not wait anymore, or cannot be read.
+    NotWaiting,
+    /// The job waits for a limit.
+    Limited,
+    /// The job waits until a pause ends or a plugin is compiled. It may have been released while it was
+    /// still in the queue.
+    Withheld(Waiter),
+    /// The job has ended.
+    Ended { parent: Option<Uuid> },
+    /// The attempt has ended, and another one is scheduled.
+    Rescheduled { parent: Option<Uuid> },
 }
 
 impl Lease {
@@ -58,94 +67,76 @@ impl Lease {
             id,
             stop,
             slot: Arc::new(WorkerSlot::new(slots, permit)),
-            after: After::default(),
+            end: LeaseEnd::default(),
         }
     }
 
-    /// The stop signal of the job.
+    /// Returns the stop signal of the job.
     #[must_use]
     pub fn stop(&self) -> &Arc<Stop> {
         &self.stop
     }
 
-    /// The worker slot of the job.
+    /// Returns the worker slot of the job.
     #[must_use]
     pub fn slot(&self) -> Arc<dyn Slot> {
         Arc::clone(&self.slot) as _
     }
 
-    /// Notes that the job, or an attempt at it, ends with the lease.
-    pub fn ends(&mut self, parent: Option<Uuid>) {
-        let id = self.id;
-        self.after.ended = Some(JobEnded { id, parent });
-    }
-
-    /// Notes that another attempt is scheduled.
-    pub fn reschedules(&mut self) {
-        self.after.retried = true;
-    }
-
-    /// Notes that the job could not be claimed: it is enqueued again after a delay.
-    pub fn retries(&mut self) {
-        self.after.failed = true;
-    }
-
-    pub(super) fn parks(&mut self, waiter: Waiter) {
-        self.after.parked = Some(waiter);
+    /// Sets what has become of the job, for when the lease is dropped.
+    pub fn set_end(&mut self, end: LeaseEnd) {
+        self.end = end;
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let (dispatch, id, slot) = (self.dispatch.clone(), self.id, Arc::clone(&self.slot));
-        let after = self.after;
-        // Without a runtime the process ends, and the next start ends the job.
+        let (id, end) = (self.id, self.end);
+        if matches!(end, LeaseEnd::Undecided) {
+            tracing::error!(job_id = %id, "internal error while starting a job; retrying");
+        }
+        let inner = &self.dispatch.inner;
+        inner.running.remove(id);
+        let unblocked = inner.limits.release(id);
+        if let LeaseEnd::Ended { parent } | LeaseEnd::Rescheduled { parent } = end {
+            self.dispatch.publish(JobEnded { id, parent });
+        }
+        // Without a runtime the process ends, and the next start fills the queue.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };
-        let tasks = dispatch.inner.tasks.clone();
-        let release = async move {
-            dispatch.release(id, after).await;
-            if after.failed {
-                // Out of the queue by now: the sweep enqueues it again. The slot is held meanwhile, so
-                // that a failing database is not asked for one job after the other.
-                tokio::time::sleep(RETRY_DELAY).await;
-                dispatch.inner.feeder.request_sweep();
-            }
+        let (dispatch, slot) = (self.dispatch.clone(), Arc::clone(&self.slot));
+        let requeue = async move {
+            dispatch.requeue(id, end, unblocked).await;
             drop(slot);
         };
-        tasks.spawn_on(release.in_current_span(), &runtime);
+        inner.tasks.spawn_on(requeue.in_current_span(), &runtime);
     }
 }
 
 impl Dispatch {
-    async fn release(&self, id: Uuid, after: After) {
+    /// Removes a job from the queue after its lease, and enqueues what it unblocked.
+    async fn requeue(&self, id: Uuid, end: LeaseEnd, mut unblocked: Vec<Waiter>) {
         let inner = &*self.inner;
-        inner.running.remove(id);
-        let mut unblocked = Vec::new();
-        if !inner.limits.is_waiting(id) {
-            unblocked = inner.limits.release(id);
-        }
-        after
-            .ended
-            .into_iter()
-            .for_each(|ended| self.publish(ended));
         if let Err(error) = inner.queue.remove(id).await {
             tracing::warn!(job_id = %id, %error, "failed to remove a job that has run from the queue");
         }
-        // Only now: a job that was unblocked while it was still in the queue is not enqueued. One that
-        // could not be admitted is left to the sweep.
-        if !after.failed {
-            unblocked.extend(inner.limits.ready(id));
-            unblocked.extend(
-                after
-                    .parked
-                    .filter(|_| !inner.paused.contains(id) && !inner.compiling.contains(id)),
-            );
+        // Only now: a job that was unblocked while it was still in the queue is not enqueued.
+        match end {
+            LeaseEnd::Limited => unblocked.extend(inner.limits.ready(id)),
+            LeaseEnd::Withheld(waiter) if !inner.is_withheld(id) => unblocked.push(waiter),
+            _ => {}
         }
         self.push(&unblocked).await;
-        if after.retried {
-            inner.feeder.wake();
+        match end {
+            LeaseEnd::Rescheduled { .. } => inner.feeder.wake(),
+            LeaseEnd::Undecided | LeaseEnd::Failed => {
+                // The caller holds the slot meanwhile, so that a failing database is not asked for one
+                // job after the other.
+                tokio::time::sleep(RETRY_DELAY).await;
+                inner.feeder.request_sweep();
+            }
+            _ => {}
         }
     }
 }

@@ -184,21 +184,31 @@ impl ConcurrencyLimits {
         }
     }
 
-    /// Releases the resources of a job and removes it from the queues. Returns jobs that may now be able
-    /// to run.
+    /// Releases the resources that a job holds. Returns jobs that may now be able to run.
     pub(super) fn release(&self, job: Uuid) -> Vec<Waiter> {
         let mut state = self.lock();
-        let mut freed = state.stop_waiting(job);
-        if let Some(held) = state.holding.remove(&job) {
-            for resource in &held {
-                if let Some(queue) = state.queues.get_mut(resource) {
-                    queue.holders.retain(|holder| holder.job != job);
-                }
+        let freed = state.holding.remove(&job).unwrap_or_default();
+        for resource in &freed {
+            if let Some(queue) = state.queues.get_mut(resource) {
+                queue.holders.retain(|holder| holder.job != job);
             }
-            freed.extend(held);
         }
         state.forget_unused(&freed);
         state.next_waiters(&freed)
+    }
+
+    /// Removes a job that does not wait anymore from the queues. Returns jobs that may now be able to
+    /// run.
+    pub(super) fn withdraw(&self, job: Uuid) -> Vec<Waiter> {
+        let mut state = self.lock();
+        let freed = state.stop_waiting(job);
+        state.forget_unused(&freed);
+        state.next_waiters(&freed)
+    }
+
+    /// Returns the jobs that wait for a resource.
+    pub(super) fn waiting(&self) -> Vec<Uuid> {
+        self.lock().waiting.keys().copied().collect()
     }
 
     /// Returns a waiting job if all its resources have become free, for callers that may have missed
@@ -383,7 +393,8 @@ mod tests {
     }
 
     fn release(limits: &ConcurrencyLimits, number: u128) -> Vec<Uuid> {
-        ids(&limits.release(job(number)))
+        let freed = [limits.withdraw(job(number)), limits.release(job(number))];
+        ids(&freed.concat())
     }
 
     fn ids(next: &[Waiter]) -> Vec<Uuid> {
@@ -532,13 +543,14 @@ mod tests {
 
     proptest! {
         /// Jobs of limited plugins on one or several devices, retried only when released: all run, no
-        /// limit is exceeded, and no state is left at the end.
+        /// limit is exceeded, and no state is left at the end. Some are withdrawn while they wait.
         #[test]
         fn every_job_runs_within_the_limits(
             wants in proptest::collection::vec(
                 (proptest::collection::btree_set(0_u128..4, 1..4), 0_u128..3, -2_i32..3),
                 1..24,
             ),
+            withdrawn in proptest::collection::btree_set(0_usize..24, 0..6),
         ) {
             let limits = ConcurrencyLimits::default();
             // Every second device allows two jobs.
@@ -560,6 +572,7 @@ mod tests {
             };
             let mut trying: Vec<usize> = (0..wants.len()).collect();
             let (mut holding, mut ended) = (Vec::new(), 0);
+            let mut withdrawn: Vec<_> = withdrawn.into_iter().filter(|index| *index < wants.len()).collect();
             loop {
                 let mut tries = 0;
                 while let Some(index) = trying.pop() {
@@ -581,6 +594,13 @@ mod tests {
                 for plugin in 1..3 {
                     let running = holding.iter().filter(|index| wants[**index].1 == plugin).count();
                     prop_assert!(running <= plugin as usize);
+                }
+                if let Some(index) = withdrawn.pop()
+                    && limits.is_waiting(job(index as u128))
+                {
+                    trying.extend(named(&limits.withdraw(job(index as u128))));
+                    ended += 1;
+                    continue;
                 }
                 let Some(index) = holding.pop() else { break };
                 ended += 1;

@@ -52,6 +52,10 @@ impl PausedJobs {
         paused.count() as u64
     }
 
+    pub(super) fn ids(&self) -> Vec<Uuid> {
+        self.lock().jobs.keys().copied().collect()
+    }
+
     pub(super) fn contains(&self, job: Uuid) -> bool {
         self.lock().jobs.contains_key(&job)
     }

@@ -82,36 +82,43 @@ impl Jobs {
         loop {
             match ended.try_recv() {
                 Ok(ended) => batches.extend(ended.parent),
-                Err(TryRecvError::Lagged(_)) => return None,
+                Err(TryRecvError::Lagged(_)) => {
+                    // Ends arrive faster than batches advance: more may be polled together.
+                    tokio::time::sleep(RETRY_DELAY).await;
+                    return None;
+                }
                 Err(TryRecvError::Empty | TryRecvError::Closed) => return Some(batches),
             }
         }
     }
 
     async fn advance_all(&self) -> Result<(), StorageError> {
-        for id in self.deps.storage.unfinished_batches().await? {
-            self.advance_batch(id).await?;
-        }
-        Ok(())
+        let batches = self.deps.storage.unfinished_batches().await?;
+        self.advance(batches).await
     }
 
-    async fn advance(&self, batches: HashSet<Uuid>) -> Result<(), StorageError> {
+    /// Advances each batch; an error of one does not keep the others waiting.
+    async fn advance(&self, batches: impl IntoIterator<Item = Uuid>) -> Result<(), StorageError> {
+        let mut advanced = Ok(());
         for id in batches {
-            self.advance_batch(id).await?;
+            advanced = advanced.and(self.advance_batch(id).await);
         }
-        Ok(())
+        advanced
     }
 
     async fn advance_batch(&self, id: Uuid) -> Result<(), StorageError> {
         let progress = self.deps.storage.advance_batch(id, now()).await?;
         self.deps.dispatch.enqueue(&progress.started).await;
-        let lines = lines_of(id, &progress);
-        if !lines.is_empty() {
-            self.deps.storage.add_logs(lines).await?;
-        }
-        if let Some((status, counts)) = progress.ended {
+        if let Some((status, counts)) = &progress.ended {
             tracing::info!(job_id = %id, %status, "batch ended: {}", counts.summary());
             self.deps.dispatch.publish(JobEnded { id, parent: None });
+        }
+        let lines = lines_of(id, &progress);
+        if !lines.is_empty()
+            && let Err(error) = self.deps.storage.add_logs(lines).await
+        {
+            // The step is committed, so a retry would not write them either.
+            tracing::warn!(job_id = %id, %error, "failed to write to the log of a batch");
         }
         Ok(())
     }

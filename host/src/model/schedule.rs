@@ -321,7 +321,7 @@ pub fn due(
 
 /// The decision on the next job of a schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum OverlapDecision {
     Now,
     /// After the previous job has ended.
     Wait,
@@ -331,13 +331,13 @@ pub enum Turn {
 /// Decides by the overlap policy. `running`: a job of the schedule has not ended; `waiting`: another
 /// occurrence is waiting.
 #[must_use]
-pub fn turn(overlap: Overlap, running: bool, waiting: bool) -> Turn {
+pub fn decide_overlap(overlap: Overlap, running: bool, waiting: bool) -> OverlapDecision {
     match overlap {
-        Overlap::Allow => Turn::Now,
-        Overlap::Skip if running || waiting => Turn::Skip,
-        Overlap::Queue if waiting => Turn::Skip,
-        Overlap::Queue if running => Turn::Wait,
-        Overlap::Skip | Overlap::Queue => Turn::Now,
+        Overlap::Allow => OverlapDecision::Now,
+        Overlap::Skip if running || waiting => OverlapDecision::Skip,
+        Overlap::Queue if waiting => OverlapDecision::Skip,
+        Overlap::Queue if running => OverlapDecision::Wait,
+        Overlap::Skip | Overlap::Queue => OverlapDecision::Now,
     }
 }
 
@@ -474,9 +474,21 @@ mod tests {
         assert_eq!(due(Misfire::Skip, tick, now, started), Due::Missed);
         assert_eq!(due(Misfire::RunOnce, tick, now, started), Due::RunLate);
         assert_eq!(due(Misfire::Skip, tick, now, tick), Due::Run);
-        assert_eq!(turn(Overlap::Skip, true, false), Turn::Skip);
-        assert_eq!(turn(Overlap::Queue, true, false), Turn::Wait);
-        assert_eq!(turn(Overlap::Queue, true, true), Turn::Skip);
-        assert_eq!(turn(Overlap::Allow, true, true), Turn::Now);
+        assert_eq!(
+            decide_overlap(Overlap::Skip, true, false),
+            OverlapDecision::Skip
+        );
+        assert_eq!(
+            decide_overlap(Overlap::Queue, true, false),
+            OverlapDecision::Wait
+        );
+        assert_eq!(
+            decide_overlap(Overlap::Queue, true, true),
+            OverlapDecision::Skip
+        );
+        assert_eq!(
+            decide_overlap(Overlap::Allow, true, true),
+            OverlapDecision::Now
+        );
     }
 }

@@ -12,10 +12,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::{Schedules, submission};
 use crate::dispatch::Dispatch;
 use crate::jobs::{Jobs, SubmitError};
-use crate::model::{Due, Schedule, Tick, Turn, due, now, turn};
-use crate::schedules::{Schedules, submission};
+use crate::model::{Due, OverlapDecision, Schedule, Tick, decide_overlap, due, now};
 use crate::storage::{Result, Storage};
 
 /// Poll interval, in case the clock was changed.
@@ -24,58 +24,58 @@ const POLL_INTERVAL: Duration = Duration::from_secs(30);
 /// may be missed.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// Delay between consecutive polls; coalesces events.
-const BREATH: Duration = Duration::from_millis(50);
+const COALESCE_DELAY: Duration = Duration::from_millis(50);
 
 /// The task that submits the jobs of schedules.
-pub struct Scheduler {
+pub struct ScheduleRunner {
     pub storage: Arc<dyn Storage>,
     pub jobs: Arc<Jobs>,
     pub schedules: Arc<Schedules>,
     pub dispatch: Dispatch,
 }
 
-impl Scheduler {
+impl ScheduleRunner {
     /// Runs until `shutdown` is cancelled.
     pub async fn run(&self, shutdown: CancellationToken) {
-        shutdown.run_until_cancelled(self.keep_looking()).await;
+        shutdown.run_until_cancelled(self.run_loop()).await;
     }
 
-    async fn keep_looking(&self) {
+    async fn run_loop(&self) {
         let started = now();
         let mut ended = self.dispatch.subscribe();
-        let mut looked_at = DateTime::<Utc>::MAX_UTC;
+        let mut polled_at = DateTime::<Utc>::MAX_UTC;
         loop {
-            let before = std::mem::replace(&mut looked_at, now());
-            let looked = async {
-                if looked_at < before {
-                    self.bring_forward(looked_at).await?;
+            let before = std::mem::replace(&mut polled_at, now());
+            let polled = async {
+                if polled_at < before {
+                    self.bring_forward(polled_at).await?;
                 }
-                self.look(looked_at, started).await
+                self.poll(polled_at, started).await
             };
-            let pause = match looked.await {
+            let pause = match polled.await {
                 Ok(pause) => pause,
                 Err(error) => {
                     tracing::error!(%error, "failed to poll the schedules; retrying");
                     RETRY_INTERVAL
                 }
             };
-            let until_next = match self.storage.next_schedule_at(looked_at).await {
+            let until_next = match self.storage.next_schedule_at(polled_at).await {
                 Ok(Some(next)) => (next - now()).to_std().unwrap_or_default().min(pause),
                 Ok(None) | Err(_) => pause,
             };
-            let news = async {
+            let job_ended = async {
                 // Only an occurrence that waits for a job needs these events.
                 if pause == POLL_INTERVAL {
                     std::future::pending::<()>().await;
                 }
                 let _ = ended.recv().await;
                 // Coalesces events of jobs that end together.
-                tokio::time::sleep(BREATH).await;
+                tokio::time::sleep(COALESCE_DELAY).await;
             };
             tokio::select! {
                 () = tokio::time::sleep(until_next) => {}
                 () = self.schedules.changed.notified() => {}
-                () = news => {}
+                () = job_ended => {}
             }
             if !ended.is_empty() {
                 ended = ended.resubscribe();
@@ -99,7 +99,7 @@ impl Scheduler {
     }
 
     /// Processes due schedules and occurrences; returns how long to wait before the next poll.
-    async fn look(&self, now: DateTime<Utc>, started: DateTime<Utc>) -> Result<Duration> {
+    async fn poll(&self, now: DateTime<Utc>, started: DateTime<Utc>) -> Result<Duration> {
         let mut waiting: HashSet<Uuid> = HashSet::new();
         let mut failed = false;
         // Occurrences that were due earlier come first.
@@ -135,7 +135,7 @@ impl Scheduler {
         }
         Ok(if fired && !failed {
             // A late schedule may have another due occurrence.
-            BREATH
+            COALESCE_DELAY
         } else if failed || !waiting.is_empty() {
             RETRY_INTERVAL
         } else {
@@ -163,7 +163,7 @@ impl Scheduler {
             left_out = Some("skipped: the server was not running".to_owned());
         } else if left_out.is_none() {
             let running = self.storage.schedule_is_busy(schedule.id).await?;
-            if turn(schedule.overlap, running, waiting) == Turn::Skip {
+            if decide_overlap(schedule.overlap, running, waiting) == OverlapDecision::Skip {
                 let why = if waiting {
                     "another job is already waiting"
                 } else {
@@ -200,10 +200,10 @@ impl Scheduler {
         // After a crash, the job may have been submitted already; then it must not wait for itself.
         if self.storage.job_with_key(&key).await?.is_none() {
             let running = self.storage.schedule_is_busy(schedule.id).await?;
-            match turn(schedule.overlap, running, false) {
-                Turn::Now => {}
-                Turn::Wait => return Ok(false),
-                Turn::Skip => {
+            match decide_overlap(schedule.overlap, running, false) {
+                OverlapDecision::Now => {}
+                OverlapDecision::Wait => return Ok(false),
+                OverlapDecision::Skip => {
                     let why = "skipped: the previous job is still running";
                     self.storage.settle_tick(tick, None, why).await?;
                     return Ok(true);

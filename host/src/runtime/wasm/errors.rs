@@ -169,7 +169,7 @@ impl From<JobError> for types::Error {
 /// Checks that the bytes are a component.
 ///
 /// # Errors
-/// What the bytes are instead.
+/// Names what the bytes are instead of a component.
 pub(super) fn expect_component(file: &str, bytes: &[u8]) -> Result<(), LoadError> {
     let is = if bytes.is_empty() {
         "is empty"
