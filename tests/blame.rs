@@ -62,8 +62,8 @@ fn has_ended(job: &Value) -> bool {
     ["completed", "failed", "cancelled"].contains(&job["status"].as_str().unwrap_or_default())
 }
 
-async fn left_alone(client: &Client) -> Value {
-    client.get("/api/devices").await.body["left_alone"].clone()
+async fn open_circuits(client: &Client) -> Value {
+    client.get("/api/devices").await.body["open_circuits"].clone()
 }
 
 /// Waits until a command has created a file.
@@ -110,7 +110,7 @@ fn with_few_descriptors_jobs_wait_and_the_api_answers() {
                 assert_eq!(job["status"], "completed", "{job}");
                 assert_eq!(job["attempt"], 1, "{job}");
             }
-            assert_eq!(left_alone(client).await, json!([]));
+            assert_eq!(open_circuits(client).await, json!([]));
         }
         assert_eq!(client.get("/health").await.status, 200);
         assert_eq!(server.terminate(), Some(0));
@@ -147,7 +147,7 @@ fn a_login_without_a_descriptor_gets_that_of_an_unused_session() {
         for number in DEVICES / 2..DEVICES {
             run_on(number).await;
         }
-        assert_eq!(left_alone(client).await, json!([]));
+        assert_eq!(open_circuits(client).await, json!([]));
         drop(server);
         let log = std::fs::read_to_string(log).unwrap();
         assert!(
@@ -222,7 +222,7 @@ fn a_frozen_process_does_not_blame_the_device() {
         let job = until(client, &id, has_ended).await;
         assert_eq!(job["status"], "completed", "{job}");
         assert_eq!(job["result"], json!(["one", "two"]));
-        assert_eq!(left_alone(client).await, json!([]));
+        assert_eq!(open_circuits(client).await, json!([]));
     });
 }
 

@@ -554,7 +554,7 @@ fn ending_a_recurring_pause_keeps_its_definition() {
         let made = host.client.post("/api/pauses", &body).await;
         assert_eq!(made.status, 201, "{}", made.body);
         let id = host.submit(json!({ "plugin": "noop" })).await;
-        host.until(&id, |job| job["held_back_by"]["pause"] == "freeze")
+        host.until(&id, |job| job["paused_by"]["pause"] == "freeze")
             .await;
         let browser = Browser::start(&host.client).await;
         browser.open("/board").await;

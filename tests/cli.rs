@@ -501,7 +501,7 @@ fn a_pause_is_added_listed_and_removed() {
             "{said}"
         );
         let id = host.submit(json!({ "plugin": "noop" })).await;
-        host.until(&id, |job| job["held_back_by"]["pause"] == "now")
+        host.until(&id, |job| job["paused_by"]["pause"] == "now")
             .await;
         for arguments in [&["job", "list"][..], &["job", "show", &id]] {
             let output = client(&host, arguments).await;

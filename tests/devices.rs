@@ -1,7 +1,7 @@
 //! Tests concurrency limits per device: a connection's limit holds, and a waiting job does not
 //! block others.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{TestHost, password_connection, run};
 
@@ -162,8 +162,50 @@ fn a_device_that_refuses_the_password_is_left_alone() {
         }
         assert_eq!(codes, ["authentication", "authentication", "unavailable"]);
         let answer = host.client.get("/api/devices").await;
-        let left_alone = &answer.body["left_alone"][0];
-        assert!(left_alone["retry_after_seconds"].as_u64().unwrap() <= 60);
-        assert!(!left_alone["reason"].as_str().unwrap().contains("wrong"));
+        let open_circuits = &answer.body["open_circuits"][0];
+        assert!(open_circuits["retry_after_seconds"].as_u64().unwrap() <= 60);
+        assert!(!open_circuits["reason"].as_str().unwrap().contains("wrong"));
+    });
+}
+
+#[test]
+fn open_circuits_are_listed_in_pages() {
+    run(async {
+        let host = TestHost::start().await;
+        for number in [2, 3] {
+            // Nothing listens there.
+            host.connect(json!({
+                "name": format!("gone-{number}"), "host": format!("127.0.0.{number}"), "port": 9,
+                "username": "u", "password": "p", "device_type": "linux",
+            }))
+            .await;
+            for _ in 0..3 {
+                let target = format!("gone-{number}");
+                let job =
+                    json!({ "plugin": "collect-facts", "targets": [target], "max_retries": 0 });
+                assert_eq!(host.run_job(job).await["error_code"], "network");
+            }
+        }
+        let addresses = |page: &Value| {
+            let open = page["open_circuits"].as_array().unwrap().iter();
+            open.map(|open| open["address"].clone()).collect::<Vec<_>>()
+        };
+        let path = "/api/devices/open-circuits";
+        let all = host.client.get(path).await.body;
+        assert_eq!(addresses(&all), ["127.0.0.2:9", "127.0.0.3:9"], "{all}");
+        assert_eq!(all["next_cursor"], Value::Null);
+        let first = host.client.get(&format!("{path}?limit=1")).await.body;
+        assert_eq!(addresses(&first), ["127.0.0.2:9"]);
+        let cursor = first["next_cursor"].as_str().unwrap();
+        let second = host
+            .client
+            .get(&format!("{path}?limit=1&cursor={cursor}"))
+            .await;
+        assert_eq!(addresses(&second.body), ["127.0.0.3:9"]);
+        assert_eq!(second.body["next_cursor"], Value::Null);
+
+        let devices = host.client.get("/api/devices?limit=1").await.body;
+        assert_eq!(addresses(&devices), ["127.0.0.2:9"]);
+        assert_eq!(devices["open_circuits_more"], true);
     });
 }

@@ -71,10 +71,10 @@ fn everything_waits_until_the_pause_is_removed_over_a_restart_too() {
         assert_eq!(made["in_force"], true);
         assert_eq!(made["until"], json!(null));
         let id = host.submit(job("backup", "core-1")).await;
-        let looks = |job: &Value| job["held_back_by"]["pause"] == "night";
+        let looks = |job: &Value| job["paused_by"]["pause"] == "night";
         let held = host.until(&id, looks).await;
         assert_eq!(held["status"], "pending");
-        assert_eq!(held["held_back_by"]["reason"], "no one is here");
+        assert_eq!(held["paused_by"]["reason"], "no one is here");
         let cancelled = host.submit(job("backup", "core-2")).await;
         host.until(&cancelled, looks).await;
         host.client
@@ -82,14 +82,14 @@ fn everything_waits_until_the_pause_is_removed_over_a_restart_too() {
             .await;
         let cancelled = host.ended(&cancelled).await;
         assert_eq!(cancelled["status"], "cancelled");
-        assert_eq!(cancelled["held_back_by"], json!(null));
+        assert_eq!(cancelled["paused_by"], json!(null));
 
         let host = host.stop().await.start().await;
         host.until(&id, looks).await;
         end(&host, "night").await;
         let ended = host.ended(&id).await;
         assert_eq!(ended["status"], "completed", "{ended}");
-        assert_eq!(ended["held_back_by"], json!(null));
+        assert_eq!(ended["paused_by"], json!(null));
         let logs = host.logs(&ended["id"]).await;
         let says = "job paused: pause `night`, until it is removed: no one is here";
         assert!(logs.iter().any(|line| line["message"] == says), "{logs:?}");
@@ -103,7 +103,7 @@ fn only_what_it_is_for_is_held_back() {
         let frozen = json!({ "name": "freeze", "plugins": ["push-*"], "targets": "tag:core" });
         pause(&host, frozen).await;
         let held = host.submit(job("push-vlan", "core-1")).await;
-        host.until(&held, |job| job["held_back_by"]["pause"] == "freeze")
+        host.until(&held, |job| job["paused_by"]["pause"] == "freeze")
             .await;
         for job in [job("push-vlan", "edge-1"), job("backup", "core-1")] {
             assert_eq!(host.run_job(job).await["status"], "completed");
@@ -129,9 +129,9 @@ fn a_window_that_ends_lets_jobs_go_by_itself() {
         pause(&host, json!({ "name": "short", "ends_at": until })).await;
         let id = host.submit(job("backup", "core-1")).await;
         let held = host
-            .until(&id, |job| job["held_back_by"]["pause"] == "short")
+            .until(&id, |job| job["paused_by"]["pause"] == "short")
             .await;
-        assert_eq!(time(&held["held_back_by"]["until"]), time(&json!(until)));
+        assert_eq!(time(&held["paused_by"]["until"]), time(&json!(until)));
         let ended = host.ended(&id).await;
         assert_eq!(ended["status"], "completed");
         let late = time(&ended["started_at"]) - until;
@@ -169,7 +169,7 @@ fn a_window_that_is_ended_leaves_the_definition_over_a_restart_too() {
         let windows = json!({ "cron_expression": "0 0 * * *", "minutes": 1440, "timezone": "UTC" });
         pause(&host, json!({ "name": "daily", "windows": windows })).await;
         let id = host.submit(job("backup", "core-1")).await;
-        host.until(&id, |job| job["held_back_by"]["pause"] == "daily")
+        host.until(&id, |job| job["paused_by"]["pause"] == "daily")
             .await;
         let shown = host.client.get("/api/pauses/daily").await.body;
         assert_eq!(

@@ -47,7 +47,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::app::App;
 use crate::board;
 use crate::config::ServerConfig;
-pub use budget::AnswerBudget;
+pub use budget::ResponseBudget;
 pub use problem::Problem;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -156,6 +156,7 @@ fn api_routes() -> OpenApiRouter<Arc<App>> {
             connections::forget_host_keys
         ))
         .routes(routes!(devices::list))
+        .routes(routes!(devices::list_open_circuits))
         .routes(routes!(terminal::open))
         .routes(routes!(schedules::create, schedules::list))
         .routes(routes!(schedules::preview))

@@ -15,7 +15,7 @@ use netssh_core::{
 use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, AnswerBudget};
+use crate::api::{self, ResponseBudget};
 use crate::capabilities::{Files, LiveOutput, Parser, Policy, Services, limits};
 use crate::config::{Config, DatabaseConfig, DevicesConfig, HostKeyPolicy, WorkerConfig};
 use crate::connections::{Connections, StoredLogins};
@@ -71,7 +71,7 @@ pub struct App {
     pub live: LiveOutput,
     pub terminals: LongRequests,
     pub event_streams: LongRequests,
-    pub answers: AnswerBudget,
+    pub answers: ResponseBudget,
     pub request_digests: DigestKey,
     sessions: Pool,
     /// Free space on the database's disk.
@@ -232,7 +232,7 @@ impl App {
             live,
             terminals: LongRequests::new(MAX_TERMINALS),
             event_streams: LongRequests::new(MAX_EVENT_STREAMS),
-            answers: AnswerBudget::default(),
+            answers: ResponseBudget::default(),
             request_digests,
             sessions,
             space,

@@ -209,7 +209,7 @@ impl Dispatch {
 
     /// Returns the number of jobs that a pause withholds.
     #[must_use]
-    pub fn paused_by(&self, pause: PauseVersion) -> u64 {
+    pub fn count_paused(&self, pause: PauseVersion) -> u64 {
         self.inner.paused.count(pause)
     }
 

@@ -11,24 +11,26 @@ mod schedules;
 mod terminal;
 
 pub use connections::{
-    ConnectionAnswer, ConnectionDetection, ConnectionList, ConnectionTest, DetectedPlatform,
-    HostKeyAnswer, HostKeyList, JumpChoice, LoginAnswerRequest, LoginAnswerResponse, TrustHostKey,
-    WriteConnection, WrittenSecret,
+    ConnectionDetection, ConnectionList, ConnectionRequest, ConnectionResponse, ConnectionTest,
+    DetectedPlatform, HostKeyList, HostKeyResponse, JumpChoice, LoginAnswerRequest,
+    LoginAnswerResponse, TrustHostKey, WrittenSecret,
 };
-pub use devices::{DeviceAnswer, DeviceList, LeftAloneAnswer};
+pub use devices::{DeviceList, DeviceResponse, OpenCircuit, OpenCircuitList};
 pub use health::{Health, HealthStatus, PluginHealth, QueueHealth, StorageHealth, WorkerHealth};
 pub use jobs::{
-    AttemptAnswer, AttemptList, BatchAnswer, Change, ComparedCommand, Comparison, ConnectionChoice,
-    CreateJob, JobAccepted, JobAnswer, JobList, JobStats, LogAnswer, LogList, OutputEvent,
-    RerunJob, ResultAnswer, ResultList, RunningAnswer,
+    AttemptList, AttemptResponse, BatchResponse, Change, ComparedCommand, Comparison,
+    ConnectionChoice, CreateJob, JobAccepted, JobList, JobResponse, JobStats, LogList, LogResponse,
+    OutputEvent, RerunJob, ResultList, ResultResponse, RunningResponse,
 };
 pub use notifications::{
-    ChannelHealth, NotificationAnswer, NotificationHealth, NotificationList, NotificationTest,
+    ChannelHealth, NotificationHealth, NotificationList, NotificationResponse, NotificationTest,
     TestNotification,
 };
-pub use pauses::{HeldBackAnswer, PauseAnswer, PauseList, WritePause};
-pub use plugins::{PluginAnswer, PluginList, PluginStatus, PluginVersionAnswer, PluginVersions};
+pub use pauses::{JobPause, PauseList, PauseRequest, PauseResponse};
+pub use plugins::{
+    PluginList, PluginResponse, PluginStatus, PluginVersionResponse, PluginVersions,
+};
 pub use schedules::{
-    NEXT_RUNS, PreviewSchedule, ScheduleAnswer, ScheduleList, SchedulePreview, WriteSchedule,
+    NEXT_RUNS, PreviewSchedule, ScheduleList, SchedulePreview, ScheduleRequest, ScheduleResponse,
 };
 pub use terminal::{CloseReason, TerminalCommand, TerminalEvent};

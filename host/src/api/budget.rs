@@ -29,11 +29,11 @@ const ESCAPED: u64 = 7;
 
 /// The memory budget of all large responses.
 #[derive(Debug)]
-pub struct AnswerBudget {
+pub struct ResponseBudget {
     kib: Arc<Semaphore>,
 }
 
-impl Default for AnswerBudget {
+impl Default for ResponseBudget {
     fn default() -> Self {
         Self {
             kib: Arc::new(Semaphore::new(TOTAL_KIB as usize)),
@@ -41,7 +41,7 @@ impl Default for AnswerBudget {
     }
 }
 
-impl AnswerBudget {
+impl ResponseBudget {
     /// Reserves memory for a response with JSON text of this length, in bytes.
     ///
     /// # Errors

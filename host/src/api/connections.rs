@@ -18,27 +18,27 @@ use crate::app::App;
 use crate::connections::{AnswerInput, ConnectionInput, SecretChange};
 use crate::model::{Connection, JobError, KnownHostKey, SecretField};
 use crate::wire::{
-    ConnectionAnswer, ConnectionDetection, ConnectionList, ConnectionTest, DetectedPlatform,
-    HostKeyList, LoginAnswerRequest, TrustHostKey, WriteConnection, WrittenSecret,
+    ConnectionDetection, ConnectionList, ConnectionRequest, ConnectionResponse, ConnectionTest,
+    DetectedPlatform, HostKeyList, LoginAnswerRequest, TrustHostKey, WrittenSecret,
 };
 
 /// Stores a connection.
 #[utoipa::path(
-    post, path = "/connections", tag = "connections", request_body = WriteConnection,
+    post, path = "/connections", tag = "connections", request_body = ConnectionRequest,
     responses(
-        (status = 201, body = ConnectionAnswer),
+        (status = 201, body = ConnectionResponse),
         (status = 409, description = "The name already exists", body = Problem, content_type = "application/problem+json"),
         (status = 422, body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn create(
     State(app): State<Arc<App>>,
-    body: JsonBody<WriteConnection>,
+    body: JsonBody<ConnectionRequest>,
 ) -> Result<
     (
         StatusCode,
         [(HeaderName, String); 1],
-        Json<ConnectionAnswer>,
+        Json<ConnectionResponse>,
     ),
     Problem,
 > {
@@ -68,7 +68,7 @@ pub(super) async fn list(
     let page = query.page()?;
     let after = query.cursor.unwrap_or_default();
     let (found, others) = app.storage.connections_page(&after, page).await?;
-    let answers = found.into_iter().map(ConnectionAnswer::from);
+    let answers = found.into_iter().map(ConnectionResponse::from);
     let (connections, more) = fitting(answers, page.limit);
     let last = connections.last().filter(|_| more || others);
     let next_cursor = last.map(|connection| connection.name.clone());
@@ -82,14 +82,14 @@ pub(super) async fn list(
 #[utoipa::path(
     get, path = "/connections/{id}", tag = "connections", params(("id" = String, Path, description = "Id or name")),
     responses(
-        (status = 200, body = ConnectionAnswer),
+        (status = 200, body = ConnectionResponse),
         (status = 404, body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn get(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
-) -> Result<Json<ConnectionAnswer>, Problem> {
+) -> Result<Json<ConnectionResponse>, Problem> {
     let connection = app.connections.find(&id).await?;
     Ok(Json(connection.into()))
 }
@@ -99,9 +99,9 @@ pub(super) async fn get(
 #[utoipa::path(
     put, path = "/connections/{id}", tag = "connections",
     params(("id" = String, Path, description = "Id or name"), ReplaceQuery),
-    request_body = WriteConnection,
+    request_body = ConnectionRequest,
     responses(
-        (status = 200, body = ConnectionAnswer),
+        (status = 200, body = ConnectionResponse),
         (status = 404, body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "The new name already exists", body = Problem, content_type = "application/problem+json"),
         (status = 422, body = Problem, content_type = "application/problem+json"),
@@ -111,8 +111,8 @@ pub(super) async fn replace(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
     QueryParams(query): QueryParams<ReplaceQuery>,
-    body: JsonBody<WriteConnection>,
-) -> Result<Json<ConnectionAnswer>, Problem> {
+    body: JsonBody<ConnectionRequest>,
+) -> Result<Json<ConnectionResponse>, Problem> {
     let mut body = body.value;
     if body.name.is_none() {
         body.name = Some(app.connections.find(&id).await?.name);
@@ -226,7 +226,7 @@ impl From<Detection> for ConnectionDetection {
 
 /// Connects and logs in with a connection that is not stored.
 #[utoipa::path(
-    post, path = "/connections/test", tag = "connections", request_body = WriteConnection,
+    post, path = "/connections/test", tag = "connections", request_body = ConnectionRequest,
     responses(
         (status = 200, body = ConnectionTest),
         (status = 422, body = Problem, content_type = "application/problem+json"),
@@ -234,7 +234,7 @@ impl From<Detection> for ConnectionDetection {
 )]
 pub(super) async fn test_unsaved(
     State(app): State<Arc<App>>,
-    body: JsonBody<WriteConnection>,
+    body: JsonBody<ConnectionRequest>,
 ) -> Result<Json<ConnectionTest>, Problem> {
     let connection = app.connections.unsaved(body.value.into()).await?;
     let endpoint = app.connections.unsaved_endpoint_of(&connection).await;
@@ -370,8 +370,8 @@ async fn log_in(
     Ok(seen)
 }
 
-impl From<WriteConnection> for ConnectionInput {
-    fn from(body: WriteConnection) -> Self {
+impl From<ConnectionRequest> for ConnectionInput {
+    fn from(body: ConnectionRequest) -> Self {
         let change = |field, written: WrittenSecret| {
             let change = match written? {
                 Some(secret) => SecretChange::Set(secret),

@@ -1,4 +1,5 @@
-//! `/api/devices`: jobs that hold or wait for a device, and addresses with an open circuit breaker.
+//! `/api/devices`: jobs that hold or wait for a device. `/api/devices/open-circuits`: addresses with an
+//! open circuit breaker.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,15 +12,15 @@ use super::extract::QueryParams;
 use super::page::{PageQuery, fitting};
 use crate::app::App;
 use crate::dispatch::Resource;
-use crate::wire::{DeviceAnswer, DeviceList, LeftAloneAnswer};
+use crate::wire::{DeviceList, DeviceResponse, OpenCircuit, OpenCircuitList};
 
 /// Maximum number of waiting jobs listed per device.
 const MAX_WAITING: usize = 100;
 /// Maximum length of the reason listed for an open circuit breaker, in characters.
 const MAX_REASON: usize = 1_000;
 
-/// Lists the devices that jobs hold or wait for and, on the first page, those with an open circuit
-/// breaker.
+/// Lists the devices that jobs hold or wait for and, on the first page, the first addresses with an
+/// open circuit breaker.
 #[utoipa::path(
     get, path = "/devices", tag = "connections", params(PageQuery),
     responses(
@@ -44,7 +45,7 @@ pub(super) async fn list(
                 let waiting_count = each.waiting.len() as u64;
                 let mut waiting = each.waiting;
                 waiting.truncate(MAX_WAITING);
-                let device = DeviceAnswer {
+                let device = DeviceResponse {
                     connection,
                     held_by: each.holders,
                     waiting,
@@ -59,17 +60,50 @@ pub(super) async fn list(
     devices.retain(|(key, _)| after.is_none_or(|after| **key > *after));
     let (devices, more) = fitting(devices, page.limit);
     let next_cursor = devices.last().filter(|_| more).map(|(key, _)| key.clone());
-    let open = app.open_breakers().into_iter().filter(|_| after.is_none());
-    let left_alone = open.map(|breaker| LeftAloneAnswer {
+    let (open_circuits, open_circuits_more) = match after {
+        Some(_) => (Vec::new(), false),
+        None => open_circuits(&app, "", page.limit),
+    };
+    Ok(Json(DeviceList {
+        devices: devices.into_iter().map(|(_, device)| device).collect(),
+        next_cursor,
+        open_circuits,
+        open_circuits_more,
+    }))
+}
+
+/// Lists the addresses with an open circuit breaker: no connection to them is tried for now.
+#[utoipa::path(
+    get, path = "/devices/open-circuits", tag = "connections", params(PageQuery),
+    responses(
+        (status = 200, body = OpenCircuitList),
+        (status = 422, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn list_open_circuits(
+    State(app): State<Arc<App>>,
+    QueryParams(query): QueryParams<PageQuery>,
+) -> Result<Json<OpenCircuitList>, Problem> {
+    let page = query.page()?;
+    let after = query.cursor.as_deref().unwrap_or_default();
+    let (open_circuits, more) = open_circuits(&app, after, page.limit);
+    let last = open_circuits.last().filter(|_| more);
+    let next_cursor = last.map(|last| last.address.clone());
+    Ok(Json(OpenCircuitList {
+        open_circuits,
+        next_cursor,
+    }))
+}
+
+/// Returns the open circuit breakers behind an address that fit into a page, and whether there are more.
+fn open_circuits(app: &App, after: &str, limit: u32) -> (Vec<OpenCircuit>, bool) {
+    let mut open = app.open_breakers();
+    open.retain(|breaker| *breaker.address > *after);
+    open.sort_by(|one, other| one.address.cmp(&other.address));
+    let open = open.into_iter().map(|breaker| OpenCircuit {
         address: breaker.address,
         reason: breaker.reason.chars().take(MAX_REASON).collect(),
         retry_after_seconds: breaker.retry_after.as_secs(),
     });
-    let (left_alone, left_alone_more) = fitting(left_alone, page.limit);
-    Ok(Json(DeviceList {
-        devices: devices.into_iter().map(|(_, device)| device).collect(),
-        next_cursor,
-        left_alone,
-        left_alone_more,
-    }))
+    fitting(open, limit)
 }

@@ -28,7 +28,7 @@ use crate::app::{App, MAX_EVENT_STREAMS};
 use crate::long_requests::Place;
 use crate::model::{JobStatus, ListedJob, Progress};
 use crate::storage::{Measured, Page, StorageError};
-use crate::wire::{LogAnswer, OutputEvent, ResultAnswer};
+use crate::wire::{LogResponse, OutputEvent, ResultResponse};
 
 /// Log lines or results read from the database at once. One result may have 8 MiB.
 const PAGE: Page = Page {
@@ -296,7 +296,7 @@ impl Following {
         let lines = storage.logs(self.id, self.cursor.log, None, count).await?;
         for line in lines {
             self.cursor.log = line.id;
-            self.push("log", &LogAnswer::from(line));
+            self.push("log", &LogResponse::from(line));
         }
         Ok(())
     }
@@ -308,7 +308,7 @@ impl Following {
             .await?;
         for result in results {
             self.cursor.result = result.id;
-            self.push("result", &ResultAnswer::from(result));
+            self.push("result", &ResultResponse::from(result));
         }
         Ok(())
     }

@@ -23,8 +23,8 @@ use crate::jobs::{Submission, SubmitError};
 use crate::model::{FieldError, JobFilter, JobStatus, ListedJob, LogLevel, Misfire, Overlap, now};
 use crate::storage::{CancelOutcome, DeleteOutcome, Page, StorageError};
 use crate::wire::{
-    AttemptAnswer, AttemptList, CreateJob, JobAccepted, JobAnswer, JobList, JobStats, LogList,
-    RerunJob, ResultList, WriteConnection, WriteSchedule,
+    AttemptList, AttemptResponse, ConnectionRequest, CreateJob, JobAccepted, JobList, JobResponse,
+    JobStats, LogList, RerunJob, ResultList, ScheduleRequest,
 };
 
 /// A 202 response with the `Location` of the job.
@@ -87,7 +87,7 @@ async fn schedule(
     cron_expression: String,
     timezone: Option<String>,
 ) -> Result<Accepted, Problem> {
-    let written = WriteSchedule {
+    let written = ScheduleRequest {
         // Needs no uniqueness check: the name ends in random characters of an id.
         name: schedule_name(&job.plugin),
         plugin: job.plugin,
@@ -154,7 +154,7 @@ fn submission(
     match request.connection {
         None | Some(Value::Null) => {}
         Some(Value::String(name)) => targets.push(name),
-        Some(value) => match from_value::<WriteConnection>(value, "/connection") {
+        Some(value) => match from_value::<ConnectionRequest>(value, "/connection") {
             Ok(connection) => inline = Some(ConnectionInput::from(connection)),
             Err(error) => errors.push(error),
         },
@@ -273,7 +273,7 @@ pub(super) async fn stats(State(app): State<Arc<App>>) -> Result<Json<JobStats>,
 #[utoipa::path(
     get, path = "/jobs/{id}", tag = "jobs", params(("id" = Uuid, Path)),
     responses(
-        (status = 200, body = JobAnswer),
+        (status = 200, body = JobResponse),
         (status = 404, body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -290,7 +290,7 @@ pub(super) async fn get(
         return Err(no_job(id));
     };
     // Parameters and result are already JSON; parsing them would take many times their size.
-    let answer = JobAnswer {
+    let answer = JobResponse {
         params: Value::Null,
         targets: texts
             .targets
@@ -322,7 +322,7 @@ pub(super) async fn get(
 pub(super) async fn answers(
     app: &App,
     jobs: Vec<ListedJob>,
-) -> Result<Vec<JobAnswer>, StorageError> {
+) -> Result<Vec<JobResponse>, StorageError> {
     let batches = jobs.iter().filter(|listed| listed.job.batch.is_some());
     let batches: Vec<Uuid> = batches.map(|listed| listed.job.id).collect();
     let counts = if batches.is_empty() {
@@ -332,15 +332,15 @@ pub(super) async fn answers(
     };
     let answer = |listed: ListedJob| {
         let job = &listed.job;
-        let (waiting_for, held_back_by) = match app.dispatch.blocked_by(job) {
+        let (waiting_for, paused_by) = match app.dispatch.blocked_by(job) {
             Some(Blocked::Resources(names)) => (names, None),
             Some(Blocked::Paused(pause)) => (Vec::new(), Some(pause.into())),
             None => (Vec::new(), None),
         };
-        let mut answer = JobAnswer {
+        let mut answer = JobResponse {
             waiting_for,
-            held_back_by,
-            ..JobAnswer::from(listed)
+            paused_by,
+            ..JobResponse::from(listed)
         };
         if let Some(batch) = &mut answer.batch {
             batch.counts = counts.get(&answer.id).copied().unwrap_or_default();
@@ -410,7 +410,7 @@ pub(super) async fn attempts(
     }
     let after = query.after.unwrap_or_default();
     let attempts = attempts.into_iter().filter(|one| one.attempt > after);
-    let (attempts, more) = page::fitting(attempts.map(AttemptAnswer::from), limit);
+    let (attempts, more) = page::fitting(attempts.map(AttemptResponse::from), limit);
     let next_after = attempts.last().filter(|_| more).map(|one| one.attempt);
     Ok(Json(AttemptList {
         attempts,

@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::model::NotificationState;
 use crate::notifications::NoSuchChannel;
 use crate::notifications::TestOutcome;
-use crate::wire::{NotificationAnswer, NotificationList, NotificationTest, TestNotification};
+use crate::wire::{NotificationList, NotificationResponse, NotificationTest, TestNotification};
 
 const DEFAULT_PAGE: u32 = 50;
 
@@ -51,7 +51,7 @@ pub(super) async fn list(
     for notification in &mut found {
         notification.next_at = app.notifications.next_attempt(notification);
     }
-    let answers = found.into_iter().map(NotificationAnswer::from);
+    let answers = found.into_iter().map(NotificationResponse::from);
     let (notifications, more) = page::fitting(answers, limit);
     let last = notifications.last().filter(|_| more);
     Ok(Json(NotificationList {

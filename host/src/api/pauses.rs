@@ -12,22 +12,22 @@ use super::page::{PageQuery, fitting};
 use crate::app::App;
 use crate::model::PauseRule;
 use crate::pauses::{PauseRefused, PauseVersion};
-use crate::wire::{PauseAnswer, PauseList, WritePause};
+use crate::wire::{PauseList, PauseRequest, PauseResponse};
 
 /// Creates a pause, which withholds jobs until it is removed, for a period, or in recurring windows.
 /// Running jobs are not affected.
 #[utoipa::path(
-    post, path = "/pauses", tag = "pauses", request_body = WritePause,
+    post, path = "/pauses", tag = "pauses", request_body = PauseRequest,
     responses(
-        (status = 201, body = PauseAnswer),
+        (status = 201, body = PauseResponse),
         (status = 409, description = "The name already exists", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "Invalid; `errors` lists the invalid fields", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn create(
     State(app): State<Arc<App>>,
-    body: JsonBody<WritePause>,
-) -> Result<(StatusCode, [(HeaderName, String); 1], Json<PauseAnswer>), Problem> {
+    body: JsonBody<PauseRequest>,
+) -> Result<(StatusCode, [(HeaderName, String); 1], Json<PauseResponse>), Problem> {
     let pause = app.pauses.create(body.value.into()).await?;
     let location = [(header::LOCATION, format!("/api/pauses/{}", pause.id))];
     let answer = answer(&app, &pause.id.to_string())?;
@@ -63,23 +63,23 @@ pub(super) async fn list(
 #[utoipa::path(
     get, path = "/pauses/{id}", tag = "pauses", params(("id" = String, Path, description = "Id or name")),
     responses(
-        (status = 200, body = PauseAnswer),
+        (status = 200, body = PauseResponse),
         (status = 404, body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn get(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
-) -> Result<Json<PauseAnswer>, Problem> {
+) -> Result<Json<PauseResponse>, Problem> {
     Ok(Json(answer(&app, &id)?))
 }
 
 /// Replaces a pause. Jobs that the new version does not cover are released.
 #[utoipa::path(
     put, path = "/pauses/{id}", tag = "pauses", params(("id" = String, Path, description = "Id or name")),
-    request_body = WritePause,
+    request_body = PauseRequest,
     responses(
-        (status = 200, body = PauseAnswer),
+        (status = 200, body = PauseResponse),
         (status = 404, body = Problem, content_type = "application/problem+json"),
         (status = 409, body = Problem, content_type = "application/problem+json"),
         (status = 422, body = Problem, content_type = "application/problem+json"),
@@ -88,8 +88,8 @@ pub(super) async fn get(
 pub(super) async fn replace(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
-    body: JsonBody<WritePause>,
-) -> Result<Json<PauseAnswer>, Problem> {
+    body: JsonBody<PauseRequest>,
+) -> Result<Json<PauseResponse>, Problem> {
     let pause = app.pauses.replace(&id, body.value.into()).await?;
     Ok(Json(answer(&app, &pause.id.to_string())?))
 }
@@ -99,7 +99,7 @@ pub(super) async fn replace(
 #[utoipa::path(
     post, path = "/pauses/{id}/end", tag = "pauses", params(("id" = String, Path, description = "Id or name")),
     responses(
-        (status = 200, body = PauseAnswer),
+        (status = 200, body = PauseResponse),
         (status = 404, body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "The pause is not in force", body = Problem, content_type = "application/problem+json"),
     )
@@ -107,7 +107,7 @@ pub(super) async fn replace(
 pub(super) async fn end(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
-) -> Result<Json<PauseAnswer>, Problem> {
+) -> Result<Json<PauseResponse>, Problem> {
     let pause = app.pauses.end(&id).await?;
     Ok(Json(answer(&app, &pause.id.to_string())?))
 }
@@ -128,7 +128,7 @@ pub(super) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn answer(app: &App, id: &str) -> Result<PauseAnswer, PauseRefused> {
+fn answer(app: &App, id: &str) -> Result<PauseResponse, PauseRefused> {
     let pause = app.pauses.find(id)?;
     let rules = app.pauses.list();
     let rule = rules.iter().find(|rule| rule.pause.id == pause.id);
@@ -137,10 +137,10 @@ fn answer(app: &App, id: &str) -> Result<PauseAnswer, PauseRefused> {
 }
 
 /// Returns a pause with the number of jobs it withholds.
-fn told(app: &App, rule: &PauseRule) -> PauseAnswer {
-    PauseAnswer {
-        held_jobs: app.dispatch.paused_by(PauseVersion::of(&rule.pause)),
-        ..PauseAnswer::from(rule)
+fn told(app: &App, rule: &PauseRule) -> PauseResponse {
+    PauseResponse {
+        held_jobs: app.dispatch.count_paused(PauseVersion::of(&rule.pause)),
+        ..PauseResponse::from(rule)
     }
 }
 

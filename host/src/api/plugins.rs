@@ -11,7 +11,7 @@ use super::Problem;
 use super::extract::QueryParams;
 use super::page::{MAX_ENTRIES, PageQuery, fitting};
 use crate::app::App;
-use crate::wire::{PluginAnswer, PluginList, PluginVersionAnswer, PluginVersions};
+use crate::wire::{PluginList, PluginResponse, PluginVersionResponse, PluginVersions};
 
 /// Lists plugins by name, including broken ones with their error.
 #[utoipa::path(
@@ -52,7 +52,7 @@ fn listed(app: &App, cursor: Option<&str>, limit: u32) -> PluginList {
     let skipped = places.len() - entries.len();
     let answers = entries
         .into_iter()
-        .map(|entry| PluginAnswer::of(entry, &app.policy).listed());
+        .map(|entry| PluginResponse::of(entry, &app.policy).listed());
     let (plugins, more) = fitting(answers, limit);
     let last = (skipped + plugins.len()).checked_sub(1).filter(|_| more);
     let last = last.and_then(|last| places.get(last));
@@ -66,16 +66,16 @@ fn listed(app: &App, cursor: Option<&str>, limit: u32) -> PluginList {
 #[utoipa::path(
     get, path = "/plugins/{name}", tag = "plugins", params(("name" = String, Path)),
     responses(
-        (status = 200, body = PluginAnswer),
+        (status = 200, body = PluginResponse),
         (status = 404, body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn get(
     State(app): State<Arc<App>>,
     Path(name): Path<String>,
-) -> Result<Json<PluginAnswer>, Problem> {
+) -> Result<Json<PluginResponse>, Problem> {
     match app.registry.entry(&name) {
-        Some(entry) => Ok(Json(PluginAnswer::of(entry, &app.policy))),
+        Some(entry) => Ok(Json(PluginResponse::of(entry, &app.policy))),
         None => Err(Problem::not_found(format!("plugin `{name}` not found"))),
     }
 }
@@ -97,7 +97,7 @@ pub(super) async fn versions(
     if versions.is_empty() && app.registry.entry(&name).is_none() {
         return Err(Problem::not_found(format!("plugin `{name}` not found")));
     }
-    let versions = versions.into_iter().map(|version| PluginVersionAnswer {
+    let versions = versions.into_iter().map(|version| PluginVersionResponse {
         serving: serving.as_ref() == Some(&version.digest),
         digest: version.digest,
         kind: version.kind,

@@ -15,17 +15,17 @@ use crate::app::App;
 use crate::model::{JobStatus, Timing, now};
 use crate::schedules::{ScheduleError, invalid_timing};
 use crate::wire::{
-    JobAccepted, NEXT_RUNS, PreviewSchedule, ScheduleAnswer, ScheduleList, SchedulePreview,
-    WriteSchedule,
+    JobAccepted, NEXT_RUNS, PreviewSchedule, ScheduleList, SchedulePreview, ScheduleRequest,
+    ScheduleResponse,
 };
 
 const MAX_PREVIEW: usize = 100;
 
 /// Stores a schedule.
 #[utoipa::path(
-    post, path = "/schedules", tag = "schedules", request_body = WriteSchedule,
+    post, path = "/schedules", tag = "schedules", request_body = ScheduleRequest,
     responses(
-        (status = 201, body = ScheduleAnswer),
+        (status = 201, body = ScheduleResponse),
         (status = 404, description = "Plugin not found", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "The name already exists, or the plugin failed to load", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "Invalid; `errors` lists the invalid fields", body = Problem, content_type = "application/problem+json"),
@@ -33,8 +33,15 @@ const MAX_PREVIEW: usize = 100;
 )]
 pub(super) async fn create(
     State(app): State<Arc<App>>,
-    body: JsonBody<WriteSchedule>,
-) -> Result<(StatusCode, [(HeaderName, String); 1], Json<ScheduleAnswer>), Problem> {
+    body: JsonBody<ScheduleRequest>,
+) -> Result<
+    (
+        StatusCode,
+        [(HeaderName, String); 1],
+        Json<ScheduleResponse>,
+    ),
+    Problem,
+> {
     let schedule = app.schedules.create(body.value.over(None), None).await?;
     let location = [(header::LOCATION, format!("/api/schedules/{}", schedule.id))];
     Ok((StatusCode::CREATED, location, Json(schedule.into())))
@@ -55,7 +62,7 @@ pub(super) async fn list(
     let page = query.page()?;
     let after = query.cursor.unwrap_or_default();
     let (found, others) = app.storage.schedules_page(&after, page).await?;
-    let answers = found.into_iter().map(ScheduleAnswer::from);
+    let answers = found.into_iter().map(ScheduleResponse::from);
     let (schedules, more) = fitting(answers, page.limit);
     let last = schedules.last().filter(|_| more || others);
     let next_cursor = last.map(|schedule| schedule.name.clone());
@@ -69,23 +76,23 @@ pub(super) async fn list(
 #[utoipa::path(
     get, path = "/schedules/{id}", tag = "schedules", params(("id" = String, Path, description = "Id or name")),
     responses(
-        (status = 200, body = ScheduleAnswer),
+        (status = 200, body = ScheduleResponse),
         (status = 404, body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn get(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
-) -> Result<Json<ScheduleAnswer>, Problem> {
+) -> Result<Json<ScheduleResponse>, Problem> {
     Ok(Json(app.schedules.find(&id).await?.into()))
 }
 
 /// Replaces a schedule and recomputes its next run.
 #[utoipa::path(
     put, path = "/schedules/{id}", tag = "schedules", params(("id" = String, Path, description = "Id or name")),
-    request_body = WriteSchedule,
+    request_body = ScheduleRequest,
     responses(
-        (status = 200, body = ScheduleAnswer),
+        (status = 200, body = ScheduleResponse),
         (status = 404, body = Problem, content_type = "application/problem+json"),
         (status = 409, body = Problem, content_type = "application/problem+json"),
         (status = 422, body = Problem, content_type = "application/problem+json"),
@@ -94,8 +101,8 @@ pub(super) async fn get(
 pub(super) async fn replace(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
-    body: JsonBody<WriteSchedule>,
-) -> Result<Json<ScheduleAnswer>, Problem> {
+    body: JsonBody<ScheduleRequest>,
+) -> Result<Json<ScheduleResponse>, Problem> {
     let old = app.schedules.find(&id).await?;
     let schedule = app.schedules.replace(body.value.over(Some(old))).await?;
     Ok(Json(schedule.into()))
@@ -121,14 +128,14 @@ pub(super) async fn delete(
 #[utoipa::path(
     post, path = "/schedules/{id}/enable", tag = "schedules", params(("id" = String, Path, description = "Id or name")),
     responses(
-        (status = 200, body = ScheduleAnswer),
+        (status = 200, body = ScheduleResponse),
         (status = 404, body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn enable(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
-) -> Result<Json<ScheduleAnswer>, Problem> {
+) -> Result<Json<ScheduleResponse>, Problem> {
     Ok(Json(app.schedules.set_enabled(&id, true).await?.into()))
 }
 
@@ -136,14 +143,14 @@ pub(super) async fn enable(
 #[utoipa::path(
     post, path = "/schedules/{id}/disable", tag = "schedules", params(("id" = String, Path, description = "Id or name")),
     responses(
-        (status = 200, body = ScheduleAnswer),
+        (status = 200, body = ScheduleResponse),
         (status = 404, body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn disable(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
-) -> Result<Json<ScheduleAnswer>, Problem> {
+) -> Result<Json<ScheduleResponse>, Problem> {
     Ok(Json(app.schedules.set_enabled(&id, false).await?.into()))
 }
 

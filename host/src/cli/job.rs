@@ -15,7 +15,7 @@ use chrono::Utc;
 use clap::Subcommand;
 
 use super::{Failure, output};
-use crate::wire::JobAnswer;
+use crate::wire::JobResponse;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum JobCommand {
@@ -59,7 +59,7 @@ impl JobCommand {
 }
 
 /// Formats how long the job's last attempt took, or has been running.
-fn took(job: &JobAnswer) -> String {
+fn took(job: &JobResponse) -> String {
     let end = job.completed_at.unwrap_or_else(Utc::now);
     job.started_at.map_or_else(String::new, |start| {
         output::duration((end - start).num_milliseconds())
@@ -67,8 +67,8 @@ fn took(job: &JobAnswer) -> String {
 }
 
 /// Returns what blocks a job from running, if anything.
-fn waits_for(job: &JobAnswer) -> Option<String> {
-    if let Some(held) = &job.held_back_by {
+fn waits_for(job: &JobResponse) -> Option<String> {
+    if let Some(held) = &job.paused_by {
         let until = match held.until {
             Some(until) => output::time(until),
             None => "it is removed".to_owned(),
@@ -82,7 +82,7 @@ fn waits_for(job: &JobAnswer) -> Option<String> {
 }
 
 /// Formats an error, as in `timeout: the device did not answer within 30 s`.
-fn error_of(job: &JobAnswer) -> String {
+fn error_of(job: &JobResponse) -> String {
     let parts = [job.error_code.as_deref(), job.error_message.as_deref()];
     let parts: Vec<&str> = parts.into_iter().flatten().collect();
     parts.join(": ")

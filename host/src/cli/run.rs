@@ -24,7 +24,7 @@ use crate::app::{self, App};
 use crate::config::{Config, NotificationsConfig};
 use crate::logging;
 use crate::model::{PluginName, TargetMode};
-use crate::wire::{JobAccepted, PluginAnswer, PluginStatus};
+use crate::wire::{JobAccepted, PluginResponse, PluginStatus};
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
@@ -132,7 +132,7 @@ async fn submit_and_follow(
     format: OutputFormat,
 ) -> Result<(), Failure> {
     app.registry.settled().await;
-    let plugin: PluginAnswer = client.get(&["plugins", &submission.plugin]).await?.body;
+    let plugin: PluginResponse = client.get(&["plugins", &submission.plugin]).await?.body;
     if let (PluginStatus::Broken, Some(error)) = (plugin.status, plugin.error) {
         return Err(anyhow::anyhow!("{error}").into());
     }

@@ -17,7 +17,7 @@ use crate::model::{
     NotificationEvent, now,
 };
 use crate::storage::FailedChild;
-use crate::wire::JobAnswer;
+use crate::wire::JobResponse;
 
 /// Maximum number of characters of the error of a job, of a device in a batch, and of a delivery.
 const MAX_ERROR: usize = 2_000;
@@ -361,7 +361,7 @@ fn body(
 
 /// Returns the job as the API does, without fields that may be long or confidential.
 fn job(facts: &Facts) -> Value {
-    let mut answer = JobAnswer::from(ListedJob::from(facts.job.clone()));
+    let mut answer = JobResponse::from(ListedJob::from(facts.job.clone()));
     answer.targets.truncate(MAX_TARGETS);
     let shortened = |text: Option<String>, most| text.map(|text| cut(&text, most));
     answer.error_message = shortened(answer.error_message, MAX_ERROR);

@@ -33,7 +33,7 @@ where
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    type Response = Response<AnswerBody>;
+    type Response = Response<ResponseBody>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 
@@ -63,7 +63,7 @@ where
                 under_way.connection.leave_body_unread();
             }
             under_way.lasts = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-            Ok(response.map(|body| AnswerBody {
+            Ok(response.map(|body| ResponseBody {
                 body,
                 _under_way: under_way,
             }))
@@ -130,12 +130,12 @@ impl HttpBody for RequestBody {
 }
 
 /// A response body; the request is in progress until it is dropped.
-pub(super) struct AnswerBody {
+pub(super) struct ResponseBody {
     body: Body,
     _under_way: UnderWay,
 }
 
-impl HttpBody for AnswerBody {
+impl HttpBody for ResponseBody {
     type Data = Bytes;
     type Error = axum::Error;
 

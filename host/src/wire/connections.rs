@@ -16,7 +16,7 @@ use crate::model::{
 /// A connection to be stored. An absent secret is unchanged; null removes it.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct WriteConnection {
+pub struct ConnectionRequest {
     #[schema(example = "core-1")]
     pub name: Option<String>,
     /// A host name or an IP address.
@@ -142,7 +142,7 @@ mod written_secret {
     }
 }
 
-/// Documents [`WriteConnection::jump`].
+/// Documents [`ConnectionRequest::jump`].
 #[derive(ToSchema)]
 #[schema(title = "JumpChoice")]
 #[serde(untagged)]
@@ -193,7 +193,7 @@ fn thirty_seconds() -> u32 {
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct ConnectionAnswer {
+pub struct ConnectionResponse {
     pub id: Uuid,
     pub name: String,
     pub host: String,
@@ -240,7 +240,7 @@ pub struct LoginAnswerResponse {
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct ConnectionList {
-    pub connections: Vec<ConnectionAnswer>,
+    pub connections: Vec<ConnectionResponse>,
     /// For the next page: `?cursor=`; null on the last.
     #[serde(default)]
     pub next_cursor: Option<String>,
@@ -253,7 +253,7 @@ pub struct HostKeyList {
     pub port: u16,
     /// The only host key that the connection accepts; known host keys are then ignored.
     pub pinned: Option<String>,
-    pub host_keys: Vec<HostKeyAnswer>,
+    pub host_keys: Vec<HostKeyResponse>,
 }
 
 /// A host key that the operator has verified.
@@ -266,7 +266,7 @@ pub struct TrustHostKey {
 
 /// A host key that was accepted on first use.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct HostKeyAnswer {
+pub struct HostKeyResponse {
     #[schema(example = "ssh-ed25519")]
     pub algorithm: String,
     #[schema(example = "SHA256:…")]
@@ -312,7 +312,7 @@ pub struct DetectedPlatform {
     pub certainty: u8,
 }
 
-impl From<Connection> for ConnectionAnswer {
+impl From<Connection> for ConnectionResponse {
     fn from(connection: Connection) -> Self {
         let secrets_set = SecretField::ALL
             .into_iter()
@@ -361,7 +361,7 @@ impl From<StoredAnswer> for LoginAnswerResponse {
     }
 }
 
-impl From<KnownHostKey> for HostKeyAnswer {
+impl From<KnownHostKey> for HostKeyResponse {
     fn from(known: KnownHostKey) -> Self {
         Self {
             algorithm: known.algorithm,

@@ -7,20 +7,30 @@ use uuid::Uuid;
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct DeviceList {
     /// Devices that jobs hold or wait for.
-    pub devices: Vec<DeviceAnswer>,
+    pub devices: Vec<DeviceResponse>,
     /// For the next page of the devices: `?cursor=`; null on the last.
     #[serde(default)]
     pub next_cursor: Option<String>,
-    /// Addresses with an open circuit breaker; on the first page only.
-    pub left_alone: Vec<LeftAloneAnswer>,
-    /// Whether there are more addresses with an open circuit breaker than listed.
+    /// The first addresses with an open circuit breaker; on the first page only.
+    pub open_circuits: Vec<OpenCircuit>,
+    /// Whether there are more addresses with an open circuit breaker than listed; see
+    /// `GET /api/devices/open-circuits`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub left_alone_more: bool,
+    pub open_circuits_more: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct OpenCircuitList {
+    /// Addresses with an open circuit breaker, in the order of their text.
+    pub open_circuits: Vec<OpenCircuit>,
+    /// For the next page: `?cursor=`; null on the last.
+    #[serde(default)]
+    pub next_cursor: Option<String>,
 }
 
 /// An address with an open circuit breaker.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct LeftAloneAnswer {
+pub struct OpenCircuit {
     #[schema(example = "192.0.2.1:22")]
     pub address: String,
     /// The last failure.
@@ -31,7 +41,7 @@ pub struct LeftAloneAnswer {
 
 /// A device with the jobs that hold it and wait for it.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct DeviceAnswer {
+pub struct DeviceResponse {
     /// The connection's name; null for an inline or deleted connection.
     pub connection: Option<String>,
     /// Jobs that hold the device.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{HeldBackAnswer, WriteConnection};
+use super::{ConnectionRequest, JobPause};
 use crate::capabilities::RunningCommand;
 use crate::jobs::Only;
 use crate::model::{
@@ -69,7 +69,7 @@ pub struct CreateJob {
 #[serde(untagged)]
 pub enum ConnectionChoice {
     Name(String),
-    Inline(Box<WriteConnection>),
+    Inline(Box<ConnectionRequest>),
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -86,7 +86,7 @@ pub struct JobAccepted {
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct JobAnswer {
+pub struct JobResponse {
     pub id: Uuid,
     pub plugin: String,
     /// SHA-256 of the plugin version that the last attempt ran.
@@ -133,7 +133,7 @@ pub struct JobAnswer {
     pub dry_run: bool,
     /// The options of a batch, and the counts of its child jobs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub batch: Option<BatchAnswer>,
+    pub batch: Option<BatchResponse>,
     /// The job that this job reruns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rerun_of: Option<Uuid>,
@@ -143,14 +143,14 @@ pub struct JobAnswer {
     pub waiting_for: Vec<String>,
     /// The pause that withholds the job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub held_back_by: Option<HeldBackAnswer>,
+    pub paused_by: Option<JobPause>,
     /// Whether the job's batch has not started it yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct BatchAnswer {
+pub struct BatchResponse {
     pub options: BatchOptions,
     pub counts: BatchCounts,
 }
@@ -165,7 +165,7 @@ pub struct RerunJob {
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct AttemptList {
-    pub attempts: Vec<AttemptAnswer>,
+    pub attempts: Vec<AttemptResponse>,
     /// For the next page: `?after=`; null on the last.
     #[serde(default)]
     pub next_after: Option<u32>,
@@ -204,7 +204,7 @@ pub enum Change {
 
 /// An attempt at a job.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct AttemptAnswer {
+pub struct AttemptResponse {
     /// Number of the attempt, from 1.
     pub attempt: u32,
     pub plugin_digest: Option<String>,
@@ -221,7 +221,7 @@ pub struct AttemptAnswer {
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct JobList {
-    pub jobs: Vec<JobAnswer>,
+    pub jobs: Vec<JobResponse>,
     /// For the next page: `?cursor=`; null on the last.
     pub next_cursor: Option<String>,
 }
@@ -235,18 +235,18 @@ pub struct JobStats {
 
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct ResultList {
-    pub results: Vec<ResultAnswer>,
+    pub results: Vec<ResultResponse>,
     /// For the next page: `?after=`; null on the last.
     #[serde(default)]
     pub next_after: Option<Uuid>,
     /// Running commands.
     #[serde(default)]
-    pub running: Vec<RunningAnswer>,
+    pub running: Vec<RunningResponse>,
 }
 
 /// A running command, with its output so far.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct RunningAnswer {
+pub struct RunningResponse {
     pub target: String,
     pub command: String,
     pub started_at: DateTime<Utc>,
@@ -268,7 +268,7 @@ pub struct OutputEvent {
 
 /// A command with its output.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct ResultAnswer {
+pub struct ResultResponse {
     pub id: Uuid,
     pub target: String,
     pub kind: CommandKind,
@@ -285,7 +285,7 @@ pub struct ResultAnswer {
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct LogList {
-    pub logs: Vec<LogAnswer>,
+    pub logs: Vec<LogResponse>,
     /// For the next page: `?after=`; null if there are no further lines now.
     #[serde(default)]
     pub next_after: Option<i64>,
@@ -295,7 +295,7 @@ pub struct LogList {
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct LogAnswer {
+pub struct LogResponse {
     /// An increasing id; the last one seen is the `?after=` of the next request.
     pub id: i64,
     pub level: LogLevel,
@@ -304,7 +304,7 @@ pub struct LogAnswer {
     pub context: Option<Value>,
 }
 
-impl From<ListedJob> for JobAnswer {
+impl From<ListedJob> for JobResponse {
     fn from(listed: ListedJob) -> Self {
         let ListedJob {
             job,
@@ -346,19 +346,19 @@ impl From<ListedJob> for JobAnswer {
             result_bytes,
             description: job.description,
             dry_run: job.dry_run,
-            batch: job.batch.map(|options| BatchAnswer {
+            batch: job.batch.map(|options| BatchResponse {
                 options,
                 counts: BatchCounts::default(),
             }),
             rerun_of: job.rerun_of,
             waiting_for: Vec::new(),
-            held_back_by: None,
+            paused_by: None,
             held: job.held && job.status.is_waiting() && job.batch.is_none(),
         }
     }
 }
 
-impl From<Attempt> for AttemptAnswer {
+impl From<Attempt> for AttemptResponse {
     fn from(attempt: Attempt) -> Self {
         let error = attempt.error.map(|error| (error.code.0, error.message));
         let (error_code, error_message) = error.unzip();
@@ -376,7 +376,7 @@ impl From<Attempt> for AttemptAnswer {
     }
 }
 
-impl From<RunningCommand> for RunningAnswer {
+impl From<RunningCommand> for RunningResponse {
     fn from(running: RunningCommand) -> Self {
         Self {
             target: running.target,
@@ -388,7 +388,7 @@ impl From<RunningCommand> for RunningAnswer {
     }
 }
 
-impl From<CommandResult> for ResultAnswer {
+impl From<CommandResult> for ResultResponse {
     fn from(result: CommandResult) -> Self {
         Self {
             id: result.id,
@@ -406,7 +406,7 @@ impl From<CommandResult> for ResultAnswer {
     }
 }
 
-impl From<JobLog> for LogAnswer {
+impl From<JobLog> for LogResponse {
     fn from(log: JobLog) -> Self {
         Self {
             id: log.id,

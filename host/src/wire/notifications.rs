@@ -11,14 +11,14 @@ use crate::model::{Notification, NotificationEvent, NotificationState};
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct NotificationList {
     /// Notifications, newest first.
-    pub notifications: Vec<NotificationAnswer>,
+    pub notifications: Vec<NotificationResponse>,
     /// For the next page: `?cursor=`; null on the last.
     pub next_cursor: Option<String>,
 }
 
 /// A message to one channel about one job.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct NotificationAnswer {
+pub struct NotificationResponse {
     /// The id, sent to the receiver as `X-Scheduler-Delivery`.
     pub id: Uuid,
     pub channel: String,
@@ -70,7 +70,7 @@ pub struct ChannelHealth {
     pub last_error: Option<String>,
 }
 
-impl From<Notification> for NotificationAnswer {
+impl From<Notification> for NotificationResponse {
     fn from(notification: Notification) -> Self {
         let waits = notification.state == NotificationState::Waiting;
         Self {

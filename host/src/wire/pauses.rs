@@ -13,7 +13,7 @@ use super::NEXT_RUNS;
 /// A pause to be stored. Absent fields do not limit it.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct WritePause {
+pub struct PauseRequest {
     /// Letters, digits, `-`, `_` and `.`.
     #[schema(example = "christmas-freeze")]
     pub name: String,
@@ -42,8 +42,8 @@ pub struct WritePause {
 }
 
 /// Converts the request into a new pause.
-impl From<WritePause> for Pause {
-    fn from(pause: WritePause) -> Self {
+impl From<PauseRequest> for Pause {
+    fn from(pause: PauseRequest) -> Self {
         let now = now();
         Self {
             id: Uuid::now_v7(),
@@ -63,7 +63,7 @@ impl From<WritePause> for Pause {
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct PauseAnswer {
+pub struct PauseResponse {
     pub id: Uuid,
     pub name: String,
     pub reason: Option<String>,
@@ -92,7 +92,7 @@ pub struct PauseAnswer {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct PauseList {
     /// The pauses, by name.
-    pub pauses: Vec<PauseAnswer>,
+    pub pauses: Vec<PauseResponse>,
     /// For the next page: `?cursor=`; null on the last.
     #[serde(default)]
     pub next_cursor: Option<String>,
@@ -100,7 +100,7 @@ pub struct PauseList {
 
 /// The pause that withholds a job.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct HeldBackAnswer {
+pub struct JobPause {
     /// The name of the pause.
     pub pause: String,
     pub reason: Option<String>,
@@ -108,7 +108,7 @@ pub struct HeldBackAnswer {
     pub until: Option<DateTime<Utc>>,
 }
 
-impl From<&PauseRule> for PauseAnswer {
+impl From<&PauseRule> for PauseResponse {
     fn from(rule: &PauseRule) -> Self {
         let now = now();
         let in_force = rule.in_force(now);
@@ -135,7 +135,7 @@ impl From<&PauseRule> for PauseAnswer {
     }
 }
 
-impl From<ActivePause> for HeldBackAnswer {
+impl From<ActivePause> for JobPause {
     fn from(held: ActivePause) -> Self {
         Self {
             pause: held.name,

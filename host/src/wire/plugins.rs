@@ -20,14 +20,14 @@ const LISTED_NEEDS: usize = 4;
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct PluginList {
     /// The plugins, by name.
-    pub plugins: Vec<PluginAnswer>,
+    pub plugins: Vec<PluginResponse>,
     /// For the next page: `?cursor=`; null on the last.
     #[serde(default)]
     pub next_cursor: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct PluginAnswer {
+pub struct PluginResponse {
     pub name: String,
     pub kind: PluginKind,
     /// SHA-256 of the version in use; null if none was ever loaded.
@@ -57,12 +57,12 @@ pub struct PluginAnswer {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct PluginVersions {
     /// The versions, last loaded first.
-    pub versions: Vec<PluginVersionAnswer>,
+    pub versions: Vec<PluginVersionResponse>,
 }
 
 /// A loaded version of a plugin.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct PluginVersionAnswer {
+pub struct PluginVersionResponse {
     /// SHA-256 of the version's files.
     pub digest: String,
     pub kind: PluginKind,
@@ -84,7 +84,7 @@ pub enum PluginStatus {
     Broken,
 }
 
-impl PluginAnswer {
+impl PluginResponse {
     pub(crate) fn of(entry: Entry, policy: &Policy) -> Self {
         let compiling = entry.is_compiling();
         let plugin = entry.plugin.as_deref();

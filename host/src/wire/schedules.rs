@@ -14,7 +14,7 @@ pub const NEXT_RUNS: usize = 5;
 /// A schedule to be stored.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct WriteSchedule {
+pub struct ScheduleRequest {
     /// Letters, digits, `-`, `_` and `.`.
     #[schema(example = "nightly-backup")]
     pub name: String,
@@ -65,7 +65,7 @@ pub struct WriteSchedule {
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct ScheduleAnswer {
+pub struct ScheduleResponse {
     pub id: Uuid,
     pub name: String,
     pub plugin: String,
@@ -110,7 +110,7 @@ pub struct ScheduleAnswer {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct ScheduleList {
     /// The schedules, by name.
-    pub schedules: Vec<ScheduleAnswer>,
+    pub schedules: Vec<ScheduleResponse>,
     /// For the next page: `?cursor=`; null on the last.
     #[serde(default)]
     pub next_cursor: Option<String>,
@@ -137,7 +137,7 @@ pub struct SchedulePreview {
     pub next_runs: Vec<DateTime<Utc>>,
 }
 
-impl WriteSchedule {
+impl ScheduleRequest {
     /// Builds a new schedule, or the replacement of `old`.
     pub(crate) fn over(self, old: Option<Schedule>) -> Schedule {
         let was_enabled = old.as_ref().is_none_or(|old| old.enabled);
@@ -170,7 +170,7 @@ impl WriteSchedule {
     }
 }
 
-impl From<ListedSchedule> for ScheduleAnswer {
+impl From<ListedSchedule> for ScheduleResponse {
     fn from(listed: ListedSchedule) -> Self {
         Self {
             params_bytes: listed.params_bytes,
@@ -180,7 +180,7 @@ impl From<ListedSchedule> for ScheduleAnswer {
     }
 }
 
-impl From<Schedule> for ScheduleAnswer {
+impl From<Schedule> for ScheduleResponse {
     fn from(schedule: Schedule) -> Self {
         let timing = Timing::parse(&schedule.cron_expression, &schedule.timezone);
         Self {

@@ -6,7 +6,7 @@ use super::answers::AnswerArgs;
 use super::fields::{Way, WayArgs};
 use crate::cli::secrets::{SecretArgs, Secrets, note_nothing_to_log_in_with};
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
-use crate::wire::ConnectionAnswer;
+use crate::wire::ConnectionResponse;
 
 #[derive(Debug, Args)]
 pub(crate) struct AddArgs {
@@ -101,7 +101,7 @@ pub(super) async fn run(args: AddArgs) -> Result<(), Failure> {
         host_key: args.host_key,
     };
     let answer = client
-        .post::<ConnectionAnswer>(&["connections"], &connection, None)
+        .post::<ConnectionResponse>(&["connections"], &connection, None)
         .await?;
     match args.server.output {
         OutputFormat::Json => output::json(&answer.text),

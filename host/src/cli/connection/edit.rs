@@ -6,7 +6,7 @@ use super::fields::WayArgs;
 use crate::cli::client::{Answer, Client};
 use crate::cli::secrets::SecretArgs;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
-use crate::wire::ConnectionAnswer;
+use crate::wire::ConnectionResponse;
 
 #[derive(Debug, Args)]
 pub(crate) struct EditArgs {
@@ -89,7 +89,7 @@ const ANSWERED_ALONE: [&str; 4] = ["id", "secrets_set", "created_at", "updated_a
 pub(super) async fn run(args: EditArgs) -> Result<(), Failure> {
     let client = args.server.client()?;
     let stored = client
-        .get::<ConnectionAnswer>(&["connections", &args.name])
+        .get::<ConnectionResponse>(&["connections", &args.name])
         .await?;
     let user = format!(
         "{} on {}",
@@ -122,7 +122,7 @@ pub(super) async fn change(
     changes: Map<String, Value>,
 ) -> Result<(), Failure> {
     let stored = client
-        .get::<ConnectionAnswer>(&["connections", name])
+        .get::<ConnectionResponse>(&["connections", name])
         .await?;
     put(client, &stored, changes, false).await?;
     Ok(())
@@ -130,10 +130,10 @@ pub(super) async fn change(
 
 async fn put(
     client: &Client,
-    stored: &Answer<ConnectionAnswer>,
+    stored: &Answer<ConnectionResponse>,
     changes: Map<String, Value>,
     forget_others: bool,
-) -> Result<Answer<ConnectionAnswer>, Failure> {
+) -> Result<Answer<ConnectionResponse>, Failure> {
     let mut connection: Map<String, Value> =
         serde_json::from_str(&stored.text).map_err(anyhow::Error::from)?;
     connection.retain(|field, _| !ANSWERED_ALONE.contains(&field.as_str()));

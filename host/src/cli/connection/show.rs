@@ -2,7 +2,7 @@ use clap::Args;
 
 use super::answers;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
-use crate::wire::ConnectionAnswer;
+use crate::wire::ConnectionResponse;
 
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
@@ -16,7 +16,7 @@ pub(crate) struct ShowArgs {
 pub(super) async fn run(args: ShowArgs) -> Result<(), Failure> {
     let client = args.server.client()?;
     let answer = client
-        .get::<ConnectionAnswer>(&["connections", &args.name])
+        .get::<ConnectionResponse>(&["connections", &args.name])
         .await?;
     if args.server.output == OutputFormat::Json {
         return output::json(&answer.text);

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use super::{took, waits_for};
 use crate::cli::client::Client;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
-use crate::wire::{JobAnswer, JobList};
+use crate::wire::{JobList, JobResponse};
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
@@ -75,7 +75,7 @@ async fn all(client: &Client, args: &ListArgs) -> Result<(), Failure> {
         // The same shape as a single page, so that programs parse both alike.
         OutputFormat::Json => output::json(&json!({"jobs": jobs, "next_cursor": null}).to_string()),
         OutputFormat::Table => {
-            let jobs: Vec<JobAnswer> =
+            let jobs: Vec<JobResponse> =
                 serde_json::from_value(jobs.into()).map_err(anyhow::Error::from)?;
             table(&jobs, args)
         }
@@ -96,7 +96,7 @@ fn query(args: &ListArgs, cursor: Option<&str>) -> Vec<(&'static str, String)> {
         .collect()
 }
 
-fn table(jobs: &[JobAnswer], args: &ListArgs) -> Result<(), Failure> {
+fn table(jobs: &[JobResponse], args: &ListArgs) -> Result<(), Failure> {
     if jobs.is_empty() {
         output::talk(nothing(args));
         return Ok(());

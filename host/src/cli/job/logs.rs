@@ -2,7 +2,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
-use crate::wire::{LogAnswer, LogList};
+use crate::wire::{LogList, LogResponse};
 
 #[derive(Debug, Args)]
 pub(crate) struct LogsArgs {
@@ -63,7 +63,7 @@ pub(super) async fn run(args: LogsArgs) -> Result<(), Failure> {
 
 /// Formats a log line as one line, whatever the message contains: `2026-07-30T13:02:11Z warn  the
 /// message {"context":1}`.
-pub(super) fn text(line: &LogAnswer) -> String {
+pub(super) fn text(line: &LogResponse) -> String {
     let context = match &line.context {
         None | Some(Value::Null) => String::new(),
         Some(context) => format!(" {context}"),

@@ -3,7 +3,7 @@ use uuid::Uuid;
 
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
 use crate::model::{CommandKind, JobStatus};
-use crate::wire::{JobAnswer, ResultAnswer, ResultList};
+use crate::wire::{JobResponse, ResultList, ResultResponse};
 
 #[derive(Debug, Args)]
 pub(crate) struct ResultsArgs {
@@ -46,7 +46,7 @@ pub(super) async fn run(args: ResultsArgs) -> Result<(), Failure> {
         return output::json(&serde_json::to_string(&all).map_err(anyhow::Error::from)?);
     }
     // Read after the results, so that a job that ended in between is not reported as running.
-    let job = client.get::<JobAnswer>(&["jobs", &args.id]).await?.body;
+    let job = client.get::<JobResponse>(&["jobs", &args.id]).await?.body;
     if let Some(note) = note(&job, none) {
         output::talk(&note);
     }
@@ -54,7 +54,7 @@ pub(super) async fn run(args: ResultsArgs) -> Result<(), Failure> {
 }
 
 /// Explains why there are no results, or only some.
-fn note(job: &JobAnswer, none: bool) -> Option<String> {
+fn note(job: &JobResponse, none: bool) -> Option<String> {
     let id = job.id;
     let nothing = if none {
         "no results yet"
@@ -78,7 +78,7 @@ fn note(job: &JobAnswer, none: bool) -> Option<String> {
 }
 
 /// Prints a command and its output.
-pub(super) fn print(result: &ResultAnswer) -> Result<(), Failure> {
+pub(super) fn print(result: &ResultResponse) -> Result<(), Failure> {
     let kind = match result.kind {
         CommandKind::Answer => "answer to ",
         _ => "",
@@ -98,19 +98,19 @@ pub(super) fn print_header(target: &str, command: &str, state: &str) -> Result<(
     ))
 }
 
-fn took(result: &ResultAnswer) -> String {
+fn took(result: &ResultResponse) -> String {
     output::duration(i64::try_from(result.duration_ms).unwrap_or(i64::MAX))
 }
 
 /// Prints the part of an output that was not shown while the command ran, and the command's end.
-pub(super) fn print_rest(result: &ResultAnswer, rest: &str) -> Result<(), Failure> {
+pub(super) fn print_rest(result: &ResultResponse, rest: &str) -> Result<(), Failure> {
     print_output(result, rest)?;
     let ended = format!("ended after {}", took(result));
     print_header(&result.target, &result.command, &ended)?;
     output::data("\n")
 }
 
-fn print_output(result: &ResultAnswer, text: &str) -> Result<(), Failure> {
+fn print_output(result: &ResultResponse, text: &str) -> Result<(), Failure> {
     if !text.is_empty() {
         output::device_text(text)?;
     }

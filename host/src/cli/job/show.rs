@@ -2,7 +2,7 @@ use clap::Args;
 
 use super::{error_of, took, waits_for};
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
-use crate::wire::JobAnswer;
+use crate::wire::JobResponse;
 
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
@@ -15,7 +15,7 @@ pub(crate) struct ShowArgs {
 
 pub(super) async fn run(args: ShowArgs) -> Result<(), Failure> {
     let client = args.server.client()?;
-    let answer = client.get::<JobAnswer>(&["jobs", &args.id]).await?;
+    let answer = client.get::<JobResponse>(&["jobs", &args.id]).await?;
     if args.server.output == OutputFormat::Json {
         return output::json(&answer.text);
     }

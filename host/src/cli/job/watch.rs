@@ -14,7 +14,7 @@ use crate::cli::client::{Answer, Client};
 use crate::cli::events::ServerEvent;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
 use crate::model::{JobStatus, LogLevel, Progress};
-use crate::wire::{JobAnswer, LogAnswer, OutputEvent, ResultAnswer};
+use crate::wire::{JobResponse, LogResponse, OutputEvent, ResultResponse};
 
 /// How many reconnects may fail in a row before the command fails. An event resets the count.
 const RECONNECTS: u32 = 5;
@@ -90,7 +90,7 @@ pub(crate) async fn follow(client: &Client, id: &str, format: OutputFormat) -> R
             seen.show(&event)?;
         }
         // The stream ends after the job, but also when the connection breaks.
-        let answer = client.get::<JobAnswer>(&["jobs", id]).await?;
+        let answer = client.get::<JobResponse>(&["jobs", id]).await?;
         if seen.ended && answer.body.status.is_final() {
             seen.show_held();
             return seen.end(&answer);
@@ -115,7 +115,7 @@ struct Seen {
     printing: HashMap<CommandKey, Printed>,
     /// Log lines, from the first warning or error on, withheld until an event with the same text can no
     /// longer be expected.
-    held: Vec<LogAnswer>,
+    held: Vec<LogResponse>,
     /// The time at which held lines are shown even without a matching event.
     hold_until: Option<Instant>,
     /// Whether stdout is a terminal, where results and log lines appear together.
@@ -178,7 +178,7 @@ impl Seen {
     fn show(&mut self, event: &ServerEvent) -> Result<(), Failure> {
         match event.name.as_str() {
             "status" => {
-                let job: JobAnswer = read(event)?;
+                let job: JobResponse = read(event)?;
                 self.ended = job.status.is_final();
                 if self.ended {
                     // The outcome shows the same error.
@@ -200,7 +200,7 @@ impl Seen {
     }
 
     /// Shows a log line, or withholds it if it is a warning, an error, or behind one.
-    fn show_line(&mut self, line: LogAnswer) {
+    fn show_line(&mut self, line: LogResponse) {
         if self.held.is_empty() && !matches!(line.level, LogLevel::Warn | LogLevel::Error) {
             output::talk(&logs::text(&line));
         } else {
@@ -216,7 +216,7 @@ impl Seen {
         }
     }
 
-    fn end(&self, answer: &Answer<JobAnswer>) -> Result<(), Failure> {
+    fn end(&self, answer: &Answer<JobResponse>) -> Result<(), Failure> {
         match self.format {
             OutputFormat::Json => output::json(&answer.text)?,
             OutputFormat::Table => self.show_outcome(&answer.body)?,
@@ -252,7 +252,7 @@ impl Seen {
 
     /// Shows a result: the whole of it, or the part not shown while the command ran, followed by the
     /// header with the duration.
-    fn show_result(&mut self, result: ResultAnswer) -> Result<(), Failure> {
+    fn show_result(&mut self, result: ResultResponse) -> Result<(), Failure> {
         if let Some(error) = result.error.as_ref().filter(|_| self.on_terminal) {
             let said = format!("{}: `{}`: {error}", result.target, result.command);
             self.held.retain(|line| line.message != said);
@@ -283,7 +283,7 @@ fn read<T: DeserializeOwned>(event: &ServerEvent) -> Result<T, Failure> {
 }
 
 impl Seen {
-    fn show_status(&mut self, job: &JobAnswer) {
+    fn show_status(&mut self, job: &JobResponse) {
         if self.status != Some(job.status) {
             self.status = Some(job.status);
             if !job.status.is_final() {
@@ -310,7 +310,7 @@ impl Seen {
         self.progress = progress;
     }
 
-    fn show_outcome(&self, job: &JobAnswer) -> Result<(), Failure> {
+    fn show_outcome(&self, job: &JobResponse) -> Result<(), Failure> {
         if let Some(result) = job.result.clone().and_then(|result| self.news_in(result)) {
             output::data("── result\n")?;
             show_result(&result)?;

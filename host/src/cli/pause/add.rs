@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
 use crate::model::{PauseAction, Windows};
-use crate::wire::PauseAnswer;
+use crate::wire::PauseResponse;
 
 #[derive(Debug, Args)]
 pub(crate) struct AddArgs {
@@ -91,7 +91,7 @@ pub(super) async fn run(args: AddArgs) -> Result<(), Failure> {
         windows,
     };
     let answer = client
-        .post::<PauseAnswer>(&["pauses"], &pause, None)
+        .post::<PauseResponse>(&["pauses"], &pause, None)
         .await?;
     if args.server.output == OutputFormat::Json {
         return output::json(&answer.text);

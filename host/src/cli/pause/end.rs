@@ -1,7 +1,7 @@
 use clap::Args;
 
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
-use crate::wire::PauseAnswer;
+use crate::wire::PauseResponse;
 
 #[derive(Debug, Args)]
 pub(crate) struct EndArgs {
@@ -15,7 +15,7 @@ pub(crate) struct EndArgs {
 pub(super) async fn run(args: EndArgs) -> Result<(), Failure> {
     let client = args.server.client()?;
     let answer = client
-        .post_empty_for::<PauseAnswer>(&["pauses", &args.name, "end"])
+        .post_empty_for::<PauseResponse>(&["pauses", &args.name, "end"])
         .await?;
     if args.server.output == OutputFormat::Json {
         return output::json(&answer.text);

@@ -1,7 +1,7 @@
 use clap::Args;
 
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
-use crate::wire::{PauseAnswer, PauseList};
+use crate::wire::{PauseList, PauseResponse};
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
@@ -27,7 +27,7 @@ pub(super) async fn run(args: ListArgs) -> Result<(), Failure> {
     )
 }
 
-fn row(pause: PauseAnswer) -> [String; 8] {
+fn row(pause: PauseResponse) -> [String; 8] {
     let until = match (pause.in_force, pause.until) {
         (true, Some(until)) => output::time(until),
         (true, None) => "removed".to_owned(),

@@ -2,7 +2,7 @@ use clap::Args;
 
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
 use crate::model::{Lines, Needs};
-use crate::wire::PluginAnswer;
+use crate::wire::PluginResponse;
 
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
@@ -15,7 +15,9 @@ pub(crate) struct ShowArgs {
 
 pub(super) async fn run(args: ShowArgs) -> Result<(), Failure> {
     let client = args.server.client()?;
-    let answer = client.get::<PluginAnswer>(&["plugins", &args.name]).await?;
+    let answer = client
+        .get::<PluginResponse>(&["plugins", &args.name])
+        .await?;
     if args.server.output == OutputFormat::Json {
         return output::json(&answer.text);
     }

@@ -3,7 +3,7 @@ use serde::Serialize;
 
 use super::fields::{FieldArgs, Fields};
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
-use crate::wire::ScheduleAnswer;
+use crate::wire::ScheduleResponse;
 
 #[derive(Debug, Args)]
 pub(crate) struct AddArgs {
@@ -50,7 +50,7 @@ pub(super) async fn run(args: AddArgs) -> Result<(), Failure> {
         fields: args.fields.read()?,
     };
     let answer = client
-        .post::<ScheduleAnswer>(&["schedules"], &schedule, None)
+        .post::<ScheduleResponse>(&["schedules"], &schedule, None)
         .await?;
     match args.server.output {
         OutputFormat::Json => output::json(&answer.text),

@@ -3,7 +3,7 @@ use serde_json::{Map, Value};
 
 use super::fields::FieldArgs;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
-use crate::wire::ScheduleAnswer;
+use crate::wire::ScheduleResponse;
 
 #[derive(Debug, Args)]
 pub(crate) struct EditArgs {
@@ -64,7 +64,7 @@ pub(super) async fn run(args: EditArgs) -> Result<(), Failure> {
         ));
     }
     let stored = client
-        .get::<ScheduleAnswer>(&["schedules", &args.name])
+        .get::<ScheduleResponse>(&["schedules", &args.name])
         .await?;
     let mut schedule: Map<String, Value> =
         serde_json::from_str(&stored.text).map_err(anyhow::Error::from)?;
@@ -73,7 +73,7 @@ pub(super) async fn run(args: EditArgs) -> Result<(), Failure> {
     // Addressed by id: another schedule may have taken over the name meanwhile.
     let id = stored.body.id.to_string();
     let answer = client
-        .put::<ScheduleAnswer>(&["schedules", &id], &schedule)
+        .put::<ScheduleResponse>(&["schedules", &id], &schedule)
         .await?;
     match args.server.output {
         OutputFormat::Json => output::json(&answer.text),

@@ -1,7 +1,7 @@
 use clap::Args;
 
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
-use crate::wire::ScheduleAnswer;
+use crate::wire::ScheduleResponse;
 
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
@@ -15,7 +15,7 @@ pub(crate) struct ShowArgs {
 pub(super) async fn run(args: ShowArgs) -> Result<(), Failure> {
     let client = args.server.client()?;
     let answer = client
-        .get::<ScheduleAnswer>(&["schedules", &args.name])
+        .get::<ScheduleResponse>(&["schedules", &args.name])
         .await?;
     if args.server.output == OutputFormat::Json {
         return output::json(&answer.text);

@@ -1,7 +1,7 @@
 use clap::Args;
 
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
-use crate::wire::ScheduleAnswer;
+use crate::wire::ScheduleResponse;
 
 #[derive(Debug, Args)]
 pub(crate) struct SwitchArgs {
@@ -16,7 +16,7 @@ pub(crate) struct SwitchArgs {
 pub(super) async fn run(args: SwitchArgs, what: &str) -> Result<(), Failure> {
     let client = args.server.client()?;
     let answer = client
-        .post_empty_for::<ScheduleAnswer>(&["schedules", &args.name, what])
+        .post_empty_for::<ScheduleResponse>(&["schedules", &args.name, what])
         .await?;
     match args.server.output {
         OutputFormat::Json => output::json(&answer.text),
