@@ -6,13 +6,14 @@
 //! Text from devices, plugins and clients cannot forge a line (`text_fields`). Repeated lines are
 //! counted instead of written (`limited`).
 
+mod batches;
 mod json_lines;
 mod limited;
 mod rotating_file;
 mod text_fields;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, BufWriter, IsTerminal as _, Write as _};
 use std::panic::PanicHookInfo;
 
 use anyhow::Context as _;
@@ -26,6 +27,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::{LogFormat, LoggingConfig};
+use batches::Batches;
 use json_lines::JsonLines;
 pub(crate) use limited::JOB_TARGET;
 use limited::{Limited, Repeats};
@@ -69,7 +71,7 @@ pub fn init(config: &LoggingConfig) -> anyhow::Result<LoggingGuard> {
     };
 
     let ansi = io::stderr().is_terminal();
-    let (stderr, repeats) = guard.writer("stderr", config.format, io::stderr());
+    let (stderr, repeats) = guard.writer("stderr", config.format, BufWriter::new(io::stderr()));
     let console = lines(config.format, stderr, repeats, ansi);
 
     let file = match &config.file {
@@ -133,7 +135,7 @@ impl LoggingGuard {
     ) -> (NonBlocking, Repeats) {
         let (writer, guard) = NonBlockingBuilder::default()
             .thread_name(&format!("log-{name}"))
-            .finish(to);
+            .finish(Batches(to));
         let repeats = Repeats::new(format);
         self.writers.push(LogWriter {
             name,
