@@ -44,15 +44,21 @@ const HISTORY: [Program; 1] = [Program {
     example: "bench",
     arguments: &["history"],
 }];
+const MEMORY: [Program; 1] = [Program {
+    package: "host",
+    example: "bench",
+    arguments: &["memory"],
+}];
 const RECORDS: [Program; 1] = [Program {
     package: "host",
     example: "records",
     arguments: &[],
 }];
-const BENCHES: [(&str, &[Program]); 6] = [
+const BENCHES: [(&str, &[Program]); 7] = [
     ("batch", &BATCH),
     ("history", &HISTORY),
     ("jobs", &JOBS),
+    ("memory", &MEMORY),
     ("records", &RECORDS),
     ("runtimes", &RUNTIMES),
     ("sessions", &SESSIONS),
@@ -64,7 +70,10 @@ pub(crate) fn run(names: &[String]) -> anyhow::Result<()> {
         bail!("unknown benchmark `{unknown}`; known: {}", known.join(", "));
     }
     let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
-    if wanted("runtimes") {
+    if wanted("memory") {
+        plugins::run()?;
+    }
+    if wanted("memory") || wanted("runtimes") {
         // Builds the component that runs and the server that starts together with the benchmark, so
         // that all have the same dependencies.
         plugins::build_for_tests()?;

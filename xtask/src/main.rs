@@ -24,8 +24,8 @@ Usage: cargo xtask COMMAND
   demo [--once]      run a demo: simulated devices, the server, three jobs on each device; stays up
                      until Ctrl-C, or with --once exits after showing the results
   test [ARGS]        run setup, then all tests; ARGS are passed to `cargo test`
-  bench [NAME]       run a benchmark in a release build: batch, history, jobs, runtimes, sessions;
-                     without a name, all of them
+  bench [NAME]       run a benchmark in a release build: batch, history, jobs, memory, records,
+                     runtimes, sessions; without a name, all of them
   chaos [--minutes N] [--seed N]
                      run the server under load while injecting faults, for 5 minutes by default, then
                      verify its guarantees; the same seed injects the same faults

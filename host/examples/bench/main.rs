@@ -3,15 +3,17 @@
 //! - `cargo xtask bench jobs`: the overhead of a job compared with its work alone;
 //! - the end of `cargo xtask bench sessions`: a job on a device with an idle session in the pool;
 //! - `cargo xtask bench batch`: a thousand devices at once;
-//! - `cargo xtask bench history`: a database of a million jobs.
+//! - `cargo xtask bench history`: a database of a million jobs;
+//! - `cargo xtask bench memory`: the memory of a server, idle and under mixed jobs.
 //!
-//! The first two need root and the test devices' packages (`cargo xtask setup`), because the work
+//! All but `batch` and `history` need root and the test devices' packages (`cargo xtask setup`), because the work
 //! is a real session to FRRouting. Both sides of a comparison are measured alternately in one run.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark panics on failure")]
 
 mod fleet;
 mod history;
+mod memory;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -64,6 +66,10 @@ fn main() {
         if what.as_deref() == Some("history") {
             return history::measure().await;
         }
+        if what.as_deref() == Some("memory") {
+            let minutes = std::env::args().nth(2);
+            return memory::measure(minutes.map_or(5, |minutes| minutes.parse().unwrap())).await;
+        }
         if what.as_deref() == Some("batch") {
             heading();
             return fleet::measure(&config, devices).await;
@@ -81,7 +87,7 @@ fn main() {
                 stream_of_jobs(&server).await;
             }
             Some("sessions") => second_job(&server).await,
-            _ => panic!("bench batch | history | jobs | sessions"),
+            _ => panic!("bench batch | history | jobs | memory | sessions"),
         }
         stop.await;
     });
