@@ -23,7 +23,6 @@ use crate::descriptors;
 use crate::disk::DiskSpace;
 use crate::dispatch::{Dispatch, DispatchDeps, ENDED_EVENTS_CAPACITY, Queue, end_interrupted};
 use crate::jobs::{Jobs, JobsDeps};
-use crate::long_requests::LongRequests;
 use crate::notifications::Notifications;
 use crate::pauses::Pauses;
 use crate::registry::{Registry, Source};
@@ -36,6 +35,7 @@ use crate::sealing::{DigestKey, MasterKey};
 use crate::server::{self, Listener};
 use crate::storage::sqlite::{SqliteStorage, beside, file_of, lock_beside};
 use crate::storage::{Storage, StorageError};
+use crate::stream_limit::StreamLimit;
 use crate::worker::{Worker, WorkerDeps};
 
 /// Interval at which an idle server compares the database's files with those that it opened.
@@ -69,8 +69,8 @@ pub struct App {
     schedule_runner: ScheduleRunner,
     pub notifications: Notifications,
     pub live: LiveOutput,
-    pub terminals: LongRequests,
-    pub event_streams: LongRequests,
+    pub terminals: StreamLimit,
+    pub event_streams: StreamLimit,
     pub answers: ResponseBudget,
     pub request_digests: DigestKey,
     sessions: Pool,
@@ -230,8 +230,8 @@ impl App {
             schedule_runner,
             notifications,
             live,
-            terminals: LongRequests::new(MAX_TERMINALS),
-            event_streams: LongRequests::new(MAX_EVENT_STREAMS),
+            terminals: StreamLimit::new(MAX_TERMINALS),
+            event_streams: StreamLimit::new(MAX_EVENT_STREAMS),
             answers: ResponseBudget::default(),
             request_digests,
             sessions,

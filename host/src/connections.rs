@@ -27,7 +27,7 @@ use crate::model::{
     Algorithms, Connection, ErrorCode, FieldError, JobError, SavedConnections, SealedField,
     SealedSecrets, SecretField, Target, Way, now,
 };
-use crate::sealing::{DoesNotOpen, MasterKey};
+use crate::sealing::{MasterKey, UnsealError};
 use crate::session_logs::{Limits, SessionLogs};
 use crate::storage::{DeleteConnectionOutcome, Storage, StorageError};
 
@@ -489,7 +489,7 @@ fn unusable(connection: &str, error: &dyn std::error::Error) -> JobError {
 
 /// Reports a secret that does not open. A secret never opens for another host than the one it was given
 /// for.
-fn does_not_open(connection: &Connection, field: SealedField<'_>, error: DoesNotOpen) -> JobError {
+fn does_not_open(connection: &Connection, field: SealedField<'_>, error: UnsealError) -> JobError {
     let name = &connection.name;
     tracing::error!(connection = %name, %field, %error, "failed to decrypt a stored secret");
     let again = match connection.owner_job_id {

@@ -234,7 +234,7 @@ impl Survey {
     fn walk(&mut self, json: &[u8]) {
         let mut reader = serde_json::Deserializer::from_slice(json);
         let walk = Walk {
-            place: &Place::Root,
+            place: &Position::Root,
             survey: self,
         };
         // Parsing rejects a text that is not valid JSON.
@@ -256,18 +256,18 @@ impl Survey {
 }
 
 /// The position of a value. A pointer is built from it only when needed.
-enum Place<'a> {
+enum Position<'a> {
     Root,
     Item(&'a Self, usize),
     Field(&'a Self, &'a str),
 }
 
-impl Place<'_> {
+impl Position<'_> {
     fn pointer(&self) -> String {
         match self {
-            Place::Root => String::new(),
-            Place::Item(list, index) => format!("{}/{index}", list.pointer()),
-            Place::Field(object, name) => child(&object.pointer(), name),
+            Position::Root => String::new(),
+            Position::Item(list, index) => format!("{}/{index}", list.pointer()),
+            Position::Field(object, name) => child(&object.pointer(), name),
         }
     }
 }
@@ -303,7 +303,7 @@ fn object(fields: usize) -> usize {
 
 /// Walks a value, and stops with an error at the first flaw.
 struct Walk<'a> {
-    place: &'a Place<'a>,
+    place: &'a Position<'a>,
     survey: &'a mut Survey,
 }
 
@@ -350,7 +350,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
         let mut index = 0_usize;
         loop {
             let walk = Walk {
-                place: &Place::Item(self.place, index),
+                place: &Position::Item(self.place, index),
                 survey: &mut *self.survey,
             };
             if items.next_element_seed(walk)?.is_none() {
@@ -368,7 +368,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
             self.survey
                 .add(object(count + 1) - object(count) + allocated(name.len()))?;
             count += 1;
-            let place = Place::Field(self.place, &name);
+            let place = Position::Field(self.place, &name);
             if self.survey.unique && names.contains(&name) {
                 let pointer = place.pointer();
                 return Err(self.survey.stop(Flaw::Duplicate(pointer)));

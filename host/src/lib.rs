@@ -33,11 +33,11 @@ pub mod connections;
 pub mod credentials;
 mod descriptors;
 pub mod disk;
-pub mod long_requests;
 pub mod registry;
 pub mod runtime;
 pub mod sealing;
 pub mod session_logs;
+pub mod stream_limit;
 
 pub mod wire;
 

@@ -31,7 +31,7 @@ use crate::dispatch::JobEnded;
 use crate::model::{Connection, Job, JobStatus, Notification, NotificationEvent, now};
 use crate::storage::{Delivery, Result, Storage, StorageError};
 pub use channel::ChannelStatus;
-use channel::{Channel, NotSent};
+use channel::{Channel, SendError};
 use message::Facts;
 use rules::Rule;
 
@@ -450,11 +450,11 @@ impl Notifications {
     fn after_failure(
         &self,
         message: &Notification,
-        not_sent: NotSent,
+        not_sent: SendError,
         failures: &mut u32,
         now: DateTime<Utc>,
     ) -> (Delivery, Wait) {
-        let NotSent {
+        let SendError {
             error,
             of_channel,
             again,

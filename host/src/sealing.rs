@@ -40,7 +40,7 @@ const KEY_ID_LENGTH: usize = 8;
 
 /// Why a sealed value cannot be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DoesNotOpen {
+pub enum UnsealError {
     #[error("it was sealed with another master key: expected key {own}, got key {found}")]
     OtherKey { own: KeyId, found: KeyId },
     #[error("it was sealed by another version of the scheduler")]
@@ -282,7 +282,7 @@ impl MasterKey {
         field: SealedField<'_>,
         way: &Way,
         sealed: &[u8],
-    ) -> Result<SecretString, DoesNotOpen> {
+    ) -> Result<SecretString, UnsealError> {
         self.open(sealed, &place(row, field, way))
             .map(SecretString::from)
     }
@@ -319,15 +319,15 @@ impl MasterKey {
         [&[VERSION][..], &self.id.0, &nonce[..], &ciphertext[..]].concat()
     }
 
-    fn open(&self, sealed: &[u8], place: &[u8]) -> Result<String, DoesNotOpen> {
+    fn open(&self, sealed: &[u8], place: &[u8]) -> Result<String, UnsealError> {
         let Some(found) = KeyId::of(sealed) else {
             return Err(match sealed.first() {
-                Some(&VERSION) | None => DoesNotOpen::OtherPlace,
-                Some(_) => DoesNotOpen::OtherVersion,
+                Some(&VERSION) | None => UnsealError::OtherPlace,
+                Some(_) => UnsealError::OtherVersion,
             });
         };
         if found != self.id {
-            return Err(DoesNotOpen::OtherKey {
+            return Err(UnsealError::OtherKey {
                 own: self.id,
                 found,
             });
@@ -339,18 +339,18 @@ impl MasterKey {
         &self,
         nonce_and_ciphertext: &[u8],
         authenticated: &[u8],
-    ) -> Result<String, DoesNotOpen> {
+    ) -> Result<String, UnsealError> {
         let (nonce, ciphertext) = nonce_and_ciphertext
             .split_at_checked(NONCE_LENGTH)
-            .ok_or(DoesNotOpen::OtherPlace)?;
-        let nonce = XNonce::try_from(nonce).map_err(|_| DoesNotOpen::OtherPlace)?;
+            .ok_or(UnsealError::OtherPlace)?;
+        let nonce = XNonce::try_from(nonce).map_err(|_| UnsealError::OtherPlace)?;
         let payload = Payload {
             msg: ciphertext,
             aad: authenticated,
         };
         let text = self.cipher.decrypt(&nonce, payload);
-        let text = text.map_err(|_| DoesNotOpen::OtherPlace)?;
-        String::from_utf8(text).map_err(|_| DoesNotOpen::OtherPlace)
+        let text = text.map_err(|_| UnsealError::OtherPlace)?;
+        String::from_utf8(text).map_err(|_| UnsealError::OtherPlace)
     }
 
     fn authenticated(&self, place: &[u8]) -> Vec<u8> {
@@ -428,7 +428,7 @@ mod tests {
         let opened = key.open_secret(row, PASSWORD, &way, &sealed).unwrap();
         assert_eq!(opened.expose_secret(), "hunter2");
         let enable = SealedField::Secret(SecretField::Secret);
-        let refused = Some(DoesNotOpen::OtherPlace);
+        let refused = Some(UnsealError::OtherPlace);
         assert_eq!(key.open_secret(row, enable, &way, &sealed).err(), refused);
         let other = Uuid::now_v7();
         assert_eq!(
@@ -463,7 +463,7 @@ mod tests {
                     continue;
                 }
                 let refused = key.open_secret(row, PASSWORD, &changed, &sealed).err();
-                assert_eq!(refused, Some(DoesNotOpen::OtherPlace), "{name} {at}");
+                assert_eq!(refused, Some(UnsealError::OtherPlace), "{name} {at}");
             }
         }
         // Changes that do not affect the way have no effect.
@@ -517,7 +517,7 @@ mod tests {
         let (row, way) = (Uuid::now_v7(), way(|_| {}));
         let sealed = one.seal_secret(row, PASSWORD, &way, &"hunter2".into());
         let error = other.open_secret(row, PASSWORD, &way, &sealed).unwrap_err();
-        let expected = DoesNotOpen::OtherKey {
+        let expected = UnsealError::OtherKey {
             own: other.id(),
             found: one.id(),
         };
@@ -542,7 +542,7 @@ mod tests {
         let sealed = [&[1][..], &nonce[..], &sealed[..]].concat();
 
         let refused = key.open_secret(row, PASSWORD, &way, &sealed).err();
-        assert_eq!(refused, Some(DoesNotOpen::OtherVersion));
+        assert_eq!(refused, Some(UnsealError::OtherVersion));
         let opened = key.open_secret_version1(row, PASSWORD, &sealed).unwrap();
         assert_eq!(opened.expose_secret(), "hunter2");
         let enable = SealedField::Secret(SecretField::Secret);

@@ -77,7 +77,7 @@ impl Share {
     /// Returns a response with the concatenated parts of a JSON text as its body. The share is held
     /// until the body has been sent.
     pub(super) fn json<const N: usize>(self, parts: [String; N]) -> Response {
-        let body = Held {
+        let body = BudgetedBody {
             parts: parts.into_iter().map(Bytes::from).rev().collect(),
             _share: self,
         };
@@ -89,13 +89,13 @@ impl Share {
 }
 
 /// A response body with its share of the budget.
-struct Held {
+struct BudgetedBody {
     /// In reverse order: the last part is sent next.
     parts: Vec<Bytes>,
     _share: Share,
 }
 
-impl Stream for Held {
+impl Stream for BudgetedBody {
     type Item = Result<Bytes, std::convert::Infallible>;
 
     fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {

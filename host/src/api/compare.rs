@@ -19,7 +19,7 @@ use crate::wire;
 use crate::wire::{Change, ComparedCommand, Comparison};
 
 /// How many earlier jobs are searched for one to compare with.
-const LOOKED_AT: u32 = 200;
+const MAX_CANDIDATES: u32 = 200;
 /// Limit of the commands and outputs of one comparison, in bytes.
 const MAX_OUTPUT_BYTES: u64 = 64 << 20;
 
@@ -81,7 +81,7 @@ async fn before(app: &App, job: &Job) -> Result<Option<Uuid>, Problem> {
         target: job.targets.first().map(|target| target.name.clone()),
         after: Some((job.created_at, job.id)),
         same_as: Some(job.id),
-        limit: LOOKED_AT,
+        limit: MAX_CANDIDATES,
         ..JobFilter::default()
     };
     let earlier = app.storage.jobs(&filter).await?;

@@ -25,9 +25,9 @@ use super::budget::Share;
 use super::extract::{IdInPath, QueryParams};
 use super::{Problem, jobs};
 use crate::app::{App, MAX_EVENT_STREAMS};
-use crate::long_requests::Place;
 use crate::model::{JobStatus, ListedJob, Progress};
 use crate::storage::{Measured, Page, StorageError};
+use crate::stream_limit::StreamPermit;
 use crate::wire::{LogResponse, OutputEvent, ResultResponse};
 
 /// Log lines or results read from the database at once. One result may have 8 MiB.
@@ -36,7 +36,7 @@ const PAGE: Page = Page {
     bytes: 1 << 20,
 };
 /// Changes that arrive within this time are coalesced into one read.
-const GATHER: Duration = Duration::from_millis(50);
+const COALESCE_DELAY: Duration = Duration::from_millis(50);
 /// How often to poll the database in case a notification was missed.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// Interval of keep-alive comments, so that proxies do not close an idle connection.
@@ -86,7 +86,7 @@ pub(super) async fn events(
     if app.storage.listed_job(id).await?.is_none() {
         return Err(jobs::no_job(id));
     }
-    let place = app.event_streams.enter().ok_or_else(|| {
+    let permit = app.event_streams.try_acquire().ok_or_else(|| {
         let message = format!(
             "too many event streams: at most {MAX_EVENT_STREAMS} are allowed; retry \
                                later"
@@ -105,7 +105,7 @@ pub(super) async fn events(
         waiting: VecDeque::new(),
         share: None,
         ended: false,
-        place,
+        permit,
         app,
     };
     let stream = futures::stream::unfold(following, |mut following| async {
@@ -182,7 +182,7 @@ struct Following {
     /// Whether only commands have printed since the last poll; the job, which may be large, is then not
     /// read.
     only_prints: bool,
-    place: Place,
+    permit: StreamPermit,
 }
 
 impl Following {
@@ -363,10 +363,10 @@ impl Following {
             () = told(&mut self.changes, self.id) => {}
             () = told(&mut self.prints, self.id) => self.only_prints = true,
             () = tokio::time::sleep(POLL_INTERVAL) => {}
-            () = self.place.closing() => self.ended = true,
+            () = self.permit.closing() => self.ended = true,
         }
         if !self.ended {
-            tokio::time::sleep(GATHER).await;
+            tokio::time::sleep(COALESCE_DELAY).await;
         }
         // The next poll covers everything up to now, so older notifications are dropped. A poll for
         // output alone does not read the job, so its change notifications are kept for the next wait.

@@ -15,7 +15,7 @@ use crate::wire::{
 };
 
 /// How long a component may take to respond before it counts as down.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Effects of a full disk.
 const FULL: &str = "the database's disk is full: nothing can be stored and no job starts; the server \
@@ -31,8 +31,8 @@ const FULL: &str = "the database's disk is full: nothing can be stored and no jo
 )]
 pub(super) async fn health(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
     let (storage, queue) = tokio::join!(
-        tokio::time::timeout(PATIENCE, app.storage.ping()),
-        tokio::time::timeout(PATIENCE, app.dispatch.queue_length()),
+        tokio::time::timeout(TIMEOUT, app.storage.ping()),
+        tokio::time::timeout(TIMEOUT, app.dispatch.queue_length()),
     );
     let full = matches!(storage, Ok(Err(StorageError::Full)));
     let low = app.space.check().err();

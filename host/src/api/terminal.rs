@@ -20,8 +20,8 @@ use utoipa::IntoParams;
 use super::Problem;
 use super::extract::QueryParams;
 use crate::app::{App, MAX_TERMINALS};
-use crate::long_requests::Place;
 use crate::model::{Connection, ErrorCode, JobError};
+use crate::stream_limit::StreamPermit;
 use crate::wire::{CloseReason, TerminalCommand, TerminalEvent};
 
 /// Maximum size of a message from the client. Larger pastes have to be split.
@@ -82,7 +82,7 @@ pub(super) async fn open(
             format!("expected a WebSocket request: {}", rejection.body_text()),
         )
     })?;
-    let place = app.terminals.enter().ok_or_else(|| {
+    let permit = app.terminals.try_acquire().ok_or_else(|| {
         Problem::new(
             StatusCode::TOO_MANY_REQUESTS,
             "too-many-terminals",
@@ -92,7 +92,7 @@ pub(super) async fn open(
     Ok(upgrade
         .max_frame_size(MAX_MESSAGE_BYTES)
         .max_message_size(MAX_MESSAGE_BYTES)
-        .on_upgrade(move |socket| serve(app, connection, params, socket, place)))
+        .on_upgrade(move |socket| serve(app, connection, params, socket, permit)))
 }
 
 impl TerminalParams {
@@ -121,13 +121,13 @@ async fn serve(
     connection: Connection,
     params: TerminalParams,
     mut socket: WebSocket,
-    place: Place,
+    permit: StreamPermit,
 ) {
     let begun = Instant::now();
     tracing::info!(connection = %connection.name, "terminal opened");
     let ended = tokio::select! {
         ended = talk(&app, &connection, &params, &mut socket) => ended,
-        () = place.closing() => Ended::Closed(CloseReason::Shutdown),
+        () = permit.closing() => Ended::Closed(CloseReason::Shutdown),
     };
     let (reason, event) = match ended {
         Ended::Left => ("client disconnected".to_owned(), None),

@@ -34,10 +34,10 @@ impl Default for LiveOutput {
 #[derive(Default)]
 struct State {
     next_id: u64,
-    jobs: HashMap<Uuid, Vec<Running>>,
+    jobs: HashMap<Uuid, Vec<Buffered>>,
 }
 
-struct Running {
+struct Buffered {
     id: u64,
     target: String,
     command: String,
@@ -63,7 +63,7 @@ pub struct RunningCommand {
     pub printed: u64,
 }
 
-impl Running {
+impl Buffered {
     fn output(&self) -> String {
         self.lines.iter().map(String::as_str).collect()
     }
@@ -81,7 +81,7 @@ impl LiveOutput {
         let mut state = self.lock();
         state.next_id += 1;
         let id = state.next_id;
-        state.jobs.entry(job).or_default().push(Running {
+        state.jobs.entry(job).or_default().push(Buffered {
             id,
             target: target.to_owned(),
             command: command.to_owned(),
@@ -157,7 +157,7 @@ impl Live {
         self.with(|running| running.output()).unwrap_or_default()
     }
 
-    fn with<T>(&self, look: impl FnOnce(&mut Running) -> T) -> Option<T> {
+    fn with<T>(&self, look: impl FnOnce(&mut Buffered) -> T) -> Option<T> {
         let mut state = self.all.lock();
         let all = state.jobs.get_mut(&self.job)?;
         all.iter_mut().find(|one| one.id == self.id).map(look)

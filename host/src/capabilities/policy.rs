@@ -60,8 +60,8 @@ impl Policy {
         (most > 0).then_some(most)
     }
 
-    fn held(&self, plugin: &str, needs: &Needs) -> Held {
-        Held {
+    fn held(&self, plugin: &str, needs: &Needs) -> PluginRights {
+        PluginRights {
             plugin: plugin.to_owned(),
             needs: needs.clone(),
             grant: self.grant(plugin).clone(),
@@ -76,13 +76,13 @@ impl Policy {
 /// The rights of one job: those of its plugin, limited by those of its ancestors' plugins.
 #[derive(Clone, Debug)]
 pub struct Rights {
-    own: Held,
-    bounds: Vec<Held>,
+    own: PluginRights,
+    bounds: Vec<PluginRights>,
 }
 
 /// The needs and the grant of one plugin.
 #[derive(Clone, Debug)]
-struct Held {
+struct PluginRights {
     plugin: String,
     needs: Needs,
     grant: Grant,
@@ -117,7 +117,7 @@ impl Rights {
     }
 
     /// Checks the plugin's own rights first, so that the message is about them if both refuse.
-    fn each(&self, check: impl Fn(&Held) -> Result<()>) -> Result<()> {
+    fn each(&self, check: impl Fn(&PluginRights) -> Result<()>) -> Result<()> {
         check(&self.own)?;
         for bound in &self.bounds {
             check(bound).map_err(|error| JobError {
@@ -132,7 +132,7 @@ impl Rights {
     }
 
     fn may_open(&self) -> Result<()> {
-        self.each(Held::may_open)
+        self.each(PluginRights::may_open)
     }
 
     fn may_exec(&self, command: &str, platform: &Platform) -> Result<()> {
@@ -197,7 +197,7 @@ impl Rights {
 
     /// Checks whether the job may enter configuration mode, commit, roll back and save.
     fn may_configure(&self) -> Result<()> {
-        self.each(Held::may_configure)
+        self.each(PluginRights::may_configure)
     }
 
     /// Checks one configuration line; an ordinary command in it must be allowed as a command.
@@ -223,15 +223,15 @@ impl Rights {
     }
 
     fn may_upload(&self) -> Result<()> {
-        self.each(Held::may_upload)
+        self.each(PluginRights::may_upload)
     }
 
     fn may_download(&self) -> Result<()> {
-        self.each(Held::may_download)
+        self.each(PluginRights::may_download)
     }
 
     fn may_store(&self) -> Result<()> {
-        self.each(Held::may_store)
+        self.each(PluginRights::may_store)
     }
 
     fn may_submit(&self, plugin: &str) -> Result<()> {
@@ -239,7 +239,7 @@ impl Rights {
     }
 }
 
-impl Held {
+impl PluginRights {
     fn missing(&self) -> Vec<String> {
         let Self { needs, grant, .. } = self;
         let mut missing = Vec::new();

@@ -48,11 +48,11 @@ pub struct Device {
     /// The address by which the pool counts the device's sessions.
     address: Arc<str>,
     id: u64,
-    held: Arc<Held>,
+    held: Arc<SessionState>,
 }
 
 /// The state shared by all handles to a session.
-struct Held {
+struct SessionState {
     session: Mutex<Option<PooledSession>>,
     /// The prompt shown last.
     prompt: std::sync::Mutex<String>,
@@ -61,7 +61,7 @@ struct Held {
 }
 
 /// The destination of a session.
-struct Place<'a> {
+struct Destination<'a> {
     target: &'a str,
     platform: &'a str,
     kind: Arc<Platform>,
@@ -107,18 +107,18 @@ impl Device {
 }
 
 /// Exclusive use of a session. Publishes the session's prompt on drop.
-struct InUse<'a> {
+struct SessionGuard<'a> {
     session: MutexGuard<'a, Option<PooledSession>>,
     device: &'a Device,
 }
 
-impl InUse<'_> {
+impl SessionGuard<'_> {
     fn session(&mut self) -> Result<&mut PooledSession> {
         self.session.as_mut().ok_or_else(|| closed(self.device))
     }
 }
 
-impl Drop for InUse<'_> {
+impl Drop for SessionGuard<'_> {
     fn drop(&mut self) {
         if let Some(session) = self.session.as_ref() {
             session
@@ -149,8 +149,8 @@ impl Device {
         }
     }
 
-    async fn lock(&self) -> InUse<'_> {
-        InUse {
+    async fn lock(&self) -> SessionGuard<'_> {
+        SessionGuard {
             session: self.held.session.lock().await,
             device: self,
         }
@@ -199,7 +199,7 @@ impl JobContext {
                 );
                 self.note(LogLevel::Debug, message).await;
             }
-            let place = Place {
+            let place = Destination {
                 target: &target.name,
                 platform: &platform,
                 kind,
@@ -320,7 +320,7 @@ impl JobContext {
             .map_err(|error| ssh_failed(&device.target, "several commands", &error))?;
         let mut replies = Vec::with_capacity(commands.len());
         for command in commands {
-            let mut began = Began::now();
+            let mut began = ExchangeStart::now();
             if !platform.only_reads(command) {
                 let note = self.begin_write(device, CommandKind::Exec, command).await;
                 began.note = Some(note?);
@@ -399,7 +399,7 @@ impl JobContext {
         (answers, questions): (&[Answer], &[Question]),
         timeout: Option<Duration>,
     ) -> Exchange {
-        let mut began = Began::now();
+        let mut began = ExchangeStart::now();
         let live = self.watch(device, command, began.at);
         let mut watch = |lines: &str| live.push(&without_secrets(lines.to_owned(), questions));
         let options = ExecOptions {
@@ -507,16 +507,16 @@ impl JobContext {
             }
         };
         let kept = match &outcome {
-            Ok(reply) => Kept {
+            Ok(reply) => StoredOutput {
                 output: reply.output.clone(),
                 error: reply.failure.clone(),
                 exit_code: reply.exit_code,
                 truncated: reply.truncated,
             },
-            Err((_, reason, partial)) => Kept {
+            Err((_, reason, partial)) => StoredOutput {
                 output: partial.clone(),
                 error: Some(reason.clone()),
-                ..Kept::default()
+                ..StoredOutput::default()
             },
         };
         self.store(device, kind, command, began, kept).await?;
@@ -529,8 +529,8 @@ impl JobContext {
         device: &Device,
         kind: CommandKind,
         command: &str,
-        began: Began,
-        mut kept: Kept,
+        began: ExchangeStart,
+        mut kept: StoredOutput,
     ) -> Result<()> {
         self.count_result(&mut kept);
         let failure = kept.error.clone();
@@ -582,7 +582,7 @@ impl JobContext {
 
     /// Counts a result before it is stored. Drops an output that exceeds the job's total and marks
     /// the result as truncated: the command was executed, and its record must not be lost.
-    fn count_result(&self, kept: &mut Kept) {
+    fn count_result(&self, kept: &mut StoredOutput) {
         self.result_count.fetch_add(1, Ordering::Relaxed);
         let bytes = kept.output.len() as u64;
         let before = self.output_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -595,9 +595,9 @@ impl JobContext {
 }
 
 impl Sessions {
-    fn add(&self, place: Place<'_>, session: PooledSession) -> Device {
+    fn add(&self, place: Destination<'_>, session: PooledSession) -> Device {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let held = Arc::new(Held {
+        let held = Arc::new(SessionState {
             prompt: std::sync::Mutex::new(session.prompt().to_owned()),
             session: Mutex::new(Some(session)),
             unconfirmed: AtomicBool::new(false),
@@ -655,7 +655,7 @@ impl From<Reply> for ExecReply {
 
 /// The stored part of an exchange.
 #[derive(Default)]
-struct Kept {
+struct StoredOutput {
     output: String,
     error: Option<String>,
     exit_code: Option<i32>,
@@ -664,7 +664,7 @@ struct Kept {
 
 /// One exchange with a device, and its outcome: a reply, an error, or a stopped job.
 struct Exchange {
-    began: Began,
+    began: ExchangeStart,
     outcome: Result<std::result::Result<Reply, SshError>>,
     /// Output that had arrived when the job was stopped.
     printed: String,
@@ -675,7 +675,7 @@ struct Exchange {
 }
 
 impl Exchange {
-    fn new(began: Began, outcome: Result<std::result::Result<Reply, SshError>>) -> Self {
+    fn new(began: ExchangeStart, outcome: Result<std::result::Result<Reply, SshError>>) -> Self {
         Self {
             began,
             outcome,
@@ -704,7 +704,7 @@ impl Exchange {
     }
 
     fn watched(
-        began: Began,
+        began: ExchangeStart,
         outcome: Result<std::result::Result<Reply, SshError>>,
         live: &Live,
     ) -> Self {
@@ -717,14 +717,14 @@ impl Exchange {
 }
 
 /// The start of an exchange: wall clock for people, monotonic clock for measuring.
-struct Began {
+struct ExchangeStart {
     at: DateTime<Utc>,
     clock: std::time::Instant,
     /// The write intent, if the exchange may change the device.
     note: Option<Uuid>,
 }
 
-impl Began {
+impl ExchangeStart {
     fn now() -> Self {
         Self {
             at: now(),

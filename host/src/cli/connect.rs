@@ -210,10 +210,10 @@ async fn silence(until: Option<Instant>) {
 /// size.
 struct Signals {
     resized: Signal,
-    ending: Ending,
+    ending: StopSignals,
 }
 
-struct Ending {
+struct StopSignals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
@@ -224,7 +224,7 @@ impl Signals {
         let listen = |kind| signal(kind).context("failed to listen for signals");
         Ok(Self {
             resized: listen(SignalKind::window_change())?,
-            ending: Ending {
+            ending: StopSignals {
                 interrupt: listen(SignalKind::interrupt())?,
                 terminate: listen(SignalKind::terminate())?,
                 hangup: listen(SignalKind::hangup())?,
@@ -233,7 +233,7 @@ impl Signals {
     }
 }
 
-impl Ending {
+impl StopSignals {
     async fn recv(&mut self) -> &'static str {
         tokio::select! {
             _ = self.interrupt.recv() => "SIGINT",

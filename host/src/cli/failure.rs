@@ -37,7 +37,7 @@ pub enum Failure {
 
     /// A test message to a notification channel failed.
     #[error("failed to send to channel `{channel}`: {error}")]
-    NotSent { channel: String, error: String },
+    SendError { channel: String, error: String },
 
     /// The reader closed stdout, as `| head` does.
     #[error("stdout is closed")]
@@ -68,7 +68,7 @@ impl Failure {
             Self::Job { .. }
             | Self::Other(_)
             | Self::Device { .. }
-            | Self::NotSent { .. }
+            | Self::SendError { .. }
             | Self::NotTheApi { .. } => 1,
             Self::Usage(_) => 2,
             Self::Interrupted { .. } => 130,
@@ -121,7 +121,7 @@ impl Failure {
                  SCHEDULER_URL",
             ),
             Self::NotTheApi { .. } => Some("check --url or SCHEDULER_URL"),
-            Self::NotSent { .. } => Some(
+            Self::SendError { .. } => Some(
                 "check [notifications] in the server's configuration, which is read when the server \
                  starts",
             ),

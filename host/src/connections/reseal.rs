@@ -2,7 +2,7 @@
 
 use super::Connections;
 use crate::model::{Connection, SavedConnections, SealedField, SealedRow, Way};
-use crate::sealing::{DoesNotOpen, is_version1};
+use crate::sealing::{UnsealError, is_version1};
 use crate::storage::{ConnectionChange, MASTER_KEY_CHECK, Storage, StorageError};
 
 impl Connections {
@@ -14,7 +14,7 @@ impl Connections {
         from: &Way,
         to: &Way,
         sealed: &[u8],
-    ) -> Result<Vec<u8>, DoesNotOpen> {
+    ) -> Result<Vec<u8>, UnsealError> {
         let (key, row) = (&self.master_key, connection.id);
         let secret = key.open_secret(row, field, from, sealed)?;
         Ok(key.seal_secret(row, field, to, &secret))
@@ -76,7 +76,7 @@ impl Connections {
 /// open; those values are unchanged.
 pub(crate) async fn resealed_with(
     storage: &dyn Storage,
-    reseal: impl Fn(&Connection, SealedField<'_>, &Way, &[u8]) -> Result<Vec<u8>, DoesNotOpen>,
+    reseal: impl Fn(&Connection, SealedField<'_>, &Way, &[u8]) -> Result<Vec<u8>, UnsealError>,
 ) -> Result<(Vec<SealedRow>, Vec<String>), StorageError> {
     let saved = SavedConnections::new(storage.connections().await?);
     let inline = storage.sealed_inline_connections().await?;

@@ -17,13 +17,13 @@ pub(super) struct Channel {
     pub(super) name: String,
     /// Notified when a message was added to the outbox.
     pub(super) news: Notify,
-    way: Way,
+    transport: Transport,
     last_error: Mutex<Option<String>>,
     /// End of the current backoff.
     rests_until: Mutex<Option<DateTime<Utc>>>,
 }
 
-enum Way {
+enum Transport {
     Webhook(Webhook),
     Slack(Slack),
     Email(Box<Email>),
@@ -40,7 +40,7 @@ pub struct ChannelStatus {
 
 /// Why a message was not sent.
 #[derive(Debug)]
-pub(super) struct NotSent {
+pub(super) struct SendError {
     /// The error, without secrets.
     pub(super) error: String,
     /// Whether the channel as a whole fails, so that other messages would fail too.
@@ -53,8 +53,8 @@ pub(super) struct NotSent {
     pub(super) unanswered: bool,
 }
 
-impl NotSent {
-    pub(super) fn no_way(error: String) -> Self {
+impl SendError {
+    pub(super) fn unusable(error: String) -> Self {
         Self {
             error,
             of_channel: true,
@@ -67,7 +67,7 @@ impl NotSent {
     pub(super) fn no_answer() -> Self {
         Self {
             unanswered: true,
-            ..Self::no_way("timeout".to_owned())
+            ..Self::unusable("timeout".to_owned())
         }
     }
 
@@ -89,20 +89,22 @@ impl Channel {
         config: &NotificationsConfig,
     ) -> anyhow::Result<Self> {
         let key = format!("notifications.channels.{name}");
-        let way = match channel {
+        let transport = match channel {
             ChannelConfig::Webhook { url, secret_file } => {
-                Way::Webhook(Webhook::build(&key, url.expose(), secret_file)?)
+                Transport::Webhook(Webhook::build(&key, url.expose(), secret_file)?)
             }
             ChannelConfig::Slack { url, url_file } => {
                 let url = url.as_ref().map(crate::config::SecretUrl::expose);
-                Way::Slack(Slack::build(&key, url, url_file.as_deref())?)
+                Transport::Slack(Slack::build(&key, url, url_file.as_deref())?)
             }
-            ChannelConfig::Email { to } => Way::Email(Box::new(Email::build(&key, to, config)?)),
+            ChannelConfig::Email { to } => {
+                Transport::Email(Box::new(Email::build(&key, to, config)?))
+            }
         };
         Ok(Self {
             name: name.to_owned(),
             news: Notify::new(),
-            way,
+            transport,
             last_error: Mutex::new(None),
             rests_until: Mutex::new(None),
         })
@@ -135,27 +137,27 @@ impl Channel {
         &self,
         message: &Notification,
         within: Duration,
-    ) -> Result<(), NotSent> {
+    ) -> Result<(), SendError> {
         let sending = async {
-            match &self.way {
-                Way::Webhook(webhook) => webhook.send(message).await,
-                Way::Slack(slack) => slack.send(message).await,
-                Way::Email(email) => email.send(message).await,
+            match &self.transport {
+                Transport::Webhook(webhook) => webhook.send(message).await,
+                Transport::Slack(slack) => slack.send(message).await,
+                Transport::Email(email) => email.send(message).await,
             }
         };
         match tokio::time::timeout(within, sending).await {
             Ok(sent) => sent,
-            Err(_) => Err(NotSent::no_answer()),
+            Err(_) => Err(SendError::no_answer()),
         }
     }
 
     /// Returns the timeout of a message sent in the background.
     pub(super) fn patience(&self) -> Duration {
-        match &self.way {
-            Way::Webhook(_) | Way::Slack(_) => Duration::from_secs(30),
+        match &self.transport {
+            Transport::Webhook(_) | Transport::Slack(_) => Duration::from_secs(30),
             // A mail server may take minutes to accept a message (RFC 5321, 4.5.3.2.6); a client that
             // times out earlier sends it again and again.
-            Way::Email(_) => Duration::from_secs(600),
+            Transport::Email(_) => Duration::from_secs(600),
         }
     }
 
@@ -208,10 +210,10 @@ impl Channel {
             .unwrap_or_else(PoisonError::into_inner);
         ChannelStatus {
             name: self.name.clone(),
-            kind: match self.way {
-                Way::Webhook(_) => "webhook",
-                Way::Slack(_) => "slack",
-                Way::Email(_) => "email",
+            kind: match self.transport {
+                Transport::Webhook(_) => "webhook",
+                Transport::Slack(_) => "slack",
+                Transport::Email(_) => "email",
             },
             last_error: last_error.clone(),
         }

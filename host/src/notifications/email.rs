@@ -11,7 +11,7 @@ use lettre::transport::smtp::client::{Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
 use secrecy::ExposeSecret as _;
 
-use super::channel::NotSent;
+use super::channel::SendError;
 use super::{message, secret_file};
 use crate::config::{NotificationsConfig, SmtpTls};
 use crate::model::Notification;
@@ -48,10 +48,10 @@ impl Email {
         })
     }
 
-    pub(super) async fn send(&self, notification: &Notification) -> Result<(), NotSent> {
+    pub(super) async fn send(&self, notification: &Notification) -> Result<(), SendError> {
         let mail = self
             .mail(notification)
-            .map_err(|error| NotSent::refused(format!("failed to compose the mail: {error}")))?;
+            .map_err(|error| SendError::refused(format!("failed to compose the mail: {error}")))?;
         let sent = self.transport.send(mail).await;
         sent.map(drop).map_err(|error| judge(&error))
     }
@@ -107,18 +107,18 @@ fn transport(config: &NotificationsConfig) -> anyhow::Result<AsyncSmtpTransport<
     Ok(builder.build())
 }
 
-fn judge(error: &smtp::Error) -> NotSent {
+fn judge(error: &smtp::Error) -> SendError {
     let Some(code) = error.status() else {
-        return NotSent::no_way(message::innermost(error));
+        return SendError::unusable(message::innermost(error));
     };
     let text = message::line(&error.to_string(), message::MAX_REASON);
     // Missing or rejected credentials concern the whole channel, and an operator may fix them.
     if matches!(u16::from(code), 421 | 454 | 530 | 534 | 535 | 538) {
-        return NotSent::no_way(text);
+        return SendError::unusable(text);
     }
-    NotSent {
+    SendError {
         again: error.is_transient(),
-        ..NotSent::refused(text)
+        ..SendError::refused(text)
     }
 }
 

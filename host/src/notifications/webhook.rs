@@ -14,7 +14,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 use sha2::Sha256;
 
-use super::channel::NotSent;
+use super::channel::SendError;
 use super::{message, secret_file};
 use crate::model::{Notification, now};
 
@@ -56,11 +56,11 @@ impl Webhook {
         })
     }
 
-    pub(super) async fn send(&self, message: &Notification) -> Result<(), NotSent> {
+    pub(super) async fn send(&self, message: &Notification) -> Result<(), SendError> {
         let body = message.content.body.clone();
         let signature = self
             .signature(now(), &body)
-            .ok_or_else(|| NotSent::refused("failed to sign the message".to_owned()))?;
+            .ok_or_else(|| SendError::refused("failed to sign the message".to_owned()))?;
         let request = self
             .post
             .request()
@@ -100,7 +100,7 @@ impl Slack {
         Ok(Self { post })
     }
 
-    pub(super) async fn send(&self, message: &Notification) -> Result<(), NotSent> {
+    pub(super) async fn send(&self, message: &Notification) -> Result<(), SendError> {
         let text = message::for_slack(&message.content);
         let body = json!({ "text": text }).to_string();
         send(self.post.request().body(body)).await
@@ -136,15 +136,15 @@ impl Post {
     }
 }
 
-async fn send(request: RequestBuilder) -> Result<(), NotSent> {
+async fn send(request: RequestBuilder) -> Result<(), SendError> {
     match request.send().await {
         // Ignores the response body, which may repeat the URL.
         Ok(response) => judge(&response, now()),
-        Err(error) => Err(NotSent::no_way(reason(error))),
+        Err(error) => Err(SendError::unusable(reason(error))),
     }
 }
 
-fn judge(response: &Response, now: DateTime<Utc>) -> Result<(), NotSent> {
+fn judge(response: &Response, now: DateTime<Utc>) -> Result<(), SendError> {
     let status = response.status();
     if status.is_success() {
         return Ok(());
@@ -169,7 +169,7 @@ fn judge(response: &Response, now: DateTime<Utc>) -> Result<(), NotSent> {
     let again = of_channel || !status.is_client_error();
     let after = response.headers().get(RETRY_AFTER);
     let after = after.and_then(|after| retry_after(after.to_str().ok()?, now));
-    Err(NotSent {
+    Err(SendError {
         error,
         of_channel,
         again,

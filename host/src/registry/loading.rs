@@ -34,7 +34,7 @@ impl Drop for Loading {
 }
 
 /// The result of a load, with the stamp of the file when it was last read.
-struct Outcome {
+struct Loaded {
     stamp: Option<Stamp>,
     made: Result<(Arc<Plugin>, Arc<PluginFiles>), LoadError>,
 }
@@ -109,7 +109,7 @@ impl Registry {
                     &shown,
                     "the host failed while it loaded this",
                 ));
-                Outcome { stamp, made }
+                Loaded { stamp, made }
             });
             registry.end_load(number, &ending, outcome).await;
         });
@@ -121,18 +121,18 @@ impl Registry {
     }
 
     /// Loads a component, compiling it first if needed.
-    async fn load(&self, source: &Arc<Source>, mut file: Found) -> Outcome {
+    async fn load(&self, source: &Arc<Source>, mut file: Found) -> Loaded {
         loop {
             let stamp = match file.stamp.clone() {
                 Ok(stamp) => stamp,
                 Err(reason) => {
                     let made = Err(LoadError::new(&shown(&file), reason));
-                    return Outcome { stamp: None, made };
+                    return Loaded { stamp: None, made };
                 }
             };
             if let Some(made) = self.load_as_it_is(source, &file, &stamp).await {
                 let stamp = Some(stamp);
-                return Outcome { stamp, made };
+                return Loaded { stamp, made };
             }
             tokio::time::sleep(SETTLE_TIME).await;
             file = file.stamped_again(source).await;
@@ -167,7 +167,7 @@ impl Registry {
     }
 
     /// Publishes the outcome of a load, unless a newer load has replaced it.
-    async fn end_load(&self, number: u64, ended: &AtomicBool, outcome: Outcome) {
+    async fn end_load(&self, number: u64, ended: &AtomicBool, outcome: Loaded) {
         let _alone = self.replacing.lock().await;
         let mut state = self.state.load().as_ref().clone();
         let mut entries = state.entries.values_mut().chain(&mut state.refused);

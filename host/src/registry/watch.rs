@@ -82,39 +82,36 @@ async fn settle(changed: &Notify) {
 struct Watched {
     watcher: Option<RecommendedWatcher>,
     directories: BTreeSet<PathBuf>,
-    interesting: Arc<Mutex<Interesting>>,
+    filter: Arc<Mutex<EventFilter>>,
 }
 
 /// Selects the relevant change notifications.
 #[derive(Default)]
-struct Interesting {
+struct EventFilter {
     /// Directories in which every change is relevant.
     inside: Vec<PathBuf>,
     /// Paths that lead to them: links and directories that may be swapped or created later.
-    ways: Vec<PathBuf>,
+    leading: Vec<PathBuf>,
 }
 
-impl Interesting {
+impl EventFilter {
     fn matters(&self, path: &Path) -> bool {
         let inside = self
             .inside
             .iter()
             .any(|directory| path.starts_with(directory));
-        inside || self.ways.iter().any(|way| way.starts_with(path))
+        inside || self.leading.iter().any(|leading| leading.starts_with(path))
     }
 }
 
 impl Watched {
     fn new(changed: &Arc<Notify>, writing: &Writing) -> Self {
-        let interesting = Arc::new(Mutex::new(Interesting::default()));
-        let (filter, changed, writing) = (
-            Arc::clone(&interesting),
-            Arc::clone(changed),
-            writing.clone(),
-        );
+        let filter = Arc::new(Mutex::new(EventFilter::default()));
+        let (of_handler, changed, writing) =
+            (Arc::clone(&filter), Arc::clone(changed), writing.clone());
         let handler = move |event: notify::Result<Event>| {
             let Ok(event) = event else { return };
-            let filter = filter.lock().unwrap_or_else(PoisonError::into_inner);
+            let filter = of_handler.lock().unwrap_or_else(PoisonError::into_inner);
             let matters =
                 event.need_rescan() || event.paths.iter().any(|path| filter.matters(path));
             drop(filter);
@@ -130,7 +127,7 @@ impl Watched {
         Self {
             watcher: watcher.ok(),
             directories: BTreeSet::new(),
-            interesting,
+            filter,
         }
     }
 
@@ -140,14 +137,14 @@ impl Watched {
             return;
         };
         let mut wanted = BTreeSet::new();
-        let mut interesting = Interesting::default();
+        let mut filter = EventFilter::default();
         for source in sources {
             let Ok(absolute) = std::path::absolute(source) else {
                 continue;
             };
             if let Ok(directory) = absolute.canonicalize() {
                 wanted.extend(files::directories_at(&directory.join(files::MODULES)));
-                interesting.inside.push(directory.clone());
+                filter.inside.push(directory.clone());
                 wanted.insert(directory);
             }
             for way in absolute.ancestors() {
@@ -158,15 +155,12 @@ impl Watched {
                     parent.canonicalize(),
                 ) {
                     let name = way.file_name().unwrap_or_default();
-                    interesting.ways.push(parent.join(name));
+                    filter.leading.push(parent.join(name));
                     wanted.insert(parent);
                 }
             }
         }
-        *self
-            .interesting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = interesting;
+        *self.filter.lock().unwrap_or_else(PoisonError::into_inner) = filter;
         for gone in self.directories.difference(&wanted) {
             let _ = watcher.unwatch(gone);
         }

@@ -169,7 +169,7 @@ impl RhaiRuntime {
 #[async_trait]
 impl Program for Playbook {
     async fn run(&self, context: Arc<JobContext>) -> Result<Value, JobError> {
-        let run = Run {
+        let run = PlaybookRun {
             file: self.file.clone(),
             ast: self.ast.clone(),
             modules: Arc::clone(&self.modules),
@@ -195,7 +195,7 @@ impl Program for Playbook {
 }
 
 /// A run of a playbook on its own thread.
-struct Run {
+struct PlaybookRun {
     file: String,
     ast: AST,
     modules: Arc<Modules>,
@@ -204,7 +204,7 @@ struct Run {
     context: Arc<JobContext>,
 }
 
-impl Run {
+impl PlaybookRun {
     /// Sends the outcome, then cleans up and builds the engine for the next run.
     fn finish(self, done: oneshot::Sender<Result<Value, JobError>>) {
         let handle = host::Handle::new(Arc::clone(&self.context), self.sandbox);

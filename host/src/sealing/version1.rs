@@ -4,7 +4,7 @@
 use secrecy::SecretString;
 use uuid::Uuid;
 
-use super::{DoesNotOpen, MasterKey};
+use super::{MasterKey, UnsealError};
 use crate::model::SealedField;
 
 const VERSION: u8 = 1;
@@ -19,7 +19,7 @@ impl MasterKey {
         row: Uuid,
         field: SealedField<'_>,
         sealed: &[u8],
-    ) -> Result<SecretString, DoesNotOpen> {
+    ) -> Result<SecretString, UnsealError> {
         let place = match field {
             SealedField::Secret(field) => format!("ssh_connections/{row}/{}", field.as_str()),
             SealedField::Answer { question, .. } => {
@@ -29,10 +29,10 @@ impl MasterKey {
         self.open_version1(sealed, &place).map(SecretString::from)
     }
 
-    pub(super) fn open_version1(&self, sealed: &[u8], place: &str) -> Result<String, DoesNotOpen> {
+    pub(super) fn open_version1(&self, sealed: &[u8], place: &str) -> Result<String, UnsealError> {
         match sealed.split_first() {
             Some((&VERSION, rest)) => self.decrypt(rest, place.as_bytes()),
-            _ => Err(DoesNotOpen::OtherVersion),
+            _ => Err(UnsealError::OtherVersion),
         }
     }
 }

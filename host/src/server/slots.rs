@@ -40,12 +40,12 @@ pub(super) struct Slots {
 #[derive(Debug, Default)]
 struct Open {
     next_id: u64,
-    connections: HashMap<u64, Held>,
+    connections: HashMap<u64, OpenConnection>,
     by_client: HashMap<Client, usize>,
 }
 
 #[derive(Debug)]
-struct Held {
+struct OpenConnection {
     connection: Arc<Connection>,
     client: Option<Client>,
 }
@@ -140,7 +140,7 @@ impl Open {
         let id = self.next_id;
         self.next_id += 1;
         let connection = Arc::new(Connection::new());
-        let held = Held {
+        let held = OpenConnection {
             connection: Arc::clone(&connection),
             client,
         };
@@ -151,7 +151,7 @@ impl Open {
         (id, connection)
     }
 
-    fn remove(&mut self, id: u64) -> Option<Held> {
+    fn remove(&mut self, id: u64) -> Option<OpenConnection> {
         let held = self.connections.remove(&id)?;
         if let Some(client) = held.client
             && let Some(open) = self.by_client.get_mut(&client)
@@ -165,7 +165,7 @@ impl Open {
     }
 
     /// Releases the slot at once; its connection ends shortly after. Returns whether one was found.
-    fn displace_longest_waiting(&mut self, among: impl Fn(&Held) -> bool) -> bool {
+    fn displace_longest_waiting(&mut self, among: impl Fn(&OpenConnection) -> bool) -> bool {
         let waiting = self.connections.iter().filter(|(_, held)| among(held));
         let waiting =
             waiting.filter_map(|(id, held)| Some((held.connection.waiting_since()?, *id)));

@@ -2,7 +2,7 @@
 
 use netssh_core::{Answer, Answered, Pattern, SecretString};
 
-use super::{Began, Device, JobContext, Kept, Result};
+use super::{ExchangeStart, Device, JobContext, StoredOutput, Result};
 use crate::capabilities::limits;
 use crate::model::{CommandKind, ErrorCode, JobError};
 
@@ -148,11 +148,11 @@ impl JobContext {
     ) -> Result<()> {
         for Answered { question, answer } in answered {
             let answer = answer.filter(|_| !asks_for_secret(&question));
-            let kept = Kept {
+            let kept = StoredOutput {
                 output: answer.unwrap_or_else(|| MASK.to_owned()),
-                ..Kept::default()
+                ..StoredOutput::default()
             };
-            self.store(device, CommandKind::Answer, &question, Began::now(), kept)
+            self.store(device, CommandKind::Answer, &question, ExchangeStart::now(), kept)
                 .await?;
         }
         Ok(())

@@ -7,7 +7,7 @@ use netssh_core::{Answer, Configuration, Left, Platform, Session};
 
 use super::answers::{Question, with_answers};
 use super::lines::{Element, check_order, check_texts, tidy, uncertain_lines};
-use super::{Began, Device, Exchange, ExecReply, JobContext, Result, ssh_failed};
+use super::{ExchangeStart, Device, Exchange, ExecReply, JobContext, Result, ssh_failed};
 use crate::capabilities::limits;
 use crate::capabilities::policy::check_line;
 use crate::model::{CommandKind, ErrorCode, JobError, LogLevel};
@@ -208,7 +208,7 @@ impl JobContext {
         let note = self
             .begin_write(device, CommandKind::Rollback, doing)
             .await?;
-        let began = Began::noted(note);
+        let began = ExchangeStart::noted(note);
         let (what, outcome) = match number {
             None if staged => {
                 let call = async { Ok(configuration.discard().await) };
@@ -244,7 +244,7 @@ impl JobContext {
         let answers = self.answers(device, questions).await?;
         let about = with_answers("save", questions);
         let note = self.begin_write(device, CommandKind::Save, &about).await?;
-        let began = Began::noted(note);
+        let began = ExchangeStart::noted(note);
         let saving = async {
             let mut using = device.lock().await;
             Ok(using.session()?.save_with(&answers).await)
@@ -347,7 +347,7 @@ impl JobContext {
             let note = self
                 .begin_write(device, CommandKind::Configure, &about)
                 .await?;
-            let began = Began::noted(note);
+            let began = ExchangeStart::noted(note);
             let sending = async { Ok(send(configuration, element, lines.answers).await) };
             let cut_off = || device.cut_off(&about, true);
             let outcome = self.unless_cut_off(cut_off, sending).await;
@@ -411,7 +411,7 @@ impl JobContext {
         let note = self
             .begin_write(device, CommandKind::Commit, &about)
             .await?;
-        let began = Began::noted(note);
+        let began = ExchangeStart::noted(note);
         let commit = netssh_core::CommitOptions {
             confirm_within: options.confirm_within,
             comment: options.comment.clone(),
@@ -447,7 +447,7 @@ impl JobContext {
         let note = self
             .begin_write(device, CommandKind::Commit, &about)
             .await?;
-        let began = Began::noted(note);
+        let began = ExchangeStart::noted(note);
         let confirming = async { Ok(configuration.confirm_with(answers).await) };
         let cut_off = || device.cut_off(&about, true);
         let outcome = self.unless_cut_off(cut_off, confirming).await;

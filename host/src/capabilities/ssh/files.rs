@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use super::quota::{Charge, LimitedFile, Quota};
-use super::{Began, Device, JobContext, Kept, Result, ssh_failed};
+use super::{ExchangeStart, Device, JobContext, StoredOutput, Result, ssh_failed};
 use crate::capabilities::policy::{check_line, check_visible};
 use crate::capabilities::{limits, storage_failed};
 use crate::config::DevicesConfig;
@@ -234,7 +234,7 @@ impl JobContext {
         let opened = files.read(file).await;
         let (mut source, size) = opened.map_err(|error| not_a_file(file, &error))?;
         let what = format!("upload {file} to {remote}");
-        let began = Began::noted(self.begin_write(device, CommandKind::Upload, &what).await?);
+        let began = ExchangeStart::noted(self.begin_write(device, CommandKind::Upload, &what).await?);
         let live = self.watch(device, &what, began.at);
         let mut progress = Tenths::default();
         let mut watch = |done, of| progress.tell(done, of, &mut |line| live.push(line));
@@ -276,7 +276,7 @@ impl JobContext {
         let (part, sink) = created.map_err(|error| not_a_file(file, &error))?;
         let mut sink = LimitedFile::new(sink, charge);
         let what = format!("download {remote} to {file}");
-        let began = Began::now();
+        let began = ExchangeStart::now();
         let live = self.watch(device, &what, began.at);
         let mut progress = Tenths::default();
         let mut watch = |done, of| progress.tell(done, of, &mut |line| live.push(line));
@@ -334,7 +334,7 @@ impl JobContext {
         device: &Device,
         kind: CommandKind,
         what: &str,
-        began: Began,
+        began: ExchangeStart,
         outcome: Result<std::result::Result<Transfer, SshError>>,
     ) -> Result<Transfer> {
         let outcome = match outcome {
@@ -349,10 +349,10 @@ impl JobContext {
             ),
             Err(error) => (String::new(), Some(error.message.clone())),
         };
-        let kept = Kept {
+        let kept = StoredOutput {
             output,
             error,
-            ..Kept::default()
+            ..StoredOutput::default()
         };
         self.store(device, kind, what, began, kept).await?;
         outcome

@@ -3,7 +3,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::answers::AnswerArgs;
-use super::fields::{Way, WayArgs};
+use super::fields::{AccessArgs, AccessFields};
 use crate::cli::secrets::{SecretArgs, Secrets, note_nothing_to_log_in_with};
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
 use crate::wire::ConnectionResponse;
@@ -42,7 +42,7 @@ pub(crate) struct AddArgs {
     host_key: Option<String>,
 
     #[command(flatten)]
-    way: WayArgs,
+    way: AccessArgs,
 
     #[command(flatten)]
     secrets: SecretArgs,
@@ -69,7 +69,7 @@ struct NewConnection {
     #[serde(skip_serializing_if = "Option::is_none")]
     host_key: Option<String>,
     #[serde(flatten)]
-    way: Way,
+    way: AccessFields,
     #[serde(flatten)]
     secrets: Secrets,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -2,7 +2,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Map, Value};
 
 use super::answers::AnswerArgs;
-use super::fields::WayArgs;
+use super::fields::AccessArgs;
 use crate::cli::client::{Answer, Client};
 use crate::cli::secrets::SecretArgs;
 use crate::cli::{Failure, OutputFormat, ServerArgs, output};
@@ -46,7 +46,7 @@ pub(crate) struct EditArgs {
     host_key: Option<String>,
 
     #[command(flatten)]
-    way: WayArgs,
+    way: AccessArgs,
 
     /// A field to clear; can be repeated
     #[arg(long, value_name = "FIELD")]

@@ -9,7 +9,7 @@ use crate::cli::{Failure, secrets};
 use crate::model::Algorithms;
 
 #[derive(Debug, Args)]
-pub(super) struct WayArgs {
+pub(super) struct AccessArgs {
     /// A connection to use as a jump host; repeat for several, in order from the server to the device
     #[arg(long = "jump", value_name = "NAME")]
     jump: Vec<String>,
@@ -33,7 +33,7 @@ pub(super) struct WayArgs {
 
 /// Fields of a connection in the API's form.
 #[derive(Serialize)]
-pub(super) struct Way {
+pub(super) struct AccessFields {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     jump: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,11 +46,11 @@ pub(super) struct Way {
     max_sessions: Option<u32>,
 }
 
-impl WayArgs {
-    pub(super) fn read(&self) -> Result<Way, Failure> {
+impl AccessArgs {
+    pub(super) fn read(&self) -> Result<AccessFields, Failure> {
         let certificate = self.certificate_file.as_deref();
         let certificate = certificate.map(secrets::read).transpose()?;
-        Ok(Way {
+        Ok(AccessFields {
             jump: self.jump.clone(),
             algorithms: self.algorithms,
             certificate: certificate.map(|text| text.trim().to_owned()),
@@ -60,7 +60,7 @@ impl WayArgs {
     }
 }
 
-impl Way {
+impl AccessFields {
     /// Returns whether these fields alone allow a login.
     pub(super) fn can_log_in(&self) -> bool {
         self.agent == Some(true)

@@ -52,7 +52,7 @@ pub(super) async fn follow_until_interrupted(
 /// Follows a job to its end: status and log go to stderr, results to stdout. As JSON, stdout gets only
 /// the ended job. Any status but `completed` is a failure.
 pub(crate) async fn follow(client: &Client, id: &str, format: OutputFormat) -> Result<(), Failure> {
-    let mut seen = Seen::new(format);
+    let mut seen = Display::new(format);
     let mut last = None;
     let mut failures = 0;
     loop {
@@ -106,7 +106,7 @@ pub(crate) async fn follow(client: &Client, id: &str, format: OutputFormat) -> R
 }
 
 /// The state of the display: everything that has been shown.
-struct Seen {
+struct Display {
     format: OutputFormat,
     status: Option<JobStatus>,
     progress: Option<Progress>,
@@ -159,7 +159,7 @@ impl Printed {
     }
 }
 
-impl Seen {
+impl Display {
     fn new(format: OutputFormat) -> Self {
         Self {
             format,
@@ -282,7 +282,7 @@ fn read<T: DeserializeOwned>(event: &ServerEvent) -> Result<T, Failure> {
     })
 }
 
-impl Seen {
+impl Display {
     fn show_status(&mut self, job: &JobResponse) {
         if self.status != Some(job.status) {
             self.status = Some(job.status);
@@ -431,9 +431,9 @@ mod tests {
 
     #[test]
     fn what_was_shown_is_not_shown_again() {
-        let seen = Seen {
+        let seen = Display {
             outputs: HashSet::from(["uptime 3 d\n".to_owned()]),
-            ..Seen::new(OutputFormat::Table)
+            ..Display::new(OutputFormat::Table)
         };
         let repeated = json!({"show version": "uptime 3 d", "list": [{"output": "uptime 3 d\n"}]});
         assert_eq!(seen.news_in(repeated), None);

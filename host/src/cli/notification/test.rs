@@ -32,7 +32,7 @@ pub(super) async fn run(args: TestArgs) -> Result<(), Failure> {
     }
     let test = answer.body;
     if !test.ok {
-        return Err(Failure::NotSent {
+        return Err(Failure::SendError {
             channel: args.channel,
             error: test.error.unwrap_or_default(),
         });

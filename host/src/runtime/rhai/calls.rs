@@ -57,7 +57,7 @@ pub(super) fn check(
     registered: &Known,
     modules: &StaticModuleResolver,
 ) -> Result<(), LoadError> {
-    let own = Own::of(ast);
+    let own = LocalNames::of(ast);
     let mut wrong = None;
     ast.walk(&mut |path| {
         let (call, position, is_method) = match path.last() {
@@ -86,7 +86,7 @@ fn place(call: &FnCallExpr, position: Position) -> Position {
 }
 
 /// The names that a text defines.
-struct Own {
+struct LocalNames {
     functions: BTreeSet<String>,
     /// Names of variables and properties, which may hold functions.
     values: BTreeSet<String>,
@@ -94,7 +94,7 @@ struct Own {
     imports: BTreeMap<String, String>,
 }
 
-impl Own {
+impl LocalNames {
     fn of(ast: &AST) -> Self {
         let functions = ast
             .iter_functions()

@@ -26,9 +26,9 @@ pub(super) fn ended(error: JobError) -> Box<EvalAltResult> {
 }
 
 pub(super) fn load_error(file: &str, entry: &'static str, error: &EvalAltResult) -> LoadError {
-    let told = Told::of(entry, error);
-    let file = told.file.as_deref().unwrap_or(file);
-    at(file, told.position, told.message_with_path())
+    let unwound = UnwoundError::of(entry, error);
+    let file = unwound.file.as_deref().unwrap_or(file);
+    at(file, unwound.position, unwound.message_with_path())
 }
 
 /// Returns an error at a position of a file.
@@ -43,21 +43,21 @@ pub(super) fn at(file: &str, position: Position, message: String) -> LoadError {
 }
 
 pub(super) fn job_error(file: &str, error: &EvalAltResult) -> JobError {
-    let told = Told::of("run", error);
-    let file = told.file.as_deref().unwrap_or(file);
-    let place = match (told.position.line(), told.position.position()) {
+    let unwound = UnwoundError::of("run", error);
+    let file = unwound.file.as_deref().unwrap_or(file);
+    let place = match (unwound.position.line(), unwound.position.position()) {
         (Some(line), Some(column)) => format!("{file}:{line}:{column}"),
         (Some(line), None) => format!("{file}:{line}"),
         _ => file.to_owned(),
     };
     JobError {
-        message: format!("{place}: {}", told.message_with_path()),
-        ..told.error
+        message: format!("{place}: {}", unwound.message_with_path()),
+        ..unwound.error
     }
 }
 
 /// An error with its enclosing calls unwound.
-struct Told {
+struct UnwoundError {
     error: JobError,
     /// The module where it happened; `None` for the playbook itself.
     file: Option<String>,
@@ -68,7 +68,7 @@ struct Told {
     path: Vec<String>,
 }
 
-impl Told {
+impl UnwoundError {
     fn of(entry: &'static str, error: &EvalAltResult) -> Self {
         let mut path = Vec::new();
         let mut position = Position::NONE;

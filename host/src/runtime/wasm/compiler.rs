@@ -66,7 +66,7 @@ impl CompilerOptions {
 /// The child's message on stdout.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Answer {
+enum CompilerMessage {
     Compiled,
     /// The component is invalid, with the reason.
     Invalid(String),
@@ -75,7 +75,7 @@ enum Answer {
 
 /// The reason why there is no code.
 #[derive(Debug, PartialEq, Eq)]
-enum Failure {
+enum CompileFailure {
     Invalid(String),
     /// The compiler reached a limit or crashed, and would do so again.
     Refused(String),
@@ -125,10 +125,10 @@ impl Compiler {
         tracing::info!(file, bytes = component.len(), "compiling a component");
         match self.run(key, component).await {
             Ok(()) => Ok(()),
-            Err(Failure::Invalid(reason)) => {
+            Err(CompileFailure::Invalid(reason)) => {
                 Err(LoadError::new(file, format!("invalid component: {reason}")))
             }
-            Err(Failure::Refused(reason)) => {
+            Err(CompileFailure::Refused(reason)) => {
                 let note = self.note(key);
                 if let Err(error) = std::fs::write(&note, &reason) {
                     tracing::warn!(file, %error, "failed to record a rejected component; the next \
@@ -136,7 +136,7 @@ impl Compiler {
                 }
                 Err(refused(file, &reason, &note))
             }
-            Err(Failure::Host(reason)) => Err(LoadError::new(
+            Err(CompileFailure::Host(reason)) => Err(LoadError::new(
                 file,
                 format!("failed to compile it: {reason}; to retry, touch the file"),
             )),
@@ -150,8 +150,8 @@ impl Compiler {
         self.cache.note(&format!("{key}-{memory_mb}-{seconds}"))
     }
 
-    async fn run(&self, key: &str, component: &[u8]) -> Result<(), Failure> {
-        let host = |error: std::io::Error| Failure::Host(error.to_string());
+    async fn run(&self, key: &str, component: &[u8]) -> Result<(), CompileFailure> {
+        let host = |error: std::io::Error| CompileFailure::Host(error.to_string());
         let staging = self.cache.staging().map_err(host)?;
         let mut child = self.start(staging.path()).map_err(host)?;
         let limit = Duration::from_secs(self.options.seconds);
@@ -160,7 +160,7 @@ impl Compiler {
             Ok(ended) => ended.map_err(host)?,
             Err(_) => {
                 child.kill().await.map_err(host)?;
-                return Err(Failure::Refused(format!(
+                return Err(CompileFailure::Refused(format!(
                     "timeout: compiling it took longer than {} s; increase plugins.compile_seconds",
                     self.options.seconds
                 )));
@@ -190,19 +190,19 @@ impl Compiler {
     }
 
     /// Interprets the exit of the child.
-    fn outcome(&self, status: ExitStatus, answer: &[u8], said: &str) -> Result<(), Failure> {
+    fn outcome(&self, status: ExitStatus, answer: &[u8], said: &str) -> Result<(), CompileFailure> {
         let out_of_memory = || {
-            Failure::Refused(format!(
+            CompileFailure::Refused(format!(
                 "compiling it took more than {} MiB of memory; increase plugins.compile_memory_mb",
                 self.options.memory_mb
             ))
         };
         if status.success() {
             return match serde_json::from_slice(answer) {
-                Ok(Answer::Compiled) => Ok(()),
-                Ok(Answer::Invalid(reason)) => Err(Failure::Invalid(reason)),
-                Ok(Answer::OutOfMemory) => Err(out_of_memory()),
-                Err(error) => Err(Failure::Host(format!(
+                Ok(CompilerMessage::Compiled) => Ok(()),
+                Ok(CompilerMessage::Invalid(reason)) => Err(CompileFailure::Invalid(reason)),
+                Ok(CompilerMessage::OutOfMemory) => Err(out_of_memory()),
+                Err(error) => Err(CompileFailure::Host(format!(
                     "invalid response of the compiler: {error}"
                 ))),
             };
@@ -214,15 +214,17 @@ impl Compiler {
         let from_outside = [Signal::KILL, Signal::TERM, Signal::INT, Signal::HUP];
         let signal = status.signal();
         if from_outside.iter().any(|one| Some(one.as_raw()) == signal) {
-            return Err(Failure::Host(format!("the compiler was killed: {status}")));
+            return Err(CompileFailure::Host(format!(
+                "the compiler was killed: {status}"
+            )));
         }
         let last = said.lines().rfind(|line| !line.trim().is_empty());
         let last = last.unwrap_or("no output");
         Err(match status.code() {
             None | Some(PANICKED) => {
-                Failure::Refused(format!("the compiler crashed: {status}: {last}"))
+                CompileFailure::Refused(format!("the compiler crashed: {status}: {last}"))
             }
-            Some(_) => Failure::Host(last.to_owned()),
+            Some(_) => CompileFailure::Host(last.to_owned()),
         })
     }
 }
@@ -283,14 +285,14 @@ pub fn compile(staging: &Path, memory_mb: u64, parent: u32) -> anyhow::Result<()
     Ok(())
 }
 
-fn answer(staging: &Path, component: &[u8]) -> anyhow::Result<Answer> {
+fn answer(staging: &Path, component: &[u8]) -> anyhow::Result<CompilerMessage> {
     let mut config = engine_config();
     config.cache(Some(wasmtime_cache(staging)?));
     let engine = Engine::new(&config).map_err(super::not_made)?;
     Ok(match Component::from_binary(&engine, component) {
-        Ok(_) => Answer::Compiled,
-        Err(error) if is_out_of_memory(&error) => Answer::OutOfMemory,
-        Err(error) => Answer::Invalid(format!("{error:#}")),
+        Ok(_) => CompilerMessage::Compiled,
+        Err(error) if is_out_of_memory(&error) => CompilerMessage::OutOfMemory,
+        Err(error) => CompilerMessage::Invalid(format!("{error:#}")),
     })
 }
 
@@ -345,22 +347,22 @@ mod tests {
         assert_eq!(ended(0, r#""compiled""#, ""), Ok(()));
         assert_eq!(
             ended(0, r#"{"invalid":"no"}"#, ""),
-            Err(Failure::Invalid("no".to_owned()))
+            Err(CompileFailure::Invalid("no".to_owned()))
         );
         let memory = ended(6, "", "memory allocation of 8 bytes failed\n");
         assert_eq!(ended(0, r#""out_of_memory""#, ""), memory);
-        let Err(Failure::Refused(message)) = memory else {
+        let Err(CompileFailure::Refused(message)) = memory else {
             panic!("{memory:?}");
         };
         assert!(message.contains("256 MiB of memory"), "{message}");
         // These signals are no evidence about the component.
         for from_outside in [9, 15, 2, 1] {
             let ended = ended(from_outside, "", "");
-            assert!(matches!(ended, Err(Failure::Host(_))), "{ended:?}");
+            assert!(matches!(ended, Err(CompileFailure::Host(_))), "{ended:?}");
         }
         let crashed = ended(11, "", "first\nlast words\n\n");
         assert!(
-            matches!(&crashed, Err(Failure::Refused(text)) if text.contains("last words")),
+            matches!(&crashed, Err(CompileFailure::Refused(text)) if text.contains("last words")),
             "{crashed:?}"
         );
     }

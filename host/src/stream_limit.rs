@@ -9,7 +9,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// A limit on long-lived requests of one kind.
 #[derive(Debug)]
-pub struct LongRequests {
+pub struct StreamLimit {
     free: Arc<Semaphore>,
     open: TaskTracker,
     closing: CancellationToken,
@@ -17,13 +17,13 @@ pub struct LongRequests {
 
 /// A permit for one request, released on drop.
 #[derive(Debug)]
-pub struct Place {
+pub struct StreamPermit {
     closing: CancellationToken,
     _permit: OwnedSemaphorePermit,
     _token: TaskTrackerToken,
 }
 
-impl LongRequests {
+impl StreamLimit {
     /// Creates a limit of `most` simultaneous requests.
     #[must_use]
     pub fn new(most: usize) -> Self {
@@ -36,9 +36,9 @@ impl LongRequests {
 
     /// Acquires a permit; `None` if the limit is reached.
     #[must_use]
-    pub fn enter(&self) -> Option<Place> {
+    pub fn try_acquire(&self) -> Option<StreamPermit> {
         let permit = Arc::clone(&self.free).try_acquire_owned().ok()?;
-        Some(Place {
+        Some(StreamPermit {
             closing: self.closing.clone(),
             _permit: permit,
             _token: self.open.token(),
@@ -53,7 +53,7 @@ impl LongRequests {
     }
 }
 
-impl Place {
+impl StreamPermit {
     /// Waits until the request must end.
     pub async fn closing(&self) {
         self.closing.cancelled().await;
@@ -66,17 +66,17 @@ mod tests {
 
     #[tokio::test]
     async fn places_are_counted_and_given_back() {
-        let requests = LongRequests::new(3);
-        let mut places: Vec<_> = (0..3).map(|_| requests.enter().unwrap()).collect();
-        assert!(requests.enter().is_none());
-        places.pop();
-        assert!(requests.enter().is_some());
+        let requests = StreamLimit::new(3);
+        let mut permits: Vec<_> = (0..3).map(|_| requests.try_acquire().unwrap()).collect();
+        assert!(requests.try_acquire().is_none());
+        permits.pop();
+        assert!(requests.try_acquire().is_some());
     }
 
     #[tokio::test]
     async fn closing_waits_for_who_is_in() {
-        let requests = LongRequests::new(3);
-        let place = requests.enter().unwrap();
+        let requests = StreamLimit::new(3);
+        let place = requests.try_acquire().unwrap();
         let inside = async move { place.closing().await };
         tokio::join!(requests.close(), inside);
     }
