@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use netssh_core::lab::{Lab, LabDevice};
+use netssh_lab::{Lab, LabDevice};
 use serde_json::{Value, json};
 
 use crate::harness::{TestHost, lab_connection, run};

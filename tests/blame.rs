@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use netssh_core::lab::{Faults, Lab, LabDevice};
+use netssh_lab::{Faults, Lab, LabDevice};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use test_devices::Linux;

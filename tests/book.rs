@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use netssh_core::lab::{Lab, LabDevice, What};
 use netssh_core::{Platform, Platforms};
+use netssh_lab::{Lab, LabDevice, What};
 use serde_json::json;
 
 use crate::harness::{TestHost, run};
@@ -79,7 +79,7 @@ fn the_change_that_undoes_itself_is_confirmed_when_the_device_is_still_there() {
         let changed = host.run_job(submission.clone()).await;
         assert_eq!(changed["result"]["changed"], true, "{changed}");
         assert!(lab.running_config().contains("description new\n"));
-        let commits = |transcript: Vec<netssh_core::lab::Entry>| {
+        let commits = |transcript: Vec<netssh_lab::Entry>| {
             transcript
                 .iter()
                 .filter(|entry| entry.what == What::Committed)

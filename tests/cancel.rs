@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use netssh_core::lab::{Lab, LabDevice};
+use netssh_lab::{Lab, LabDevice};
 use serde_json::{Value, json};
 use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;

@@ -1,6 +1,6 @@
 //! Tests components: the bundled ones on real devices, invalid ones, and the reports of crashes.
 
-use netssh_core::lab::{Lab, LabDevice, LabPlatform};
+use netssh_lab::{Lab, LabDevice, LabPlatform};
 use serde_json::{Value, json};
 
 use crate::harness::{TestHost, component, password_connection, run};

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use netssh_core::lab::{Faults, Interruption, Lab, LabDevice, Paging, What};
+use netssh_lab::{Faults, Interruption, Lab, LabDevice, Paging, What};
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Value, json};

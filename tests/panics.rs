@@ -6,7 +6,7 @@
 
 use std::sync::Once;
 
-use netssh_core::lab::{Lab, LabDevice};
+use netssh_lab::{Lab, LabDevice};
 use serde_json::json;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};

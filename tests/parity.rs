@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use host::runtime::rhai::RhaiRuntime;
-use netssh_core::lab::{Lab, LabDevice};
+use netssh_lab::{Lab, LabDevice};
 use serde_json::{Value, json};
 use test_devices::Linux;
 use wit_parser::{Resolve, SourceMap};

@@ -1,7 +1,7 @@
 //! Tests the operator's grants: a plugin without a required grant fails, and no grant can be
 //! exceeded.
 
-use netssh_core::lab::{Lab, LabDevice};
+use netssh_lab::{Lab, LabDevice};
 use serde_json::json;
 
 use crate::harness::{

@@ -1,6 +1,6 @@
 //! Tests every bundled playbook on real devices: FRRouting behind vtysh, and a Linux host.
 
-use netssh_core::lab::{Lab, LabDevice, LabPlatform};
+use netssh_lab::{Lab, LabDevice, LabPlatform};
 use serde_json::{Value, json};
 use test_devices::Frr;
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use chacha20poly1305::aead::{Aead, Generate, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use host::model::HostKeyPlace;
-use netssh_core::lab::{Lab, LabDevice};
+use netssh_lab::{Lab, LabDevice};
 use serde_json::{Value, json};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};

@@ -3,7 +3,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use netssh_core::lab::{Lab, LabDevice, What};
+use netssh_lab::{Lab, LabDevice, What};
 use serde_json::{Value, json};
 use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;

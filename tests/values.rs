@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use netssh_core::lab::{Lab, LabDevice};
+use netssh_lab::{Lab, LabDevice};
 use serde_json::{Value, json};
 
 use crate::harness::{DEADLINE, TestHost, component, lab_connection, playbook, run, scheduler};

@@ -29,9 +29,6 @@ pub mod fuzzing;
 #[cfg(all(test, not(fuzzing)))]
 #[expect(unreachable_pub, reason = "it is public for the fuzz targets")]
 mod fuzzing;
-#[cfg(feature = "lab")]
-pub mod lab;
-#[cfg(feature = "textfsm")]
 mod parse;
 
 pub use crate::algorithms::Algorithms;
@@ -43,7 +40,6 @@ pub use crate::host_keys::{
     HostKey, HostKeyMarks, HostKeyPolicy, HostKeyStore, HostKeyStoreError, KnownHostsFile,
     MemoryHostKeys,
 };
-#[cfg(feature = "textfsm")]
 pub use crate::parse::{Field, Item, ParseError, Records, Templates};
 pub use crate::platform::{
     Candidate, Command, ConfigurationMode, Credential, Enable, Encoding, Ending, Evidence,

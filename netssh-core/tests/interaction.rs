@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use netssh_core::lab::{Lab, LabDevice};
 use netssh_core::{Answer, Error, ExecOptions, Pattern, Session};
+use netssh_lab::{Lab, LabDevice};
 
 use crate::lab::endpoint;
 use crate::support::{endpoint as of_device, frr, within};

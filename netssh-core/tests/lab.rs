@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use netssh_core::lab::{Faults, Lab, LabDevice, Paging};
 use netssh_core::{Endpoint, Platform, SecretString, Session};
+use netssh_lab::{Faults, Lab, LabDevice, Paging};
 
 use crate::support::within;
 

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use netssh_core::lab::{Lab, LabDevice};
 use netssh_core::{Field, ParseError, Records, Session, Templates};
+use netssh_lab::{Lab, LabDevice};
 use serde_json::{Value, json};
 
 use crate::lab::endpoint;

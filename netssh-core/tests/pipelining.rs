@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use netssh_core::lab::{Interruption, Lab, LabDevice, Paging};
 use netssh_core::{ExecOptions, Session};
+use netssh_lab::{Interruption, Lab, LabDevice, Paging};
 
 use crate::lab::endpoint;
 use crate::support::{ageless, frr, linux};

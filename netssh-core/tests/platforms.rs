@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use netssh_core::lab::{Faults, Interruption, Lab, LabDevice, LabPlatform, Paging, What};
 use netssh_core::{CommitOptions, Endpoint, Platform, Platforms, SecretString, Session, detect};
+use netssh_lab::{Faults, Interruption, Lab, LabDevice, LabPlatform, Paging, What};
 
 use crate::support::within;
 

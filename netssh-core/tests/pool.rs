@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use netssh_core::lab::{Faults, Lab, LabDevice};
 use netssh_core::{
     BreakerOptions, Fault, LoginHistory, LoginHistoryError, LoginRate, LoginRecord, Pool,
     PoolOptions, SecretString, Session, SessionLog, SessionLogEntry,
 };
+use netssh_lab::{Faults, Lab, LabDevice};
 
 use tokio::task::JoinHandle;
 

@@ -4,11 +4,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use netssh_core::lab::{Lab, LabDevice};
 use netssh_core::{
     Console, Direction, Endpoint, Platform, SecretString, Session, SessionLog, SessionLogEntry,
     SessionLogFile,
 };
+use netssh_lab::{Lab, LabDevice};
 
 use crate::console::read_until;
 use crate::support::{endpoint, within};

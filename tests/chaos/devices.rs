@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use netssh_core::lab::{Lab, LabDevice};
+use netssh_lab::{Lab, LabDevice};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use test_devices::Frr;

@@ -54,7 +54,7 @@ pub(crate) fn new_job(id: Uuid) -> NewJob {
 /// Returns the fields of a connection to a simulated device.
 pub(crate) fn lab_connection(
     name: &str,
-    lab: &netssh_core::lab::Lab,
+    lab: &netssh_lab::Lab,
     device_type: &str,
 ) -> serde_json::Value {
     let device = lab.device();

@@ -1,6 +1,6 @@
 //! `cargo xtask demo`: the whole product without hardware.
 //!
-//! Simulated devices (netssh-core's example `lab`), the server in a scratch directory, and a
+//! Simulated devices (`lab`), the server in a scratch directory, and a
 //! newcomer's first steps with the command line.
 
 use std::fs;
@@ -81,16 +81,16 @@ fn interrupted() -> anyhow::Result<()> {
 impl Demo {
     fn start(interrupt: &Interrupt) -> anyhow::Result<Self> {
         heading("Building (the first build takes some minutes)");
-        // The same build as the tests: with other features, cargo would rebuild half of the
-        // dependencies, which takes minutes.
-        let all = [
-            "test",
-            "--workspace",
-            "--all-features",
-            "--no-run",
+        let programs = [
+            "build",
+            "--locked",
             "--quiet",
+            "-p",
+            "host",
+            "-p",
+            "netssh-lab",
         ];
-        run_unless_interrupted(&mut cargo(&all), "", interrupt)?;
+        run_unless_interrupted(&mut cargo(&programs), "", interrupt)?;
         plugins::run()?;
         let binaries = binaries()?;
         let scheduler = binaries.join("scheduler");
@@ -315,7 +315,7 @@ fn start_lab(
         .and_then(|mut file| file.write_all(password.as_bytes()))
         .context("failed to write the devices' password")?;
 
-    let mut command = Command::new(binaries.join("examples/lab"));
+    let mut command = Command::new(binaries.join("lab"));
     command
         .args(["--count", &DEVICES.to_string()])
         .args(["--platform", PLATFORMS])

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use host::config::Config;
-use netssh_core::lab::{Lab, LabDevice};
 use netssh_core::{Credentials, Endpoint, HostKeyPolicy, Platform, Session};
+use netssh_lab::{Lab, LabDevice};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 

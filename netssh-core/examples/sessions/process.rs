@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use netssh_core::lab::{Lab, LabDevice};
+use netssh_lab::{Lab, LabDevice};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 

@@ -2,7 +2,7 @@
 
 use netssh_core::{Answer, Answered, Pattern, SecretString};
 
-use super::{ExchangeStart, Device, JobContext, StoredOutput, Result};
+use super::{Device, ExchangeStart, JobContext, Result, StoredOutput};
 use crate::capabilities::limits;
 use crate::model::{CommandKind, ErrorCode, JobError};
 
@@ -152,8 +152,14 @@ impl JobContext {
                 output: answer.unwrap_or_else(|| MASK.to_owned()),
                 ..StoredOutput::default()
             };
-            self.store(device, CommandKind::Answer, &question, ExchangeStart::now(), kept)
-                .await?;
+            self.store(
+                device,
+                CommandKind::Answer,
+                &question,
+                ExchangeStart::now(),
+                kept,
+            )
+            .await?;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use netssh_core::{Answer, Configuration, Left, Platform, Session};
 
 use super::answers::{Question, with_answers};
 use super::lines::{Element, check_order, check_texts, tidy, uncertain_lines};
-use super::{ExchangeStart, Device, Exchange, ExecReply, JobContext, Result, ssh_failed};
+use super::{Device, Exchange, ExchangeStart, ExecReply, JobContext, Result, ssh_failed};
 use crate::capabilities::limits;
 use crate::capabilities::policy::check_line;
 use crate::model::{CommandKind, ErrorCode, JobError, LogLevel};

@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use super::quota::{Charge, LimitedFile, Quota};
-use super::{ExchangeStart, Device, JobContext, StoredOutput, Result, ssh_failed};
+use super::{Device, ExchangeStart, JobContext, Result, StoredOutput, ssh_failed};
 use crate::capabilities::policy::{check_line, check_visible};
 use crate::capabilities::{limits, storage_failed};
 use crate::config::DevicesConfig;
@@ -234,7 +234,8 @@ impl JobContext {
         let opened = files.read(file).await;
         let (mut source, size) = opened.map_err(|error| not_a_file(file, &error))?;
         let what = format!("upload {file} to {remote}");
-        let began = ExchangeStart::noted(self.begin_write(device, CommandKind::Upload, &what).await?);
+        let began =
+            ExchangeStart::noted(self.begin_write(device, CommandKind::Upload, &what).await?);
         let live = self.watch(device, &what, began.at);
         let mut progress = Tenths::default();
         let mut watch = |done, of| progress.tell(done, of, &mut |line| live.push(line));

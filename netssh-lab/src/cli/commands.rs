@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Cli, Effect, Open, Waiting};
-use crate::lab::configuration::{Tree, removes};
-use crate::lab::platform::{Action, Configuration, Do, Mode, Question, When};
-use crate::lab::text::{expand, width};
-use crate::lab::transcript::What;
-use crate::lab::words::Words;
-use crate::lab::{Paging, lock};
+use crate::configuration::{Tree, removes};
+use crate::platform::{Action, Configuration, Do, Mode, Question, When};
+use crate::text::{expand, width};
+use crate::transcript::What;
+use crate::words::Words;
+use crate::{Paging, lock};
 
 /// Default of `commit confirmed` without a number, in minutes.
 const CONFIRM_WITHIN: u64 = 10;

@@ -3,8 +3,8 @@
 //! For demos, for many devices at once, and for faults that a real device does not produce on
 //! demand. A simulated device is never the only proof that something works.
 //!
-//! [`Lab::start`] starts a [`LabDevice`]. The output of each platform is in `lab/*.toml`, in the
-//! format of `lab/platform.rs`; the command line is a pure state machine in `lab/cli.rs`.
+//! [`Lab::start`] starts a [`LabDevice`]. The output of each platform is in `platforms/*.toml`, in
+//! the format of `platform.rs`; the command line is a pure state machine in `cli.rs`.
 
 mod cli;
 mod configuration;
@@ -115,7 +115,7 @@ impl LabPlatform {
         DEFINITIONS.iter().map(|platform| platform.name.as_str())
     }
 
-    /// Parses a platform in the format of `lab/*.toml`.
+    /// Parses a platform in the format of `platforms/*.toml`.
     ///
     /// # Errors
     /// A message that says what is wrong, and where.

@@ -25,7 +25,7 @@ pub(super) fn expand(template: &str, value: impl Fn(&str) -> Option<String>) -> 
 
 /// Returns the last line of a text, without colours and cursor movements.
 pub(super) fn on_screen(text: &str) -> String {
-    let shown = crate::terminal::clean(text.as_bytes());
+    let shown = netssh_core::clean(text.as_bytes());
     shown.lines().last().unwrap_or_default().to_owned()
 }
 

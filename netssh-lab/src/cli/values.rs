@@ -1,10 +1,10 @@
 //! Values of the placeholders in a platform's texts.
 
 use super::Cli;
-use crate::lab::configuration::{self, Tree};
-use crate::lab::platform::{Configuration, Definition, When};
-use crate::lab::text::expand;
-use crate::lab::{Shared, lock, texts};
+use crate::configuration::{self, Tree};
+use crate::platform::{Configuration, Definition, When};
+use crate::text::expand;
+use crate::{Shared, lock, texts};
 
 impl Cli<'_> {
     pub(super) fn text(&self, template: &str, rest: &str) -> String {
@@ -36,7 +36,7 @@ impl Cli<'_> {
 }
 
 /// Returns the output of a command, from the first mode that defines one.
-pub(in crate::lab) fn said(shared: &Shared, command: &str) -> Option<String> {
+pub(crate) fn said(shared: &Shared, command: &str) -> Option<String> {
     let definition = shared.device.platform.definition();
     let known = definition.commands.iter().find(|known| {
         !known.action.print.is_empty() && known.typed.iter().any(|typed| typed.fits(command))

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{Cli, Effect, Waiting};
-use crate::lab::platform::{OtherKey, Pager};
-use crate::lab::text::expand;
+use crate::platform::{OtherKey, Pager};
+use crate::text::expand;
 
 impl Cli<'_> {
     /// Prints a text, in pages if paging is on.

@@ -1,4 +1,4 @@
-//! The definition of a simulated device's command line, read from the TOML files `lab/*.toml`, one
+//! The definition of a simulated device's command line, read from the TOML files `platforms/*.toml`, one
 //! per platform.
 //!
 //! A file may contain `extends = "cisco_ios"` and only the differences; see [`extend`].
@@ -16,7 +16,7 @@ use super::words::Words;
 
 macro_rules! files {
     ($($name:literal),* $(,)?) => {
-        &[$(($name, include_str!(concat!("../../lab/", $name, ".toml")))),*]
+        &[$(($name, include_str!(concat!("../platforms/", $name, ".toml")))),*]
     };
 }
 
@@ -46,7 +46,7 @@ const BUILT_IN: &[(&str, &str)] = files![
 ];
 
 /// Login questions that can be configured on any platform, by name.
-const QUESTIONS: &str = include_str!("../../lab/questions.toml");
+const QUESTIONS: &str = include_str!("../platforms/questions.toml");
 
 /// The parsed platform files; tests parse all of them.
 pub(super) static DEFINITIONS: LazyLock<Vec<Arc<Definition>>> = LazyLock::new(|| {

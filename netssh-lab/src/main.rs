@@ -1,20 +1,19 @@
 //! Starts simulated devices and prints one line of JSON for each when it listens.
 //!
-//! `cargo run -p netssh-core --example lab --features lab -- --port 2201 --count 3 --username admin
-//! --password-file FILE` (or the password in `LAB_PASSWORD`). Runs until it gets SIGTERM or SIGINT,
+//! `cargo run --bin lab -- --port 2201 --count 3 --username admin --password-file FILE` (or the password in `LAB_PASSWORD`). Runs until it gets SIGTERM or SIGINT,
 //! or until its standard input is closed.
 
 use std::io::Read;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use netssh_core::lab::{Lab, LabDevice, LabPlatform};
+use netssh_lab::{Lab, LabDevice, LabPlatform};
 
 const USAGE: &str =
     "usage: lab [--platform NAME] [--port N] [--count N] [--name PREFIX] [--username NAME]
            [--password-file FILE] [--enable-secret-file FILE] [--privileged] [--delay-ms N]
 
-  --platform NAME        platform of the devices, one of the files in netssh-core/lab (default
+  --platform NAME        platform of the devices, one of the files in netssh-lab/platforms (default
                          cisco_ios); several, separated by commas, alternate
   --port N               port of the first device, the next ones follow; 0 (default): free ports
   --count N              number of devices (default 1)

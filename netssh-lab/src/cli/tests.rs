@@ -1,7 +1,7 @@
 //! Tests the command line: keys in, output out, byte for byte.
 
 use super::*;
-use crate::lab::{Interruption, LabDevice, LabPlatform};
+use crate::{Interruption, LabDevice, LabPlatform};
 
 fn device(platform: &str) -> LabDevice {
     LabDevice::new(platform, "r1").unwrap()
@@ -101,7 +101,7 @@ fn a_line_wider_than_the_terminal_scrolls_wraps_or_is_drawn_by_readline() {
     let scrolled = echoed("scroll");
     assert!(scrolled.starts_with("12345678\x08"), "{scrolled:?}");
     let line = format!("r1>{scrolled}");
-    assert_eq!(crate::clean(line.as_bytes()).trim_end(), "r1>$cdef");
+    assert_eq!(netssh_core::clean(line.as_bytes()).trim_end(), "r1>$cdef");
 }
 
 #[test]
@@ -348,14 +348,14 @@ fn a_shared_candidate_outlives_its_session() {
     talk(&shared, 80, &["conf t\r", "hostname r2\r"]);
     assert!(configuration_of(&shared).contains("hostname r1\n"));
     let mut store = lock(&shared.configuration);
-    let kind = crate::lab::platform::Candidate::Shared;
+    let kind = crate::platform::Candidate::Shared;
     let (before, after) = store.pending(kind, &None);
     assert_ne!(before, after);
 }
 
 fn configuration_of(shared: &Shared) -> String {
     let rules = &shared.device.platform.definition().configuration;
-    crate::lab::configuration::lines(rules, lock(&shared.configuration).running())
+    crate::configuration::lines(rules, lock(&shared.configuration).running())
 }
 
 /// A platform with configuration lines that contain their whole path.

@@ -404,7 +404,7 @@ mod tests {
 
     #[test]
     fn a_commit_that_is_not_confirmed_is_taken_back() {
-        let definition = crate::lab::platform::Definition::parse(
+        let definition = crate::platform::Definition::parse(
             "own",
             "extends = \"cisco_ios\"\n[configuration]\ncandidate = \"session\"",
         );
