@@ -9,7 +9,9 @@
 
 import { parseJson } from "./json.js";
 
-const BASE = document.querySelector('meta[name="api-base"]').content.replace(/\/+$/, "");
+/** @type {HTMLMetaElement | null} */
+const API_BASE = document.querySelector('meta[name="api-base"]');
+const BASE = (API_BASE?.content ?? "").replace(/\/+$/, "");
 const TIMEOUT_MS = 15_000;
 
 export const api = {
@@ -49,12 +51,23 @@ export const api = {
   allConnections: (options) => getAll("/connections", "connections", options),
   connection: (id, options) => get(`/connections/${segment(id)}`, {}, options),
   hostKeys: (id, options) => get(`/connections/${segment(id)}/host-keys`, {}, options),
-  trustHostKey: (id, fingerprint) => request("POST", `/connections/${segment(id)}/host-keys`, { body: { fingerprint } }),
-  replaceConnection: (id, connection) => request("PUT", `/connections/${segment(id)}`, { body: connection }),
+  trustHostKey: (id, fingerprint) =>
+    request("POST", `/connections/${segment(id)}/host-keys`, { body: { fingerprint } }),
+  replaceConnection: (id, connection) =>
+    request("PUT", `/connections/${segment(id)}`, { body: connection }),
 };
 
 export class ApiError extends Error {
-  constructor(kind, message, { status = null, title = null, detail = null, errors = [], body = null } = {}) {
+  /**
+   * @param {string} kind
+   * @param {string} message
+   * @param {{ status?: number?, title?: string?, detail?: string?, errors?: object[], body?: any }} [answer]
+   */
+  constructor(
+    kind,
+    message,
+    { status = null, title = null, detail = null, errors = [], body = null } = {},
+  ) {
     super(message);
     this.name = "ApiError";
     this.kind = kind;
@@ -85,7 +98,9 @@ export function serverNow() {
  * browsers offer only over HTTPS: many hosts are plain HTTP on a management LAN.
  */
 export function newIdempotencyKey() {
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) =>
+    byte.toString(16).padStart(2, "0"),
+  ).join("");
 }
 
 // ---- requests ---------------------------------------------------------------------------
@@ -110,6 +125,11 @@ async function getAll(path, field, options) {
   return { [field]: entries };
 }
 
+/**
+ * @param {string} method
+ * @param {string} path
+ * @param {{ query?: object, body?: unknown, headers?: object, signal?: AbortSignal }} [options]
+ */
 async function request(method, path, { query = {}, body, headers = {}, signal } = {}) {
   const url = new URL(BASE + path, location.origin);
   for (const [name, value] of Object.entries(query)) {
@@ -147,7 +167,10 @@ async function request(method, path, { query = {}, body, headers = {}, signal } 
     if (signal?.aborted) throw new ApiError("aborted", "The request was cancelled.");
     setReachable(false);
     throw timedOut
-      ? new ApiError("timeout", `Timeout: the server did not respond within ${TIMEOUT_MS / 1000} s.`)
+      ? new ApiError(
+          "timeout",
+          `Timeout: the server did not respond within ${TIMEOUT_MS / 1000} s.`,
+        )
       : new ApiError("network", "The server is unreachable.");
   } finally {
     clearTimeout(timer);
@@ -161,7 +184,9 @@ function read(response, text) {
     try {
       return parseJson(text);
     } catch {
-      throw new ApiError("malformed", "The server sent a response that is not JSON.", { status: response.status });
+      throw new ApiError("malformed", "The server sent a response that is not JSON.", {
+        status: response.status,
+      });
     }
   }
   const answered = `The server responded with ${response.status} ${response.statusText}`.trim();

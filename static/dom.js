@@ -42,6 +42,14 @@ export function patch(parent, ...children) {
 /**
  * Makes `parent` contain one child per item, in order. A child with the same key is updated in
  * place and moved only if the order has changed: moving a node removes its focus.
+ *
+ * @param {HTMLElement} parent
+ * @param {any[]} items
+ * @param {{
+ *   keyOf: (item: any) => unknown,
+ *   create: (item: any) => HTMLElement,
+ *   update?: (element: HTMLElement, item: any) => void,
+ * }} options
  */
 export function reconcile(parent, items, { keyOf, create, update = () => {} }) {
   const known = childrenByKey.get(parent) ?? new Map();
@@ -55,7 +63,7 @@ export function reconcile(parent, items, { keyOf, create, update = () => {} }) {
   }
   let place = parent.firstChild;
   for (const node of kept.values()) {
-    if (node === place) place = place.nextSibling;
+    if (place && node === place) place = place.nextSibling;
     else parent.insertBefore(node, place);
   }
   for (const item of items) update(kept.get(keyOf(item)), item);

@@ -65,7 +65,9 @@ export function bytes(size) {
 }
 
 export function shortDigest(digest) {
-  return String(digest).replace(/^sha256:/, "").slice(0, 10);
+  return String(digest)
+    .replace(/^sha256:/, "")
+    .slice(0, 10);
 }
 
 export function prettyJson(value) {

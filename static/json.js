@@ -6,7 +6,9 @@
 // passes to its reviver. In a browser without them, a number that may have been rounded becomes a
 // `RoundedNumber`: the page marks it, and must not send it.
 
-const KEEPS_DIGITS = typeof JSON.rawJSON === "function" && keepsSource();
+/** `JSON` with `rawJSON`, which is missing in some browsers. @type {any} */
+const RawJson = JSON;
+const KEEPS_DIGITS = typeof RawJson.rawJSON === "function" && keepsSource();
 
 /** The grammar of a number in JSON. */
 const NUMBER = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
@@ -26,7 +28,7 @@ export class ExactNumber {
   }
 
   toJSON() {
-    return JSON.rawJSON(this.text);
+    return RawJson.rawJSON(this.text);
   }
 }
 
@@ -49,7 +51,9 @@ class RoundedNumber {
 
 /** Parses JSON. Throws a SyntaxError like `JSON.parse`. */
 export function parseJson(text) {
-  return JSON.parse(text, (key, value, context) => (typeof value === "number" ? keep(value, context?.source) : value));
+  return JSON.parse(text, (key, value, context) =>
+    typeof value === "number" ? keep(value, context?.source) : value,
+  );
 }
 
 /** Returns the number in a text, with all its digits; undefined if it is not a number. */
@@ -75,7 +79,12 @@ function keep(value, source) {
 /** Returns whether a number has few enough digits to be exact. */
 function isSure(value) {
   if (Number.isInteger(value)) return Number.isSafeInteger(value);
-  return value.toString().replace(/e.*$/, "").replace(/^-?0?\.?0*|\./g, "").length <= SURE_DIGITS;
+  return (
+    value
+      .toString()
+      .replace(/e.*$/, "")
+      .replace(/^-?0?\.?0*|\./g, "").length <= SURE_DIGITS
+  );
 }
 
 function keepsSource() {

@@ -26,22 +26,43 @@ const ROUTES = [
   { path: "jobs", section: "jobs", view: async () => jobsView },
   { path: "jobs/:id", section: "jobs", view: async () => (await import("./views/job.js")).jobView },
   { path: "new", section: "new", view: async () => (await import("./views/submit.js")).submitView },
-  { path: "schedules", section: "schedules", view: async () => (await import("./views/schedules.js")).schedulesView },
-  { path: "notifications", section: "notifications", view: async () => (await import("./views/notifications.js")).notificationsView },
-  { path: "plugins", section: "plugins", view: async () => (await import("./views/plugins.js")).pluginsView },
-  { path: "connections", section: "connections", view: async () => (await import("./views/connections.js")).connectionsView },
+  {
+    path: "schedules",
+    section: "schedules",
+    view: async () => (await import("./views/schedules.js")).schedulesView,
+  },
+  {
+    path: "notifications",
+    section: "notifications",
+    view: async () => (await import("./views/notifications.js")).notificationsView,
+  },
+  {
+    path: "plugins",
+    section: "plugins",
+    view: async () => (await import("./views/plugins.js")).pluginsView,
+  },
+  {
+    path: "connections",
+    section: "connections",
+    view: async () => (await import("./views/connections.js")).connectionsView,
+  },
 ];
 
 const RECONNECT_MS = 5_000;
 const HEALTH_MS = 5_000;
 const FLASH_MS = 8_000;
 
-const main = document.getElementById("main");
+const main = part("main");
+/** @type {any} */
 let current = null; // { route, path, view, controller }; `view` is null until it is loaded
 
 linkNavigation();
 startClock();
-startRouter({ routes: ROUTES, fallback: { path: null, section: null, view: async () => notFoundView }, show });
+startRouter({
+  routes: ROUTES,
+  fallback: { path: null, section: null, view: async () => notFoundView },
+  show,
+});
 watchConnection();
 watchHealth();
 
@@ -72,7 +93,8 @@ async function show(match, arrival, scrollTo) {
   setTitle(view.title);
   main.replaceChildren(view.element);
   if (arrival !== "load") {
-    (main.querySelector("h1") ?? main).focus({ preventScroll: true });
+    const heading = main.querySelector("h1") ?? main;
+    heading.focus({ preventScroll: true });
   }
   window.scrollTo(0, 0);
   if (scrollTo > 0) {
@@ -90,7 +112,11 @@ function unloadedView() {
       { class: "notice notice-error", role: "alert" },
       h("h1", { tabindex: "-1" }, "This page failed to load."),
       h("p", {}, "The server does not respond, or it was updated after the dashboard was opened."),
-      h("button", { type: "button", class: "button", onClick: () => location.reload() }, "Reload the dashboard"),
+      h(
+        "button",
+        { type: "button", class: "button", onClick: () => location.reload() },
+        "Reload the dashboard",
+      ),
     ),
   };
 }
@@ -99,18 +125,29 @@ function setTitle(title) {
   document.title = title ? `${title} · Job Scheduler` : "Job Scheduler";
 }
 
+/** Returns an element of `index.html`. */
+function part(id) {
+  const found = document.getElementById(id);
+  if (!found) throw new Error(`index.html lacks the element ${id}`);
+  return found;
+}
+
 // ---- shell -------------------------------------------------------------------------------
 
 function linkNavigation() {
-  for (const anchor of document.querySelectorAll("a[data-path]")) {
+  /** @type {NodeListOf<HTMLAnchorElement>} */
+  const links = document.querySelectorAll("a[data-path]");
+  for (const anchor of links) {
     anchor.href = href(anchor.dataset.path);
   }
   // A button, because `<base>` makes "#main" a link to another page.
-  document.getElementById("skip").addEventListener("click", () => main.focus());
+  part("skip").addEventListener("click", () => main.focus());
 }
 
 function markSection(section) {
-  for (const anchor of document.querySelectorAll("a[data-section]")) {
+  /** @type {NodeListOf<HTMLAnchorElement>} */
+  const links = document.querySelectorAll("a[data-section]");
+  for (const anchor of links) {
     if (anchor.dataset.section === section) anchor.setAttribute("aria-current", "page");
     else anchor.removeAttribute("aria-current");
   }
@@ -119,14 +156,14 @@ function markSection(section) {
 let flashTimer;
 function flash(message) {
   clearTimeout(flashTimer);
-  const region = document.getElementById("flash");
+  const region = part("flash");
   region.replaceChildren(h("p", {}, message));
   flashTimer = setTimeout(() => region.replaceChildren(), FLASH_MS);
 }
 
 /** Shows that the connection is lost, polls until the server responds, then refreshes the view. */
 function watchConnection() {
-  const banner = document.getElementById("connection-lost");
+  const banner = part("connection-lost");
   let retry;
   onReachability((reachable) => {
     clearInterval(retry);
@@ -138,15 +175,20 @@ function watchConnection() {
     }
     const seconds = RECONNECT_MS / 1000;
     banner.replaceChildren(
-      h("p", {}, h("strong", {}, "Connection lost."), ` The server does not respond. The page may be outdated; retrying every ${seconds} s.`),
+      h(
+        "p",
+        {},
+        h("strong", {}, "Connection lost."),
+        ` The server does not respond. The page may be outdated; retrying every ${seconds} s.`,
+      ),
     );
     retry = setInterval(() => api.health().catch(() => {}), RECONNECT_MS);
   });
 }
 
 function watchHealth() {
-  const line = document.getElementById("health");
-  const trouble = document.getElementById("trouble");
+  const line = part("health");
+  const trouble = part("trouble");
   every(HEALTH_MS, async (signal) => {
     let health;
     try {
@@ -156,9 +198,23 @@ function watchHealth() {
       // An unhealthy server still reports its state.
       health = error.body?.storage ? error.body : null;
       if (!health) {
-        patch(line, h("span", { class: "health health-bad" }, "Server: state unknown"), h("span", {}, error.message));
+        patch(
+          line,
+          h("span", { class: "health health-bad" }, "Server: state unknown"),
+          h("span", {}, error.message),
+        );
         // The other banner already shows that the server is unreachable.
-        patch(trouble, error.kind === "network" || error.kind === "timeout" ? null : h("p", {}, h("strong", {}, "The state of the server is unknown."), ` ${error.message}`));
+        patch(
+          trouble,
+          error.kind === "network" || error.kind === "timeout"
+            ? null
+            : h(
+                "p",
+                {},
+                h("strong", {}, "The state of the server is unknown."),
+                ` ${error.message}`,
+              ),
+        );
         return;
       }
     }
@@ -166,10 +222,20 @@ function watchHealth() {
     const good = health.status === "healthy";
     patch(
       line,
-      h("span", { class: good ? "health health-good" : "health health-bad" }, `Server: ${health.status}`),
+      h(
+        "span",
+        { class: good ? "health health-good" : "health health-bad" },
+        `Server: ${health.status}`,
+      ),
       health.version && h("span", {}, `Job Scheduler ${health.version}`),
-      health.workers && h("span", {}, `${count(health.workers.running)} of ${count(health.workers.concurrency)} workers busy`),
-      health.notifications?.status === "unhealthy" && h("a", { class: "health-bad", href: href("notifications") }, "Notifications fail"),
+      health.workers &&
+        h(
+          "span",
+          {},
+          `${count(health.workers.running)} of ${count(health.workers.concurrency)} workers busy`,
+        ),
+      health.notifications?.status === "unhealthy" &&
+        h("a", { class: "health-bad", href: href("notifications") }, "Notifications fail"),
     );
   });
 }
@@ -177,14 +243,30 @@ function watchHealth() {
 /** The problems in the server's state that the user must not overlook. */
 function troubles({ status, storage, queue, plugins }) {
   const unwell = (part) => part && part.status !== "healthy";
-  const parts = [unwell(storage) && "its database does not respond", unwell(queue) && "its queue does not respond"].filter(Boolean);
+  const parts = [
+    unwell(storage) && "its database does not respond",
+    unwell(queue) && "its queue does not respond",
+  ].filter(Boolean);
   const broken = plugins?.broken ?? 0;
   return [
     storage?.problem
       ? h("p", {}, h("strong", {}, "The database has a problem."), ` ${storage.problem}`)
-      : status !== "healthy" && h("p", {}, h("strong", {}, "The server is unhealthy."), parts.length > 0 ? ` Jobs are neither accepted nor run, because ${parts.join(" and ")}.` : ""),
+      : status !== "healthy" &&
+        h(
+          "p",
+          {},
+          h("strong", {}, "The server is unhealthy."),
+          parts.length > 0
+            ? ` Jobs are neither accepted nor run, because ${parts.join(" and ")}.`
+            : "",
+        ),
     ...(plugins?.problems ?? []).map((problem) =>
-      h("p", { class: "banner-warning" }, h("strong", {}, "A plugin directory cannot be read."), ` ${problem}`),
+      h(
+        "p",
+        { class: "banner-warning" },
+        h("strong", {}, "A plugin directory cannot be read."),
+        ` ${problem}`,
+      ),
     ),
     broken > 0 &&
       h(

@@ -6,12 +6,15 @@
 const BASE = new URL(document.baseURI).pathname.replace(/\/+$/, "");
 const SCROLL_SETTLE_MS = 200;
 
+/** Shows the page of the current address. @type {(arrival: string, scrollTo: number) => void} */
 let showCurrent = () => {};
 let scrollTimer;
 
 /** Returns the address of a dashboard page, such as `href("new", { plugin: "noop" })`. */
 export function href(path = "", query = {}) {
-  const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== "");
+  const given = Object.entries(query).filter(
+    ([, value]) => value !== undefined && value !== null && value !== "",
+  );
   const search = new URLSearchParams(given).toString();
   const pathname = path ? `${BASE}/${path}` : BASE || "/";
   return search ? `${pathname}?${search}` : pathname;
@@ -41,10 +44,14 @@ export function startRouter({ routes, fallback, show }) {
     clearTimeout(scrollTimer);
     showCurrent("back", history.state?.scroll ?? 0);
   });
-  window.addEventListener("scroll", () => {
-    clearTimeout(scrollTimer);
-    scrollTimer = setTimeout(rememberScroll, SCROLL_SETTLE_MS);
-  }, { passive: true });
+  window.addEventListener(
+    "scroll",
+    () => {
+      clearTimeout(scrollTimer);
+      scrollTimer = setTimeout(rememberScroll, SCROLL_SETTLE_MS);
+    },
+    { passive: true },
+  );
   document.addEventListener("click", followLink);
 
   showCurrent("load", history.state?.scroll ?? 0);
@@ -103,7 +110,9 @@ function followLink(event) {
   const anchor = event.target.closest?.("a[href]");
   if (!anchor || anchor.target || anchor.hasAttribute("download")) return;
   const url = new URL(anchor.href);
-  const ours = url.origin === location.origin && (url.pathname === BASE || url.pathname.startsWith(`${BASE}/`));
+  const ours =
+    url.origin === location.origin &&
+    (url.pathname === BASE || url.pathname.startsWith(`${BASE}/`));
   const isFile = url.pathname.startsWith(`${BASE}/static/`);
   if (!ours || isFile) return;
   event.preventDefault();

@@ -26,12 +26,25 @@ export function answersDialog(connection, { signal }) {
     const problem = h("div", { role: "alert" });
     const list = h("ol", { class: "answers" });
     const none = h("p", { class: "muted" }, "No answers yet.");
-    const addButton = h("button", { type: "button", class: "button", onClick: () => add().focus() }, "Add a question");
-    const cancelButton = h("button", { type: "button", class: "button", onClick: () => dialog.close() }, "Cancel");
+    const addButton = h(
+      "button",
+      { type: "button", class: "button", onClick: () => add().focus() },
+      "Add a question",
+    );
+    const cancelButton = h(
+      "button",
+      { type: "button", class: "button", onClick: () => dialog.close() },
+      "Cancel",
+    );
     const saveButton = h("button", { type: "submit", class: "button button-primary" }, "Save");
     const dialog = h(
       "dialog",
-      { class: "dialog dialog-wide", "aria-labelledby": titleId, onClose: finish, onCancel: (event) => busy && event.preventDefault() },
+      {
+        class: "dialog dialog-wide",
+        "aria-labelledby": titleId,
+        onClose: finish,
+        onCancel: (event) => busy && event.preventDefault(),
+      },
       h("h2", { id: titleId }, `Answers for ${connection.name}`),
       h(
         "form",
@@ -39,7 +52,11 @@ export function answersDialog(connection, { signal }) {
         h(
           "div",
           { class: "dialog-body" },
-          h("p", { class: "muted" }, "Answers to questions that the device asks at login, besides the password. A question is a regular expression; the first entry that matches the device's question is used, once."),
+          h(
+            "p",
+            { class: "muted" },
+            "Answers to questions that the device asks at login, besides the password. A question is a regular expression; the first entry that matches the device's question is used, once.",
+          ),
           none,
           list,
           h("div", {}, addButton),
@@ -108,7 +125,10 @@ export function answersDialog(connection, { signal }) {
       const first = problems.findIndex((messages) => messages.length > 0);
       if (first >= 0) rows[first].focus();
       const words = elsewhere.length > 0 ? elsewhere : first >= 0 ? [] : [error.message];
-      patch(problem, words.map((text) => h("p", { class: "notice notice-error" }, text)));
+      patch(
+        problem,
+        words.map((text) => h("p", { class: "notice notice-error" }, text)),
+      );
     }
 
     function setBusy(now) {
@@ -126,7 +146,9 @@ export function answersDialog(connection, { signal }) {
 }
 
 function writable(stored) {
-  const body = Object.fromEntries(Object.entries(stored).filter(([name]) => !ANSWERED_ALONE.includes(name)));
+  const body = Object.fromEntries(
+    Object.entries(stored).filter(([name]) => !ANSWERED_ALONE.includes(name)),
+  );
   return { id: stored.id, body };
 }
 
@@ -135,11 +157,27 @@ function createRow(answer = { question: "", answer: "", secret: true, key: false
   const problemId = uniqueId("problem");
   const problems = h("div", { class: "field-problem", id: problemId });
   const question = text("Question", answer.question, { placeholder: "Select a role" });
-  const kind = control("Answer is", h("select", { onChange: show }, KINDS.map(({ value, label }) => h("option", { value, selected: value === (answer.credential ?? "text") }, label))));
-  const typed = text("Answer", answer.answer ?? "", { autocomplete: "new-password", placeholder: answer.set ? "stored; type to replace it" : "" });
+  const kind = control(
+    "Answer is",
+    h(
+      "select",
+      { onChange: show },
+      KINDS.map(({ value, label }) =>
+        h("option", { value, selected: value === (answer.credential ?? "text") }, label),
+      ),
+    ),
+  );
+  const typed = text("Answer", answer.answer ?? "", {
+    autocomplete: "new-password",
+    placeholder: answer.set ? "stored; type to replace it" : "",
+  });
   const secret = check("Secret", answer.secret || answer.credential !== undefined);
   const key = check("One key", answer.key);
-  const removeButton = h("button", { type: "button", class: "button button-small button-danger-quiet", onClick: remove }, "Remove");
+  const removeButton = h(
+    "button",
+    { type: "button", class: "button button-small button-danger-quiet", onClick: remove },
+    "Remove",
+  );
   const element = h(
     "li",
     { class: "answer" },
@@ -147,7 +185,8 @@ function createRow(answer = { question: "", answer: "", secret: true, key: false
     h("div", { class: "answer-options" }, secret.element, key.element, removeButton),
     problems,
   );
-  for (const { input } of [question, kind, typed]) input.setAttribute("aria-describedby", problemId);
+  for (const { input } of [question, kind, typed])
+    input.setAttribute("aria-describedby", problemId);
   secret.input.addEventListener("change", show);
   show();
 
@@ -162,10 +201,15 @@ function createRow(answer = { question: "", answer: "", secret: true, key: false
       if (kind.input.value !== "text") return { ...entry, credential: kind.input.value };
       const options = { secret: secret.input.checked, key: key.input.checked };
       const keeps = answer.set && typed.input.value === "";
-      return keeps ? { ...entry, ...options, set: true } : { ...entry, ...options, answer: typed.input.value };
+      return keeps
+        ? { ...entry, ...options, set: true }
+        : { ...entry, ...options, answer: typed.input.value };
     },
     showProblems(messages) {
-      patch(problems, messages.map(({ field, message }) => h("p", {}, field ? `${field}: ` : "", message)));
+      patch(
+        problems,
+        messages.map(({ field, message }) => h("p", {}, field ? `${field}: ` : "", message)),
+      );
       const wrong = messages.map(({ field }) => (field === "question" ? question : typed));
       for (const part of [question, typed]) {
         const { input } = part;
@@ -187,15 +231,24 @@ function createRow(answer = { question: "", answer: "", secret: true, key: false
 }
 
 function text(label, value, attributes) {
-  return control(label, h("input", { type: "text", autocomplete: "off", spellcheck: "false", value, ...attributes }));
+  return control(
+    label,
+    h("input", { type: "text", autocomplete: "off", spellcheck: "false", value, ...attributes }),
+  );
 }
 
 function control(label, input) {
   input.id = uniqueId("answer");
-  return { input, element: h("div", { class: "answer-field" }, h("label", { for: input.id }, label), input) };
+  return {
+    input,
+    element: h("div", { class: "answer-field" }, h("label", { for: input.id }, label), input),
+  };
 }
 
 function check(label, checked) {
   const input = h("input", { type: "checkbox", id: uniqueId("answer"), checked });
-  return { input, element: h("label", { class: "check", for: input.id }, input, h("span", {}, label)) };
+  return {
+    input,
+    element: h("label", { class: "check", for: input.id }, input, h("span", {}, label)),
+  };
 }

@@ -9,17 +9,40 @@ import { h, patch, uniqueId } from "../dom.js";
  * nothing, and has the focus. Resolves to true if the action succeeded, false if the user dismissed
  * the dialog.
  */
-export function confirmDialog({ title, body, confirm, confirming, dismiss = "Keep it", action, signal }) {
+export function confirmDialog({
+  title,
+  body,
+  confirm,
+  confirming,
+  dismiss = "Keep it",
+  action,
+  signal,
+}) {
   return new Promise((resolve) => {
     const opener = document.activeElement;
     const titleId = uniqueId("dialog-title");
     const bodyId = uniqueId("dialog-body");
     const problem = h("div", { role: "alert" });
-    const cancelButton = h("button", { type: "button", class: "button", autofocus: true, onClick: () => dialog.close() }, dismiss);
-    const confirmButton = h("button", { type: "button", class: "button button-danger", onClick: run }, confirm);
+    const cancelButton = h(
+      "button",
+      { type: "button", class: "button", autofocus: true, onClick: () => dialog.close() },
+      dismiss,
+    );
+    const confirmButton = h(
+      "button",
+      { type: "button", class: "button button-danger", onClick: run },
+      confirm,
+    );
     const dialog = h(
       "dialog",
-      { class: "dialog", "aria-labelledby": titleId, "aria-describedby": bodyId, onClose: finish, onCancel: keepBusy, onKeydown: keepBusy },
+      {
+        class: "dialog",
+        "aria-labelledby": titleId,
+        "aria-describedby": bodyId,
+        onClose: finish,
+        onCancel: keepBusy,
+        onKeydown: keepBusy,
+      },
       h("h2", { id: titleId }, title),
       h("div", { class: "dialog-body", id: bodyId }, body),
       problem,
@@ -75,7 +98,9 @@ export function confirmDialog({ title, body, confirm, confirming, dismiss = "Kee
 export function focusAgain(opener) {
   if (hasFocus()) return;
   const name = (element) => element.getAttribute("aria-label") ?? element.textContent;
-  const like = [...document.querySelectorAll(opener.tagName)].find((element) => name(element) === name(opener));
+  const like = [...document.querySelectorAll(opener.tagName)].find(
+    (element) => name(element) === name(opener),
+  );
   for (const element of [opener, like, document.querySelector("main h1")]) {
     element?.focus();
     if (hasFocus()) return;

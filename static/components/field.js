@@ -5,6 +5,10 @@ import { h, patch, uniqueId } from "../dom.js";
 /**
  * `control` is the input; with `group: true`, it is an element with several inputs, and the label
  * becomes a legend. Returns `{ element, showProblems(messages), focus() }`.
+ *
+ * @param {{
+ *   label: string, name?: string, hint?: any, required?: boolean, control: any, group?: boolean,
+ * }} options
  */
 export function createField({ label, name, hint, required = false, control, group = false }) {
   const hintId = uniqueId("hint");
@@ -20,15 +24,30 @@ export function createField({ label, name, hint, required = false, control, grou
 
   let element;
   if (group) {
-    element = h("fieldset", { class: "field", "aria-describedby": described }, h("legend", {}, words), hintLine, problems, control);
+    element = h(
+      "fieldset",
+      { class: "field", "aria-describedby": described },
+      h("legend", {}, words),
+      hintLine,
+      problems,
+      control,
+    );
   } else {
     if (!control.id) control.id = uniqueId("control");
     control.setAttribute("aria-describedby", described);
     if (required) control.setAttribute("aria-required", "true");
-    element = h("div", { class: "field" }, h("label", { for: control.id }, words), hintLine, control, problems);
+    element = h(
+      "div",
+      { class: "field" },
+      h("label", { for: control.id }, words),
+      hintLine,
+      control,
+      problems,
+    );
   }
 
-  const target = () => (group ? element.querySelector("input:not([hidden]), textarea, select") : control);
+  const target = () =>
+    group ? element.querySelector("input:not([hidden]), textarea, select") : control;
 
   return {
     element,
@@ -39,7 +58,10 @@ export function createField({ label, name, hint, required = false, control, grou
         if (messages.length > 0) input.setAttribute("aria-invalid", "true");
         else input.removeAttribute("aria-invalid");
       }
-      patch(problems, messages.map((message) => h("p", {}, message)));
+      patch(
+        problems,
+        messages.map((message) => h("p", {}, message)),
+      );
     },
     focus() {
       target()?.focus();

@@ -19,15 +19,20 @@ export function createParamsForm(schema, initial) {
   const properties = asSchema(root.properties);
   if (!isFlat(root, properties, initial)) return jsonForm(root, initial);
 
-  const isRequired = ([name]) => (root.required ?? []).includes(name);
+  const isRequired = (name) => (root.required ?? []).includes(name);
   const all = Object.entries(properties);
   // Rhai sorts a schema's properties by name, which would hide required fields among the others.
-  const ordered = [...all.filter(isRequired), ...all.filter((one) => !isRequired(one))];
+  const ordered = [
+    ...all.filter(([name]) => isRequired(name)),
+    ...all.filter(([name]) => !isRequired(name)),
+  ];
   const entries = ordered.map(([name, property]) => {
-    const required = isRequired([name]);
+    const required = isRequired(name);
     const resolved = resolve(property, root);
     resolved.items = resolve(resolved.items, root);
     const value = initial && Object.hasOwn(initial, name) ? initial[name] : resolved.default;
+    // The last kind accepts all schemas.
+    /** @type {any} */
     const kind = KINDS.find(({ accepts }) => accepts(resolved));
     const input = kind.build(resolved, { required, value, name });
     const field = createField({
@@ -42,7 +47,11 @@ export function createParamsForm(schema, initial) {
   });
 
   return {
-    element: h("div", { class: "fields" }, entries.map(({ field }) => field.element)),
+    element: h(
+      "div",
+      { class: "fields" },
+      entries.map(({ field }) => field.element),
+    ),
     count: entries.length,
     read() {
       const value = {};
@@ -70,19 +79,31 @@ const KINDS = [
   { accepts: (schema) => typeOf(schema) === "boolean", build: buildBoolean },
   { accepts: (schema) => ["integer", "number"].includes(typeOf(schema)), build: buildNumber },
   { accepts: (schema) => typeOf(schema) === "string", build: buildText },
-  { accepts: (schema) => typeOf(schema) === "array" && choicesOf(schema.items) !== null, build: buildChoices },
-  { accepts: (schema) => typeOf(schema) === "array" && ["string", "integer", "number"].includes(typeOf(schema.items)), build: buildLines },
+  {
+    accepts: (schema) => typeOf(schema) === "array" && choicesOf(schema.items) !== null,
+    build: buildChoices,
+  },
+  {
+    accepts: (schema) =>
+      typeOf(schema) === "array" && ["string", "integer", "number"].includes(typeOf(schema.items)),
+    build: buildLines,
+  },
   { accepts: () => true, build: buildJson },
 ];
 
 function buildChoice(schema, { required, value }) {
   const choices = choicesOf(schema);
-  const unset = required && value !== undefined ? null : h("option", { value: "" }, required ? "Choose…" : "(not set)");
+  const unset =
+    required && value !== undefined
+      ? null
+      : h("option", { value: "" }, required ? "Choose…" : "(not set)");
   const control = h(
     "select",
     {},
     unset,
-    choices.map((choice, index) => h("option", { value: index, selected: same(choice.value, value) }, choice.label)),
+    choices.map((choice, index) =>
+      h("option", { value: index, selected: same(choice.value, value) }, choice.label),
+    ),
   );
   return {
     control,
@@ -96,7 +117,15 @@ function buildChoice(schema, { required, value }) {
 function buildBoolean(schema, { required, value }) {
   // An optional boolean without a default has three states, and a checkbox has two.
   if (value === undefined && !required) {
-    return buildChoice({ oneOf: [{ const: true, title: "Yes" }, { const: false, title: "No" }] }, { required, value });
+    return buildChoice(
+      {
+        oneOf: [
+          { const: true, title: "Yes" },
+          { const: false, title: "No" },
+        ],
+      },
+      { required, value },
+    );
   }
   const control = h("input", { type: "checkbox", checked: value === true });
   return { control, read: () => ({ value: control.checked }) };
@@ -119,18 +148,25 @@ function buildNumber(schema, { required, value }) {
       if (control.validity.badInput) return { problem: "Expected a number." };
       if (control.value === "") return required ? REQUIRED : {};
       const number = whole ? parseWhole(control.value) : parseNumber(control.value);
-      if (number === undefined) return { problem: whole ? "Expected a whole number." : "Expected a number." };
+      if (number === undefined)
+        return { problem: whole ? "Expected a whole number." : "Expected a number." };
       return { value: number };
     },
   };
 }
 
 function buildText(schema, { required, value }) {
-  const long = ["multiline", "textarea"].includes(schema.format) || String(value ?? "").includes("\n");
+  const long =
+    ["multiline", "textarea"].includes(schema.format) || String(value ?? "").includes("\n");
   const secret = schema.format === "password" || schema.writeOnly === true;
   const control = long
     ? h("textarea", { rows: 6, spellcheck: "false", value: value ?? "" })
-    : h("input", { type: secret ? "password" : "text", autocomplete: "off", spellcheck: "false", value: value ?? "" });
+    : h("input", {
+        type: secret ? "password" : "text",
+        autocomplete: "off",
+        spellcheck: "false",
+        value: value ?? "",
+      });
   return {
     control,
     hint: schema.pattern ? ["Pattern: ", h("code", {}, schema.pattern)] : null,
@@ -145,14 +181,20 @@ function buildChoices(schema, { required, value }) {
   const chosen = Array.isArray(value) ? value : [];
   const boxes = choicesOf(schema.items).map((choice) => ({
     choice,
-    box: h("input", { type: "checkbox", id: uniqueId("choice"), checked: chosen.some((one) => same(one, choice.value)) }),
+    box: h("input", {
+      type: "checkbox",
+      id: uniqueId("choice"),
+      checked: chosen.some((one) => same(one, choice.value)),
+    }),
   }));
   return {
     group: true,
     control: h(
       "div",
       { class: "checks" },
-      boxes.map(({ choice, box }) => h("label", { class: "check", for: box.id }, box, h("span", {}, choice.label))),
+      boxes.map(({ choice, box }) =>
+        h("label", { class: "check", for: box.id }, box, h("span", {}, choice.label)),
+      ),
     ),
     read() {
       const picked = boxes.filter(({ box }) => box.checked).map(({ choice }) => choice.value);
@@ -179,7 +221,8 @@ function buildLines(schema, { required, value }) {
   return {
     control,
     hint: "One per line.",
-    place: ([index]) => (lineOfItem[Number(index)] === undefined ? null : `Line ${lineOfItem[Number(index)]}`),
+    place: ([index]) =>
+      lineOfItem[Number(index)] === undefined ? null : `Line ${lineOfItem[Number(index)]}`,
     read() {
       const lines = control.value
         .split("\n")
@@ -221,7 +264,11 @@ function buildJson(schema, { required, value }) {
 /** All parameters as one JSON document. */
 function jsonForm(schema, initial) {
   const input = buildJson(schema, { required: false, value: initial ?? schema.default ?? {} });
-  const field = createField({ label: "Parameters", hint: hintFor(schema, input.hint), control: input.control });
+  const field = createField({
+    label: "Parameters",
+    hint: hintFor(schema, input.hint),
+    control: input.control,
+  });
   const entry = { pointer: "", input, field };
   return {
     element: h("div", { class: "fields" }, field.element),
@@ -240,12 +287,18 @@ function distribute(entries, errors) {
   const atFields = entries.map((entry) => ({ field: entry.field, messages: [] }));
   const elsewhere = [];
   for (const { pointer, message } of errors) {
-    const index = entries.findIndex((entry) => pointer === entry.pointer || pointer.startsWith(`${entry.pointer}/`));
+    const index = entries.findIndex(
+      (entry) => pointer === entry.pointer || pointer.startsWith(`${entry.pointer}/`),
+    );
     if (index < 0) {
       elsewhere.push({ pointer, message });
       continue;
     }
-    const rest = pointer.slice(entries[index].pointer.length).split("/").slice(1).map(unescapePointer);
+    const rest = pointer
+      .slice(entries[index].pointer.length)
+      .split("/")
+      .slice(1)
+      .map(unescapePointer);
     const place = rest.length > 0 ? entries[index].input.place?.(rest) : null;
     atFields[index].messages.push(place ? `${place}: ${message}` : message);
   }
@@ -270,8 +323,11 @@ function unescapePointer(part) {
 function isFlat(schema, properties, initial) {
   if (["oneOf", "anyOf", "allOf", "if", "$ref"].some((keyword) => keyword in schema)) return false;
   if (Object.keys(initial ?? {}).some((name) => !Object.hasOwn(properties, name))) return false;
-  if ("patternProperties" in schema || typeof schema.additionalProperties === "object") return false;
-  return "properties" in schema || schema.type !== "object" || schema.additionalProperties === false;
+  if ("patternProperties" in schema || typeof schema.additionalProperties === "object")
+    return false;
+  return (
+    "properties" in schema || schema.type !== "object" || schema.additionalProperties === false
+  );
 }
 
 /**
@@ -302,9 +358,13 @@ function typeOf(schema) {
 
 function choicesOf(schema) {
   if ("const" in schema) return [{ value: schema.const, label: choiceLabel(schema.const) }];
-  if (Array.isArray(schema.enum)) return schema.enum.map((value) => ({ value, label: choiceLabel(value) }));
+  if (Array.isArray(schema.enum))
+    return schema.enum.map((value) => ({ value, label: choiceLabel(value) }));
   if (schema.oneOf?.length > 0 && schema.oneOf.every((one) => "const" in asSchema(one))) {
-    return schema.oneOf.map((one) => ({ value: one.const, label: one.title ?? one.description ?? choiceLabel(one.const) }));
+    return schema.oneOf.map((one) => ({
+      value: one.const,
+      label: one.title ?? one.description ?? choiceLabel(one.const),
+    }));
   }
   return null;
 }
@@ -319,7 +379,10 @@ function emptyList(schema, required) {
 }
 
 function hintFor(schema, extra) {
-  const described = schema.description && /[.!?:]$/.test(schema.description) ? schema.description : schema.description && `${schema.description}.`;
+  const described =
+    schema.description && /[.!?:]$/.test(schema.description)
+      ? schema.description
+      : schema.description && `${schema.description}.`;
   const parts = [described, extra].filter(Boolean);
   return parts.length === 0 ? null : parts.map((part, index) => [index > 0 ? " " : "", part]);
 }

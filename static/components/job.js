@@ -31,7 +31,8 @@ export function progressBar({ done, total, message }) {
   return h(
     "span",
     { class: "progress" },
-    total > 0 && h("progress", { max: total, value: Math.min(done, total), "aria-label": "Progress" }),
+    total > 0 &&
+      h("progress", { max: total, value: Math.min(done, total), "aria-label": "Progress" }),
     h("span", {}, message ? `${words}: ${message}` : words),
   );
 }

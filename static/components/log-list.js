@@ -35,13 +35,39 @@ export function createLogList({ ask, changed }) {
   /** Incremented when the reader selects other lines, to discard responses to older requests. */
   let question = 0;
 
-  const level = h("select", { id: "log-level", onChange: restart }, LEVELS.map(([value, label]) => h("option", { value }, label)));
+  const level = h(
+    "select",
+    { id: "log-level", onChange: restart },
+    LEVELS.map(([value, label]) => h("option", { value }, label)),
+  );
   const list = h("ol", { class: "log-lines" });
   // With role=log, screen readers would read every line aloud, every two seconds.
-  const box = h("div", { class: "log", tabindex: "0", role: "region", "aria-label": "Log lines", onScroll: () => { following = isAtEnd(); } }, list);
+  const box = h(
+    "div",
+    {
+      class: "log",
+      tabindex: "0",
+      role: "region",
+      "aria-label": "Log lines",
+      onScroll: () => {
+        following = isAtEnd();
+      },
+    },
+    list,
+  );
   const note = h("p", { class: "muted", role: "status" });
-  const earlier = h("button", { type: "button", class: "button button-small", onClick: showEarlier }, "Show earlier lines");
-  const tools = h("div", { class: "section-tools" }, h("label", { for: level.id }, "Level"), level, earlier);
+  const earlier = h(
+    "button",
+    { type: "button", class: "button button-small", onClick: showEarlier },
+    "Show earlier lines",
+  );
+  const tools = h(
+    "div",
+    { class: "section-tools" },
+    h("label", { for: level.id }, "Level"),
+    level,
+    earlier,
+  );
   showNote(null);
 
   return {
@@ -144,7 +170,11 @@ export function createLogList({ ask, changed }) {
     return h(
       "li",
       { class: "log-line", "data-level": severity, "data-id": entry.id },
-      h("time", { datetime: entry.timestamp, title: absolute(entry.timestamp) }, clockTime(entry.timestamp)),
+      h(
+        "time",
+        { datetime: entry.timestamp, title: absolute(entry.timestamp) },
+        clockTime(entry.timestamp),
+      ),
       h("span", { class: "log-level" }, severity),
       h("span", { class: "log-message" }, entry.message, contextOf(entry.context)),
     );
@@ -156,9 +186,19 @@ export function createLogList({ ask, changed }) {
     tools.hidden = lines === 0 && !filtered;
     box.hidden = lines === 0;
     earlier.hidden = !hasEarlier;
-    if (lines > 0) setText(note, hasEarlier ? `The last ${count(lines)} lines${filtered ? " of this level" : ""} are shown; there are earlier ones.` : "");
+    if (lines > 0)
+      setText(
+        note,
+        hasEarlier
+          ? `The last ${count(lines)} lines${filtered ? " of this level" : ""} are shown; there are earlier ones.`
+          : "",
+      );
     else if (filtered) setText(note, "No lines of this level.");
-    else setText(note, job && isFinished(job.status) ? "This job logged nothing." : "Nothing logged yet.");
+    else
+      setText(
+        note,
+        job && isFinished(job.status) ? "This job logged nothing." : "Nothing logged yet.",
+      );
   }
 }
 
@@ -170,5 +210,9 @@ function normalLevel(level) {
 function contextOf(context) {
   if (context === null || context === undefined || context === "") return null;
   if (typeof context === "object" && Object.keys(context).length === 0) return null;
-  return h("code", { class: "log-context" }, typeof context === "string" ? context : JSON.stringify(context));
+  return h(
+    "code",
+    { class: "log-context" },
+    typeof context === "string" ? context : JSON.stringify(context),
+  );
 }

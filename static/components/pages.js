@@ -12,7 +12,8 @@ export function createPages(path) {
       patch(
         element,
         cursor && h("a", { class: "button", href: href(path) }, "First page"),
-        next && h("a", { class: "button", href: href(path, { cursor: next }), rel: "next" }, "Next page"),
+        next &&
+          h("a", { class: "button", href: href(path, { cursor: next }), rel: "next" }, "Next page"),
       );
     },
   };

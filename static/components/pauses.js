@@ -14,7 +14,11 @@ const OWN = { name: "dashboard", reason: "paused on the dashboard" };
 export function createPauses({ changed, signal }) {
   const notices = h("div", { class: "notices" });
   const problem = h("div", { role: "alert" });
-  const pauseAll = h("button", { type: "button", class: "button button-quiet", hidden: true, onClick: askToPause }, "Pause all jobs");
+  const pauseAll = h(
+    "button",
+    { type: "button", class: "button button-quiet", hidden: true, onClick: askToPause },
+    "Pause all jobs",
+  );
   let inForce = [];
   let asking = false;
 
@@ -48,8 +52,28 @@ export function createPauses({ changed, signal }) {
       h(
         "div",
         { class: "actions-row" },
-        h("button", { type: "button", class: "button", "data-pause": id, "aria-label": `End pause ${name}`, onClick: askToEnd }, "End pause"),
-        h("button", { type: "button", class: "button button-danger-quiet", "data-pause": id, "aria-label": `Delete pause ${name}`, onClick: askToDelete }, "Delete pause…"),
+        h(
+          "button",
+          {
+            type: "button",
+            class: "button",
+            "data-pause": id,
+            "aria-label": `End pause ${name}`,
+            onClick: askToEnd,
+          },
+          "End pause",
+        ),
+        h(
+          "button",
+          {
+            type: "button",
+            class: "button button-danger-quiet",
+            "data-pause": id,
+            "aria-label": `Delete pause ${name}`,
+            onClick: askToDelete,
+          },
+          "Delete pause…",
+        ),
       ),
     );
   }
@@ -62,7 +86,8 @@ export function createPauses({ changed, signal }) {
       await askWith((await api.jobStats({ signal })).by_status);
     } catch (error) {
       if (error.name !== "ApiError") console.error(error);
-      if (error.kind !== "aborted") patch(problem, h("p", { class: "notice notice-error" }, error.message));
+      if (error.kind !== "aborted")
+        patch(problem, h("p", { class: "notice notice-error" }, error.message));
     } finally {
       asking = false;
     }
@@ -73,7 +98,13 @@ export function createPauses({ changed, signal }) {
     return ask({
       title: "Pause all jobs?",
       body: [
-        h("p", {}, "No job starts on any device until the pause ", h("code", {}, OWN.name), " ends."),
+        h(
+          "p",
+          {},
+          "No job starts on any device until the pause ",
+          h("code", {}, OWN.name),
+          " ends.",
+        ),
         h(
           "ul",
           {},
@@ -96,7 +127,14 @@ export function createPauses({ changed, signal }) {
       body: [
         h("p", {}, released(pause)),
         pause.windows
-          ? h("p", {}, "Only the current window ends.", next ? [" The next window starts ", fullTime(next), "."] : " There are no more windows.")
+          ? h(
+              "p",
+              {},
+              "Only the current window ends.",
+              next
+                ? [" The next window starts ", fullTime(next), "."]
+                : " There are no more windows.",
+            )
           : h("p", {}, "The pause stays in the list until it is deleted."),
       ],
       confirm: "End pause",
@@ -114,7 +152,13 @@ export function createPauses({ changed, signal }) {
       body: [
         h("p", {}, released(pause)),
         windows
-          ? h("p", {}, "Its windows are deleted as well: ", h("code", {}, windows.cron_expression), ` (${windows.timezone}), ${count(windows.minutes)} min each. This cannot be undone.`)
+          ? h(
+              "p",
+              {},
+              "Its windows are deleted as well: ",
+              h("code", {}, windows.cron_expression),
+              ` (${windows.timezone}), ${count(windows.minutes)} min each. This cannot be undone.`,
+            )
           : h("p", {}, "This cannot be undone."),
       ],
       confirm: "Delete pause",
@@ -144,7 +188,10 @@ async function pauseEverything() {
 }
 
 function coveredBy({ plugins, targets }) {
-  const limits = [plugins.length > 0 && `of ${plugins.join(", ")}`, targets && `on ${targets}`].filter(Boolean);
+  const limits = [
+    plugins.length > 0 && `of ${plugins.join(", ")}`,
+    targets && `on ${targets}`,
+  ].filter(Boolean);
   return limits.length > 0 ? `jobs ${limits.join(" ")}` : "all jobs";
 }
 

@@ -14,18 +14,27 @@ export function canRun(plugin) {
 
 /** The badge of a plugin: its text, and the job status with the same colours. */
 export function pluginBadge({ status }) {
-  const [text, colours] = { broken: ["Broken", "failed"], compiling: ["Compiling", "running"] }[status] ?? ["Ready", "completed"];
+  const [text, colours] = { broken: ["Broken", "failed"], compiling: ["Compiling", "running"] }[
+    status
+  ] ?? ["Ready", "completed"];
   return h("span", { class: "badge", "data-status": colours }, text);
 }
 
 export function pluginName(name, digest) {
-  return h("span", { class: "plugin-name" }, name, digest ? h("code", { class: "digest", title: digest }, `@${shortDigest(digest)}`) : null);
+  return h(
+    "span",
+    { class: "plugin-name" },
+    name,
+    digest ? h("code", { class: "digest", title: digest }, `@${shortDigest(digest)}`) : null,
+  );
 }
 
 /** The location of the error, as file:line:column, and its message. */
 export function pluginError(plugin) {
   const error = plugin.error ?? { message: "No error message." };
-  const place = [error.file, error.line, error.column].filter((part) => part !== null && part !== undefined).join(":");
+  const place = [error.file, error.line, error.column]
+    .filter((part) => part !== null && part !== undefined)
+    .join(":");
   return h(
     "div",
     { class: "notice notice-error" },
@@ -35,7 +44,11 @@ export function pluginError(plugin) {
       "p",
       {},
       plugin.digest
-        ? ["Jobs run the last version that loaded, ", h("code", {}, shortDigest(plugin.digest)), "."]
+        ? [
+            "Jobs run the last version that loaded, ",
+            h("code", {}, shortDigest(plugin.digest)),
+            ".",
+          ]
         : "There is no earlier version, so jobs cannot be submitted.",
     ),
   );
@@ -44,14 +57,28 @@ export function pluginError(plugin) {
 /** Warnings: another file with the same name, and capabilities that the operator does not grant. */
 export function pluginWarnings(plugin) {
   return [
-    plugin.conflict && plugin.status !== "broken" &&
-      h("div", { class: "notice notice-warning" }, h("p", {}, h("code", {}, plugin.conflict), " has the same plugin name and is ignored.")),
+    plugin.conflict &&
+      plugin.status !== "broken" &&
+      h(
+        "div",
+        { class: "notice notice-warning" },
+        h("p", {}, h("code", {}, plugin.conflict), " has the same plugin name and is ignored."),
+      ),
     plugin.not_granted?.length > 0 &&
       h(
         "div",
         { class: "notice notice-warning" },
-        h("p", {}, h("strong", {}, "Its jobs are rejected."), " The server's policy does not grant these needs:"),
-        h("ul", {}, plugin.not_granted.map((need) => h("li", {}, h("code", {}, need)))),
+        h(
+          "p",
+          {},
+          h("strong", {}, "Its jobs are rejected."),
+          " The server's policy does not grant these needs:",
+        ),
+        h(
+          "ul",
+          {},
+          plugin.not_granted.map((need) => h("li", {}, h("code", {}, need))),
+        ),
       ),
   ];
 }
@@ -62,7 +89,15 @@ export function versionsList(versions) {
     "ul",
     { class: "versions" },
     versions.map(({ digest, last_seen, jobs, serving }) =>
-      h("li", {}, h("code", { title: digest }, shortDigest(digest)), " loaded ", relativeTime(last_seen), `, ran ${plural(jobs, "job")}`, serving ? ", in use" : ""),
+      h(
+        "li",
+        {},
+        h("code", { title: digest }, shortDigest(digest)),
+        " loaded ",
+        relativeTime(last_seen),
+        `, ran ${plural(jobs, "job")}`,
+        serving ? ", in use" : "",
+      ),
     ),
   );
 }
@@ -74,7 +109,9 @@ export function needsList(needs) {
   return h(
     "ul",
     { class: "needs" },
-    lines.map(({ capability, detail }) => h("li", {}, h("strong", {}, capability), detail ? [" ", h("code", {}, detail)] : null)),
+    lines.map(({ capability, detail }) =>
+      h("li", {}, h("strong", {}, capability), detail ? [" ", h("code", {}, detail)] : null),
+    ),
   );
 }
 
@@ -83,7 +120,8 @@ function needsLines(needs, prefix = "") {
     const capability = prefix + name;
     if (isNothing(scope)) return [];
     if (scope === true) return [{ capability, detail: "" }];
-    if (typeof scope !== "object" || Array.isArray(scope)) return [{ capability, detail: detailOf(scope) }];
+    if (typeof scope !== "object" || Array.isArray(scope))
+      return [{ capability, detail: detailOf(scope) }];
     const parts = needsLines(scope, `${capability}.`);
     return parts.length > 0 ? parts : [{ capability, detail: "" }];
   });

@@ -16,6 +16,15 @@ const SLOWEST_RETRY_MS = 30_000;
  * Returns `element` (content and its states), `controls` (age and Refresh button), `ready`,
  * `refresh()`, `update()` and `reset()`, which discards the state when the content is to show
  * something else.
+ *
+ * @param {{
+ *   what: string,
+ *   content: HTMLElement,
+ *   load: (signal: AbortSignal) => Promise<string | void>,
+ *   pause?: () => number | null,
+ *   signal: AbortSignal,
+ *   missing?: () => Node,
+ * }} options
  */
 export function createRefresher({ what, content, load, pause = () => null, signal, missing }) {
   const notice = h("div", { class: "notices" });
@@ -25,12 +34,15 @@ export function createRefresher({ what, content, load, pause = () => null, signa
   const button = h("button", { type: "button", class: "button", onClick: refresh }, "Refresh");
 
   let loaded = false;
+  /** @type {Date | null} */
   let loadedAt = null;
   let failures = 0;
   let gone = false;
   let askedFor = false;
   let resolveReady;
-  const ready = new Promise((resolve) => { resolveReady = resolve; });
+  const ready = new Promise((resolve) => {
+    resolveReady = resolve;
+  });
 
   content.hidden = true;
   placeholder.replaceChildren(h("p", { class: "loading", role: "status" }, `Loading ${what}…`));
@@ -39,7 +51,8 @@ export function createRefresher({ what, content, load, pause = () => null, signa
   function nextPause() {
     const wait = gone ? null : pause();
     // Backs off while the server fails, but never stops retrying.
-    if (failures > 0 && wait !== null) return Math.max(wait, Math.min(SLOWEST_RETRY_MS, wait * 2 ** failures));
+    if (failures > 0 && wait !== null)
+      return Math.max(wait, Math.min(SLOWEST_RETRY_MS, wait * 2 ** failures));
     return wait;
   }
 
@@ -70,7 +83,9 @@ export function createRefresher({ what, content, load, pause = () => null, signa
     notice.replaceChildren();
     const rhythm = pause();
     age.replaceChildren(
-      "Refreshed ", localAge(loadedAt), rhythm ? h("span", { class: "rhythm" }, ` · every ${rhythm / 1000} s`) : "",
+      "Refreshed ",
+      localAge(loadedAt),
+      rhythm ? h("span", { class: "rhythm" }, ` · every ${rhythm / 1000} s`) : "",
     );
     if (askedFor || recovered) announce(message ? `Refreshed. ${message}` : "Refreshed.");
     askedFor = false;

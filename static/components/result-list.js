@@ -18,17 +18,27 @@ export function createResultList() {
   const groups = h("div", { class: "result-groups" });
   const live = h("div", { class: "result-groups" });
   const wrap = h("input", { type: "checkbox", id: "wrap-output", onChange: wrapLines });
-  const tools = h("div", { class: "section-tools" }, h("label", { class: "check", for: wrap.id }, wrap, h("span", {}, "Wrap long lines")));
+  const tools = h(
+    "div",
+    { class: "section-tools" },
+    h("label", { class: "check", for: wrap.id }, wrap, h("span", {}, "Wrap long lines")),
+  );
   let openBudget = OPEN_AT_MOST;
 
   return {
     element: h("div", {}, tools, note, groups, live),
     update(results, running, job, hasMore) {
       tools.hidden = results.length + running.length === 0;
-      const cut = hasMore ? `The first ${plural(results.length, "result")} of the job. \`scheduler job results ${job.id}\` prints all of them.` : "";
+      const cut = hasMore
+        ? `The first ${plural(results.length, "result")} of the job. \`scheduler job results ${job.id}\` prints all of them.`
+        : "";
       setText(note, tools.hidden ? emptyText(job) : cut);
       patch(live, running.map(runningCommand));
-      reconcile(groups, groupByTarget(results), { keyOf: ({ target }) => target, create: createGroup, update: updateGroup });
+      reconcile(groups, groupByTarget(results), {
+        keyOf: ({ target }) => target,
+        create: createGroup,
+        update: updateGroup,
+      });
     },
   };
 
@@ -43,14 +53,23 @@ export function createResultList() {
   }
 
   function createGroup({ target }) {
-    return h("section", { class: "result-group" }, h("h3", {}, target || "No target", " ", h("span", { class: "muted" })), h("ol", { class: "result-entries" }));
+    return h(
+      "section",
+      { class: "result-group" },
+      h("h3", {}, target || "No target", " ", h("span", { class: "muted" })),
+      h("ol", { class: "result-entries" }),
+    );
   }
 
   function updateGroup(element, { results }) {
     const [title, entries] = element.children;
     const failed = results.filter(isFailure).length;
     const time = results.reduce((sum, { duration_ms: ms }) => sum + (ms ?? 0), 0);
-    const remarks = [plural(results.length, "command"), failed > 0 && `${failed} failed`, duration(time)];
+    const remarks = [
+      plural(results.length, "command"),
+      failed > 0 && `${failed} failed`,
+      duration(time),
+    ];
     setText(title.lastChild, remarks.filter(Boolean).join(" · "));
     reconcile(entries, results, { keyOf: ({ id }) => id, create: createEntry });
   }
@@ -60,9 +79,18 @@ function runningCommand({ target, command, started_at: startedAt, output, cut })
   return h(
     "section",
     { class: "result result-running" },
-    h("h3", {}, target, " ", h("code", { class: "command" }, command), h("span", { class: "result-facts" }, h("span", {}, "running for "), elapsed(startedAt))),
+    h(
+      "h3",
+      {},
+      target,
+      " ",
+      h("code", { class: "command" }, command),
+      h("span", { class: "result-facts" }, h("span", {}, "running for "), elapsed(startedAt)),
+    ),
     cut && h("p", { class: "muted" }, "The output is longer; only its end is shown."),
-    output ? h("pre", { class: "output", tabindex: "0" }, output) : h("p", { class: "muted" }, "No output yet."),
+    output
+      ? h("pre", { class: "output", tabindex: "0" }, output)
+      : h("p", { class: "muted" }, "No output yet."),
   );
 }
 
@@ -77,7 +105,11 @@ function createResult(result, open) {
       {},
       result.kind === "answer" && h("span", { class: "muted" }, "answered "),
       h("code", { class: "command" }, result.command ?? "(no command)"),
-      h("span", { class: "result-facts" }, resultFacts(result, failed).map((text) => h("span", {}, text))),
+      h(
+        "span",
+        { class: "result-facts" },
+        resultFacts(result, failed).map((text) => h("span", {}, text)),
+      ),
     ),
     body,
   );
@@ -88,7 +120,8 @@ function createResult(result, open) {
       body,
       result.error && h("pre", { class: "message message-error" }, result.error),
       outputOf(result),
-      result.truncated && h("p", { class: "muted" }, "Truncated: the output exceeded the server's limit."),
+      result.truncated &&
+        h("p", { class: "muted" }, "Truncated: the output exceeded the server's limit."),
       h("p", { class: "muted" }, fullTime(result.executed_at)),
     );
   };
@@ -101,7 +134,11 @@ function outputOf({ output }) {
   if (!output) return h("p", { class: "muted" }, "No output.");
   const pre = h("pre", { class: "output", tabindex: "0" }, output.slice(0, SHOWN_CHARACTERS));
   if (output.length <= SHOWN_CHARACTERS) return pre;
-  const all = h("button", { type: "button", class: "button button-small", onClick: showAll }, `Show all ${bytes(output.length)}`);
+  const all = h(
+    "button",
+    { type: "button", class: "button button-small", onClick: showAll },
+    `Show all ${bytes(output.length)}`,
+  );
   function showAll() {
     pre.textContent = output;
     pre.focus();

@@ -17,7 +17,13 @@ export function createTable({ caption, columns, keyOf }) {
     h(
       "thead",
       { role: "rowgroup" },
-      h("tr", { role: "row" }, columns.map(({ label, class: name }) => h("th", { scope: "col", role: "columnheader", class: name }, label))),
+      h(
+        "tr",
+        { role: "row" },
+        columns.map(({ label, class: name }) =>
+          h("th", { scope: "col", role: "columnheader", class: name }, label),
+        ),
+      ),
     ),
     body,
   );

@@ -9,7 +9,11 @@ const TICK_MS = 1_000;
 /** "12 s ago", with the full time as its tooltip. */
 export function relativeTime(iso) {
   if (!iso) return "–";
-  return h("time", { datetime: iso, title: absolute(iso), "data-shows": "relative" }, relative(iso, serverNow()));
+  return h(
+    "time",
+    { datetime: iso, title: absolute(iso), "data-shows": "relative" },
+    relative(iso, serverNow()),
+  );
 }
 
 /** "2026-03-01 14:05:09 UTC (12 s ago)", if there is enough space. */
@@ -22,20 +26,30 @@ export function fullTime(iso) {
 export function elapsed(start, end) {
   if (!start) return "–";
   if (end) return duration(Date.parse(end) - Date.parse(start));
-  return h("time", { datetime: start, "data-shows": "elapsed" }, duration(serverNow() - Date.parse(start)));
+  return h(
+    "time",
+    { datetime: start, "data-shows": "elapsed" },
+    duration(serverNow() - Date.parse(start)),
+  );
 }
 
 /** The age of data of the dashboard: both ends by the viewer's clock, not the server's. */
 export function localAge(at) {
   const iso = at.toISOString();
-  return h("time", { datetime: iso, title: absolute(iso), "data-shows": "local-age" }, relative(iso, Date.now()));
+  return h(
+    "time",
+    { datetime: iso, title: absolute(iso), "data-shows": "local-age" },
+    relative(iso, Date.now()),
+  );
 }
 
 export function startClock() {
   setInterval(() => {
     if (document.hidden) return;
-    for (const element of document.querySelectorAll("time[data-shows]")) {
-      setText(element, WORDS[element.dataset.shows](element.dateTime));
+    /** @type {NodeListOf<HTMLTimeElement>} */
+    const times = document.querySelectorAll("time[data-shows]");
+    for (const element of times) {
+      setText(element, WORDS[element.dataset.shows ?? "relative"](element.dateTime));
     }
   }, TICK_MS);
 }

@@ -17,45 +17,116 @@ const PAGE_SIZE = 100;
 
 /** `edit` and `showHostKeys` are called with the event of a button that has the connection's id. */
 const columns = (edit, showHostKeys) => [
-  { label: "Name", render: ({ name }) => h("a", { class: "job-link", href: href("", { target: name }), title: `Jobs on ${name}` }, name), header: true },
-  { label: "Address", render: ({ host, port, jump }) => [h("code", {}, address(host, port)), jump.length > 0 && h("div", { class: "muted" }, "through ", jump.join(", "))] },
+  {
+    label: "Name",
+    render: ({ name }) =>
+      h(
+        "a",
+        { class: "job-link", href: href("", { target: name }), title: `Jobs on ${name}` },
+        name,
+      ),
+    header: true,
+  },
+  {
+    label: "Address",
+    render: ({ host, port, jump }) => [
+      h("code", {}, address(host, port)),
+      jump.length > 0 && h("div", { class: "muted" }, "through ", jump.join(", ")),
+    ],
+  },
   { label: "User", render: ({ username }) => username ?? "–" },
-  { label: "Platform", render: ({ device_type: platform, algorithms }) => [platform, algorithms === "legacy" && [" ", h("span", { class: "tag" }, "legacy algorithms")]] },
-  { label: "Secrets set", render: ({ secrets_set: secrets, agent }) => [...secrets, ...(agent ? ["ssh-agent"] : [])].join(", ") || "None" },
+  {
+    label: "Platform",
+    render: ({ device_type: platform, algorithms }) => [
+      platform,
+      algorithms === "legacy" && [" ", h("span", { class: "tag" }, "legacy algorithms")],
+    ],
+  },
+  {
+    label: "Secrets set",
+    render: ({ secrets_set: secrets, agent }) =>
+      [...secrets, ...(agent ? ["ssh-agent"] : [])].join(", ") || "None",
+  },
   {
     label: "Pinned host key",
     render: ({ id, name, host_key: key }) => [
       key ? h("code", { title: key }, shorten(key, 28)) : "None",
       " ",
-      h("button", { type: "button", class: "button button-small", "data-connection": id, "aria-label": `Host keys of ${name}`, onClick: showHostKeys }, "Host keys"),
+      h(
+        "button",
+        {
+          type: "button",
+          class: "button button-small",
+          "data-connection": id,
+          "aria-label": `Host keys of ${name}`,
+          onClick: showHostKeys,
+        },
+        "Host keys",
+      ),
     ],
   },
   { label: "Timeout", render: ({ timeout_seconds: seconds }) => (seconds ? `${seconds} s` : "–") },
-  { label: "Tags", render: ({ tags }) => (tags ?? []).map((tag) => h("span", { class: "tag" }, tag)) },
+  {
+    label: "Tags",
+    render: ({ tags }) => (tags ?? []).map((tag) => h("span", { class: "tag" }, tag)),
+  },
   {
     label: "Answers",
     render: ({ id, name, answers }) =>
-      h("button", { type: "button", class: "button button-small", "data-connection": id, "aria-label": `Answers for ${name}`, onClick: edit }, answers.length > 0 ? `${answers.length} set` : "None"),
+      h(
+        "button",
+        {
+          type: "button",
+          class: "button button-small",
+          "data-connection": id,
+          "aria-label": `Answers for ${name}`,
+          onClick: edit,
+        },
+        answers.length > 0 ? `${answers.length} set` : "None",
+      ),
   },
   { label: "Changed", render: ({ updated_at: at }) => relativeTime(at) },
 ];
 
 export function connectionsView({ query, signal }) {
   let cursor = query.get("cursor") ?? "";
-  const table = createTable({ caption: "Connections", columns: columns(editAnswers, showHostKeys), keyOf: ({ id }) => id });
+  const table = createTable({
+    caption: "Connections",
+    columns: columns(editAnswers, showHostKeys),
+    keyOf: ({ id }) => id,
+  });
   const empty = h("div");
   const problem = h("div", { role: "alert" });
   const pages = createPages("connections");
   const content = h("div", {}, table.element, empty, pages.element);
-  const refresher = createRefresher({ what: "the connections", content, load, pause: () => REFRESH_MS, signal });
+  const refresher = createRefresher({
+    what: "the connections",
+    content,
+    load,
+    pause: () => REFRESH_MS,
+    signal,
+  });
 
   return {
     title: "Connections",
     element: h(
       "div",
       {},
-      h("div", { class: "view-head" }, h("h1", { tabindex: "-1" }, "Connections"), refresher.controls),
-      h("p", { class: "view-note muted" }, "To add one, use ", h("code", {}, "scheduler connection add"), " or ", h("code", {}, "POST /api/connections"), ". Secrets are sealed when they are stored and never shown again."),
+      h(
+        "div",
+        { class: "view-head" },
+        h("h1", { tabindex: "-1" }, "Connections"),
+        refresher.controls,
+      ),
+      h(
+        "p",
+        { class: "view-note muted" },
+        "To add one, use ",
+        h("code", {}, "scheduler connection add"),
+        " or ",
+        h("code", {}, "POST /api/connections"),
+        ". Secrets are sealed when they are stored and never shown again.",
+      ),
       problem,
       refresher.element,
     ),
@@ -84,7 +155,8 @@ export function connectionsView({ query, signal }) {
       if (saved) refresher.update();
     } catch (error) {
       if (error.name !== "ApiError") console.error(error);
-      if (error.kind !== "aborted") patch(problem, h("p", { class: "notice notice-error" }, error.message));
+      if (error.kind !== "aborted")
+        patch(problem, h("p", { class: "notice notice-error" }, error.message));
     }
   }
 
@@ -94,7 +166,15 @@ export function connectionsView({ query, signal }) {
     pages.update(cursor, page.next_cursor);
     table.update(connections);
     table.element.hidden = connections.length === 0;
-    patch(empty, connections.length === 0 && !cursor && emptyBox("No connections yet.", h("p", {}, "A job reaches devices only through a connection.")));
+    patch(
+      empty,
+      connections.length === 0 &&
+        !cursor &&
+        emptyBox(
+          "No connections yet.",
+          h("p", {}, "A job reaches devices only through a connection."),
+        ),
+    );
     return `${plural(connections.length, "connection")}.`;
   }
 }

@@ -35,13 +35,23 @@ export function jobsView({ query, signal }) {
 
   const counts = createCounts();
   const filterForm = createFilterForm(signal);
-  const table = createTable({ caption: "Jobs, newest first", columns: COLUMNS, keyOf: (job) => job.id });
+  const table = createTable({
+    caption: "Jobs, newest first",
+    columns: COLUMNS,
+    keyOf: (job) => job.id,
+  });
   const empty = h("div");
   const pages = h("nav", { class: "pages", "aria-label": "Pages" });
   const pauses = createPauses({ changed: () => refresher.refresh(), signal });
   const content = h("div", {}, table.element, empty, pages);
 
-  const refresher = createRefresher({ what: "the jobs", content, load, pause: () => REFRESH_MS, signal });
+  const refresher = createRefresher({
+    what: "the jobs",
+    content,
+    load,
+    pause: () => REFRESH_MS,
+    signal,
+  });
 
   showFilters();
   return {
@@ -49,7 +59,13 @@ export function jobsView({ query, signal }) {
     element: h(
       "div",
       {},
-      h("div", { class: "view-head" }, h("h1", { tabindex: "-1" }, "Jobs"), pauses.pauseAll, refresher.controls),
+      h(
+        "div",
+        { class: "view-head" },
+        h("h1", { tabindex: "-1" }, "Jobs"),
+        pauses.pauseAll,
+        refresher.controls,
+      ),
       pauses.element,
       counts.element,
       filterForm.element,
@@ -69,7 +85,9 @@ export function jobsView({ query, signal }) {
     // The list works without the counts.
     const [page, stats] = await Promise.all([
       api.listJobs({ ...filters, limit: PAGE_SIZE }, options),
-      api.jobStats(options).catch((error) => (error.kind === "aborted" ? Promise.reject(error) : null)),
+      api
+        .jobStats(options)
+        .catch((error) => (error.kind === "aborted" ? Promise.reject(error) : null)),
       pauses.load(turnSignal),
     ]);
     counts.update(stats, filters);
@@ -78,8 +96,18 @@ export function jobsView({ query, signal }) {
     patch(empty, page.jobs.length === 0 && emptyMessage(filters));
     patch(
       pages,
-      filters.cursor && h("a", { class: "button", href: addressOf({ ...filters, cursor: "" }) }, "Newest"),
-      page.next_cursor && h("a", { class: "button", href: addressOf({ ...filters, cursor: page.next_cursor }), rel: "next" }, "Older"),
+      filters.cursor &&
+        h("a", { class: "button", href: addressOf({ ...filters, cursor: "" }) }, "Newest"),
+      page.next_cursor &&
+        h(
+          "a",
+          {
+            class: "button",
+            href: addressOf({ ...filters, cursor: page.next_cursor }),
+            rel: "next",
+          },
+          "Older",
+        ),
     );
     return `${plural(page.jobs.length, "job")} shown.`;
   }
@@ -94,7 +122,12 @@ export function jobsView({ query, signal }) {
 
 function readFilters(query) {
   const value = (name) => query.get(name) ?? "";
-  return { status: value("status"), plugin: value("plugin"), target: value("target"), cursor: value("cursor") };
+  return {
+    status: value("status"),
+    plugin: value("plugin"),
+    target: value("target"),
+    cursor: value("cursor"),
+  };
 }
 
 function addressOf(filters) {
@@ -114,10 +147,15 @@ function createCounts() {
     /** `stats`: null if they could not be loaded, undefined to keep them. */
     update(stats, filters) {
       if (stats !== undefined) known = stats;
-      reconcile(list, ["", ...STATUSES], { keyOf: (status) => status, create: countLink, update: (item, status) => showCount(item, status, filters) });
+      reconcile(list, ["", ...STATUSES], {
+        keyOf: (status) => status,
+        create: countLink,
+        update: (item, status) => showCount(item, status, filters),
+      });
       const remarks = [
         stats === null && "Failed to load the counts.",
-        (filters.plugin || filters.target) && "The counts include all jobs; the plugin and target filters apply to the list only.",
+        (filters.plugin || filters.target) &&
+          "The counts include all jobs; the plugin and target filters apply to the list only.",
       ];
       setText(note, remarks.filter(Boolean).join(" "));
     },
@@ -158,14 +196,32 @@ function valueOf(byStatus, status) {
 function createFilterForm(signal) {
   const pluginNames = h("datalist", { id: uniqueId("plugins") });
   const targetNames = h("datalist", { id: uniqueId("targets") });
-  const plugin = h("input", { id: uniqueId("filter"), name: "plugin", list: pluginNames.id, autocomplete: "off", spellcheck: "false" });
-  const target = h("input", { id: uniqueId("filter"), name: "target", list: targetNames.id, autocomplete: "off", spellcheck: "false" });
+  const plugin = h("input", {
+    id: uniqueId("filter"),
+    name: "plugin",
+    list: pluginNames.id,
+    autocomplete: "off",
+    spellcheck: "false",
+  });
+  const target = h("input", {
+    id: uniqueId("filter"),
+    name: "target",
+    list: targetNames.id,
+    autocomplete: "off",
+    spellcheck: "false",
+  });
   const clear = h("a", { class: "button button-quiet", href: href() }, "Clear filters");
   let filters;
 
   const element = h(
     "form",
-    { class: "filters", role: "search", "aria-label": "Filter the jobs", onSubmit: apply, onChange: apply },
+    {
+      class: "filters",
+      role: "search",
+      "aria-label": "Filter the jobs",
+      onSubmit: apply,
+      onChange: apply,
+    },
     h("div", { class: "filter" }, h("label", { for: plugin.id }, "Plugin"), plugin, pluginNames),
     h("div", { class: "filter" }, h("label", { for: target.id }, "Target"), target, targetNames),
     h("button", { type: "submit", class: "button" }, "Filter"),
@@ -195,9 +251,13 @@ function createFilterForm(signal) {
    */
   async function suggest() {
     const option = ({ name }) => h("option", { value: name });
-    const [plugins, connections] = await Promise.allSettled([api.listPlugins({ signal }), api.listConnections({}, { signal })]);
-    if (plugins.value) patch(pluginNames, plugins.value.plugins.map(option));
-    if (connections.value) patch(targetNames, connections.value.connections.map(option));
+    const [plugins, connections] = await Promise.allSettled([
+      api.listPlugins({ signal }),
+      api.listConnections({}, { signal }),
+    ]);
+    if (plugins.status === "fulfilled") patch(pluginNames, plugins.value.plugins.map(option));
+    if (connections.status === "fulfilled")
+      patch(targetNames, connections.value.connections.map(option));
   }
 }
 
@@ -205,8 +265,8 @@ function createFilterForm(signal) {
 
 function statusCell(job) {
   const cancelling = job.cancel_requested && !isFinished(job.status);
-  const heldBack = job.held_back_by && `paused by ${job.held_back_by.pause}`;
-  const note = cancelling ? "cancelling" : heldBack;
+  const paused = job.paused_by && `paused by ${job.paused_by.pause}`;
+  const note = cancelling ? "cancelling" : paused;
   return [statusBadge(job.status), note && h("div", { class: "job-note" }, note)];
 }
 
@@ -217,8 +277,16 @@ function jobCell(job) {
     h("a", { class: "job-link", href: jobHref(job.id) }, pluginName(job.plugin, job.plugin_digest)),
     job.dry_run && h("span", { class: "tag" }, "dry run"),
     note && h("div", { class: "job-note" }, shorten(note, 160)),
-    job.status === "running" && job.progress && h("div", { class: "job-note" }, progressBar(job.progress)),
-    failing && job.error_message && h("div", { class: "job-note job-note-error" }, shorten(job.error_message.split("\n", 1)[0], 160)),
+    job.status === "running" &&
+      job.progress &&
+      h("div", { class: "job-note" }, progressBar(job.progress)),
+    failing &&
+      job.error_message &&
+      h(
+        "div",
+        { class: "job-note job-note-error" },
+        shorten(job.error_message.split("\n", 1)[0], 160),
+      ),
   ];
 }
 
@@ -232,11 +300,18 @@ function targetsText({ targets, target_count: total }) {
 function emptyMessage(filters) {
   if (filters.cursor) return emptyBox("No older jobs.");
   if (filters.status || filters.plugin || filters.target) {
-    return emptyBox("No job matches these filters.", h("p", {}, h("a", { href: href() }, "Show all jobs")));
+    return emptyBox(
+      "No job matches these filters.",
+      h("p", {}, h("a", { href: href() }, "Show all jobs")),
+    );
   }
   return emptyBox(
     "No jobs yet.",
-    h("p", {}, h("a", { class: "button button-primary", href: href("new") }, "Submit the first job")),
+    h(
+      "p",
+      {},
+      h("a", { class: "button button-primary", href: href("new") }, "Submit the first job"),
+    ),
     h("p", { class: "muted" }, "From a shell: ", h("code", {}, "scheduler job submit PLUGIN")),
   );
 }

@@ -20,22 +20,42 @@ export function notificationsView({ signal, flash }) {
     { label: "Attempts", render: ({ attempts }) => String(attempts) },
     { label: "Next attempt", render: ({ next_at: at }) => (at ? relativeTime(at) : "–") },
     { label: "Last error", render: ({ last_error: error }) => error ?? "–" },
-    { label: "Job", render: ({ job_id: job }) => h("a", { class: "job-link", href: href(`jobs/${job}`) }, "job") },
+    {
+      label: "Job",
+      render: ({ job_id: job }) => h("a", { class: "job-link", href: href(`jobs/${job}`) }, "job"),
+    },
   ];
   const table = createTable({ caption: "Notifications", columns, keyOf: ({ id }) => id });
   const channels = h("ul", { class: "channels", "aria-label": "Channels" });
   const problem = h("div", { role: "alert" });
   const empty = h("div");
   const content = h("div", {}, problem, channels, table.element, empty);
-  const refresher = createRefresher({ what: "the notifications", content, load, pause: () => REFRESH_MS, signal });
+  const refresher = createRefresher({
+    what: "the notifications",
+    content,
+    load,
+    pause: () => REFRESH_MS,
+    signal,
+  });
 
   return {
     title: "Notifications",
     element: h(
       "div",
       {},
-      h("div", { class: "view-head" }, h("h1", { tabindex: "-1" }, "Notifications"), refresher.controls),
-      h("p", { class: "view-note muted" }, "Channels and rules are defined in ", h("code", {}, "[notifications]"), " of the server's configuration."),
+      h(
+        "div",
+        { class: "view-head" },
+        h("h1", { tabindex: "-1" }, "Notifications"),
+        refresher.controls,
+      ),
+      h(
+        "p",
+        { class: "view-note muted" },
+        "Channels and rules are defined in ",
+        h("code", {}, "[notifications]"),
+        " of the server's configuration.",
+      ),
       refresher.element,
     ),
     ready: refresher.ready,
@@ -49,7 +69,16 @@ export function notificationsView({ signal, flash }) {
       h("strong", {}, name),
       ` (${kind}) `,
       status !== "healthy" && h("span", { class: "health-bad" }, `${error} `),
-      h("button", { type: "button", class: "button", "aria-label": `Test ${name}`, onClick: (event) => test(event, name) }, "Test"),
+      h(
+        "button",
+        {
+          type: "button",
+          class: "button",
+          "aria-label": `Test ${name}`,
+          onClick: (event) => test(event, name),
+        },
+        "Test",
+      ),
     );
   }
 
@@ -60,7 +89,11 @@ export function notificationsView({ signal, flash }) {
     try {
       const { ok, error } = await api.testChannel(name);
       if (ok) flash(`Test message sent to ${name}.`);
-      else patch(problem, h("p", { class: "notice notice-error" }, `Failed to send to ${name}: ${error}`));
+      else
+        patch(
+          problem,
+          h("p", { class: "notice notice-error" }, `Failed to send to ${name}: ${error}`),
+        );
     } catch (error) {
       if (error.name !== "ApiError") console.error(error);
       patch(problem, h("p", { class: "notice notice-error" }, error.message));
@@ -78,7 +111,11 @@ export function notificationsView({ signal, flash }) {
     patch(channels, (health.notifications?.channels ?? []).map(channel));
     table.update(notifications);
     table.element.hidden = notifications.length === 0;
-    patch(empty, notifications.length === 0 && emptyBox("No notifications yet.", h("p", {}, "Rules define which jobs to notify of.")));
+    patch(
+      empty,
+      notifications.length === 0 &&
+        emptyBox("No notifications yet.", h("p", {}, "Rules define which jobs to notify of.")),
+    );
     return `${plural(notifications.length, "notification")}.`;
   }
 }

@@ -4,7 +4,15 @@ import { api } from "../api.js";
 import { h, patch, reconcile } from "../dom.js";
 import { plural, prettyJson } from "../format.js";
 import { href } from "../router.js";
-import { canRun, needsList, pluginBadge, pluginError, pluginName, pluginWarnings, versionsList } from "../components/plugin.js";
+import {
+  canRun,
+  needsList,
+  pluginBadge,
+  pluginError,
+  pluginName,
+  pluginWarnings,
+  versionsList,
+} from "../components/plugin.js";
 import { createRefresher, emptyBox } from "../components/refresher.js";
 import { relativeTime } from "../components/time.js";
 
@@ -17,26 +25,55 @@ export function pluginsView({ signal }) {
   const cards = h("ul", { class: "cards" });
   const empty = h("div");
   const content = h("div", {}, cards, empty);
-  const refresher = createRefresher({ what: "the plugins", content, load, pause: () => REFRESH_MS, signal });
+  const refresher = createRefresher({
+    what: "the plugins",
+    content,
+    load,
+    pause: () => REFRESH_MS,
+    signal,
+  });
 
   return {
     title: "Plugins",
-    element: h("div", {}, h("div", { class: "view-head" }, h("h1", { tabindex: "-1" }, "Plugins"), refresher.controls), refresher.element),
+    element: h(
+      "div",
+      {},
+      h("div", { class: "view-head" }, h("h1", { tabindex: "-1" }, "Plugins"), refresher.controls),
+      refresher.element,
+    ),
     ready: refresher.ready,
     refresh: refresher.refresh,
   };
 
   async function load(turnSignal) {
     const { plugins } = await api.listPlugins({ signal: turnSignal });
-    reconcile(cards, plugins, { keyOf: ({ name, kind }) => `${kind}/${name}`, create: () => h("li", { class: "card" }), update: showCard });
+    reconcile(cards, plugins, {
+      keyOf: ({ name, kind }) => `${kind}/${name}`,
+      create: () => h("li", { class: "card" }),
+      update: showCard,
+    });
     patch(
       empty,
       plugins.length === 0 &&
-        emptyBox("No plugins.", h("p", {}, "Put a playbook (", h("code", {}, "*.rhai"), ") into the scripts directory, or a component (", h("code", {}, "*.wasm"), ") into the plugins directory.")),
+        emptyBox(
+          "No plugins.",
+          h(
+            "p",
+            {},
+            "Put a playbook (",
+            h("code", {}, "*.rhai"),
+            ") into the scripts directory, or a component (",
+            h("code", {}, "*.wasm"),
+            ") into the plugins directory.",
+          ),
+        ),
     );
     const broken = plugins.filter(({ status }) => status === "broken").length;
     const compiling = plugins.filter(({ status }) => status === "compiling").length;
-    const counts = [broken > 0 && `${broken} broken`, compiling > 0 && `${compiling} compiling`].filter(Boolean);
+    const counts = [
+      broken > 0 && `${broken} broken`,
+      compiling > 0 && `${compiling} compiling`,
+    ].filter(Boolean);
     return `${[plural(plugins.length, "plugin"), ...counts].join(", ")}.`;
   }
 }
@@ -64,15 +101,27 @@ function showCard(card, plugin) {
       plugin.loaded_at && fact("Loaded", relativeTime(plugin.loaded_at)),
     ),
     // A plugin that never loaded has declared nothing, which does not mean that it needs nothing.
-    plugin.digest && (plugin.needs ? [h("h3", { class: "minor" }, "Needs"), needsList(plugin.needs)] : unfolded("Needs", async () => needsList((await api.plugin(plugin.name)).needs))),
+    plugin.digest &&
+      (plugin.needs
+        ? [h("h3", { class: "minor" }, "Needs"), needsList(plugin.needs)]
+        : unfolded("Needs", async () => needsList((await api.plugin(plugin.name)).needs))),
     plugin.params_schema
       ? h("details", {}, h("summary", {}, "Parameters schema"), schema(plugin))
-      : plugin.digest && unfolded("Parameters schema", async () => schema(await api.plugin(plugin.name))),
-    plugin.digest && unfolded("Versions", async () => versionsList((await api.pluginVersions(plugin.name)).versions)),
+      : plugin.digest &&
+          unfolded("Parameters schema", async () => schema(await api.plugin(plugin.name))),
+    plugin.digest &&
+      unfolded("Versions", async () =>
+        versionsList((await api.pluginVersions(plugin.name)).versions),
+      ),
     h(
       "div",
       { class: "card-actions" },
-      canRun(plugin) && h("a", { class: "button button-primary", href: href("new", { plugin: plugin.name }) }, "Submit a job"),
+      canRun(plugin) &&
+        h(
+          "a",
+          { class: "button button-primary", href: href("new", { plugin: plugin.name }) },
+          "Submit a job",
+        ),
       h("a", { class: "button", href: href("", { plugin: plugin.name }) }, "Its jobs"),
     ),
   );

@@ -18,14 +18,30 @@ export function schedulesView({ query, signal, flash }) {
   let cursor = query.get("cursor") ?? "";
   let shown = [];
   const columns = [
-    { label: "Name", render: ({ name, description }) => h("span", { title: description ?? "" }, name), header: true },
+    {
+      label: "Name",
+      render: ({ name, description }) => h("span", { title: description ?? "" }, name),
+      header: true,
+    },
     { label: "Enabled", render: ({ enabled }) => (enabled ? "On" : "Off") },
     { label: "Plugin", render: ({ plugin }) => plugin },
-    { label: "Targets", render: ({ targets, target_count: total }) => andMore(targets, TARGETS_SHOWN, total) || "–" },
-    { label: "When", render: ({ cron_expression: cron, words }) => h("code", { title: words ?? "" }, cron) },
+    {
+      label: "Targets",
+      render: ({ targets, target_count: total }) => andMore(targets, TARGETS_SHOWN, total) || "–",
+    },
+    {
+      label: "When",
+      render: ({ cron_expression: cron, words }) => h("code", { title: words ?? "" }, cron),
+    },
     { label: "Time zone", render: ({ timezone }) => timezone },
     { label: "Next run", render: ({ next_run_at: at }) => relativeTime(at) },
-    { label: "Last outcome", render: ({ last_outcome: outcome, last_job_id: job }) => [outcome ?? "–", job && [" ", h("a", { class: "job-link", href: href(`jobs/${job}`) }, "job")]] },
+    {
+      label: "Last outcome",
+      render: ({ last_outcome: outcome, last_job_id: job }) => [
+        outcome ?? "–",
+        job && [" ", h("a", { class: "job-link", href: href(`jobs/${job}`) }, "job")],
+      ],
+    },
     { label: "Actions", render: actions },
   ];
   const table = createTable({ caption: "Schedules", columns, keyOf: ({ id }) => id });
@@ -33,15 +49,34 @@ export function schedulesView({ query, signal, flash }) {
   const empty = h("div");
   const pages = createPages("schedules");
   const content = h("div", {}, problem, table.element, empty, pages.element);
-  const refresher = createRefresher({ what: "the schedules", content, load, pause: () => REFRESH_MS, signal });
+  const refresher = createRefresher({
+    what: "the schedules",
+    content,
+    load,
+    pause: () => REFRESH_MS,
+    signal,
+  });
 
   return {
     title: "Schedules",
     element: h(
       "div",
       {},
-      h("div", { class: "view-head" }, h("h1", { tabindex: "-1" }, "Schedules"), refresher.controls),
-      h("p", { class: "view-note muted" }, "To add one, use ", h("code", {}, "scheduler schedule add"), " or ", h("code", {}, "POST /api/schedules"), "."),
+      h(
+        "div",
+        { class: "view-head" },
+        h("h1", { tabindex: "-1" }, "Schedules"),
+        refresher.controls,
+      ),
+      h(
+        "p",
+        { class: "view-note muted" },
+        "To add one, use ",
+        h("code", {}, "scheduler schedule add"),
+        " or ",
+        h("code", {}, "POST /api/schedules"),
+        ".",
+      ),
       refresher.element,
     ),
     ready: refresher.ready,
@@ -55,21 +90,60 @@ export function schedulesView({ query, signal, flash }) {
   function actions({ id, name, enabled }) {
     const change = () => (enabled ? api.disableSchedule(id) : api.enableSchedule(id));
     return [
-      h("button", { type: "button", class: "button", "data-schedule": id, "aria-label": `Trigger ${name}`, onClick: askToTrigger }, "Trigger"),
+      h(
+        "button",
+        {
+          type: "button",
+          class: "button",
+          "data-schedule": id,
+          "aria-label": `Trigger ${name}`,
+          onClick: askToTrigger,
+        },
+        "Trigger",
+      ),
       " ",
-      h("button", { type: "button", class: "button", "aria-label": `${enabled ? "Disable" : "Enable"} ${name}`, onClick: (event) => act(event, change) }, enabled ? "Disable" : "Enable"),
+      h(
+        "button",
+        {
+          type: "button",
+          class: "button",
+          "aria-label": `${enabled ? "Disable" : "Enable"} ${name}`,
+          onClick: (event) => act(event, change),
+        },
+        enabled ? "Disable" : "Enable",
+      ),
     ];
   }
 
   async function askToTrigger(event) {
     const { schedule: id } = event.currentTarget.dataset;
-    const { name, plugin, targets, target_count: total, enabled } = shown.find((schedule) => schedule.id === id);
+    const {
+      name,
+      plugin,
+      targets,
+      target_count: total,
+      enabled,
+    } = shown.find((schedule) => schedule.id === id);
     patch(problem);
     const triggered = await confirmDialog({
       title: `Trigger ${name} now?`,
       body: [
-        h("p", {}, "A job of the plugin ", h("strong", {}, plugin), targets.length > 0 ? [" is submitted now for ", h("strong", {}, andMore(targets, 10, total)), "."] : " is submitted now, without a target."),
-        h("p", {}, "It runs even if another job of this schedule is running", enabled ? "" : " and although the schedule is disabled", ". The next runs do not change."),
+        h(
+          "p",
+          {},
+          "A job of the plugin ",
+          h("strong", {}, plugin),
+          targets.length > 0
+            ? [" is submitted now for ", h("strong", {}, andMore(targets, 10, total)), "."]
+            : " is submitted now, without a target.",
+        ),
+        h(
+          "p",
+          {},
+          "It runs even if another job of this schedule is running",
+          enabled ? "" : " and although the schedule is disabled",
+          ". The next runs do not change.",
+        ),
       ],
       confirm: "Trigger",
       confirming: "Triggering…",
@@ -104,7 +178,12 @@ export function schedulesView({ query, signal, flash }) {
     table.update(schedules);
     table.element.hidden = schedules.length === 0;
     pages.update(cursor, page.next_cursor);
-    patch(empty, schedules.length === 0 && !cursor && emptyBox("No schedules yet.", h("p", {}, "A schedule submits a job at recurring times.")));
+    patch(
+      empty,
+      schedules.length === 0 &&
+        !cursor &&
+        emptyBox("No schedules yet.", h("p", {}, "A schedule submits a job at recurring times.")),
+    );
     return `${plural(schedules.length, "schedule")}.`;
   }
 }

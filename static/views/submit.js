@@ -23,7 +23,12 @@ export function submitView({ query, signal, flash }) {
 
   return {
     title: "Submit a job",
-    element: h("div", {}, h("div", { class: "view-head" }, h("h1", { tabindex: "-1" }, "Submit a job")), refresher.element),
+    element: h(
+      "div",
+      {},
+      h("div", { class: "view-head" }, h("h1", { tabindex: "-1" }, "Submit a job")),
+      refresher.element,
+    ),
     ready: refresher.ready,
     refresh() {
       // Restoring the connection must not discard a half-filled form.
@@ -41,10 +46,34 @@ export function submitView({ query, signal, flash }) {
     ]);
     built = true;
     if (plugins.length === 0) {
-      patch(content, emptyBox("No plugins.", h("p", {}, "Put a playbook (", h("code", {}, "*.rhai"), ") into the scripts directory, or a component (", h("code", {}, "*.wasm"), ") into the plugins directory.")));
+      patch(
+        content,
+        emptyBox(
+          "No plugins.",
+          h(
+            "p",
+            {},
+            "Put a playbook (",
+            h("code", {}, "*.rhai"),
+            ") into the scripts directory, or a component (",
+            h("code", {}, "*.wasm"),
+            ") into the plugins directory.",
+          ),
+        ),
+      );
       return;
     }
-    patch(content, createSubmitForm({ plugins, connections, earlier, wanted: earlier?.plugin ?? query.get("plugin"), signal, flash }));
+    patch(
+      content,
+      createSubmitForm({
+        plugins,
+        connections,
+        earlier,
+        wanted: earlier?.plugin ?? query.get("plugin"),
+        signal,
+        flash,
+      }),
+    );
   }
 }
 
@@ -53,6 +82,7 @@ function createSubmitForm({ plugins, connections, earlier, wanted, signal, flash
   const rounded = earlier !== null && isRounded(earlier.params);
   let plugin = null;
   let params = null;
+  /** @type {{ body: string?, key: string? }} */
   let attempt = { body: null, key: null };
 
   const select = h(
@@ -65,17 +95,44 @@ function createSubmitForm({ plugins, connections, earlier, wanted, signal, flash
   const about = h("div", { class: "plugin-about" });
   const targets = createTargetPicker(connections, earlier?.targets ?? []);
   const paramsBox = h("div");
-  const description = h("input", { type: "text", autocomplete: "off", value: earlier?.description ?? "" });
-  const descriptionField = createField({ label: "Description", hint: "The purpose of this job, shown in the list.", control: description });
+  const description = h("input", {
+    type: "text",
+    autocomplete: "off",
+    value: earlier?.description ?? "",
+  });
+  const descriptionField = createField({
+    label: "Description",
+    hint: "The purpose of this job, shown in the list.",
+    control: description,
+  });
   const summary = h("div", { class: "problem-summary", tabindex: "-1" });
   const submit = h("button", { type: "submit", class: "button button-primary" }, "Submit job");
-  const rest = h("div", {}, targets.element, paramsBox, descriptionField.element, h("div", { class: "form-actions" }, submit));
+  const rest = h(
+    "div",
+    {},
+    targets.element,
+    paramsBox,
+    descriptionField.element,
+    h("div", { class: "form-actions" }, submit),
+  );
 
   const form = h(
     "form",
     { class: "form", novalidate: true, onSubmit: send },
-    earlier && h("p", { class: "notice" }, "Filled in from job ", h("a", { href: jobHref(earlier.id) }, h("code", {}, earlier.id)), ". Submitting creates a new job."),
-    rounded && h("p", { class: "notice notice-warning" }, "The parameters are not filled in, because they contain numbers with more digits than this browser supports. Type them, or use a newer browser."),
+    earlier &&
+      h(
+        "p",
+        { class: "notice" },
+        "Filled in from job ",
+        h("a", { href: jobHref(earlier.id) }, h("code", {}, earlier.id)),
+        ". Submitting creates a new job.",
+      ),
+    rounded &&
+      h(
+        "p",
+        { class: "notice notice-warning" },
+        "The parameters are not filled in, because they contain numbers with more digits than this browser supports. Type them, or use a newer browser.",
+      ),
     summary,
     pluginField.element,
     about,
@@ -113,10 +170,15 @@ function createSubmitForm({ plugins, connections, earlier, wanted, signal, flash
     targets.element.hidden = plugin.targets === "none";
     targets.setRule(TARGET_RULES[plugin.targets] ?? "The devices of this job.");
     targets.field.showProblems([]);
-    params = createParamsForm(plugin.params_schema, earlier?.plugin === name && !rounded ? earlier.params : undefined);
+    params = createParamsForm(
+      plugin.params_schema,
+      earlier?.plugin === name && !rounded ? earlier.params : undefined,
+    );
     paramsBox.replaceChildren(
       h("h2", {}, "Parameters"),
-      params.count === 0 ? h("p", { class: "muted" }, "This plugin takes no parameters.") : params.element,
+      params.count === 0
+        ? h("p", { class: "muted" }, "This plugin takes no parameters.")
+        : params.element,
     );
   }
 
@@ -125,13 +187,21 @@ function createSubmitForm({ plugins, connections, earlier, wanted, signal, flash
     if (!plugin) return showProblems([{ pointer: "/plugin", message: "Choose a plugin." }]);
 
     const answer = params.read();
-    const problems = answer.problems.map(({ pointer, message }) => ({ pointer: `/params${pointer}`, message }));
+    const problems = answer.problems.map(({ pointer, message }) => ({
+      pointer: `/params${pointer}`,
+      message,
+    }));
     const body = { plugin: plugin.name, params: answer.value };
     if (plugin.targets !== "none") {
       body.targets = targets.read();
-      if (body.targets.length === 0) problems.unshift({ pointer: "/targets", message: "Select at least one device." });
+      if (body.targets.length === 0)
+        problems.unshift({ pointer: "/targets", message: "Select at least one device." });
     }
-    if (isRounded(answer.value)) problems.push({ pointer: "/params", message: "This browser does not support all digits of a number in the parameters." });
+    if (isRounded(answer.value))
+      problems.push({
+        pointer: "/params",
+        message: "This browser does not support all digits of a number in the parameters.",
+      });
     if (description.value.trim()) body.description = description.value.trim();
     if (problems.length > 0) return showProblems(problems);
     showProblems([]);
@@ -158,36 +228,65 @@ function createSubmitForm({ plugins, connections, earlier, wanted, signal, flash
   }
 
   /** Shows each problem at its field, and above the form the error with links to the fields. */
+  /** @param {{ message: string }?} error */
   function showProblems(problems, error = null) {
-    const below = (stem) => problems
-      .filter(({ pointer }) => pointer === stem || pointer?.startsWith(`${stem}/`))
-      .map(({ pointer, message }) => ({ pointer: pointer.slice(stem.length), message }));
+    const below = (stem) =>
+      problems
+        .filter(({ pointer }) => pointer === stem || pointer?.startsWith(`${stem}/`))
+        .map(({ pointer, message }) => ({ pointer: pointer.slice(stem.length), message }));
     const fixed = [
-      { field: pluginField, messages: [...below("/plugin"), ...below("/job_type")].map(({ message }) => message) },
-      { field: targets.field, messages: below("/targets").map(({ pointer, message }) => targetProblem(pointer, message)) },
+      {
+        field: pluginField,
+        messages: [...below("/plugin"), ...below("/job_type")].map(({ message }) => message),
+      },
+      {
+        field: targets.field,
+        messages: below("/targets").map(({ pointer, message }) => targetProblem(pointer, message)),
+      },
       { field: descriptionField, messages: below("/description").map(({ message }) => message) },
     ];
     for (const { field, messages } of fixed) field.showProblems(messages);
-    const inParams = params?.showProblems([...below("/params"), ...below("/payload")]) ?? { atFields: [], elsewhere: [] };
+    const inParams = params?.showProblems([...below("/params"), ...below("/payload")]) ?? {
+      atFields: [],
+      elsewhere: [],
+    };
 
     const atFields = [...fixed.filter(({ messages }) => messages.length > 0), ...inParams.atFields];
     const stems = ["/plugin", "/job_type", "/targets", "/description", "/params", "/payload"];
     const elsewhere = [
-      ...inParams.elsewhere.map(({ pointer, message }) => ({ pointer: `/params${pointer}`, message })),
-      ...problems.filter(({ pointer }) => !stems.some((stem) => pointer === stem || pointer?.startsWith(`${stem}/`))),
+      ...inParams.elsewhere.map(({ pointer, message }) => ({
+        pointer: `/params${pointer}`,
+        message,
+      })),
+      ...problems.filter(
+        ({ pointer }) => !stems.some((stem) => pointer === stem || pointer?.startsWith(`${stem}/`)),
+      ),
     ];
     if (!error && atFields.length === 0 && elsewhere.length === 0) return patch(summary);
 
-    const line = ({ field, messages }) => h("li", {}, h("button", { type: "button", class: "link", onClick: () => field.focus() }, field.label), `: ${messages.join("; ")}`);
+    const line = ({ field, messages }) =>
+      h(
+        "li",
+        {},
+        h("button", { type: "button", class: "link", onClick: () => field.focus() }, field.label),
+        `: ${messages.join("; ")}`,
+      );
     const lines = [
       ...atFields.map(line),
-      ...elsewhere.map(({ pointer, message }) => h("li", {}, pointer ? [h("code", {}, pointer), ": "] : "", message)),
+      ...elsewhere.map(({ pointer, message }) =>
+        h("li", {}, pointer ? [h("code", {}, pointer), ": "] : "", message),
+      ),
     ];
     summary.replaceChildren(
       h(
         "div",
         { class: "notice notice-error", role: "alert" },
-        h("p", {}, h("strong", {}, "The job was not submitted."), error && lines.length === 0 ? ` ${error.message}` : ""),
+        h(
+          "p",
+          {},
+          h("strong", {}, "The job was not submitted."),
+          error && lines.length === 0 ? ` ${error.message}` : "",
+        ),
         lines.length > 0 && h("ul", {}, lines),
       ),
     );
@@ -205,7 +304,10 @@ function createSubmitForm({ plugins, connections, earlier, wanted, signal, flash
 }
 
 function pluginOption(plugin) {
-  const label = plugin.status === "broken" ? `${plugin.name} (broken${canRun(plugin) ? ", last good version" : ""})` : plugin.name;
+  const label =
+    plugin.status === "broken"
+      ? `${plugin.name} (broken${canRun(plugin) ? ", last good version" : ""})`
+      : plugin.name;
   return h("option", { value: plugin.name, disabled: !canRun(plugin) }, label);
 }
 
@@ -221,5 +323,12 @@ function aboutPlugin(plugin) {
 function brokenOnes(plugins) {
   return plugins
     .filter((plugin) => !canRun(plugin))
-    .map((plugin) => h("details", { class: "broken" }, h("summary", {}, `${plugin.name} is broken`), pluginError(plugin)));
+    .map((plugin) =>
+      h(
+        "details",
+        { class: "broken" },
+        h("summary", {}, `${plugin.name} is broken`),
+        pluginError(plugin),
+      ),
+    );
 }

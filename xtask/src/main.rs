@@ -2,6 +2,7 @@
 
 mod bench;
 mod chaos;
+mod dashboard;
 mod demo;
 mod examples;
 mod fuzz;
@@ -32,6 +33,7 @@ Usage: cargo xtask COMMAND
   fuzz [TARGET] [--seconds N]
                      fuzz the parsing of device output: terminal, mask, platform, reader; without
                      a target, all of them, 60 s each
+  dashboard          check the formatting, style and types of the dashboard: prettier, eslint, tsc
   prose              check comments, pages and messages for unidiomatic English
   help               print this help";
 
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         ("bench", arguments) => bench::run(arguments),
         ("chaos", arguments) => chaos::run(arguments),
         ("fuzz", arguments) => fuzz::run(arguments),
+        ("dashboard", []) => dashboard::run(),
         ("prose", []) => prose::run(),
         ("help" | "-h" | "--help", _) => {
             println!("{HELP}");

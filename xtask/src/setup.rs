@@ -27,10 +27,16 @@ const PACKAGES: [(&str, &str); 10] = [
     ("chromium-driver", "the dashboard's tests"),
 ];
 
-/// For the example plugin in JavaScript.
+/// For the example plugin in JavaScript and the checks of the dashboard.
 const NODE: [(&str, &str); 2] = [
-    ("nodejs", "an example plugin in JavaScript"),
-    ("npm", "an example plugin in JavaScript"),
+    (
+        "nodejs",
+        "an example plugin in JavaScript, checks of the dashboard",
+    ),
+    (
+        "npm",
+        "an example plugin in JavaScript, checks of the dashboard",
+    ),
 ];
 
 /// Runs as root, with the packages as arguments.
@@ -76,17 +82,36 @@ pub(crate) fn run() -> anyhow::Result<()> {
         println!("setup: everything is installed");
         return Ok(());
     }
-    for (package, reason) in &missing {
+    install(&missing)?;
+    install_python_packages()?;
+    println!("setup: done");
+    Ok(())
+}
+
+/// Installs Node.js and npm if they are missing.
+pub(crate) fn node() -> anyhow::Result<()> {
+    if has_node() {
+        return Ok(());
+    }
+    install(&NODE)
+}
+
+fn has_node() -> bool {
+    ["node", "npm"].iter().all(|name| {
+        let asked = Command::new(name).arg("--version").output();
+        asked.is_ok_and(|answer| answer.status.success())
+    })
+}
+
+fn install(packages: &[(&str, &str)]) -> anyhow::Result<()> {
+    for (package, reason) in packages {
         println!("setup: installing {package} ({reason})");
     }
     let mut command = as_root()?;
     command
         .args(["sh", "-c", INSTALL, "cargo-xtask-setup"])
-        .args(missing.iter().map(|(package, _)| package));
-    run_quoting_only_the_outcome(&mut command, &missing)?;
-    install_python_packages()?;
-    println!("setup: done");
-    Ok(())
+        .args(packages.iter().map(|(package, _)| package));
+    run_quoting_only_the_outcome(&mut command, packages)
 }
 
 /// A Python package for tests, installed in its own directory next to cargo's test files.
@@ -187,11 +212,7 @@ fn missing() -> anyhow::Result<Vec<(&'static str, &'static str)>> {
     // dpkg-query fails if it does not know one of the packages, and reports the others.
     let answer = String::from_utf8_lossy(&output.stdout);
     // Keeps a Node.js from another source.
-    let node = ["node", "npm"].iter().all(|name| {
-        let asked = Command::new(name).arg("--version").output();
-        asked.is_ok_and(|answer| answer.status.success())
-    });
-    let node = if node { &[][..] } else { &NODE[..] };
+    let node = if has_node() { &[][..] } else { &NODE[..] };
     Ok(PACKAGES
         .iter()
         .chain(node)

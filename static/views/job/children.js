@@ -1,0 +1,67 @@
+// The child jobs of a job, with their number by status.
+
+import { h, setText } from "../../dom.js";
+import { count, plural } from "../../format.js";
+import { jobHref } from "../../router.js";
+import { jobDuration, startedCell } from "../../components/job.js";
+import { pluginName } from "../../components/plugin.js";
+import { isFinished, STATUSES, statusBadge } from "../../components/status.js";
+import { createTable } from "../../components/table.js";
+
+const COLUMNS = [
+  { label: "Status", render: (child) => statusBadge(child.status), class: "col-status" },
+  {
+    label: "Job",
+    render: (child) =>
+      h(
+        "a",
+        { class: "job-link", href: jobHref(child.id) },
+        pluginName(child.plugin, child.plugin_digest),
+      ),
+    class: "col-job",
+    header: true,
+  },
+  {
+    label: "Targets",
+    render: (child) => (child.targets ?? []).join(", ") || "–",
+    class: "col-targets",
+  },
+  { label: "Started", render: startedCell, class: "col-time" },
+  { label: "Duration", render: jobDuration, class: "col-time" },
+];
+
+/** Returns `element`, `update(jobs, hasMore)` and `isFinished()`. */
+export function createChildren() {
+  const table = createTable({
+    caption: "Child jobs",
+    columns: COLUMNS,
+    keyOf: (child) => child.id,
+  });
+  const note = h("p", { class: "muted" });
+  const element = h(
+    "section",
+    { class: "section" },
+    h("h2", {}, "Child jobs"),
+    note,
+    table.element,
+  );
+  let finished = true;
+  return {
+    element,
+    isFinished: () => finished,
+    update(jobs, hasMore) {
+      finished = jobs.every(({ status }) => isFinished(status));
+      element.hidden = jobs.length === 0;
+      table.update(jobs);
+      const counts = STATUSES.map((status) => [
+        status,
+        jobs.filter((child) => child.status === status).length,
+      ]);
+      const text = counts
+        .filter(([, number]) => Number(number) > 0)
+        .map(([status, number]) => `${count(number)} ${status}`);
+      const beginning = hasMore ? "Of the newest" : "Of";
+      setText(note, `${beginning} ${plural(jobs.length, "child job")}: ${text.join(", ")}.`);
+    },
+  };
+}
