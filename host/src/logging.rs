@@ -47,6 +47,9 @@ const NOISY: [(&str, &str); 8] = [
     ("rustls_platform_verifier", "off"),
 ];
 
+/// Maximum number of lines that wait for a writer. Memory for all of them is allocated at the start.
+const MAX_PENDING: usize = 16_384;
+
 /// Keeps logging enabled; dropping it writes the remaining lines.
 #[must_use = "logging ends when the guard is dropped"]
 #[derive(Debug)]
@@ -125,7 +128,7 @@ fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
 impl LoggingGuard {
     /// Creates a writer with its own thread, so that a full disk, a slow pipe or a stopped terminal
     /// does not block an async worker thread. It is lossy (the default) for the same reason: beyond
-    /// 128,000 pending lines, further ones are dropped, counted and reported, because otherwise jobs
+    /// [`MAX_PENDING`] pending lines, further ones are dropped, counted and reported, because otherwise jobs
     /// would wait for the log.
     fn writer<W: io::Write + Send + 'static>(
         &mut self,
@@ -134,6 +137,7 @@ impl LoggingGuard {
         to: W,
     ) -> (NonBlocking, Repeats) {
         let (writer, guard) = NonBlockingBuilder::default()
+            .buffered_lines_limit(MAX_PENDING)
             .thread_name(&format!("log-{name}"))
             .finish(Batches(to));
         let repeats = Repeats::new(format);
