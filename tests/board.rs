@@ -664,7 +664,7 @@ fn a_log_is_filtered_while_it_grows() {
 const MOVED: &str = "
     const entries = performance.getEntriesByType('resource');
     const sum = (some) => some.reduce((bytes, { transferSize }) => bytes + transferSize, 0);
-    const events = entries.filter(({ name }) => name.includes('/events'));
+    const events = entries.filter(({ name }) => name.includes('/events?'));
     return [sum(entries), events.length, sum(events)];";
 
 #[test]

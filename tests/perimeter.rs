@@ -655,7 +655,7 @@ fn the_root_leads_to_the_dashboard() {
         let host = TestHost::start_with(|config| config.board.ui_path = "/ops".to_owned()).await;
         let page = host.client.get("/").await;
         assert_eq!(page.status, 200);
-        assert!(page.text.contains(r#"<base href="/ops/">"#));
+        assert!(page.text.contains(r#"<base href="/ops/" />"#));
         let mut raw = Raw::connect(&host.client.url("")).await;
         raw.send("GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
         let answer = raw.read_answer().await;

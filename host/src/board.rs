@@ -70,8 +70,8 @@ impl Site {
         let index = Files::get("index.html").map(|file| file.data);
         let html = String::from_utf8_lossy(&index.unwrap_or_default())
             .replace(
-                r#"<base href="/board/">"#,
-                &format!(r#"<base href="{}/">"#, config.ui_path),
+                r#"<base href="/board/" />"#,
+                &format!(r#"<base href="{}/" />"#, config.ui_path),
             )
             .replace(
                 r#"<meta name="api-base" content="/api">"#,
