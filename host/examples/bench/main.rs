@@ -57,6 +57,9 @@ fn main() {
     if what.as_deref() == Some("batch") {
         config.worker.concurrency = fleet::AT_ONCE;
     }
+    // As a server does, on stderr.
+    let _log =
+        (what.as_deref() == Some("stream")).then(|| host::logging::init(&config.logging).unwrap());
     let runtime = app::runtime(&config.worker).unwrap();
     if what.as_deref() == Some("devices") {
         let delay = std::env::args().nth(3).unwrap().parse().unwrap();

@@ -86,8 +86,8 @@ const CHECKPOINT_PAGES: &str = "4096";
 /// that becomes free: deleting large results took eight times as long, and needs space in the WAL even
 /// on a full disk.
 const SECURE_DELETE: &str = "FAST";
-/// Cache size of the writer: at most 8 MiB. SQLite takes a negative value as KiB.
-const WRITER_CACHE: &str = "-8192";
+/// Cache size of the writer: at most 4 MiB. SQLite takes a negative value as KiB.
+const WRITER_CACHE: &str = "-4096";
 /// Cache size of each reading connection: at most 512 KiB. All of them together would otherwise take
 /// 16 MB; the system's cache of the file is shared and nearly as fast.
 const READER_CACHE: &str = "-512";

@@ -11,6 +11,9 @@ const FIRST_LINES: usize = 5;
 /// Number of lines at the end of an output that may contain a refusal.
 const LAST_LINES: usize = 3;
 
+/// How much of a line decides whether it is a log line, in bytes.
+const LOG_LINE_START: usize = 300;
+
 /// Log lines that a device may print on the terminal at any time. They do not belong to a command's
 /// output.
 ///
@@ -22,18 +25,23 @@ static LOG_LINES: LazyLock<RegexSet> = LazyLock::new(|| {
     let patterns = [
         // A mnemonic with a severity, followed by a colon and preceded by number, time, unit or
         // process.
-        r"^(?:[^%]{0,200}[\s:]|.{0,100} )?%[A-Z][A-Z0-9_]*(?:-[A-Z0-9_]+)*-[0-7]-[A-Z0-9_]+ ?:",
+        r"^(?:[^%]*[\s:]|.* )?%[A-Z][A-Z0-9_]*(?:-[A-Z0-9_]+)*-[0-7]-[A-Z0-9_]+ ?:",
         r"^[%#][A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d[:.]\d+ \d{4} ",
         r"^[A-Z][a-z]{2} [ \d]\d (?:\d{4} )?\d\d:\d\d:\d\d\S* \S+ %%\d\d\w+/[0-7]/",
     ];
     RegexSet::new(patterns).expect("the tests compile the patterns")
 });
 
+/// Returns whether a line is a log line. Its mnemonic is near its start.
+fn is_log_line(line: &str) -> bool {
+    LOG_LINES.is_match(&line[..line.floor_char_boundary(LOG_LINE_START)])
+}
+
 /// Returns the line in which a device refused a command.
 pub(super) fn refusal<'a>(platform: &Platform, output: &'a str) -> Option<&'a str> {
     let lines = || {
         let lines = output.lines();
-        lines.filter(|line| !line.trim().is_empty() && !LOG_LINES.is_match(line.trim()))
+        lines.filter(|line| !line.trim().is_empty() && !is_log_line(line.trim()))
     };
     if matches!(platform.ending, Ending::ShellPrompt) {
         // The exit code usually decides. An output that only quotes a shell is not a refusal.

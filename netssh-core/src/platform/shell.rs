@@ -4,6 +4,10 @@ use std::sync::LazyLock;
 
 use regex::RegexSet;
 
+/// Maximum length of a refusal and of a prompt, in bytes. Bounds in the patterns would instead take
+/// megabytes, because a pattern is repeated for each character that it may match.
+const MAX_LINE: usize = 1_000;
+
 /// Lines in which a shell or a boot loader refuses a command. Each pattern matches the whole line,
 /// because a log that quotes such a line puts a time or a path before it.
 ///
@@ -16,31 +20,31 @@ static REFUSALS: LazyLock<RegexSet> = LazyLock::new(|| {
     const SHELL: &str = r"-?(?:/\S*/)?(?:(?:ba|vba|rba|da|a|k|mk|pdk|lk|z|c|tc|fi)?sh\d*)(?:\[\d+\])?: (?:line )?(?:\d+: )?";
     let after_a_shell = |text: &str| format!("^{SHELL}{text}$");
     let patterns = [
-        after_a_shell(r".{1,200}: (?:command )?not found\.?"),
-        after_a_shell(r"command not found: .{1,200}"),
-        after_a_shell(r".{1,200}: (?:inaccessible or not found|not found \[.*\])"),
-        after_a_shell(r".{1,200}: (?:Permission denied|[Ee]vent not found|restricted.*)"),
-        after_a_shell(r".{1,200}: No such file or directory"),
+        after_a_shell(r".+: (?:command )?not found\.?"),
+        after_a_shell(r"command not found: .+"),
+        after_a_shell(r".+: (?:inaccessible or not found|not found \[.*\])"),
+        after_a_shell(r".+: (?:Permission denied|[Ee]vent not found|restricted.*)"),
+        after_a_shell(r".+: No such file or directory"),
         after_a_shell(r"(?:syntax error|unexpected EOF).*"),
-        after_a_shell(r"Unknown command:? .{1,200}"),
+        after_a_shell(r"Unknown command:? .+"),
         // csh, tcsh and FreeBSD's sh print only the command's name.
         r"^\S{1,64}: not found$".into(),
-        r"^\S{1,200}: (?:[Cc]ommand not found|[Ee]vent not found|applet not found)\.?$".into(),
-        r"^(?:exec|nohup|env): .{1,200}: (?:not found|No such file or directory)$".into(),
-        r"^(?:[Cc]ommand|The program) '[^']{1,200}' (?:not found|is currently not installed|is not installed).*$"
+        r"^\S+: (?:[Cc]ommand not found|[Ee]vent not found|applet not found)\.?$".into(),
+        r"^(?:exec|nohup|env): .+: (?:not found|No such file or directory)$".into(),
+        r"^(?:[Cc]ommand|The program) '[^']+' (?:not found|is currently not installed|is not installed).*$"
             .into(),
         r"^(?:bash|sh): no job control in this shell$".into(),
-        r"^'[^']{1,200}' is not recognized as an internal or external command,?.*$".into(),
-        r"^\S{1,200} : The term '[^']{1,200}' is not recognized as .*$".into(),
+        r"^'[^']+' is not recognized as an internal or external command,?.*$".into(),
+        r"^\S+ : The term '[^']+' is not recognized as .*$".into(),
         // U-Boot, GRUB, CFE, RedBoot, ROM monitor, Catalyst's and FreeBSD's loader.
-        r#"^Unknown command ['"]?[^'"]{1,200}['"]? - try 'help'.*$"#.into(),
-        r"^(?:error: )?unknown command [`'].{1,200}'\.?$".into(),
-        r"^error: can't find command [`'].{1,200}'\.?$".into(),
+        r#"^Unknown command ['"]?[^'"]+['"]? - try 'help'.*$"#.into(),
+        r"^(?:error: )?unknown command [`'].+'\.?$".into(),
+        r"^error: can't find command [`'].+'\.?$".into(),
         r"^Error \d+: Unrecognized command$".into(),
-        r#"^Invalid command: "[^"]{1,200}"$"#.into(),
+        r#"^Invalid command: "[^"]+"$"#.into(),
         r"^\*\* Error: Illegal command.*$".into(),
-        r#"^monitor: command "[^"]{1,200}" not found$"#.into(),
-        r"^[Uu]nknown cmd: .{1,200}$".into(),
+        r#"^monitor: command "[^"]+" not found$"#.into(),
+        r"^[Uu]nknown cmd: .+$".into(),
         r"^unknown command$".into(),
     ];
     RegexSet::new(patterns).expect("the tests compile the patterns")
@@ -52,22 +56,22 @@ static SHELL_PROMPTS: LazyLock<RegexSet> = LazyLock::new(|| {
         // `bash-4.2#`, `sh-3.2$`, `-sh-4.1$`, `bash$`.
         r"^-?(?:ba|a|da|k|mk|z|c|tc|vba|rba|fi)?sh(?:-\d[\w.]*)?[#$%]$",
         // `[admin@sw1 ~]$`, `[root@sw1 log]#`: bash of Red Hat's family.
-        r"^\[[\w.\-]+@[\w.\-]+ [~/\w.\-][^\[\]]{0,200}\][#$%]$",
+        r"^\[[\w.\-]+@[\w.\-]+ [~/\w.\-][^\[\]]*\][#$%]$",
         r"^\[[\w.\-]+@[\w.\-]+ [~/\w]\][#$%]$",
         // `root@sw1:~#`, `root@fw:~ #`, `root@sw1:/var/log%`: with a directory, and without `$`.
-        r"^[\w.\-]+@[\w.\-]*:[~/]\S{0,200} ?[#%]$",
+        r"^[\w.\-]+@[\w.\-]*:[~/]\S* ?[#%]$",
         // BusyBox: `~ #`, `/ #`, `/var/log $`.
-        r"^[~/]\S{0,200} ?[#$%]$",
-        r"^\(none\):\S{0,200} ?[#$%]$",
+        r"^[~/]\S* ?[#$%]$",
+        r"^\(none\):\S* ?[#$%]$",
         // csh, as on Junos: `root@ex1:RE:0%`, `root@%`, `fw%`, `%`. No CLI's prompt ends with `%`.
         r"^(?:[A-Za-z][\w.\-]*(?:@[\w.\-:]*)?)?%$",
         // `host:~ user$`, and a bare `$`.
-        r"^[\w.\-]+:[~/]\S{0,200} [\w.\-]+[#$%]$",
+        r"^[\w.\-]+:[~/]\S* [\w.\-]+[#$%]$",
         r"^\$$",
         // zsh: `user@host ~ %`.
-        r"^[\w.\-]+@[\w.\-]+ [~/]\S{0,200} [#%]$",
+        r"^[\w.\-]+@[\w.\-]+ [~/]\S* [#%]$",
         // Windows.
-        r"^(?:PS )?[A-Za-z]:\\[^<>|]{0,200}>$",
+        r"^(?:PS )?[A-Za-z]:\\[^<>|]*>$",
     ];
     RegexSet::new(patterns).expect("the tests compile the patterns")
 });
@@ -97,7 +101,7 @@ static BOOT_LOADER_PROMPTS: LazyLock<RegexSet> = LazyLock::new(|| {
 /// run, and the session is not at the CLI.
 pub(crate) fn refusal(text: &str) -> Option<&str> {
     let mut lines = text.lines().map(str::trim);
-    lines.find(|line| REFUSALS.is_match(line))
+    lines.find(|line| line.len() <= MAX_LINE && REFUSALS.is_match(line))
 }
 
 /// Returns whether a prompt is shown by shells only: `bash-4.2#`, `root@sw1:~#`, `[admin@sw1 ~]$`,
@@ -107,7 +111,7 @@ pub(crate) fn refusal(text: &str) -> Option<&str> {
 /// on VyOS and `EdgeOS`). Only the reply to a command distinguishes them; see [`refusal`]. The
 /// result is meaningless on a platform with shell sessions.
 pub(crate) fn looks_like_shell_prompt(prompt: &str) -> bool {
-    SHELL_PROMPTS.is_match(prompt.trim())
+    prompt.len() <= MAX_LINE && SHELL_PROMPTS.is_match(prompt.trim())
 }
 
 /// Returns whether a prompt is typical of a boot loader: `loader>`, `rommon 1 >`, `switch:`, `=>`,

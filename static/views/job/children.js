@@ -60,8 +60,8 @@ export function createChildren() {
       const text = counts
         .filter(([, number]) => Number(number) > 0)
         .map(([status, number]) => `${count(number)} ${status}`);
-      const beginning = hasMore ? "Of the newest" : "Of";
-      setText(note, `${beginning} ${plural(jobs.length, "child job")}: ${text.join(", ")}.`);
+      const listed = `${hasMore ? "newest " : ""}${plural(jobs.length, "child job")}`;
+      setText(note, `${text.join(", ")} of the ${listed}.`);
     },
   };
 }
