@@ -1,56 +1,50 @@
 //! `cargo xtask bench`: measures the server and the sessions, in a release build.
 
+use std::process::Command;
+
 use anyhow::bail;
 
 use crate::plugins;
-use crate::process::{cargo, run_to_success};
+use crate::process::{cargo, repository, run_to_success};
+use crate::setup::target_directory;
 
-/// A benchmark: an example of a package, with its arguments.
+/// A benchmark: an example, with its arguments.
 struct Program {
-    package: &'static str,
     example: &'static str,
     arguments: &'static [&'static str],
 }
 
 const BATCH: [Program; 1] = [Program {
-    package: "host",
     example: "bench",
     arguments: &["batch"],
 }];
 const JOBS: [Program; 1] = [Program {
-    package: "host",
     example: "bench",
     arguments: &["jobs"],
 }];
 const SESSIONS: [Program; 2] = [
     Program {
-        package: "netssh-core",
         example: "sessions",
         arguments: &[],
     },
     Program {
-        package: "host",
         example: "bench",
         arguments: &["sessions"],
     },
 ];
 const RUNTIMES: [Program; 1] = [Program {
-    package: "host",
     example: "runtimes",
     arguments: &[],
 }];
 const HISTORY: [Program; 1] = [Program {
-    package: "host",
     example: "bench",
     arguments: &["history"],
 }];
 const MEMORY: [Program; 1] = [Program {
-    package: "host",
     example: "bench",
     arguments: &["memory"],
 }];
 const RECORDS: [Program; 1] = [Program {
-    package: "host",
     example: "records",
     arguments: &[],
 }];
@@ -73,28 +67,20 @@ pub(crate) fn run(names: &[String]) -> anyhow::Result<()> {
     if wanted("memory") {
         plugins::run()?;
     }
-    if wanted("memory") || wanted("runtimes") {
-        // Builds the component that runs and the server that starts together with the benchmark, so
-        // that all have the same dependencies.
+    if wanted("runtimes") {
         plugins::build_for_tests()?;
-        let all = ["build", "--release", "--all-features", "--package", "host"];
-        run_to_success(cargo(&all).args(["--bins", "--examples"]))?;
     }
+    // The benchmarks together with the server that some of them start.
+    let all = ["build", "--release", "--workspace", "--all-features"];
+    run_to_success(cargo(&all).args(["--bins", "--examples"]))?;
+    let examples = target_directory()?.join("release/examples");
     for program in BENCHES
         .iter()
         .filter(|(name, _)| wanted(name))
         .flat_map(|(_, all)| *all)
     {
-        let mut command = cargo(&["run", "--release", "--all-features"]);
-        command
-            .args([
-                "--package",
-                program.package,
-                "--example",
-                program.example,
-                "--",
-            ])
-            .args(program.arguments);
+        let mut command = Command::new(examples.join(program.example));
+        command.args(program.arguments).current_dir(repository());
         run_to_success(&mut command)?;
     }
     Ok(())
