@@ -608,10 +608,10 @@ fn the_dashboard_is_served_with_its_files() {
         for url in ["/board", "/board/", "/board/jobs/1", "/board/new"] {
             let page = host.client.get(url).await;
             assert_eq!(page.status, 200, "{url}");
-            assert!(page.text.contains(r#"<base href="/board/">"#), "{url}");
+            assert!(page.text.contains(r#"<base href="/board/" />"#), "{url}");
             assert!(
                 page.text
-                    .contains(r#"<meta name="api-base" content="/board/api">"#),
+                    .contains(r#"<meta name="api-base" content="/board/api" />"#),
                 "{url}"
             );
             let policy = page.headers["content-security-policy"].to_str().unwrap();
@@ -644,7 +644,7 @@ fn the_dashboards_paths_are_configured() {
         })
         .await;
         let page = host.client.get("/ops/ui").await;
-        assert!(page.text.contains(r#"<base href="/ops/ui/">"#));
+        assert!(page.text.contains(r#"<base href="/ops/ui/" />"#));
         assert!(page.text.contains(r#"content="/ops/api""#));
         assert_eq!(host.client.get("/ops/api/jobs").await.status, 200);
         assert_eq!(host.client.get("/board").await.status, 404);

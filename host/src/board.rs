@@ -74,12 +74,15 @@ impl Site {
                 &format!(r#"<base href="{}/" />"#, config.ui_path),
             )
             .replace(
-                r#"<meta name="api-base" content="/api">"#,
-                &format!(r#"<meta name="api-base" content="{}">"#, config.api_prefix),
+                r#"<meta name="api-base" content="/api" />"#,
+                &format!(
+                    r#"<meta name="api-base" content="{}" />"#,
+                    config.api_prefix
+                ),
             )
             .replace(
-                r#"  <script type="module""#,
-                &format!(r#"{}  <script type="module""#, preloads()),
+                r#"    <script type="module""#,
+                &format!(r#"{}    <script type="module""#, preloads()),
             )
             .replace("=\"static/", &format!("=\"static/{digest}/"));
         let tag = format!("\"{}\"", hexadecimal(&Sha256::digest(&html)));
@@ -102,7 +105,7 @@ fn preloads() -> String {
     }
     let links = found.iter().skip(1);
     links
-        .map(|module| format!("  <link rel=\"modulepreload\" href=\"static/{module}\">\n"))
+        .map(|module| format!("    <link rel=\"modulepreload\" href=\"static/{module}\" />\n"))
         .collect()
 }
 
