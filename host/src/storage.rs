@@ -10,6 +10,8 @@
 mod attempts;
 mod batches;
 mod condition;
+#[cfg(test)]
+mod conformance;
 mod connections;
 mod device_logins;
 mod downloads;

@@ -11,6 +11,8 @@ mod batches;
 mod batching;
 mod check;
 mod commit;
+#[cfg(test)]
+mod conformance_tests;
 mod connections;
 mod device_logins;
 mod downloads;
