@@ -49,7 +49,6 @@ mod schedules;
 mod scripts;
 mod secrets;
 mod sessions;
-mod states;
 mod storage;
 mod terminal;
 mod values;

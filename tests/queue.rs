@@ -1,15 +1,10 @@
 //! Tests the queue: scheduled times, priorities, retries, and a lost queue file.
 
-use std::time::Duration;
-
 use host::dispatch::{Queue, Waiter};
-use host::model::{JobError, JobStatus, NewJob, now};
-use host::storage::sqlite::SqliteStorage;
-use host::storage::{CancelOutcome, Claim, Outcome, Storage};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::harness::{DEADLINE, TestHost, new_job, password_connection, playbook, run};
+use crate::harness::{DEADLINE, TestHost, password_connection, playbook, run};
 
 fn waiter(id: Uuid, priority: i32) -> Waiter {
     Waiter { id, priority }
@@ -301,43 +296,5 @@ fn a_plugin_that_was_removed_fails_the_jobs_that_wait_for_it() {
         let job = host.ended(&id).await;
         assert_eq!(job["status"], "failed");
         assert_eq!(job["error_code"], "not_found", "{job}");
-    });
-}
-
-#[test]
-fn a_cancellation_while_the_attempt_ends_is_kept_to() {
-    run(async {
-        let directory = tempfile::tempdir().unwrap();
-        let url = format!("sqlite:{}", directory.path().join("jobs.db").display());
-        let storage = SqliteStorage::open(&url, 1, Duration::ZERO).await.unwrap();
-        let id = Uuid::now_v7();
-        let job = NewJob {
-            max_retries: 1,
-            ..new_job(id)
-        };
-        storage.add_job(&job, &[], None).await.unwrap();
-        let claimed = storage
-            .claim_job(id, "w", None, now())
-            .await
-            .unwrap()
-            .unwrap();
-        let asked = storage.cancel_job(id, now()).await.unwrap();
-        assert_eq!(asked, CancelOutcome::Requested);
-        let claim = Claim {
-            job_id: id,
-            attempt: claimed.attempt,
-            worker_id: "w".to_owned(),
-        };
-        let retry = Outcome::Retry(JobError::new("timeout", "late"), now());
-        assert!(storage.finish_job(&claim, retry, now()).await.unwrap());
-        let job = storage.job(id).await.unwrap().unwrap();
-        assert_eq!(job.status, JobStatus::Cancelled);
-        assert!(job.completed_at.is_some());
-        assert!(
-            !storage
-                .finish_job(&claim, Outcome::Completed(json!(1)), now())
-                .await
-                .unwrap()
-        );
     });
 }

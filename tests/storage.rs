@@ -1,4 +1,4 @@
-//! Tests the group commit: concurrent operations share a transaction, and each gets its own result.
+//! Tests the group commit of SQLite: concurrent writes share a transaction, and each gets its own result.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::harness::{new_job, run};
 const JOBS: usize = 53;
 
 struct Scratch {
-    storage: SqliteStorage,
+    storage: Box<dyn Storage>,
     ids: Vec<Uuid>,
     url: String,
     _directory: tempfile::TempDir,
@@ -31,6 +31,7 @@ impl Scratch {
         let directory = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", directory.path().join("jobs.db").display());
         let storage = SqliteStorage::open(&url, 4, Duration::ZERO).await.unwrap();
+        let storage: Box<dyn Storage> = Box::new(storage);
         let ids: Vec<_> = (0..JOBS).map(|_| Uuid::now_v7()).collect();
         for id in &ids {
             storage.add_job(&new_job(*id), &[], None).await.unwrap();

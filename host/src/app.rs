@@ -34,7 +34,7 @@ use crate::schedules::{ScheduleRunner, Schedules};
 use crate::sealing::{DigestKey, MasterKey};
 use crate::server::{self, Listener};
 use crate::storage::sqlite::{SqliteStorage, beside, file_of, lock_beside};
-use crate::storage::{Storage, StorageError};
+use crate::storage::{DownloadStore, Storage, StorageError};
 use crate::stream_limit::StreamLimit;
 use crate::worker::{Worker, WorkerDeps};
 
@@ -108,7 +108,7 @@ impl App {
         let request_digests = master_key.digest_key();
         let pool_options = pool_options(&config);
         let logins = StoredLogins::new(
-            Arc::clone(&storage),
+            storage.clone(),
             master_key.login_digest_key(),
             pool_options.login_rate.within,
         );
@@ -116,7 +116,8 @@ impl App {
         let notifications =
             Notifications::build(&config.notifications, Arc::clone(&storage), ended.clone())?;
         let connections = Arc::new(Connections::new(
-            Arc::clone(&storage),
+            storage.clone(),
+            storage.clone(),
             master_key,
             host_key_policy(config.security.host_keys),
             config.devices.clone(),
@@ -154,12 +155,12 @@ impl App {
                 ),
                 Source::new(config.plugins.components_dir.clone(), Arc::new(wasm)),
             ],
-            Arc::clone(&storage),
+            storage.clone(),
         );
         registry.scan().await;
 
         let pauses = Pauses::load(
-            Arc::clone(&storage),
+            storage.clone(),
             Arc::clone(&registry),
             Arc::clone(&connections),
         );
@@ -265,7 +266,11 @@ impl App {
         let batches = usable
             .clone()
             .run_until_cancelled_owned(self.advance_batches());
-        let retention = retention::run(Arc::clone(&self.storage), self.config.retention.clone());
+        let retention = retention::run(
+            self.storage.clone(),
+            self.storage.clone(),
+            self.config.retention.clone(),
+        );
         let retention = usable.clone().run_until_cancelled_owned(retention);
         let notifications = self.notifications.run(usable.clone());
         let probing = usable
@@ -442,7 +447,7 @@ fn expect_database(database: &Path, master_key: &Path) -> anyhow::Result<()> {
     }
 }
 
-async fn files(config: &Config, storage: &dyn Storage) -> anyhow::Result<Option<Files>> {
+async fn files(config: &Config, storage: &dyn DownloadStore) -> anyhow::Result<Option<Files>> {
     let Some(directory) = config.devices.files_dir.as_deref() else {
         return Ok(None);
     };

@@ -29,7 +29,7 @@ use crate::model::{
 };
 use crate::sealing::{MasterKey, UnsealError};
 use crate::session_logs::{Limits, SessionLogs};
-use crate::storage::{DeleteConnectionOutcome, Storage, StorageError};
+use crate::storage::{ConnectionStore, DeleteConnectionOutcome, MetaStore, StorageError};
 
 /// The fields of a connection in a request.
 #[derive(Clone, Debug)]
@@ -99,7 +99,8 @@ fn in_words(names: &[String]) -> String {
 pub struct Connections {
     /// Held while connections change, because a change of one can affect the secrets of others.
     changing: tokio::sync::Mutex<()>,
-    storage: Arc<dyn Storage>,
+    storage: Arc<dyn ConnectionStore>,
+    meta: Arc<dyn MetaStore>,
     master_key: MasterKey,
     host_key_policy: HostKeyPolicy,
     devices: DevicesConfig,
@@ -114,7 +115,8 @@ impl Connections {
     /// If a platform is invalid, with its file, key and reason, or the session log directory cannot be
     /// used.
     pub fn new(
-        storage: Arc<dyn Storage>,
+        storage: Arc<dyn ConnectionStore>,
+        meta: Arc<dyn MetaStore>,
         master_key: MasterKey,
         host_key_policy: HostKeyPolicy,
         devices: DevicesConfig,
@@ -131,6 +133,7 @@ impl Connections {
         Ok(Self {
             changing: tokio::sync::Mutex::default(),
             storage,
+            meta,
             master_key,
             host_key_policy,
             devices,

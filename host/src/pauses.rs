@@ -16,7 +16,7 @@ use crate::model::{
 };
 use crate::nearest::nearest;
 use crate::registry::Registry;
-use crate::storage::{Storage, StorageError};
+use crate::storage::{PauseStore, StorageError};
 
 /// Maximum number of pauses.
 pub const MAX_PAUSES: usize = 1_000;
@@ -40,7 +40,7 @@ pub enum PauseRefused {
 
 /// The pauses, with their rules in memory.
 pub struct Pauses {
-    storage: Arc<dyn Storage>,
+    storage: Arc<dyn PauseStore>,
     registry: Arc<Registry>,
     connections: Arc<Connections>,
     rules: ArcSwap<Vec<PauseRule>>,
@@ -114,7 +114,7 @@ impl Pauses {
     /// # Errors
     /// If the database is unavailable.
     pub async fn load(
-        storage: Arc<dyn Storage>,
+        storage: Arc<dyn PauseStore>,
         registry: Arc<Registry>,
         connections: Arc<Connections>,
     ) -> Result<Self, StorageError> {

@@ -39,7 +39,7 @@ use self::watch::Writing;
 use crate::model::{Description, FieldError, LoadError, PluginKind, PluginName};
 use crate::numbers;
 use crate::runtime::{JobRuntime, Program};
-use crate::storage::Storage;
+use crate::storage::PluginVersionStore;
 
 /// Time limit for reading a plugin or listing its directory.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
@@ -106,7 +106,7 @@ impl Source {
 
 pub struct Registry {
     sources: Vec<Arc<Source>>,
-    storage: Arc<dyn Storage>,
+    storage: Arc<dyn PluginVersionStore>,
     state: ArcSwap<State>,
     /// The number of published states, for waiting on changes.
     changes: channel::Sender<u64>,
@@ -237,7 +237,7 @@ impl Plugin {
 
 impl Registry {
     #[must_use]
-    pub fn new(sources: Vec<Source>, storage: Arc<dyn Storage>) -> Arc<Self> {
+    pub fn new(sources: Vec<Source>, storage: Arc<dyn PluginVersionStore>) -> Arc<Self> {
         Arc::new(Self {
             sources: sources.into_iter().map(Arc::new).collect(),
             storage,

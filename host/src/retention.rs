@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::config::RetentionConfig;
 use crate::connections::MAX_DEVICES;
 use crate::model::now;
-use crate::storage::{Size, Storage, StorageError};
+use crate::storage::{DeviceLoginStore, RetentionStore, Size, StorageError};
 
 /// Interval between sweeps.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(3_600);
@@ -26,14 +26,18 @@ const MAX_STEP: u32 = 32;
 const VACUUMS: u32 = 1_000;
 
 /// Removes old jobs for as long as it is polled: at the start, then every hour.
-pub async fn run(storage: Arc<dyn Storage>, config: RetentionConfig) {
+pub async fn run(
+    storage: Arc<dyn RetentionStore>,
+    logins: Arc<dyn DeviceLoginStore>,
+    config: RetentionConfig,
+) {
     loop {
         match sweep(&*storage, &config).await {
             Ok(0) => {}
             Ok(jobs) => tracing::info!(jobs, "removed old jobs"),
             Err(error) => tracing::error!(%error, "failed to remove old jobs"),
         }
-        if let Err(error) = storage.sweep_device_logins(now(), MAX_DEVICES).await {
+        if let Err(error) = logins.sweep_device_logins(now(), MAX_DEVICES).await {
             tracing::error!(%error, "failed to delete expired login records");
         }
         let swept = Instant::now();
@@ -54,7 +58,10 @@ pub async fn run(storage: Arc<dyn Storage>, config: RetentionConfig) {
 ///
 /// # Errors
 /// If the database is unavailable.
-async fn shrink(storage: &dyn Storage, config: &RetentionConfig) -> Result<u64, StorageError> {
+async fn shrink(
+    storage: &dyn RetentionStore,
+    config: &RetentionConfig,
+) -> Result<u64, StorageError> {
     let most = config.max_mb << 20;
     let size = storage.size().await?;
     if most == 0 || size.bytes.saturating_sub(size.free) <= most {
@@ -101,7 +108,7 @@ async fn shrink(storage: &dyn Storage, config: &RetentionConfig) -> Result<u64, 
     Ok(deleted)
 }
 
-async fn give_space_back(storage: &dyn Storage) -> Result<(), StorageError> {
+async fn give_space_back(storage: &dyn RetentionStore) -> Result<(), StorageError> {
     for _ in 0..VACUUMS {
         if !storage.vacuum().await? {
             break;
@@ -115,7 +122,10 @@ async fn give_space_back(storage: &dyn Storage) -> Result<(), StorageError> {
 ///
 /// # Errors
 /// If the database is unavailable.
-pub async fn sweep(storage: &dyn Storage, config: &RetentionConfig) -> Result<u64, StorageError> {
+pub async fn sweep(
+    storage: &dyn RetentionStore,
+    config: &RetentionConfig,
+) -> Result<u64, StorageError> {
     let now = now();
     let before = |days: u32| (days > 0).then(|| now - TimeDelta::days(days.into()));
     let (ended, failed) = (before(config.days), before(config.failed_days));
@@ -136,7 +146,7 @@ pub async fn sweep(storage: &dyn Storage, config: &RetentionConfig) -> Result<u6
     Ok(deleted + shrink(storage, config).await?)
 }
 
-async fn delete_beyond(storage: &dyn Storage, most: u32) -> Result<u64, StorageError> {
+async fn delete_beyond(storage: &dyn RetentionStore, most: u32) -> Result<u64, StorageError> {
     let mut deleted = 0;
     loop {
         match storage.delete_jobs_beyond(most).await? {
@@ -148,7 +158,7 @@ async fn delete_beyond(storage: &dyn Storage, most: u32) -> Result<u64, StorageE
 }
 
 async fn sweep_once(
-    storage: &dyn Storage,
+    storage: &dyn RetentionStore,
     ended: Option<DateTime<Utc>>,
     failed: Option<DateTime<Utc>>,
 ) -> Result<u64, StorageError> {

@@ -31,7 +31,7 @@ pub(crate) use self::rotation::old_file;
 pub use self::rotation::{Rotated, rotate};
 pub(crate) use self::version1::is_version1;
 use crate::model::{SealedField, Way, add_text};
-use crate::storage::{MASTER_KEY_CHECK, Storage};
+use crate::storage::{MASTER_KEY_CHECK, MetaStore};
 
 const VERSION: u8 = 2;
 const NONCE_LENGTH: usize = 24;
@@ -124,7 +124,7 @@ impl MasterKey {
     /// If the file cannot be read or created, is not a key, or is readable by others; if it is missing
     /// although the database has sealed values; or if it is another key, which would make all stored
     /// credentials unusable and seal new ones with a second key.
-    pub async fn of(storage: &dyn Storage, path: &Path) -> anyhow::Result<Self> {
+    pub async fn of(storage: &dyn MetaStore, path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
         let Some(sealed) = storage.meta(MASTER_KEY_CHECK).await? else {
             let key = Self::load_or_create(path)?;

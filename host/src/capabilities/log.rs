@@ -12,7 +12,7 @@ use super::limits::Allowance;
 use super::{JobContext, Result, limits};
 use crate::logging::JOB_TARGET;
 use crate::model::{JobLog, LogLevel};
-use crate::storage::{JobUse, Storage};
+use crate::storage::{JobUse, LogStore};
 
 /// Capacity of the write queue. A job that logs faster than the database writes waits for space.
 const WAITING: usize = 1_024;
@@ -90,7 +90,7 @@ impl Counted {
 }
 
 impl LogWriter {
-    pub(super) fn start(storage: Arc<dyn Storage>, job_id: Uuid) -> Self {
+    pub(super) fn start(storage: Arc<dyn LogStore>, job_id: Uuid) -> Self {
         let (sender, receiver) = mpsc::channel(WAITING);
         Self {
             job_id,
@@ -180,7 +180,7 @@ fn log_as_job(level: LogLevel, message: &str) {
     }
 }
 
-async fn write_lines(storage: Arc<dyn Storage>, mut waiting: mpsc::Receiver<JobLog>) {
+async fn write_lines(storage: Arc<dyn LogStore>, mut waiting: mpsc::Receiver<JobLog>) {
     let mut lines = Vec::with_capacity(BATCH);
     while waiting.recv_many(&mut lines, BATCH).await > 0 {
         if let Err(error) = storage.add_logs(std::mem::take(&mut lines)).await {

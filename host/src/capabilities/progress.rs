@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::{JobContext, Result, limits};
 use crate::model::Progress;
-use crate::storage::{Claim, Storage};
+use crate::storage::{AttemptStore, Claim};
 
 impl JobContext {
     /// Reports how far the job is. Intermediate reports may be skipped; the latest is stored.
@@ -31,7 +31,7 @@ impl JobContext {
 
 /// Stores the latest progress of one attempt.
 pub(super) struct ProgressWriter {
-    storage: Arc<dyn Storage>,
+    storage: Arc<dyn AttemptStore>,
     claim: Claim,
     /// Started by the first report, because most jobs never report progress.
     writing: Mutex<Option<Writing>>,
@@ -43,7 +43,7 @@ struct Writing {
 }
 
 impl ProgressWriter {
-    pub(super) fn new(storage: Arc<dyn Storage>, claim: Claim) -> Self {
+    pub(super) fn new(storage: Arc<dyn AttemptStore>, claim: Claim) -> Self {
         Self {
             storage,
             claim,
@@ -81,7 +81,11 @@ impl ProgressWriter {
     }
 }
 
-async fn write(storage: Arc<dyn Storage>, claim: Claim, mut changes: watch::Receiver<Progress>) {
+async fn write(
+    storage: Arc<dyn AttemptStore>,
+    claim: Claim,
+    mut changes: watch::Receiver<Progress>,
+) {
     while changes.changed().await.is_ok() {
         let progress = changes.borrow_and_update().clone();
         if let Err(error) = storage.set_progress(&claim, &progress).await {

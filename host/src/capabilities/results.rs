@@ -13,11 +13,11 @@ use uuid::Uuid;
 
 use super::{Result, storage_failed};
 use crate::model::{CommandResult, ErrorCode, JobError};
-use crate::storage::{Claim, Storage};
+use crate::storage::{Claim, ResultStore};
 
 /// Stores the results of one attempt.
 pub(super) struct ResultWriter {
-    storage: Arc<dyn Storage>,
+    storage: Arc<dyn ResultStore>,
     claim: Claim,
     last: Mutex<Option<Stored>>,
 }
@@ -26,7 +26,7 @@ pub(super) struct ResultWriter {
 type Stored = Shared<BoxFuture<'static, Result<()>>>;
 
 impl ResultWriter {
-    pub(super) fn new(storage: Arc<dyn Storage>, claim: Claim) -> Self {
+    pub(super) fn new(storage: Arc<dyn ResultStore>, claim: Claim) -> Self {
         Self {
             storage,
             claim,

@@ -14,7 +14,7 @@ use crate::model::{
     AnswerValue, Connection, ErrorCode, FieldError, HostKeyPlace, JobError, KnownHostKey,
     SavedConnections, Way, fingerprint_of, now,
 };
-use crate::storage::{ConnectionChange, Storage};
+use crate::storage::{ConnectionChange, ConnectionStore};
 
 /// Whether a login may store a new host key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -224,7 +224,7 @@ fn sends_secrets(connection: &Connection) -> bool {
 
 /// Host keys in the database, shared by all workers.
 struct StoredHostKeys {
-    storage: Arc<dyn Storage>,
+    storage: Arc<dyn ConnectionStore>,
     route: String,
     learning: Learning,
 }

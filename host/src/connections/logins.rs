@@ -9,7 +9,7 @@ use netssh_core::{LoginHistory, LoginHistoryError, LoginRecord};
 
 use crate::model::now;
 use crate::sealing::DigestKey;
-use crate::storage::{Storage, StorageError};
+use crate::storage::{DeviceLoginStore, StorageError};
 
 /// Maximum number of devices with a stored login history.
 pub const MAX_DEVICES: u32 = 16_384;
@@ -17,7 +17,7 @@ pub const MAX_DEVICES: u32 = 16_384;
 /// The login history in the database.
 #[derive(Clone)]
 pub struct StoredLogins {
-    storage: Arc<dyn Storage>,
+    storage: Arc<dyn DeviceLoginStore>,
     key: DigestKey,
     /// How long a login counts.
     within: Duration,
@@ -25,7 +25,7 @@ pub struct StoredLogins {
 
 impl StoredLogins {
     #[must_use]
-    pub fn new(storage: Arc<dyn Storage>, key: DigestKey, within: Duration) -> Self {
+    pub fn new(storage: Arc<dyn DeviceLoginStore>, key: DigestKey, within: Duration) -> Self {
         Self {
             storage,
             key,

@@ -3,7 +3,7 @@
 use super::Connections;
 use crate::model::{Connection, SavedConnections, SealedField, SealedRow, Way};
 use crate::sealing::{UnsealError, is_version1};
-use crate::storage::{ConnectionChange, MASTER_KEY_CHECK, Storage, StorageError};
+use crate::storage::{ConnectionChange, ConnectionStore, MASTER_KEY_CHECK, StorageError};
 
 impl Connections {
     /// Reseals one secret for another route.
@@ -44,7 +44,7 @@ impl Connections {
     /// # Errors
     /// If the database is not available.
     pub async fn bind_secrets(&self) -> Result<(), StorageError> {
-        let check = self.storage.meta(MASTER_KEY_CHECK).await?;
+        let check = self.meta.meta(MASTER_KEY_CHECK).await?;
         if !check.as_deref().is_some_and(is_version1) {
             return Ok(());
         }
@@ -75,7 +75,7 @@ impl Connections {
 /// Reseals every secret in the database. Returns the rows and a message for each value that does not
 /// open; those values are unchanged.
 pub(crate) async fn resealed_with(
-    storage: &dyn Storage,
+    storage: &dyn ConnectionStore,
     reseal: impl Fn(&Connection, SealedField<'_>, &Way, &[u8]) -> Result<Vec<u8>, UnsealError>,
 ) -> Result<(Vec<SealedRow>, Vec<String>), StorageError> {
     let saved = SavedConnections::new(storage.connections().await?);

@@ -1,31 +1,39 @@
 //! SQLite: WAL, foreign keys on, `synchronous=FULL`, files with mode 0600.
 //!
-//! Reads use a pool. All writes go through one `writer`, which commits waiting operations as one
-//! transaction (group commit). With a single writer, no statement of this process fails with
-//! `SQLITE_BUSY`.
+//! Reads use a pool. All writes go through one `writer`, which commits waiting writes as one transaction
+//! (group commit). With a single writer, no statement of this process fails with `SQLITE_BUSY`.
+//!
+//! This file opens and closes the database. Each role of [`Storage`](super::Storage) is implemented in
+//! the file that has its SQL.
 
+mod attempts;
 mod batches;
-mod bulk;
+mod batching;
 mod check;
+mod commit;
+#[cfg(test)]
+mod conformance_tests;
 mod connections;
 mod device_logins;
 mod downloads;
 mod files;
-mod in_flight;
 mod jobs;
-mod keys;
+mod logs;
 mod maintenance;
+mod meta;
 mod notifications;
 mod pauses;
+mod plugin_values;
+mod plugin_versions;
 mod readers;
+mod results;
 mod retention;
 mod rows;
-mod running;
 mod schedules;
-mod versions;
+mod waiting_jobs;
 mod writer;
+mod writes;
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -34,7 +42,6 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use async_trait::async_trait;
 use chrono::{DateTime, SecondsFormat, Utc};
-use serde_json::Value;
 use sqlx::error::DatabaseError;
 use sqlx::sqlite::{
     SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
@@ -43,30 +50,18 @@ use sqlx::{ConnectOptions, SqliteConnection};
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
-use super::{
-    AddOutcome, AddScheduleOutcome, BatchProgress, CancelOutcome, Claim, Condition,
-    ConnectionChange, DeleteConnectionOutcome, DeleteOutcome, Delivery, DownloadedFile,
-    FailedChild, Fault, JobUse, Measured, Outcome, Page, Parent, Place, ReadyJob, Result, Runs,
-    Size, Storage, StorageError, StorageUse, Swept, WaitingJob,
-};
-use crate::model::{
-    Attempt, BatchCounts, CommandResult, Connection, HostKeyPlace, InFlight, Job, JobError,
-    JobFilter, JobLog, JobStatus, JobTexts, KnownHostKey, ListedJob, ListedSchedule, LoadedVersion,
-    LogLevel, NewJob, Notification, NotificationState, Pause, PluginFiles, PluginKind,
-    PluginVersion, Progress, Schedule, StatusCounts, Tick, now,
-};
+use super::{Claim, Condition, Fault, HealthStore, MetaStore, Result, StorageError};
+use crate::model::now;
 use files::{DatabaseFile, WatchedFiles};
 pub use files::{beside, create_private, lock_beside};
-use in_flight::AddNote;
 pub use maintenance::{Copied, Report, Restored, back_up, check_database, restore};
 use readers::Readers;
-use running::{AddResult, ClaimJob, SetProgress};
 use writer::{Guard, Writer};
 
 /// How long a statement waits for a lock that another process holds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The SQLite implementation of [`Storage`].
+/// The SQLite implementation of [`Storage`](super::Storage).
 pub struct SqliteStorage {
     readers: Readers,
     writer: Writer,
@@ -78,7 +73,7 @@ pub struct SqliteStorage {
 }
 
 /// How many changes a slow subscriber may lag behind.
-const CHANGES: usize = 1_024;
+const CHANGES_CAPACITY: usize = 1_024;
 /// Pages of WAL before a checkpoint: 16 MiB. A checkpoint copies each page once, however often it was
 /// written.
 const CHECKPOINT_PAGES: &str = "4096";
@@ -93,15 +88,6 @@ const WRITER_CACHE: &str = "-4096";
 const READER_CACHE: &str = "-512";
 
 impl SqliteStorage {
-    /// Publishes a change of the job if `outcome` is `Ok`; returns `outcome` unchanged.
-    fn told<T>(&self, job_id: Uuid, outcome: Result<T>) -> Result<T> {
-        if outcome.is_ok() {
-            // Fails only without subscribers.
-            let _ = self.changes.send(job_id);
-        }
-        outcome
-    }
-
     /// Opens or creates the database, checks it for at most `check`, and migrates it to the newest
     /// schema.
     ///
@@ -188,11 +174,53 @@ impl SqliteStorage {
         Ok(Self {
             readers: Readers::new(readers, condition.clone()),
             writer: Writer::start(connection, guard),
-            changes: broadcast::channel(CHANGES).0,
+            changes: broadcast::channel(CHANGES_CAPACITY).0,
             condition,
             files,
             file,
         })
+    }
+
+    /// Publishes a change of the job if `result` is `Ok`; returns `result` unchanged.
+    fn publish_if_ok<T>(&self, job_id: Uuid, result: Result<T>) -> Result<T> {
+        if result.is_ok() {
+            self.publish(job_id);
+        }
+        result
+    }
+
+    fn publish(&self, job_id: Uuid) {
+        // Fails only without subscribers.
+        let _ = self.changes.send(job_id);
+    }
+}
+
+#[async_trait]
+impl HealthStore for SqliteStorage {
+    async fn ping(&self) -> Result<()> {
+        self.probe_files();
+        self.condition.check()?;
+        self.set_meta("last_ping", text_of(now()).as_bytes())
+            .await?;
+        self.meta("last_ping").await.map(drop)
+    }
+
+    fn condition(&self) -> &Condition {
+        &self.condition
+    }
+
+    fn probe_files(&self) {
+        if let Some(fault) = self.files.changed() {
+            self.condition.fail(fault);
+        }
+    }
+
+    async fn close(&self) {
+        // The last connection to close checkpoints the WAL, which a read-only connection cannot do.
+        self.readers.close().await;
+        self.writer.close().await;
+        // The reserve may have been used by a start on a full disk, and may fit again.
+        self.file.keep_reserve();
     }
 }
 
@@ -295,585 +323,9 @@ fn text_of(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 
-#[async_trait]
-impl Storage for SqliteStorage {
-    async fn ping(&self) -> Result<()> {
-        self.probe_files();
-        self.condition.check()?;
-        keys::set_meta(&self.writer, "last_ping", text_of(now()).as_bytes()).await?;
-        keys::meta(&self.readers, "last_ping").await.map(drop)
-    }
-
-    async fn add_job(
-        &self,
-        job: &NewJob,
-        children: &[Uuid],
-        inline: Option<&Connection>,
-    ) -> Result<AddOutcome> {
-        jobs::add(&self.readers, &self.writer, job, children, inline).await
-    }
-
-    async fn job(&self, id: Uuid) -> Result<Option<Job>> {
-        jobs::get(&self.readers, id).await
-    }
-
-    async fn job_with_key(&self, key: &str) -> Result<Option<(Job, String)>> {
-        jobs::with_key(&self.readers, key).await
-    }
-
-    async fn listed_job(&self, id: Uuid) -> Result<Option<ListedJob>> {
-        jobs::listed(&self.readers, id).await
-    }
-
-    async fn job_texts(&self, id: Uuid) -> Result<Option<JobTexts>> {
-        jobs::texts(&self.readers, id).await
-    }
-
-    async fn jobs(&self, filter: &JobFilter) -> Result<Vec<ListedJob>> {
-        jobs::list(&self.readers, filter).await
-    }
-
-    async fn count_jobs(&self, created_after: Option<DateTime<Utc>>) -> Result<StatusCounts> {
-        jobs::count(&self.readers, created_after).await
-    }
-
-    async fn count_children(&self, id: Uuid) -> Result<u64> {
-        jobs::count_children(&self.readers, id).await
-    }
-
-    async fn cancel_job(&self, id: Uuid, now: DateTime<Utc>) -> Result<CancelOutcome> {
-        self.told(id, jobs::cancel(&self.writer, id, now).await)
-    }
-
-    async fn delete_job(&self, id: Uuid) -> Result<DeleteOutcome> {
-        self.told(id, jobs::delete(&self.writer, id).await)
-    }
-
-    async fn advance_batch(&self, id: Uuid, now: DateTime<Utc>) -> Result<BatchProgress> {
-        let advanced = batches::advance(&self.writer, id, now).await;
-        self.told(id, advanced)
-    }
-
-    async fn unfinished_batches(&self) -> Result<Vec<Uuid>> {
-        batches::unfinished(&self.readers).await
-    }
-
-    async fn batch_counts(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, BatchCounts>> {
-        batches::counts(&self.readers, ids).await
-    }
-
-    async fn running_children(&self, id: Uuid) -> Result<Vec<Uuid>> {
-        batches::running_children(&self.readers, id).await
-    }
-
-    async fn attempts(&self, job_id: Uuid) -> Result<Vec<Attempt>> {
-        running::attempts(&self.readers, job_id).await
-    }
-
-    async fn ready_jobs(
-        &self,
-        after: (DateTime<Utc>, Uuid),
-        now: DateTime<Utc>,
-        limit: u32,
-    ) -> Result<Vec<ReadyJob>> {
-        running::ready(&self.readers, after, now, limit).await
-    }
-
-    async fn next_ready_at(&self, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>> {
-        running::next_ready_at(&self.readers, now).await
-    }
-
-    async fn waiting_job(&self, id: Uuid) -> Result<Option<WaitingJob>> {
-        running::waiting(&self.readers, id).await
-    }
-
-    async fn claim_job(
-        &self,
-        id: Uuid,
-        worker_id: &str,
-        runs: Option<&Runs>,
-        now: DateTime<Utc>,
-    ) -> Result<Option<Job>> {
-        let claiming = ClaimJob {
-            id,
-            worker_id: worker_id.to_owned(),
-            runs: runs.cloned(),
-            now,
-        };
-        self.told(id, self.writer.one(claiming).await)
-    }
-
-    async fn skip_job(&self, id: Uuid, reason: &JobError, now: DateTime<Utc>) -> Result<bool> {
-        let skipped = running::skip(&self.writer, id, reason, now).await;
-        self.told(id, skipped)
-    }
-
-    async fn finish_job(
-        &self,
-        claim: &Claim,
-        outcome: Outcome,
-        now: DateTime<Utc>,
-    ) -> Result<bool> {
-        let finished = running::finish(&self.writer, claim, outcome, now).await;
-        self.told(claim.job_id, finished)
-    }
-
-    async fn running_jobs(&self) -> Result<Vec<Job>> {
-        running::running(&self.readers).await
-    }
-
-    async fn add_result(&self, claim: &Claim, result: CommandResult) -> Result<()> {
-        let answering = AddResult {
-            worker_id: claim.worker_id.clone(),
-            result,
-        };
-        let added = self.writer.one(answering).await;
-        self.told(
-            claim.job_id,
-            added.and_then(|holds| while_claimed(claim, holds)),
-        )
-    }
-
-    async fn begin_command(&self, claim: &Claim, command: &InFlight) -> Result<()> {
-        let noting = AddNote {
-            claim: claim.clone(),
-            command: command.clone(),
-        };
-        while_claimed(claim, self.writer.one(noting).await?)
-    }
-
-    async fn commands_in_flight(&self, job_id: Uuid) -> Result<Vec<InFlight>> {
-        in_flight::of_job(&self.readers, job_id).await
-    }
-
-    async fn add_logs(&self, logs: Vec<JobLog>) -> Result<()> {
-        let job_id = logs.first().map(|line| line.job_id);
-        let added = self.writer.all(logs).await;
-        if let Some(job_id) = job_id {
-            // Some lines may have been written even if others failed.
-            let _ = self.changes.send(job_id);
-        }
-        added.map(drop)
-    }
-
-    async fn set_progress(&self, claim: &Claim, progress: &Progress) -> Result<()> {
-        let progressing = SetProgress {
-            claim: claim.clone(),
-            progress: progress.clone(),
-        };
-        let set = self.writer.one(progressing).await;
-        self.told(
-            claim.job_id,
-            set.and_then(|holds| while_claimed(claim, holds)),
-        )
-    }
-
-    async fn output_bytes(&self, job_id: Uuid, target: Option<&str>) -> Result<u64> {
-        running::output_bytes(&self.readers, job_id, target).await
-    }
-
-    async fn results(&self, job_id: Uuid) -> Result<Vec<CommandResult>> {
-        running::results_after(&self.readers, job_id, Uuid::nil(), u32::MAX).await
-    }
-
-    async fn measure_results(&self, job_id: Uuid, after: Uuid, page: Page) -> Result<Measured> {
-        running::measure_results(&self.readers, job_id, after, page).await
-    }
-
-    async fn results_after(
-        &self,
-        job_id: Uuid,
-        after: Uuid,
-        limit: u32,
-    ) -> Result<Vec<CommandResult>> {
-        running::results_after(&self.readers, job_id, after, limit).await
-    }
-
-    async fn job_use(&self, job_id: Uuid) -> Result<JobUse> {
-        running::job_use(&self.readers, job_id).await
-    }
-
-    async fn downloaded_files(&self) -> Result<Vec<DownloadedFile>> {
-        downloads::all(&self.readers).await
-    }
-
-    async fn add_downloaded_file(&self, file: &DownloadedFile) -> Result<()> {
-        downloads::add(&self.writer, file).await
-    }
-
-    async fn forget_downloaded_files(&self, paths: &[String]) -> Result<()> {
-        downloads::forget(&self.writer, paths).await
-    }
-
-    async fn sweep_jobs(
-        &self,
-        after: Place,
-        before: Option<DateTime<Utc>>,
-        failed_before: Option<DateTime<Utc>>,
-    ) -> Result<Swept> {
-        retention::sweep(&self.readers, &self.writer, after, before, failed_before).await
-    }
-
-    async fn delete_jobs_beyond(&self, most: u32) -> Result<u64> {
-        retention::beyond(&self.readers, &self.writer, most).await
-    }
-
-    async fn delete_oldest_jobs(&self, limit: u32) -> Result<u64> {
-        retention::oldest(&self.readers, &self.writer, limit).await
-    }
-
-    async fn vacuum(&self) -> Result<bool> {
-        retention::vacuum(&self.readers, &self.writer).await
-    }
-
-    async fn size(&self) -> Result<Size> {
-        retention::size(&self.readers).await
-    }
-
-    async fn size_of_plugins(&self) -> Result<u64> {
-        retention::size_of_plugins(&self.readers).await
-    }
-
-    fn changes(&self) -> broadcast::Receiver<Uuid> {
-        self.changes.subscribe()
-    }
-
-    async fn logs(
-        &self,
-        job_id: Uuid,
-        after: i64,
-        least: Option<LogLevel>,
-        limit: u32,
-    ) -> Result<Vec<JobLog>> {
-        running::logs(&self.readers, job_id, after, least, limit).await
-    }
-
-    async fn measure_logs_before(
-        &self,
-        job_id: Uuid,
-        before: i64,
-        least: Option<LogLevel>,
-        page: Page,
-    ) -> Result<Measured> {
-        running::measure_logs_before(&self.readers, job_id, before, least, page).await
-    }
-
-    async fn logs_before(
-        &self,
-        job_id: Uuid,
-        before: i64,
-        least: Option<LogLevel>,
-        limit: u32,
-    ) -> Result<Vec<JobLog>> {
-        running::logs_before(&self.readers, job_id, before, least, limit).await
-    }
-
-    async fn last_log(&self, job_id: Uuid, after: i64) -> Result<Option<i64>> {
-        running::last_log(&self.readers, job_id, after).await
-    }
-
-    async fn last_result(&self, job_id: Uuid, after: Uuid) -> Result<Option<Uuid>> {
-        running::last_result(&self.readers, job_id, after).await
-    }
-
-    async fn measure_logs(
-        &self,
-        job_id: Uuid,
-        after: i64,
-        least: Option<LogLevel>,
-        page: Page,
-    ) -> Result<Measured> {
-        running::measure_logs(&self.readers, job_id, after, least, page).await
-    }
-
-    async fn add_connection(&self, connection: &Connection) -> Result<()> {
-        connections::add(&self.writer, connection).await
-    }
-
-    async fn change_connections(&self, change: ConnectionChange) -> Result<Option<u64>> {
-        connections::change(&self.writer, change).await
-    }
-
-    async fn delete_connection(&self, id: Uuid) -> Result<DeleteConnectionOutcome> {
-        connections::delete(&self.writer, id).await
-    }
-
-    async fn connection(&self, id: Uuid) -> Result<Option<Connection>> {
-        connections::get(&self.readers, id).await
-    }
-
-    async fn connection_named(&self, name: &str) -> Result<Option<Connection>> {
-        connections::named(&self.readers, name).await
-    }
-
-    async fn connections(&self) -> Result<Vec<Connection>> {
-        connections::list(&self.readers).await
-    }
-
-    async fn connections_page(&self, after: &str, page: Page) -> Result<(Vec<Connection>, bool)> {
-        connections::page(&self.readers, after, page).await
-    }
-
-    async fn sealed_inline_connections(&self) -> Result<Vec<Connection>> {
-        connections::sealed_inline(&self.readers).await
-    }
-
-    async fn host_keys(&self, place: &HostKeyPlace) -> Result<Vec<KnownHostKey>> {
-        connections::host_keys(&self.readers, place).await
-    }
-
-    async fn add_host_key(
-        &self,
-        place: &HostKeyPlace,
-        key: (&str, &str, &str),
-        now: DateTime<Utc>,
-    ) -> Result<()> {
-        connections::add_host_key(&self.writer, place, key, now).await
-    }
-
-    async fn plugin_value(&self, plugin: &str, key: &str) -> Result<Option<Value>> {
-        keys::plugin_value(&self.readers, plugin, key).await
-    }
-
-    async fn set_plugin_value(
-        &self,
-        plugin: &str,
-        key: &str,
-        value: &Value,
-        limit: StorageUse,
-        now: DateTime<Utc>,
-    ) -> Result<std::result::Result<(), StorageUse>> {
-        keys::set_plugin_value(&self.writer, plugin, key, value, limit, now).await
-    }
-
-    async fn delete_plugin_value(&self, plugin: &str, key: &str) -> Result<bool> {
-        keys::delete_plugin_value(&self.writer, plugin, key).await
-    }
-
-    async fn plugin_keys(&self, plugin: &str, prefix: &str, limit: u32) -> Result<Vec<String>> {
-        keys::plugin_keys(&self.readers, plugin, prefix, limit).await
-    }
-
-    async fn keep_versions(&self, versions: Vec<LoadedVersion>, now: DateTime<Utc>) -> Result<()> {
-        versions::keep(&self.writer, versions, now).await
-    }
-
-    async fn plugin_versions(&self, plugin: &str) -> Result<Vec<PluginVersion>> {
-        versions::of_plugin(&self.readers, plugin).await
-    }
-
-    async fn plugin_files(
-        &self,
-        plugin: &str,
-        digest: &str,
-    ) -> Result<Option<(PluginKind, PluginFiles)>> {
-        versions::files(&self.readers, plugin, digest).await
-    }
-
-    async fn add_schedule(
-        &self,
-        schedule: &Schedule,
-        idempotency: Option<&(String, String)>,
-    ) -> Result<AddScheduleOutcome> {
-        schedules::add(&self.readers, &self.writer, schedule, idempotency).await
-    }
-
-    async fn update_schedule(&self, schedule: &Schedule) -> Result<bool> {
-        schedules::update(&self.writer, schedule).await
-    }
-
-    async fn delete_schedule(&self, id: Uuid) -> Result<bool> {
-        schedules::delete(&self.writer, id).await
-    }
-
-    async fn schedule(&self, id: Uuid) -> Result<Option<Schedule>> {
-        schedules::get(&self.readers, id).await
-    }
-
-    async fn schedule_named(&self, name: &str) -> Result<Option<Schedule>> {
-        schedules::named(&self.readers, name).await
-    }
-
-    async fn schedule_with_key(&self, key: &str) -> Result<Option<(Schedule, String)>> {
-        schedules::with_key(&self.readers, key).await
-    }
-
-    async fn schedules_page(&self, after: &str, page: Page) -> Result<(Vec<ListedSchedule>, bool)> {
-        schedules::page(&self.readers, after, page).await
-    }
-
-    async fn count_schedules(&self) -> Result<u64> {
-        schedules::count(&self.readers).await
-    }
-
-    async fn due_schedules(&self, now: DateTime<Utc>) -> Result<Vec<Schedule>> {
-        schedules::due(&self.readers, now).await
-    }
-
-    async fn next_schedule_at(&self, after: DateTime<Utc>) -> Result<Option<DateTime<Utc>>> {
-        schedules::next(&self.readers, after).await
-    }
-
-    async fn schedules_after(&self, time: DateTime<Utc>) -> Result<Vec<Schedule>> {
-        schedules::after(&self.readers, time).await
-    }
-
-    async fn move_schedule(&self, id: Uuid, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<()> {
-        schedules::bring_forward(&self.writer, id, from, to).await
-    }
-
-    async fn fire_tick(
-        &self,
-        tick: &Tick,
-        next: Option<DateTime<Utc>>,
-        left_out: Option<String>,
-    ) -> Result<bool> {
-        schedules::fire(&self.writer, tick, next, left_out).await
-    }
-
-    async fn due_ticks(&self) -> Result<Vec<Tick>> {
-        schedules::due_ticks(&self.readers).await
-    }
-
-    async fn settle_tick(&self, tick: &Tick, job_id: Option<Uuid>, outcome: &str) -> Result<()> {
-        schedules::settle(&self.writer, tick, job_id, outcome).await
-    }
-
-    async fn pauses(&self) -> Result<Vec<Pause>> {
-        pauses::list(&self.readers).await
-    }
-
-    async fn set_pause(&self, pause: &Pause) -> Result<()> {
-        pauses::set(&self.writer, pause).await
-    }
-
-    async fn delete_pause(&self, id: Uuid) -> Result<bool> {
-        pauses::delete(&self.writer, id).await
-    }
-
-    async fn schedule_is_busy(&self, id: Uuid) -> Result<bool> {
-        schedules::is_busy(&self.readers, id).await
-    }
-
-    async fn note_ended_jobs(&self, note: bool) -> Result<()> {
-        notifications::note_ended_jobs(&self.writer, note).await
-    }
-
-    async fn ended_jobs(&self, limit: u32) -> Result<Vec<Uuid>> {
-        notifications::ended_jobs(&self.readers, limit).await
-    }
-
-    async fn notify(
-        &self,
-        job_id: Uuid,
-        messages: Vec<Notification>,
-        now: DateTime<Utc>,
-    ) -> Result<u64> {
-        notifications::notify(&self.writer, job_id, messages, now).await
-    }
-
-    async fn outcome_before(&self, job: &Job) -> Result<Option<JobStatus>> {
-        notifications::outcome_before(&self.readers, job).await
-    }
-
-    async fn durations_before(&self, job: &Job, limit: u32) -> Result<Vec<i64>> {
-        notifications::durations_before(&self.readers, job, limit).await
-    }
-
-    async fn failed_children(&self, id: Uuid, limit: u32) -> Result<Vec<FailedChild>> {
-        notifications::failed_children(&self.readers, id, limit).await
-    }
-
-    async fn due_notification(
-        &self,
-        channel: &str,
-        now: DateTime<Utc>,
-    ) -> Result<Option<Notification>> {
-        notifications::due(&self.readers, channel, now).await
-    }
-
-    async fn give_up_due_notification(
-        &self,
-        channel: &str,
-        error: &str,
-        now: DateTime<Utc>,
-    ) -> Result<()> {
-        notifications::give_up_due(&self.writer, channel, error, now).await
-    }
-
-    async fn next_notification_at(&self, channel: &str) -> Result<Option<DateTime<Utc>>> {
-        notifications::next_at(&self.readers, channel).await
-    }
-
-    async fn settle_notification(
-        &self,
-        id: Uuid,
-        delivery: Delivery,
-        now: DateTime<Utc>,
-    ) -> Result<()> {
-        notifications::settle(&self.writer, id, delivery, now).await
-    }
-
-    async fn abandon_other_channels(&self, channels: &[String], now: DateTime<Utc>) -> Result<u64> {
-        notifications::abandon_others(&self.writer, channels, now).await
-    }
-
-    async fn notifications(
-        &self,
-        state: Option<NotificationState>,
-        after: Option<Uuid>,
-        limit: u32,
-    ) -> Result<Vec<Notification>> {
-        notifications::list(&self.readers, state, after, limit).await
-    }
-
-    async fn meta(&self, key: &str) -> Result<Option<Vec<u8>>> {
-        keys::meta(&self.readers, key).await
-    }
-
-    async fn set_meta(&self, key: &str, value: &[u8]) -> Result<()> {
-        keys::set_meta(&self.writer, key, value).await
-    }
-
-    async fn device_logins(&self, now: DateTime<Utc>, most: u32) -> Result<Vec<(String, Value)>> {
-        device_logins::all(&self.readers, now, most).await
-    }
-
-    async fn set_device_logins(
-        &self,
-        address: &str,
-        record: &Value,
-        expires_at: DateTime<Utc>,
-    ) -> Result<()> {
-        device_logins::set(&self.writer, address, record, expires_at).await
-    }
-
-    async fn sweep_device_logins(&self, now: DateTime<Utc>, most: u32) -> Result<u64> {
-        device_logins::sweep(&self.writer, now, most).await
-    }
-
-    fn condition(&self) -> &Condition {
-        &self.condition
-    }
-
-    fn probe_files(&self) {
-        if let Some(fault) = self.files.changed() {
-            self.condition.fail(fault);
-        }
-    }
-
-    async fn close(&self) {
-        // The last connection to close checkpoints the WAL, which a read-only connection cannot do.
-        self.readers.close().await;
-        self.writer.close().await;
-        // The reserve may have been used by a start on a full disk, and may fit again.
-        self.file.keep_reserve();
-    }
-}
-
 /// Rejects a write if the attempt's claim is no longer valid.
-fn while_claimed(claim: &Claim, holds: bool) -> Result<()> {
-    if holds {
+fn while_claimed(claim: &Claim, is_valid: bool) -> Result<()> {
+    if is_valid {
         return Ok(());
     }
     Err(StorageError::Unavailable(format!(

@@ -21,7 +21,7 @@ use crate::capabilities::{limits, storage_failed};
 use crate::config::DevicesConfig;
 use crate::disk::DiskSpace;
 use crate::model::{CommandKind, ErrorCode, JobError};
-use crate::storage::{DownloadedFile, Storage};
+use crate::storage::{DownloadStore, DownloadedFile};
 
 /// Maximum depth of the search for leftovers of downloads.
 const DEPTH: usize = 32;
@@ -65,7 +65,7 @@ impl Files {
 
     /// Admits a download to a file. If a limit is reached, first checks for files that were removed by
     /// hand, which no longer count.
-    async fn admit(&self, storage: &dyn Storage, plugin: &str, path: &str) -> Result<Charge> {
+    async fn admit(&self, storage: &dyn DownloadStore, plugin: &str, path: &str) -> Result<Charge> {
         let path = normal(path);
         let refused = match self.quota.begin(plugin, &path) {
             Ok(charge) => return Ok(charge),

@@ -2,7 +2,7 @@ use super::database;
 use crate::app;
 use crate::cli::{Failure, output};
 use crate::config::Config;
-use crate::storage::Storage as _;
+use crate::storage::HealthStore as _;
 use crate::storage::sqlite::{beside, lock_beside};
 
 pub(super) async fn run(config: &Config) -> Result<(), Failure> {

@@ -2,7 +2,7 @@ use crate::app;
 use crate::cli::{Failure, output};
 use crate::config::Config;
 use crate::sealing;
-use crate::storage::Storage as _;
+use crate::storage::HealthStore as _;
 use crate::storage::sqlite::{file_of, lock_beside};
 
 pub(super) async fn run(config: &Config) -> Result<(), Failure> {

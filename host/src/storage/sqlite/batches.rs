@@ -2,64 +2,65 @@
 
 use std::collections::HashMap;
 
+use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
-use super::readers::Readers;
-use super::writer::Writer;
-use super::{BatchProgress, Result, rows, text_of};
+use super::{Result, SqliteStorage, rows, text_of};
 use crate::model::{BatchCounts, BatchOptions, BatchStep, ErrorCode, JobStatus};
+use crate::storage::{BatchProgress, BatchStore, ReadyJob};
 
 /// Grouped in the order of the index `jobs_by_parent`, which avoids a sort.
 const COUNT: &str = "SELECT parent_id, status, held, error_code, count(*) AS jobs
      FROM jobs WHERE parent_id IN (SELECT value FROM json_each(?))
      GROUP BY parent_id, status, held, error_code";
 
-pub(super) async fn counts(readers: &Readers, ids: &[Uuid]) -> Result<HashMap<Uuid, BatchCounts>> {
-    let found = sqlx::query(COUNT)
-        .bind(serde_json::json!(ids).to_string())
-        .fetch_all(readers)
-        .await?;
-    let mut counts: HashMap<Uuid, BatchCounts> = HashMap::new();
-    for row in &found {
-        let of_batch = counts.entry(rows::uuid(row, "parent_id")?).or_default();
-        add(of_batch, row)?;
+#[async_trait]
+impl BatchStore for SqliteStorage {
+    async fn batch_counts(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, BatchCounts>> {
+        let found = sqlx::query(COUNT)
+            .bind(serde_json::json!(ids).to_string())
+            .fetch_all(&self.readers)
+            .await?;
+        let mut counts: HashMap<Uuid, BatchCounts> = HashMap::new();
+        for row in &found {
+            let of_batch = counts.entry(rows::uuid(row, "parent_id")?).or_default();
+            add(of_batch, row)?;
+        }
+        Ok(counts)
     }
-    Ok(counts)
-}
 
-pub(super) async fn unfinished(readers: &Readers) -> Result<Vec<Uuid>> {
-    let found = sqlx::query(
-        "SELECT id FROM jobs INDEXED BY jobs_unfinished_batches
-         WHERE batch IS NOT NULL AND status IN ('pending', 'running')",
-    )
-    .fetch_all(readers)
-    .await?;
-    found.iter().map(|row| rows::uuid(row, "id")).collect()
-}
-
-pub(super) async fn running_children(readers: &Readers, id: Uuid) -> Result<Vec<Uuid>> {
-    let found = sqlx::query("SELECT id FROM jobs WHERE parent_id = ? AND status = 'running'")
-        .bind(id.to_string())
-        .fetch_all(readers)
+    async fn unfinished_batches(&self) -> Result<Vec<Uuid>> {
+        let found = sqlx::query(
+            "SELECT id FROM jobs INDEXED BY jobs_unfinished_batches
+             WHERE batch IS NOT NULL AND status IN ('pending', 'running')",
+        )
+        .fetch_all(&self.readers)
         .await?;
-    found.iter().map(|row| rows::uuid(row, "id")).collect()
+        found.iter().map(|row| rows::uuid(row, "id")).collect()
+    }
+
+    async fn running_children(&self, id: Uuid) -> Result<Vec<Uuid>> {
+        let found = sqlx::query("SELECT id FROM jobs WHERE parent_id = ? AND status = 'running'")
+            .bind(id.to_string())
+            .fetch_all(&self.readers)
+            .await?;
+        found.iter().map(|row| rows::uuid(row, "id")).collect()
+    }
+
+    async fn advance_batch(&self, id: Uuid, now: DateTime<Utc>) -> Result<BatchProgress> {
+        let advanced = self
+            .writer
+            .run(move |connection| Box::pin(async move { advance(connection, id, now).await }))
+            .await;
+        self.publish_if_ok(id, advanced)
+    }
 }
 
 /// Advances a batch as far as possible.
-pub(super) async fn advance(
-    writer: &Writer,
-    id: Uuid,
-    now: DateTime<Utc>,
-) -> Result<BatchProgress> {
-    writer
-        .run(move |connection| Box::pin(async move { step(connection, id, now).await }))
-        .await
-}
-
-async fn step(
+async fn advance(
     connection: &mut SqliteConnection,
     id: Uuid,
     now: DateTime<Utc>,
@@ -135,7 +136,7 @@ async fn start(
     id: Uuid,
     number: u64,
     now: DateTime<Utc>,
-) -> Result<Vec<super::ReadyJob>> {
+) -> Result<Vec<ReadyJob>> {
     let found = sqlx::query(
         "UPDATE jobs SET held = 0, ready_at = max(ready_at, ?2)
          WHERE id IN (SELECT id FROM jobs WHERE parent_id = ?1 AND held = 1 AND status = 'pending'

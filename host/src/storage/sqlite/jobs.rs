@@ -1,79 +1,330 @@
 //! Submitted jobs: add, list, count, cancel, delete.
 
+use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use sqlx::sqlite::{Sqlite, SqliteRow};
 use sqlx::{QueryBuilder, Row, SqliteConnection};
+use tokio::sync::broadcast;
 use uuid::Uuid;
 
-use super::bulk::{Bulk, BulkWork, Kinds, SqliteQuery};
-use super::readers::Readers;
-use super::writer::Writer;
-use super::{
-    AddOutcome, CancelOutcome, DeleteOutcome, Result, StorageError, batches, bulk, connections,
-    is_unique, rows, text_of,
-};
+use super::batching::{self, BatchedWrite, SqliteQuery};
+use super::{Result, SqliteStorage, StorageError, batches, connections, is_unique, rows, text_of};
 use crate::model::{
     Connection, ErrorCode, Job, JobFilter, JobStatus, JobTexts, ListedJob, NewJob, StatusCounts,
 };
+use crate::storage::{AddOutcome, CancelOutcome, DeleteOutcome, JobStore};
 
-pub(super) async fn add(
-    readers: &Readers,
-    writer: &Writer,
-    job: &NewJob,
-    children: &[Uuid],
-    inline: Option<&Connection>,
-) -> Result<AddOutcome> {
-    let key = job.idempotency.clone();
-    let adding = AddJob::of(job);
-    let added = if children.is_empty() && inline.is_none() {
-        writer.one(adding).await
-    } else {
-        add_with(writer, adding, job, children, inline).await
-    };
-    match (added, key) {
-        (Ok(()), _) => Ok(AddOutcome::Added),
-        (Err(StorageError::Database(error)), Some((key, digest))) if is_unique(&error) => {
-            let Some((first, first_digest)) = with_key(readers, &key).await? else {
-                return Err(error.into());
-            };
-            if first_digest == digest {
-                Ok(AddOutcome::Same(Box::new(first)))
-            } else {
-                Ok(AddOutcome::KeyReused)
+#[async_trait]
+impl JobStore for SqliteStorage {
+    async fn add_job(
+        &self,
+        job: &NewJob,
+        children: &[Uuid],
+        inline: Option<&Connection>,
+    ) -> Result<AddOutcome> {
+        let key = job.idempotency.clone();
+        let new = AddJob::of(job);
+        let added = if children.is_empty() && inline.is_none() {
+            self.writer.batched(new).await
+        } else {
+            self.add_with(new, job, children, inline).await
+        };
+        match (added, key) {
+            (Ok(()), _) => Ok(AddOutcome::Added),
+            (Err(StorageError::Database(error)), Some((key, digest))) if is_unique(&error) => {
+                let Some((first, first_digest)) = self.job_with_key(&key).await? else {
+                    return Err(error.into());
+                };
+                if first_digest == digest {
+                    Ok(AddOutcome::Same(Box::new(first)))
+                } else {
+                    Ok(AddOutcome::KeyReused)
+                }
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    async fn job_with_key(&self, key: &str) -> Result<Option<(Job, String)>> {
+        let row = sqlx::query("SELECT * FROM jobs WHERE idempotency_key = ?")
+            .bind(key)
+            .fetch_optional(&self.readers)
+            .await?;
+        // Jobs from before digests were keyed have none; no request matches them.
+        row.map(|row| {
+            let digest: Option<String> = row.try_get("request_digest")?;
+            Ok((rows::job(&row)?, digest.unwrap_or_default()))
+        })
+        .transpose()
+    }
+
+    async fn job(&self, id: Uuid) -> Result<Option<Job>> {
+        let row = sqlx::query("SELECT * FROM jobs WHERE id = ?")
+            .bind(id.to_string())
+            .fetch_optional(&self.readers)
+            .await?;
+        row.as_ref().map(rows::job).transpose()
+    }
+
+    async fn listed_job(&self, id: Uuid) -> Result<Option<ListedJob>> {
+        let columns = listed_columns();
+        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "SELECT {columns}, 0 AS is_same FROM jobs WHERE id = ?"
+        )))
+        .bind(id.to_string())
+        .fetch_optional(&self.readers)
+        .await?;
+        row.as_ref().map(rows::listed_job).transpose()
+    }
+
+    async fn job_texts(&self, id: Uuid) -> Result<Option<JobTexts>> {
+        let row =
+            sqlx::query("SELECT payload, result, targets, error_message FROM jobs WHERE id = ?")
+                .bind(id.to_string())
+                .fetch_optional(&self.readers)
+                .await?;
+        row.as_ref().map(rows::job_texts).transpose()
+    }
+
+    async fn jobs(&self, filter: &JobFilter) -> Result<Vec<ListedJob>> {
+        // Uses the index of the parent or of the target, which has the order of the listing, instead of
+        // sorting or scanning all jobs.
+        let (from, created_at, id, plugin) = match (filter.parent, &filter.target) {
+            (Some(_), _) => (
+                "jobs INDEXED BY jobs_of_parent",
+                "created_at",
+                "id",
+                "job_type",
+            ),
+            (None, None) => ("jobs", "created_at", "id", "job_type"),
+            (None, Some(_)) => (
+                "job_targets AS target CROSS JOIN jobs ON jobs.id = target.job_id",
+                "target.created_at",
+                "target.job_id",
+                "target.job_type",
+            ),
+        };
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
+        query.push(listed_columns());
+        match filter.same_as {
+            None => {
+                query.push(", 0 AS is_same");
+            }
+            Some(same) => {
+                query
+                    .push(
+                        ", (SELECT other.payload = jobs.payload AND other.targets = jobs.targets
+                                   AND (other.batch IS NULL) = (jobs.batch IS NULL)
+                            FROM jobs AS other WHERE other.id = ",
+                    )
+                    .push_bind(same.to_string())
+                    .push(") AS is_same");
             }
         }
-        (Err(error), _) => Err(error),
+        query.push(" FROM ").push(from).push(" WHERE 1 = 1");
+        if let Some(status) = filter.status {
+            query.push(" AND status = ").push_bind(status.as_str());
+        }
+        if let Some(name) = &filter.plugin {
+            query
+                .push(format!(" AND {plugin} = "))
+                .push_bind(name.clone());
+        }
+        if let Some(target) = &filter.target {
+            match filter.parent {
+                None => query.push(" AND target.name = ").push_bind(target.clone()),
+                Some(_) => query
+                    .push(
+                        " AND EXISTS (SELECT 1 FROM job_targets WHERE job_id = jobs.id AND name = ",
+                    )
+                    .push_bind(target.clone())
+                    .push(")"),
+            };
+        }
+        if let Some(parent) = filter.parent {
+            query
+                .push(" AND parent_id = ")
+                .push_bind(parent.to_string());
+        }
+        if let Some(time) = filter.created_after {
+            query
+                .push(format!(" AND {created_at} > "))
+                .push_bind(text_of(time));
+        }
+        if let Some(time) = filter.created_before {
+            query
+                .push(format!(" AND {created_at} < "))
+                .push_bind(text_of(time));
+        }
+        if let Some((time, last)) = filter.after {
+            query
+                .push(format!(" AND ({created_at}, {id}) < ("))
+                .push_bind(text_of(time))
+                .push(", ")
+                .push_bind(last.to_string())
+                .push(")");
+        }
+        query
+            .push(format!(" ORDER BY {created_at} DESC, {id} DESC LIMIT "))
+            .push_bind(filter.limit);
+        let found = query.build().fetch_all(&self.readers).await?;
+        found.iter().map(rows::listed_job).collect()
+    }
+
+    // Whole hours come from `job_counts`, the partial first hour from `jobs`.
+    async fn count_jobs(&self, created_after: Option<DateTime<Utc>>) -> Result<StatusCounts> {
+        let found = match created_after {
+            None => {
+                sqlx::query("SELECT status, sum(jobs) AS jobs FROM job_counts GROUP BY status")
+                    .fetch_all(&self.readers)
+                    .await?
+            }
+            Some(time) => {
+                let time = text_of(time);
+                sqlx::query(
+                    "SELECT status, sum(jobs) AS jobs FROM (
+                         SELECT status, jobs FROM job_counts WHERE hour > substr(?1, 1, 13)
+                         UNION ALL
+                         SELECT status, count(*) AS jobs FROM jobs
+                         WHERE status IN ('pending', 'running', 'completed', 'failed', 'cancelled', 'retrying')
+                               AND created_at > ?1 AND created_at < substr(?1, 1, 13) || ':99'
+                         GROUP BY status
+                     ) GROUP BY status",
+                )
+                .bind(time)
+                .fetch_all(&self.readers)
+                .await?
+            }
+        };
+        let mut counts = StatusCounts::default();
+        for row in found {
+            let status: &str = row.try_get("status")?;
+            let status = JobStatus::parse(status)
+                .ok_or_else(|| StorageError::Corrupt("column `status`".to_owned()))?;
+            *counts.of(status) = row.try_get::<i64, _>("jobs")?.unsigned_abs();
+        }
+        Ok(counts)
+    }
+
+    async fn count_children(&self, id: Uuid) -> Result<u64> {
+        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM jobs WHERE parent_id = ?")
+            .bind(id.to_string())
+            .fetch_one(&self.readers)
+            .await?;
+        Ok(count.unsigned_abs())
+    }
+
+    async fn cancel_job(&self, id: Uuid, now: DateTime<Utc>) -> Result<CancelOutcome> {
+        let key = id.to_string();
+        let cancelled = self
+            .writer
+            .run(move |connection| {
+                Box::pin(async move {
+                    let Some(status) = status_of(connection, &key).await? else {
+                        return Ok(CancelOutcome::NotFound);
+                    };
+                    if status.is_final() {
+                        return Ok(CancelOutcome::Finished);
+                    }
+                    if is_batch(connection, &key).await? {
+                        batches::request_cancel(connection, &key, now).await?;
+                        return Ok(CancelOutcome::Requested);
+                    }
+                    if status.is_waiting() {
+                        sqlx::query(
+                            "UPDATE jobs SET status = 'cancelled', held = 0, cancel_requested = 1, completed_at = ?,
+                                    error_code = ?,
+                                    error_message = iif(attempt = 0, 'cancelled before it started',
+                                                        'cancelled while it waited for its next attempt')
+                             WHERE id = ?",
+                        )
+                        .bind(text_of(now))
+                        .bind(ErrorCode::CANCELLED)
+                        .bind(&key)
+                        .execute(&mut *connection)
+                        .await?;
+                        return Ok(CancelOutcome::Cancelled);
+                    }
+                    sqlx::query("UPDATE jobs SET cancel_requested = 1 WHERE id = ?")
+                        .bind(&key)
+                        .execute(&mut *connection)
+                        .await?;
+                    Ok(CancelOutcome::Requested)
+                })
+            })
+            .await;
+        self.publish_if_ok(id, cancelled)
+    }
+
+    async fn delete_job(&self, id: Uuid) -> Result<DeleteOutcome> {
+        let key = id.to_string();
+        let deleted = self
+            .writer
+            .run(move |connection| {
+                Box::pin(async move {
+                    let Some(status) = status_of(connection, &key).await? else {
+                        return Ok(DeleteOutcome::NotFound);
+                    };
+                    let running_below: i64 = sqlx::query_scalar(
+                        "WITH RECURSIVE below (id, status) AS (
+                             SELECT id, status FROM jobs WHERE parent_id = ?
+                             UNION ALL
+                             SELECT jobs.id, jobs.status FROM jobs JOIN below ON jobs.parent_id = below.id
+                         )
+                         SELECT count(*) FROM below WHERE status = 'running'",
+                    )
+                    .bind(&key)
+                    .fetch_one(&mut *connection)
+                    .await?;
+                    if status == JobStatus::Running || running_below > 0 {
+                        return Ok(DeleteOutcome::Running);
+                    }
+                    sqlx::query("DELETE FROM jobs WHERE id = ?")
+                        .bind(&key)
+                        .execute(&mut *connection)
+                        .await?;
+                    Ok(DeleteOutcome::Deleted)
+                })
+            })
+            .await;
+        self.publish_if_ok(id, deleted)
+    }
+
+    fn changes(&self) -> broadcast::Receiver<Uuid> {
+        self.changes.subscribe()
     }
 }
 
-/// Adds a job together with its child jobs and its inline connection.
-async fn add_with(
-    writer: &Writer,
-    adding: AddJob,
-    job: &NewJob,
-    children: &[Uuid],
-    inline: Option<&Connection>,
-) -> Result<()> {
-    let children = children.iter().zip(&job.targets);
-    let children: Vec<_> = children
-        .map(|(id, target)| json!({ "id": id, "target": target }))
-        .collect();
-    let inline = inline.cloned();
-    writer
-        .run(move |connection| {
-            Box::pin(async move {
-                bulk::do_one(connection, &adding).await?;
-                if !children.is_empty() {
-                    insert_children(connection, &adding, &Value::from(children)).await?;
-                }
-                if let Some(inline) = &inline {
-                    connections::insert(connection, inline).await?;
-                }
-                Ok(())
+impl SqliteStorage {
+    /// Adds a job together with its child jobs and its inline connection.
+    async fn add_with(
+        &self,
+        new: AddJob,
+        job: &NewJob,
+        children: &[Uuid],
+        inline: Option<&Connection>,
+    ) -> Result<()> {
+        let children = children.iter().zip(&job.targets);
+        let children: Vec<_> = children
+            .map(|(id, target)| json!({ "id": id, "target": target }))
+            .collect();
+        let inline = inline.cloned();
+        self.writer
+            .run(move |connection| {
+                Box::pin(async move {
+                    batching::execute_one(connection, &new).await?;
+                    if !children.is_empty() {
+                        insert_children(connection, &new, &Value::from(children)).await?;
+                    }
+                    if let Some(inline) = &inline {
+                        connections::insert(connection, inline).await?;
+                    }
+                    Ok(())
+                })
             })
-        })
-        .await
+            .await
+    }
 }
 
 /// A new job in the form in which it is stored.
@@ -128,8 +379,8 @@ impl AddJob {
     }
 }
 
-impl BulkWork for AddJob {
-    type Answer = ();
+impl BatchedWrite for AddJob {
+    type Output = ();
 
     const STATEMENTS: &str = "
         INSERT INTO jobs (id, targets, created_at, job_type, payload, status, priority, description,
@@ -142,10 +393,6 @@ impl BulkWork for AddJob {
         INSERT INTO job_targets (job_id, name, connection_id, created_at, job_type)
         SELECT $1, value ->> 'name', value ->> 'connection_id', $3, $4 FROM json_each($2)";
     const PARAMETERS: usize = 22;
-
-    fn bulk(kinds: &mut Kinds) -> &mut Bulk<Self> {
-        &mut kinds.jobs
-    }
 
     fn bind<'q>(&self, query: SqliteQuery<'q>) -> SqliteQuery<'q> {
         query
@@ -173,7 +420,7 @@ impl BulkWork for AddJob {
             .bind(self.bounds.clone())
     }
 
-    fn answer(&self, _: Option<&SqliteRow>) -> Result<()> {
+    fn output(&self, _: Option<&SqliteRow>) -> Result<()> {
         Ok(())
     }
 }
@@ -206,27 +453,6 @@ async fn insert_children(
     Ok(())
 }
 
-pub(super) async fn with_key(readers: &Readers, key: &str) -> Result<Option<(Job, String)>> {
-    let row = sqlx::query("SELECT * FROM jobs WHERE idempotency_key = ?")
-        .bind(key)
-        .fetch_optional(readers)
-        .await?;
-    // Jobs from before digests were keyed have none; no request matches them.
-    row.map(|row| {
-        let digest: Option<String> = row.try_get("request_digest")?;
-        Ok((rows::job(&row)?, digest.unwrap_or_default()))
-    })
-    .transpose()
-}
-
-pub(super) async fn get(readers: &Readers, id: Uuid) -> Result<Option<Job>> {
-    let row = sqlx::query("SELECT * FROM jobs WHERE id = ?")
-        .bind(id.to_string())
-        .fetch_optional(readers)
-        .await?;
-    row.as_ref().map(rows::job).transpose()
-}
-
 /// Returns the columns of a job without large fields. Lengths are read from the row headers.
 fn listed_columns() -> String {
     let (params, targets, error) = (
@@ -247,226 +473,6 @@ fn listed_columns() -> String {
              (SELECT json_group_array(json(value))
               FROM (SELECT value FROM json_each(jobs.targets) LIMIT {targets}))) AS targets"
     )
-}
-
-pub(super) async fn listed(readers: &Readers, id: Uuid) -> Result<Option<ListedJob>> {
-    let columns = listed_columns();
-    let row = sqlx::query(sqlx::AssertSqlSafe(format!(
-        "SELECT {columns}, 0 AS is_same FROM jobs WHERE id = ?"
-    )))
-    .bind(id.to_string())
-    .fetch_optional(readers)
-    .await?;
-    row.as_ref().map(rows::listed_job).transpose()
-}
-
-pub(super) async fn texts(readers: &Readers, id: Uuid) -> Result<Option<JobTexts>> {
-    let row = sqlx::query("SELECT payload, result, targets, error_message FROM jobs WHERE id = ?")
-        .bind(id.to_string())
-        .fetch_optional(readers)
-        .await?;
-    row.as_ref().map(rows::job_texts).transpose()
-}
-
-pub(super) async fn list(readers: &Readers, filter: &JobFilter) -> Result<Vec<ListedJob>> {
-    // Uses the index of the parent or of the target, which has the order of the listing, instead of
-    // sorting or scanning all jobs.
-    let (from, created_at, id, plugin) = match (filter.parent, &filter.target) {
-        (Some(_), _) => (
-            "jobs INDEXED BY jobs_of_parent",
-            "created_at",
-            "id",
-            "job_type",
-        ),
-        (None, None) => ("jobs", "created_at", "id", "job_type"),
-        (None, Some(_)) => (
-            "job_targets AS target CROSS JOIN jobs ON jobs.id = target.job_id",
-            "target.created_at",
-            "target.job_id",
-            "target.job_type",
-        ),
-    };
-    let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
-    query.push(listed_columns());
-    match filter.same_as {
-        None => {
-            query.push(", 0 AS is_same");
-        }
-        Some(same) => {
-            query
-                .push(
-                    ", (SELECT other.payload = jobs.payload AND other.targets = jobs.targets
-                               AND (other.batch IS NULL) = (jobs.batch IS NULL)
-                        FROM jobs AS other WHERE other.id = ",
-                )
-                .push_bind(same.to_string())
-                .push(") AS is_same");
-        }
-    }
-    query.push(" FROM ").push(from).push(" WHERE 1 = 1");
-    if let Some(status) = filter.status {
-        query.push(" AND status = ").push_bind(status.as_str());
-    }
-    if let Some(name) = &filter.plugin {
-        query
-            .push(format!(" AND {plugin} = "))
-            .push_bind(name.clone());
-    }
-    if let Some(target) = &filter.target {
-        match filter.parent {
-            None => query.push(" AND target.name = ").push_bind(target.clone()),
-            Some(_) => query
-                .push(" AND EXISTS (SELECT 1 FROM job_targets WHERE job_id = jobs.id AND name = ")
-                .push_bind(target.clone())
-                .push(")"),
-        };
-    }
-    if let Some(parent) = filter.parent {
-        query
-            .push(" AND parent_id = ")
-            .push_bind(parent.to_string());
-    }
-    if let Some(time) = filter.created_after {
-        query
-            .push(format!(" AND {created_at} > "))
-            .push_bind(text_of(time));
-    }
-    if let Some(time) = filter.created_before {
-        query
-            .push(format!(" AND {created_at} < "))
-            .push_bind(text_of(time));
-    }
-    if let Some((time, last)) = filter.after {
-        query
-            .push(format!(" AND ({created_at}, {id}) < ("))
-            .push_bind(text_of(time))
-            .push(", ")
-            .push_bind(last.to_string())
-            .push(")");
-    }
-    query
-        .push(format!(" ORDER BY {created_at} DESC, {id} DESC LIMIT "))
-        .push_bind(filter.limit);
-    let found = query.build().fetch_all(readers).await?;
-    found.iter().map(rows::listed_job).collect()
-}
-
-/// Counts jobs by status: whole hours come from `job_counts`, the partial first hour from `jobs`.
-pub(super) async fn count(
-    readers: &Readers,
-    created_after: Option<DateTime<Utc>>,
-) -> Result<StatusCounts> {
-    let found = match created_after {
-        None => {
-            sqlx::query("SELECT status, sum(jobs) AS jobs FROM job_counts GROUP BY status")
-                .fetch_all(readers)
-                .await?
-        }
-        Some(time) => {
-            let time = text_of(time);
-            sqlx::query(
-                "SELECT status, sum(jobs) AS jobs FROM (
-                     SELECT status, jobs FROM job_counts WHERE hour > substr(?1, 1, 13)
-                     UNION ALL
-                     SELECT status, count(*) AS jobs FROM jobs
-                     WHERE status IN ('pending', 'running', 'completed', 'failed', 'cancelled', 'retrying')
-                           AND created_at > ?1 AND created_at < substr(?1, 1, 13) || ':99'
-                     GROUP BY status
-                 ) GROUP BY status",
-            )
-            .bind(time)
-            .fetch_all(readers)
-            .await?
-        }
-    };
-    let mut counts = StatusCounts::default();
-    for row in found {
-        let status: &str = row.try_get("status")?;
-        let status = JobStatus::parse(status)
-            .ok_or_else(|| StorageError::Corrupt("column `status`".to_owned()))?;
-        *counts.of(status) = row.try_get::<i64, _>("jobs")?.unsigned_abs();
-    }
-    Ok(counts)
-}
-
-pub(super) async fn count_children(readers: &Readers, id: Uuid) -> Result<u64> {
-    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM jobs WHERE parent_id = ?")
-        .bind(id.to_string())
-        .fetch_one(readers)
-        .await?;
-    Ok(count.unsigned_abs())
-}
-
-pub(super) async fn cancel(writer: &Writer, id: Uuid, now: DateTime<Utc>) -> Result<CancelOutcome> {
-    let id = id.to_string();
-    writer
-        .run(move |connection| {
-            Box::pin(async move {
-                let Some(status) = status_of(connection, &id).await? else {
-                    return Ok(CancelOutcome::NotFound);
-                };
-                if status.is_final() {
-                    return Ok(CancelOutcome::Finished);
-                }
-                if is_batch(connection, &id).await? {
-                    batches::request_cancel(connection, &id, now).await?;
-                    return Ok(CancelOutcome::Requested);
-                }
-                if status.is_waiting() {
-                    sqlx::query(
-                        "UPDATE jobs SET status = 'cancelled', held = 0, cancel_requested = 1, completed_at = ?,
-                                error_code = ?,
-                                error_message = iif(attempt = 0, 'cancelled before it started',
-                                                    'cancelled while it waited for its next attempt')
-                         WHERE id = ?",
-                    )
-                    .bind(text_of(now))
-                    .bind(ErrorCode::CANCELLED)
-                    .bind(&id)
-                    .execute(&mut *connection)
-                    .await?;
-                    return Ok(CancelOutcome::Cancelled);
-                }
-                sqlx::query("UPDATE jobs SET cancel_requested = 1 WHERE id = ?")
-                    .bind(&id)
-                    .execute(&mut *connection)
-                    .await?;
-                Ok(CancelOutcome::Requested)
-            })
-        })
-        .await
-}
-
-pub(super) async fn delete(writer: &Writer, id: Uuid) -> Result<DeleteOutcome> {
-    let id = id.to_string();
-    writer
-        .run(move |connection| {
-            Box::pin(async move {
-                let Some(status) = status_of(connection, &id).await? else {
-                    return Ok(DeleteOutcome::NotFound);
-                };
-                let running_below: i64 = sqlx::query_scalar(
-                    "WITH RECURSIVE below (id, status) AS (
-                         SELECT id, status FROM jobs WHERE parent_id = ?
-                         UNION ALL
-                         SELECT jobs.id, jobs.status FROM jobs JOIN below ON jobs.parent_id = below.id
-                     )
-                     SELECT count(*) FROM below WHERE status = 'running'",
-                )
-                .bind(&id)
-                .fetch_one(&mut *connection)
-                .await?;
-                if status == JobStatus::Running || running_below > 0 {
-                    return Ok(DeleteOutcome::Running);
-                }
-                sqlx::query("DELETE FROM jobs WHERE id = ?")
-                    .bind(&id)
-                    .execute(&mut *connection)
-                    .await?;
-                Ok(DeleteOutcome::Deleted)
-            })
-        })
-        .await
 }
 
 async fn is_batch(connection: &mut SqliteConnection, id: &str) -> Result<bool> {

@@ -6,11 +6,12 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, ValueRef};
 use uuid::Uuid;
 
-use super::{ReadyJob, Result, StorageError};
+use super::{Result, StorageError};
 use crate::model::{
     Algorithms, Attempt, CommandKind, CommandResult, Connection, Job, JobError, JobLog, JobStatus,
     JobTexts, KnownHostKey, ListedJob, LogLevel, OnInterrupt, SealedSecrets,
 };
+use crate::storage::ReadyJob;
 
 pub(super) fn job(row: &SqliteRow) -> Result<Job> {
     Ok(Job {

@@ -1,13 +1,13 @@
 //! The database writer, with group commit.
 //!
 //! A durable commit takes most of a millisecond, a row some microseconds. Callers therefore send their
-//! operations to one task, which executes all pending ones in one transaction and replies to each
-//! caller after the commit. A failed operation rolls back only itself: SQLite rolls back a single
-//! statement, and an operation of several statements has its own savepoint.
+//! writes to one task, which executes all pending ones in one transaction and replies to each caller
+//! after the commit. A failed write rolls back only itself: SQLite rolls back a single statement, and a
+//! write of several statements has its own savepoint.
 //!
 //! Each statement is a round trip to the thread that owns the connection, which costs about the same as
 //! executing most of them. To save round trips, several statements are sent as one where possible, and
-//! operations of the same kind are batched (`bulk`).
+//! writes of the same kind are batched (`batching`); `writes` lists these kinds.
 
 use std::sync::Arc;
 
@@ -18,76 +18,48 @@ use tokio::sync::oneshot::error::RecvError;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::bulk::{Answered, BulkWork, Bulks, Taken, execute};
+use super::batching::{Batch, BatchedWrite, HasQueue, Reply, WaitingWrites, execute};
+use super::commit::{Committed, Failure};
 use super::files::{DatabaseFile, WatchedFiles};
+use super::writes::Kinds;
 use super::{Result, StorageError, damage_of};
-use crate::storage::{Condition, Fault};
+use crate::storage::Condition;
 
-/// Maximum number of operations in one transaction, per batched kind and for single operations; bounds
-/// how long the first caller waits for the last.
+/// Maximum number of writes in one transaction, per batched kind and for single writes; bounds how long
+/// the first caller waits for the last.
 const MAX_GROUP: usize = 256;
-/// Capacity of the queue of single operations; further callers wait. Batched operations are not
-/// counted: a job has few of them in flight, because it waits for the reply.
-const QUEUE: usize = 4096;
+/// Capacity of the queue of single writes; further callers wait. Batched writes are not counted: a job
+/// has few of them waiting, because it waits for the reply.
+const QUEUE_CAPACITY: usize = 4096;
 
 const BEGIN: &str = "BEGIN IMMEDIATE";
 
 /// A message to the writer task.
-enum Work {
-    Alone(Alone),
-    /// Batched operations are waiting.
-    Bulk,
+enum Message {
+    Single(SingleWrite),
+    /// Batched writes are waiting.
+    Batched,
 }
 
-struct Alone {
+/// A write that is not batched.
+struct SingleWrite {
     /// Whether it has several statements, which have to be rolled back together.
     savepoint: bool,
     run: Run,
 }
 
-/// Runs the operation; its result includes the callback that replies to the caller after the commit.
-type Run = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Worked> + Send>;
+/// Executes the write; its result includes the callback that replies to the caller after the commit.
+type Run = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Executed> + Send>;
 
-/// The result of an operation: whether to keep its effects, and the reply to its caller.
-struct Worked {
+/// The result of a write: whether to keep its effects, and the reply to its caller.
+struct Executed {
     keep: bool,
-    answer: Answer,
+    reply: SendReply,
 }
 
-type Answer = Box<dyn FnOnce(&Committed) + Send>;
+type SendReply = Box<dyn FnOnce(&Committed) + Send>;
 
-/// The result of a group's commit.
-pub(super) struct Committed(std::result::Result<(), Failure>);
-
-impl Committed {
-    /// Returns the reply for a caller: its own error if it failed, otherwise the result of the commit.
-    pub(super) fn answer<T>(&self, result: Result<T>) -> Result<T> {
-        match &self.0 {
-            Ok(()) => result,
-            Err(failure) => result.and(Err(failure.clone().into())),
-        }
-    }
-}
-
-/// Why a group was not committed.
-#[derive(Clone)]
-enum Failure {
-    Full,
-    Unusable(Fault),
-    Other(String),
-}
-
-impl From<Failure> for StorageError {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Full => Self::Full,
-            Failure::Unusable(fault) => Self::Unusable(fault),
-            Failure::Other(reason) => Self::Unavailable(reason),
-        }
-    }
-}
-
-/// Decides whether committed operations may be acknowledged.
+/// Decides whether committed writes may be acknowledged.
 pub(super) struct Guard {
     pub(super) condition: Condition,
     pub(super) files: Arc<WatchedFiles>,
@@ -118,26 +90,26 @@ impl Guard {
 }
 
 pub(super) struct Writer {
-    work: Mutex<Option<mpsc::Sender<Work>>>,
-    sender: mpsc::WeakSender<Work>,
+    messages: Mutex<Option<mpsc::Sender<Message>>>,
+    sender: mpsc::WeakSender<Message>,
     task: Mutex<Option<JoinHandle<()>>>,
-    bulks: Arc<Bulks>,
+    waiting: Arc<WaitingWrites<Kinds>>,
     condition: Condition,
     files: Arc<WatchedFiles>,
 }
 
 impl Writer {
     pub(super) fn start(connection: SqliteConnection, guard: Guard) -> Self {
-        let (sender, receiver) = mpsc::channel(QUEUE);
-        let bulks = Arc::new(Bulks::default());
+        let (sender, receiver) = mpsc::channel(QUEUE_CAPACITY);
+        let waiting = Arc::new(WaitingWrites::default());
         let (condition, files) = (guard.condition.clone(), Arc::clone(&guard.files));
-        let groups = write_groups(connection, receiver, Arc::clone(&bulks), guard);
+        let groups = write_groups(connection, receiver, Arc::clone(&waiting), guard);
         let task = tokio::spawn(groups);
         Self {
             sender: sender.downgrade(),
-            work: Mutex::new(Some(sender)),
+            messages: Mutex::new(Some(sender)),
             task: Mutex::new(Some(task)),
-            bulks,
+            waiting,
             condition,
             files,
         }
@@ -152,7 +124,7 @@ impl Writer {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
-        self.hand_over(true, work).await
+        self.single(true, work).await
     }
 
     /// Like [`Writer::run`], for work that changes data with at most one statement.
@@ -164,78 +136,90 @@ impl Writer {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
-        self.hand_over(false, work).await
+        self.single(false, work).await
     }
 
-    async fn hand_over<T, F>(&self, savepoint: bool, work: F) -> Result<T>
+    async fn single<T, F>(&self, savepoint: bool, work: F) -> Result<T>
     where
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T>> + Send + 'static,
     {
-        let (answer, answered) = oneshot::channel();
+        let (reply, replied) = oneshot::channel();
         let run: Run = Box::new(move |connection| {
             Box::pin(async move {
                 let result = work(connection).await;
-                Worked {
+                Executed {
                     keep: result.is_ok(),
-                    answer: Box::new(move |committed| {
-                        // Fails if the caller was cancelled; the operation is committed regardless.
-                        let _ = answer.send(committed.answer(result));
+                    reply: Box::new(move |committed| {
+                        // Fails if the caller was cancelled; the write is committed regardless.
+                        let _ = reply.send(committed.reply(result));
                     }),
                 }
             })
         });
-        let place = self.place().await?;
-        place.send(Work::Alone(Alone { savepoint, run }));
-        let result = answered.await.map_err(unwritten)?;
+        let permit = self.reserve().await?;
+        permit.send(Message::Single(SingleWrite { savepoint, run }));
+        let result = replied.await.map_err(unwritten)?;
         let result = result.map_err(|error| self.files.explain(error));
         result.inspect_err(|error| self.condition.note(error))
     }
 
-    /// Executes `work` batched with others of its kind, and returns once it is on disk.
+    /// Executes a write in a batch with others of its kind, and returns once it is on disk.
     ///
     /// # Errors
-    /// The error of the operation, which then has no effect, or of the commit.
-    pub(super) async fn one<W: BulkWork>(&self, work: W) -> Result<W::Answer> {
-        let mut answered = self.add(vec![work]).await?;
-        let result = answered.remove(0).await.map_err(unwritten)?;
+    /// The error of the write, which then has no effect, or of the commit.
+    pub(super) async fn batched<W: BatchedWrite>(&self, write: W) -> Result<W::Output>
+    where
+        Kinds: HasQueue<W>,
+    {
+        let mut replies = self.add(vec![write]).await?;
+        let result = replies.remove(0).await.map_err(unwritten)?;
         result.map_err(|error| self.files.explain(error))
     }
 
-    /// Like [`Writer::one`], for several operations in order.
+    /// Like [`Writer::batched`], for several writes in order.
     ///
     /// # Errors
-    /// The first error, like [`Writer::one`]. The other operations are unaffected.
-    pub(super) async fn all<W: BulkWork>(&self, work: Vec<W>) -> Result<Vec<W::Answer>> {
-        let mut answers = Vec::with_capacity(work.len());
-        for answered in self.add(work).await? {
-            answers.push(answered.await.map_err(unwritten)?);
+    /// The first error, like [`Writer::batched`]. The other writes are unaffected.
+    pub(super) async fn batched_all<W: BatchedWrite>(
+        &self,
+        writes: Vec<W>,
+    ) -> Result<Vec<W::Output>>
+    where
+        Kinds: HasQueue<W>,
+    {
+        let mut outputs = Vec::with_capacity(writes.len());
+        for reply in self.add(writes).await? {
+            outputs.push(reply.await.map_err(unwritten)?);
         }
-        let answers = answers.into_iter().collect::<Result<_>>();
-        answers.map_err(|error| self.files.explain(error))
+        let outputs = outputs.into_iter().collect::<Result<_>>();
+        outputs.map_err(|error| self.files.explain(error))
     }
 
-    async fn add<W: BulkWork>(&self, work: Vec<W>) -> Result<Vec<Answered<W>>> {
-        // Reserves the wake-up message first: if this future were dropped in between, the operations
-        // would be queued but the writer not woken.
-        let place = self.place().await?;
-        let (answered, is_first) = self.bulks.add(work);
+    async fn add<W: BatchedWrite>(&self, writes: Vec<W>) -> Result<Vec<Reply<W>>>
+    where
+        Kinds: HasQueue<W>,
+    {
+        // Reserves the wake-up message first: if this future were dropped in between, the writes would
+        // be queued but the writer not woken.
+        let permit = self.reserve().await?;
+        let (replies, is_first) = self.waiting.add(writes);
         if is_first {
-            place.send(Work::Bulk);
+            permit.send(Message::Batched);
         }
-        Ok(answered)
+        Ok(replies)
     }
 
     /// Waits for free capacity in the queue.
-    async fn place(&self) -> Result<OwnedPermit<Work>> {
+    async fn reserve(&self) -> Result<OwnedPermit<Message>> {
         let closed = || StorageError::Unavailable("the database is shutting down".to_owned());
         let sender = self.sender.upgrade().ok_or_else(closed)?;
         sender.reserve_owned().await.map_err(|_| closed())
     }
 
-    /// Waits until all queued operations are written, then ends the task.
+    /// Waits until all queued writes are committed, then ends the task.
     pub(super) async fn close(&self) {
-        self.work.lock().await.take();
+        self.messages.lock().await.take();
         if let Some(task) = self.task.lock().await.take()
             && let Err(error) = task.await
         {
@@ -250,29 +234,30 @@ fn unwritten(_: RecvError) -> StorageError {
 
 async fn write_groups(
     mut connection: SqliteConnection,
-    mut waiting: mpsc::Receiver<Work>,
-    bulks: Arc<Bulks>,
+    mut messages: mpsc::Receiver<Message>,
+    waiting: Arc<WaitingWrites<Kinds>>,
     guard: Guard,
 ) {
     let mut group = Vec::with_capacity(MAX_GROUP);
     let mut left = false;
     loop {
         if left {
-            // Also takes single operations, which must not starve while batched ones are left.
-            let ready = std::iter::from_fn(|| waiting.try_recv().ok());
+            // Also takes single writes, which must not starve while batched ones are left.
+            let ready = std::iter::from_fn(|| messages.try_recv().ok());
             group.extend(ready.take(MAX_GROUP));
-        } else if waiting.recv_many(&mut group, MAX_GROUP).await == 0 {
+        } else if messages.recv_many(&mut group, MAX_GROUP).await == 0 {
             break;
         }
-        let mut taken;
-        (taken, left) = bulks.take(MAX_GROUP);
-        let alone = group.drain(..).filter_map(|work| match work {
-            Work::Alone(work) => Some(work),
-            Work::Bulk => None,
+        let mut batches;
+        (batches, left) = waiting.take(MAX_GROUP);
+        let singles = group.drain(..).filter_map(|message| match message {
+            Message::Single(write) => Some(write),
+            Message::Batched => None,
         });
-        let mut answers = Vec::new();
-        let written = write_group(&mut connection, &mut taken, alone, &mut answers, &guard).await;
-        // Also checked before the commit: rejected operations must not be committed.
+        let mut replies = Vec::new();
+        let written =
+            write_group(&mut connection, &mut batches, singles, &mut replies, &guard).await;
+        // Also checked before the commit: rejected writes must not be committed.
         let committed = match (written, guard.confirm()) {
             (Ok(()), Ok(())) => match execute(&mut connection, "COMMIT").await {
                 Ok(()) => guard.confirm(),
@@ -286,11 +271,11 @@ async fn write_groups(
             let _ = execute(&mut connection, "ROLLBACK").await;
         }
         let committed = Committed(committed);
-        for bulk in taken {
-            bulk.tell(&committed);
+        for batch in batches {
+            batch.reply(&committed);
         }
-        for answer in answers {
-            answer(&committed);
+        for reply in replies {
+            reply(&committed);
         }
     }
     if let Err(error) = connection.close().await {
@@ -298,47 +283,47 @@ async fn write_groups(
     }
 }
 
-/// Executes a group without its commit. Dropping an operation drops its reply channel, which tells the
+/// Executes a group without its commit. Dropping a write drops its reply channel, which tells the
 /// caller that it was not written.
 async fn write_group(
     connection: &mut SqliteConnection,
-    bulks: &mut [Box<dyn Taken>],
-    alone: impl Iterator<Item = Alone>,
-    answers: &mut Vec<Answer>,
+    batches: &mut [Box<dyn Batch>],
+    singles: impl Iterator<Item = SingleWrite>,
+    replies: &mut Vec<SendReply>,
     guard: &Guard,
 ) -> sqlx::Result<()> {
     execute(connection, BEGIN).await?;
-    write_bulks(connection, bulks, guard).await?;
+    write_batches(connection, batches, guard).await?;
     // A savepoint stays open until the next one or the commit releases it.
-    let mut stands = false;
-    for work in alone {
-        if work.savepoint {
-            let savepoint = match stands {
-                true => "RELEASE work; SAVEPOINT work",
-                false => "SAVEPOINT work",
+    let mut has_savepoint = false;
+    for write in singles {
+        if write.savepoint {
+            let savepoint = match has_savepoint {
+                true => "RELEASE single; SAVEPOINT single",
+                false => "SAVEPOINT single",
             };
             execute(connection, savepoint).await?;
-            stands = true;
+            has_savepoint = true;
         }
-        let worked = (work.run)(&mut *connection).await;
-        answers.push(worked.answer);
-        if !worked.keep && work.savepoint {
-            execute(connection, "ROLLBACK TO work").await?;
+        let executed = (write.run)(&mut *connection).await;
+        replies.push(executed.reply);
+        if !executed.keep && write.savepoint {
+            execute(connection, "ROLLBACK TO single").await?;
         }
     }
     Ok(())
 }
 
-/// Executes batched operations. They come first in the transaction, so that they need no savepoint,
-/// which would double the cost.
-async fn write_bulks(
+/// Executes batched writes. They come first in the transaction, so that they need no savepoint, which
+/// would double the cost.
+async fn write_batches(
     connection: &mut SqliteConnection,
-    bulks: &mut [Box<dyn Taken>],
+    batches: &mut [Box<dyn Batch>],
     guard: &Guard,
 ) -> sqlx::Result<()> {
     let mut failed = false;
-    for bulk in &mut *bulks {
-        if let Err(error) = bulk.do_together(connection).await {
+    for batch in &mut *batches {
+        if let Err(error) = batch.execute_together(connection).await {
             if let Some(fault) = damage_of(&error) {
                 guard.condition.fail(fault);
             }
@@ -349,19 +334,19 @@ async fn write_bulks(
     if !failed {
         return Ok(());
     }
-    // Retries batch by batch, so that one failed operation does not fail the others. SQLite may have
-    // rolled back the transaction itself.
+    // Retries batch by batch, so that one failed write does not fail the others. SQLite may have rolled
+    // back the transaction itself.
     let _ = execute(connection, "ROLLBACK").await;
     execute(connection, BEGIN).await?;
-    for bulk in bulks {
-        execute(connection, "SAVEPOINT bulk").await?;
-        if let Err(error) = bulk.do_together(connection).await {
-            if execute(connection, "ROLLBACK TO bulk").await.is_err() {
+    for batch in batches {
+        execute(connection, "SAVEPOINT batch").await?;
+        if let Err(error) = batch.execute_together(connection).await {
+            if execute(connection, "ROLLBACK TO batch").await.is_err() {
                 return Err(error);
             }
-            bulk.do_one_by_one(connection).await?;
+            batch.execute_one_by_one(connection).await?;
         }
-        execute(connection, "RELEASE bulk").await?;
+        execute(connection, "RELEASE batch").await?;
     }
     Ok(())
 }

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
 
-use super::readers::Readers;
-use super::writer::Writer;
-use super::{Result, rows, text_of};
+use super::{Result, SqliteStorage, rows, text_of};
 use crate::model::{LoadedVersion, PluginFiles, PluginKind, PluginVersion};
+use crate::storage::PluginVersionStore;
 
 /// Maximum number of versions kept per plugin.
 const REMEMBERED: u32 = 200;
@@ -18,29 +18,88 @@ const KEPT: u32 = 10;
 /// Versions written in one transaction.
 const BATCH: usize = 250;
 
-pub(super) async fn keep(
-    writer: &Writer,
-    versions: Vec<LoadedVersion>,
-    now: DateTime<Utc>,
-) -> Result<()> {
-    let mut versions = versions.into_iter();
-    loop {
-        // Other writes are processed between two batches.
-        let batch: Vec<_> = versions.by_ref().take(BATCH).collect();
-        if batch.is_empty() {
-            return Ok(());
+#[async_trait]
+impl PluginVersionStore for SqliteStorage {
+    async fn keep_versions(&self, versions: Vec<LoadedVersion>, now: DateTime<Utc>) -> Result<()> {
+        let mut versions = versions.into_iter();
+        loop {
+            // Other writes are processed between two batches.
+            let batch: Vec<_> = versions.by_ref().take(BATCH).collect();
+            if batch.is_empty() {
+                return Ok(());
+            }
+            self.writer
+                .run(move |connection| {
+                    Box::pin(async move {
+                        for version in &batch {
+                            remember(connection, version, now).await?;
+                            keep_files(connection, version).await?;
+                        }
+                        forget_oldest(connection, &batch).await
+                    })
+                })
+                .await?;
         }
-        writer
-            .run(move |connection| {
-                Box::pin(async move {
-                    for version in &batch {
-                        remember(connection, version, now).await?;
-                        keep_files(connection, version).await?;
-                    }
-                    forget_oldest(connection, &batch).await
+    }
+
+    async fn plugin_versions(&self, plugin: &str) -> Result<Vec<PluginVersion>> {
+        let found = sqlx::query(
+            "SELECT digest, kind, first_seen, last_seen,
+                    (SELECT count(*) FROM jobs WHERE job_type = plugin AND plugin_digest = digest) AS jobs
+             FROM plugin_versions WHERE plugin = ? ORDER BY last_seen DESC, digest",
+        )
+        .bind(plugin)
+        .fetch_all(&self.readers)
+        .await?;
+        found
+            .iter()
+            .map(|row| {
+                let jobs: i64 = row.try_get("jobs")?;
+                Ok(PluginVersion {
+                    digest: row.try_get("digest")?,
+                    kind: rows::named(row, "kind", PluginKind::parse)?,
+                    first_seen: rows::time(row, "first_seen")?,
+                    last_seen: rows::time(row, "last_seen")?,
+                    jobs: jobs.unsigned_abs(),
                 })
             })
+            .collect()
+    }
+
+    async fn plugin_files(
+        &self,
+        plugin: &str,
+        digest: &str,
+    ) -> Result<Option<(PluginKind, PluginFiles)>> {
+        let kind = sqlx::query("SELECT kind FROM plugin_versions WHERE plugin = ? AND digest = ?")
+            .bind(plugin)
+            .bind(digest)
+            .fetch_optional(&self.readers)
             .await?;
+        let Some(kind) = kind else { return Ok(None) };
+        let kind = rows::named(&kind, "kind", PluginKind::parse)?;
+        let found = sqlx::query("SELECT path, module, bytes FROM plugin_files WHERE digest = ?")
+            .bind(digest)
+            .fetch_all(&self.readers)
+            .await?;
+        let mut main = None;
+        let mut modules = BTreeMap::new();
+        for row in &found {
+            let (path, bytes): (String, Vec<u8>) = (row.try_get("path")?, row.try_get("bytes")?);
+            if row.try_get("module")? {
+                modules.insert(path, bytes);
+            } else {
+                main = Some((path, bytes));
+            }
+        }
+        Ok(main.map(|(name, main)| {
+            let files = PluginFiles {
+                name,
+                main,
+                modules,
+            };
+            (kind, files)
+        }))
     }
 }
 
@@ -133,65 +192,4 @@ async fn forget_oldest(connection: &mut SqliteConnection, batch: &[LoadedVersion
         .await?;
     }
     Ok(())
-}
-
-pub(super) async fn of_plugin(readers: &Readers, plugin: &str) -> Result<Vec<PluginVersion>> {
-    let found = sqlx::query(
-        "SELECT digest, kind, first_seen, last_seen,
-                (SELECT count(*) FROM jobs WHERE job_type = plugin AND plugin_digest = digest) AS jobs
-         FROM plugin_versions WHERE plugin = ? ORDER BY last_seen DESC, digest",
-    )
-    .bind(plugin)
-    .fetch_all(readers)
-    .await?;
-    found
-        .iter()
-        .map(|row| {
-            let jobs: i64 = row.try_get("jobs")?;
-            Ok(PluginVersion {
-                digest: row.try_get("digest")?,
-                kind: rows::named(row, "kind", PluginKind::parse)?,
-                first_seen: rows::time(row, "first_seen")?,
-                last_seen: rows::time(row, "last_seen")?,
-                jobs: jobs.unsigned_abs(),
-            })
-        })
-        .collect()
-}
-
-/// Returns the files of a version and the runtime they are for.
-pub(super) async fn files(
-    readers: &Readers,
-    plugin: &str,
-    digest: &str,
-) -> Result<Option<(PluginKind, PluginFiles)>> {
-    let kind = sqlx::query("SELECT kind FROM plugin_versions WHERE plugin = ? AND digest = ?")
-        .bind(plugin)
-        .bind(digest)
-        .fetch_optional(readers)
-        .await?;
-    let Some(kind) = kind else { return Ok(None) };
-    let kind = rows::named(&kind, "kind", PluginKind::parse)?;
-    let found = sqlx::query("SELECT path, module, bytes FROM plugin_files WHERE digest = ?")
-        .bind(digest)
-        .fetch_all(readers)
-        .await?;
-    let mut main = None;
-    let mut modules = BTreeMap::new();
-    for row in &found {
-        let (path, bytes): (String, Vec<u8>) = (row.try_get("path")?, row.try_get("bytes")?);
-        if row.try_get("module")? {
-            modules.insert(path, bytes);
-        } else {
-            main = Some((path, bytes));
-        }
-    }
-    Ok(main.map(|(name, main)| {
-        let files = PluginFiles {
-            name,
-            main,
-            modules,
-        };
-        (kind, files)
-    }))
 }
