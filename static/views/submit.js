@@ -219,11 +219,15 @@ function createSubmitForm({ plugins, connections, earlier, wanted, signal, flash
 function filledInFrom(id, rounded) {
   return [
     h(
-      "p",
+      "div",
       { class: "notice" },
-      "Filled in from job ",
-      h("a", { href: jobHref(id) }, h("code", {}, id)),
-      ". Submitting creates a new job.",
+      h(
+        "p",
+        {},
+        "Filled in from job ",
+        h("a", { href: jobHref(id) }, h("code", {}, id)),
+        ". Submitting creates a new job.",
+      ),
     ),
     rounded &&
       h(
