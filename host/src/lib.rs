@@ -12,6 +12,7 @@ pub mod logging;
 
 pub mod app;
 
+mod backoff;
 mod fields;
 mod json;
 pub mod model;
