@@ -6,16 +6,6 @@ use std::path::{Path, PathBuf};
 
 use proc_macro2::{TokenStream, TokenTree};
 
-/// Arrows upwards that are allowed, with the reason.
-const EXCEPTIONS: [(&str, &str, &str); 2] = [
-    ("api", "app", "handlers get the application as their state"),
-    (
-        "board",
-        "app",
-        "its handlers get the application as their state",
-    ),
-];
-
 /// Crates and the only files that may use them, by the start of their path in `src`.
 const CONFINED: [(&str, &[&str]); 7] = [
     ("sqlx", &["storage", "dispatch/queue"]),
@@ -174,7 +164,6 @@ fn collect(tokens: TokenStream, depth: usize, uses: &mut Vec<Use>) {
 fn no_module_imports_from_a_floor_above() {
     let floors = floors();
     let mut upwards = Vec::new();
-    let mut excepted = BTreeSet::new();
     let mut modules = BTreeSet::new();
     let floor_of = |path: &str, name: &str| {
         let floor = floors.get(name);
@@ -184,22 +173,12 @@ fn no_module_imports_from_a_floor_above() {
         let own = floor_of(&path, &module);
         modules.insert(module.clone());
         for Use { name, line, .. } in uses.iter().filter(|it| it.of_this_crate) {
-            let is_listed = |(from, to, _): &(&str, &str, &str)| *from == module && to == name;
-            match EXCEPTIONS.iter().position(is_listed) {
-                Some(exception) => drop(excepted.insert(exception)),
-                None if floor_of(&path, name) < own => {
-                    upwards.push(format!("{path}:{line}: {module} uses {name}"));
-                }
-                None => {}
+            if floor_of(&path, name) < own {
+                upwards.push(format!("{path}:{line}: {module} uses {name}"));
             }
         }
     }
     assert!(upwards.is_empty(), "{upwards:#?}");
-    assert_eq!(
-        excepted.len(),
-        EXCEPTIONS.len(),
-        "an exception is not needed"
-    );
     let drawn: BTreeSet<_> = floors.into_keys().collect();
     assert_eq!(drawn, modules);
 }

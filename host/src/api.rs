@@ -47,7 +47,6 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::app::App;
 use crate::board;
 use crate::config::ServerConfig;
-pub use budget::ResponseBudget;
 pub use problem::Problem;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -15,7 +15,6 @@ use netssh_core::{
 use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, ResponseBudget};
 use crate::capabilities::{Files, LiveOutput, Parser, Policy, Services, limits};
 use crate::config::{Config, DatabaseConfig, DevicesConfig, HostKeyPolicy, WorkerConfig};
 use crate::connections::{Connections, StoredLogins};
@@ -26,13 +25,13 @@ use crate::jobs::{Jobs, JobsDeps};
 use crate::notifications::Notifications;
 use crate::pauses::Pauses;
 use crate::registry::{Registry, Source};
+use crate::response_budget::ResponseBudget;
 use crate::retention;
 use crate::runtime::Sandbox;
 use crate::runtime::rhai::RhaiRuntime;
 use crate::runtime::wasm::{CompilerOptions, WasmRuntime};
 use crate::schedules::{ScheduleRunner, Schedules};
 use crate::sealing::{DigestKey, MasterKey};
-use crate::server::{self, Listener};
 use crate::storage::sqlite::{SqliteStorage, beside, file_of, lock_beside};
 use crate::storage::{DownloadStore, Storage, StorageError};
 use crate::stream_limit::StreamLimit;
@@ -122,41 +121,9 @@ impl App {
             host_key_policy(config.security.host_keys),
             config.devices.clone(),
         )?);
-        let begun = match begin(&*storage, &notifications, &connections).await {
-            Ok(()) => true,
-            Err(StorageError::Full) => {
-                tracing::error!(
-                    database = %database.display(),
-                    "the database's disk is full; the server is read-only until space is freed"
-                );
-                false
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let begun = begin_unless_full(&*storage, &notifications, &connections, &database).await?;
         let queue = Queue::open(&config.queue_url()).await?;
-
-        let sandbox = Sandbox {
-            cpu: Duration::from_secs(config.plugins.cpu_seconds),
-            memory_bytes: config.plugins.memory_mb << 20,
-        };
-        let jobs = config.worker.concurrency + limits::WAITING;
-        let compiler = CompilerOptions {
-            program: compiler,
-            memory_mb: config.plugins.compile_memory_mb,
-            seconds: config.plugins.compile_seconds,
-            at_once: config.plugins.compilers,
-        };
-        let wasm = WasmRuntime::new(sandbox, jobs, &config.cache_dir(&database), compiler)?;
-        let registry = Registry::new(
-            vec![
-                Source::new(
-                    config.plugins.scripts_dir.clone(),
-                    Arc::new(RhaiRuntime::new(sandbox)),
-                ),
-                Source::new(config.plugins.components_dir.clone(), Arc::new(wasm)),
-            ],
-            storage.clone(),
-        );
+        let registry = registry(&config, &database, compiler, Arc::clone(&storage))?;
         registry.scan().await;
 
         let pauses = Pauses::load(
@@ -243,67 +210,28 @@ impl App {
         }))
     }
 
-    /// Serves HTTP and runs jobs until `shutdown` is cancelled; then drains both and closes the files.
-    ///
-    /// # Errors
-    /// If the listener fails.
-    pub async fn serve(
-        self: Arc<Self>,
-        listener: impl Into<Listener>,
-        shutdown: CancellationToken,
-    ) -> anyhow::Result<()> {
-        let server = server::run(
-            listener.into(),
-            api::router(&self),
-            &self.config.server,
-            shutdown.clone(),
-        );
-        let worker = Arc::clone(&self.worker).run(shutdown.clone().cancelled_owned());
+    /// Runs jobs and all other background tasks until `shutdown` is cancelled; then drains them.
+    pub(crate) async fn run_in_background(&self, shutdown: &CancellationToken) {
         // Tasks that submit or acknowledge work also end when the database becomes unusable.
         let usable = shutdown.child_token();
+        let worker = Arc::clone(&self.worker).run(shutdown.clone().cancelled_owned());
         let scheduling = self.schedule_runner.run(usable.clone());
-        let watching = self.watch_plugins(shutdown.clone());
-        let batches = usable
-            .clone()
-            .run_until_cancelled_owned(self.advance_batches());
+        let notifications = self.notifications.run(usable.clone());
+        let batches = usable.run_until_cancelled(self.advance_batches());
         let retention = retention::run(
             self.storage.clone(),
             self.storage.clone(),
             self.config.retention.clone(),
         );
-        let retention = usable.clone().run_until_cancelled_owned(retention);
-        let notifications = self.notifications.run(usable.clone());
-        let probing = usable
-            .clone()
-            .run_until_cancelled_owned(self.probe_database(usable));
-        // Requests in progress may finish within the request timeout; after that, a client that never
-        // finishes no longer delays the shutdown.
-        let timeout = Duration::from_secs(self.config.server.request_timeout_seconds);
-        let deadline = async {
-            shutdown.cancelled().await;
-            tokio::time::sleep(timeout).await;
-        };
-        let server = async {
-            let served = tokio::select! {
-                served = server => served,
-                () = deadline => Ok(()),
-            };
-            // A listener that fails triggers an orderly shutdown.
-            shutdown.cancel();
-            served
-        };
-        let terminals = async {
-            shutdown.cancelled().await;
-            tokio::join!(self.terminals.close(), self.event_streams.close());
-        };
+        let retention = usable.run_until_cancelled(retention);
         let working = async {
-            if self.begin_late(&shutdown).await {
+            if self.begin_late(shutdown).await {
                 tokio::join!(worker, scheduling, notifications, batches, retention);
             }
         };
-        let (served, (), (), (), _) = tokio::join!(server, working, watching, terminals, probing);
-        self.close().await;
-        served.context("the HTTP server failed")
+        let watching = self.watch_plugins(shutdown);
+        let probing = usable.run_until_cancelled(self.probe_database(&usable));
+        tokio::join!(working, watching, probing);
     }
 
     /// Runs jobs without HTTP until `shutdown` is cancelled; then drains and closes the files.
@@ -369,7 +297,7 @@ impl App {
 
     /// Compares the database's files with those that were opened, even if the server writes nothing.
     /// Cancels `usable` as soon as the database has a fault.
-    async fn probe_database(&self, usable: CancellationToken) {
+    async fn probe_database(&self, usable: &CancellationToken) {
         let condition = self.storage.condition();
         while tokio::time::timeout(PROBE_INTERVAL, condition.failed())
             .await
@@ -380,14 +308,15 @@ impl App {
         usable.cancel();
     }
 
-    async fn watch_plugins(&self, shutdown: CancellationToken) {
+    async fn watch_plugins(&self, shutdown: &CancellationToken) {
         if self.config.plugins.watch {
             let watching = Arc::clone(&self.registry).watch();
             shutdown.run_until_cancelled(watching).await;
         }
     }
 
-    async fn close(&self) {
+    /// Closes device sessions and files.
+    pub(crate) async fn close(&self) {
         self.registry.stop_loading();
         self.sessions.close().await;
         self.dispatch.close().await;
@@ -417,6 +346,54 @@ async fn begin(
     connections.bind_secrets().await?;
     notifications.begin().await?;
     end_interrupted(storage).await
+}
+
+/// Like [`begin`]; returns `false` if the disk is full, which leaves the server read-only for now.
+async fn begin_unless_full(
+    storage: &dyn Storage,
+    notifications: &Notifications,
+    connections: &Connections,
+    database: &Path,
+) -> Result<bool, StorageError> {
+    match begin(storage, notifications, connections).await {
+        Ok(()) => Ok(true),
+        Err(StorageError::Full) => {
+            tracing::error!(
+                database = %database.display(),
+                "the database's disk is full; the server is read-only until space is freed"
+            );
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Builds the registry of playbooks and components, without loading them.
+fn registry(
+    config: &Config,
+    database: &Path,
+    compiler: PathBuf,
+    storage: Arc<dyn Storage>,
+) -> anyhow::Result<Arc<Registry>> {
+    let plugins = &config.plugins;
+    let sandbox = Sandbox {
+        cpu: Duration::from_secs(plugins.cpu_seconds),
+        memory_bytes: plugins.memory_mb << 20,
+    };
+    let compiler = CompilerOptions {
+        program: compiler,
+        memory_mb: plugins.compile_memory_mb,
+        seconds: plugins.compile_seconds,
+        at_once: plugins.compilers,
+    };
+    let jobs = config.worker.concurrency + limits::WAITING;
+    let rhai = RhaiRuntime::new(sandbox);
+    let wasm = WasmRuntime::new(sandbox, jobs, &config.cache_dir(database), compiler)?;
+    let sources = vec![
+        Source::new(plugins.scripts_dir.clone(), Arc::new(rhai)),
+        Source::new(plugins.components_dir.clone(), Arc::new(wasm)),
+    ];
+    Ok(Registry::new(sources, storage))
 }
 
 /// Opens the database as configured.

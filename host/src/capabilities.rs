@@ -20,11 +20,12 @@ mod stop;
 mod store;
 mod text;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -89,7 +90,7 @@ pub struct JobContext {
     /// Time that the host computed on the plugin's behalf, in nanoseconds.
     computed: AtomicU64,
     /// The exchange with a device that was interrupted when the job was stopped.
-    cut_off: std::sync::Mutex<Option<CutOff>>,
+    cut_off: Mutex<Option<CutOff>>,
 }
 
 /// An exchange with a device that a stop interrupted.
@@ -174,7 +175,7 @@ impl JobContext {
             result_count: AtomicU32::new(0),
             output_bytes: AtomicU64::new(0),
             computed: AtomicU64::new(0),
-            cut_off: std::sync::Mutex::default(),
+            cut_off: Mutex::default(),
         }
     }
 
@@ -303,7 +304,7 @@ impl JobContext {
     }
 
     fn was_cut_off(&self, cut_off: CutOff) {
-        let mut known = self.cut_off.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.cut_off.lock();
         // A cleanup after a change must not replace the record of the interrupted change.
         if !known.as_ref().is_some_and(|known| known.changes) {
             *known = Some(cut_off);
@@ -318,7 +319,7 @@ impl JobContext {
         let Some(reason) = self.stop.reason() else {
             return error;
         };
-        let cut_off = self.cut_off.lock().unwrap_or_else(PoisonError::into_inner);
+        let cut_off = self.cut_off.lock();
         let doing = match &*cut_off {
             Some(cut_off) => {
                 let CutOff {

@@ -1,9 +1,10 @@
 //! Free disk space: new work is rejected while there is still space to finish running jobs.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rustix::fs::statvfs;
 
 /// How long a measurement is reused.
@@ -70,7 +71,7 @@ impl DiskSpace {
 
     fn space(&self) -> Option<Space> {
         {
-            let mut known = lock(&self.known);
+            let mut known = self.known.lock();
             let fresh = known.last.filter(|(at, _)| at.elapsed() < FRESH);
             if fresh.is_some() || known.asked {
                 return fresh.map(|(_, space)| space);
@@ -81,7 +82,7 @@ impl DiskSpace {
         let (directory, known) = (self.directory.clone(), Arc::clone(&self.known));
         let asking = move || {
             let space = Space::of(&directory);
-            let mut known = lock(&known);
+            let mut known = known.lock();
             known.asked = false;
             known.last = space.map(|space| (Instant::now(), space));
             // Fails if the caller has stopped waiting.
@@ -91,15 +92,11 @@ impl DiskSpace {
             .name("disk".to_owned())
             .spawn(asking);
         if started.is_err() {
-            lock(&self.known).asked = false;
+            self.known.lock().asked = false;
             return None;
         }
         answered.recv_timeout(TIMEOUT).ok().flatten()
     }
-}
-
-fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
-    known.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Space {

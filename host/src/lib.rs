@@ -12,6 +12,7 @@ pub mod logging;
 
 pub mod app;
 
+mod backoff;
 mod fields;
 mod json;
 pub mod model;
@@ -34,6 +35,7 @@ pub mod credentials;
 mod descriptors;
 pub mod disk;
 pub mod registry;
+pub mod response_budget;
 pub mod runtime;
 pub mod sealing;
 pub mod session_logs;

@@ -1,5 +1,7 @@
 //! Suggestions for mistyped names.
 
+use strsim::levenshtein;
+
 /// Returns the most similar known name, unless none is similar enough.
 pub(crate) fn nearest(name: &str, known: impl Iterator<Item = String>) -> Option<String> {
     closest(name, known)
@@ -7,27 +9,36 @@ pub(crate) fn nearest(name: &str, known: impl Iterator<Item = String>) -> Option
         .map(|(known, _)| known)
 }
 
+/// Returns the most similar known name, and its Levenshtein distance.
 pub(crate) fn closest(name: &str, known: impl Iterator<Item = String>) -> Option<(String, usize)> {
     known
         .map(|known| {
-            let distance = edit_distance(name, &known);
+            let distance = levenshtein(name, &known);
             (known, distance)
         })
         .min_by_key(|(_, distance)| *distance)
 }
 
-/// Returns the Levenshtein distance of two texts.
-fn edit_distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (i, a) in one.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in other.iter().enumerate() {
-            let replaced = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nearest_suggests_a_name_up_to_a_third_and_one_character_away() {
+        let suggested = |name, known: &[&str]| {
+            nearest(name, known.iter().map(|known| (*known).to_owned())).unwrap_or_default()
+        };
+        assert_eq!(
+            suggested("concurency", &["port", "concurrency"]),
+            "concurrency"
+        );
+        assert_eq!(suggested("abcxyz", &["abcdef"]), "abcdef");
+        assert_eq!(suggested("abwxyz", &["abcdef"]), "");
+        assert_eq!(suggested("äöüxyz", &["äöüdef"]), "äöüdef", "in characters");
+        assert_eq!(
+            suggested("ab", &["abd", "abc"]),
+            "abd",
+            "the first of equals"
+        );
     }
-    row[other.len()]
 }

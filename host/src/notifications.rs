@@ -26,6 +26,7 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::backoff::Backoff;
 use crate::config::NotificationsConfig;
 use crate::dispatch::JobEnded;
 use crate::model::{Connection, Job, JobStatus, Notification, NotificationEvent, now};
@@ -70,7 +71,7 @@ pub struct Notifications {
     board_url: Option<Url>,
     slow_percent: i64,
     slow_ms: i64,
-    retry: Duration,
+    backoff: Backoff,
     give_up: TimeDelta,
 }
 
@@ -118,7 +119,7 @@ impl Notifications {
             board_url,
             slow_percent: config.slow_percent.into(),
             slow_ms: i64::from(config.slow_seconds) * 1_000,
-            retry: Duration::from_secs(config.retry_seconds.into()),
+            backoff: backoff(config),
             give_up: TimeDelta::hours(config.give_up_hours.into()),
         })
     }
@@ -471,7 +472,7 @@ impl Notifications {
             *failures = 0;
             message.attempts.saturating_add(1)
         };
-        let pause = pause_after(self.retry, times).max(after.unwrap_or_default());
+        let pause = self.backoff.delay(times).max(after.unwrap_or_default());
         let wait = if of_channel {
             Wait::Pause(pause)
         } else {
@@ -519,14 +520,9 @@ enum Wait {
     NewsOr(Duration),
 }
 
-/// Returns the backoff after this many failures. It doubles each time, plus random jitter of up to half
-/// of it, so that clients of the same server do not retry together.
-fn pause_after(first: Duration, failures: u32) -> Duration {
-    let doubled = first.saturating_mul(1 << failures.saturating_sub(1).min(16));
-    let pause = doubled.min(MAX_PAUSE.max(first));
-    // Without random numbers there is no jitter.
-    let random = getrandom::u32().unwrap_or_default();
-    pause + pause.mul_f64(f64::from(random) / f64::from(u32::MAX) / 2.0)
+fn backoff(config: &NotificationsConfig) -> Backoff {
+    let first = Duration::from_secs(config.retry_seconds.into());
+    Backoff::new(first, MAX_PAUSE.max(first))
 }
 
 fn there_are(known: &[String]) -> String {
@@ -541,14 +537,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_up_to_a_bound() {
-        let first = Duration::from_secs(10);
-        for (failures, least, most) in [(1, 10, 15), (2, 20, 30), (3, 40, 60), (40, 900, 1_350)] {
-            let pause = pause_after(first, failures);
-            let bounds = Duration::from_secs(least)..=Duration::from_secs(most);
-            assert!(bounds.contains(&pause), "{failures}: {pause:?}");
+    fn backoff_grows_up_to_a_quarter_of_an_hour_unless_configured_longer() {
+        for (retry_seconds, failures, least) in [(10, 1, 10), (10, 40, 900), (3_600, 9, 3_600)] {
+            let config = NotificationsConfig {
+                retry_seconds,
+                ..NotificationsConfig::default()
+            };
+            let least = Duration::from_secs(least);
+            let delay = backoff(&config).delay(failures);
+            assert!(delay >= least && delay <= least * 3 / 2, "{delay:?}");
         }
-        let long = Duration::from_secs(3_600);
-        assert!(pause_after(long, 9) >= long);
     }
 }

@@ -20,8 +20,8 @@ mod watch;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -86,7 +86,7 @@ pub struct Source {
     runtime: Arc<dyn JobRuntime>,
     patience: Patience,
     /// The reason why the last scan could not read the directory.
-    problem: std::sync::Mutex<Option<String>>,
+    problem: parking_lot::Mutex<Option<String>>,
     /// Whether the directory was reported as missing; logged once.
     absent: AtomicBool,
 }
@@ -98,7 +98,7 @@ impl Source {
             directory,
             runtime,
             patience: Patience::new(READ_TIMEOUT),
-            problem: std::sync::Mutex::default(),
+            problem: parking_lot::Mutex::default(),
             absent: AtomicBool::new(false),
         }
     }
@@ -280,7 +280,7 @@ impl Registry {
     pub fn problems(&self) -> Vec<String> {
         let problems = self.sources.iter().filter_map(|source| {
             let problem = source.problem.lock();
-            let problem = problem.unwrap_or_else(PoisonError::into_inner).clone()?;
+            let problem = problem.clone()?;
             Some(format!(
                 "failed to read the plugin directory {}: {problem}",
                 source.directory.display()

@@ -1,8 +1,8 @@
-//! The HTTP server below the router: addresses, connections and their limits.
+//! The server: the application behind HTTP, with addresses, connections and their limits.
 //!
 //! It has its own accept loop, because existing ones do not limit what a client can hold without
 //! sending a request: the number of connections, and the time for a request head, an idle connection
-//! and an unread response. Start reading at [`run`].
+//! and an unread response. Start reading at [`serve`].
 
 mod connection;
 mod io;
@@ -14,12 +14,15 @@ use std::io::Error as IoError;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use axum::Router;
 use rustix::io::Errno;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::api;
+use crate::app::App;
 use crate::config::ServerConfig;
 use crate::descriptors;
 pub use listener::{Address, Listener, UnixSocketListener};
@@ -29,6 +32,48 @@ use slots::{Admission, Slots};
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// Delay before the next `accept` after a persistent failure, unless a connection closes sooner.
 const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Serves HTTP and runs jobs until `shutdown` is cancelled; then drains both and closes the files.
+///
+/// # Errors
+/// If the listener fails.
+pub async fn serve(
+    app: Arc<App>,
+    listener: impl Into<Listener>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let router = api::router(&app);
+    let requests = serve_router(
+        listener.into(),
+        router,
+        &app.config.server,
+        shutdown.clone(),
+    );
+    // Requests in progress may finish within the request timeout; after that, a client that never
+    // finishes no longer delays the shutdown.
+    let timeout = Duration::from_secs(app.config.server.request_timeout_seconds);
+    let deadline = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(timeout).await;
+    };
+    let requests = async {
+        let served = tokio::select! {
+            served = requests => served,
+            () = deadline => Ok(()),
+        };
+        // A listener that fails triggers an orderly shutdown.
+        shutdown.cancel();
+        served
+    };
+    let streams = async {
+        shutdown.cancelled().await;
+        tokio::join!(app.terminals.close(), app.event_streams.close());
+    };
+    let background = app.run_in_background(&shutdown);
+    let (served, (), ()) = tokio::join!(requests, background, streams);
+    app.close().await;
+    served.context("the HTTP server failed")
+}
 
 /// The timeouts and limits of connections.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +117,7 @@ fn affordable(configured: usize) -> usize {
 ///
 /// # Errors
 /// If the listener fails permanently.
-pub async fn run(
+async fn serve_router(
     listener: Listener,
     router: Router,
     config: &ServerConfig,

@@ -9,12 +9,13 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use netssh_core::{SessionLog, SessionLogEntry, SessionLogFile};
+use parking_lot::Mutex;
 
 use crate::config::DevicesConfig;
 
@@ -133,7 +134,7 @@ impl SessionLog for ConnectionLog {
 
 impl Lost {
     fn add(&self, connection: &Arc<str>, entry: &SessionLogEntry) {
-        let mut of = self.locked();
+        let mut of = self.of.lock();
         let missing = of.entry(Arc::clone(connection)).or_insert(Missing {
             bytes: 0,
             from: entry.time,
@@ -149,7 +150,7 @@ impl Lost {
         if !self.any.load(Ordering::Acquire) {
             return None;
         }
-        let mut of = self.locked();
+        let mut of = self.of.lock();
         of.get(connection).filter(|lost| lost.from <= time)?;
         let missing = of.remove(connection);
         self.any.store(!of.is_empty(), Ordering::Release);
@@ -157,13 +158,9 @@ impl Lost {
     }
 
     fn take_all(&self) -> HashMap<Arc<str>, Missing> {
-        let mut of = self.locked();
+        let mut of = self.of.lock();
         self.any.store(false, Ordering::Release);
         std::mem::take(&mut of)
-    }
-
-    fn locked(&self) -> MutexGuard<'_, HashMap<Arc<str>, Missing>> {
-        self.of.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

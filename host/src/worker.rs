@@ -11,6 +11,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::FutureExt as _;
 
+use crate::backoff::Backoff;
 use crate::capabilities::{JobContext, Services, StopReason, limits};
 use crate::config::Config;
 use crate::dispatch::{Admitted, Dispatch, Lease, LeaseEnd, unique_name};
@@ -318,37 +319,27 @@ fn outcome(
 /// Delays before a job is retried.
 #[derive(Clone, Copy, Debug)]
 struct RetryDelays {
-    first: TimeDelta,
-    longest: TimeDelta,
+    backoff: Backoff,
     /// Minimum delay while the circuit breaker of a device is open.
     unavailable: TimeDelta,
 }
 
 impl RetryDelays {
     fn of(config: &Config) -> Self {
-        let seconds = |seconds: u32| TimeDelta::seconds(seconds.into());
+        let seconds = |seconds: u32| Duration::from_secs(seconds.into());
         Self {
-            first: seconds(config.worker.retry_delay_seconds),
-            longest: seconds(config.worker.retry_delay_max_seconds),
-            unavailable: seconds(config.devices.breaker_seconds),
+            backoff: Backoff::new(
+                seconds(config.worker.retry_delay_seconds),
+                seconds(config.worker.retry_delay_max_seconds),
+            ),
+            unavailable: TimeDelta::seconds(config.devices.breaker_seconds.into()),
         }
     }
 
-    /// Returns the time of the next attempt after `retries` retries. The delay doubles each time, plus
-    /// random jitter of up to half of it, so that jobs that failed together do not retry together.
+    /// Returns the time of the next attempt after `retries` retries.
     fn next_attempt(self, retries: u32, now: DateTime<Utc>) -> DateTime<Utc> {
-        let delay = self
-            .first
-            .checked_mul(1 << retries.min(16))
-            .unwrap_or(self.longest)
-            .min(self.longest);
-        let mut random = [0; 4];
-        let jitter = match getrandom::fill(&mut random) {
-            Ok(()) => f64::from(u32::from_le_bytes(random)) / f64::from(u32::MAX) / 2.0,
-            Err(_) => 0.0,
-        };
-        let milliseconds = (delay.num_milliseconds() as f64 * (1.0 + jitter)) as i64;
-        now + TimeDelta::milliseconds(milliseconds)
+        let delay = self.backoff.delay(retries.saturating_add(1));
+        now + TimeDelta::milliseconds(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX))
     }
 }
 
@@ -357,17 +348,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn retries_wait_longer_each_time_up_to_a_bound() {
-        let (now, delays) = (now(), RetryDelays::of(&Config::default()));
-        let mut shortest = TimeDelta::zero();
-        for retries in 0..40 {
-            let delay = delays.next_attempt(retries, now) - now;
-            assert!(delay >= shortest, "retry {retries} after {delay}");
+    fn retries_begin_with_the_configured_delay_and_grow_to_the_configured_maximum() {
+        let (now, config) = (now(), Config::default());
+        let delay = |retries| RetryDelays::of(&config).next_attempt(retries, now) - now;
+        for (retries, least) in [
+            (0, config.worker.retry_delay_seconds),
+            (1, config.worker.retry_delay_seconds * 2),
+            (40, config.worker.retry_delay_max_seconds),
+        ] {
+            let least = TimeDelta::seconds(least.into());
+            let delay = delay(retries);
             assert!(
-                delay <= delays.longest * 3 / 2,
-                "retry {retries} after {delay}"
+                delay >= least && delay <= least * 3 / 2,
+                "{retries}: {delay}"
             );
-            shortest = (delays.first * (1 << retries.min(6))).min(delays.longest);
         }
     }
 }

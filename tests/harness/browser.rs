@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use data_encoding::BASE64;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -248,7 +249,10 @@ impl Browser {
         let Ok(answer) = answer.json::<Value>().await else {
             return;
         };
-        let Some(image) = answer["value"].as_str().and_then(decode_base64) else {
+        let Some(image) = answer["value"].as_str() else {
+            return;
+        };
+        let Ok(image) = BASE64.decode(image.as_bytes()) else {
             return;
         };
         let test = std::thread::current()
@@ -358,20 +362,4 @@ fn value_of(status: u16, mut body: Value) -> Result<Value, String> {
 
 fn expect(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(otherwise()) }
-}
-
-fn decode_base64(text: &str) -> Option<Vec<u8>> {
-    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let digits = text.trim_end_matches('=').as_bytes();
-    let mut bytes = Vec::with_capacity(digits.len() * 3 / 4);
-    for four in digits.chunks(4) {
-        let mut bits = 0_u32;
-        for digit in four {
-            bits =
-                bits << 6 | u32::try_from(DIGITS.iter().position(|known| known == digit)?).ok()?;
-        }
-        bits <<= 6 * (4 - four.len());
-        bytes.extend_from_slice(&bits.to_be_bytes()[1..four.len()]);
-    }
-    Some(bytes)
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use host::app::App;
 use host::config::Config;
+use host::server;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -177,7 +178,7 @@ impl TestHost {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();
-        let serving = tokio::spawn(Arc::clone(&app).serve(listener, shutdown.clone()));
+        let serving = tokio::spawn(server::serve(Arc::clone(&app), listener, shutdown.clone()));
         Self {
             app,
             client: Client::new(&url),

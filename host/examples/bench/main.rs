@@ -301,7 +301,7 @@ impl Server {
             app: Arc::clone(&app),
         };
         let shutdown = CancellationToken::new();
-        let serving = tokio::spawn(app.serve(listener, shutdown.clone()));
+        let serving = tokio::spawn(host::server::serve(app, listener, shutdown.clone()));
         let stop = async move {
             shutdown.cancel();
             serving.await.unwrap().unwrap();

@@ -1,76 +1,24 @@
-//! A memory budget that all large responses share.
-//!
-//! Memory is reserved before a response is read from the database, and released when its body has been
-//! sent or the client has disconnected. The write timeout of the connection closes it when the client
-//! stops reading, so such a client cannot keep its share.
+//! Large responses, which hold their share of the [memory budget](crate::response_budget) until they have
+//! been sent.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures::Stream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Problem;
+use crate::response_budget::{BudgetExhausted, Share};
 
-/// Memory of all large responses together, in KiB.
-const TOTAL_KIB: u32 = 64 << 10;
-/// How long a response waits for its share.
-const RESERVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bodies are passed to the connection in chunks of this size, in bytes.
 const PIECE: usize = 64 << 10;
-/// Memory per byte of text that is escaped: a control character takes six bytes as JSON, plus the byte
-/// of the text itself.
-const ESCAPED: u64 = 7;
 
-/// The memory budget of all large responses.
-#[derive(Debug)]
-pub struct ResponseBudget {
-    kib: Arc<Semaphore>,
-}
-
-impl Default for ResponseBudget {
-    fn default() -> Self {
-        Self {
-            kib: Arc::new(Semaphore::new(TOTAL_KIB as usize)),
-        }
+impl From<BudgetExhausted> for Problem {
+    fn from(error: BudgetExhausted) -> Self {
+        Self::busy(&error.to_string())
     }
-}
-
-impl ResponseBudget {
-    /// Reserves memory for a response with JSON text of this length, in bytes.
-    ///
-    /// # Errors
-    /// 503 if the budget stays exhausted for too long.
-    pub(super) async fn reserve(&self, bytes: u64) -> Result<Share, Problem> {
-        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(TOTAL_KIB);
-        // A response larger than the whole budget takes all of it.
-        let reserved = Arc::clone(&self.kib).acquire_many_owned(kib.min(TOTAL_KIB));
-        match tokio::time::timeout(RESERVE_TIMEOUT, reserved).await {
-            Ok(Ok(permit)) => Ok(Share { _permit: permit }),
-            _ => Err(Problem::busy(
-                "the server is busy with other large responses; retry later",
-            )),
-        }
-    }
-
-    /// Reserves memory for a response with text of this length that has to be escaped, in bytes.
-    ///
-    /// # Errors
-    /// Like [`Self::reserve`].
-    pub(super) async fn reserve_escaped(&self, bytes: u64) -> Result<Share, Problem> {
-        self.reserve(bytes.saturating_mul(ESCAPED)).await
-    }
-}
-
-/// A share of the budget, released on drop.
-#[derive(Debug)]
-pub(super) struct Share {
-    _permit: OwnedSemaphorePermit,
 }
 
 impl Share {

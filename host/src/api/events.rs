@@ -21,11 +21,11 @@ use tokio::sync::broadcast::error::RecvError;
 use utoipa::IntoParams;
 use uuid::Uuid;
 
-use super::budget::Share;
 use super::extract::{IdInPath, QueryParams};
 use super::{Problem, jobs};
 use crate::app::{App, MAX_EVENT_STREAMS};
 use crate::model::{JobStatus, ListedJob, Progress};
+use crate::response_budget::Share;
 use crate::storage::{Measured, Page, StorageError};
 use crate::stream_limit::StreamPermit;
 use crate::wire::{LogResponse, OutputEvent, ResultResponse};

@@ -3,9 +3,10 @@
 //! It is held in memory only: the whole output is stored when the command ends.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use parking_lot::Mutex;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
@@ -78,7 +79,7 @@ impl LiveOutput {
         command: &str,
         started_at: DateTime<Utc>,
     ) -> Live {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.next_id += 1;
         let id = state.next_id;
         state.jobs.entry(job).or_default().push(Buffered {
@@ -101,7 +102,7 @@ impl LiveOutput {
     /// Returns the running commands of a job, the oldest first.
     #[must_use]
     pub fn of(&self, job: Uuid) -> Vec<RunningCommand> {
-        let state = self.lock();
+        let state = self.state.lock();
         let running = state.jobs.get(&job).map_or(&[][..], Vec::as_slice);
         running
             .iter()
@@ -121,10 +122,6 @@ impl LiveOutput {
     #[must_use]
     pub fn changes(&self) -> broadcast::Receiver<Uuid> {
         self.changes.subscribe()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -158,7 +155,7 @@ impl Live {
     }
 
     fn with<T>(&self, look: impl FnOnce(&mut Buffered) -> T) -> Option<T> {
-        let mut state = self.all.lock();
+        let mut state = self.all.state.lock();
         let all = state.jobs.get_mut(&self.job)?;
         all.iter_mut().find(|one| one.id == self.id).map(look)
     }
@@ -166,7 +163,7 @@ impl Live {
 
 impl Drop for Live {
     fn drop(&mut self) {
-        let mut state = self.all.lock();
+        let mut state = self.all.state.lock();
         if let Some(running) = state.jobs.get_mut(&self.job) {
             running.retain(|one| one.id != self.id);
             if running.is_empty() {
@@ -196,6 +193,6 @@ mod tests {
         assert!(live.of(Uuid::now_v7()).is_empty());
         drop(command);
         assert!(live.of(job).is_empty());
-        assert!(live.lock().jobs.is_empty());
+        assert!(live.state.lock().jobs.is_empty());
     }
 }

@@ -3,8 +3,9 @@
 //! Only the latest progress is stored, in the background, so that frequent reports slow down neither the
 //! job nor the database.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -52,7 +53,7 @@ impl ProgressWriter {
     }
 
     fn tell(&self, progress: Progress) {
-        let mut writing = self.writing();
+        let mut writing = self.writing.lock();
         if let Some(writing) = &*writing {
             writing.latest.send_replace(progress);
             return;
@@ -69,15 +70,11 @@ impl ProgressWriter {
 
     /// Stores the latest progress.
     pub(super) async fn flush(&self) {
-        let writing = self.writing().take();
+        let writing = self.writing.lock().take();
         if let Some(Writing { latest, task }) = writing {
             drop(latest);
             let _ = task.await;
         }
-    }
-
-    fn writing(&self) -> MutexGuard<'_, Option<Writing>> {
-        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

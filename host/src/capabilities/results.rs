@@ -4,10 +4,11 @@
 //! results are stored before such a command is sent. Results of read-only commands are stored in the
 //! background, one at a time; the job does not end before they are.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
+use parking_lot::Mutex;
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -54,7 +55,7 @@ impl ResultWriter {
         result: impl FnOnce(Uuid) -> CommandResult + Send + 'static,
     ) -> (Option<Stored>, Stored) {
         let (storage, claim) = (Arc::clone(&self.storage), self.claim.clone());
-        let mut last = self.last();
+        let mut last = self.last.lock();
         let before = last.clone();
         let earlier = before.clone();
         let storing = async move {
@@ -80,12 +81,8 @@ impl ResultWriter {
     /// # Errors
     /// If one of them could not be stored.
     pub(super) async fn flush(&self) -> Result<()> {
-        let last = self.last().clone();
+        let last = self.last.lock().clone();
         all(last).await
-    }
-
-    fn last(&self) -> MutexGuard<'_, Option<Stored>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -55,7 +55,7 @@ pub struct Device {
 struct SessionState {
     session: Mutex<Option<PooledSession>>,
     /// The prompt shown last.
-    prompt: std::sync::Mutex<String>,
+    prompt: parking_lot::Mutex<String>,
     /// Whether the device reverts the last commit unless it is confirmed.
     unconfirmed: AtomicBool,
 }
@@ -72,7 +72,7 @@ struct Destination<'a> {
 #[derive(Default)]
 pub(super) struct Sessions {
     next_id: AtomicU64,
-    open: std::sync::Mutex<HashMap<u64, Device>>,
+    open: parking_lot::Mutex<HashMap<u64, Device>>,
 }
 
 /// A device's reply to a command.
@@ -102,7 +102,7 @@ impl Device {
     /// Returns the prompt that the device showed last.
     #[must_use]
     pub fn prompt(&self) -> String {
-        locked(&self.held.prompt).clone()
+        self.held.prompt.lock().clone()
     }
 }
 
@@ -123,7 +123,7 @@ impl Drop for SessionGuard<'_> {
         if let Some(session) = self.session.as_ref() {
             session
                 .prompt()
-                .clone_into(&mut locked(&self.device.held.prompt));
+                .clone_into(&mut self.device.held.prompt.lock());
         }
     }
 }
@@ -598,7 +598,7 @@ impl Sessions {
     fn add(&self, place: Destination<'_>, session: PooledSession) -> Device {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let held = Arc::new(SessionState {
-            prompt: std::sync::Mutex::new(session.prompt().to_owned()),
+            prompt: parking_lot::Mutex::new(session.prompt().to_owned()),
             session: Mutex::new(Some(session)),
             unconfirmed: AtomicBool::new(false),
         });
@@ -610,34 +610,28 @@ impl Sessions {
             id,
             held,
         };
-        locked(&self.open).insert(id, device.clone());
+        self.open.lock().insert(id, device.clone());
         device
     }
 
     fn count(&self) -> usize {
-        locked(&self.open).len()
+        self.open.lock().len()
     }
 
     fn count_to(&self, address: &str) -> usize {
-        let open = locked(&self.open);
+        let open = self.open.lock();
         let to_address = open.values().filter(|device| &*device.address == address);
         to_address.count()
     }
 
     fn forget(&self, id: u64) {
-        locked(&self.open).remove(&id);
+        self.open.lock().remove(&id);
     }
 
     fn take_all(&self) -> Vec<Device> {
-        let mut open = locked(&self.open);
+        let mut open = self.open.lock();
         open.drain().map(|(_, device)| device).collect()
     }
-}
-
-fn locked<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 impl From<Reply> for ExecReply {

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt as _};
 
-/// Maximum length of an event's line: a result's output may be 8 MiB, escaped.
-const LINE_BYTES: usize = 128 * 1024 * 1024;
+/// Maximum size of an event, and of each of its lines: a result's output may be 8 MiB, escaped.
+const MAX_EVENT_BYTES: usize = 128 * 1024 * 1024;
 
 /// A Server-Sent Event.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -15,13 +15,14 @@ pub(super) struct ServerEvent {
     pub(super) data: String,
 }
 
-/// Parses a byte stream into events. Ends with the connection.
+/// Parses a byte stream into events. Ends with the connection, or at an event that is too large.
 pub(super) struct Events {
     bytes: BoxStream<'static, Option<Bytes>>,
     line: Vec<u8>,
     event: ServerEvent,
     /// Received bytes that have not been parsed yet.
     rest: Bytes,
+    max_bytes: usize,
 }
 
 impl Events {
@@ -32,6 +33,7 @@ impl Events {
             line: Vec::new(),
             event: ServerEvent::default(),
             rest: Bytes::new(),
+            max_bytes: MAX_EVENT_BYTES,
         }
     }
 
@@ -49,7 +51,7 @@ impl Events {
                 }
             }
             self.line.extend_from_slice(&std::mem::take(&mut self.rest));
-            if self.line.len() > LINE_BYTES {
+            if self.line.len().max(self.event.data.len()) > self.max_bytes {
                 return None;
             }
             self.rest = self.bytes.next().await??;
@@ -82,6 +84,21 @@ impl Events {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn an_event_that_is_too_large_ends_the_stream() {
+        let small = "event: log\ndata: x\n\n".to_owned();
+        let long = format!("event: log\ndata: {}", "x".repeat(200));
+        let lines = format!("event: log\n{}", "data: x\n".repeat(200));
+        for large in [long, lines] {
+            let sent = [small.clone(), large, "\n\n".to_owned(), small.clone()];
+            let pieces = sent.map(|piece| Some(Bytes::from(piece)));
+            let mut events = Events::new(futures::stream::iter(pieces));
+            events.max_bytes = 100;
+            assert!(events.next().await.is_some());
+            assert_eq!(events.next().await, None);
+        }
+    }
 
     #[tokio::test]
     async fn events_are_read_wherever_they_are_cut() {

@@ -13,7 +13,7 @@ use crate::app::{self, App};
 use crate::config::Config;
 use crate::logging;
 use crate::registry::Registry;
-use crate::server::{Address, Listener};
+use crate::server::{self, Address, Listener};
 
 /// Limit of file descriptors to raise to; the server never needs more.
 const MAX_DESCRIPTORS: u64 = 65_536;
@@ -81,7 +81,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let dashboard = has_page.then(|| format!("{url}{}", board.ui_path));
     tracing::info!(%url, dashboard, worker = app.worker.name(), "listening");
     reload_on_signal(Arc::clone(&app.registry))?;
-    app.serve(listener, shutdown).await?;
+    server::serve(app, listener, shutdown).await?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -12,8 +12,8 @@ use super::error::{hide_paths, redact};
 use super::keys::Rejected;
 use super::notifications::{CHANNELS, RULES, check_channels, check_rules};
 use super::{
-    ChannelConfig, Config, ConfigError, FILE_VARIABLE, KEYS, Key, Problem, SmtpTls, Sources,
-    URL_VARIABLE,
+    ChannelConfig, Config, ConfigError, FILE_VARIABLE, KEYS, Key, NotificationsConfig, Problem,
+    SmtpTls, Sources, URL_VARIABLE,
 };
 use crate::model::PluginName;
 use crate::nearest::{closest, nearest};
@@ -342,11 +342,11 @@ impl Layers {
                 "a different file",
             );
         }
-        self.check_notifications(config);
+        self.check_rule_channels(&config.notifications);
+        self.check_mail_server(&config.notifications);
     }
 
-    fn check_notifications(&mut self, config: &Config) {
-        let notifications = &config.notifications;
+    fn check_rule_channels(&mut self, notifications: &NotificationsConfig) {
         for (index, rule) in notifications.rules.iter().enumerate() {
             for channel in &rule.channels {
                 if !notifications.channels.contains_key(channel) {
@@ -366,6 +366,9 @@ impl Layers {
                 }
             }
         }
+    }
+
+    fn check_mail_server(&mut self, notifications: &NotificationsConfig) {
         let mails = |channel: &ChannelConfig| matches!(channel, ChannelConfig::Email { .. });
         if notifications.channels.values().any(mails) {
             for (key, set) in [

@@ -12,8 +12,8 @@
 //! [`MAX_BYPASSES`] times the job waits in all of them.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::model::Job;
@@ -132,7 +132,7 @@ impl ConcurrencyLimits {
         priority: i32,
         requests: &[ResourceRequest],
     ) -> Acquired {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.holding.contains_key(&job) {
             return Acquired {
                 granted: true,
@@ -186,7 +186,7 @@ impl ConcurrencyLimits {
 
     /// Releases the resources that a job holds. Returns jobs that may now be able to run.
     pub(super) fn release(&self, job: Uuid) -> Vec<Waiter> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let freed = state.holding.remove(&job).unwrap_or_default();
         for resource in &freed {
             if let Some(queue) = state.queues.get_mut(resource) {
@@ -200,7 +200,7 @@ impl ConcurrencyLimits {
     /// Removes a job that does not wait anymore from the queues. Returns jobs that may now be able to
     /// run.
     pub(super) fn withdraw(&self, job: Uuid) -> Vec<Waiter> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let freed = state.stop_waiting(job);
         state.forget_unused(&freed);
         state.next_waiters(&freed)
@@ -208,13 +208,13 @@ impl ConcurrencyLimits {
 
     /// Returns the jobs that wait for a resource.
     pub(super) fn waiting(&self) -> Vec<Uuid> {
-        self.lock().waiting.keys().copied().collect()
+        self.state.lock().waiting.keys().copied().collect()
     }
 
     /// Returns a waiting job if all its resources have become free, for callers that may have missed
     /// its release.
     pub(super) fn ready(&self, job: Uuid) -> Option<Waiter> {
-        let state = self.lock();
+        let state = self.state.lock();
         let waiting = state.waiting.get(&job)?;
         let blocked_on = state.blocking(&waiting.requests, waiting.position, waiting.bypasses);
         blocked_on.is_empty().then_some(Waiter {
@@ -225,12 +225,12 @@ impl ConcurrencyLimits {
 
     /// Returns whether a job waits for a resource.
     pub(super) fn is_waiting(&self, job: Uuid) -> bool {
-        self.lock().waiting.contains_key(&job)
+        self.state.lock().waiting.contains_key(&job)
     }
 
     /// Returns the busy resources that a job waits for: names of targets, and `plugin NAME`.
     pub(super) fn blocked_on(&self, job: &Job) -> Vec<String> {
-        let state = self.lock();
+        let state = self.state.lock();
         let Some(waiting) = state.waiting.get(&job.id) else {
             return Vec::new();
         };
@@ -254,7 +254,7 @@ impl ConcurrencyLimits {
 
     /// Returns all resources with holders or waiters.
     pub(super) fn usage(&self) -> Vec<Usage> {
-        let state = self.lock();
+        let state = self.state.lock();
         let mut all: Vec<_> = state
             .queues
             .iter()
@@ -266,10 +266,6 @@ impl ConcurrencyLimits {
             .collect();
         all.sort_by(|one, other| one.resource.cmp(&other.resource));
         all
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

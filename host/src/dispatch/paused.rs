@@ -1,9 +1,9 @@
 //! Paused jobs: kept out of the queue until their pause ends.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -28,7 +28,7 @@ struct State {
 
 impl PausedJobs {
     pub(super) fn add(&self, job: Waiter, pause: &ActivePause) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.jobs.insert(job.id, (job.priority, pause.version));
         state.next_end = state.next_end.into_iter().chain(pause.until).min();
         drop(state);
@@ -42,31 +42,35 @@ impl PausedJobs {
 
     /// Returns the pause of a job, if it is paused.
     pub(super) fn pause_of(&self, job: Uuid) -> Option<PauseVersion> {
-        self.lock().jobs.get(&job).map(|(_, version)| *version)
+        self.state
+            .lock()
+            .jobs
+            .get(&job)
+            .map(|(_, version)| *version)
     }
 
     /// Returns the number of jobs that a pause withholds.
     pub(super) fn count(&self, pause: PauseVersion) -> u64 {
-        let state = self.lock();
+        let state = self.state.lock();
         let paused = state.jobs.values().filter(|(_, version)| *version == pause);
         paused.count() as u64
     }
 
     pub(super) fn ids(&self) -> Vec<Uuid> {
-        self.lock().jobs.keys().copied().collect()
+        self.state.lock().jobs.keys().copied().collect()
     }
 
     pub(super) fn contains(&self, job: Uuid) -> bool {
-        self.lock().jobs.contains_key(&job)
+        self.state.lock().jobs.contains_key(&job)
     }
 
     pub(super) fn remove(&self, job: Uuid) {
-        self.lock().jobs.remove(&job);
+        self.state.lock().jobs.remove(&job);
     }
 
     /// Returns when the first pause ends.
     pub(super) fn next_end(&self) -> Option<DateTime<Utc>> {
-        self.lock().next_end
+        self.state.lock().next_end
     }
 
     /// Removes and returns the jobs with a pause that is no longer in force, oldest first. `until` is
@@ -76,7 +80,7 @@ impl PausedJobs {
         in_force: &HashSet<PauseVersion>,
         until: Option<DateTime<Utc>>,
     ) -> Vec<Waiter> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let released = state
             .jobs
             .extract_if(|_, (_, version)| !in_force.contains(version));
@@ -86,9 +90,5 @@ impl PausedJobs {
         released.sort_unstable_by_key(|waiter| waiter.id);
         state.next_end = until.filter(|_| !state.jobs.is_empty());
         released
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

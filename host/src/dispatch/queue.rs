@@ -10,7 +10,7 @@ mod wake;
 
 use std::path::Path;
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -19,6 +19,7 @@ use apalis_core::backend::ext::BackendExt;
 use apalis_core::task::builder::TaskBuilder;
 use apalis_sqlite::{Config, SqliteStorage, SqliteTask};
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
@@ -204,7 +205,7 @@ impl Queue {
     async fn change(&self, add: impl FnOnce(&mut Changes)) -> anyhow::Result<()> {
         let (made, answer) = oneshot::channel();
         let is_first = {
-            let mut changes = self.changes();
+            let mut changes = self.changes.lock();
             add(&mut changes);
             changes.callers.push(made);
             changes.callers.len() == 1
@@ -213,7 +214,7 @@ impl Queue {
             let queue = self.clone();
             tokio::spawn(async move {
                 let connection = queue.pool.acquire().await;
-                let mut changes = std::mem::take(&mut *queue.changes());
+                let mut changes = std::mem::take(&mut *queue.changes.lock());
                 let made = match connection {
                     Ok(mut connection) => changes.make(&mut connection).await,
                     Err(error) => Err(error.into()),
@@ -226,10 +227,6 @@ impl Queue {
             });
         }
         answer.await?.map_err(anyhow::Error::msg)
-    }
-
-    fn changes(&self) -> MutexGuard<'_, Changes> {
-        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the number of jobs in the queue, delivered or not.

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::capabilities::{Stop, StopReason};
@@ -17,7 +18,7 @@ pub(super) struct RunningJobs {
 impl RunningJobs {
     /// Signals a job to stop; returns whether it runs in this process.
     pub(super) fn stop(&self, id: Uuid, reason: StopReason) -> bool {
-        let jobs = self.lock();
+        let jobs = self.jobs.lock();
         let stop = jobs.get(&id);
         if let Some(stop) = stop {
             stop.now(reason);
@@ -26,32 +27,28 @@ impl RunningJobs {
     }
 
     pub(super) fn stop_all(&self, reason: StopReason) {
-        for stop in self.lock().values() {
+        for stop in self.jobs.lock().values() {
             stop.now(reason);
         }
     }
 
     pub(super) fn ids(&self) -> Vec<Uuid> {
-        self.lock().keys().copied().collect()
+        self.jobs.lock().keys().copied().collect()
     }
 
     pub(super) fn count(&self) -> usize {
-        self.lock().len()
+        self.jobs.lock().len()
     }
 
     /// Registers a job; `None` if it already runs in this process.
     pub(super) fn add(&self, id: Uuid) -> Option<Arc<Stop>> {
-        match self.lock().entry(id) {
+        match self.jobs.lock().entry(id) {
             Entry::Occupied(_) => None,
             Entry::Vacant(entry) => Some(Arc::clone(entry.insert(Arc::default()))),
         }
     }
 
     pub(super) fn remove(&self, id: Uuid) {
-        self.lock().remove(&id);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Arc<Stop>>> {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+        self.jobs.lock().remove(&id);
     }
 }

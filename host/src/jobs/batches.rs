@@ -4,9 +4,9 @@
 //! was lost, for example in a crash.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::TryRecvError;
@@ -31,16 +31,12 @@ pub(super) struct Notified {
 
 impl Notified {
     pub(super) fn add(&self, id: Uuid) {
-        self.lock().insert(id);
+        self.batches.lock().insert(id);
         self.wake.notify_one();
     }
 
     fn take(&self) -> HashSet<Uuid> {
-        std::mem::take(&mut *self.lock())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashSet<Uuid>> {
-        self.batches.lock().unwrap_or_else(PoisonError::into_inner)
+        std::mem::take(&mut *self.batches.lock())
     }
 }
 

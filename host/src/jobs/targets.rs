@@ -48,8 +48,7 @@ impl Jobs {
             for connection in found {
                 if !seen.insert(connection.id) {
                     if by_name {
-                        let message = format!("duplicate target `{}`", connection.name);
-                        errors.push(FieldError::new("/targets", message));
+                        errors.push(duplicate(&connection));
                     }
                     continue;
                 }
@@ -59,10 +58,7 @@ impl Jobs {
                         .err()
                         .map(|error| FieldError::new(&pointer, error.message)),
                 );
-                targets.push(Target {
-                    connection_id: connection.id,
-                    name: connection.name,
-                });
+                targets.push(target(&connection));
             }
         }
         if let Some(connection) = inline {
@@ -70,34 +66,18 @@ impl Jobs {
             let refused = reached.err();
             errors.extend(refused.map(|error| FieldError::new("/connection", error.message)));
             if targets.iter().any(|target| target.name == connection.name) {
-                let message = format!("duplicate target `{}`", connection.name);
-                errors.push(FieldError::new("/targets", message));
+                errors.push(duplicate(connection));
             }
             if several && plugin.description.targets == TargetMode::Each {
                 let message = "an inline connection is not allowed together with other targets; store \
                                the connection first";
                 errors.push(FieldError::new("/connection", message.to_owned()));
             }
-            targets.push(Target {
-                connection_id: connection.id,
-                name: connection.name.clone(),
-            });
+            targets.push(target(connection));
         }
         // Rejected names and a rejected inline connection count as well.
         let count = targets.len().max(said.len());
-        let wrong = match plugin.description.targets {
-            TargetMode::None if count > 0 => Some("takes no target".to_owned()),
-            TargetMode::Each if count == 0 => {
-                Some("needs a target: the name of a connection, or an expression".to_owned())
-            }
-            TargetMode::All if count == 0 => Some(
-                "needs at least one target: the name of a connection, or an expression".to_owned(),
-            ),
-            _ if count > MAX_TARGETS => {
-                Some(format!("takes at most {MAX_TARGETS} targets, got {count}"))
-            }
-            _ => None,
-        };
+        let wrong = wrong_count(plugin.description.targets, count);
         let nothing_said = errors
             .iter()
             .all(|error| !error.pointer.starts_with("/connection"));
@@ -150,5 +130,34 @@ impl Jobs {
         } else {
             Ok((found, false))
         })
+    }
+}
+
+/// Returns what is wrong with the number of targets.
+fn wrong_count(mode: TargetMode, count: usize) -> Option<String> {
+    match mode {
+        TargetMode::None if count > 0 => Some("takes no target".to_owned()),
+        TargetMode::Each if count == 0 => {
+            Some("needs a target: the name of a connection, or an expression".to_owned())
+        }
+        TargetMode::All if count == 0 => {
+            Some("needs at least one target: the name of a connection, or an expression".to_owned())
+        }
+        _ if count > MAX_TARGETS => {
+            Some(format!("takes at most {MAX_TARGETS} targets, got {count}"))
+        }
+        _ => None,
+    }
+}
+
+fn duplicate(connection: &Connection) -> FieldError {
+    let message = format!("duplicate target `{}`", connection.name);
+    FieldError::new("/targets", message)
+}
+
+fn target(connection: &Connection) -> Target {
+    Target {
+        connection_id: connection.id,
+        name: connection.name.clone(),
     }
 }

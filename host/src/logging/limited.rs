@@ -7,11 +7,12 @@ use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::fmt::{self, Write as _};
 use std::hash::Hasher;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{SecondsFormat, Utc};
 use netssh_core::visible::one_line;
+use parking_lot::Mutex;
 use serde_json::json;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -87,7 +88,7 @@ where
     ) -> fmt::Result {
         let now = Instant::now();
         let admitted = {
-            let mut counts = self.repeats.counts();
+            let mut counts = self.repeats.counts.lock();
             for report in counts.take_ended(now) {
                 writer.write_str(&notice(self.repeats.format, &report))?;
             }
@@ -111,7 +112,7 @@ impl Repeats {
 
     /// Returns reports of all suppressed lines that are not reported yet.
     pub(super) fn rest(&self) -> String {
-        let mut counts = self.counts();
+        let mut counts = self.counts.lock();
         let reports: Vec<_> = counts
             .windows
             .drain()
@@ -121,10 +122,6 @@ impl Repeats {
             .iter()
             .map(|report| notice(self.format, report))
             .collect()
-    }
-
-    fn counts(&self) -> MutexGuard<'_, Counts> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,9 +1,9 @@
 //! A notification channel and its status.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::email::Email;
@@ -119,17 +119,11 @@ impl Channel {
     }
 
     pub(super) fn rests_until(&self) -> Option<DateTime<Utc>> {
-        *self
-            .rests_until
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        *self.rests_until.lock()
     }
 
     fn set_rest(&self, until: Option<DateTime<Utc>>) {
-        *self
-            .rests_until
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = until;
+        *self.rests_until.lock() = until;
     }
 
     /// Sends a message once, with a timeout.
@@ -170,10 +164,7 @@ impl Channel {
             Delivery::Sent => None,
             Delivery::Later(error, _) | Delivery::GivenUp(error) => Some(error.clone()),
         };
-        let mut last_error = self
-            .last_error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut last_error = self.last_error.lock();
         match (delivery, last_error.is_some()) {
             (Delivery::Sent, false) => tracing::debug!(%id, %job_id, channel, "notification sent"),
             (Delivery::Sent, true) => {
@@ -196,18 +187,12 @@ impl Channel {
 
     /// Records the result of a test message without logging it.
     pub(super) fn tried(&self, error: Option<String>) {
-        let mut last_error = self
-            .last_error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut last_error = self.last_error.lock();
         *last_error = error;
     }
 
     pub(super) fn status(&self) -> ChannelStatus {
-        let last_error = self
-            .last_error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let last_error = self.last_error.lock();
         ChannelStatus {
             name: self.name.clone(),
             kind: match self.transport {

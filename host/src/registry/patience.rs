@@ -7,8 +7,10 @@
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
 
 /// Stack size: playbooks are parsed on these threads, to find their imports.
 const STACK_BYTES: usize = 8 * 1024 * 1024;
@@ -60,11 +62,11 @@ impl Patience {
         let mut results = Vec::with_capacity(paths.len());
         while results.len() < paths.len() {
             let ahead = &paths[results.len()..];
-            if lock(&self.stuck).contains(&ahead[0]) {
+            if self.stuck.lock().contains(&ahead[0]) {
                 results.push(Err(self.too_long()));
                 continue;
             }
-            let stuck = lock(&self.stuck).clone();
+            let stuck = self.stuck.lock().clone();
             let ahead = ahead.iter().take_while(|path| !stuck.contains(*path));
             let ahead: Arc<[PathBuf]> = ahead.cloned().collect();
             match self.start(Arc::clone(&ahead), Arc::clone(&work)) {
@@ -100,9 +102,9 @@ impl Patience {
             .spawn(move || {
                 for path in &*paths {
                     let result = catch_unwind(AssertUnwindSafe(|| work(path))).ok();
-                    let mut progress = lock(&sharing.progress);
+                    let mut progress = sharing.progress.lock();
                     if progress.given_up {
-                        lock(&stuck).remove(path);
+                        stuck.lock().remove(path);
                         return;
                     }
                     progress.done.push(result);
@@ -114,18 +116,17 @@ impl Patience {
 
     /// Returns the results up to the first path that takes too long.
     fn wait<T>(&self, shared: &Shared<T>, paths: &[PathBuf]) -> Vec<Option<T>> {
-        let mut progress = lock(&shared.progress);
+        let mut progress = shared.progress.lock();
         let mut since = Instant::now();
         while progress.done.len() < paths.len() {
             let done = progress.done.len();
             let left = self.limit.saturating_sub(since.elapsed());
             if left.is_zero() {
                 progress.given_up = true;
-                lock(&self.stuck).insert(paths[done].clone());
+                self.stuck.lock().insert(paths[done].clone());
                 break;
             }
-            let waited = shared.changed.wait_timeout(progress, left);
-            progress = waited.unwrap_or_else(PoisonError::into_inner).0;
+            shared.changed.wait_for(&mut progress, left);
             if progress.done.len() > done {
                 since = Instant::now();
             }
@@ -139,10 +140,6 @@ impl Patience {
             self.limit.as_secs_f64()
         )
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -166,7 +163,7 @@ mod tests {
             }
             if path == Path::new("stuck") {
                 counted.fetch_add(1, Ordering::Relaxed);
-                let _ = lock(&gate).recv();
+                let _ = gate.lock().recv();
             }
             path.to_owned()
         };
@@ -186,7 +183,7 @@ mod tests {
 
         drop(go);
         let deadline = Instant::now() + Duration::from_secs(60);
-        while !lock(&patience.stuck).is_empty() {
+        while !patience.stuck.lock().is_empty() {
             assert!(Instant::now() < deadline);
             std::thread::yield_now();
         }

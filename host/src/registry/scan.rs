@@ -2,8 +2,8 @@
 
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 use futures::FutureExt as _;
 use tokio::runtime::Handle;
@@ -211,7 +211,7 @@ impl Source {
 
     /// Records the problem. Returns whether it is new.
     fn set_problem(&self, problem: Option<String>) -> bool {
-        let mut noted = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut noted = self.problem.lock();
         let is_new = *noted != problem;
         *noted = problem;
         is_new

@@ -1,7 +1,9 @@
 //! Earlier plugin versions, for jobs that began with them.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::loading::compile_and_make;
 use super::{Plugin, Registry};
@@ -16,21 +18,17 @@ pub(super) struct OldVersions(Mutex<VecDeque<Arc<Plugin>>>);
 
 impl OldVersions {
     fn get(&self, name: &str, digest: &str) -> Option<Arc<Plugin>> {
-        let versions = self.lock();
+        let versions = self.0.lock();
         let fits = |plugin: &&Arc<Plugin>| plugin.name.as_str() == name && plugin.digest == digest;
         versions.iter().find(fits).cloned()
     }
 
     fn add(&self, plugin: Arc<Plugin>) {
-        let mut versions = self.lock();
+        let mut versions = self.0.lock();
         versions.push_back(plugin);
         if versions.len() > COMPILED {
             versions.pop_front();
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<Plugin>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -3,11 +3,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::{Registry, files};
@@ -41,7 +42,7 @@ impl Writing {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, Instant>> {
-        let mut writing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writing = self.0.lock();
         writing.retain(|_, since| since.elapsed() < MAX_WRITE);
         writing
     }
@@ -111,7 +112,7 @@ impl Watched {
             (Arc::clone(&filter), Arc::clone(changed), writing.clone());
         let handler = move |event: notify::Result<Event>| {
             let Ok(event) = event else { return };
-            let filter = of_handler.lock().unwrap_or_else(PoisonError::into_inner);
+            let filter = of_handler.lock();
             let matters =
                 event.need_rescan() || event.paths.iter().any(|path| filter.matters(path));
             drop(filter);
@@ -160,7 +161,7 @@ impl Watched {
                 }
             }
         }
-        *self.filter.lock().unwrap_or_else(PoisonError::into_inner) = filter;
+        *self.filter.lock() = filter;
         for gone in self.directories.difference(&wanted) {
             let _ = watcher.unwatch(gone);
         }

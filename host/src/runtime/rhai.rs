@@ -17,13 +17,14 @@ mod texts;
 mod values;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ::rhai::module_resolvers::{DummyModuleResolver, StaticModuleResolver};
 use ::rhai::packages::{Package, StandardPackage};
 use ::rhai::{AST, CallFnOptions, Dynamic, Engine, LexError, Scope, Shared, Token};
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
@@ -249,7 +250,7 @@ impl PlaybookRun {
     }
 
     fn engine(&self, handle: &host::Handle) -> Engine {
-        let spare = self.modules.spare().take();
+        let spare = self.modules.spare.lock().take();
         let mut engine = spare.unwrap_or_else(|| self.modules.engine());
         if !self.imported.is_empty() {
             engine.set_module_resolver(self.imported.clone());
@@ -294,15 +295,11 @@ impl Modules {
         }
     }
 
-    fn spare(&self) -> MutexGuard<'_, Option<Engine>> {
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn make_spare(&self) {
-        let missing = self.spare().is_none();
+        let missing = self.spare.lock().is_none();
         if missing {
             let engine = self.engine();
-            *self.spare() = Some(engine);
+            *self.spare.lock() = Some(engine);
         }
     }
 

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -65,7 +65,7 @@ impl Connection {
 
     /// Records that bytes were received. The first ones after a request begin the next head.
     pub(super) fn received(&self) {
-        let mut phase = self.phase();
+        let mut phase = self.phase.lock();
         if matches!(*phase, Phase::Idle { .. }) {
             *phase = Phase::Head {
                 since: Instant::now(),
@@ -77,12 +77,12 @@ impl Connection {
     /// Records that a request head is complete.
     pub(super) fn begin_request(&self) {
         self.unread_body.store(false, Ordering::Relaxed);
-        *self.phase() = Phase::Busy;
+        *self.phase.lock() = Phase::Busy;
     }
 
     /// Records whether a request waits for its body.
     pub(super) fn await_body(&self, waits: bool) {
-        let mut phase = self.phase();
+        let mut phase = self.phase.lock();
         match (*phase, waits) {
             (Phase::Busy, true) => {
                 *phase = Phase::Body {
@@ -96,14 +96,14 @@ impl Connection {
 
     /// Records that a response is complete.
     pub(super) fn end_request(&self) {
-        *self.phase() = Phase::Idle {
+        *self.phase.lock() = Phase::Idle {
             since: Instant::now(),
         };
         self.changed.notify_one();
     }
 
     pub(super) fn linger(&self) {
-        *self.phase() = Phase::Lingering {
+        *self.phase.lock() = Phase::Lingering {
             since: Instant::now(),
         };
         self.changed.notify_one();
@@ -127,7 +127,7 @@ impl Connection {
         if self.stalled.load(Ordering::Relaxed) {
             return None;
         }
-        match *self.phase() {
+        match *self.phase.lock() {
             Phase::Busy => None,
             Phase::Head { since }
             | Phase::Body { since }
@@ -146,12 +146,8 @@ impl Connection {
         self.displaced.is_cancelled()
     }
 
-    fn phase(&self) -> MutexGuard<'_, Phase> {
-        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn deadline(&self, limits: &Limits) -> Option<Instant> {
-        match *self.phase() {
+        match *self.phase.lock() {
             Phase::Head { since } => Some(since + limits.header),
             Phase::Idle { since } => Some(since + limits.idle),
             Phase::Lingering { since } => Some(since + MAX_LINGER),
@@ -205,7 +201,7 @@ pub(super) async fn serve(
                 return;
             }
             () = connection.expired(&limits) => {
-                tracing::debug!(phase = ?*connection.phase(), "connection timed out");
+                tracing::debug!(phase = ?*connection.phase.lock(), "connection timed out");
                 return;
             }
             () = connection.displaced.cancelled() => return,

@@ -7,9 +7,10 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, Semaphore};
@@ -87,7 +88,7 @@ impl Slots {
 
     pub(super) fn admit(self: &Arc<Self>, peer: &Peer) -> Admission {
         let client = Client::of(peer);
-        let mut open = self.open();
+        let mut open = self.open.lock();
         let of_client = client.and_then(|client| open.by_client.get(&client));
         let limit = self.limits.connections_per_address;
         if of_client.is_some_and(|open| *open >= limit)
@@ -109,7 +110,7 @@ impl Slots {
 
     /// Closes the connection that has waited for its client the longest, if any.
     pub(super) fn close_longest_waiting(&self) {
-        self.open().displace_longest_waiting(|_| true);
+        self.open.lock().displace_longest_waiting(|_| true);
     }
 
     /// Waits until a connection is closed.
@@ -128,10 +129,6 @@ impl Slots {
             let _ = timeout(REFUSAL_TIMEOUT, refuse(stream)).await;
             drop(permit);
         })
-    }
-
-    fn open(&self) -> MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -187,7 +184,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.slots.open().remove(self.id);
+        self.slots.open.lock().remove(self.id);
         self.slots.freed.notify_one();
     }
 }
@@ -320,7 +317,7 @@ mod tests {
         assert_eq!(which, [false, true, false]);
         // The end of a displaced connection does not release a second slot.
         drop(waiting.remove(1));
-        assert_eq!(slots.open().connections.len(), 3);
+        assert_eq!(slots.open.lock().connections.len(), 3);
     }
 
     #[tokio::test]

@@ -6,10 +6,11 @@
 use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 use crate::capabilities::Result;
@@ -124,7 +125,7 @@ impl Quota {
     /// Code `limit`, with the key of the limit and the use; also if the disk is nearly full.
     pub(super) fn begin(self: &Arc<Self>, plugin: &str, path: &str) -> Result<Charge> {
         self.check_space()?;
-        let mut usage = self.usage();
+        let mut usage = self.usage.lock();
         let replaced = usage.files.get(path).map(|(owner, _)| owner.as_str());
         let is_new = u64::from(replaced.is_none());
         let is_new_of_plugin = u64::from(replaced != Some(plugin));
@@ -152,7 +153,7 @@ impl Quota {
 
     /// Returns the files to check for removal, or `None` if they were checked recently.
     pub(super) fn paths_to_reconcile(&self) -> Option<Vec<String>> {
-        let mut usage = self.usage();
+        let mut usage = self.usage.lock();
         let recently = |at: Instant| at.elapsed() < RECONCILE_INTERVAL;
         if usage.reconciled.is_some_and(recently) {
             return None;
@@ -163,7 +164,7 @@ impl Quota {
 
     /// Corrects the sizes of files; `None` means that the file was removed.
     pub(super) fn reconcile(&self, found: Vec<(String, Option<u64>)>) {
-        let mut usage = self.usage();
+        let mut usage = self.usage.lock();
         for (path, bytes) in found {
             if let Some((plugin, _)) = usage.remove(&path)
                 && let Some(bytes) = bytes
@@ -189,10 +190,6 @@ impl Quota {
         self.space
             .check()
             .map_err(|low| JobError::new(ErrorCode::LIMIT, low.to_string()))
-    }
-
-    fn usage(&self) -> MutexGuard<'_, Usage> {
-        self.usage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -243,7 +240,7 @@ impl Charge {
             self.checked = self.bytes + bytes;
             self.quota.check_space()?;
         }
-        let mut usage = self.quota.usage();
+        let mut usage = self.quota.usage.lock();
         // The file that this one replaces still exists and counts, so it is subtracted here.
         let replaced = usage.files.get(&self.path);
         let files = u64::from(replaced.is_some());
@@ -285,7 +282,8 @@ impl Charge {
         let quota = Arc::clone(&self.quota);
         drop(self);
         quota
-            .usage()
+            .usage
+            .lock()
             .insert(file.path.clone(), &file.plugin, file.bytes);
         file
     }
@@ -293,7 +291,10 @@ impl Charge {
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        self.quota.usage().subtract(&self.plugin, 1, self.bytes);
+        self.quota
+            .usage
+            .lock()
+            .subtract(&self.plugin, 1, self.bytes);
     }
 }
 
@@ -353,7 +354,7 @@ impl AsyncWrite for LimitedFile {
 
 impl Charge {
     fn shrink(&mut self, bytes: u64) {
-        self.quota.usage().subtract(&self.plugin, 0, bytes);
+        self.quota.usage.lock().subtract(&self.plugin, 0, bytes);
         self.bytes -= bytes;
     }
 }

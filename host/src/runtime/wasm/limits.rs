@@ -1,10 +1,11 @@
 //! CPU and memory limits of a component.
 
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use wasmtime::ResourceLimiter;
 
 /// Measures a component's computing time: the time in which it is polled. Waiting for the host, a device
@@ -20,26 +21,22 @@ struct Spent {
 
 impl CpuClock {
     pub(super) fn spent(&self) -> Duration {
-        let spent = self.lock();
+        let spent = self.0.lock();
         spent.before + spent.since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     pub(super) async fn measure<T>(&self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         std::future::poll_fn(|context| {
-            self.lock().since = Some(Instant::now());
+            self.0.lock().since = Some(Instant::now());
             let polled: Poll<T> = work.as_mut().poll(context);
-            let mut spent = self.lock();
+            let mut spent = self.0.lock();
             if let Some(since) = spent.since.take() {
                 spent.before += since.elapsed();
             }
             polled
         })
         .await
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Spent> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

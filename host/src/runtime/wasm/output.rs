@@ -1,9 +1,10 @@
 //! Stdout and stderr of a guest, as lines in the job's log.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
@@ -65,7 +66,7 @@ impl Output {
     /// Writes the waiting lines to the log.
     pub(super) async fn write_lines(&self) {
         let lines = {
-            let mut state = self.lock();
+            let mut state = self.state.lock();
             state.bytes = 0;
             std::mem::take(&mut state.lines)
         };
@@ -79,19 +80,19 @@ impl Output {
     /// Writes all output, including incomplete lines.
     pub(super) async fn finish(&self) {
         for level in [Level::Stdout, Level::Stderr] {
-            self.lock().end_line(level);
+            self.state.lock().end_line(level);
         }
         self.write_lines().await;
     }
 
     /// Returns the end of stderr.
     pub(super) fn last_words(&self) -> String {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         String::from_utf8_lossy(state.tail.make_contiguous()).into_owned()
     }
 
     fn push(&self, level: Level, bytes: &[u8]) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if let Level::Stderr = level {
             state.tail.extend(bytes);
             let over = state.tail.len().saturating_sub(TAIL_BYTES);
@@ -109,11 +110,7 @@ impl Output {
     }
 
     fn room(&self) -> usize {
-        PENDING_BYTES.saturating_sub(self.lock().bytes)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        PENDING_BYTES.saturating_sub(self.state.lock().bytes)
     }
 }
 

@@ -5,9 +5,10 @@
 
 use std::collections::VecDeque;
 use std::fmt::Write;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use sqlx::query::Query;
 use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, Row};
@@ -94,7 +95,7 @@ impl<Q: Queues> WaitingWrites<Q> {
     where
         Q: HasQueue<W>,
     {
-        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shared = self.shared.lock();
         let is_first = shared.waiting == 0 && !writes.is_empty();
         shared.waiting += writes.len();
         let queue = shared.queues.queue();
@@ -108,7 +109,7 @@ impl<Q: Queues> WaitingWrites<Q> {
 
     /// Takes at most `limit` writes of each kind. Returns them, and whether any are left.
     pub(super) fn take(&self, limit: usize) -> (Vec<Box<dyn Batch>>, bool) {
-        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shared = self.shared.lock();
         let (mut batches, mut left) = (Vec::new(), 0);
         shared.queues.for_each(|queue| {
             batches.extend(queue.take(limit));
