@@ -51,6 +51,7 @@ pub struct Config {
     pub server: ServerConfig,
     pub worker: WorkerConfig,
     pub board: BoardConfig,
+    pub auth: AuthConfig,
     pub logging: LoggingConfig,
     pub plugins: PluginsConfig,
     pub policy: PolicyConfig,
@@ -213,8 +214,29 @@ pub struct BoardConfig {
     pub enabled: bool,
     pub ui_path: String,
     pub api_prefix: String,
-    /// Always false in a valid configuration: this version has no authentication.
+    /// The older form of `auth.mode = "local"`; [`Config::auth_mode`] applies it.
     pub auth_enabled: bool,
+}
+
+/// Who may use the API and the dashboard.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuthConfig {
+    /// The configured value; [`Config::auth_mode`] also applies the default.
+    pub mode: Option<AuthMode>,
+    pub session_idle_seconds: u32,
+    pub session_lifetime_seconds: u32,
+}
+
+/// How users prove who they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthMode {
+    /// Not at all: every client may do everything.
+    #[default]
+    Off,
+    /// With a password or an API token, which this server stores.
+    Local,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -364,6 +386,14 @@ impl Config {
         })
     }
 
+    /// Returns the configured mode of authentication, or the one that `board.auth_enabled` stands for.
+    pub fn auth_mode(&self) -> AuthMode {
+        self.auth.mode.unwrap_or(match self.board.auth_enabled {
+            true => AuthMode::Local,
+            false => AuthMode::Off,
+        })
+    }
+
     /// Returns the queue's database: the configured one, or `apalis_queue.db` next to the main database.
     pub fn queue_url(&self) -> String {
         const DEFAULT_FILE: &str = "apalis_queue.db";
@@ -452,6 +482,16 @@ impl Default for BoardConfig {
             ui_path: "/board".to_owned(),
             api_prefix: "/board/api".to_owned(),
             auth_enabled: false,
+        }
+    }
+}
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        Self {
+            mode: None,
+            session_idle_seconds: 8 * 3600,
+            session_lifetime_seconds: 7 * 86_400,
         }
     }
 }

@@ -227,7 +227,7 @@ pub const KEYS: &[Key] = &[
         section: "server",
         name: "trust_network",
         allowed: Allowed::Flag,
-        meaning: "Whether the server may listen on non-loopback addresses. This version has no authentication: every machine that reaches the port can use every stored connection.",
+        meaning: "Whether the server may listen on non-loopback addresses. Without authentication, every machine that reaches the port can use every stored connection; with it, passwords and tokens are sent over plain HTTP unless a proxy adds TLS.",
     },
     Key {
         section: "server",
@@ -350,7 +350,31 @@ pub const KEYS: &[Key] = &[
         section: "board",
         name: "auth_enabled",
         allowed: Allowed::Flag,
-        meaning: "Must be false: authentication is not available in this version, and true is rejected rather than ignored.",
+        meaning: "true has the effect of `auth.mode = \"local\"` if `auth.mode` is not set.",
+    },
+    Key {
+        section: "auth",
+        name: "mode",
+        allowed: Allowed::OneOf(&["off", "local"]),
+        meaning: "Whether clients have to authenticate. `local`: with a password or an API token of a user of this server. Unset: `off`, or `local` with `board.auth_enabled = true`.",
+    },
+    Key {
+        section: "auth",
+        name: "session_idle_seconds",
+        allowed: Allowed::Whole {
+            from: 60,
+            to: 2_592_000,
+        },
+        meaning: "Time without a request after which a login in a browser ends.",
+    },
+    Key {
+        section: "auth",
+        name: "session_lifetime_seconds",
+        allowed: Allowed::Whole {
+            from: 60,
+            to: 31_536_000,
+        },
+        meaning: "Time after which a login in a browser ends in any case.",
     },
     Key {
         section: "logging",

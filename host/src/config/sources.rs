@@ -315,15 +315,6 @@ impl Layers {
 
     /// Checks rules that span several keys.
     fn check_together(&mut self, config: &Config) {
-        if config.board.auth_enabled {
-            self.refuse(
-                "board.auth_enabled",
-                "true",
-                "authentication is not available in this version; listen on loopback (server.host = \
-                 \"127.0.0.1\") or behind an authenticating proxy",
-                "false",
-            );
-        }
         if config.board.ui_path == config.board.api_prefix {
             self.refuse(
                 "board.api_prefix",

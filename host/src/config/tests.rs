@@ -125,7 +125,10 @@ fn every_key_can_be_set_by_its_variable_and_in_the_file() {
         ("board.enabled", "false", "false"),
         ("board.ui_path", "/ui", "'/ui'"),
         ("board.api_prefix", "/ui/api", "'/ui/api'"),
-        ("board.auth_enabled", "false", "false"),
+        ("board.auth_enabled", "true", "true"),
+        ("auth.mode", "local", "'local'"),
+        ("auth.session_idle_seconds", "60", "60"),
+        ("auth.session_lifetime_seconds", "60", "60"),
         ("logging.level", "info,host=debug", "'info,host=debug'"),
         ("logging.file", "logs/s.log", "'logs/s.log'"),
         ("logging.format", "json", "'json'"),
@@ -240,9 +243,7 @@ fn every_key_can_be_set_by_its_variable_and_in_the_file() {
     let set = serde_json::to_value(&from_file).unwrap();
     for (path, default) in defaults() {
         let (section, name) = path.split_once('.').unwrap();
-        if path != "board.auth_enabled" {
-            assert_ne!(set[section][name], default, "{path} was not set");
-        }
+        assert_ne!(set[section][name], default, "{path} was not set");
     }
 }
 
@@ -695,7 +696,10 @@ fn values_that_are_refused() {
         ("board.api_prefix", "/health"),
         ("board.api_prefix", "/metrics/x"),
         ("board.api_prefix", "/board"),
-        ("board.auth_enabled", "true"),
+        ("board.auth_enabled", "yes"),
+        ("auth.mode", "oidc"),
+        ("auth.mode", "Local"),
+        ("auth.session_idle_seconds", "59"),
         ("logging.level", "loud"),
         ("logging.level", "info,host"),
         ("logging.level", "host=loud"),
