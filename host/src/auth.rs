@@ -19,8 +19,8 @@ use uuid::Uuid;
 use crate::config::{AuthConfig, AuthMode};
 use crate::fields::check_name;
 use crate::model::{
-    ApiToken, BrowserSession, FieldError, Permission, Principal, PrincipalUser, Proof, Role, User,
-    UserKind, now,
+    ApiToken, BrowserSession, FieldError, Permission, Principal, PrincipalUser, Proof, Role,
+    SecretDigest, User, UserKind, now,
 };
 use crate::storage::{StorageError, UserChange, UserStore};
 
@@ -109,12 +109,13 @@ pub struct Client {
     pub agent: Option<String>,
 }
 
-/// A login: the session, and the value for its cookie.
+/// A login: its principal, and the cookie of its session.
 #[derive(Debug)]
 pub struct Login {
-    pub user: User,
-    pub session: BrowserSession,
+    pub principal: Principal,
     pub cookie: SecretString,
+    /// When the session ends.
+    pub expires_in: TimeDelta,
 }
 
 /// The fields of a new user, or of a changed one.
@@ -297,9 +298,9 @@ impl Auth {
         };
         self.storage.add_session(&session, MAX_SESSIONS).await?;
         Ok(Login {
-            user,
-            session,
+            principal: principal_of_session(&session, &user),
             cookie: secret.text,
+            expires_in: self.session_lifetime,
         })
     }
 
@@ -307,7 +308,7 @@ impl Auth {
     ///
     /// # Errors
     /// If the request proves nothing, or what it sent is not valid (any more).
-    pub async fn identify(&self, credentials: &Credentials<'_>) -> Result<Principal, AuthError> {
+    pub async fn identify(&self, credentials: Credentials<'_>) -> Result<Principal, AuthError> {
         if !self.is_on() {
             return Ok(Principal::anyone());
         }
@@ -334,29 +335,61 @@ impl Auth {
                 "not an API token, or a mistyped or truncated one",
             ));
         }
-        let found = self.storage.token(secrets::digest_of(text)).await?;
-        let (token, user) = found.ok_or(AuthError::UnknownToken)?;
+        let (token, user) = self.valid_token(secrets::digest_of(text)).await?;
         let now = now();
-        if token.expires_at <= now {
-            return Err(AuthError::ExpiredToken(token.expires_at));
-        }
-        if user.disabled {
-            return Err(AuthError::Disabled(user.name));
-        }
         if is_due(token.last_used_at, now) {
             let address = address.map(|address| address.to_canonical().to_string());
             let touched = self.storage.touch_token(token.id, address.as_deref(), now);
             not_stored(touched.await);
         }
-        let mut permissions = user.all_permissions();
-        if let Some(limit) = &token.permissions {
-            permissions.retain(|permission| limit.contains(permission));
-        }
-        Ok(principal(&user, Proof::Token(token.id), permissions))
+        Ok(principal_of_token(&token, &user))
     }
 
     async fn by_session(&self, cookie: &str) -> Result<Principal, AuthError> {
-        let found = self.storage.session(secrets::digest_of(cookie)).await?;
+        let (session, user) = self.valid_session(secrets::digest_of(cookie)).await?;
+        let now = now();
+        if is_due(Some(session.last_used_at), now) {
+            not_stored(self.storage.touch_session(session.id, now).await);
+        }
+        Ok(principal_of_session(&session, &user))
+    }
+
+    /// Returns the principal as it is now, for a request that lasts: the user may have logged out, and
+    /// permissions may have changed.
+    ///
+    /// # Errors
+    /// If the session or token is no longer valid.
+    pub async fn identify_again(&self, principal: &Principal) -> Result<Principal, AuthError> {
+        match (principal.proof, principal.digest) {
+            (Proof::Session(_), Some(digest)) => {
+                let (session, user) = self.valid_session(digest).await?;
+                Ok(principal_of_session(&session, &user))
+            }
+            (Proof::Token(_), Some(digest)) => {
+                let (token, user) = self.valid_token(digest).await?;
+                Ok(principal_of_token(&token, &user))
+            }
+            _ => Ok(principal.clone()),
+        }
+    }
+
+    async fn valid_token(&self, digest: SecretDigest) -> Result<(ApiToken, User), AuthError> {
+        let found = self.storage.token(digest).await?;
+        let (token, user) = found.ok_or(AuthError::UnknownToken)?;
+        if token.expires_at <= now() {
+            return Err(AuthError::ExpiredToken(token.expires_at));
+        }
+        if user.disabled {
+            return Err(AuthError::Disabled(user.name));
+        }
+        Ok((token, user))
+    }
+
+    async fn valid_session(
+        &self,
+        digest: SecretDigest,
+    ) -> Result<(BrowserSession, User), AuthError> {
+        let found = self.storage.session(digest).await?;
         let (session, user) = found.ok_or(AuthError::NoSession)?;
         let now = now();
         // A clock that was set back gives a session no more time than its lifetime.
@@ -366,11 +399,7 @@ impl Auth {
         if is_over || user.disabled {
             return Err(AuthError::NoSession);
         }
-        if is_due(Some(session.last_used_at), now) {
-            not_stored(self.storage.touch_session(session.id, now).await);
-        }
-        let permissions = user.all_permissions();
-        Ok(principal(&user, Proof::Session(session.id), permissions))
+        Ok((session, user))
     }
 
     /// Ends the session of the request.
@@ -611,6 +640,27 @@ impl Auth {
         }
     }
 
+    /// Returns why jobs of a schedule are not submitted for its owner; `None` if they are.
+    ///
+    /// # Errors
+    /// If the database is unavailable.
+    pub async fn denies_submission(&self, owner: &str) -> Result<Option<String>, StorageError> {
+        if !self.is_on() {
+            return Ok(None);
+        }
+        let reason = match self.storage.user(owner).await? {
+            None => "does not exist".to_owned(),
+            Some(user) if user.disabled => "is disabled".to_owned(),
+            Some(user) if !user.all_permissions().contains(&Permission::JobsSubmit) => {
+                format!("does not have the permission `{}`", Permission::JobsSubmit)
+            }
+            Some(_) => return Ok(None),
+        };
+        Ok(Some(format!(
+            "the owner `{owner}` of the schedule {reason}; replace the schedule to become its owner"
+        )))
+    }
+
     async fn new_user(&self, input: UserInput) -> Result<User, AuthError> {
         let errors = check_fields(&input, true);
         if !errors.is_empty() {
@@ -650,15 +700,33 @@ impl Auth {
     }
 }
 
-fn principal(user: &User, proof: Proof, permissions: BTreeSet<Permission>) -> Principal {
+fn principal_of_session(session: &BrowserSession, user: &User) -> Principal {
     Principal {
-        user: Some(PrincipalUser {
-            id: user.id,
-            name: user.name.clone(),
-            role: user.role,
-        }),
-        proof,
+        user: Some(principal_user(user)),
+        proof: Proof::Session(session.id),
+        digest: Some(session.digest),
+        permissions: user.all_permissions(),
+    }
+}
+
+fn principal_of_token(token: &ApiToken, user: &User) -> Principal {
+    let mut permissions = user.all_permissions();
+    if let Some(limit) = &token.permissions {
+        permissions.retain(|permission| limit.contains(permission));
+    }
+    Principal {
+        user: Some(principal_user(user)),
+        proof: Proof::Token(token.id),
+        digest: Some(token.digest),
         permissions,
+    }
+}
+
+fn principal_user(user: &User) -> PrincipalUser {
+    PrincipalUser {
+        id: user.id,
+        name: user.name.clone(),
+        role: user.role,
     }
 }
 

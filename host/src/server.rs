@@ -110,6 +110,7 @@ pub async fn run(
                 let serving = connection::serve(
                     stream,
                     slot,
+                    peer.ip(),
                     router.clone(),
                     limits,
                     shutdown.clone(),

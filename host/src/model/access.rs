@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::SecretDigest;
+
 /// Declares the permissions with their names in the API, and what each allows.
 macro_rules! permissions {
     ($($(#[doc = $meaning:literal])+ $variant:ident = $name:literal,)+) => {
@@ -179,7 +181,7 @@ impl Role {
 /// How a request proved who sent it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
-    /// None: authentication is off.
+    /// Not at all: authentication is off, or the operation is public.
     None,
     /// The cookie of a browser session with this id.
     Session(Uuid),
@@ -193,6 +195,8 @@ pub struct Principal {
     /// `None` while authentication is off.
     pub user: Option<PrincipalUser>,
     pub proof: Proof,
+    /// The digest of the session or token.
+    pub digest: Option<SecretDigest>,
     pub permissions: BTreeSet<Permission>,
 }
 
@@ -216,7 +220,19 @@ impl Principal {
         Self {
             user: None,
             proof: Proof::None,
+            digest: None,
             permissions: Permission::ALL.iter().copied().collect(),
+        }
+    }
+
+    /// Returns the principal of a public operation that proved nothing.
+    #[must_use]
+    pub fn nobody() -> Self {
+        Self {
+            user: None,
+            proof: Proof::None,
+            digest: None,
+            permissions: BTreeSet::new(),
         }
     }
 

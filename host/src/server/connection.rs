@@ -1,5 +1,6 @@
 //! A client connection: its phases with their timeouts, and the task that serves it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -179,6 +180,7 @@ impl Connection {
 pub(super) async fn serve(
     stream: BoxedStream,
     slot: Slot,
+    client: Option<IpAddr>,
     router: Router,
     limits: Limits,
     shutdown: CancellationToken,
@@ -186,7 +188,7 @@ pub(super) async fn serve(
 ) {
     let connection = Arc::clone(slot.connection());
     let io = TokioIo::new(ConnectionIo::new(stream, slot, limits.write));
-    let service = RequestService::new(router, Arc::clone(&connection));
+    let service = RequestService::new(router, client, Arc::clone(&connection));
     let mut builder = Builder::new(TokioExecutor::new()).http1_only();
     builder
         .http1()

@@ -55,6 +55,16 @@ pub(super) enum Peer {
     Unix,
 }
 
+impl Peer {
+    /// Returns the address of the client; `None` for a Unix socket.
+    pub(super) fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(address) => Some(address.ip()),
+            Self::Unix => None,
+        }
+    }
+}
+
 impl Address {
     /// Resolves `server.host`, and rejects addresses other than loopback unless `server.trust_network`
     /// is set. The check applies to the addresses that a name resolves to, and exactly those are bound.

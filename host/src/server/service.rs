@@ -1,6 +1,7 @@
 //! Tracks requests of a connection: their start and end, and whether their body was read.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,17 +15,24 @@ use futures::future::BoxFuture;
 use tower::Service;
 
 use super::connection::Connection;
+use crate::api::ClientAddress;
 
 /// The router for the requests of one connection.
 #[derive(Clone)]
 pub(super) struct RequestService {
     router: Router,
+    /// The address of the client; `None` for a Unix socket.
+    client: Option<IpAddr>,
     connection: Arc<Connection>,
 }
 
 impl RequestService {
-    pub(super) fn new(router: Router, connection: Arc<Connection>) -> Self {
-        Self { router, connection }
+    pub(super) fn new(router: Router, client: Option<IpAddr>, connection: Arc<Connection>) -> Self {
+        Self {
+            router,
+            client,
+            connection,
+        }
     }
 }
 
@@ -43,7 +51,10 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let mut under_way = UnderWay::begin(Arc::clone(&self.connection));
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        if let Some(client) = self.client {
+            parts.extensions.insert(ClientAddress(client));
+        }
         let read = Arc::new(AtomicBool::new(body.is_end_stream()));
         let body = RequestBody {
             body: Body::new(body),

@@ -315,6 +315,7 @@ fn new_job() -> NewJob {
         held: false,
         rerun_of: None,
         schedule: None,
+        submitted_by: None,
         bounds: Vec::new(),
     }
 }
