@@ -9,6 +9,7 @@
 )]
 
 mod api;
+mod auth;
 mod batches;
 mod blame;
 mod board;
