@@ -6,6 +6,7 @@
 //   malformed    a success with an invalid body
 //   network      no response          timeout   no response in time
 //   aborted      the request was cancelled because the user left the view: nothing to show
+//   defect       an error of the dashboard itself
 
 import { parseJson } from "./json.js";
 
@@ -14,8 +15,13 @@ const API_BASE = document.querySelector('meta[name="api-base"]');
 const BASE = (API_BASE?.content ?? "").replace(/\/+$/, "");
 const TIMEOUT_MS = 15_000;
 
+/** @type {Api} */
 export const api = {
-  health: (options) => get("/health", {}, options),
+  /** An unhealthy server responds with an error status and its state. */
+  health: (options) =>
+    get("/health", {}, options).catch((error) =>
+      error.body?.storage ? error.body : Promise.reject(error),
+    ),
 
   listJobs: (filter, options) => get("/jobs", filter, options),
   jobStats: (options) => get("/jobs/stats", {}, options),
@@ -59,28 +65,32 @@ export const api = {
 
 export class ApiError extends Error {
   /**
-   * @param {string} kind
+   * @param {ErrorKind} kind
    * @param {string} message
-   * @param {{ status?: number?, title?: string?, detail?: string?, errors?: object[], body?: any }} [answer]
+   * @param {{ status?: number, errors?: Problem[], body?: unknown }} [answer]
    */
-  constructor(
-    kind,
-    message,
-    { status = null, title = null, detail = null, errors = [], body = null } = {},
-  ) {
+  constructor(kind, message, { status, errors = [], body } = {}) {
     super(message);
     this.name = "ApiError";
     this.kind = kind;
     this.status = status;
-    this.title = title;
-    this.detail = detail;
-    /** Validation errors: `[{ pointer, message }]`. */
     this.errors = errors;
     this.body = body;
   }
 }
 
-/** Calls `listener(reachable)` whenever the server becomes unreachable or reachable again. */
+/** Returns a caught error as an `ApiError`. @param {unknown} error */
+export function asApiError(error) {
+  if (error instanceof ApiError) return error;
+  console.error(error);
+  return new ApiError("defect", error instanceof Error ? error.message : String(error));
+}
+
+/**
+ * Calls `listener` whenever the server becomes unreachable or reachable again.
+ *
+ * @param {(reachable: boolean) => void} listener
+ */
 export function onReachability(listener) {
   reachabilityListeners.push(listener);
 }
@@ -105,15 +115,24 @@ export function newIdempotencyKey() {
 
 // ---- requests ---------------------------------------------------------------------------
 
+/** @type {((reachable: boolean) => void)[]} */
 const reachabilityListeners = [];
 let reachable = true;
 let clockOffsetMs = 0;
 
+/** @param {string} path @param {Query} query @param {RequestOptions} [options] */
 function get(path, query, options = {}) {
   return request("GET", path, { query, ...options });
 }
 
-/** Returns all pages of a list as one: `{ [field]: entries }`. */
+/**
+ * Returns all pages of a list as one: `{ [field]: entries }`.
+ *
+ * @param {string} path
+ * @param {string} field
+ * @param {RequestOptions} [options]
+ * @returns {Promise<any>}
+ */
 async function getAll(path, field, options) {
   const entries = [];
   let cursor;
@@ -128,12 +147,13 @@ async function getAll(path, field, options) {
 /**
  * @param {string} method
  * @param {string} path
- * @param {{ query?: object, body?: unknown, headers?: object, signal?: AbortSignal }} [options]
+ * @param {RequestOptions & { query?: Query, body?: unknown, headers?: object }} [options]
  */
 async function request(method, path, { query = {}, body, headers = {}, signal } = {}) {
   const url = new URL(BASE + path, location.origin);
   for (const [name, value] of Object.entries(query)) {
-    if (value !== undefined && value !== null && value !== "") url.searchParams.set(name, value);
+    if (value !== undefined && value !== null && value !== "")
+      url.searchParams.set(name, String(value));
   }
 
   const controller = new AbortController();
@@ -178,6 +198,12 @@ async function request(method, path, { query = {}, body, headers = {}, signal } 
   }
 }
 
+/**
+ * Returns what the server sent, which the types of `Api` describe.
+ *
+ * @param {Response} response
+ * @param {string} text
+ */
 function read(response, text) {
   if (response.ok) {
     if (text === "") return null;
@@ -200,13 +226,12 @@ function read(response, text) {
   if (!isProblem) throw new ApiError("http", `${answered}.`, { status: response.status, body });
   throw new ApiError("problem", body.detail || body.title, {
     status: response.status,
-    title: body.title ?? null,
-    detail: body.detail ?? null,
     errors: Array.isArray(body.errors) ? body.errors : [],
     body,
   });
 }
 
+/** @param {boolean} now */
 function setReachable(now) {
   if (now === reachable) return;
   reachable = now;
@@ -215,6 +240,8 @@ function setReachable(now) {
 
 /**
  * Updates the clock offset. The `Date` header has whole seconds, so offsets below 2 s are ignored.
+ *
+ * @param {Response} response
  */
 function noteClock(response) {
   const server = Date.parse(response.headers.get("Date") ?? "");
@@ -223,6 +250,7 @@ function noteClock(response) {
   clockOffsetMs = Math.abs(offset) < 2_000 ? 0 : offset;
 }
 
+/** @param {string} value */
 function segment(value) {
   return encodeURIComponent(value);
 }

@@ -17,12 +17,13 @@ const SURE_DIGITS = 15;
 
 /** A number with the digits that it was read with. */
 export class ExactNumber {
+  /** @param {string} text */
   constructor(text) {
     this.text = text;
     Object.freeze(this);
   }
 
-  /** Converts to a number if rounding does no harm, otherwise to text. */
+  /** Converts to a number if rounding does no harm, otherwise to text. @param {string} hint */
   [Symbol.toPrimitive](hint) {
     return hint === "number" ? Number(this.text) : this.text;
   }
@@ -34,11 +35,13 @@ export class ExactNumber {
 
 /** A number that may have lost digits in this browser. */
 class RoundedNumber {
+  /** @param {number} value */
   constructor(value) {
     this.value = value;
     Object.freeze(this);
   }
 
+  /** @param {string} hint */
   [Symbol.toPrimitive](hint) {
     return hint === "number" ? this.value : `≈${this.value}`;
   }
@@ -49,14 +52,16 @@ class RoundedNumber {
   }
 }
 
-/** Parses JSON. Throws a SyntaxError like `JSON.parse`. */
+/** Parses JSON. Throws a SyntaxError like `JSON.parse`. @param {string} text */
 export function parseJson(text) {
-  return JSON.parse(text, (key, value, context) =>
-    typeof value === "number" ? keep(value, context?.source) : value,
-  );
+  return JSON.parse(text, reviver);
 }
 
-/** Returns the number in a text, with all its digits; undefined if it is not a number. */
+/**
+ * Returns the number in a text, with all its digits; undefined if it is not a number.
+ *
+ * @param {string} text
+ */
 export function parseNumber(text) {
   const trimmed = text.trim();
   if (NUMBER.test(trimmed)) return parseJson(trimmed);
@@ -65,18 +70,29 @@ export function parseNumber(text) {
   return Number.isFinite(value) && isSure(value) ? value : undefined;
 }
 
-/** Returns whether a value contains a number that may have lost digits. */
+/**
+ * Returns whether a value contains a number that may have lost digits.
+ *
+ * @param {unknown} value
+ * @returns {boolean}
+ */
 export function isRounded(value) {
   if (value instanceof RoundedNumber) return true;
   return value !== null && typeof value === "object" && Object.values(value).some(isRounded);
 }
 
-function keep(value, source) {
+/** @param {string} key @param {unknown} value @param {{ source?: string }} [context] */
+function reviver(key, value, context) {
+  return typeof value === "number" ? keep(value, context?.source) : value;
+}
+
+/** @param {number} value @param {string} [source] */
+function keep(value, source = String(value)) {
   if (KEEPS_DIGITS) return String(value) === source ? value : new ExactNumber(source);
   return isSure(value) ? value : new RoundedNumber(value);
 }
 
-/** Returns whether a number has few enough digits to be exact. */
+/** Returns whether a number has few enough digits to be exact. @param {number} value */
 function isSure(value) {
   if (Number.isInteger(value)) return Number.isSafeInteger(value);
   return (
@@ -88,10 +104,7 @@ function isSure(value) {
 }
 
 function keepsSource() {
-  let source;
-  JSON.parse("1.0", (key, value, context) => {
-    source = context?.source;
-    return value;
-  });
-  return source === "1.0";
+  /** @param {string} key @param {unknown} value @param {{ source?: string }} [context] */
+  const sourceOf = (key, value, context) => context?.source;
+  return JSON.parse("1.0", sourceOf) === "1.0";
 }

@@ -1,26 +1,19 @@
 // The dashboard's entry point: the routes to the views, and the shell around the views (navigation,
 // connection banner, flash messages, health line).
 //
-// A view is a function `(context) → { title, element, ready?, refresh?, update? }`:
-//   context.params   values of the `:name` parts of its path
-//   context.query    URLSearchParams
-//   context.signal   aborted when the user leaves; cancels every request and timer of the view
-//   context.setTitle changes the document title
-//   context.flash    shows a message that outlives the view
-//   ready            promise: the first data is on the page (the scroll position can be restored)
-//   refresh()        called after a lost connection is restored
-//   update(query)    applies a new query in place; without it, the view is rebuilt
+// A view is a function from `ViewContext` to `View`, which xtask/dashboard/types.d.ts describes.
 
-import { api, onReachability } from "./api.js";
-import { h, patch } from "./dom.js";
+import { api, asApiError, onReachability } from "./api.js";
+import { button, h, patch } from "./dom.js";
 import { count, plural } from "./format.js";
 import { every } from "./poll.js";
 import { href, startRouter } from "./router.js";
+import { emptyBox } from "./components/refresher.js";
 import { startClock } from "./components/time.js";
 import { jobsView } from "./views/jobs.js";
-import { notFoundView } from "./views/not-found.js";
 
 // All views except the first page are loaded on demand.
+/** @type {Route[]} */
 const ROUTES = [
   { path: "", section: "jobs", view: async () => jobsView },
   { path: "jobs", section: "jobs", view: async () => jobsView },
@@ -53,14 +46,18 @@ const HEALTH_MS = 5_000;
 const FLASH_MS = 8_000;
 
 const main = part("main");
-/** @type {any} */
-let current = null; // { route, path, view, controller }; `view` is null until it is loaded
+/**
+ * The page that is shown; its view is null until it is loaded.
+ *
+ * @type {{ route: Route, path: string, view: View?, controller: AbortController }?}
+ */
+let current = null;
 
 linkNavigation();
 startClock();
 startRouter({
   routes: ROUTES,
-  fallback: { path: null, section: null, view: async () => notFoundView },
+  fallback: { path: "", section: null, view: async () => notFoundView },
   show,
 });
 watchConnection();
@@ -68,7 +65,7 @@ watchHealth();
 
 // ---- views -------------------------------------------------------------------------------
 
-/** Shows the view of `match`; `arrival` is "load", "push" or "back". */
+/** Shows the view of `match`. @type {RouterOptions["show"]} */
 async function show(match, arrival, scrollTo) {
   if (current?.route === match.route && current.path === match.path && current.view?.update) {
     current.view.update(match.query);
@@ -76,6 +73,7 @@ async function show(match, arrival, scrollTo) {
   }
   current?.controller.abort();
   const controller = new AbortController();
+  /** @type {NonNullable<typeof current>} */
   const entry = { route: match.route, path: match.path, view: null, controller };
   current = entry;
   markSection(match.route.section);
@@ -103,7 +101,20 @@ async function show(match, arrival, scrollTo) {
   }
 }
 
-/** The server is unreachable, or was updated in the meantime. */
+/** @type {CreateView} */
+function notFoundView() {
+  return {
+    title: "Not found",
+    element: h(
+      "div",
+      {},
+      h("h1", { tabindex: "-1" }, "Not found"),
+      emptyBox("This page does not exist.", h("p", {}, h("a", { href: href() }, "Go to the jobs"))),
+    ),
+  };
+}
+
+/** The server is unreachable, or was updated in the meantime. @returns {View} */
 function unloadedView() {
   return {
     title: "Not loaded",
@@ -112,20 +123,17 @@ function unloadedView() {
       { class: "notice notice-error", role: "alert" },
       h("h1", { tabindex: "-1" }, "This page failed to load."),
       h("p", {}, "The server does not respond, or it was updated after the dashboard was opened."),
-      h(
-        "button",
-        { type: "button", class: "button", onClick: () => location.reload() },
-        "Reload the dashboard",
-      ),
+      button({ onClick: () => location.reload() }, "Reload the dashboard"),
     ),
   };
 }
 
+/** @param {string} title */
 function setTitle(title) {
   document.title = title ? `${title} · Job Scheduler` : "Job Scheduler";
 }
 
-/** Returns an element of `index.html`. */
+/** Returns an element of `index.html`. @param {string} id */
 function part(id) {
   const found = document.getElementById(id);
   if (!found) throw new Error(`index.html lacks the element ${id}`);
@@ -144,6 +152,7 @@ function linkNavigation() {
   part("skip").addEventListener("click", () => main.focus());
 }
 
+/** @param {string?} section */
 function markSection(section) {
   /** @type {NodeListOf<HTMLAnchorElement>} */
   const links = document.querySelectorAll("a[data-section]");
@@ -153,7 +162,9 @@ function markSection(section) {
   }
 }
 
+/** @type {number | undefined} */
 let flashTimer;
+/** @param {string} message */
 function flash(message) {
   clearTimeout(flashTimer);
   const region = part("flash");
@@ -164,6 +175,7 @@ function flash(message) {
 /** Shows that the connection is lost, polls until the server responds, then refreshes the view. */
 function watchConnection() {
   const banner = part("connection-lost");
+  /** @type {number | undefined} */
   let retry;
   onReachability((reachable) => {
     clearInterval(retry);
@@ -190,66 +202,49 @@ function watchHealth() {
   const line = part("health");
   const trouble = part("trouble");
   every(HEALTH_MS, async (signal) => {
-    let health;
     try {
-      health = await api.health({ signal });
-    } catch (error) {
-      if (error.kind === "aborted") return;
-      // An unhealthy server still reports its state.
-      health = error.body?.storage ? error.body : null;
-      if (!health) {
-        patch(
-          line,
-          h("span", { class: "health health-bad" }, "Server: state unknown"),
-          h("span", {}, error.message),
-        );
-        // The other banner already shows that the server is unreachable.
-        patch(
-          trouble,
-          error.kind === "network" || error.kind === "timeout"
-            ? null
-            : h(
-                "p",
-                {},
-                h("strong", {}, "The state of the server is unknown."),
-                ` ${error.message}`,
-              ),
-        );
-        return;
-      }
+      const health = await api.health({ signal });
+      patch(trouble, troubles(health));
+      patch(line, healthLine(health));
+    } catch (caught) {
+      const { kind, message } = asApiError(caught);
+      if (kind === "aborted") return;
+      patch(
+        line,
+        h("span", { class: "health health-bad" }, "Server: state unknown"),
+        h("span", {}, message),
+      );
+      // The other banner already shows that the server is unreachable.
+      const isShown = kind === "network" || kind === "timeout";
+      patch(
+        trouble,
+        !isShown &&
+          h("p", {}, h("strong", {}, "The state of the server is unknown."), ` ${message}`),
+      );
     }
-    patch(trouble, troubles(health));
-    const good = health.status === "healthy";
-    patch(
-      line,
-      h(
-        "span",
-        { class: good ? "health health-good" : "health health-bad" },
-        `Server: ${health.status}`,
-      ),
-      health.version && h("span", {}, `Job Scheduler ${health.version}`),
-      health.workers &&
-        h(
-          "span",
-          {},
-          `${count(health.workers.running)} of ${count(health.workers.concurrency)} workers busy`,
-        ),
-      health.notifications?.status === "unhealthy" &&
-        h("a", { class: "health-bad", href: href("notifications") }, "Notifications fail"),
-    );
   });
 }
 
-/** The problems in the server's state that the user must not overlook. */
-function troubles({ status, storage, queue, plugins }) {
-  const unwell = (part) => part && part.status !== "healthy";
-  const parts = [
-    unwell(storage) && "its database does not respond",
-    unwell(queue) && "its queue does not respond",
-  ].filter(Boolean);
-  const broken = plugins?.broken ?? 0;
+/** @param {Health} health */
+function healthLine({ status, version, workers, notifications }) {
+  const tone = status === "healthy" ? "health-good" : "health-bad";
   return [
-    storage?.problem
+    h("span", { class: `health ${tone}` }, `Server: ${status}`),
+    h("span", {}, `Job Scheduler ${version}`),
+    h("span", {}, `${count(workers.running)} of ${count(workers.concurrency)} workers busy`),
+    notifications?.status === "unhealthy" &&
+      h("a", { class: "health-bad", href: href("notifications") }, "Notifications fail"),
+  ];
+}
+
+/** The problems in the server's state that the user must not overlook. @param {Health} health */
+function troubles({ status, storage, queue, plugins: { broken, problems = [] } }) {
+  const parts = [
+    storage.status !== "healthy" && "its database does not respond",
+    queue.status !== "healthy" && "its queue does not respond",
+  ].filter(Boolean);
+  return [
+    storage.problem
       ? h("p", {}, h("strong", {}, "The database has a problem."), ` ${storage.problem}`)
       : status !== "healthy" &&
         h(
@@ -260,7 +255,7 @@ function troubles({ status, storage, queue, plugins }) {
             ? ` Jobs are neither accepted nor run, because ${parts.join(" and ")}.`
             : "",
         ),
-    ...(plugins?.problems ?? []).map((problem) =>
+    ...problems.map((problem) =>
       h(
         "p",
         { class: "banner-warning" },

@@ -4,9 +4,15 @@
  * Runs `task(signal)` now and after each pause. `pause` is milliseconds, or a function that returns
  * them; null stops. A new run aborts the one in progress. Returns `run`, which starts a run at
  * once; its promise resolves at the end of that run.
+ *
+ * @param {number | (() => number | null)} pause
+ * @param {(signal: AbortSignal) => Promise<unknown>} task
+ * @param {AbortSignal} [signal]
  */
 export function every(pause, task, signal) {
+  /** @type {number | undefined} */
   let timer;
+  /** @type {AbortController?} */
   let running = null;
   let finishedAt = 0;
 

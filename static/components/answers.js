@@ -3,40 +3,36 @@
 // The server never sends a secret answer to the page. Its row shows that an answer is stored, and
 // keeps it unless the user types another.
 
-import { api } from "../api.js";
-import { h, patch, uniqueId } from "../dom.js";
+import { api, asApiError } from "../api.js";
+import { button, h, patch, uniqueId } from "../dom.js";
 
 const MAX_ANSWERS = 16;
 
-/** Kinds of answers: `text` is typed, the others refer to the connection's own fields. */
-const KINDS = [
-  { value: "text", label: "Text" },
-  { value: "username", label: "User name" },
-  { value: "password", label: "Password" },
-  { value: "secret", label: "Enable secret" },
-];
+/** Kinds of answers besides typed text: the connection's own fields. */
+const CREDENTIALS = /** @type {const} */ (["username", "password", "secret"]);
+const KINDS = {
+  text: "Text",
+  username: "User name",
+  password: "Password",
+  secret: "Enable secret",
+};
 
-/** Fields of an API response that are not allowed in a request. */
-const ANSWERED_ALONE = ["id", "secrets_set", "created_at", "updated_at"];
-
-/** Opens the dialog for a connection of the API. Resolves to true if answers were saved. */
-export function answersDialog(connection, { signal }) {
+/**
+ * Opens the dialog for a connection of the API. Resolves to true if answers were saved.
+ *
+ * @param {Connection} connection
+ * @param {AbortSignal} signal
+ * @returns {Promise<boolean>}
+ */
+export function answersDialog(connection, signal) {
   return new Promise((resolve) => {
     const titleId = uniqueId("dialog-title");
     const problem = h("div", { role: "alert" });
     const list = h("ol", { class: "answers" });
     const none = h("p", { class: "muted" }, "No answers yet.");
-    const addButton = h(
-      "button",
-      { type: "button", class: "button", onClick: () => add().focus() },
-      "Add a question",
-    );
-    const cancelButton = h(
-      "button",
-      { type: "button", class: "button", onClick: () => dialog.close() },
-      "Cancel",
-    );
-    const saveButton = h("button", { type: "submit", class: "button button-primary" }, "Save");
+    const addButton = button({ onClick: () => add().focus() }, "Add a question");
+    const cancelButton = button({ onClick: () => dialog.close() }, "Cancel");
+    const saveButton = button({ type: "submit", class: "button button-primary" }, "Save");
     const dialog = h(
       "dialog",
       {
@@ -65,16 +61,18 @@ export function answersDialog(connection, { signal }) {
         h("div", { class: "dialog-actions" }, cancelButton, saveButton),
       ),
     );
+    /** @type {ReturnType<typeof createRow>[]} */
     const rows = [];
     let busy = false;
     let done = false;
 
     connection.answers.forEach((answer) => add(answer));
     showCount();
-    signal?.addEventListener("abort", () => dialog.close());
+    signal.addEventListener("abort", () => dialog.close());
     document.body.append(dialog);
     dialog.showModal();
 
+    /** @param {LoginAnswer} [answer] */
     function add(answer) {
       const row = createRow(answer, () => {
         rows.splice(rows.indexOf(row), 1);
@@ -94,6 +92,7 @@ export function answersDialog(connection, { signal }) {
       rows.forEach((row, index) => row.number(index + 1));
     }
 
+    /** @param {Event} event */
     async function save(event) {
       event.preventDefault();
       if (busy) return;
@@ -102,23 +101,26 @@ export function answersDialog(connection, { signal }) {
       rows.forEach((row) => row.showProblems([]));
       try {
         // Loads the current version: it may have changed since the list was loaded.
-        const { body, id } = writable(await api.connection(connection.id, { signal }));
-        await api.replaceConnection(id, { ...body, answers: rows.map((row) => row.read()) });
+        const { id, ...stored } = await api.connection(connection.id, { signal });
+        const answers = rows.map((row) => row.read());
+        await api.replaceConnection(id, { ...writable(stored), answers });
         done = true;
         dialog.close();
       } catch (error) {
-        if (error.name !== "ApiError") console.error(error);
         setBusy(false);
-        showErrors(error);
+        showErrors(asApiError(error));
       }
     }
 
+    /** @param {ApiError} error */
     function showErrors(error) {
+      /** @type {string[]} */
       const elsewhere = [];
-      const problems = rows.map(() => []);
-      for (const { pointer, message } of error.errors ?? []) {
+      const problems = rows.map(() => /** @type {RowProblem[]} */ ([]));
+      for (const { pointer, message } of error.errors) {
         const [, index, field] = /^\/answers\/(\d+)\/?(.*)$/.exec(pointer) ?? [];
-        if (problems[index]) problems[index].push({ field, message });
+        const ofRow = problems[Number(index)];
+        if (ofRow) ofRow.push({ field, message });
         else elsewhere.push(`${pointer}: ${message}`);
       }
       problems.forEach((messages, index) => rows[index].showProblems(messages));
@@ -131,9 +133,11 @@ export function answersDialog(connection, { signal }) {
       );
     }
 
+    /** @param {boolean} now */
     function setBusy(now) {
       busy = now;
-      for (const button of [cancelButton, saveButton]) button.disabled = now;
+      cancelButton.disabled = now;
+      saveButton.disabled = now;
       addButton.disabled = now || rows.length >= MAX_ANSWERS;
       patch(saveButton, now ? "Saving…" : "Save");
     }
@@ -145,15 +149,25 @@ export function answersDialog(connection, { signal }) {
   });
 }
 
-function writable(stored) {
-  const body = Object.fromEntries(
-    Object.entries(stored).filter(([name]) => !ANSWERED_ALONE.includes(name)),
-  );
-  return { id: stored.id, body };
+/**
+ * Returns the part of a response that a request may contain.
+ *
+ * @param {Omit<Connection, "id">} stored
+ */
+function writable({ secrets_set, created_at, updated_at, ...body }) {
+  return body;
 }
 
-/** One answer: `{ element, read(), showProblems([{ field, message }]), focus(), number(n) }`. */
-function createRow(answer = { question: "", answer: "", secret: true, key: false }, remove) {
+/** @type {LoginAnswer} */
+const NEW_ANSWER = { question: "", answer: "", secret: true, key: false };
+
+/**
+ * One answer: `{ element, read(), showProblems(problems), focus(), number(n) }`.
+ *
+ * @param {LoginAnswer | undefined} answer
+ * @param {() => void} remove
+ */
+function createRow(answer = NEW_ANSWER, remove) {
   const problemId = uniqueId("problem");
   const problems = h("div", { class: "field-problem", id: problemId });
   const question = text("Question", answer.question, { placeholder: "Select a role" });
@@ -162,7 +176,7 @@ function createRow(answer = { question: "", answer: "", secret: true, key: false
     h(
       "select",
       { onChange: show },
-      KINDS.map(({ value, label }) =>
+      Object.entries(KINDS).map(([value, label]) =>
         h("option", { value, selected: value === (answer.credential ?? "text") }, label),
       ),
     ),
@@ -173,9 +187,8 @@ function createRow(answer = { question: "", answer: "", secret: true, key: false
   });
   const secret = check("Secret", answer.secret || answer.credential !== undefined);
   const key = check("One key", answer.key);
-  const removeButton = h(
-    "button",
-    { type: "button", class: "button button-small button-danger-quiet", onClick: remove },
+  const removeButton = button(
+    { class: "button button-small button-danger-quiet", onClick: remove },
     "Remove",
   );
   const element = h(
@@ -193,18 +206,22 @@ function createRow(answer = { question: "", answer: "", secret: true, key: false
   return {
     element,
     focus: () => question.input.focus(),
+    /** @param {number} position */
     number(position) {
       removeButton.setAttribute("aria-label", `Remove answer ${position}`);
     },
+    /** @returns {LoginAnswerRequest} */
     read() {
       const entry = { question: question.input.value };
-      if (kind.input.value !== "text") return { ...entry, credential: kind.input.value };
+      const credential = CREDENTIALS.find((one) => one === kind.input.value);
+      if (credential) return { ...entry, credential };
       const options = { secret: secret.input.checked, key: key.input.checked };
       const keeps = answer.set && typed.input.value === "";
       return keeps
         ? { ...entry, ...options, set: true }
         : { ...entry, ...options, answer: typed.input.value };
     },
+    /** @param {RowProblem[]} messages */
     showProblems(messages) {
       patch(
         problems,
@@ -230,6 +247,7 @@ function createRow(answer = { question: "", answer: "", secret: true, key: false
   }
 }
 
+/** @param {string} label @param {string} value @param {Attributes} attributes */
 function text(label, value, attributes) {
   return control(
     label,
@@ -237,6 +255,7 @@ function text(label, value, attributes) {
   );
 }
 
+/** @template {HTMLElement} E @param {string} label @param {E} input */
 function control(label, input) {
   input.id = uniqueId("answer");
   return {
@@ -245,6 +264,7 @@ function control(label, input) {
   };
 }
 
+/** @param {string} label @param {boolean} checked */
 function check(label, checked) {
   const input = h("input", { type: "checkbox", id: uniqueId("answer"), checked });
   return {

@@ -1,13 +1,16 @@
 // Confirmation of actions with consequences, in the browser's own modal dialog: it traps the focus,
 // closes on Escape, and restores the focus.
 
-import { h, patch, uniqueId } from "../dom.js";
+import { button, h, patch, uniqueId } from "../dom.js";
+import { showError } from "./refresher.js";
 
 /**
  * Asks for confirmation; on yes, runs `action()` while the dialog stays open, so that an error
- * appears in the dialog. `body` describes the consequences; `dismiss` is the button that does
- * nothing, and has the focus. Resolves to true if the action succeeded, false if the user dismissed
- * the dialog.
+ * appears in the dialog. Resolves to true if the action succeeded, false if the user dismissed the
+ * dialog.
+ *
+ * @param {Question} question
+ * @returns {Promise<boolean>}
  */
 export function confirmDialog({
   title,
@@ -23,16 +26,8 @@ export function confirmDialog({
     const titleId = uniqueId("dialog-title");
     const bodyId = uniqueId("dialog-body");
     const problem = h("div", { role: "alert" });
-    const cancelButton = h(
-      "button",
-      { type: "button", class: "button", autofocus: true, onClick: () => dialog.close() },
-      dismiss,
-    );
-    const confirmButton = h(
-      "button",
-      { type: "button", class: "button button-danger", onClick: run },
-      confirm,
-    );
+    const cancelButton = button({ autofocus: true, onClick: () => dialog.close() }, dismiss);
+    const confirmButton = button({ class: "button button-danger", onClick: run }, confirm);
     const dialog = h(
       "dialog",
       {
@@ -59,9 +54,8 @@ export function confirmDialog({
         done = true;
         dialog.close();
       } catch (error) {
-        if (error.name !== "ApiError") console.error(error);
         setBusy(false);
-        patch(problem, h("p", { class: "notice notice-error" }, error.message));
+        showError(problem, error);
         cancelButton.focus();
       }
     }
@@ -69,12 +63,15 @@ export function confirmDialog({
     /**
      * Keeps the dialog open while the request runs. A second Escape would close it without a
      * `cancel` event.
+     *
+     * @param {Event | KeyboardEvent} event
      */
     function keepBusy(event) {
-      const escapes = event.type === "cancel" || event.key === "Escape";
+      const escapes = !("key" in event) || event.key === "Escape";
       if (busy && escapes) event.preventDefault();
     }
 
+    /** @param {boolean} now */
     function setBusy(now) {
       busy = now;
       confirmButton.disabled = now;
@@ -88,21 +85,22 @@ export function confirmDialog({
       resolve(done);
     }
 
-    signal?.addEventListener("abort", () => dialog.close());
+    signal.addEventListener("abort", () => dialog.close());
     document.body.append(dialog);
     dialog.showModal();
   });
 }
 
-/** Restores the focus, even if a refresh has replaced the opener. */
+/** Restores the focus, even if a refresh has replaced the opener. @param {Element?} opener */
 export function focusAgain(opener) {
-  if (hasFocus()) return;
-  const name = (element) => element.getAttribute("aria-label") ?? element.textContent;
+  if (hasFocus() || !opener) return;
+  const name = (/** @type {Element} */ element) =>
+    element.getAttribute("aria-label") ?? element.textContent;
   const like = [...document.querySelectorAll(opener.tagName)].find(
     (element) => name(element) === name(opener),
   );
   for (const element of [opener, like, document.querySelector("main h1")]) {
-    element?.focus();
+    if (element instanceof HTMLElement) element.focus();
     if (hasFocus()) return;
   }
 }

@@ -3,12 +3,8 @@
 import { h, patch, uniqueId } from "../dom.js";
 
 /**
- * `control` is the input; with `group: true`, it is an element with several inputs, and the label
- * becomes a legend. Returns `{ element, showProblems(messages), focus() }`.
- *
- * @param {{
- *   label: string, name?: string, hint?: any, required?: boolean, control: any, group?: boolean,
- * }} options
+ * @param {FieldOptions} options
+ * @returns {Field}
  */
 export function createField({ label, name, hint, required = false, control, group = false }) {
   const hintId = uniqueId("hint");
@@ -22,6 +18,7 @@ export function createField({ label, name, hint, required = false, control, grou
   ];
   const hintLine = hint ? h("div", { class: "field-hint", id: hintId }, hint) : null;
 
+  /** @type {HTMLElement} */
   let element;
   if (group) {
     element = h(
@@ -46,6 +43,7 @@ export function createField({ label, name, hint, required = false, control, grou
     );
   }
 
+  /** @returns {HTMLElement?} */
   const target = () =>
     group ? element.querySelector("input:not([hidden]), textarea, select") : control;
 

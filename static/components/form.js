@@ -10,16 +10,18 @@ import { parseJson, parseNumber } from "../json.js";
 import { createField } from "./field.js";
 
 /**
- * Returns `{ element, read(), showProblems(errors), count }`. `read()` returns `{ value, problems
- * }`, with problems as the server reports them: `[{ pointer, message }]`. `showProblems` shows each
- * at its field and returns `[{ field, messages }]` and the errors without a field.
+ * Returns a form for the parameters that `schema` describes, filled in with `initial`.
+ *
+ * @param {unknown} schema
+ * @param {Params?} [initial]
+ * @returns {ParamsForm}
  */
 export function createParamsForm(schema, initial) {
   const root = asSchema(schema);
-  const properties = asSchema(root.properties);
+  const properties = root.properties ?? {};
   if (!isFlat(root, properties, initial)) return jsonForm(root, initial);
 
-  const isRequired = (name) => (root.required ?? []).includes(name);
+  const isRequired = (/** @type {string} */ name) => (root.required ?? []).includes(name);
   const all = Object.entries(properties);
   // Rhai sorts a schema's properties by name, which would hide required fields among the others.
   const ordered = [
@@ -31,10 +33,8 @@ export function createParamsForm(schema, initial) {
     const resolved = resolve(property, root);
     resolved.items = resolve(resolved.items, root);
     const value = initial && Object.hasOwn(initial, name) ? initial[name] : resolved.default;
-    // The last kind accepts all schemas.
-    /** @type {any} */
-    const kind = KINDS.find(({ accepts }) => accepts(resolved));
-    const input = kind.build(resolved, { required, value, name });
+    const build = KINDS.find(({ accepts }) => accepts(resolved))?.build ?? buildJson;
+    const input = build(resolved, { required, value });
     const field = createField({
       label: resolved.title ?? name,
       name,
@@ -54,7 +54,9 @@ export function createParamsForm(schema, initial) {
     ),
     count: entries.length,
     read() {
+      /** @type {Params} */
       const value = {};
+      /** @type {Problem[]} */
       const problems = [];
       for (const { name, pointer, input } of entries) {
         const answer = input.read();
@@ -68,12 +70,11 @@ export function createParamsForm(schema, initial) {
 }
 
 // ---- kinds of fields ----------------------------------------------------------------------
-// `build(schema, { required, value, name })` returns `{ control, read(), group?, hint?, place?(rest) }`;
-// `read()` returns `{ value }` (undefined: omitted) or `{ problem }`; `place` describes the location of
-// a deeper pointer inside the control.
 
+/** @type {Reading} */
 const REQUIRED = { problem: "This is required." };
 
+/** @type {InputKind[]} */
 const KINDS = [
   { accepts: (schema) => choicesOf(schema) !== null, build: buildChoice },
   { accepts: (schema) => typeOf(schema) === "boolean", build: buildBoolean },
@@ -88,11 +89,11 @@ const KINDS = [
       typeOf(schema) === "array" && ["string", "integer", "number"].includes(typeOf(schema.items)),
     build: buildLines,
   },
-  { accepts: () => true, build: buildJson },
 ];
 
+/** @type {BuildInput} */
 function buildChoice(schema, { required, value }) {
-  const choices = choicesOf(schema);
+  const choices = choicesOf(schema) ?? [];
   const unset =
     required && value !== undefined
       ? null
@@ -114,6 +115,7 @@ function buildChoice(schema, { required, value }) {
   };
 }
 
+/** @type {BuildInput} */
 function buildBoolean(schema, { required, value }) {
   // An optional boolean without a default has three states, and a checkbox has two.
   if (value === undefined && !required) {
@@ -131,6 +133,7 @@ function buildBoolean(schema, { required, value }) {
   return { control, read: () => ({ value: control.checked }) };
 }
 
+/** @type {BuildInput} */
 function buildNumber(schema, { required, value }) {
   const whole = typeOf(schema) === "integer";
   const control = h("input", {
@@ -138,7 +141,7 @@ function buildNumber(schema, { required, value }) {
     step: whole ? "1" : "any",
     min: schema.minimum,
     max: schema.maximum,
-    value: value ?? "",
+    value: asText(value),
     inputmode: whole ? "numeric" : "decimal",
   });
   return {
@@ -155,17 +158,18 @@ function buildNumber(schema, { required, value }) {
   };
 }
 
+/** @type {BuildInput} */
 function buildText(schema, { required, value }) {
-  const long =
-    ["multiline", "textarea"].includes(schema.format) || String(value ?? "").includes("\n");
+  const given = asText(value);
+  const long = ["multiline", "textarea"].includes(schema.format ?? "") || given.includes("\n");
   const secret = schema.format === "password" || schema.writeOnly === true;
   const control = long
-    ? h("textarea", { rows: 6, spellcheck: "false", value: value ?? "" })
+    ? h("textarea", { rows: 6, spellcheck: "false", value: given })
     : h("input", {
         type: secret ? "password" : "text",
         autocomplete: "off",
         spellcheck: "false",
-        value: value ?? "",
+        value: given,
       });
   return {
     control,
@@ -177,9 +181,10 @@ function buildText(schema, { required, value }) {
   };
 }
 
+/** @type {BuildInput} */
 function buildChoices(schema, { required, value }) {
   const chosen = Array.isArray(value) ? value : [];
-  const boxes = choicesOf(schema.items).map((choice) => ({
+  const boxes = (choicesOf(schema.items) ?? []).map((choice) => ({
     choice,
     box: h("input", {
       type: "checkbox",
@@ -207,6 +212,8 @@ function buildChoices(schema, { required, value }) {
 /**
  * One item per line. Blank lines are skipped, so each item keeps its line number for error
  * messages.
+ *
+ * @type {BuildInput}
  */
 function buildLines(schema, { required, value }) {
   const items = Array.isArray(value) ? value : [];
@@ -217,6 +224,7 @@ function buildLines(schema, { required, value }) {
     spellcheck: "false",
     value: items.join("\n"),
   });
+  /** @type {number[]} */
   let lineOfItem = [];
   return {
     control,
@@ -238,6 +246,7 @@ function buildLines(schema, { required, value }) {
   };
 }
 
+/** @type {BuildInput} */
 function buildJson(schema, { required, value }) {
   const control = h("textarea", {
     class: "json",
@@ -255,13 +264,19 @@ function buildJson(schema, { required, value }) {
       try {
         return { value: parseJson(control.value) };
       } catch (error) {
-        return { problem: `Invalid JSON: ${error.message}` };
+        return { problem: `Invalid JSON: ${/** @type {SyntaxError} */ (error).message}` };
       }
     },
   };
 }
 
-/** All parameters as one JSON document. */
+/**
+ * All parameters as one JSON document.
+ *
+ * @param {JsonSchema} schema
+ * @param {Params?} [initial]
+ * @returns {ParamsForm}
+ */
 function jsonForm(schema, initial) {
   const input = buildJson(schema, { required: false, value: initial ?? schema.default ?? {} });
   const field = createField({
@@ -275,7 +290,10 @@ function jsonForm(schema, initial) {
     count: 1,
     read() {
       const { value = {}, problem } = input.read();
-      return { value, problems: problem ? [{ pointer: "", message: problem }] : [] };
+      return {
+        value: /** @type {Params} */ (value),
+        problems: problem ? [{ pointer: "", message: problem }] : [],
+      };
     },
     showProblems: (errors) => distribute([entry], errors),
   };
@@ -283,8 +301,11 @@ function jsonForm(schema, initial) {
 
 // ---- problems ----------------------------------------------------------------------------
 
+/** @param {{ pointer: string, input: Input, field: Field }[]} entries @param {Problem[]} errors */
 function distribute(entries, errors) {
-  const atFields = entries.map((entry) => ({ field: entry.field, messages: [] }));
+  /** @type {FieldProblems[]} */
+  const atFields = entries.map(({ field }) => ({ field, messages: [] }));
+  /** @type {Problem[]} */
   const elsewhere = [];
   for (const { pointer, message } of errors) {
     const index = entries.findIndex(
@@ -306,10 +327,12 @@ function distribute(entries, errors) {
   return { atFields: atFields.filter(({ messages }) => messages.length > 0), elsewhere };
 }
 
+/** @param {string} part */
 function escapePointer(part) {
   return part.replaceAll("~", "~0").replaceAll("/", "~1");
 }
 
+/** @param {string} part */
 function unescapePointer(part) {
   return part.replaceAll("~1", "/").replaceAll("~0", "~");
 }
@@ -319,6 +342,10 @@ function unescapePointer(part) {
 /**
  * Returns whether a form with one control per property is complete: otherwise it would hide
  * choices, or drop values without a field.
+ *
+ * @param {JsonSchema} schema
+ * @param {object} properties
+ * @param {Params?} [initial]
  */
 function isFlat(schema, properties, initial) {
   if (["oneOf", "anyOf", "allOf", "if", "$ref"].some((keyword) => keyword in schema)) return false;
@@ -333,6 +360,9 @@ function isFlat(schema, properties, initial) {
 /**
  * Returns an object schema; `true`, `false` and null are schemas too, without information for a
  * form.
+ *
+ * @param {unknown} value
+ * @returns {JsonSchema}
  */
 function asSchema(value) {
   return typeof value === "object" && value !== null ? value : {};
@@ -341,27 +371,32 @@ function asSchema(value) {
 /**
  * Returns a property's schema, with one reference into the same document resolved, as schemars
  * generates them.
+ *
+ * @param {unknown} schema
+ * @param {JsonSchema} root
  */
 function resolve(schema, root) {
   const own = asSchema(schema);
   const [, kind, name] = /^#\/(\$defs|definitions)\/([^/]+)$/.exec(own.$ref ?? "") ?? [];
-  const target = kind ? asSchema(root[kind]?.[unescapePointer(name)]) : {};
+  const shared = kind === "$defs" ? root.$defs : root.definitions;
+  const target = kind ? asSchema(shared?.[unescapePointer(name)]) : {};
   return { ...target, ...own };
 }
 
-/** Returns the type, ignoring null; undefined if there are several. */
-function typeOf(schema) {
-  if (!Array.isArray(schema.type)) return schema.type;
-  const types = schema.type.filter((type) => type !== "null");
-  return types.length === 1 ? types[0] : undefined;
+/** Returns the type, ignoring null; empty if there are several. @param {JsonSchema} [schema] */
+function typeOf({ type } = {}) {
+  const types = [type].flat().filter((one) => one !== "null");
+  return (types.length === 1 && types[0]) || "";
 }
 
-function choicesOf(schema) {
+/** Returns the values that a schema lists. @param {JsonSchema} [schema] */
+function choicesOf(schema = {}) {
   if ("const" in schema) return [{ value: schema.const, label: choiceLabel(schema.const) }];
   if (Array.isArray(schema.enum))
     return schema.enum.map((value) => ({ value, label: choiceLabel(value) }));
-  if (schema.oneOf?.length > 0 && schema.oneOf.every((one) => "const" in asSchema(one))) {
-    return schema.oneOf.map((one) => ({
+  const parts = schema.oneOf ?? [];
+  if (parts.length > 0 && parts.every((one) => "const" in asSchema(one))) {
+    return parts.map((one) => ({
       value: one.const,
       label: one.title ?? one.description ?? choiceLabel(one.const),
     }));
@@ -369,15 +404,18 @@ function choicesOf(schema) {
   return null;
 }
 
+/** @param {unknown} value @returns {string} */
 function choiceLabel(value) {
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
+/** @param {JsonSchema} schema @param {boolean} required @returns {Reading} */
 function emptyList(schema, required) {
   if (!required) return {};
   return (schema.minItems ?? 0) > 0 ? REQUIRED : { value: [] };
 }
 
+/** @param {JsonSchema} schema @param {Child} extra */
 function hintFor(schema, extra) {
   const described =
     schema.description && /[.!?:]$/.test(schema.description)
@@ -387,6 +425,7 @@ function hintFor(schema, extra) {
   return parts.length === 0 ? null : parts.map((part, index) => [index > 0 ? " " : "", part]);
 }
 
+/** @param {JsonSchema} schema */
 function range({ minimum, maximum }) {
   if (minimum !== undefined && maximum !== undefined) return `From ${minimum} to ${maximum}.`;
   if (minimum !== undefined) return `At least ${minimum}.`;
@@ -394,13 +433,23 @@ function range({ minimum, maximum }) {
   return null;
 }
 
-/** Returns the integer in a text, with all digits; 2 for `2.0`; undefined otherwise. */
+/**
+ * Returns the integer in a text, with all digits; 2 for `2.0`; undefined otherwise.
+ *
+ * @param {string} text
+ */
 function parseWhole(text) {
   if (/^-?\d+$/.test(text)) return parseNumber(text);
   const number = Number(text);
   return Number.isSafeInteger(number) ? number : undefined;
 }
 
+/** @param {unknown} value */
+function asText(value) {
+  return String(value ?? "");
+}
+
+/** @param {unknown} a @param {unknown} b */
 function same(a, b) {
   return JSON.stringify(a) === JSON.stringify(b);
 }

@@ -2,9 +2,10 @@
 // follows the end while the reader is there. The server filters by level, so the filter covers all
 // lines of the job and not only those on the page.
 
-import { h, setText } from "../dom.js";
+import { api, asApiError } from "../api.js";
+import { button, h, setText } from "../dom.js";
 import { absolute, clockTime, count } from "../format.js";
-import { isFinished } from "./status.js";
+import { isFinished } from "./job.js";
 
 const LEVELS = [
   ["debug", "Everything"],
@@ -21,12 +22,13 @@ const PAGES_A_TURN = 5;
 const END = "9223372036854775807";
 
 /**
- * `ask(filter, options)` requests lines from the server; `changed()` is called when the reader
- * selects other lines, and makes the view call `load`. Returns `{ element, load(options) → whether
- * all lines are loaded for now, settle(job) }`.
+ * Returns `{ element, load(options) → whether all lines are loaded for now, settle(job) }`.
+ *
+ * @param {LogListOptions} options
  */
-export function createLogList({ ask, changed }) {
-  let first = null;
+export function createLogList({ jobId, changed, signal }) {
+  let first = 0;
+  /** @type {number?} */
   let last = null;
   let hasEarlier = false;
   let following = false;
@@ -56,9 +58,8 @@ export function createLogList({ ask, changed }) {
     list,
   );
   const note = h("p", { class: "muted", role: "status" });
-  const earlier = h(
-    "button",
-    { type: "button", class: "button button-small", onClick: showEarlier },
+  const earlier = button(
+    { class: "button button-small", onClick: showEarlier },
     "Show earlier lines",
   );
   const tools = h(
@@ -72,10 +73,11 @@ export function createLogList({ ask, changed }) {
 
   return {
     element: h("div", {}, tools, box, note),
+    /** @param {RequestOptions} options */
     async load(options) {
       const asked = question;
       if (last === null) {
-        const answer = await ask({ level: level.value, before: END, limit: PAGE_LINES }, options);
+        const answer = await ask({ before: END }, options);
         if (asked !== question) return false;
         list.replaceChildren();
         append(answer.logs);
@@ -83,7 +85,7 @@ export function createLogList({ ask, changed }) {
         return true;
       }
       for (let page = 0; page < PAGES_A_TURN; page += 1) {
-        const answer = await ask({ level: level.value, after: last, limit: PAGE_LINES }, options);
+        const answer = await ask({ after: last }, options);
         if (asked !== question) return false;
         append(answer.logs);
         if ((answer.next_after ?? null) === null) return true;
@@ -95,7 +97,11 @@ export function createLogList({ ask, changed }) {
       }
       return false;
     },
-    /** After an update: shows a note on an empty or shortened log, and follows its end. */
+    /**
+     * After an update: shows a note on an empty or shortened log, and follows its end.
+     *
+     * @param {Job} job
+     */
     settle(job) {
       if (!opened && last !== null) {
         opened = true;
@@ -108,28 +114,33 @@ export function createLogList({ ask, changed }) {
     },
   };
 
+  /** @param {{ before?: string | number, after?: number }} range @param {RequestOptions} options */
+  function ask(range, options) {
+    return api.jobLogs(jobId, { level: level.value, limit: PAGE_LINES, ...range }, options);
+  }
+
   function toEnd() {
     if (following) box.scrollTop = box.scrollHeight;
   }
 
+  /** @param {LogLine[]} lines */
   function append(lines) {
-    if (lines.length === 0) return;
+    const newest = lines.at(-1);
+    if (!newest) return;
     list.append(...lines.map(createLine));
-    last = lines.at(-1).id;
-    if (following) {
-      while (list.childElementCount > kept) {
-        list.firstElementChild.remove();
-        hasEarlier = true;
-      }
+    last = newest.id;
+    while (following && list.childElementCount > kept) {
+      list.firstElementChild?.remove();
+      hasEarlier = true;
     }
-    first = Number(list.firstElementChild.dataset.id);
+    first = Number(list.querySelector("li")?.dataset.id);
   }
 
   async function showEarlier() {
     const asked = question;
     earlier.disabled = true;
     try {
-      const answer = await ask({ level: level.value, before: first, limit: PAGE_LINES }, {});
+      const answer = await ask({ before: first }, { signal });
       if (asked !== question) return;
       const height = box.scrollHeight;
       list.prepend(...answer.logs.map(createLine));
@@ -142,8 +153,8 @@ export function createLogList({ ask, changed }) {
       showNote(null);
       if (earlier.hidden) box.focus();
     } catch (error) {
-      if (error.name !== "ApiError") console.error(error);
-      if (error.kind !== "aborted") setText(note, `Failed to load earlier lines. ${error.message}`);
+      const { kind, message } = asApiError(error);
+      if (kind !== "aborted") setText(note, `Failed to load earlier lines. ${message}`);
     } finally {
       earlier.disabled = false;
     }
@@ -151,7 +162,7 @@ export function createLogList({ ask, changed }) {
 
   function restart() {
     question += 1;
-    first = null;
+    first = 0;
     last = null;
     hasEarlier = false;
     opened = false;
@@ -165,21 +176,7 @@ export function createLogList({ ask, changed }) {
     return box.scrollHeight - box.scrollTop - box.clientHeight < 24;
   }
 
-  function createLine(entry) {
-    const severity = normalLevel(entry.level);
-    return h(
-      "li",
-      { class: "log-line", "data-level": severity, "data-id": entry.id },
-      h(
-        "time",
-        { datetime: entry.timestamp, title: absolute(entry.timestamp) },
-        clockTime(entry.timestamp),
-      ),
-      h("span", { class: "log-level" }, severity),
-      h("span", { class: "log-message" }, entry.message, contextOf(entry.context)),
-    );
-  }
-
+  /** @param {Job?} job */
   function showNote(job) {
     const lines = list.childElementCount;
     const filtered = level.value !== LEVELS[0][0];
@@ -202,11 +199,18 @@ export function createLogList({ ask, changed }) {
   }
 }
 
-function normalLevel(level) {
-  const lower = String(level).toLowerCase();
-  return lower === "warning" ? "warn" : lower;
+/** @param {LogLine} line */
+function createLine({ id, level, timestamp, message, context }) {
+  return h(
+    "li",
+    { class: "log-line", "data-level": level, "data-id": id },
+    h("time", { datetime: timestamp, title: absolute(timestamp) }, clockTime(timestamp)),
+    h("span", { class: "log-level" }, level),
+    h("span", { class: "log-message" }, message, contextOf(context)),
+  );
 }
 
+/** @param {unknown} context */
 function contextOf(context) {
   if (context === null || context === undefined || context === "") return null;
   if (typeof context === "object" && Object.keys(context).length === 0) return null;

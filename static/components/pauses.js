@@ -2,29 +2,31 @@
 // for confirmation.
 
 import { api } from "../api.js";
-import { h, patch } from "../dom.js";
+import { button, h, patch } from "../dom.js";
 import { count, plural } from "../format.js";
 import { confirmDialog, focusAgain } from "./dialog.js";
+import { showError } from "./refresher.js";
 import { fullTime, relativeTime } from "./time.js";
 
 /** The pause that the dashboard creates. */
 const OWN = { name: "dashboard", reason: "paused on the dashboard" };
 
-/** `changed()` is called when a pause was created or has ended. */
+/** @param {PausesOptions} options */
 export function createPauses({ changed, signal }) {
   const notices = h("div", { class: "notices" });
   const problem = h("div", { role: "alert" });
-  const pauseAll = h(
-    "button",
-    { type: "button", class: "button button-quiet", hidden: true, onClick: askToPause },
+  const pauseAll = button(
+    { class: "button button-quiet", hidden: true, onClick: askToPause },
     "Pause all jobs",
   );
+  /** @type {Pause[]} */
   let inForce = [];
   let asking = false;
 
   return {
     element: h("div", {}, problem, notices),
     pauseAll,
+    /** @param {AbortSignal} signal */
     async load(signal) {
       const { pauses } = await api.listPauses({ signal });
       const focused = document.activeElement;
@@ -36,6 +38,7 @@ export function createPauses({ changed, signal }) {
     },
   };
 
+  /** @param {Pause} pause */
   function notice({ id, name, reason, plugins, targets, action, until, windows }) {
     return h(
       "div",
@@ -52,21 +55,12 @@ export function createPauses({ changed, signal }) {
       h(
         "div",
         { class: "actions-row" },
-        h(
-          "button",
-          {
-            type: "button",
-            class: "button",
-            "data-pause": id,
-            "aria-label": `End pause ${name}`,
-            onClick: askToEnd,
-          },
+        button(
+          { "data-pause": id, "aria-label": `End pause ${name}`, onClick: askToEnd },
           "End pause",
         ),
-        h(
-          "button",
+        button(
           {
-            type: "button",
             class: "button button-danger-quiet",
             "data-pause": id,
             "aria-label": `Delete pause ${name}`,
@@ -85,14 +79,13 @@ export function createPauses({ changed, signal }) {
     try {
       await askWith((await api.jobStats({ signal })).by_status);
     } catch (error) {
-      if (error.name !== "ApiError") console.error(error);
-      if (error.kind !== "aborted")
-        patch(problem, h("p", { class: "notice notice-error" }, error.message));
+      showError(problem, error);
     } finally {
       asking = false;
     }
   }
 
+  /** @param {StatusCounts} stats */
   function askWith(stats) {
     const waiting = stats.pending + stats.retrying;
     return ask({
@@ -119,8 +112,10 @@ export function createPauses({ changed, signal }) {
     });
   }
 
+  /** @param {ButtonClick} event */
   function askToEnd(event) {
     const pause = pauseOf(event);
+    if (!pause) return;
     const next = pause.next_starts[0];
     return ask({
       title: `End pause ${pause.name} now?`,
@@ -144,8 +139,10 @@ export function createPauses({ changed, signal }) {
     });
   }
 
+  /** @param {ButtonClick} event */
   function askToDelete(event) {
     const pause = pauseOf(event);
+    if (!pause) return;
     const { windows } = pause;
     return ask({
       title: `Delete pause ${pause.name}?`,
@@ -167,11 +164,13 @@ export function createPauses({ changed, signal }) {
     });
   }
 
+  /** @param {ButtonClick} event */
   function pauseOf(event) {
     const { pause: id } = event.currentTarget.dataset;
     return inForce.find((pause) => pause.id === id);
   }
 
+  /** @param {Omit<Question, "signal">} question */
   async function ask(question) {
     patch(problem);
     await confirmDialog({ ...question, signal });
@@ -187,6 +186,7 @@ async function pauseEverything() {
   return isOver ? api.replacePause(old.id, OWN) : api.createPause(OWN);
 }
 
+/** @param {Pick<Pause, "plugins" | "targets">} pause */
 function coveredBy({ plugins, targets }) {
   const limits = [
     plugins.length > 0 && `of ${plugins.join(", ")}`,
@@ -195,9 +195,9 @@ function coveredBy({ plugins, targets }) {
   return limits.length > 0 ? `jobs ${limits.join(" ")}` : "all jobs";
 }
 
-/** Describes the jobs that start when a pause ends. */
+/** Describes the jobs that start when a pause ends. @param {Pause} pause */
 function released(pause) {
-  const held = pause.held_jobs;
+  const held = pause.held_jobs ?? 0;
   if (held === 0) return `It pauses ${coveredBy(pause)}. No jobs are waiting for its end.`;
   return `It pauses ${coveredBy(pause)}. ${plural(held, "paused job")} will start now, except where another pause applies.`;
 }

@@ -2,24 +2,36 @@
 
 import { h } from "../dom.js";
 import { plural, shortDigest } from "../format.js";
+import { emptyBox } from "./refresher.js";
 import { relativeTime } from "./time.js";
+
+const BADGES = {
+  ready: ["Ready", "completed"],
+  compiling: ["Compiling", "running"],
+  broken: ["Broken", "failed"],
+};
 
 /**
  * Returns whether a plugin can run. A plugin with a digest still serves its last version while it
  * is broken or compiling.
+ *
+ * @param {PluginResponse} plugin
  */
-export function canRun(plugin) {
-  return (plugin.status === "ready" || Boolean(plugin.digest)) && !(plugin.not_granted?.length > 0);
+export function canRun({ status, digest, not_granted: missing = [] }) {
+  return (status === "ready" || Boolean(digest)) && missing.length === 0;
 }
 
-/** The badge of a plugin: its text, and the job status with the same colours. */
+/**
+ * The badge of a plugin: its text, and the job status with the same colours.
+ *
+ * @param {PluginResponse} plugin
+ */
 export function pluginBadge({ status }) {
-  const [text, colours] = { broken: ["Broken", "failed"], compiling: ["Compiling", "running"] }[
-    status
-  ] ?? ["Ready", "completed"];
+  const [text, colours] = BADGES[status] ?? BADGES.ready;
   return h("span", { class: "badge", "data-status": colours }, text);
 }
 
+/** @param {string} name @param {string?} [digest] */
 export function pluginName(name, digest) {
   return h(
     "span",
@@ -29,42 +41,60 @@ export function pluginName(name, digest) {
   );
 }
 
-/** The location of the error, as file:line:column, and its message. */
-export function pluginError(plugin) {
-  const error = plugin.error ?? { message: "No error message." };
-  const place = [error.file, error.line, error.column]
+/**
+ * The location of the error, as file:line:column, and its message.
+ *
+ * @param {PluginResponse} plugin
+ */
+export function pluginError({ error, digest }) {
+  const place = [error?.file, error?.line, error?.column]
     .filter((part) => part !== null && part !== undefined)
     .join(":");
   return h(
     "div",
     { class: "notice notice-error" },
     h("p", {}, h("strong", {}, "Failed to load."), place ? [" ", h("code", {}, place)] : null),
-    h("pre", { class: "message" }, error.message),
+    h("pre", { class: "message" }, error?.message ?? "No error message."),
     h(
       "p",
       {},
-      plugin.digest
-        ? [
-            "Jobs run the last version that loaded, ",
-            h("code", {}, shortDigest(plugin.digest)),
-            ".",
-          ]
+      digest
+        ? ["Jobs run the last version that loaded, ", h("code", {}, shortDigest(digest)), "."]
         : "There is no earlier version, so jobs cannot be submitted.",
     ),
   );
 }
 
-/** Warnings: another file with the same name, and capabilities that the operator does not grant. */
-export function pluginWarnings(plugin) {
+export function noPluginsBox() {
+  return emptyBox(
+    "No plugins.",
+    h(
+      "p",
+      {},
+      "Put a playbook (",
+      h("code", {}, "*.rhai"),
+      ") into the scripts directory, or a component (",
+      h("code", {}, "*.wasm"),
+      ") into the plugins directory.",
+    ),
+  );
+}
+
+/**
+ * Warnings: another file with the same name, and capabilities that the operator does not grant.
+ *
+ * @param {PluginResponse} plugin
+ */
+export function pluginWarnings({ conflict, status, not_granted: missing = [] }) {
   return [
-    plugin.conflict &&
-      plugin.status !== "broken" &&
+    conflict &&
+      status !== "broken" &&
       h(
         "div",
         { class: "notice notice-warning" },
-        h("p", {}, h("code", {}, plugin.conflict), " has the same plugin name and is ignored."),
+        h("p", {}, h("code", {}, conflict), " has the same plugin name and is ignored."),
       ),
-    plugin.not_granted?.length > 0 &&
+    missing.length > 0 &&
       h(
         "div",
         { class: "notice notice-warning" },
@@ -77,13 +107,17 @@ export function pluginWarnings(plugin) {
         h(
           "ul",
           {},
-          plugin.not_granted.map((need) => h("li", {}, h("code", {}, need))),
+          missing.map((need) => h("li", {}, h("code", {}, need))),
         ),
       ),
   ];
 }
 
-/** The loaded versions, fetched when the reader opens the list. */
+/**
+ * The loaded versions, fetched when the reader opens the list.
+ *
+ * @param {PluginVersion[]} versions
+ */
 export function versionsList(versions) {
   return h(
     "ul",
@@ -102,7 +136,11 @@ export function versionsList(versions) {
   );
 }
 
-/** The declared capabilities: `{ ssh: { exec: ["show *"] }, storage: true }` as a list. */
+/**
+ * The declared capabilities: `{ ssh: { exec: ["show *"] }, storage: true }` as a list.
+ *
+ * @param {object?} [needs]
+ */
 export function needsList(needs) {
   const lines = needsLines(needs);
   if (lines.length === 0) return h("p", { class: "muted" }, "No capabilities.");
@@ -115,6 +153,7 @@ export function needsList(needs) {
   );
 }
 
+/** @param {object?} [needs] @returns {{ capability: string, detail: string }[]} */
 function needsLines(needs, prefix = "") {
   return Object.entries(needs ?? {}).flatMap(([name, scope]) => {
     const capability = prefix + name;
@@ -127,10 +166,12 @@ function needsLines(needs, prefix = "") {
   });
 }
 
+/** @param {unknown} scope */
 function isNothing(scope) {
   return scope === false || scope === null || (Array.isArray(scope) && scope.length === 0);
 }
 
+/** @param {unknown} value @returns {string} */
 function detailOf(value) {
   if (Array.isArray(value)) return value.map(detailOf).join(", ");
   return typeof value === "object" && value !== null ? JSON.stringify(value) : String(value);

@@ -1,37 +1,26 @@
 // Content that is loaded and refreshed, with its states: loading, failed with a retry button,
 // shown, shown but out of date.
 
-import { h, setText } from "../dom.js";
+import { asApiError } from "../api.js";
+import { button, h, patch, setText } from "../dom.js";
 import { every } from "../poll.js";
 import { localAge } from "./time.js";
 
 const SLOWEST_RETRY_MS = 30_000;
 
 /**
- * `load(signal)` fetches and renders into `content`; its return value is announced to screen
- * readers after a refresh that the user requested. `pause()` returns the milliseconds until the
- * next refresh, null for none. `missing` is shown instead of an error when the server responds with
- * 404.
- *
  * Returns `element` (content and its states), `controls` (age and Refresh button), `ready`,
  * `refresh()`, `update()` and `reset()`, which discards the state when the content is to show
  * something else.
  *
- * @param {{
- *   what: string,
- *   content: HTMLElement,
- *   load: (signal: AbortSignal) => Promise<string | void>,
- *   pause?: () => number | null,
- *   signal: AbortSignal,
- *   missing?: () => Node,
- * }} options
+ * @param {RefresherOptions} options
  */
 export function createRefresher({ what, content, load, pause = () => null, signal, missing }) {
   const notice = h("div", { class: "notices" });
   const placeholder = h("div", { class: "placeholder" });
   const age = h("span", { class: "age" });
   const announcement = h("span", { class: "visually-hidden", role: "status" });
-  const button = h("button", { type: "button", class: "button", onClick: refresh }, "Refresh");
+  const refreshButton = button({ onClick: refresh }, "Refresh");
 
   let loaded = false;
   /** @type {Date | null} */
@@ -39,7 +28,9 @@ export function createRefresher({ what, content, load, pause = () => null, signa
   let failures = 0;
   let gone = false;
   let askedFor = false;
+  /** @type {() => void} */
   let resolveReady;
+  /** @type {Promise<void>} */
   const ready = new Promise((resolve) => {
     resolveReady = resolve;
   });
@@ -56,21 +47,24 @@ export function createRefresher({ what, content, load, pause = () => null, signa
     return wait;
   }
 
+  /** @param {AbortSignal} turnSignal */
   async function turn(turnSignal) {
-    button.setAttribute("aria-busy", "true");
+    refreshButton.setAttribute("aria-busy", "true");
     try {
       const message = await load(turnSignal);
       if (turnSignal.aborted) return;
       succeed(message);
-    } catch (error) {
-      if (error.kind === "aborted" || turnSignal.aborted) return;
-      if (error.name !== "ApiError") console.error(error);
+    } catch (caught) {
+      if (turnSignal.aborted) return;
+      const error = asApiError(caught);
+      if (error.kind === "aborted") return;
       fail(error);
     }
-    button.removeAttribute("aria-busy");
+    refreshButton.removeAttribute("aria-busy");
     resolveReady();
   }
 
+  /** @param {string | void} message */
   function succeed(message) {
     const recovered = failures > 0;
     failures = 0;
@@ -91,13 +85,14 @@ export function createRefresher({ what, content, load, pause = () => null, signa
     askedFor = false;
   }
 
+  /** @param {ApiError} error */
   function fail(error) {
     failures += 1;
     askedFor = false;
     if (error.status === 404 && missing) {
       gone = true;
       showInstead(missing());
-    } else if (!loaded) {
+    } else if (!loaded || !loadedAt) {
       showInstead(errorBox(`Failed to load ${what}.`, error, refresh));
     } else {
       const since = h("p", {}, "The data below was loaded ", localAge(loadedAt), ".");
@@ -107,6 +102,7 @@ export function createRefresher({ what, content, load, pause = () => null, signa
     }
   }
 
+  /** @param {Node} node */
   function showInstead(node) {
     loaded = false;
     content.hidden = true;
@@ -116,6 +112,7 @@ export function createRefresher({ what, content, load, pause = () => null, signa
     placeholder.replaceChildren(node);
   }
 
+  /** @param {string} message */
   function announce(message) {
     setText(announcement, "");
     setText(announcement, message);
@@ -128,7 +125,7 @@ export function createRefresher({ what, content, load, pause = () => null, signa
 
   return {
     element: h("div", { class: "refreshed" }, notice, placeholder, content),
-    controls: h("div", { class: "refresh-controls" }, age, button, announcement),
+    controls: h("div", { class: "refresh-controls" }, age, refreshButton, announcement),
     ready,
     refresh,
     /** An automatic refresh: nothing is announced. */
@@ -143,18 +140,53 @@ export function createRefresher({ what, content, load, pause = () => null, signa
   };
 }
 
-/** An error, with the server's message if there is one, and a button to retry. */
-export function errorBox(headline, error, retry, ...more) {
+/**
+ * An error, with the server's message if there is one, and a button to retry.
+ *
+ * @param {string} headline
+ * @param {ApiError} error
+ * @param {() => unknown} retry
+ * @param {...Child} more
+ */
+function errorBox(headline, error, retry, ...more) {
   return h(
     "div",
     { class: "notice notice-error", role: "alert" },
     h("p", {}, h("strong", {}, headline), " ", error.message),
     more,
-    retry && h("button", { type: "button", class: "button", onClick: retry }, "Retry"),
+    button({ onClick: retry }, "Retry"),
   );
 }
 
-/** A note on empty content, with a hint. */
+/**
+ * Returns the view of a list: a heading, `parts`, and the refreshed content.
+ *
+ * @param {string} title
+ * @param {ReturnType<typeof createRefresher>} refresher
+ * @param {...Child} parts
+ */
+export function listView(title, { controls, element, ready, refresh }, ...parts) {
+  const heading = h("h1", { tabindex: "-1" }, title);
+  return {
+    title,
+    element: h("div", {}, h("div", { class: "view-head" }, heading, controls), parts, element),
+    ready,
+    refresh,
+  };
+}
+
+/**
+ * Shows a caught error in `region`, unless the user has left.
+ *
+ * @param {Element} region
+ * @param {unknown} caught
+ */
+export function showError(region, caught) {
+  const { kind, message } = asApiError(caught);
+  if (kind !== "aborted") patch(region, h("p", { class: "notice notice-error" }, message));
+}
+
+/** A note on empty content, with a hint. @param {string} headline @param {...Child} more */
 export function emptyBox(headline, ...more) {
   return h("div", { class: "empty" }, h("p", { class: "empty-headline" }, headline), more);
 }

@@ -2,9 +2,9 @@
 // stored result never changes, so each entry is built once and stays open or closed as the reader
 // left it. Running commands follow, with their output so far.
 
-import { h, patch, reconcile, setText } from "../dom.js";
+import { button, h, patch, reconcile, setText } from "../dom.js";
 import { bytes, duration, plural } from "../format.js";
-import { isFinished } from "./status.js";
+import { isFinished } from "./job.js";
 import { elapsed, fullTime } from "./time.js";
 
 /** Maximum number of entries that start open; more would overwhelm the reader and the browser. */
@@ -27,6 +27,12 @@ export function createResultList() {
 
   return {
     element: h("div", {}, tools, note, groups, live),
+    /**
+     * @param {Result[]} results
+     * @param {RunningCommand[]} running
+     * @param {Job} job
+     * @param {boolean} hasMore
+     */
     update(results, running, job, hasMore) {
       tools.hidden = results.length + running.length === 0;
       const cut = hasMore
@@ -46,12 +52,14 @@ export function createResultList() {
     for (const element of [groups, live]) element.classList.toggle("wrap-output", wrap.checked);
   }
 
+  /** @param {Result} result */
   function createEntry(result) {
     const open = openBudget > 0 || isFailure(result);
     openBudget -= 1;
     return createResult(result, open);
   }
 
+  /** @param {ResultGroup} group */
   function createGroup({ target }) {
     return h(
       "section",
@@ -61,20 +69,22 @@ export function createResultList() {
     );
   }
 
+  /** @param {HTMLElement} element @param {ResultGroup} group */
   function updateGroup(element, { results }) {
     const [title, entries] = element.children;
     const failed = results.filter(isFailure).length;
-    const time = results.reduce((sum, { duration_ms: ms }) => sum + (ms ?? 0), 0);
+    const time = results.reduce((sum, { duration_ms: ms }) => sum + ms, 0);
     const remarks = [
       plural(results.length, "command"),
       failed > 0 && `${failed} failed`,
       duration(time),
     ];
-    setText(title.lastChild, remarks.filter(Boolean).join(" · "));
+    setText(title.children[0], remarks.filter(Boolean).join(" · "));
     reconcile(entries, results, { keyOf: ({ id }) => id, create: createEntry });
   }
 }
 
+/** @param {RunningCommand} running */
 function runningCommand({ target, command, started_at: startedAt, output, cut }) {
   return h(
     "section",
@@ -94,6 +104,7 @@ function runningCommand({ target, command, started_at: startedAt, output, cut })
   );
 }
 
+/** @param {Result} result @param {boolean} open */
 function createResult(result, open) {
   const failed = isFailure(result);
   const body = h("div", { class: "result-body" });
@@ -104,7 +115,7 @@ function createResult(result, open) {
       "summary",
       {},
       result.kind === "answer" && h("span", { class: "muted" }, "answered "),
-      h("code", { class: "command" }, result.command ?? "(no command)"),
+      h("code", { class: "command" }, result.command),
       h(
         "span",
         { class: "result-facts" },
@@ -130,13 +141,13 @@ function createResult(result, open) {
   return h("li", {}, details);
 }
 
+/** @param {Result} result */
 function outputOf({ output }) {
   if (!output) return h("p", { class: "muted" }, "No output.");
   const pre = h("pre", { class: "output", tabindex: "0" }, output.slice(0, SHOWN_CHARACTERS));
   if (output.length <= SHOWN_CHARACTERS) return pre;
-  const all = h(
-    "button",
-    { type: "button", class: "button button-small", onClick: showAll },
+  const all = button(
+    { class: "button button-small", onClick: showAll },
     `Show all ${bytes(output.length)}`,
   );
   function showAll() {
@@ -147,30 +158,35 @@ function outputOf({ output }) {
   return h("div", {}, pre, all);
 }
 
-function resultFacts(result, failed) {
-  const { exit_code: exitCode, duration_ms: ms, attempt, kind } = result;
+/** @param {Result} result @param {boolean} failed */
+function resultFacts({ exit_code: exitCode, duration_ms: ms, attempt, kind }, failed) {
   const facts = [failed ? "Failed" : "OK"];
   if (exitCode !== null && exitCode !== undefined) facts.push(`exit ${exitCode}`);
-  if (ms !== null && ms !== undefined) facts.push(duration(ms));
+  facts.push(duration(ms));
   if (attempt > 1) facts.push(`attempt ${attempt}`);
-  if (kind && kind !== "exec") facts.push(kind);
+  if (kind !== "exec") facts.push(kind);
   return facts;
 }
 
+/** @param {Result} result */
 function isFailure({ error, exit_code: exitCode }) {
   return Boolean(error) || (exitCode !== null && exitCode !== undefined && exitCode !== 0);
 }
 
+/** @param {Result[]} results */
 function groupByTarget(results) {
+  /** @type {Map<string, ResultGroup>} */
   const groups = new Map();
   for (const result of results) {
-    const target = result.target ?? "";
-    if (!groups.has(target)) groups.set(target, { target, results: [] });
-    groups.get(target).results.push(result);
+    const { target } = result;
+    const group = groups.get(target) ?? { target, results: [] };
+    group.results.push(result);
+    groups.set(target, group);
   }
   return [...groups.values()];
 }
 
+/** @param {Job} job */
 function emptyText(job) {
   if (isFinished(job.status)) return "This job sent no command to a device.";
   return job.started_at ? "No command has completed yet." : "The job has not started yet.";

@@ -1,11 +1,16 @@
 // Selection of a job's targets: a filtered list of checkboxes. Selected targets stay selected, and
 // are still listed, while the filter hides them.
 
-import { h, patch, uniqueId } from "../dom.js";
+import { button, h, patch, uniqueId } from "../dom.js";
 import { plural } from "../format.js";
 import { createField } from "./field.js";
 
-/** Returns `{ element, field, read() → names, setRule(text) }`. */
+/**
+ * Returns `{ element, field, read() → names, setRule(text) }`.
+ *
+ * @param {Connection[]} connections
+ * @param {string[]} initial
+ */
 export function createTargetPicker(connections, initial) {
   const known = new Set(connections.map(({ name }) => name));
   const lost = initial.filter((name) => !known.has(name));
@@ -29,7 +34,7 @@ export function createTargetPicker(connections, initial) {
       checked: initial.includes(connection.name),
       onChange: showChosen,
     });
-    const tags = connection.tags ?? [];
+    const { tags } = connection;
     return {
       name: connection.name,
       box,
@@ -58,14 +63,12 @@ export function createTargetPicker(connections, initial) {
     rows.map(({ element }) => element),
     nothing,
   );
-  const selectShown = h(
-    "button",
-    { type: "button", class: "button button-small", onClick: () => setShown(true) },
+  const selectShown = button(
+    { class: "button button-small", onClick: () => setShown(true) },
     "Select all shown",
   );
-  const clearShown = h(
-    "button",
-    { type: "button", class: "button button-small", onClick: () => setShown(false) },
+  const clearShown = button(
+    { class: "button button-small", onClick: () => setShown(false) },
     "Clear all shown",
   );
 
@@ -113,11 +116,12 @@ export function createTargetPicker(connections, initial) {
     nothing.hidden = rows.some((row) => !row.element.hidden);
   }
 
-  /** Ignores Enter, which would submit the form around the input. */
+  /** Ignores Enter, which would submit the form around the input. @param {KeyboardEvent} event */
   function keepEnter(event) {
     if (event.key === "Enter") event.preventDefault();
   }
 
+  /** @param {boolean} checked */
   function setShown(checked) {
     for (const row of rows) {
       if (!row.element.hidden) row.box.checked = checked;
@@ -141,5 +145,10 @@ export function createTargetPicker(connections, initial) {
     );
   }
 
-  return { element: field.element, field, read, setRule: (text) => patch(rule, text) };
+  return {
+    element: field.element,
+    field,
+    read,
+    setRule: (/** @type {string} */ text) => patch(rule, text),
+  };
 }

@@ -6,7 +6,7 @@ import { absolute, duration, relative } from "../format.js";
 
 const TICK_MS = 1_000;
 
-/** "12 s ago", with the full time as its tooltip. */
+/** "12 s ago", with the full time as its tooltip. @param {string?} [iso] */
 export function relativeTime(iso) {
   if (!iso) return "–";
   return h(
@@ -16,13 +16,18 @@ export function relativeTime(iso) {
   );
 }
 
-/** "2026-03-01 14:05:09 UTC (12 s ago)", if there is enough space. */
+/** "2026-03-01 14:05:09 UTC (12 s ago)", if there is enough space. @param {string?} [iso] */
 export function fullTime(iso) {
   if (!iso) return "–";
   return h("span", {}, absolute(iso), " (", relativeTime(iso), ")");
 }
 
-/** The time from `start` to `end`; without an end, it keeps counting. */
+/**
+ * The time from `start` to `end`; without an end, it keeps counting.
+ *
+ * @param {string?} [start]
+ * @param {string?} [end]
+ */
 export function elapsed(start, end) {
   if (!start) return "–";
   if (end) return duration(Date.parse(end) - Date.parse(start));
@@ -33,7 +38,11 @@ export function elapsed(start, end) {
   );
 }
 
-/** The age of data of the dashboard: both ends by the viewer's clock, not the server's. */
+/**
+ * The age of data of the dashboard: both ends by the viewer's clock, not the server's.
+ *
+ * @param {Date} at
+ */
 export function localAge(at) {
   const iso = at.toISOString();
   return h(
@@ -54,6 +63,7 @@ export function startClock() {
   }, TICK_MS);
 }
 
+/** @type {Record<string, (iso: string) => string>} */
 const WORDS = {
   relative: (iso) => relative(iso, serverNow()),
   elapsed: (iso) => duration(serverNow() - Date.parse(iso)),

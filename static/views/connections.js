@@ -2,20 +2,23 @@
 // questions can be edited here, and its host keys can be trusted.
 
 import { api } from "../api.js";
-import { h, patch } from "../dom.js";
+import { button, h, patch, uniqueId } from "../dom.js";
 import { plural, shorten } from "../format.js";
 import { href } from "../router.js";
 import { answersDialog } from "../components/answers.js";
-import { createPages } from "../components/pages.js";
-import { hostKeysDialog } from "../components/host-keys.js";
-import { createRefresher, emptyBox } from "../components/refresher.js";
-import { createTable } from "../components/table.js";
+import { confirmDialog } from "../components/dialog.js";
+import { createRefresher, emptyBox, listView, showError } from "../components/refresher.js";
+import { createPages, createTable } from "../components/table.js";
 import { relativeTime } from "../components/time.js";
 
 const REFRESH_MS = 30_000;
 const PAGE_SIZE = 100;
 
-/** `edit` and `showHostKeys` are called with the event of a button that has the connection's id. */
+/**
+ * `edit` and `showHostKeys` are called with the event of a button that has the connection's id.
+ *
+ * @type {(edit: OnClick, showHostKeys: OnClick) => Column<Connection>[]}
+ */
 const columns = (edit, showHostKeys) => [
   {
     label: "Name",
@@ -34,7 +37,7 @@ const columns = (edit, showHostKeys) => [
       jump.length > 0 && h("div", { class: "muted" }, "through ", jump.join(", ")),
     ],
   },
-  { label: "User", render: ({ username }) => username ?? "–" },
+  { label: "User", render: ({ username }) => username },
   {
     label: "Platform",
     render: ({ device_type: platform, algorithms }) => [
@@ -52,10 +55,8 @@ const columns = (edit, showHostKeys) => [
     render: ({ id, name, host_key: key }) => [
       key ? h("code", { title: key }, shorten(key, 28)) : "None",
       " ",
-      h(
-        "button",
+      button(
         {
-          type: "button",
           class: "button button-small",
           "data-connection": id,
           "aria-label": `Host keys of ${name}`,
@@ -65,18 +66,16 @@ const columns = (edit, showHostKeys) => [
       ),
     ],
   },
-  { label: "Timeout", render: ({ timeout_seconds: seconds }) => (seconds ? `${seconds} s` : "–") },
+  { label: "Timeout", render: ({ timeout_seconds: seconds }) => `${seconds} s` },
   {
     label: "Tags",
-    render: ({ tags }) => (tags ?? []).map((tag) => h("span", { class: "tag" }, tag)),
+    render: ({ tags }) => tags.map((tag) => h("span", { class: "tag" }, tag)),
   },
   {
     label: "Answers",
     render: ({ id, name, answers }) =>
-      h(
-        "button",
+      button(
         {
-          type: "button",
           class: "button button-small",
           "data-connection": id,
           "aria-label": `Answers for ${name}`,
@@ -88,6 +87,7 @@ const columns = (edit, showHostKeys) => [
   { label: "Changed", render: ({ updated_at: at }) => relativeTime(at) },
 ];
 
+/** @type {CreateView} */
 export function connectionsView({ query, signal }) {
   let cursor = query.get("cursor") ?? "";
   const table = createTable({
@@ -107,65 +107,56 @@ export function connectionsView({ query, signal }) {
     signal,
   });
 
+  const note = h(
+    "p",
+    { class: "view-note muted" },
+    "To add one, use ",
+    h("code", {}, "scheduler connection add"),
+    " or ",
+    h("code", {}, "POST /api/connections"),
+    ". Secrets are sealed when they are stored and never shown again.",
+  );
   return {
-    title: "Connections",
-    element: h(
-      "div",
-      {},
-      h(
-        "div",
-        { class: "view-head" },
-        h("h1", { tabindex: "-1" }, "Connections"),
-        refresher.controls,
-      ),
-      h(
-        "p",
-        { class: "view-note muted" },
-        "To add one, use ",
-        h("code", {}, "scheduler connection add"),
-        " or ",
-        h("code", {}, "POST /api/connections"),
-        ". Secrets are sealed when they are stored and never shown again.",
-      ),
-      problem,
-      refresher.element,
-    ),
-    ready: refresher.ready,
-    refresh: refresher.refresh,
+    ...listView("Connections", refresher, note, problem),
     update(newQuery) {
       cursor = newQuery.get("cursor") ?? "";
       refresher.reset();
     },
   };
 
+  /** @type {OnClick} */
   function editAnswers(event) {
     return open(event, answersDialog);
   }
 
+  /** @type {OnClick} */
   function showHostKeys(event) {
     return open(event, hostKeysDialog);
   }
 
-  /** Opens a dialog that resolves to whether it has changed the connection. */
+  /**
+   * Opens a dialog that resolves to whether it has changed the connection.
+   *
+   * @param {ButtonClick} event
+   * @param {typeof answersDialog} dialog
+   */
   async function open(event, dialog) {
-    const { connection: id } = event.currentTarget.dataset;
+    const { connection: id = "" } = event.currentTarget.dataset;
     patch(problem);
     try {
-      const saved = await dialog(await api.connection(id, { signal }), { signal });
+      const saved = await dialog(await api.connection(id, { signal }), signal);
       if (saved) refresher.update();
     } catch (error) {
-      if (error.name !== "ApiError") console.error(error);
-      if (error.kind !== "aborted")
-        patch(problem, h("p", { class: "notice notice-error" }, error.message));
+      showError(problem, error);
     }
   }
 
+  /** @param {AbortSignal} turnSignal */
   async function load(turnSignal) {
     const page = await api.listConnections({ cursor, limit: PAGE_SIZE }, { signal: turnSignal });
     const { connections } = page;
     pages.update(cursor, page.next_cursor);
     table.update(connections);
-    table.element.hidden = connections.length === 0;
     patch(
       empty,
       connections.length === 0 &&
@@ -179,7 +170,69 @@ export function connectionsView({ query, signal }) {
   }
 }
 
-/** Returns host and port; IPv6 addresses need brackets. */
+/**
+ * Returns host and port; IPv6 addresses need brackets.
+ *
+ * @param {string} host
+ * @param {number} port
+ */
 function address(host, port) {
-  return String(host).includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+/**
+ * Opens the dialog for the host keys of a connection: shows the known keys and trusts a new one for a
+ * device that was replaced. Resolves to true if a key was trusted.
+ *
+ * @param {Connection} connection
+ * @param {AbortSignal} signal
+ */
+async function hostKeysDialog({ id, name }, signal) {
+  const { pinned, host_keys: known } = await api.hostKeys(id, { signal });
+  const inputId = uniqueId("host-key");
+  const input = h("input", {
+    id: inputId,
+    type: "text",
+    spellcheck: "false",
+    autocomplete: "off",
+    placeholder: "SHA256:…",
+  });
+  const body = [
+    h(
+      "p",
+      {},
+      pinned
+        ? ["Only this host key is accepted: ", h("code", {}, pinned)]
+        : "No host key is pinned.",
+    ),
+    h("p", {}, known.length > 0 ? "Known host keys:" : "No host key is known."),
+    known.length > 0 &&
+      h(
+        "ul",
+        {},
+        known.map(({ algorithm, fingerprint }) =>
+          h("li", {}, algorithm, " ", h("code", {}, fingerprint)),
+        ),
+      ),
+    h(
+      "p",
+      {},
+      "If the device was replaced, compare the new key's fingerprint with the one on the device's console. The stored secrets are sent only to the device with this key.",
+    ),
+    h(
+      "div",
+      { class: "answer-field" },
+      h("label", { for: inputId }, "Fingerprint or public key"),
+      input,
+    ),
+  ];
+  return confirmDialog({
+    title: `Host keys of ${name}`,
+    body,
+    confirm: "Trust this key",
+    confirming: "Saving…",
+    dismiss: "Close",
+    action: () => api.trustHostKey(id, input.value.trim()),
+    signal,
+  });
 }

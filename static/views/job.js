@@ -6,18 +6,15 @@ import { api, serverNow } from "../api.js";
 import { h, patch } from "../dom.js";
 import { prettyJson } from "../format.js";
 import { href } from "../router.js";
-import { nextTurn } from "../components/job.js";
+import { isFinished, nextTurn, statusLabel } from "../components/job.js";
 import { createLogList } from "../components/log-list.js";
 import { pluginName } from "../components/plugin.js";
 import { createRefresher, emptyBox } from "../components/refresher.js";
 import { createResultList } from "../components/result-list.js";
-import { isFinished, statusLabel } from "../components/status.js";
 import { createActions } from "./job/actions.js";
 import { createChildren } from "./job/children.js";
-import { followEvents } from "./job/events.js";
-import { jobFacts } from "./job/facts.js";
-import { jobError, jobResult } from "./job/outcome.js";
-import { createResults } from "./job/results.js";
+import { createResults, followEvents } from "./job/data.js";
+import { jobError, jobFacts, jobResult } from "./job/facts.js";
 
 const FOLLOW_MS = 2_000;
 /** The poll interval while events arrive; child jobs have events of their own. */
@@ -25,8 +22,9 @@ const EVENTS_MS = 10_000;
 const WAIT_MS = 30_000;
 const CHILDREN_SHOWN = 100;
 
+/** @type {CreateView} */
 export function jobView({ params: { id }, signal, setTitle, flash }) {
-  /** @type {any} */
+  /** @type {Job?} */
   let job = null;
   let logComplete = false;
   /** @type {EventSource | null} */
@@ -41,8 +39,9 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
   const results = createResults(id);
   const resultList = createResultList();
   const logs = createLogList({
-    ask: (filter, options) => api.jobLogs(id, filter, { signal, ...options }),
+    jobId: id,
     changed: () => refresher.update(),
+    signal,
   });
   const children = createChildren();
   const resultSection = section("Result", result);
@@ -100,6 +99,7 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
     return events?.readyState === EventSource.OPEN && children.isFinished() ? EVENTS_MS : FOLLOW_MS;
   }
 
+  /** @param {AbortSignal} turnSignal */
   async function load(turnSignal) {
     const options = { signal: turnSignal };
     // Loads the job first: if it has finished, the following requests are complete, and the last
@@ -116,45 +116,43 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
     if (job && !isFinished(job.status) && isFinished(now.status))
       flash(`The job is ${now.status}.`);
     job = now;
-    showJob();
-    resultList.update(
-      results.stored,
-      resultsAnswer.running,
-      job,
-      resultsAnswer.next_after !== null,
-    );
-    logs.settle(job);
+    showJob(now);
+    const { running = [], next_after: next } = resultsAnswer;
+    resultList.update(results.stored, running, now, Boolean(next));
+    logs.settle(now);
     // Filtered here as well, so that a server without the filter cannot make every job a child.
     children.update(
       childrenAnswer.jobs.filter((child) => child.parent_id === id),
-      childrenAnswer.next_cursor,
+      Boolean(childrenAnswer.next_cursor),
     );
-    return `The job is ${job.status}.`;
+    return `The job is ${now.status}.`;
   }
 
+  /** @param {RequestOptions} options */
   async function loadLogs(options) {
     logComplete = false;
     logComplete = await logs.load(options);
   }
 
-  function showJob() {
-    setTitle(`${statusLabel(job.status)}: ${job.plugin}`);
-    patch(heading, pluginName(job.plugin, job.plugin_digest));
-    actions.update(job);
-    patch(failure, jobError(job));
-    patch(facts, jobFacts(job, actions.isCancelling()));
-    resultSection.hidden = job.result === null || job.result === undefined;
-    patch(result, jobResult(job.result));
-    const given = job.params && Object.keys(job.params).length > 0;
+  /** @param {Job} now */
+  function showJob(now) {
+    setTitle(`${statusLabel(now.status)}: ${now.plugin}`);
+    patch(heading, pluginName(now.plugin, now.plugin_digest));
+    actions.update(now);
+    patch(failure, jobError(now));
+    patch(facts, jobFacts(now, actions.isCancelling()));
+    resultSection.hidden = now.result === null || now.result === undefined;
+    patch(result, jobResult(now.result));
     patch(
       parameters,
-      given
-        ? h("pre", { class: "code", tabindex: "0" }, prettyJson(job.params))
+      Object.keys(now.params ?? {}).length > 0
+        ? h("pre", { class: "code", tabindex: "0" }, prettyJson(now.params))
         : h("p", { class: "muted" }, "None."),
     );
   }
 }
 
+/** @param {string} title @param {...Child} children */
 function section(title, ...children) {
   return h("section", { class: "section" }, h("h2", {}, title), children);
 }

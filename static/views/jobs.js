@@ -9,11 +9,18 @@ import { api } from "../api.js";
 import { h, patch, reconcile, setText, uniqueId } from "../dom.js";
 import { andMore, count, plural, shorten, summary } from "../format.js";
 import { href, jobHref, navigate } from "../router.js";
-import { jobDuration, progressBar, startedCell } from "../components/job.js";
+import {
+  isFinished,
+  jobDuration,
+  progressBar,
+  startedCell,
+  statusBadge,
+  STATUSES,
+  statusLabel,
+} from "../components/job.js";
 import { createPauses } from "../components/pauses.js";
 import { pluginName } from "../components/plugin.js";
 import { createRefresher, emptyBox } from "../components/refresher.js";
-import { isFinished, STATUSES, statusBadge, statusLabel } from "../components/status.js";
 import { createTable } from "../components/table.js";
 import { relativeTime } from "../components/time.js";
 
@@ -21,15 +28,17 @@ const REFRESH_MS = 30_000;
 const PAGE_SIZE = 50;
 const TARGETS_SHOWN = 3;
 
+/** @type {Column<Job>[]} */
 const COLUMNS = [
   { label: "Status", render: statusCell, class: "col-status" },
   { label: "Job", render: jobCell, class: "col-job", header: true },
-  { label: "Targets", render: (job) => targetsText(job), class: "col-targets" },
+  { label: "Targets", render: targetsText, class: "col-targets" },
   { label: "Created", render: (job) => relativeTime(job.created_at), class: "col-time" },
   { label: "Started", render: startedCell, class: "col-time" },
   { label: "Duration", render: jobDuration, class: "col-time" },
 ];
 
+/** @type {CreateView} */
 export function jobsView({ query, signal }) {
   let filters = readFilters(query);
 
@@ -80,6 +89,7 @@ export function jobsView({ query, signal }) {
     },
   };
 
+  /** @param {AbortSignal} turnSignal */
   async function load(turnSignal) {
     const options = { signal: turnSignal };
     // The list works without the counts.
@@ -92,18 +102,17 @@ export function jobsView({ query, signal }) {
     ]);
     counts.update(stats, filters);
     table.update(page.jobs);
-    table.element.hidden = page.jobs.length === 0;
     patch(empty, page.jobs.length === 0 && emptyMessage(filters));
     patch(
       pages,
       filters.cursor &&
-        h("a", { class: "button", href: addressOf({ ...filters, cursor: "" }) }, "Newest"),
+        h("a", { class: "button", href: href("", { ...filters, cursor: "" }) }, "Newest"),
       page.next_cursor &&
         h(
           "a",
           {
             class: "button",
-            href: addressOf({ ...filters, cursor: page.next_cursor }),
+            href: href("", { ...filters, cursor: page.next_cursor }),
             rel: "next",
           },
           "Older",
@@ -120,8 +129,9 @@ export function jobsView({ query, signal }) {
 
 // ---- filters in the URL ------------------------------------------------------------------
 
+/** @param {URLSearchParams} query */
 function readFilters(query) {
-  const value = (name) => query.get(name) ?? "";
+  const value = (/** @type {string} */ name) => query.get(name) ?? "";
   return {
     status: value("status"),
     plugin: value("plugin"),
@@ -130,24 +140,29 @@ function readFilters(query) {
   };
 }
 
-function addressOf(filters) {
-  return href("", filters);
-}
-
 // ---- counts ------------------------------------------------------------------------------
+
+/** @type {FilterStatus[]} */
+const FILTER_STATUSES = ["", ...STATUSES];
 
 /** One link per status with its count, which filters by the status. */
 function createCounts() {
   const list = h("ul", { class: "counts-list" });
   const note = h("p", { class: "muted counts-note" });
+  /** @type {JobStats?} */
   let known = null;
 
   return {
     element: h("nav", { class: "counts", "aria-label": "Jobs by status" }, list, note),
-    /** `stats`: null if they could not be loaded, undefined to keep them. */
+    /**
+     * `stats`: null if they could not be loaded, undefined to keep them.
+     *
+     * @param {JobStats | null | undefined} stats
+     * @param {Filters} filters
+     */
     update(stats, filters) {
       if (stats !== undefined) known = stats;
-      reconcile(list, ["", ...STATUSES], {
+      reconcile(list, FILTER_STATUSES, {
         keyOf: (status) => status,
         create: countLink,
         update: (item, status) => showCount(item, status, filters),
@@ -161,6 +176,7 @@ function createCounts() {
     },
   };
 
+  /** @param {FilterStatus} status */
   function countLink(status) {
     return h(
       "li",
@@ -175,42 +191,34 @@ function createCounts() {
     );
   }
 
+  /** @param {HTMLElement} item @param {FilterStatus} status @param {Filters} filters */
   function showCount(item, status, filters) {
-    const link = item.firstChild;
+    const [link] = item.getElementsByTagName("a");
     const [number, , recent] = link.children;
-    link.href = addressOf({ ...filters, status, cursor: "" });
+    link.href = href("", { ...filters, status, cursor: "" });
     if (filters.status === status) link.setAttribute("aria-current", "true");
     else link.removeAttribute("aria-current");
     setText(number, known ? count(valueOf(known.by_status, status)) : "–");
-    setText(recent, known?.last_24h ? `${count(valueOf(known.last_24h, status))} in 24 h` : "");
+    setText(recent, known ? `${count(valueOf(known.last_24h, status))} in 24 h` : "");
   }
 }
 
+/** @param {StatusCounts} byStatus @param {FilterStatus} status */
 function valueOf(byStatus, status) {
-  if (status) return byStatus[status] ?? 0;
+  if (status) return byStatus[status];
   return Object.values(byStatus).reduce((sum, number) => sum + number, 0);
 }
 
 // ---- plugin and target filter ------------------------------------------------------------
 
+/** @param {AbortSignal} signal */
 function createFilterForm(signal) {
   const pluginNames = h("datalist", { id: uniqueId("plugins") });
   const targetNames = h("datalist", { id: uniqueId("targets") });
-  const plugin = h("input", {
-    id: uniqueId("filter"),
-    name: "plugin",
-    list: pluginNames.id,
-    autocomplete: "off",
-    spellcheck: "false",
-  });
-  const target = h("input", {
-    id: uniqueId("filter"),
-    name: "target",
-    list: targetNames.id,
-    autocomplete: "off",
-    spellcheck: "false",
-  });
+  const plugin = filterInput("plugin", pluginNames);
+  const target = filterInput("target", targetNames);
   const clear = h("a", { class: "button button-quiet", href: href() }, "Clear filters");
+  /** @type {Filters} */
   let filters;
 
   const element = h(
@@ -231,6 +239,7 @@ function createFilterForm(signal) {
 
   return {
     element,
+    /** @param {Filters} now */
     update(now) {
       filters = now;
       plugin.value = now.plugin;
@@ -239,18 +248,19 @@ function createFilterForm(signal) {
     },
   };
 
+  /** @param {Event} event */
   function apply(event) {
     event.preventDefault();
     const wanted = { ...filters, plugin: plugin.value.trim(), target: target.value.trim() };
     if (wanted.plugin === filters.plugin && wanted.target === filters.target) return;
-    navigate(addressOf({ ...wanted, cursor: "" }));
+    navigate(href("", { ...wanted, cursor: "" }));
   }
 
   /**
    * Suggestions, of the first names only: the plugin or target of an old job may no longer exist.
    */
   async function suggest() {
-    const option = ({ name }) => h("option", { value: name });
+    const option = (/** @type {{ name: string }} */ { name }) => h("option", { value: name });
     const [plugins, connections] = await Promise.allSettled([
       api.listPlugins({ signal }),
       api.listConnections({}, { signal }),
@@ -261,8 +271,20 @@ function createFilterForm(signal) {
   }
 }
 
+/** @param {string} name @param {HTMLDataListElement} suggestions */
+function filterInput(name, suggestions) {
+  return h("input", {
+    id: uniqueId("filter"),
+    name,
+    list: suggestions.id,
+    autocomplete: "off",
+    spellcheck: "false",
+  });
+}
+
 // ---- cells -------------------------------------------------------------------------------
 
+/** @param {Job} job */
 function statusCell(job) {
   const cancelling = job.cancel_requested && !isFinished(job.status);
   const paused = job.paused_by && `paused by ${job.paused_by.pause}`;
@@ -270,6 +292,7 @@ function statusCell(job) {
   return [statusBadge(job.status), note && h("div", { class: "job-note" }, note)];
 }
 
+/** @param {Job} job */
 function jobCell(job) {
   const note = job.description || summary(job.params);
   const failing = job.status === "failed" || job.status === "retrying";
@@ -290,13 +313,12 @@ function jobCell(job) {
   ];
 }
 
-/** A listed job contains only its first targets. */
+/** A listed job contains only its first targets. @param {Job} job */
 function targetsText({ targets, target_count: total }) {
-  const names = targets ?? [];
-  if (names.length === 0) return "–";
-  return andMore(names, TARGETS_SHOWN, total);
+  return andMore(targets, TARGETS_SHOWN, total) || "–";
 }
 
+/** @param {Filters} filters */
 function emptyMessage(filters) {
   if (filters.cursor) return emptyBox("No older jobs.");
   if (filters.status || filters.plugin || filters.target) {

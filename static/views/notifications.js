@@ -1,31 +1,38 @@
 // Notifications of ended jobs: pending, sent and abandoned ones, with the errors.
 
 import { api } from "../api.js";
-import { h, patch } from "../dom.js";
+import { button, h, patch } from "../dom.js";
 import { plural } from "../format.js";
-import { href } from "../router.js";
-import { createRefresher, emptyBox } from "../components/refresher.js";
+import { jobHref } from "../router.js";
+import { createRefresher, emptyBox, listView, showError } from "../components/refresher.js";
 import { createTable } from "../components/table.js";
 import { relativeTime } from "../components/time.js";
 
 const REFRESH_MS = 10_000;
 const STATES = { waiting: "Waiting", sent: "Sent", given_up: "Abandoned" };
 
+/** @type {Column<NotificationResponse>[]} */
+const COLUMNS = [
+  { label: "Message", render: ({ subject }) => subject, header: true },
+  { label: "Channel", render: ({ channel }) => channel },
+  { label: "State", render: ({ state }) => STATES[state] },
+  { label: "Created", render: ({ created_at: at }) => relativeTime(at) },
+  { label: "Attempts", render: ({ attempts }) => attempts },
+  { label: "Next attempt", render: ({ next_at: at }) => relativeTime(at) },
+  { label: "Last error", render: ({ last_error: error }) => error ?? "–" },
+  {
+    label: "Job",
+    render: ({ job_id: job }) => h("a", { class: "job-link", href: jobHref(job) }, "job"),
+  },
+];
+
+/** @type {CreateView} */
 export function notificationsView({ signal, flash }) {
-  const columns = [
-    { label: "Message", render: ({ subject }) => subject, header: true },
-    { label: "Channel", render: ({ channel }) => channel },
-    { label: "State", render: ({ state }) => STATES[state] ?? state },
-    { label: "Created", render: ({ created_at: at }) => relativeTime(at) },
-    { label: "Attempts", render: ({ attempts }) => String(attempts) },
-    { label: "Next attempt", render: ({ next_at: at }) => (at ? relativeTime(at) : "–") },
-    { label: "Last error", render: ({ last_error: error }) => error ?? "–" },
-    {
-      label: "Job",
-      render: ({ job_id: job }) => h("a", { class: "job-link", href: href(`jobs/${job}`) }, "job"),
-    },
-  ];
-  const table = createTable({ caption: "Notifications", columns, keyOf: ({ id }) => id });
+  const table = createTable({
+    caption: "Notifications",
+    columns: COLUMNS,
+    keyOf: ({ id }) => id,
+  });
   const channels = h("ul", { class: "channels", "aria-label": "Channels" });
   const problem = h("div", { role: "alert" });
   const empty = h("div");
@@ -38,30 +45,19 @@ export function notificationsView({ signal, flash }) {
     signal,
   });
 
-  return {
-    title: "Notifications",
-    element: h(
-      "div",
-      {},
-      h(
-        "div",
-        { class: "view-head" },
-        h("h1", { tabindex: "-1" }, "Notifications"),
-        refresher.controls,
-      ),
-      h(
-        "p",
-        { class: "view-note muted" },
-        "Channels and rules are defined in ",
-        h("code", {}, "[notifications]"),
-        " of the server's configuration.",
-      ),
-      refresher.element,
+  return listView(
+    "Notifications",
+    refresher,
+    h(
+      "p",
+      { class: "view-note muted" },
+      "Channels and rules are defined in ",
+      h("code", {}, "[notifications]"),
+      " of the server's configuration.",
     ),
-    ready: refresher.ready,
-    refresh: refresher.refresh,
-  };
+  );
 
+  /** @param {ChannelHealth} channel */
   function channel({ name, kind, status, last_error: error }) {
     return h(
       "li",
@@ -69,22 +65,19 @@ export function notificationsView({ signal, flash }) {
       h("strong", {}, name),
       ` (${kind}) `,
       status !== "healthy" && h("span", { class: "health-bad" }, `${error} `),
-      h(
-        "button",
+      button(
         {
-          type: "button",
-          class: "button",
           "aria-label": `Test ${name}`,
-          onClick: (event) => test(event, name),
+          onClick: ({ currentTarget }) => test(currentTarget, name),
         },
         "Test",
       ),
     );
   }
 
-  async function test(event, name) {
-    const button = event.currentTarget;
-    button.disabled = true;
+  /** @param {HTMLButtonElement} pressed @param {string} name */
+  async function test(pressed, name) {
+    pressed.disabled = true;
     patch(problem);
     try {
       const { ok, error } = await api.testChannel(name);
@@ -95,22 +88,20 @@ export function notificationsView({ signal, flash }) {
           h("p", { class: "notice notice-error" }, `Failed to send to ${name}: ${error}`),
         );
     } catch (error) {
-      if (error.name !== "ApiError") console.error(error);
-      patch(problem, h("p", { class: "notice notice-error" }, error.message));
+      showError(problem, error);
     } finally {
-      button.disabled = false;
+      pressed.disabled = false;
     }
   }
 
+  /** @param {AbortSignal} turnSignal */
   async function load(turnSignal) {
     const [{ notifications }, health] = await Promise.all([
       api.listNotifications({ signal: turnSignal }),
-      // An unhealthy server still reports the state of its channels.
-      api.health({ signal: turnSignal }).catch((error) => error.body ?? Promise.reject(error)),
+      api.health({ signal: turnSignal }),
     ]);
     patch(channels, (health.notifications?.channels ?? []).map(channel));
     table.update(notifications);
-    table.element.hidden = notifications.length === 0;
     patch(
       empty,
       notifications.length === 0 &&

@@ -7,13 +7,14 @@ import { href } from "../router.js";
 import {
   canRun,
   needsList,
+  noPluginsBox,
   pluginBadge,
   pluginError,
   pluginName,
   pluginWarnings,
   versionsList,
 } from "../components/plugin.js";
-import { createRefresher, emptyBox } from "../components/refresher.js";
+import { createRefresher, listView, showError } from "../components/refresher.js";
 import { relativeTime } from "../components/time.js";
 
 const REFRESH_MS = 30_000;
@@ -21,6 +22,7 @@ const REFRESH_MS = 30_000;
 const KINDS = { rhai: "Rhai playbook", wasm: "WASM component" };
 const TARGETS = { each: "One job per target", all: "One job for all targets", none: "No target" };
 
+/** @type {CreateView} */
 export function pluginsView({ signal }) {
   const cards = h("ul", { class: "cards" });
   const empty = h("div");
@@ -33,18 +35,9 @@ export function pluginsView({ signal }) {
     signal,
   });
 
-  return {
-    title: "Plugins",
-    element: h(
-      "div",
-      {},
-      h("div", { class: "view-head" }, h("h1", { tabindex: "-1" }, "Plugins"), refresher.controls),
-      refresher.element,
-    ),
-    ready: refresher.ready,
-    refresh: refresher.refresh,
-  };
+  return listView("Plugins", refresher);
 
+  /** @param {AbortSignal} turnSignal */
   async function load(turnSignal) {
     const { plugins } = await api.listPlugins({ signal: turnSignal });
     reconcile(cards, plugins, {
@@ -52,22 +45,7 @@ export function pluginsView({ signal }) {
       create: () => h("li", { class: "card" }),
       update: showCard,
     });
-    patch(
-      empty,
-      plugins.length === 0 &&
-        emptyBox(
-          "No plugins.",
-          h(
-            "p",
-            {},
-            "Put a playbook (",
-            h("code", {}, "*.rhai"),
-            ") into the scripts directory, or a component (",
-            h("code", {}, "*.wasm"),
-            ") into the plugins directory.",
-          ),
-        ),
-    );
+    patch(empty, plugins.length === 0 && noPluginsBox());
     const broken = plugins.filter(({ status }) => status === "broken").length;
     const compiling = plugins.filter(({ status }) => status === "compiling").length;
     const counts = [
@@ -80,6 +58,7 @@ export function pluginsView({ signal }) {
 
 const shown = new WeakMap();
 
+/** @param {HTMLElement} card @param {PluginResponse} plugin */
 function showCard(card, plugin) {
   // Keeps an unchanged card, and with it an open schema.
   const state = JSON.stringify(plugin);
@@ -96,8 +75,8 @@ function showCard(card, plugin) {
     h(
       "dl",
       { class: "facts facts-small" },
-      fact("Kind", KINDS[plugin.kind] ?? plugin.kind),
-      plugin.targets && fact("Targets", TARGETS[plugin.targets] ?? plugin.targets),
+      fact("Kind", KINDS[plugin.kind]),
+      plugin.targets && fact("Targets", TARGETS[plugin.targets]),
       plugin.loaded_at && fact("Loaded", relativeTime(plugin.loaded_at)),
     ),
     // A plugin that never loaded has declared nothing, which does not mean that it needs nothing.
@@ -127,11 +106,17 @@ function showCard(card, plugin) {
   );
 }
 
+/** @param {PluginResponse} plugin */
 function schema(plugin) {
   return h("pre", { class: "code", tabindex: "0" }, prettyJson(plugin.params_schema));
 }
 
-/** A disclosure with content that `load()` fetches when it is opened: long or growing lists. */
+/**
+ * A disclosure with content that `load()` fetches when it is opened: long or growing lists.
+ *
+ * @param {string} title
+ * @param {() => Promise<Child>} load
+ */
 function unfolded(title, load) {
   const content = h("div", {}, h("p", { class: "muted" }, "Loading…"));
   const details = h("details", {}, h("summary", {}, title), content);
@@ -140,13 +125,13 @@ function unfolded(title, load) {
     try {
       patch(content, await load());
     } catch (error) {
-      if (error.name !== "ApiError") console.error(error);
-      patch(content, h("p", { class: "notice notice-error" }, error.message));
+      showError(content, error);
     }
   });
   return details;
 }
 
+/** @param {string} name @param {Child} value */
 function fact(name, value) {
   return h("div", { class: "fact" }, h("dt", {}, name), h("dd", {}, value));
 }

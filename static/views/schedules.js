@@ -1,50 +1,57 @@
 // The schedules: plugin, next time, and last result.
 
 import { api } from "../api.js";
-import { h, patch } from "../dom.js";
+import { button, h, patch } from "../dom.js";
 import { andMore, plural } from "../format.js";
-import { href } from "../router.js";
+import { jobHref } from "../router.js";
 import { confirmDialog } from "../components/dialog.js";
-import { createPages } from "../components/pages.js";
-import { createRefresher, emptyBox } from "../components/refresher.js";
-import { createTable } from "../components/table.js";
+import { createRefresher, emptyBox, listView, showError } from "../components/refresher.js";
+import { createPages, createTable } from "../components/table.js";
 import { relativeTime } from "../components/time.js";
 
 const REFRESH_MS = 10_000;
 const PAGE_SIZE = 100;
 const TARGETS_SHOWN = 3;
 
+/** @param {(schedule: Schedule) => Child} actions @returns {Column<Schedule>[]} */
+const columns = (actions) => [
+  {
+    label: "Name",
+    render: ({ name, description }) => h("span", { title: description ?? "" }, name),
+    header: true,
+  },
+  { label: "Enabled", render: ({ enabled }) => (enabled ? "On" : "Off") },
+  { label: "Plugin", render: ({ plugin }) => plugin },
+  {
+    label: "Targets",
+    render: ({ targets, target_count: total }) => andMore(targets, TARGETS_SHOWN, total) || "–",
+  },
+  {
+    label: "When",
+    render: ({ cron_expression: cron, words }) => h("code", { title: words ?? "" }, cron),
+  },
+  { label: "Time zone", render: ({ timezone }) => timezone },
+  { label: "Next run", render: ({ next_run_at: at }) => relativeTime(at) },
+  {
+    label: "Last outcome",
+    render: ({ last_outcome: outcome, last_job_id: job }) => [
+      outcome ?? "–",
+      job && [" ", h("a", { class: "job-link", href: jobHref(job) }, "job")],
+    ],
+  },
+  { label: "Actions", render: actions },
+];
+
+/** @type {CreateView} */
 export function schedulesView({ query, signal, flash }) {
   let cursor = query.get("cursor") ?? "";
+  /** @type {Schedule[]} */
   let shown = [];
-  const columns = [
-    {
-      label: "Name",
-      render: ({ name, description }) => h("span", { title: description ?? "" }, name),
-      header: true,
-    },
-    { label: "Enabled", render: ({ enabled }) => (enabled ? "On" : "Off") },
-    { label: "Plugin", render: ({ plugin }) => plugin },
-    {
-      label: "Targets",
-      render: ({ targets, target_count: total }) => andMore(targets, TARGETS_SHOWN, total) || "–",
-    },
-    {
-      label: "When",
-      render: ({ cron_expression: cron, words }) => h("code", { title: words ?? "" }, cron),
-    },
-    { label: "Time zone", render: ({ timezone }) => timezone },
-    { label: "Next run", render: ({ next_run_at: at }) => relativeTime(at) },
-    {
-      label: "Last outcome",
-      render: ({ last_outcome: outcome, last_job_id: job }) => [
-        outcome ?? "–",
-        job && [" ", h("a", { class: "job-link", href: href(`jobs/${job}`) }, "job")],
-      ],
-    },
-    { label: "Actions", render: actions },
-  ];
-  const table = createTable({ caption: "Schedules", columns, keyOf: ({ id }) => id });
+  const table = createTable({
+    caption: "Schedules",
+    columns: columns(actions),
+    keyOf: ({ id }) => id,
+  });
   const problem = h("div", { role: "alert" });
   const empty = h("div");
   const pages = createPages("schedules");
@@ -57,126 +64,82 @@ export function schedulesView({ query, signal, flash }) {
     signal,
   });
 
+  const note = h(
+    "p",
+    { class: "view-note muted" },
+    "To add one, use ",
+    h("code", {}, "scheduler schedule add"),
+    " or ",
+    h("code", {}, "POST /api/schedules"),
+    ".",
+  );
   return {
-    title: "Schedules",
-    element: h(
-      "div",
-      {},
-      h(
-        "div",
-        { class: "view-head" },
-        h("h1", { tabindex: "-1" }, "Schedules"),
-        refresher.controls,
-      ),
-      h(
-        "p",
-        { class: "view-note muted" },
-        "To add one, use ",
-        h("code", {}, "scheduler schedule add"),
-        " or ",
-        h("code", {}, "POST /api/schedules"),
-        ".",
-      ),
-      refresher.element,
-    ),
-    ready: refresher.ready,
-    refresh: refresher.refresh,
+    ...listView("Schedules", refresher, note),
     update(newQuery) {
       cursor = newQuery.get("cursor") ?? "";
       refresher.reset();
     },
   };
 
+  /** @param {Schedule} schedule */
   function actions({ id, name, enabled }) {
     const change = () => (enabled ? api.disableSchedule(id) : api.enableSchedule(id));
     return [
-      h(
-        "button",
-        {
-          type: "button",
-          class: "button",
-          "data-schedule": id,
-          "aria-label": `Trigger ${name}`,
-          onClick: askToTrigger,
-        },
+      button(
+        { "data-schedule": id, "aria-label": `Trigger ${name}`, onClick: askToTrigger },
         "Trigger",
       ),
       " ",
-      h(
-        "button",
+      button(
         {
-          type: "button",
-          class: "button",
           "aria-label": `${enabled ? "Disable" : "Enable"} ${name}`,
-          onClick: (event) => act(event, change),
+          onClick: ({ currentTarget }) => act(currentTarget, change),
         },
         enabled ? "Disable" : "Enable",
       ),
     ];
   }
 
+  /** @param {ButtonClick} event */
   async function askToTrigger(event) {
-    const { schedule: id } = event.currentTarget.dataset;
-    const {
-      name,
-      plugin,
-      targets,
-      target_count: total,
-      enabled,
-    } = shown.find((schedule) => schedule.id === id);
+    const id = event.currentTarget.dataset.schedule;
+    const schedule = shown.find((one) => one.id === id);
+    if (!schedule) return;
     patch(problem);
     const triggered = await confirmDialog({
-      title: `Trigger ${name} now?`,
-      body: [
-        h(
-          "p",
-          {},
-          "A job of the plugin ",
-          h("strong", {}, plugin),
-          targets.length > 0
-            ? [" is submitted now for ", h("strong", {}, andMore(targets, 10, total)), "."]
-            : " is submitted now, without a target.",
-        ),
-        h(
-          "p",
-          {},
-          "It runs even if another job of this schedule is running",
-          enabled ? "" : " and although the schedule is disabled",
-          ". The next runs do not change.",
-        ),
-      ],
+      title: `Trigger ${schedule.name} now?`,
+      body: triggerConsequences(schedule),
       confirm: "Trigger",
       confirming: "Triggering…",
       dismiss: "Do not trigger",
-      action: () => api.triggerSchedule(id),
+      action: () => api.triggerSchedule(schedule.id),
       signal,
     });
     if (signal.aborted) return;
-    if (triggered) flash(`A job of ${name} was submitted.`);
+    if (triggered) flash(`A job of ${schedule.name} was submitted.`);
     refresher.refresh();
   }
 
-  async function act(event, action) {
-    const button = event.currentTarget;
-    button.disabled = true;
+  /** @param {HTMLButtonElement} pressed @param {() => Promise<unknown>} action */
+  async function act(pressed, action) {
+    pressed.disabled = true;
     patch(problem);
     try {
       await action();
     } catch (error) {
-      if (error.name !== "ApiError") console.error(error);
-      patch(problem, h("p", { class: "notice notice-error" }, error.message));
+      showError(problem, error);
     } finally {
-      button.disabled = false;
+      pressed.disabled = false;
     }
     refresher.refresh();
   }
 
+  /** @param {AbortSignal} turnSignal */
   async function load(turnSignal) {
     const page = await api.listSchedules({ cursor, limit: PAGE_SIZE }, { signal: turnSignal });
     const { schedules } = page;
     shown = schedules;
     table.update(schedules);
-    table.element.hidden = schedules.length === 0;
     pages.update(cursor, page.next_cursor);
     patch(
       empty,
@@ -186,4 +149,26 @@ export function schedulesView({ query, signal, flash }) {
     );
     return `${plural(schedules.length, "schedule")}.`;
   }
+}
+
+/** @param {Schedule} schedule */
+function triggerConsequences({ plugin, targets, target_count: total, enabled }) {
+  return [
+    h(
+      "p",
+      {},
+      "A job of the plugin ",
+      h("strong", {}, plugin),
+      targets.length > 0
+        ? [" is submitted now for ", h("strong", {}, andMore(targets, 10, total)), "."]
+        : " is submitted now, without a target.",
+    ),
+    h(
+      "p",
+      {},
+      "It runs even if another job of this schedule is running",
+      enabled ? "" : " and although the schedule is disabled",
+      ". The next runs do not change.",
+    ),
+  ];
 }

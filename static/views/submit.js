@@ -1,21 +1,24 @@
 // Submission of a job: plugin, targets, parameters from the plugin's schema. `?plugin=` preselects;
 // `?from=` starts with an earlier job's plugin, targets and parameters.
 
-import { api, newIdempotencyKey } from "../api.js";
-import { h, patch } from "../dom.js";
+import { api, asApiError, newIdempotencyKey } from "../api.js";
+import { button, h, patch } from "../dom.js";
 import { isRounded } from "../json.js";
 import { href, jobHref, navigate, replaceAddress } from "../router.js";
 import { createField } from "../components/field.js";
 import { createParamsForm } from "../components/form.js";
-import { canRun, needsList, pluginError } from "../components/plugin.js";
-import { createRefresher, emptyBox } from "../components/refresher.js";
+import { canRun, needsList, noPluginsBox, pluginError } from "../components/plugin.js";
+import { createRefresher } from "../components/refresher.js";
 import { createTargetPicker } from "../components/target-picker.js";
+import { createProblems } from "./submit/problems.js";
 
 const TARGET_RULES = {
   each: "One job per selected device; several make a batch.",
   all: "One job for all selected devices.",
+  none: "",
 };
 
+/** @type {CreateView} */
 export function submitView({ query, signal, flash }) {
   const content = h("div");
   const refresher = createRefresher({ what: "the plugins", content, load, signal });
@@ -36,6 +39,7 @@ export function submitView({ query, signal, flash }) {
     },
   };
 
+  /** @param {AbortSignal} turnSignal */
   async function load(turnSignal) {
     const options = { signal: turnSignal };
     const from = query.get("from");
@@ -45,46 +49,30 @@ export function submitView({ query, signal, flash }) {
       from ? api.job(from, options) : null,
     ]);
     built = true;
-    if (plugins.length === 0) {
-      patch(
-        content,
-        emptyBox(
-          "No plugins.",
-          h(
-            "p",
-            {},
-            "Put a playbook (",
-            h("code", {}, "*.rhai"),
-            ") into the scripts directory, or a component (",
-            h("code", {}, "*.wasm"),
-            ") into the plugins directory.",
-          ),
-        ),
-      );
-      return;
-    }
+    const wanted = earlier?.plugin ?? query.get("plugin") ?? "";
     patch(
       content,
-      createSubmitForm({
-        plugins,
-        connections,
-        earlier,
-        wanted: earlier?.plugin ?? query.get("plugin"),
-        signal,
-        flash,
-      }),
+      plugins.length === 0
+        ? noPluginsBox()
+        : createSubmitForm({ plugins, connections, earlier, wanted, signal, flash }),
     );
   }
 }
 
+/**
+ * Returns the form, with the plugin `wanted` selected and filled in from the job `earlier`.
+ *
+ * @param {SubmitOptions} options
+ */
 function createSubmitForm({ plugins, connections, earlier, wanted, signal, flash }) {
   // A rounded number is a different number: the form must not be filled with it.
-  const rounded = earlier !== null && isRounded(earlier.params);
+  const rounded = isRounded(earlier?.params);
+  /** @type {PluginResponse?} */
   let plugin = null;
-  let params = null;
-  /** @type {{ body: string?, key: string? }} */
-  let attempt = { body: null, key: null };
+  let params = createParamsForm(null);
+  let attempt = { body: "", key: "" };
 
+  /** @type {HTMLSelectElement} */
   const select = h(
     "select",
     { onChange: () => choose(select.value) },
@@ -105,8 +93,12 @@ function createSubmitForm({ plugins, connections, earlier, wanted, signal, flash
     hint: "The purpose of this job, shown in the list.",
     control: description,
   });
-  const summary = h("div", { class: "problem-summary", tabindex: "-1" });
-  const submit = h("button", { type: "submit", class: "button button-primary" }, "Submit job");
+  const problems = createProblems({
+    plugin: pluginField,
+    targets,
+    description: descriptionField,
+  });
+  const submit = button({ type: "submit", class: "button button-primary" }, "Submit job");
   const rest = h(
     "div",
     {},
@@ -116,64 +108,50 @@ function createSubmitForm({ plugins, connections, earlier, wanted, signal, flash
     h("div", { class: "form-actions" }, submit),
   );
 
-  const form = h(
+  const known = plugins.some(({ name }) => name === wanted);
+  if (known) select.value = wanted;
+  choose(known ? wanted : "");
+  if (wanted && !known) pluginField.showProblems([`Plugin ${wanted} not found.`]);
+  return h(
     "form",
     { class: "form", novalidate: true, onSubmit: send },
-    earlier &&
-      h(
-        "p",
-        { class: "notice" },
-        "Filled in from job ",
-        h("a", { href: jobHref(earlier.id) }, h("code", {}, earlier.id)),
-        ". Submitting creates a new job.",
-      ),
-    rounded &&
-      h(
-        "p",
-        { class: "notice notice-warning" },
-        "The parameters are not filled in, because they contain numbers with more digits than this browser supports. Type them, or use a newer browser.",
-      ),
-    summary,
+    earlier && filledInFrom(earlier.id, rounded),
+    problems.element,
     pluginField.element,
     about,
     rest,
   );
 
-  const known = plugins.find(({ name }) => name === wanted);
-  if (known) select.value = wanted;
-  choose(known ? wanted : "");
-  if (wanted && !known) pluginField.showProblems([`Plugin ${wanted} not found.`]);
-  return form;
-
+  /** @param {string} name */
   async function choose(name) {
     const chosen = plugins.find((one) => one.name === name) ?? null;
     pluginField.showProblems([]);
-    patch(summary);
-    if (!chosen?.cut) return show(name, chosen);
+    problems.clear();
+    if (!chosen?.cut) return show(chosen);
     // The list omits long schemas.
-    show("", null);
+    show(null);
     try {
       const whole = await api.plugin(name, { signal });
-      if (select.value === name) show(name, whole);
+      if (select.value === name) show(whole);
     } catch (error) {
-      if (error.name !== "ApiError") console.error(error);
-      if (error.kind !== "aborted") pluginField.showProblems([error.message]);
+      const { kind, message } = asApiError(error);
+      if (kind !== "aborted") pluginField.showProblems([message]);
     }
   }
 
-  function show(name, chosen) {
+  /** @param {PluginResponse?} chosen */
+  function show(chosen) {
     plugin = chosen;
-    rest.hidden = !plugin || !canRun(plugin);
-    patch(about, plugin ? aboutPlugin(plugin) : brokenOnes(plugins));
-    if (!plugin) return;
+    rest.hidden = !chosen || !canRun(chosen);
+    patch(about, chosen ? aboutPlugin(chosen) : plugins.filter((one) => !canRun(one)).map(broken));
+    if (!chosen) return;
+    const { name, targets: mode, params_schema: schema } = chosen;
     if (!earlier) replaceAddress(href("new", { plugin: name }));
-    targets.element.hidden = plugin.targets === "none";
-    targets.setRule(TARGET_RULES[plugin.targets] ?? "The devices of this job.");
+    targets.element.hidden = mode === "none";
+    targets.setRule(mode ? TARGET_RULES[mode] : "The devices of this job.");
     targets.field.showProblems([]);
-    params = createParamsForm(
-      plugin.params_schema,
-      earlier?.plugin === name && !rounded ? earlier.params : undefined,
-    );
+    const isSame = earlier?.plugin === name && !rounded;
+    params = createParamsForm(schema, isSame ? earlier.params : undefined);
     paramsBox.replaceChildren(
       h("h2", {}, "Parameters"),
       params.count === 0
@@ -182,29 +160,37 @@ function createSubmitForm({ plugins, connections, earlier, wanted, signal, flash
     );
   }
 
-  async function send(event) {
-    event.preventDefault();
-    if (!plugin) return showProblems([{ pointer: "/plugin", message: "Choose a plugin." }]);
-
-    const answer = params.read();
-    const problems = answer.problems.map(({ pointer, message }) => ({
-      pointer: `/params${pointer}`,
-      message,
-    }));
-    const body = { plugin: plugin.name, params: answer.value };
-    if (plugin.targets !== "none") {
+  /** Returns the job of the form, and what is wrong with it. @param {PluginResponse} chosen */
+  function read({ name, targets: mode }) {
+    const { value, problems } = params.read();
+    /** @type {CreateJob} */
+    const body = { plugin: name, params: value };
+    /** @type {Problem[]} */
+    const found = [];
+    if (mode !== "none") {
       body.targets = targets.read();
       if (body.targets.length === 0)
-        problems.unshift({ pointer: "/targets", message: "Select at least one device." });
+        found.push({ pointer: "/targets", message: "Select at least one device." });
     }
-    if (isRounded(answer.value))
-      problems.push({
+    for (const { pointer, message } of problems)
+      found.push({ pointer: `/params${pointer}`, message });
+    if (isRounded(value))
+      found.push({
         pointer: "/params",
         message: "This browser does not support all digits of a number in the parameters.",
       });
     if (description.value.trim()) body.description = description.value.trim();
-    if (problems.length > 0) return showProblems(problems);
-    showProblems([]);
+    return { body, found };
+  }
+
+  /** @param {Event} event */
+  async function send(event) {
+    event.preventDefault();
+    if (!plugin)
+      return problems.show([{ pointer: "/plugin", message: "Choose a plugin." }], params);
+    const { body, found } = read(plugin);
+    problems.show(found, params);
+    if (found.length > 0) return;
 
     // Sending the same input again, for example after a timeout, must not create a second job.
     const text = JSON.stringify(body);
@@ -214,103 +200,53 @@ function createSubmitForm({ plugins, connections, earlier, wanted, signal, flash
       const { id } = await api.submitJob(body, attempt.key);
       flash("Job submitted.");
       if (!signal.aborted) navigate(jobHref(id));
-    } catch (error) {
-      if (error.name !== "ApiError") console.error(error);
-      showProblems(error.errors ?? [], error);
+    } catch (caught) {
+      const error = asApiError(caught);
+      problems.show(error.errors, params, error);
     } finally {
       setBusy(false);
     }
   }
 
+  /** @param {boolean} now */
   function setBusy(now) {
     submit.disabled = now;
     patch(submit, now ? "Submitting…" : "Submit job");
   }
+}
 
-  /** Shows each problem at its field, and above the form the error with links to the fields. */
-  /** @param {{ message: string }?} error */
-  function showProblems(problems, error = null) {
-    const below = (stem) =>
-      problems
-        .filter(({ pointer }) => pointer === stem || pointer?.startsWith(`${stem}/`))
-        .map(({ pointer, message }) => ({ pointer: pointer.slice(stem.length), message }));
-    const fixed = [
-      {
-        field: pluginField,
-        messages: [...below("/plugin"), ...below("/job_type")].map(({ message }) => message),
-      },
-      {
-        field: targets.field,
-        messages: below("/targets").map(({ pointer, message }) => targetProblem(pointer, message)),
-      },
-      { field: descriptionField, messages: below("/description").map(({ message }) => message) },
-    ];
-    for (const { field, messages } of fixed) field.showProblems(messages);
-    const inParams = params?.showProblems([...below("/params"), ...below("/payload")]) ?? {
-      atFields: [],
-      elsewhere: [],
-    };
-
-    const atFields = [...fixed.filter(({ messages }) => messages.length > 0), ...inParams.atFields];
-    const stems = ["/plugin", "/job_type", "/targets", "/description", "/params", "/payload"];
-    const elsewhere = [
-      ...inParams.elsewhere.map(({ pointer, message }) => ({
-        pointer: `/params${pointer}`,
-        message,
-      })),
-      ...problems.filter(
-        ({ pointer }) => !stems.some((stem) => pointer === stem || pointer?.startsWith(`${stem}/`)),
-      ),
-    ];
-    if (!error && atFields.length === 0 && elsewhere.length === 0) return patch(summary);
-
-    const line = ({ field, messages }) =>
+/** @param {string} id @param {boolean} rounded */
+function filledInFrom(id, rounded) {
+  return [
+    h(
+      "div",
+      { class: "notice" },
       h(
-        "li",
+        "p",
         {},
-        h("button", { type: "button", class: "link", onClick: () => field.focus() }, field.label),
-        `: ${messages.join("; ")}`,
-      );
-    const lines = [
-      ...atFields.map(line),
-      ...elsewhere.map(({ pointer, message }) =>
-        h("li", {}, pointer ? [h("code", {}, pointer), ": "] : "", message),
+        "Filled in from job ",
+        h("a", { href: jobHref(id) }, h("code", {}, id)),
+        ". Submitting creates a new job.",
       ),
-    ];
-    summary.replaceChildren(
+    ),
+    rounded &&
       h(
-        "div",
-        { class: "notice notice-error", role: "alert" },
-        h(
-          "p",
-          {},
-          h("strong", {}, "The job was not submitted."),
-          error && lines.length === 0 ? ` ${error.message}` : "",
-        ),
-        lines.length > 0 && h("ul", {}, lines),
+        "p",
+        { class: "notice notice-warning" },
+        "The parameters are not filled in, because they contain numbers with more digits than this browser supports. Type them, or use a newer browser.",
       ),
-    );
-    if (atFields.length > 0) atFields[0].field.focus();
-    else {
-      summary.focus();
-      summary.scrollIntoView({ block: "nearest" });
-    }
-  }
-
-  function targetProblem(pointer, message) {
-    const name = targets.read()[Number(pointer.slice(1))];
-    return pointer && name ? `${name}: ${message}` : message;
-  }
+  ];
 }
 
+/** @param {PluginResponse} plugin */
 function pluginOption(plugin) {
-  const label =
-    plugin.status === "broken"
-      ? `${plugin.name} (broken${canRun(plugin) ? ", last good version" : ""})`
-      : plugin.name;
-  return h("option", { value: plugin.name, disabled: !canRun(plugin) }, label);
+  const { name, status } = plugin;
+  const runs = canRun(plugin);
+  const label = status === "broken" ? `${name} (broken${runs ? ", last good version" : ""})` : name;
+  return h("option", { value: name, disabled: !runs }, label);
 }
 
+/** @param {PluginResponse} plugin */
 function aboutPlugin(plugin) {
   return [
     plugin.summary && h("p", {}, plugin.summary),
@@ -319,16 +255,12 @@ function aboutPlugin(plugin) {
   ];
 }
 
-/** Before a plugin is selected: the reasons why some plugins cannot be. */
-function brokenOnes(plugins) {
-  return plugins
-    .filter((plugin) => !canRun(plugin))
-    .map((plugin) =>
-      h(
-        "details",
-        { class: "broken" },
-        h("summary", {}, `${plugin.name} is broken`),
-        pluginError(plugin),
-      ),
-    );
+/** The reason why a plugin cannot be selected. @param {PluginResponse} plugin */
+function broken(plugin) {
+  return h(
+    "details",
+    { class: "broken" },
+    h("summary", {}, `${plugin.name} is broken`),
+    pluginError(plugin),
+  );
 }

@@ -10,6 +10,7 @@ export default [
       eqeqeq: "error",
       "no-implicit-globals": "error",
       "no-var": "error",
+      "no-unused-vars": ["error", { ignoreRestSiblings: true }],
       "prefer-const": "error",
       // Output of devices must never be parsed as HTML.
       "no-restricted-properties": [

@@ -289,7 +289,7 @@ macro_rules! for_all_scenarios {
 }
 pub(super) use for_all_scenarios;
 
-/// Returns the time that is so many seconds after the first moment of the scenarios.
+/// Returns a time, counted from the first moment of the scenarios.
 fn at(seconds: i64) -> DateTime<Utc> {
     DateTime::UNIX_EPOCH + TimeDelta::days(20_000) + TimeDelta::seconds(seconds)
 }

@@ -1,36 +1,26 @@
 // The actions on a job: cancel, submit again, rerun parts of a batch, delete.
 
 import { api } from "../../api.js";
-import { h, setText } from "../../dom.js";
+import { button, h, setText } from "../../dom.js";
 import { andMore, plural } from "../../format.js";
 import { href, jobHref, navigate } from "../../router.js";
 import { confirmDialog } from "../../components/dialog.js";
-import { isFinished } from "../../components/status.js";
+import { isFinished } from "../../components/job.js";
 
 const TARGETS_NAMED = 10;
 
-/** Returns `element`, `update(job)` and `isCancelling()`. `refresh()` reloads the page's data. */
+/** Returns `element`, `update(job)` and `isCancelling()`. @param {ActionsOptions} options */
 export function createActions({ id, signal, flash, refresh }) {
-  /** @type {any} */
+  /** The job; null until it is loaded, which shows the buttons. @type {Job?} */
   let job = null;
   let cancelAsked = false;
 
-  const cancel = h("button", { type: "button", class: "button", onClick: cancelJob }, "Cancel job");
+  const cancel = button({ onClick: cancelJob }, "Cancel job");
   const again = h("a", { class: "button", href: href("new", { from: id }) }, "Submit again…");
-  const failed = h(
-    "button",
-    { type: "button", class: "button", onClick: () => rerun("failed") },
-    "Rerun failed",
-  );
-  const unfinished = h(
-    "button",
-    { type: "button", class: "button", onClick: () => rerun("unfinished") },
-    "Rerun unfinished",
-  );
-  const remove = h(
-    "button",
+  const failed = button({ onClick: () => rerun("failed") }, "Rerun failed");
+  const unfinished = button({ onClick: () => rerun("unfinished") }, "Rerun unfinished");
+  const remove = button(
     {
-      type: "button",
       class: "button button-danger-quiet",
       onClick: deleteJob,
       "aria-describedby": "delete-reason",
@@ -46,22 +36,23 @@ export function createActions({ id, signal, flash, refresh }) {
       h("div", { class: "actions-row" }, cancel, again, failed, unfinished, remove, reason),
     ),
     isCancelling,
+    /** @param {Job} now */
     update(now) {
       job = now;
-      const finished = isFinished(job.status);
+      const finished = isFinished(now.status);
       if (finished && document.activeElement === cancel) again.focus();
       cancel.hidden = finished;
-      const left = finished && job.batch ? job.batch.counts : null;
-      failed.hidden = !(left?.failed > 0);
+      const left = finished && now.batch ? now.batch.counts : null;
+      failed.hidden = !left?.failed;
       unfinished.hidden = !left || left.completed === left.total;
       showCancelling();
-      remove.disabled = job.status === "running";
+      remove.disabled = now.status === "running";
       setText(reason, remove.disabled ? "A running job cannot be deleted; cancel it first." : "");
     },
   };
 
   function isCancelling() {
-    return !isFinished(job.status) && (cancelAsked || job.cancel_requested);
+    return job !== null && !isFinished(job.status) && (cancelAsked || job.cancel_requested);
   }
 
   function showCancelling() {
@@ -71,7 +62,7 @@ export function createActions({ id, signal, flash, refresh }) {
   }
 
   async function cancelJob() {
-    if (isCancelling()) return;
+    if (!job || isCancelling()) return;
     const cancelled = await confirmDialog({
       title: "Cancel this job?",
       body: cancelConsequences(job),
@@ -90,10 +81,12 @@ export function createActions({ id, signal, flash, refresh }) {
     await refresh();
   }
 
+  /** @param {"failed" | "unfinished"} only */
   async function rerun(only) {
+    if (!job?.batch) return;
     const { counts } = job.batch;
     const devices = only === "failed" ? counts.failed : counts.total - counts.completed;
-    let newId = null;
+    let newId = "";
     const submitted = await confirmDialog({
       title: only === "failed" ? "Rerun the failed devices?" : "Rerun the unfinished devices?",
       body: h(
@@ -119,6 +112,7 @@ export function createActions({ id, signal, flash, refresh }) {
   }
 
   async function deleteJob() {
+    if (!job) return;
     const deleted = await confirmDialog({
       title: "Delete this job?",
       body: [
@@ -150,11 +144,16 @@ export function createActions({ id, signal, flash, refresh }) {
   }
 }
 
+/** @param {Job} job */
 function targetsOf({ targets }) {
-  return targets?.length > 0 ? andMore(targets, TARGETS_NAMED) : "no target";
+  return andMore(targets, TARGETS_NAMED) || "no target";
 }
 
-/** Describes the consequences of a cancellation: the devices, and the number of child jobs. */
+/**
+ * Describes the consequences of a cancellation: the devices, and the number of child jobs.
+ *
+ * @param {Job} job
+ */
 function cancelConsequences(job) {
   if (job.batch) {
     const { running, waiting, held } = job.batch.counts;

@@ -3,11 +3,17 @@
 import { h, setText } from "../../dom.js";
 import { count, plural } from "../../format.js";
 import { jobHref } from "../../router.js";
-import { jobDuration, startedCell } from "../../components/job.js";
+import {
+  isFinished,
+  jobDuration,
+  startedCell,
+  statusBadge,
+  STATUSES,
+} from "../../components/job.js";
 import { pluginName } from "../../components/plugin.js";
-import { isFinished, STATUSES, statusBadge } from "../../components/status.js";
 import { createTable } from "../../components/table.js";
 
+/** @type {Column<Job>[]} */
 const COLUMNS = [
   { label: "Status", render: (child) => statusBadge(child.status), class: "col-status" },
   {
@@ -23,7 +29,7 @@ const COLUMNS = [
   },
   {
     label: "Targets",
-    render: (child) => (child.targets ?? []).join(", ") || "–",
+    render: (child) => child.targets.join(", ") || "–",
     class: "col-targets",
   },
   { label: "Started", render: startedCell, class: "col-time" },
@@ -49,17 +55,15 @@ export function createChildren() {
   return {
     element,
     isFinished: () => finished,
+    /** @param {Job[]} jobs @param {boolean} hasMore */
     update(jobs, hasMore) {
       finished = jobs.every(({ status }) => isFinished(status));
       element.hidden = jobs.length === 0;
       table.update(jobs);
-      const counts = STATUSES.map((status) => [
-        status,
-        jobs.filter((child) => child.status === status).length,
-      ]);
-      const text = counts
-        .filter(([, number]) => Number(number) > 0)
-        .map(([status, number]) => `${count(number)} ${status}`);
+      const text = STATUSES.flatMap((status) => {
+        const number = jobs.filter((child) => child.status === status).length;
+        return number > 0 ? `${count(number)} ${status}` : [];
+      });
       const listed = `${hasMore ? "newest " : ""}${plural(jobs.length, "child job")}`;
       setText(note, `${text.join(", ")} of the ${listed}.`);
     },

@@ -1,15 +1,21 @@
-// The facts of a job: its status, targets, times and retries.
+// The facts of a job: its status, targets, times and retries; its error and its result.
 
 import { h } from "../../dom.js";
-import { count } from "../../format.js";
+import { count, prettyJson } from "../../format.js";
 import { href, jobHref } from "../../router.js";
-import { jobDuration, progressBar } from "../../components/job.js";
-import { isFinished, statusBadge } from "../../components/status.js";
+import { isFinished, jobDuration, progressBar, statusBadge } from "../../components/job.js";
 import { fullTime } from "../../components/time.js";
 
-/** Returns the entries of a `dl`. */
+/** @type {Partial<Record<JobStatus, string>>} */
+const HEADLINES = {
+  failed: "The job failed.",
+  cancelled: "The job was cancelled.",
+  completed: "The job completed with an error.",
+};
+
+/** Returns the entries of a `dl`. @param {Job} job @param {boolean} isCancelling */
 export function jobFacts(job, isCancelling) {
-  const targets = job.targets ?? [];
+  const { targets, waiting_for: busy = [] } = job;
   return [
     fact("Status", [
       statusBadge(job.status),
@@ -17,8 +23,7 @@ export function jobFacts(job, isCancelling) {
       isCancelling && h("span", { class: "tag" }, "cancelling"),
     ]),
     job.batch && fact("Devices", batchCounts(job.batch.counts)),
-    job.waiting_for?.length > 0 &&
-      fact("Waits for", `${job.waiting_for.join(", ")} (in use by other jobs)`),
+    busy.length > 0 && fact("Waits for", `${busy.join(", ")} (in use by other jobs)`),
     job.paused_by && fact("Paused by", pauseText(job.paused_by)),
     job.held && fact("Waits for", "its batch"),
     job.progress && !isFinished(job.status) && fact("Progress", progressBar(job.progress)),
@@ -46,7 +51,7 @@ export function jobFacts(job, isCancelling) {
     job.max_retries > 0 &&
       fact("Retries", `${count(job.retry_count)} of ${count(job.max_retries)}`),
     job.timeout_seconds && fact("Timeout", `${count(job.timeout_seconds)} s per attempt`),
-    Boolean(job.priority) && fact("Priority", job.priority),
+    job.priority !== 0 && fact("Priority", job.priority),
     job.worker_id && fact("Worker", h("code", {}, job.worker_id)),
     job.rerun_of &&
       fact("Rerun of", h("a", { href: jobHref(job.rerun_of) }, h("code", {}, job.rerun_of))),
@@ -56,20 +61,64 @@ export function jobFacts(job, isCancelling) {
   ];
 }
 
+/** @param {string} name @param {Child} value */
 function fact(name, value) {
   return h("div", { class: "fact" }, h("dt", {}, name), h("dd", {}, value));
 }
 
-/** `3 completed, 1 failed, 6 not started of 10` */
+/** `3 completed, 1 failed, 6 not started of 10` @param {BatchCounts} counts */
 function batchCounts({ total, ...counts }) {
   const said = Object.entries(counts).filter(([, number]) => number > 0);
   return `${said.map(([what, number]) => `${count(number)} ${what.replace("_", " ")}`).join(", ")} of ${count(total)}`;
 }
 
+/** @param {JobPause} pause */
 function pauseText({ pause, reason, until }) {
   return [
     h("code", {}, pause),
     reason && `: ${reason}`,
     until ? [" until ", fullTime(until)] : " until it is removed",
   ];
+}
+
+/** @param {Job} job */
+export function jobError({ status, error_code: code, error_message: message }) {
+  if (!message) return null;
+  return h(
+    "div",
+    { class: status === "cancelled" ? "notice" : "notice notice-error" },
+    h(
+      "p",
+      {},
+      h("strong", {}, HEADLINES[status] ?? "The last attempt failed."),
+      code !== status && h("code", { class: "tag" }, code),
+    ),
+    h("pre", { class: "message" }, message),
+  );
+}
+
+/**
+ * JSON, except for texts of several lines, such as a diff, which are shown as text.
+ *
+ * @param {unknown} value
+ */
+export function jobResult(value) {
+  if (typeof value === "string") return h("pre", { class: "code", tabindex: "0" }, value);
+  const isText = (/** @type {unknown} */ part) => typeof part === "string" && part.includes("\n");
+  const isObject = value !== null && typeof value === "object" && !Array.isArray(value);
+  const entries = isObject ? Object.entries(value) : [];
+  const texts = entries.filter(([, part]) => isText(part));
+  const rest =
+    texts.length > 0 ? Object.fromEntries(entries.filter(([, part]) => !isText(part))) : value;
+  return h(
+    "div",
+    { class: "result-parts" },
+    texts.length > 0 && texts.length === entries.length
+      ? null
+      : h("pre", { class: "code", tabindex: "0" }, prettyJson(rest ?? null)),
+    texts.map(([name, text]) => [
+      h("h3", {}, name),
+      h("pre", { class: "code", tabindex: "0" }, text),
+    ]),
+  );
 }

@@ -9,7 +9,7 @@ use super::{
 use crate::model::{BatchCounts, BatchOptions, ErrorCode, JobFilter, JobStatus, NewJob, Share};
 use crate::storage::{CancelOutcome, Outcome};
 
-/// Adds a batch with so many targets; returns its id, and those of its children.
+/// Adds a batch with new targets. Returns its id and the ids of its children.
 async fn add_batch(storage: &Scratch, options: BatchOptions, targets: usize) -> (Uuid, Vec<Uuid>) {
     let names = (0..targets).map(|number| format!("r{number}"));
     let batch = NewJob {
