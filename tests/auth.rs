@@ -517,6 +517,25 @@ fn a_schedule_runs_for_its_owner() {
 }
 
 #[test]
+fn an_idempotency_key_belongs_to_its_user() {
+    run(async {
+        let guarded = Guarded::start().await;
+        let anna = guarded.caller("anna", Role::Operator, &[]).await;
+        let ben = guarded.caller("ben", Role::Operator, &[]).await;
+        let submit = async |caller: &Caller| {
+            let Caller::Token(token) = caller else { unreachable!() };
+            let request = guarded.host.client.request(Method::POST, "/api/jobs");
+            let request = request.bearer_auth(token).header("Idempotency-Key", "one");
+            let answer = guarded.host.client.send(request.json(&json!({ "plugin": "says" })));
+            answer.await.body["id"].clone()
+        };
+        let first = submit(&anna).await;
+        assert_eq!(submit(&anna).await, first);
+        assert_ne!(submit(&ben).await, first);
+    });
+}
+
+#[test]
 fn the_last_admin_cannot_be_removed() {
     run(async {
         let guarded = Guarded::start().await;

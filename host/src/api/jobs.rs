@@ -61,8 +61,8 @@ pub(super) async fn create(
     headers: HeaderMap,
     body: JsonBody<CreateJob>,
 ) -> Result<Accepted, Problem> {
-    let idempotency =
-        idempotency_key(&headers)?.map(|key| (key, app.request_digests.digest(&body.bytes)));
+    let idempotency = idempotency_key(&headers, &caller)?
+        .map(|key| (key, app.request_digests.digest(&body.bytes)));
     let cron = body.value.cron_expression.clone();
     let timezone = body.value.timezone.clone();
     let mut submission = submission(body.value, idempotency)?;
@@ -190,12 +190,16 @@ fn submission(
     })
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+/// Returns the key of the request. It belongs to its user: another user's key is another one.
+fn idempotency_key(headers: &HeaderMap, caller: &Caller) -> Result<Option<String>, Problem> {
     let Some(value) = headers.get("idempotency-key") else {
         return Ok(None);
     };
     match value.to_str() {
-        Ok(key) if (1..=255).contains(&key.len()) => Ok(Some(key.to_owned())),
+        Ok(key) if (1..=255).contains(&key.len()) => Ok(Some(match &caller.0.user {
+            Some(user) => format!("{} {key}", user.id),
+            None => key.to_owned(),
+        })),
         _ => Err(Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "invalid",
@@ -398,7 +402,7 @@ pub(super) async fn rerun(
     body: Option<JsonBody<RerunJob>>,
 ) -> Result<impl IntoResponse, Problem> {
     let only = body.map(|body| body.value.only).unwrap_or_default();
-    let idempotency = idempotency_key(&headers)?.map(|key| {
+    let idempotency = idempotency_key(&headers, &caller)?.map(|key| {
         let request = format!("rerun {id} {only:?}");
         (key, app.request_digests.digest(request.as_bytes()))
     });
