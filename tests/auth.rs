@@ -26,7 +26,7 @@ const PASSWORD: &str = "correct horse battery";
 /// A playbook that returns what a device might have said.
 const SAYS: &str = r#"
     fn describe() { #{ targets: "none" } }
-    fn run(params) { log::info("the log tells"); "the result tells" }
+    fn run(job, params) { log::info("the log tells"); "the result tells" }
 "#;
 
 /// A host with authentication, and its first user `root`.
@@ -58,7 +58,13 @@ impl Guarded {
         Self { host, root }
     }
 
-    async fn send(&self, caller: &Caller, method: Method, path: &str, body: Option<Value>) -> Answer {
+    async fn send(
+        &self,
+        caller: &Caller,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Answer {
         let mut request = self.host.client.request(method, path);
         request = match caller {
             Caller::Nobody => request,
@@ -238,24 +244,43 @@ fn the_first_user_is_set_up_once_with_the_code() {
 fn a_login_is_a_session_in_a_cookie() {
     run(async {
         let guarded = Guarded::start().await;
-        guarded.add_user("anna", Role::Operator, &[Permission::TerminalsOpen]).await;
+        guarded
+            .add_user("anna", Role::Operator, &[Permission::TerminalsOpen])
+            .await;
         let session = guarded.log_in("ANNA").await;
         let me: MeResponse = read(&guarded.get(&session, "/api/me").await);
         assert_eq!(me.name.as_deref(), Some("anna"));
-        assert_eq!((me.role, me.proof), (Some(Role::Operator), ProofKind::Session));
+        assert_eq!(
+            (me.role, me.proof),
+            (Some(Role::Operator), ProofKind::Session)
+        );
         assert!(me.permissions.contains(&Permission::TerminalsOpen));
         assert!(!me.permissions.contains(&Permission::UsersRead));
         let other = guarded.log_in("anna").await;
         let sessions: SessionList = read(&guarded.get(&other, "/api/sessions").await);
-        let current: Vec<_> = sessions.sessions.iter().map(|session| session.current).collect();
+        let current: Vec<_> = sessions
+            .sessions
+            .iter()
+            .map(|session| session.current)
+            .collect();
         assert_eq!(current.len(), 2);
         assert_eq!(current.iter().filter(|current| **current).count(), 1);
         // The dashboard's own prefix is the same API.
         assert_eq!(guarded.get(&session, "/board/api/me").await.status, 200);
-        assert_eq!(guarded.get(&Caller::Nobody, "/board/api/me").await.status, 401);
-        let left = guarded.send(&session, Method::POST, "/api/logout", None).await;
+        assert_eq!(
+            guarded.get(&Caller::Nobody, "/board/api/me").await.status,
+            401
+        );
+        let left = guarded
+            .send(&session, Method::POST, "/api/logout", None)
+            .await;
         assert_eq!(left.status, 204);
-        assert!(left.headers[SET_COOKIE].to_str().unwrap().contains("Max-Age=0"));
+        assert!(
+            left.headers[SET_COOKIE]
+                .to_str()
+                .unwrap()
+                .contains("Max-Age=0")
+        );
         assert_eq!(guarded.status_of(&session).await, 401);
         assert_eq!(guarded.status_of(&other).await, 200);
     });
@@ -268,7 +293,9 @@ fn a_wrong_password_and_an_unknown_user_are_answered_alike() {
         guarded.add_user("anna", Role::Viewer, &[]).await;
         guarded.add_user("gone", Role::Viewer, &[]).await;
         let disabled = json!({ "name": "gone", "role": "viewer", "disabled": true });
-        let disabled = guarded.put(&guarded.root, "/api/users/gone", disabled).await;
+        let disabled = guarded
+            .put(&guarded.root, "/api/users/gone", disabled)
+            .await;
         assert_eq!(disabled.status, 200, "{}", disabled.text);
         let log_in = async |name: &str, password: &str| {
             let login = json!({ "name": name, "password": password });
@@ -300,7 +327,11 @@ fn guessing_is_slowed_down_and_locks_nobody_out() {
             assert_eq!(answer.status, 401);
         }
         let refused = refused.expect("the limit is reached");
-        let wait: u32 = refused.headers["retry-after"].to_str().unwrap().parse().unwrap();
+        let wait: u32 = refused.headers["retry-after"]
+            .to_str()
+            .unwrap()
+            .parse()
+            .unwrap();
         assert!((1..=10).contains(&wait), "{wait}");
         assert_eq!(guarded.status_of(&session).await, 200);
     });
@@ -313,30 +344,47 @@ fn a_change_of_access_or_password_ends_sessions() {
         let root = &guarded.root;
         guarded.add_user("anna", Role::Operator, &[]).await;
         let (own, other) = (guarded.log_in("anna").await, guarded.log_in("anna").await);
-        let change = |current: &str, new: &str| {
-            json!({ "current_password": current, "new_password": new })
-        };
+        let change =
+            |current: &str, new: &str| json!({ "current_password": current, "new_password": new });
         let path = "/api/me/password";
-        let wrong = guarded.put(&own, path, change("wrong", "another horse")).await;
+        let wrong = guarded
+            .put(&own, path, change("wrong", "another horse"))
+            .await;
         assert_eq!(wrong.status, 422);
         assert_eq!(wrong.body["errors"][0]["pointer"], "/current_password");
         let weak = guarded.put(&own, path, change(PASSWORD, "short")).await;
         assert_eq!(weak.body["errors"][0]["pointer"], "/new_password");
-        let changed = guarded.put(&own, path, change(PASSWORD, "another horse")).await;
+        let changed = guarded
+            .put(&own, path, change(PASSWORD, "another horse"))
+            .await;
         assert_eq!(changed.status, 204, "{}", changed.text);
         assert_eq!(guarded.status_of(&own).await, 200);
         assert_eq!(guarded.status_of(&other).await, 401);
         // A change of the role applies to tokens at once and ends sessions.
         let created = json!({ "name": "t", "expires_at": tomorrow() });
         let token = guarded.token_of(&own, created).await;
-        assert_eq!(guarded.post(&token, "/api/jobs", json!({ "plugin": "says" })).await.status, 202);
+        assert_eq!(
+            guarded
+                .post(&token, "/api/jobs", json!({ "plugin": "says" }))
+                .await
+                .status,
+            202
+        );
         let demoted = json!({ "name": "anna", "role": "viewer" });
-        assert_eq!(guarded.put(root, "/api/users/anna", demoted).await.status, 200);
+        assert_eq!(
+            guarded.put(root, "/api/users/anna", demoted).await.status,
+            200
+        );
         assert_eq!(guarded.status_of(&own).await, 401);
-        let denied = guarded.post(&token, "/api/jobs", json!({ "plugin": "says" })).await;
+        let denied = guarded
+            .post(&token, "/api/jobs", json!({ "plugin": "says" }))
+            .await;
         assert_eq!((denied.status, kind(&denied)), (403, "/problems/forbidden"));
         let disabled = json!({ "name": "anna", "role": "viewer", "disabled": true });
-        assert_eq!(guarded.put(root, "/api/users/anna", disabled).await.status, 200);
+        assert_eq!(
+            guarded.put(root, "/api/users/anna", disabled).await.status,
+            200
+        );
         assert_eq!(guarded.status_of(&token).await, 401);
     });
 }
@@ -355,7 +403,9 @@ fn a_token_allows_what_its_user_may_do_and_no_more() {
         let me: MeResponse = read(&guarded.get(&limited, "/api/me").await);
         assert_eq!(me.permissions, BTreeSet::from([Permission::JobsRead]));
         assert_eq!(guarded.get(&limited, "/api/jobs").await.status, 200);
-        let denied = guarded.post(&limited, "/api/jobs", json!({ "plugin": "says" })).await;
+        let denied = guarded
+            .post(&limited, "/api/jobs", json!({ "plugin": "says" }))
+            .await;
         assert_eq!(denied.status, 403);
         assert!(denied.text.contains("jobs.submit"), "{}", denied.text);
         // A token makes no tokens and changes no password.
@@ -365,13 +415,23 @@ fn a_token_allows_what_its_user_may_do_and_no_more() {
         let tokens: TokenList = read(&guarded.get(&session, "/api/tokens").await);
         assert_eq!(tokens.tokens.len(), 1);
         let listed = &tokens.tokens[0];
-        assert!(listed.token.is_none() && listed.last_used_at.is_some(), "{listed:?}");
+        assert!(
+            listed.token.is_none() && listed.last_used_at.is_some(),
+            "{listed:?}"
+        );
         assert_eq!(listed.last_address.as_deref(), Some("127.0.0.1"));
-        let revoked = guarded.delete(&limited, &format!("/api/tokens/{}", listed.id)).await;
+        let revoked = guarded
+            .delete(&limited, &format!("/api/tokens/{}", listed.id))
+            .await;
         assert_eq!(revoked.status, 204);
         let gone = guarded.get(&limited, "/api/me").await;
         assert_eq!(gone.status, 401);
-        assert!(gone.headers["www-authenticate"].to_str().unwrap().starts_with("Bearer"));
+        assert!(
+            gone.headers["www-authenticate"]
+                .to_str()
+                .unwrap()
+                .starts_with("Bearer")
+        );
         for expires_at in [now() - TimeDelta::seconds(1), now() + TimeDelta::days(400)] {
             let token = json!({ "name": "u", "expires_at": expires_at });
             let refused = guarded.post(&session, "/api/tokens", token).await;
@@ -385,7 +445,9 @@ fn what_is_no_valid_token_or_cookie_is_rejected() {
     run(async {
         let guarded = Guarded::start().await;
         let valid = guarded.caller("anna", Role::Admin, &[]).await;
-        let Caller::Token(text) = &valid else { unreachable!() };
+        let Caller::Token(text) = &valid else {
+            unreachable!()
+        };
         let (user, stored) = {
             let user = guarded.host.app.auth.user("anna").await.unwrap();
             let tokens = guarded.host.app.auth.tokens("anna").await.unwrap();
@@ -410,7 +472,10 @@ fn what_is_no_valid_token_or_cookie_is_rejected() {
             "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJyb290In0.".to_owned(),
         ] {
             let detail = send("authorization", malformed.clone()).await;
-            assert!(detail.starts_with("invalid Authorization header"), "{malformed}: {detail}");
+            assert!(
+                detail.starts_with("invalid Authorization header"),
+                "{malformed}: {detail}"
+            );
         }
         for cookie in [
             "scheduler-session=".to_owned(),
@@ -439,9 +504,17 @@ fn a_viewer_sees_jobs_without_what_devices_said() {
         let guarded = Guarded::start().await;
         let operator = guarded.caller("olga", Role::Operator, &[]).await;
         let viewer = guarded.caller("vera", Role::Viewer, &[]).await;
-        let submitted = guarded.post(&operator, "/api/jobs", json!({ "plugin": "says" })).await;
+        let submitted = guarded
+            .post(&operator, "/api/jobs", json!({ "plugin": "says" }))
+            .await;
         let id = submitted.body["id"].as_str().unwrap();
-        guarded.host.app.jobs.wait(id.parse().unwrap()).await.unwrap();
+        guarded
+            .host
+            .app
+            .jobs
+            .wait(id.parse().unwrap())
+            .await
+            .unwrap();
         let path = format!("/api/jobs/{id}");
         let whole = guarded.get(&operator, &path).await;
         assert!(whole.text.contains("the result tells"), "{}", whole.text);
@@ -466,24 +539,40 @@ fn inline_connections_and_redirections_need_permissions_of_their_own() {
         let connection = json!({
             "name": "r1", "host": "192.0.2.1", "username": "u", "device_type": "linux",
         });
-        let created = guarded.post(&guarded.root, "/api/connections", connection.clone()).await;
+        let created = guarded
+            .post(&guarded.root, "/api/connections", connection.clone())
+            .await;
         assert_eq!(created.status, 201, "{}", created.text);
         let editor = [Permission::ConnectionsWrite];
         let editor = guarded.caller("edith", Role::Operator, &editor).await;
         let elsewhere = json!({
             "name": "r1", "host": "192.0.2.2", "username": "u", "device_type": "linux",
         });
-        let denied = guarded.put(&editor, "/api/connections/r1", elsewhere.clone()).await;
+        let denied = guarded
+            .put(&editor, "/api/connections/r1", elsewhere.clone())
+            .await;
         assert_eq!(denied.status, 403, "{}", denied.text);
         assert!(denied.text.contains("connections.trust"), "{}", denied.text);
         let tagged = json!({ "tags": ["core"], "name": "r1", "host": "192.0.2.1", "username": "u", "device_type": "linux" });
-        assert_eq!(guarded.put(&editor, "/api/connections/r1", tagged).await.status, 200);
-        let moved = guarded.put(&guarded.root, "/api/connections/r1", elsewhere).await;
+        assert_eq!(
+            guarded
+                .put(&editor, "/api/connections/r1", tagged)
+                .await
+                .status,
+            200
+        );
+        let moved = guarded
+            .put(&guarded.root, "/api/connections/r1", elsewhere)
+            .await;
         assert_eq!(moved.status, 200, "{}", moved.text);
         let inline = json!({ "plugin": "ssh-command", "connection": connection });
         let denied = guarded.post(&editor, "/api/jobs", inline).await;
         assert_eq!(denied.status, 403, "{}", denied.text);
-        assert!(denied.text.contains("connections.inline"), "{}", denied.text);
+        assert!(
+            denied.text.contains("connections.inline"),
+            "{}",
+            denied.text
+        );
         let scheduled = json!({ "plugin": "says", "cron_expression": "0 0 1 1 *" });
         let denied = guarded.post(&editor, "/api/jobs", scheduled).await;
         assert!(denied.text.contains("schedules.write"), "{}", denied.text);
@@ -496,11 +585,18 @@ fn a_schedule_runs_for_its_owner() {
         let guarded = Guarded::start().await;
         let author = guarded.caller("anna", Role::Author, &[]).await;
         let schedule = json!({ "name": "s", "plugin": "says", "cron_expression": "* * * * *" });
-        let created = guarded.post(&author, "/api/schedules", schedule.clone()).await;
+        let created = guarded
+            .post(&author, "/api/schedules", schedule.clone())
+            .await;
         assert_eq!(created.status, 201, "{}", created.text);
         assert_eq!(created.body["owner"], "anna");
         let triggered = guarded
-            .send(&guarded.root, Method::POST, "/api/schedules/s/trigger", None)
+            .send(
+                &guarded.root,
+                Method::POST,
+                "/api/schedules/s/trigger",
+                None,
+            )
             .await;
         let id = triggered.body["id"].as_str().unwrap();
         let job = guarded.get(&author, &format!("/api/jobs/{id}")).await;
@@ -511,7 +607,9 @@ fn a_schedule_runs_for_its_owner() {
         guarded.put(&guarded.root, "/api/users/anna", demoted).await;
         let reason = auth.denies_submission("anna").await.unwrap().unwrap();
         assert!(reason.contains("jobs.submit"), "{reason}");
-        let replaced = guarded.put(&guarded.root, "/api/schedules/s", schedule).await;
+        let replaced = guarded
+            .put(&guarded.root, "/api/schedules/s", schedule)
+            .await;
         assert_eq!(replaced.body["owner"], "root", "who wrote it last");
     });
 }
@@ -523,10 +621,15 @@ fn an_idempotency_key_belongs_to_its_user() {
         let anna = guarded.caller("anna", Role::Operator, &[]).await;
         let ben = guarded.caller("ben", Role::Operator, &[]).await;
         let submit = async |caller: &Caller| {
-            let Caller::Token(token) = caller else { unreachable!() };
+            let Caller::Token(token) = caller else {
+                unreachable!()
+            };
             let request = guarded.host.client.request(Method::POST, "/api/jobs");
             let request = request.bearer_auth(token).header("Idempotency-Key", "one");
-            let answer = guarded.host.client.send(request.json(&json!({ "plugin": "says" })));
+            let answer = guarded
+                .host
+                .client
+                .send(request.json(&json!({ "plugin": "says" })));
             answer.await.body["id"].clone()
         };
         let first = submit(&anna).await;
@@ -562,10 +665,19 @@ fn invalid_users_are_rejected_with_the_field() {
     run(async {
         let guarded = Guarded::start().await;
         for (user, pointer) in [
-            (json!({ "name": "a b", "role": "viewer", "password": PASSWORD }), "/name"),
+            (
+                json!({ "name": "a b", "role": "viewer", "password": PASSWORD }),
+                "/name",
+            ),
             (json!({ "name": "anna", "role": "viewer" }), "/password"),
-            (json!({ "name": "anna", "role": "viewer", "password": "short" }), "/password"),
-            (json!({ "name": "anna", "role": "root", "password": PASSWORD }), "/role"),
+            (
+                json!({ "name": "anna", "role": "viewer", "password": "short" }),
+                "/password",
+            ),
+            (
+                json!({ "name": "anna", "role": "root", "password": PASSWORD }),
+                "/role",
+            ),
             (
                 json!({ "name": "anna", "role": "viewer", "password": PASSWORD, "permissions": ["all"] }),
                 "/permissions/0",
@@ -577,11 +689,21 @@ fn invalid_users_are_rejected_with_the_field() {
         ] {
             let refused = guarded.post(&guarded.root, "/api/users", user).await;
             assert_eq!(refused.status, 422, "{}", refused.text);
-            assert_eq!(refused.body["errors"][0]["pointer"], pointer, "{}", refused.text);
+            assert_eq!(
+                refused.body["errors"][0]["pointer"], pointer,
+                "{}",
+                refused.text
+            );
             assert!(!refused.text.contains(PASSWORD), "{}", refused.text);
         }
         let again = json!({ "name": "ROOT", "role": "viewer", "password": PASSWORD });
-        assert_eq!(guarded.post(&guarded.root, "/api/users", again).await.status, 409);
+        assert_eq!(
+            guarded
+                .post(&guarded.root, "/api/users", again)
+                .await
+                .status,
+            409
+        );
     });
 }
 
@@ -593,18 +715,30 @@ fn a_service_account_has_tokens_and_no_login() {
         let created = guarded.post(&guarded.root, "/api/users", bot).await;
         assert_eq!(read::<UserResponse>(&created).password_changed_at, None);
         let login = json!({ "name": "bot", "password": PASSWORD });
-        assert_eq!(guarded.post(&Caller::Nobody, "/api/login", login).await.status, 401);
+        assert_eq!(
+            guarded
+                .post(&Caller::Nobody, "/api/login", login)
+                .await
+                .status,
+            401
+        );
         let token = json!({ "name": "t", "user": "bot", "expires_at": tomorrow() });
         let token = guarded.token_of(&guarded.root, token).await;
         let me: MeResponse = read(&guarded.get(&token, "/api/me").await);
-        assert_eq!((me.name.as_deref(), me.proof), (Some("bot"), ProofKind::Token));
+        assert_eq!(
+            (me.name.as_deref(), me.proof),
+            (Some("bot"), ProofKind::Token)
+        );
         // Others neither create nor see tokens of the account.
         guarded.add_user("anna", Role::Author, &[]).await;
         let anna = guarded.log_in("anna").await;
         let token = json!({ "name": "u", "user": "bot", "expires_at": tomorrow() });
         assert_eq!(guarded.post(&anna, "/api/tokens", token).await.status, 403);
         assert_eq!(guarded.get(&anna, "/api/tokens?user=bot").await.status, 403);
-        assert_eq!(guarded.get(&anna, "/api/sessions?user=root").await.status, 403);
+        assert_eq!(
+            guarded.get(&anna, "/api/sessions?user=root").await.status,
+            403
+        );
     });
 }
 
@@ -616,11 +750,15 @@ fn an_event_stream_ends_when_its_caller_logs_out() {
         let later = json!({ "plugin": "says", "scheduled_for": now() + TimeDelta::hours(1) });
         let job = guarded.post(&session, "/api/jobs", later).await;
         let path = format!("/api/jobs/{}/events", job.body["id"].as_str().unwrap());
-        let Caller::Cookie(cookie) = &session else { unreachable!() };
+        let Caller::Cookie(cookie) = &session else {
+            unreachable!()
+        };
         let request = guarded.host.client.request(Method::GET, &path);
         let stream = request.header(COOKIE, cookie).send().await.unwrap();
         assert_eq!(stream.status(), 200);
-        guarded.send(&session, Method::POST, "/api/logout", None).await;
+        guarded
+            .send(&session, Method::POST, "/api/logout", None)
+            .await;
         let ended = tokio::time::timeout(crate::harness::DEADLINE, stream.text()).await;
         ended.expect("the stream ends").unwrap();
     });
@@ -646,7 +784,11 @@ fn pages_and_the_documentation_are_public() {
     run(async {
         let guarded = Guarded::start().await;
         for path in ["/board", "/api/openapi.json"] {
-            assert_eq!(guarded.get(&Caller::Nobody, path).await.status, 200, "{path}");
+            assert_eq!(
+                guarded.get(&Caller::Nobody, path).await.status,
+                200,
+                "{path}"
+            );
         }
         let unknown = guarded.get(&Caller::Nobody, "/api/unknown").await;
         assert_eq!(unknown.status, 404);
@@ -663,7 +805,10 @@ fn without_authentication_there_are_no_users() {
         assert_eq!(host.client.get("/api/users").await.status, 409);
         let login = json!({ "name": "root", "password": PASSWORD });
         let answer = host.client.post("/api/login", &login).await;
-        assert_eq!((answer.status, kind(&answer)), (409, "/problems/authentication-off"));
+        assert_eq!(
+            (answer.status, kind(&answer)),
+            (409, "/problems/authentication-off")
+        );
     });
 }
 
@@ -682,7 +827,9 @@ fn passwords_tokens_and_cookies_are_not_stored() {
         let mut files = 0;
         for file in std::fs::read_dir(directory).unwrap() {
             let path = file.unwrap().path();
-            let Ok(bytes) = std::fs::read(&path) else { continue };
+            let Ok(bytes) = std::fs::read(&path) else {
+                continue;
+            };
             files += 1;
             for secret in secrets {
                 let secret = secret.as_bytes();
@@ -736,7 +883,10 @@ fn the_command_line_logs_in_and_out() {
         };
         let (code, text) = command(&["job", "list"], "").await;
         assert_eq!(code, 6, "{text}");
-        assert!(text.contains("hint: log in with `scheduler login NAME`"), "{text}");
+        assert!(
+            text.contains("hint: log in with `scheduler login NAME`"),
+            "{text}"
+        );
         let stdin = format!("{PASSWORD}\n");
         let (code, text) = command(&["login", "root", "--password-stdin"], &stdin).await;
         assert_eq!(code, 0, "{text}");
@@ -744,28 +894,58 @@ fn the_command_line_logs_in_and_out() {
         let mode = std::os::unix::fs::PermissionsExt::mode(&file.metadata().unwrap().permissions());
         assert_eq!(mode & 0o777, 0o600);
         let (_, text) = command(&["whoami"], "").await;
-        assert!(text.contains("root") && text.contains("users.write"), "{text}");
-        let add = ["user", "add", "anna", "--role", "viewer", "--password-stdin"];
+        assert!(
+            text.contains("root") && text.contains("users.write"),
+            "{text}"
+        );
+        let add = [
+            "user",
+            "add",
+            "anna",
+            "--role",
+            "viewer",
+            "--password-stdin",
+        ];
         let (code, text) = command(&add, &stdin).await;
         assert_eq!(code, 0, "{text}");
         let service = ["user", "add", "bot", "--role", "operator", "--service"];
         assert_eq!(command(&service, "").await.0, 0);
         let create = [
-            "token", "create", "ci", "--user", "bot", "--permission", "jobs.read",
+            "token",
+            "create",
+            "ci",
+            "--user",
+            "bot",
+            "--permission",
+            "jobs.read",
             "--password-stdin",
         ];
         let (code, text) = command(&create, &stdin).await;
         assert_eq!(code, 0, "{text}");
         let token = text.lines().find(|line| line.starts_with("jst_")).unwrap();
-        assert_eq!(guarded.status_of(&Caller::Token(token.to_owned())).await, 200);
+        assert_eq!(
+            guarded.status_of(&Caller::Token(token.to_owned())).await,
+            200
+        );
         let (_, text) = command(&["token", "list", "--user", "bot"], "").await;
         assert!(text.contains("ci") && text.contains("jobs.read"), "{text}");
         let (code, text) = command(&["token", "revoke", "ci", "--user", "bot"], "").await;
         assert_eq!(code, 0, "{text}");
-        let edit = ["user", "edit", "anna", "--role", "reader", "--permission", "terminals.open"];
+        let edit = [
+            "user",
+            "edit",
+            "anna",
+            "--role",
+            "reader",
+            "--permission",
+            "terminals.open",
+        ];
         assert_eq!(command(&edit, "").await.0, 0);
         let (_, text) = command(&["user", "list"], "").await;
-        assert!(text.contains("reader") && text.contains("terminals.open"), "{text}");
+        assert!(
+            text.contains("reader") && text.contains("terminals.open"),
+            "{text}"
+        );
         let (_, text) = command(&["session", "list"], "").await;
         assert!(text.contains("127.0.0.1"), "{text}");
         assert_eq!(command(&["user", "rm", "anna"], "").await.0, 0);
@@ -774,7 +954,11 @@ fn the_command_line_logs_in_and_out() {
         assert_eq!(command(&["whoami"], "").await.0, 6);
         // A token in the environment needs no login.
         let request = guarded.host.client.request(Method::GET, "/api/me");
-        let answer = guarded.host.client.send(request.header(AUTHORIZATION, "Bearer x")).await;
+        let answer = guarded
+            .host
+            .client
+            .send(request.header(AUTHORIZATION, "Bearer x"))
+            .await;
         assert_eq!(answer.status, 401);
     });
 }

@@ -52,4 +52,5 @@ mod secrets;
 mod sessions;
 mod storage;
 mod terminal;
+mod tls;
 mod values;

@@ -52,6 +52,7 @@ use crate::board;
 use crate::config::ServerConfig;
 pub use access::{Access, ClientAddress, OPERATIONS};
 pub use budget::ResponseBudget;
+pub(crate) use guard::FORWARDED_PROTO;
 pub use problem::Problem;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

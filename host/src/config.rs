@@ -196,6 +196,11 @@ pub struct ServerConfig {
     pub write_timeout_seconds: u64,
     pub max_connections: usize,
     pub max_connections_per_address: usize,
+    /// The certificate chain (PEM); TLS is on if it and the key are set.
+    pub tls_cert_file: Option<PathBuf>,
+    pub tls_key_file: Option<PathBuf>,
+    /// Authorities of client certificates (PEM); clients need a certificate of one of them.
+    pub tls_client_ca_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -459,6 +464,9 @@ impl Default for ServerConfig {
             write_timeout_seconds: 30,
             max_connections: 512,
             max_connections_per_address: 64,
+            tls_cert_file: None,
+            tls_key_file: None,
+            tls_client_ca_file: None,
         }
     }
 }

@@ -9,6 +9,7 @@ mod io;
 mod listener;
 mod service;
 mod slots;
+mod tls;
 
 use std::io::Error as IoError;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use axum::Router;
 use rustix::io::Errno;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::config::ServerConfig;
 use crate::descriptors;
@@ -79,6 +80,11 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
     let limits = Limits::new(config);
+    let tls = listener.tls();
+    let _watching = tls.clone().map(|tls| {
+        let watching = tokio::spawn(async move { tls.watch().await });
+        AbortOnDropHandle::new(watching)
+    });
     let slots = Arc::new(Slots::new(limits));
     let connections = TaskTracker::new();
     let cut = CancellationToken::new();
@@ -110,6 +116,7 @@ pub async fn run(
                 let serving = connection::serve(
                     stream,
                     slot,
+                    tls.clone(),
                     peer.ip(),
                     router.clone(),
                     limits,

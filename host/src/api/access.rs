@@ -12,6 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::Problem;
+use super::guard::FORWARDED_PROTO;
 use crate::app::App;
 use crate::auth::{AuthError, Credentials};
 use crate::model::{Denied, Permission, Principal, Proof};
@@ -240,9 +241,9 @@ pub(super) fn address_of(extensions: &axum::http::Extensions) -> Option<IpAddr> 
     extensions.get::<ClientAddress>().map(|address| address.0)
 }
 
-/// Returns whether the client reaches the server over TLS, which a proxy adds.
+/// Returns whether the client reaches the server or the proxy before it over TLS.
 fn is_secure(headers: &HeaderMap) -> bool {
-    let proto = headers.get("x-forwarded-proto");
+    let proto = headers.get(FORWARDED_PROTO);
     let proto = proto.and_then(|value| value.to_str().ok());
     let first = proto.and_then(|list| list.split(',').next());
     first.is_some_and(|first| first.trim().eq_ignore_ascii_case("https"))

@@ -68,7 +68,7 @@ fn raise_descriptor_limit() {
 
 async fn serve(config: Config) -> anyhow::Result<()> {
     // Resolved before anything is opened, so that an invalid address leaves no trace.
-    let address = Address::resolve(&config.server).await?;
+    let address = Address::resolve(&config.server, config.auth_mode()).await?;
     let shutdown = CancellationToken::new();
     stop_on_signals(&shutdown)?;
     // With a handler for SIGXFSZ, writing beyond the file size limit fails instead of killing the
@@ -78,7 +78,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let listener = address.bind().await?;
     let url = listener.url()?;
     let board = &app.config.board;
-    let has_page = board.enabled && matches!(listener, Listener::Tcp(_));
+    let has_page = board.enabled && matches!(listener, Listener::Tcp(..));
     let dashboard = has_page.then(|| format!("{url}{}", board.ui_path));
     tracing::info!(%url, dashboard, worker = app.worker.name(), "listening");
     if let Some(code) = app.auth.begin_setup().await? {

@@ -227,7 +227,7 @@ pub const KEYS: &[Key] = &[
         section: "server",
         name: "trust_network",
         allowed: Allowed::Flag,
-        meaning: "Whether the server may listen on non-loopback addresses. Without authentication, every machine that reaches the port can use every stored connection; with it, passwords and tokens are sent over plain HTTP unless a proxy adds TLS.",
+        meaning: "Whether the server may listen on non-loopback addresses without both authentication and TLS. Without authentication, every machine that reaches the port can use every stored connection; without TLS, passwords and tokens can be read in transit.",
     },
     Key {
         section: "server",
@@ -282,6 +282,33 @@ pub const KEYS: &[Key] = &[
             to: 100_000,
         },
         meaning: "Maximum number of open connections from one IPv4 address or IPv6 network (/64), except on loopback and the Unix socket. All clients of a proxy on another machine have the proxy's address.",
+    },
+    Key {
+        section: "server",
+        name: "tls_cert_file",
+        allowed: Allowed::Text {
+            described: "a file path",
+            check: file_path,
+        },
+        meaning: "The certificate of the server and those of its issuers (PEM). With it and `tls_key_file`, the server speaks HTTPS on its TCP port. Both files are read again when they change; if they are not valid, the previous certificate stays in use.",
+    },
+    Key {
+        section: "server",
+        name: "tls_key_file",
+        allowed: Allowed::Text {
+            described: "a file path",
+            check: file_path,
+        },
+        meaning: "The private key of the certificate (PEM).",
+    },
+    Key {
+        section: "server",
+        name: "tls_client_ca_file",
+        allowed: Allowed::Text {
+            described: "a file path",
+            check: file_path,
+        },
+        meaning: "Authorities of client certificates (PEM). Clients then need a certificate of one of them, besides a login.",
     },
     Key {
         section: "worker",

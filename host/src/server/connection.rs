@@ -18,6 +18,7 @@ use super::Limits;
 use super::io::{BoxedStream, ConnectionIo};
 use super::service::RequestService;
 use super::slots::Slot;
+use super::tls::Tls;
 
 /// Maximum size of the HTTP buffers of a connection, including a request head.
 const MAX_BUFFER_BYTES: usize = 64 * 1024;
@@ -180,6 +181,7 @@ impl Connection {
 pub(super) async fn serve(
     stream: BoxedStream,
     slot: Slot,
+    tls: Option<Arc<Tls>>,
     client: Option<IpAddr>,
     router: Router,
     limits: Limits,
@@ -187,8 +189,28 @@ pub(super) async fn serve(
     cut: CancellationToken,
 ) {
     let connection = Arc::clone(slot.connection());
+    let encrypted = tls.is_some();
+    let stream = match tls {
+        None => stream,
+        Some(tls) => tokio::select! {
+            accepted = tls.accept(stream) => match accepted {
+                Ok(stream) => stream,
+                Err(error) => {
+                    tracing::debug!(%error, "TLS handshake failed");
+                    return;
+                }
+            },
+            () = connection.expired(&limits) => {
+                tracing::debug!("TLS handshake timed out");
+                return;
+            }
+            () = connection.displaced.cancelled() => return,
+            () = cut.cancelled() => return,
+            () = shutdown.cancelled() => return,
+        },
+    };
     let io = TokioIo::new(ConnectionIo::new(stream, slot, limits.write));
-    let service = RequestService::new(router, client, Arc::clone(&connection));
+    let service = RequestService::new(router, client, encrypted, Arc::clone(&connection));
     let mut builder = Builder::new(TokioExecutor::new()).http1_only();
     builder
         .http1()

@@ -186,8 +186,7 @@ fn check_validity(
     let verifier =
         WebPkiServerVerifier::builder_with_provider(itself, Arc::clone(provider)).build()?;
     let name = ServerName::try_from("localhost")?;
-    let verified =
-        verifier.verify_server_cert(certificate, others, &name, &[], UnixTime::now());
+    let verified = verifier.verify_server_cert(certificate, others, &name, &[], UnixTime::now());
     match verified {
         Err(rustls::Error::InvalidCertificate(
             CertificateError::Expired | CertificateError::ExpiredContext { .. },
