@@ -25,7 +25,7 @@ const PASSWORD: &str = "correct horse battery";
 
 /// A playbook that returns what a device might have said.
 const SAYS: &str = r#"
-    fn describe() { #{ targets: "none" } }
+    fn describe() { #{ summary: "Says something", targets: "none" } }
     fn run(job, params) { log::info("the log tells"); "the result tells" }
 "#;
 

@@ -221,7 +221,7 @@ fn expired(directory: &Path) -> Files {
             String::from_utf8_lossy(&made.stderr)
         );
     };
-    let authority = "[ca]\ndefault_ca = a\n[a]\nnew_certs_dir = .\ndatabase = index\n\
+    let authority = "[ca]\ndefault_ca = a\n[a]\nnew_certs_dir = .\ndatabase = index\nserial = serial\n\
                      default_md = sha256\npolicy = p\n[p]\ncommonName = supplied\n";
     std::fs::write(directory.join("authority"), authority).unwrap();
     std::fs::write(directory.join("index"), "").unwrap();

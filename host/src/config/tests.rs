@@ -346,7 +346,7 @@ fn an_unknown_key_or_section_of_the_file_is_refused() {
          did you mean port?; known: host, port, request_timeout_seconds, max_body_bytes, \
          max_request_memory_bytes, trust_network, allowed_hosts, cors_origins, header_timeout_seconds, \
          idle_timeout_seconds, write_timeout_seconds, max_connections, \
-         max_connections_per_address"
+         max_connections_per_address, tls_cert_file, tls_key_file, tls_client_ca_file"
     );
     assert_eq!(
         refusal("[sever]\nport = 1\n"),
