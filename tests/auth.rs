@@ -35,7 +35,7 @@ struct Guarded {
     root: Caller,
 }
 
-/// Who sends a request.
+/// The sender of a request.
 #[derive(Clone)]
 enum Caller {
     Nobody,
@@ -122,7 +122,7 @@ impl Guarded {
         Caller::Token(read::<TokenResponse>(&created).token.unwrap())
     }
 
-    /// Returns the status of a request that everybody with an account may make.
+    /// Returns the status of a request that requires an account alone.
     async fn status_of(&self, caller: &Caller) -> u16 {
         self.get(caller, "/api/me").await.status
     }
@@ -173,7 +173,7 @@ fn each_operation_of_the_specification_says_what_it_requires() {
     assert_eq!(listed, documented, "each operation that is listed exists");
 }
 
-/// The matrix for reviewers: who gets through to which operation.
+/// The matrix for reviewers: the operations of each role.
 #[test]
 fn each_role_gets_through_to_its_operations_alone() {
     run(async {

@@ -91,7 +91,7 @@ impl From<getrandom::Error> for AuthError {
     }
 }
 
-/// What a client sent to prove who it is.
+/// The credentials in a request.
 #[derive(Debug, Default)]
 pub struct Credentials<'a> {
     /// The value of the session's cookie.
@@ -751,8 +751,7 @@ fn check_fields(input: &UserInput, is_new: bool) -> Vec<FieldError> {
 
 fn last_admin(name: &str) -> AuthError {
     AuthError::Conflict(format!(
-        "user `{name}` is the last person with the role admin who is not disabled; make another user \
-         an admin first"
+        "user `{name}` is the last enabled person with the role admin; make another user an admin first"
     ))
 }
 

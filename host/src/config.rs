@@ -223,7 +223,7 @@ pub struct BoardConfig {
     pub auth_enabled: bool,
 }
 
-/// Who may use the API and the dashboard.
+/// Authentication of the clients of the API and the dashboard.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AuthConfig {
@@ -233,14 +233,14 @@ pub struct AuthConfig {
     pub session_lifetime_seconds: u32,
 }
 
-/// How users prove who they are.
+/// The kind of authentication.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AuthMode {
-    /// Not at all: every client may do everything.
+    /// None: every client may do everything.
     #[default]
     Off,
-    /// With a password or an API token, which this server stores.
+    /// A password or an API token of a user of this server.
     Local,
 }
 

@@ -53,7 +53,7 @@ pub struct Submission {
     pub rerun_of: Option<Uuid>,
     /// `(id, cron expression)` of the schedule that submits it.
     pub schedule: Option<(Uuid, String)>,
-    /// The name of the user who submits it, or who owns its schedule.
+    /// The name of the submitting user, or of the owner of the schedule.
     pub submitted_by: Option<String>,
     /// Rights that limit the job's own: those of the job that is rerun.
     pub bounds: Vec<Bound>,

@@ -1,5 +1,5 @@
-//! Who may use which operation: the permission that each operation requires, and the middleware that
-//! finds the principal of a request and checks it.
+//! Access to operations: the permission that each operation requires, and the middleware that finds the
+//! principal of a request and checks it.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::auth::{AuthError, Credentials};
 use crate::model::{Denied, Permission, Principal, Proof};
 
-/// What an operation requires of its caller.
+/// A requirement of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Nothing: anyone may use it.
@@ -30,7 +30,7 @@ pub enum Access {
 use Access::{Authenticated, Public, Requires};
 use Permission as P;
 
-/// What each operation requires. An operation that is missing here is rejected.
+/// The requirement of each operation. An operation that is missing here is rejected.
 pub const OPERATIONS: &[(&str, &str, Access)] = &[
     ("GET", "/health", Public),
     ("POST", "/setup", Public),
@@ -38,7 +38,7 @@ pub const OPERATIONS: &[(&str, &str, Access)] = &[
     ("POST", "/logout", Authenticated),
     ("GET", "/me", Authenticated),
     ("PUT", "/me/password", Authenticated),
-    // Of other users: `users.read` and `users.write`, which the handlers check.
+    // For other users, the handlers check `users.read` and `users.write`.
     ("GET", "/sessions", Authenticated),
     ("DELETE", "/sessions/{id}", Authenticated),
     ("GET", "/tokens", Authenticated),
@@ -149,7 +149,7 @@ const NAMED: &[(&str, &str)] = &[
     ("/plugins/reload", "/plugins/{name}"),
 ];
 
-/// Returns what an operation requires; `None` for an operation that does not exist.
+/// Returns the requirement of an operation; `None` for an operation that does not exist.
 pub(super) fn access(method: &Method, path: &str) -> Option<Access> {
     let method = match *method {
         Method::HEAD => "GET",
@@ -284,7 +284,7 @@ pub(super) async fn lapsed(app: Arc<App>, caller: Principal, permission: Permiss
         tokio::time::sleep(RECHECK_INTERVAL).await;
         match app.auth.identify_again(&caller).await {
             Ok(now) if now.may(permission) => {}
-            // Nobody was found to have lost anything.
+            // The database is unavailable; the caller may have lost nothing.
             Err(AuthError::Storage(_)) => {}
             Ok(_) | Err(_) => return,
         }

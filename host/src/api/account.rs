@@ -93,7 +93,7 @@ pub(super) async fn log_out(
     ))
 }
 
-/// Returns who sent the request, and what they may do.
+/// Returns the user of the request, with its permissions.
 #[utoipa::path(
     get, path = "/me", tag = "users",
     responses(

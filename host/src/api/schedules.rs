@@ -111,7 +111,8 @@ pub(super) async fn replace(
     body: JsonBody<ScheduleRequest>,
 ) -> Result<Json<ScheduleResponse>, Problem> {
     let old = app.schedules.find(&id).await?;
-    // Its jobs are submitted for who wrote it last, so that nobody writes jobs for somebody else.
+    // The caller becomes the owner: otherwise, a user could write jobs that are submitted for another
+    // user.
     let schedule = Schedule {
         owner: caller.name(),
         ..body.value.over(Some(old))

@@ -1,4 +1,4 @@
-//! The rate limit of logins: guessing gets slow, and nobody is locked out.
+//! The rate limit of logins: guessing gets slow, and no user is locked out.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
@@ -21,12 +21,12 @@ type ClientKey = Option<IpAddr>;
 /// The limits of login attempts. They apply to the successful ones too, because the answer is not known
 /// before the hash has been computed.
 pub(super) struct LoginAttempts {
-    /// Of one client, for one user: guesses at a password.
+    /// Limit of one client for one user: guesses at a password.
     own: Limiter<(String, ClientKey)>,
-    /// Of one client, for all users: guesses at users with a common password.
+    /// Limit of one client for all users: guesses at users with a common password.
     client: Limiter<ClientKey>,
-    /// Of all clients, for one user: guesses from many addresses. It is so wide that the user waits for
-    /// seconds only.
+    /// Limit of all clients for one user: guesses from many addresses. It is wide, so that the user waits
+    /// for seconds only.
     user: Limiter<String>,
     clock: DefaultClock,
 }

@@ -114,7 +114,7 @@ fn verify(password: &[u8], stored: &PasswordHash) -> Verified {
     {
         return Verified::No;
     }
-    // The algorithm, version and parameters stand before the salt, which is the last but one part.
+    // The algorithm, version and parameters precede the salt, which is the last but one part.
     let parameters = |hash: &str| hash.rsplitn(3, '$').nth(2).map(str::to_owned);
     let current = hash(b"").ok().and_then(|hash| parameters(&hash.0));
     if parameters(&stored.0) == current {

@@ -50,7 +50,7 @@ pub(super) struct Client {
     in_process: Option<Router>,
 }
 
-/// What the client sends to prove who it is.
+/// The credentials of the client.
 #[derive(Clone)]
 enum Proof {
     None,

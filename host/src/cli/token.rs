@@ -15,7 +15,7 @@ use crate::model::Permission;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokenCommand {
-    /// Create a token, which is printed once; asks for the password of the user who is logged in
+    /// Create a token, which is printed once; asks for the caller's password
     Create(create::CreateArgs),
     /// List the tokens
     List(list::ListArgs),

@@ -1,4 +1,4 @@
-//! Who may do what: permissions, the roles that contain them, and the principal of a request.
+//! Access: permissions, the roles that contain them, and the principal of a request.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -178,7 +178,7 @@ impl Role {
     }
 }
 
-/// How a request proved who sent it.
+/// The proof of a request's principal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
     /// Not at all: authentication is off, or the operation is public.
@@ -189,7 +189,7 @@ pub enum Proof {
     Token(Uuid),
 }
 
-/// Who sent a request, and what they may do.
+/// The sender of a request, with its permissions.
 #[derive(Clone, Debug)]
 pub struct Principal {
     /// `None` while authentication is off.
@@ -214,7 +214,7 @@ pub struct PrincipalUser {
 pub struct Denied(pub Permission);
 
 impl Principal {
-    /// Returns the principal of all requests while authentication is off, who may do everything.
+    /// Returns the principal of all requests while authentication is off, with all permissions.
     #[must_use]
     pub fn anyone() -> Self {
         Self {

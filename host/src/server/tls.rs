@@ -173,7 +173,7 @@ fn roots(certificates: Vec<CertificateDer<'static>>) -> anyhow::Result<RootCertS
     Ok(roots)
 }
 
-/// Checks that the certificate is valid now. Who issued it is for clients to judge.
+/// Checks that the certificate is valid now. Its issuer is for clients to judge.
 fn check_validity(
     chain: &[CertificateDer<'static>],
     provider: &Arc<CryptoProvider>,

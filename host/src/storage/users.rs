@@ -12,7 +12,7 @@ use crate::model::{ApiToken, BrowserSession, PasswordHash, SecretDigest, User};
 pub enum UserChange {
     Done,
     NotFound,
-    /// Nothing changed: no user who can log in and manage users would be left.
+    /// Nothing changed: no active admin would be left ([`User::is_active_admin`]).
     LastAdmin,
 }
 

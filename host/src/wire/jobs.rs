@@ -112,7 +112,8 @@ pub struct JobResponse {
     pub cron_expression: Option<String>,
     /// The schedule that submitted the job.
     pub schedule_id: Option<Uuid>,
-    /// The user who submitted it, or who owned the schedule that did. Null if authentication was off.
+    /// The submitting user, or the owner of the schedule that submitted it. Null if authentication was
+    /// off.
     #[serde(default)]
     pub submitted_by: Option<String>,
     pub attempt: u32,

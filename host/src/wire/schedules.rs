@@ -105,7 +105,7 @@ pub struct ScheduleResponse {
     pub last_outcome: Option<String>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
-    /// The user who wrote it last, for whom its jobs are submitted. Null if authentication was off.
+    /// The user of the last change, for whom its jobs are submitted. Null if authentication was off.
     #[serde(default)]
     pub owner: Option<String>,
 }

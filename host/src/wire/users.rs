@@ -42,7 +42,7 @@ pub struct PasswordRequest {
     pub new_password: SecretString,
 }
 
-/// Who sent the request, and what they may do.
+/// The sender of the request, with its permissions.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct MeResponse {
     /// Whether clients have to authenticate. Without, every client may do everything.
@@ -56,11 +56,11 @@ pub struct MeResponse {
     pub proof_id: Option<Uuid>,
 }
 
-/// How the request proved who sent it.
+/// The proof of the sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ProofKind {
-    /// Not at all: authentication is off.
+    /// None: authentication is off.
     None,
     Session,
     Token,
@@ -201,7 +201,7 @@ pub struct TokenRequest {
     /// Letters, digits, `-`, `_` and `.`; unique among the user's tokens.
     #[schema(example = "nightly-backup")]
     pub name: String,
-    /// The user whom the token stands for; if absent, the user of the request.
+    /// The user of the token; if absent, the user of the request.
     #[serde(default)]
     pub user: Option<String>,
     /// Limits what the token allows. It never allows more than its user may do; if absent, as much.

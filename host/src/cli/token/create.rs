@@ -13,7 +13,7 @@ pub(crate) struct CreateArgs {
     /// The name of the token
     name: String,
 
-    /// The user whom the token stands for, such as a service account [default: the caller]
+    /// The user of the token, such as a service account [default: the caller]
     #[arg(long)]
     user: Option<String>,
 

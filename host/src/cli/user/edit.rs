@@ -29,7 +29,7 @@ pub(crate) struct EditArgs {
     #[arg(long, conflicts_with = "permissions")]
     no_permissions: bool,
 
-    /// Disable the user, who then can do nothing
+    /// Disable the user: logins and tokens are rejected
     #[arg(long, conflicts_with = "enable")]
     disable: bool,
 
