@@ -23,6 +23,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::config::ServerConfig;
 use crate::descriptors;
+use connection::Accepted;
 pub use listener::{Address, Listener, UnixSocketListener};
 use slots::{Admission, Slots};
 
@@ -113,11 +114,14 @@ pub async fn run(
         };
         match slots.admit(&peer) {
             Admission::Admitted(slot) => {
-                let serving = connection::serve(
+                let accepted = Accepted {
                     stream,
+                    client: peer.ip(),
+                    tls: tls.clone(),
+                };
+                let serving = connection::serve(
+                    accepted,
                     slot,
-                    tls.clone(),
-                    peer.ip(),
                     router.clone(),
                     limits,
                     shutdown.clone(),

@@ -28,7 +28,7 @@ impl PasswordArgs {
 
     /// Reads the password of a user.
     pub(super) fn read(&self, user: &str) -> Result<SecretString, Failure> {
-        match self.from_pipe_or_file()? {
+        match self.pipe_or_file()? {
             Some(password) => Ok(password),
             None => ask(&format!("Password of {user}: ")),
         }
@@ -36,7 +36,7 @@ impl PasswordArgs {
 
     /// Reads a new password; at the terminal, twice.
     pub(super) fn read_new(&self, user: &str) -> Result<SecretString, Failure> {
-        if let Some(password) = self.from_pipe_or_file()? {
+        if let Some(password) = self.pipe_or_file()? {
             return Ok(password);
         }
         let first = ask(&format!("New password of {user}: "))?;
@@ -47,7 +47,7 @@ impl PasswordArgs {
         Ok(first)
     }
 
-    fn from_pipe_or_file(&self) -> Result<Option<SecretString>, Failure> {
+    fn pipe_or_file(&self) -> Result<Option<SecretString>, Failure> {
         if self.password_stdin {
             let mut text = String::new();
             std::io::stdin()

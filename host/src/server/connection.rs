@@ -177,17 +177,29 @@ impl Connection {
     }
 }
 
+/// A connection before its TLS handshake.
+pub(super) struct Accepted {
+    pub(super) stream: BoxedStream,
+    /// The address of the client; `None` for a Unix socket.
+    pub(super) client: Option<IpAddr>,
+    /// The certificate; `None` for plain HTTP.
+    pub(super) tls: Option<Arc<Tls>>,
+}
+
 /// Serves the requests of one connection until it ends, expires or is displaced.
 pub(super) async fn serve(
-    stream: BoxedStream,
+    accepted: Accepted,
     slot: Slot,
-    tls: Option<Arc<Tls>>,
-    client: Option<IpAddr>,
     router: Router,
     limits: Limits,
     shutdown: CancellationToken,
     cut: CancellationToken,
 ) {
+    let Accepted {
+        stream,
+        client,
+        tls,
+    } = accepted;
     let connection = Arc::clone(slot.connection());
     let encrypted = tls.is_some();
     let stream = match tls {

@@ -1,5 +1,5 @@
 use clap::Args;
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
 use super::named;
@@ -46,7 +46,7 @@ pub(super) async fn run(args: AddArgs) -> Result<(), Failure> {
         "kind": if args.service { "service" } else { "person" },
         "role": args.role,
         "permissions": args.permissions,
-        "password": password.as_ref().map(|password| password.expose_secret()),
+        "password": password.as_ref().map(SecretString::expose_secret),
     });
     let answer = client.post::<UserResponse>(&["users"], &user, None).await?;
     match args.server.output {

@@ -1,5 +1,5 @@
 use clap::Args;
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
 use super::named;
@@ -71,7 +71,7 @@ pub(super) async fn run(args: EditArgs) -> Result<(), Failure> {
         "role": args.role.unwrap_or(old.role),
         "permissions": permissions,
         "disabled": (old.disabled || args.disable) && !args.enable,
-        "password": password.as_ref().map(|password| password.expose_secret()),
+        "password": password.as_ref().map(SecretString::expose_secret),
     });
     let answer = client
         .put::<UserResponse>(&["users", &args.name], &user)
