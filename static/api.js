@@ -23,6 +23,11 @@ export const api = {
       error.body?.storage ? error.body : Promise.reject(error),
     ),
 
+  me: () => get("/me", {}),
+  logIn: (login) => request("POST", "/login", { body: login }),
+  logOut: () => request("POST", "/logout"),
+  setUp: (setup) => request("POST", "/setup", { body: setup }),
+
   listJobs: (filter, options) => get("/jobs", filter, options),
   jobStats: (options) => get("/jobs/stats", {}, options),
   job: (id, options) => get(`/jobs/${segment(id)}`, {}, options),
@@ -31,7 +36,10 @@ export const api = {
   /** A job's events without texts, as an EventSource, which reconnects automatically. */
   followJob: (id) => new EventSource(`${BASE}/jobs/${segment(id)}/events?texts=false`),
   submitJob: (job, idempotencyKey) =>
-    request("POST", "/jobs", { body: job, headers: { "Idempotency-Key": idempotencyKey } }),
+    request("POST", "/jobs", {
+      body: job,
+      headers: { "Idempotency-Key": idempotencyKey },
+    }),
   cancelJob: (id) => request("POST", `/jobs/${segment(id)}/cancel`),
   rerunJob: (id, only) => request("POST", `/jobs/${segment(id)}/rerun`, { body: { only } }),
   deleteJob: (id) => request("DELETE", `/jobs/${segment(id)}`),
@@ -58,7 +66,9 @@ export const api = {
   connection: (id, options) => get(`/connections/${segment(id)}`, {}, options),
   hostKeys: (id, options) => get(`/connections/${segment(id)}/host-keys`, {}, options),
   trustHostKey: (id, fingerprint) =>
-    request("POST", `/connections/${segment(id)}/host-keys`, { body: { fingerprint } }),
+    request("POST", `/connections/${segment(id)}/host-keys`, {
+      body: { fingerprint },
+    }),
   replaceConnection: (id, connection) =>
     request("PUT", `/connections/${segment(id)}`, { body: connection }),
 };
@@ -96,6 +106,15 @@ export function onReachability(listener) {
 }
 
 /**
+ * Calls `listener` when the server rejects a request because the login has ended.
+ *
+ * @param {() => void} listener
+ */
+export function onLoggedOut(listener) {
+  loggedOutListeners.push(listener);
+}
+
+/**
  * Returns the time of the server's clock, which job times refer to: the local clock may be minutes
  * off.
  */
@@ -117,6 +136,8 @@ export function newIdempotencyKey() {
 
 /** @type {((reachable: boolean) => void)[]} */
 const reachabilityListeners = [];
+/** @type {(() => void)[]} */
+const loggedOutListeners = [];
 let reachable = true;
 let clockOffsetMs = 0;
 
@@ -181,6 +202,9 @@ async function request(method, path, { query = {}, body, headers = {}, signal } 
     const text = await response.text();
     setReachable(true);
     noteClock(response);
+    if (response.status === 401 && path !== "/login") {
+      for (const listener of loggedOutListeners) listener();
+    }
     return read(response, text);
   } catch (error) {
     if (error instanceof ApiError) throw error;
@@ -223,7 +247,11 @@ function read(response, text) {
     // A proxy's HTML page: only the status is usable.
   }
   const isProblem = body !== null && typeof body === "object" && (body.title || body.detail);
-  if (!isProblem) throw new ApiError("http", `${answered}.`, { status: response.status, body });
+  if (!isProblem)
+    throw new ApiError("http", `${answered}.`, {
+      status: response.status,
+      body,
+    });
   throw new ApiError("problem", body.detail || body.title, {
     status: response.status,
     errors: Array.isArray(body.errors) ? body.errors : [],

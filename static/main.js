@@ -3,11 +3,12 @@
 //
 // A view is a function from `ViewContext` to `View`, which xtask/dashboard/types.d.ts describes.
 
-import { api, asApiError, onReachability } from "./api.js";
+import { loadUser, may } from "./account.js";
+import { api, asApiError, onLoggedOut, onReachability } from "./api.js";
 import { button, h, patch } from "./dom.js";
 import { count, plural } from "./format.js";
 import { every } from "./poll.js";
-import { href, startRouter } from "./router.js";
+import { href, replaceAddress, startRouter } from "./router.js";
 import { emptyBox } from "./components/refresher.js";
 import { startClock } from "./components/time.js";
 import { jobsView } from "./views/jobs.js";
@@ -17,8 +18,16 @@ import { jobsView } from "./views/jobs.js";
 const ROUTES = [
   { path: "", section: "jobs", view: async () => jobsView },
   { path: "jobs", section: "jobs", view: async () => jobsView },
-  { path: "jobs/:id", section: "jobs", view: async () => (await import("./views/job.js")).jobView },
-  { path: "new", section: "new", view: async () => (await import("./views/submit.js")).submitView },
+  {
+    path: "jobs/:id",
+    section: "jobs",
+    view: async () => (await import("./views/job.js")).jobView,
+  },
+  {
+    path: "new",
+    section: "new",
+    view: async () => (await import("./views/submit.js")).submitView,
+  },
   {
     path: "schedules",
     section: "schedules",
@@ -54,14 +63,65 @@ const main = part("main");
 let current = null;
 
 linkNavigation();
-startClock();
-startRouter({
-  routes: ROUTES,
-  fallback: { path: "", section: null, view: async () => notFoundView },
-  show,
-});
-watchConnection();
-watchHealth();
+begin();
+
+// ---- the user ----------------------------------------------------------------------------
+
+/** Starts the dashboard, or shows the login or the setup of the first user. */
+async function begin() {
+  const code = setupCode();
+  if (code !== null) {
+    showForm((forms) => forms.setupForm(code, () => location.assign(href())));
+    return;
+  }
+  try {
+    showUser(await loadUser());
+  } catch (caught) {
+    if (asApiError(caught).status === 401) {
+      showForm((forms) => forms.loginForm(() => location.reload()));
+      return;
+    }
+    // The views show that the server does not respond.
+  }
+  onLoggedOut(() => location.reload());
+  startClock();
+  startRouter({
+    routes: ROUTES,
+    fallback: { path: "", section: null, view: async () => notFoundView },
+    show,
+  });
+  watchConnection();
+  watchHealth();
+}
+
+/** Returns the code in a link to the setup, and removes it from the address. */
+function setupCode() {
+  const code = location.hash.slice(1);
+  if (location.pathname !== href("setup") || code === "") return null;
+  replaceAddress(href("setup"));
+  return code;
+}
+
+/** @param {(forms: typeof import("./views/login.js")) => HTMLElement} create */
+async function showForm(create) {
+  document.body.classList.add("logged-out");
+  const element = create(await import("./views/login.js"));
+  main.replaceChildren(element);
+  element.querySelector("input")?.focus();
+}
+
+/** @param {Me} me */
+function showUser({ name }) {
+  if (!may("jobs.submit")) document.querySelector('a[data-section="new"]')?.remove();
+  if (!name) return;
+  const leave = async () => {
+    await api.logOut().catch(() => {});
+    location.assign(href());
+  };
+  part("skip").nextElementSibling?.append(
+    h("div", { class: "account" }, h("span", {}, name), button({ onClick: leave }, "Log out")),
+  );
+}
 
 // ---- views -------------------------------------------------------------------------------
 
@@ -74,7 +134,12 @@ async function show(match, arrival, scrollTo) {
   current?.controller.abort();
   const controller = new AbortController();
   /** @type {NonNullable<typeof current>} */
-  const entry = { route: match.route, path: match.path, view: null, controller };
+  const entry = {
+    route: match.route,
+    path: match.path,
+    view: null,
+    controller,
+  };
   current = entry;
   markSection(match.route.section);
   const createView = await match.route.view().catch(() => unloadedView);

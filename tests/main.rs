@@ -9,6 +9,7 @@
 )]
 
 mod api;
+mod auth;
 mod batches;
 mod blame;
 mod board;
@@ -51,4 +52,5 @@ mod secrets;
 mod sessions;
 mod storage;
 mod terminal;
+mod tls;
 mod values;

@@ -3,6 +3,8 @@
 //! Handlers translate between HTTP and the use cases of the host. The wire types are in [`crate::wire`]; every
 //! error is sent as a [`Problem`].
 
+mod access;
+mod account;
 mod body_budget;
 mod budget;
 mod compare;
@@ -20,6 +22,7 @@ mod plugins;
 mod problem;
 mod schedules;
 mod terminal;
+mod users;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +50,8 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::app::App;
 use crate::board;
 use crate::config::ServerConfig;
+pub use access::{Access, ClientAddress, OPERATIONS};
+pub(crate) use guard::FORWARDED_PROTO;
 pub use problem::Problem;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -79,6 +84,7 @@ const DOCS_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
         (name = "pauses", description = "Maintenance, freezes and blackout windows, in which jobs do \
                                          not start"),
         (name = "plugins", description = "Playbooks and components"),
+        (name = "users", description = "Users, logins, sessions and API tokens"),
         (name = "health", description = "State of the server"),
     )
 )]
@@ -89,13 +95,14 @@ pub fn router(app: &Arc<App>) -> Router {
     let (api, specification) = OpenApiRouter::with_openapi(Specification::openapi())
         .nest("/api", api_routes())
         .split_for_parts();
+    let specification = with_permissions(specification);
+    let api = with_access(api, app, "/api");
     let docs: Router<Arc<App>> = SwaggerUi::new("/api/docs")
         .url("/api/openapi.json", specification)
         .into();
     let docs = docs.layer(always(header::CONTENT_SECURITY_POLICY, DOCS_POLICY));
-    let mut all = api
-        .merge(docs)
-        .route("/health", axum::routing::get(health::health));
+    let health = Router::new().route("/health", axum::routing::get(health::health));
+    let mut all = api.merge(docs).merge(with_access(health, app, ""));
     let board = &app.config.board;
     if board.enabled {
         let dashboard = Redirect::temporary(&board.ui_path);
@@ -103,6 +110,7 @@ pub fn router(app: &Arc<App>) -> Router {
         // The dashboard gets its own prefix for the same API, so that a proxy can expose both under one
         // rule.
         let (board_api, _) = api_routes().split_for_parts();
+        let board_api = with_access(board_api, app, &board.api_prefix);
         all = all
             .nest(&board.api_prefix, board_api.fallback(Problem::no_such_url))
             .merge(board::router(board));
@@ -121,14 +129,63 @@ pub fn router(app: &Arc<App>) -> Router {
 /// Returns the OpenAPI specification that `GET /api/openapi.json` serves.
 #[must_use]
 pub fn specification() -> utoipa::openapi::OpenApi {
-    OpenApiRouter::with_openapi(Specification::openapi())
+    let specification = OpenApiRouter::with_openapi(Specification::openapi())
         .nest("/api", api_routes())
-        .into_openapi()
+        .into_openapi();
+    with_permissions(specification)
+}
+
+/// Adds the check of [`access`] to routes that are under `prefix` in the URL.
+fn with_access(routes: Router<Arc<App>>, app: &Arc<App>, prefix: &str) -> Router<Arc<App>> {
+    let state = (Arc::clone(app), Arc::from(prefix));
+    routes.route_layer(middleware::from_fn_with_state(state, access::check))
+}
+
+/// Adds to each operation what it requires, as `x-permission`.
+fn with_permissions(mut specification: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
+    for (path, item) in &mut specification.paths.paths {
+        let operations = [
+            (Method::GET, &mut item.get),
+            (Method::POST, &mut item.post),
+            (Method::PUT, &mut item.put),
+            (Method::DELETE, &mut item.delete),
+        ];
+        for (method, operation) in operations {
+            let path = path.strip_prefix("/api").unwrap_or(path);
+            let (Some(operation), Some(access)) = (operation, access::access(&method, path)) else {
+                continue;
+            };
+            let required = match access {
+                Access::Public => "public",
+                Access::Authenticated => "authenticated",
+                Access::Requires(permission) => permission.as_str(),
+            };
+            let extension = utoipa::openapi::extensions::Extensions::builder()
+                .add("x-permission", required)
+                .build();
+            operation
+                .extensions
+                .get_or_insert_default()
+                .merge(extension);
+        }
+    }
+    specification
 }
 
 fn api_routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::new()
         .routes(routes!(health::health))
+        .routes(routes!(account::set_up))
+        .routes(routes!(account::log_in))
+        .routes(routes!(account::log_out))
+        .routes(routes!(account::me))
+        .routes(routes!(account::change_password))
+        .routes(routes!(account::sessions))
+        .routes(routes!(account::end_session))
+        .routes(routes!(account::tokens, account::create_token))
+        .routes(routes!(account::revoke_token))
+        .routes(routes!(users::list, users::create))
+        .routes(routes!(users::get, users::replace, users::delete))
         .routes(routes!(jobs::create, jobs::list))
         .routes(routes!(jobs::stats))
         .routes(routes!(jobs::get, jobs::delete))
@@ -196,6 +253,7 @@ fn wrap(router: Router, config: &ServerConfig) -> Router {
                         "request",
                         method = %request.method(),
                         path = request.uri().path(),
+                        user = tracing::field::Empty,
                         request_id
                     )
                 })

@@ -15,6 +15,7 @@ use netssh_core::{
 use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::Auth;
 use crate::capabilities::{Files, LiveOutput, Parser, Policy, Services, limits};
 use crate::config::{Config, DatabaseConfig, DevicesConfig, HostKeyPolicy, WorkerConfig};
 use crate::connections::{Connections, StoredLogins};
@@ -60,6 +61,7 @@ pub struct App {
     pub registry: Arc<Registry>,
     pub policy: Arc<Policy>,
     pub connections: Arc<Connections>,
+    pub auth: Arc<Auth>,
     pub jobs: Arc<Jobs>,
     pub worker: Arc<Worker>,
     pub dispatch: Dispatch,
@@ -111,6 +113,11 @@ impl App {
             master_key.login_digest_key(),
             pool_options.login_rate.within,
         );
+        let auth = Arc::new(Auth::new(
+            config.auth_mode(),
+            &config.auth,
+            storage.clone(),
+        )?);
         let (ended, _) = broadcast::channel(ENDED_EVENTS_CAPACITY);
         let notifications =
             Notifications::build(&config.notifications, Arc::clone(&storage), ended.clone())?;
@@ -172,6 +179,7 @@ impl App {
         };
         let schedules = Arc::new(Schedules::new(Arc::clone(&storage), Arc::clone(&jobs)));
         let schedule_runner = ScheduleRunner {
+            auth: Arc::clone(&auth),
             storage: Arc::clone(&storage),
             jobs: Arc::clone(&jobs),
             schedules: Arc::clone(&schedules),
@@ -190,6 +198,7 @@ impl App {
             registry,
             policy,
             connections,
+            auth,
             jobs,
             worker,
             dispatch,

@@ -114,6 +114,7 @@ pub struct JobFacts {
     pub description: Option<String>,
     pub params: Value,
     depth: u32,
+    submitted_by: Option<String>,
 }
 
 impl JobFacts {
@@ -160,6 +161,7 @@ impl JobContext {
                 attempt: claim.attempt,
                 description: job.description.clone(),
                 params: job.params.clone(),
+                submitted_by: job.submitted_by.clone(),
                 depth: job.depth,
             },
             claim,

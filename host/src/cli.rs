@@ -13,15 +13,24 @@ mod events;
 mod failure;
 mod job;
 mod key;
+mod login;
+mod logout;
 mod notification;
 mod output;
 mod params;
+mod password;
 mod pause;
 mod plugin;
 mod run;
 mod schedule;
 mod secrets;
 mod serve;
+mod session;
+mod setup;
+mod token;
+mod tokens_file;
+mod user;
+mod whoami;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,6 +48,7 @@ Exit codes:
   3  the server is unreachable
   4  job, schedule, pause, connection, plugin or channel not found
   5  the server rejected the request as invalid or conflicting
+  6  authentication is required, or a permission is missing
   130  --wait or `job watch` was interrupted by Ctrl-C; the job continues";
 
 /// Runs jobs (Rhai playbooks, WASM components) on network devices.
@@ -78,6 +88,23 @@ enum Command {
     /// Show the plugins
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
+    /// Log in to a server with authentication
+    Login(login::LoginArgs),
+    /// Log out: revoke and remove the stored token
+    Logout(logout::LogoutArgs),
+    /// Show the user of the requests, and what they may do
+    Whoami(whoami::WhoamiArgs),
+    /// Create the first user of a server
+    Setup(setup::SetupArgs),
+    /// Manage the users of a server
+    #[command(subcommand)]
+    User(user::UserCommand),
+    /// Manage API tokens
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// List and end logins in browsers
+    #[command(subcommand)]
+    Session(session::SessionCommand),
     /// Check, back up and restore the database
     #[command(subcommand)]
     Db(db::DbCommand),
@@ -143,6 +170,13 @@ impl Cli {
             Command::Notification(command) => one_thread()?.block_on(command.run()),
             Command::Db(command) => one_thread()?.block_on(command.run(self.config)),
             Command::Key(command) => one_thread()?.block_on(command.run(self.config)),
+            Command::Login(args) => one_thread()?.block_on(login::run(args)),
+            Command::Logout(args) => one_thread()?.block_on(logout::run(args)),
+            Command::Whoami(args) => one_thread()?.block_on(whoami::run(args)),
+            Command::Setup(args) => one_thread()?.block_on(setup::run(args)),
+            Command::User(command) => one_thread()?.block_on(command.run()),
+            Command::Token(command) => one_thread()?.block_on(command.run()),
+            Command::Session(command) => one_thread()?.block_on(command.run()),
             Command::Connect(args) => one_thread()?.block_on(connect::run(args)),
             Command::Plugin(command) => one_thread()?.block_on(command.run()),
         }
@@ -160,7 +194,7 @@ impl Command {
 
 impl ServerArgs {
     fn client(&self) -> Result<Client, Failure> {
-        Client::new(&self.url)
+        Client::new(&self.url)?.with_token()
     }
 }
 

@@ -51,6 +51,7 @@ pub struct Config {
     pub server: ServerConfig,
     pub worker: WorkerConfig,
     pub board: BoardConfig,
+    pub auth: AuthConfig,
     pub logging: LoggingConfig,
     pub plugins: PluginsConfig,
     pub policy: PolicyConfig,
@@ -195,6 +196,11 @@ pub struct ServerConfig {
     pub write_timeout_seconds: u64,
     pub max_connections: usize,
     pub max_connections_per_address: usize,
+    /// The certificate chain (PEM); TLS is on if it and the key are set.
+    pub tls_cert_file: Option<PathBuf>,
+    pub tls_key_file: Option<PathBuf>,
+    /// Authorities of client certificates (PEM); clients need a certificate of one of them.
+    pub tls_client_ca_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -213,8 +219,29 @@ pub struct BoardConfig {
     pub enabled: bool,
     pub ui_path: String,
     pub api_prefix: String,
-    /// Always false in a valid configuration: this version has no authentication.
+    /// The older form of `auth.mode = "local"`; [`Config::auth_mode`] applies it.
     pub auth_enabled: bool,
+}
+
+/// Authentication of the clients of the API and the dashboard.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuthConfig {
+    /// The configured value; [`Config::auth_mode`] also applies the default.
+    pub mode: Option<AuthMode>,
+    pub session_idle_seconds: u32,
+    pub session_lifetime_seconds: u32,
+}
+
+/// The kind of authentication.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthMode {
+    /// None: every client may do everything.
+    #[default]
+    Off,
+    /// A password or an API token of a user of this server.
+    Local,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -364,6 +391,14 @@ impl Config {
         })
     }
 
+    /// Returns the configured mode of authentication, or the one that `board.auth_enabled` stands for.
+    pub fn auth_mode(&self) -> AuthMode {
+        self.auth.mode.unwrap_or(match self.board.auth_enabled {
+            true => AuthMode::Local,
+            false => AuthMode::Off,
+        })
+    }
+
     /// Returns the queue's database: the configured one, or `apalis_queue.db` next to the main database.
     pub fn queue_url(&self) -> String {
         const DEFAULT_FILE: &str = "apalis_queue.db";
@@ -429,6 +464,9 @@ impl Default for ServerConfig {
             write_timeout_seconds: 30,
             max_connections: 512,
             max_connections_per_address: 64,
+            tls_cert_file: None,
+            tls_key_file: None,
+            tls_client_ca_file: None,
         }
     }
 }
@@ -452,6 +490,16 @@ impl Default for BoardConfig {
             ui_path: "/board".to_owned(),
             api_prefix: "/board/api".to_owned(),
             auth_enabled: false,
+        }
+    }
+}
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        Self {
+            mode: None,
+            session_idle_seconds: 8 * 3600,
+            session_lifetime_seconds: 7 * 86_400,
         }
     }
 }

@@ -81,6 +81,9 @@ pub enum ConnectionError {
         in_words(.others)
     )]
     KeyProtectsSecrets { name: String, others: Vec<String> },
+    /// The change needs a permission of its own.
+    #[error("the change leads `{0}` to another address, user, route or host key")]
+    Redirected(String),
     #[error(transparent)]
     Storage(#[from] StorageError),
 }

@@ -53,6 +53,8 @@ pub struct Submission {
     pub rerun_of: Option<Uuid>,
     /// `(id, cron expression)` of the schedule that submits it.
     pub schedule: Option<(Uuid, String)>,
+    /// The name of the submitting user, or of the owner of the schedule.
+    pub submitted_by: Option<String>,
     /// Rights that limit the job's own: those of the job that is rerun.
     pub bounds: Vec<Bound>,
 }
@@ -176,6 +178,7 @@ impl Jobs {
             held: is_batch,
             rerun_of: submission.rerun_of,
             schedule: submission.schedule,
+            submitted_by: submission.submitted_by,
             bounds: submission.bounds,
         };
         Ok((job, inline))
@@ -195,7 +198,13 @@ impl Jobs {
             AddOutcome::Same(first) => return Ok((first.id, first.status)),
             AddOutcome::KeyReused => return Err(SubmitError::KeyReused),
         }
-        tracing::info!(job_id = %job.id, plugin = %job.plugin, targets = job.targets.len(), "job submitted");
+        tracing::info!(
+            job_id = %job.id,
+            plugin = %job.plugin,
+            targets = job.targets.len(),
+            submitted_by = job.submitted_by,
+            "job submitted"
+        );
         if job.batch.is_some() {
             self.notified.add(job.id);
         } else {

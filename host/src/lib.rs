@@ -21,6 +21,7 @@ mod numbers;
 pub mod storage;
 mod text;
 
+pub mod auth;
 pub mod dispatch;
 pub mod jobs;
 pub mod notifications;

@@ -2,6 +2,7 @@
 //!
 //! This module does no I/O. HTTP types are in [`crate::api`], database rows in [`crate::storage`].
 
+mod access;
 mod batch;
 mod connection;
 mod field_error;
@@ -16,8 +17,10 @@ mod plugin_version;
 mod schedule;
 mod target_expression;
 mod target_pattern;
+mod user;
 mod way;
 
+pub use access::{Denied, Permission, Principal, PrincipalUser, Proof, Role};
 pub use batch::{BatchCounts, BatchOptions, BatchStep, MAX_TARGETS, Share};
 #[cfg(test)]
 pub(crate) use connection::test_connection;
@@ -47,6 +50,7 @@ pub use schedule::{
 };
 pub use target_expression::TargetExpression;
 pub use target_pattern::TargetPattern;
+pub use user::{ApiToken, BrowserSession, PasswordHash, SecretDigest, User, UserKind};
 pub use way::{Hop, HostKeyPlace, SavedConnections, Way, fingerprint_of};
 pub(crate) use way::{add_text, rename_jumps};
 

@@ -172,9 +172,17 @@ impl Schedules {
     ///
     /// # Errors
     /// If the schedule does not exist, or the job is rejected.
-    pub async fn trigger(&self, id: &str) -> Result<Uuid, ScheduleError> {
+    pub async fn trigger(
+        &self,
+        id: &str,
+        submitted_by: Option<String>,
+    ) -> Result<Uuid, ScheduleError> {
         let schedule = self.find(id).await?;
-        let (job_id, _) = self.jobs.submit(submission(&schedule)).await?;
+        let job = Submission {
+            submitted_by,
+            ..submission(&schedule)
+        };
+        let (job_id, _) = self.jobs.submit(job).await?;
         let tick = Tick {
             schedule_id: schedule.id,
             at: now(),
@@ -216,6 +224,7 @@ pub(crate) fn submission(schedule: &Schedule) -> Submission {
         description: schedule.description.clone(),
         batch: schedule.batch,
         schedule: Some((schedule.id, schedule.cron_expression.clone())),
+        submitted_by: schedule.owner.clone(),
         ..Submission::default()
     }
 }

@@ -9,6 +9,7 @@ mod io;
 mod listener;
 mod service;
 mod slots;
+mod tls;
 
 use std::io::Error as IoError;
 use std::sync::Arc;
@@ -19,12 +20,13 @@ use axum::Router;
 use rustix::io::Errno;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::api;
 use crate::app::App;
 use crate::config::ServerConfig;
 use crate::descriptors;
+use connection::Accepted;
 pub use listener::{Address, Listener, UnixSocketListener};
 use slots::{Admission, Slots};
 
@@ -124,6 +126,11 @@ async fn serve_router(
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
     let limits = Limits::new(config);
+    let tls = listener.tls();
+    let _watching = tls.clone().map(|tls| {
+        let watching = tokio::spawn(async move { tls.watch().await });
+        AbortOnDropHandle::new(watching)
+    });
     let slots = Arc::new(Slots::new(limits));
     let connections = TaskTracker::new();
     let cut = CancellationToken::new();
@@ -152,8 +159,13 @@ async fn serve_router(
         };
         match slots.admit(&peer) {
             Admission::Admitted(slot) => {
-                let serving = connection::serve(
+                let accepted = Accepted {
                     stream,
+                    client: peer.ip(),
+                    tls: tls.clone(),
+                };
+                let serving = connection::serve(
+                    accepted,
                     slot,
                     router.clone(),
                     limits,

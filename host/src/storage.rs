@@ -27,6 +27,7 @@ mod results;
 mod retention;
 mod schedules;
 pub mod sqlite;
+mod users;
 mod waiting_jobs;
 
 use crate::disk::LowSpace;
@@ -48,6 +49,7 @@ pub use plugin_versions::PluginVersionStore;
 pub use results::{JobUse, ResultStore};
 pub use retention::{Place, RetentionStore, Size, Swept};
 pub use schedules::{AddScheduleOutcome, ScheduleStore};
+pub use users::{UserChange, UserStore};
 pub use waiting_jobs::{Parent, ReadyJob, WaitingJob, WaitingJobStore};
 
 /// Key of `meta` for a value sealed at the first start, which identifies a wrong master key.
@@ -113,6 +115,7 @@ pub trait Storage:
     + DownloadStore
     + NotificationStore
     + RetentionStore
+    + UserStore
     + MetaStore
     + HealthStore
 {
@@ -134,6 +137,7 @@ impl<T> Storage for T where
         + DownloadStore
         + NotificationStore
         + RetentionStore
+        + UserStore
         + MetaStore
         + HealthStore
 {

@@ -9,6 +9,7 @@ mod pauses;
 mod plugins;
 mod schedules;
 mod terminal;
+mod users;
 
 pub use connections::{
     ConnectionDetection, ConnectionList, ConnectionRequest, ConnectionResponse, ConnectionTest,
@@ -34,3 +35,7 @@ pub use schedules::{
     NEXT_RUNS, PreviewSchedule, ScheduleList, SchedulePreview, ScheduleRequest, ScheduleResponse,
 };
 pub use terminal::{CloseReason, TerminalCommand, TerminalEvent};
+pub use users::{
+    LoginRequest, MeResponse, PasswordRequest, ProofKind, SessionList, SessionResponse,
+    SetupRequest, TokenList, TokenRequest, TokenResponse, UserList, UserRequest, UserResponse,
+};

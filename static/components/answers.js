@@ -101,7 +101,9 @@ export function answersDialog(connection, signal) {
       rows.forEach((row) => row.showProblems([]));
       try {
         // Loads the current version: it may have changed since the list was loaded.
-        const { id, ...stored } = await api.connection(connection.id, { signal });
+        const { id, ...stored } = await api.connection(connection.id, {
+          signal,
+        });
         const answers = rows.map((row) => row.read());
         await api.replaceConnection(id, { ...writable(stored), answers });
         done = true;
@@ -170,7 +172,9 @@ const NEW_ANSWER = { question: "", answer: "", secret: true, key: false };
 function createRow(answer = NEW_ANSWER, remove) {
   const problemId = uniqueId("problem");
   const problems = h("div", { class: "field-problem", id: problemId });
-  const question = text("Question", answer.question, { placeholder: "Select a role" });
+  const question = text("Question", answer.question, {
+    placeholder: "Select a role",
+  });
   const kind = control(
     "Answer is",
     h(
@@ -251,7 +255,13 @@ function createRow(answer = NEW_ANSWER, remove) {
 function text(label, value, attributes) {
   return control(
     label,
-    h("input", { type: "text", autocomplete: "off", spellcheck: "false", value, ...attributes }),
+    h("input", {
+      type: "text",
+      autocomplete: "off",
+      spellcheck: "false",
+      value,
+      ...attributes,
+    }),
   );
 }
 
@@ -266,7 +276,11 @@ function control(label, input) {
 
 /** @param {string} label @param {boolean} checked */
 function check(label, checked) {
-  const input = h("input", { type: "checkbox", id: uniqueId("answer"), checked });
+  const input = h("input", {
+    type: "checkbox",
+    id: uniqueId("answer"),
+    checked,
+  });
   return {
     input,
     element: h("label", { class: "check", for: input.id }, input, h("span", {}, label)),

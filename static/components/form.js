@@ -78,7 +78,10 @@ const REQUIRED = { problem: "This is required." };
 const KINDS = [
   { accepts: (schema) => choicesOf(schema) !== null, build: buildChoice },
   { accepts: (schema) => typeOf(schema) === "boolean", build: buildBoolean },
-  { accepts: (schema) => ["integer", "number"].includes(typeOf(schema)), build: buildNumber },
+  {
+    accepts: (schema) => ["integer", "number"].includes(typeOf(schema)),
+    build: buildNumber,
+  },
   { accepts: (schema) => typeOf(schema) === "string", build: buildText },
   {
     accepts: (schema) => typeOf(schema) === "array" && choicesOf(schema.items) !== null,
@@ -152,7 +155,9 @@ function buildNumber(schema, { required, value }) {
       if (control.value === "") return required ? REQUIRED : {};
       const number = whole ? parseWhole(control.value) : parseNumber(control.value);
       if (number === undefined)
-        return { problem: whole ? "Expected a whole number." : "Expected a number." };
+        return {
+          problem: whole ? "Expected a whole number." : "Expected a number.",
+        };
       return { value: number };
     },
   };
@@ -234,7 +239,10 @@ function buildLines(schema, { required, value }) {
     read() {
       const lines = control.value
         .split("\n")
-        .map((text, index) => ({ text: text.replace(/\r$/, ""), line: index + 1 }))
+        .map((text, index) => ({
+          text: text.replace(/\r$/, ""),
+          line: index + 1,
+        }))
         .filter(({ text }) => text.trim() !== "");
       lineOfItem = lines.map(({ line }) => line);
       if (lines.length === 0) return emptyList(schema, required);
@@ -264,7 +272,9 @@ function buildJson(schema, { required, value }) {
       try {
         return { value: parseJson(control.value) };
       } catch (error) {
-        return { problem: `Invalid JSON: ${/** @type {SyntaxError} */ (error).message}` };
+        return {
+          problem: `Invalid JSON: ${/** @type {SyntaxError} */ (error).message}`,
+        };
       }
     },
   };
@@ -278,7 +288,10 @@ function buildJson(schema, { required, value }) {
  * @returns {ParamsForm}
  */
 function jsonForm(schema, initial) {
-  const input = buildJson(schema, { required: false, value: initial ?? schema.default ?? {} });
+  const input = buildJson(schema, {
+    required: false,
+    value: initial ?? schema.default ?? {},
+  });
   const field = createField({
     label: "Parameters",
     hint: hintFor(schema, input.hint),
@@ -324,7 +337,10 @@ function distribute(entries, errors) {
     atFields[index].messages.push(place ? `${place}: ${message}` : message);
   }
   for (const { field, messages } of atFields) field.showProblems(messages);
-  return { atFields: atFields.filter(({ messages }) => messages.length > 0), elsewhere };
+  return {
+    atFields: atFields.filter(({ messages }) => messages.length > 0),
+    elsewhere,
+  };
 }
 
 /** @param {string} part */

@@ -68,7 +68,11 @@ export function progressBar({ done, total, message }) {
     "span",
     { class: "progress" },
     total
-      ? h("progress", { max: total, value: Math.min(done, total), "aria-label": "Progress" })
+      ? h("progress", {
+          max: total,
+          value: Math.min(done, total),
+          "aria-label": "Progress",
+        })
       : null,
     h("span", {}, message ? `${words}: ${message}` : words),
   );

@@ -56,7 +56,11 @@ export function createPauses({ changed, signal }) {
         "div",
         { class: "actions-row" },
         button(
-          { "data-pause": id, "aria-label": `End pause ${name}`, onClick: askToEnd },
+          {
+            "data-pause": id,
+            "aria-label": `End pause ${name}`,
+            onClick: askToEnd,
+          },
           "End pause",
         ),
         button(

@@ -17,7 +17,11 @@ export function createResultList() {
   const note = h("p", { class: "muted" });
   const groups = h("div", { class: "result-groups" });
   const live = h("div", { class: "result-groups" });
-  const wrap = h("input", { type: "checkbox", id: "wrap-output", onChange: wrapLines });
+  const wrap = h("input", {
+    type: "checkbox",
+    id: "wrap-output",
+    onChange: wrapLines,
+  });
   const tools = h(
     "div",
     { class: "section-tools" },

@@ -39,7 +39,12 @@ export function createTable({ caption, columns, keyOf }) {
       { role: "row" },
       columns.map(({ label, class: name, header }) =>
         header
-          ? h("th", { scope: "row", role: "rowheader", class: name, "data-label": label })
+          ? h("th", {
+              scope: "row",
+              role: "rowheader",
+              class: name,
+              "data-label": label,
+            })
           : h("td", { role: "cell", class: name, "data-label": label }),
       ),
     );
@@ -83,7 +88,15 @@ export function createPages(path) {
         element,
         cursor && h("a", { class: "button", href: href(path) }, "First page"),
         next &&
-          h("a", { class: "button", href: href(path, { cursor: next }), rel: "next" }, "Next page"),
+          h(
+            "a",
+            {
+              class: "button",
+              href: href(path, { cursor: next }),
+              rel: "next",
+            },
+            "Next page",
+          ),
       );
     },
   };

@@ -106,7 +106,13 @@ export function createTargetPicker(connections, initial) {
           chosen,
         );
 
-  const field = createField({ label: "Targets", hint: rule, required: true, group: true, control });
+  const field = createField({
+    label: "Targets",
+    hint: rule,
+    required: true,
+    group: true,
+    control,
+  });
   showChosen();
 
   function applyFilter() {

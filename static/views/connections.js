@@ -25,7 +25,11 @@ const columns = (edit, showHostKeys) => [
     render: ({ name }) =>
       h(
         "a",
-        { class: "job-link", href: href("", { target: name }), title: `Jobs on ${name}` },
+        {
+          class: "job-link",
+          href: href("", { target: name }),
+          title: `Jobs on ${name}`,
+        },
         name,
       ),
     header: true,
@@ -66,7 +70,10 @@ const columns = (edit, showHostKeys) => [
       ),
     ],
   },
-  { label: "Timeout", render: ({ timeout_seconds: seconds }) => `${seconds} s` },
+  {
+    label: "Timeout",
+    render: ({ timeout_seconds: seconds }) => `${seconds} s`,
+  },
   {
     label: "Tags",
     render: ({ tags }) => tags.map((tag) => h("span", { class: "tag" }, tag)),

@@ -31,7 +31,12 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
   let events = null;
 
   const heading = h("h1", { tabindex: "-1" }, "Job");
-  const actions = createActions({ id, signal, flash, refresh: () => refresher.refresh() });
+  const actions = createActions({
+    id,
+    signal,
+    flash,
+    refresh: () => refresher.refresh(),
+  });
   const facts = h("dl", { class: "facts" });
   const failure = h("div");
   const result = h("div");

@@ -33,7 +33,11 @@ const COLUMNS = [
   { label: "Status", render: statusCell, class: "col-status" },
   { label: "Job", render: jobCell, class: "col-job", header: true },
   { label: "Targets", render: targetsText, class: "col-targets" },
-  { label: "Created", render: (job) => relativeTime(job.created_at), class: "col-time" },
+  {
+    label: "Created",
+    render: (job) => relativeTime(job.created_at),
+    class: "col-time",
+  },
   { label: "Started", render: startedCell, class: "col-time" },
   { label: "Duration", render: jobDuration, class: "col-time" },
 ];
@@ -251,7 +255,11 @@ function createFilterForm(signal) {
   /** @param {Event} event */
   function apply(event) {
     event.preventDefault();
-    const wanted = { ...filters, plugin: plugin.value.trim(), target: target.value.trim() };
+    const wanted = {
+      ...filters,
+      plugin: plugin.value.trim(),
+      target: target.value.trim(),
+    };
     if (wanted.plugin === filters.plugin && wanted.target === filters.target) return;
     navigate(href("", { ...wanted, cursor: "" }));
   }

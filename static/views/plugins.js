@@ -20,7 +20,11 @@ import { relativeTime } from "../components/time.js";
 const REFRESH_MS = 30_000;
 
 const KINDS = { rhai: "Rhai playbook", wasm: "WASM component" };
-const TARGETS = { each: "One job per target", all: "One job for all targets", none: "No target" };
+const TARGETS = {
+  each: "One job per target",
+  all: "One job for all targets",
+  none: "No target",
+};
 
 /** @type {CreateView} */
 export function pluginsView({ signal }) {
@@ -98,7 +102,10 @@ function showCard(card, plugin) {
       canRun(plugin) &&
         h(
           "a",
-          { class: "button button-primary", href: href("new", { plugin: plugin.name }) },
+          {
+            class: "button button-primary",
+            href: href("new", { plugin: plugin.name }),
+          },
           "Submit a job",
         ),
       h("a", { class: "button", href: href("", { plugin: plugin.name }) }, "Its jobs"),

@@ -86,7 +86,11 @@ export function schedulesView({ query, signal, flash }) {
     const change = () => (enabled ? api.disableSchedule(id) : api.enableSchedule(id));
     return [
       button(
-        { "data-schedule": id, "aria-label": `Trigger ${name}`, onClick: askToTrigger },
+        {
+          "data-schedule": id,
+          "aria-label": `Trigger ${name}`,
+          onClick: askToTrigger,
+        },
         "Trigger",
       ),
       " ",

@@ -21,7 +21,12 @@ const TARGET_RULES = {
 /** @type {CreateView} */
 export function submitView({ query, signal, flash }) {
   const content = h("div");
-  const refresher = createRefresher({ what: "the plugins", content, load, signal });
+  const refresher = createRefresher({
+    what: "the plugins",
+    content,
+    load,
+    signal,
+  });
   let built = false;
 
   return {
@@ -54,7 +59,14 @@ export function submitView({ query, signal, flash }) {
       content,
       plugins.length === 0
         ? noPluginsBox()
-        : createSubmitForm({ plugins, connections, earlier, wanted, signal, flash }),
+        : createSubmitForm({
+            plugins,
+            connections,
+            earlier,
+            wanted,
+            signal,
+            flash,
+          }),
     );
   }
 }
@@ -79,7 +91,11 @@ function createSubmitForm({ plugins, connections, earlier, wanted, signal, flash
     h("option", { value: "" }, "Choose…"),
     plugins.map(pluginOption),
   );
-  const pluginField = createField({ label: "Plugin", required: true, control: select });
+  const pluginField = createField({
+    label: "Plugin",
+    required: true,
+    control: select,
+  });
   const about = h("div", { class: "plugin-about" });
   const targets = createTargetPicker(connections, earlier?.targets ?? []);
   const paramsBox = h("div");
@@ -170,7 +186,10 @@ function createSubmitForm({ plugins, connections, earlier, wanted, signal, flash
     if (mode !== "none") {
       body.targets = targets.read();
       if (body.targets.length === 0)
-        found.push({ pointer: "/targets", message: "Select at least one device." });
+        found.push({
+          pointer: "/targets",
+          message: "Select at least one device.",
+        });
     }
     for (const { pointer, message } of problems)
       found.push({ pointer: `/params${pointer}`, message });

@@ -47,6 +47,7 @@ pub(crate) fn new_job(id: Uuid) -> NewJob {
         held: false,
         rerun_of: None,
         schedule: None,
+        submitted_by: None,
         bounds: Vec::new(),
     }
 }

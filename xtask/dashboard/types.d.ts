@@ -27,7 +27,9 @@ declare global {
   type LogList = Schemas["LogList"];
   type LoginAnswer = Schemas["LoginAnswerResponse"];
   type LoginAnswerRequest = Schemas["LoginAnswerRequest"];
+  type Me = Schemas["MeResponse"];
   type NotificationResponse = Schemas["NotificationResponse"];
+  type Permission = Schemas["Permission"];
   type Only = Schemas["Only"];
   type Pause = Schemas["PauseResponse"];
   type PluginResponse = Schemas["PluginResponse"];
@@ -50,6 +52,11 @@ declare global {
   /** The calls of `api.js`. */
   interface Api {
     health(options?: RequestOptions): Promise<Health>;
+
+    me(): Promise<Me>;
+    logIn(login: Schemas["LoginRequest"]): Promise<Me>;
+    logOut(): Promise<unknown>;
+    setUp(setup: Schemas["SetupRequest"]): Promise<Me>;
 
     listJobs(
       filter: Page & { status?: string; plugin?: string; target?: string; parent?: string },
@@ -113,6 +120,18 @@ declare global {
     onScroll?: (event: Event) => unknown;
     [name: string]:
       string | number | ExactNumber | boolean | null | undefined | ((event: never) => unknown);
+  }
+
+  /** A form that ends in a login. Its fields have JSON pointers as keys. */
+  interface AccountForm {
+    title: string;
+    action: string;
+    note?: string;
+    fields: Record<string, Field>;
+    /** Returns whether the form can be sent. */
+    check?(): boolean;
+    send(): Promise<unknown>;
+    onDone(): void;
   }
 
   interface Column<T> {

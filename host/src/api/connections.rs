@@ -12,11 +12,12 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::Problem;
+use super::access::Caller;
 use super::extract::{JsonBody, QueryParams};
 use super::page::{PageQuery, fitting};
 use crate::app::App;
 use crate::connections::{AnswerInput, ConnectionInput, SecretChange};
-use crate::model::{Connection, JobError, KnownHostKey, SecretField};
+use crate::model::{Connection, JobError, KnownHostKey, Permission, SecretField};
 use crate::wire::{
     ConnectionDetection, ConnectionList, ConnectionRequest, ConnectionResponse, ConnectionTest,
     DetectedPlatform, HostKeyList, LoginAnswerRequest, TrustHostKey, WrittenSecret,
@@ -109,6 +110,7 @@ pub(super) async fn get(
 )]
 pub(super) async fn replace(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Path(id): Path<String>,
     QueryParams(query): QueryParams<ReplaceQuery>,
     body: JsonBody<ConnectionRequest>,
@@ -118,7 +120,11 @@ pub(super) async fn replace(
         body.name = Some(app.connections.find(&id).await?.name);
     }
     let forget = query.forget_secrets_of_dependents;
-    let connection = app.connections.update(&id, body.into(), forget).await?;
+    let may_redirect = caller.may(Permission::ConnectionsTrust);
+    let updating = app
+        .connections
+        .update(&id, body.into(), forget, may_redirect);
+    let connection = updating.await?;
     Ok(Json(connection.into()))
 }
 
@@ -323,7 +329,7 @@ pub(super) struct ForgetQuery {
 pub(super) fn named_test() -> MethodRouter<Arc<App>> {
     let name = || Path("test".to_owned());
     axum::routing::get(move |state| get(state, name()))
-        .put(move |state, query, body| replace(state, name(), query, body))
+        .put(move |state, caller, query, body| replace(state, caller, name(), query, body))
         .delete(move |state| delete(state, name()))
 }
 

@@ -13,7 +13,8 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
-use futures::Stream;
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, Stream};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::broadcast::Receiver;
@@ -21,10 +22,11 @@ use tokio::sync::broadcast::error::RecvError;
 use utoipa::IntoParams;
 use uuid::Uuid;
 
+use super::access::{Caller, lapsed};
 use super::extract::{IdInPath, QueryParams};
 use super::{Problem, jobs};
 use crate::app::{App, MAX_EVENT_STREAMS};
-use crate::model::{JobStatus, ListedJob, Progress};
+use crate::model::{JobStatus, ListedJob, Permission, Progress};
 use crate::response_budget::Share;
 use crate::storage::{Measured, Page, StorageError};
 use crate::stream_limit::StreamPermit;
@@ -69,6 +71,7 @@ pub(super) struct EventQuery {
 )]
 pub(super) async fn events(
     State(app): State<Arc<App>>,
+    caller: Caller,
     IdInPath(id): IdInPath,
     QueryParams(query): QueryParams<EventQuery>,
     headers: HeaderMap,
@@ -106,6 +109,8 @@ pub(super) async fn events(
         share: None,
         ended: false,
         permit,
+        lapsed: lapsed(Arc::clone(&app), caller.0.clone(), Permission::JobsOutputs).boxed(),
+        caller,
         app,
     };
     let stream = futures::stream::unfold(following, |mut following| async {
@@ -183,6 +188,9 @@ struct Following {
     /// read.
     only_prints: bool,
     permit: StreamPermit,
+    caller: Caller,
+    /// Ends when the caller may no longer read the job.
+    lapsed: BoxFuture<'static, ()>,
 }
 
 impl Following {
@@ -269,7 +277,10 @@ impl Following {
 
     /// Queues a `status` event with the job as a listing shows it.
     async fn push_status(&mut self, job: ListedJob) -> Result<(), StorageError> {
-        if let Some(answer) = jobs::answers(&self.app, vec![job]).await?.pop() {
+        if let Some(answer) = jobs::answers(&self.app, &self.caller, vec![job])
+            .await?
+            .pop()
+        {
             self.push("status", &answer);
         }
         Ok(())
@@ -364,6 +375,7 @@ impl Following {
             () = told(&mut self.prints, self.id) => self.only_prints = true,
             () = tokio::time::sleep(POLL_INTERVAL) => {}
             () = self.permit.closing() => self.ended = true,
+            () = &mut self.lapsed => self.ended = true,
         }
         if !self.ended {
             tokio::time::sleep(COALESCE_DELAY).await;

@@ -22,7 +22,8 @@ use crate::storage::Condition;
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// The scheme by which the client reaches the server. The server itself sets it for a connection with TLS.
+pub(crate) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Ends a request that takes longer than `server.request_timeout_seconds`.
 pub(super) async fn time_limit(limit: Duration, request: Request, next: Next) -> Response {
@@ -208,8 +209,8 @@ impl Accepted {
             "https" => 443,
             _ => return false,
         };
-        // The server speaks plain HTTP; a proxy terminates TLS and says so in a header, which a page
-        // cannot add to a cross-site request without a preflight. Without the header, a name in the
+        // The server or a proxy terminates TLS and says so in a header, which a page cannot add to a
+        // cross-site request without a preflight. Without the header, a name in the
         // operator's list is trusted under either scheme.
         let forwarded = text_of(headers, &FORWARDED_PROTO)
             .and_then(|list| list.split(',').next())

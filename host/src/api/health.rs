@@ -6,8 +6,11 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use serde_json::{Value, json};
 
+use super::access::Caller;
 use crate::app::App;
+use crate::model::Permission;
 use crate::storage::StorageError;
 use crate::wire::{
     ChannelHealth, Health, HealthStatus, NotificationHealth, PluginHealth, QueueHealth,
@@ -21,7 +24,7 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 const FULL: &str = "the database's disk is full: nothing can be stored and no job starts; the server \
                     recovers when space is freed";
 
-/// Returns the state of the server.
+/// Returns the state of the server. Without the permission `health.read`, only `status`.
 #[utoipa::path(
     get, path = "/health", tag = "health",
     responses(
@@ -29,7 +32,10 @@ const FULL: &str = "the database's disk is full: nothing can be stored and no jo
         (status = 503, description = "Unhealthy: storage or queue does not work", body = Health),
     )
 )]
-pub(super) async fn health(State(app): State<Arc<App>>) -> (StatusCode, Json<Health>) {
+pub(super) async fn health(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+) -> (StatusCode, Json<Value>) {
     let (storage, queue) = tokio::join!(
         tokio::time::timeout(TIMEOUT, app.storage.ping()),
         tokio::time::timeout(TIMEOUT, app.dispatch.queue_length()),
@@ -85,7 +91,10 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> (StatusCode, Json<Hea
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    (status, Json(health))
+    if !caller.may(Permission::HealthRead) {
+        return (status, Json(json!({ "status": health.status })));
+    }
+    (status, Json(json!(health)))
 }
 
 /// Returns the state of the notification channels. A failing channel does not stop jobs, so it does not

@@ -13,6 +13,7 @@ use serde_json::Value;
 use utoipa::IntoParams;
 use uuid::Uuid;
 
+use super::access::Caller;
 use super::extract::{IdInPath, JsonBody, QueryParams, from_value};
 use super::page;
 use super::{Problem, accepted};
@@ -20,7 +21,10 @@ use crate::app::App;
 use crate::connections::ConnectionInput;
 use crate::dispatch::Blocked;
 use crate::jobs::{Submission, SubmitError};
-use crate::model::{FieldError, JobFilter, JobStatus, ListedJob, LogLevel, Misfire, Overlap, now};
+use crate::model::{
+    FieldError, JobFilter, JobStatus, ListedJob, LogLevel, Misfire, Overlap, Permission, Progress,
+    now,
+};
 use crate::storage::{CancelOutcome, DeleteOutcome, Page, StorageError};
 use crate::wire::{
     AttemptList, AttemptResponse, ConnectionRequest, CreateJob, JobAccepted, JobList, JobResponse,
@@ -53,15 +57,21 @@ const RESULT_PAGE_BYTES: u64 = 4 << 20;
 )]
 pub(super) async fn create(
     State(app): State<Arc<App>>,
+    caller: Caller,
     headers: HeaderMap,
     body: JsonBody<CreateJob>,
 ) -> Result<Accepted, Problem> {
-    let idempotency =
-        idempotency_key(&headers)?.map(|key| (key, app.request_digests.digest(&body.bytes)));
+    let idempotency = idempotency_key(&headers, &caller)?
+        .map(|key| (key, app.request_digests.digest(&body.bytes)));
     let cron = body.value.cron_expression.clone();
     let timezone = body.value.timezone.clone();
-    let submission = submission(body.value, idempotency)?;
+    let mut submission = submission(body.value, idempotency)?;
+    submission.submitted_by = caller.name();
+    if submission.inline.is_some() {
+        caller.require(Permission::ConnectionsInline)?;
+    }
     if let Some(cron) = cron {
+        caller.require(Permission::SchedulesWrite)?;
         return schedule(&app, submission, cron, timezone).await;
     }
     if let Some((key, _)) = &submission.idempotency
@@ -107,10 +117,9 @@ async fn schedule(
         description: job.description,
         batch: job.batch,
     };
-    let schedule = app
-        .schedules
-        .create(written.over(None), job.idempotency)
-        .await?;
+    let mut schedule = written.over(None);
+    schedule.owner = job.submitted_by;
+    let schedule = app.schedules.create(schedule, job.idempotency).await?;
     let answer = JobAccepted {
         id: schedule.id,
         status: JobStatus::Pending,
@@ -176,16 +185,21 @@ fn submission(
         idempotency,
         rerun_of: None,
         schedule: None,
+        submitted_by: None,
         bounds: Vec::new(),
     })
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+/// Returns the key of the request. It belongs to its user: another user's key is another one.
+fn idempotency_key(headers: &HeaderMap, caller: &Caller) -> Result<Option<String>, Problem> {
     let Some(value) = headers.get("idempotency-key") else {
         return Ok(None);
     };
     match value.to_str() {
-        Ok(key) if (1..=255).contains(&key.len()) => Ok(Some(key.to_owned())),
+        Ok(key) if (1..=255).contains(&key.len()) => Ok(Some(match &caller.0.user {
+            Some(user) => format!("{} {key}", user.id),
+            None => key.to_owned(),
+        })),
         _ => Err(Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "invalid",
@@ -222,6 +236,7 @@ pub(super) struct ListQuery {
 )]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
+    caller: Caller,
     QueryParams(query): QueryParams<ListQuery>,
 ) -> Result<Json<JobList>, Problem> {
     let limit = page::checked(query.limit, DEFAULT_PAGE)?;
@@ -239,7 +254,7 @@ pub(super) async fn list(
         limit: limit + 1,
     };
     let jobs = app.storage.jobs(&filter).await?;
-    let mut jobs = answers(&app, jobs).await?;
+    let mut jobs = answers(&app, &caller, jobs).await?;
     for job in &mut jobs {
         job.waiting_for.truncate(ListedJob::TARGETS as usize);
     }
@@ -279,16 +294,20 @@ pub(super) async fn stats(State(app): State<Arc<App>>) -> Result<Json<JobStats>,
 )]
 pub(super) async fn get(
     State(app): State<Arc<App>>,
+    caller: Caller,
     IdInPath(id): IdInPath,
 ) -> Result<Response, Problem> {
     let listed = app.storage.listed_job(id).await?;
     let listed = listed.ok_or_else(|| no_job(id))?;
     let bytes = listed.params_bytes + listed.result_bytes.unwrap_or_default();
     let permit = app.answers.reserve(bytes).await?;
-    let mut answer = answers(&app, vec![listed]).await?;
-    let (Some(answer), Some(texts)) = (answer.pop(), app.storage.job_texts(id).await?) else {
+    let mut answer = answers(&app, &caller, vec![listed]).await?;
+    let (Some(answer), Some(mut texts)) = (answer.pop(), app.storage.job_texts(id).await?) else {
         return Err(no_job(id));
     };
+    if !caller.may(Permission::JobsOutputs) {
+        (texts.result, texts.error_message) = (None, None);
+    }
     // Parameters and result are already JSON; parsing them would take many times their size.
     let answer = JobResponse {
         params: Value::Null,
@@ -318,9 +337,11 @@ pub(super) async fn get(
     Ok(permit.json(parts))
 }
 
-/// Converts listed jobs into responses, batches with the status counts of their child jobs.
+/// Converts listed jobs into responses, batches with the status counts of their child jobs. Leaves out
+/// texts that may quote a device if the caller may not read outputs.
 pub(super) async fn answers(
     app: &App,
+    caller: &Caller,
     jobs: Vec<ListedJob>,
 ) -> Result<Vec<JobResponse>, StorageError> {
     let batches = jobs.iter().filter(|listed| listed.job.batch.is_some());
@@ -342,6 +363,13 @@ pub(super) async fn answers(
             paused_by,
             ..JobResponse::from(listed)
         };
+        if !caller.may(Permission::JobsOutputs) {
+            answer.error_message = None;
+            answer.progress = answer.progress.map(|progress| Progress {
+                message: None,
+                ..progress
+            });
+        }
         if let Some(batch) = &mut answer.batch {
             batch.counts = counts.get(&answer.id).copied().unwrap_or_default();
         }
@@ -368,16 +396,17 @@ pub(super) async fn answers(
 )]
 pub(super) async fn rerun(
     State(app): State<Arc<App>>,
+    caller: Caller,
     IdInPath(id): IdInPath,
     headers: HeaderMap,
     body: Option<JsonBody<RerunJob>>,
 ) -> Result<impl IntoResponse, Problem> {
     let only = body.map(|body| body.value.only).unwrap_or_default();
-    let idempotency = idempotency_key(&headers)?.map(|key| {
+    let idempotency = idempotency_key(&headers, &caller)?.map(|key| {
         let request = format!("rerun {id} {only:?}");
         (key, app.request_digests.digest(request.as_bytes()))
     });
-    let (id, status) = app.jobs.rerun(id, only, idempotency).await?;
+    let (id, status) = app.jobs.rerun(id, only, idempotency, caller.name()).await?;
     Ok(accepted(
         &format!("/api/jobs/{id}"),
         JobAccepted {
@@ -400,6 +429,7 @@ pub(super) async fn rerun(
 )]
 pub(super) async fn attempts(
     State(app): State<Arc<App>>,
+    caller: Caller,
     IdInPath(id): IdInPath,
     QueryParams(query): QueryParams<AttemptQuery>,
 ) -> Result<Json<AttemptList>, Problem> {
@@ -410,7 +440,12 @@ pub(super) async fn attempts(
     }
     let after = query.after.unwrap_or_default();
     let attempts = attempts.into_iter().filter(|one| one.attempt > after);
-    let (attempts, more) = page::fitting(attempts.map(AttemptResponse::from), limit);
+    let may_read = caller.may(Permission::JobsOutputs);
+    let attempts = attempts.map(AttemptResponse::from).map(|mut attempt| {
+        attempt.error_message = attempt.error_message.filter(|_| may_read);
+        attempt
+    });
+    let (attempts, more) = page::fitting(attempts, limit);
     let next_after = attempts.last().filter(|_| more).map(|one| one.attempt);
     Ok(Json(AttemptList {
         attempts,

@@ -10,9 +10,10 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::auth::AuthError;
 use crate::connections::ConnectionError;
 use crate::jobs::{RerunError, SubmitError};
-use crate::model::FieldError;
+use crate::model::{FieldError, Permission};
 use crate::storage::{Fault, StorageError};
 
 /// A problem detail (RFC 9457).
@@ -50,6 +51,10 @@ impl Problem {
 
     pub(super) fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not-found", detail)
+    }
+
+    pub(super) fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
     }
 
     pub(super) fn conflict(detail: impl Into<String>) -> Self {
@@ -165,9 +170,17 @@ impl IntoResponse for Problem {
         let retry_after = self
             .retry_after_seconds
             .map(|seconds| [(header::RETRY_AFTER, seconds.to_string())]);
-        match retry_after {
-            Some(retry_after) => (status, content_type, retry_after, Json(self)).into_response(),
-            None => (status, content_type, Json(self)).into_response(),
+        // RFC 9110 requires it. No browser asks for a password because of `Bearer`.
+        let challenge = (status == StatusCode::UNAUTHORIZED)
+            .then_some([(header::WWW_AUTHENTICATE, "Bearer realm=\"scheduler\"")]);
+        match (retry_after, challenge) {
+            (Some(retry_after), _) => {
+                (status, content_type, retry_after, Json(self)).into_response()
+            }
+            (None, Some(challenge)) => {
+                (status, content_type, challenge, Json(self)).into_response()
+            }
+            (None, None) => (status, content_type, Json(self)).into_response(),
         }
     }
 }
@@ -269,7 +282,64 @@ impl From<ConnectionError> for Problem {
             ConnectionError::JumpedThrough { .. } | ConnectionError::KeyProtectsSecrets { .. } => {
                 Self::conflict(error.to_string())
             }
+            ConnectionError::Redirected(_) => Self::forbidden(format!(
+                "{error}, for which you do not have the permission `{}`",
+                Permission::ConnectionsTrust
+            )),
             ConnectionError::Storage(error) => error.into(),
+        }
+    }
+}
+
+impl From<AuthError> for Problem {
+    fn from(error: AuthError) -> Self {
+        let unauthenticated = |error: &AuthError| {
+            Self::new(
+                StatusCode::UNAUTHORIZED,
+                "unauthenticated",
+                error.to_string(),
+            )
+        };
+        match error {
+            AuthError::Missing
+            | AuthError::NoSession
+            | AuthError::Malformed(_)
+            | AuthError::UnknownToken
+            | AuthError::ExpiredToken(_)
+            | AuthError::Disabled(_) => unauthenticated(&error),
+            AuthError::WrongPassword => Self::new(
+                StatusCode::UNAUTHORIZED,
+                "wrong-password",
+                error.to_string(),
+            ),
+            AuthError::TooManyAttempts(seconds) => Self {
+                retry_after_seconds: Some(seconds),
+                ..Self::new(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "too-many-attempts",
+                    error.to_string(),
+                )
+            },
+            AuthError::Busy => Self {
+                retry_after_seconds: Some(1),
+                ..Self::busy(&error.to_string())
+            },
+            AuthError::Off => Self::new(
+                StatusCode::CONFLICT,
+                "authentication-off",
+                error.to_string(),
+            ),
+            AuthError::SessionRequired => {
+                Self::new(StatusCode::FORBIDDEN, "session-required", error.to_string())
+            }
+            AuthError::Invalid(errors) => Self::invalid(errors),
+            AuthError::NotFound(detail) => Self::not_found(detail),
+            AuthError::Conflict(detail) => Self::conflict(detail),
+            AuthError::Internal(_) => {
+                tracing::error!(%error, "request failed");
+                Self::internal()
+            }
+            AuthError::Storage(error) => error.into(),
         }
     }
 }

@@ -8,11 +8,12 @@ use axum::http::{HeaderName, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::MethodRouter;
 
+use super::access::Caller;
 use super::extract::{JsonBody, QueryParams};
 use super::page::{PageQuery, fitting};
 use super::{Problem, accepted};
 use crate::app::App;
-use crate::model::{JobStatus, Timing, now};
+use crate::model::{JobStatus, Schedule, Timing, now};
 use crate::schedules::{ScheduleError, invalid_timing};
 use crate::wire::{
     JobAccepted, NEXT_RUNS, PreviewSchedule, ScheduleList, SchedulePreview, ScheduleRequest,
@@ -33,6 +34,7 @@ const MAX_PREVIEW: usize = 100;
 )]
 pub(super) async fn create(
     State(app): State<Arc<App>>,
+    caller: Caller,
     body: JsonBody<ScheduleRequest>,
 ) -> Result<
     (
@@ -42,7 +44,11 @@ pub(super) async fn create(
     ),
     Problem,
 > {
-    let schedule = app.schedules.create(body.value.over(None), None).await?;
+    let schedule = Schedule {
+        owner: caller.name(),
+        ..body.value.over(None)
+    };
+    let schedule = app.schedules.create(schedule, None).await?;
     let location = [(header::LOCATION, format!("/api/schedules/{}", schedule.id))];
     Ok((StatusCode::CREATED, location, Json(schedule.into())))
 }
@@ -87,7 +93,7 @@ pub(super) async fn get(
     Ok(Json(app.schedules.find(&id).await?.into()))
 }
 
-/// Replaces a schedule and recomputes its next run.
+/// Replaces a schedule and recomputes its next run. The caller becomes its owner.
 #[utoipa::path(
     put, path = "/schedules/{id}", tag = "schedules", params(("id" = String, Path, description = "Id or name")),
     request_body = ScheduleRequest,
@@ -100,11 +106,18 @@ pub(super) async fn get(
 )]
 pub(super) async fn replace(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Path(id): Path<String>,
     body: JsonBody<ScheduleRequest>,
 ) -> Result<Json<ScheduleResponse>, Problem> {
     let old = app.schedules.find(&id).await?;
-    let schedule = app.schedules.replace(body.value.over(Some(old))).await?;
+    // The caller becomes the owner: otherwise, a user could write jobs that are submitted for another
+    // user.
+    let schedule = Schedule {
+        owner: caller.name(),
+        ..body.value.over(Some(old))
+    };
+    let schedule = app.schedules.replace(schedule).await?;
     Ok(Json(schedule.into()))
 }
 
@@ -165,9 +178,10 @@ pub(super) async fn disable(
 )]
 pub(super) async fn trigger(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Path(id): Path<String>,
 ) -> Result<impl IntoResponse, Problem> {
-    let id = app.schedules.trigger(&id).await?;
+    let id = app.schedules.trigger(&id, caller.name()).await?;
     let answer = JobAccepted {
         id,
         status: JobStatus::Pending,

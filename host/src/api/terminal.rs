@@ -18,9 +18,10 @@ use tokio::time::timeout;
 use utoipa::IntoParams;
 
 use super::Problem;
+use super::access::{Caller, lapsed};
 use super::extract::QueryParams;
 use crate::app::{App, MAX_TERMINALS};
-use crate::model::{Connection, ErrorCode, JobError};
+use crate::model::{Connection, ErrorCode, JobError, Permission};
 use crate::stream_limit::StreamPermit;
 use crate::wire::{CloseReason, TerminalCommand, TerminalEvent};
 
@@ -54,7 +55,7 @@ pub(super) struct TerminalParams {
 /// Opens a terminal on the device, as a WebSocket. Binary messages are bytes in both directions.
 /// Text messages are JSON: `{"resize":{"columns":132,"rows":43}}` from the client; from the server
 /// `{"opened":{}}` after the login, `{"error":{"code":…,"message":…}}` or
-/// `{"closed":{"reason":"device"}}` (or `idle`, `shutdown`) as the last one.
+/// `{"closed":{"reason":"device"}}` (or `idle`, `shutdown`, `revoked`) as the last one.
 #[utoipa::path(
     get, path = "/connections/{id}/terminal", tag = "connections",
     params(("id" = String, Path, description = "Id or name"), TerminalParams),
@@ -69,6 +70,7 @@ pub(super) struct TerminalParams {
 )]
 pub(super) async fn open(
     State(app): State<Arc<App>>,
+    caller: Caller,
     Path(id): Path<String>,
     QueryParams(params): QueryParams<TerminalParams>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -92,7 +94,7 @@ pub(super) async fn open(
     Ok(upgrade
         .max_frame_size(MAX_MESSAGE_BYTES)
         .max_message_size(MAX_MESSAGE_BYTES)
-        .on_upgrade(move |socket| serve(app, connection, params, socket, permit)))
+        .on_upgrade(move |socket| serve(app, caller, connection, params, socket, permit)))
 }
 
 impl TerminalParams {
@@ -118,16 +120,20 @@ impl TerminalParams {
 
 async fn serve(
     app: Arc<App>,
+    caller: Caller,
     connection: Connection,
     params: TerminalParams,
     mut socket: WebSocket,
     permit: StreamPermit,
 ) {
     let begun = Instant::now();
-    tracing::info!(connection = %connection.name, "terminal opened");
+    let user = caller.name();
+    tracing::info!(connection = %connection.name, user, "terminal opened");
+    let lapsed = lapsed(Arc::clone(&app), caller.0, Permission::TerminalsOpen);
     let ended = tokio::select! {
         ended = talk(&app, &connection, &params, &mut socket) => ended,
         () = permit.closing() => Ended::Closed(CloseReason::Shutdown),
+        () = lapsed => Ended::Closed(CloseReason::Revoked),
     };
     let (reason, event) = match ended {
         Ended::Left => ("client disconnected".to_owned(), None),
@@ -151,7 +157,7 @@ async fn serve(
     };
     let _ = timeout(PARTING, part).await;
     let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    tracing::info!(connection = %connection.name, reason, duration_ms, "terminal closed");
+    tracing::info!(connection = %connection.name, user, reason, duration_ms, "terminal closed");
 }
 
 enum Ended {

@@ -44,6 +44,7 @@ pub struct ParentJob<'a> {
     pub id: Uuid,
     pub depth: u32,
     pub targets: &'a [Target],
+    pub submitted_by: Option<&'a str>,
     /// The bounds of the child's rights.
     pub bounds: Vec<Bound>,
 }
@@ -164,6 +165,7 @@ pub fn check_params_size(size: usize) -> Result<()> {
 
 fn parent(job: &JobFacts, bounds: Vec<Bound>) -> ParentJob<'_> {
     ParentJob {
+        submitted_by: job.submitted_by.as_deref(),
         id: job.id,
         depth: job.depth,
         targets: &job.targets,

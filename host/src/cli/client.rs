@@ -9,8 +9,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::response::Response;
 use futures::StreamExt as _;
-use reqwest::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, UPGRADE};
+use reqwest::header::{CONNECTION, COOKIE, SEC_WEBSOCKET_ACCEPT, SET_COOKIE, UPGRADE};
 use reqwest::{Method, RequestBuilder, StatusCode, Upgraded, Url};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -21,8 +22,9 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use tower::ServiceExt as _;
 
 use super::events::Events;
-use super::{Failure, output};
+use super::{Failure, output, tokens_file};
 use crate::api::Problem;
+use crate::model::Principal;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longer than the server's own limit (`server.request_timeout_seconds`), so that the server reports it.
@@ -43,8 +45,18 @@ pub(super) struct ServerUrl {
 pub(super) struct Client {
     http: reqwest::Client,
     base: ServerUrl,
+    proof: Proof,
     /// Handles the requests in place of a server, for a command that runs the API in its own process.
     in_process: Option<Router>,
+}
+
+/// The credentials of the client.
+#[derive(Clone)]
+enum Proof {
+    None,
+    Token(SecretString),
+    /// The name and value of a session's cookie.
+    Cookie(SecretString),
 }
 
 /// A successful response: the raw text and the parsed body.
@@ -79,6 +91,7 @@ impl Client {
         Ok(Self {
             http: builder.build().map_err(anyhow::Error::from)?,
             base: base.clone(),
+            proof: Proof::None,
             in_process: None,
         })
     }
@@ -90,6 +103,53 @@ impl Client {
             in_process: Some(router),
             ..Self::new(&base)?
         })
+    }
+
+    /// Adds the token for the server, if there is one.
+    pub(super) fn with_token(self) -> Result<Self, Failure> {
+        let token = tokens_file::token_for(&self.server())?;
+        Ok(Self {
+            proof: token.map_or(Proof::None, Proof::Token),
+            ..self
+        })
+    }
+
+    pub(super) fn has_token(&self) -> bool {
+        matches!(self.proof, Proof::Token(_))
+    }
+
+    /// Returns the address of the server without a password.
+    pub(super) fn server(&self) -> String {
+        self.base.to_string()
+    }
+
+    /// Logs in, and returns a client with the session.
+    pub(super) async fn log_in(&self, name: &str, password: SecretString) -> Result<Self, Failure> {
+        let request = serde_json::json!({ "name": name, "password": password.expose_secret() });
+        self.session_from(&["login"], &request).await
+    }
+
+    /// Sends a request that begins a session, and returns a client with the session.
+    pub(super) async fn session_from(&self, path: &[&str], body: &Value) -> Result<Self, Failure> {
+        let request = self.http.post(self.base.join(path)).json(body);
+        let response = request.send().await;
+        let response = response.map_err(|error| self.unreachable(error))?;
+        let status = response.status();
+        let cookie = response.headers().get(SET_COOKIE);
+        let cookie = cookie.and_then(|cookie| cookie.to_str().ok());
+        let cookie = cookie.and_then(|cookie| cookie.split(';').next());
+        let cookie = cookie.map(str::to_owned);
+        let text = response.text().await;
+        let raw = self.raw(status, text.map_err(|error| self.unreachable(error))?);
+        match cookie {
+            Some(cookie) if status.is_success() => Ok(Self {
+                http: self.http.clone(),
+                base: self.base.clone(),
+                proof: Proof::Cookie(SecretString::from(cookie)),
+                in_process: None,
+            }),
+            _ => Err(raw.refusal()),
+        }
     }
 
     /// Returns whether requests are encrypted or stay on this machine.
@@ -221,8 +281,23 @@ impl Client {
         Ok(self.send(request).await?.text)
     }
 
+    /// Sends a PUT whose response has no body.
+    pub(super) async fn put_empty(
+        &self,
+        path: &[&str],
+        body: &impl Serialize,
+    ) -> Result<(), Failure> {
+        let request = self.request(Method::PUT, path).json(body);
+        self.send(request).await.map(drop)
+    }
+
     fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
-        self.http.request(method, self.base.join(path))
+        let request = self.http.request(method, self.base.join(path));
+        match &self.proof {
+            Proof::None => request,
+            Proof::Token(token) => request.bearer_auth(token.expose_secret()),
+            Proof::Cookie(cookie) => request.header(COOKIE, cookie.expose_secret()),
+        }
     }
 
     /// Opens a WebSocket with the same connection, proxy and TLS settings as other requests.
@@ -337,6 +412,8 @@ async fn hand_over(router: Router, request: reqwest::Request) -> anyhow::Result<
         .uri(request.url().as_str())
         .body(body)?;
     *asked.headers_mut() = request.headers().clone();
+    // The commands of this process use its own database and need no login.
+    asked.extensions_mut().insert(Principal::anyone());
     Ok(router.oneshot(asked).await?)
 }
 

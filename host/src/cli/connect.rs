@@ -133,6 +133,7 @@ fn closed(reason: CloseReason) -> Result<(), Failure> {
         CloseReason::Device => Ok(()),
         CloseReason::Idle => failure("idle timeout: the server closed the terminal"),
         CloseReason::Shutdown => failure("the server is shutting down and closed the terminal"),
+        CloseReason::Revoked => failure("you logged out, or may no longer open terminals"),
     }
 }
 

@@ -75,6 +75,7 @@ impl Failure {
             Self::Unreachable { .. } => 3,
             Self::Refused(problem) => match problem.status {
                 404 => 4,
+                401 | 403 => 6,
                 400 | 409 | 413 | 415 | 422 => 5,
                 _ => 1,
             },
@@ -151,6 +152,9 @@ impl Failure {
             Self::Refused(problem) if problem.detail.contains("; GET /api/plugins") => {
                 Some("`scheduler plugin list` lists the plugins")
             }
+            Self::Refused(problem) if problem.kind == "/problems/unauthenticated" => Some(
+                "log in with `scheduler login NAME`, or set SCHEDULER_TOKEN or SCHEDULER_TOKEN_FILE",
+            ),
             Self::Refused(problem) if problem.status == 507 => {
                 Some("free some space on the server's disk; it then accepts jobs again")
             }

@@ -123,7 +123,7 @@ pub(super) fn read(path: &Path) -> Result<String, Failure> {
 
 /// Removes the line ending that editors and `echo` append to a password. Only one is removed, because a
 /// password may itself end in one.
-fn without_line_end(mut text: String) -> String {
+pub(super) fn without_line_end(mut text: String) -> String {
     if text.ends_with('\n') {
         text.pop();
         if text.ends_with('\r') {

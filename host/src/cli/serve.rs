@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use clap::Args;
 use rustix::process::{Resource, Signal, getrlimit, setrlimit};
+use secrecy::ExposeSecret as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::Failure;
+use super::{Failure, output};
 use crate::app::{self, App};
 use crate::config::Config;
 use crate::logging;
@@ -67,7 +68,7 @@ fn raise_descriptor_limit() {
 
 async fn serve(config: Config) -> anyhow::Result<()> {
     // Resolved before anything is opened, so that an invalid address leaves no trace.
-    let address = Address::resolve(&config.server).await?;
+    let address = Address::resolve(&config.server, config.auth_mode()).await?;
     let shutdown = CancellationToken::new();
     stop_on_signals(&shutdown)?;
     // With a handler for SIGXFSZ, writing beyond the file size limit fails instead of killing the
@@ -77,13 +78,29 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let listener = address.bind().await?;
     let url = listener.url()?;
     let board = &app.config.board;
-    let has_page = board.enabled && matches!(listener, Listener::Tcp(_));
+    let has_page = board.enabled && matches!(listener, Listener::Tcp(..));
     let dashboard = has_page.then(|| format!("{url}{}", board.ui_path));
     tracing::info!(%url, dashboard, worker = app.worker.name(), "listening");
+    if let Some(code) = app.auth.begin_setup().await? {
+        print_setup(code.expose_secret(), dashboard.as_deref());
+    }
     reload_on_signal(Arc::clone(&app.registry))?;
     server::serve(app, listener, shutdown).await?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Prints how to set up the first user. It goes to the terminal alone: the code must not be in a log.
+fn print_setup(code: &str, dashboard: Option<&str>) {
+    let page = match dashboard {
+        // The part after `#` stays in the browser.
+        Some(dashboard) => format!("open {dashboard}/setup#{code}, or "),
+        None => String::new(),
+    };
+    output::talk(&format!(
+        "There are no users yet. To set up the first one within 15 minutes, {page}run `scheduler \
+         setup` with the code {code}"
+    ));
 }
 
 /// Rescans the plugins on SIGHUP, for file systems without change notifications.

@@ -116,7 +116,7 @@ pub const KEYS: &[Key] = &[
         section: "server",
         name: "trust_network",
         allowed: Allowed::Flag,
-        meaning: "Whether the server may listen on non-loopback addresses. This version has no authentication: every machine that reaches the port can use every stored connection.",
+        meaning: "Whether the server may listen on non-loopback addresses without both authentication and TLS. Without authentication, every machine that reaches the port can use every stored connection; without TLS, passwords and tokens can be read in transit.",
     },
     Key {
         section: "server",
@@ -171,6 +171,33 @@ pub const KEYS: &[Key] = &[
             to: 100_000,
         },
         meaning: "Maximum number of open connections from one IPv4 address or IPv6 network (/64), except on loopback and the Unix socket. All clients of a proxy on another machine have the proxy's address.",
+    },
+    Key {
+        section: "server",
+        name: "tls_cert_file",
+        allowed: Allowed::Text {
+            described: "a file path",
+            check: file_path,
+        },
+        meaning: "The certificate of the server and those of its issuers (PEM). With it and `tls_key_file`, the server speaks HTTPS on its TCP port. Both files are read again when they change; if they are not valid, the previous certificate stays in use.",
+    },
+    Key {
+        section: "server",
+        name: "tls_key_file",
+        allowed: Allowed::Text {
+            described: "a file path",
+            check: file_path,
+        },
+        meaning: "The private key of the certificate (PEM).",
+    },
+    Key {
+        section: "server",
+        name: "tls_client_ca_file",
+        allowed: Allowed::Text {
+            described: "a file path",
+            check: file_path,
+        },
+        meaning: "Authorities of client certificates (PEM). Clients then need a certificate of one of them, besides a login.",
     },
     Key {
         section: "worker",
@@ -239,7 +266,31 @@ pub const KEYS: &[Key] = &[
         section: "board",
         name: "auth_enabled",
         allowed: Allowed::Flag,
-        meaning: "Must be false: authentication is not available in this version, and true is rejected rather than ignored.",
+        meaning: "true has the effect of `auth.mode = \"local\"` if `auth.mode` is not set.",
+    },
+    Key {
+        section: "auth",
+        name: "mode",
+        allowed: Allowed::OneOf(&["off", "local"]),
+        meaning: "Whether clients have to authenticate. `local`: with a password or an API token of a user of this server. Unset: `off`, or `local` with `board.auth_enabled = true`.",
+    },
+    Key {
+        section: "auth",
+        name: "session_idle_seconds",
+        allowed: Allowed::Whole {
+            from: 60,
+            to: 2_592_000,
+        },
+        meaning: "Time without a request after which a login in a browser ends.",
+    },
+    Key {
+        section: "auth",
+        name: "session_lifetime_seconds",
+        allowed: Allowed::Whole {
+            from: 60,
+            to: 31_536_000,
+        },
+        meaning: "Time after which a login in a browser ends in any case.",
     },
     Key {
         section: "logging",

@@ -315,14 +315,29 @@ impl Layers {
 
     /// Checks rules that span several keys.
     fn check_together(&mut self, config: &Config) {
-        if config.board.auth_enabled {
-            self.refuse(
-                "board.auth_enabled",
-                "true",
-                "authentication is not available in this version; listen on loopback (server.host = \
-                 \"127.0.0.1\") or behind an authenticating proxy",
-                "false",
-            );
+        let server = &config.server;
+        let needed = [
+            (
+                "server.tls_key_file",
+                &server.tls_key_file,
+                &server.tls_cert_file,
+            ),
+            (
+                "server.tls_cert_file",
+                &server.tls_cert_file,
+                &server.tls_key_file,
+            ),
+            (
+                "server.tls_cert_file",
+                &server.tls_cert_file,
+                &server.tls_client_ca_file,
+            ),
+        ];
+        for (key, file, with) in needed {
+            if let (None, Some(other)) = (file, with) {
+                let reason = format!("it is needed with {}", other.display());
+                self.refuse(key, "nothing", &reason, "a file path");
+            }
         }
         if config.board.ui_path == config.board.api_prefix {
             self.refuse(

@@ -117,6 +117,9 @@ fn every_key_can_be_set_by_its_variable_and_in_the_file() {
         ("server.write_timeout_seconds", "5", "5"),
         ("server.max_connections", "9", "9"),
         ("server.max_connections_per_address", "9", "9"),
+        ("server.tls_cert_file", "/srv/tls.crt", "'/srv/tls.crt'"),
+        ("server.tls_key_file", "/srv/tls.key", "'/srv/tls.key'"),
+        ("server.tls_client_ca_file", "/srv/ca.crt", "'/srv/ca.crt'"),
         ("worker.concurrency", "1024", "1024"),
         ("worker.timeout_seconds", "604800", "604800"),
         ("worker.shutdown_grace_seconds", "1", "1"),
@@ -125,7 +128,10 @@ fn every_key_can_be_set_by_its_variable_and_in_the_file() {
         ("board.enabled", "false", "false"),
         ("board.ui_path", "/ui", "'/ui'"),
         ("board.api_prefix", "/ui/api", "'/ui/api'"),
-        ("board.auth_enabled", "false", "false"),
+        ("board.auth_enabled", "true", "true"),
+        ("auth.mode", "local", "'local'"),
+        ("auth.session_idle_seconds", "60", "60"),
+        ("auth.session_lifetime_seconds", "60", "60"),
         ("logging.level", "info,host=debug", "'info,host=debug'"),
         ("logging.file", "logs/s.log", "'logs/s.log'"),
         ("logging.format", "json", "'json'"),
@@ -240,9 +246,7 @@ fn every_key_can_be_set_by_its_variable_and_in_the_file() {
     let set = serde_json::to_value(&from_file).unwrap();
     for (path, default) in defaults() {
         let (section, name) = path.split_once('.').unwrap();
-        if path != "board.auth_enabled" {
-            assert_ne!(set[section][name], default, "{path} was not set");
-        }
+        assert_ne!(set[section][name], default, "{path} was not set");
     }
 }
 
@@ -342,7 +346,7 @@ fn an_unknown_key_or_section_of_the_file_is_refused() {
          did you mean port?; known: host, port, request_timeout_seconds, max_body_bytes, \
          max_request_memory_bytes, trust_network, allowed_hosts, cors_origins, header_timeout_seconds, \
          idle_timeout_seconds, write_timeout_seconds, max_connections, \
-         max_connections_per_address"
+         max_connections_per_address, tls_cert_file, tls_key_file, tls_client_ca_file"
     );
     assert_eq!(
         refusal("[sever]\nport = 1\n"),
@@ -695,7 +699,10 @@ fn values_that_are_refused() {
         ("board.api_prefix", "/health"),
         ("board.api_prefix", "/metrics/x"),
         ("board.api_prefix", "/board"),
-        ("board.auth_enabled", "true"),
+        ("board.auth_enabled", "yes"),
+        ("auth.mode", "oidc"),
+        ("auth.mode", "Local"),
+        ("auth.session_idle_seconds", "59"),
         ("logging.level", "loud"),
         ("logging.level", "info,host"),
         ("logging.level", "host=loud"),

@@ -26,12 +26,14 @@ impl Connections {
     ///
     /// # Errors
     /// If the connection does not exist, the input is invalid, the new name is taken, or secrets of
-    /// other connections would have to be cleared.
+    /// other connections would have to be cleared; if the connection would lead elsewhere, and
+    /// `may_redirect` does not allow it.
     pub async fn update(
         &self,
         id_or_name: &str,
         input: ConnectionInput,
         forget_others: bool,
+        may_redirect: bool,
     ) -> Result<Connection, ConnectionError> {
         let _alone = self.changing.lock().await;
         let old = self.find(id_or_name).await?;
@@ -59,6 +61,9 @@ impl Connections {
             way: old_way.as_ref(),
         };
         let way = self.check(&input, &new, Some(replaced), &saved).await?;
+        if !may_redirect && old_way.as_ref() != Some(&way) {
+            return Err(ConnectionError::Redirected(old.name));
+        }
         if let Some(old_way) = old_way.filter(|old_way| *old_way != way) {
             let kept = self.kept(&old, &input, &old_way, &way)?;
             (new.secrets, new.answers) = (kept.secrets, kept.answers);

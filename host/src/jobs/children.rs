@@ -80,6 +80,7 @@ impl ChildJobs for Jobs {
             held: false,
             rerun_of: None,
             schedule: None,
+            submitted_by: parent.submitted_by.map(str::to_owned),
             bounds: parent.bounds.clone(),
         };
         let (id, _) = self.add(job, None).await.map_err(|error| refused(&error))?;

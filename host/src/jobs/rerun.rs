@@ -59,6 +59,7 @@ impl Jobs {
         id: Uuid,
         only: Only,
         idempotency: Option<(String, String)>,
+        submitted_by: Option<String>,
     ) -> Result<(Uuid, JobStatus), RerunError> {
         let job = self.deps.storage.job(id).await?;
         let job = job.ok_or(RerunError::NotFound(id))?;
@@ -83,6 +84,7 @@ impl Jobs {
             batch: job.batch,
             idempotency,
             rerun_of: Some(id),
+            submitted_by,
             bounds: job.bounds,
             ..Submission::default()
         };

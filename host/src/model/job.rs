@@ -160,6 +160,9 @@ pub struct Job {
     pub held: bool,
     /// The job that this one reruns.
     pub rerun_of: Option<Uuid>,
+    /// The name of the submitting user, or of the owner of the schedule that submitted it; `None` if
+    /// authentication was off.
+    pub submitted_by: Option<String>,
     /// Rights of the ancestors, which limit the job's own.
     pub bounds: Vec<Bound>,
 }
@@ -203,6 +206,9 @@ pub struct NewJob {
     pub rerun_of: Option<Uuid>,
     /// `(id, cron expression)` of the schedule that submits the job.
     pub schedule: Option<(Uuid, String)>,
+    /// The name of the submitting user, or of the owner of the schedule that submitted it; `None` if
+    /// authentication was off.
+    pub submitted_by: Option<String>,
     /// Rights of the ancestors, which limit the job's own.
     pub bounds: Vec<Bound>,
 }

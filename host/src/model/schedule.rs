@@ -132,6 +132,9 @@ pub struct Schedule {
     pub last_outcome: Option<String>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
+    /// The name of the user of the last change, for whom its jobs are submitted; `None` if authentication
+    /// was off.
+    pub owner: Option<String>,
 }
 
 impl Schedule {

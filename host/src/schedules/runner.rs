@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{Schedules, submission};
+use crate::auth::Auth;
 use crate::dispatch::Dispatch;
 use crate::jobs::{Jobs, SubmitError};
 use crate::model::{Due, OverlapDecision, Schedule, Tick, decide_overlap, due, now};
@@ -28,6 +29,7 @@ const COALESCE_DELAY: Duration = Duration::from_millis(50);
 
 /// The task that submits the jobs of schedules.
 pub struct ScheduleRunner {
+    pub auth: Arc<Auth>,
     pub storage: Arc<dyn Storage>,
     pub jobs: Arc<Jobs>,
     pub schedules: Arc<Schedules>,
@@ -209,6 +211,15 @@ impl ScheduleRunner {
                     return Ok(true);
                 }
             }
+        }
+        if let Some(owner) = &schedule.owner
+            && let Some(reason) = self.auth.denies_submission(owner).await?
+        {
+            tracing::warn!(schedule_id = %schedule.id, name = %schedule.name, reason, "scheduled job \
+                 rejected");
+            let outcome = format!("refused: {reason}");
+            self.storage.settle_tick(tick, None, &outcome).await?;
+            return Ok(true);
         }
         let jitter = TimeDelta::seconds(jitter(schedule.jitter_seconds));
         let mut job = submission(&schedule);

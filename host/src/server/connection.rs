@@ -1,5 +1,6 @@
 //! A client connection: its phases with their timeouts, and the task that serves it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use super::Limits;
 use super::io::{BoxedStream, ConnectionIo};
 use super::service::RequestService;
 use super::slots::Slot;
+use super::tls::Tls;
 
 /// Maximum size of the HTTP buffers of a connection, including a request head.
 const MAX_BUFFER_BYTES: usize = 64 * 1024;
@@ -171,18 +173,52 @@ impl Connection {
     }
 }
 
+/// A connection before its TLS handshake.
+pub(super) struct Accepted {
+    pub(super) stream: BoxedStream,
+    /// The address of the client; `None` for a Unix socket.
+    pub(super) client: Option<IpAddr>,
+    /// The certificate; `None` for plain HTTP.
+    pub(super) tls: Option<Arc<Tls>>,
+}
+
 /// Serves the requests of one connection until it ends, expires or is displaced.
 pub(super) async fn serve(
-    stream: BoxedStream,
+    accepted: Accepted,
     slot: Slot,
     router: Router,
     limits: Limits,
     shutdown: CancellationToken,
     cut: CancellationToken,
 ) {
+    let Accepted {
+        stream,
+        client,
+        tls,
+    } = accepted;
     let connection = Arc::clone(slot.connection());
+    let encrypted = tls.is_some();
+    let stream = match tls {
+        None => stream,
+        Some(tls) => tokio::select! {
+            accepted = tls.accept(stream) => match accepted {
+                Ok(stream) => stream,
+                Err(error) => {
+                    tracing::debug!(%error, "TLS handshake failed");
+                    return;
+                }
+            },
+            () = connection.expired(&limits) => {
+                tracing::debug!("TLS handshake timed out");
+                return;
+            }
+            () = connection.displaced.cancelled() => return,
+            () = cut.cancelled() => return,
+            () = shutdown.cancelled() => return,
+        },
+    };
     let io = TokioIo::new(ConnectionIo::new(stream, slot, limits.write));
-    let service = RequestService::new(router, Arc::clone(&connection));
+    let service = RequestService::new(router, client, encrypted, Arc::clone(&connection));
     let mut builder = Builder::new(TokioExecutor::new()).http1_only();
     builder
         .http1()

@@ -6,13 +6,15 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use tokio::net::{TcpListener, UnixListener, UnixSocket, UnixStream};
 
 use super::io::{BoxedStream, boxed};
-use crate::config::ServerConfig;
+use super::tls::Tls;
+use crate::config::{AuthMode, ServerConfig};
 
 /// Mode of the socket: owner and group. A proxy gets access through the group.
 const SOCKET_MODE: u32 = 0o660;
@@ -22,20 +24,19 @@ const BACKLOG: u32 = 1024;
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The address to listen on, resolved and allowed.
-#[derive(Debug)]
 pub enum Address {
     Tcp {
         /// As configured; used in messages.
         named: String,
         resolved: Vec<SocketAddr>,
+        tls: Option<Tls>,
     },
     Unix(PathBuf),
 }
 
 /// An open listener.
-#[derive(Debug)]
 pub enum Listener {
-    Tcp(TcpListener),
+    Tcp(TcpListener, Option<Arc<Tls>>),
     Unix(UnixSocketListener),
 }
 
@@ -55,13 +56,24 @@ pub(super) enum Peer {
     Unix,
 }
 
+impl Peer {
+    /// Returns the address of the client; `None` for a Unix socket.
+    pub(super) fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(address) => Some(address.ip()),
+            Self::Unix => None,
+        }
+    }
+}
+
 impl Address {
-    /// Resolves `server.host`, and rejects addresses other than loopback unless `server.trust_network`
-    /// is set. The check applies to the addresses that a name resolves to, and exactly those are bound.
+    /// Resolves `server.host` and reads the certificate. Rejects addresses other than loopback unless
+    /// clients authenticate over TLS or `server.trust_network` is set. The check applies to the addresses
+    /// that a name resolves to, and exactly those are bound.
     ///
     /// # Errors
-    /// If the name cannot be resolved or an address is not allowed.
-    pub async fn resolve(config: &ServerConfig) -> anyhow::Result<Self> {
+    /// If the name cannot be resolved, an address is not allowed, or the certificate is not valid.
+    pub async fn resolve(config: &ServerConfig, auth: AuthMode) -> anyhow::Result<Self> {
         if let Some(path) = config.unix_socket() {
             return Ok(Self::Unix(path.to_owned()));
         }
@@ -73,13 +85,14 @@ impl Address {
         let address = Self::Tcp {
             named: format!("{host}:{}", config.port),
             resolved,
+            tls: Tls::load(config)?,
         };
-        address.check(config)?;
+        address.check(config, auth)?;
         Ok(address)
     }
 
-    fn check(&self, config: &ServerConfig) -> anyhow::Result<()> {
-        let Self::Tcp { resolved, .. } = self else {
+    fn check(&self, config: &ServerConfig, auth: AuthMode) -> anyhow::Result<()> {
+        let Self::Tcp { resolved, tls, .. } = self else {
             return Ok(());
         };
         let open = resolved.iter().map(SocketAddr::ip);
@@ -91,20 +104,30 @@ impl Address {
             Ok(_) => host.clone(),
             Err(_) => format!("{host} ({open})"),
         };
+        let authenticated = auth != AuthMode::Off;
+        if authenticated && tls.is_some() {
+            return Ok(());
+        }
+        let danger = match (authenticated, tls) {
+            (true, _) => "passwords and tokens can be read in transit without TLS",
+            (false, _) => {
+                "without authentication, every machine that reaches the port can use every stored \
+                 connection"
+            }
+        };
         if config.trust_network {
             tracing::warn!(
                 host = shown,
-                "listening on a non-loopback address without authentication (server.trust_network): \
-                 every machine that reaches the port can use every stored connection"
+                "listening on a non-loopback address (server.trust_network): {danger}"
             );
             return Ok(());
         }
         bail!(
-            "server.host = {shown} is not allowed: other machines can reach it, and without \
-             authentication, each of them could use every stored connection. Listen on loopback \
-             (server.host = \"127.0.0.1\") or on a Unix socket (server.host = \
-             \"unix:/run/scheduler/http.sock\") behind an authenticating proxy; or, if only trusted \
-             machines reach the port, set server.trust_network = true"
+            "server.host = {shown} is not allowed: other machines can reach it, and {danger}. Set \
+             auth.mode = \"local\" and server.tls_cert_file and server.tls_key_file; or listen on \
+             loopback (server.host = \"127.0.0.1\") or on a Unix socket (server.host = \
+             \"unix:/run/scheduler/http.sock\") behind a proxy; or, if only trusted machines reach the \
+             port, set server.trust_network = true"
         )
     }
 
@@ -112,17 +135,21 @@ impl Address {
     ///
     /// # Errors
     /// If the address cannot be bound.
-    pub async fn bind(&self) -> anyhow::Result<Listener> {
+    pub async fn bind(self) -> anyhow::Result<Listener> {
         match self {
-            Self::Tcp { named, resolved } => {
+            Self::Tcp {
+                named,
+                resolved,
+                tls,
+            } => {
                 let listener = TcpListener::bind(resolved.as_slice()).await;
                 let listener = listener.with_context(|| {
                     format!("failed to listen on {named} (server.host, server.port)")
                 })?;
-                Ok(Listener::Tcp(listener))
+                Ok(Listener::Tcp(listener, tls.map(Arc::new)))
             }
             Self::Unix(path) => {
-                let listener = UnixSocketListener::bind(path).await;
+                let listener = UnixSocketListener::bind(&path).await;
                 let listener = listener.with_context(|| {
                     format!("failed to listen on {} (server.host)", path.display())
                 })?;
@@ -143,16 +170,27 @@ impl Listener {
     /// If the socket has no address.
     pub fn url(&self) -> io::Result<String> {
         match self {
-            Self::Tcp(listener) => Ok(format!("http://{}", listener.local_addr()?)),
+            Self::Tcp(listener, tls) => {
+                let scheme = if tls.is_some() { "https" } else { "http" };
+                Ok(format!("{scheme}://{}", listener.local_addr()?))
+            }
             Self::Unix(listener) => Ok(format!("unix:{}", listener.path.display())),
         }
     }
 
-    /// Accepts a connection. TLS would not belong here: clients can delay its handshake indefinitely,
-    /// so it would belong into [`super::connection::serve`], which has a timeout.
+    /// Returns the certificate for connections; `None` for plain HTTP.
+    pub(super) fn tls(&self) -> Option<Arc<Tls>> {
+        match self {
+            Self::Tcp(_, tls) => tls.clone(),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// Accepts a connection. The handshake of TLS is not part of it: clients can delay it indefinitely,
+    /// so it is done by [`super::connection::serve`], which has a timeout.
     pub(super) async fn accept(&self) -> io::Result<(BoxedStream, Peer)> {
         match self {
-            Self::Tcp(listener) => {
+            Self::Tcp(listener, _) => {
                 let (stream, address) = listener.accept().await?;
                 // Events and terminals make small writes, which should not be delayed. This fails if
                 // the connection is already closed, which the next read reports.
@@ -169,7 +207,7 @@ impl Listener {
 
 impl From<TcpListener> for Listener {
     fn from(listener: TcpListener) -> Self {
-        Self::Tcp(listener)
+        Self::Tcp(listener, None)
     }
 }
 
@@ -269,7 +307,10 @@ mod tests {
             "localhost",
             "::ffff:127.0.0.1",
         ] {
-            assert!(Address::resolve(&config(host)).await.is_ok(), "{host}");
+            assert!(
+                Address::resolve(&config(host), AuthMode::Off).await.is_ok(),
+                "{host}"
+            );
         }
         for host in [
             "0.0.0.0",
@@ -278,7 +319,8 @@ mod tests {
             "2001:db8::1",
             "::ffff:192.0.2.1",
         ] {
-            let refusal = Address::resolve(&config(host)).await.unwrap_err();
+            let resolved = Address::resolve(&config(host), AuthMode::Off).await;
+            let refusal = resolved.err().unwrap();
             let refusal = refusal.to_string();
             for said in [host, "server.trust_network", "127.0.0.1", "unix:"] {
                 assert!(refusal.contains(said), "{refusal}");
@@ -287,7 +329,13 @@ mod tests {
                 trust_network: true,
                 ..config(host)
             };
-            assert!(Address::resolve(&trusting).await.is_ok(), "{host}");
+            assert!(
+                Address::resolve(&trusting, AuthMode::Off).await.is_ok(),
+                "{host}"
+            );
+            let refusal = Address::resolve(&config(host), AuthMode::Local).await;
+            let refusal = refusal.err().unwrap().to_string();
+            assert!(refusal.contains("without TLS"), "{refusal}");
         }
     }
 
@@ -300,8 +348,9 @@ mod tests {
             let address = Address::Tcp {
                 named: "noc:80".to_owned(),
                 resolved: resolved.collect(),
+                tls: None,
             };
-            address.check(&config("noc"))
+            address.check(&config("noc"), AuthMode::Off)
         };
         assert!(resolved(&["127.0.0.1", "::1"]).is_ok());
         let refusal = resolved(&["127.0.0.1", "192.0.2.1"]).unwrap_err();

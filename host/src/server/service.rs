@@ -1,6 +1,7 @@
 //! Tracks requests of a connection: their start and end, and whether their body was read.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,17 +15,35 @@ use futures::future::BoxFuture;
 use tower::Service;
 
 use super::connection::Connection;
+use crate::api::{ClientAddress, FORWARDED_PROTO};
+
+/// Browsers that have seen this host over TLS use nothing else for a year.
+const STRICT_TRANSPORT: &str = "max-age=31536000";
 
 /// The router for the requests of one connection.
 #[derive(Clone)]
 pub(super) struct RequestService {
     router: Router,
+    /// The address of the client; `None` for a Unix socket.
+    client: Option<IpAddr>,
+    /// Whether the connection uses TLS.
+    encrypted: bool,
     connection: Arc<Connection>,
 }
 
 impl RequestService {
-    pub(super) fn new(router: Router, connection: Arc<Connection>) -> Self {
-        Self { router, connection }
+    pub(super) fn new(
+        router: Router,
+        client: Option<IpAddr>,
+        encrypted: bool,
+        connection: Arc<Connection>,
+    ) -> Self {
+        Self {
+            router,
+            client,
+            encrypted,
+            connection,
+        }
     }
 }
 
@@ -43,7 +62,16 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let mut under_way = UnderWay::begin(Arc::clone(&self.connection));
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        if let Some(client) = self.client {
+            parts.extensions.insert(ClientAddress(client));
+        }
+        let encrypted = self.encrypted;
+        if encrypted {
+            // As from a proxy that adds TLS; what the client itself says does not count.
+            let https = HeaderValue::from_static("https");
+            parts.headers.insert(FORWARDED_PROTO, https);
+        }
         let read = Arc::new(AtomicBool::new(body.is_end_stream()));
         let body = RequestBody {
             body: Body::new(body),
@@ -56,6 +84,11 @@ where
         Box::pin(async move {
             let mut response = answering.await?;
             under_way.connection.await_body(false);
+            if encrypted {
+                let always = HeaderValue::from_static(STRICT_TRANSPORT);
+                let headers = response.headers_mut();
+                headers.insert(header::STRICT_TRANSPORT_SECURITY, always);
+            }
             if !read.load(Ordering::Relaxed) {
                 // The rest of this request is unread, so the start of the next one is unknown.
                 let close = HeaderValue::from_static("close");

@@ -25,6 +25,7 @@ pub(super) mod results;
 pub(super) mod retention;
 pub(super) mod schedules;
 pub(super) mod states;
+pub(super) mod users;
 pub(super) mod waiting_jobs;
 
 use std::ops::Deref;
@@ -261,6 +262,21 @@ macro_rules! for_all_scenarios {
             states {
                 no_sequence_of_events_leads_to_an_invalid_transition,
             }
+            users {
+                a_user_is_stored_with_all_fields,
+                the_name_of_a_user_is_unique_without_regard_to_case,
+                of_simultaneous_first_users_one_is_added,
+                a_change_of_access_ends_the_sessions_of_a_user,
+                the_last_admin_stays,
+                a_new_password_ends_the_other_sessions,
+                a_hash_is_replaced_unless_the_password_changed,
+                a_session_is_stored_with_its_user,
+                sessions_are_bounded_per_user,
+                a_session_or_token_is_removed_by_its_user_alone,
+                a_token_is_stored_with_its_user,
+                tokens_are_bounded_and_unique_per_user,
+                a_deleted_user_takes_sessions_and_tokens_along,
+            }
             meta {
                 facts_are_replaced_by_key,
             }
@@ -299,6 +315,7 @@ fn new_job() -> NewJob {
         held: false,
         rerun_of: None,
         schedule: None,
+        submitted_by: None,
         bounds: Vec::new(),
     }
 }

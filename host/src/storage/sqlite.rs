@@ -30,6 +30,7 @@ mod results;
 mod retention;
 mod rows;
 mod schedules;
+mod users;
 mod waiting_jobs;
 mod writer;
 mod writes;

@@ -112,6 +112,10 @@ pub struct JobResponse {
     pub cron_expression: Option<String>,
     /// The schedule that submitted the job.
     pub schedule_id: Option<Uuid>,
+    /// The submitting user, or the owner of the schedule that submitted it. Null if authentication was
+    /// off.
+    #[serde(default)]
+    pub submitted_by: Option<String>,
     pub attempt: u32,
     pub retry_count: u32,
     pub max_retries: u32,
@@ -331,6 +335,7 @@ impl From<ListedJob> for JobResponse {
             scheduled_for: job.scheduled_for,
             next_attempt_at: (job.status == JobStatus::Retrying).then_some(job.ready_at),
             cron_expression: job.cron_expression,
+            submitted_by: job.submitted_by,
             schedule_id: job.schedule_id,
             attempt: job.attempt,
             retry_count: job.retry_count,

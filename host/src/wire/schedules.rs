@@ -105,6 +105,9 @@ pub struct ScheduleResponse {
     pub last_outcome: Option<String>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
+    /// The user of the last change, for whom its jobs are submitted. Null if authentication was off.
+    #[serde(default)]
+    pub owner: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -166,6 +169,7 @@ impl ScheduleRequest {
             created_at: old.as_ref().map_or_else(now, |old| old.created_at),
             last_outcome: old.and_then(|old| old.last_outcome),
             updated_at: now(),
+            owner: None,
         }
     }
 }
@@ -212,6 +216,7 @@ impl From<Schedule> for ScheduleResponse {
             last_outcome: schedule.last_outcome,
             created_at: schedule.created_at,
             updated_at: schedule.updated_at,
+            owner: schedule.owner,
         }
     }
 }

@@ -32,6 +32,8 @@ pub enum CloseReason {
     Idle,
     /// The server is stopping.
     Shutdown,
+    /// The user logged out, or may no longer open terminals.
+    Revoked,
 }
 
 impl CloseReason {
@@ -41,6 +43,7 @@ impl CloseReason {
             Self::Device => "device",
             Self::Idle => "idle",
             Self::Shutdown => "shutdown",
+            Self::Revoked => "revoked",
         }
     }
 }

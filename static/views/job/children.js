@@ -15,7 +15,11 @@ import { createTable } from "../../components/table.js";
 
 /** @type {Column<Job>[]} */
 const COLUMNS = [
-  { label: "Status", render: (child) => statusBadge(child.status), class: "col-status" },
+  {
+    label: "Status",
+    render: (child) => statusBadge(child.status),
+    class: "col-status",
+  },
   {
     label: "Job",
     render: (child) =>

@@ -29,12 +29,18 @@ export function createProblems({ plugin, targets, description }) {
   function show(problems, params, error) {
     const names = targets.read();
     const fixed = [
-      { field: plugin, messages: below(problems, PLUGIN).map(({ message }) => message) },
+      {
+        field: plugin,
+        messages: below(problems, PLUGIN).map(({ message }) => message),
+      },
       {
         field: targets.field,
         messages: below(problems, TARGETS).map((problem) => targetProblem(problem, names)),
       },
-      { field: description, messages: below(problems, DESCRIPTION).map(({ message }) => message) },
+      {
+        field: description,
+        messages: below(problems, DESCRIPTION).map(({ message }) => message),
+      },
     ];
     for (const { field, messages } of fixed) field.showProblems(messages);
     const inParams = params.showProblems(below(problems, PARAMS));
@@ -86,7 +92,10 @@ function below(problems, stems) {
   return stems.flatMap((stem) =>
     problems
       .filter(({ pointer }) => isBelow(pointer, stem))
-      .map(({ pointer, message }) => ({ pointer: pointer.slice(stem.length), message })),
+      .map(({ pointer, message }) => ({
+        pointer: pointer.slice(stem.length),
+        message,
+      })),
   );
 }
 

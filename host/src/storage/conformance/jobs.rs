@@ -39,6 +39,7 @@ pub(crate) async fn a_job_is_stored_with_all_its_fields(storage: &mut Scratch) {
             plugin: "parent".to_owned(),
             needs: Needs::default(),
         }],
+        submitted_by: Some("anna".to_owned()),
         ..new_job()
     };
     add(storage, new.clone()).await;
@@ -59,6 +60,7 @@ pub(crate) async fn a_job_is_stored_with_all_its_fields(storage: &mut Scratch) {
     assert_eq!(job.batch, new.batch);
     assert_eq!(job.held, new.held);
     assert_eq!(job.rerun_of, new.rerun_of);
+    assert_eq!(job.submitted_by, new.submitted_by);
     assert_eq!(job.schedule_id.zip(job.cron_expression), new.schedule);
     assert_eq!(job.bounds, new.bounds);
     assert_eq!((job.attempt, job.retry_count), (0, 0));

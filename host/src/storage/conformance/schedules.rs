@@ -34,6 +34,7 @@ fn schedule(name: &str) -> Schedule {
         last_outcome: None,
         created_at: at(0),
         updated_at: at(0),
+        owner: None,
     }
 }
 
@@ -59,6 +60,7 @@ fn full(name: &str) -> Schedule {
         next_run_at: Some(at(7)),
         created_at: at(8),
         updated_at: at(9),
+        owner: Some("anna".to_owned()),
         ..schedule(name)
     }
 }

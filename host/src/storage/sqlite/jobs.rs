@@ -349,6 +349,7 @@ pub(super) struct AddJob {
     rerun_of: Option<String>,
     schedule: (Option<String>, Option<String>),
     bounds: Option<String>,
+    submitted_by: Option<String>,
 }
 
 impl AddJob {
@@ -375,6 +376,7 @@ impl AddJob {
             rerun_of: job.rerun_of.map(|id| id.to_string()),
             schedule: (schedule_id.map(|id| id.to_string()), cron_expression),
             bounds: (!job.bounds.is_empty()).then(|| json!(job.bounds).to_string()),
+            submitted_by: job.submitted_by.clone(),
         }
     }
 }
@@ -386,13 +388,13 @@ impl BatchedWrite for AddJob {
         INSERT INTO jobs (id, targets, created_at, job_type, payload, status, priority, description,
                           parent_id, depth, scheduled_for, ready_at, timeout_seconds, max_retries,
                           on_interrupt, idempotency_key, request_digest, batch, held, rerun_of,
-                          schedule_id, cron_expression, bounds)
+                          schedule_id, cron_expression, bounds, submitted_by)
         VALUES ($1, $2, $3, $4, $5, 'pending', $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
-                $17, $18, $19, $20, $21, $22);
+                $17, $18, $19, $20, $21, $22, $23);
 
         INSERT INTO job_targets (job_id, name, connection_id, created_at, job_type)
         SELECT $1, value ->> 'name', value ->> 'connection_id', $3, $4 FROM json_each($2)";
-    const PARAMETERS: usize = 22;
+    const PARAMETERS: usize = 23;
 
     fn bind<'q>(&self, query: SqliteQuery<'q>) -> SqliteQuery<'q> {
         query
@@ -418,6 +420,7 @@ impl BatchedWrite for AddJob {
             .bind(self.schedule.0.clone())
             .bind(self.schedule.1.clone())
             .bind(self.bounds.clone())
+            .bind(self.submitted_by.clone())
     }
 
     fn output(&self, _: Option<&SqliteRow>) -> Result<()> {
@@ -434,10 +437,10 @@ async fn insert_children(
     sqlx::query(
         "INSERT INTO jobs (id, targets, parent_id, depth, created_at, job_type, payload, status,
                            priority, description, scheduled_for, ready_at, timeout_seconds,
-                           max_retries, on_interrupt, held, bounds)
+                           max_retries, on_interrupt, held, bounds, submitted_by)
          SELECT child.value ->> 'id', json_array(child.value -> 'target'), batch.id, depth + 1,
                 created_at, job_type, payload, status, priority, description, scheduled_for,
-                ready_at, timeout_seconds, max_retries, on_interrupt, held, bounds
+                ready_at, timeout_seconds, max_retries, on_interrupt, held, bounds, submitted_by
          FROM jobs AS batch, json_each(?2) AS child WHERE batch.id = ?1;
 
          INSERT INTO job_targets (job_id, name, connection_id, created_at, job_type)
@@ -465,7 +468,7 @@ fn listed_columns() -> String {
          jobs.created_at, started_at, completed_at, scheduled_for, ready_at, cron_expression, schedule_id,
          timeout_seconds, attempt, retry_count, max_retries, on_interrupt, cancel_requested, error_code,
          substr(error_message, 1, {error}) AS error_message, worker_id, progress, batch, held, rerun_of,
-         NULL AS result, NULL AS bounds,
+         NULL AS result, NULL AS bounds, submitted_by,
          iif(octet_length(payload) <= {params}, payload, 'null') AS payload,
          octet_length(payload) AS params_bytes, octet_length(jobs.result) AS result_bytes,
          json_array_length(targets) AS target_count,

@@ -50,6 +50,7 @@ pub(super) fn job(row: &SqliteRow) -> Result<Job> {
         batch: optional(row, "batch", json)?,
         held: row.try_get("held")?,
         rerun_of: optional(row, "rerun_of", uuid)?,
+        submitted_by: row.try_get("submitted_by")?,
         bounds: optional(row, "bounds", json)?.unwrap_or_default(),
     })
 }

@@ -54,7 +54,7 @@ impl ScheduleStore for SqliteStorage {
                              timezone = ?, enabled = ?, misfire = ?, overlap = ?, starts_at = ?,
                              ends_at = ?, jitter_seconds = ?, priority = ?, max_retries = ?,
                              timeout_seconds = ?, description = ?, batch = ?, next_run_at = ?,
-                             updated_at = ?
+                             updated_at = ?, owner = ?
                          WHERE id = ?",
                     )
                     .bind(&row.name)
@@ -76,6 +76,7 @@ impl ScheduleStore for SqliteStorage {
                     .bind(row.batch.map(|batch| serde_json::json!(batch).to_string()))
                     .bind(row.next_run_at.map(text_of))
                     .bind(text_of(row.updated_at))
+                    .bind(&row.owner)
                     .bind(row.id.to_string())
                     .execute(&mut *connection)
                     .await?;
@@ -148,7 +149,7 @@ impl ScheduleStore for SqliteStorage {
             "SELECT id, name, plugin, cron_expression, timezone, enabled, misfire, overlap, starts_at,
                     ends_at, jitter_seconds, priority, max_retries, timeout_seconds, description, batch,
                     next_run_at, last_run_at, last_job_id, substr(last_outcome, 1, {outcome}) AS last_outcome,
-                    created_at, updated_at,
+                    created_at, updated_at, owner,
                     iif(octet_length(params) <= {params}, params, NULL) AS params,
                     octet_length(params) AS params_bytes,
                     json_array_length(targets) AS target_count,
@@ -338,8 +339,8 @@ async fn insert(
         "INSERT INTO schedules (id, name, plugin, params, targets, cron_expression, timezone,
                                 enabled, misfire, overlap, starts_at, ends_at, jitter_seconds,
                                 priority, max_retries, timeout_seconds, description, batch, next_run_at,
-                                created_at, updated_at, idempotency_key, request_digest)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                                created_at, updated_at, owner, idempotency_key, request_digest)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(row.id.to_string())
     .bind(&row.name)
@@ -362,6 +363,7 @@ async fn insert(
     .bind(row.next_run_at.map(text_of))
     .bind(text_of(row.created_at))
     .bind(text_of(row.updated_at))
+    .bind(&row.owner)
     .bind(key)
     .bind(digest)
     .execute(&mut *connection)
@@ -419,6 +421,7 @@ fn schedule(row: &SqliteRow) -> Result<Schedule> {
         last_outcome: row.try_get("last_outcome")?,
         created_at: time(row, "created_at")?,
         updated_at: time(row, "updated_at")?,
+        owner: row.try_get("owner")?,
     })
 }
 
