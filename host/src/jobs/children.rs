@@ -11,29 +11,9 @@ use crate::storage::StorageError;
 #[async_trait]
 impl ChildJobs for Jobs {
     async fn submit(&self, parent: &ParentJob<'_>, child: ChildJob) -> Result<Uuid, JobError> {
-        let refused = |error: &SubmitError| {
-            let code = match error {
-                SubmitError::UnknownPlugin(_) | SubmitError::BrokenPlugin(..) => {
-                    ErrorCode::NOT_FOUND
-                }
-                SubmitError::CompilingPlugin(_) => ErrorCode::UNAVAILABLE,
-                SubmitError::NotGranted(..) => ErrorCode::DENIED,
-                SubmitError::Invalid(_) | SubmitError::KeyReused => ErrorCode::INVALID,
-                SubmitError::Storage(StorageError::LowSpace(_)) => ErrorCode::LIMIT,
-                SubmitError::Storage(_) => ErrorCode::INTERNAL,
-            };
-            let mut message = format!("failed to submit a job of `{}`: {error}", child.plugin);
-            if let SubmitError::Invalid(errors) = error {
-                for error in errors {
-                    message.push_str(&format!("; {}: {}", error.pointer, error.message));
-                }
-            }
-            JobError::new(code, message)
-        };
+        let refused = |error: SubmitError| refusal(&child.plugin, &error);
         self.deps.registry.compiled(&child.plugin).await;
-        let plugin = self
-            .plugin(&child.plugin)
-            .map_err(|error| refused(&error))?;
+        let plugin = self.plugin(&child.plugin).map_err(refused)?;
         let targets: Vec<_> = parent
             .targets
             .iter()
@@ -59,7 +39,7 @@ impl ChildJobs for Jobs {
             long.then(|| FieldError::new("/description", "expected at most 1000 bytes".to_owned())),
         );
         if !errors.is_empty() {
-            return Err(refused(&SubmitError::Invalid(errors)));
+            return Err(refused(SubmitError::Invalid(errors)));
         }
         let job = NewJob {
             id: Uuid::now_v7(),
@@ -83,7 +63,7 @@ impl ChildJobs for Jobs {
             submitted_by: parent.submitted_by.map(str::to_owned),
             bounds: parent.bounds.clone(),
         };
-        let (id, _) = self.add(job, None).await.map_err(|error| refused(&error))?;
+        let (id, _) = self.add(job, None).await.map_err(refused)?;
         Ok(id)
     }
 
@@ -111,4 +91,23 @@ impl ChildJobs for Jobs {
             tracing::error!(job_id = %id, %error, "failed to cancel a child job");
         }
     }
+}
+
+/// Converts the error of a rejected submission for the job that submitted it.
+fn refusal(plugin: &str, error: &SubmitError) -> JobError {
+    let code = match error {
+        SubmitError::UnknownPlugin(_) | SubmitError::BrokenPlugin(..) => ErrorCode::NOT_FOUND,
+        SubmitError::CompilingPlugin(_) => ErrorCode::UNAVAILABLE,
+        SubmitError::NotGranted(..) => ErrorCode::DENIED,
+        SubmitError::Invalid(_) | SubmitError::KeyReused => ErrorCode::INVALID,
+        SubmitError::Storage(StorageError::LowSpace(_)) => ErrorCode::LIMIT,
+        SubmitError::Storage(_) => ErrorCode::INTERNAL,
+    };
+    let mut message = format!("failed to submit a job of `{plugin}`: {error}");
+    if let SubmitError::Invalid(errors) = error {
+        for error in errors {
+            message.push_str(&format!("; {}: {}", error.pointer, error.message));
+        }
+    }
+    JobError::new(code, message)
 }
