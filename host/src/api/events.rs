@@ -121,21 +121,11 @@ pub(super) async fn events(
 }
 
 /// How much of a job a client has seen; the id of each event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Cursor {
     log: i64,
     result: Uuid,
     status: Option<(u32, JobStatus)>,
-}
-
-impl Default for Cursor {
-    fn default() -> Self {
-        Self {
-            log: 0,
-            result: Uuid::nil(),
-            status: None,
-        }
-    }
 }
 
 impl Cursor {

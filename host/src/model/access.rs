@@ -11,7 +11,7 @@ use super::SecretDigest;
 
 /// Declares the permissions with their names in the API, and what each allows.
 macro_rules! permissions {
-    ($($(#[doc = $meaning:literal])+ $variant:ident = $name:literal,)+) => {
+    ($($(#[doc = $meaning:literal])+ $variant:ident = $name:tt,)+) => {
         /// A permission, which each operation of the API requires one of.
         #[derive(
             Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
