@@ -19,7 +19,7 @@ use secrecy::ExposeSecret as _;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, TestHost, run, scheduler};
+use crate::harness::{Answer, Browser, TestHost, run, scheduler};
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -792,6 +792,43 @@ fn pages_and_the_documentation_are_public() {
         }
         let unknown = guarded.get(&Caller::Nobody, "/api/unknown").await;
         assert_eq!(unknown.status, 404);
+    });
+}
+
+#[test]
+fn the_dashboard_sets_up_the_first_user_and_logs_out_and_in() {
+    run(async {
+        let host = TestHost::start_with(|config| config.auth.mode = Some(AuthMode::Local)).await;
+        let code = host.app.auth.begin_setup().await.unwrap().unwrap();
+        let browser = Browser::start(&host.client).await;
+        browser.open("/board/jobs").await;
+        browser.shows("h1", "Log in").await;
+        let setup = format!("/board/setup#{}", code.expose_secret());
+        browser.open(&setup).await;
+        browser.shows("h1", "Set up the first user").await;
+        let password = |number| format!("(//input[@type='password'])[{number}]");
+        browser.fill("input[name=username]", "root").await;
+        browser.fill(&password(1), PASSWORD).await;
+        browser.fill(&password(2), "another password").await;
+        browser.click("button[type=submit]").await;
+        browser.shows(".field-problem", "differ").await;
+        browser.fill(&password(2), PASSWORD).await;
+        browser.click("button[type=submit]").await;
+        browser.shows(".account", "root").await;
+        browser.shows("h1", "Jobs").await;
+        browser.click(".account button").await;
+        browser.shows("h1", "Log in").await;
+        browser.fill("input[name=username]", "root").await;
+        browser
+            .fill("input[type=password]", "a wrong password")
+            .await;
+        browser.click("button[type=submit]").await;
+        browser
+            .shows(".notice-error", "wrong user name or password")
+            .await;
+        browser.fill("input[type=password]", PASSWORD).await;
+        browser.click("button[type=submit]").await;
+        browser.shows(".account", "root").await;
     });
 }
 

@@ -1,11 +1,13 @@
 //! `scheduler setup`: creates the first user of a server, and logs in.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
 use super::password::PasswordArgs;
-use super::{Failure, ServerArgs, login, output};
+use super::{Failure, ServerArgs, login, output, secrets};
 
 /// Lifetime of the token of the first login, in days.
 const DAYS: u16 = 30;
@@ -15,9 +17,10 @@ pub(crate) struct SetupArgs {
     /// The name of the first user, an admin
     name: String,
 
-    /// The code that the server printed at its start [default: asked for at the terminal]
-    #[arg(long)]
-    code: Option<String>,
+    /// Read the code that the server printed at its start from a file [default: asked for at the
+    /// terminal]
+    #[arg(long, value_name = "FILE")]
+    code_file: Option<PathBuf>,
 
     #[command(flatten)]
     password: PasswordArgs,
@@ -29,8 +32,8 @@ pub(crate) struct SetupArgs {
 pub(super) async fn run(args: SetupArgs) -> Result<(), Failure> {
     let client = args.server.client()?;
     client.warn_of_plain_http();
-    let code = match args.code {
-        Some(code) => code,
+    let code = match &args.code_file {
+        Some(file) => secrets::read(file)?,
         None => rpassword::prompt_password("Setup code: ").map_err(anyhow::Error::from)?,
     };
     let password = args.password.read_new(&args.name)?;

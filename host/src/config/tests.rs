@@ -351,8 +351,8 @@ fn an_unknown_key_or_section_of_the_file_is_refused() {
     assert_eq!(
         refusal("[sever]\nport = 1\n"),
         "configuration error: unknown key sever in config.toml; did you mean \
-         server?; known: the sections database, queue, server, worker, board, logging, \
-         plugins, policy, security, devices, retention, notifications"
+         server?; known: the sections database, queue, server, worker, board, auth, \
+         logging, plugins, policy, security, devices, retention, notifications"
     );
     assert!(refusal("port = 1\n").contains("did you mean port under [server]?"));
     assert!(refusal("server = 1\n").contains("this is a section, not a key"));

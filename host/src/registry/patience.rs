@@ -151,7 +151,8 @@ mod tests {
 
     #[test]
     fn what_takes_too_long_is_left_and_not_tried_again_until_it_has_ended() {
-        let patience = Patience::new(Duration::from_millis(50));
+        // Long enough for the report of a panic on a busy machine.
+        let patience = Patience::new(Duration::from_secs(2));
         let (go, gate) = mpsc::channel::<()>();
         let gate = Arc::new(Mutex::new(gate));
         let paths = ["a", "stuck", "b", "panics", "c"].map(PathBuf::from);

@@ -11,7 +11,7 @@ use crate::model::{JobLog, LogLevel};
 pub trait LogStore: Send + Sync + 'static {
     /// Writes log lines independently: if one cannot be written, the others are.
     async fn add_logs(&self, logs: Vec<JobLog>) -> Result<()>;
-    /// Measures the next log lines of a job, like [`LogStore::measure_results`].
+    /// Measures the next log lines of a job, like [`ResultStore::measure_results`](super::ResultStore::measure_results).
     async fn measure_logs(
         &self,
         job_id: Uuid,
