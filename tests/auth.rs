@@ -806,13 +806,12 @@ fn the_dashboard_sets_up_the_first_user_and_logs_out_and_in() {
         let setup = format!("/board/setup#{}", code.expose_secret());
         browser.open(&setup).await;
         browser.shows("h1", "Set up the first user").await;
-        let password = |number| format!("(//input[@type='password'])[{number}]");
         browser.fill("input[name=username]", "root").await;
-        browser.fill(&password(1), PASSWORD).await;
-        browser.fill(&password(2), "another password").await;
+        browser.fill("input[name=password]", PASSWORD).await;
+        browser.fill("input[name=again]", "another password").await;
         browser.click("button[type=submit]").await;
         browser.shows(".field-problem", "differ").await;
-        browser.fill(&password(2), PASSWORD).await;
+        browser.fill("input[name=again]", PASSWORD).await;
         browser.click("button[type=submit]").await;
         browser.shows(".account", "root").await;
         browser.shows("h1", "Jobs").await;

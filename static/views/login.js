@@ -14,6 +14,7 @@ const MIN_PASSWORD = 12;
 export function loginForm(onDone) {
   const name = input({ name: "username", autocomplete: "username" });
   const password = input({
+    name: "password",
     type: "password",
     autocomplete: "current-password",
   });
@@ -37,8 +38,8 @@ export function loginForm(onDone) {
  */
 export function setupForm(code, onDone) {
   const name = input({ name: "username", autocomplete: "username" });
-  const password = input({ type: "password", autocomplete: "new-password" });
-  const again = input({ type: "password", autocomplete: "new-password" });
+  const password = input({ name: "password", type: "password", autocomplete: "new-password" });
+  const again = input({ name: "again", type: "password", autocomplete: "new-password" });
   const repeated = field("The same password again", again);
   return form({
     title: "Set up the first user",
