@@ -30,7 +30,7 @@ pub(crate) struct EditArgs {
 }
 
 /// Response fields of a schedule that a request must not contain.
-const ANSWERED_ALONE: [&str; 9] = [
+const ANSWERED_ALONE: [&str; 10] = [
     "id",
     "words",
     "next_run_at",
@@ -40,6 +40,7 @@ const ANSWERED_ALONE: [&str; 9] = [
     "last_outcome",
     "created_at",
     "updated_at",
+    "owner",
 ];
 
 pub(super) async fn run(args: EditArgs) -> Result<(), Failure> {
