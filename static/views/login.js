@@ -44,7 +44,7 @@ export function setupForm(code, onDone) {
   return form({
     title: "Set up the first user",
     action: "Create the user",
-    note: "The first user is an admin, who can create other users.",
+    note: "The first user is an admin and can create other users.",
     fields: {
       "/name": field("Name", name, "Letters, digits, - _ and ."),
       "/password": field("Password", password, `At least ${MIN_PASSWORD} characters`),
