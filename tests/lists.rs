@@ -256,6 +256,10 @@ async fn walk(host: &TestHost, jobs: &HashMap<&str, String>) -> HashMap<String, 
             continue;
         };
         let end = path.rsplit('/').next().unwrap();
+        // Without authentication there are none. Their number is bounded: users, and those of a user.
+        if ["users", "sessions", "tokens"].contains(&end) {
+            continue;
+        }
         let id = if path.contains("/jobs/") {
             &jobs[end]
         } else {

@@ -222,7 +222,8 @@ fn expired(directory: &Path) -> Files {
         );
     };
     let authority = "[ca]\ndefault_ca = a\n[a]\nnew_certs_dir = .\ndatabase = index\nserial = serial\n\
-                     default_md = sha256\npolicy = p\n[p]\ncommonName = supplied\n";
+                     default_md = sha256\npolicy = p\nx509_extensions = e\n[p]\ncommonName = supplied\n\
+                     [e]\nbasicConstraints = CA:FALSE\n";
     std::fs::write(directory.join("authority"), authority).unwrap();
     std::fs::write(directory.join("index"), "").unwrap();
     openssl(&[

@@ -30,6 +30,8 @@ use passwords::{Passwords, Verified};
 pub use secrets::TOKEN_PREFIX;
 pub use setup::SetupSecret;
 
+/// Maximum number of users; a list of all of them stays below 1 MiB.
+const MAX_USERS: usize = 1_000;
 /// Sessions per user; a login ends the one that was used the longest ago.
 const MAX_SESSIONS: u32 = 20;
 /// Tokens per user.
@@ -570,6 +572,11 @@ impl Auth {
         input: UserInput,
     ) -> Result<User, AuthError> {
         self.check_on()?;
+        if self.storage.users().await?.len() >= MAX_USERS {
+            return Err(AuthError::Conflict(format!(
+                "there are {MAX_USERS} users, which is the maximum; delete one"
+            )));
+        }
         let user = self.new_user(input).await?;
         self.storage.add_user(&user).await?;
         tracing::info!(user = %user.name, role = user.role.as_str(), by = principal.name(), "user created");
