@@ -172,7 +172,9 @@ impl Shell {
                 wait.poll(&mut context)
             };
             match polled {
-                Poll::Ready(Some(ChannelMsg::Data { data })) => {
+                Poll::Ready(Some(
+                    ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. },
+                )) => {
                     let data = self.decoded(data.to_vec());
                     self.record(&data);
                     bytes += data.len();
@@ -282,5 +284,113 @@ pub(crate) fn lost(error: &russh::Error) -> Error {
         doing: "sending".into(),
         reason: format!(": {error}"),
         partial: String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use russh::keys::PrivateKey;
+    use russh::keys::ssh_key::private::Ed25519Keypair;
+    use russh::server::{self, Auth, ChannelOpenHandle, Session};
+    use russh::{ChannelId, Pty};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::gate::Gate;
+    use crate::session_log::{SessionLog, SessionLogEntry};
+    use crate::{Endpoint, Platform, connect};
+
+    const OUTPUT: &str = "to stdout\n";
+    const ERRORS: &str = "to stderr\n";
+
+    /// A device that prints to both streams as soon as its shell starts.
+    struct Device;
+
+    impl server::Handler for Device {
+        type Error = russh::Error;
+
+        async fn auth_password(&mut self, _: &str, _: &str) -> Result<Auth, russh::Error> {
+            Ok(Auth::Accept)
+        }
+
+        async fn channel_open_session(
+            &mut self,
+            _channel: Channel<server::Msg>,
+            reply: ChannelOpenHandle,
+            _session: &mut Session,
+        ) -> Result<(), russh::Error> {
+            reply.accept().await;
+            Ok(())
+        }
+
+        async fn pty_request(
+            &mut self,
+            channel: ChannelId,
+            _term: &str,
+            _columns: u32,
+            _rows: u32,
+            _width: u32,
+            _height: u32,
+            _modes: &[(Pty, u32)],
+            session: &mut Session,
+        ) -> Result<(), russh::Error> {
+            session.channel_success(channel)
+        }
+
+        async fn shell_request(
+            &mut self,
+            channel: ChannelId,
+            session: &mut Session,
+        ) -> Result<(), russh::Error> {
+            session.channel_success(channel)?;
+            session.extended_data(channel, 1, ERRORS.as_bytes())?;
+            session.data(channel, OUTPUT.as_bytes())
+        }
+    }
+
+    #[derive(Debug, Default)]
+    struct Log(Mutex<String>);
+
+    impl SessionLog for Log {
+        fn write(&self, entry: &SessionLogEntry) {
+            self.0.lock().unwrap().push_str(&entry.text);
+        }
+    }
+
+    #[tokio::test]
+    async fn drain_counts_and_logs_both_streams() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let device = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let config = Arc::new(server::Config {
+                keys: vec![PrivateKey::from(Ed25519Keypair::from_seed(&[7; 32]))],
+                ..server::Config::default()
+            });
+            let running = server::run_stream(config, stream, Device).await.unwrap();
+            let _ = running.await;
+        });
+        let log = Arc::new(Log::default());
+        let platform = Platform::named("linux").unwrap();
+        let mut endpoint = Endpoint::new("127.0.0.1", "netops", platform);
+        endpoint.port = port;
+        endpoint.credentials.password = Some("secret".into());
+        endpoint.session_log = Some(Arc::<Log>::clone(&log));
+        let gate = Gate::open();
+        let connection = connect::connect(&endpoint, &gate).await.unwrap();
+        let mut shell = connect::open_shell(connection, &endpoint, &gate)
+            .await
+            .unwrap();
+        let mut drained = 0;
+        let all = timeout(Duration::from_secs(10), async {
+            while drained < ERRORS.len() + OUTPUT.len() {
+                drained += shell.drain();
+                tokio::task::yield_now().await;
+            }
+        });
+        assert!(all.await.is_ok(), "{drained} bytes were drained");
+        shell.disconnect().await;
+        device.await.unwrap();
+        assert_eq!(*log.0.lock().unwrap(), format!("{ERRORS}{OUTPUT}"));
     }
 }
