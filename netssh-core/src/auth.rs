@@ -19,15 +19,16 @@ use russh::keys::{Certificate, HashAlg, PrivateKey, PrivateKeyWithHashAlg};
 use russh::{MethodKind, MethodSet};
 use secrecy::{ExposeSecret, SecretString};
 
-pub(crate) use self::key::validity;
 use self::questions::{Kind, Question, Texts};
 use crate::algorithms::{Algorithms, HINT};
 use crate::cause::{io_error_in, server_error};
+use crate::certificate::is_out_of_date;
+use crate::client::{Client, ConnectError};
 use crate::error::Error;
 use crate::gate::Gate;
-use crate::jump::Hop;
+use crate::hop::Hop;
 use crate::patience::timeout;
-use crate::transport::{Client, Failure, printable};
+use crate::visible::printable;
 
 /// Maximum number of factors.
 const FACTORS: usize = 4;
@@ -191,7 +192,7 @@ impl Login<'_> {
             if let Some(problem) = key::problem(&certificate, &self.hop.username) {
                 self.note(problem);
             }
-            if !key::is_out_of_date(&certificate) {
+            if !is_out_of_date(&certificate) {
                 for hash in &hashes {
                     match self.certificate(&key, &certificate, *hash).await? {
                         Outcome::Refused => {}
@@ -603,8 +604,8 @@ impl Login<'_> {
         let ended = timeout(Duration::from_secs(1), &mut *self.handle).await;
         let words = match ended {
             // The host reported that no method is left to try.
-            Err(_) | Ok(Err(Failure::Ssh(russh::Error::NoAuthMethod))) => return Ok(()),
-            Ok(Err(Failure::Farewell(words))) => words,
+            Err(_) | Ok(Err(ConnectError::Ssh(russh::Error::NoAuthMethod))) => return Ok(()),
+            Ok(Err(ConnectError::Disconnected(words))) => words,
             Ok(_) => String::new(),
         };
         let words = printable(&words);

@@ -1,10 +1,11 @@
 //! An interactive terminal on a device, without interpretation of its bytes.
 
+use crate::connect;
 use crate::endpoint::{Endpoint, Timeouts};
 use crate::error::Error;
 use crate::gate::Gate;
 use crate::patience::timeout;
-use crate::transport::{self, Received, Shell};
+use crate::transport::{Received, Shell};
 
 /// An interactive terminal on a device: bytes in both directions, uninterpreted. Dropping it
 /// without [`Console::close`] drops the connection.
@@ -33,10 +34,10 @@ impl Console {
         rows: u16,
     ) -> Result<Self, Error> {
         let gate = Gate::open();
-        let connection = transport::connect(endpoint, &gate).await?;
+        let connection = connect::connect(endpoint, &gate).await?;
         let limit = endpoint.timeouts.login;
         let terminal = (term, columns.into(), rows.into());
-        let opening = transport::open_terminal(connection, endpoint, &gate, terminal, &[]);
+        let opening = connect::open_terminal(connection, endpoint, &gate, terminal, &[]);
         let shell = timeout(limit, opening).await.map_err(|_| Error::Timeout {
             doing: format!("logging in to {}:{}", endpoint.host, endpoint.port),
             after: limit,

@@ -13,6 +13,7 @@ use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::{Certificate, HashAlg, PublicKey};
 
 pub use self::file::KnownHostsFile;
+use crate::certificate::{check_nesting, validity};
 
 /// A host key of a device.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -140,27 +141,11 @@ impl HostKeyMarks {
         if certificate.validate([&fingerprint]).is_err() {
             return wrong(format!(
                 "its signature does not match, or it is not valid now (valid {})",
-                crate::auth::validity(certificate)
+                validity(certificate)
             ));
         }
         Ok(())
     }
-}
-
-/// Rejects deeply nested certificates: a certificate may contain a certificate as its authority's
-/// key, and so on, and the parser's recursion has no limit of its own.
-pub(crate) fn check_nesting(line: &str) -> Result<(), String> {
-    const MARK: &[u8] = b"-cert-v01@";
-    const MAX_NESTING: usize = 8;
-    let blob = line.split_whitespace().nth(1).unwrap_or_default();
-    let bytes = data_encoding::BASE64
-        .decode(blob.as_bytes())
-        .unwrap_or_default();
-    let marks = bytes.windows(MARK.len()).filter(|part| *part == MARK);
-    if marks.count() > MAX_NESTING {
-        return Err("nested certificates are not allowed".into());
-    }
-    Ok(())
 }
 
 /// A pinned host key, the only one to accept.

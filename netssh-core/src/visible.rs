@@ -32,6 +32,14 @@ pub fn lines(text: &str) -> Cow<'_, str> {
     escaped(text, |c| is_hidden(c) && c != '\n' && c != '\t')
 }
 
+/// Converts a device's message to one line of at most 200 characters.
+pub(crate) fn printable(words: &str) -> String {
+    let clean = |character: char| {
+        if is_hidden(character) { ' ' } else { character }
+    };
+    words.trim().chars().take(200).map(clean).collect()
+}
+
 fn escaped(text: &str, hidden: impl Fn(char) -> bool) -> Cow<'_, str> {
     if !text.contains(&hidden) {
         return Cow::Borrowed(text);

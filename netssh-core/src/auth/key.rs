@@ -1,7 +1,5 @@
 //! Private keys and certificates of the credentials.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
 use data_encoding::BASE64_MIME_PERMISSIVE;
 use russh::keys::agent::AgentIdentity;
 use russh::keys::signature::Signer as _;
@@ -12,10 +10,9 @@ use russh::keys::{Certificate, HashAlg, PrivateKey, decode_secret_key};
 use russh::{AgentAuthError, Signer};
 use secrecy::ExposeSecret;
 
+use crate::certificate::{check_nesting, is_out_of_date, validity};
 use crate::error::Error;
-use crate::host_keys::check_nesting;
-use crate::jump::Hop;
-use crate::session_log::timestamp;
+use crate::hop::Hop;
 
 /// Maximum cost of a passphrase, so that a key cannot occupy a thread for long: rounds of bcrypt,
 /// about 1.5 s.
@@ -198,26 +195,6 @@ pub(super) fn problem(certificate: &Certificate, user: &str) -> Option<String> {
     } else {
         None
     }
-}
-
-pub(super) fn is_out_of_date(certificate: &Certificate) -> bool {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = since.unwrap_or_default().as_secs();
-    !(certificate.valid_after()..certificate.valid_before()).contains(&now)
-}
-
-/// Formats the validity as `from … to …`, in UTC.
-pub(crate) fn validity(certificate: &Certificate) -> String {
-    // Certificates without a limit have times beyond any calendar.
-    let show = |seconds: u64| match UNIX_EPOCH.checked_add(Duration::from_secs(seconds)) {
-        Some(time) if seconds < 253_402_300_800 => timestamp(time),
-        _ => "ever".into(),
-    };
-    format!(
-        "from {} to {}",
-        show(certificate.valid_after()),
-        show(certificate.valid_before())
-    )
 }
 
 /// Signs with a private key and the negotiated hash: by default, the library signs RSA certificates

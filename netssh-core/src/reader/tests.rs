@@ -1,6 +1,7 @@
 //! Replies do not depend on the packet boundaries.
 
 use super::*;
+use crate::platform::Pattern;
 use crate::terminal::CLEANED;
 
 const MARK: &str = "!a1b2c3";

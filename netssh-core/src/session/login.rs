@@ -7,6 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::dialogue::{Exchange, Request, SETTLED_SOON};
 use super::word::Word;
 use super::{ExecOptions, Health, Session};
+use crate::connect;
 use crate::endpoint::{Answer, Answered, Endpoint};
 use crate::error::Error;
 use crate::gate::Gate;
@@ -16,7 +17,7 @@ use crate::platform::{
 };
 use crate::reader::{self, Expect, Reader, Step};
 use crate::session_log::without_secrets;
-use crate::transport;
+use crate::transport::Connection;
 
 /// Questions that any device may ask before its first prompt; the platform's own take precedence.
 static COMMON_QUESTIONS: LazyLock<Vec<LoginQuestion>> = LazyLock::new(|| {
@@ -71,7 +72,7 @@ impl Session {
 
     /// Like [`Session::connect`], but sends no secret before the gate is open.
     pub(crate) async fn connect_after(endpoint: &Endpoint, gate: &Gate) -> Result<Self, Error> {
-        let connection = transport::connect(endpoint, gate).await?;
+        let connection = connect::connect(endpoint, gate).await?;
         let limit = endpoint.timeouts.login;
         let platform = Arc::clone(&endpoint.platform);
         let reader = Reader::new(&platform, endpoint.output_limit, Expect::Prompt).before_typing();
@@ -97,7 +98,7 @@ fn doing(endpoint: &Endpoint) -> String {
 }
 
 async fn log_in(
-    connection: transport::Connection,
+    connection: Connection,
     endpoint: &Endpoint,
     gate: &Gate,
     exchange: &mut Exchange<'_, '_>,
@@ -124,14 +125,14 @@ async fn log_in(
 
 /// Logs in, starts the shell, and sets it up to the first prompt.
 async fn open_session(
-    connection: transport::Connection,
+    connection: Connection,
     endpoint: &Endpoint,
     gate: &Gate,
     exchange: &mut Exchange<'_, '_>,
 ) -> Result<Session, Error> {
     let platform = &endpoint.platform;
     let word = Word::random()?;
-    let shell = transport::open_shell(connection, endpoint, gate).await?;
+    let shell = connect::open_shell(connection, endpoint, gate).await?;
     let mut session = Session {
         shell,
         platform: Arc::clone(platform),

@@ -73,13 +73,13 @@ impl Gap {
     }
 
     fn line(&self) -> String {
+        let reason = &self.reason[..self.reason.floor_char_boundary(Self::REASONS)];
         format!(
-            "{} - [… {} bytes missing from {} to {}: {}]\n",
+            "{} - [… {} bytes missing from {} to {}: {reason}]\n",
             timestamp(SystemTime::now()),
             self.bytes,
             timestamp(self.from),
             timestamp(self.to),
-            self.reason
         )
     }
 }
@@ -171,8 +171,9 @@ impl SessionLogFile {
     }
 }
 
-/// Space reserved for the line that reports that the file is full.
-const FAREWELL: u64 = 128;
+/// Space reserved for the last two lines of a full file: the gap before its end, if there is one
+/// ([`Gap::REASONS`] bounds it), and the line that reports that the file is full.
+const FAREWELL: u64 = 512;
 
 impl SessionLog for SessionLogFile {
     fn write(&self, entry: &SessionLogEntry) {
@@ -211,29 +212,33 @@ impl State {
     }
 
     fn attempt(&mut self, log: &SessionLogFile, lines: &str, time: SystemTime) -> io::Result<()> {
-        let mut text = self.gap.as_ref().map_or_else(String::new, Gap::line);
-        text.push_str(lines);
+        let gap = self.gap.as_ref().map_or_else(String::new, Gap::line);
+        let length = (gap.len() + lines.len()) as u64;
         let mut open = match self.open.take() {
             Some(open) => open,
             None => open_private(&log.path)?,
         };
-        let over = open.size + text.len() as u64 + FAREWELL > log.limit;
+        let over = open.size + length + FAREWELL > log.limit;
         if over && log.older > 0 && open.size > 0 {
             log.rotate()?;
             open = open_private(&log.path)?;
         }
         let open = self.open.insert(open);
         if open.full {
+            // The last line covers entries that went missing after it.
+            self.gap = None;
             return Ok(());
         }
-        if over && log.older == 0 {
-            text = format!(
-                "{} - the log is full ({} bytes); further entries are dropped\n",
+        let text = if over && log.older == 0 {
+            open.full = true;
+            format!(
+                "{gap}{} - the log is full ({} bytes); further entries are dropped\n",
                 timestamp(time),
                 log.limit
-            );
-            open.full = true;
-        }
+            )
+        } else {
+            gap + lines
+        };
         let written = open.append(&text);
         if written.is_ok() {
             self.gap = None;
@@ -503,6 +508,38 @@ mod tests {
         assert!(text.len() <= 1000);
         assert!(text.lines().last().unwrap().contains("the log is full"));
         assert_eq!(text.matches("the log is full").count(), 1);
+    }
+
+    #[test]
+    fn a_gap_before_the_end_of_a_full_log_is_reported() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("session.log");
+        let limit = 2000;
+        let log = SessionLogFile::open(&path, limit).unwrap();
+        let line = entry(Direction::Sent, "show version\n");
+        let length = render(&line).len() as u64;
+        while text_of(&path).len() as u64 + length + FAREWELL <= limit {
+            log.write(&line);
+        }
+        let reason = "disk é ".repeat(100);
+        log.add_missing(u64::MAX, UNIX_EPOCH, SystemTime::now(), &reason);
+        assert!(!log.is_complete());
+        log.write(&line);
+
+        let text = text_of(&path);
+        let last: Vec<_> = text.lines().rev().take(2).collect();
+        assert!(last[0].contains("the log is full"), "{text}");
+        assert_eq!(gaps(&path).len(), 1);
+        assert!(
+            last[1].contains("18446744073709551615 bytes missing"),
+            "{text}"
+        );
+        assert!(text.len() as u64 <= limit, "{}", text.len());
+        assert!(log.is_complete());
+        // The last line covers later gaps.
+        log.add_missing(1, UNIX_EPOCH, UNIX_EPOCH, "too slow");
+        assert!(log.report_missing());
+        assert_eq!(text_of(&path), text);
     }
 
     fn text_of(path: &Path) -> String {
