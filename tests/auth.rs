@@ -810,7 +810,9 @@ fn the_dashboard_sets_up_the_first_user_and_logs_out_and_in() {
         browser.fill("input[name=password]", PASSWORD).await;
         browser.fill("input[name=again]", "another password").await;
         browser.click("button[type=submit]").await;
-        browser.shows(".field-problem", "differ").await;
+        browser
+            .shows(".field-invalid .field-problem", "differ")
+            .await;
         browser.fill("input[name=again]", PASSWORD).await;
         browser.click("button[type=submit]").await;
         browser.shows(".account", "root").await;
