@@ -61,7 +61,8 @@ fn limits_end_the_job_that_reaches_them() {
     ];
     run(async move {
         let host = hostile_with(|config| {
-            config.plugins.cpu_seconds = 1;
+            // Enough for the cases that reach another limit, also on a busy machine.
+            config.plugins.cpu_seconds = 3;
             // Each session of the component is another login.
             config.devices.max_sessions_per_device = 64;
             config.devices.logins_per_minute = 0;
