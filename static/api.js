@@ -27,6 +27,19 @@ export const api = {
   logIn: (login) => request("POST", "/login", { body: login }),
   logOut: () => request("POST", "/logout"),
   setUp: (setup) => request("POST", "/setup", { body: setup }),
+  changePassword: (passwords) => request("PUT", "/me/password", { body: passwords }),
+
+  listSessions: (user, options) => get("/sessions", { user }, options),
+  endSession: (id, user) => request("DELETE", `/sessions/${segment(id)}`, { query: { user } }),
+  listTokens: (user, options) => get("/tokens", { user }, options),
+  createToken: (token) => request("POST", "/tokens", { body: token }),
+  revokeToken: (id, user) => request("DELETE", `/tokens/${segment(id)}`, { query: { user } }),
+
+  listUsers: (options) => get("/users", {}, options),
+  user: (name, options) => get(`/users/${segment(name)}`, {}, options),
+  createUser: (user) => request("POST", "/users", { body: user }),
+  replaceUser: (name, user) => request("PUT", `/users/${segment(name)}`, { body: user }),
+  deleteUser: (name) => request("DELETE", `/users/${segment(name)}`),
 
   listJobs: (filter, options) => get("/jobs", filter, options),
   jobStats: (options) => get("/jobs/stats", {}, options),

@@ -3,7 +3,7 @@
 //
 // A view is a function from `ViewContext` to `View`, which xtask/dashboard/types.d.ts describes.
 
-import { loadUser, may } from "./account.js";
+import { currentUser, isUserKnown, loadUser, logOut, may } from "./account.js";
 import { api, asApiError, onLoggedOut, onReachability } from "./api.js";
 import { button, h, patch } from "./dom.js";
 import { count, plural } from "./format.js";
@@ -26,6 +26,7 @@ const ROUTES = [
   {
     path: "new",
     section: "new",
+    permission: "jobs.submit",
     view: async () => (await import("./views/submit.js")).submitView,
   },
   {
@@ -48,6 +49,26 @@ const ROUTES = [
     section: "connections",
     view: async () => (await import("./views/connections.js")).connectionsView,
   },
+  {
+    path: "users",
+    section: "users",
+    permission: "users.read",
+    ofUsers: true,
+    view: async () => (await import("./views/users.js")).usersView,
+  },
+  {
+    path: "users/:name",
+    section: "users",
+    permission: "users.read",
+    ofUsers: true,
+    view: async () => (await import("./views/user.js")).userView,
+  },
+  {
+    path: "account",
+    section: "account",
+    ofUsers: true,
+    view: async () => (await import("./views/account.js")).accountView,
+  },
 ];
 
 const RECONNECT_MS = 5_000;
@@ -69,20 +90,24 @@ begin();
 
 /** Starts the dashboard, or shows the login or the setup of the first user. */
 async function begin() {
+  // A link to the setup that is opened on the page of the setup does not load the page.
+  window.addEventListener("hashchange", () => isSetup() && location.reload());
   const code = setupCode();
   if (code !== null) {
-    showForm((forms) => forms.setupForm(code, () => location.assign(href())));
+    showForm("Setup", (forms) => forms.setupForm(code, () => location.assign(href())));
     return;
   }
   try {
-    showUser(await loadUser());
+    await loadUser();
   } catch (caught) {
     if (asApiError(caught).status === 401) {
-      showForm((forms) => forms.loginForm(() => location.reload()));
+      // The address stays, so the wanted page opens after the login.
+      showForm("Log in", (forms) => forms.loginForm(() => location.reload()));
       return;
     }
     // The views show that the server does not respond.
   }
+  showUser();
   onLoggedOut(() => location.reload());
   startClock();
   startRouter({
@@ -97,30 +122,45 @@ async function begin() {
 /** Returns the code in a link to the setup, and removes it from the address. */
 function setupCode() {
   const code = location.hash.slice(1);
-  if (location.pathname !== href("setup") || code === "") return null;
+  if (!isSetup() || code === "") return null;
   replaceAddress(href("setup"));
   return code;
 }
 
-/** @param {(forms: typeof import("./views/login.js")) => HTMLElement} create */
-async function showForm(create) {
-  document.body.classList.add("logged-out");
-  const element = create(await import("./views/login.js"));
+function isSetup() {
+  return location.pathname === href("setup");
+}
+
+/** @param {string} title @param {(forms: typeof import("./views/login.js")) => HTMLElement} create */
+async function showForm(title, create) {
+  setTitle(title);
+  const element = await import("./views/login.js").then(create, () => unloadedView().element);
   main.replaceChildren(element);
   element.querySelector("input")?.focus();
 }
 
-/** @param {Me} me */
-function showUser({ name }) {
-  if (!may("jobs.submit")) document.querySelector('a[data-section="new"]')?.remove();
-  if (!name) return;
-  const leave = async () => {
-    await api.logOut().catch(() => {});
-    location.assign(href());
-  };
-  part("skip").nextElementSibling?.append(
-    h("div", { class: "account" }, h("span", {}, name), button({ onClick: leave }, "Log out")),
-  );
+/** Shows the sections that the user may open, and the user's name. */
+function showUser() {
+  for (const route of ROUTES) {
+    if (!isAllowed(route)) document.querySelector(`a[data-section="${route.section}"]`)?.remove();
+  }
+  const user = currentUser();
+  if (user) {
+    part("skip").nextElementSibling?.append(
+      h(
+        "div",
+        { class: "account sections" },
+        h("a", { href: href("account"), "data-section": "account" }, user.name),
+        button({ class: "button button-small", onClick: logOut }, "Log out"),
+      ),
+    );
+  }
+  document.body.classList.remove("logged-out");
+}
+
+/** @param {Route} route */
+function isAllowed({ permission, ofUsers }) {
+  return (!permission || may(permission)) && (!ofUsers || currentUser() !== null);
 }
 
 // ---- views -------------------------------------------------------------------------------
@@ -142,7 +182,9 @@ async function show(match, arrival, scrollTo) {
   };
   current = entry;
   markSection(match.route.section);
-  const createView = await match.route.view().catch(() => unloadedView);
+  const createView = isAllowed(match.route)
+    ? await match.route.view().catch(() => unloadedView)
+    : deniedView(match.route);
   if (controller.signal.aborted) return;
   const view = createView({
     params: match.params,
@@ -177,6 +219,18 @@ function notFoundView() {
       emptyBox("This page does not exist.", h("p", {}, h("a", { href: href() }, "Go to the jobs"))),
     ),
   };
+}
+
+/** @param {Route} route @returns {CreateView} */
+function deniedView({ permission, ofUsers }) {
+  const reason =
+    ofUsers && !currentUser()
+      ? "There are no users, because authentication is off."
+      : `You do not have the permission ${permission}.`;
+  return () => ({
+    title: "Not allowed",
+    element: h("div", {}, h("h1", { tabindex: "-1" }, "Not allowed"), emptyBox(reason)),
+  });
 }
 
 /** The server is unreachable, or was updated in the meantime. @returns {View} */
@@ -245,6 +299,7 @@ function watchConnection() {
   onReachability((reachable) => {
     clearInterval(retry);
     if (reachable) {
+      if (!isUserKnown()) location.reload();
       banner.replaceChildren();
       flash("Reconnected.");
       current?.view?.refresh?.();

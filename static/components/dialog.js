@@ -27,7 +27,10 @@ export function confirmDialog({
     const bodyId = uniqueId("dialog-body");
     const problem = h("div", { role: "alert" });
     const cancelButton = button({ autofocus: true, onClick: () => dialog.close() }, dismiss);
-    const confirmButton = button({ class: "button button-danger", onClick: run }, confirm);
+    const confirmButton = button(
+      { class: "button button-danger", hidden: !confirm, onClick: run },
+      confirm,
+    );
     const dialog = h(
       "dialog",
       {
@@ -50,7 +53,7 @@ export function confirmDialog({
       setBusy(true);
       patch(problem);
       try {
-        await action();
+        await action?.();
         done = true;
         dialog.close();
       } catch (error) {

@@ -1,6 +1,7 @@
 // The active pauses, with buttons to end them, and a button that pauses all jobs. Each button asks
 // for confirmation.
 
+import { may } from "../account.js";
 import { api } from "../api.js";
 import { button, h, patch } from "../dom.js";
 import { count, plural } from "../format.js";
@@ -32,7 +33,9 @@ export function createPauses({ changed, signal }) {
       const focused = document.activeElement;
       inForce = pauses.filter((pause) => pause.in_force);
       patch(notices, inForce.map(notice));
-      pauseAll.hidden = inForce.some((pause) => pause.plugins.length === 0 && !pause.targets);
+      pauseAll.hidden =
+        !may("pauses.write") ||
+        inForce.some((pause) => pause.plugins.length === 0 && !pause.targets);
       // The button with the focus may have been removed with its pause.
       if (focused !== document.body) focusAgain(focused);
     },
@@ -52,27 +55,28 @@ export function createPauses({ changed, signal }) {
         reason && `: ${reason}`,
         until ? [windows ? ". This window ends " : ". Ends ", relativeTime(until)] : ".",
       ),
-      h(
-        "div",
-        { class: "actions-row" },
-        button(
-          {
-            "data-pause": id,
-            "aria-label": `End pause ${name}`,
-            onClick: askToEnd,
-          },
-          "End pause",
+      may("pauses.write") &&
+        h(
+          "div",
+          { class: "actions-row" },
+          button(
+            {
+              "data-pause": id,
+              "aria-label": `End pause ${name}`,
+              onClick: askToEnd,
+            },
+            "End pause",
+          ),
+          button(
+            {
+              class: "button button-danger-quiet",
+              "data-pause": id,
+              "aria-label": `Delete pause ${name}`,
+              onClick: askToDelete,
+            },
+            "Delete pause…",
+          ),
         ),
-        button(
-          {
-            class: "button button-danger-quiet",
-            "data-pause": id,
-            "aria-label": `Delete pause ${name}`,
-            onClick: askToDelete,
-          },
-          "Delete pause…",
-        ),
-      ),
     );
   }
 

@@ -1,6 +1,7 @@
 // The connection profiles. The server only reports which secrets are set. The answers to a device's
 // questions can be edited here, and its host keys can be trusted.
 
+import { may } from "../account.js";
 import { api } from "../api.js";
 import { button, h, patch, uniqueId } from "../dom.js";
 import { plural, shorten } from "../format.js";
@@ -80,16 +81,19 @@ const columns = (edit, showHostKeys) => [
   },
   {
     label: "Answers",
-    render: ({ id, name, answers }) =>
-      button(
+    render({ id, name, answers }) {
+      const words = answers.length > 0 ? `${answers.length} set` : "None";
+      if (!may("connections.write")) return words;
+      return button(
         {
           class: "button button-small",
           "data-connection": id,
           "aria-label": `Answers for ${name}`,
           onClick: edit,
         },
-        answers.length > 0 ? `${answers.length} set` : "None",
-      ),
+        words,
+      );
+    },
   },
   { label: "Changed", render: ({ updated_at: at }) => relativeTime(at) },
 ];
@@ -114,15 +118,17 @@ export function connectionsView({ query, signal }) {
     signal,
   });
 
-  const note = h(
-    "p",
-    { class: "view-note muted" },
-    "To add one, use ",
-    h("code", {}, "scheduler connection add"),
-    " or ",
-    h("code", {}, "POST /api/connections"),
-    ". Secrets are sealed when they are stored and never shown again.",
-  );
+  const note =
+    may("connections.write") &&
+    h(
+      "p",
+      { class: "view-note muted" },
+      "To add one, use ",
+      h("code", {}, "scheduler connection add"),
+      " or ",
+      h("code", {}, "POST /api/connections"),
+      ". Secrets are sealed when they are stored and never shown again.",
+    );
   return {
     ...listView("Connections", refresher, note, problem),
     update(newQuery) {
@@ -188,13 +194,14 @@ function address(host, port) {
 }
 
 /**
- * Opens the dialog for the host keys of a connection: shows the known keys and trusts a new one for a
- * device that was replaced. Resolves to true if a key was trusted.
+ * Opens the dialog for the host keys of a connection: shows the known keys, and trusts a new one for a
+ * device that was replaced if the user may. Resolves to true if a key was trusted.
  *
  * @param {Connection} connection
  * @param {AbortSignal} signal
  */
 async function hostKeysDialog({ id, name }, signal) {
+  const mayTrust = may("connections.trust");
   const { pinned, host_keys: known } = await api.hostKeys(id, { signal });
   const inputId = uniqueId("host-key");
   const input = h("input", {
@@ -221,22 +228,24 @@ async function hostKeysDialog({ id, name }, signal) {
           h("li", {}, algorithm, " ", h("code", {}, fingerprint)),
         ),
       ),
-    h(
-      "p",
-      {},
-      "If the device was replaced, compare the new key's fingerprint with the one on the device's console. The stored secrets are sent only to the device with this key.",
-    ),
-    h(
-      "div",
-      { class: "answer-field" },
-      h("label", { for: inputId }, "Fingerprint or public key"),
-      input,
-    ),
+    mayTrust &&
+      h(
+        "p",
+        {},
+        "If the device was replaced, compare the new key's fingerprint with the one on the device's console. The stored secrets are sent only to the device with this key.",
+      ),
+    mayTrust &&
+      h(
+        "div",
+        { class: "answer-field" },
+        h("label", { for: inputId }, "Fingerprint or public key"),
+        input,
+      ),
   ];
   return confirmDialog({
     title: `Host keys of ${name}`,
     body,
-    confirm: "Trust this key",
+    confirm: mayTrust ? "Trust this key" : undefined,
     confirming: "Saving…",
     dismiss: "Close",
     action: () => api.trustHostKey(id, input.value.trim()),

@@ -2,6 +2,7 @@
 // the job by its events until it and its child jobs have finished. Without events, it polls every 2
 // s, and less often while the job waits for a distant time.
 
+import { may } from "../account.js";
 import { api, serverNow } from "../api.js";
 import { h, patch } from "../dom.js";
 import { prettyJson } from "../format.js";
@@ -26,7 +27,9 @@ const CHILDREN_SHOWN = 100;
 export function jobView({ params: { id }, signal, setTitle, flash }) {
   /** @type {Job?} */
   let job = null;
-  let logComplete = false;
+  // What devices answered has a permission of its own.
+  const showsOutputs = may("jobs.outputs");
+  let logComplete = !showsOutputs;
   /** @type {EventSource | null} */
   let events = null;
 
@@ -58,9 +61,17 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
     failure,
     facts,
     resultSection,
-    section("Commands and output", resultList.element),
+    showsOutputs
+      ? section("Commands and output", resultList.element)
+      : h(
+          "p",
+          { class: "notice outputs-hidden" },
+          "Results, output, log and error messages are not shown, because you do not have the permission ",
+          h("code", {}, "jobs.outputs"),
+          ".",
+        ),
     children.element,
-    section("Log", logs.element),
+    showsOutputs && section("Log", logs.element),
     section("Parameters", parameters),
   );
   const refresher = createRefresher({
@@ -111,20 +122,23 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
     // ones.
     const now = await api.job(id, options);
     // Events only trigger updates, so a finished job needs none.
-    if (!isFinished(now.status)) events ??= followEvents(id, () => refresher.update(), signal);
+    if (showsOutputs && !isFinished(now.status))
+      events ??= followEvents(id, () => refresher.update(), signal);
     const [resultsAnswer, childrenAnswer] = await Promise.all([
-      results.load(options),
+      showsOutputs ? results.load(options) : null,
       api.listJobs({ parent: id, limit: CHILDREN_SHOWN }, options),
-      loadLogs(options),
+      showsOutputs && loadLogs(options),
     ]);
     if (turnSignal.aborted) return undefined;
     if (job && !isFinished(job.status) && isFinished(now.status))
       flash(`The job is ${now.status}.`);
     job = now;
     showJob(now);
-    const { running = [], next_after: next } = resultsAnswer;
-    resultList.update(results.stored, running, now, Boolean(next));
-    logs.settle(now);
+    if (resultsAnswer) {
+      const { running = [], next_after: next } = resultsAnswer;
+      resultList.update(results.stored, running, now, Boolean(next));
+      logs.settle(now);
+    }
     // Filtered here as well, so that a server without the filter cannot make every job a child.
     children.update(
       childrenAnswer.jobs.filter((child) => child.parent_id === id),

@@ -5,6 +5,7 @@
 // shared and Back works. "Older" opens the next page instead of extending this one, so a refresh
 // requests exactly what is shown.
 
+import { may } from "../account.js";
 import { api } from "../api.js";
 import { h, patch, reconcile, setText, uniqueId } from "../dom.js";
 import { andMore, count, plural, shorten, summary } from "../format.js";
@@ -35,7 +36,10 @@ const COLUMNS = [
   { label: "Targets", render: targetsText, class: "col-targets" },
   {
     label: "Created",
-    render: (job) => relativeTime(job.created_at),
+    render: (job) => [
+      relativeTime(job.created_at),
+      job.submitted_by && h("div", { class: "job-note" }, `by ${job.submitted_by}`),
+    ],
     class: "col-time",
   },
   { label: "Started", render: startedCell, class: "col-time" },
@@ -337,11 +341,13 @@ function emptyMessage(filters) {
   }
   return emptyBox(
     "No jobs yet.",
-    h(
-      "p",
-      {},
-      h("a", { class: "button button-primary", href: href("new") }, "Submit the first job"),
-    ),
-    h("p", { class: "muted" }, "From a shell: ", h("code", {}, "scheduler job submit PLUGIN")),
+    may("jobs.submit") && [
+      h(
+        "p",
+        {},
+        h("a", { class: "button button-primary", href: href("new") }, "Submit the first job"),
+      ),
+      h("p", { class: "muted" }, "From a shell: ", h("code", {}, "scheduler job submit PLUGIN")),
+    ],
   );
 }

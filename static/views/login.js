@@ -1,10 +1,9 @@
 // The login, and the setup of the first user. They are shown instead of the other views.
 
-import { api, asApiError } from "../api.js";
+import { api } from "../api.js";
 import { h } from "../dom.js";
+import { entryForm, newPassword, passwordInput, textInput } from "../components/entry-form.js";
 import { createField } from "../components/field.js";
-
-const MIN_PASSWORD = 12;
 
 /**
  * Returns the form for a login. `onDone` is called when the server has accepted it.
@@ -12,18 +11,13 @@ const MIN_PASSWORD = 12;
  * @param {() => void} onDone
  */
 export function loginForm(onDone) {
-  const name = input({ name: "username", autocomplete: "username" });
-  const password = input({
-    name: "password",
-    type: "password",
-    autocomplete: "current-password",
-  });
-  return form({
-    title: "Log in",
+  const name = nameInput();
+  const password = passwordInput("current-password");
+  return page("Log in", {
     action: "Log in",
     fields: {
-      "/name": field("Name", name),
-      "/password": field("Password", password),
+      "/name": createField({ label: "Name", required: true, control: name }),
+      "/password": createField({ label: "Password", required: true, control: password }),
     },
     send: () => api.logIn({ name: name.value.trim(), password: password.value }),
     onDone,
@@ -37,81 +31,37 @@ export function loginForm(onDone) {
  * @param {() => void} onDone
  */
 export function setupForm(code, onDone) {
-  const name = input({ name: "username", autocomplete: "username" });
-  const password = input({ name: "password", type: "password", autocomplete: "new-password" });
-  const again = input({ name: "again", type: "password", autocomplete: "new-password" });
-  const repeated = field("The same password again", again);
-  return form({
-    title: "Set up the first user",
+  const name = nameInput();
+  const password = newPassword();
+  return page("Set up the first user", {
     action: "Create the user",
     note: "The first user is an admin and can create other users.",
     fields: {
-      "/name": field("Name", name, "Letters, digits, - _ and ."),
-      "/password": field("Password", password, `At least ${MIN_PASSWORD} characters`),
-      "/again": repeated,
+      "/name": createField({
+        label: "Name",
+        hint: "Letters, digits, - _ and .",
+        required: true,
+        control: name,
+      }),
+      "/password": password.first,
+      "/again": password.second,
     },
-    check() {
-      const differs = password.value !== again.value;
-      repeated.showProblems(differs ? ["The two passwords differ."] : []);
-      return !differs;
-    },
-    send: () => api.setUp({ code, name: name.value.trim(), password: password.value }),
+    check: password.check,
+    send: () => api.setUp({ code, name: name.value.trim(), password: password.value() }),
     onDone,
   });
 }
 
-/** @param {Attributes} attributes */
-function input(attributes) {
-  return h("input", {
-    class: "input",
-    type: "text",
-    required: true,
-    ...attributes,
-  });
+function nameInput() {
+  return textInput({ name: "username", autocomplete: "username", autocapitalize: "none" });
 }
 
-/** @param {string} label @param {HTMLInputElement} control @param {string} [hint] */
-function field(label, control, hint) {
-  return createField({ label, hint, control, required: true });
-}
-
-/** @param {AccountForm} options */
-function form({ title, action, note, fields, check = () => true, send, onDone }) {
-  const problem = h("div", { role: "alert" });
-  const submit = h("button", { type: "submit", class: "button button-primary" }, action);
+/** @template T @param {string} title @param {EntryForm<T>} options */
+function page(title, options) {
   return h(
-    "form",
-    { class: "account-form", onSubmit },
+    "div",
+    { class: "account-form" },
     h("h1", { tabindex: "-1" }, title),
-    note && h("p", { class: "muted" }, note),
-    problem,
-    ...Object.values(fields).map(({ element }) => element),
-    h("p", {}, submit),
+    entryForm(options).element,
   );
-
-  /** @param {SubmitEvent} event */
-  async function onSubmit(event) {
-    event.preventDefault();
-    problem.replaceChildren();
-    for (const each of Object.values(fields)) each.showProblems([]);
-    if (!check()) return;
-    submit.disabled = true;
-    try {
-      await send();
-      onDone();
-    } catch (caught) {
-      showProblem(asApiError(caught));
-    } finally {
-      submit.disabled = false;
-    }
-  }
-
-  /** @param {ApiError} error */
-  function showProblem({ message, errors }) {
-    const known = errors.filter(({ pointer }) => pointer in fields);
-    for (const { pointer, message } of known) fields[pointer].showProblems([message]);
-    if (known.length === 0 || known.length < errors.length) {
-      problem.replaceChildren(h("p", { class: "notice notice-error" }, message));
-    }
-  }
 }

@@ -1,5 +1,6 @@
 // Notifications of ended jobs: pending, sent and abandoned ones, with the errors.
 
+import { may } from "../account.js";
 import { api } from "../api.js";
 import { button, h, patch } from "../dom.js";
 import { plural } from "../format.js";
@@ -65,13 +66,14 @@ export function notificationsView({ signal, flash }) {
       h("strong", {}, name),
       ` (${kind}) `,
       status !== "healthy" && h("span", { class: "health-bad" }, `${error} `),
-      button(
-        {
-          "aria-label": `Test ${name}`,
-          onClick: ({ currentTarget }) => test(currentTarget, name),
-        },
-        "Test",
-      ),
+      may("notifications.test") &&
+        button(
+          {
+            "aria-label": `Test ${name}`,
+            onClick: ({ currentTarget }) => test(currentTarget, name),
+          },
+          "Test",
+        ),
     );
   }
 

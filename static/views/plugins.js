@@ -1,5 +1,6 @@
 // The plugins: summary, capabilities, the version that is served, and the errors of broken ones.
 
+import { may } from "../account.js";
 import { api } from "../api.js";
 import { h, patch, reconcile } from "../dom.js";
 import { plural, prettyJson } from "../format.js";
@@ -100,6 +101,7 @@ function showCard(card, plugin) {
       "div",
       { class: "card-actions" },
       canRun(plugin) &&
+        may("jobs.submit") &&
         h(
           "a",
           {

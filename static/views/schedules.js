@@ -1,5 +1,6 @@
 // The schedules: plugin, next time, and last result.
 
+import { may } from "../account.js";
 import { api } from "../api.js";
 import { button, h, patch } from "../dom.js";
 import { andMore, plural } from "../format.js";
@@ -13,11 +14,14 @@ const REFRESH_MS = 10_000;
 const PAGE_SIZE = 100;
 const TARGETS_SHOWN = 3;
 
-/** @param {(schedule: Schedule) => Child} actions @returns {Column<Schedule>[]} */
-const columns = (actions) => [
+/** @type {Column<Schedule>[]} */
+const COLUMNS = [
   {
     label: "Name",
-    render: ({ name, description }) => h("span", { title: description ?? "" }, name),
+    render: ({ name, description, owner }) => [
+      h("span", { title: description ?? "" }, name),
+      owner && h("div", { class: "job-note" }, `Owner: ${owner}`),
+    ],
     header: true,
   },
   { label: "Enabled", render: ({ enabled }) => (enabled ? "On" : "Off") },
@@ -39,7 +43,6 @@ const columns = (actions) => [
       job && [" ", h("a", { class: "job-link", href: jobHref(job) }, "job")],
     ],
   },
-  { label: "Actions", render: actions },
 ];
 
 /** @type {CreateView} */
@@ -47,9 +50,10 @@ export function schedulesView({ query, signal, flash }) {
   let cursor = query.get("cursor") ?? "";
   /** @type {Schedule[]} */
   let shown = [];
+  const mayAct = may("schedules.trigger") || may("schedules.write");
   const table = createTable({
     caption: "Schedules",
-    columns: columns(actions),
+    columns: mayAct ? [...COLUMNS, { label: "Actions", render: actions }] : COLUMNS,
     keyOf: ({ id }) => id,
   });
   const problem = h("div", { role: "alert" });
@@ -64,15 +68,17 @@ export function schedulesView({ query, signal, flash }) {
     signal,
   });
 
-  const note = h(
-    "p",
-    { class: "view-note muted" },
-    "To add one, use ",
-    h("code", {}, "scheduler schedule add"),
-    " or ",
-    h("code", {}, "POST /api/schedules"),
-    ".",
-  );
+  const note =
+    may("schedules.write") &&
+    h(
+      "p",
+      { class: "view-note muted" },
+      "To add one, use ",
+      h("code", {}, "scheduler schedule add"),
+      " or ",
+      h("code", {}, "POST /api/schedules"),
+      ".",
+    );
   return {
     ...listView("Schedules", refresher, note),
     update(newQuery) {
@@ -85,22 +91,24 @@ export function schedulesView({ query, signal, flash }) {
   function actions({ id, name, enabled }) {
     const change = () => (enabled ? api.disableSchedule(id) : api.enableSchedule(id));
     return [
-      button(
-        {
-          "data-schedule": id,
-          "aria-label": `Trigger ${name}`,
-          onClick: askToTrigger,
-        },
-        "Trigger",
-      ),
+      may("schedules.trigger") &&
+        button(
+          {
+            "data-schedule": id,
+            "aria-label": `Trigger ${name}`,
+            onClick: askToTrigger,
+          },
+          "Trigger",
+        ),
       " ",
-      button(
-        {
-          "aria-label": `${enabled ? "Disable" : "Enable"} ${name}`,
-          onClick: ({ currentTarget }) => act(currentTarget, change),
-        },
-        enabled ? "Disable" : "Enable",
-      ),
+      may("schedules.write") &&
+        button(
+          {
+            "aria-label": `${enabled ? "Disable" : "Enable"} ${name}`,
+            onClick: ({ currentTarget }) => act(currentTarget, change),
+          },
+          enabled ? "Disable" : "Enable",
+        ),
     ];
   }
 

@@ -39,8 +39,13 @@ declare global {
   type Result = Schemas["ResultResponse"];
   type ResultList = Schemas["ResultList"];
   type RunningCommand = Schemas["RunningResponse"];
+  type Role = Schemas["Role"];
   type Schedule = Schemas["ScheduleResponse"];
+  type Session = Schemas["SessionResponse"];
   type StatusCounts = Schemas["StatusCounts"];
+  type Token = Schemas["TokenResponse"];
+  type User = Schemas["UserResponse"];
+  type UserKind = Schemas["UserKind"];
 
   type ExactNumber = Exact;
   type Query = Record<string, string | number | null | undefined>;
@@ -57,6 +62,23 @@ declare global {
     logIn(login: Schemas["LoginRequest"]): Promise<Me>;
     logOut(): Promise<unknown>;
     setUp(setup: Schemas["SetupRequest"]): Promise<Me>;
+    changePassword(passwords: Schemas["PasswordRequest"]): Promise<unknown>;
+
+    /** Without `user`, those of the caller. */
+    listSessions(
+      user: string | undefined,
+      options: RequestOptions,
+    ): Promise<Schemas["SessionList"]>;
+    endSession(id: string, user?: string): Promise<unknown>;
+    listTokens(user: string | undefined, options: RequestOptions): Promise<Schemas["TokenList"]>;
+    createToken(token: Schemas["TokenRequest"]): Promise<Token>;
+    revokeToken(id: string, user?: string): Promise<unknown>;
+
+    listUsers(options: RequestOptions): Promise<Schemas["UserList"]>;
+    user(name: string, options: RequestOptions): Promise<User>;
+    createUser(user: Schemas["UserRequest"]): Promise<User>;
+    replaceUser(name: string, user: Schemas["UserRequest"]): Promise<User>;
+    deleteUser(name: string): Promise<unknown>;
 
     listJobs(
       filter: Page & { status?: string; plugin?: string; target?: string; parent?: string },
@@ -122,16 +144,34 @@ declare global {
       string | number | ExactNumber | boolean | null | undefined | ((event: never) => unknown);
   }
 
-  /** A form that ends in a login. Its fields have JSON pointers as keys. */
-  interface AccountForm {
-    title: string;
+  /** A form of a few fields, which have JSON pointers of the request as keys. */
+  interface EntryForm<T> {
     action: string;
-    note?: string;
+    note?: Child;
     fields: Record<string, Field>;
-    /** Returns whether the form can be sent. */
+    /** Returns whether the form can be sent; otherwise shows why not. */
     check?(): boolean;
-    send(): Promise<unknown>;
-    onDone(): void;
+    send(): Promise<T>;
+    onDone(answer: T): void;
+    /** Closes the form without sending it. */
+    cancel?(): void;
+  }
+
+  interface FormDialog<T> extends Omit<EntryForm<T>, "onDone" | "cancel"> {
+    title: string;
+    signal: AbortSignal;
+  }
+
+  interface CredentialsOptions {
+    /** The user whose sessions and tokens are shown; if absent, the user of the dashboard. */
+    user?: string;
+    /** Whether they can be ended, created and revoked. */
+    writable: boolean;
+    /** The permissions to which a token can be limited. */
+    permissions: Permission[];
+    /** Whether the user logs in; a service account only has tokens. */
+    logsIn: boolean;
+    signal: AbortSignal;
   }
 
   interface Column<T> {
@@ -175,11 +215,12 @@ declare global {
     title: string;
     /** Describes the consequences. */
     body: Child;
-    confirm: string;
-    confirming: string;
+    /** The button that acts; without it, the dialog only shows its body. */
+    confirm?: string;
+    confirming?: string;
     /** The button that does nothing, and has the focus. */
     dismiss?: string;
-    action(): Promise<unknown>;
+    action?(): Promise<unknown>;
     signal: AbortSignal;
   }
 
@@ -251,6 +292,10 @@ declare global {
   interface Route {
     path: string;
     section: string | null;
+    /** What the page requires. */
+    permission?: Permission;
+    /** Whether the page is about users, of which there are none while authentication is off. */
+    ofUsers?: boolean;
     view(): Promise<CreateView>;
   }
 

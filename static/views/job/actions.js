@@ -1,5 +1,6 @@
 // The actions on a job: cancel, submit again, rerun parts of a batch, delete.
 
+import { may } from "../../account.js";
 import { api } from "../../api.js";
 import { button, h, setText } from "../../dom.js";
 import { andMore, plural } from "../../format.js";
@@ -33,7 +34,13 @@ export function createActions({ id, signal, flash, refresh }) {
     element: h(
       "div",
       { class: "actions" },
-      h("div", { class: "actions-row" }, cancel, again, failed, unfinished, remove, reason),
+      h(
+        "div",
+        { class: "actions-row" },
+        may("jobs.cancel") && cancel,
+        may("jobs.submit") && [again, failed, unfinished],
+        may("jobs.delete") && [remove, reason],
+      ),
     ),
     isCancelling,
     /** @param {Job} now */

@@ -38,6 +38,7 @@ export function jobFacts(job, isCancelling) {
           ]),
     ),
     fact("Created", fullTime(job.created_at)),
+    job.submitted_by && fact("Submitted by", job.submitted_by),
     job.scheduled_for && fact("Scheduled for", fullTime(job.scheduled_for)),
     fact(
       job.attempt > 1 ? `Started attempt ${count(job.attempt)}` : "Started",
