@@ -96,7 +96,7 @@ export function createCredentials({ user, writable, permissions, logsIn, signal 
         tokens.element,
         noToken,
         writable &&
-          h("p", { class: "form-actions" }, button({ onClick: create }, "Create a token…")),
+          h("p", { class: "token-actions" }, button({ onClick: create }, "Create a token…")),
       ),
     ),
     load,

@@ -95,7 +95,13 @@ export function formDialog({ title, signal, ...options }) {
     /** @type {HTMLDialogElement} */
     const dialog = h(
       "dialog",
-      { class: "dialog", "aria-labelledby": titleId, onClose, onCancel: keep, onKeydown: keep },
+      {
+        class: "dialog dialog-wide",
+        "aria-labelledby": titleId,
+        onClose,
+        onCancel: keep,
+        onKeydown: keep,
+      },
       h("h2", { id: titleId }, title),
       element,
     );

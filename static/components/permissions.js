@@ -67,7 +67,12 @@ export function permissionPicker(offered, checked = []) {
       "div",
       { class: "checks checks-scroll" },
       boxes.map(({ name, box }) =>
-        h("label", { class: "check" }, box, words(name), h("code", { class: "muted" }, name)),
+        h(
+          "label",
+          { class: "check" },
+          box,
+          h("span", { class: "permission" }, words(name), " ", h("code", { class: "muted" }, name)),
+        ),
       ),
     ),
     read: () => boxes.filter(({ box }) => box.checked).map(({ name }) => name),

@@ -1,7 +1,7 @@
 // The dialog that adds or changes a user.
 
 import { api } from "../../api.js";
-import { h } from "../../dom.js";
+import { h, setText } from "../../dom.js";
 import { href } from "../../router.js";
 import { formDialog, passwordInput, textInput } from "../../components/entry-form.js";
 import { createField } from "../../components/field.js";
@@ -25,10 +25,14 @@ export function userHref(name) {
 export function userDialog(stored, signal) {
   const name = textInput({ value: stored?.name ?? "", autocapitalize: "none" });
   const kind = choice(KINDS, stored?.kind ?? "person");
+  const roleWords = h("span");
   const role = choice(
-    Object.fromEntries(Object.entries(ROLES).map(([role, words]) => [role, `${role}: ${words}`])),
+    Object.fromEntries(Object.keys(ROLES).map((role) => [role, role])),
     stored?.role ?? "viewer",
   );
+  const showRole = () => setText(roleWords, `${ROLES[/** @type {Role} */ (role.value)]}.`);
+  role.addEventListener("change", showRole);
+  showRole();
   const extra = permissionPicker(PERMISSIONS, stored?.permissions);
   const disabled = h("input", { type: "checkbox", checked: stored?.disabled ?? false });
   const password = passwordInput("new-password");
@@ -56,26 +60,26 @@ export function userDialog(stored, signal) {
       control: name,
     }),
     // The kind of a stored user cannot change.
-    ...(stored
-      ? {}
-      : {
-          "/kind": createField({
-            label: "Kind",
-            hint: "A service account has tokens and no password.",
-            control: kind,
-          }),
-        }),
+    ...(!stored && {
+      "/kind": createField({
+        label: "Kind",
+        hint: "A service account has tokens and no password.",
+        control: kind,
+      }),
+    }),
     "/password": passwordField,
-    "/role": createField({ label: "Role", control: role }),
+    "/role": createField({ label: "Role", hint: roleWords, control: role }),
     "/permissions": createField({
       label: "Permissions beyond the role",
       group: true,
       control: extra.control,
     }),
-    "/disabled": createField({
-      label: "Disabled",
-      hint: "A disabled user cannot log in, and the user's tokens are rejected.",
-      control: disabled,
+    ...(stored && {
+      "/disabled": createField({
+        label: "Disabled",
+        hint: "A disabled user cannot log in, and the user's tokens are rejected.",
+        control: disabled,
+      }),
     }),
   };
 
