@@ -61,15 +61,7 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
     failure,
     facts,
     resultSection,
-    showsOutputs
-      ? section("Commands and output", resultList.element)
-      : h(
-          "p",
-          { class: "notice outputs-hidden" },
-          "Results, output, log and error messages are not shown, because you do not have the permission ",
-          h("code", {}, "jobs.outputs"),
-          ".",
-        ),
+    section("Commands and output", showsOutputs ? resultList.element : outputsHidden()),
     children.element,
     showsOutputs && section("Log", logs.element),
     section("Parameters", parameters),
@@ -169,6 +161,16 @@ export function jobView({ params: { id }, signal, setTitle, flash }) {
         : h("p", { class: "muted" }, "None."),
     );
   }
+}
+
+function outputsHidden() {
+  return h(
+    "p",
+    { class: "muted outputs-hidden" },
+    "Results, output, log and error messages are not shown, because you do not have the permission ",
+    h("code", {}, "jobs.outputs"),
+    ".",
+  );
 }
 
 /** @param {string} title @param {...Child} children */

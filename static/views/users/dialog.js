@@ -30,7 +30,10 @@ export function userDialog(stored, signal) {
     Object.fromEntries(Object.keys(ROLES).map((role) => [role, role])),
     stored?.role ?? "viewer",
   );
-  const showRole = () => setText(roleWords, `${ROLES[/** @type {Role} */ (role.value)]}.`);
+  const showRole = () => {
+    const words = ROLES[/** @type {Role} */ (role.value)];
+    setText(roleWords, words.charAt(0).toUpperCase() + words.slice(1));
+  };
   role.addEventListener("change", showRole);
   showRole();
   const extra = permissionPicker(PERMISSIONS, stored?.permissions);
