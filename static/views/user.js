@@ -7,7 +7,7 @@ import { href, navigate, replaceAddress } from "../router.js";
 import { createCredentials } from "../components/credentials.js";
 import { confirmDialog } from "../components/dialog.js";
 import { PERMISSIONS, permissionList, ROLES } from "../components/permissions.js";
-import { createRefresher, emptyBox } from "../components/refresher.js";
+import { createRefresher, emptyBox, showError } from "../components/refresher.js";
 import { fullTime } from "../components/time.js";
 import { KINDS, userDialog, userHref } from "./users/dialog.js";
 
@@ -19,6 +19,7 @@ export function userView({ params: { name }, signal, flash, setTitle }) {
   let credentials = null;
 
   const heading = h("h1", { tabindex: "-1" }, name);
+  const problem = h("div", { role: "alert" });
   const facts = h("dl", { class: "facts" });
   const extra = h("div");
   const credentialsBox = h("div");
@@ -32,6 +33,7 @@ export function userView({ params: { name }, signal, flash, setTitle }) {
         button({ onClick: change }, "Change…"),
         button({ class: "button button-danger-quiet", onClick: remove }, "Delete…"),
       ),
+    problem,
     facts,
     extra,
     credentialsBox,
@@ -107,7 +109,14 @@ export function userView({ params: { name }, signal, flash, setTitle }) {
   }
 
   async function change() {
-    const changed = user && (await userDialog(user, signal));
+    patch(problem);
+    let changed;
+    try {
+      // Loads the current version: it may have changed since the page was loaded.
+      changed = await userDialog(await api.user(name, { signal }), signal);
+    } catch (error) {
+      showError(problem, error);
+    }
     if (!changed || signal.aborted) return;
     flash(`${changed.name} was changed.`);
     if (changed.name !== name) {
