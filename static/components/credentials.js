@@ -37,7 +37,7 @@ export function createCredentials({ user, writable, permissions, logsIn, signal 
     { label: "Name", render: ({ name }) => name, header: true },
     {
       label: "Permissions",
-      render: ({ permissions: limit }) => limit?.join(", ") ?? "All of the user",
+      render: ({ permissions: limit }) => limit?.join(", ") ?? "All of its user",
     },
     { label: "Created", render: ({ created_at: at }) => relativeTime(at) },
     { label: "Expires", render: ({ expires_at: at }) => relativeTime(at) },
@@ -168,14 +168,14 @@ export function createCredentials({ user, writable, permissions, logsIn, signal 
       fields: {
         "/name": createField({
           label: "Name",
-          hint: "What uses it: letters, digits, - _ and .",
+          hint: "The program that uses it, in letters, digits, - _ and .",
           required: true,
           control: name,
         }),
         "/expires_at": createField({ label: "Expires after", control: days }),
         "/permissions": createField({
           label: "Limited to",
-          hint: "It never allows more than its user may do. With nothing selected, it allows as much.",
+          hint: "If nothing is selected, the token allows everything that its user may do.",
           group: true,
           control: limit.control,
         }),

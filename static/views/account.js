@@ -36,7 +36,7 @@ export function accountView({ signal, flash }) {
         button({ onClick: logOut }, "Log out"),
       ),
       me.role && h("p", {}, h("strong", {}, `Role ${me.role}`), `: ${ROLES[me.role]}.`),
-      h("details", {}, h("summary", {}, "What you may do"), permissionList(me.permissions)),
+      h("details", {}, h("summary", {}, "Your permissions"), permissionList(me.permissions)),
       h("section", { class: "section" }, h("h2", {}, "Password"), passwordForm(flash)),
       refresher.element,
     ),

@@ -27,7 +27,7 @@ const CHILDREN_SHOWN = 100;
 export function jobView({ params: { id }, signal, setTitle, flash }) {
   /** @type {Job?} */
   let job = null;
-  // What devices answered has a permission of its own.
+  // The texts of devices have a permission of their own.
   const showsOutputs = may("jobs.outputs");
   let logComplete = !showsOutputs;
   /** @type {EventSource | null} */

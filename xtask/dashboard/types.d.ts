@@ -292,7 +292,7 @@ declare global {
   interface Route {
     path: string;
     section: string | null;
-    /** What the page requires. */
+    /** The permission that the page requires. */
     permission?: Permission;
     /** Whether the page is about users, of which there are none while authentication is off. */
     ofUsers?: boolean;
